@@ -1,0 +1,99 @@
+"""Frozen settings of a search."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from autotransfer.errors import ConfigError
+
+__all__ = ["Budget", "SearchConfig", "parse_duration"]
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: str | float) -> float:
+    """Return seconds from a number of seconds or from text such as ``"90s"``, ``"5m"``, ``"1h30m"``.
+
+    Raises:
+        ConfigError: The text is no duration, or it is not positive.
+    """
+    if isinstance(value, str):
+        text = value.strip().lower()
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd]?)\s*", text)
+        if not parts or "".join(f"{n}{u}" for n, u in parts) != re.sub(r"\s", "", text):
+            raise ConfigError(f"A time budget is a number with a unit, such as '90s', '5m' or '1h30m'; got {value!r}.")
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    else:
+        seconds = float(value)
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"A time budget must be positive; got {value!r}.")
+    return seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a search may spend; it ends at whichever comes first.
+
+    Attributes:
+        seconds: Wall time of search and refit together.
+        trials: Number of trials, whatever their end.
+    """
+
+    seconds: float | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials is not None and self.trials < 1:
+            raise ConfigError(f"The number of trials must be at least 1; got {self.trials}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Everything that a search can be told.
+
+    Attributes:
+        budget: Time and trials.
+        backbones: Names or glob patterns; empty means every default backbone.
+        zoos: Folders of checkpoints.
+        heads: Names or glob patterns; empty means all.
+        freeze: Names or glob patterns of freeze policies; empty means all.
+        task: Kind of task; None infers it from the targets.
+        metric: A scikit-learn scorer's name; None chooses by task.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency.
+        validation: Share of the examples that candidates are scored on.
+        epochs: Most epochs of one trial.
+        seed: Seed of sampler, split and training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        strict: Unreadable images are an error instead of being skipped.
+        cache: Keep activations on disk between runs.
+        cache_dir: Folder of that cache; None means the platform's user cache folder.
+        memory_limit: Bytes that decoded images and activations may take in memory; None derives it from free memory.
+    """
+
+    budget: Budget = Budget(seconds=300.0)
+    backbones: tuple[str, ...] = ()
+    zoos: tuple[Path, ...] = ()
+    heads: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    task: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
+    metric: str | None = None
+    class_weight: Literal["balanced"] | None = None
+    validation: float = 0.25
+    epochs: int = 12
+    seed: int = 0
+    device: str = "auto"
+    strict: bool = False
+    cache: bool = True
+    cache_dir: Path | None = None
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation < 1:
+            raise ConfigError(f"The validation share lies between 0 and 1; got {self.validation}.")
+        if self.epochs < 1:
+            raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs}.")
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ConfigError(f"The device is 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'; got {self.device!r}.")

@@ -1,0 +1,103 @@
+"""A loaded backbone: a module that is seen as an ordered list of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autotransfer.contract.specs import Preprocessing
+
+__all__ = ["Backbone", "SequentialBackbone"]
+
+
+class Backbone(nn.Module):
+    """A pretrained feature extractor. Plugins subclass it; ``SequentialBackbone`` serves the simple case.
+
+    Attributes:
+        stages: Names of the stages; stage 0 is nearest the input.
+        preprocessing: How it wants its images.
+        width: Number of pooled features.
+        recipe: JSON with which ``rebuild_backbone`` builds the same architecture again, without weights.
+    """
+
+    stages: tuple[str, ...]
+    preprocessing: Preprocessing
+    width: int
+    recipe: Mapping[str, Any]
+
+    def __init__(
+        self,
+        *,
+        stages: tuple[str, ...],
+        preprocessing: Preprocessing,
+        width: int,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.stages = stages
+        self.preprocessing = preprocessing
+        self.width = width
+        self.recipe = recipe or {}
+
+    def stage_of(self, parameter: str) -> int:
+        """Return the stage of a parameter or buffer, named as in ``state_dict()``."""
+        raise NotImplementedError
+
+    def forward_map(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to the last feature map (N, C, h, w), tokens (N, L, C) or features (N, C)."""
+        raise NotImplementedError
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Map what ``forward_map`` returned to pooled features (N, width)."""
+        raise NotImplementedError
+
+    def as_map(self, features: Tensor) -> Tensor:
+        """Lay what ``forward_map`` returned out as (N, C, h, w), for heads that pool by themselves."""
+        if features.ndim == 2:
+            return features[:, :, None, None]
+        if features.ndim == 3:
+            return features.transpose(1, 2)[..., None]
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to pooled features (N, width)."""
+        return self.pool(self.forward_map(images))
+
+
+class SequentialBackbone(Backbone):
+    """A backbone made of modules that run one after the other, each a stage; the last map is averaged.
+
+    Example:
+        >>> from torch import nn
+        >>> body = {"stem": nn.Conv2d(3, 8, 3, stride=2), "body": nn.Conv2d(8, 16, 3, stride=2)}
+        >>> SequentialBackbone(body, preprocessing=Preprocessing(size=(32, 32)), width=16).stages
+        ('stem', 'body')
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        *,
+        preprocessing: Preprocessing,
+        width: int,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(stages=tuple(modules), preprocessing=preprocessing, width=width, recipe=recipe)
+        self.body = nn.ModuleDict(modules)
+
+    def stage_of(self, parameter: str) -> int:
+        """Return the position of the module that holds the parameter."""
+        return self.stages.index(parameter.split(".")[1])
+
+    def forward_map(self, images: Tensor) -> Tensor:
+        """Run the stages in order."""
+        for module in self.body.values():
+            images = module(images)
+        return images
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Average over positions."""
+        return features if features.ndim == 2 else torch.flatten(self.as_map(features), 2).mean(-1)

@@ -1,0 +1,151 @@
+"""What goes through the doors: frozen descriptions of backbones, heads and freeze policies. Nothing here is heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from autotransfer.errors import PluginError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from optuna.distributions import BaseDistribution
+    from torch import nn
+
+    from autotransfer.contract.backbone import Backbone
+    from autotransfer.task import Task
+
+__all__ = ["BackboneSpec", "FreezePlan", "FreezePolicySpec", "HeadSpec", "Phase", "Preprocessing"]
+
+CropMode = Literal["center", "squash"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a backbone wants its images; always taken from the model's own configuration.
+
+    Attributes:
+        size: Height and width of the input in pixels.
+        mean: Mean of each channel, for values in 0..1.
+        std: Standard deviation of each channel, for values in 0..1.
+        interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
+        crop_fraction: Share of the resized image's side that the centre crop keeps.
+        crop_mode: ``"center"`` resizes the shorter side and crops; ``"squash"`` resizes both sides, without aspect.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    crop_fraction: float = 0.875
+    crop_mode: CropMode = "center"
+
+    @property
+    def resized(self) -> int:
+        """Side in pixels of the square that the centre crop is taken from."""
+        return max(round(max(self.size) / self.crop_fraction), *self.size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """A backbone that can be searched. Making one loads nothing.
+
+    Attributes:
+        name: Unique name; users match it with patterns.
+        load: Builds the backbone with its pretrained weights.
+        modality: Kind of input.
+        source: What the weights were trained on, in words.
+        weights: Where the weights are or come from, in words.
+        check: Raises ``WeightsUnavailableError`` or ``BackboneError``, quickly, when ``load`` could not work.
+        default: Searched when the user names no backbone.
+        parameters: Number of parameters.
+        gmacs: Multiply-accumulates of one forward pass, in 10^9.
+        input_size: Height and width in pixels.
+        accuracy: Published ImageNet top-1 accuracy, 0..1.
+        license: Licence of the weights.
+    """
+
+    name: str
+    load: Callable[[], Backbone]
+    modality: Literal["image", "text", "audio"] = "image"
+    source: str = ""
+    weights: str = ""
+    check: Callable[[], None] | None = None
+    default: bool = True
+    parameters: int | None = None
+    gmacs: float | None = None
+    input_size: tuple[int, int] | None = None
+    accuracy: float | None = None
+    license: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSpec:
+    """A head: turns features into outputs, trained by gradient or solved in closed form.
+
+    Attributes:
+        name: Unique name.
+        build: ``build(shape, outputs, params)`` returns an untrained module. ``shape`` is ``(width,)`` for pooled
+            features and ``(channels, height, width)`` for a map; the module maps a batch of them to ``(N, outputs)``:
+            logits for classes, raw values for regression.
+        solve: ``solve(module, features, targets, task, params, weights)`` fills ``module`` from pooled features of
+            shape ``(N, width)`` without gradients; targets come from ``Task.encode``. None for gradient heads.
+        features: What the head takes.
+        parameters: Distributions by short name.
+        tasks: Kinds of task that it can do.
+    """
+
+    name: str
+    build: Callable[[tuple[int, ...], int, Mapping[str, Any]], nn.Module]
+    solve: Callable[[nn.Module, np.ndarray, np.ndarray, Task, Mapping[str, Any], np.ndarray | None], None] | None = None
+    features: Literal["pooled", "map"] = "pooled"
+    parameters: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    tasks: frozenset[str] = frozenset({"binary", "multiclass", "multilabel", "regression"})
+
+    def __post_init__(self) -> None:
+        if self.solve is not None and self.features != "pooled":
+            raise PluginError(f"Head {self.name!r} solves on {self.features!r} features; closed forms take 'pooled'.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """From ``start`` (a fraction of the epochs, 0 <= start < 1) on, the first ``depth`` stages are frozen."""
+
+    start: float
+    depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezePlan:
+    """What trains, and when.
+
+    Attributes:
+        phases: In order; the first starts at 0.
+        trained: Which parameters of a stage that trains: all, or norms and biases only.
+        learning_rates: Factor on the learning rate for each stage; empty means 1 for all.
+    """
+
+    phases: tuple[Phase, ...]
+    trained: Literal["all", "norms_and_biases"] = "all"
+    learning_rates: tuple[float, ...] = ()
+
+    @property
+    def depth(self) -> int:
+        """Number of leading stages that never train: the boundary."""
+        return min(phase.depth for phase in self.phases)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezePolicySpec:
+    """A rule that says which stages train, and when.
+
+    Attributes:
+        name: Unique name.
+        parameters: ``parameters(stages)`` returns distributions by short name for a backbone with these stage names.
+        plan: ``plan(stages, params)`` returns the plan.
+    """
+
+    name: str
+    plan: Callable[[tuple[str, ...], Mapping[str, Any]], FreezePlan]
+    parameters: Callable[[tuple[str, ...]], Mapping[str, BaseDistribution]] = lambda stages: {}

@@ -1,0 +1,1 @@
+"""From anything a user has to decoded images: sources, decoding, splits."""

@@ -1,0 +1,81 @@
+"""What the rest of the package knows of data: examples before decoding, and images after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Examples", "Images", "Skipped"]
+
+Item = Union[Path, np.ndarray, "Image.Image"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """An example that could not be used.
+
+    Attributes:
+        name: Its path, or its position.
+        reason: Why.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Labelled or unlabelled examples, not decoded yet.
+
+    Attributes:
+        items: One path, array or PIL image for each example; anything indexable, so a data set may load lazily.
+        names: What to call each in messages and results: its path, or ``item 3``.
+        targets: One target for each example, as given; None for prediction.
+        skipped: What was found but left out, and why.
+    """
+
+    items: Sequence[Item]
+    names: tuple[str, ...]
+    targets: Sequence[Any] | None = None
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Decoded images: every file was read and decoded once.
+
+    Attributes:
+        pixels: uint8 (N, side, side, 3) by crop mode; arrays in memory, or memory-mapped beyond a limit.
+        digests: Hash of each image's content, in order: equal images have equal digests.
+        kept: Position in the ``Examples`` of each image, in order.
+        skipped: What could not be read.
+        decoded: How many images were decoded: the counter that shows that nothing is decoded twice.
+        side: Height and width of the stored squares in pixels.
+    """
+
+    pixels: dict[str, np.ndarray]
+    digests: tuple[str, ...]
+    kept: np.ndarray
+    skipped: tuple[Skipped, ...] = ()
+    decoded: int = 0
+    side: int = 0
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all images in order: the data's part of a cache key."""
+        from hashlib import blake2b
+
+        return blake2b("".join(self.digests).encode(), digest_size=16).hexdigest()

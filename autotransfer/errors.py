@@ -1,0 +1,112 @@
+"""Every error that this package raises on purpose.
+
+Each one is also the built-in type that a caller would already catch::
+
+    AutoTransferError
+    ├── ConfigError (ValueError)                a setting is wrong
+    │   ├── UnknownNameError (LookupError)      a name that nothing is registered under
+    │   └── RunExistsError (FileExistsError)    the output folder already holds a run
+    ├── DataError (ValueError)                  the data cannot be used
+    │   ├── DataNotFoundError (FileNotFoundError)
+    │   └── UnreadableImageError (OSError)      one image cannot be decoded
+    ├── PluginError (RuntimeError)              a plugin breaks its contract
+    ├── BackboneError (RuntimeError)            a backbone cannot be built or loaded
+    │   └── WeightsUnavailableError (OSError)   its weights are not here and cannot be fetched
+    ├── ModelFormatError (ValueError)           a saved model cannot be read
+    └── SearchError (RuntimeError)              a search ended without a usable candidate
+        └── TrialError                          one trial failed; the search goes on
+
+Messages say what was wrong, what was given and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AutoTransferError",
+    "BackboneError",
+    "ConfigError",
+    "DataError",
+    "DataNotFoundError",
+    "ModelFormatError",
+    "PluginError",
+    "RunExistsError",
+    "SearchError",
+    "TrialError",
+    "UnknownNameError",
+    "UnreadableImageError",
+    "WeightsUnavailableError",
+]
+
+
+class AutoTransferError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(AutoTransferError, ValueError):
+    """A setting is wrong."""
+
+
+class UnknownNameError(ConfigError, LookupError):
+    """A name or pattern that nothing is registered under.
+
+    Args:
+        kind: What was looked for, for example ``"head"``.
+        name: What was given.
+        known: The names that exist; the closest ones are suggested.
+        hint: A sentence to add.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name.strip("*?"), names, n=4, cutoff=0.5)
+        if close:
+            advice = f"Did you mean {', '.join(close)}?"
+        elif names:
+            shown = ", ".join(names[:8]) + (f", … ({len(names)} in all)" if len(names) > 8 else "")
+            advice = f"Known: {shown}."
+        else:
+            advice = "None is registered."
+        super().__init__(" ".join(filter(None, [f"No {kind} matches {name!r}.", advice, hint])))
+
+
+class RunExistsError(ConfigError, FileExistsError):
+    """The output folder already holds a run."""
+
+
+class DataError(AutoTransferError, ValueError):
+    """The data cannot be used."""
+
+
+class DataNotFoundError(DataError, FileNotFoundError):
+    """A file or folder of data is missing."""
+
+
+class UnreadableImageError(DataError, OSError):
+    """One image cannot be decoded."""
+
+
+class PluginError(AutoTransferError, RuntimeError):
+    """A plugin breaks its contract."""
+
+
+class BackboneError(AutoTransferError, RuntimeError):
+    """A backbone cannot be built or loaded."""
+
+
+class WeightsUnavailableError(BackboneError, OSError):
+    """The weights of a backbone are not on this machine and cannot be fetched."""
+
+
+class ModelFormatError(AutoTransferError, ValueError):
+    """A saved model cannot be read."""
+
+
+class SearchError(AutoTransferError, RuntimeError):
+    """A search ended without a usable candidate."""
+
+
+class TrialError(SearchError):
+    """One trial failed; its message is recorded as the reason and the search goes on."""

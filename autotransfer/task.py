@@ -1,0 +1,300 @@
+"""What is predicted: the kind of task, its classes, its targets as arrays, and its metric."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from autotransfer.errors import ConfigError, DataError, UnknownNameError
+
+__all__ = ["Kind", "Task", "infer_task", "score_interval"]
+
+Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+
+# Above this ratio of the largest to the smallest class, plain accuracy hides the small one.
+_IMBALANCED = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is predicted.
+
+    Attributes:
+        kind: Kind of task.
+        classes: Labels in the order of the outputs; empty for regression.
+        metric: Name of a scikit-learn scorer; greater is better.
+        width: Number of regression targets.
+    """
+
+    kind: Kind
+    classes: tuple[Any, ...] = ()
+    metric: str = "accuracy"
+    width: int = 1
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a head."""
+        return len(self.classes) or self.width
+
+    @property
+    def single_label(self) -> bool:
+        """Whether each example has exactly one class."""
+        return self.kind in ("binary", "multiclass")
+
+    def encode(self, targets: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Turn targets into an array.
+
+        Returns:
+            int64 (N,) class indices; float32 (N, classes) indicators for multilabel; float32 (N, width) for regression.
+
+        Raises:
+            DataError: A label that the task does not know.
+        """
+        if self.kind == "regression":
+            return np.asarray(targets, dtype=np.float32).reshape(len(targets), self.width)
+        index = {label: i for i, label in enumerate(self.classes)}
+        try:
+            if self.single_label:
+                return np.array([index[_plain(t)] for t in targets], dtype=np.int64)
+            encoded = np.zeros((len(targets), len(self.classes)), dtype=np.float32)
+            for row, labels in zip(encoded, targets, strict=True):
+                if _is_indicator(labels, len(self.classes)):
+                    row[:] = labels
+                else:
+                    row[[index[_plain(label)] for label in labels]] = 1
+            return encoded
+        except KeyError as error:
+            raise DataError(f"Unknown label {error.args[0]!r}; the classes are {list(self.classes)[:20]}.") from None
+
+    def predict(self, scores: np.ndarray) -> np.ndarray:
+        """Turn probabilities (N, classes), or regression values (N, width), into predictions.
+
+        Returns:
+            Labels (N,); an object array of label tuples for multilabel; float32 (N,) or (N, width) for regression.
+        """
+        if self.kind == "regression":
+            return scores[:, 0] if self.width == 1 else scores
+        labels = np.empty(len(self.classes), dtype=object)
+        labels[:] = self.classes
+        if self.single_label:
+            chosen = labels[scores.argmax(1)]
+            kinds = {type(label) for label in self.classes}
+            return np.array(chosen.tolist()) if len(kinds) == 1 else chosen
+        rows = np.empty(len(scores), dtype=object)
+        rows[:] = [tuple(labels[row > 0.5]) for row in scores]
+        return rows
+
+    def score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
+        """Score outputs against targets, both as ``encode`` and a model give them, with a scikit-learn scorer.
+
+        Returns:
+            The score, greater is better; NaN where the metric is not defined on these examples.
+        """
+        from sklearn.metrics import get_scorer
+
+        return float(get_scorer(metric or self.metric)(_outputs_of(self), scores, _as_truth(self, encoded)))
+
+    def class_weights(self, encoded: np.ndarray) -> np.ndarray:
+        """Return weights (classes,) inverse to the class frequency, of mean 1 over the examples."""
+        if self.single_label:
+            counts = np.bincount(encoded, minlength=len(self.classes)).astype(np.float32)
+        else:
+            counts = encoded.sum(0)
+        return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the task as JSON."""
+        return {**asdict(self), "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Task:
+        """Read what ``to_json`` wrote."""
+        return cls(kind=data["kind"], classes=tuple(data["classes"]), metric=data["metric"], width=data["width"])
+
+
+def infer_task(targets: Sequence[Any] | np.ndarray, kind: Kind | None = None, metric: str | None = None) -> Task:
+    """Find out what is to be predicted from the targets.
+
+    Text and integers are classes, floats that are not whole numbers are a regression, collections of labels or an
+    indicator matrix are multilabel. ``kind`` overrules this.
+
+    Raises:
+        DataError: Missing targets, one class only, or targets that do not fit the kind.
+        ConfigError: Unknown kind or metric.
+    """
+    if kind is not None and kind not in get_args(Kind):
+        raise UnknownNameError("kind of task", kind, get_args(Kind))
+    if len(targets) == 0:
+        raise DataError("There are no targets.")
+    _refuse_missing(targets)
+    kind = kind or _infer_kind(targets)
+    classes, width = _classes_of(targets, kind)
+    if kind in ("binary", "multiclass"):
+        kind = "binary" if len(classes) == 2 else "multiclass"
+    task = Task(kind=kind, classes=classes, width=width, metric=metric or _default_metric(targets, kind))
+    _check_metric(task, targets)
+    return task
+
+
+def score_interval(
+    task: Task, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95% interval of a score: Wilson's for accuracy, a bootstrap over examples for every other metric."""
+    name = metric or task.metric
+    if name == "accuracy" and task.single_label:
+        return _wilson(int((scores.argmax(1) == encoded).sum()), len(encoded))
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in range(200):
+        rows = rng.integers(0, len(encoded), len(encoded))
+        if task.single_label and len(np.unique(encoded[rows])) < len(np.unique(encoded)):
+            continue  # a resample that lost a class scores another task
+        draws.append(task.score(encoded[rows], scores[rows], name))
+    finite = [d for d in draws if math.isfinite(d)]
+    if not finite:
+        return (math.nan, math.nan)
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927)."""
+    p, q = hits / n, z * z / n
+    middle, half = p + q / 2, z * math.sqrt(p * (1 - p) / n + q / (4 * n))
+    return max(0.0, (middle - half) / (1 + q)), min(1.0, (middle + half) / (1 + q))
+
+
+def _plain(value: Any) -> Any:
+    """Turn a NumPy scalar into the Python value that JSON can hold."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _is_collection(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset, np.ndarray)) and np.ndim(value) != 0
+
+
+def _is_indicator(labels: Any, classes: int) -> bool:
+    return (
+        isinstance(labels, (list, tuple, np.ndarray))
+        and len(labels) == classes
+        and not any(isinstance(value, str) for value in labels)
+        and set(map(_plain, labels)) <= {0, 1}
+    )
+
+
+def _refuse_missing(targets: Sequence[Any] | np.ndarray) -> None:
+    def missing(value: Any) -> bool:
+        if _is_collection(value):
+            return any(missing(v) for v in value)
+        return value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value))
+
+    bad = [i for i, target in enumerate(targets) if missing(target)]
+    if bad:
+        raise DataError(
+            f"{len(bad)} of {len(targets)} targets are missing or not finite (first at position {bad[0]}): "
+            "drop these rows or fill them in."
+        )
+
+
+def _infer_kind(targets: Sequence[Any] | np.ndarray) -> Kind:
+    if _is_collection(targets[0]):
+        numbers = all(isinstance(_plain(v), float) and v not in (0.0, 1.0) for t in targets for v in t)
+        return "regression" if numbers else "multilabel"
+    values = [_plain(target) for target in targets]
+    if any(isinstance(v, float) and not v.is_integer() for v in values):
+        return "regression"
+    return "multiclass"
+
+
+def _classes_of(targets: Sequence[Any] | np.ndarray, kind: Kind) -> tuple[tuple[Any, ...], int]:
+    if kind == "regression":
+        try:
+            values = np.asarray(targets, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"A regression needs numbers as targets; got {targets[0]!r}.") from None
+        return (), 1 if values.ndim == 1 else values.shape[1]
+    if kind == "multilabel":
+        if not all(_is_collection(target) for target in targets):
+            raise DataError(f"Multilabel targets are lists of labels or rows of 0 and 1; got {targets[0]!r}.")
+        if isinstance(targets, np.ndarray) or all(_is_indicator(t, len(targets[0])) for t in targets):
+            return tuple(range(len(targets[0]))), 1
+        labels: set[Any] = {_plain(label) for target in targets for label in target}
+    else:
+        if any(_is_collection(t) or not isinstance(_plain(t), Hashable) for t in targets):
+            raise DataError(f"A {kind} task needs one label for each example; got {targets[0]!r}.")
+        labels = {_plain(target) for target in targets}
+    if len({type(label) for label in labels}) > 1 and any(isinstance(label, str) for label in labels):
+        raise DataError(f"Labels mix text and numbers ({_examples(labels)}): make them all text or all numbers.")
+    classes = tuple(sorted(labels))
+    if len(classes) < 2:
+        raise DataError(f"Only one class is there ({_examples(labels)}): a classifier needs at least two.")
+    if kind == "binary" and len(classes) > 2:
+        raise DataError(f"A binary task has two classes; the targets hold {len(classes)}: {_examples(labels)}.")
+    return classes, 1
+
+
+def _examples(labels: set[Any]) -> str:
+    shown = sorted(map(repr, labels))
+    return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "")
+
+
+def _default_metric(targets: Sequence[Any] | np.ndarray, kind: Kind) -> str:
+    if kind == "regression":
+        return "r2"
+    if kind == "multilabel":
+        return "f1_macro"
+    counts = Counter(_plain(target) for target in targets).values()
+    return "balanced_accuracy" if max(counts) > _IMBALANCED * min(counts) else "accuracy"
+
+
+def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
+    """Try the metric on perfect outputs, so that a wrong one is refused before any training."""
+    from sklearn.metrics import get_scorer_names
+
+    if task.metric not in get_scorer_names():
+        raise UnknownNameError("metric", task.metric, get_scorer_names(), "Any scikit-learn scorer's name will do.")
+    encoded = task.encode(targets)
+    perfect = np.eye(len(task.classes), dtype=np.float32)[encoded] if task.single_label else encoded
+    try:
+        value = task.score(encoded, perfect)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"The metric {task.metric!r} does not suit a {task.kind} task: {error}") from None
+    if not math.isfinite(value):
+        raise ConfigError(f"The metric {task.metric!r} is not defined for a {task.kind} task with these targets.")
+
+
+def _as_truth(task: Task, encoded: np.ndarray) -> np.ndarray:
+    if task.kind == "regression" and task.width == 1:
+        return encoded.ravel()
+    return encoded.astype(int) if task.kind == "multilabel" else encoded
+
+
+def _outputs_of(task: Task) -> Any:
+    """Return an estimator whose ``X`` are outputs that were computed before: scorers ask estimators."""
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+    class Regression(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def predict(self, outputs: np.ndarray) -> np.ndarray:
+            return outputs[:, 0] if task.width == 1 else outputs
+
+    class Classification(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        classes_ = np.arange(len(task.classes))
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def predict(self, outputs: np.ndarray) -> np.ndarray:
+            return outputs.argmax(1) if task.single_label else (outputs > 0.5).astype(int)
+
+        def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
+            return outputs.astype(np.float64) / outputs.sum(1, keepdims=True) if task.single_label else outputs
+
+    return Regression() if task.kind == "regression" else Classification()
