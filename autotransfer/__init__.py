@@ -1,0 +1,1 @@
+"""autotransfer: finds the best way to transfer a pretrained model to your task."""

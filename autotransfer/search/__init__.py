@@ -1,0 +1,1 @@
+"""The search: loop, space, screening, evaluation, budget."""

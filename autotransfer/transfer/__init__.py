@@ -1,0 +1,1 @@
+"""Transfer: freezing, the boundary, the cache at the boundary, training."""
