@@ -63,6 +63,7 @@ class BackboneSpec:
         gmacs: Multiply-accumulates of one forward pass, in 10^9.
         input_size: Height and width in pixels.
         accuracy: Published ImageNet top-1 accuracy, 0..1.
+        preprocessing: How it wants its images, where that is known without loading it; it is loaded to ask otherwise.
         license: Licence of the weights.
     """
 
@@ -77,6 +78,7 @@ class BackboneSpec:
     gmacs: float | None = None
     input_size: tuple[int, int] | None = None
     accuracy: float | None = None
+    preprocessing: Preprocessing | None = None
     license: str = ""
 
 

@@ -1,0 +1,260 @@
+"""Who came in through the doors: every backbone, head and freeze policy by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from autotransfer.contract.loading import FAILURES, OWN, Plugins, PluginState, load_plugins, warn_once
+from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
+from autotransfer.errors import AutoTransferError, ModelFormatError, PluginError, UnknownNameError
+
+if TYPE_CHECKING:
+    from autotransfer.contract.backbone import Backbone
+
+__all__ = ["Registry"]
+
+Spec = BackboneSpec | HeadSpec | FreezePolicySpec
+S = TypeVar("S", BackboneSpec, HeadSpec, FreezePolicySpec)
+
+# kind -> (its hook, what goes through it)
+_DOORS: dict[str, tuple[str, type[Spec]]] = {
+    "backbones": ("register_backbones", BackboneSpec),
+    "heads": ("register_heads", HeadSpec),
+    "freeze policies": ("register_freeze_policies", FreezePolicySpec),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """Everything that plugins registered, sorted by name. Make one with ``Registry.load()``.
+
+    Attributes:
+        backbones: Backbones by name.
+        heads: Heads by name.
+        policies: Freeze policies by name.
+        owners: ``distribution:name`` of the plugin, by kind and name of what it registered.
+        loaded: The plugins behind it.
+    """
+
+    backbones: Mapping[str, BackboneSpec]
+    heads: Mapping[str, HeadSpec]
+    policies: Mapping[str, FreezePolicySpec]
+    owners: Mapping[tuple[str, str], str]
+    loaded: Plugins
+
+    @classmethod
+    def load(cls, zoos: tuple[Path, ...] = (), plugins: Iterable[Any] = ()) -> Registry:
+        """Load the installed plugins and let each register what it has.
+
+        Args:
+            zoos: Folders of checkpoints, handed to the backbone plugins.
+            plugins: Further plugins that are not installed: modules or objects with hooks.
+
+        Raises:
+            PluginError: Two plugins own one name, or a plugin of our own is broken.
+        """
+        loaded = load_plugins(plugins)
+        specs: dict[str, dict[str, Any]] = {kind: {} for kind in _DOORS}
+        owners: dict[tuple[str, str], str] = {}
+        for state in list(loaded.states.values()):
+            for kind, spec in _collect(loaded, state, zoos):
+                owner = owners.setdefault((kind, spec.name), state.key)
+                if owner != state.key:
+                    raise PluginError(
+                        f"Two plugins register {spec.name!r} as one of the {kind}: {owner} and {state.key}. "
+                        "Uninstall one, or rename it there."
+                    )
+                specs[kind][spec.name] = spec
+        backbones, heads, policies = (dict(sorted(found.items())) for found in specs.values())
+        return cls(backbones=backbones, heads=heads, policies=policies, owners=owners, loaded=loaded)
+
+    @property
+    def plugins(self) -> tuple[PluginState, ...]:
+        """Every plugin that was found, broken ones included."""
+        return tuple(self.loaded.states.values())
+
+    def backbone(self, name: str) -> BackboneSpec:
+        """Return the backbone of this name, asking plugins for names that cannot be listed.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        spec = self.backbones.get(name) or self._first("resolve_backbone", BackboneSpec, name=name)
+        if spec is None:
+            raise UnknownNameError("backbone", name, self.backbones)
+        return spec
+
+    def head(self, name: str) -> HeadSpec:
+        """Return the head of this name.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        return _exact("head", name, self.heads)
+
+    def policy(self, name: str) -> FreezePolicySpec:
+        """Return the freeze policy of this name.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        return _exact("freeze policy", name, self.policies)
+
+    def select_backbones(self, patterns: tuple[str, ...] = ()) -> list[BackboneSpec]:
+        """Return the image backbones that names or glob patterns ask for; without any, all default ones.
+
+        A pattern is matched among the default backbones, then among all, then plugins are asked to resolve it.
+
+        Raises:
+            UnknownNameError: A pattern matches none.
+        """
+        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
+        default = {name: spec for name, spec in images.items() if spec.default}
+        if not patterns:
+            return list(default.values())
+        chosen: dict[str, BackboneSpec] = {}
+        for pattern in patterns:
+            exact = [images[pattern]] if pattern in images else []
+            for spec in exact or _match(pattern, default) or _match(pattern, images) or [self.backbone(pattern)]:
+                chosen.setdefault(spec.name, spec)
+        return list(chosen.values())
+
+    def select_heads(self, patterns: tuple[str, ...], kind: str) -> list[HeadSpec]:
+        """Return the heads that names or glob patterns ask for and that can do this kind of task.
+
+        Raises:
+            UnknownNameError: A pattern matches none.
+        """
+        able = {name: spec for name, spec in self.heads.items() if kind in spec.tasks}
+        return _select(f"head for a {kind} task", patterns, able)
+
+    def select_policies(self, patterns: tuple[str, ...] = ()) -> list[FreezePolicySpec]:
+        """Return the freeze policies that names or glob patterns ask for.
+
+        Raises:
+            UnknownNameError: A pattern matches none.
+        """
+        return _select("freeze policy", patterns, self.policies)
+
+    def rebuild(self, recipe: Mapping[str, Any]) -> Backbone:
+        """Build, without weights, the backbone of a saved model.
+
+        Raises:
+            ModelFormatError: No plugin knows the recipe.
+        """
+        from autotransfer.contract.backbone import Backbone
+
+        backbone: Backbone | None = self._first("rebuild_backbone", Backbone, recipe=recipe)
+        if backbone is None:
+            plugin = recipe.get("plugin", "unknown")
+            raise ModelFormatError(
+                f"No installed plugin can rebuild the backbone of this model; the plugin {plugin!r} made it: "
+                "install it, and see 'autotransfer plugins'."
+            )
+        return backbone
+
+    def notify(self, hook: str, result: Any) -> None:
+        """Tell every observer; what goes wrong there is logged and never fatal."""
+        for state, call in self.loaded.each(hook):
+            try:
+                call(result=result)
+            except FAILURES as error:
+                warn_once(f"The plugin {state.key} failed in {hook}: {type(error).__name__}: {error}")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each plugin and kind: kind, name, distribution, version, state, reason and what it has."""
+        return [
+            {
+                "kind": kind,
+                "name": state.name,
+                "distribution": state.distribution,
+                "version": state.version,
+                "state": state.state,
+                "reason": state.reason,
+                "provides": sorted(n for (k, n), owner in self.owners.items() if k == kind and owner == state.key),
+            }
+            for state in self.plugins
+            for kind in state.kinds or ("",)
+        ]
+
+    def _first(self, hook: str, expected: type[Any], **arguments: Any) -> Any:
+        """Return the first answer to a hook that is not None.
+
+        What a plugin says on purpose (``AutoTransferError``) is passed on; any other error only loses its answer.
+        """
+        for state, call in self.loaded.each(hook):
+            try:
+                answer = call(**arguments)
+                if answer is not None:
+                    _check_type(state, hook, answer, expected)
+                    return answer
+            except AutoTransferError:
+                raise
+            except FAILURES as error:
+                message = f"The plugin {state.key} failed in {hook}: {type(error).__name__}: {error}"
+                if state.distribution == OWN:
+                    raise PluginError(message) from error
+                warn_once(message)
+        return None
+
+
+def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> list[tuple[str, Spec]]:
+    """Let one plugin register; when it fails, nothing of it is kept.
+
+    Raises:
+        AutoTransferError: The plugin is our own.
+    """
+    found: dict[tuple[str, str], Spec] = {}
+
+    def door(kind: str, hook: str, expected: type[Spec]) -> Callable[[Any], None]:
+        def register(spec: Any) -> None:
+            _check_type(state, hook, spec, expected)
+            if (kind, spec.name) in found:
+                raise PluginError(f"{state.key} registers {spec.name!r} twice among the {kind}")
+            found[kind, spec.name] = spec
+
+        return register
+
+    try:
+        for kind, (hook, expected) in _DOORS.items():
+            extra = {"zoos": zoos} if kind == "backbones" else {}
+            for owner, call in loaded.each(hook):
+                if owner.key == state.key:
+                    call(register=door(kind, hook, expected), **extra)
+    except FAILURES as error:
+        if state.distribution == OWN and isinstance(error, AutoTransferError):
+            raise  # said on purpose, for example that a zoo does not exist
+        loaded.refuse(state, error)
+        return []
+    return [(kind, spec) for (kind, _), spec in found.items()]
+
+
+def _check_type(state: PluginState, hook: str, value: Any, expected: type[Any]) -> None:
+    if not isinstance(value, expected):
+        raise PluginError(f"{state.key} gives {hook} a {type(value).__name__}; it takes a {expected.__name__}")
+
+
+def _match(pattern: str, specs: Mapping[str, S]) -> list[S]:
+    return [spec for name, spec in specs.items() if fnmatchcase(name, pattern)]
+
+
+def _exact(kind: str, name: str, specs: Mapping[str, S]) -> S:
+    if name not in specs:
+        raise UnknownNameError(kind, name, specs)
+    return specs[name]
+
+
+def _select(kind: str, patterns: tuple[str, ...], specs: Mapping[str, S]) -> list[S]:
+    if not patterns:
+        return list(specs.values())
+    chosen: dict[str, S] = {}
+    for pattern in patterns:
+        found = [specs[pattern]] if pattern in specs else _match(pattern, specs)
+        if not found:
+            raise UnknownNameError(kind, pattern, specs)
+        chosen.update({spec.name: spec for spec in found})
+    return list(chosen.values())

@@ -1,0 +1,247 @@
+"""Conformance checks: third parties call these in the tests of their plugins.
+
+Example:
+    >>> from autotransfer.contract.registry import Registry
+    >>> from autotransfer.testing import check_freeze_policy, check_head
+    >>> registry = Registry.load()
+    >>> check_head(registry.head("linear"))
+    >>> check_freeze_policy(registry.policy("gradual"))
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+import optuna
+import torch
+from optuna.distributions import BaseDistribution
+from torch import Tensor, nn
+
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec
+from autotransfer.errors import PluginError
+from autotransfer.task import Kind, Task
+
+__all__ = ["check_backbone", "check_freeze_policy", "check_head"]
+
+Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
+
+_SAMPLES = 4  # drawn settings of a head or policy, beside none at all
+_WIDTH, _MAP, _EXAMPLES = 12, (12, 3, 2), 48
+
+
+def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
+    """Check a backbone: stages, shapes, determinism, copies and its state.
+
+    Args:
+        backbone: What the plugin registers, or what its ``load`` returns.
+        rebuild: The plugin's ``rebuild_backbone``; checks that models saved with this backbone can be loaded.
+
+    Raises:
+        PluginError: It breaks the contract; the message says how.
+    """
+    name = type(backbone).__name__
+    if isinstance(backbone, BackboneSpec):
+        name = backbone.name
+        if backbone.check is not None:
+            backbone.check()
+        backbone = backbone.load()
+    _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
+    model = backbone.eval()
+    _check_stages(name, model)
+    images = torch.rand(3, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        _check_outputs(name, model, images)
+        _check_copies(name, model, images, rebuild)
+
+
+def check_head(head: HeadSpec) -> None:
+    """Check a head for every kind of task that it can do, with its defaults and with settings drawn at random.
+
+    Raises:
+        PluginError: It breaks the contract; the message says how.
+    """
+    _require(bool(head.name), "a head", "it needs a name")
+    for kind in sorted(head.tasks):
+        task = Task(kind=cast(Kind, kind), classes=_classes(kind), width=2)
+        for params in _draws(head.parameters):
+            name = f"the head {head.name!r} with {params} on a {kind} task"
+            if head.solve is None:
+                shape = (_WIDTH,) if head.features == "pooled" else _MAP
+                _check_gradient(name, head, shape, task, params)
+            else:
+                for weights in (None, np.linspace(0.5, 1.5, task.outputs).astype(np.float32)):
+                    _check_solution(name, head, task, params, None if kind == "regression" else weights)
+
+
+def check_freeze_policy(policy: FreezePolicySpec) -> None:
+    """Check a freeze policy for backbones of 1 to 12 stages, with its defaults and with settings drawn at random.
+
+    Raises:
+        PluginError: It breaks the contract; the message says how.
+    """
+    _require(bool(policy.name), "a freeze policy", "it needs a name")
+    for count in range(1, 13):
+        stages = tuple(f"stage{i}" for i in range(count))
+        for params in _draws(policy.parameters(stages)):
+            name = f"the freeze policy {policy.name!r} with {params} for {count} stages"
+            plan = policy.plan(stages, params)
+            _require(isinstance(plan, FreezePlan), name, f"plan() returns a FreezePlan; got {type(plan).__name__}")
+            starts, depths = [p.start for p in plan.phases], [p.depth for p in plan.phases]
+            _require(bool(starts) and starts[0] == 0, name, f"the first phase starts at 0; got {starts}")
+            _require(all(0 <= s < 1 for s in starts), name, f"phases start at 0 <= start < 1; got {starts}")
+            _require(starts == sorted(set(starts)), name, f"phases come in order of their start; got {starts}")
+            _require(all(0 <= d <= count for d in depths), name, f"depths lie in 0..{count}; got {depths}")
+            rates = plan.learning_rates
+            _require(len(rates) in (0, count), name, f"learning_rates has one factor for each stage; got {rates}")
+            _require(all(0 <= r < float("inf") for r in rates), name, f"factors are finite and >= 0; got {rates}")
+
+
+def _require(condition: bool, name: str, rule: str) -> None:
+    if not condition:
+        raise PluginError(f"{name}: {rule}")
+
+
+def _classes(kind: str) -> tuple[int, ...]:
+    return {"binary": (0, 1), "multiclass": (0, 1, 2), "multilabel": (0, 1, 2)}.get(kind, ())
+
+
+def _draws(parameters: Mapping[str, BaseDistribution]) -> Iterator[Mapping[str, Any]]:
+    """Yield no settings at all, so that defaults are used, then some drawn at random."""
+    yield {}
+    if parameters:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for _ in range(_SAMPLES):
+            yield study.ask(fixed_distributions=dict(parameters)).params
+
+
+def _check_stages(name: str, model: Backbone) -> None:
+    count = len(model.stages)
+    _require(count > 0 and len(set(model.stages)) == count, name, f"stages need unique names; got {model.stages}")
+    for key in model.state_dict():
+        stage = model.stage_of(key)
+        _require(
+            isinstance(stage, int) and 0 <= stage < count, name, f"{key} has a stage in 0..{count - 1}; got {stage!r}"
+        )
+
+
+def _check_outputs(name: str, model: Backbone, images: Tensor) -> None:
+    features = model(images)
+    _require(
+        tuple(features.shape) == (3, model.width), name, f"forward gives (N, {model.width}); got {_shape(features)}"
+    )
+    _require(bool(features.isfinite().all()), name, "features are finite")
+    _require(torch.equal(features, model(images)), name, "the same images give the same features in eval mode")
+    one = model(images[:1])
+    _require(_close(one, features[:1]), name, "features of an image do not depend on the others in its batch")
+    last = model.forward_map(images)
+    _require(_close(model.pool(last), features), name, "pool(forward_map(images)) equals forward(images)")
+    laid_out = model.as_map(last)
+    _require(laid_out.ndim == 4 and len(laid_out) == 3, name, f"as_map gives (N, C, h, w); got {_shape(laid_out)}")
+
+
+def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild | None) -> None:
+    features, state = model(images), model.state_dict()
+    twin = copy.deepcopy(model)
+    _require(_close(twin(images), features), name, "a deep copy gives the same features")
+    for value in twin.state_dict().values():
+        value.zero_()
+    _require(_close(model(images), features), name, "a deep copy shares no parameters with the original")
+    twin.load_state_dict(state, strict=True)
+    _require(_close(twin(images), features), name, "a copy that loads the state_dict gives the same features")
+    _require(json.loads(json.dumps(dict(model.recipe))) == dict(model.recipe), name, "the recipe is plain JSON")
+    if rebuild is not None:
+        rebuilt = rebuild(model.recipe)
+        _require(isinstance(rebuilt, Backbone), name, f"rebuild_backbone knows its own recipe {dict(model.recipe)}")
+        rebuilt = cast(Backbone, rebuilt).eval()
+        rebuilt.load_state_dict(state, strict=True)
+        _require(_close(rebuilt(images), features), name, "a rebuilt backbone with the weights gives the same features")
+        _require(rebuilt.preprocessing == model.preprocessing, name, "a rebuilt backbone has the same preprocessing")
+
+
+def _check_gradient(name: str, head: HeadSpec, shape: tuple[int, ...], task: Task, params: Mapping[str, Any]) -> None:
+    module = head.build(shape, task.outputs, params)
+    features = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    _check_module(name, module, features, task)
+    module.train()(features).square().sum().backward()
+    trained = [p.grad is not None and bool(p.grad.isfinite().all()) for p in module.parameters() if p.requires_grad]
+    _require(bool(trained) and all(trained), name, "every parameter gets a finite gradient")
+    _check_saved(name, head, module, shape, features, task, params)
+
+
+def _check_solution(
+    name: str, head: HeadSpec, task: Task, params: Mapping[str, Any], weights: np.ndarray | None
+) -> None:
+    if head.solve is None:
+        return
+    rng = np.random.default_rng(0)
+    features, targets = _example(task, rng)
+    module = head.build((_WIDTH,), task.outputs, params)
+    head.solve(module, features, targets, task, params, weights)
+    batch = torch.from_numpy(features)
+    _check_module(name, module, batch, task)
+    _check_saved(name, head, module, (_WIDTH,), batch, task, params)
+    if not params and weights is None:
+        with torch.inference_mode():
+            outputs = module(batch).numpy()
+        _require(_learnt(task, targets, outputs), name, "it does better than chance on what it was given")
+
+
+def _example(task: Task, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (N, width), one column of them constant, and targets that follow from them."""
+    latent = rng.normal(size=(_EXAMPLES, task.outputs))
+    labels = np.arange(_EXAMPLES) % task.outputs
+    if task.single_label:
+        latent = 4 * np.eye(task.outputs)[labels] + 0.5 * latent
+    targets = {"regression": latent, "multilabel": latent > 0}.get(task.kind, labels)
+    features = np.concatenate([latent, rng.normal(size=(_EXAMPLES, _WIDTH - task.outputs))], axis=1)
+    features[:, -1] = 1.0
+    return features.astype(np.float32), targets.astype(np.int64 if task.single_label else np.float32)
+
+
+def _learnt(task: Task, targets: np.ndarray, outputs: np.ndarray) -> bool:
+    if task.kind == "regression":
+        return bool(((outputs - targets) ** 2).mean() < 0.9 * targets.var())
+    if task.kind == "multilabel":
+        return bool(((outputs > 0) == (targets > 0.5)).mean() > 0.6)
+    return bool((outputs.argmax(1) == targets).mean() > 1.2 / task.outputs)
+
+
+def _check_module(name: str, module: nn.Module, features: Tensor, task: Task) -> None:
+    _require(isinstance(module, nn.Module), name, f"build() returns a module; got {type(module).__name__}")
+    module.eval()
+    with torch.inference_mode():
+        for batch in (features, features[:1]):
+            outputs, expected = module(batch), (len(batch), task.outputs)
+            _require(tuple(outputs.shape) == expected, name, f"it gives {expected}; got {_shape(outputs)}")
+            _require(bool(outputs.isfinite().all()), name, "outputs are finite")
+
+
+def _check_saved(
+    name: str,
+    head: HeadSpec,
+    module: nn.Module,
+    shape: tuple[int, ...],
+    features: Tensor,
+    task: Task,
+    params: Mapping[str, Any],
+) -> None:
+    """Check the way that models are saved: build again, then load the state."""
+    loaded = head.build(shape, task.outputs, params).eval()
+    loaded.load_state_dict(module.state_dict(), strict=True)
+    with torch.inference_mode():
+        outputs = module.eval()(features)
+        _require(_close(loaded(features), outputs), name, "build() and load_state_dict() give the same outputs again")
+        _require(_close(copy.deepcopy(module)(features), outputs), name, "a deep copy gives the same outputs")
+
+
+def _close(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.allclose(first, second, rtol=1e-3, atol=1e-4)
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)

@@ -1,0 +1,22 @@
+"""Our freeze policies.
+
+Settings that are not given: ``depth`` is all stages but the last, ``decay`` 1, ``head_share`` 0.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.specs import FreezePolicySpec
+from autotransfer_plugins.freezing.depth import DEPTH, FROZEN, FULL
+from autotransfer_plugins.freezing.gradual import GRADUAL
+from autotransfer_plugins.freezing.lp_ft import LP_FT
+from autotransfer_plugins.freezing.norm_only import NORM_ONLY
+
+
+@hookimpl
+def register_freeze_policies(register: Callable[[FreezePolicySpec], None]) -> None:
+    """Register all of them."""
+    for policy in (DEPTH, FROZEN, FULL, GRADUAL, LP_FT, NORM_ONLY):
+        register(policy)

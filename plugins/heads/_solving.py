@@ -1,0 +1,106 @@
+"""What the closed-form heads share: standardised features, folded layers, calibrated logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from autotransfer.errors import TrialError
+from autotransfer.task import Task
+
+__all__ = ["Standardised", "fill", "indicators", "one_thread", "require_finite", "sharpness"]
+
+P = ParamSpec("P")
+
+# A column whose spread is below this share of the largest one counts as constant.
+_CONSTANT = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standardised:
+    """Features of mean 0 and variance 1; constant columns are 0.
+
+    Attributes:
+        values: float64 (N, width).
+        mean: (width,), of the raw features.
+        scale: (width,), of the raw features; infinite for constant columns, so that they get no weight at all.
+    """
+
+    values: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> Standardised:
+        """Standardise raw features (N, width).
+
+        Raises:
+            TrialError: They are not finite.
+        """
+        require_finite(features)
+        values = features.astype(np.float64)
+        mean, scale = values.mean(0), values.std(0)
+        scale[scale <= _CONSTANT * scale.max()] = np.inf
+        return cls(values=(values - mean) / scale, mean=mean, scale=scale)
+
+
+def require_finite(features: np.ndarray) -> None:
+    """Refuse features that are not finite.
+
+    Raises:
+        TrialError: They are not.
+    """
+    if not np.isfinite(features).all():
+        raise TrialError("The backbone's features are not finite (NaN or infinity): it may have overflowed.")
+
+
+def one_thread(solve: Callable[P, None]) -> Callable[P, None]:
+    """Decorate a solver to use one BLAS thread.
+
+    The matrices are small and the calls many: on shared cores, threads that wait
+    for each other make it 30 times slower.
+    """
+
+    @wraps(solve)
+    def limited(*args: P.args, **kwargs: P.kwargs) -> None:
+        with threadpool_limits(limits=1):
+            solve(*args, **kwargs)
+
+    return limited
+
+
+def fill(module: nn.Module, weight: np.ndarray, bias: np.ndarray, x: Standardised) -> None:
+    """Fold a linear map of standardised features, (outputs, width) and (outputs,), into a layer for raw ones."""
+    if not isinstance(module, nn.Linear):
+        raise TypeError(f"a closed form fills an nn.Linear; got {type(module).__name__}")
+    weight = weight / x.scale
+    with torch.no_grad():
+        module.weight.copy_(torch.from_numpy(weight))
+        module.bias.copy_(torch.from_numpy(bias - weight @ x.mean))
+
+
+def indicators(targets: np.ndarray, task: Task) -> np.ndarray:
+    """Return encoded classes as float64 (N, classes) of 0 and 1."""
+    return np.eye(task.outputs)[targets] if task.single_label else targets.astype(np.float64)
+
+
+def sharpness(scores: np.ndarray, targets: np.ndarray, task: Task) -> float:
+    """Return the factor that turns scores (N, classes) into the best calibrated logits: temperature scaling.
+
+    Scores should be of examples that were left out. Source: Guo et al., On Calibration (ICML 2017).
+    """
+
+    def loss(factor: float) -> float:
+        if task.single_label:
+            return float(-log_softmax(factor * scores, axis=1)[np.arange(len(scores)), targets].mean())
+        return float(np.logaddexp(0, -factor * scores * (2 * targets - 1)).mean())
+
+    return float(min(np.geomspace(1e-3, 1e2, 51), key=loss))

@@ -1,0 +1,165 @@
+"""Linear heads that are solved on cached features, without gradients: logistic, ridge, ncm.
+
+Features are standardised; the solution is folded into one ``nn.Linear`` on the raw ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import FloatDistribution
+from scipy.linalg import cho_factor, cho_solve
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from autotransfer.contract.specs import HeadSpec
+from autotransfer.task import Task
+from autotransfer_plugins.heads._solving import Standardised, fill, indicators, one_thread, sharpness
+
+__all__ = ["DEFAULTS", "LOGISTIC", "NCM", "RIDGE"]
+
+DEFAULTS: Mapping[str, Any] = {"C": 0.1, "alpha": 1e3}
+
+# Logits that a class gets that no training example has: this far below the lowest.
+_ABSENT = 10.0
+
+
+def _build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    return nn.Linear(shape[0], outputs)
+
+
+@one_thread
+def _solve_logistic(
+    module: nn.Module,
+    features: np.ndarray,
+    targets: np.ndarray,
+    task: Task,
+    params: Mapping[str, Any],
+    weights: np.ndarray | None,
+) -> None:
+    """Fit a logistic regression; one for each class where an example may have several."""
+    x, strength = Standardised.of(features), {**DEFAULTS, **params}["C"]
+    if task.single_label:
+        weight, bias = _logistic(x.values, targets, task.outputs, strength, weights)
+    else:
+        rows = []
+        for label in range(task.outputs):
+            pair = None if weights is None else np.array([1.0, weights[label]])
+            rows.append(_logistic(x.values, targets[:, label].astype(int), 2, strength, pair))
+        # The difference of the two logits is the logit of the label.
+        weight = np.stack([pair_weight[1] - pair_weight[0] for pair_weight, _ in rows])
+        bias = np.array([pair_bias[1] - pair_bias[0] for _, pair_bias in rows])
+    fill(module, weight, bias, x)
+
+
+def _logistic(
+    x: np.ndarray, targets: np.ndarray, classes: int, strength: float, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight (classes, width) and bias (classes,) of a softmax regression."""
+    present = np.unique(targets)
+    weight, bias = np.zeros((classes, x.shape[1])), np.zeros(classes)
+    if len(present) > 1:
+        balance = None if weights is None else {int(c): float(weights[c]) for c in present}
+        model = LogisticRegression(C=strength, class_weight=balance, tol=1e-3, max_iter=300)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is good enough for a trial
+            model.fit(x.astype(np.float32), targets)
+        two = len(present) == 2  # scikit-learn keeps one row of logits then
+        weight[present] = np.concatenate([-model.coef_, model.coef_]) / 2 if two else model.coef_
+        bias[present] = np.concatenate([-model.intercept_, model.intercept_]) / 2 if two else model.intercept_
+    return weight, _without_absent(x, weight, bias, present)
+
+
+def _without_absent(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return the bias with the classes that have no example below all others."""
+    absent = np.setdiff1d(np.arange(len(bias)), present)
+    bias[absent] = (x @ weight[present].T + bias[present]).min() - _ABSENT
+    return bias
+
+
+@one_thread
+def _solve_ridge(
+    module: nn.Module,
+    features: np.ndarray,
+    targets: np.ndarray,
+    task: Task,
+    params: Mapping[str, Any],
+    weights: np.ndarray | None,
+) -> None:
+    """Fit a ridge regression, to the targets or to classes coded -1 and 1.
+
+    For classes, scores are scaled to logits by what they give to examples left out (see ``sharpness``), and class
+    weights shift the logits as a change of the prior would.
+    """
+    x, alpha = Standardised.of(features), {**DEFAULTS, **params}["alpha"]
+    y = targets.astype(np.float64) if task.kind == "regression" else 2 * indicators(targets, task) - 1
+    weight, left_out = _ridge(x.values, y - y.mean(0), alpha)
+    bias = y.mean(0)
+    if task.kind != "regression":
+        factor = sharpness(left_out + bias, targets, task)
+        shift = 0.0 if weights is None else np.log(weights)
+        weight, bias = factor * weight, factor * bias + shift
+    fill(module, weight, bias, x)
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Solve for centred x (N, width) and y (N, outputs).
+
+    Returns:
+        The weight (outputs, width), and for each example the prediction (N, outputs) when it is left out, which
+        follows from the diagonal of the hat matrix (Golub, Heath and Wahba 1979).
+    """
+    n, width = x.shape
+    if n <= width:
+        inverse = cho_solve(cho_factor(x @ x.T + alpha * np.eye(n)), np.eye(n))
+        weight = (inverse @ y).T @ x
+        hat = 1 - alpha * inverse.diagonal()
+    else:
+        solved = cho_solve(cho_factor(x.T @ x + alpha * np.eye(width)), x.T)
+        weight = (solved @ y).T
+        hat = np.einsum("nd,dn->n", x, solved)
+    left = np.maximum(1 - hat - 1 / n, 1e-6)[:, None]  # 1 / n is the part of the bias
+    return weight, y - (y - x @ weight.T) / left
+
+
+@one_thread
+def _solve_ncm(
+    module: nn.Module,
+    features: np.ndarray,
+    targets: np.ndarray,
+    task: Task,
+    params: Mapping[str, Any],
+    weights: np.ndarray | None,
+) -> None:
+    """Give each example to the class whose mean is nearest (Mensink et al. 2013); it needs no class weights.
+
+    The squared distance is linear up to a term that all classes share: x.m - m.m / 2.
+    """
+    x, members = Standardised.of(features), indicators(targets, task)
+    counts = members.sum(0)
+    means = (members.T @ x.values) / np.maximum(counts, 1)[:, None]
+    scores = x.values @ means.T - (means**2).sum(1) / 2
+    # Each example's own class without it, so that the scale of the logits is not flattered.
+    rest = np.maximum(counts[targets] - 1, 1)[:, None]
+    others = (counts[targets][:, None] * means[targets] - x.values) / rest
+    scores[np.arange(len(targets)), targets] = (x.values * others).sum(1) - (others**2).sum(1) / 2
+    factor = sharpness(scores, targets, task)
+    weight, bias = factor * means, -factor * (means**2).sum(1) / 2
+    fill(module, weight, _without_absent(x.values, weight, bias, np.flatnonzero(counts)), x)
+
+
+LOGISTIC = HeadSpec(
+    name="logistic",
+    build=_build,
+    solve=_solve_logistic,
+    parameters={"C": FloatDistribution(1e-4, 1e2, log=True)},
+    tasks=frozenset({"binary", "multiclass", "multilabel"}),
+)
+RIDGE = HeadSpec(
+    name="ridge", build=_build, solve=_solve_ridge, parameters={"alpha": FloatDistribution(1.0, 1e5, log=True)}
+)
+NCM = HeadSpec(name="ncm", build=_build, solve=_solve_ncm, tasks=frozenset({"binary", "multiclass"}))

@@ -1,0 +1,106 @@
+"""The nearest training examples vote, weighted by cosine similarity (Wu et al. 2018; Caron et al., DINO, 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from optuna.distributions import IntDistribution
+from torch import Tensor, nn
+
+from autotransfer.contract.specs import HeadSpec
+from autotransfer.task import Task
+from autotransfer_plugins.heads._solving import indicators, require_finite
+
+__all__ = ["DEFAULTS", "KNN", "NearestNeighbours"]
+
+DEFAULTS: Mapping[str, Any] = {"k": 10}
+
+_TEMPERATURE = 0.07  # of the similarities, as in both papers
+_SMOOTHING = 0.1  # of a vote for every class, so that logits are finite
+_KINDS = ("single", "multilabel", "regression")
+
+
+class NearestNeighbours(nn.Module):
+    """Maps features (N, width) to logits, or to the mean target of the neighbours.
+
+    The training examples are buffers, so they are saved with the model; loading takes the saved number of them.
+
+    Args:
+        width: Number of features.
+        outputs: Number of outputs.
+        k: Number of neighbours.
+    """
+
+    mean: Tensor
+    keys: Tensor
+    values: Tensor
+    shift: Tensor
+    kind: Tensor
+
+    def __init__(self, width: int, outputs: int, k: int) -> None:
+        super().__init__()
+        self.k = k
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("keys", torch.zeros(1, width, dtype=torch.float16))
+        self.register_buffer("values", torch.zeros(1, outputs))
+        self.register_buffer("shift", torch.zeros(outputs))
+        self.register_buffer("kind", torch.tensor(0))
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Centre features (N, width) and bring them to length 1."""
+        return F.normalize(features.float() - self.mean, dim=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Let the ``k`` most similar examples vote."""
+        similarity = self.embed(features) @ self.keys.float().T
+        nearest = similarity.topk(min(self.k, len(self.keys)), dim=1)
+        share = F.softmax(nearest.values / _TEMPERATURE, dim=1)
+        votes = torch.einsum("nk,nko->no", share, self.values[nearest.indices])
+        kind = _KINDS[int(self.kind)]
+        if kind == "regression":
+            return votes
+        smooth = _SMOOTHING / self.k
+        if kind == "multilabel":
+            return torch.log(votes + smooth) - torch.log(1 - votes + smooth) + self.shift
+        return torch.log(votes + smooth) + self.shift
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        for name in ("keys", "values"):
+            saved, buffer = state_dict.get(prefix + name), getattr(self, name)
+            if saved is not None and saved.shape[1:] == buffer.shape[1:]:
+                setattr(self, name, buffer.new_zeros(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    return NearestNeighbours(shape[0], outputs, {**DEFAULTS, **params}["k"])
+
+
+def _solve(
+    module: nn.Module,
+    features: np.ndarray,
+    targets: np.ndarray,
+    task: Task,
+    params: Mapping[str, Any],
+    weights: np.ndarray | None,
+) -> None:
+    """Remember the examples; class weights shift the logits as a change of the prior would."""
+    if not isinstance(module, NearestNeighbours):
+        raise TypeError(f"knn fills a NearestNeighbours module; got {type(module).__name__}")
+    require_finite(features)
+    regression = task.kind == "regression"
+    kind = "regression" if regression else "single" if task.single_label else "multilabel"
+    x, y = torch.from_numpy(features).float(), targets if regression else indicators(targets, task)
+    module.mean.copy_(x.mean(0))
+    module.keys = module.embed(x.to(module.mean.device)).half()
+    module.values = torch.as_tensor(y, dtype=torch.float32, device=module.mean.device)
+    module.kind.fill_(_KINDS.index(kind))
+    if weights is not None:
+        module.shift.copy_(torch.from_numpy(np.log(weights)))
+
+
+KNN = HeadSpec(name="knn", build=_build, solve=_solve, parameters={"k": IntDistribution(1, 30, log=True)})
