@@ -1,1 +1,64 @@
-"""autotransfer: finds the best way to transfer a pretrained model to your task."""
+"""autotransfer: finds the best way to transfer a pretrained model to your task.
+
+import autotransfer
+result = autotransfer.fit("photos/train", time_budget="10m")
+result.predict(["new.jpg"])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotransfer._version import __version__
+    from autotransfer.api import EvaluationResult, evaluate, fit, load
+    from autotransfer.candidate import Candidate
+    from autotransfer.contract.hookspecs import hookimpl
+    from autotransfer.errors import AutoTransferError
+    from autotransfer.estimator import AutoTransferClassifier, AutoTransferRegressor
+    from autotransfer.model import TransferModel
+    from autotransfer.result import FitResult
+
+__all__ = [
+    "AutoTransferClassifier",
+    "AutoTransferError",
+    "AutoTransferRegressor",
+    "Candidate",
+    "EvaluationResult",
+    "FitResult",
+    "TransferModel",
+    "__version__",
+    "evaluate",
+    "fit",
+    "hookimpl",
+    "load",
+]
+
+# Loaded when first used: importing the package must not import torch.
+_HOMES = {
+    "AutoTransferClassifier": "estimator",
+    "AutoTransferError": "errors",
+    "AutoTransferRegressor": "estimator",
+    "Candidate": "candidate",
+    "EvaluationResult": "api",
+    "FitResult": "result",
+    "TransferModel": "model",
+    "__version__": "_version",
+    "evaluate": "api",
+    "fit": "api",
+    "hookimpl": "contract.hookspecs",
+    "load": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,346 @@
+"""The one call: ``fit``; and ``evaluate`` and ``load`` beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from autotransfer._version import __version__
+from autotransfer.candidate import Candidate
+from autotransfer.config import Budget, SearchConfig, parse_duration
+from autotransfer.contract.registry import Registry
+from autotransfer.data.examples import Examples
+from autotransfer.data.sources import load_examples
+from autotransfer.errors import DataError, SearchError
+from autotransfer.model import TransferModel
+from autotransfer.preparation import Prepared, available_backbones, prepare_data, zoos_from
+from autotransfer.progress import Progress
+from autotransfer.result import FitResult, Score
+from autotransfer.run import RunFolder
+from autotransfer.search.budget import Purse
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.loop import search
+from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.space import SearchSpace
+from autotransfer.search.study import make_study
+from autotransfer.task import Kind, Task, score_interval
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.network import Network
+
+__all__ = ["EvaluationResult", "evaluate", "fit", "load"]
+
+Patterns = str | Sequence[str]
+Folders = str | Path | Sequence[str | Path]
+
+_DEFAULT_SECONDS = 300.0
+
+
+def fit(
+    data: Any,
+    targets: Any = None,
+    *,
+    test: Any = None,
+    test_targets: Any = None,
+    path_column: str | None = None,
+    target_column: str | Sequence[str] | None = None,
+    backbones: Patterns = (),
+    zoo: Folders | None = None,
+    heads: Patterns = (),
+    freeze: Patterns = (),
+    time_budget: str | float | None = None,
+    trials: int | None = None,
+    task: Kind | None = None,
+    metric: str | None = None,
+    class_weight: Literal["balanced"] | None = None,
+    validation: float = 0.25,
+    epochs: int = 12,
+    seed: int = 0,
+    device: str = "auto",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    cache: bool = True,
+    cache_dir: str | Path | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Find the best transfer setup for a task and train it.
+
+    Args:
+        data: A folder with a sub-folder per class; arrays, paths or PIL images with ``targets``; a DataFrame or CSV
+            file; or a ``torch.utils.data.Dataset`` of (image, label).
+        targets: One target for each example, where ``data`` does not hold them.
+        test: Examples to score the final model on, once; any form that ``data`` may have.
+        test_targets: Their targets.
+        path_column: Column of image paths in a table; guessed when not given.
+        target_column: Column of targets, or several.
+        backbones: Names or glob patterns of backbones; none means the zoo's, or a short portfolio.
+        zoo: Folders of checkpoints; None takes the environment variable ``AUTOTRANSFER_ZOO``.
+        heads: Names or glob patterns of heads.
+        freeze: Names or glob patterns of freeze policies.
+        time_budget: Wall time for search and refit, as ``"5m"`` or seconds; 5 minutes when ``trials`` is not given.
+        trials: Number of trials; with it alone, equal seeds give equal results on one machine.
+        task: Kind of task; inferred from the targets.
+        metric: A scikit-learn scorer's name; chosen by task: accuracy, or balanced accuracy when classes are
+            imbalanced; macro F1 for multilabel; R2 for regression.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency.
+        validation: Share of the examples that candidates are scored on.
+        epochs: Epochs of a candidate that trains stages.
+        seed: Seed of sampler, split and training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        out: The run folder; ``runs/DATE-TIME`` when not given.
+        overwrite: Replace a run that ``out`` holds.
+        strict: An unreadable image is an error; otherwise it is left out and listed.
+        cache: Keep activations on disk between runs.
+        cache_dir: Folder of that cache.
+        progress: Show progress on standard error.
+
+    Returns:
+        The winner, its scores, all trials and the trained model; the run folder holds the same.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        DataError: The data cannot be used.
+        BackboneError: No backbone can be loaded.
+        SearchError: No trial succeeded.
+    """
+    config = SearchConfig(
+        budget=_budget(time_budget, trials),
+        backbones=_patterns(backbones),
+        zoos=zoos_from(zoo),
+        heads=_patterns(heads),
+        freeze=_patterns(freeze),
+        task=task,
+        metric=metric,
+        class_weight=class_weight,
+        validation=validation,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+        strict=strict,
+        cache=cache,
+        cache_dir=Path(cache_dir) if cache_dir is not None else None,
+    )
+    columns = {"path_column": path_column, "target_column": target_column}
+    run = RunFolder.choose(out, overwrite=overwrite)
+    with Progress(config.budget, shown=progress) as show:
+        examples = load_examples(data, targets, **columns)
+        test_examples = None if test is None else load_examples(test, test_targets, **columns)
+        return _fit(config, examples, test_examples, run, show)
+
+
+def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: RunFolder, show: Progress) -> FitResult:
+    """Search, refit the winner, score it on the test examples, and write everything down."""
+    purse = Purse(config.budget)
+    device, registry = resolve_device(config.device), Registry.load(config.zoos)
+    backbones = available_backbones(registry, config, device, len(examples), show.say)
+    show.phase(f"decoding {len(examples)} images")
+    data = prepare_data(examples, backbones, config, step=show.step)
+    task = data.lesson.task
+    _refuse_foreign_targets(test, task)
+    evaluator = Evaluator(registry, data.extractor, data.lesson, device, seed=config.seed)
+    space = SearchSpace(
+        backbones=tuple(backbones),
+        heads=tuple(registry.select_heads(config.heads, task.kind)),
+        policies=tuple(registry.select_policies(config.freeze)),
+        stages=evaluator.stages,
+        epochs=config.epochs,
+    )
+    run.create({"autotransfer": __version__, "config": asdict(config), "task": task.to_json()})
+    seconds = {"decode": purse.spent}
+
+    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {_describe(data)}")
+    first = space.screening()
+
+    def observe(record: TrialRecord) -> None:
+        show.trial(record)
+        run.write_trials([*finished, record])
+        finished.append(record)
+        registry.notify("trial_finished", record)
+
+    finished: list[TrialRecord] = []
+    trials = search(
+        make_study(seed=config.seed, first=first),
+        space.suggest,
+        evaluator,
+        purse,
+        refit_factor=len(data.images) / len(data.lesson.train),
+        observe=observe,
+    )
+    best = _winner(trials)
+    seconds["search"] = purse.spent - seconds["decode"]
+
+    show.phase(f"refitting the best on all {len(data.images)} examples: {best.candidate}")
+    started = purse.spent
+    assert best.candidate is not None  # a complete trial has one
+    network = evaluator.refit(best.candidate, best.best_epoch)
+    model = _model(network, best.candidate, data, evaluator)
+    model.save(run.model)
+    seconds["refit"] = purse.spent - started
+
+    started = purse.spent
+    test_score = None if test is None else _score_test(model, test, show)
+    seconds |= {"test": purse.spent - started, "total": purse.spent}
+    result = FitResult(
+        best=best.candidate,
+        validation=_validation_score(best, data),
+        test=test_score,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        trials=trials,
+        skipped=data.skipped,
+        decoded=data.images.decoded,
+        model=model,
+        run=run.path,
+    )
+    run.write_result(result.to_json())
+    registry.notify("search_finished", result)
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """One candidate, trained.
+
+    Attributes:
+        score: Score on the validation examples, of the best epoch.
+        model: The network of that epoch, as a model.
+    """
+
+    score: Score
+    model: TransferModel
+
+
+def evaluate(
+    candidate: Candidate,
+    data: Any,
+    targets: Any = None,
+    *,
+    zoo: Folders | None = None,
+    task: Kind | None = None,
+    metric: str | None = None,
+    class_weight: Literal["balanced"] | None = None,
+    validation: float = 0.25,
+    seed: int = 0,
+    device: str = "auto",
+    cache: bool = True,
+    cache_dir: str | Path | None = None,
+) -> EvaluationResult:
+    """Train exactly one candidate and score it; the arguments are those of ``fit``.
+
+    Example:
+        The classic recipe, a frozen VGG16 under a new top::
+
+            candidate = Candidate(
+                backbone="vgg16.tv_in1k",
+                freeze="frozen",
+                head="mlp",
+                head_params={"pooling": "flatten", "layers": 1, "width": 1024, "dropout": 0.0},
+                training={"optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "batch_size": 32},
+            )
+            autotransfer.evaluate(candidate, "photos/train").score
+    """
+    config = SearchConfig(
+        budget=Budget(),
+        zoos=zoos_from(zoo),
+        task=task,
+        metric=metric,
+        class_weight=class_weight,
+        validation=validation,
+        seed=seed,
+        device=device,
+        cache=cache,
+        cache_dir=Path(cache_dir) if cache_dir is not None else None,
+    )
+    registry = Registry.load(config.zoos)
+    spec = registry.backbone(candidate.backbone)
+    registry.head(candidate.head), registry.policy(candidate.freeze)
+    prepared = prepare_data(load_examples(data, targets), [spec], config)
+    evaluator = Evaluator(registry, prepared.extractor, prepared.lesson, resolve_device(device), seed=seed)
+    network, scores = evaluator.best_network(candidate)
+    return EvaluationResult(
+        score=_score(prepared.lesson.task, prepared.lesson.targets[prepared.lesson.validation], scores),
+        model=_model(network, candidate, prepared, evaluator),
+    )
+
+
+def load(folder: str | Path, *, device: str = "auto") -> TransferModel:
+    """Load a saved model, or the model of a run folder.
+
+    Raises:
+        DataNotFoundError: There is none.
+        ModelFormatError: It is damaged.
+    """
+    return TransferModel.load(folder, device=device)
+
+
+def _budget(time_budget: str | float | None, trials: int | None) -> Budget:
+    if time_budget is None:
+        return Budget(seconds=None if trials else _DEFAULT_SECONDS, trials=trials)
+    return Budget(seconds=parse_duration(time_budget), trials=trials)
+
+
+def _patterns(given: Patterns) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _describe(data: Prepared) -> str:
+    lesson = data.lesson
+    classes = f", {len(lesson.task.classes)} classes" if lesson.task.classes else ""
+    skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
+    return f"{len(lesson.train)} examples to train on and {len(lesson.validation)} to score on{classes}{skipped}"
+
+
+def _refuse_foreign_targets(test: Examples | None, task: Task) -> None:
+    """Refuse test labels that the task does not know before the search, not after it."""
+    if test is not None:
+        if test.targets is None:
+            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
+        task.encode(test.targets)
+
+
+def _winner(trials: Trials) -> TrialRecord:
+    if (best := trials.best) is not None:
+        return best
+    reasons = list(dict.fromkeys(record.reason for record in trials if record.reason))
+    raise SearchError(
+        f"None of {len(trials)} trials succeeded: {'; '.join(reasons[:3]) or 'the budget was too small for any'}."
+    )
+
+
+def _model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
+    return TransferModel(
+        network=network.eval().requires_grad_(False),
+        task=data.lesson.task,
+        candidate=candidate,
+        side=data.images.side,
+        device=evaluator.device,
+        autocast=not evaluator.load(candidate.backbone).precise,
+    )
+
+
+def _score(task: Task, encoded: np.ndarray, scores: np.ndarray) -> Score:
+    return Score(
+        metric=task.metric,
+        score=task.score(encoded, scores),
+        ci95=score_interval(task, encoded, scores),
+        accuracy=float((scores.argmax(1) == encoded).mean()) if task.single_label else None,
+        examples=len(encoded),
+    )
+
+
+def _validation_score(best: TrialRecord, data: Prepared) -> Score:
+    assert best.scores is not None  # the leaders keep theirs
+    return _score(data.lesson.task, data.lesson.targets[data.lesson.validation], best.scores)
+
+
+def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score:
+    show.phase(f"scoring {len(test)} test images")
+    images = model.decode(test)
+    if images.skipped:
+        show.say(f"{len(images.skipped)} test images cannot be read and are not scored: {images.skipped[0].name}, …")
+    assert test.targets is not None  # refused before the search
+    encoded = model.task.encode([test.targets[i] for i in images.kept])
+    return _score(model.task, encoded, model.predict_images(images))

@@ -1,0 +1,157 @@
+"""Before the search: from what the user gave to decoded, split examples and the backbones that can be searched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotransfer.config import SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
+from autotransfer.data.decode import decode
+from autotransfer.data.examples import Examples, Images, Skipped
+from autotransfer.data.split import split
+from autotransfer.errors import DataError, WeightsUnavailableError
+from autotransfer.task import Task, infer_task
+from autotransfer.transfer.cache import ActivationCache, default_cache_dir
+from autotransfer.transfer.device import Device
+from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.memory import memory_budget
+from autotransfer.transfer.training import Lesson
+
+__all__ = ["Prepared", "available_backbones", "prepare_data", "zoos_from"]
+
+# Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
+_SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
+# Share of the time budget that one pass of a default backbone over the images may take.
+_PASS_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Examples, ready to be searched on.
+
+    Attributes:
+        extractor: The decoded images and the cache of their features.
+        lesson: Targets, and which rows train and which score.
+        skipped: What could not be used, and why.
+    """
+
+    extractor: FeatureExtractor
+    lesson: Lesson
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def images(self) -> Images:
+        """The decoded images."""
+        return self.extractor.images
+
+
+def zoos_from(zoo: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
+    """Return the zoo folders: those given, else those of the environment variable ``AUTOTRANSFER_ZOO``."""
+    if zoo is None:
+        return tuple(Path(folder) for folder in os.environ.get("AUTOTRANSFER_ZOO", "").split(os.pathsep) if folder)
+    return tuple(Path(folder) for folder in ([zoo] if isinstance(zoo, (str, Path)) else zoo))
+
+
+def available_backbones(
+    registry: Registry, config: SearchConfig, device: Device, images: int, say: Callable[[str], None]
+) -> list[BackboneSpec]:
+    """Return the backbones to search, the cheapest first.
+
+    Those whose weights cannot be had are left out, with a word; a broken one is an error: the user put it there.
+
+    Raises:
+        UnknownNameError: A pattern matches nothing.
+        BackboneError: A backbone is broken.
+        WeightsUnavailableError: No backbone is left.
+    """
+    chosen = registry.select_backbones(config.backbones)
+    if not chosen:
+        raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
+    chosen.sort(key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
+    if not config.backbones:
+        chosen = _affordable(chosen, config, device, images)
+    usable, problems = [], []
+    for spec in chosen:
+        try:
+            if spec.check is not None:
+                spec.check()
+            usable.append(spec)
+        except WeightsUnavailableError as error:
+            problems.append(error)
+    if not usable:
+        raise problems[0]
+    for problem in problems:
+        say(f"left out: {problem}")
+    return usable
+
+
+def prepare_data(
+    examples: Examples,
+    backbones: Sequence[BackboneSpec],
+    config: SearchConfig,
+    *,
+    step: Callable[[str], None] = lambda text: None,
+) -> Prepared:
+    """Infer the task, decode every image once, and split.
+
+    Raises:
+        DataError: The examples cannot be used.
+        ConfigError: The task or the metric does not suit them.
+    """
+    if examples.targets is None:
+        raise DataError("The images have no labels: give a folder per class, or targets.")
+    task = infer_task(examples.targets, config.task, config.metric)
+    images = decode(
+        examples,
+        _sides(backbones),
+        strict=config.strict,
+        memory_limit=memory_budget(config.memory_limit),
+        progress=lambda done, total: step(f"decoding images: {done} of {total}"),
+    )
+    targets = [examples.targets[i] for i in images.kept]
+    if images.skipped:
+        task = infer_task(targets, config.task, config.metric)  # a class may be gone with its images
+    cache = ActivationCache(
+        (config.cache_dir or default_cache_dir()) if config.cache else None,
+        memory_limit=memory_budget(config.memory_limit),
+    )
+    return Prepared(
+        extractor=FeatureExtractor(images=images, cache=cache),
+        lesson=_lesson(task, targets, images, config),
+        skipped=(*examples.skipped, *images.skipped),
+    )
+
+
+def _lesson(task: Task, targets: Sequence[object], images: Images, config: SearchConfig) -> Lesson:
+    encoded = task.encode(targets)
+    train, validation = split(encoded, task, images.digests, share=config.validation, seed=config.seed)
+    weighted = config.class_weight == "balanced" and task.kind != "regression"
+    return Lesson(
+        task=task,
+        targets=encoded,
+        train=train,
+        validation=validation,
+        class_weights=task.class_weights(encoded[train]) if weighted else None,
+    )
+
+
+def _affordable(specs: list[BackboneSpec], config: SearchConfig, device: Device, images: int) -> list[BackboneSpec]:
+    """Cut the default backbones to those of which a pass over the images fits into the time budget."""
+    if config.budget.seconds is None:
+        return specs
+    allowed = config.budget.seconds * _PASS_SHARE * _SPEED[device.torch.type] / max(images, 1)
+    return [spec for spec in specs if (spec.gmacs or 0.0) <= allowed] or specs[:1]
+
+
+def _sides(backbones: Sequence[BackboneSpec]) -> dict[CropMode, int]:
+    """Return, for each crop mode, the side of the stored squares that the largest input needs."""
+    sides: dict[CropMode, int] = {}
+    for spec in backbones:
+        how: Preprocessing = spec.preprocessing or spec.load().preprocessing
+        needed = how.resized if how.crop_mode == "center" else max(how.size)
+        sides[how.crop_mode] = max(needed, sides.get(how.crop_mode, 0))
+    return sides

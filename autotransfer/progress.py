@@ -1,0 +1,123 @@
+"""What a user sees while a search runs: a live line on a terminal, plain lines elsewhere, never ten silent seconds."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from autotransfer.config import Budget
+from autotransfer.search.records import TrialRecord, Trials
+
+__all__ = ["Progress"]
+
+_QUIET = 8.0  # seconds after which a plain line is due
+
+
+class Progress:
+    """Shows how a search goes.
+
+    Args:
+        budget: What may be spent.
+        stream: Where to; standard error unless told otherwise.
+        shown: Whether anything is shown at all.
+    """
+
+    def __init__(self, budget: Budget, *, stream: TextIO | None = None, shown: bool = True) -> None:
+        self.budget = budget
+        self.shown = shown
+        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+        self._trials = Trials()
+        self._phase = ""
+        self._started = self._spoken = time.monotonic()
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Progress:
+        if self.shown:
+            if self._console.is_terminal:
+                self._status = self._console.status("")
+                self._status.start()
+            self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self.shown:
+            self._heart.join()
+        if self._status:
+            self._status.stop()
+
+    def phase(self, text: str) -> None:
+        """Say what begins."""
+        self._phase = text
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Print a line; names that came from data cannot change how it looks."""
+        if self.shown:
+            self._spoken = time.monotonic()
+            self._console.print(f"[dim]{self._clock()}[/dim] {escape(_printable(text))}")
+            self._refresh()
+
+    def step(self, text: str) -> None:
+        """Say how far the phase has come, without a line of its own."""
+        self._phase = text
+        self._refresh()
+
+    def trial(self, record: TrialRecord) -> None:
+        """Count a finished trial; a new best one gets a line."""
+        before = self._trials.best
+        self._trials.add(record)
+        best = self._trials.best
+        if best is not None and best is not before and best.score is not None:
+            self.say(f"best {best.score:.4f}  trial {best.number}: {best.candidate}")
+        elif record.state == "failed":
+            self.say(f"trial {record.number} failed: {record.reason}")
+        self._refresh()
+
+    def summary(self) -> str:
+        """Return the state of the search in one line."""
+        counts = self._trials.counts()
+        text = f"{self._clock()}  {self._phase}"
+        if len(self._trials):
+            text += f" | {counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed"
+        if (best := self._trials.best) and best.score is not None:
+            text += f" | best {best.score:.4f}"
+        return text
+
+    def _clock(self) -> str:
+        spent = time.monotonic() - self._started
+        total = f"/{_minutes(self.budget.seconds)}" if self.budget.seconds else ""
+        return f"{_minutes(spent)}{total}"
+
+    def _refresh(self) -> None:
+        if self._status:
+            self._status.update(escape(_printable(self.summary())))
+
+    def _beat(self) -> None:
+        while not self._stop.wait(1.0):
+            if self._status:
+                self._refresh()
+            elif time.monotonic() - self._spoken > _QUIET:
+                self._spoken = time.monotonic()
+                self._console.print(escape(_printable(self.summary())))
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _printable(text: str) -> str:
+    """Replace control characters, which a file name may hold, and what the stream cannot encode."""
+    cleaned = "".join(c if c.isprintable() else "�" for c in text)
+    return cleaned.encode("utf-8", "replace").decode("utf-8")

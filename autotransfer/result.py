@@ -1,0 +1,130 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotransfer.candidate import Candidate
+from autotransfer.data.examples import Skipped
+from autotransfer.model import TransferModel
+from autotransfer.search.records import Trials
+
+__all__ = ["FitResult", "Leaderboard", "Score"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A score with its uncertainty.
+
+    Attributes:
+        metric: Name of the scikit-learn scorer.
+        score: Its value.
+        ci95: 95% interval: Wilson's for accuracy, a bootstrap over examples otherwise.
+        accuracy: Share of right predictions, for tasks with one label; None for the others.
+        examples: Number of examples.
+    """
+
+    metric: str
+    score: float
+    ci95: tuple[float, float]
+    accuracy: float | None
+    examples: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as JSON."""
+        return {
+            "metric": self.metric,
+            "score": self.score,
+            "ci95": list(self.ci95),
+            "accuracy": self.accuracy,
+            "examples": self.examples,
+        }
+
+
+class Leaderboard(tuple[dict[str, Any], ...]):
+    """Rows of ``trials.csv`` that have a score, best first; prints as a table, and ``pandas.DataFrame`` takes it."""
+
+    def __str__(self) -> str:
+        columns = ("number", "state", "score", "backbone", "head", "freeze", "depth", "epochs", "seconds")
+        cells = [columns] + [tuple(_cell(row.get(column)) for column in columns) for row in self]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a search found.
+
+    Attributes:
+        best: The winning candidate.
+        validation: Its score on the validation examples, as the search measured it.
+        test: Score of the model on the test examples; None without any.
+        seconds: Wall time: total, decode, search, refit, test.
+        trials: Every trial.
+        skipped: Examples that could not be used, and why.
+        decoded: Number of images that were decoded, the test images left out.
+        model: The refitted model.
+        run: The run folder.
+    """
+
+    best: Candidate
+    validation: Score
+    test: Score | None
+    seconds: dict[str, float]
+    trials: Trials
+    skipped: tuple[Skipped, ...]
+    decoded: int
+    model: TransferModel
+    run: Path
+
+    def leaderboard(self) -> Leaderboard:
+        """Return the trials that have a score, best first."""
+        return Leaderboard(record.to_row() for record in self.trials.leaderboard())
+
+    def predict(self, data: Any) -> np.ndarray:
+        """Predict with the refitted model; see ``TransferModel.predict``."""
+        return self.model.predict(data)
+
+    def predict_proba(self, data: Any) -> np.ndarray:
+        """Return probabilities of the refitted model; see ``TransferModel.predict_proba``."""
+        return self.model.predict_proba(data)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model into a folder and return the folder."""
+        return self.model.save(folder)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``result.json`` holds."""
+        return {
+            "best": self.best.to_json(),
+            "validation": self.validation.to_json(),
+            "test": self.test.to_json() if self.test else None,
+            "seconds": self.seconds,
+            "trials": self.trials.counts(),
+            "run": str(self.run),
+            "decoded": self.decoded,
+            "skipped": [{"name": entry.name, "reason": entry.reason} for entry in self.skipped],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"best        {self.best}", f"validation  {_with_interval(self.validation)}"]
+        if self.test:
+            lines.append(f"test        {_with_interval(self.test)}")
+        counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
+        lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
+        return "\n".join(lines)
+
+
+def _with_interval(score: Score) -> str:
+    low, high = score.ci95
+    return f"{score.metric} {score.score:.4f} (95% interval {low:.4f} to {high:.4f}, {score.examples} examples)"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)

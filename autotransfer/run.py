@@ -1,0 +1,92 @@
+"""The run folder: everything that one search leaves on disk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from autotransfer.errors import ConfigError, RunExistsError
+from autotransfer.files import write_atomically
+from autotransfer.search.records import TrialRecord
+
+__all__ = ["RunFolder"]
+
+# Always there and in this order; the settings of the candidates stand between them and the last ones.
+_FIRST = ("number", "state", "score", "backbone", "head", "freeze", "depth")
+_LAST = ("best_epoch", "epochs", "seconds", "reason")
+_OURS = ("run.json", "result.json", "trials.csv", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """A run folder: ``run.json`` (its settings), ``trials.csv``, ``result.json`` and ``model/``.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def choose(cls, out: str | Path | None, *, overwrite: bool = False) -> RunFolder:
+        """Choose the folder, without touching it; without a name, ``runs/DATE-TIME`` in the current folder.
+
+        Raises:
+            RunExistsError: The folder holds a run, and ``overwrite`` is not set.
+            ConfigError: The folder holds something else, or is a file.
+        """
+        path = Path(out) if out is not None else _fresh(Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"The output {path} is a file; give the name of a folder.")
+        there = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        if there & {"run.json", "result.json"}:
+            if not overwrite:
+                raise RunExistsError(f"{path} already holds a run. Choose another folder, or pass --overwrite.")
+        elif there:
+            raise ConfigError(f"The output folder {path} is not empty and holds no run; choose another one.")
+        return cls(path=path)
+
+    def create(self, settings: dict[str, Any]) -> None:
+        """Make the folder, without what an earlier run left in it, and write what this run was asked for."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for entry in (self.path / name for name in _OURS):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+        write_atomically(self.path / "run.json", json.dumps(settings, indent=2, default=str))
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model."""
+        return self.path / "model"
+
+    def write_trials(self, records: Sequence[TrialRecord]) -> None:
+        """Write a row for each trial."""
+        rows = [record.to_row() for record in records]
+        settings = sorted({name for row in rows for name in row} - {*_FIRST, *_LAST})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*_FIRST, *settings, *_LAST], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path / "trials.csv", text.getvalue())
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write the result as JSON."""
+        write_atomically(self.path / "result.json", json.dumps(result, indent=2))
+
+
+def _fresh(path: Path) -> Path:
+    """Return the path, or the first of ``path-2``, ``path-3``, … that is not there."""
+    taken, number = path, 1
+    while taken.exists():
+        number += 1
+        taken = path.with_name(f"{path.name}-{number}")
+    return taken

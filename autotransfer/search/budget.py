@@ -1,0 +1,63 @@
+"""What is left of a budget, and what it still buys."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from autotransfer.config import Budget
+
+__all__ = ["Purse"]
+
+Clock = Callable[[], float]
+
+# A search gives up when so many trials, and so large a share of the time, brought nothing better.
+_PATIENCE_TRIALS = 60
+_PATIENCE_TIME = 0.25
+
+
+@dataclass
+class Purse:
+    """Counts a budget down.
+
+    Attributes:
+        budget: What may be spent.
+        clock: Returns seconds; a virtual one replays recorded curves.
+        started: When counting began, in the clock's seconds.
+        reserve: Seconds that the refit is expected to need.
+    """
+
+    budget: Budget
+    clock: Clock = time.monotonic
+    started: float = field(default=math.nan)
+    reserve: float = 0.0
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.started):
+            self.started = self.clock()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return self.clock() - self.started
+
+    @property
+    def left(self) -> float:
+        """Seconds that the search may still take, the refit set apart; infinite without a time budget."""
+        return math.inf if self.budget.seconds is None else self.budget.seconds - self.spent - self.reserve
+
+    def empty(self, trials: int) -> bool:
+        """Whether no further trial may start."""
+        return self.left <= 0 or (self.budget.trials is not None and trials >= self.budget.trials)
+
+    def affords(self, seconds: float, refit: float) -> bool:
+        """Whether a trial fits, and, should it win, its refit too."""
+        return seconds + max(refit - self.reserve, 0.0) <= self.left
+
+    def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:
+        """Whether going on is unlikely to bring anything better."""
+        if self.budget.seconds is None or trials_since_best < _PATIENCE_TRIALS:
+            return False
+        return self.spent - seconds_at_best > _PATIENCE_TIME * self.budget.seconds

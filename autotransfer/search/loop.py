@@ -1,0 +1,174 @@
+"""The search, on one page. It knows nothing of torch: whatever scores a candidate can drive it, against any clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from autotransfer.candidate import Candidate
+from autotransfer.errors import AutoTransferError
+from autotransfer.search.budget import Purse
+from autotransfer.search.records import TrialRecord, Trials
+
+__all__ = ["Evaluate", "Evaluation", "Report", "Suggest", "search"]
+
+Report = Callable[[int, float], bool]
+"""Called with an epoch and its score; returns True when the trial is to stop."""
+
+# So many candidates in a row that do not fit into what is left of the budget mean that nothing does.
+_MISFITS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What came of a candidate.
+
+    Attributes:
+        score: Best score on the validation examples; greater is better.
+        depth: Number of frozen leading stages.
+        best_epoch: Epoch of that score; 0 for closed forms.
+        curve: Score after each epoch.
+        scores: Probabilities or values of the validation examples (N, outputs).
+    """
+
+    score: float
+    depth: int | None = None
+    best_epoch: int = 0
+    curve: tuple[float, ...] = ()
+    scores: np.ndarray | None = None
+
+
+class Evaluate(Protocol):
+    """Scores candidates: real training, or recorded curves."""
+
+    def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
+        """Score a candidate, reporting after each epoch; end early when told to, or when the time has expired."""
+        ...
+
+    def predicted_seconds(self, candidate: Candidate) -> float:
+        """Return about how long that will take."""
+        ...
+
+
+Suggest = Callable[[optuna.trial.Trial], Candidate]
+
+
+def search(
+    study: optuna.Study,
+    suggest: Suggest,
+    evaluate: Evaluate,
+    purse: Purse,
+    *,
+    refit_factor: float,
+    observe: Callable[[TrialRecord], None],
+) -> Trials:
+    """Try candidates until the budget is spent or nothing improves.
+
+    Args:
+        study: Decides what to try next, and what to stop.
+        suggest: Turns its trial into a candidate.
+        evaluate: Scores a candidate.
+        purse: The budget.
+        refit_factor: Time of a refit in times of its trial.
+        observe: Is told of every finished trial.
+    """
+    trials, seen, misfits = Trials(), set[Candidate](), 0
+    since_best, best_at = 0, 0.0
+    while not purse.empty(len(trials)) and not purse.stalled(since_best, best_at) and misfits < _MISFITS:
+        trial = study.ask()
+        started = purse.clock()
+        candidate, expected, problem = _propose(trial, suggest, evaluate)
+        if candidate is not None and (candidate in seen or not purse.affords(expected, expected * refit_factor)):
+            # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
+            study.tell(trial, state=TrialState.PRUNED)
+            misfits += 1
+            continue
+        misfits = 0
+        best = trials.best
+        if candidate is None:
+            record = TrialRecord(number=len(trials), state="failed", candidate=None, reason=problem)
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            seen.add(candidate)
+            record = _run(study, trial, candidate, evaluate, purse, number=len(trials), started=started)
+        trials.add(record)
+        improved = trials.best is not None and trials.best is not best
+        since_best, best_at = (0, purse.spent) if improved else (since_best + 1, best_at)
+        if improved and trials.best is record:
+            share = record.best_epoch / record.epochs if record.epochs else 1.0
+            purse.reserve = max(record.seconds, expected) * share * refit_factor
+        observe(record)
+    return trials
+
+
+def _propose(trial: optuna.trial.Trial, suggest: Suggest, evaluate: Evaluate) -> tuple[Candidate | None, float, str]:
+    """Return the next candidate and its expected seconds, or the reason why there is none."""
+    try:
+        candidate = suggest(trial)
+        return candidate, evaluate.predicted_seconds(candidate), ""
+    except Exception as error:  # a plugin's error costs its trial, not the search
+        return None, math.nan, describe(error)
+
+
+def _run(
+    study: optuna.Study,
+    trial: optuna.trial.Trial,
+    candidate: Candidate,
+    evaluate: Evaluate,
+    purse: Purse,
+    *,
+    number: int,
+    started: float,
+) -> TrialRecord:
+    """Evaluate one candidate and tell the study how it ended."""
+    curve: list[float] = []
+    pruned = expired = False
+
+    def report(epoch: int, score: float) -> bool:
+        nonlocal pruned
+        curve.append(score)
+        trial.report(score, epoch)
+        pruned = trial.should_prune()
+        return pruned
+
+    def out_of_time() -> bool:
+        nonlocal expired
+        expired = purse.left <= 0
+        return expired
+
+    common: dict[str, Any] = {"number": number, "candidate": candidate}
+    trial.set_user_attr("candidate", candidate.to_json())
+    try:
+        result = evaluate(candidate, report, out_of_time)
+    except Exception as error:  # a failed trial is recorded with its reason, and the search goes on
+        study.tell(trial, state=TrialState.FAIL)
+        seconds = purse.clock() - started
+        return TrialRecord(
+            state="failed", reason=describe(error), seconds=seconds, curve=tuple(curve), epochs=len(curve), **common
+        )
+    common |= {
+        "score": result.score,
+        "depth": result.depth,
+        "best_epoch": result.best_epoch,
+        "curve": result.curve,
+        "epochs": len(result.curve),
+        "seconds": purse.clock() - started,
+    }
+    if pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+        return TrialRecord(state="pruned", reason=f"below the others at epoch {len(curve)}", **common)
+    study.tell(trial, result.score)
+    reason = f"the time ran out after epoch {len(curve)}" if expired else ""
+    return TrialRecord(state="complete", reason=reason, scores=result.scores, **common)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line: our own in their words, others with their type."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, AutoTransferError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,107 @@
+"""What is remembered of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from autotransfer.candidate import Candidate
+
+__all__ = ["State", "TrialRecord", "Trials"]
+
+_LEADERS = 10
+
+State = Literal["complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One evaluation of one candidate.
+
+    Attributes:
+        number: Position in the study.
+        state: How it ended.
+        candidate: What was tried; None when not even that could be made.
+        score: Best score on the validation examples; None when there is none.
+        best_epoch: Epoch of that score; 0 for closed forms.
+        epochs: Epochs that were trained.
+        seconds: Wall time.
+        depth: Number of frozen leading stages.
+        reason: Why it was pruned or failed.
+        curve: Score after each epoch.
+        scores: Probabilities or values of the validation examples (N, outputs); kept for the leading trials only.
+    """
+
+    number: int
+    state: State
+    candidate: Candidate | None
+    score: float | None = None
+    best_epoch: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    depth: int | None = None
+    reason: str = ""
+    curve: tuple[float, ...] = ()
+    scores: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the record as one flat row."""
+        row: dict[str, Any] = {"number": self.number, "state": self.state, "score": self.score}
+        candidate = self.candidate
+        row |= {
+            "backbone": candidate.backbone if candidate else "",
+            "head": candidate.head if candidate else "",
+            "freeze": candidate.freeze if candidate else "",
+            "depth": self.depth,
+        }
+        if candidate:
+            parts: Mapping[str, Mapping[str, Any]] = {
+                "head": candidate.head_params,
+                "freeze": candidate.freeze_params,
+                "training": candidate.training,
+            }
+            row |= {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        return row | {
+            "best_epoch": self.best_epoch,
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 3),
+            "reason": self.reason,
+        }
+
+
+@dataclass
+class Trials:
+    """The trials of a search, in order."""
+
+    records: list[TrialRecord] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[TrialRecord]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def add(self, record: TrialRecord) -> None:
+        """Append a record; only the leaders keep their validation scores, so that memory does not grow with trials."""
+        self.records.append(record)
+        holders = [r for r in self.leaderboard() if r.scores is not None]
+        for behind in holders[_LEADERS:]:
+            self.records[self.records.index(behind)] = replace(behind, scores=None)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The complete trial with the highest score; the earlier one of equals."""
+        complete = [r for r in self.records if r.state == "complete" and r.score is not None]
+        return max(complete, key=lambda record: (record.score, -record.number)) if complete else None
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of trials by state."""
+        return {state: sum(r.state == state for r in self.records) for state in ("complete", "pruned", "failed")}
+
+    def leaderboard(self) -> list[TrialRecord]:
+        """Return the trials that have a score, best first; complete ones before pruned ones of equal score."""
+        scored: Iterable[TrialRecord] = (r for r in self.records if r.score is not None)
+        return sorted(scored, key=lambda r: (r.state != "complete", -(r.score or 0.0), r.number))

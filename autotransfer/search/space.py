@@ -1,0 +1,153 @@
+"""The search space: from an Optuna trial to a candidate. The only caller of ``trial.suggest_*``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from autotransfer.candidate import Candidate
+from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
+from autotransfer.errors import ConfigError
+
+__all__ = ["SearchSpace"]
+
+# Training settings that are searched. A head alone bears a higher learning rate than a backbone that trains with it.
+_SHARED: Mapping[str, BaseDistribution] = {
+    "optimizer": CategoricalDistribution(("adamw", "sgd")),
+    "weight_decay": FloatDistribution(1e-5, 1e-1, log=True),
+    "batch_size": CategoricalDistribution((16, 32, 64)),
+    "label_smoothing": FloatDistribution(0.0, 0.2),
+    "views": CategoricalDistribution((1, 2, 4)),
+}
+_PROBE: Mapping[str, BaseDistribution] = {**_SHARED, "lr": FloatDistribution(3e-4, 3e-2, log=True)}
+_TUNE: Mapping[str, BaseDistribution] = {
+    **_SHARED,
+    "lr": FloatDistribution(3e-4, 1e-2, log=True),
+    "backbone_lr": FloatDistribution(3e-2, 1.0, log=True),
+    "batch_norm": CategoricalDistribution(("frozen", "live")),
+    "augmentation": CategoricalDistribution(("none", "light", "medium", "strong")),
+}
+# Only what the way into the network uses is asked for: views where the prefix is cached, augmentation where it is not.
+_PIXELS_ONLY, _CACHED_ONLY = "augmentation", "views"
+
+# Epochs of a head alone, in epochs of a candidate that trains stages: they cost next to nothing.
+_PROBE_EPOCHS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What may be combined.
+
+    Attributes:
+        backbones: Backbones to choose from, the cheapest first.
+        heads: Heads to choose from.
+        policies: Freeze policies to choose from.
+        stages: Returns the stages of a backbone.
+        epochs: Epochs of a candidate that trains stages.
+    """
+
+    backbones: tuple[BackboneSpec, ...]
+    heads: tuple[HeadSpec, ...]
+    policies: tuple[FreezePolicySpec, ...]
+    stages: Callable[[str], tuple[str, ...]]
+    epochs: int
+
+    def __post_init__(self) -> None:
+        if not self._gradient_heads and not any(self._freezes_all(policy, ("a", "b")) for policy in self.policies):
+            raise ConfigError(
+                f"The heads {[h.name for h in self.heads]} are solved in closed form, which needs a freeze policy "
+                f"that freezes the whole backbone; got {[p.name for p in self.policies]}. Add one, or another head."
+            )
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Candidate:
+        """Choose a candidate."""
+        backbone = trial.suggest_categorical("backbone", [spec.name for spec in self.backbones])
+        stages = self.stages(backbone)
+        policy = self._choose(trial, "freeze", self._usable_policies)
+        freeze_params = self._suggest_all(trial, f"freeze.{policy.name}@{len(stages)}", policy.parameters(stages))
+        plan = policy.plan(stages, freeze_params)
+        frozen = plan.depth == len(stages)
+        head = self._choose(trial, "head" if frozen else "tuned_head", self.heads if frozen else self._gradient_heads)
+        training: dict[str, Any] = {}
+        if head.solve is None:
+            unused = _PIXELS_ONLY if plan.depth > 0 else _CACHED_ONLY
+            settings = {name: d for name, d in (_PROBE if frozen else _TUNE).items() if name != unused}
+            training = self._suggest_all(trial, "probe" if frozen else "tune", settings)
+            training["epochs"] = self.epochs * (_PROBE_EPOCHS if frozen else 1)
+        return Candidate(
+            backbone=backbone,
+            head=head.name,
+            freeze=policy.name,
+            head_params=self._suggest_all(trial, f"head.{head.name}", head.parameters),
+            freeze_params=freeze_params,
+            training=training,
+        )
+
+    def screening(self) -> list[dict[str, Any]]:
+        """Return the first trials to enqueue: every backbone frozen, under each closed-form head; cheapest first."""
+        frozen = [policy for policy in self.policies if self._freezes_all(policy, ("a", "b"))]
+        solved = [head for head in self.heads if head.solve is not None]
+        if not frozen:
+            return []
+        heads = solved or [head for head in self.heads if head.features == "pooled"][:1] or list(self.heads[:1])
+        return [
+            {"backbone": backbone.name, "freeze": frozen[0].name, "head": head.name}
+            | {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
+            for backbone in self.backbones
+            for head in heads
+        ]
+
+    @property
+    def _gradient_heads(self) -> tuple[HeadSpec, ...]:
+        return tuple(head for head in self.heads if head.solve is None)
+
+    @property
+    def _usable_policies(self) -> tuple[FreezePolicySpec, ...]:
+        """Policies that train stages need a head that trains by gradient."""
+        if self._gradient_heads:
+            return self.policies
+        return tuple(policy for policy in self.policies if self._freezes_all(policy, ("a", "b")))
+
+    @staticmethod
+    def _freezes_all(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
+        return policy.plan(stages, {}).depth == len(stages)
+
+    @staticmethod
+    def _choose(trial: optuna.trial.BaseTrial, name: str, specs: tuple[Any, ...]) -> Any:
+        chosen = trial.suggest_categorical(name, [spec.name for spec in specs])
+        return next(spec for spec in specs if spec.name == chosen)
+
+    @staticmethod
+    def _suggest_all(
+        trial: optuna.trial.BaseTrial, prefix: str, distributions: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {name: _suggest(trial, f"{prefix}.{name}", d) for name, d in distributions.items()}
+
+
+def _middle(distribution: BaseDistribution) -> Any:
+    """Return a value that is extreme in no direction."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))  # the contract allows no other kind
+    low, high = distribution.low, distribution.high
+    middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
+    return round(middle) if isinstance(distribution, IntDistribution) else middle
+
+
+def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    raise ConfigError(f"The parameter {name!r} has a {type(distribution).__name__}; use one of optuna.distributions.")

@@ -1,0 +1,225 @@
+"""The boundary: a backbone cut into a frozen prefix that runs once and a suffix that trains."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from autotransfer.contract.backbone import Backbone
+
+__all__ = ["Activation", "Cut", "TOLERANCE"]
+
+Activation = tuple[Tensor, ...]
+"""The tensors (N, ...) that cross a boundary."""
+
+TOLERANCE = 1e-4
+"""Largest relative difference, in float32, between suffix(prefix(x)) and the whole forward pass."""
+
+
+class _Reached(Exception):
+    """Stops a forward pass at the boundary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unit:
+    """A called module whose parameters all lie in one stage (or that has none), as it was seen in a forward pass."""
+
+    name: str
+    stage: int | None
+    outputs: list[Any]
+
+
+class Cut:
+    """A backbone cut at a boundary; usable only if ``exact``.
+
+    The cut works on any backbone that calls its stages as modules: a first pass with hooks finds the units in call
+    order. The boundary is the first unit of a stage that trains. The prefix stops there and returns what would go in.
+    The suffix replays the backbone's own forward function, with every earlier unit returning NaN tensors that are
+    backed by one element, and puts the cached inputs in at the boundary: what leaks around it shows as NaN.
+
+    Args:
+        backbone: In eval mode; it is not changed.
+        depth: Number of leading stages before the boundary, 0 < depth < number of stages.
+        images: float32 (N, 3, H, W) with N >= 3, for the check.
+
+    Attributes:
+        exact: Whether suffix(prefix(x)) equals the whole forward pass.
+        reason: Why not; empty when exact.
+        share: Share of the time of a forward pass that lies before the boundary.
+    """
+
+    def __init__(self, backbone: Backbone, depth: int, images: Tensor) -> None:
+        self.depth = depth
+        self.exact, self.reason, self.share = False, "", 0.0
+        self._input_shape = tuple(images.shape[1:])
+        self._rows = len(images) - 1  # recorded and checked with different batch sizes
+        try:
+            with torch.no_grad():
+                self._record(backbone, images)
+                self.reason = self._difference(backbone, images)
+        except Exception as error:
+            self.reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        self.exact = not self.reason
+
+    def prefix(self, backbone: Backbone, images: Tensor) -> Activation:
+        """Run the frozen stages on images (N, 3, H, W)."""
+        leaves, _ = self._inputs(backbone, images)
+        return tuple(leaf for leaf, crosses in zip(leaves, self._crosses, strict=True) if crosses)
+
+    def suffix(
+        self, backbone: Backbone, cached: Activation, forward: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Run the stages after the boundary; ``forward`` is the backbone itself or its ``forward_map``."""
+        rows, filled = len(cached[0]), iter(cached)
+        leaves = [
+            next(filled) if crosses else constant
+            for crosses, constant in zip(self._crosses, self._constants, strict=True)
+        ]
+        swapped = pytree.tree_unflatten(leaves, self._spec)
+        images = cached[0].new_full((1,) * (1 + len(self._input_shape)), float("nan"))
+        with self._replaying(backbone, swapped, rows):
+            return (forward or backbone)(images.expand(rows, *self._input_shape))
+
+    def _inputs(self, backbone: Backbone, images: Tensor) -> tuple[list[Any], Any]:
+        """Return what goes into the boundary, flattened, and how it was nested."""
+        caught: list[tuple[Any, Any]] = []
+
+        def stop(module: nn.Module, args: Any, kwargs: Any) -> None:
+            caught.append((args, kwargs))
+            raise _Reached
+
+        hook = backbone.get_submodule(self._boundary).register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            backbone(images)
+        except _Reached:
+            pass
+        finally:
+            hook.remove()
+        return pytree.tree_flatten(caught[0])
+
+    def _record(self, backbone: Backbone, images: Tensor) -> None:
+        units, seconds = _call_order(backbone, images[:-1])
+        position = next(i for i, unit in enumerate(units) if unit.stage is not None and unit.stage >= self.depth)
+        if position == 0:
+            raise ValueError("the first unit already belongs to a stage that trains")
+        self._boundary, self._before = units[position].name, units[:position]
+        late = {unit.stage for unit in units[position:] if unit.stage is not None and unit.stage < self.depth}
+        if late:
+            raise ValueError(f"stages {sorted(late)} run after the boundary at stage {self.depth}")
+        self.share = seconds[position] / seconds[-1]
+        few, _ = self._inputs(backbone, images[:-1])
+        self._constants, self._spec = self._inputs(backbone, images)
+        # What follows the batch size crosses the boundary for each image; the rest (masks, tables) is constant.
+        self._crosses = [
+            isinstance(a, Tensor) and a.ndim > 1 and (len(a), len(b)) == (len(images) - 1, len(images))
+            for a, b in zip(few, self._constants, strict=True)
+        ]
+        if not any(self._crosses):
+            raise ValueError("nothing that crosses the boundary follows the batch size")
+        self._constants = [
+            None if crosses else leaf for crosses, leaf in zip(self._crosses, self._constants, strict=True)
+        ]
+
+    def _difference(self, backbone: Backbone, images: Tensor) -> str:
+        whole = backbone(images)
+        split = self.suffix(backbone, self.prefix(backbone, images))
+        if not bool(split.isfinite().all()):
+            return "something leaks around the boundary"
+        difference = float((split - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
+        return "" if difference < TOLERANCE else f"the outputs differ by {difference:.0e}"
+
+    @contextmanager
+    def _replaying(self, backbone: Backbone, swapped: Any, rows: int) -> Iterator[None]:
+        reached = False
+
+        def swap(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            nonlocal reached
+            if reached:
+                return None
+            reached = True
+            return swapped
+
+        def skip(module: nn.Module, outputs: Sequence[Any]) -> Callable[..., Any]:
+            calls = iter(outputs)
+
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                if reached:
+                    return type(module).forward(module, *args, **kwargs)
+                return _blank(next(calls), rows, self._rows)
+
+            return forward
+
+        patched = [(backbone.get_submodule(unit.name), unit.outputs) for unit in self._before]
+        hook = backbone.get_submodule(self._boundary).register_forward_pre_hook(swap, with_kwargs=True)
+        for module, outputs in patched:
+            module.forward = skip(module, outputs)
+        try:
+            yield
+        finally:
+            hook.remove()
+            for module, _ in patched:
+                del module.forward
+
+
+def _call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[float]]:
+    """Run once; return the units in call order and, for each, the seconds before it, with the whole time at the end."""
+    stage = {id(parameter): backbone.stage_of(name) for name, parameter in backbone.named_parameters()}
+    started: dict[str, float] = {}
+    outputs: dict[str, list[Any]] = {}
+    hooks = []
+    for name, module in backbone.named_modules():
+        if not name:
+            continue
+
+        def enter(module: nn.Module, args: Any, name: str = name) -> None:
+            started.setdefault(name, time.perf_counter())
+
+        def leave(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
+            outputs.setdefault(name, []).append(pytree.tree_map_only(Tensor, _outline, output))
+
+        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    begin = time.perf_counter()
+    try:
+        backbone(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    end = time.perf_counter()
+    units: list[_Unit] = []
+
+    def visit(name: str, module: nn.Module) -> None:
+        stages = {stage[id(parameter)] for parameter in module.parameters()}
+        if name in started and len(stages) <= 1:
+            units.append(_Unit(name=name, stage=next(iter(stages), None), outputs=outputs[name]))
+            return
+        for child, inner in module.named_children():
+            visit(f"{name}.{child}" if name else child, inner)
+
+    visit("", backbone)
+    units.sort(key=lambda unit: started[unit.name])
+    return units, [started[unit.name] - begin for unit in units] + [end - begin]
+
+
+def _outline(tensor: Tensor) -> Tensor:
+    """Keep a tensor's shape and type without its memory."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+
+
+def _blank(output: Any, rows: int, recorded: int) -> Any:
+    """Return NaN tensors of the recorded shapes for another batch size: cheap, and any leak shows."""
+
+    def blank(outline: Tensor) -> Tensor:
+        fill = float("nan") if outline.is_floating_point() else 0
+        first = outline.shape[:1]
+        if outline.ndim > 1 and first[0] % recorded == 0:
+            first = torch.Size([rows * (first[0] // recorded)])
+        return torch.full((1,) * outline.ndim, fill, dtype=outline.dtype).expand(*first, *outline.shape[1:])
+
+    return pytree.tree_map_only(Tensor, blank, output)

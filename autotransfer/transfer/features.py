@@ -1,0 +1,235 @@
+"""Features of decoded images at any boundary of a backbone: computed once, cached, reused by every trial."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.data.examples import Images
+from autotransfer.errors import BackboneError, PluginError
+from autotransfer.transfer.boundary import Activation, Cut
+from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
+from autotransfer.transfer.device import Device
+from autotransfer.transfer.memory import out_of_memory
+from autotransfer.transfer.pixels import prepare
+
+__all__ = ["FeatureExtractor", "LoadedBackbone"]
+
+log = logging.getLogger("autotransfer")
+
+# Kinds of boundary beside the depths: what the heads take from a backbone that is frozen as a whole.
+POOLED, MAP = "pooled", "map"
+
+_BATCH = 64
+# Cosine between the 16-bit and the float32 features of an image below which 16 bit is not used.
+_AGREEMENT = 0.999
+
+
+class LoadedBackbone:
+    """A backbone with its weights on the device, in eval mode, and its cuts. It is never trained: trials copy it.
+
+    Args:
+        spec: What to load.
+        device: Where it runs.
+
+    Attributes:
+        spec: Its spec.
+        backbone: The module.
+        digest: Hash of its weights.
+        precise: Whether 16 bit is not good enough for it.
+        map_shape: Shape (C, h, w) of the last feature map.
+
+    Raises:
+        PluginError: It does not keep its contract.
+        BackboneError: It cannot be loaded.
+    """
+
+    def __init__(self, spec: BackboneSpec, device: Device) -> None:
+        backbone = spec.load()
+        if not isinstance(backbone, Backbone):
+            raise PluginError(f"The backbone {spec.name!r} loads a {type(backbone).__name__}; expected a Backbone.")
+        self.spec = spec
+        self.device = device
+        self.backbone = backbone.eval().requires_grad_(False)
+        self.digest = _weights_digest(backbone)
+        self._images = torch.randn(3, 3, *backbone.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            features = backbone.forward_map(self._images)
+            pooled = backbone.pool(features)
+            self.map_shape = tuple(backbone.as_map(features).shape[1:])
+        if pooled.shape != (3, backbone.width):
+            raise PluginError(f"The backbone {spec.name!r} pools to {tuple(pooled.shape)}; said (3, {backbone.width}).")
+        if not bool(pooled.isfinite().all()):
+            raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
+        device.place(self.backbone)
+        self.precise = not self._half_agrees(pooled)
+        self._cuts: dict[int, Cut] = {}
+
+    @property
+    def depths(self) -> int:
+        """Number of stages."""
+        return len(self.backbone.stages)
+
+    def cut(self, depth: int) -> Cut:
+        """Return the cut at a depth; made and checked once, in float32."""
+        if depth not in self._cuts:
+            cut = Cut(self.backbone, depth, self._images.to(self.device.torch))
+            if not cut.exact:
+                log.info("%s is frozen, but not cached, at stage %d: %s", self.spec.name, depth, cut.reason)
+            self._cuts[depth] = cut
+        return self._cuts[depth]
+
+    def copy(self) -> Backbone:
+        """Return a copy to train."""
+        return copy.deepcopy(self.backbone)
+
+    def _half_agrees(self, exact: Tensor) -> bool:
+        if self.device.half is None:
+            return False
+        with torch.inference_mode(), self.device.autocast():
+            fast = self.backbone(self._images.to(self.device.torch)).float().cpu()
+        cosine = nn.functional.cosine_similarity(exact, fast, dim=1)
+        agrees = bool(fast.isfinite().all()) and float(cosine.min()) >= _AGREEMENT
+        if not agrees:
+            log.info("%s runs in float32: its 16-bit features differ (cosine %.4f)", self.spec.name, cosine.min())
+        return agrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureExtractor:
+    """Features of one set of decoded images.
+
+    Attributes:
+        images: The images.
+        cache: Where features are kept.
+    """
+
+    images: Images
+    cache: ActivationCache
+
+    def pooled(self, loaded: LoadedBackbone, view: str = "center") -> np.ndarray:
+        """Return float32 pooled features (N, width)."""
+        return self._at(loaded, POOLED, view)[0].astype(np.float32)
+
+    def at(self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: str = POOLED) -> Arrays:
+        """Return the activations (N, ...) at a depth; at the last one, what the head takes.
+
+        The cut at the depth must be exact.
+        """
+        boundary = head_takes if depth == loaded.depths else f"stage{depth}"
+        return self._at(loaded, boundary, view)
+
+    def is_cached(self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: str = POOLED) -> bool:
+        """Whether ``at`` would compute nothing."""
+        boundary = head_takes if depth == loaded.depths else f"stage{depth}"
+        return self.cache.contains(self._key(loaded, boundary, view))
+
+    def _key(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
+        return content_key(
+            weights=loaded.digest,
+            architecture=loaded.backbone.recipe or loaded.spec.name,
+            boundary=boundary,
+            preprocessing=repr(loaded.backbone.preprocessing),
+            view=view,
+            images=self.images.fingerprint,
+            side=self.images.side,
+            half=str(None if loaded.precise else loaded.device.half),
+        )
+
+    def _at(self, loaded: LoadedBackbone, boundary: str, view: str) -> Arrays:
+        key = self._key(loaded, boundary, view)
+        about = f"{loaded.spec.name} {boundary} {view} ({len(self.images)} images)"
+        if boundary == POOLED and self.cache.contains(map_key := self._key(loaded, MAP, view)):
+            features = self.cache.get(map_key)
+            if features is not None:
+                return self.cache.get_or_compute(key, about, lambda allocate: self._pool(loaded, features, allocate))
+        return self.cache.get_or_compute(key, about, lambda allocate: self._compute(loaded, boundary, view, allocate))
+
+    def _compute(self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate) -> Arrays:
+        """Run the prefix over all images."""
+        how = loaded.backbone.preprocessing
+        pixels = self.images.pixels[how.crop_mode]
+        run = _prefix(loaded, boundary)
+
+        def features(rows: slice) -> Activation:
+            batch = prepare(pixels[rows], how, loaded.device.torch, view)
+            with loaded.device.autocast(not loaded.precise):
+                return run(batch)
+
+        return _collect(features, len(self.images), allocate, allow_half=not loaded.precise)
+
+    def _pool(self, loaded: LoadedBackbone, maps: Arrays, allocate: Allocate) -> Arrays:
+        """Pool cached feature maps: no image passes through the backbone again."""
+
+        def features(rows: slice) -> Activation:
+            batch = torch.from_numpy(np.ascontiguousarray(maps[0][rows])).to(loaded.device.torch).float()
+            with loaded.device.autocast(not loaded.precise):
+                return (loaded.backbone.pool(batch),)
+
+        return _collect(features, len(self.images), allocate, allow_half=not loaded.precise)
+
+
+def _prefix(loaded: LoadedBackbone, boundary: str) -> Callable[[Tensor], Activation]:
+    backbone = loaded.backbone
+    if boundary == POOLED:
+        return lambda batch: (backbone(batch),)
+    if boundary == MAP:
+        return lambda batch: (backbone.forward_map(batch),)
+    cut = loaded.cut(int(boundary.removeprefix("stage")))
+    return lambda batch: cut.prefix(backbone, batch)
+
+
+def _collect(features: Callable[[slice], Activation], n: int, allocate: Allocate, *, allow_half: bool) -> Arrays:
+    """Fill arrays batch by batch; the batch halves when memory runs out, and float32 follows where 16 bit overflows."""
+    size, start, arrays, half = _BATCH, 0, None, allow_half
+    while start < n:
+        rows = slice(start, min(start + size, n))
+        try:
+            with torch.inference_mode():
+                batch = [tensor.float() for tensor in features(rows)]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or size == 1:
+                raise
+            size = max(1, size // 2)
+            continue
+        if half and not all(bool(t.half().isfinite().all()) for t in batch):
+            half, arrays, start = False, None, 0
+            continue
+        dtype = np.dtype(np.float16 if half else np.float32)
+        arrays = arrays or tuple(allocate((n, *t.shape[1:]), dtype) for t in batch)
+        for array, tensor in zip(arrays, batch, strict=True):
+            array[rows] = (tensor.half() if half else tensor).cpu().numpy()
+        start = rows.stop
+    assert arrays is not None  # n > 0: empty data are refused before
+    return arrays
+
+
+def measure_seconds_per_image(loaded: LoadedBackbone, images: Images, batch: int = 16) -> float:
+    """Return the seconds that one image takes through the backbone, the best of two passes over a small batch."""
+    how = loaded.backbone.preprocessing
+    pixels = images.pixels[how.crop_mode][:batch]
+    best = float("inf")
+    with torch.inference_mode(), loaded.device.autocast(not loaded.precise):
+        for _ in range(2):
+            begin = time.perf_counter()
+            loaded.backbone(prepare(pixels, how, loaded.device.torch)).float().cpu()
+            best = min(best, time.perf_counter() - begin)
+    return best / len(pixels)
+
+
+def _weights_digest(backbone: Backbone) -> str:
+    digest = blake2b(digest_size=20)
+    for name, tensor in sorted(backbone.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,105 @@
+"""Carrying out a freeze plan: what trains, in which mode, at which learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.specs import FreezePlan
+from autotransfer.errors import PluginError
+
+__all__ = ["check_plan", "freeze", "parameter_groups", "train_mode"]
+
+
+def check_plan(plan: FreezePlan, stages: int, policy: str) -> FreezePlan:
+    """Return the plan if it is one for this many stages.
+
+    Raises:
+        PluginError: It is not.
+    """
+    starts = [phase.start for phase in plan.phases]
+    if not starts or starts[0] != 0 or starts != sorted(starts) or starts[-1] >= 1:
+        raise PluginError(
+            f"The freeze policy {policy!r} plans phases that start at {starts}: 0 first, rising, below 1."
+        )
+    if not all(0 <= phase.depth <= stages for phase in plan.phases):
+        raise PluginError(f"The freeze policy {policy!r} plans a depth outside 0..{stages}: {plan.phases}.")
+    if plan.learning_rates and len(plan.learning_rates) != stages:
+        raise PluginError(f"The freeze policy {policy!r} gives {len(plan.learning_rates)} factors for {stages} stages.")
+    return plan
+
+
+def depth_at(plan: FreezePlan, epoch: int, epochs: int) -> int:
+    """Return the number of frozen leading stages in an epoch, counted from 0."""
+    return [phase.depth for phase in plan.phases if phase.start * epochs <= epoch][-1]
+
+
+def freeze(backbone: Backbone, plan: FreezePlan, depth: int) -> None:
+    """Let only those parameters change that the plan trains when ``depth`` stages are frozen."""
+    norms = {f"{name}." for name, module in backbone.named_modules() if _is_norm(module)}
+    for name, parameter in backbone.named_parameters():
+        allowed = plan.trained == "all" or name.endswith("bias") or any(name.startswith(norm) for norm in norms)
+        parameter.requires_grad_(allowed and backbone.stage_of(name) >= depth)
+
+
+def train_mode(backbone: Backbone, plan: FreezePlan, depth: int, *, live_norms: bool) -> None:
+    """Put the stages that train into training mode; the frozen ones stay in eval mode, statistics included.
+
+    Args:
+        backbone: The backbone.
+        plan: Its plan; where only norms and biases train, statistics stay as they are.
+        depth: Number of frozen leading stages.
+        live_norms: Whether batch-norm layers of the stages that train use and update batch statistics.
+    """
+    backbone.eval()
+    live = live_norms and plan.trained == "all"
+    for module in _training_modules(backbone, depth):
+        module.train()
+        for inner in module.modules():
+            if isinstance(inner, _NormBase) and not live:
+                inner.eval()
+
+
+def parameter_groups(
+    backbone: Backbone, head: nn.Module, plan: FreezePlan, *, lr: float, backbone_lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Return optimizer groups with a real learning rate for each stage; 1-d parameters are not decayed.
+
+    Parameters of stages that a later phase unfreezes are in from the start: without gradients they do not move.
+    """
+    factors = plan.learning_rates or (1.0,) * len(backbone.stages)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+
+    def add(parameter: nn.Parameter, rate: float) -> None:
+        groups.setdefault((rate, weight_decay if parameter.ndim > 1 else 0.0), []).append(parameter)
+
+    for parameter in head.parameters():
+        add(parameter, lr)
+    for name, parameter in backbone.named_parameters():
+        if (stage := backbone.stage_of(name)) >= plan.depth:
+            add(parameter, lr * backbone_lr * factors[stage])
+    return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+
+
+def _training_modules(backbone: Backbone, depth: int) -> Iterator[nn.Module]:
+    """Yield the largest modules all of whose parameters lie in stages that train."""
+
+    def visit(prefix: str, module: nn.Module) -> Iterator[nn.Module]:
+        stages = {backbone.stage_of(f"{prefix}{name}") for name, _ in module.named_parameters()}
+        if stages and min(stages) >= depth:
+            yield module
+        elif stages and max(stages) >= depth:
+            for name, child in module.named_children():
+                yield from visit(f"{prefix}{name}.", child)
+
+    # The backbone itself is never put into training mode: nothing says what its own forward does there.
+    for name, child in backbone.named_children():
+        yield from visit(f"{name}.", child)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, (_NormBase, nn.LayerNorm, nn.GroupNorm)) or "norm" in type(module).__name__.lower()

@@ -1,0 +1,43 @@
+"""How much memory there is, and how its end shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import torch
+
+__all__ = ["free_memory", "memory_budget", "out_of_memory"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory() -> int:
+    """Return the bytes that this process may still take: what is free, within the limit of its control group."""
+    free = int(psutil.virtual_memory().available)
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            allowed = int((_CGROUP / limit).read_text()) - int((_CGROUP / used).read_text())
+        except (OSError, ValueError):
+            continue  # no such control group, or "max"
+        free = min(free, max(allowed, 0))
+    return free
+
+
+def memory_budget(limit: int | None) -> int:
+    """Return the bytes for decoded images and activations: the user's limit, or a third of what is free, 1 GB at most.
+
+    Beyond it they are memory-mapped, which the system's file cache makes nearly as fast.
+    """
+    return limit if limit is not None else min(free_memory() // 3, 2**30)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on the CPU or a GPU."""
+    text = str(error).lower()
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)
+    )

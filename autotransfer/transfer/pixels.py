@@ -1,0 +1,112 @@
+"""From stored uint8 squares to what a backbone takes: fixed views, and augmentation of whole batches on the device."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autotransfer.contract.specs import Preprocessing
+
+__all__ = ["AUGMENTATIONS", "VIEWS", "augment", "prepare"]
+
+# Fixed views that a frozen prefix may see: (flipped, crop centre y, crop centre x, share of the side).
+_VIEW_BOXES: dict[str, tuple[bool, float, float, float]] = {
+    "center": (False, 0.5, 0.5, 1.0),
+    "flip": (True, 0.5, 0.5, 1.0),
+    "top_left": (False, 0.0, 0.0, 0.85),
+    "bottom_right": (True, 1.0, 1.0, 0.85),
+    "top_right": (True, 0.0, 1.0, 0.85),
+    "bottom_left": (False, 1.0, 0.0, 0.85),
+}
+VIEWS = tuple(_VIEW_BOXES)
+AUGMENTATIONS = ("none", "light", "medium", "strong")
+
+# Strength -> (smallest share of the side that a crop keeps, rotation in degrees, change of brightness and contrast).
+_STRENGTHS = {"light": (0.85, 0.0, 0.1), "medium": (0.65, 10.0, 0.25), "strong": (0.5, 20.0, 0.4)}
+
+
+def prepare(pixels: np.ndarray, how: Preprocessing, device: torch.device, view: str = "center") -> Tensor:
+    """Turn stored squares into the normalised input of a backbone.
+
+    Args:
+        pixels: uint8 (N, side, side, 3).
+        how: What the backbone wants.
+        device: Where the result lives.
+        view: One of ``VIEWS``.
+
+    Returns:
+        float32 (N, 3, height, width), channels last in memory.
+    """
+    flipped, y, x, share = _VIEW_BOXES[view]
+    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+    side, resized = batch.shape[-1], how.resized if how.crop_mode == "center" else max(how.size)
+    height, width = how.size
+    if side != resized:
+        batch = _resize(batch, (resized, resized), how)
+    top, left = round((resized - height) / 2), round((resized - width) / 2)
+    if share < 1.0:
+        # A crop moves inside the whole stored square, so that it sees more than the centre crop does.
+        h, w = round(height * share), round(width * share)
+        top, left = round((resized - h) * y), round((resized - w) * x)
+        batch = _resize(batch[:, :, top : top + h, left : left + w], how.size, how)
+    elif (height, width) != (resized, resized):
+        batch = batch[:, :, top : top + height, left : left + width]
+    if flipped:
+        batch = batch.flip(-1)
+    return normalise(batch, how)
+
+
+def augment(
+    pixels: np.ndarray, how: Preprocessing, device: torch.device, strength: str, rng: torch.Generator
+) -> Tensor:
+    """Like ``prepare``, with a random crop, flip, rotation, brightness and contrast for each image.
+
+    The whole batch is sampled with one affine grid on the device, not image by image.
+    """
+    if strength == "none":
+        return prepare(pixels, how, device)
+    smallest, degrees, jitter = _STRENGTHS[strength]
+    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float()
+    n, keep = len(batch), how.size[0] / how.resized if how.crop_mode == "center" else 1.0
+
+    def uniform(low: float, high: float) -> Tensor:
+        return (torch.rand(n, generator=rng) * (high - low) + low).to(device)
+
+    scale = keep * uniform(smallest, 1.0 / keep**0.5)
+    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    angle = uniform(-degrees, degrees) * math.pi / 180
+    reach = (1 - scale).clamp(min=0)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    theta = torch.stack(
+        [
+            torch.stack([cos * mirror, -sin, uniform(-1, 1) * reach], 1),
+            torch.stack([sin * mirror, cos, uniform(-1, 1) * reach], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(theta, [n, 3, *how.size], align_corners=False)
+    batch = F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    middle = batch.mean((1, 2, 3), keepdim=True)
+    contrast, brightness = uniform(1 - jitter, 1 + jitter), uniform(1 - jitter, 1 + jitter)
+    batch = ((batch - middle) * contrast.view(-1, 1, 1, 1) + middle) * brightness.view(-1, 1, 1, 1)
+    return normalise(batch.clamp_(0, 255), how)
+
+
+def normalise(batch: Tensor, how: Preprocessing) -> Tensor:
+    """Turn values in 0..255 (N, 3, H, W) into what the backbone's training data looked like."""
+    mean = torch.tensor(how.mean, device=batch.device).view(1, -1, 1, 1) * 255
+    std = torch.tensor(how.std, device=batch.device).view(1, -1, 1, 1) * 255
+    return ((batch.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _resize(batch: Tensor, size: tuple[int, int], how: Preprocessing) -> Tensor:
+    if batch.device.type != "cpu":
+        batch = batch.float()  # only the CPU resizes uint8
+    if how.interpolation == "nearest":
+        return F.interpolate(batch, size=size, mode="nearest-exact")
+    resized = F.interpolate(batch, size=size, mode=how.interpolation, antialias=True)
+    return resized if resized.dtype == torch.uint8 else resized.clamp(0, 255)

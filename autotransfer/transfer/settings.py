@@ -1,0 +1,69 @@
+"""The training settings of a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+from autotransfer.errors import ConfigError
+
+__all__ = ["TrainingSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a candidate is trained by gradient.
+
+    Attributes:
+        optimizer: Update rule.
+        lr: Learning rate of the head.
+        backbone_lr: Factor on ``lr`` for the stages that train; the freeze policy's factors by stage come on top.
+        weight_decay: Decoupled decay of weights; norms and biases are spared.
+        batch_size: Examples in one step.
+        epochs: Passes over the training examples.
+        schedule: Cosine with warm-up, or constant.
+        warmup: Share of the steps in which the learning rate rises.
+        augmentation: Strength, where images pass through the network in each step.
+        views: Number of fixed views that a frozen prefix sees, each cached.
+        label_smoothing: Share of the target that goes to all classes alike.
+        batch_norm: Whether batch-norm statistics of the stages that train stay as they were pretrained.
+    """
+
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 1e-3
+    backbone_lr: float = 0.1
+    weight_decay: float = 1e-4
+    batch_size: int = 32
+    epochs: int = 12
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.1
+    augmentation: Literal["none", "light", "medium", "strong"] = "light"
+    views: int = 1
+    label_smoothing: float = 0.0
+    batch_norm: Literal["frozen", "live"] = "frozen"
+
+    @classmethod
+    def from_candidate(cls, training: Mapping[str, Any]) -> TrainingSettings:
+        """Read the ``training`` of a candidate.
+
+        Raises:
+            ConfigError: An unknown setting, or a value that is not allowed.
+        """
+        types = get_type_hints(cls)
+        unknown = set(training) - set(types)
+        if unknown:
+            raise ConfigError(f"Unknown training setting(s) {sorted(unknown)}; known: {sorted(types)}.")
+        for name, value in training.items():
+            if (choices := get_args(types[name])) and value not in choices:
+                raise ConfigError(f"The training setting {name!r} is one of {list(choices)}; got {value!r}.")
+            if not choices and (isinstance(value, str) or value < 0):
+                raise ConfigError(f"The training setting {name!r} is a number of 0 or more; got {value!r}.")
+        settings = cls(**training)
+        if min(settings.batch_size, settings.epochs, settings.views) < 1:
+            raise ConfigError("The training settings 'batch_size', 'epochs' and 'views' are at least 1.")
+        return settings
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all settings by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,233 @@
+"""Training a candidate by gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autotransfer.contract.specs import FreezePlan
+from autotransfer.errors import TrialError
+from autotransfer.task import Task
+from autotransfer.transfer.device import Device
+from autotransfer.transfer.feeds import Feed
+from autotransfer.transfer.freezing import depth_at, freeze, parameter_groups, train_mode
+from autotransfer.transfer.memory import out_of_memory
+from autotransfer.transfer.network import Network, to_scores
+from autotransfer.transfer.settings import TrainingSettings
+
+__all__ = ["Lesson", "Training"]
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+}
+_EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What is learned from.
+
+    Attributes:
+        task: The task.
+        targets: Encoded targets of all examples.
+        train: Rows to train on.
+        validation: Rows to score on; empty in a refit.
+        class_weights: Weights (classes,) of the loss; None for equal ones.
+    """
+
+    task: Task
+    targets: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    class_weights: np.ndarray | None = None
+
+    def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
+        """Return mean and standard deviation of regression targets; 0 and 1 for classes."""
+        if self.task.kind != "regression":
+            return 0.0, 1.0
+        values = self.targets[self.train]
+        return values.mean(0), np.maximum(values.std(0), 1e-6)
+
+
+class Training:
+    """One network in training. ``run`` goes epoch by epoch; the best epoch's weights are kept.
+
+    Args:
+        network: What trains, on the device.
+        plan: What of it trains, and when.
+        settings: How.
+        lesson: From what.
+        feed: ``feed(depth)`` is the way in when so many leading stages are frozen.
+        device: Where.
+        autocast: Whether 16 bit may be used.
+        seed: Seed of order, views, augmentation and dropout.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plan: FreezePlan,
+        settings: TrainingSettings,
+        lesson: Lesson,
+        feed: Callable[[int], Feed],
+        device: Device,
+        *,
+        autocast: bool,
+        seed: int,
+    ) -> None:
+        self.network, self.plan, self.settings, self.lesson = network, plan, settings, lesson
+        self.feed, self.device, self.autocast = feed, device, autocast
+        self.epoch, self.best_epoch, self.best_score = 0, 0, -math.inf
+        self.best_scores: np.ndarray | None = None
+        self._best_state: dict[str, Tensor] = {}
+        self._rng = torch.Generator().manual_seed(seed)
+        self._micro = settings.batch_size
+        groups = parameter_groups(
+            network.backbone,
+            network.head,
+            plan,
+            lr=settings.lr,
+            backbone_lr=settings.backbone_lr,
+            weight_decay=settings.weight_decay,
+        )
+        self._optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._scaler = torch.amp.GradScaler(device.torch.type, enabled=autocast and device.half == torch.float16)
+        self._targets = self._to_tensor(lesson)
+        weights = lesson.class_weights
+        self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
+
+    def run(self, epochs: int, report: Callable[[int, float], bool], expired: Callable[[], bool]) -> None:
+        """Train until ``epochs`` are done, ``report(epoch, score)`` returns True, or ``expired()`` does.
+
+        Raises:
+            TrialError: The loss or the outputs are not finite.
+        """
+        while self.epoch < epochs:
+            depth = depth_at(self.plan, self.epoch, self.settings.epochs)
+            if not self._train_epoch(depth, expired):
+                return
+            self.epoch += 1
+            if not len(self.lesson.validation):
+                continue
+            scores = self.predict(self.lesson.validation, depth)
+            score = self.lesson.task.score(self.lesson.targets[self.lesson.validation], scores)
+            if score > self.best_score:
+                self._keep(score, scores)
+            if report(self.epoch, score):
+                return
+
+    def predict(self, rows: np.ndarray, depth: int) -> np.ndarray:
+        """Return probabilities or values (N, outputs) for these rows.
+
+        Raises:
+            TrialError: They are not finite.
+        """
+        self.network.eval()
+        feed, parts = self.feed(depth), []
+        with torch.inference_mode(), self._autocast(depth):
+            for start in range(0, len(rows), _EVALUATION_BATCH):
+                outputs = feed.outputs(self.network, rows[start : start + _EVALUATION_BATCH], None)
+                parts.append(outputs.float() * self.network.scale + self.network.shift)
+        outputs = torch.cat(parts)
+        if not bool(outputs.isfinite().all()):
+            raise TrialError("the outputs are not finite: the training diverged")
+        return to_scores(self.lesson.task, outputs)
+
+    def restore_best(self) -> None:
+        """Put the weights of the best epoch back."""
+        if self._best_state:
+            self.network.load_state_dict(self._best_state, strict=False)
+
+    def _train_epoch(self, depth: int, expired: Callable[[], bool]) -> bool:
+        """Train on all rows once; return False when the time ran out before the end."""
+        freeze(self.network.backbone, self.plan, depth)
+        self.network.head.train()
+        train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
+        feed, size = self.feed(depth), self.settings.batch_size
+        order = self.lesson.train[torch.randperm(len(self.lesson.train), generator=self._rng).numpy()]
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            if len(rows) == 1 and len(order) > 1:
+                continue  # batch norm cannot learn from one example
+            self._step(feed, rows, depth)
+            if expired():
+                return False
+        return True
+
+    def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> None:
+        """One optimizer step; out of memory, the batch is worked off in smaller parts."""
+        while True:
+            try:
+                self._optimizer.zero_grad(set_to_none=True)
+                for start in range(0, len(rows), self._micro):
+                    part = rows[start : start + self._micro]
+                    with self._autocast(depth):
+                        outputs = feed.outputs(self.network, part, self._rng)
+                    loss = self._loss(outputs.float(), self._targets[torch.from_numpy(part)])
+                    if not bool(loss.isfinite()):
+                        raise TrialError(f"the loss became {loss.item()} in epoch {self.epoch + 1}: lower the lr")
+                    self._scaler.scale(loss * len(part) / len(rows)).backward()
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or self._micro == 1:
+                    raise
+                self._micro = max(1, self._micro // 2)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.lesson.task.kind == "regression":
+            return F.mse_loss(outputs, targets)
+        if self.lesson.task.kind == "multilabel":
+            smooth = self.settings.label_smoothing
+            return F.binary_cross_entropy_with_logits(
+                outputs, targets * (1 - smooth) + smooth / 2, pos_weight=self._weights
+            )
+        return F.cross_entropy(outputs, targets, weight=self._weights, label_smoothing=self.settings.label_smoothing)
+
+    def _rate(self, step: int) -> float:
+        """Factor on the learning rates: a linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
+        if self.settings.schedule == "constant":
+            return 1.0
+        steps = self.settings.epochs * math.ceil(len(self.lesson.train) / self.settings.batch_size)
+        warm = max(1.0, self.settings.warmup * steps)
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1.0, steps - warm))))
+
+    def _autocast(self, depth: int) -> torch.autocast:
+        # A head alone is too small to gain anything from 16 bit.
+        small = depth == len(self.network.backbone.stages)
+        return self.device.autocast(self.autocast and not small)  # type: ignore[return-value]
+
+    def _to_tensor(self, lesson: Lesson) -> Tensor:
+        targets = lesson.targets
+        if lesson.task.kind == "regression":
+            shift, scale = lesson.standardisation()
+            targets = ((targets - shift) / scale).astype(np.float32)
+        return torch.from_numpy(targets).to(self.device.torch)
+
+    def _keep(self, score: float, scores: np.ndarray) -> None:
+        self.best_score, self.best_epoch, self.best_scores = score, self.epoch, scores
+        trained = _state_that_changes(self.network, self.plan)
+        self._best_state = {name: tensor.detach().clone() for name, tensor in trained.items()}
+
+
+def _state_that_changes(network: Network, plan: FreezePlan) -> dict[str, Tensor]:
+    """Return the head's tensors and those of the stages that train at some time."""
+
+    def changes(name: str) -> bool:
+        part, _, inner = name.partition(".")
+        return part == "head" or (part == "backbone" and network.backbone.stage_of(inner) >= plan.depth)
+
+    return {name: tensor for name, tensor in network.state_dict().items() if changes(name)}
