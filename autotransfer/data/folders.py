@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
+from typing import Literal
 
 from autotransfer.data.examples import Skipped
 
-__all__ = ["printable", "walk"]
+__all__ = ["kind_of", "printable", "walk"]
 
 # HEIC needs a plugin of Pillow: where it is missing these files are reported, not passed over.
 _SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
     | {".heic", ".heif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
 )
+
+
+def kind_of(path: Path) -> Literal["file", "folder", "other", "missing"]:
+    """Say what is at a path, links followed; nothing is where it cannot be reached, or can be no path at all."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # ValueError: it holds a NUL
+        return "missing"
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
 
 
 def walk(root: Path) -> tuple[list[Path], list[Skipped]]:
@@ -35,7 +46,7 @@ def walk(root: Path) -> tuple[list[Path], list[Skipped]]:
                 continue
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
                 skipped.append(Skipped(name=printable(path), reason="a link that leads out of the folder"))
-            elif path.is_file():
+            elif kind_of(path) == "file":
                 found.append(path)
             else:
                 skipped.append(Skipped(name=printable(path), reason="a broken link, or no regular file"))

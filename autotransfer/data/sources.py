@@ -13,7 +13,7 @@ from PIL import Image
 
 from autotransfer.data.arrays import batch_of_images, image_of, is_tensor, to_numpy, to_storable
 from autotransfer.data.examples import Examples, Item, Skipped
-from autotransfer.data.folders import printable, walk
+from autotransfer.data.folders import kind_of, printable, walk
 from autotransfer.data.tables import Table, read_csv, read_frame, series_values
 from autotransfer.errors import DataError, DataNotFoundError
 
@@ -91,12 +91,13 @@ def find_images(paths: Any) -> Examples:
     items: list[Item] = []
     skipped: list[Skipped] = []
     for item in _as_items(paths):
-        if isinstance(item, Path) and item.is_dir():
+        kind = kind_of(item) if isinstance(item, Path) else ""
+        if isinstance(item, Path) and kind == "folder":
             found, left_out = walk(item)
             items += found
             skipped += left_out
-        elif isinstance(item, Path) and not item.exists():
-            raise DataNotFoundError(f"There is no file or folder {_name(item, 0)!r}.")
+        elif kind == "missing":
+            raise DataNotFoundError(f"There is no file or folder {str(item)!r}.")
         else:
             items.append(item)
     if not items:
@@ -107,10 +108,10 @@ def find_images(paths: Any) -> Examples:
 def _as_table(data: Any) -> Table | None:
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         return read_frame(data)
-    if not isinstance(data, (str, os.PathLike)) or Path(data).is_dir():
+    if not isinstance(data, (str, os.PathLike)) or kind_of(Path(data)) == "folder":
         return None
     path = Path(data)
-    if not path.exists():
+    if kind_of(path) == "missing":
         raise DataNotFoundError(f"There is no file or folder {str(path)!r}.")
     if path.suffix.lower() not in (".csv", ".tsv", ".tab"):
         raise DataError(f"{path} is neither a folder nor a CSV or TSV file. {_LAYOUT}")
@@ -242,8 +243,9 @@ def _existing(rows: Sequence[_Row], skipped: Iterable[Skipped] = ()) -> Examples
     left_out = list(skipped)
     there: list[_Row] = []
     for item, name, target in rows:
-        if isinstance(item, Path) and (reason := _missing(item)):
-            left_out.append(Skipped(name=name, reason=reason))
+        kind = kind_of(item) if isinstance(item, Path) else "file"
+        if kind != "file":
+            left_out.append(Skipped(name=name, reason="not found" if kind == "missing" else f"no file ({kind})"))
         else:
             there.append((item, name, target))
     if rows and not there:
@@ -254,13 +256,6 @@ def _existing(rows: Sequence[_Row], skipped: Iterable[Skipped] = ()) -> Examples
         raise DataError(f"No example is left{_because(left_out)}.")
     items, names, targets = zip(*kept, strict=True)
     return Examples(items=list(items), names=names, targets=list(targets), skipped=tuple(left_out))
-
-
-def _missing(path: Path) -> str:
-    try:
-        return "" if path.is_file() else "a folder, not an image" if path.is_dir() else "not found"
-    except (OSError, ValueError) as error:  # too long for a path, a NUL in it, a folder that may not be entered
-        return f"not found ({error})"
 
 
 def _without_repeats(rows: Sequence[_Row]) -> tuple[list[_Row], list[Skipped]]:

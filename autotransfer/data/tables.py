@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from autotransfer.data.examples import Skipped
+from autotransfer.data.folders import kind_of
 from autotransfer.errors import DataError, UnknownNameError
 
 __all__ = ["Table", "read_csv", "read_frame", "series_values"]
@@ -55,7 +56,7 @@ class Table:
         for column, values in self.columns.items():
             texts = [value for value in values if isinstance(value, str)]
             sample = [t for t in texts[:: max(1, len(texts) // 50)] if _IMAGE.fullmatch(t) and not _FLOAT.fullmatch(t)]
-            fit = (sum(_is_file(self.folder / text) for text in sample), len(sample))
+            fit = (sum(kind_of(self.folder / text) == "file" for text in sample), len(sample))
             if fit > most:
                 best, most = column, fit
         if best is None:
@@ -130,8 +131,8 @@ def read_csv(path: Path) -> Table:
             file.seek(0)
             reader = csv.reader(file, delimiter=delimiter)
             lines = [(reader.line_num, fields) for fields in reader if fields]
-    except csv.Error as error:
-        raise DataError(f"{path} is no table of comma- or tab-separated values: {error}.") from None
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{path} cannot be read as a table of comma- or tab-separated values: {error}.") from None
     if len(lines) < 2:
         raise DataError(f"{path} needs a header row and at least one row below it; it has {len(lines)} rows.")
     header = [name.strip() for name in lines[0][1]]
@@ -174,7 +175,7 @@ def series_values(series: Any) -> list[Any]:
 
 
 def _check_header(header: Sequence[str], path: Path) -> None:
-    if any(_IMAGE.fullmatch(name) and _is_file(path.parent / name) for name in header):
+    if any(_IMAGE.fullmatch(name) and kind_of(path.parent / name) == "file" for name in header):
         raise DataError(f"The first row of {path} names an image: put a header row above it, such as 'path,label'.")
     if len(set(header)) < len(header):
         raise DataError(f"Two columns of {path} have the same name: {list(header)[:20]}.")
@@ -188,10 +189,3 @@ def _typed(column: list[str]) -> list[Any]:
         if given and all(pattern.fullmatch(value) for value in given):
             return [None if value is None else number(value) for value in values]
     return list(values)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long for a path, or it holds a NUL
-        return False
