@@ -1,0 +1,183 @@
+"""Pretrained weights from the hub, a hub cache, or the older download addresses: through timm's own code."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import timm
+import torch
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
+
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.errors import AutoTransferError, BackboneError, WeightsUnavailableError
+from autotransfer_plugins.backbones._model import TimmBackbone
+from autotransfer_plugins.backbones._portfolio import PORTFOLIO
+from autotransfer_plugins.backbones._recipe import Recipe, preprocessing_of, strip_classifier
+from autotransfer_plugins.backbones._zoo import load_folder
+
+__all__ = ["hub_spec", "repository_spec"]
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_PATIENCE = 2.0  # seconds for a host to answer
+_SOURCES = {
+    "in1k": "ImageNet-1k",
+    "in12k": "ImageNet-12k",
+    "in21k": "ImageNet-21k",
+    "in22k": "ImageNet-22k",
+    "openai": "OpenAI's image-text pairs",
+    "laion2b": "LAION-2B image-text pairs",
+    "webli": "WebLI image-text pairs",
+    "lvd142m": "LVD-142M, without labels",
+    "lvd1689m": "LVD-1689M, without labels",
+    "dino": "ImageNet-1k, without labels",
+}
+
+
+def hub_spec(name: str, default: bool = False) -> BackboneSpec:
+    """Describe one of timm's pretrained models, by its name with its tag."""
+    config = timm.get_pretrained_cfg(name)
+    how = preprocessing_of(vars(config))
+    hints = PORTFOLIO.get(name)
+    tag = name.partition(".")[2]
+    return BackboneSpec(
+        name=name,
+        load=partial(_load, name),
+        check=partial(_check, name),
+        source=", then ".join(_SOURCES[word] for word in tag.split("_") if word in _SOURCES) or tag,
+        weights=f"hub {config.hf_hub_id}" if config.hf_hub_id else f"download {config.url}",
+        default=default,
+        parameters=hints.parameters if hints else None,
+        gmacs=hints.gmacs if hints else None,
+        accuracy=hints.accuracy if hints else None,
+        input_size=how.size,
+        preprocessing=how,
+        license=config.license or "",
+    )
+
+
+def repository_spec(repository: str) -> BackboneSpec:
+    """Describe a repository of anybody's on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
+    return BackboneSpec(
+        name=f"hf-hub:{repository}",
+        load=partial(_load_repository, repository),
+        check=partial(_check_repository, repository),
+        weights=f"hub {repository}",
+    )
+
+
+def _load(name: str) -> TimmBackbone:
+    _check(name)  # otherwise the hub's client tries again for a minute
+    cached = _cached(timm.get_pretrained_cfg(name).hf_hub_id, _WEIGHTS)
+    overlay = {"file": cached, "custom_load": False} if cached else None  # no question to the hub for what is here
+    with _translated(name), torch.inference_mode(False):
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+        strip_classifier(model)
+    for key, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise BackboneError(f"The weights of {name} are damaged: {key!r} holds values that are not finite.")
+    config = {**model.pretrained_cfg, "file": None}
+    return TimmBackbone(
+        model, Recipe.from_json({"architecture": config["architecture"], "pretrained_cfg": config}, name)
+    )
+
+
+def _load_repository(repository: str) -> TimmBackbone:
+    """Fetch a repository and load it as any folder, since a stranger may have written it."""
+    _check_repository(repository)
+    name, _, revision = repository.partition("@")
+    with _translated(repository):
+        config, _ = (
+            _cached(repository, file) or hf_hub_download(name, file, revision=revision or None)
+            for file in (_CONFIG, _WEIGHTS)
+        )
+    return load_folder(Path(config).parent)
+
+
+def _check(name: str) -> None:
+    """Raise WeightsUnavailableError unless the weights are cached or their host answers."""
+    config = timm.get_pretrained_cfg(name)
+    if config.hf_hub_id:
+        _check_repository(config.hf_hub_id)
+        return
+    address = config.url if isinstance(config.url, str) else config.url[0]
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(address).path).name).is_file():
+        _check_host(address, name)
+
+
+def _check_repository(repository: str) -> None:
+    with _translated(repository):
+        cached = _cached(repository, _WEIGHTS)
+    if not cached:
+        _check_host(constants.ENDPOINT, repository)
+
+
+def _cached(repository: str | None, file: str) -> str | None:
+    """Return the path of a repository's file in the hub cache."""
+    name, _, revision = (repository or "").partition("@")
+    path = try_to_load_from_cache(name, file, revision=revision or None) if name else None
+    return path if isinstance(path, str) else None
+
+
+def _check_host(address: str, what: str) -> None:
+    if constants.HF_HUB_OFFLINE:
+        raise _unavailable(what, "they are not in the cache, and HF_HUB_OFFLINE is set")
+    host = urlsplit(address).hostname or address
+    if not _answers(*_way_to(address)):
+        raise _unavailable(what, f"they are not in the cache, and {host} cannot be reached")
+
+
+def _way_to(address: str) -> tuple[str, int]:
+    """Return the host and port to connect to: the proxy's where one is set."""
+    parts = urlsplit(address)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy if "://" in proxy else f"//{proxy}", scheme="http")
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@cache
+def _answers(host: str, port: int) -> bool:
+    """Whether a host can be connected to; asked once in a process."""
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), _PATIENCE).close()
+        except OSError:
+            return
+        answered.set()
+
+    thread = threading.Thread(target=connect, daemon=True)  # looking a name up can outlast any timeout of a socket
+    thread.start()
+    thread.join(_PATIENCE)
+    return answered.is_set()
+
+
+def _unavailable(what: str, reason: str) -> WeightsUnavailableError:
+    return WeightsUnavailableError(
+        f"The weights of {what} cannot be had: {reason}. Give a folder of checkpoints (--zoo or AUTOTRANSFER_ZOO), a "
+        "filled hub cache (HF_HOME), or a network."
+    )
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """Turn what the hub and timm raise into our errors."""
+    try:
+        yield
+    except AutoTransferError:
+        raise
+    except (OSError, EntryNotFoundError) as error:
+        raise _unavailable(
+            what, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
+    except Exception as error:  # a damaged file, names that do not fit: timm raises many kinds
+        raise BackboneError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error

@@ -1,0 +1,98 @@
+"""A timm model seen as a backbone: its classifier removed, its stages found, its features pooled as it does itself."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import torch
+from torch import Tensor, nn
+
+from autotransfer.contract.backbone import Backbone
+from autotransfer.errors import BackboneError
+from autotransfer_plugins.backbones._recipe import Recipe
+from autotransfer_plugins.backbones._stages import find_stages, reached
+
+__all__ = ["TimmBackbone"]
+
+
+class TimmBackbone(Backbone):
+    """Wraps a timm model; ``model.`` comes before timm's names in ``state_dict()``.
+
+    Features are timm's own: ``forward_features`` up to the map, ``forward_head`` before the classifier for pooling.
+    Families whose ``forward_features`` returns several tensors give their pooled features as the map.
+
+    Args:
+        model: A timm model without classifier, as ``Recipe.build`` or ``strip_classifier`` leave it.
+        recipe: How it was built.
+
+    Raises:
+        BackboneError: The model does not turn images (N, 3, H, W) into features (N, width).
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        model.eval()
+        height, width = recipe.preprocessing.size
+        try:
+            with torch.inference_mode(False), torch.enable_grad():  # the graph tells which parameters take part
+                features = model.forward_features(torch.zeros(1, 3, height, width))
+                mapped = features if isinstance(features, Tensor) else None
+                before_logits, pooled = _pool(model, features)
+        except Exception as error:  # whatever a model raises on an image, it cannot be used
+            raise BackboneError(
+                f"{recipe.architecture} cannot be used as a backbone: it does not turn an image of {height} x {width} "
+                f"pixels into pooled features: {type(error).__name__}: {error}"
+            ) from error
+        super().__init__(stages=(), preprocessing=recipe.preprocessing, width=pooled.shape[1], recipe=recipe.to_json())
+        self.model = model
+        self._before_logits = before_logits
+        self._has_map = mapped is not None
+        found = find_stages(model, reached(pooled if mapped is None else mapped), reached(pooled))
+        self.stages = found.names
+        self._stage_of = {f"model.{name}": stage for name, stage in found.of.items()}
+
+    def stage_of(self, parameter: str) -> int:
+        """Return the stage of a parameter or buffer, named as in ``state_dict()``.
+
+        Raises:
+            BackboneError: There is no such parameter.
+        """
+        if parameter not in self._stage_of:
+            raise BackboneError(f"The backbone has no parameter or buffer {parameter!r}.")
+        return self._stage_of[parameter]
+
+    def forward_map(self, images: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to what timm's ``forward_features`` returns: a map, tokens, or features (N, C)."""
+        features = self.model.forward_features(images)
+        return features if self._has_map else self.model.forward_head(features, pre_logits=self._before_logits)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Map what ``forward_map`` returned to pooled features (N, width), as the model does before its classifier."""
+        return self.model.forward_head(features, pre_logits=self._before_logits) if self._has_map else features
+
+    def as_map(self, features: Tensor) -> Tensor:
+        """Lay what ``forward_map`` returned out as (N, C, h, w); class and register tokens are left out.
+
+        Tokens that are no square number lie in one column, (N, C, L, 1).
+        """
+        if features.ndim == 4 and getattr(self.model, "output_fmt", "NCHW") == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        if features.ndim == 3:
+            tokens = features[:, getattr(self.model, "num_prefix_tokens", 0) or 0 :].transpose(1, 2)
+            side = isqrt(tokens.shape[2])
+            return tokens.unflatten(2, (side, side)) if side**2 == tokens.shape[2] else tokens[..., None]
+        return super().as_map(features)
+
+
+def _pool(model: nn.Module, features: Tensor) -> tuple[bool, Tensor]:
+    """Return whether ``pre_logits`` is to be asked for, and the pooled features (1, width)."""
+    reason: Exception | None = None
+    for before_logits in (True, False):  # without a classifier, the whole head pools as well
+        try:
+            pooled = model.forward_head(features, pre_logits=before_logits)
+        except Exception as error:
+            reason = error
+        else:
+            if isinstance(pooled, Tensor) and pooled.ndim == 2:
+                return before_logits, pooled
+            reason = TypeError(f"its pooled features have the shape {tuple(getattr(pooled, 'shape', ()))}")
+    raise reason or AssertionError

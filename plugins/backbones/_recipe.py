@@ -1,0 +1,233 @@
+"""How to build a timm model: read from JSON that may come from strangers, checked before timm sees any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import nn
+
+from autotransfer.contract.specs import Preprocessing
+from autotransfer.errors import BackboneError, UnknownNameError
+
+__all__ = ["Recipe", "preprocessing_of", "strip_classifier"]
+
+# What may be set on top of the architecture. Other arguments of timm reach files or the network, or change sizes
+# without bound.
+_MODEL_ARGS = frozenset(
+    {
+        "act_layer",
+        "aux_logits",
+        "class_token",
+        "drop_path_rate",
+        "drop_rate",
+        "dynamic_img_pad",
+        "dynamic_img_size",
+        "fc_norm",
+        "final_norm",
+        "fix_stem",
+        "global_pool",
+        "img_size",
+        "init_values",
+        "no_embed_class",
+        "norm_layer",
+        "output_stride",
+        "pad_type",
+        "pool_include_prefix",
+        "pos_embed",
+        "pre_norm",
+        "qk_norm",
+        "qkv_bias",
+        "reg_tokens",
+        "round_chs_fn",
+        "se_layer",
+        "strict_img_size",
+    }
+)
+_LARGEST_SIDE = 2048
+_LARGEST_MODEL = 3_000_000_000  # parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An architecture, its arguments and how it wants its images.
+
+    Attributes:
+        architecture: timm's name, without a tag.
+        model_args: Plain arguments on top of it.
+        pretrained_cfg: The part of timm's configuration that shapes the model or its preprocessing.
+    """
+
+    architecture: str
+    model_args: Mapping[str, Any]
+    pretrained_cfg: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> Recipe:
+        """Check a recipe, or a ``config.json`` as timm writes it.
+
+        Args:
+            data: The parsed JSON.
+            where: What it was read from, for messages.
+
+        Raises:
+            BackboneError: It is not one, or asks for what is not allowed.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("architecture"), str):
+            raise BackboneError(f"{where} names no timm architecture: 'architecture' must be text.")
+        architecture = data["architecture"]
+        if not timm.is_model(architecture) or "." in architecture:
+            raise BackboneError(f"{where}: {UnknownNameError('timm architecture', architecture, timm.list_models())}")
+        config = data.get("pretrained_cfg", data)  # one flat object before timm 0.9
+        if not isinstance(config, dict):
+            raise BackboneError(f"{where}: 'pretrained_cfg' must be an object; got {config!r:.60}.")
+        for key in ("file", "state_dict", "hf_hub_filename"):
+            if config.get(key) not in (None, "", "model.safetensors"):
+                raise BackboneError(
+                    f"{where}: {key!r} points at other weights, {config[key]!r:.60}; only the model.safetensors "
+                    "beside it is read: remove the key."
+                )
+        args = _model_args(data.get("model_args", {}), where)
+        config = {**config, "num_classes": data.get("num_classes", config.get("num_classes", 1000))}
+        if "img_size" in args and config.get("fixed_input_size"):
+            side = args["img_size"]
+            config["input_size"] = [3, *([side, side] if isinstance(side, int) else side)]
+        return cls(architecture=architecture, model_args=args, pretrained_cfg=_pretrained_cfg(config, where))
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the model wants its images."""
+        return preprocessing_of(self.pretrained_cfg)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as JSON; ``from_json`` reads it."""
+        return {
+            "plugin": "timm",
+            "architecture": self.architecture,
+            "model_args": dict(self.model_args),
+            "pretrained_cfg": dict(self.pretrained_cfg),
+        }
+
+    def build(self) -> nn.Module:
+        """Build the model with random weights and without its classifier.
+
+        Raises:
+            BackboneError: timm cannot build it, or it is too large.
+        """
+        self.outline()
+        model = self._create()
+        strip_classifier(model)
+        return model
+
+    def outline(self) -> tuple[nn.Module, set[str]]:
+        """Build the model without memory for its weights.
+
+        Returns:
+            The model without classifier, on torch's meta device, and the names that were in the classifier.
+
+        Raises:
+            BackboneError: timm cannot build it, or it is too large.
+        """
+        with torch.device("meta"):
+            model = self._create()
+            dropped = strip_classifier(model)
+        if (count := sum(p.numel() for p in model.parameters())) > _LARGEST_MODEL:
+            raise BackboneError(
+                f"{self.architecture} has {count / 1e9:.1f} billion parameters; 3 billion is the limit."
+            )
+        return model, dropped
+
+    def _create(self) -> nn.Module:
+        # A classifier of any width is thrown away again, but heads with and without one are built differently.
+        classes = 2 if self.pretrained_cfg["num_classes"] else 0
+        config = _tuples({**self.pretrained_cfg, "num_classes": classes})
+        try:
+            with torch.inference_mode(False):  # parameters made within it could never be trained
+                model: nn.Module = timm.create_model(
+                    self.architecture, pretrained_cfg=config, **_tuples(self.model_args)
+                )
+        except Exception as error:  # models raise whatever they like on arguments that do not suit them
+            raise BackboneError(
+                f"timm cannot build {self.architecture} with {dict(self.model_args)}: {type(error).__name__}: {error}"
+            ) from error
+        return model
+
+
+def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
+    """Return what timm's ``pretrained_cfg`` says of the images; modes that we do not have become their nearest."""
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"  # also for "", "random" and "lanczos"
+    if config["interpolation"] in ("bilinear", "nearest"):
+        interpolation = config["interpolation"]
+    return Preprocessing(
+        size=(config["input_size"][1], config["input_size"][2]),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=interpolation,
+        crop_fraction=min(config["crop_pct"], 1.0),
+        crop_mode="squash" if config["crop_mode"] == "squash" else "center",
+    )
+
+
+def strip_classifier(model: nn.Module) -> set[str]:
+    """Remove the classifier, so that the model ends with its pooled features, and return the names that went."""
+    before = set(model.state_dict())
+    model.reset_classifier(0)
+    return before - set(model.state_dict())
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
+def _model_args(data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise BackboneError(f"{where}: 'model_args' must be an object; got {data!r:.60}.")
+    args = {key: value for key, value in data.items() if key != "num_classes" and value is not None}
+    if args.pop("in_chans", 3) != 3:
+        raise BackboneError(f"{where}: the model takes {data['in_chans']!r:.20} channels; images have 3.")
+    if unknown := sorted(set(args) - _MODEL_ARGS):
+        raise BackboneError(f"{where}: 'model_args' may not set {unknown}; allowed are {sorted(_MODEL_ARGS)}.")
+    for key, value in args.items():
+        if not all(map(_is_plain, value if isinstance(value, list) and len(value) <= 8 else [value])):
+            raise BackboneError(f"{where}: {key!r} in 'model_args' must be a plain, small value; got {value!r:.60}.")
+    return args
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= 64
+    return isinstance(value, (bool, int, float)) and abs(value) <= _LARGEST_SIDE
+
+
+def _pretrained_cfg(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check the keys that matter and leave all others out; the defaults are timm's."""
+
+    def numbers(key: str, default: tuple[float, ...], low: float, high: float) -> list[Any]:
+        value = config.get(key) or default
+        kinds = (int,) if isinstance(default[-1], int) else (int, float)
+        right = isinstance(value, (list, tuple)) and len(value) == 3
+        if not right or not all(type(v) in kinds and low <= v <= high for v in value):
+            raise BackboneError(f"{where}: {key!r} must be three numbers from {low} to {high}; got {value!r:.60}.")
+        return list(value)
+
+    size = numbers("input_size", (3, 224, 224), 1, _LARGEST_SIDE)
+    if size[0] != 3:
+        raise BackboneError(f"{where}: the model takes {size[0]} channels; images have 3.")
+    crop, classes = config.get("crop_pct") or 0.875, config["num_classes"]
+    if type(crop) not in (int, float) or not 0 < crop <= 2:
+        raise BackboneError(f"{where}: 'crop_pct' must be a share of the image; got {crop!r:.60}.")
+    if type(classes) is not int or not 0 <= classes <= 10**6:
+        raise BackboneError(f"{where}: 'num_classes' must be a number of classes; got {classes!r:.60}.")
+    return {
+        "input_size": size,
+        "fixed_input_size": config.get("fixed_input_size") is True,
+        "num_classes": classes,
+        "interpolation": str(config.get("interpolation") or "bicubic"),
+        "crop_pct": crop,
+        "crop_mode": str(config.get("crop_mode") or "center"),
+        "mean": numbers("mean", (0.485, 0.456, 0.406), -10.0, 10.0),
+        "std": numbers("std", (0.229, 0.224, 0.225), 1e-6, 10.0),
+    }

@@ -1,0 +1,69 @@
+"""Backbones from timm: its pretrained models by name, the hub, and folders of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.errors import BackboneError, ModelFormatError
+from autotransfer_plugins.backbones._hub import hub_spec, repository_spec
+from autotransfer_plugins.backbones._model import TimmBackbone
+from autotransfer_plugins.backbones._portfolio import PORTFOLIO
+from autotransfer_plugins.backbones._recipe import Recipe
+from autotransfer_plugins.backbones._zoo import find_checkpoints, folder_spec
+
+__all__ = ["TimmBackbone", "rebuild_backbone", "register_backbones", "resolve_backbone"]
+
+
+@hookimpl
+def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Path, ...]) -> None:
+    """Register every checkpoint of the zoos, and every pretrained model of timm that none of them shadows.
+
+    Without zoos a small portfolio of timm's models is searched by default, with zoos the zoos are.
+
+    Raises:
+        DataNotFoundError: A zoo is no folder.
+        ConfigError: A zoo holds no checkpoint, or two zoos hold one of the same name.
+    """
+    checkpoints = find_checkpoints(zoos)
+    for name, folder in checkpoints.items():
+        register(folder_spec(folder, name))
+    for name in timm.list_models(pretrained=True):
+        if name not in checkpoints:
+            register(hub_spec(name, default=not zoos and name in PORTFOLIO))
+
+
+@hookimpl
+def resolve_backbone(name: str) -> BackboneSpec | None:
+    """Describe a bare architecture (``resnet18``), ``hf-hub:OWNER/NAME``, ``local-dir:PATH`` or a checkpoint's path."""
+    source, _, rest = name.partition(":")
+    if source == "hf-hub" and rest:
+        return repository_spec(rest)
+    folder = Path(rest if source == "local-dir" else name).expanduser().resolve()
+    if source == "local-dir" or (folder / "config.json").is_file():
+        return folder_spec(folder, f"local-dir:{folder}")
+    if "." not in name and timm.is_model_pretrained(name):
+        tag = timm.get_pretrained_cfg(name).tag
+        return hub_spec(f"{name}.{tag}" if tag else name)
+    return None
+
+
+@hookimpl
+def rebuild_backbone(recipe: Mapping[str, Any]) -> TimmBackbone | None:
+    """Build the backbone of a saved model with random weights, or None when another plugin made it.
+
+    Raises:
+        ModelFormatError: The recipe is broken, or asks for what is not allowed.
+    """
+    if recipe.get("plugin") != "timm":
+        return None
+    try:
+        checked = Recipe.from_json(dict(recipe), "The recipe of the backbone")
+        return TimmBackbone(checked.build(), checked)
+    except BackboneError as error:
+        raise ModelFormatError(str(error)) from error
