@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec
-from autotransfer.errors import PluginError
+from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.task import Kind, Task
 
 __all__ = ["check_backbone", "check_freeze_policy", "check_head"]
@@ -44,19 +45,19 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
     Raises:
         PluginError: It breaks the contract; the message says how.
     """
-    name = type(backbone).__name__
-    if isinstance(backbone, BackboneSpec):
-        name = backbone.name
-        if backbone.check is not None:
-            backbone.check()
-        backbone = backbone.load()
-    _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
-    model = backbone.eval()
-    _check_stages(name, model)
-    images = torch.rand(3, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        _check_outputs(name, model, images)
-        _check_copies(name, model, images, rebuild)
+    name = f"the backbone {backbone.name!r}" if isinstance(backbone, BackboneSpec) else type(backbone).__name__
+    with _blame(name):
+        if isinstance(backbone, BackboneSpec):
+            if backbone.check is not None:
+                backbone.check()
+            backbone = backbone.load()
+        _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
+        model = backbone.eval()
+        _check_stages(name, model)
+        images = torch.rand(3, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            _check_outputs(name, model, images)
+            _check_copies(name, model, images, rebuild)
 
 
 def check_head(head: HeadSpec) -> None:
@@ -70,12 +71,14 @@ def check_head(head: HeadSpec) -> None:
         task = Task(kind=cast(Kind, kind), classes=_classes(kind), width=2)
         for params in _draws(head.parameters):
             name = f"the head {head.name!r} with {params} on a {kind} task"
-            if head.solve is None:
-                shape = (_WIDTH,) if head.features == "pooled" else _MAP
-                _check_gradient(name, head, shape, task, params)
-            else:
-                for weights in (None, np.linspace(0.5, 1.5, task.outputs).astype(np.float32)):
-                    _check_solution(name, head, task, params, None if kind == "regression" else weights)
+            with _blame(name):
+                if head.solve is None:
+                    shape = (_WIDTH,) if head.features == "pooled" else _MAP
+                    _check_gradient(name, head, shape, task, params)
+                    continue
+                _check_solution(name, head, task, params, None)
+                if kind != "regression":
+                    _check_solution(name, head, task, params, np.linspace(0.5, 1.5, task.outputs, dtype=np.float32))
 
 
 def check_freeze_policy(policy: FreezePolicySpec) -> None:
@@ -89,16 +92,31 @@ def check_freeze_policy(policy: FreezePolicySpec) -> None:
         stages = tuple(f"stage{i}" for i in range(count))
         for params in _draws(policy.parameters(stages)):
             name = f"the freeze policy {policy.name!r} with {params} for {count} stages"
-            plan = policy.plan(stages, params)
-            _require(isinstance(plan, FreezePlan), name, f"plan() returns a FreezePlan; got {type(plan).__name__}")
-            starts, depths = [p.start for p in plan.phases], [p.depth for p in plan.phases]
-            _require(bool(starts) and starts[0] == 0, name, f"the first phase starts at 0; got {starts}")
-            _require(all(0 <= s < 1 for s in starts), name, f"phases start at 0 <= start < 1; got {starts}")
-            _require(starts == sorted(set(starts)), name, f"phases come in order of their start; got {starts}")
-            _require(all(0 <= d <= count for d in depths), name, f"depths lie in 0..{count}; got {depths}")
-            rates = plan.learning_rates
-            _require(len(rates) in (0, count), name, f"learning_rates has one factor for each stage; got {rates}")
-            _require(all(0 <= r < float("inf") for r in rates), name, f"factors are finite and >= 0; got {rates}")
+            with _blame(name):
+                _check_plan(name, policy.plan(stages, params), count)
+
+
+@contextmanager
+def _blame(name: str) -> Iterator[None]:
+    """Turn what a plugin raises into an error that names it; what it says on purpose is passed on."""
+    try:
+        yield
+    except AutoTransferError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{name}: it raised {type(error).__name__}: {error}") from error
+
+
+def _check_plan(name: str, plan: FreezePlan, count: int) -> None:
+    _require(isinstance(plan, FreezePlan), name, f"plan() returns a FreezePlan; got {type(plan).__name__}")
+    starts, depths = [p.start for p in plan.phases], [p.depth for p in plan.phases]
+    _require(bool(starts) and starts[0] == 0, name, f"the first phase starts at 0; got {starts}")
+    _require(all(0 <= s < 1 for s in starts), name, f"phases start at 0 <= start < 1; got {starts}")
+    _require(starts == sorted(set(starts)), name, f"phases come in order of their start; got {starts}")
+    _require(all(0 <= d <= count for d in depths), name, f"depths lie in 0..{count}; got {depths}")
+    rates = plan.learning_rates
+    _require(len(rates) in (0, count), name, f"learning_rates has one factor for each stage; got {rates}")
+    _require(all(0 <= r < float("inf") for r in rates), name, f"factors are finite and >= 0; got {rates}")
 
 
 def _require(condition: bool, name: str, rule: str) -> None:
@@ -153,7 +171,7 @@ def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild |
     _require(_close(model(images), features), name, "a deep copy shares no parameters with the original")
     twin.load_state_dict(state, strict=True)
     _require(_close(twin(images), features), name, "a copy that loads the state_dict gives the same features")
-    _require(json.loads(json.dumps(dict(model.recipe))) == dict(model.recipe), name, "the recipe is plain JSON")
+    _require(json.loads(json.dumps(dict(model.recipe), default=str)) == dict(model.recipe), name, "the recipe is plain JSON")
     if rebuild is not None:
         rebuilt = rebuild(model.recipe)
         _require(isinstance(rebuilt, Backbone), name, f"rebuild_backbone knows its own recipe {dict(model.recipe)}")

@@ -58,15 +58,18 @@ class PluginState:
 
 
 class Plugins:
-    """The plugins that take part, in a pluggy manager, and the state of all that were found.
+    """The plugins that take part, and the state of all that were found.
+
+    Each has a pluggy manager of its own: in a joint call, one that raises would lose the results of all, and a
+    refused one must leave no hook behind.
 
     Attributes:
-        manager: Holds each loaded plugin as ``distribution:name``.
+        managers: By ``distribution:name``, the manager of each plugin that takes part.
         states: By that key, every plugin that was found.
     """
 
     def __init__(self) -> None:
-        self.manager = _new_manager()
+        self.managers: dict[str, pluggy.PluginManager] = {}
         self.states: dict[str, PluginState] = {}
 
     def add(self, state: PluginState, load: Callable[[], Any]) -> None:
@@ -80,13 +83,12 @@ class Plugins:
         self.states[state.key] = state
         try:
             plugin = load()
-            plugin = plugin() if isinstance(plugin, type) else plugin
-            state = replace(state, kinds=_kinds_of(plugin))
-            self.manager.register(plugin, state.key)
+            manager = _register(plugin() if isinstance(plugin, type) else plugin)
         except FAILURES as error:
             self.refuse(state, error)
         else:
-            self.states[state.key] = state
+            self.managers[state.key] = manager
+            self.states[state.key] = replace(state, kinds=_kinds_of(manager))
 
     def refuse(self, state: PluginState, error: BaseException) -> None:
         """Leave a plugin out and report it once.
@@ -97,22 +99,17 @@ class Plugins:
         reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         if state.distribution == OWN:
             raise PluginError(f"The plugin {state.key} {state.version} is broken: {reason}") from error
-        if self.manager.has_plugin(state.key):
-            self.manager.unregister(name=state.key)
+        self.managers.pop(state.key, None)
         self.states[state.key] = replace(state, state="broken", reason=reason)
         origin = f"{state.distribution} {state.version}, " if state.distribution else ""
         warn_once(f"The plugin {state.name!r} ({origin}left out) is broken: {reason}")
 
     def each(self, hook: str) -> Iterator[tuple[PluginState, Callable[..., Any]]]:
-        """Yield the loaded plugins that implement a hook, in order of registration, with that hook of theirs alone.
-
-        One call for each plugin, since in a joint call one that raises loses the results of all.
-        """
-        implementing = [implementation.plugin for implementation in getattr(self.manager.hook, hook).get_hookimpls()]
-        for key, plugin in self.manager.list_name_plugin():
-            if plugin in implementing:
-                others = [other for other in implementing if other is not plugin]
-                yield self.states[key], self.manager.subset_hook_caller(hook, others)
+        """Yield the plugins that implement a hook, in order of loading, with that hook of theirs alone."""
+        for key, manager in self.managers.items():
+            caller = getattr(manager.hook, hook)
+            if caller.get_hookimpls():
+                yield self.states[key], caller
 
 
 def load_plugins(objects: Iterable[Any] = ()) -> Plugins:
@@ -150,26 +147,23 @@ def _describe(entry: EntryPoint) -> tuple[PluginState, EntryPoint]:
     return PluginState(name=entry.name, distribution=distribution.name, version=distribution.version), entry
 
 
-def _new_manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager("autotransfer")
-    manager.add_hookspecs(hookspecs)
-    return manager
-
-
-def _kinds_of(plugin: Any) -> tuple[str, ...]:
-    """Return what a plugin is for, after trying it in a manager of its own: a refused one must leave no trace.
+def _register(plugin: Any) -> pluggy.PluginManager:
+    """Register a plugin in a manager of its own.
 
     Raises:
         PluginError: It has a hook that does not exist, or with an unknown argument, or none at all.
     """
-    trial = _new_manager()
+    manager = pluggy.PluginManager("autotransfer")
+    manager.add_hookspecs(hookspecs)
     try:
-        trial.register(plugin)
-        trial.check_pending()
+        manager.register(plugin)
+        manager.check_pending()
     except pluggy.PluginValidationError as error:
-        known = ", ".join(_KINDS)
-        raise PluginError(f"{' '.join(str(error).split())} (the hooks are {known})") from error
-    callers = trial.get_hookcallers(plugin) or []
-    if not callers:
+        raise PluginError(f"{' '.join(str(error).split())} (the hooks are {', '.join(_KINDS)})") from error
+    if not _kinds_of(manager):
         raise PluginError("it implements no hook: mark them with autotransfer.contract.hookspecs.hookimpl")
-    return tuple(dict.fromkeys(_KINDS[hook] for hook in _KINDS if hook in {caller.name for caller in callers}))
+    return manager
+
+
+def _kinds_of(manager: pluggy.PluginManager) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(kind for hook, kind in _KINDS.items() if getattr(manager.hook, hook).get_hookimpls()))

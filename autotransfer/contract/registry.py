@@ -192,9 +192,9 @@ class Registry:
                 if answer is not None:
                     _check_type(state, hook, answer, expected)
                     return answer
-            except AutoTransferError:
-                raise
             except FAILURES as error:
+                if isinstance(error, AutoTransferError) and not isinstance(error, PluginError):
+                    raise
                 message = f"The plugin {state.key} failed in {hook}: {type(error).__name__}: {error}"
                 if state.distribution == OWN:
                     raise PluginError(message) from error
@@ -213,6 +213,8 @@ def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> lis
     def door(kind: str, hook: str, expected: type[Spec]) -> Callable[[Any], None]:
         def register(spec: Any) -> None:
             _check_type(state, hook, spec, expected)
+            if not isinstance(spec.name, str) or not spec.name:
+                raise PluginError(f"{state.key} gives {hook} a spec whose name is {spec.name!r}; it takes some text")
             if (kind, spec.name) in found:
                 raise PluginError(f"{state.key} registers {spec.name!r} twice among the {kind}")
             found[kind, spec.name] = spec
