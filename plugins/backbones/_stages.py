@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 from timm.models import group_parameters
 from torch import Tensor, nn
@@ -81,7 +81,10 @@ def _groups(model: nn.Module) -> dict[str, int]:
         groups = {}
     if len(set(groups.values())) < 2:
         children: dict[str, int] = {}
-        groups = {name: children.setdefault(_child(name), len(children)) for name, _ in model.named_parameters()}
+        groups = {
+            name: children.setdefault(_child(name), len(children)) if "." in name else 0  # tokens and positions
+            for name, _ in model.named_parameters()
+        }
     return groups
 
 
@@ -103,21 +106,21 @@ def _nearest(buffer: str, of: Mapping[str, int]) -> int:
     return 0
 
 
-def _names(members: Iterable[list[str]]) -> tuple[str, ...]:
-    """Name each stage after what its parameters have in common, or after the child that holds most of them."""
+def _names(members: Sequence[list[str]]) -> tuple[str, ...]:
+    """Name each stage after the outermost module that holds it alone, or else after the child that holds most of it."""
     names: list[str] = []
     for stage, parameters in enumerate(members):
+        others = [name for other in members if other is not parameters for name in other]
         children = Counter(map(_child, parameters))
-        name = max(children, key=lambda child: children[child]) if children else "all"
-        if stage == 0 and len(children) > 1:
-            name = "stem"
-        elif name in names:
-            name = _common_module(parameters)
+        prefixes = accumulate(_common_module(parameters), lambda outer, inner: f"{outer}.{inner}")
+        alone = (prefix for prefix in prefixes if not any(name.startswith(f"{prefix}.") for name in others))
+        fallback = "stem" if stage == 0 else max(children, key=lambda child: children[child])
+        name = next(alone, fallback)
         names.append(name if name not in names else f"{name}#{stage}")
     return tuple(names)
 
 
-def _common_module(parameters: list[str]) -> str:
+def _common_module(parameters: list[str]) -> list[str]:
+    """Return the path of the innermost module that holds all of the parameters."""
     modules = [name.split(".")[:-1] for name in parameters]
-    shared = takewhile(lambda names: len(set(names)) == 1, zip(*modules, strict=False))
-    return ".".join(names[0] for names in shared) or parameters[0]
+    return [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*modules, strict=False))]
