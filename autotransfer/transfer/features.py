@@ -32,7 +32,7 @@ POOLED, MAP = "pooled", "map"
 
 _BATCH = 64
 # Cosine between the 16-bit and the float32 features of an image below which 16 bit is not used.
-_AGREEMENT = 0.999
+_AGREEMENT = 0.995
 
 
 class LoadedBackbone:
