@@ -171,7 +171,9 @@ def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild |
     _require(_close(model(images), features), name, "a deep copy shares no parameters with the original")
     twin.load_state_dict(state, strict=True)
     _require(_close(twin(images), features), name, "a copy that loads the state_dict gives the same features")
-    _require(json.loads(json.dumps(dict(model.recipe), default=str)) == dict(model.recipe), name, "the recipe is plain JSON")
+    _require(
+        json.loads(json.dumps(dict(model.recipe), default=str)) == dict(model.recipe), name, "the recipe is plain JSON"
+    )
     if rebuild is not None:
         rebuilt = rebuild(model.recipe)
         _require(isinstance(rebuilt, Backbone), name, f"rebuild_backbone knows its own recipe {dict(model.recipe)}")

@@ -16,7 +16,7 @@ from torch import nn
 from autotransfer.errors import TrialError
 from autotransfer.task import Task
 
-__all__ = ["Standardised", "fill", "indicators", "one_thread", "require_finite", "sharpness"]
+__all__ = ["Standardised", "fill", "indicators", "one_thread", "prior_shift", "require_finite", "sharpness"]
 
 P = ParamSpec("P")
 
@@ -90,6 +90,16 @@ def fill(module: nn.Module, weight: np.ndarray, bias: np.ndarray, x: Standardise
 def indicators(targets: np.ndarray, task: Task) -> np.ndarray:
     """Return encoded classes as float64 (N, classes) of 0 and 1."""
     return np.eye(task.outputs)[targets] if task.single_label else targets.astype(np.float64)
+
+
+def prior_shift(weights: np.ndarray | None, targets: np.ndarray, task: Task) -> np.ndarray:
+    """Return what class weights (classes,) add to the logits: the change of the prior that they stand for.
+
+    A class without examples is left where it is, however large its weight.
+    """
+    if weights is None or task.kind == "regression":
+        return np.zeros(task.outputs)
+    return np.where(indicators(targets, task).any(0), np.log(weights), 0.0)
 
 
 def sharpness(scores: np.ndarray, targets: np.ndarray, task: Task) -> float:

@@ -18,7 +18,7 @@ from torch import nn
 
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.task import Task
-from autotransfer_plugins.heads._solving import Standardised, fill, indicators, one_thread, sharpness
+from autotransfer_plugins.heads._solving import Standardised, fill, indicators, one_thread, prior_shift, sharpness
 
 __all__ = ["DEFAULTS", "LOGISTIC", "NCM", "RIDGE"]
 
@@ -101,8 +101,7 @@ def _solve_ridge(
     bias = y.mean(0)
     if task.kind != "regression":
         factor = sharpness(left_out + bias, targets, task)
-        shift = 0.0 if weights is None else np.log(weights)
-        weight, bias = factor * weight, factor * bias + shift
+        weight, bias = factor * weight, factor * bias + prior_shift(weights, targets, task)
     fill(module, weight, bias, x)
 
 

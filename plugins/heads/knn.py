@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.task import Task
-from autotransfer_plugins.heads._solving import indicators, require_finite
+from autotransfer_plugins.heads._solving import indicators, prior_shift, require_finite
 
 __all__ = ["DEFAULTS", "KNN", "NearestNeighbours"]
 
@@ -99,8 +99,7 @@ def _solve(
     module.keys = module.embed(x.to(module.mean.device)).half()
     module.values = torch.as_tensor(y, dtype=torch.float32, device=module.mean.device)
     module.kind.fill_(_KINDS.index(kind))
-    if weights is not None:
-        module.shift.copy_(torch.from_numpy(np.log(weights)))
+    module.shift.copy_(torch.from_numpy(prior_shift(weights, targets, task)))
 
 
 KNN = HeadSpec(name="knn", build=_build, solve=_solve, parameters={"k": IntDistribution(1, 30, log=True)})
