@@ -49,6 +49,8 @@ class TimmBackbone(Backbone):
         found = find_stages(model, reached(pooled if mapped is None else mapped), reached(pooled))
         self.stages = found.names
         self._stage_of = {f"model.{name}": stage for name, stage in found.of.items()}
+        _forget(self)
+        self.register_load_state_dict_post_hook(_forget)
 
     def stage_of(self, parameter: str) -> int:
         """Return the stage of a parameter or buffer, named as in ``state_dict()``.
@@ -81,6 +83,13 @@ class TimmBackbone(Backbone):
             side = isqrt(tokens.shape[2])
             return tokens.unflatten(2, (side, side)) if side**2 == tokens.shape[2] else tokens[..., None]
         return super().as_map(features)
+
+
+def _forget(module: nn.Module, _: object = None) -> None:
+    """Drop the attention biases that LeViT and its kin keep in eval mode: they outlive the weights they came from."""
+    for part in module.modules():
+        if hasattr(part, "attention_bias_cache"):
+            part.attention_bias_cache = {}
 
 
 def _pool(model: nn.Module, features: Tensor) -> tuple[bool, Tensor]:

@@ -126,12 +126,16 @@ class Recipe:
         """Build the model without memory for its weights.
 
         Returns:
-            The model without classifier, on torch's meta device, and the names that were in the classifier.
+            The model without classifier, on torch's meta device where it can be, and the names of its classifier.
 
         Raises:
             BackboneError: timm cannot build it, or it is too large.
         """
-        with torch.device("meta"):
+        try:
+            with torch.device("meta"):
+                model = self._create()
+                dropped = strip_classifier(model)
+        except BackboneError:  # a few families compute with values while they are built
             model = self._create()
             dropped = strip_classifier(model)
         if (count := sum(p.numel() for p in model.parameters())) > _LARGEST_MODEL:

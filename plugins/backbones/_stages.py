@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from itertools import accumulate
 
 from timm.models import group_parameters
 from torch import Tensor, nn
@@ -107,20 +107,15 @@ def _nearest(buffer: str, of: Mapping[str, int]) -> int:
 
 
 def _names(members: Sequence[list[str]]) -> tuple[str, ...]:
-    """Name each stage after the outermost module that holds it alone, or else after the child that holds most of it."""
+    """Name each stage after the outermost module that lies in it alone and holds most of its parameters."""
+    found_in = Counter(prefix for parameters in members for prefix in {p for name in parameters for p in _path(name)})
     names: list[str] = []
     for stage, parameters in enumerate(members):
-        others = [name for other in members if other is not parameters for name in other]
-        children = Counter(map(_child, parameters))
-        prefixes = accumulate(_common_module(parameters), lambda outer, inner: f"{outer}.{inner}")
-        alone = (prefix for prefix in prefixes if not any(name.startswith(f"{prefix}.") for name in others))
-        fallback = "stem" if stage == 0 else max(children, key=lambda child: children[child])
-        name = next(alone, fallback)
-        names.append(name if name not in names else f"{name}#{stage}")
+        alone = Counter(next(prefix for prefix in _path(name) if found_in[prefix] == 1) for name in parameters)
+        names.append("stem" if stage == 0 and len(alone) > 1 else alone.most_common(1)[0][0])
     return tuple(names)
 
 
-def _common_module(parameters: list[str]) -> list[str]:
-    """Return the path of the innermost module that holds all of the parameters."""
-    modules = [name.split(".")[:-1] for name in parameters]
-    return [names[0] for names in takewhile(lambda names: len(set(names)) == 1, zip(*modules, strict=False))]
+def _path(name: str) -> Iterator[str]:
+    """Yield the modules that a parameter lies in, from the outermost on, and at last the parameter itself."""
+    return accumulate(name.split("."), lambda outer, inner: f"{outer}.{inner}")
