@@ -75,7 +75,8 @@ def repository_spec(repository: str) -> BackboneSpec:
 
 def _load(name: str) -> TimmBackbone:
     _check(name)  # otherwise the hub's client tries again for a minute
-    cached = _cached(timm.get_pretrained_cfg(name).hf_hub_id, _WEIGHTS)
+    config = timm.get_pretrained_cfg(name)
+    cached = None if config.hf_hub_filename else _cached(config.hf_hub_id, _WEIGHTS)
     overlay = {"file": cached, "custom_load": False} if cached else None  # no question to the hub for what is here
     with _translated(name), torch.inference_mode(False):
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
@@ -83,10 +84,8 @@ def _load(name: str) -> TimmBackbone:
     for key, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise BackboneError(f"The weights of {name} are damaged: {key!r} holds values that are not finite.")
-    config = {**model.pretrained_cfg, "file": None}
-    return TimmBackbone(
-        model, Recipe.from_json({"architecture": config["architecture"], "pretrained_cfg": config}, name)
-    )
+    data = {**model.pretrained_cfg, "file": None, "hf_hub_filename": None}  # the recipe rebuilds without weights
+    return TimmBackbone(model, Recipe.from_json(data, name))
 
 
 def _load_repository(repository: str) -> TimmBackbone:

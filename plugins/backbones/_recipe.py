@@ -118,9 +118,7 @@ class Recipe:
             BackboneError: timm cannot build it, or it is too large.
         """
         self.outline()
-        model = self._create()
-        strip_classifier(model)
-        return model
+        return self._create()[0]
 
     def outline(self) -> tuple[nn.Module, set[str]]:
         """Build the model without memory for its weights.
@@ -133,31 +131,27 @@ class Recipe:
         """
         try:
             with torch.device("meta"):
-                model = self._create()
-                dropped = strip_classifier(model)
+                model, classifier = self._create()
         except BackboneError:  # a few families compute with values while they are built
-            model = self._create()
-            dropped = strip_classifier(model)
+            model, classifier = self._create()
         if (count := sum(p.numel() for p in model.parameters())) > _LARGEST_MODEL:
             raise BackboneError(
                 f"{self.architecture} has {count / 1e9:.1f} billion parameters; 3 billion is the limit."
             )
-        return model, dropped
+        return model, classifier
 
-    def _create(self) -> nn.Module:
+    def _create(self) -> tuple[nn.Module, set[str]]:
         # A classifier of any width is thrown away again, but heads with and without one are built differently.
         classes = 2 if self.pretrained_cfg["num_classes"] else 0
         config = _tuples({**self.pretrained_cfg, "num_classes": classes})
         try:
             with torch.inference_mode(False):  # parameters made within it could never be trained
-                model: nn.Module = timm.create_model(
-                    self.architecture, pretrained_cfg=config, **_tuples(self.model_args)
-                )
+                model = timm.create_model(self.architecture, pretrained_cfg=config, **_tuples(self.model_args))
+                return model, strip_classifier(model)
         except Exception as error:  # models raise whatever they like on arguments that do not suit them
             raise BackboneError(
                 f"timm cannot build {self.architecture} with {dict(self.model_args)}: {type(error).__name__}: {error}"
             ) from error
-        return model
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:

@@ -35,14 +35,17 @@ def find_checkpoints(zoos: Iterable[Path]) -> dict[str, Path]:
     """Return the checkpoint folders of all zoos by name, good ones and broken ones.
 
     Raises:
-        DataNotFoundError: A zoo is no folder.
+        DataNotFoundError: A zoo is no folder, or cannot be read.
         ConfigError: A zoo holds no checkpoint, or two zoos hold one of the same name.
     """
     found: dict[str, Path] = {}
     for zoo in dict.fromkeys(Path(zoo).expanduser().resolve() for zoo in zoos):
         if not zoo.is_dir():
             raise DataNotFoundError(f"There is no zoo folder {zoo}.")
-        folders = [folder for folder in sorted(zoo.iterdir()) if _is_checkpoint(folder)]
+        try:
+            folders = [folder for folder in sorted(zoo.iterdir()) if _is_checkpoint(folder)]
+        except OSError as error:
+            raise DataNotFoundError(f"The zoo folder {zoo} cannot be read: {error}") from None
         if not folders:
             advice = f"It is a checkpoint itself: give {zoo.parent}." if _is_checkpoint(zoo) else ""
             raise ConfigError(f"The zoo {zoo} holds no checkpoint NAME/{_CONFIG} + NAME/{_WEIGHTS}. {advice}".rstrip())
@@ -153,7 +156,7 @@ def _weights_file(folder: Path) -> Path:
 
 def _count_parameters(folder: Path, classifier: Any) -> int | None:
     """Count the parameters before the classifier from the header of the weights; None when it cannot be read."""
-    heads = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier or ()))
+    heads = tuple(f"{name}." for name in (classifier if isinstance(classifier, list) else [classifier]))
     try:
         with safe_open(_weights_file(folder), framework="pt") as file:
             names = [n for n in file.keys() if not n.endswith(_STATISTICS) and not n.startswith(heads)]  # noqa: SIM118

@@ -54,7 +54,6 @@ FAMILIES = {
     "levit_128s": (384, 4, 4),  # tokens without a prefix
     "efficientvim_m1": (960, 1, 1),  # several feature maps, an unused parameter
     "pit_ti_224": (256, 1, 1),  # no group matcher
-    "poolformerv2_s12": (512, 7, 7),  # no group matcher
     "resnet10t": (512, 6, 6),
 }
 
@@ -417,6 +416,7 @@ class TestZoos:
             (lambda f: edit_config(f, architecture="test_resnett"), "Did you mean .*test_resnet"),
             (lambda f: edit_config(f, architecture="test_vit"), "does not suit"),
             (lambda f: edit_config(f, model_args={"checkpoint_path": "x"}), "may not set"),
+            (lambda f: edit_config(f, pretrained_cfg={"classifier": 5, "license": [1], "std": 1}), "three numbers"),
             (lambda f: edit_config(f, pretrained_cfg={"file": "../../other.safetensors"}), "other weights"),
             (lambda f: edit_weights(f, lambda w: w.update({"conv1.0.weight": torch.zeros(1)})), r"conv1\.0\.weight"),
             (lambda f: edit_weights(f, lambda w: w.pop("conv1.0.weight")), r"missing \['conv1\.0\.weight'\]"),
