@@ -23,8 +23,10 @@ from autotransfer.result import FitResult, Score
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.growth import Growth
 from autotransfer.search.loop import search
 from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.setup import startable
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import make_study
 from autotransfer.task import Kind, Task, score_interval
@@ -139,13 +141,14 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     backbones = available_backbones(registry, config, device, len(examples), show.say)
     show.phase(f"decoding {len(examples)} images")
     data = prepare_data(examples, backbones, config, step=show.step)
-    task = data.lesson.task
+    task = data.lessons[0].task
     _refuse_foreign_targets(test, task)
-    evaluator = Evaluator(registry, data.extractor, data.lesson, device, seed=config.seed)
+    evaluator = Evaluator(registry, data.extractor, data.lessons, device, seed=config.seed)
     space = SearchSpace(
         backbones=tuple(backbones),
         heads=tuple(registry.select_heads(config.heads, task.kind)),
         policies=tuple(registry.select_policies(config.freeze)),
+        starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=evaluator.stages,
         epochs=config.epochs,
     )
@@ -167,7 +170,8 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
         space.suggest,
         evaluator,
         purse,
-        refit_factor=len(data.images) / len(data.lesson.train),
+        refit_factor=len(data.images) / len(data.lessons[0].train),
+        grow=Growth(space.tuning, after=len(first)),
         observe=observe,
     )
     best = _winner(trials)
@@ -249,6 +253,7 @@ def evaluate(
         metric=metric,
         class_weight=class_weight,
         validation=validation,
+        folds=1,
         seed=seed,
         device=device,
         cache=cache,
@@ -258,10 +263,11 @@ def evaluate(
     spec = registry.backbone(candidate.backbone)
     registry.head(candidate.head), registry.policy(candidate.freeze)
     prepared = prepare_data(load_examples(data, targets), [spec], config)
-    evaluator = Evaluator(registry, prepared.extractor, prepared.lesson, resolve_device(device), seed=seed)
+    evaluator = Evaluator(registry, prepared.extractor, prepared.lessons, resolve_device(device), seed=seed)
+    lesson = prepared.lessons[0]
     network, scores = evaluator.best_network(candidate)
     return EvaluationResult(
-        score=_score(prepared.lesson.task, prepared.lesson.targets[prepared.lesson.validation], scores),
+        score=_score(lesson.task, lesson.targets[lesson.validation], scores),
         model=_model(network, candidate, prepared, evaluator),
     )
 
@@ -287,10 +293,11 @@ def _patterns(given: Patterns) -> tuple[str, ...]:
 
 
 def _describe(data: Prepared) -> str:
-    lesson = data.lesson
+    lesson = data.lessons[0]
     classes = f", {len(lesson.task.classes)} classes" if lesson.task.classes else ""
     skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
-    return f"{len(lesson.train)} examples to train on and {len(lesson.validation)} to score on{classes}{skipped}"
+    how = f"{len(data.lessons)} folds" if len(data.lessons) > 1 else f"{len(lesson.validation)} of them to score on"
+    return f"{len(data.images)} examples, {how}{classes}{skipped}"
 
 
 def _refuse_foreign_targets(test: Examples | None, task: Task) -> None:
@@ -313,7 +320,7 @@ def _winner(trials: Trials) -> TrialRecord:
 def _model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
     return TransferModel(
         network=network.eval().requires_grad_(False),
-        task=data.lesson.task,
+        task=data.lessons[0].task,
         candidate=candidate,
         side=data.images.side,
         device=evaluator.device,
@@ -333,7 +340,9 @@ def _score(task: Task, encoded: np.ndarray, scores: np.ndarray) -> Score:
 
 def _validation_score(best: TrialRecord, data: Prepared) -> Score:
     assert best.scores is not None  # the leaders keep theirs
-    return _score(data.lesson.task, data.lesson.targets[data.lesson.validation], best.scores)
+    scored = ~np.isnan(best.scores).any(1)
+    lesson = data.lessons[0]
+    return _score(lesson.task, lesson.targets[scored], best.scores[scored])
 
 
 def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score:

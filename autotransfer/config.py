@@ -63,7 +63,8 @@ class SearchConfig:
         task: Kind of task; None infers it from the targets.
         metric: A scikit-learn scorer's name; None chooses by task.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency.
-        validation: Share of the examples that candidates are scored on.
+        validation: Share of the examples that candidates are scored on, where they are not cross-validated.
+        folds: Number of folds of the cross-validation; None means 5 below 3,000 examples and one split above.
         epochs: Most epochs of one trial.
         seed: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
@@ -82,6 +83,7 @@ class SearchConfig:
     metric: str | None = None
     class_weight: Literal["balanced"] | None = None
     validation: float = 0.25
+    folds: int | None = None
     epochs: int = 12
     seed: int = 0
     device: str = "auto"
@@ -93,7 +95,13 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if not 0 < self.validation < 1:
             raise ConfigError(f"The validation share lies between 0 and 1; got {self.validation}.")
+        if self.folds is not None and self.folds < 1:
+            raise ConfigError(f"The number of folds must be at least 1; got {self.folds}.")
         if self.epochs < 1:
             raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs}.")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed}.")
+        if self.class_weight not in (None, "balanced"):
+            raise ConfigError(f"The class weight is 'balanced' or None; got {self.class_weight!r}.")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ConfigError(f"The device is 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'; got {self.device!r}.")

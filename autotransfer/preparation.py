@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.data.split import split
+from autotransfer.data.split import folds, split
 from autotransfer.errors import DataError, WeightsUnavailableError
 from autotransfer.task import Task, infer_task
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
@@ -27,6 +29,8 @@ __all__ = ["Prepared", "available_backbones", "prepare_data", "zoos_from"]
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
 # Share of the time budget that one pass of a default backbone over the images may take.
 _PASS_SHARE = 0.1
+# Below so many examples, candidates that cost next to nothing are cross-validated.
+_FEW, _FOLDS = 3000, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +39,12 @@ class Prepared:
 
     Attributes:
         extractor: The decoded images and the cache of their features.
-        lesson: Targets, and which rows train and which score.
+        lessons: For each fold, the targets, and which rows train and which score.
         skipped: What could not be used, and why.
     """
 
     extractor: FeatureExtractor
-    lesson: Lesson
+    lessons: tuple[Lesson, ...]
     skipped: tuple[Skipped, ...]
 
     @property
@@ -121,22 +125,37 @@ def prepare_data(
     )
     return Prepared(
         extractor=FeatureExtractor(images=images, cache=cache),
-        lesson=_lesson(task, targets, images, config),
+        lessons=_lessons(task, targets, images, config),
         skipped=(*examples.skipped, *images.skipped),
     )
 
 
-def _lesson(task: Task, targets: Sequence[object], images: Images, config: SearchConfig) -> Lesson:
+def _lessons(task: Task, targets: Sequence[object], images: Images, config: SearchConfig) -> tuple[Lesson, ...]:
+    """Split into folds: several where examples are few, and one split would be a lottery."""
     encoded = task.encode(targets)
-    train, validation = split(encoded, task, images.digests, share=config.validation, seed=config.seed)
+    count = config.folds or (_FOLDS if len(encoded) < _FEW else 1)
+    if count > 1:
+        parts = folds(encoded, task, images.digests, count=_possible(count, encoded, task), seed=config.seed)
+    else:
+        parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed)]
     weighted = config.class_weight == "balanced" and task.kind != "regression"
-    return Lesson(
-        task=task,
-        targets=encoded,
-        train=train,
-        validation=validation,
-        class_weights=task.class_weights(encoded[train]) if weighted else None,
+    return tuple(
+        Lesson(
+            task=task,
+            targets=encoded,
+            train=train,
+            validation=validation,
+            class_weights=task.class_weights(encoded[train]) if weighted else None,
+        )
+        for train, validation in parts
     )
+
+
+def _possible(count: int, encoded: np.ndarray, task: Task) -> int:
+    """Return the number of folds that the smallest class allows, at least 2."""
+    if not task.single_label:
+        return count
+    return max(2, min(count, int(np.bincount(encoded)[np.unique(encoded)].min())))
 
 
 def _affordable(specs: list[BackboneSpec], config: SearchConfig, device: Device, images: int) -> list[BackboneSpec]:

@@ -20,7 +20,7 @@ __all__ = ["RunFolder"]
 
 # Always there and in this order; the settings of the candidates stand between them and the last ones.
 _FIRST = ("number", "state", "score", "backbone", "head", "freeze", "depth")
-_LAST = ("best_epoch", "epochs", "seconds", "reason")
+_LAST = ("objective", "best_epoch", "epochs", "seconds", "reason")
 _OURS = ("run.json", "result.json", "trials.csv", "model")
 
 

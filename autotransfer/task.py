@@ -99,6 +99,16 @@ class Task:
 
         return float(get_scorer(metric or self.metric)(_outputs_of(self), scores, _as_truth(self, encoded)))
 
+    def log_loss(self, encoded: np.ndarray, scores: np.ndarray) -> float:
+        """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
+        if self.kind == "regression":
+            return 0.0
+        truth = np.eye(len(self.classes))[encoded] if self.single_label else encoded
+        right = np.clip(np.where(truth > 0, scores, 1 - scores), 1e-7, 1.0)
+        if self.single_label:
+            right = right[truth > 0]
+        return float(-np.log(right).mean())
+
     def class_weights(self, encoded: np.ndarray) -> np.ndarray:
         """Return weights (classes,) inverse to the class frequency, of mean 1 over the examples."""
         if self.single_label:

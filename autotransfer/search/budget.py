@@ -16,6 +16,8 @@ Clock = Callable[[], float]
 # A search gives up when so many trials, and so large a share of the time, brought nothing better.
 _PATIENCE_TRIALS = 60
 _PATIENCE_TIME = 0.25
+# Largest share of the time budget that one sampled trial may be expected to take.
+_SAMPLED_SHARE = 0.1
 
 
 @dataclass
@@ -52,8 +54,10 @@ class Purse:
         """Whether no further trial may start."""
         return self.left <= 0 or (self.budget.trials is not None and trials >= self.budget.trials)
 
-    def affords(self, seconds: float, refit: float) -> bool:
-        """Whether a trial fits, and, should it win, its refit too."""
+    def affords(self, seconds: float, refit: float, *, sampled: bool) -> bool:
+        """Whether a trial fits, and, should it win, its refit too; a sampled one may not eat too much of the budget."""
+        if sampled and self.budget.seconds is not None and seconds > _SAMPLED_SHARE * self.budget.seconds:
+            return False
         return seconds + max(refit - self.reserve, 0.0) <= self.left
 
     def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:

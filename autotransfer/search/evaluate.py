@@ -1,29 +1,23 @@
-"""Evaluating a candidate for real: from its description to a trained network and its score."""
+"""Evaluating candidates for real: training them on one part of the examples and scoring them on the other."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import nn
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import FreezePlan, HeadSpec
-from autotransfer.errors import ConfigError, PluginError, TrialError
+from autotransfer.errors import TrialError
 from autotransfer.search.loop import Evaluation, Report
+from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
-from autotransfer.transfer.feeds import BoundaryFeed, FeatureFeed, Feed, PixelFeed
-from autotransfer.transfer.freezing import check_plan
-from autotransfer.transfer.network import Network, to_scores
+from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import VIEWS
-from autotransfer.transfer.settings import TrainingSettings
-from autotransfer.transfer.training import Lesson, Training
+from autotransfer.transfer.training import Lesson
 
 __all__ = ["Evaluator"]
 
@@ -31,46 +25,39 @@ __all__ = ["Evaluator"]
 _KEPT_LOADED = 8
 # A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
 _STEP_COST = 3.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Setup:
-    """A candidate with everything that it names looked up."""
-
-    candidate: Candidate
-    loaded: LoadedBackbone
-    head: HeadSpec
-    plan: FreezePlan
-
-    @property
-    def closed_form(self) -> bool:
-        return self.head.solve is not None
-
-    @property
-    def cacheable(self) -> bool:
-        """Whether the prefix can be computed apart from the rest."""
-        depth = self.plan.depth
-        return depth == self.loaded.depths or (depth > 0 and self.loaded.cut(depth).exact)
+# Weight of the log loss beside the metric: it only decides between candidates that score the same.
+_TIE = 1e-3
 
 
 class Evaluator:
     """Trains and scores candidates on one data set.
 
+    Candidates with a frozen backbone cost next to nothing and are cross-validated over all folds. Those that train
+    stages are scored on the first fold; what this fold flatters the same backbone's frozen candidates is taken off.
+
     Args:
         registry: Where names are looked up.
         extractor: The images and the cache of their features.
-        lesson: Targets, and which rows train and which score.
+        lessons: One for each fold; a single one where there are examples enough.
         device: Where.
         seed: Seed of every training.
     """
 
     def __init__(
-        self, registry: Registry, extractor: FeatureExtractor, lesson: Lesson, device: Device, *, seed: int
+        self,
+        registry: Registry,
+        extractor: FeatureExtractor,
+        lessons: Sequence[Lesson],
+        device: Device,
+        *,
+        seed: int,
     ) -> None:
-        self.registry, self.extractor, self.lesson = registry, extractor, lesson
+        self.registry, self.extractor, self.lessons = registry, extractor, lessons
+        self.task, self.targets = lessons[0].task, lessons[0].targets
         self.device, self.seed = device, seed
         self._loaded: OrderedDict[str, LoadedBackbone] = OrderedDict()
         self._seconds_per_image: dict[str, float] = {}
+        self._flattery: dict[str, tuple[float, float]] = {}
 
     def load(self, name: str) -> LoadedBackbone:
         """Return a backbone, loaded once."""
@@ -86,172 +73,113 @@ class Evaluator:
         return self.load(name).backbone.stages
 
     def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
-        """Train a candidate on the training rows and score it on the validation rows.
+        """Train a candidate and score it on the examples that it was not trained on.
 
         Raises:
             AutoTransferError: The candidate cannot be made, or its training failed.
         """
-        setup = self._set_up(candidate)
+        setup = self._setup(candidate)
         if setup.closed_form:
-            network = self._solve(setup, self.lesson)
-            scores = self._head_scores(setup, network, self.lesson.validation)
-            score = self.lesson.task.score(self.lesson.targets[self.lesson.validation], scores)
-            return Evaluation(score=score, depth=setup.plan.depth, scores=scores)
-        training = self._training(setup, self.lesson)
-        curve: list[float] = []
+            return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
+        folds: list[list[np.ndarray]] = []
+        for lesson in self.lessons if setup.frozen else self.lessons[:1]:
+            epochs: list[np.ndarray] = []
+            tell = report if not folds else lambda epoch, score: False
 
-        def keep(epoch: int, score: float) -> bool:
-            curve.append(score)
-            return report(epoch, score)
+            def keep(
+                epoch: int, score: float, scores: np.ndarray, epochs: list[np.ndarray] = epochs, tell: Report = tell
+            ) -> bool:
+                epochs.append(scores)
+                return tell(epoch, score)
 
-        training.run(training.settings.epochs, keep, expired)
-        if not curve:
+            training = setup.training(self.extractor, lesson, self.device, self.seed)
+            training.run(setup.settings.epochs, keep, expired)
+            if len(epochs) < (len(folds[0]) if folds else 1):
+                break  # the time ran out within this fold
+            folds.append(epochs)
+            if len(epochs) < setup.settings.epochs:
+                break  # pruned, or out of time
+        if not folds:
             raise TrialError("the time ran out before the first epoch ended")
-        return Evaluation(
-            score=training.best_score,
-            depth=setup.plan.depth,
-            best_epoch=training.best_epoch,
-            curve=tuple(curve),
-            scores=training.best_scores,
-        )
+        return self._best_epoch(setup, folds)
 
     def refit(self, candidate: Candidate, epochs: int) -> Network:
-        """Train a candidate on all rows for the number of epochs that validation asked for."""
-        everything = np.sort(np.concatenate([self.lesson.train, self.lesson.validation]))
-        lesson = replace(self.lesson, train=everything, validation=everything[:0])
-        setup = self._set_up(candidate)
+        """Train a candidate on all examples for the number of epochs that validation asked for."""
+        rows = np.arange(len(self.targets))
+        lesson = replace(self.lessons[0], train=rows, validation=rows[:0])
+        setup = self._setup(candidate)
         if setup.closed_form:
-            return self._solve(setup, lesson)
-        training = self._training(setup, lesson)
-        training.run(epochs, lambda epoch, score: False, lambda: False)
+            return setup.solve(self.extractor, lesson, self.device, self.seed)
+        training = setup.training(self.extractor, lesson, self.device, self.seed)
+        training.run(epochs, lambda epoch, score, scores: False, lambda: False)
         return training.network.eval()
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
-        """Train a candidate as ``__call__`` does; return the network of the best epoch and its validation scores."""
-        setup = self._set_up(candidate)
+        """Train a candidate on the first fold; return the network of its best epoch and its validation scores."""
+        setup, lesson = self._setup(candidate), self.lessons[0]
         if setup.closed_form:
-            network = self._solve(setup, self.lesson)
-            return network, self._head_scores(setup, network, self.lesson.validation)
-        training = self._training(setup, self.lesson)
-        training.run(training.settings.epochs, lambda epoch, score: False, lambda: False)
+            network = setup.solve(self.extractor, lesson, self.device, self.seed)
+            return network, setup.head_scores(network, self.extractor, self.task, lesson.validation)
+        training = setup.training(self.extractor, lesson, self.device, self.seed)
+        training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
         training.restore_best()
-        assert training.best_scores is not None  # at least one epoch was scored
+        assert training.best_scores is not None  # every epoch was scored
         return training.network.eval(), training.best_scores
 
     def predicted_seconds(self, candidate: Candidate) -> float:
         """Return about how long ``__call__`` will take, from the backbone's measured speed."""
-        setup = self._set_up(candidate)
-        views = 1 if setup.closed_form else TrainingSettings.from_candidate(candidate.training).views
-        forward = self._forward_seconds(setup.loaded)
-        depth, n = setup.plan.depth, len(self.extractor.images)
-        share = setup.loaded.cut(depth).share if 0 < depth < setup.loaded.depths and setup.cacheable else 0.0
-        frozen = depth == setup.loaded.depths
+        setup = self._setup(candidate)
+        views = VIEWS[: 1 if setup.closed_form else setup.settings.views]
+        forward, depth, takes = self._forward_seconds(setup.loaded), setup.plan.depth, setup.head.features
+        share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
         seconds = 0.0
         if setup.cacheable:
-            missing = [
-                v
-                for v in VIEWS[:views]
-                if not self.extractor.is_cached(setup.loaded, depth, v, head_takes=setup.head.features)
-            ]
-            seconds += len(missing) * n * forward * (1.0 if frozen else share)
-        if not frozen:
-            suffix = forward * (1.0 - share)
-            epochs = TrainingSettings.from_candidate(candidate.training).epochs
-            seconds += epochs * suffix * (_STEP_COST * len(self.lesson.train) + len(self.lesson.validation))
+            missing = [v for v in views if not self.extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
+            seconds += len(missing) * len(self.targets) * forward * share
+        if not setup.frozen:
+            passes = _STEP_COST * len(self.lessons[0].train) + len(self.lessons[0].validation)
+            seconds += setup.settings.epochs * passes * forward * (1.0 - share)
         return seconds
+
+    def _setup(self, candidate: Candidate) -> Setup:
+        return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
+
+    def _solved_scores(self, setup: Setup, lesson: Lesson) -> np.ndarray:
+        network = setup.solve(self.extractor, lesson, self.device, self.seed)
+        return setup.head_scores(network, self.extractor, self.task, lesson.validation)
+
+    def _best_epoch(self, setup: Setup, folds: list[list[np.ndarray]]) -> Evaluation:
+        """Choose the epoch that is best over all folds: one for each fold would flatter."""
+        epochs = min(len(scores) for scores in folds)
+        curve = [self._score([fold[e] for fold in folds]) for e in range(epochs)]
+        best = int(np.argmax(curve))
+        evaluation = self._evaluation(setup, [fold[best] for fold in folds])
+        return replace(evaluation, best_epoch=best + 1, curve=tuple(curve))
+
+    def _evaluation(self, setup: Setup, folds: list[np.ndarray]) -> Evaluation:
+        score, name = self._score(folds), setup.loaded.spec.name
+        if len(folds) == len(self.lessons) > 1 and score >= self._flattery.get(name, (-np.inf, 0.0))[0]:
+            self._flattery[name] = (score, self._score(folds[:1]) - score)
+        flattery = self._flattery.get(name, (0.0, 0.0))[1] if len(folds) < len(self.lessons) else 0.0
+        scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=np.float32)
+        for lesson, part in zip(self.lessons, folds, strict=False):
+            scores[lesson.validation] = part
+        scored = ~np.isnan(scores).any(1)
+        loss = self.task.log_loss(self.targets[scored], scores[scored])
+        return Evaluation(
+            score=score,
+            objective=score - flattery - _TIE * min(loss, 10.0),
+            depth=setup.plan.depth,
+            scores=scores,
+        )
+
+    def _score(self, folds: list[np.ndarray]) -> float:
+        """Score the pooled predictions of the folds."""
+        rows = np.concatenate([lesson.validation for lesson, _ in zip(self.lessons, folds, strict=False)])
+        return self.task.score(self.targets[rows], np.concatenate(folds))
 
     def _forward_seconds(self, loaded: LoadedBackbone) -> float:
         name = loaded.spec.name
         if name not in self._seconds_per_image:
             self._seconds_per_image[name] = measure_seconds_per_image(loaded, self.extractor.images)
         return self._seconds_per_image[name]
-
-    def _set_up(self, candidate: Candidate) -> _Setup:
-        loaded = self.load(candidate.backbone)
-        head, policy = self.registry.head(candidate.head), self.registry.policy(candidate.freeze)
-        _refuse_unknown(candidate.head_params, head.parameters, f"the head {head.name!r}")
-        stages = loaded.backbone.stages
-        _refuse_unknown(candidate.freeze_params, policy.parameters(stages), f"the freeze policy {policy.name!r}")
-        plan = check_plan(policy.plan(stages, candidate.freeze_params), len(stages), policy.name)
-        if self.lesson.task.kind not in head.tasks:
-            raise ConfigError(f"The head {head.name!r} does not do {self.lesson.task.kind} tasks.")
-        if head.solve is not None and plan.depth < len(stages):
-            raise ConfigError(
-                f"The head {head.name!r} is solved in closed form and needs a backbone that is frozen as a whole; "
-                f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
-            )
-        return _Setup(candidate=candidate, loaded=loaded, head=head, plan=plan)
-
-    def _network(self, setup: _Setup, lesson: Lesson) -> Network:
-        """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
-        loaded, task = setup.loaded, lesson.task
-        shape = (loaded.backbone.width,) if setup.head.features == "pooled" else loaded.map_shape
-        torch.manual_seed(self.seed)
-        head = setup.head.build(shape, task.outputs, setup.candidate.head_params)
-        if not isinstance(head, nn.Module):
-            raise PluginError(f"The head {setup.head.name!r} builds a {type(head).__name__}; expected an nn.Module.")
-        backbone = loaded.backbone if setup.plan.depth == loaded.depths else loaded.copy()
-        shift, scale = lesson.standardisation()
-        return Network(backbone, head, shape, shift, scale).to(self.device.torch)
-
-    def _solve(self, setup: _Setup, lesson: Lesson) -> Network:
-        network = self._network(setup, lesson)
-        features = self.extractor.pooled(setup.loaded)[lesson.train]
-        targets = lesson.targets[lesson.train]
-        if lesson.task.kind == "regression":
-            shift, scale = lesson.standardisation()
-            targets = ((targets - shift) / scale).astype(np.float32)
-        head = network.head.cpu()
-        assert setup.head.solve is not None  # only closed forms come here
-        setup.head.solve(head, features, targets, lesson.task, setup.candidate.head_params, lesson.class_weights)
-        network.head = head.to(self.device.torch).eval()
-        return network
-
-    def _head_scores(self, setup: _Setup, network: Network, rows: np.ndarray) -> np.ndarray:
-        features = torch.from_numpy(self.extractor.pooled(setup.loaded)[rows]).to(self.device.torch)
-        with torch.inference_mode():
-            outputs = network.head_outputs(features)
-        if outputs.shape != (len(rows), self.lesson.task.outputs):
-            raise PluginError(f"The head {setup.head.name!r} gives outputs of shape {tuple(outputs.shape)}.")
-        if not bool(outputs.isfinite().all()):
-            raise TrialError("the outputs are not finite")
-        return to_scores(self.lesson.task, outputs)
-
-    def _training(self, setup: _Setup, lesson: Lesson) -> Training:
-        settings = TrainingSettings.from_candidate(setup.candidate.training)
-        return Training(
-            self._network(setup, lesson),
-            setup.plan,
-            settings,
-            lesson,
-            self._feeds(setup, settings),
-            self.device,
-            autocast=not setup.loaded.precise,
-            seed=self.seed,
-        )
-
-    def _feeds(self, setup: _Setup, settings: TrainingSettings) -> Callable[[int], Feed]:
-        """Return the way into the network for a phase: as near to the head as the cache allows."""
-        loaded, takes = setup.loaded, setup.head.features
-        feeds: dict[int, Feed] = {}
-
-        def views(depth: int) -> list[tuple[np.ndarray, ...]]:
-            return [self.extractor.at(loaded, depth, view, head_takes=takes) for view in VIEWS[: settings.views]]
-
-        def feed(depth: int) -> Feed:
-            entry = depth if depth == loaded.depths else setup.plan.depth
-            if entry not in feeds:
-                if entry == loaded.depths:
-                    feeds[entry] = FeatureFeed(views(entry), self.device.torch)
-                elif setup.cacheable:
-                    feeds[entry] = BoundaryFeed(views(entry), loaded.cut(entry), self.device.torch)
-                else:
-                    feeds[entry] = PixelFeed(self.extractor.images, settings.augmentation, self.device.torch)
-            return feeds[entry]
-
-        return feed
-
-
-def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], owner: str) -> None:
-    if unknown := set(given) - set(known):
-        raise ConfigError(f"Unknown setting(s) {sorted(unknown)} of {owner}; known: {sorted(known)}.")

@@ -30,14 +30,16 @@ class Evaluation:
     """What came of a candidate.
 
     Attributes:
-        score: Best score on the validation examples; greater is better.
+        score: Score on the validation examples; greater is better.
+        objective: What candidates are compared by: the score, made fair between candidates; NaN means the score.
         depth: Number of frozen leading stages.
         best_epoch: Epoch of that score; 0 for closed forms.
         curve: Score after each epoch.
-        scores: Probabilities or values of the validation examples (N, outputs).
+        scores: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
     """
 
     score: float
+    objective: float = math.nan
     depth: int | None = None
     best_epoch: int = 0
     curve: tuple[float, ...] = ()
@@ -66,6 +68,7 @@ def search(
     purse: Purse,
     *,
     refit_factor: float,
+    grow: Callable[[Trials], dict[str, Any] | None],
     observe: Callable[[TrialRecord], None],
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
@@ -76,15 +79,19 @@ def search(
         evaluate: Scores a candidate.
         purse: The budget.
         refit_factor: Time of a refit in times of its trial.
+        grow: Returns the parameters of a trial that is due now, or None to let the study choose.
         observe: Is told of every finished trial.
     """
     trials, seen, misfits = Trials(), set[Candidate](), 0
     since_best, best_at = 0, 0.0
     while not purse.empty(len(trials)) and not purse.stalled(since_best, best_at) and misfits < _MISFITS:
+        if (due := grow(trials)) is not None:
+            study.enqueue_trial(due)
         trial = study.ask()
         started = purse.clock()
         candidate, expected, problem = _propose(trial, suggest, evaluate)
-        if candidate is not None and (candidate in seen or not purse.affords(expected, expected * refit_factor)):
+        fits = math.isnan(expected) or purse.affords(expected, expected * refit_factor, sampled=due is None)
+        if candidate is not None and (candidate in seen or not fits):
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
             study.tell(trial, state=TrialState.PRUNED)
             misfits += 1
@@ -147,13 +154,12 @@ def _run(
     try:
         result = evaluate(candidate, report, out_of_time)
     except Exception as error:  # a failed trial is recorded with its reason, and the search goes on
-        study.tell(trial, state=TrialState.FAIL)
-        seconds = purse.clock() - started
-        return TrialRecord(
-            state="failed", reason=describe(error), seconds=seconds, curve=tuple(curve), epochs=len(curve), **common
-        )
+        study.tell(trial, state=TrialState.PRUNED if expired else TrialState.FAIL)
+        common |= {"seconds": purse.clock() - started, "curve": tuple(curve), "epochs": len(curve)}
+        return TrialRecord(state="pruned" if expired else "failed", reason=describe(error), **common)
     common |= {
         "score": result.score,
+        "objective": result.score if math.isnan(result.objective) else result.objective,
         "depth": result.depth,
         "best_epoch": result.best_epoch,
         "curve": result.curve,
@@ -163,7 +169,7 @@ def _run(
     if pruned:
         study.tell(trial, state=TrialState.PRUNED)
         return TrialRecord(state="pruned", reason=f"below the others at epoch {len(curve)}", **common)
-    study.tell(trial, result.score)
+    study.tell(trial, common["objective"])
     reason = f"the time ran out after epoch {len(curve)}" if expired else ""
     return TrialRecord(state="complete", reason=reason, scores=result.scores, **common)
 

@@ -25,7 +25,8 @@ class TrialRecord:
         number: Position in the study.
         state: How it ended.
         candidate: What was tried; None when not even that could be made.
-        score: Best score on the validation examples; None when there is none.
+        score: Score on the validation examples; None when there is none.
+        objective: What candidates are compared by: the score, made fair between candidates.
         best_epoch: Epoch of that score; 0 for closed forms.
         epochs: Epochs that were trained.
         seconds: Wall time.
@@ -39,6 +40,7 @@ class TrialRecord:
     state: State
     candidate: Candidate | None
     score: float | None = None
+    objective: float | None = None
     best_epoch: int = 0
     epochs: int = 0
     seconds: float = 0.0
@@ -49,7 +51,12 @@ class TrialRecord:
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as one flat row."""
-        row: dict[str, Any] = {"number": self.number, "state": self.state, "score": self.score}
+        row: dict[str, Any] = {
+            "number": self.number,
+            "state": self.state,
+            "score": self.score,
+            "objective": self.objective,
+        }
         candidate = self.candidate
         row |= {
             "backbone": candidate.backbone if candidate else "",
@@ -93,15 +100,15 @@ class Trials:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The complete trial with the highest score; the earlier one of equals."""
-        complete = [r for r in self.records if r.state == "complete" and r.score is not None]
-        return max(complete, key=lambda record: (record.score, -record.number)) if complete else None
+        """The complete trial with the highest objective; the earlier one of equals."""
+        complete = [r for r in self.records if r.state == "complete" and r.objective is not None]
+        return max(complete, key=lambda record: (record.objective, -record.number)) if complete else None
 
     def counts(self) -> dict[str, int]:
         """Return the number of trials by state."""
         return {state: sum(r.state == state for r in self.records) for state in ("complete", "pruned", "failed")}
 
     def leaderboard(self) -> list[TrialRecord]:
-        """Return the trials that have a score, best first; complete ones before pruned ones of equal score."""
-        scored: Iterable[TrialRecord] = (r for r in self.records if r.score is not None)
-        return sorted(scored, key=lambda r: (r.state != "complete", -(r.score or 0.0), r.number))
+        """Return the trials that have a score: the complete ones, best first, then the pruned ones."""
+        scored: Iterable[TrialRecord] = (r for r in self.records if r.objective is not None)
+        return sorted(scored, key=lambda r: (r.state != "complete", -(r.objective or 0.0), r.number))

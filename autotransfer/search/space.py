@@ -35,6 +35,19 @@ _TUNE: Mapping[str, BaseDistribution] = {
 # Only what the way into the network uses is asked for: views where the prefix is cached, augmentation where it is not.
 _PIXELS_ONLY, _CACHED_ONLY = "augmentation", "views"
 
+# Settings to begin fine-tuning with, when the head starts from a solution.
+_GENTLE_TUNING: Mapping[str, Any] = {
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "backbone_lr": 1.0,
+    "weight_decay": 1e-3,
+    "batch_size": 32,
+    "label_smoothing": 0.05,
+    "views": 2,
+    "batch_norm": "frozen",
+    "augmentation": "light",
+}
+
 # Epochs of a head alone, in epochs of a candidate that trains stages: they cost next to nothing.
 _PROBE_EPOCHS = 3
 
@@ -47,6 +60,7 @@ class SearchSpace:
         backbones: Backbones to choose from, the cheapest first.
         heads: Heads to choose from.
         policies: Freeze policies to choose from.
+        starts: Closed-form heads whose solution a head that is tuned with the backbone may start from.
         stages: Returns the stages of a backbone.
         epochs: Epochs of a candidate that trains stages.
     """
@@ -54,6 +68,7 @@ class SearchSpace:
     backbones: tuple[BackboneSpec, ...]
     heads: tuple[HeadSpec, ...]
     policies: tuple[FreezePolicySpec, ...]
+    starts: Mapping[str, tuple[str, ...]]
     stages: Callable[[str], tuple[str, ...]]
     epochs: int
 
@@ -78,6 +93,8 @@ class SearchSpace:
             unused = _PIXELS_ONLY if plan.depth > 0 else _CACHED_ONLY
             settings = {name: d for name, d in (_PROBE if frozen else _TUNE).items() if name != unused}
             training = self._suggest_all(trial, "probe" if frozen else "tune", settings)
+            if not frozen and (starts := self.starts.get(head.name)):
+                training["start"] = trial.suggest_categorical(f"tune.{head.name}.start", ("", *starts))
             training["epochs"] = self.epochs * (_PROBE_EPOCHS if frozen else 1)
         return Candidate(
             backbone=backbone,
@@ -101,6 +118,27 @@ class SearchSpace:
             for backbone in self.backbones
             for head in heads
         ]
+
+    def tuning(self, backbone: str, trained: int) -> dict[str, Any] | None:
+        """Return parameters of a trial that trains the last ``trained`` stages; None where that cannot be said.
+
+        The head starts from a closed form's solution where one fits, and rates are those that seldom do harm.
+        """
+        stages = self.stages(backbone)
+        heads = sorted(self._gradient_heads, key=lambda head: (head.name not in self.starts, head.name))
+        plain = [p for p in self.policies if "depth" in p.parameters(stages) and len(p.plan(stages, {}).phases) == 1]
+        plain = [p for p in plain if p.plan(stages, {}).trained == "all"]
+        if not heads or not plain or not 0 < trained <= len(stages):
+            return None
+        policy, head, key = plain[0], heads[0], f"freeze.{plain[0].name}@{len(stages)}"
+        settings = policy.parameters(stages)
+        params = {f"{key}.{name}": _gentle(distribution) for name, distribution in settings.items()}
+        params |= {f"{key}.depth": len(stages) - trained}
+        params |= {f"head.{head.name}.{name}": _gentle(d) for name, d in head.parameters.items()}
+        params |= {f"tune.{name}": value for name, value in _GENTLE_TUNING.items()}
+        if starts := self.starts.get(head.name):
+            params[f"tune.{head.name}.start"] = starts[0]
+        return {"backbone": backbone, "freeze": policy.name, "tuned_head": head.name, **params}
 
     @property
     def _gradient_heads(self) -> tuple[HeadSpec, ...]:
@@ -137,6 +175,14 @@ def _middle(distribution: BaseDistribution) -> Any:
     low, high = distribution.low, distribution.high
     middle = math.sqrt(low * high) if distribution.log else (low + high) / 2
     return round(middle) if isinstance(distribution, IntDistribution) else middle
+
+
+def _gentle(distribution: BaseDistribution) -> Any:
+    """Return the value that changes least: no dropout, no decay of learning rates."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))  # the contract allows no other kind
+    return distribution.low if distribution.low <= 0 else distribution.high
 
 
 def _suggest(trial: optuna.trial.BaseTrial, name: str, distribution: BaseDistribution) -> Any:

@@ -27,6 +27,8 @@ class TrainingSettings:
         augmentation: Strength, where images pass through the network in each step.
         views: Number of fixed views that a frozen prefix sees, each cached.
         label_smoothing: Share of the target that goes to all classes alike.
+        start: Closed-form head whose solution on the frozen features the head starts from; empty for the head's own
+            values. Fine-tuning from a fitted head distorts the features less (LP-FT, Kumar et al., 2022).
         batch_norm: Whether batch-norm statistics of the stages that train stay as they were pretrained.
     """
 
@@ -41,6 +43,7 @@ class TrainingSettings:
     augmentation: Literal["none", "light", "medium", "strong"] = "light"
     views: int = 1
     label_smoothing: float = 0.0
+    start: str = ""
     batch_norm: Literal["frozen", "live"] = "frozen"
 
     @classmethod
@@ -57,7 +60,7 @@ class TrainingSettings:
         for name, value in training.items():
             if (choices := get_args(types[name])) and value not in choices:
                 raise ConfigError(f"The training setting {name!r} is one of {list(choices)}; got {value!r}.")
-            if not choices and (isinstance(value, str) or value < 0):
+            if types[name] is not str and not choices and (isinstance(value, str) or value < 0):
                 raise ConfigError(f"The training setting {name!r} is a number of 0 or more; got {value!r}.")
         settings = cls(**training)
         if min(settings.batch_size, settings.epochs, settings.views) < 1:

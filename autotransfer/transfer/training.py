@@ -30,6 +30,9 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 _EVALUATION_BATCH = 128
 
+EpochReport = Callable[[int, float, np.ndarray], bool]
+"""Called after each epoch with its number, the score and the scores' evidence; returns True to stop."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
@@ -55,6 +58,13 @@ class Lesson:
             return 0.0, 1.0
         values = self.targets[self.train]
         return values.mean(0), np.maximum(values.std(0), 1e-6)
+
+    def standardised_targets(self) -> np.ndarray:
+        """Return the targets as a network learns them."""
+        if self.task.kind != "regression":
+            return self.targets
+        shift, scale = self.standardisation()
+        return np.asarray((self.targets - shift) / scale, dtype=np.float32)
 
 
 class Training:
@@ -105,8 +115,8 @@ class Training:
         weights = lesson.class_weights
         self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
 
-    def run(self, epochs: int, report: Callable[[int, float], bool], expired: Callable[[], bool]) -> None:
-        """Train until ``epochs`` are done, ``report(epoch, score)`` returns True, or ``expired()`` does.
+    def run(self, epochs: int, report: EpochReport, expired: Callable[[], bool]) -> None:
+        """Train until ``epochs`` are done, ``report(epoch, score, scores)`` returns True, or ``expired()`` does.
 
         Raises:
             TrialError: The loss or the outputs are not finite.
@@ -122,7 +132,7 @@ class Training:
             score = self.lesson.task.score(self.lesson.targets[self.lesson.validation], scores)
             if score > self.best_score:
                 self._keep(score, scores)
-            if report(self.epoch, score):
+            if report(self.epoch, score, scores):
                 return
 
     def predict(self, rows: np.ndarray, depth: int) -> np.ndarray:
@@ -211,11 +221,7 @@ class Training:
         return self.device.autocast(self.autocast and not small)  # type: ignore[return-value]
 
     def _to_tensor(self, lesson: Lesson) -> Tensor:
-        targets = lesson.targets
-        if lesson.task.kind == "regression":
-            shift, scale = lesson.standardisation()
-            targets = ((targets - shift) / scale).astype(np.float32)
-        return torch.from_numpy(targets).to(self.device.torch)
+        return torch.from_numpy(lesson.standardised_targets()).to(self.device.torch)
 
     def _keep(self, score: float, scores: np.ndarray) -> None:
         self.best_score, self.best_epoch, self.best_scores = score, self.epoch, scores

@@ -1,0 +1,210 @@
+"""From a candidate's description to networks: everything that it names is looked up, built and, if need be, trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autotransfer.candidate import Candidate
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import FreezePlan, HeadSpec
+from autotransfer.errors import ConfigError, PluginError, TrialError
+from autotransfer.task import Task
+from autotransfer.transfer.device import Device
+from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.feeds import BoundaryFeed, FeatureFeed, Feed, PixelFeed
+from autotransfer.transfer.freezing import check_plan
+from autotransfer.transfer.network import Network, to_scores
+from autotransfer.transfer.pixels import VIEWS
+from autotransfer.transfer.settings import TrainingSettings
+from autotransfer.transfer.training import Lesson, Training
+
+__all__ = ["Setup", "startable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A candidate with everything that it names looked up and checked.
+
+    Attributes:
+        candidate: The candidate.
+        loaded: Its backbone.
+        head: Its head.
+        plan: What its freeze policy plans for this backbone.
+        start: The closed-form head whose solution its own head starts from; None starts from the head's own values.
+        settings: How it is trained; the defaults for closed forms.
+    """
+
+    candidate: Candidate
+    loaded: LoadedBackbone
+    head: HeadSpec
+    plan: FreezePlan
+    start: HeadSpec | None
+    settings: TrainingSettings
+
+    @classmethod
+    def of(cls, candidate: Candidate, loaded: LoadedBackbone, registry: Registry, task: Task) -> Setup:
+        """Look up and check what a candidate names.
+
+        Raises:
+            ConfigError: A name or setting is unknown, or they do not go together.
+            PluginError: The freeze policy's plan is none.
+        """
+        head, policy = registry.head(candidate.head), registry.policy(candidate.freeze)
+        stages = loaded.backbone.stages
+        _refuse_unknown(candidate.head_params, head.parameters, f"the head {head.name!r}")
+        _refuse_unknown(candidate.freeze_params, policy.parameters(stages), f"the freeze policy {policy.name!r}")
+        settings = TrainingSettings.from_candidate(candidate.training)
+        start = registry.head(settings.start) if settings.start else None
+        plan = check_plan(policy.plan(stages, candidate.freeze_params), len(stages), policy.name)
+        for spec in filter(None, (head, start)):
+            if task.kind not in spec.tasks:
+                raise ConfigError(f"The head {spec.name!r} does not do {task.kind} tasks.")
+        if start is not None and start.solve is None:
+            raise ConfigError(f"A head starts from a closed form's solution; {start.name!r} is trained by gradient.")
+        if head.solve is not None and plan.depth < len(stages):
+            raise ConfigError(
+                f"The head {head.name!r} is solved in closed form and needs a backbone that is frozen as a whole; "
+                f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
+            )
+        return cls(candidate=candidate, loaded=loaded, head=head, plan=plan, start=start, settings=settings)
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether nothing is trained by gradient."""
+        return self.head.solve is not None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no stage ever trains."""
+        return self.plan.depth == self.loaded.depths
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the frozen prefix can be computed apart from the rest."""
+        return self.frozen or (self.plan.depth > 0 and self.loaded.cut(self.plan.depth).exact)
+
+    def solve(self, extractor: FeatureExtractor, lesson: Lesson, device: Device, seed: int) -> Network:
+        """Return the network with its head solved in closed form on the training rows."""
+        network = self._network(lesson, device, seed)
+        network.head = self._solved(self.head, self.candidate.head_params, extractor, lesson).to(device.torch)
+        return network.eval()
+
+    def training(self, extractor: FeatureExtractor, lesson: Lesson, device: Device, seed: int) -> Training:
+        """Return the network about to be trained on the training rows."""
+        network = self._network(lesson, device, seed)
+        if self.start is not None:
+            _take_over(network.head, self._solved(self.start, {}, extractor, lesson))
+        return Training(
+            network,
+            self.plan,
+            self.settings,
+            lesson,
+            self._feeds(extractor, device),
+            device,
+            autocast=not self.loaded.precise,
+            seed=seed,
+        )
+
+    def head_scores(self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray) -> np.ndarray:
+        """Return probabilities or values (N, outputs) of a head on the frozen backbone's cached features.
+
+        Raises:
+            PluginError: The head's outputs have a wrong shape.
+            TrialError: They are not finite.
+        """
+        features = torch.from_numpy(extractor.pooled(self.loaded)[rows]).to(network.shift.device)
+        with torch.inference_mode():
+            outputs = network.head_outputs(features)
+        if outputs.shape != (len(rows), task.outputs):
+            raise PluginError(
+                f"The head {self.head.name!r} gives outputs of shape {tuple(outputs.shape)}; "
+                f"expected {(len(rows), task.outputs)}."
+            )
+        if not bool(outputs.isfinite().all()):
+            raise TrialError("the outputs are not finite")
+        return to_scores(task, outputs)
+
+    def _network(self, lesson: Lesson, device: Device, seed: int) -> Network:
+        """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
+        loaded = self.loaded
+        shape = (loaded.backbone.width,) if self.head.features == "pooled" else loaded.map_shape
+        torch.manual_seed(seed)
+        head = self.head.build(shape, lesson.task.outputs, self.candidate.head_params)
+        if not isinstance(head, nn.Module):
+            raise PluginError(f"The head {self.head.name!r} builds a {type(head).__name__}; expected an nn.Module.")
+        backbone = loaded.backbone if self.frozen else loaded.copy()
+        shift, scale = lesson.standardisation()
+        return Network(backbone, head, shape, shift, scale).to(device.torch)
+
+    def _solved(
+        self, spec: HeadSpec, params: Mapping[str, Any], extractor: FeatureExtractor, lesson: Lesson
+    ) -> nn.Module:
+        """Return a closed-form head, solved on the training rows, on the CPU."""
+        assert spec.solve is not None  # only closed forms come here
+        head = spec.build((self.loaded.backbone.width,), lesson.task.outputs, params)
+        targets = lesson.standardised_targets()[lesson.train]
+        features = extractor.pooled(self.loaded)[lesson.train]
+        spec.solve(head, features, targets, lesson.task, params, lesson.class_weights)
+        return head
+
+    def _feeds(self, extractor: FeatureExtractor, device: Device) -> Callable[[int], Feed]:
+        """Return the way into the network for a phase: as near to the head as the cache allows."""
+        loaded, feeds = self.loaded, dict[int, Feed]()
+
+        def views(depth: int) -> list[tuple[np.ndarray, ...]]:
+            return [
+                extractor.at(loaded, depth, view, head_takes=self.head.features)
+                for view in VIEWS[: self.settings.views]
+            ]
+
+        def feed(depth: int) -> Feed:
+            entry = depth if depth == loaded.depths else self.plan.depth
+            if entry not in feeds:
+                if entry == loaded.depths:
+                    feeds[entry] = FeatureFeed(views(entry), device.torch)
+                elif self.cacheable:
+                    feeds[entry] = BoundaryFeed(views(entry), loaded.cut(entry), device.torch)
+                else:
+                    feeds[entry] = PixelFeed(extractor.images, self.settings.augmentation, device.torch)
+            return feeds[entry]
+
+        return feed
+
+
+def startable(heads: Iterable[HeadSpec], outputs: int) -> dict[str, tuple[str, ...]]:
+    """Return, for each head that can start from a closed form's solution, the names of those closed forms.
+
+    A solution fits a head when both hold tensors of the same shapes.
+    """
+    pooled = [spec for spec in heads if spec.features == "pooled"]
+    solved = [spec for spec in pooled if spec.solve is not None]
+
+    def shapes(spec: HeadSpec) -> list[torch.Size]:
+        return [tensor.shape for tensor in spec.build((5,), outputs, {}).state_dict().values()]
+
+    found = {
+        head.name: tuple(spec.name for spec in solved if shapes(spec) == shapes(head))
+        for head in pooled
+        if head.solve is None
+    }
+    return {name: starts for name, starts in found.items() if starts}
+
+
+def _take_over(head: nn.Module, solved: nn.Module) -> None:
+    """Copy a solution into a head of another structure but equal tensors."""
+    tensors = list(solved.state_dict().values())
+    names = list(head.state_dict())
+    if [t.shape for t in head.state_dict().values()] != [t.shape for t in tensors]:
+        raise ConfigError("The head cannot start from this closed form: their tensors have other shapes.")
+    head.load_state_dict(dict(zip(names, tensors, strict=True)))
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], owner: str) -> None:
+    if unknown := set(given) - set(known):
+        raise ConfigError(f"Unknown setting(s) {sorted(unknown)} of {owner}; known: {sorted(known)}.")
