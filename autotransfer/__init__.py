@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from autotransfer.threads import settle_threads
+
 if TYPE_CHECKING:
     from autotransfer._version import __version__
     from autotransfer.api import EvaluationResult, evaluate, fit, load
@@ -50,11 +52,14 @@ _HOMES = {
     "hookimpl": "contract.hookspecs",
     "load": "api",
 }
+_HEAVY = ("api", "estimator", "model", "result")  # they load torch
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _HOMES[name] in _HEAVY:
+        settle_threads()
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,11 @@ class Score:
     examples: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return the score as JSON."""
+        """Return the score as JSON; null where it is not defined, since JSON has no NaN."""
         return {
             "metric": self.metric,
-            "score": self.score,
-            "ci95": list(self.ci95),
+            "score": _number(self.score),
+            "ci95": [_number(bound) for bound in self.ci95],
             "accuracy": self.accuracy,
             "examples": self.examples,
         }
@@ -117,6 +118,10 @@ class FitResult:
         counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
         lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
         return "\n".join(lines)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _with_interval(score: Score) -> str:

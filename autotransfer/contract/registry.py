@@ -123,6 +123,17 @@ class Registry:
                 chosen.setdefault(spec.name, spec)
         return list(chosen.values())
 
+    def find_backbones(self, pattern: str | None = None) -> list[BackboneSpec]:
+        """Return every image backbone that a name or glob pattern matches; without one, all default ones.
+
+        Raises:
+            UnknownNameError: The pattern matches none.
+        """
+        if pattern is None:
+            return self.select_backbones()
+        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
+        return _match(pattern, images) or [self.backbone(pattern)]
+
     def select_heads(self, patterns: tuple[str, ...], kind: str) -> list[HeadSpec]:
         """Return the heads that names or glob patterns ask for and that can do this kind of task.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotransfer.errors import PluginError
@@ -80,6 +80,11 @@ class BackboneSpec:
     accuracy: float | None = None
     preprocessing: Preprocessing | None = None
     license: str = ""
+
+    def to_row(self) -> dict[str, Any]:
+        """Return what is known of it without loading it, as JSON."""
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("load", "check", "preprocessing")}
+        return {**row, "input_size": list(self.input_size) if self.input_size else None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,86 @@
+"""What the commands share: printing that nothing from outside can disturb, and errors as messages and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from autotransfer.errors import AutoTransferError, ConfigError, DataNotFoundError
+
+__all__ = ["Commands", "escape", "only_on_stderr", "print_json", "say", "show_lines", "show_size", "show_table"]
+
+_WRONG_USE, _FAILED, _INTERRUPTED = 2, 1, 130
+
+
+class Commands(TyperGroup):
+    """Runs a command; an error that was raised on purpose becomes a message on standard error and an exit code.
+
+    Exit codes: 2 for wrong use, a missing file included; 1 for what else goes wrong; 130 when interrupted.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the command line names."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(_INTERRUPTED) from None
+        except AutoTransferError as error:
+            say(f"error: {error}")
+            wrong_use = isinstance(error, (ConfigError, DataNotFoundError))
+            raise typer.Exit(_WRONG_USE if wrong_use else _FAILED) from None
+        except OSError as error:
+            if error.filename is None:  # not about a file of the user's: a fault of the program, or a closed pipe
+                raise
+            say(f"error: {error.strerror}: {error.filename}")
+            raise typer.Exit(_FAILED) from None
+
+
+@contextlib.contextmanager
+def only_on_stderr() -> Iterator[None]:
+    """Send what libraries and plugins print meanwhile to standard error: standard output is for the answer."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def escape(text: object, *, keep: str = "") -> str:
+    r"""Return text with control characters written as ``\xNN``: names from data must not steer the terminal."""
+    return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in str(text))
+
+
+def say(text: str) -> None:
+    """Print lines on standard error."""
+    typer.echo(escape(text, keep="\n"), err=True)
+
+
+def show_lines(text: str) -> None:
+    """Print lines on standard output."""
+    typer.echo(escape(text, keep="\n"))
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value, in ASCII, on standard output."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print rows as a table on standard output; ``columns`` gives the title of each key."""
+    cells = [[*columns.values()], *([escape("" if row[key] is None else row[key]) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_size(size: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
