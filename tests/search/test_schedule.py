@@ -1,0 +1,217 @@
+"""The schedule: what it forecasts, what it orders, and how its prior is read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotransfer.errors import ConfigError, ModelFormatError
+from autotransfer.search.prior import Ensemble, Prior, Tree
+from autotransfer.search.schedule import Arm, CurveModel, Scheduler, Step
+
+BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+RUNGS = (1, 3, 9)
+WHOLE = np.array([[1.0, 0.8, 0.7], [0.8, 1.0, 0.9], [0.7, 0.9, 1.0]])
+
+
+def model(share: float = 0.0) -> CurveModel:
+    return CurveModel(rungs=RUNGS, own=(1 - share) * WHOLE, shared=share * WHOLE, growth=(0.5, 0.8, 1.0))
+
+
+def arms(count: int, seconds: float = 1.0) -> list[Arm]:
+    return [model().arm(str(i), score=0.6, std=0.3, seconds=seconds) for i in range(count)]
+
+
+def curve(final: float, epochs: int = 9) -> list[float]:
+    return [final * (1 - 0.5 ** (epoch + 1)) for epoch in range(epochs)]
+
+
+def drive(scheduler: Scheduler, curves: dict[str, list[float]], seconds: dict[str, float]) -> list[Step]:
+    """Run the schedule over known curves."""
+    trained, steps = dict.fromkeys(curves, 0), []
+    while (step := scheduler.next()) is not None:
+        scores = curves[step.name][: step.epochs]
+        scheduler.observe(step.name, scores, seconds[step.name] * (len(scores) - trained[step.name]))
+        trained[step.name] = len(scores)
+        steps.append(step)
+    return steps
+
+
+def test_forecast_is_gaussian_conditioning() -> None:
+    # The closed form by hand: one rung seen, no sharing between arms.
+    scheduler = Scheduler(arms(2), model=model(), seconds=100.0)
+    scheduler.observe("0", [0.45], 1.0)
+    mean, std = scheduler.forecast()
+    z = (0.45 - 0.3) / 0.15
+    assert mean[0, 2] == pytest.approx(0.6 + 0.3 * 0.7 * z, rel=1e-3)
+    assert std[0, 2] == pytest.approx(0.3 * np.sqrt(1 - 0.7**2), rel=1e-2)
+    assert mean[1] == pytest.approx([0.3, 0.48, 0.6], rel=1e-3)
+
+
+def test_evidence_moves_arms_that_have_not_started() -> None:
+    # An easy task: each good arm raises what is expected of the others, and many outweigh the prior.
+    def untouched(seen: int) -> float:
+        scheduler = Scheduler(arms(30), model=model(share=0.3), seconds=1000.0)
+        for name in range(seen):
+            scheduler.observe(str(name), [0.6], 1.0)
+        return float(scheduler.forecast()[0][-1, 2])
+
+    assert untouched(0) == pytest.approx(0.6)
+    assert 0.6 < untouched(1) < untouched(20)
+
+
+def test_shared_part_equals_the_joint_gaussian() -> None:
+    # The fast update of the shared part against plain conditioning of the joint covariance over arms and rungs.
+    share, k = 0.3, len(RUNGS)
+    scheduler = Scheduler(arms(3), model=model(share), seconds=100.0)
+    scheduler.observe("0", [0.5], 1.0)
+    scheduler.observe("0", [0.5, 0.5, 0.7], 2.0)
+    scheduler.observe("1", [0.2], 1.0)
+    joint = np.kron(np.ones((3, 3)), share * WHOLE + 1e-4 * np.eye(k))
+    joint += np.kron(np.eye(3), (1 - share) * WHOLE + 1e-4 * np.eye(k))
+    prior, scale = np.array([0.3, 0.48, 0.6]), np.array([0.15, 0.24, 0.3])
+    z = np.array([(0.5 - 0.3) / 0.15, (0.7 - 0.48) / 0.24, (0.2 - 0.3) / 0.15])
+    seen = [0, 1, k]
+    weights = joint[:, seen] @ np.linalg.inv(joint[np.ix_(seen, seen)])
+    mean, std = scheduler.forecast()
+    variance = np.diag(joint - weights @ joint[seen])
+    for row, rung in [(0, 2), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]:
+        where = row * k + rung
+        assert mean[row, rung] == pytest.approx(prior[rung] + scale[rung] * (weights @ z)[where], abs=1e-6)
+        assert std[row, rung] == pytest.approx(scale[rung] * np.sqrt(variance[where]), rel=1e-6)
+
+
+def test_equal_promise_starts_with_the_cheapest() -> None:
+    candidates = [model().arm(f"{s}", score=0.6, std=0.3, seconds=s) for s in (4.0, 1.0, 2.0)]
+    assert Scheduler(candidates, model=model(), seconds=100.0).next() == Step(name="1.0", epochs=1)
+
+
+def test_poor_arms_are_paused_and_good_ones_go_on() -> None:
+    curves = {str(i): curve(final) for i, final in enumerate([0.1, 0.9, 0.2, 0.15, 0.3])}
+    scheduler = Scheduler(arms(5), model=model(), seconds=20.0)
+    steps = drive(scheduler, curves, dict.fromkeys(curves, 1.0))
+    assert Step(name="1", epochs=9) in steps
+    assert Step(name="0", epochs=9) not in steps
+    assert scheduler.best == pytest.approx(max(curves["1"]))
+
+
+def test_never_starts_what_cannot_finish_an_epoch() -> None:
+    big = Arm(name="big", mean=(0.9,) * 3, std=(0.1,) * 3, seconds=50.0)
+    scheduler = Scheduler([*arms(2), big], model=model(), seconds=10.0)
+    steps = drive(scheduler, {"0": curve(0.4), "1": curve(0.5), "big": curve(0.9)}, {"0": 1, "1": 1, "big": 50})
+    assert "big" not in {step.name for step in steps}
+    assert scheduler.spent <= 18
+
+
+def test_short_curve_closes_an_arm() -> None:
+    # An arm that ended early or failed is never ordered again, and the schedule ends when all are closed.
+    scheduler = Scheduler(arms(2), model=model(), seconds=1000.0)
+    scheduler.observe("0", [], 0.5)
+    steps = drive(scheduler, {"0": [], "1": [0.3]}, {"0": 1.0, "1": 1.0})
+    assert [step.name for step in steps] == ["1", "1"]
+    assert scheduler.next() is None
+
+
+def test_observed_cost_replaces_the_predicted_one() -> None:
+    candidates = [model().arm(n, score=0.6, std=0.3, seconds=s) for n, s in (("cheap", 1.0), ("dear", 2.0))]
+    scheduler = Scheduler(candidates, model=model(), seconds=10_000.0)
+    scheduler.observe("cheap", [0.3], 500.0)
+    assert scheduler.next() == Step(name="dear", epochs=1)
+
+
+def test_no_arms_is_no_order() -> None:
+    assert Scheduler([], model=model(), seconds=10.0).next() is None
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ConfigError, match="same name"):
+        Scheduler([*arms(1), *arms(1)], model=model(), seconds=1.0)
+    with pytest.raises(ConfigError, match="3 means"):
+        Scheduler([Arm(name="x", mean=[0.5], std=[0.1], seconds=1.0)], model=model(), seconds=1.0)
+    with pytest.raises(ConfigError, match="rise"):
+        CurveModel(rungs=(3, 1), own=np.eye(2), shared=np.eye(2), growth=(1, 1))
+    with pytest.raises(ConfigError, match="2 x 2"):
+        CurveModel(rungs=(1, 3), own=np.eye(3), shared=np.eye(2), growth=(1, 1))
+
+
+def test_tree_follows_its_splits() -> None:
+    tree = Tree(splits=[[0, 0.5, -1, 1], [1, 2.0, -2, -3]], leaves=[[1.0], [2.0], [3.0]])
+    rows = np.array([[0.5, 9.0], [1.0, 2.0], [1.0, 2.1]])
+    assert tree.predict(rows)[:, 0].tolist() == [1.0, 2.0, 3.0]
+    assert Tree(splits=[], leaves=[[7.0]]).predict(rows)[:, 0].tolist() == [7.0] * 3
+    again = Ensemble.from_json(json.loads(json.dumps(Ensemble(base=[1.0], trees=[tree]).to_json())))
+    assert again.predict(rows)[:, 0].tolist() == [2.0, 3.0, 4.0]
+
+
+def test_committed_prior_is_small_and_knows_the_obvious() -> None:
+    prior = Prior.load()
+    assert (Path(sys.modules[Prior.__module__].__file__ or "").parent / "prior.json").stat().st_size < 300_000
+    small = {"cat:model:edgenext_small": 1.0, "lr": 1e-3, "batch_size": 32.0}
+    arms = prior.arms({"small": small, "diverges": {**small, "lr": 1e-2, "momentum": 0.99}}, examples=5000, classes=20)
+    assert arms[0].mean[-1] > arms[0].mean[0]
+    assert arms[0].mean[-1] > arms[1].mean[-1]
+    more = prior.arms({"small": small}, examples=50_000, classes=20)
+    assert more[0].seconds > 3 * arms[0].seconds
+    assert prior.arms({}, examples=10, classes=2) == []
+    assert np.linalg.eigvalsh(prior.curves.own).min() > 0
+
+
+def test_broken_prior_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prior.json").write_text('{"source": 1}')
+    with pytest.raises(ModelFormatError, match=r"prior\.json is not a prior"):
+        Prior.load(tmp_path / "prior.json")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small made-up data sets in the format of the recorded curves."""
+    rng = np.random.default_rng(0)
+    configs = {f"c{i}": {"lr": 10.0 ** -float(rng.integers(1, 5)), "linear_probing": 0.0} for i in range(40)}
+    datasets = {}
+    for name in ("a", "b", "c"):
+        curves = {}
+        for key, setting in configs.items():
+            final = 80 - 15 * abs(np.log10(setting["lr"]) + 3) + rng.normal(0, 3)
+            epochs = int(rng.choice([1, 9, 50]))
+            curves[key] = {
+                "score": [v * final for v in curve(1.0, epochs)],
+                "cost": [float(rng.uniform(5, 50))] * epochs,
+            }
+        datasets[name] = {"descriptors": {"n_train": 1000, "n_classes": 10}, "curves": curves}
+    datasets["c"]["descriptors"] = None  # may be missing
+    path = tmp_path_factory.mktemp("curves") / "curves.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"datasets": datasets, "configs": configs}).encode()))
+    return path
+
+
+def test_replay_prints_the_regret_as_json(recorded: Path) -> None:
+    # The command as a user runs it, on a file that the committed prior was not learned from.
+    command = [sys.executable, BENCHMARKS / "replay.py", recorded, "--budgets", "60,6000", "--json"]
+    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert set(result["regret"]) == {"60", "6000"}
+    assert set(result["datasets"]) == {"a", "b", "c"}
+    assert 0 <= result["regret"]["6000"] <= result["regret"]["60"] <= 1
+
+
+def test_fitted_prior_survives_its_file_and_learns(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    tools = runpy.run_path(str(BENCHMARKS / "fit_prior.py"))
+    datasets, digest = tools["read"](recorded)
+    prior = tools["fit"](datasets, digest=digest)
+    (tmp_path / "p.json").write_text(json.dumps(prior.to_json()))
+    loaded = Prior.load(tmp_path / "p.json")
+    settings = datasets["a"].settings
+    before, after = (p.arms(settings, examples=1000, classes=10) for p in (prior, loaded))
+    assert [a.mean for a in before] == [a.mean for a in after]
+    good = [a.mean[-1] for a in after if settings[a.name]["lr"] == 1e-3]
+    bad = [a.mean[-1] for a in after if settings[a.name]["lr"] == 1e-1]
+    assert np.mean(good) > np.mean(bad) + 0.1
