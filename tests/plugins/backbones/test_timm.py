@@ -437,16 +437,18 @@ class TestZoos:
         self, make_checkpoint: Callable[..., Path], spoil: Callable[[Path], Any], reason: str
     ) -> None:
         folder = make_checkpoint()
-        make_checkpoint(name="good")
         spoil(folder)
-        specs = registered(folder.parent)
-        check = specs["tiny"].check
-        assert check is not None
-        for attempt in (check, specs["tiny"].load):
+        spec = registered(folder.parent)["tiny"]
+        assert spec.check is not None
+        for attempt in (spec.check, spec.load):
             with pytest.raises(BackboneError, match=reason) as caught:
                 attempt()
             assert str(folder) in str(caught.value)
-        assert specs["good"].load().width == 96
+
+    def test_a_broken_checkpoint_leaves_its_neighbours_alone(self, make_checkpoint: Callable[..., Path]) -> None:
+        (make_checkpoint() / "config.json").write_text("{")
+        good = make_checkpoint(name="good")
+        assert registered(good.parent)["good"].load().width == 96
 
     @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
     def test_a_pickle_is_never_opened(self, make_checkpoint: Callable[..., Path], tmp_path: Path, name: str) -> None:
