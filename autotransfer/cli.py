@@ -75,7 +75,9 @@ def _options(
 
 @app.command()
 def fit(
-    data: Annotated[str, typer.Argument(help="A folder with a sub-folder for each class, or a CSV or TSV file.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
+    ],
     test: Annotated[
         str | None, _option("--test", metavar="DATA", help="Examples to score the final model on, once.")
     ] = None,
@@ -207,7 +209,8 @@ def plugins(as_json: AsJson = False) -> None:
 @app.command()
 def backbones(
     pattern: Annotated[
-        str | None, typer.Argument(help="A name or glob pattern, in quotes. [default: what fit searches]")
+        str | None,
+        typer.Argument(metavar="PATTERN", help="A name or glob pattern, in quotes. [default: what fit searches]"),
     ] = None,
     zoo: Zoos = None,
     as_json: AsJson = False,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Set before torch is imported: two test processes on two cores must not spin against each other.
@@ -29,3 +31,56 @@ def ants_bees(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(shared / "data" / "ants_bees.tar") as archive:
         archive.extractall(folder, filter="data")
     return folder if (folder / "train").is_dir() else folder / "ants_bees"
+
+
+@pytest.fixture(scope="session")
+def tiny_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A zoo of two real, tiny architectures, one convolutional and one a transformer, with fixed random weights."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    zoo = tmp_path_factory.mktemp("zoo")
+    for name, arguments in {"test_resnet": {}, "test_vit": {"img_size": 32}}.items():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = timm.create_model(name, num_classes=0, **arguments)
+        config = {
+            "architecture": name,
+            "num_classes": 0,
+            "num_features": model.num_features,
+            "model_args": arguments,
+            "pretrained_cfg": {
+                "input_size": [3, 32, 32],
+                "fixed_input_size": name == "test_vit",
+                "crop_pct": 1.0,
+                "interpolation": "bilinear",
+            },
+        }
+        (zoo / name).mkdir()
+        (zoo / name / "config.json").write_text(json.dumps(config))
+        save_file(model.state_dict(), zoo / name / "model.safetensors")
+    return zoo
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """120 real handwritten digits, 0 to 2: uint8 images (120, 32, 32) and labels (120,)."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits(n_class=3)
+    images = np.kron(data.images[:120] * (255 / 16), np.ones((4, 4)))
+    return images.astype(np.uint8), data.target[:120]
+
+
+@pytest.fixture(scope="session")
+def digit_folder(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same digits as files: ``train/CLASS/NNN.png`` (90) and ``test/CLASS/NNN.png`` (30)."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("digits")
+    for number, (image, label) in enumerate(zip(*digits, strict=True)):
+        place = folder / ("train" if number < 90 else "test") / ("zero", "one", "two")[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{number:03d}.png")
+    return folder

@@ -1,0 +1,239 @@
+"""The search as scikit-learn estimators, for pipelines, cross-validation and everything else that takes one."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted
+
+from autotransfer import api
+from autotransfer.task import Kind
+
+__all__ = ["AutoTransferClassifier", "AutoTransferRegressor"]
+
+Patterns = str | Sequence[str]
+Folders = str | Path | Sequence[str | Path]
+
+
+class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What both estimators share."""
+
+    def __init__(
+        self,
+        *,
+        time_budget: str | float | None = None,
+        trials: int | None = None,
+        backbones: Patterns = (),
+        zoo: Folders | None = None,
+        heads: Patterns = (),
+        freeze: Patterns = (),
+        metric: str | None = None,
+        validation: float = 0.25,
+        epochs: int = 12,
+        random_state: int | np.random.RandomState | None = 0,
+        device: str = "auto",
+        cache: bool = True,
+        cache_dir: str | Path | None = None,
+        progress: bool = False,
+        out: str | Path | None = None,
+    ) -> None:
+        self.time_budget = time_budget
+        self.trials = trials
+        self.backbones = backbones
+        self.zoo = zoo
+        self.heads = heads
+        self.freeze = freeze
+        self.metric = metric
+        self.validation = validation
+        self.epochs = epochs
+        self.random_state = random_state
+        self.device = device
+        self.cache = cache
+        self.cache_dir = cache_dir
+        self.progress = progress
+        self.out = out
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict for images: arrays, paths, folders or PIL images.
+
+        Returns:
+            Labels or values (N,); rows (N, outputs) for multilabel indicators and several regression targets.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            DataError: An image cannot be read.
+        """
+        check_is_fitted(self)
+        return self.model_.predict(X)
+
+    def _search(self, images: Any, targets: Any, task: Kind | None) -> None:
+        """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
+        settings = self.get_params(deep=False)
+        state, out = settings.pop("random_state"), settings.pop("out")
+        fixed = isinstance(state, Integral)
+        seed = int(state) if fixed else int(check_random_state(state).randint(2**31 - 1))
+        with tempfile.TemporaryDirectory(prefix="autotransfer-") as folder:
+            self.result_ = api.fit(
+                images, targets, task=task, seed=seed, out=folder if out is None else out, **settings
+            )
+        self.model_ = self.result_.model
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = False  # a folder or a table holds its targets
+        tags.non_deterministic = self.trials is None  # as repeatable as the clock
+        return tags
+
+
+class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[misc]
+    """``autotransfer.fit`` as a scikit-learn classifier; the arguments are those of ``fit``.
+
+    Example:
+        >>> from autotransfer import AutoTransferClassifier
+        >>> AutoTransferClassifier(time_budget="2m", heads="linear").get_params()["heads"]
+        'linear'
+
+    Args:
+        time_budget: Wall time of a fit, as ``"5m"`` or seconds; 5 minutes when ``trials`` is not given.
+        trials: Number of trials.
+        backbones: Names or glob patterns of backbones.
+        zoo: Folders of checkpoints.
+        heads: Names or glob patterns of heads.
+        freeze: Names or glob patterns of freeze policies.
+        metric: A scikit-learn scorer's name, for the search; ``score`` is the accuracy whatever it is.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency.
+        validation: Share of the examples that candidates are scored on.
+        epochs: Epochs of a candidate that trains stages.
+        random_state: Seed of sampler, split and training.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        cache: Keep activations on disk between fits.
+        cache_dir: Folder of that cache.
+        progress: Show progress on standard error.
+        out: The run folder; None keeps none.
+
+    Attributes:
+        classes_: Labels, in the order of the columns of ``predict_proba``.
+        result_: The ``FitResult``; its run folder is there only if ``out`` was given.
+        model_: The trained ``TransferModel``.
+    """
+
+    def __init__(
+        self,
+        *,
+        time_budget: str | float | None = None,
+        trials: int | None = None,
+        backbones: Patterns = (),
+        zoo: Folders | None = None,
+        heads: Patterns = (),
+        freeze: Patterns = (),
+        metric: str | None = None,
+        class_weight: Literal["balanced"] | None = None,
+        validation: float = 0.25,
+        epochs: int = 12,
+        random_state: int | np.random.RandomState | None = 0,
+        device: str = "auto",
+        cache: bool = True,
+        cache_dir: str | Path | None = None,
+        progress: bool = False,
+        out: str | Path | None = None,
+    ) -> None:
+        super().__init__(
+            time_budget=time_budget,
+            trials=trials,
+            backbones=backbones,
+            zoo=zoo,
+            heads=heads,
+            freeze=freeze,
+            metric=metric,
+            validation=validation,
+            epochs=epochs,
+            random_state=random_state,
+            device=device,
+            cache=cache,
+            cache_dir=cache_dir,
+            progress=progress,
+            out=out,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any = None) -> AutoTransferClassifier:
+        """Search on images and their labels.
+
+        Args:
+            X: Arrays, paths or PIL images; or a folder or a table, which holds its labels.
+            y: Labels (N,), or multilabel indicators (N, classes); None when ``X`` holds them.
+
+        Raises:
+            ConfigError: A setting is wrong.
+            DataError: The data cannot be used.
+            SearchError: No trial succeeded.
+        """
+        task: Kind | None = None
+        if y is not None:
+            check_classification_targets(y)
+            task = "multilabel" if type_of_target(y) == "multilabel-indicator" else "multiclass"
+        self._search(X, y, task)
+        self.classes_ = np.array(self.model_.task.classes)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict labels (N,), or indicators (N, classes) for multilabel; see ``TransferModel.predict``."""
+        if self._is_multilabel():
+            return np.asarray(self.predict_proba(X) > 0.5, dtype=np.int64)
+        return super().predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return probabilities (N, classes) as float32.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            DataError: An image cannot be read.
+        """
+        check_is_fitted(self)
+        return self.model_.predict_proba(X)
+
+    def _is_multilabel(self) -> bool:
+        check_is_fitted(self)
+        return bool(self.model_.task.kind == "multilabel")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc]
+    """``autotransfer.fit`` as a scikit-learn regressor.
+
+    The arguments and attributes are those of ``AutoTransferClassifier``, without ``class_weight`` and ``classes_``.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> AutoTransferRegressor:
+        """Search on images and their values.
+
+        Args:
+            X: Arrays, paths or PIL images; or a folder or a table, which holds its values.
+            y: Values (N,) or (N, targets); None when ``X`` holds them.
+
+        Raises:
+            ConfigError: A setting is wrong.
+            DataError: The data cannot be used.
+            SearchError: No trial succeeded.
+        """
+        self._search(X, y, "regression")
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
