@@ -159,7 +159,7 @@ def fit(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE_OR_FOLDER...", help="Images, and folders of images.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, and folders of images.")],
     as_json: AsJson = False,
     csv: Annotated[
         Path | None,
@@ -225,8 +225,10 @@ def backbones(
     if as_json:
         print_json(rows)
         return
-    columns = ("name", "parameters", "input_size", "source", "weights")
-    show_table(rows, {column: column.replace("_", " ") for column in columns})
+    for row in rows:
+        row["input"] = "x".join(map(str, row["input_size"] or ()))
+    columns = ("name", "parameters", "input", "source", "weights")
+    show_table(rows, {column: column for column in columns})
     if pattern is None:
         say(f"{len(rows)} of {len(registry.backbones)} backbones; the pattern '*' lists all.")
 

@@ -24,6 +24,7 @@ from autotransfer.errors import AutoTransferError, DataNotFoundError, ModelForma
 from autotransfer.files import write_atomically
 from autotransfer.task import Task
 from autotransfer.transfer.device import Device, resolve_device
+from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.network import Network, to_scores
 from autotransfer.transfer.pixels import prepare
 
@@ -75,7 +76,7 @@ class TransferModel:
     def decode(self, examples: Examples, *, strict: bool = False) -> Images:
         """Decode examples as the search did."""
         mode = self.network.backbone.preprocessing.crop_mode
-        return decode(examples, {mode: self.side}, exact=True, strict=strict)
+        return decode(examples, {mode: self.side}, exact=True, strict=strict, memory_limit=memory_budget(None))
 
     def predict_images(self, images: Images) -> np.ndarray:
         """Like ``predict_proba``, for decoded images."""
@@ -149,8 +150,9 @@ def _rebuild(about: Mapping[str, Any], registry: Registry) -> Network:
     saved, candidate = about["backbone"], Candidate.from_json(about["candidate"])
     task, shape = Task.from_json(about["task"]), tuple(int(side) for side in about["head"]["shape"])
     backbone = registry.rebuild(saved["recipe"]) if saved["recipe"] else registry.backbone(saved["name"]).load()
-    how = saved["preprocessing"]
-    backbone.preprocessing = Preprocessing(**{k: tuple(v) if isinstance(v, list) else v for k, v in how.items()})
+    how: dict[str, Any] = saved["preprocessing"]
+    how = {key: tuple(value) if isinstance(value, list) else value for key, value in how.items()}
+    backbone.preprocessing = Preprocessing(**how)
     head = registry.head(candidate.head).build(shape, task.outputs, candidate.head_params)
     width = np.zeros(task.width, dtype=np.float32) if task.kind == "regression" else 0.0
     return Network(backbone, head, shape, shift=width, scale=width)
