@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,11 +127,11 @@ def fit(
         cache=cache,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
     )
-    columns = {"path_column": path_column, "target_column": target_column}
     run = RunFolder.choose(out, overwrite=overwrite)
     with Progress(config.budget, shown=progress) as show:
-        examples = load_examples(data, targets, **columns)
-        test_examples = None if test is None else load_examples(test, test_targets, **columns)
+        read = partial(load_examples, path_column=path_column, target_column=target_column)
+        examples = read(data, targets)
+        test_examples = None if test is None else read(test, test_targets)
         return _fit(config, examples, test_examples, run, show)
 
 

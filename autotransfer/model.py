@@ -150,8 +150,7 @@ def _rebuild(about: Mapping[str, Any], registry: Registry) -> Network:
     saved, candidate = about["backbone"], Candidate.from_json(about["candidate"])
     task, shape = Task.from_json(about["task"]), tuple(int(side) for side in about["head"]["shape"])
     backbone = registry.rebuild(saved["recipe"]) if saved["recipe"] else registry.backbone(saved["name"]).load()
-    how: dict[str, Any] = saved["preprocessing"]
-    how = {key: tuple(value) if isinstance(value, list) else value for key, value in how.items()}
+    how: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["preprocessing"].items()}
     backbone.preprocessing = Preprocessing(**how)
     head = registry.head(candidate.head).build(shape, task.outputs, candidate.head_params)
     width = np.zeros(task.width, dtype=np.float32) if task.kind == "regression" else 0.0

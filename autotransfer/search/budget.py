@@ -54,11 +54,17 @@ class Purse:
         """Whether no further trial may start."""
         return self.left <= 0 or (self.budget.trials is not None and trials >= self.budget.trials)
 
-    def affords(self, seconds: float, refit: float, *, sampled: bool) -> bool:
-        """Whether a trial fits, and, should it win, its refit too; a sampled one may not eat too much of the budget."""
-        if sampled and self.budget.seconds is not None and seconds > _SAMPLED_SHARE * self.budget.seconds:
-            return False
-        return seconds + max(refit - self.reserve, 0.0) <= self.left
+    def allowance(self, refit_factor: float, *, sampled: bool) -> float:
+        """Return the seconds that the next trial may take: should it win, its refit must fit in, too.
+
+        Args:
+            refit_factor: Time of a refit in times of its trial.
+            sampled: Whether the sampler chose it; no single one of those may eat too much of the budget.
+        """
+        if self.budget.seconds is None:
+            return math.inf
+        whole = (self.left + self.reserve) / (1.0 + refit_factor)
+        return min(whole, _SAMPLED_SHARE * self.budget.seconds) if sampled else whole
 
     def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:
         """Whether going on is unlikely to bring anything better."""

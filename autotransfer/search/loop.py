@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,10 @@ Report = Callable[[int, float], bool]
 
 # So many candidates in a row that do not fit into what is left of the budget mean that nothing does.
 _MISFITS = 100
+# Fewer epochs than this tell nothing of a candidate that trains stages.
+_FEWEST = 3
+# A smaller gain is no reason to go on.
+_GAIN = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +94,17 @@ def search(
         trial = study.ask()
         started = purse.clock()
         candidate, expected, problem = _propose(trial, suggest, evaluate)
-        fits = math.isnan(expected) or purse.affords(expected, expected * refit_factor, sampled=due is None)
-        if candidate is not None and (candidate in seen or not fits):
+        allowed = purse.allowance(refit_factor, sampled=due is None)
+        if candidate is not None and expected > allowed:
+            candidate, expected = _shorten(candidate, allowed / expected), allowed
+        if (candidate is None and not problem) or candidate in seen:
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
             study.tell(trial, state=TrialState.PRUNED)
             misfits += 1
             continue
         misfits = 0
         best = trials.best
+        before = best.objective if best and best.objective is not None else -math.inf
         if candidate is None:
             record = TrialRecord(number=len(trials), state="failed", candidate=None, reason=problem)
             study.tell(trial, state=TrialState.FAIL)
@@ -105,9 +112,10 @@ def search(
             seen.add(candidate)
             record = _run(study, trial, candidate, evaluate, purse, number=len(trials), started=started)
         trials.add(record)
-        improved = trials.best is not None and trials.best is not best
-        since_best, best_at = (0, purse.spent) if improved else (since_best + 1, best_at)
-        if improved and trials.best is record:
+        improved = trials.best is record
+        gained = improved and (record.objective or 0.0) > before + _GAIN
+        since_best, best_at = (0, purse.spent) if gained else (since_best + 1, best_at)
+        if improved:
             share = record.best_epoch / record.epochs if record.epochs else 1.0
             purse.reserve = max(record.seconds, expected) * share * refit_factor
         observe(record)
@@ -121,6 +129,12 @@ def _propose(trial: optuna.trial.Trial, suggest: Suggest, evaluate: Evaluate) ->
         return candidate, evaluate.predicted_seconds(candidate), ""
     except Exception as error:  # a plugin's error costs its trial, not the search
         return None, math.nan, describe(error)
+
+
+def _shorten(candidate: Candidate, share: float) -> Candidate | None:
+    """Return the candidate with fewer epochs; None where too few would be left to tell anything."""
+    epochs = int(int(candidate.training.get("epochs", 0)) * share)
+    return replace(candidate, training={**candidate.training, "epochs": epochs}) if epochs >= _FEWEST else None
 
 
 def _run(

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import dtype, nn
 
 from autotransfer.errors import ConfigError
 
@@ -23,7 +23,7 @@ class Device:
     """
 
     torch: torch.device
-    half: torch.dtype | None
+    half: dtype | None
 
     def autocast(self, enabled: bool = True) -> AbstractContextManager[object]:
         """Run in 16 bit where the hardware has it."""
@@ -31,7 +31,7 @@ class Device:
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module here, with the memory layout that convolutions are fastest in."""
-        return module.to(self.torch).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return module.to(self.torch).to(memory_format=torch.channels_last)
 
 
 def resolve_device(name: str = "auto") -> Device:

@@ -185,7 +185,7 @@ class Training:
                     loss = self._loss(outputs.float(), self._targets[torch.from_numpy(part)])
                     if not bool(loss.isfinite()):
                         raise TrialError(f"the loss became {loss.item()} in epoch {self.epoch + 1}: lower the lr")
-                    self._scaler.scale(loss * len(part) / len(rows)).backward()
+                    torch.autograd.backward(self._scaler.scale(loss * len(part) / len(rows)))
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or self._micro == 1:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import isqrt
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autotransfer.contract.backbone import Backbone
 from autotransfer.errors import BackboneError
@@ -29,7 +30,9 @@ class TimmBackbone(Backbone):
         BackboneError: The model does not turn images (N, 3, H, W) into features (N, width).
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    model: Any  # an nn.Module with timm's methods
+
+    def __init__(self, model: Any, recipe: Recipe) -> None:
         model.eval()
         height, width = recipe.preprocessing.size
         try:
@@ -50,7 +53,7 @@ class TimmBackbone(Backbone):
         self.stages = found.names
         self._stage_of = {f"model.{name}": stage for name, stage in found.of.items()}
         _forget(self)
-        self.register_load_state_dict_post_hook(_forget)
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
 
     def stage_of(self, parameter: str) -> int:
         """Return the stage of a parameter or buffer, named as in ``state_dict()``.
@@ -64,12 +67,15 @@ class TimmBackbone(Backbone):
 
     def forward_map(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to what timm's ``forward_features`` returns: a map, tokens, or features (N, C)."""
-        features = self.model.forward_features(images)
-        return features if self._has_map else self.model.forward_head(features, pre_logits=self._before_logits)
+        features: Tensor = self.model.forward_features(images)
+        return features if self._has_map else self._head(features)
 
     def pool(self, features: Tensor) -> Tensor:
         """Map what ``forward_map`` returned to pooled features (N, width), as the model does before its classifier."""
-        return self.model.forward_head(features, pre_logits=self._before_logits) if self._has_map else features
+        return self._head(features) if self._has_map else features
+
+    def _head(self, features: Tensor) -> Tensor:
+        return self.model.forward_head(features, pre_logits=self._before_logits)  # type: ignore[no-any-return]
 
     def as_map(self, features: Tensor) -> Tensor:
         """Lay what ``forward_map`` returned out as (N, C, h, w); class and register tokens are left out.
@@ -81,18 +87,18 @@ class TimmBackbone(Backbone):
         if features.ndim == 3:
             tokens = features[:, getattr(self.model, "num_prefix_tokens", 0) or 0 :].transpose(1, 2)
             side = isqrt(tokens.shape[2])
-            return tokens.unflatten(2, (side, side)) if side**2 == tokens.shape[2] else tokens[..., None]
+            return tokens.reshape(*tokens.shape[:2], side, side) if side**2 == tokens.shape[2] else tokens[..., None]
         return super().as_map(features)
 
 
-def _forget(module: nn.Module, _: object = None) -> None:
+def _forget(module: Any, _: object = None) -> None:
     """Drop the attention biases that LeViT and its kin keep in eval mode: they outlive the weights they came from."""
     for part in module.modules():
         if hasattr(part, "attention_bias_cache"):
             part.attention_bias_cache = {}
 
 
-def _pool(model: nn.Module, features: Tensor) -> tuple[bool, Tensor]:
+def _pool(model: Any, features: Tensor) -> tuple[bool, Tensor]:
     """Return whether ``pre_logits`` is to be asked for, and the pooled features (1, width)."""
     reason: Exception | None = None
     for before_logits in (True, False):  # without a classifier, the whole head pools as well

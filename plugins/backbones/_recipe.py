@@ -169,7 +169,7 @@ def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
-def strip_classifier(model: nn.Module) -> set[str]:
+def strip_classifier(model: Any) -> set[str]:
     """Remove the classifier, so that the model ends with its pooled features, and return the names that went."""
     before = set(model.state_dict())
     model.reset_classifier(0)

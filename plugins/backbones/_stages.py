@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from timm.models import group_parameters
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ def find_stages(model: nn.Module, mapped: set[int], pooled: set[int]) -> Stages:
     return Stages(names=_names(members), of=of)
 
 
-def _groups(model: nn.Module) -> dict[str, int]:
+def _groups(model: Any) -> dict[str, int]:
     """Return timm's group of each parameter, or the child that holds it where timm gives none."""
     try:
         groups: dict[str, int] = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
