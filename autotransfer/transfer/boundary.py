@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +64,9 @@ class Cut:
         try:
             with torch.no_grad():
                 self._record(backbone, images)
-                self.reason = self._difference(backbone, images)
+                self._refuse_trained(backbone, images[:-1])
+                # Other images than the recorded ones: what depends on them must cross, not be remembered.
+                self.reason = self._difference(backbone, -images)
         except Exception as error:
             self.reason = f"{type(error).__name__}: {error}".splitlines()[0]
         self.exact = not self.reason
@@ -71,7 +74,8 @@ class Cut:
     def prefix(self, backbone: Backbone, images: Tensor) -> Activation:
         """Run the frozen stages on images (N, 3, H, W)."""
         leaves, _ = self._inputs(backbone, images)
-        return tuple(leaf for leaf, crosses in zip(leaves, self._crosses, strict=True) if crosses)
+        crossing = ((leaf, parts) for leaf, parts in zip(leaves, self._parts, strict=True) if parts)
+        return tuple(leaf if parts == 1 else leaf.unflatten(0, (len(images), parts)) for leaf, parts in crossing)
 
     def suffix(
         self, backbone: Backbone, cached: Activation, forward: Callable[[Tensor], Tensor] | None = None
@@ -79,12 +83,12 @@ class Cut:
         """Run the stages after the boundary; ``forward`` is the backbone itself or its ``forward_map``."""
         rows, filled = len(cached[0]), iter(cached)
         leaves = [
-            next(filled) if crosses else constant
-            for crosses, constant in zip(self._crosses, self._constants, strict=True)
+            constant if not parts else next(filled) if parts == 1 else next(filled).flatten(0, 1)
+            for parts, constant in zip(self._parts, self._constants, strict=True)
         ]
         swapped = pytree.tree_unflatten(leaves, self._spec)
         images = cached[0].new_full((1,) * (1 + len(self._input_shape)), float("nan"))
-        with self._replaying(backbone, swapped, rows):
+        with self._replaying(backbone, swapped, rows, images.device):
             return (forward or backbone)(images.expand(rows, *self._input_shape))
 
     def _inputs(self, backbone: Backbone, images: Tensor) -> tuple[list[Any], Any]:
@@ -102,11 +106,17 @@ class Cut:
             pass
         finally:
             hook.remove()
+        if not caught:
+            raise ValueError(f"the forward pass does not reach {self._boundary!r}")
         return pytree.tree_flatten(caught[0])
 
     def _record(self, backbone: Backbone, images: Tensor) -> None:
         units, seconds = _call_order(backbone, images[:-1])
-        position = next(i for i, unit in enumerate(units) if unit.stage is not None and unit.stage >= self.depth)
+        position = next(
+            (i for i, unit in enumerate(units) if unit.stage is not None and unit.stage >= self.depth), None
+        )
+        if position is None:
+            raise ValueError(f"no module of stage {self.depth} or later is called")
         if position == 0:
             raise ValueError("the first unit already belongs to a stage that trains")
         self._boundary, self._before = units[position].name, units[:position]
@@ -117,15 +127,20 @@ class Cut:
         few, _ = self._inputs(backbone, images[:-1])
         self._constants, self._spec = self._inputs(backbone, images)
         # What follows the batch size crosses the boundary for each image; the rest (masks, tables) is constant.
-        self._crosses = [
-            isinstance(a, Tensor) and a.ndim > 1 and (len(a), len(b)) == (len(images) - 1, len(images))
-            for a, b in zip(few, self._constants, strict=True)
-        ]
-        if not any(self._crosses):
+        self._parts = [_parts(a, b, len(images)) for a, b in zip(few, self._constants, strict=True)]
+        if not any(self._parts):
             raise ValueError("nothing that crosses the boundary follows the batch size")
-        self._constants = [
-            None if crosses else leaf for crosses, leaf in zip(self._crosses, self._constants, strict=True)
-        ]
+        self._constants = [None if parts else leaf for parts, leaf in zip(self._parts, self._constants, strict=True)]
+
+    def _refuse_trained(self, backbone: Backbone, images: Tensor) -> None:
+        """Refuse a prefix that uses a parameter which trains, such as a token of a later stage: it would go stale."""
+        twin = copy.deepcopy(backbone)  # some models keep what they computed: none of this graph may stay in ours
+        for name, parameter in twin.named_parameters():
+            parameter.requires_grad_(twin.stage_of(name) >= self.depth)
+        with torch.enable_grad():
+            leaves, _ = self._inputs(twin, images)
+        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+            raise ValueError(f"what crosses the boundary depends on parameters of stage {self.depth} or later")
 
     def _difference(self, backbone: Backbone, images: Tensor) -> str:
         whole = backbone(images)
@@ -136,7 +151,7 @@ class Cut:
         return "" if difference < TOLERANCE else f"the outputs differ by {difference:.0e}"
 
     @contextmanager
-    def _replaying(self, backbone: Backbone, swapped: Any, rows: int) -> Iterator[None]:
+    def _replaying(self, backbone: Backbone, swapped: Any, rows: int, device: torch.device) -> Iterator[None]:
         reached = False
 
         def swap(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -152,7 +167,7 @@ class Cut:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 if reached:
                     return type(module).forward(module, *args, **kwargs)
-                return _blank(next(calls), rows, self._rows)
+                return _blank(next(calls), rows, self._rows, device)
 
             return forward
 
@@ -207,12 +222,24 @@ def _call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[f
     return units, [started[unit.name] - begin for unit in units] + [end - begin]
 
 
+def _parts(few: Any, more: Any, rows: int) -> int:
+    """Return how many rows of what was seen with ``rows - 1`` and with ``rows`` images belong to each; 0 for none."""
+    if not isinstance(few, Tensor) or few.ndim == 0 or len(few) == len(more):
+        return 0
+    parts = len(more) // rows
+    if (len(few), len(more)) != (parts * (rows - 1), parts * rows) or not few.is_floating_point():
+        raise ValueError(
+            f"a tensor {tuple(few.shape)} of {few.dtype} crosses that is not so many numbers for each image"
+        )
+    return parts
+
+
 def _outline(tensor: Tensor) -> Tensor:
     """Keep a tensor's shape and type without its memory."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
-def _blank(output: Any, rows: int, recorded: int) -> Any:
+def _blank(output: Any, rows: int, recorded: int, device: torch.device) -> Any:
     """Return NaN tensors of the recorded shapes for another batch size: cheap, and any leak shows."""
 
     def blank(outline: Tensor) -> Tensor:
@@ -220,6 +247,8 @@ def _blank(output: Any, rows: int, recorded: int) -> Any:
         first = outline.shape[:1]
         if outline.ndim > 1 and first[0] % recorded == 0:
             first = torch.Size([rows * (first[0] // recorded)])
-        return torch.full((1,) * outline.ndim, fill, dtype=outline.dtype).expand(*first, *outline.shape[1:])
+        return torch.full((1,) * outline.ndim, fill, dtype=outline.dtype, device=device).expand(
+            *first, *outline.shape[1:]
+        )
 
     return pytree.tree_map_only(Tensor, blank, output)
