@@ -55,7 +55,7 @@ class Purse:
         return self.left <= 0 or (self.budget.trials is not None and trials >= self.budget.trials)
 
     def allowance(self, refit_factor: float, *, sampled: bool) -> float:
-        """Return the seconds that the next trial may take: should it win, its refit must fit in, too.
+        """Return the seconds that the next trial may take: its refit must fit in should it win, the best one's if not.
 
         Args:
             refit_factor: Time of a refit in times of its trial.
@@ -63,7 +63,7 @@ class Purse:
         """
         if self.budget.seconds is None:
             return math.inf
-        whole = (self.left + self.reserve) / (1.0 + refit_factor)
+        whole = min(self.left, (self.left + self.reserve) / (1.0 + refit_factor))
         return min(whole, _SAMPLED_SHARE * self.budget.seconds) if sampled else whole
 
     def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:

@@ -1,0 +1,84 @@
+"""The purse: what is spent, what is left, and when to give up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from autotransfer.config import Budget
+from autotransfer.search.budget import Purse
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_time_counts_from_when_the_purse_was_opened(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=60.0), clock=clock)
+    clock.now += 10
+    assert (purse.spent, purse.left) == (10.0, 50.0)
+
+
+def test_the_reserve_for_the_refit_is_not_for_trials(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=60.0), clock=clock, reserve=20.0)
+    assert purse.left == 40.0
+    clock.now += 40
+    assert purse.empty(0)
+
+
+def test_a_budget_of_trials_does_not_look_at_the_clock(clock: Clock) -> None:
+    purse = Purse(Budget(trials=2), clock=clock, reserve=1e9)
+    clock.now += 1e9
+    assert purse.left == math.inf
+    assert not purse.empty(1)
+    assert purse.empty(2)
+    assert purse.allowance(1.25, sampled=True) == math.inf
+    assert not purse.stalled(10_000, 0.0)  # the user asked for that many
+
+
+def test_whichever_comes_first_ends_the_search(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=60.0, trials=5), clock=clock)
+    assert purse.empty(5)
+    clock.now += 61
+    assert purse.empty(0)
+
+
+def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=90.0), clock=clock)
+    assert purse.allowance(2.0, sampled=False) == pytest.approx(30.0)  # 30 to search, 60 to refit
+
+
+@pytest.mark.parametrize("reserve", [0.0, 10.0, 40.0, 80.0])
+@pytest.mark.parametrize("factor", [1.0, 1.25, 4.0])
+def test_a_trial_that_is_allowed_leaves_time_for_either_refit(clock: Clock, reserve: float, factor: float) -> None:
+    purse = Purse(Budget(seconds=100.0), clock=clock, reserve=reserve)
+    clock.now += 15
+    allowed = purse.allowance(factor, sampled=False)
+    after = purse.spent + allowed
+    assert after + allowed * factor <= 100.0 + 1e-9  # it wins and is refitted
+    assert after + reserve <= 100.0 + 1e-9  # it loses, and the best so far is refitted
+
+
+def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=1000.0), clock=clock)
+    assert purse.allowance(1.0, sampled=True) == pytest.approx(100.0)
+    assert purse.allowance(1.0, sampled=False) == pytest.approx(500.0)
+
+
+def test_giving_up_takes_many_trials_and_much_time(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=1000.0), clock=clock)
+    clock.now += 500
+    assert purse.stalled(60, 200.0)
+    assert not purse.stalled(59, 200.0)  # too few trials
+    assert not purse.stalled(60, 400.0)  # too short a time
