@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import FreezePlan
@@ -40,9 +39,9 @@ def depth_at(plan: FreezePlan, epoch: int, epochs: int) -> int:
 
 def freeze(backbone: Backbone, plan: FreezePlan, depth: int) -> None:
     """Let only those parameters change that the plan trains when ``depth`` stages are frozen."""
-    norms = {f"{name}." for name, module in backbone.named_modules() if _is_norm(module)}
+    norms = {name for name, module in backbone.named_modules() if _is_norm(module)}
     for name, parameter in backbone.named_parameters():
-        allowed = plan.trained == "all" or name.endswith("bias") or any(name.startswith(norm) for norm in norms)
+        allowed = plan.trained == "all" or name.endswith("bias") or name.rpartition(".")[0] in norms
         parameter.requires_grad_(allowed and backbone.stage_of(name) >= depth)
 
 
@@ -60,7 +59,7 @@ def train_mode(backbone: Backbone, plan: FreezePlan, depth: int, *, live_norms: 
     for module in _training_modules(backbone, depth):
         module.train()
         for inner in module.modules():
-            if isinstance(inner, _NormBase) and not live:
+            if _has_statistics(inner) and not live:
                 inner.eval()
 
 
@@ -101,5 +100,13 @@ def _training_modules(backbone: Backbone, depth: int) -> Iterator[nn.Module]:
         yield from visit(f"{name}.", child)
 
 
+def _has_statistics(module: nn.Module) -> bool:
+    """Whether a module normalises with running statistics: batch norm, and what is made in its likeness."""
+    return hasattr(module, "running_var")
+
+
 def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, (_NormBase, nn.LayerNorm, nn.GroupNorm)) or "norm" in type(module).__name__.lower()
+    """Whether a module is a norm itself; a net of a name like ``NormFreeNet`` is none."""
+    inside = any(True for child in module.children() for _ in child.parameters())
+    named = isinstance(module, (nn.LayerNorm, nn.GroupNorm)) or "norm" in type(module).__name__.lower()
+    return (named or _has_statistics(module)) and not inside
