@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
-from autotransfer.errors import AutoTransferError
+from autotransfer.errors import AutoTransferError, TrialError
 from autotransfer.search.budget import Purse
 from autotransfer.search.records import TrialRecord, Trials
 
@@ -167,6 +167,8 @@ def _run(
     trial.set_user_attr("candidate", candidate.to_json())
     try:
         result = evaluate(candidate, report, out_of_time)
+        if not math.isfinite(result.score):
+            raise TrialError(f"the score is {result.score}: the metric is not defined on the validation examples")
     except Exception as error:  # a failed trial is recorded with its reason, and the search goes on
         study.tell(trial, state=TrialState.PRUNED if expired else TrialState.FAIL)
         common |= {"seconds": purse.clock() - started, "curve": tuple(curve), "epochs": len(curve)}

@@ -1,0 +1,371 @@
+"""The loop, driven by recorded results and a virtual clock: no network is trained here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from autotransfer.candidate import Candidate
+from autotransfer.config import Budget
+from autotransfer.errors import TrialError
+from autotransfer.search.budget import Purse
+from autotransfer.search.loop import Evaluation, Report, search
+from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.study import make_study
+
+
+@dataclass
+class Clock:
+    """A clock that only evaluations move."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Recorded:
+    """Replays curves: ``score(candidate, epoch)`` after each epoch, which takes ``cost`` seconds.
+
+    A candidate without epochs is scored at once, as a closed form is.
+    """
+
+    clock: Clock
+    score: Callable[[Candidate, int], float] = lambda candidate, epoch: float(candidate.head_params["x"])
+    cost: Callable[[Candidate], float] = lambda candidate: 1.0
+    seen: list[Candidate] = field(default_factory=list)
+
+    def predicted_seconds(self, candidate: Candidate) -> float:
+        return max(1, int(candidate.training.get("epochs", 0))) * self.cost(candidate)
+
+    def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
+        self.seen.append(candidate)
+        curve: list[float] = []
+        epochs = int(candidate.training.get("epochs", 0))
+        if not epochs:
+            self.clock.now += self.cost(candidate)
+            return Evaluation(score=self.score(candidate, 0), depth=3)
+        for epoch in range(1, epochs + 1):
+            self.clock.now += self.cost(candidate)
+            if expired():
+                break
+            curve.append(self.score(candidate, epoch))
+            if report(epoch, curve[-1]):
+                break
+        if not curve:
+            raise TrialError("the time ran out before the first epoch ended")
+        best = max(range(len(curve)), key=curve.__getitem__)
+        return Evaluation(score=curve[best], depth=1, best_epoch=best + 1, curve=tuple(curve))
+
+
+def _suggest(epochs: int = 0) -> Callable[[optuna.trial.Trial], Candidate]:
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        training = {"epochs": epochs} if epochs else {}
+        return Candidate(backbone="b", head_params={"x": trial.suggest_float("x", 0, 1)}, training=training)
+
+    return suggest
+
+
+def _run(
+    budget: Budget,
+    suggest: Callable[[Any], Candidate] | None = None,
+    evaluate: Any = None,
+    *,
+    clock: Clock | None = None,
+    study: optuna.Study | None = None,
+    factor: float = 1.25,
+    grow: Callable[[Trials], dict[str, Any] | None] = lambda trials: None,
+    observe: Callable[[TrialRecord], None] = lambda record: None,
+) -> Trials:
+    clock = clock or Clock()
+    return search(
+        study or make_study(seed=0, first=[]),
+        suggest or _suggest(),
+        evaluate or Recorded(clock),
+        Purse(budget, clock=clock),
+        refit_factor=factor,
+        grow=grow,
+        observe=observe,
+    )
+
+
+# --- how much is tried ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_exactly_so_many_trials_run(count: int) -> None:
+    trials = _run(Budget(trials=count))
+    assert [record.number for record in trials] == list(range(count))
+    assert trials.counts() == {"complete": count, "pruned": 0, "failed": 0}
+
+
+@pytest.mark.parametrize("epochs", [0, 10])
+@pytest.mark.parametrize("seconds", [3.0, 40.0, 120.0])
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_search_and_refit_end_within_the_time_budget(epochs: int, seconds: float, factor: float) -> None:
+    # Costs differ from candidate to candidate; predictions are right.
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 0.05 + float(candidate.head_params["x"]))
+    trials = _run(Budget(seconds=seconds), _suggest(epochs), evaluate, clock=clock, factor=factor)
+    best = trials.best
+    refit = 0.0
+    if best is not None and best.candidate is not None:
+        passes = best.best_epoch if epochs else 1
+        refit = passes * evaluate.cost(best.candidate) * factor
+    # What no prediction can foresee is that an epoch has begun when the time runs out.
+    assert clock.now + refit <= seconds + (evaluate.cost(best.candidate) if epochs and best and best.candidate else 0)
+
+
+def test_no_time_is_spent_on_what_does_not_fit() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 1000.0)
+    trials = _run(Budget(seconds=60.0), evaluate=evaluate, clock=clock)
+    assert not evaluate.seen
+    assert (len(trials), clock.now) == (0, 0.0)  # and the loop ends
+
+
+def test_a_candidate_is_shortened_to_what_fits() -> None:
+    # 12 epochs of 10 s do not fit into a tenth of 700 s; 7 do.
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 10.0)
+    trials = _run(Budget(seconds=700.0, trials=1), _suggest(12), evaluate, clock=clock)
+    (record,) = trials
+    assert record.candidate is not None
+    assert record.candidate.training["epochs"] == 7
+    assert (record.epochs, record.state, record.reason) == (7, "complete", "")
+
+
+def test_fewer_than_three_epochs_are_not_worth_a_trial() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 10.0)
+    trials = _run(Budget(seconds=290.0), _suggest(12), evaluate, clock=clock)
+    assert len(trials) == 0
+
+
+def test_what_is_due_may_take_more_than_what_is_sampled() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 10.0)
+    budget = Budget(seconds=700.0, trials=1)
+    trials = _run(budget, _suggest(12), evaluate, clock=clock, grow=lambda trials: {"x": 0.5})
+    assert [record.epochs for record in trials] == [12]
+
+
+def test_equal_candidates_run_once_and_end_the_search() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock)
+
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        return Candidate(backbone="b", head_params={"x": trial.suggest_categorical("x", [0.1, 0.2, 0.3])})
+
+    trials = _run(Budget(trials=50), suggest, evaluate, clock=clock)
+    assert len(trials) == len(evaluate.seen) == len(set(evaluate.seen)) == 3
+
+
+def test_it_gives_up_when_nothing_improves_for_long() -> None:
+    # The best comes first. Sixty trials bring nothing better, and a quarter of the time has gone.
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: 1.0 if len(evaluate.seen) == 1 else 0.5)
+    trials = _run(Budget(seconds=200.0), evaluate=evaluate, clock=clock)
+    assert len(trials) == 61
+
+
+def test_a_gain_that_nobody_would_notice_does_not_keep_it_going() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.9 + 1e-7 * len(evaluate.seen))
+    assert len(_run(Budget(seconds=200.0), evaluate=evaluate, clock=clock)) == 61
+
+
+def test_a_search_that_improves_goes_on() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.01 * len(evaluate.seen))
+    assert len(_run(Budget(seconds=200.0), evaluate=evaluate, clock=clock)) > 190
+
+
+# --- how trials end ------------------------------------------------------------------------------------------------
+
+
+def test_a_poor_curve_is_pruned_and_cannot_win() -> None:
+    clock = Clock()
+
+    class Flattering(Recorded):
+        def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
+            evaluation = super().__call__(candidate, report, expired)
+            return replace(evaluation, objective=99.0) if candidate.backbone == "6" else evaluation
+
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        return Candidate(backbone=str(trial.number), training={"epochs": 6})
+
+    evaluate = Flattering(clock, score=lambda candidate, epoch: 0.1 if candidate.backbone == "6" else 0.8)
+    study = make_study(seed=0, first=[])
+    trials = _run(Budget(trials=7), suggest, evaluate, clock=clock, study=study)
+    last = trials.records[-1]
+    assert (last.state, last.epochs, last.score) == ("pruned", 2, 0.1)
+    assert last.reason == "below the others at epoch 2"
+    assert trials.best is trials.records[0]
+    assert study.trials[-1].state is TrialState.PRUNED
+
+
+def test_a_trial_that_raises_is_recorded_with_its_reason_and_the_search_goes_on() -> None:
+    clock = Clock()
+
+    def score(candidate: Candidate, epoch: int) -> float:
+        if candidate.backbone == "1":
+            raise TrialError("the loss became nan")
+        if candidate.backbone == "2" and epoch == 2:
+            raise ZeroDivisionError("in a head\nof two lines")
+        return 0.5
+
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        return Candidate(backbone=str(trial.number), training={"epochs": 3})
+
+    study = make_study(seed=0, first=[])
+    trials = _run(Budget(trials=4), suggest, Recorded(clock, score=score), clock=clock, study=study)
+    assert [record.state for record in trials] == ["complete", "failed", "failed", "complete"]
+    assert [record.reason for record in trials] == [
+        "",
+        "the loss became nan",  # our own errors in their words
+        "ZeroDivisionError: in a head of two lines",
+        "",
+    ]
+    third = trials.records[2]
+    assert (third.epochs, third.curve, third.score) == (1, (0.5,), None)
+    assert third.candidate is not None
+    assert [trial.state for trial in study.trials][1:3] == [TrialState.FAIL, TrialState.FAIL]
+
+
+@pytest.mark.parametrize("where", ["suggest", "predicted_seconds"])
+def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str) -> None:
+    clock = Clock()
+
+    class Broken(Recorded):
+        def predicted_seconds(self, candidate: Candidate) -> float:
+            if where == "predicted_seconds" and candidate.backbone == "1":
+                raise ValueError("no such stage")
+            return 1.0
+
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        if where == "suggest" and trial.number == 1:
+            raise ValueError("no such stage")
+        return Candidate(backbone=str(trial.number))
+
+    evaluate = Broken(clock, score=lambda candidate, epoch: 0.5)
+    trials = _run(Budget(trials=3), suggest, evaluate, clock=clock)
+    assert [(record.state, record.reason) for record in trials] == [
+        ("complete", ""),
+        ("failed", "ValueError: no such stage"),
+        ("complete", ""),
+    ]
+    assert trials.records[1].candidate is None
+
+
+def test_a_score_that_is_not_defined_is_a_failed_trial() -> None:
+    # A metric may be undefined on what a fold holds; such a trial must not win by being compared with NaN.
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: math.nan if len(evaluate.seen) == 2 else 0.5)
+    trials = _run(Budget(trials=3), evaluate=evaluate, clock=clock)
+    assert [record.state for record in trials] == ["complete", "failed", "complete"]
+    assert "not defined" in trials.records[1].reason
+    assert trials.best is trials.records[0]
+
+
+def test_a_trial_that_the_end_of_the_time_cuts_off_counts_as_far_as_it_came() -> None:
+    # The prediction is too low by half, so the time runs out in the fourth of six epochs.
+    clock = Clock()
+
+    class Hopeful(Recorded):
+        def predicted_seconds(self, candidate: Candidate) -> float:
+            return super().predicted_seconds(candidate) / 100
+
+    evaluate = Hopeful(clock, cost=lambda candidate: 3.0, score=lambda candidate, epoch: 0.1 * epoch)
+    trials = _run(Budget(seconds=10.0), _suggest(6), evaluate, clock=clock)
+    (record,) = trials
+    assert (record.state, record.epochs, record.score) == ("complete", 3, pytest.approx(0.3))
+    assert record.reason == "the time ran out after epoch 3"
+
+
+def test_a_trial_without_a_single_epoch_in_time_is_no_failure_of_its_own() -> None:
+    clock = Clock()
+
+    class Hopeful(Recorded):
+        def predicted_seconds(self, candidate: Candidate) -> float:
+            return 0.1
+
+    study = make_study(seed=0, first=[])
+    evaluate = Hopeful(clock, cost=lambda candidate: 30.0)
+    (record,) = _run(Budget(seconds=10.0), _suggest(6), evaluate, clock=clock, study=study)
+    assert (record.state, record.reason) == ("pruned", "the time ran out before the first epoch ended")
+    assert study.trials[0].state is TrialState.PRUNED
+
+
+def test_an_interrupt_ends_the_search() -> None:
+    def score(candidate: Candidate, epoch: int) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(Budget(trials=3), evaluate=Recorded(Clock(), score=score))
+
+
+# --- who is told, and who decides ----------------------------------------------------------------------------------
+
+
+def test_observers_see_every_trial_once_in_order_when_it_has_ended() -> None:
+    told: list[TrialRecord] = []
+    study = make_study(seed=0, first=[])
+
+    def observe(record: TrialRecord) -> None:
+        told.append(record)
+        assert study.trials[-1].state.is_finished()
+
+    trials = _run(Budget(trials=5), study=study, observe=observe)
+    assert told == list(trials)
+    assert [record.number for record in told] == [0, 1, 2, 3, 4]
+
+
+def test_duplicates_take_no_number_and_are_not_reported() -> None:
+    told: list[int] = []
+
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        return Candidate(backbone="b", head_params={"x": trial.number // 2})
+
+    _run(Budget(trials=4), suggest, observe=lambda record: told.append(record.number))
+    assert told == [0, 1, 2, 3]
+
+
+def test_what_is_due_comes_next_and_knows_what_was_tried() -> None:
+    known: list[int] = []
+
+    def grow(trials: Trials) -> dict[str, Any] | None:
+        known.append(len(trials))
+        return {"x": 0.125} if len(trials) == 2 else None
+
+    trials = _run(Budget(trials=4), grow=grow)
+    assert known == [0, 1, 2, 3]
+    assert [record.score for record in trials][2] == 0.125
+
+
+def test_objectives_decide_and_scores_are_reported() -> None:
+    # The objective takes off what a lucky fold flatters.
+    clock = Clock()
+
+    def evaluate(candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
+        x = float(candidate.head_params["x"])
+        return Evaluation(score=x, objective=-x)
+
+    evaluate.predicted_seconds = lambda candidate: 0.0  # type: ignore[attr-defined]
+    trials = _run(Budget(trials=6), evaluate=evaluate, clock=clock)
+    assert trials.best is not None
+    assert trials.best.score == min(record.score for record in trials if record.score is not None)
+
+
+def test_the_study_learns_the_objective() -> None:
+    study = make_study(seed=0, first=[{"x": 0.75}])
+    _run(Budget(trials=1), study=study)
+    assert study.best_value == 0.75
+    assert study.trials[0].user_attrs["candidate"]["head_params"] == {"x": 0.75}
