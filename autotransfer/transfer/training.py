@@ -99,7 +99,8 @@ class Training:
         self.best_scores: np.ndarray | None = None
         self._best_state: dict[str, Tensor] = {}
         self._rng = torch.Generator().manual_seed(seed)
-        self._micro = settings.batch_size
+        # Most examples that pass through the network at once; halved when memory runs out.
+        self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
         groups = parameter_groups(
             network.backbone,
             network.head,
@@ -119,7 +120,7 @@ class Training:
         """Train until ``epochs`` are done, ``report(epoch, score, scores)`` returns True, or ``expired()`` does.
 
         Raises:
-            TrialError: The loss or the outputs are not finite.
+            TrialError: The loss, the outputs or the score are not finite, or one example does not fit into memory.
         """
         while self.epoch < epochs:
             depth = depth_at(self.plan, self.epoch, self.settings.epochs)
@@ -130,6 +131,8 @@ class Training:
                 continue
             scores = self.predict(self.lesson.validation, depth)
             score = self.lesson.task.score(self.lesson.targets[self.lesson.validation], scores)
+            if math.isnan(score):
+                raise TrialError(f"the metric {self.lesson.task.metric!r} is not defined on the validation examples")
             if score > self.best_score:
                 self._keep(score, scores)
             if report(self.epoch, score, scores):
@@ -139,14 +142,20 @@ class Training:
         """Return probabilities or values (N, outputs) for these rows.
 
         Raises:
-            TrialError: They are not finite.
+            TrialError: They are not finite, or one example does not fit into memory.
         """
         self.network.eval()
-        feed, parts = self.feed(depth), []
+        feed, parts, done = self.feed(depth), [], 0
         with torch.inference_mode(), self._autocast(depth):
-            for start in range(0, len(rows), _EVALUATION_BATCH):
-                outputs = feed.outputs(self.network, rows[start : start + _EVALUATION_BATCH], None)
+            while done < len(rows):
+                part = rows[done : done + self._evaluated]
+                try:
+                    outputs = feed.outputs(self.network, part, None)
+                except (RuntimeError, MemoryError) as error:
+                    self._evaluated = _halved(len(part), error)
+                    continue
                 parts.append(outputs.float() * self.network.scale + self.network.shift)
+                done += len(part)
         outputs = torch.cat(parts)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
@@ -160,13 +169,15 @@ class Training:
     def _train_epoch(self, depth: int, expired: Callable[[], bool]) -> bool:
         """Train on all rows once; return False when the time ran out before the end."""
         freeze(self.network.backbone, self.plan, depth)
+        # Dropout draws from torch's own generator: seeded here, it does not depend on what else drew before.
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=self._rng)))
         self.network.head.train()
         train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.lesson.train[torch.randperm(len(self.lesson.train), generator=self._rng).numpy()]
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            if len(rows) == 1 and len(order) > 1:
+            if len(rows) == 1 < min(size, len(order)):
                 continue  # batch norm cannot learn from one example
             self._step(feed, rows, depth)
             if expired():
@@ -175,22 +186,22 @@ class Training:
 
     def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> None:
         """One optimizer step; out of memory, the batch is worked off in smaller parts."""
+        targets = self._targets[torch.from_numpy(rows)]
         while True:
+            size = min(self._micro, len(rows))
             try:
                 self._optimizer.zero_grad(set_to_none=True)
-                for start in range(0, len(rows), self._micro):
-                    part = rows[start : start + self._micro]
+                for start in range(0, len(rows), size):
+                    part = slice(start, start + size)
                     with self._autocast(depth):
-                        outputs = feed.outputs(self.network, part, self._rng)
-                    loss = self._loss(outputs.float(), self._targets[torch.from_numpy(part)])
+                        outputs = feed.outputs(self.network, rows[part], self._rng)
+                    loss = self._loss(outputs.float(), targets[part]) * self._share(targets[part], targets)
                     if not bool(loss.isfinite()):
                         raise TrialError(f"the loss became {loss.item()} in epoch {self.epoch + 1}: lower the lr")
-                    torch.autograd.backward(self._scaler.scale(loss * len(part) / len(rows)))
+                    torch.autograd.backward(self._scaler.scale(loss))
                 break
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or self._micro == 1:
-                    raise
-                self._micro = max(1, self._micro // 2)
+                self._micro = _halved(size, error)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()
@@ -204,6 +215,12 @@ class Training:
                 outputs, targets * (1 - smooth) + smooth / 2, pos_weight=self._weights
             )
         return F.cross_entropy(outputs, targets, weight=self._weights, label_smoothing=self.settings.label_smoothing)
+
+    def _share(self, part: Tensor, whole: Tensor) -> Tensor | float:
+        """Return what a part of a batch counts in the mean loss of all of it."""
+        if self._weights is None or not self.lesson.task.single_label:
+            return len(part) / len(whole)
+        return self._weights[part].sum() / self._weights[whole].sum()  # the weighted mean divides by the weights
 
     def _rate(self, step: int) -> float:
         """Factor on the learning rates: a linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
@@ -227,6 +244,15 @@ class Training:
         self.best_score, self.best_epoch, self.best_scores = score, self.epoch, scores
         trained = _state_that_changes(self.network, self.plan)
         self._best_state = {name: tensor.detach().clone() for name, tensor in trained.items()}
+
+
+def _halved(size: int, error: BaseException) -> int:
+    """Return half of a batch size if the error means that memory ran out; raise it otherwise."""
+    if not out_of_memory(error):
+        raise error
+    if size == 1:
+        raise TrialError("memory runs out even with one example at a time") from error
+    return size // 2
 
 
 def _state_that_changes(network: Network, plan: FreezePlan) -> dict[str, Tensor]:
