@@ -77,10 +77,8 @@ class Cut:
         crossing = ((leaf, parts) for leaf, parts in zip(leaves, self._parts, strict=True) if parts)
         return tuple(leaf if parts == 1 else leaf.unflatten(0, (len(images), parts)) for leaf, parts in crossing)
 
-    def suffix(
-        self, backbone: Backbone, cached: Activation, forward: Callable[[Tensor], Tensor] | None = None
-    ) -> Tensor:
-        """Run the stages after the boundary; ``forward`` is the backbone itself or its ``forward_map``."""
+    def suffix(self, backbone: Backbone, cached: Activation, forward: Callable[[Tensor], Any] | None = None) -> Any:
+        """Run the stages after the boundary; ``forward`` is the backbone, its ``forward_map``, or a deeper prefix."""
         rows, filled = len(cached[0]), iter(cached)
         leaves = [
             constant if not parts else next(filled) if parts == 1 else next(filled).flatten(0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import dtype, nn
@@ -11,6 +12,8 @@ from torch import dtype, nn
 from autotransfer.errors import ConfigError
 
 __all__ = ["Device", "resolve_device"]
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class Device:
         """Run in 16 bit where the hardware has it."""
         return torch.autocast(self.torch.type, dtype=self.half, enabled=enabled and self.half is not None)
 
-    def place(self, module: nn.Module) -> nn.Module:
+    def place(self, module: M) -> M:
         """Move a module here, with the memory layout that convolutions are fastest in."""
         return module.to(self.torch).to(memory_format=torch.channels_last)
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from autotransfer.errors import BackboneError, PluginError
 from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
 from autotransfer.transfer.device import Device
+from autotransfer.transfer.fold import fold_batch_norm
 from autotransfer.transfer.memory import out_of_memory
 from autotransfer.transfer.pixels import prepare
 
@@ -30,7 +30,8 @@ log = logging.getLogger("autotransfer")
 # Kinds of boundary beside the depths: what the heads take from a backbone that is frozen as a whole.
 POOLED, MAP = "pooled", "map"
 
-_BATCH = 64
+# Batch sizes that are tried: small ones stay in a CPU's cache, large ones fill a GPU.
+_BATCHES = {"cpu": (8, 16, 32, 64), "cuda": (32, 128, 256)}
 # Cosine between the 16-bit and the float32 features of an image below which 16 bit is not used.
 _AGREEMENT = 0.995
 
@@ -45,6 +46,7 @@ class LoadedBackbone:
     Attributes:
         spec: Its spec.
         backbone: The module.
+        frozen: The same, made fast for inference: its batch norm is folded into the convolutions.
         digest: Hash of its weights.
         precise: Whether 16 bit is not good enough for it.
         map_shape: Shape (C, h, w) of the last feature map.
@@ -71,6 +73,7 @@ class LoadedBackbone:
             raise PluginError(f"The backbone {spec.name!r} pools to {tuple(pooled.shape)}; said (3, {backbone.width}).")
         if not bool(pooled.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
+        self.frozen = device.place(fold_batch_norm(self.backbone, self._images))
         device.place(self.backbone)
         self.precise = not self._half_agrees(pooled)
         self._cuts: dict[int, Cut] = {}
@@ -97,7 +100,7 @@ class LoadedBackbone:
         if self.device.half is None:
             return False
         with torch.inference_mode(), self.device.autocast():
-            fast = self.backbone(self._images.to(self.device.torch)).float().cpu()
+            fast = self.frozen(self._images.to(self.device.torch)).float().cpu()
         cosine = nn.functional.cosine_similarity(exact, fast, dim=1)
         agrees = bool(fast.isfinite().all()) and float(cosine.min()) >= _AGREEMENT
         if not agrees:
@@ -156,31 +159,43 @@ class FeatureExtractor:
         return self.cache.get_or_compute(key, about, lambda allocate: self._compute(loaded, boundary, view, allocate))
 
     def _compute(self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate) -> Arrays:
-        """Run the prefix over all images."""
-        how = loaded.backbone.preprocessing
-        pixels = self.images.pixels[how.crop_mode]
-        run = _prefix(loaded, boundary)
+        """Run the prefix over all images, from the nearest boundary before that is cached, else from the pixels."""
+        how, device, run = loaded.backbone.preprocessing, loaded.device, _prefix(loaded, boundary)
+        nearest = self._nearest(loaded, boundary, view)
 
         def features(rows: slice) -> Activation:
-            batch = prepare(pixels[rows], how, loaded.device.torch, view)
-            with loaded.device.autocast(not loaded.precise):
-                return run(batch)
+            with device.autocast(not loaded.precise):
+                if nearest is None:
+                    return run(prepare(self.images.pixels[how.crop_mode][rows], how, device.torch, view))
+                cut, arrays = nearest
+                cached = tuple(torch.from_numpy(np.array(a[rows])).to(device.torch).float() for a in arrays)
+                activation: Activation = cut.suffix(loaded.frozen, cached, run)
+                return activation
 
-        return _collect(features, len(self.images), allocate, allow_half=not loaded.precise)
+        return _collect(features, len(self.images), allocate, _batches(device), allow_half=not loaded.precise)
+
+    def _nearest(self, loaded: LoadedBackbone, boundary: str, view: str) -> tuple[Cut, Arrays] | None:
+        """Return the deepest cut before a boundary whose activations are cached."""
+        end = int(boundary.removeprefix("stage")) if boundary.startswith("stage") else loaded.depths
+        for depth in range(end - 1, 0, -1):
+            key = self._key(loaded, f"stage{depth}", view)
+            if self.cache.contains(key) and loaded.cut(depth).exact and (arrays := self.cache.get(key)) is not None:
+                return loaded.cut(depth), arrays
+        return None
 
     def _pool(self, loaded: LoadedBackbone, maps: Arrays, allocate: Allocate) -> Arrays:
         """Pool cached feature maps: no image passes through the backbone again."""
 
         def features(rows: slice) -> Activation:
-            batch = torch.from_numpy(np.ascontiguousarray(maps[0][rows])).to(loaded.device.torch).float()
+            batch = torch.from_numpy(np.array(maps[0][rows])).to(loaded.device.torch).float()
             with loaded.device.autocast(not loaded.precise):
-                return (loaded.backbone.pool(batch),)
+                return (loaded.frozen.pool(batch),)
 
-        return _collect(features, len(self.images), allocate, allow_half=not loaded.precise)
+        return _collect(features, len(self.images), allocate, _batches(loaded.device), allow_half=not loaded.precise)
 
 
 def _prefix(loaded: LoadedBackbone, boundary: str) -> Callable[[Tensor], Activation]:
-    backbone = loaded.backbone
+    backbone = loaded.frozen
     if boundary == POOLED:
         return lambda batch: (backbone(batch),)
     if boundary == MAP:
@@ -189,18 +204,50 @@ def _prefix(loaded: LoadedBackbone, boundary: str) -> Callable[[Tensor], Activat
     return lambda batch: cut.prefix(backbone, batch)
 
 
-def _collect(features: Callable[[slice], Activation], n: int, allocate: Allocate, *, allow_half: bool) -> Arrays:
+def _batches(device: Device) -> tuple[int, ...]:
+    return _BATCHES.get(device.torch.type, _BATCHES["cuda"])
+
+
+class _Pace:
+    """Chooses the batch size by a short measurement on batches that count anyway."""
+
+    def __init__(self, sizes: tuple[int, ...], n: int) -> None:
+        # The first batch warms up; measuring must not take more than a share of the work.
+        self._due = [sizes[0], *sizes] if n >= 4 * sum(sizes) else []
+        self._rates: dict[int, float] = {}
+        self._warm = False
+        self.size = self._due[0] if self._due else sizes[len(sizes) // 2]
+
+    def took(self, images: int, seconds: float) -> None:
+        """Note how long a batch took, and choose the size of the next."""
+        if not self._due:
+            return
+        if self._warm:
+            self._rates[self.size] = images / max(seconds, 1e-9)
+        self._warm = True
+        self._due.pop(0)
+        self.size = self._due[0] if self._due else max(self._rates, key=self._rates.__getitem__)
+
+    def halve(self) -> None:
+        """Go on with half the size: memory ran out."""
+        self._due, self.size = [], max(1, self.size // 2)
+
+
+def _collect(
+    features: Callable[[slice], Activation], n: int, allocate: Allocate, batches: tuple[int, ...], *, allow_half: bool
+) -> Arrays:
     """Fill arrays batch by batch; the batch halves when memory runs out, and float32 follows where 16 bit overflows."""
-    size, start, arrays, half = _BATCH, 0, None, allow_half
+    pace, start, arrays, half = _Pace(batches, n), 0, None, allow_half
     while start < n:
-        rows = slice(start, min(start + size, n))
+        rows = slice(start, min(start + pace.size, n))
+        begin = time.perf_counter()
         try:
             with torch.inference_mode():
                 batch = [tensor.float() for tensor in features(rows)]
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or size == 1:
+            if not out_of_memory(error) or pace.size == 1:
                 raise
-            size = max(1, size // 2)
+            pace.halve()
             continue
         if half and not all(bool(t.half().isfinite().all()) for t in batch):
             half, arrays, start = False, None, 0
@@ -209,6 +256,7 @@ def _collect(features: Callable[[slice], Activation], n: int, allocate: Allocate
         arrays = arrays or tuple(allocate((n, *t.shape[1:]), dtype) for t in batch)
         for array, tensor in zip(arrays, batch, strict=True):
             array[rows] = (tensor.half() if half else tensor).cpu().numpy()
+        pace.took(rows.stop - rows.start, time.perf_counter() - begin)
         start = rows.stop
     assert arrays is not None  # n > 0: empty data are refused before
     return arrays
@@ -222,7 +270,7 @@ def measure_seconds_per_image(loaded: LoadedBackbone, images: Images, batch: int
     with torch.inference_mode(), loaded.device.autocast(not loaded.precise):
         for _ in range(2):
             begin = time.perf_counter()
-            loaded.backbone(prepare(pixels, how, loaded.device.torch)).float().cpu()
+            loaded.frozen(prepare(pixels, how, loaded.device.torch)).float().cpu()
             best = min(best, time.perf_counter() - begin)
     return best / len(pixels)
 
