@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from autotransfer._version import __version__
-from autotransfer.console import Commands, escape, only_on_stderr, print_json, say, show_lines, show_size, show_table
+from autotransfer.console import Commands, escape, only_on_stderr, print_json, say, show, show_size, show_table
 from autotransfer.threads import settle_threads
 
 __all__ = ["app", "main"]
@@ -153,7 +153,8 @@ def fit(
     if as_json:
         print_json(result.to_json())
     else:
-        show_lines(f"{result}\nnext        autotransfer predict {shlex.quote(str(result.run))} IMAGE_OR_FOLDER")
+        next_step = f"autotransfer predict {shlex.quote(str(result.run))} IMAGE_OR_FOLDER"
+        show(*str(result).split("\n"), f"next        {next_step}")
 
 
 @app.command()
@@ -246,7 +247,7 @@ def cache(
     folder = cache_dir or default_cache_dir()
     if clear:
         freed = clear_cache(folder)
-        print_json({"folder": str(folder), "freed": freed}) if as_json else show_lines(f"{show_size(freed)} freed")
+        print_json({"folder": str(folder), "freed": freed}) if as_json else show(f"{show_size(freed)} freed")
         return
     entries = list_entries(folder)
     total = sum(entry.size for entry in entries)

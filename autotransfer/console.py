@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from autotransfer.errors import AutoTransferError, ConfigError, DataNotFoundError
 
-__all__ = ["Commands", "escape", "only_on_stderr", "print_json", "say", "show_lines", "show_size", "show_table"]
+__all__ = ["Commands", "escape", "only_on_stderr", "print_json", "say", "show", "show_size", "show_table"]
 
 _WRONG_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 
@@ -49,19 +49,20 @@ def only_on_stderr() -> Iterator[None]:
         yield
 
 
-def escape(text: object, *, keep: str = "") -> str:
+def escape(text: object) -> str:
     r"""Return text with control characters written as ``\xNN``: names from data must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in str(text))
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
 
 
-def say(text: str) -> None:
-    """Print lines on standard error."""
-    typer.echo(escape(text, keep="\n"), err=True)
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    typer.echo(escape(line), err=True)
 
 
-def show_lines(text: str) -> None:
+def show(*lines: str) -> None:
     """Print lines on standard output."""
-    typer.echo(escape(text, keep="\n"))
+    for line in lines:
+        typer.echo(escape(line))
 
 
 def print_json(value: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
@@ -181,7 +181,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         task: Kind | None = None
         if y is not None:
             check_classification_targets(y)
-            task = "multilabel" if type_of_target(y) == "multilabel-indicator" else "multiclass"
+            several = type_of_target(y) == "multilabel-indicator"
+            task, y = ("multilabel", y) if several else ("multiclass", column_or_1d(y, warn=True))
         self._search(X, y, task)
         self.classes_ = np.array(self.model_.task.classes)
         return self

@@ -1,0 +1,259 @@
+"""The scikit-learn estimators: scikit-learn's own checks, and real fits inside its tools."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from autotransfer import AutoTransferClassifier, AutoTransferRegressor
+from autotransfer.errors import ConfigError, DataError
+
+# Most checks fit a table of numbers. X are images here, and a table is refused with a message that says so.
+_TABLES = "X are images; the check fits a table (n_samples, n_features)"
+_MESSAGES = "X are images: a table is refused as such, before the fault that the check plants in it"
+EXPECTED = {
+    **dict.fromkeys(
+        (
+            "check_classifier_data_not_an_array",
+            "check_classifiers_classes",
+            "check_classifiers_multilabel_output_format_decision_function",
+            "check_classifiers_multilabel_output_format_predict",
+            "check_classifiers_multilabel_output_format_predict_proba",
+            "check_classifiers_multilabel_representation_invariance",
+            "check_classifiers_train",
+            "check_dict_unchanged",
+            "check_dont_overwrite_parameters",
+            "check_dtype_object",
+            "check_estimators_dtypes",
+            "check_estimators_fit_returns_self",
+            "check_estimators_overwrite_params",
+            "check_estimators_pickle",
+            "check_f_contiguous_array_estimator",
+            "check_fit2d_predict1d",
+            "check_fit_check_is_fitted",
+            "check_fit_idempotent",
+            "check_fit_score_takes_y",
+            "check_n_features_in",
+            "check_n_features_in_after_fitting",
+            "check_positive_only_tag_during_fit",
+            "check_readonly_memmap_input",
+            "check_regressor_data_not_an_array",
+            "check_regressor_multioutput",
+            "check_regressors_int",
+            "check_regressors_no_decision_function",
+            "check_regressors_train",
+            "check_supervised_y_2d",
+        ),
+        _TABLES,
+    ),
+    **dict.fromkeys(
+        (
+            "check_classifiers_one_label",
+            "check_estimators_empty_data_messages",
+            "check_estimators_nan_inf",
+            "check_fit2d_1feature",
+            "check_fit2d_1sample",
+        ),
+        _MESSAGES,
+    ),
+    "check_class_weight_classifiers": "class_weight is None or 'balanced', as in fit; the check gives weights by class",
+    "check_requires_y_none": "a folder or a table of images holds its labels, so y may be left out",
+}
+
+
+class _AsIfForTables:
+    """Says that it takes tables: by the true tags, scikit-learn would skip every check."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+class _CheckedClassifier(_AsIfForTables, AutoTransferClassifier):
+    __init__ = AutoTransferClassifier.__init__
+
+
+class _CheckedRegressor(_AsIfForTables, AutoTransferRegressor):
+    __init__ = AutoTransferRegressor.__init__
+
+
+def _expected(estimator: BaseEstimator) -> dict[str, str]:
+    # A classifier refuses the complex targets first, and in the words that scikit-learn asks for.
+    return EXPECTED if isinstance(estimator, _CheckedClassifier) else {**EXPECTED, "check_complex_data": _MESSAGES}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # scikit-learn's, on infinities
+@parametrize_with_checks([_CheckedClassifier(), _CheckedRegressor()], expected_failed_checks=_expected)
+def test_scikit_learn_checks(estimator: BaseEstimator, check: Any) -> None:
+    check(estimator)
+
+
+class _OnTables(_AsIfForTables):
+    """Draws each row of a table as an image, so that scikit-learn's checks can make real fits."""
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        X, y = validate_data(self, X, y, multi_output=True)  # type: ignore[call-overload]
+        return super().fit(self._draw(X), y)  # type: ignore[misc]
+
+    def predict(self, X: Any) -> Any:
+        check_is_fitted(self)
+        drawn = np.ndim(X) == 4  # predict_proba of a multilabel task is asked by predict
+        return super().predict(X if drawn else self._draw(validate_data(self, X, reset=False)))  # type: ignore[misc]
+
+    @staticmethod
+    def _draw(table: np.ndarray) -> np.ndarray:
+        values = 255 / (1 + np.exp(-np.asarray(table, dtype=float)))
+        return np.repeat(values.astype(np.uint8)[:, None, :, None], 4, axis=1)
+
+
+class _ClassifierOnTables(_OnTables, AutoTransferClassifier):
+    __init__ = AutoTransferClassifier.__init__
+
+    def predict_proba(self, X: Any) -> Any:
+        check_is_fitted(self)
+        drawn = np.ndim(X) == 4
+        return super().predict_proba(X if drawn else self._draw(validate_data(self, X, reset=False)))
+
+
+class _RegressorOnTables(_OnTables, AutoTransferRegressor):
+    __init__ = AutoTransferRegressor.__init__
+
+
+@pytest.fixture
+def quick(tiny_zoo: Path, tmp_path: Path) -> dict[str, Any]:
+    """Settings of a fit that takes a fraction of a second."""
+    settings = {"zoo": tiny_zoo, "backbones": "test_vit", "freeze": "frozen", "trials": 1}
+    return {**settings, "cache_dir": tmp_path / "cache", "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "check_classifiers_classes",  # text labels come back as they were
+        "check_classifiers_multilabel_output_format_predict",
+        "check_classifiers_multilabel_output_format_predict_proba",
+        "check_dict_unchanged",  # predicting changes nothing
+        "check_dont_overwrite_parameters",  # fit sets nothing but names with a trailing underscore
+        "check_estimators_fit_returns_self",
+        "check_estimators_overwrite_params",
+        "check_estimators_pickle",  # a loaded copy predicts the same
+        "check_fit_score_takes_y",
+        "check_supervised_y_2d",  # a column of labels warns
+    ],
+)
+def test_scikit_learn_checks_with_real_fits(name: str, quick: dict[str, Any]) -> None:
+    estimator = _ClassifierOnTables(heads="logistic", **quick)
+    getattr(estimator_checks, name)("_ClassifierOnTables", estimator)
+
+
+@pytest.mark.parametrize("name", ["check_estimators_pickle", "check_dont_overwrite_parameters", "check_regressors_int"])
+def test_scikit_learn_checks_with_real_regressions(name: str, quick: dict[str, Any]) -> None:
+    estimator = _RegressorOnTables(heads="ridge", **quick)
+    getattr(estimator_checks, name)("_RegressorOnTables", estimator)
+
+
+def test_cross_validation_on_real_digits(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    scores = cross_val_score(AutoTransferClassifier(heads="logistic", **quick), *digits, cv=3)
+    assert scores.shape == (3,)
+    assert scores.min() > 0.8  # chance is a third
+
+
+def test_grid_search_and_pipeline(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    class Invert(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+        def fit(self, X: Any, y: Any = None) -> Invert:
+            self.fitted_ = True
+            return self
+
+        def transform(self, X: np.ndarray) -> np.ndarray:
+            return 255 - X
+
+    pipeline = make_pipeline(Invert(), AutoTransferClassifier(**quick))
+    grid = GridSearchCV(pipeline, {"autotransferclassifier__heads": ["ncm", "logistic"]}, cv=2)
+    grid.fit(*digits)
+    assert grid.best_params_ == {"autotransferclassifier__heads": "logistic"}
+    assert grid.score(*digits) > 0.9
+
+
+def test_the_estimator_finds_what_fit_finds(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without `out` no run is left behind, with it the run is there; the answers are the model's.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    images, labels = digits
+    names = np.array(["zero", "one", "two"])[labels]
+    first = AutoTransferClassifier(**{**quick, "trials": 4}).fit(images, names)
+    assert not list(tmp_path.glob("autotransfer-*"))
+    assert not (tmp_path / "runs").exists()
+    second = AutoTransferClassifier(**{**quick, "trials": 4}, out=tmp_path / "run").fit(list(images), list(names))
+    assert (tmp_path / "run" / "result.json").is_file()
+    assert first.result_.best == second.result_.best
+    assert first.classes_.tolist() == ["one", "two", "zero"]
+    np.testing.assert_array_equal(first.predict_proba(images), second.predict_proba(images))
+    np.testing.assert_array_equal(first.predict(images), first.classes_[first.predict_proba(images).argmax(1)])
+    assert first.score(images, names) == (first.predict(images) == names).mean()
+    loaded = pickle.loads(pickle.dumps(first))
+    np.testing.assert_array_equal(loaded.predict_proba(images), first.predict_proba(images))
+
+
+def test_a_folder_holds_its_labels(quick: dict[str, Any], digit_folder: Path) -> None:
+    fitted = AutoTransferClassifier(heads="logistic", **quick).fit(digit_folder / "train")
+    files = sorted((digit_folder / "test").rglob("*.png"))
+    assert fitted.score(files, [file.parent.name for file in files]) > 0.8
+
+
+def test_multilabel_indicators_go_in_and_come_out(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = digits
+    indicators = np.stack([labels == 0, labels > 0], axis=1).astype(int)
+    fitted = AutoTransferClassifier(heads="logistic", **quick).fit(images, indicators)
+    predicted = fitted.predict(images)
+    assert predicted.shape == indicators.shape
+    assert set(np.unique(predicted)) <= {0, 1}
+    assert fitted.score(images, indicators) > 0.8
+
+
+def test_regression_of_one_and_two_values(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, _ = digits
+    ink = images.mean(axis=(1, 2)) / 255
+    one = AutoTransferRegressor(heads="ridge", **quick).fit(images, ink)
+    assert one.predict(images).shape == (len(images),)
+    assert one.score(images, ink) > 0.5
+    two = AutoTransferRegressor(heads="ridge", **quick).fit(images, np.stack([ink, -ink], axis=1))
+    assert two.predict(images).shape == (len(images), 2)
+
+
+def test_random_state_takes_what_scikit_learn_takes(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    state = np.random.RandomState(3)
+    estimator = AutoTransferClassifier(heads="ncm", **quick, random_state=state)
+    assert clone(estimator).get_params()["random_state"] is not None
+    estimator.fit(*digits)
+    assert estimator.random_state is state
+
+
+def test_wrong_use_is_said_plainly(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = digits
+    with pytest.raises(NotFittedError):
+        AutoTransferClassifier().predict_proba(images)
+    with pytest.raises(DataError, match="Images need a height and a width"):
+        AutoTransferClassifier(**quick).fit(images.reshape(len(images), -1), labels)
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        AutoTransferClassifier(**quick).fit(images, labels + 0.5)
+    with pytest.raises(DataError, match="120 images but 60 targets"):
+        AutoTransferRegressor(**quick).fit(images, labels[:60])
+    with pytest.raises(ConfigError, match="validation share"):
+        AutoTransferClassifier(**quick, validation=2.0).fit(images, labels)
