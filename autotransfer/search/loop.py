@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from autotransfer.search.budget import Purse
 from autotransfer.search.records import TrialRecord, Trials
 
 __all__ = ["Evaluate", "Evaluation", "Report", "Suggest", "search"]
+
+log = logging.getLogger("autotransfer")
 
 Report = Callable[[int, float], bool]
 """Called with an epoch and its score; returns True when the trial is to stop."""
@@ -89,7 +92,7 @@ def search(
     trials, seen, misfits = Trials(), set[Candidate](), 0
     since_best, best_at = 0, 0.0
     while not purse.empty(len(trials)) and not purse.stalled(since_best, best_at) and misfits < _MISFITS:
-        if (due := grow(trials)) is not None:
+        if (due := _due(grow, trials)) is not None:
             study.enqueue_trial(due)
         trial = study.ask()
         started = purse.clock()
@@ -120,6 +123,14 @@ def search(
             purse.reserve = max(record.seconds, expected) * share * refit_factor
         observe(record)
     return trials
+
+
+def _due(grow: Callable[[Trials], dict[str, Any] | None], trials: Trials) -> dict[str, Any] | None:
+    try:
+        return grow(trials)
+    except Exception as error:  # a plugin's error costs what it would have proposed, not the search
+        log.warning("No trial that grows could be proposed: %s", describe(error))
+        return None
 
 
 def _propose(trial: optuna.trial.Trial, suggest: Suggest, evaluate: Evaluate) -> tuple[Candidate | None, float, str]:

@@ -185,13 +185,16 @@ def startable(heads: Iterable[HeadSpec], outputs: int) -> dict[str, tuple[str, .
     pooled = [spec for spec in heads if spec.features == "pooled"]
     solved = [spec for spec in pooled if spec.solve is not None]
 
-    def shapes(spec: HeadSpec) -> list[torch.Size]:
-        return [tensor.shape for tensor in spec.build((5,), outputs, {}).state_dict().values()]
+    def shapes(spec: HeadSpec) -> list[torch.Size] | None:
+        try:
+            return [tensor.shape for tensor in spec.build((5,), outputs, {}).state_dict().values()]
+        except Exception:  # made for certain widths only; where it is chosen for others, it costs that trial
+            return None
 
     found = {
-        head.name: tuple(spec.name for spec in solved if shapes(spec) == shapes(head))
+        head.name: tuple(spec.name for spec in solved if shapes(spec) == own)
         for head in pooled
-        if head.solve is None
+        if head.solve is None and (own := shapes(head)) is not None
     }
     return {name: starts for name, starts in found.items() if starts}
 

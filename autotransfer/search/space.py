@@ -12,9 +12,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
-from autotransfer.errors import ConfigError
+from autotransfer.errors import ConfigError, PluginError
 
 __all__ = ["SearchSpace"]
+
+# The distributions that a setting may have.
+_KNOWN = (CategoricalDistribution, FloatDistribution, IntDistribution)
 
 # Training settings that are searched. A head alone bears a higher learning rate than a backbone that trains with it.
 _SHARED: Mapping[str, BaseDistribution] = {
@@ -73,6 +76,13 @@ class SearchSpace:
     epochs: int
 
     def __post_init__(self) -> None:
+        for head in self.heads:
+            for name, distribution in head.parameters.items():
+                if not isinstance(distribution, _KNOWN):
+                    raise PluginError(
+                        f"The head {head.name!r} gives its setting {name!r} a {type(distribution).__name__}; "
+                        f"use one of {[known.__name__ for known in _KNOWN]}."
+                    )
         if not self._gradient_heads and not any(self._freezes_all(policy, ("a", "b")) for policy in self.policies):
             raise ConfigError(
                 f"The heads {[h.name for h in self.heads]} are solved in closed form, which needs a freeze policy "
@@ -126,8 +136,7 @@ class SearchSpace:
         """
         stages = self.stages(backbone)
         heads = sorted(self._gradient_heads, key=lambda head: (head.name not in self.starts, head.name))
-        plain = [p for p in self.policies if "depth" in p.parameters(stages) and len(p.plan(stages, {}).phases) == 1]
-        plain = [p for p in plain if p.plan(stages, {}).trained == "all"]
+        plain = [policy for policy in self.policies if self._is_plain(policy, stages)]
         if not heads or not plain or not 0 < trained <= len(stages):
             return None
         policy, head, key = plain[0], heads[0], f"freeze.{plain[0].name}@{len(stages)}"
@@ -153,7 +162,19 @@ class SearchSpace:
 
     @staticmethod
     def _freezes_all(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
-        return policy.plan(stages, {}).depth == len(stages)
+        try:
+            return policy.plan(stages, {}).depth == len(stages)
+        except Exception:  # made for certain stages only; where it is chosen for others, it costs that trial
+            return False
+
+    @staticmethod
+    def _is_plain(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
+        """Whether all of the stages below a depth train, all the time."""
+        try:
+            plan = policy.plan(stages, {})
+            return "depth" in policy.parameters(stages) and len(plan.phases) == 1 and plan.trained == "all"
+        except Exception:  # as above
+            return False
 
     @staticmethod
     def _choose(trial: optuna.trial.BaseTrial, name: str, specs: tuple[Any, ...]) -> Any:

@@ -265,6 +265,14 @@ def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str)
     assert trials.records[1].candidate is None
 
 
+def test_an_error_while_a_trial_that_is_due_is_chosen_costs_that_trial_only(caplog: pytest.LogCaptureFixture) -> None:
+    def grow(trials: Trials) -> dict[str, Any] | None:
+        raise ValueError("no such stage")
+
+    assert len(_run(Budget(trials=2), grow=grow)) == 2
+    assert "ValueError: no such stage" in caplog.text
+
+
 def test_a_score_that_is_not_defined_is_a_failed_trial() -> None:
     # A metric may be undefined on what a fold holds; such a trial must not win by being compared with NaN.
     clock = Clock()
