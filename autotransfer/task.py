@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -53,23 +54,39 @@ class Task:
             int64 (N,) class indices; float32 (N, classes) indicators for multilabel; float32 (N, width) for regression.
 
         Raises:
-            DataError: A label that the task does not know.
+            DataError: A label that the task does not know, or a value that is no finite number.
         """
         if self.kind == "regression":
-            return np.asarray(targets, dtype=np.float32).reshape(len(targets), self.width)
+            return self._numbers(targets)
         index = {label: i for i, label in enumerate(self.classes)}
+
+        def position(label: Any) -> int:
+            try:
+                return index[_plain(label)]
+            except (KeyError, TypeError):
+                known = list(self.classes)[:20]
+                raise DataError(f"Unknown label {label!r}; the classes are {known}.") from None
+
+        if self.single_label:
+            return np.array([position(target) for target in _flat(targets)], dtype=np.int64)
+        if wrong := [target for target in targets if not _is_collection(target)]:
+            raise DataError(f"Multilabel targets are lists of labels or rows of 0 and 1; got {wrong[0]!r}.")
+        if _are_indicators(targets, len(self.classes)):
+            return np.array([list(row) for row in targets], dtype=np.float32)
+        encoded = np.zeros((len(targets), len(self.classes)), dtype=np.float32)
+        for row, labels in zip(encoded, targets, strict=True):
+            row[[position(label) for label in labels]] = 1
+        return encoded
+
+    def _numbers(self, targets: Sequence[Any] | np.ndarray) -> np.ndarray:
         try:
-            if self.single_label:
-                return np.array([index[_plain(t)] for t in targets], dtype=np.int64)
-            encoded = np.zeros((len(targets), len(self.classes)), dtype=np.float32)
-            for row, labels in zip(encoded, targets, strict=True):
-                if _is_indicator(labels, len(self.classes)):
-                    row[:] = labels
-                else:
-                    row[[index[_plain(label)] for label in labels]] = 1
-            return encoded
-        except KeyError as error:
-            raise DataError(f"Unknown label {error.args[0]!r}; the classes are {list(self.classes)[:20]}.") from None
+            with np.errstate(over="ignore"):  # what is too large for float32 is refused below
+                values = np.asarray(targets, dtype=np.float64).reshape(len(targets), self.width).astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"The targets are not {self.width} number(s) for each example: {error}.") from None
+        if not np.isfinite(values).all():
+            raise DataError(f"The target at position {int(np.argwhere(~np.isfinite(values))[0, 0])} is not finite.")
+        return values
 
     def predict(self, scores: np.ndarray) -> np.ndarray:
         """Turn probabilities (N, classes), or regression values (N, width), into predictions.
@@ -95,9 +112,10 @@ class Task:
         Returns:
             The score, greater is better; NaN where the metric is not defined on these examples.
         """
-        from sklearn.metrics import get_scorer
-
-        return float(get_scorer(metric or self.metric)(_outputs_of(self), scores, _as_truth(self, encoded)))
+        try:
+            return _score(self, encoded, scores, metric or self.metric)
+        except ValueError:  # for example the log loss of examples that lack a class
+            return math.nan
 
     def log_loss(self, encoded: np.ndarray, scores: np.ndarray) -> float:
         """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
@@ -131,7 +149,8 @@ def infer_task(targets: Sequence[Any] | np.ndarray, kind: Kind | None = None, me
     """Find out what is to be predicted from the targets.
 
     Text and integers are classes, floats that are not whole numbers are a regression, collections of labels or an
-    indicator matrix are multilabel. ``kind`` overrules this.
+    indicator matrix are multilabel, rows of floats with other values than 0 and 1 are a regression with several
+    targets. ``kind`` overrules this.
 
     Raises:
         DataError: Missing targets, one class only, or targets that do not fit the kind.
@@ -141,6 +160,8 @@ def infer_task(targets: Sequence[Any] | np.ndarray, kind: Kind | None = None, me
         raise UnknownNameError("kind of task", kind, get_args(Kind))
     if len(targets) == 0:
         raise DataError("There are no targets.")
+    if kind != "multilabel":
+        targets = _flat(targets)
     _refuse_missing(targets)
     kind = kind or _infer_kind(targets)
     classes, width = _classes_of(targets, kind)
@@ -184,17 +205,19 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _flat(targets: Sequence[Any] | np.ndarray) -> Sequence[Any] | np.ndarray:
+    """Turn a column (N, 1) into (N,), as scikit-learn does."""
+    return targets.ravel() if isinstance(targets, np.ndarray) and targets.shape[1:] == (1,) else targets
+
+
 def _is_collection(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset, np.ndarray)) and np.ndim(value) != 0
+    return value.ndim > 0 if isinstance(value, np.ndarray) else isinstance(value, (list, tuple, set, frozenset))
 
 
-def _is_indicator(labels: Any, classes: int) -> bool:
-    return (
-        isinstance(labels, (list, tuple, np.ndarray))
-        and len(labels) == classes
-        and not any(isinstance(value, str) for value in labels)
-        and set(map(_plain, labels)) <= {0, 1}
-    )
+def _are_indicators(targets: Sequence[Any] | np.ndarray, classes: int) -> bool:
+    """Whether all of the targets are rows of 0 and 1; one row alone could be a list of the labels 0 and 1."""
+    rows = classes > 1 and all(isinstance(row, (list, tuple, np.ndarray)) and len(row) == classes for row in targets)
+    return rows and all(_plain(value) in (0, 1) for row in targets for value in row)
 
 
 def _refuse_missing(targets: Sequence[Any] | np.ndarray) -> None:
@@ -203,6 +226,8 @@ def _refuse_missing(targets: Sequence[Any] | np.ndarray) -> None:
             return any(missing(v) for v in value)
         return value is None or (isinstance(value, (float, np.floating)) and not math.isfinite(value))
 
+    if any(_is_collection(value) for target in targets if _is_collection(target) for value in target):
+        raise DataError("Each target is a label, a number or one list of these; these targets nest deeper.")
     bad = [i for i, target in enumerate(targets) if missing(target)]
     if bad:
         raise DataError(
@@ -212,13 +237,21 @@ def _refuse_missing(targets: Sequence[Any] | np.ndarray) -> None:
 
 
 def _infer_kind(targets: Sequence[Any] | np.ndarray) -> Kind:
-    if _is_collection(targets[0]):
-        numbers = all(isinstance(_plain(v), float) and v not in (0.0, 1.0) for t in targets for v in t)
-        return "regression" if numbers else "multilabel"
+    if any(_is_collection(target) for target in targets):
+        return "regression" if _are_vectors(targets) else "multilabel"
     values = [_plain(target) for target in targets]
     if any(isinstance(v, float) and not v.is_integer() for v in values):
         return "regression"
     return "multiclass"
+
+
+def _are_vectors(targets: Sequence[Any] | np.ndarray) -> bool:
+    """Whether the targets are rows of one length, of numbers among which are floats, and other ones than 0 and 1."""
+    if not all(isinstance(row, (list, tuple, np.ndarray)) and len(row) == len(targets[0]) for row in targets):
+        return False
+    values = [_plain(value) for row in targets for value in row]
+    numbers = all(isinstance(value, (int, float)) for value in values)
+    return numbers and any(isinstance(value, float) for value in values) and not set(values) <= {0, 1}
 
 
 def _classes_of(targets: Sequence[Any] | np.ndarray, kind: Kind) -> tuple[tuple[Any, ...], int]:
@@ -227,17 +260,24 @@ def _classes_of(targets: Sequence[Any] | np.ndarray, kind: Kind) -> tuple[tuple[
             values = np.asarray(targets, dtype=np.float64)
         except (TypeError, ValueError):
             raise DataError(f"A regression needs numbers as targets; got {targets[0]!r}.") from None
+        if not values.size:
+            raise DataError("The targets hold no numbers.")
         return (), 1 if values.ndim == 1 else values.shape[1]
+    several = [target for target in targets if _is_collection(target)]
     if kind == "multilabel":
-        if not all(_is_collection(target) for target in targets):
-            raise DataError(f"Multilabel targets are lists of labels or rows of 0 and 1; got {targets[0]!r}.")
-        if isinstance(targets, np.ndarray) or all(_is_indicator(t, len(targets[0])) for t in targets):
+        if len(several) < len(targets):
+            single = next(target for target in targets if not _is_collection(target))
+            raise DataError(f"Multilabel targets are lists of labels or rows of 0 and 1; got {single!r}.")
+        if _are_indicators(targets, len(targets[0])):
             return tuple(range(len(targets[0]))), 1
-        labels: set[Any] = {_plain(label) for target in targets for label in target}
+        given = [_plain(label) for target in targets for label in target]
     else:
-        if any(_is_collection(t) or not isinstance(_plain(t), Hashable) for t in targets):
-            raise DataError(f"A {kind} task needs one label for each example; got {targets[0]!r}.")
-        labels = {_plain(target) for target in targets}
+        if several:
+            raise DataError(f"A {kind} task needs one label for each example; got {several[0]!r}.")
+        given = [_plain(target) for target in targets]
+    if odd := [label for label in given if not isinstance(label, (str, int, float))]:
+        raise DataError(f"Labels are text or numbers; got {odd[0]!r}, a {type(odd[0]).__name__}.")
+    labels = set(given)
     if len({type(label) for label in labels}) > 1 and any(isinstance(label, str) for label in labels):
         raise DataError(f"Labels mix text and numbers ({_examples(labels)}): make them all text or all numbers.")
     classes = tuple(sorted(labels))
@@ -271,11 +311,19 @@ def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
     encoded = task.encode(targets)
     perfect = np.eye(len(task.classes), dtype=np.float32)[encoded] if task.single_label else encoded
     try:
-        value = task.score(encoded, perfect)
+        value = _score(task, encoded, perfect, task.metric)
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"The metric {task.metric!r} does not suit a {task.kind} task: {error}") from None
     if not math.isfinite(value):
         raise ConfigError(f"The metric {task.metric!r} is not defined for a {task.kind} task with these targets.")
+
+
+def _score(task: Task, encoded: np.ndarray, scores: np.ndarray, metric: str) -> float:
+    from sklearn.metrics import get_scorer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes that are missing here: the score says enough
+        return float(get_scorer(metric)(_outputs_of(task), scores, _as_truth(task, encoded)))
 
 
 def _as_truth(task: Task, encoded: np.ndarray) -> np.ndarray:
@@ -296,7 +344,8 @@ def _outputs_of(task: Task) -> Any:
             return outputs[:, 0] if task.width == 1 else outputs
 
     class Classification(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-        classes_ = np.arange(len(task.classes))
+        # As scikit-learn's multilabel estimators have it: an array for each label.
+        classes_ = np.arange(len(task.classes)) if task.single_label else [np.arange(2) for _ in task.classes]
 
         def __sklearn_is_fitted__(self) -> bool:
             return True
