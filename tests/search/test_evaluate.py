@@ -1,0 +1,280 @@
+"""Candidates are really trained and scored: tiny networks on handwritten digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autotransfer.candidate import Candidate
+from autotransfer.config import SearchConfig
+from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import HeadSpec
+from autotransfer.data.sources import load_examples
+from autotransfer.errors import TrialError, UnknownNameError
+from autotransfer.preparation import prepare_data
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.loop import Evaluation
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.pixels import prepare
+
+CPU = resolve_device("cpu")
+
+
+class Recorder(nn.Module):
+    """A linear head that remembers which features it was trained on, and which it was asked about."""
+
+    made: list[Recorder] = []  # noqa: RUF012 - every one that was built, for the test to look at
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, outputs)
+        self.trained: set[bytes] = set()
+        self.asked: set[bytes] = set()
+        self.made.append(self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        rows = {row.numpy().tobytes() for row in features.detach().float()}
+        (self.trained if self.training else self.asked).update(rows)
+        return self.linear(features)  # type: ignore[no-any-return]
+
+
+class Recording:
+    """The plugin that offers it."""
+
+    @hookimpl
+    def register_heads(self, register: Callable[[HeadSpec], None]) -> None:
+        def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+            return Recorder(shape[0], outputs)
+
+        register(HeadSpec(name="recorder", build=build))
+
+
+@pytest.fixture(scope="module")
+def registry(tiny_zoo: Path) -> Registry:
+    return Registry.load((tiny_zoo,), plugins=[Recording()])
+
+
+MakeEvaluator = Callable[..., Evaluator]
+
+
+@pytest.fixture(scope="module")
+def make(registry: Registry, digits: tuple[np.ndarray, np.ndarray]) -> MakeEvaluator:
+    def make(*, noise: bool = False, seed: int = 0, folds: int | None = None) -> Evaluator:
+        images, labels = digits[0][:90], digits[1][:90]
+        if noise:  # labels that nothing in the images tells
+            labels = np.random.default_rng(0).permutation(labels)
+        specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
+        data = prepare_data(load_examples(images, labels), specs, SearchConfig(cache=False, folds=folds))
+        return Evaluator(registry, data.extractor, data.lessons, CPU, seed=seed)
+
+    return make
+
+
+def _evaluate(evaluator: Evaluator, candidate: Candidate, stop_after: int = 99) -> Evaluation:
+    return evaluator(candidate, lambda epoch, score: epoch >= stop_after, lambda: False)
+
+
+def _linear(epochs: int = 3, **more: Any) -> Candidate:
+    return Candidate(
+        backbone="test_resnet",
+        head=more.pop("head", "linear"),
+        freeze=more.pop("freeze", "frozen"),
+        training={"epochs": epochs, "lr": 1e-2, **more},
+    )
+
+
+# --- honesty -------------------------------------------------------------------------------------------------------
+
+
+def test_memorising_the_labels_does_not_help(make: MakeEvaluator) -> None:
+    # The nearest neighbour of an example that it was solved on is that example.
+    knn = Candidate(backbone="test_resnet", head="knn", head_params={"k": 1})
+    evaluation = _evaluate(make(noise=True), knn)
+    assert evaluation.scores is not None
+    assert not np.isnan(evaluation.scores).any()  # everybody is scored
+    assert 0.1 < evaluation.score < 0.6
+
+
+def test_no_example_is_scored_by_a_network_that_saw_it(make: MakeEvaluator) -> None:
+    Recorder.made.clear()
+    evaluation = _evaluate(make(), _linear(head="recorder"))
+    assert len(Recorder.made) == 5
+    for head in Recorder.made:
+        assert head.trained
+        assert head.asked
+        assert not head.trained & head.asked
+    assert len(set.union(*(head.asked for head in Recorder.made))) == len(
+        evaluation.scores if evaluation.scores is not None else ()
+    )
+
+
+def test_what_trains_stages_is_scored_on_the_first_fold_alone(make: MakeEvaluator) -> None:
+    evaluator = make()
+    evaluation = _evaluate(evaluator, _linear(2, freeze="depth"))
+    assert evaluation.scores is not None
+    scored = np.flatnonzero(~np.isnan(evaluation.scores).any(1))
+    assert scored.tolist() == evaluator.lessons[0].validation.tolist()
+
+
+def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEvaluator) -> None:
+    evaluator = make(noise=True)
+    first = evaluator.lessons[0].validation
+    uncorrected = _evaluate(make(noise=True), _linear(2, freeze="depth"))
+    probe = _evaluate(evaluator, Candidate(backbone="test_resnet", head="logistic"))
+    corrected = _evaluate(evaluator, _linear(2, freeze="depth"))
+    assert probe.scores is not None
+    flattery = evaluator.task.score(evaluator.targets[first], probe.scores[first]) - probe.score
+    assert abs(flattery) > 0.01  # or this shows nothing
+    assert corrected.score == uncorrected.score  # what is reported is what was measured
+    assert corrected.objective == pytest.approx(uncorrected.objective - flattery)
+    other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
+    assert _evaluate(evaluator, other).objective == _evaluate(make(noise=True), other).objective  # its own backbone's
+
+
+def test_the_log_loss_decides_between_equal_scores(make: MakeEvaluator) -> None:
+    evaluation = _evaluate(make(), Candidate(backbone="test_resnet", head="ridge"))
+    assert 0 < evaluation.score - evaluation.objective < 0.01
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def test_real_digits_are_learned(make: MakeEvaluator) -> None:
+    evaluator = make()
+    assert _evaluate(evaluator, Candidate(backbone="test_resnet", head="logistic")).score > 0.9
+    assert _evaluate(evaluator, _linear(20)).score > 0.7
+
+
+@pytest.mark.parametrize("freeze", ["frozen", "depth", "full", "gradual", "lp_ft", "norm_only"])
+def test_equal_seeds_give_equal_scores(make: MakeEvaluator, freeze: str) -> None:
+    candidate = _linear(2, freeze=freeze)
+    one, other = (_evaluate(make(), candidate) for _ in range(2))
+    assert (one.score, one.objective, one.curve) == (other.score, other.objective, other.curve)
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_another_seed_gives_other_scores(make: MakeEvaluator) -> None:
+    one, other = (_evaluate(make(seed=seed), _linear(1)) for seed in (0, 1))
+    assert one.scores is not None
+    assert not np.array_equal(one.scores, other.scores)
+
+
+def test_the_curve_is_over_all_folds_and_its_best_epoch_is_reported(make: MakeEvaluator) -> None:
+    evaluator, reported = make(), []
+
+    def report(epoch: int, score: float) -> bool:
+        reported.append(epoch)
+        return False
+
+    evaluation = evaluator(_linear(4), report, lambda: False)
+    assert reported == [1, 2, 3, 4]  # of the first fold: five reports for one epoch would confuse the pruner
+    assert len(evaluation.curve) == 4
+    assert evaluation.score == max(evaluation.curve) == evaluation.curve[evaluation.best_epoch - 1]
+    assert evaluation.scores is not None
+    assert evaluation.score == evaluator.task.score(evaluator.targets, evaluation.scores)
+
+
+def test_a_pruned_candidate_is_trained_on_one_fold_and_no_further(make: MakeEvaluator) -> None:
+    Recorder.made.clear()
+    evaluation = _evaluate(make(), _linear(9, head="recorder"), stop_after=2)
+    assert len(evaluation.curve) == 2
+    assert len(Recorder.made) == 1
+
+
+def test_running_out_of_time_keeps_the_epochs_that_ended(make: MakeEvaluator) -> None:
+    evaluator, ended = make(), []
+
+    def report(epoch: int, score: float) -> bool:
+        ended.append(epoch)
+        return False
+
+    evaluation = evaluator(_linear(9), report, lambda: len(ended) >= 3)
+    assert len(evaluation.curve) == 3
+    with pytest.raises(TrialError, match="the time ran out before the first epoch ended"):
+        evaluator(_linear(9, freeze="full"), report, lambda: True)
+
+
+def test_training_that_diverges_is_a_failed_trial(make: MakeEvaluator) -> None:
+    with pytest.raises(TrialError, match=r"lower the lr|diverged"):
+        _evaluate(make(), _linear(3, optimizer="sgd", lr=1e38, freeze="full", backbone_lr=1.0))
+
+
+def test_an_unknown_backbone_is_named(make: MakeEvaluator) -> None:
+    with pytest.raises(UnknownNameError, match="test_resnt"):
+        _evaluate(make(), Candidate(backbone="test_resnt"))
+
+
+def test_backbones_are_loaded_once(make: MakeEvaluator) -> None:
+    evaluator = make()
+    assert evaluator.load("test_resnet") is evaluator.load("test_resnet")
+    assert evaluator.stages("test_resnet") == evaluator.load("test_resnet").backbone.stages
+
+
+# --- the winner ----------------------------------------------------------------------------------------------------
+
+
+def test_the_refit_learns_from_every_example(make: MakeEvaluator) -> None:
+    Recorder.made.clear()
+    network = make().refit(_linear(8, head="recorder"), 2)
+    (head,) = Recorder.made
+    assert head is network.head
+    assert len(head.trained) == 90
+    assert not network.training
+
+
+def test_the_refit_of_a_closed_form_holds_every_example(make: MakeEvaluator) -> None:
+    network = make().refit(Candidate(backbone="test_resnet", head="knn", head_params={"k": 1}), 0)
+    assert isinstance(network.head.keys, Tensor)
+    assert len(network.head.keys) == 90
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        Candidate(backbone="test_resnet", head="ridge"),
+        Candidate(backbone="test_resnet", head="mlp", training={"epochs": 3}),
+        Candidate(backbone="test_vit", freeze="depth", training={"epochs": 3, "start": "ridge"}),
+        Candidate(backbone="test_resnet", freeze="full", training={"epochs": 3, "batch_norm": "live"}),
+    ],
+    ids=["closed form", "head on maps", "some stages", "all stages"],
+)
+def test_the_best_network_gives_the_scores_that_are_reported(make: MakeEvaluator, candidate: Candidate) -> None:
+    # From the pixels, through the whole network: nothing of the way over the cache may be missing.
+    evaluator = make(folds=1)
+    network, scores = evaluator.best_network(candidate)
+    rows = evaluator.lessons[0].validation
+    images, how = evaluator.extractor.images, network.backbone.preprocessing
+    with torch.inference_mode():
+        outputs = network(prepare(images.pixels[how.crop_mode][rows], how, CPU.torch)).softmax(1)
+    np.testing.assert_allclose(outputs.numpy(), scores, atol=0.05)  # 16 bit where the machine has it
+    assert (outputs.numpy().argmax(1) == scores.argmax(1)).mean() > 0.9
+
+
+# --- what it costs -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_cached_is_expected_to_cost_nothing(make: MakeEvaluator) -> None:
+    evaluator, probe = make(), Candidate(backbone="test_resnet", head="ridge")
+    assert evaluator.predicted_seconds(probe) > 0
+    _evaluate(evaluator, probe)
+    assert evaluator.predicted_seconds(probe) == 0.0
+
+
+def test_more_epochs_and_more_stages_are_expected_to_cost_more(make: MakeEvaluator) -> None:
+    evaluator = make()
+
+    def seconds(depth: int, epochs: int) -> float:
+        candidate = Candidate(
+            backbone="test_resnet", freeze="depth", freeze_params={"depth": depth}, training={"epochs": epochs}
+        )
+        return evaluator.predicted_seconds(candidate)
+
+    assert seconds(0, 4) == pytest.approx(2 * seconds(0, 2))
+    assert seconds(0, 10) > seconds(3, 10) > 0
