@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
+import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,9 @@ import numpy as np
 import platformdirs
 
 __all__ = ["ActivationCache", "CacheEntry", "content_key", "default_cache_dir"]
+
+_NEW, _OLD, _ABOUT = ".new-", ".old-", "about.json"
+_STALE = 24 * 3600.0  # seconds
 
 log = logging.getLogger("autotransfer")
 
@@ -61,7 +67,7 @@ class ActivationCache:
     Args:
         folder: Where entries live between runs; None keeps them in memory, with a temporary folder beyond the limit.
         memory_limit: Bytes that may be held in memory.
-        disk_limit: Bytes that the folder may hold; the least recently used entries go first.
+        disk_limit: Bytes that either folder may hold; the least recently used entries go first.
     """
 
     def __init__(self, folder: Path | None, *, memory_limit: int, disk_limit: int = 20 * 2**30) -> None:
@@ -70,8 +76,13 @@ class ActivationCache:
         self.disk_limit = disk_limit
         self.computed = 0
         self.reused = 0
+        self._warned = False
         self._memory: OrderedDict[str, Arrays] = OrderedDict()
-        self._scratch = tempfile.TemporaryDirectory(prefix="autotransfer-") if folder is None else None
+        self._root = folder if folder is not None else Path(tempfile.mkdtemp(prefix="autotransfer-"))
+        if folder is None:  # a TemporaryDirectory would warn that nobody closed it
+            weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
+        else:
+            _sweep(folder)
 
     def get(self, key: str) -> Arrays | None:
         """Return the arrays of a key, or None."""
@@ -95,48 +106,38 @@ class ActivationCache:
         if (arrays := self.get(key)) is not None:
             return arrays
         self.computed += 1
-        with _Staging(self._root, self.memory_limit) as staging:
+        with _Staging(self._root, self.memory_limit, self._warn) as staging:
             arrays = compute(staging.allocate)
             kept = staging.commit(key, about, arrays)
         self._remember(key, self._read(key) or arrays if kept and staging.on_disk else arrays)
-        if self.folder is not None:
-            _evict(self.folder, self.disk_limit)
+        _evict(self._root, self.disk_limit)
         return arrays
 
     def contains(self, key: str) -> bool:
         """Whether ``get`` would find the key."""
-        return key in self._memory or (self._root / key / "about.json").is_file()
+        return key in self._memory or (self._root / key / _ABOUT).is_file()
 
     @property
     def held(self) -> int:
         """Bytes held in memory; memory-mapped arrays do not count."""
         return sum(_in_memory(arrays) for arrays in self._memory.values())
 
-    def forget(self) -> None:
-        """Drop what is held in memory."""
-        self._memory.clear()
-
-    @property
-    def _root(self) -> Path:
-        return self.folder if self.folder is not None else Path(self._scratch.name)  # type: ignore[union-attr]
-
     def _remember(self, key: str, arrays: Arrays) -> None:
         self._memory[key] = arrays
         while self.held > self.memory_limit and len(self._memory) > 1:
             self._memory.popitem(last=False)
 
+    def _warn(self, message: str) -> None:
+        """Say once that nothing is cached; everything goes on without."""
+        if not self._warned:
+            log.warning("Features are not cached: %s", message)
+        self._warned = True
+
     def _read(self, key: str) -> Arrays | None:
-        folder = self._root / key
-        try:
-            files = sorted(folder.glob("*.npy"), key=lambda file: int(file.stem))
-            mapped = tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
-            os.utime(folder / "about.json")
-        except (OSError, ValueError):
-            return None  # absent, evicted meanwhile, or damaged: computed again
-        size = sum(array.nbytes for array in mapped)
-        if size + self.held <= self.memory_limit:
-            return tuple(np.array(array) for array in mapped) or None
-        return mapped or None
+        mapped = _open(self._root / key)
+        if mapped is None or sum(array.nbytes for array in mapped) + self.held > self.memory_limit:
+            return mapped
+        return tuple(np.array(array) for array in mapped)
 
 
 Allocate = Callable[[Sequence[int], np.dtype], np.ndarray]
@@ -145,36 +146,42 @@ Allocate = Callable[[Sequence[int], np.dtype], np.ndarray]
 class _Staging:
     """A folder in which an entry is made before it is renamed into place."""
 
-    def __init__(self, root: Path, memory_limit: int) -> None:
-        self.root, self.memory_limit = root, memory_limit
+    def __init__(self, root: Path, memory_limit: int, warn: Callable[[str], None]) -> None:
+        self.root, self.memory_left, self.warn = root, memory_limit, warn
         self.folder: Path | None = None
-        self.on_disk = False
-        self._files: dict[int, Path] = {}
+        self._large: list[tuple[np.ndarray, Path]] = []
 
     def __enter__(self) -> _Staging:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+            self.folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
         except OSError as error:
-            log.warning("Nothing is cached: %s", error)
+            self.warn(str(error))
         return self
 
     def __exit__(self, *exc: object) -> None:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether an array was too large for memory."""
+        return bool(self._large)
+
     def allocate(self, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-        """Return an empty array, memory-mapped when it is too large for memory."""
-        size = int(np.prod(shape)) * dtype.itemsize
-        if size <= self.memory_limit or self.folder is None:
-            return np.empty(shape, dtype)
-        file = self.folder / f"large-{len(self._files)}.npy"
-        if shutil.disk_usage(self.folder).free < size * 1.1:
-            return np.empty(shape, dtype)
-        array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=tuple(shape))
-        self._files[id(array)] = file
-        self.on_disk = True
-        return array
+        """Return an empty array, memory-mapped when it is too large for memory and the disk has room for it."""
+        size = math.prod(shape) * dtype.itemsize
+        if size > self.memory_left and self.folder is not None:
+            file = self.folder / f"large-{len(self._large)}"
+            try:
+                array = _map(file, shape, dtype, size)
+            except OSError as error:
+                self.warn(str(error))
+            else:
+                self._large.append((array, file))
+                return array
+        self.memory_left -= size
+        return np.empty(shape, dtype)
 
     def commit(self, key: str, about: str, arrays: Arrays) -> bool:
         """Put the entry into place; return whether it is there."""
@@ -182,25 +189,77 @@ class _Staging:
             return False
         try:
             for position, array in enumerate(arrays):
-                if file := self._files.get(id(array)):
-                    array.flush()  # type: ignore[attr-defined]
-                    file.rename(self.folder / f"{position}.npy")
-                else:
-                    np.save(self.folder / f"{position}.npy", array, allow_pickle=False)
-            (self.folder / "about.json").write_text(json.dumps({"about": about}))
-            with contextlib.suppress(OSError):  # another process was first: its entry is as good
-                self.folder.rename(self.root / key)
-            return (self.root / key).is_dir()
+                self._write(self.folder / f"{position}.npy", array)
+            for _, file in self._large:
+                file.unlink(missing_ok=True)  # allocated, but not used after all
+            (self.folder / _ABOUT).write_text(json.dumps({"about": about, "arrays": len(arrays)}))
+            self._place(self.root / key)
         except OSError as error:
-            log.warning("Not cached (%s): %s", about, error)
+            self.warn(str(error))
             return False
+        return True
+
+    def _write(self, target: Path, array: np.ndarray) -> None:
+        for mapped, file in self._large:
+            if mapped is array:
+                mapped.flush()  # type: ignore[attr-defined]
+                file.rename(target)
+                return
+        np.save(target, array, allow_pickle=False)
+
+    def _place(self, target: Path) -> None:
+        assert self.folder is not None  # commit asked
+        try:
+            self.folder.rename(target)
+        except OSError:
+            if _open(target) is None:  # damaged; otherwise another process was first, and its entry is as good
+                _remove(target)
+                self.folder.rename(target)
+
+
+def _map(file: Path, shape: Sequence[int], dtype: np.dtype, size: int) -> np.ndarray:
+    """Return a memory-mapped array with its room on the disk taken: a full one would kill who writes into it."""
+    if (free := shutil.disk_usage(file.parent).free) < 1.1 * size:
+        raise OSError(f"the disk has {free / 2**20:.0f} MB left; {size / 2**20:.0f} MB are needed")
+    array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=tuple(shape))
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return array
+
+
+def _open(folder: Path) -> Arrays | None:
+    """Map the arrays of an entry and mark it as used; None where it is absent or damaged."""
+    try:
+        count = json.loads((folder / _ABOUT).read_text())["arrays"]
+        arrays = tuple(np.lib.format.open_memmap(folder / f"{i}.npy", mode="r") for i in range(count))
+        os.utime(folder / _ABOUT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return arrays or None
+
+
+def _remove(folder: Path) -> None:
+    """Remove an entry at once, so that nobody sees half of it."""
+    gone = folder.with_name(f"{_OLD}{folder.name}-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left behind more than a day ago."""
+    with contextlib.suppress(OSError):
+        for left in (*folder.glob(f"{_NEW}*"), *folder.glob(f"{_OLD}*")):
+            if left.stat().st_mtime < time.time() - _STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def list_entries(folder: Path) -> list[CacheEntry]:
     """Return the entries of a cache folder, most recently used first."""
     entries = []
-    for file in folder.glob("*/about.json") if folder.is_dir() else ():
-        with contextlib.suppress(OSError, ValueError):
+    for file in folder.glob(f"[!.]*/{_ABOUT}") if folder.is_dir() else ():
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             size = sum(array.stat().st_size for array in file.parent.glob("*.npy"))
             about = str(json.loads(file.read_text()).get("about", ""))
             entries.append(CacheEntry(key=file.parent.name, size=size, used=file.stat().st_mtime, about=about))
@@ -211,7 +270,8 @@ def clear(folder: Path) -> int:
     """Remove every entry of a cache folder; return the bytes that this freed."""
     entries = list_entries(folder)
     for entry in entries:
-        shutil.rmtree(folder / entry.key, ignore_errors=True)
+        _remove(folder / entry.key)
+    _sweep(folder)
     return sum(entry.size for entry in entries)
 
 
@@ -221,7 +281,7 @@ def _evict(folder: Path, limit: int) -> None:
     for entry in reversed(entries[1:]):
         if total <= limit:
             break
-        shutil.rmtree(folder / entry.key, ignore_errors=True)
+        _remove(folder / entry.key)
         total -= entry.size
 
 
