@@ -171,6 +171,5 @@ def _sides(backbones: Sequence[BackboneSpec]) -> dict[CropMode, int]:
     sides: dict[CropMode, int] = {}
     for spec in backbones:
         how: Preprocessing = spec.preprocessing or spec.load().preprocessing
-        needed = how.resized if how.crop_mode == "center" else max(how.size)
-        sides[how.crop_mode] = max(needed, sides.get(how.crop_mode, 0))
+        sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
     return sides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +32,7 @@ class Preprocessing:
         std: Standard deviation of each channel, for values in 0..1.
         interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
         crop_fraction: Share of the resized image's side that the centre crop keeps.
-        crop_mode: ``"center"`` resizes the shorter side and crops; ``"squash"`` resizes both sides, without aspect.
+        crop_mode: ``"center"`` resizes the shorter side, ``"squash"`` both sides without regard to aspect.
     """
 
     size: tuple[int, int]
@@ -43,8 +44,8 @@ class Preprocessing:
 
     @property
     def resized(self) -> int:
-        """Side in pixels of the square that the centre crop is taken from."""
-        return max(round(max(self.size) / self.crop_fraction), *self.size)
+        """Side in pixels of the square that the centre crop is taken from; rounded down, as timm does."""
+        return max(math.floor(max(self.size) / self.crop_fraction), *self.size)
 
 
 @dataclass(frozen=True, kw_only=True)

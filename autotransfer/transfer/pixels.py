@@ -43,18 +43,16 @@ def prepare(pixels: np.ndarray, how: Preprocessing, device: torch.device, view: 
     """
     flipped, y, x, share = _VIEW_BOXES[view]
     batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
-    side, resized = batch.shape[-1], how.resized if how.crop_mode == "center" else max(how.size)
     height, width = how.size
-    if side != resized:
-        batch = _resize(batch, (resized, resized), how)
-    top, left = round((resized - height) / 2), round((resized - width) / 2)
-    if share < 1.0:
-        # A crop moves inside the whole stored square, so that it sees more than the centre crop does.
-        h, w = round(height * share), round(width * share)
-        top, left = round((resized - h) * y), round((resized - w) * x)
-        batch = _resize(batch[:, :, top : top + h, left : left + w], how.size, how)
-    elif (height, width) != (resized, resized):
-        batch = batch[:, :, top : top + height, left : left + width]
+    frame = _frame(how)
+    if batch.shape[2:] != frame:
+        batch = _resize(batch, frame, how)
+    # A crop moves inside the whole frame, so that it sees more than the centre crop does.
+    h, w = round(height * share), round(width * share)
+    top, left = (round((frame[0] - h) * y), round((frame[1] - w) * x))
+    batch = batch[:, :, top : top + h, left : left + w]
+    if (h, w) != how.size:
+        batch = _resize(batch, how.size, how)
     if flipped:
         batch = batch.flip(-1)
     return normalise(batch, how)
@@ -70,23 +68,23 @@ def augment(
     if strength == "none":
         return prepare(pixels, how, device)
     smallest, degrees, jitter = _STRENGTHS[strength]
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float()
-    n, keep = len(batch), how.size[0] / how.resized if how.crop_mode == "center" else 1.0
+    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+    n, (height, width), frame = len(batch), how.size, _frame(how)
+    if batch.shape[2] > max(frame):
+        batch = _resize(batch, frame, how)  # sampling a grid does not smooth, as resizing does
+    batch = batch.float()
+    keep_y, keep_x = height / frame[0], width / frame[1]
 
     def uniform(low: float, high: float) -> Tensor:
         return (torch.rand(n, generator=rng) * (high - low) + low).to(device)
 
-    scale = keep * uniform(smallest, 1.0 / keep**0.5)
+    scale = uniform(smallest, max(keep_y, keep_x) ** -0.5)
     mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     angle = uniform(-degrees, degrees) * math.pi / 180
-    reach = (1 - scale).clamp(min=0)
-    cos, sin = scale * angle.cos(), scale * angle.sin()
+    cos, sin, h, w = angle.cos(), angle.sin(), scale * keep_y, scale * keep_x
+    left, top = uniform(-1, 1) * (1 - w).clamp(min=0), uniform(-1, 1) * (1 - h).clamp(min=0)
     theta = torch.stack(
-        [
-            torch.stack([cos * mirror, -sin, uniform(-1, 1) * reach], 1),
-            torch.stack([sin * mirror, cos, uniform(-1, 1) * reach], 1),
-        ],
-        1,
+        [torch.stack([cos * w * mirror, -sin * h, left], 1), torch.stack([sin * w * mirror, cos * h, top], 1)], 1
     )
     grid = F.affine_grid(theta, [n, 3, *how.size], align_corners=False)
     batch = F.grid_sample(batch, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -101,6 +99,14 @@ def normalise(batch: Tensor, how: Preprocessing) -> Tensor:
     mean = torch.tensor(how.mean, device=batch.device).view(1, -1, 1, 1) * 255
     std = torch.tensor(how.std, device=batch.device).view(1, -1, 1, 1) * 255
     return ((batch.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _frame(how: Preprocessing) -> tuple[int, int]:
+    """Return height and width of the resized image that the centre crop is taken from."""
+    if how.crop_mode == "center":
+        return how.resized, how.resized
+    height, width = (side * how.resized // max(how.size) for side in how.size)
+    return height, width
 
 
 def _resize(batch: Tensor, size: tuple[int, int], how: Preprocessing) -> Tensor:
