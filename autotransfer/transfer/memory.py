@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -9,6 +10,8 @@ import torch
 
 __all__ = ["free_memory", "memory_budget", "out_of_memory"]
 
+# How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs.
+_WORDS = ("not enough memory", "can't allocate memory", "out of memory")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -23,8 +26,18 @@ def free_memory() -> int:
             allowed = int((_CGROUP / limit).read_text()) - int((_CGROUP / used).read_text())
         except (OSError, ValueError):
             continue  # no such control group, or "max"
-        free = min(free, max(allowed, 0))
+        free = min(free, max(allowed + _reclaimable((_CGROUP / used).parent), 0))
     return free
+
+
+def _reclaimable(group: Path) -> int:
+    """Return the bytes of cached files in a control group, which count as used but are given back on demand."""
+    with contextlib.suppress(OSError):
+        for line in (group / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name in ("inactive_file", "total_inactive_file") and value.isdigit():
+                return int(value)
+    return 0
 
 
 def memory_budget(limit: int | None) -> int:
@@ -39,5 +52,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on the CPU or a GPU."""
     text = str(error).lower()
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)
+        isinstance(error, RuntimeError) and any(words in text for words in _WORDS)
     )

@@ -1,0 +1,97 @@
+"""How much memory there is: the machine's, within the limit of the control group; and what its end looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from autotransfer.transfer import memory
+from autotransfer.transfer.memory import free_memory, memory_budget, out_of_memory
+
+GIGABYTE = 2**30
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 64 * GIGABYTE}))
+    return tmp_path
+
+
+def write(folder: Path, **files: object) -> None:
+    for name, value in files.items():
+        path = folder / name.replace("__", "/").replace("_", ".", 1)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{value}\n")
+
+
+def test_without_a_control_group_the_machine_counts(cgroup: Path) -> None:
+    assert free_memory() == 64 * GIGABYTE
+
+
+def test_version_2_limits(cgroup: Path) -> None:
+    write(cgroup, memory_max=8 * GIGABYTE, memory_current=3 * GIGABYTE)
+    assert free_memory() == 5 * GIGABYTE
+
+
+def test_version_1_limits(cgroup: Path) -> None:
+    folder = cgroup / "memory"
+    folder.mkdir()
+    (folder / "memory.limit_in_bytes").write_text(str(8 * GIGABYTE))
+    (folder / "memory.usage_in_bytes").write_text(str(2 * GIGABYTE))
+    assert free_memory() == 6 * GIGABYTE
+
+
+def test_files_in_the_page_cache_are_given_back_on_demand(cgroup: Path) -> None:
+    # Reading a data set fills the group with cached files; that is no lack of memory.
+    write(cgroup, memory_max=8 * GIGABYTE, memory_current=8 * GIGABYTE)
+    write(cgroup, memory_stat=f"anon 123\ninactive_file {6 * GIGABYTE}\nactive_file 5")
+    assert free_memory() == 6 * GIGABYTE
+
+
+@pytest.mark.parametrize("limit", ["max", "", 9223372036854771712])
+def test_a_group_without_a_limit_leaves_all(cgroup: Path, limit: object) -> None:
+    write(cgroup, memory_max=limit, memory_current=GIGABYTE)
+    assert free_memory() == 64 * GIGABYTE
+
+
+def test_beyond_the_limit_nothing_is_free(cgroup: Path) -> None:
+    write(cgroup, memory_max=GIGABYTE, memory_current=2 * GIGABYTE)
+    assert free_memory() == 0
+
+
+def test_here_some_memory_is_free() -> None:
+    assert 0 < free_memory() <= psutil.virtual_memory().total
+
+
+def test_the_budget_is_the_users_or_a_share_of_what_is_free(cgroup: Path) -> None:
+    assert memory_budget(123) == 123
+    assert memory_budget(0) == 0
+    assert memory_budget(None) == GIGABYTE
+    write(cgroup, memory_max=2 * GIGABYTE, memory_current=GIGABYTE // 2)
+    assert memory_budget(None) == GIGABYTE // 2
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_errors(error: BaseException, expected: bool) -> None:
+    assert out_of_memory(error) is expected
+
+
+def test_torch_says_so_in_these_words() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**58, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
