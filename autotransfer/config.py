@@ -9,9 +9,20 @@ from typing import Literal
 
 from autotransfer.errors import ConfigError
 
-__all__ = ["Budget", "SearchConfig", "parse_duration"]
+__all__ = ["Budget", "SearchConfig", "check_device", "parse_duration"]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER, _UNIT = r"\s*\d+(?:\.\d+)?\s*", r"(?:min|[smhd])"
+
+
+def check_device(name: str) -> None:
+    """Refuse a name that is none of a device; whether it is there is not asked.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ConfigError(f"The device is 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'; got {name!r}.")
 
 
 def parse_duration(value: str | float) -> float:
@@ -22,10 +33,9 @@ def parse_duration(value: str | float) -> float:
     """
     if isinstance(value, str):
         text = value.strip().lower()
-        parts = re.findall(r"(\d+(?:\.\d+)?)\s*(min|[smhd]?)\s*", text)
-        if not parts or "".join(f"{n}{u}" for n, u in parts) != re.sub(r"\s", "", text):
+        if not re.fullmatch(rf"{_NUMBER}|({_NUMBER}{_UNIT})+", text):
             raise ConfigError(f"A time budget is a number with a unit, such as '90s', '5m' or '1h30m'; got {value!r}.")
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(rf"({_NUMBER})({_UNIT}|)", text))
     else:
         seconds = float(value)
     if not 0 < seconds < float("inf"):
@@ -46,6 +56,8 @@ class Budget:
     trials: int | None = None
 
     def __post_init__(self) -> None:
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise ConfigError(f"A time budget must be positive; got {self.seconds}.")
         if self.trials is not None and self.trials < 1:
             raise ConfigError(f"The number of trials must be at least 1; got {self.trials}.")
 
@@ -103,5 +115,6 @@ class SearchConfig:
             raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed}.")
         if self.class_weight not in (None, "balanced"):
             raise ConfigError(f"The class weight is 'balanced' or None; got {self.class_weight!r}.")
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ConfigError(f"The device is 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'; got {self.device!r}.")
+        if self.memory_limit is not None and self.memory_limit < 0:
+            raise ConfigError(f"The memory limit is a number of bytes of 0 or more; got {self.memory_limit}.")
+        check_device(self.device)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import dtype, nn
 
+from autotransfer.config import check_device
 from autotransfer.errors import ConfigError
 
 __all__ = ["Device", "resolve_device"]
@@ -41,8 +42,9 @@ def resolve_device(name: str = "auto") -> Device:
     """Return the device of that name; ``"auto"`` takes a GPU when there is one.
 
     Raises:
-        ConfigError: The device is not there.
+        ConfigError: There is no such name, or the device is not there.
     """
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):

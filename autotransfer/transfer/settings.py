@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from autotransfer.errors import ConfigError
+from autotransfer.transfer.pixels import VIEWS
 
 __all__ = ["TrainingSettings"]
+
+# The largest value of each number that has one.
+_MOST = {"views": len(VIEWS), "warmup": 1, "label_smoothing": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +63,24 @@ class TrainingSettings:
         if unknown:
             raise ConfigError(f"Unknown training setting(s) {sorted(unknown)}; known: {sorted(types)}.")
         for name, value in training.items():
-            if (choices := get_args(types[name])) and value not in choices:
-                raise ConfigError(f"The training setting {name!r} is one of {list(choices)}; got {value!r}.")
-            if types[name] is not str and not choices and (isinstance(value, str) or value < 0):
-                raise ConfigError(f"The training setting {name!r} is a number of 0 or more; got {value!r}.")
-        settings = cls(**training)
-        if min(settings.batch_size, settings.epochs, settings.views) < 1:
-            raise ConfigError("The training settings 'batch_size', 'epochs' and 'views' are at least 1.")
-        return settings
+            _check(name, value, types[name])
+        return cls(**training)
 
     def to_json(self) -> dict[str, Any]:
         """Return all settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    """Refuse a value that the setting of this type cannot have."""
+    choices, most = get_args(kind), _MOST.get(name, math.inf)
+    if choices:
+        allowed, wanted = value in choices, f"one of {list(choices)}"
+    elif kind is str:
+        allowed, wanted = isinstance(value, str), "text"
+    elif kind is int:
+        allowed, wanted = type(value) is int and 1 <= value <= most, f"a whole number from 1 to {most}"
+    else:
+        allowed, wanted = type(value) in (int, float) and 0 <= value <= most, f"a number from 0 to {most}"
+    if not allowed or value == math.inf:
+        raise ConfigError(f"The training setting {name!r} is {wanted}; got {value!r}.")
