@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from autotransfer.config import Budget, SearchConfig, parse_duration
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import DataError, SearchError
+from autotransfer.errors import ConfigError, DataError, SearchError
 from autotransfer.model import TransferModel
 from autotransfer.preparation import Prepared, available_backbones, prepare_data, zoos_from
 from autotransfer.progress import Progress
@@ -40,6 +40,8 @@ Patterns = str | Sequence[str]
 Folders = str | Path | Sequence[str | Path]
 
 _DEFAULT_SECONDS = 300.0
+# Share of the time budget that a refit may overrun it by.
+_TOLERANCE = 0.05
 
 
 def fit(
@@ -141,9 +143,11 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
     backbones = available_backbones(registry, config, device, len(examples), show.say)
     show.phase(f"decoding {len(examples)} images")
+    decoding = purse.spent
     data = prepare_data(examples, backbones, config, step=show.step)
     task = data.lessons[0].task
     _refuse_foreign_targets(test, task)
+    purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
     evaluator = Evaluator(registry, data.extractor, data.lessons, device, seed=config.seed)
     space = SearchSpace(
         backbones=tuple(backbones),
@@ -157,32 +161,13 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     seconds = {"decode": purse.spent}
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {_describe(data)}")
-    first = space.screening()
-
-    def observe(record: TrialRecord) -> None:
-        show.trial(record)
-        run.write_trials([*finished, record])
-        finished.append(record)
-        registry.notify("trial_finished", record)
-
-    finished: list[TrialRecord] = []
-    trials = search(
-        make_study(seed=config.seed, first=first),
-        space.suggest,
-        evaluator,
-        purse,
-        refit_factor=len(data.images) / len(data.lessons[0].train),
-        grow=Growth(space.tuning, after=len(first)),
-        observe=observe,
-    )
+    trials = _search(config, space, evaluator, purse, run, show)
     best = _winner(trials)
     seconds["search"] = purse.spent - seconds["decode"]
 
     show.phase(f"refitting the best on all {len(data.images)} examples: {best.candidate}")
     started = purse.spent
-    assert best.candidate is not None  # a complete trial has one
-    network = evaluator.refit(best.candidate, best.best_epoch)
-    model = _model(network, best.candidate, data, evaluator)
+    model = _refit(best, data, evaluator, purse)
     model.save(run.model)
     seconds["refit"] = purse.spent - started
 
@@ -190,7 +175,7 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     test_score = None if test is None else _score_test(model, test, show)
     seconds |= {"test": purse.spent - started, "total": purse.spent}
     result = FitResult(
-        best=best.candidate,
+        best=model.candidate,
         validation=_validation_score(best, data),
         test=test_score,
         seconds={name: round(value, 3) for name, value in seconds.items()},
@@ -203,6 +188,38 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     run.write_result(result.to_json())
     registry.notify("search_finished", result)
     return result
+
+
+def _search(
+    config: SearchConfig, space: SearchSpace, evaluator: Evaluator, purse: Purse, run: RunFolder, show: Progress
+) -> Trials:
+    """Search, keeping ``trials.csv`` up to date."""
+    first, finished = space.screening(), list[TrialRecord]()
+
+    def observe(record: TrialRecord) -> None:
+        finished.append(record)
+        run.write_trials(finished)
+        show.trial(record)
+        evaluator.registry.notify("trial_finished", record)
+
+    lesson = evaluator.lessons[0]
+    return search(
+        make_study(seed=config.seed, first=first),
+        space.suggest,
+        evaluator,
+        purse,
+        refit_factor=len(lesson.targets) / len(lesson.train),
+        grow=Growth(space.tuning, after=len(first)),
+        observe=observe,
+    )
+
+
+def _refit(best: TrialRecord, data: Prepared, evaluator: Evaluator, purse: Purse) -> TransferModel:
+    """Train the winner on all examples; an overrun of the time budget by more than its tolerance cuts it short."""
+    assert best.candidate is not None  # a complete trial has one
+    allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
+    network = evaluator.refit(best.candidate, best.best_epoch, lambda: purse.spent > allowed)
+    return _model(network, best.candidate, data, evaluator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +307,10 @@ def _budget(time_budget: str | float | None, trials: int | None) -> Budget:
 
 
 def _patterns(given: Patterns) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+    patterns = [given] if isinstance(given, str) else given
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ConfigError(f"Names and patterns are text, or a list of texts; got {given!r}.")
+    return tuple(patterns)
 
 
 def _describe(data: Prepared) -> str:
@@ -341,9 +361,14 @@ def _score(task: Task, encoded: np.ndarray, scores: np.ndarray) -> Score:
 
 def _validation_score(best: TrialRecord, data: Prepared) -> Score:
     assert best.scores is not None  # the leaders keep theirs
+    assert best.score is not None
     scored = ~np.isnan(best.scores).any(1)
     lesson = data.lessons[0]
-    return _score(lesson.task, lesson.targets[scored], best.scores[scored])
+    raw = _score(lesson.task, lesson.targets[scored], best.scores[scored])
+    # A score on one fold is corrected for how easy that fold is, and its interval moves with it.
+    low, high = (bound + best.score - raw.score for bound in raw.ci95)
+    accuracy = best.score if lesson.task.metric == "accuracy" else raw.accuracy
+    return replace(raw, score=best.score, ci95=(low, min(high, 1.0)), accuracy=accuracy)
 
 
 def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from autotransfer.errors import ConfigError
 
@@ -37,10 +39,19 @@ def parse_duration(value: str | float) -> float:
             raise ConfigError(f"A time budget is a number with a unit, such as '90s', '5m' or '1h30m'; got {value!r}.")
         seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(rf"({_NUMBER})({_UNIT}|)", text))
     else:
-        seconds = float(value)
-    if not 0 < seconds < float("inf"):
+        seconds = _number(value)
+    if not 0 < seconds < math.inf:
         raise ConfigError(f"A time budget must be positive; got {value!r}.")
     return seconds
+
+
+def _number(value: Any) -> float:
+    """Return a number as it is, and NaN for what is none."""
+    return float(value) if isinstance(value, Real) else math.nan
+
+
+def _is_whole(value: object, low: int, high: float = math.inf) -> bool:
+    return isinstance(value, Integral) and low <= int(value) <= high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +69,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
             raise ConfigError(f"A time budget must be positive; got {self.seconds}.")
-        if self.trials is not None and self.trials < 1:
-            raise ConfigError(f"The number of trials must be at least 1; got {self.trials}.")
+        if self.trials is not None and not _is_whole(self.trials, 1):
+            raise ConfigError(f"The number of trials must be at least 1; got {self.trials!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +116,14 @@ class SearchConfig:
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.validation < 1:
-            raise ConfigError(f"The validation share lies between 0 and 1; got {self.validation}.")
-        if self.folds is not None and self.folds < 1:
-            raise ConfigError(f"The number of folds must be at least 1; got {self.folds}.")
-        if self.epochs < 1:
-            raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs}.")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed}.")
+        if not 0 < _number(self.validation) < 1:
+            raise ConfigError(f"The validation share lies between 0 and 1; got {self.validation!r}.")
+        if self.folds is not None and not _is_whole(self.folds, 1):
+            raise ConfigError(f"The number of folds must be at least 1; got {self.folds!r}.")
+        if not _is_whole(self.epochs, 1):
+            raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs!r}.")
+        if not _is_whole(self.seed, 0, 2**32 - 1):
+            raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed!r}.")
         if self.class_weight not in (None, "balanced"):
             raise ConfigError(f"The class weight is 'balanced' or None; got {self.class_weight!r}.")
         if self.memory_limit is not None and self.memory_limit < 0:

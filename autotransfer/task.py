@@ -304,10 +304,14 @@ def _default_metric(targets: Sequence[Any] | np.ndarray, kind: Kind) -> str:
 
 def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
     """Try the metric on perfect outputs, so that a wrong one is refused before any training."""
-    from sklearn.metrics import get_scorer_names
+    from sklearn.metrics import get_scorer, get_scorer_names
 
     if task.metric not in get_scorer_names():
         raise UnknownNameError("metric", task.metric, get_scorer_names(), "Any scikit-learn scorer's name will do.")
+    for_values = get_scorer(task.metric)._score_func.__module__.endswith("_regression")
+    if for_values != (task.kind == "regression"):  # some would take classes for numbers, or whole numbers for classes
+        what = "values" if for_values else "classes"
+        raise ConfigError(f"The metric {task.metric!r} does not suit a {task.kind} task: it scores {what}.")
     encoded = task.encode(targets)
     perfect = np.eye(len(task.classes), dtype=np.float32)[encoded] if task.single_label else encoded
     try:
