@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -361,14 +361,9 @@ def _score(task: Task, encoded: np.ndarray, scores: np.ndarray) -> Score:
 
 def _validation_score(best: TrialRecord, data: Prepared) -> Score:
     assert best.scores is not None  # the leaders keep theirs
-    assert best.score is not None
     scored = ~np.isnan(best.scores).any(1)
     lesson = data.lessons[0]
-    raw = _score(lesson.task, lesson.targets[scored], best.scores[scored])
-    # A score on one fold is corrected for how easy that fold is, and its interval moves with it.
-    low, high = (bound + best.score - raw.score for bound in raw.ci95)
-    accuracy = best.score if lesson.task.metric == "accuracy" else raw.accuracy
-    return replace(raw, score=best.score, ci95=(low, min(high, 1.0)), accuracy=accuracy)
+    return _score(lesson.task, lesson.targets[scored], best.scores[scored])
 
 
 def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score:

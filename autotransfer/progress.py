@@ -80,7 +80,7 @@ class Progress:
         self._trials.add(record)
         best = self._trials.best
         if best is not None and best is not before and best.score is not None:
-            self.say(f"best {best.score:.4f}  trial {best.number}: {best.candidate}")
+            self.say(f"best {best.objective:.4f} (score {best.score:.4f})  trial {best.number}: {best.candidate}")
         elif record.state == "failed":
             self.say(f"trial {record.number} failed: {record.reason}")
         self._refresh()
@@ -91,8 +91,8 @@ class Progress:
         text = f"{self._clock()}  {self._phase}"
         if len(self._trials):
             text += f" | {counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed"
-        if (best := self._trials.best) and best.score is not None:
-            text += f" | best {best.score:.4f}"
+        if (best := self._trials.best) and best.objective is not None:
+            text += f" | best {best.objective:.4f}"
         return text
 
     def _clock(self) -> str:

@@ -50,7 +50,7 @@ class Leaderboard(tuple[dict[str, Any], ...]):
     """Rows of ``trials.csv`` that have a score, best first; prints as a table, and ``pandas.DataFrame`` takes it."""
 
     def __str__(self) -> str:
-        columns = ("number", "state", "score", "backbone", "head", "freeze", "depth", "epochs", "seconds")
+        columns = ("number", "state", "score", "objective", "backbone", "head", "freeze", "depth", "epochs", "seconds")
         cells = [columns] + [tuple(_cell(row.get(column)) for column in columns) for row in self]
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
         return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)

@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 _PATIENCE_TRIALS = 60
 _PATIENCE_TIME = 0.25
 # Largest share of the time budget that one sampled trial may be expected to take.
-_SAMPLED_SHARE = 0.1
+_SAMPLED_SHARE = 0.05
 
 
 @dataclass
@@ -29,12 +29,14 @@ class Purse:
         clock: Returns seconds; a virtual one replays recorded curves.
         started: When counting began, in the clock's seconds.
         reserve: Seconds that the refit is expected to need.
+        overhead: Seconds that what follows the refit is expected to need.
     """
 
     budget: Budget
     clock: Clock = time.monotonic
     started: float = field(default=math.nan)
     reserve: float = 0.0
+    overhead: float = 0.0
 
     def __post_init__(self) -> None:
         if math.isnan(self.started):
@@ -47,12 +49,17 @@ class Purse:
 
     @property
     def left(self) -> float:
-        """Seconds that the search may still take, the refit set apart; infinite without a time budget."""
-        return math.inf if self.budget.seconds is None else self.budget.seconds - self.spent - self.reserve
+        """Seconds that the search may still take, the rest of the run set apart; infinite without a time budget."""
+        return self.remaining - self.reserve
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that search and refit may still take; infinite without a time budget."""
+        return math.inf if self.budget.seconds is None else self.budget.seconds - self.spent - self.overhead
 
     def empty(self, trials: int) -> bool:
-        """Whether no further trial may start."""
-        return self.left <= 0 or (self.budget.trials is not None and trials >= self.budget.trials)
+        """Whether no further trial may start; the first one may, however small the budget: there is always a result."""
+        return (self.left <= 0 and trials > 0) or (self.budget.trials is not None and trials >= self.budget.trials)
 
     def allowance(self, refit_factor: float, *, sampled: bool) -> float:
         """Return the seconds that the next trial may take: its refit must fit in should it win, the best one's if not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +28,8 @@ _KEPT_LOADED = 8
 _STEP_COST = 3.0
 # Weight of the log loss beside the metric: it only decides between candidates that score the same.
 _TIE = 1e-3
+# One fold says less than all: so many standard errors of its score are taken off before candidates are compared.
+_DOUBT = 0.5
 
 
 class Evaluator:
@@ -103,15 +106,15 @@ class Evaluator:
             raise TrialError("the time ran out before the first epoch ended")
         return self._best_epoch(setup, folds)
 
-    def refit(self, candidate: Candidate, epochs: int) -> Network:
-        """Train a candidate on all examples for the number of epochs that validation asked for."""
+    def refit(self, candidate: Candidate, epochs: int, expired: Callable[[], bool] = lambda: False) -> Network:
+        """Train a candidate on all examples for the number of epochs that validation asked for, if time allows."""
         rows = np.arange(len(self.targets))
         lesson = replace(self.lessons[0], train=rows, validation=rows[:0])
         setup = self._setup(candidate)
         if setup.closed_form:
             return setup.solve(self.extractor, lesson, self.device, self.seed)
         training = setup.training(self.extractor, lesson, self.device, self.seed)
-        training.run(epochs, lambda epoch, score, scores: False, lambda: False)
+        training.run(epochs, lambda epoch, score, scores: False, expired)
         return training.network.eval()
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
@@ -158,20 +161,17 @@ class Evaluator:
 
     def _evaluation(self, setup: Setup, folds: list[np.ndarray]) -> Evaluation:
         score, name = self._score(folds), setup.loaded.spec.name
-        if len(folds) == len(self.lessons) > 1 and score >= self._flattery.get(name, (-np.inf, 0.0))[0]:
-            self._flattery[name] = (score, self._score(folds[:1]) - score)
-        flattery = self._flattery.get(name, (0.0, 0.0))[1] if len(folds) < len(self.lessons) else 0.0
         scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=np.float32)
         for lesson, part in zip(self.lessons, folds, strict=False):
             scores[lesson.validation] = part
         scored = ~np.isnan(scores).any(1)
-        loss = self.task.log_loss(self.targets[scored], scores[scored])
-        return Evaluation(
-            score=score,
-            objective=score - flattery - _TIE * min(loss, 10.0),
-            depth=setup.plan.depth,
-            scores=scores,
-        )
+        doubt = _TIE * min(self.task.log_loss(self.targets[scored], scores[scored]), 10.0)
+        if len(folds) < len(self.lessons):
+            doubt += self._flattery.get(name, (0.0, 0.0))[1]
+            doubt += _DOUBT * math.sqrt(max(score * (1 - score), 0.0) / scored.sum())
+        elif len(folds) > 1 and score >= self._flattery.get(name, (-math.inf, 0.0))[0]:
+            self._flattery[name] = (score, self._score(folds[:1]) - score)
+        return Evaluation(score=score, objective=score - doubt, depth=setup.plan.depth, scores=scores)
 
     def _score(self, folds: list[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""

@@ -38,7 +38,8 @@ class Evaluation:
 
     Attributes:
         score: Score on the validation examples; greater is better.
-        objective: What candidates are compared by: the score, made fair between candidates; NaN means the score.
+        objective: What candidates are compared by: the score, made fair between them and less its doubt; NaN means
+            the score itself.
         depth: Number of frozen leading stages.
         best_epoch: Epoch of that score; 0 for closed forms.
         curve: Score after each epoch.
@@ -97,8 +98,9 @@ def search(
         trial = study.ask()
         started = purse.clock()
         candidate, expected, problem = _propose(trial, suggest, evaluate)
+        # A closed form always runs while there is no result: however small the budget, it buys one.
         allowed = purse.allowance(refit_factor, sampled=due is None)
-        if candidate is not None and expected > allowed:
+        if candidate is not None and expected > allowed and (trials.best or candidate.training):
             candidate, expected = _shorten(candidate, allowed / expected), allowed
         if (candidate is None and not problem) or candidate in seen:
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.

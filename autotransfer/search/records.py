@@ -26,7 +26,7 @@ class TrialRecord:
         state: How it ended.
         candidate: What was tried; None when not even that could be made.
         score: Score on the validation examples; None when there is none.
-        objective: What candidates are compared by: the score, made fair between candidates.
+        objective: What candidates are compared by: the score, made fair between candidates and less its doubt.
         best_epoch: Epoch of that score; 0 for closed forms.
         epochs: Epochs that were trained.
         seconds: Wall time.

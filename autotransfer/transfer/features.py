@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+
 import numpy as np
 import torch
 from torch import Tensor, nn

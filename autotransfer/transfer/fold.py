@@ -39,7 +39,7 @@ def fold_batch_norm(backbone: Backbone, images: Tensor) -> Backbone:
         backbone: In eval mode, float32.
         images: float32 (N, 3, H, W), to see which convolution feeds which norm, and to check the result.
     """
-    with torch.inference_mode():
+    with torch.no_grad():  # convolutions of some shapes refuse weights that were made in inference mode
         pairs = _pairs(backbone, images)
         if not pairs:
             return backbone
@@ -55,7 +55,10 @@ def fold_batch_norm(backbone: Backbone, images: Tensor) -> Backbone:
 
 
 def _pairs(backbone: Backbone, images: Tensor) -> list[tuple[str, str]]:
-    """Return names of convolutions and of the norms that alone take their outputs."""
+    """Return names of convolutions and of the norms that alone take their outputs, in the same stage.
+
+    A norm of the next stage is none of them: at the boundary between the two it belongs to what trains.
+    """
     makers: dict[int, str] = {}
     kept: list[Tensor] = []  # an output that is freed could lend its id to another
     pairs: list[tuple[str, str]] = []
@@ -81,7 +84,8 @@ def _pairs(backbone: Backbone, images: Tensor) -> list[tuple[str, str]]:
         for hook in hooks:
             hook.remove()
     once = {name for name in {conv for conv, _ in pairs} if sum(conv == name for conv, _ in pairs) == 1}
-    return [(conv, norm) for conv, norm in pairs if conv in once]
+    stage = backbone.stage_of
+    return [(c, n) for c, n in pairs if c in once and stage(f"{c}.weight") == stage(f"{n}.running_mean")]
 
 
 def _fold(backbone: nn.Module, conv_name: str, norm_name: str) -> None:

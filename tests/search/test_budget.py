@@ -34,7 +34,18 @@ def test_the_reserve_for_the_refit_is_not_for_trials(clock: Clock) -> None:
     purse = Purse(Budget(seconds=60.0), clock=clock, reserve=20.0)
     assert purse.left == 40.0
     clock.now += 40
-    assert purse.empty(0)
+    assert purse.empty(1)
+
+
+def test_what_follows_the_refit_is_set_apart_too(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=60.0), clock=clock, reserve=20.0, overhead=5.0)
+    assert (purse.remaining, purse.left) == (55.0, 35.0)
+
+
+def test_the_first_trial_may_start_however_small_the_budget(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=1.0), clock=clock)
+    clock.now += 5
+    assert not purse.empty(0)
 
 
 def test_a_budget_of_trials_does_not_look_at_the_clock(clock: Clock) -> None:
@@ -51,7 +62,7 @@ def test_whichever_comes_first_ends_the_search(clock: Clock) -> None:
     purse = Purse(Budget(seconds=60.0, trials=5), clock=clock)
     assert purse.empty(5)
     clock.now += 61
-    assert purse.empty(0)
+    assert purse.empty(1)
 
 
 def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
@@ -72,7 +83,7 @@ def test_a_trial_that_is_allowed_leaves_time_for_either_refit(clock: Clock, rese
 
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
     purse = Purse(Budget(seconds=1000.0), clock=clock)
-    assert purse.allowance(1.0, sampled=True) == pytest.approx(100.0)
+    assert purse.allowance(1.0, sampled=True) == pytest.approx(50.0)
     assert purse.allowance(1.0, sampled=False) == pytest.approx(500.0)
 
 

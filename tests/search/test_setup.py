@@ -93,7 +93,7 @@ def _setup(candidate: Candidate, loaded: LoadedBackbone, registry: Registry, kin
         ({"freeze_params": {"depth": 1}}, ConfigError, r"Unknown setting\(s\) \['depth'\] of the freeze policy"),
         ({"training": {"learning_rate": 1.0}}, ConfigError, r"Unknown training setting\(s\) \['learning_rate'\]"),
         ({"training": {"optimizer": "adm"}}, ConfigError, "'optimizer' is one of"),
-        ({"training": {"epochs": 0}}, ConfigError, "at least 1"),
+        ({"training": {"epochs": 0}}, ConfigError, "whole number from 1"),
         ({"training": {"start": "linear"}}, ConfigError, "'linear' is trained by gradient"),
         ({"training": {"start": "nosuch"}}, UnknownNameError, "No head matches 'nosuch'"),
         ({"head": "ridge", "freeze": "full"}, ConfigError, "needs a backbone that is frozen as a whole"),
