@@ -1,0 +1,113 @@
+"""Ways into the network: images, activations and features give the same outputs; views and augmentation are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autotransfer.contract.backbone import Backbone
+from autotransfer.data.examples import Images
+from autotransfer.task import Task
+from autotransfer.transfer.boundary import Cut
+from autotransfer.transfer.feeds import BoundaryFeed, FeatureFeed, Feed, PixelFeed
+from autotransfer.transfer.network import Network, to_scores
+from autotransfer.transfer.pixels import prepare
+
+Make = Callable[..., Backbone]
+MakeImages = Callable[..., Images]
+
+CPU = torch.device("cpu")
+ROWS = np.array([4, 1, 3])
+
+
+class PooledMap(nn.Module):
+    """A head that takes a map."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(channels, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layer(features.amax((2, 3)))  # type: ignore[no-any-return]
+
+
+def network(backbone: Backbone, takes: str) -> Network:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        shape = backbone.as_map(backbone.forward_map(torch.zeros(1, 3, *backbone.preprocessing.size))).shape[1:]
+    head: nn.Module = PooledMap(shape[0]) if takes == "map" else nn.Linear(backbone.width, 2)
+    return Network(backbone, head, tuple(shape) if takes == "map" else (backbone.width,)).eval()
+
+
+@pytest.mark.parametrize("takes", ["pooled", "map"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_all_ways_in_lead_to_the_same_outputs(
+    name: str, takes: str, make_backbone: Make, make_images: MakeImages
+) -> None:
+    backbone, images = make_backbone(name), make_images(count=6)
+    net = network(backbone, takes)
+    batch = prepare(images.pixels["center"], backbone.preprocessing, CPU)
+    cut = Cut(backbone, 2, batch[:3])
+    with torch.inference_mode():
+        cached = tuple(tensor.numpy() for tensor in cut.prefix(backbone, batch))
+        features = (backbone.forward_map(batch) if takes == "map" else backbone(batch)).numpy()
+        feeds: list[Feed] = [
+            PixelFeed(images, "strong", CPU),
+            BoundaryFeed([cached], cut, CPU),
+            FeatureFeed([(features,)], CPU),
+        ]
+        for feed in feeds:
+            torch.testing.assert_close(feed.outputs(net, ROWS, None), net(batch[ROWS]), rtol=1e-3, atol=1e-4)
+
+
+def test_in_training_a_batch_sees_one_view_drawn_from_the_generator(make_backbone: Make) -> None:
+    net = network(make_backbone("test_vit"), "pooled")
+    views = [(np.full((6, net.backbone.width), i, dtype=np.float16),) for i in range(3)]
+    feed = FeatureFeed(views, CPU)
+    expected = [net.head(torch.full((3, net.backbone.width), float(i))) for i in range(3)]
+
+    def draw(rng: torch.Generator | None) -> int:
+        outputs = feed.outputs(net, ROWS, rng)
+        return next(i for i, output in enumerate(expected) if torch.allclose(outputs, output))
+
+    rng = torch.Generator().manual_seed(0)
+    assert {draw(rng) for _ in range(50)} == {0, 1, 2}
+    assert {draw(None) for _ in range(5)} == {0}, "prediction sees the central view"
+
+
+def test_images_are_augmented_in_training_only(make_backbone: Make, make_images: MakeImages) -> None:
+    net, feed = network(make_backbone("test_vit"), "pooled"), PixelFeed(make_images(count=6), "medium", CPU)
+    with torch.inference_mode():
+        first, second = (feed.outputs(net, ROWS, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+        assert not torch.allclose(first, second)
+        assert torch.equal(feed.outputs(net, ROWS, None), feed.outputs(net, ROWS, None))
+
+
+def test_outputs_of_a_regression_are_in_units_of_the_target(make_backbone: Make) -> None:
+    backbone = make_backbone("test_vit")
+    shift, scale = np.array([10.0, -5.0]), np.array([2.0, 0.5])
+    net = Network(backbone, nn.Linear(backbone.width, 2), (backbone.width,), shift, scale).eval()
+    features = torch.randn(3, backbone.width)
+    expected = net.head(features) * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -5.0])
+    torch.testing.assert_close(net.head_outputs(features), expected)
+    assert {"shift", "scale"} <= set(net.state_dict()), "they are saved with the model"
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (Task(kind="binary", classes=("a", "b")), [[0.5, 0.5], [0.0, 1.0]]),
+        (Task(kind="multilabel", classes=("a", "b")), [[0.5, 0.5], [0.0, 1.0]]),
+        (Task(kind="regression", width=2), [[0.0, 0.0], [-50.0, 50.0]]),
+    ],
+)
+def test_outputs_become_scores(task: Task, expected: Any) -> None:
+    outputs = torch.tensor([[0.0, 0.0], [-50.0, 50.0]], dtype=torch.bfloat16, requires_grad=True)
+    scores = to_scores(task, outputs)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    assert scores.dtype == np.float32
