@@ -39,8 +39,9 @@ class Network(nn.Module):
         self.head = head
         self.head_shape = head_shape
         self.head_takes = "pooled" if len(head_shape) == 1 else "map"
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+        # Copies: two buffers over one array would be loaded into each other.
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32).clone())
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).clone())
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to what the head takes."""
