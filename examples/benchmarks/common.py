@@ -1,0 +1,65 @@
+"""What the benchmarks share: arguments, the machine, tables, results as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Before torch is imported: on shared cores, threads that spin while they wait make one step ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with what every benchmark takes."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--data", type=Path, required=True, help="a folder of images with a sub-folder per class")
+    made.add_argument("--zoo", type=Path, required=True, help="a folder of checkpoints in timm's format")
+    made.add_argument("--out", type=Path, help="write the results here, as JSON")
+    return made
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine that the figures come from."""
+    import timm
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "processor": name,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "bfloat16": bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as a Markdown table."""
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
+    lines += ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def finish(rows: Sequence[dict[str, Any]], out: Path | None) -> None:
+    """Print the table, and write the results where they were asked for."""
+    print(table(rows))
+    if out:
+        out.write_text(json.dumps({"machine": machine(), "rows": list(rows)}, indent=2))
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(values)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

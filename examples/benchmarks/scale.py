@@ -1,0 +1,96 @@
+"""Wall time and peak memory against the number of images, trials and backbones; each run in a process of its own.
+
+    python scale.py --data dtd10/train --zoo zoo/timm
+
+More images are made by repeating real ones with new bytes at their end, which decoders ignore and caches do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import common
+
+_RUN = """
+import json, os, resource, sys, threading, time
+import psutil
+import autotransfer
+from autotransfer import api
+
+trials, backbones, data, zoo, cache = int(sys.argv[1]), sys.argv[2].split(","), *sys.argv[3:6]
+memory = {}
+
+class Watch:
+    from autotransfer import hookimpl
+
+    @hookimpl
+    def trial_finished(self, result):
+        memory[result.number] = psutil.Process().memory_info().rss
+
+load = api.Registry.load
+api.Registry.load = lambda zoos: load(zoos, [Watch()])
+begin = time.perf_counter()
+result = autotransfer.fit(data, zoo=zoo, backbones=backbones, heads=["logistic", "ridge", "ncm", "knn", "linear"],
+    freeze="frozen", trials=trials, out=cache + "/run", cache_dir=cache + "/cache", progress=False)
+print(json.dumps({
+    "seconds": time.perf_counter() - begin,
+    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "growth": (memory[max(memory)] - memory[min(20, max(memory))]) / 2**20,
+    "decoded": result.decoded,
+}))
+"""
+
+
+def enlarge(data: Path, folder: Path, count: int) -> Path:
+    """Copy ``count`` images, repeated as often as needed, each with bytes of its own."""
+    files = sorted(file for file in data.rglob("*") if file.is_file())
+    for i in range(count):
+        file = files[i % len(files)]
+        target = folder / file.parent.name / f"{i:06d}{file.suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes() + os.urandom(16))
+    return folder
+
+
+def measure(data: Path, zoo: Path, trials: int, backbones: list[str]) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", _RUN, str(trials), ",".join(backbones), str(data), str(zoo), folder]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    arguments = common.parser(__doc__.splitlines()[0])
+    arguments.add_argument("--images", nargs="+", type=int, default=[1000, 4000, 16000])
+    arguments.add_argument("--trials", nargs="+", type=int, default=[10, 100, 300])
+    given = arguments.parse_args()
+    names = sorted(folder.name for folder in given.zoo.iterdir() if folder.is_dir())
+    runs = [(count, 10, names[:1]) for count in given.images]
+    runs += [(given.images[0], trials, names[:1]) for trials in given.trials]
+    runs += [(given.images[0], 10 * len(names), names[:k]) for k in range(1, len(names) + 1)]
+    rows = []
+    for images, trials, backbones in runs:
+        with tempfile.TemporaryDirectory() as folder:
+            data = enlarge(given.data, Path(folder), images)
+            result = measure(data, given.zoo, trials, backbones)
+        rows.append(
+            {
+                "images": images,
+                "trials": trials,
+                "backbones": len(backbones),
+                "seconds": result["seconds"],
+                "peak MB": result["peak"],
+                "growth from trial 20 on, MB": result["growth"],
+            }
+        )
+        print(rows[-1], file=sys.stderr, flush=True)
+    common.finish(rows, given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What a trial costs at each freeze depth: the first, the next, and the same without any cache; and the scores.
+
+python trial_cost.py --data ants_bees/train --zoo zoo/timm --model mobilenetv2_100_224
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import common
+
+from autotransfer.candidate import Candidate
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.sources import load_examples
+from autotransfer.preparation import prepare_data
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.setup import Setup
+from autotransfer.transfer.cache import ActivationCache
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.feeds import PixelFeed
+from autotransfer.transfer.memory import memory_budget
+
+
+def never(*_: object) -> bool:
+    return False
+
+
+def uncached(evaluator: Evaluator, candidate: Candidate) -> tuple[float, float]:
+    """Train a candidate with every image passing through the whole backbone in every epoch."""
+    setup = Setup.of(candidate, evaluator.load(candidate.backbone), evaluator.registry, evaluator.task)
+    begin = time.perf_counter()
+    training = setup.training(evaluator.extractor, evaluator.lessons[0], evaluator.device, 0)
+    feed = PixelFeed(evaluator.extractor.images, "none", evaluator.device.torch)
+    training.feed = lambda depth: feed
+    training.run(setup.settings.epochs, never, never)
+    return time.perf_counter() - begin, training.best_score
+
+
+def main() -> None:
+    arguments = common.parser(__doc__.splitlines()[0])
+    arguments.add_argument("--model", default="mobilenetv2_100_224")
+    arguments.add_argument("--epochs", type=int, default=5)
+    given = arguments.parse_args()
+    registry = Registry.load((given.zoo,))
+    rows = []
+    config = SearchConfig(budget=Budget(), folds=1, cache=False)
+    data = prepare_data(load_examples(given.data), [registry.backbone(given.model)], config)
+    evaluator = Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    stages = len(evaluator.stages(given.model))
+    for depth in range(stages, 0, -1):
+        with tempfile.TemporaryDirectory() as folder:
+            frozen = depth == stages
+            policy = {"freeze": "frozen"} if frozen else {"freeze": "depth", "freeze_params": {"depth": depth}}
+
+            def candidate(lr: float, policy: dict = policy) -> Candidate:
+                training = {"lr": lr, "epochs": given.epochs, "augmentation": "none"}
+                return Candidate(backbone=given.model, head="linear", training=training, **policy)
+
+            # A fresh cache: the first trial pays for its prefix from the images on.
+            cache = ActivationCache(Path(folder), memory_limit=memory_budget(None))
+            evaluator.extractor = FeatureExtractor(images=data.images, cache=cache)
+            seconds, scores = [], []
+            for lr in (1e-3, 1e-3, 1e-3):
+                begin = time.perf_counter()
+                scores.append(evaluator(candidate(lr), never, never).score)
+                seconds.append(time.perf_counter() - begin)
+            plain, plain_score = uncached(evaluator, candidate(1e-3))
+            following = min(seconds[1:])
+            rows.append(
+                {
+                    "frozen stages": f"{depth} of {stages}",
+                    "first (s)": seconds[0],
+                    "following (s)": following,
+                    "uncached (s)": plain,
+                    "following / first": following / seconds[0],
+                    "following / uncached": following / plain,
+                    "score": scores[-1],
+                    "uncached score": plain_score,
+                }
+            )
+    common.finish(rows, given.out)
+
+
+if __name__ == "__main__":
+    main()
