@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
 from autotransfer.config import Budget
 from autotransfer.search.records import TrialRecord, Trials
@@ -18,6 +18,13 @@ from autotransfer.search.records import TrialRecord, Trials
 __all__ = ["Progress"]
 
 _QUIET = 8.0  # seconds after which a plain line is due
+
+
+class _Console(Console):
+    """A console that falls silent, and does not end the program, when nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 class Progress:
@@ -32,7 +39,7 @@ class Progress:
     def __init__(self, budget: Budget, *, stream: TextIO | None = None, shown: bool = True) -> None:
         self.budget = budget
         self.shown = shown
-        self._console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._console = _Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._trials = Trials()
         self._phase = ""
@@ -43,7 +50,7 @@ class Progress:
     def __enter__(self) -> Progress:
         if self.shown:
             if self._console.is_terminal:
-                self._status = self._console.status("")
+                self._status = self._console.status("", spinner="dots" if self._console.encoding == "utf-8" else "line")
                 self._status.start()
             self._heart.start()
         return self
@@ -66,7 +73,7 @@ class Progress:
         """Print a line; names that came from data cannot change how it looks."""
         if self.shown:
             self._spoken = time.monotonic()
-            self._console.print(f"[dim]{self._clock()}[/dim] {escape(_printable(text))}")
+            self._console.print(Text.assemble((self._clock(), "dim"), " ", self._plain(text)))
             self._refresh()
 
     def step(self, text: str) -> None:
@@ -100,9 +107,14 @@ class Progress:
         total = f"/{_minutes(self.budget.seconds)}" if self.budget.seconds else ""
         return f"{_minutes(spent)}{total}"
 
+    def _plain(self, text: str) -> Text:
+        """Replace control characters, which a file name may hold, and what the stream cannot encode."""
+        cleaned = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        return Text(cleaned.encode(self._console.encoding, "replace").decode(self._console.encoding))
+
     def _refresh(self) -> None:
         if self._status:
-            self._status.update(escape(_printable(self.summary())))
+            self._status.update(self._plain(self.summary()))
 
     def _beat(self) -> None:
         while not self._stop.wait(1.0):
@@ -110,14 +122,8 @@ class Progress:
                 self._refresh()
             elif time.monotonic() - self._spoken > _QUIET:
                 self._spoken = time.monotonic()
-                self._console.print(escape(_printable(self.summary())))
+                self._console.print(self._plain(self.summary()))
 
 
 def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def _printable(text: str) -> str:
-    """Replace control characters, which a file name may hold, and what the stream cannot encode."""
-    cleaned = "".join(c if c.isprintable() else "�" for c in text)
-    return cleaned.encode("utf-8", "replace").decode("utf-8")
