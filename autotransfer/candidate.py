@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,8 @@ from autotransfer.errors import ConfigError
 __all__ = ["Candidate"]
 
 Value = str | int | float | bool
+
+_SETTINGS = ("head_params", "freeze_params", "training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,14 @@ class Candidate:
     freeze_params: Mapping[str, Value] = field(default_factory=dict)
     training: Mapping[str, Value] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in _SETTINGS:  # copies: a dictionary that the caller changes later is none of this candidate
+            object.__setattr__(self, name, dict(getattr(self, name)))
+
     def __hash__(self) -> int:
-        return hash(json.dumps(self.to_json(), sort_keys=True))
+        # Equal candidates have equal hashes, so 1, 1.0 and True count as one value.
+        settings = (frozenset(getattr(self, name).items()) for name in _SETTINGS)
+        return hash((self.backbone, self.head, self.freeze, *settings))
 
     def to_json(self) -> dict[str, Any]:
         """Return the candidate as JSON."""
@@ -64,11 +71,16 @@ class Candidate:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ConfigError: A key is missing or unknown.
+            ConfigError: A key is missing or unknown, or a value is of a kind that it cannot have.
         """
-        unknown = set(data) - set(cls.__dataclass_fields__)
-        if unknown or "backbone" not in data:
-            raise ConfigError(f"A candidate has the keys {list(cls.__dataclass_fields__)}; got {sorted(data)}.")
+        if not isinstance(data, Mapping) or "backbone" not in data or set(data) - set(cls.__dataclass_fields__):
+            given = sorted(map(str, data)) if isinstance(data, Mapping) else f"a {type(data).__name__}"
+            raise ConfigError(f"A candidate has the keys {list(cls.__dataclass_fields__)}; got {given}.")
+        for name, value in data.items():
+            if name not in _SETTINGS and not isinstance(value, str):
+                raise ConfigError(f"The {name} of a candidate is a name; got {value!r}.")
+            if name in _SETTINGS and not _are_settings(value):
+                raise ConfigError(f"The {name} of a candidate map names to text or numbers; got {value!r}.")
         return cls(**data)
 
     def __str__(self) -> str:
@@ -78,3 +90,9 @@ class Candidate:
 
         head, freeze = self.head + settings(self.head_params), self.freeze + settings(self.freeze_params)
         return f"{self.backbone} + {head} + {freeze}"
+
+
+def _are_settings(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(isinstance(k, str) and isinstance(v, (str, int, float)) for k, v in value.items())
