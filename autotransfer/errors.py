@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "AutoTransferError",
@@ -70,6 +71,10 @@ class UnknownNameError(ConfigError, LookupError):
         else:
             advice = "None is registered."
         super().__init__(" ".join(filter(None, [f"No {kind} matches {name!r}.", advice, hint])))
+        self._arguments = (kind, name, names, hint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments  # exceptions are unpickled from their message alone otherwise
 
 
 class RunExistsError(ConfigError, FileExistsError):
