@@ -40,12 +40,15 @@ class RunFolder:
 
         Raises:
             RunExistsError: The folder holds a run, and ``overwrite`` is not set.
-            ConfigError: The folder holds something else, or is a file.
+            ConfigError: The folder holds something else, is a file, or cannot be read.
         """
         path = Path(out) if out is not None else _fresh(Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
         if path.exists() and not path.is_dir():
             raise ConfigError(f"The output {path} is a file; give the name of a folder.")
-        there = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        try:
+            there = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        except OSError as error:
+            raise ConfigError(f"The output folder {path} cannot be read: {error}.") from error
         if there & {"run.json", "result.json"}:
             if not overwrite:
                 raise RunExistsError(f"{path} already holds a run. Choose another folder, or pass --overwrite.")
@@ -54,14 +57,21 @@ class RunFolder:
         return cls(path=path)
 
     def create(self, settings: dict[str, Any]) -> None:
-        """Make the folder, without what an earlier run left in it, and write what this run was asked for."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        for entry in (self.path / name for name in _OURS):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink(missing_ok=True)
-        write_atomically(self.path / "run.json", json.dumps(settings, indent=2, default=str))
+        """Make the folder, without what an earlier run left in it, and write what this run was asked for.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for entry in (self.path / name for name in _OURS):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink(missing_ok=True)
+            write_atomically(self.path / "run.json", json.dumps(settings, indent=2, default=str))
+        except OSError as error:
+            raise ConfigError(f"The output folder {self.path} cannot be written: {error}.") from error
 
     @property
     def model(self) -> Path:
