@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autotransfer._version import __version__
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Images
@@ -140,6 +141,7 @@ class FeatureExtractor:
 
     def _key(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
         return content_key(
+            version=__version__,  # how features are computed may change with it
             weights=loaded.digest,
             architecture=loaded.backbone.recipe or loaded.spec.name,
             boundary=boundary,
