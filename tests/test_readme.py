@@ -1,0 +1,83 @@
+"""Every command and snippet of the README runs as it stands there; only its budgets are cut."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from autotransfer.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = re.findall(r"^    (autotransfer .*)$", README, flags=re.MULTILINE)
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_zoo: Path, digit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with everything that the README names."""
+    shutil.copytree(digit_folder, tmp_path / "photos")
+    shutil.copytree(tiny_zoo, tmp_path / "zoo")
+    shutil.copytree(digit_folder / "test" / "one", tmp_path / "more_photos")
+    shutil.copy(next((digit_folder / "test" / "two").iterdir()), tmp_path / "new.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_the_readme_holds_what_these_tests_look_for() -> None:
+    assert len(SNIPPETS) == 4
+    assert [shlex.split(command)[1] for command in COMMANDS] == ["fit", "predict", "backbones", "plugins", "cache"]
+
+
+def test_the_first_snippet_fits_predicts_and_saves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(SNIPPETS[0].replace('time_budget="5m"', "trials=3"), {})
+    assert "validation" in capsys.readouterr().out
+    assert (place / "model" / "model.safetensors").is_file()
+    assert (place / "run" / "result.json").is_file()
+
+
+def test_the_estimator_snippet_fits_and_scores(place: Path, digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = digits
+    names = {"X": images[:90], "y": labels[:90], "X_test": images[90:], "y_test": labels[90:]}
+    exec(SNIPPETS[1].replace('time_budget="2m"', "trials=3"), names)
+    assert len(names["classifier"].classes_) == 3
+
+
+def test_the_classic_recipe_trains(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # VGG16's weights are half a gigabyte away: a small network stands in for it, everything else is as written.
+    monkeypatch.setenv("AUTOTRANSFER_ZOO", str(place / "zoo"))
+    exec(SNIPPETS[2].replace("vgg16.tv_in1k", "test_resnet"), {})
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_the_plugin_snippet_registers_a_backbone() -> None:
+    names = {"load_mine": lambda: None}
+    exec(SNIPPETS[3], names)
+    seen = []
+    names["register_backbones"](seen.append)
+    assert [spec.name for spec in seen] == ["mine"]
+
+
+def test_the_commands_run_in_their_order(place: Path) -> None:
+    for command in COMMANDS:
+        arguments = shlex.split(command.replace("--time-budget 5m", "--trials 3"))[1:]
+        outcome = CliRunner().invoke(app, arguments)
+        assert outcome.exit_code == 0, (command, outcome.output)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", re.findall(r"^    make (\w+) ", README, flags=re.MULTILINE))
+def test_make_knows_the_targets(target: str) -> None:
+    # What they do takes minutes and a package index; the tests themselves run through the second one.
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
