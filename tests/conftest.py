@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# Set before torch is imported: two test processes on two cores must not spin against each other.
+# Set before torch is imported: test processes that share cores must not spin against each other, and tiny networks
+# gain nothing from a second thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 

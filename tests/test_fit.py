@@ -1,0 +1,478 @@
+"""From data to a model that predicts, saves and loads: whole searches, small and real."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import autotransfer
+from autotransfer.candidate import Candidate
+from autotransfer.result import FitResult
+
+Fit = Callable[..., FitResult]
+Digits = tuple[np.ndarray, np.ndarray]
+
+HEADS = ("knn", "linear", "logistic", "mlp", "ncm", "ridge")
+POLICIES = ("depth", "full", "gradual", "lp_ft", "norm_only")
+
+
+@pytest.fixture
+def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
+    """``fit`` on the smaller backbone of the tiny zoo, into a folder of the test's own."""
+
+    def fit(*data: Any, **settings: Any) -> FitResult:
+        ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
+        return autotransfer.fit(*data, **{**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
+
+    return fit
+
+
+@pytest.fixture(scope="module")
+def result(tiny_zoo: Path, digit_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    """One search over everything, on folders, with a corrupt image and a stray one among the training images."""
+    place = tmp_path_factory.mktemp("fit")
+    train = shutil.copytree(digit_folder / "train", place / "train")
+    (train / "one" / "broken.png").write_bytes(b"no image")
+    shutil.copy(next((train / "one").glob("*.png")), train / "stray.png")
+    return autotransfer.fit(
+        train,
+        test=digit_folder / "test",
+        zoo=tiny_zoo,
+        out=place / "run",
+        cache_dir=place / "cache",
+        progress=False,
+        trials=11,
+        epochs=3,
+    )
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "trials.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+# --- what a search returns and leaves behind -----------------------------------------------------------------------
+
+
+def test_digits_are_told_apart(result: FitResult) -> None:
+    assert result.test is not None
+    assert (result.validation.metric, result.test.metric) == ("accuracy", "accuracy")
+    for score in (result.validation, result.test):
+        assert score.score > 0.8
+        assert score.accuracy == score.score
+        low, high = score.ci95
+        assert low <= score.score <= high
+        assert low < high
+    assert result.test.examples == 30
+
+
+def test_the_budget_of_trials_is_kept_exactly(result: FitResult) -> None:
+    assert len(result.trials) == 11
+    assert sum(result.trials.counts().values()) == 11
+    assert result.trials.counts()["failed"] == 0
+
+
+def test_the_winner_is_the_best_complete_trial(result: FitResult) -> None:
+    best = result.trials.best
+    assert best is not None
+    assert result.best == best.candidate == result.model.candidate
+    assert result.leaderboard()[0]["number"] == best.number
+
+
+def test_every_image_is_decoded_once_and_the_others_are_listed(result: FitResult) -> None:
+    assert result.decoded == 90
+    reasons = {Path(entry.name).name: entry.reason for entry in result.skipped}
+    assert set(reasons) == {"broken.png", "stray.png"}
+    assert reasons["broken.png"] == "no image that Pillow can read"
+    assert "belongs to no class" in reasons["stray.png"]
+
+
+def test_seconds_add_up(result: FitResult) -> None:
+    parts = {name: result.seconds[name] for name in ("decode", "search", "refit", "test")}
+    assert min(parts.values()) >= 0
+    assert sum(parts.values()) == pytest.approx(result.seconds["total"], abs=0.05)
+
+
+def test_the_run_folder_holds_the_result(result: FitResult) -> None:
+    saved = json.loads((result.run / "result.json").read_text())
+    assert saved == json.loads(json.dumps(result.to_json()))
+    assert Candidate.from_json(saved["best"]) == result.best
+    assert saved["trials"] == result.trials.counts()
+    assert saved["run"] == str(result.run)
+    assert {Path(entry["name"]).name for entry in saved["skipped"]} == {"broken.png", "stray.png"}
+
+
+def test_the_run_folder_holds_every_trial(result: FitResult) -> None:
+    rows = _rows(result.run)
+    columns = list(rows[0])
+    assert columns[:7] == ["number", "state", "score", "backbone", "head", "freeze", "depth"]
+    assert columns[-5:] == ["objective", "best_epoch", "epochs", "seconds", "reason"]
+    for row, record in zip(rows, result.trials, strict=True):
+        expected = record.to_row()
+        assert {name: value for name, value in row.items() if value} == {
+            name: str(value) for name, value in expected.items() if value not in (None, "")
+        }
+
+
+def test_the_run_folder_says_what_was_asked_for(result: FitResult) -> None:
+    asked = json.loads((result.run / "run.json").read_text())
+    assert asked["autotransfer"] == autotransfer.__version__
+    assert asked["task"]["classes"] == ["one", "two", "zero"]
+    assert (asked["config"]["seed"], asked["config"]["budget"]["trials"]) == (0, 11)
+
+
+def test_nothing_in_the_run_folder_can_run_code(result: FitResult) -> None:
+    files = [path for path in result.run.rglob("*") if path.is_file()]
+    assert {"model.json", "model.safetensors"} <= {path.name for path in files}
+    for path in files:
+        assert path.suffix in {".json", ".csv", ".html", ".safetensors"}
+        assert path.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK")  # pickles, and zips of them
+
+
+def test_the_result_explains_itself(result: FitResult) -> None:
+    text = str(result)
+    assert str(result.best) in text
+    assert f"{result.trials.counts()['complete']} complete" in text
+    title, *rows = str(result.leaderboard()).splitlines()
+    assert {"number", "state", "score", "backbone", "head", "freeze", "depth", "epochs", "seconds"} <= set(
+        title.split()
+    )
+    assert len(rows) == len(result.leaderboard())
+
+
+def test_the_loaded_model_predicts_the_same(result: FitResult, digit_folder: Path) -> None:
+    loaded = autotransfer.load(result.run)
+    folder = digit_folder / "test"
+    np.testing.assert_array_equal(loaded.predict_proba(folder), result.predict_proba(folder))
+    assert loaded.predict(folder).tolist() == result.predict(folder).tolist()
+    assert loaded.candidate == result.best
+
+
+def test_predictions_are_those_that_were_scored(result: FitResult, digit_folder: Path) -> None:
+    paths = sorted((digit_folder / "test").glob("*/*.png"))
+    right = result.predict(paths) == np.array([path.parent.name for path in paths])
+    assert result.test is not None
+    assert right.mean() == pytest.approx(result.test.score)
+
+
+def test_one_image_is_predicted_alike_in_any_form_and_company(result: FitResult, digit_folder: Path) -> None:
+    path = sorted((digit_folder / "test").glob("*/*.png"))[3]
+    alone = result.predict_proba([path])
+    with Image.open(path) as image:
+        np.testing.assert_allclose(result.predict_proba([image]), alone, atol=1e-4)
+        np.testing.assert_allclose(result.predict_proba(np.asarray(image)[None]), alone, atol=1e-4)
+    among = result.predict_proba(sorted((digit_folder / "test").glob("*/*.png")))[3]
+    np.testing.assert_allclose(among, alone[0], atol=0.02)  # 16 bit where the machine has it
+
+
+def test_a_model_is_saved_elsewhere(result: FitResult, tmp_path: Path, digit_folder: Path) -> None:
+    folder = result.save(tmp_path / "elsewhere")
+    again = autotransfer.load(folder)
+    assert again.predict(digit_folder / "test").tolist() == result.predict(digit_folder / "test").tolist()
+
+
+# --- forms of data and kinds of task -------------------------------------------------------------------------------
+
+
+def _as_files(digits: Digits, folder: Path) -> list[str]:
+    paths = []
+    for number, image in enumerate(digits[0][:40]):
+        paths.append(str(folder / f"{number}.png"))
+        Image.fromarray(image).save(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("form", ["array", "tensor", "paths", "pil", "frame", "csv", "dataset"])
+def test_data_of_any_form(fit: Fit, digits: Digits, tmp_path: Path, form: str) -> None:
+    images, labels = digits[0][:40], digits[1][:40]
+    tensor = torch.from_numpy(np.repeat(images[:, None], 3, axis=1))
+    settings: dict[str, Any] = {}
+    if form == "array":
+        data: tuple[Any, ...] = (images, labels)
+    elif form == "tensor":
+        data = (tensor, labels)
+    elif form == "paths":
+        data = (_as_files(digits, tmp_path), labels.tolist())
+    elif form == "pil":
+        data = ([Image.fromarray(image) for image in images], labels.tolist())
+    elif form == "dataset":
+        data = (torch.utils.data.TensorDataset(tensor, torch.from_numpy(labels)),)
+    else:
+        pandas = pytest.importorskip("pandas")
+        frame = pandas.DataFrame({"where": _as_files(digits, tmp_path), "digit": [f"d{label}" for label in labels]})
+        frame.to_csv(tmp_path / "labels.csv", index=False)
+        data = (frame,) if form == "frame" else (tmp_path / "labels.csv",)
+        settings = {"path_column": "where", "target_column": "digit"}
+    result = fit(*data, heads="ridge", trials=1, **settings)
+    assert result.decoded == 40
+    assert result.validation.score > 0.7
+    assert len(result.model.task.classes) == 3
+    first = result.predict([Image.fromarray(images[0])])[0]
+    assert first == (f"d{labels[0]}" if settings else labels[0])
+
+
+def test_two_classes(fit: Fit, digits: Digits) -> None:
+    images, labels = digits[0][digits[1] < 2][:40], digits[1][digits[1] < 2][:40]
+    result = fit(images, labels, metric="roc_auc")
+    assert (result.model.task.kind, result.validation.metric) == ("binary", "roc_auc")
+    assert result.validation.score > 0.9
+    assert result.predict_proba(images).shape == (40, 2)
+
+
+def test_several_labels(fit: Fit, digits: Digits) -> None:
+    labels = [[name for name, holds in (("even", d % 2 == 0), ("round", d == 0)) if holds] for d in digits[1].tolist()]
+    result = fit(digits[0][:90], labels[:90], test=digits[0][90:], test_targets=labels[90:], trials=3)
+    assert (result.model.task.kind, result.validation.metric) == ("multilabel", "f1_macro")
+    assert result.validation.score > 0.7
+    assert result.validation.accuracy is None
+    predicted = result.predict(digits[0][90:])
+    assert set().union(*predicted) <= {"even", "round"}
+    np.testing.assert_array_equal(autotransfer.load(result.run).predict(digits[0][90:]), predicted)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_values(fit: Fit, digits: Digits, width: int) -> None:
+    # How bright an image is, in units that are far from 0 and 1: outputs must come back in them.
+    bright = 1000.0 + digits[0].mean((1, 2))
+    values = bright if width == 1 else np.stack([bright, -bright], axis=1)
+    result = fit(digits[0][:90], values[:90], trials=3)
+    assert (result.model.task.kind, result.model.task.width, result.validation.metric) == ("regression", width, "r2")
+    assert result.validation.score > 0.5
+    predicted = result.predict(digits[0][90:])
+    assert predicted.shape == values[90:].shape
+    assert np.abs(predicted - values[90:]).mean() < np.abs(values[90:] - values[:90].mean(0)).mean()
+    np.testing.assert_array_equal(autotransfer.load(result.run).predict(digits[0][90:]), predicted)
+
+
+def test_imbalanced_classes_are_scored_by_balanced_accuracy(fit: Fit, digits: Digits) -> None:
+    rows = np.concatenate([np.flatnonzero(digits[1] == 0)[:30], np.flatnonzero(digits[1] == 1)[:8]])
+    result = fit(digits[0][rows], digits[1][rows])
+    assert result.validation.metric == "balanced_accuracy"
+    assert result.validation.accuracy is not None
+    assert fit(digits[0][rows], digits[1][rows], metric="f1", overwrite=True).validation.metric == "f1"
+
+
+@pytest.mark.parametrize(("head", "freeze"), [("logistic", "frozen"), ("ridge", "frozen")])
+def test_class_weights_raise_the_rare_class(fit: Fit, digits: Digits, head: str, freeze: str) -> None:
+    # Labels that nothing in the images tells: whoever is right most often names the frequent class.
+    labels = np.where(np.random.default_rng(0).random(120) < 0.2, "rare", "frequent")
+
+    def rare(class_weight: Any) -> float:
+        settings = {"heads": head, "freeze": freeze, "trials": 1, "overwrite": True}
+        return float(
+            (fit(digits[0], labels, class_weight=class_weight, **settings).predict_proba(digits[0])[:, 1]).mean()
+        )
+
+    assert rare("balanced") > rare(None) + 0.1
+
+
+# --- every head and every policy -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "freeze"),
+    [
+        *((head, "frozen") for head in HEADS),
+        *(("linear", policy) for policy in POLICIES),
+        ("mlp", "full"),
+        ("mlp", "depth"),
+    ],
+)
+def test_every_head_and_every_policy_can_win_and_comes_back(
+    fit: Fit, digits: Digits, tiny_zoo: Path, head: str, freeze: str
+) -> None:
+    result = fit(digits[0][:60], digits[1][:60], heads=[head], freeze=[freeze])
+    assert (result.best.head, result.best.freeze) == (head, freeze)
+    assert not {record.state for record in result.trials} - {"complete"}
+    assert {row["freeze"] for row in result.leaderboard()} == {freeze}
+    loaded = autotransfer.load(result.run)
+    np.testing.assert_array_equal(loaded.predict_proba(digits[0]), result.predict_proba(digits[0]))
+    from safetensors.torch import load_file
+
+    pretrained = load_file(tiny_zoo / result.best.backbone / "model.safetensors")
+    ours = {name.removeprefix("model."): t for name, t in loaded.network.backbone.state_dict().items()}
+    changed = [name for name, tensor in pretrained.items() if not torch.equal(ours[name], tensor)]
+    if freeze not in ("gradual", "lp_ft"):  # they train the head first, and its epoch alone may be the best
+        assert bool(changed) == (freeze != "frozen")
+
+
+# --- budgets and repeats -------------------------------------------------------------------------------------------
+
+
+def test_a_time_budget_is_kept(fit: Fit, digits: Digits) -> None:
+    started = time.monotonic()
+    result = fit(digits[0][:90], digits[1][:90], time_budget="5s", trials=None)
+    assert time.monotonic() - started < 10  # loading and saving come on top, and others share the machine
+    assert result.seconds["search"] > 1
+    assert len(result.trials) > 8
+
+
+def test_a_tiny_time_budget_still_gives_a_model(fit: Fit, digits: Digits) -> None:
+    result = fit(digits[0][:60], digits[1][:60], time_budget=0.01, trials=None)
+    assert result.trials.best is not None
+    assert len(result.predict(digits[0][60:])) == 60
+
+
+def _without_seconds(result: FitResult) -> list[dict[str, Any]]:
+    return [{name: value for name, value in record.to_row().items() if name != "seconds"} for record in result.trials]
+
+
+def test_equal_seeds_and_trials_give_equal_results(fit: Fit, digits: Digits, tmp_path: Path) -> None:
+    def once(name: str, **cache: Any) -> FitResult:
+        return fit(digits[0][:60], digits[1][:60], out=tmp_path / name, trials=10, **cache)
+
+    one = once("one", cache_dir=tmp_path / "fresh")
+    for other in (once("other", cache=False), once("warm", cache_dir=tmp_path / "fresh")):
+        assert _without_seconds(other) == _without_seconds(one)
+        np.testing.assert_array_equal(other.predict_proba(digits[0]), one.predict_proba(digits[0]))
+
+
+def test_the_run_folder_has_a_name_of_its_own(
+    fit: Fit, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [fit(digits[0][:40], digits[1][:40], out=None, heads="ridge", trials=1).run for _ in range(2)]
+    assert len(set(runs)) == 2
+    assert all((Path("runs") / run.name / "result.json").is_file() for run in runs)
+
+
+def test_overwriting_leaves_nothing_of_the_old_run(fit: Fit, digits: Digits, tmp_path: Path) -> None:
+    fit(digits[0][:40], digits[1][:40], heads="knn", trials=2)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    result = fit(digits[0][:60], digits[1][:60], heads="ridge", trials=1, overwrite=True)
+    assert len(_rows(result.run)) == 1
+    assert autotransfer.load(result.run).candidate.head == "ridge"
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"  # what is not ours stays
+
+
+def test_a_pattern_narrows_the_search(fit: Fit, digits: Digits) -> None:
+    result = fit(digits[0][:40], digits[1][:40], backbones="*vit", heads=["r*", "linear"], freeze="frozen", trials=4)
+    assert {row["backbone"] for row in result.leaderboard()} == {"test_vit"}
+    assert {row["head"] for row in result.leaderboard()} <= {"ridge", "linear"}
+
+
+# --- one candidate -------------------------------------------------------------------------------------------------
+
+
+def test_the_classic_recipe_runs_as_it_is_written(
+    tiny_zoo: Path, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A frozen backbone under a new top: flatten, 1024 units, 10 epochs of Adam at a constant rate, batches of 32.
+    steps: list[tuple[type, float, int]] = []
+    step = torch.optim.Adam.step
+
+    def watched(self: torch.optim.Optimizer, *arguments: Any, **named: Any) -> Any:
+        (group,) = {(group["lr"], id(self)) for group in self.param_groups}
+        steps.append((type(self), *group))
+        return step(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    candidate = Candidate(
+        backbone="test_resnet",
+        freeze="frozen",
+        head="mlp",
+        head_params={"pooling": "flatten", "layers": 1, "width": 1024, "dropout": 0.0},
+        training={"optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "batch_size": 32},
+    )
+    images, labels = digits[0][:96], digits[1][:96]
+    done = autotransfer.evaluate(candidate, images, labels, zoo=tiny_zoo, cache_dir=tmp_path)
+    assert len(steps) == 10 * 3  # three batches of the 72 examples that are trained on
+    assert {(kind, rate) for kind, rate, _ in steps} == {(torch.optim.Adam, 1e-3)}
+    assert len({optimizer for *_, optimizer in steps}) == 1  # one training, not five folds
+    assert done.model.candidate == candidate
+    assert (done.score.metric, done.score.examples) == ("accuracy", 24)
+    assert done.score.score > 0.6
+    layers = [module for module in done.model.network.head.modules() if isinstance(module, torch.nn.Linear)]
+    assert [layer.out_features for layer in layers] == [1024, 3]
+    channels, height, width = done.model.network.head_shape
+    assert layers[0].in_features == channels * height * width
+
+
+def test_a_candidate_is_evaluated_saved_and_loaded(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
+    candidate = Candidate(backbone="test_vit", head="linear", freeze="depth", training={"epochs": 2, "start": "ridge"})
+    done = autotransfer.evaluate(candidate, digit_folder / "train", zoo=tiny_zoo, cache=False, metric="f1_macro")
+    assert done.score.metric == "f1_macro"
+    loaded = autotransfer.load(done.model.save(tmp_path / "model"))
+    folder = digit_folder / "test"
+    np.testing.assert_array_equal(loaded.predict_proba(folder), done.model.predict_proba(folder))
+
+
+# --- other people's plugins ----------------------------------------------------------------------------------------
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "third_party_backbone"
+
+NOSY = """
+from autotransfer import hookimpl
+
+@hookimpl
+def trial_finished(result):
+    print("trial", result.number, result.state)
+    raise RuntimeError("the tracker is down")
+
+@hookimpl
+def search_finished(result):
+    print("search", result.best.backbone)
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed distributions: the example, built by pip, an observer, and one that raises at import."""
+    pytest.importorskip("setuptools")
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    # Built from a copy: setuptools writes beside what it builds.
+    shutil.copytree(EXAMPLE, source / "example", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source / "example")]
+    subprocess.run(pip, check=True, capture_output=True, text=True)
+    for name, text in {"nosy": NOSY, "sad": "raise RuntimeError('built for another version')\n"}.items():
+        metadata = target / f"{name}_plugin-6.6.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 6.6\n")
+        (metadata / "entry_points.txt").write_text(f"[autotransfer]\n{name} = {name}_plugin\n")
+        (target / f"{name}_plugin.py").write_text(text)
+    return target
+
+
+def test_a_search_among_other_peoples_plugins(site: Path, digit_folder: Path, tmp_path: Path) -> None:
+    def autotransfer_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(site), "AUTOTRANSFER_CACHE": str(tmp_path / "cache")}
+        command = [sys.executable, "-m", "autotransfer", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+
+    names = ["--backbones", "bright_tiny", "--heads", "cosine", "--freeze", "last_two"]
+    budget = ["--trials", 2, "--epochs", 2, "--out", tmp_path / "run", "--json"]
+    done = autotransfer_cli("fit", digit_folder / "train", *names, *budget)
+    result = json.loads(done.stdout)  # what plugins print does not end up here
+    assert (result["best"]["backbone"], result["best"]["head"], result["best"]["freeze"]) == (
+        "bright_tiny",
+        "cosine",
+        "last_two",
+    )
+    assert result["trials"] == {"complete": 2, "pruned": 0, "failed": 0}
+    assert done.stderr.count("The plugin 'sad' (sad-plugin 6.6, left out) is broken: RuntimeError: built for") == 1
+    assert "trial 0 complete" in done.stderr  # the observer was told,
+    assert "the tracker is down" in done.stderr  # what it raised was logged,
+    assert "search bright_tiny" in done.stderr  # and the search went on
+
+    images = sorted((digit_folder / "test").glob("*/*.png"))
+    rows = json.loads(autotransfer_cli("predict", tmp_path / "run", *images, "--json").stdout)
+    assert len(rows) == 30
+    assert {row["prediction"] for row in rows} <= {"zero", "one", "two"}
+
+    # Here the plugin is not installed.
+    with pytest.raises(autotransfer.AutoTransferError, match="the plugin 'bright-backbone' made it: install it"):
+        autotransfer.load(tmp_path / "run")
