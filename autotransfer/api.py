@@ -209,6 +209,7 @@ def _search(
         evaluator,
         purse,
         refit_factor=len(lesson.targets) / len(lesson.train),
+        screened=len(first),
         grow=Growth(space.tuning, after=len(first)),
         observe=observe,
     )

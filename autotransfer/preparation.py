@@ -152,10 +152,12 @@ def _lessons(task: Task, targets: Sequence[object], images: Images, config: Sear
 
 
 def _possible(count: int, encoded: np.ndarray, task: Task) -> int:
-    """Return the number of folds that the smallest class allows, at least 2."""
-    if not task.single_label:
-        return count
-    return max(2, min(count, int(np.bincount(encoded)[np.unique(encoded)].min())))
+    """Return the number of folds that the smallest class, or the number of examples, allows; at least 2."""
+    if task.single_label:
+        most = int(np.bincount(encoded)[np.unique(encoded)].min())
+    else:
+        most = len(encoded) // 2  # a regression is scored on two at least
+    return max(2, min(count, most))
 
 
 def _affordable(specs: list[BackboneSpec], config: SearchConfig, device: Device, images: int) -> list[BackboneSpec]:

@@ -20,6 +20,7 @@ from PIL import Image
 
 import autotransfer
 from autotransfer.candidate import Candidate
+from autotransfer.errors import SearchError
 from autotransfer.result import FitResult
 
 Fit = Callable[..., FitResult]
@@ -257,6 +258,13 @@ def test_values(fit: Fit, digits: Digits, width: int) -> None:
     np.testing.assert_array_equal(autotransfer.load(result.run).predict(digits[0][90:]), predicted)
 
 
+@pytest.mark.parametrize("targets", [[0, 0, 1, 1], [0.5, 1.5, 2.5, 3.5], [["a"], ["b"], ["a", "b"], []]])
+def test_four_images_are_enough(fit: Fit, digits: Digits, targets: list[Any]) -> None:
+    result = fit(digits[0][:4], targets, trials=12)
+    assert result.trials.counts()["failed"] == 0
+    assert len(result.predict(digits[0][:4])) == 4
+
+
 def test_imbalanced_classes_are_scored_by_balanced_accuracy(fit: Fit, digits: Digits) -> None:
     rows = np.concatenate([np.flatnonzero(digits[1] == 0)[:30], np.flatnonzero(digits[1] == 1)[:8]])
     result = fit(digits[0][rows], digits[1][rows])
@@ -338,6 +346,11 @@ def test_equal_seeds_and_trials_give_equal_results(fit: Fit, digits: Digits, tmp
     for other in (once("other", cache=False), once("warm", cache_dir=tmp_path / "fresh")):
         assert _without_seconds(other) == _without_seconds(one)
         np.testing.assert_array_equal(other.predict_proba(digits[0]), one.predict_proba(digits[0]))
+
+
+def test_a_time_budget_that_no_trial_fits_into_is_said(fit: Fit, digits: Digits) -> None:
+    with pytest.raises(SearchError, match="the budget was too small for any"):
+        fit(digits[0][:40], digits[1][:40], heads="linear", freeze="full", time_budget=0.01, trials=None)
 
 
 def test_the_run_folder_has_a_name_of_its_own(

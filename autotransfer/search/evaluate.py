@@ -26,6 +26,8 @@ __all__ = ["Evaluator"]
 _KEPT_LOADED = 8
 # A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
 _STEP_COST = 3.0
+# Time that each parameter of a head takes in a step of the optimizer, and for an example forward and backward.
+_SECONDS_PER_STEP, _SECONDS_PER_EXAMPLE = 4e-9, 1e-10
 # Weight of the log loss beside the metric: it only decides between candidates that score the same.
 _TIE = 1e-3
 # One fold says less than all: so many standard errors of its score are taken off before candidates are compared.
@@ -142,6 +144,11 @@ class Evaluator:
         if not setup.frozen:
             passes = _STEP_COST * len(self.lessons[0].train) + len(self.lessons[0].validation)
             seconds += setup.settings.epochs * passes * forward * (1.0 - share)
+        if not setup.closed_form:
+            folds = len(self.lessons) if setup.frozen else 1
+            steps = len(self.lessons[0].train) / setup.settings.batch_size
+            each = steps * _SECONDS_PER_STEP + len(self.lessons[0].train) * _SECONDS_PER_EXAMPLE
+            seconds += folds * setup.settings.epochs * each * setup.head_size(self.task)
         return seconds
 
     def _setup(self, candidate: Candidate) -> Setup:

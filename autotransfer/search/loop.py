@@ -30,6 +30,8 @@ _MISFITS = 100
 _FEWEST = 3
 # A smaller gain is no reason to go on.
 _GAIN = 1e-4
+# A trial is ended when it has taken so many times what it was allowed.
+_OVERRUN = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ def search(
     purse: Purse,
     *,
     refit_factor: float,
+    screened: int = 0,
     grow: Callable[[Trials], dict[str, Any] | None],
     observe: Callable[[TrialRecord], None],
 ) -> Trials:
@@ -87,19 +90,20 @@ def search(
         evaluate: Scores a candidate.
         purse: The budget.
         refit_factor: Time of a refit in times of its trial.
+        screened: Number of trials of the screening, which the study was given to begin with.
         grow: Returns the parameters of a trial that is due now, or None to let the study choose.
         observe: Is told of every finished trial.
     """
-    trials, seen, misfits = Trials(), set[Candidate](), 0
+    trials, seen, misfits, asked = Trials(), set[Candidate](), 0, 0
     since_best, best_at = 0, 0.0
     while not purse.empty(len(trials)) and not purse.stalled(since_best, best_at) and misfits < _MISFITS:
         if (due := _due(grow, trials)) is not None:
             study.enqueue_trial(due)
-        trial = study.ask()
+        trial, asked = study.ask(), asked + 1
         started = purse.clock()
         candidate, expected, problem = _propose(trial, suggest, evaluate)
         # A closed form always runs while there is no result: however small the budget, it buys one.
-        allowed = purse.allowance(refit_factor, sampled=due is None)
+        allowed = purse.allowance(refit_factor, sampled=due is None and asked > screened)
         if candidate is not None and expected > allowed and (trials.best or candidate.training):
             candidate, expected = _shorten(candidate, allowed / expected), allowed
         if (candidate is None and not problem) or candidate in seen:
@@ -115,7 +119,7 @@ def search(
             study.tell(trial, state=TrialState.FAIL)
         else:
             seen.add(candidate)
-            record = _run(study, trial, candidate, evaluate, purse, number=len(trials), started=started)
+            record = _run(study, trial, candidate, evaluate, purse, number=len(trials), started=started, limit=allowed)
         trials.add(record)
         improved = trials.best is record
         gained = improved and (record.objective or 0.0) > before + _GAIN
@@ -159,6 +163,7 @@ def _run(
     *,
     number: int,
     started: float,
+    limit: float,
 ) -> TrialRecord:
     """Evaluate one candidate and tell the study how it ended."""
     curve: list[float] = []
@@ -173,7 +178,8 @@ def _run(
 
     def out_of_time() -> bool:
         nonlocal expired
-        expired = purse.left <= 0
+        # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
+        expired = purse.left <= 0 or purse.clock() - started > _OVERRUN * limit
         return expired
 
     common: dict[str, Any] = {"number": number, "candidate": candidate}

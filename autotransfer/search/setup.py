@@ -89,6 +89,16 @@ class Setup:
         """Whether the frozen prefix can be computed apart from the rest."""
         return self.frozen or (self.plan.depth > 0 and self.loaded.cut(self.plan.depth).exact)
 
+    def head_size(self, task: Task) -> int:
+        """Return the number of parameters of the head; no memory is taken for them."""
+        with torch.device("meta"):
+            head = self.head.build(self._head_shape, task.outputs, self.candidate.head_params)
+        return sum(parameter.numel() for parameter in head.parameters())
+
+    @property
+    def _head_shape(self) -> tuple[int, ...]:
+        return (self.loaded.backbone.width,) if self.head.features == "pooled" else self.loaded.map_shape
+
     def solve(self, extractor: FeatureExtractor, lesson: Lesson, device: Device, seed: int) -> Network:
         """Return the network with its head solved in closed form on the training rows."""
         network = self._network(lesson, device, seed)
@@ -132,8 +142,7 @@ class Setup:
 
     def _network(self, lesson: Lesson, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
-        loaded = self.loaded
-        shape = (loaded.backbone.width,) if self.head.features == "pooled" else loaded.map_shape
+        loaded, shape = self.loaded, self._head_shape
         torch.manual_seed(seed)
         head = self.head.build(shape, lesson.task.outputs, self.candidate.head_params)
         if not isinstance(head, nn.Module):

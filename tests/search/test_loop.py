@@ -81,6 +81,7 @@ def _run(
     clock: Clock | None = None,
     study: optuna.Study | None = None,
     factor: float = 1.25,
+    screened: int = 0,
     grow: Callable[[Trials], dict[str, Any] | None] = lambda trials: None,
     observe: Callable[[TrialRecord], None] = lambda record: None,
 ) -> Trials:
@@ -91,6 +92,7 @@ def _run(
         evaluate or Recorded(clock),
         Purse(budget, clock=clock),
         refit_factor=factor,
+        screened=screened,
         grow=grow,
         observe=observe,
     )
@@ -299,10 +301,33 @@ def test_a_trial_that_the_end_of_the_time_cuts_off_counts_as_far_as_it_came() ->
             return super().predicted_seconds(candidate) / 100
 
     evaluate = Hopeful(clock, cost=lambda candidate: 3.0, score=lambda candidate, epoch: 0.1 * epoch)
-    trials = _run(Budget(seconds=10.0), _suggest(6), evaluate, clock=clock)
+    budget = Budget(seconds=10.0)
+    trials = _run(budget, _suggest(6), evaluate, clock=clock, factor=0.0, grow=lambda trials: {"x": 0.5})
     (record,) = trials
     assert (record.state, record.epochs, record.score) == ("complete", 3, pytest.approx(0.3))
     assert record.reason == "the time ran out after epoch 3"
+
+
+def test_a_trial_that_takes_far_longer_than_it_may_leaves_its_time_to_others() -> None:
+    # A sampled trial may take 5 s of 100. This one was predicted to, but takes 3 s an epoch: it ends after 10 s.
+    clock = Clock()
+
+    class Hopeful(Recorded):
+        def predicted_seconds(self, candidate: Candidate) -> float:
+            return 4.0
+
+    trials = _run(Budget(seconds=100.0), _suggest(30), Hopeful(clock, cost=lambda candidate: 3.0), clock=clock)
+    assert max(record.epochs for record in trials) == 3
+    assert len(trials) > 3
+
+
+def test_the_screening_may_take_more_than_what_is_sampled() -> None:
+    # A first look at a large backbone is worth its time, and nothing else would ever show what it can do.
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 10.0 if len(evaluate.seen) < 3 else 100.0)
+    study = make_study(seed=0, first=[{"x": 0.25}, {"x": 0.5}, {"x": 0.75}])
+    trials = _run(Budget(seconds=100.0), evaluate=evaluate, clock=clock, study=study, screened=3)
+    assert [record.candidate.head_params["x"] for record in trials if record.candidate] == [0.25, 0.5, 0.75]
 
 
 def test_a_trial_without_a_single_epoch_in_time_is_no_failure_of_its_own() -> None:
