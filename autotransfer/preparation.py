@@ -153,11 +153,9 @@ def _lessons(task: Task, targets: Sequence[object], images: Images, config: Sear
 
 def _possible(count: int, encoded: np.ndarray, task: Task) -> int:
     """Return the number of folds that the smallest class, or the number of examples, allows; at least 2."""
-    if task.single_label:
-        most = int(np.bincount(encoded)[np.unique(encoded)].min())
-    else:
-        most = len(encoded) // 2  # a regression is scored on two at least
-    return max(2, min(count, most))
+    # A regression is scored on two at least.
+    most = np.bincount(encoded)[np.unique(encoded)].min() if task.single_label else len(encoded) // 2
+    return max(2, min(count, int(most)))
 
 
 def _affordable(specs: list[BackboneSpec], config: SearchConfig, device: Device, images: int) -> list[BackboneSpec]:
