@@ -367,9 +367,14 @@ def _validation_score(best: TrialRecord, data: Prepared) -> Score:
     return _score(lesson.task, lesson.targets[scored], best.scores[scored])
 
 
-def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score:
+def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score | None:
+    """Score the model on the test examples; None, with a word, where none can be read: the search must not be lost."""
     show.phase(f"scoring {len(test)} test images")
-    images = model.decode(test)
+    try:
+        images = model.decode(test)
+    except DataError as error:
+        show.say(f"the test examples are not scored: {error}")
+        return None
     if images.skipped:
         show.say(f"{len(images.skipped)} test images cannot be read and are not scored: {images.skipped[0].name}, …")
     assert test.targets is not None  # refused before the search

@@ -348,6 +348,25 @@ def test_equal_seeds_and_trials_give_equal_results(fit: Fit, digits: Digits, tmp
         np.testing.assert_array_equal(other.predict_proba(digits[0]), one.predict_proba(digits[0]))
 
 
+def test_test_images_that_cannot_be_read_do_not_cost_the_search(
+    fit: Fit, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for file in files:
+        file.write_bytes(b"no image")
+    settings: dict[str, Any] = {"heads": "ridge", "trials": 1, "progress": True}
+    result = fit(digits[0][:40], digits[1][:40], test=files, test_targets=[0, 1], **settings)
+    assert result.test is None
+    assert (result.run / "result.json").is_file()
+    assert "the test examples are not scored: None of the 2 images can be decoded" in capsys.readouterr().err
+    Image.fromarray(digits[0][40]).save(files[0])
+    settings |= {"overwrite": True}
+    result = fit(digits[0][:40], digits[1][:40], test=files, test_targets=[digits[1][40], 1], **settings)
+    assert result.test is not None
+    assert result.test.examples == 1
+    assert "1 test images cannot be read and are not scored" in capsys.readouterr().err
+
+
 def test_a_time_budget_that_no_trial_fits_into_is_said(fit: Fit, digits: Digits) -> None:
     with pytest.raises(SearchError, match="the budget was too small for any"):
         fit(digits[0][:40], digits[1][:40], heads="linear", freeze="full", time_budget=0.01, trials=None)
