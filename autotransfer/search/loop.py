@@ -32,6 +32,8 @@ _FEWEST = 3
 _GAIN = 1e-4
 # A trial is ended when it has taken so many times what it was allowed.
 _OVERRUN = 2.0
+# Predictions may be 0 seconds; nothing is.
+_INSTANT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def search(
         # A closed form always runs while there is no result: however small the budget, it buys one.
         allowed = purse.allowance(refit_factor, sampled=due is None and asked > screened)
         if candidate is not None and expected > allowed and (trials.best or candidate.training):
-            candidate, expected = _shorten(candidate, allowed / expected), allowed
+            candidate, expected = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT)), allowed
         if (candidate is None and not problem) or candidate in seen:
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
             study.tell(trial, state=TrialState.PRUNED)

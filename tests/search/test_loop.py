@@ -409,3 +409,15 @@ def test_the_study_learns_the_objective() -> None:
     _run(Budget(trials=1), study=study)
     assert study.best_value == 0.75
     assert study.trials[0].user_attrs["candidate"]["head_params"] == {"x": 0.75}
+
+
+def test_time_that_runs_out_while_a_candidate_is_chosen_ends_the_search() -> None:
+    # Loading a backbone to ask for its stages takes time, too; what is predicted to cost nothing must not divide by it.
+    clock = Clock()
+
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        clock.now += 6.0
+        return _suggest(12 if clock.now > 6.0 else 0)(trial)
+
+    trials = _run(Budget(seconds=10.0), suggest, Recorded(clock, cost=lambda candidate: 0.0), clock=clock)
+    assert [record.state for record in trials] == ["complete"]
