@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+_EXAMPLE = Path(__file__).parents[1] / "examples" / "third_party_backbone"
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +92,33 @@ def digit_folder(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place / f"{number:03d}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def example_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where pip installed the example of a third party's distribution."""
+    pytest.importorskip("setuptools")
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    # Built from a copy: setuptools writes beside what it builds.
+    shutil.copytree(_EXAMPLE, source / "example", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source / "example")]
+    subprocess.run(pip, check=True, capture_output=True, text=True)
+    return target
+
+
+@pytest.fixture
+def install(example_site: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that installs modules as distributions ``NAME-plugin 6.6`` beside the example."""
+
+    def install(**sources: str) -> Path:
+        site = shutil.copytree(example_site, tmp_path / "site")
+        for name, text in sources.items():
+            metadata = site / f"{name}_plugin-6.6.dist-info"
+            metadata.mkdir()
+            (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 6.6\n")
+            (metadata / "entry_points.txt").write_text(f"[autotransfer]\n{name} = {name}_plugin\n")
+            (site / f"{name}_plugin.py").write_text(text)
+        return site
+
+    return install

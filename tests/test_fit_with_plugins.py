@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import autotransfer
-
-EXAMPLE = Path(__file__).parents[1] / "examples" / "third_party_backbone"
 
 NOSY = """
 from autotransfer import hookimpl
@@ -29,26 +27,14 @@ def search_finished(result):
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of installed distributions: the example, built by pip, an observer, and one that raises at import."""
-    pytest.importorskip("setuptools")
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
-    # Built from a copy: setuptools writes beside what it builds.
-    shutil.copytree(EXAMPLE, source / "example", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
-    pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source / "example")]
-    subprocess.run(pip, check=True, capture_output=True, text=True)
-    for name, text in {"nosy": NOSY, "sad": "raise RuntimeError('built for another version')\n"}.items():
-        metadata = target / f"{name}_plugin-6.6.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 6.6\n")
-        (metadata / "entry_points.txt").write_text(f"[autotransfer]\n{name} = {name}_plugin\n")
-        (target / f"{name}_plugin.py").write_text(text)
-    return target
+SAD = "raise RuntimeError('built for another version')\n"
+
+Install = Callable[..., Path]
 
 
-def test_a_search_among_other_peoples_plugins(site: Path, digit_folder: Path, tmp_path: Path) -> None:
+def test_a_search_among_other_peoples_plugins(install: Install, digit_folder: Path, tmp_path: Path) -> None:
+    site = install(nosy=NOSY, sad=SAD)
+
     def autotransfer_cli(*arguments: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(site), "AUTOTRANSFER_CACHE": str(tmp_path / "cache")}
         command = [sys.executable, "-m", "autotransfer", *map(str, arguments)]
