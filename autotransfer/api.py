@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, DataError, SearchError
 from autotransfer.model import TransferModel
-from autotransfer.preparation import Prepared, available_backbones, prepare_data, zoos_from
+from autotransfer.preparation import Prepared, available_backbones, prepare_data, refuse_unreadable, zoos_from
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult, Score
 from autotransfer.run import RunFolder
@@ -27,11 +27,12 @@ from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.growth import Growth
 from autotransfer.search.loop import search
 from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.setup import startable
+from autotransfer.search.setup import Setup, startable
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import make_study
-from autotransfer.task import Kind, Task, score_interval
+from autotransfer.task import Kind, Task, infer_task, score_interval
 from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.features import LoadedBackbone
 from autotransfer.transfer.network import Network
 
 __all__ = ["EvaluationResult", "evaluate", "fit", "load"]
@@ -60,7 +61,7 @@ def fit(
     trials: int | None = None,
     task: Kind | None = None,
     metric: str | None = None,
-    class_weight: Literal["balanced"] | None = None,
+    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
     validation: float = 0.25,
     epochs: int = 12,
     seed: int = 0,
@@ -91,14 +92,17 @@ def fit(
         task: Kind of task; inferred from the targets.
         metric: A scikit-learn scorer's name; chosen by task: accuracy, or balanced accuracy when classes are
             imbalanced; macro F1 for multilabel; R2 for regression.
-        class_weight: ``"balanced"`` weights the loss by inverse class frequency.
-        validation: Share of the examples that candidates are scored on.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
+            class, 1 for those that it leaves out.
+        validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
+            into folds, and it has no effect.
         epochs: Epochs of a candidate that trains stages.
         seed: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         out: The run folder; ``runs/DATE-TIME`` when not given.
         overwrite: Replace a run that ``out`` holds.
-        strict: An unreadable image is an error; otherwise it is left out and listed.
+        strict: An unreadable image, of the test examples too, is an error before the search; otherwise it is left out
+            and listed.
         cache: Keep activations on disk between runs.
         cache_dir: Folder of that cache.
         progress: Show progress on standard error.
@@ -147,6 +151,8 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     data = prepare_data(examples, backbones, config, step=show.step)
     task = data.lessons[0].task
     _refuse_foreign_targets(test, task)
+    if test is not None and config.strict:
+        refuse_unreadable(test)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
     evaluator = Evaluator(registry, data.extractor, data.lessons, device, seed=config.seed)
     space = SearchSpace(
@@ -244,7 +250,7 @@ def evaluate(
     zoo: Folders | None = None,
     task: Kind | None = None,
     metric: str | None = None,
-    class_weight: Literal["balanced"] | None = None,
+    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
     validation: float = 0.25,
     seed: int = 0,
     device: str = "auto",
@@ -281,8 +287,13 @@ def evaluate(
     registry = Registry.load(config.zoos)
     spec = registry.backbone(candidate.backbone)
     registry.head(candidate.head), registry.policy(candidate.freeze)
-    prepared = prepare_data(load_examples(data, targets), [spec], config)
-    evaluator = Evaluator(registry, prepared.extractor, prepared.lessons, resolve_device(device), seed=seed)
+    examples, where = load_examples(data, targets), resolve_device(device)
+    assert examples.targets is not None  # load_examples sees to it
+    kind = infer_task(examples.targets, task, metric)
+    loaded = LoadedBackbone(spec, where)
+    Setup.of(candidate, loaded, registry, kind).head_size(kind)  # builds all that it names: wrong settings show here
+    prepared = prepare_data(examples, [spec], config)
+    evaluator = Evaluator(registry, prepared.extractor, prepared.lessons, where, seed=seed, loaded=[loaded])
     lesson = prepared.lessons[0]
     network, scores = evaluator.best_network(candidate)
     return EvaluationResult(

@@ -114,9 +114,11 @@ def fit(
     class_weight: Annotated[
         str | None, _option("--class-weight", metavar="balanced", help="Weight the loss by inverse class frequency.")
     ] = None,
-    validation: Annotated[float, _option("--validation", help="Share of the examples to score candidates on.")] = 0.25,
+    validation: Annotated[
+        float, _option("--validation", help="Share to score candidates on, from 3,000 examples on.")
+    ] = 0.25,
     epochs: Annotated[int, _option("--epochs", help="Epochs of a candidate that trains stages.")] = 12,
-    strict: Annotated[bool, _option("--strict", help="Refuse data with an unreadable image.")] = False,
+    strict: Annotated[bool, _option("--strict", help="Refuse data, or test data, with an unreadable image.")] = False,
     overwrite: Annotated[bool, _option("--overwrite", help="Replace a run that is there.")] = False,
     cache_dir: CacheDir = None,
     no_cache: Annotated[bool, _option("--no-cache", help="Keep no activations on disk between runs.")] = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -50,6 +51,18 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, Real) else math.nan
 
 
+def _class_weight(given: Any) -> Any:
+    """Return class weights with plain keys and values, so that they can be written down as JSON."""
+    if given is None or (isinstance(given, str) and given == "balanced"):
+        return given
+    if not isinstance(given, Mapping) or not given:
+        raise ConfigError(f"The class weight is 'balanced', a dictionary of weights by class, or None; got {given!r}.")
+    for label, weight in given.items():
+        if not 0 < _number(weight) < math.inf:
+            raise ConfigError(f"The weight of a class is a positive number; got {weight!r} for {label!r}.")
+    return {getattr(label, "item", lambda label=label: label)(): float(weight) for label, weight in given.items()}
+
+
 def _is_whole(value: object, low: int, high: float = math.inf) -> bool:
     return isinstance(value, Integral) and low <= int(value) <= high
 
@@ -85,7 +98,8 @@ class SearchConfig:
         freeze: Names or glob patterns of freeze policies; empty means all.
         task: Kind of task; None infers it from the targets.
         metric: A scikit-learn scorer's name; None chooses by task.
-        class_weight: ``"balanced"`` weights the loss by inverse class frequency.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
+            class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, where they are not cross-validated.
         folds: Number of folds of the cross-validation; None means 5 below 3,000 examples and one split above.
         epochs: Most epochs of one trial.
@@ -104,7 +118,7 @@ class SearchConfig:
     freeze: tuple[str, ...] = ()
     task: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
     metric: str | None = None
-    class_weight: Literal["balanced"] | None = None
+    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
     validation: float = 0.25
     folds: int | None = None
     epochs: int = 12
@@ -124,8 +138,7 @@ class SearchConfig:
             raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs!r}.")
         if not _is_whole(self.seed, 0, 2**32 - 1):
             raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed!r}.")
-        if self.class_weight not in (None, "balanced"):
-            raise ConfigError(f"The class weight is 'balanced' or None; got {self.class_weight!r}.")
+        object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
         if self.memory_limit is not None and self.memory_limit < 0:
             raise ConfigError(f"The memory limit is a number of bytes of 0 or more; got {self.memory_limit}.")
         check_device(self.device)

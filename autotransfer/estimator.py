@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
@@ -111,8 +111,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         heads: Names or glob patterns of heads.
         freeze: Names or glob patterns of freeze policies.
         metric: A scikit-learn scorer's name, for the search; ``score`` is the accuracy whatever it is.
-        class_weight: ``"balanced"`` weights the loss by inverse class frequency.
-        validation: Share of the examples that candidates are scored on.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
+            class, 1 for those that it leaves out.
+        validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
+            into folds, and it has no effect.
         epochs: Epochs of a candidate that trains stages.
         random_state: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
@@ -137,7 +139,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         heads: Patterns = (),
         freeze: Patterns = (),
         metric: str | None = None,
-        class_weight: Literal["balanced"] | None = None,
+        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
         random_state: int | np.random.RandomState | None = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.split import folds, split
-from autotransfer.errors import DataError, WeightsUnavailableError
+from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.task import Task, infer_task
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
@@ -23,7 +23,7 @@ from autotransfer.transfer.features import FeatureExtractor
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Prepared", "available_backbones", "prepare_data", "zoos_from"]
+__all__ = ["Prepared", "available_backbones", "prepare_data", "refuse_unreadable", "zoos_from"]
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
@@ -109,6 +109,7 @@ def prepare_data(
     if examples.targets is None:
         raise DataError("The images have no labels: give a folder per class, or targets.")
     task = infer_task(examples.targets, config.task, config.metric)
+    _refuse_foreign_weights(config, task)
     images = decode(
         examples,
         _sides(backbones),
@@ -130,6 +131,15 @@ def prepare_data(
     )
 
 
+def refuse_unreadable(test: Examples) -> None:
+    """Read every test image, in small, so that a strict run ends before the search and not after it.
+
+    Raises:
+        UnreadableImageError: One cannot be decoded.
+    """
+    decode(test, {"center": 1}, strict=True)
+
+
 def _lessons(task: Task, targets: Sequence[object], images: Images, config: SearchConfig) -> tuple[Lesson, ...]:
     """Split into folds: several where examples are few, and one split would be a lottery."""
     encoded = task.encode(targets)
@@ -138,17 +148,33 @@ def _lessons(task: Task, targets: Sequence[object], images: Images, config: Sear
         parts = folds(encoded, task, images.digests, count=_possible(count, encoded, task), seed=config.seed)
     else:
         parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed)]
-    weighted = config.class_weight == "balanced" and task.kind != "regression"
     return tuple(
         Lesson(
             task=task,
             targets=encoded,
             train=train,
             validation=validation,
-            class_weights=task.class_weights(encoded[train]) if weighted else None,
+            class_weights=_class_weights(config, task, encoded[train]),
         )
         for train, validation in parts
     )
+
+
+def _class_weights(config: SearchConfig, task: Task, encoded: np.ndarray) -> np.ndarray | None:
+    if config.class_weight is None:
+        return None
+    if isinstance(config.class_weight, str):
+        return task.class_weights(encoded)
+    # A class whose images cannot be read may be gone since the weights were checked.
+    return task.listed_weights({label: w for label, w in config.class_weight.items() if label in task.classes})
+
+
+def _refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
+    """Refuse class weights that do not suit the task before anything is decoded."""
+    if config.class_weight is not None and not task.classes:
+        raise ConfigError("A regression has no classes: leave class_weight out.")
+    if isinstance(config.class_weight, Mapping):
+        task.listed_weights(config.class_weight)
 
 
 def _possible(count: int, encoded: np.ndarray, task: Task) -> int:

@@ -135,6 +135,19 @@ class Task:
             counts = encoded.sum(0)
         return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
 
+    def listed_weights(self, given: Mapping[Any, float]) -> np.ndarray:
+        """Return weights (classes,) from those given by class; 1 for a class that is not among them.
+
+        Raises:
+            ConfigError: A weight is given for what is no class of this task.
+        """
+        if unknown := [label for label in given if label not in self.classes]:
+            known = list(self.classes)[:20]
+            raise ConfigError(
+                f"A class weight is given for {unknown[0]!r}, which is no class; the classes are {known}."
+            )
+        return np.array([given.get(label, 1.0) for label in self.classes], dtype=np.float32)
+
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON."""
         return {**asdict(self), "classes": list(self.classes)}

@@ -138,6 +138,14 @@ def test_one_unreadable_image_where_that_is_not_allowed(refuse: Refuse, digit_fo
     assert "bad.png" in refuse(UnreadableImageError, OSError, folder, strict=True)
 
 
+def test_one_unreadable_test_image_where_that_is_not_allowed(
+    refuse: Refuse, digit_folder: Path, tmp_path: Path
+) -> None:
+    test = shutil.copytree(digit_folder / "test", tmp_path / "strict_test")
+    (test / "one" / "bad.png").write_bytes(b"no image")
+    assert "bad.png" in refuse(UnreadableImageError, OSError, digit_folder / "train", test=test, strict=True)
+
+
 def test_more_images_than_labels(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
     message = refuse(DataError, ValueError, images[0], images[1][:-1])
     assert "30 images but 29 targets: give one for each" in message
@@ -272,6 +280,15 @@ def test_a_setting_out_of_bounds(refuse: Refuse, settings: dict[str, Any], words
     message = refuse(ConfigError, ValueError, **settings)
     for word in words:
         assert word in message
+
+
+def test_a_class_weight_for_what_is_no_class(refuse: Refuse) -> None:
+    message = refuse(ConfigError, ValueError, class_weight={"three": 2.0})
+    assert "'three', which is no class; the classes are ['one', 'two', 'zero']" in message
+
+
+def test_class_weights_for_a_regression(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
+    assert "no classes" in refuse(ConfigError, ValueError, *images, task="regression", class_weight="balanced")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +87,12 @@ def test_a_budget_may_be_open() -> None:
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"seed": -1}, "seed is a whole number"),
         ({"seed": 2**32}, "seed is a whole number"),
-        ({"class_weight": "equal"}, "'balanced' or None; got 'equal'"),
+        ({"class_weight": "equal"}, "'balanced', a dictionary of weights by class, or None; got 'equal'"),
+        ({"class_weight": {}}, "dictionary"),
+        ({"class_weight": [1.0, 2.0]}, "dictionary"),
+        ({"class_weight": {"cat": 0}}, "positive number; got 0 for 'cat'"),
+        ({"class_weight": {"cat": "2"}}, "positive number; got '2' for 'cat'"),
+        ({"class_weight": {"cat": math.nan}}, "positive number; got nan"),
         ({"memory_limit": -1}, "memory limit"),
         ({"device": "gpu"}, "got 'gpu'"),
         ({"device": "cuda:-1"}, "got 'cuda:-1'"),
@@ -94,6 +101,12 @@ def test_a_budget_may_be_open() -> None:
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SearchConfig(**settings)
+
+
+def test_class_weights_become_plain() -> None:
+    # Labels that come from NumPy must not keep run.json from being written.
+    weights = SearchConfig(class_weight={np.int64(3): np.float32(2.0), "x": 1}).class_weight
+    assert json.loads(json.dumps(weights)) == {"3": 2.0, "x": 1.0}
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:3", "mps"])

@@ -68,7 +68,7 @@ EXPECTED = {
         ),
         _MESSAGES,
     ),
-    "check_class_weight_classifiers": "class_weight is None or 'balanced', as in fit; the check gives weights by class",
+    "check_class_weight_classifiers": _TABLES,
     "check_requires_y_none": "a folder or a table of images holds its labels, so y may be left out",
 }
 

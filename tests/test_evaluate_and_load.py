@@ -67,11 +67,16 @@ def test_a_candidate_is_evaluated_saved_and_loaded(tiny_zoo: Path, digit_folder:
         ({"backbone": "test_resnet", "freeze": "frozn"}, UnknownNameError),
         ({"backbone": "test_resnet", "training": {"optimiser": "adam"}}, ConfigError),
         ({"backbone": "test_resnet", "head": "mlp", "head_params": {"pooling": "sum"}}, ConfigError),
+        ({"backbone": "test_resnet", "head": "ridge", "freeze": "full"}, ConfigError),
     ],
 )
 def test_a_candidate_that_names_what_is_not_there(
-    tiny_zoo: Path, digit_folder: Path, wrong: dict[str, Any], error: type[Exception]
+    tiny_zoo: Path, digit_folder: Path, wrong: dict[str, Any], error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def no_decoding(*arguments: Any, **named: Any) -> Any:
+        raise AssertionError("images were decoded before the candidate was checked")
+
+    monkeypatch.setattr("autotransfer.preparation.decode", no_decoding)
     with pytest.raises(error):
         autotransfer.evaluate(Candidate(**wrong), digit_folder / "train", zoo=tiny_zoo, cache=False)
 

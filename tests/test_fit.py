@@ -282,6 +282,7 @@ def test_class_weights_raise_the_rare_class(fit: Fit, digits: Digits, head: str,
         )
 
     assert rare("balanced") > rare(None) + 0.1
+    assert rare({"rare": 10.0, "frequent": 0.5}) > rare("balanced") + 0.05
 
 
 # --- every head and every policy -----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +46,7 @@ class Evaluator:
         lessons: One for each fold; a single one where there are examples enough.
         device: Where.
         seed: Seed of every training.
+        loaded: Backbones that are loaded already.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class Evaluator:
         device: Device,
         *,
         seed: int,
+        loaded: Iterable[LoadedBackbone] = (),
     ) -> None:
         self.registry, self.extractor, self.lessons = registry, extractor, lessons
         self.task, self.targets = lessons[0].task, lessons[0].targets
         self.device, self.seed = device, seed
-        self._loaded: OrderedDict[str, LoadedBackbone] = OrderedDict()
+        self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self._seconds_per_image: dict[str, float] = {}
         self._flattery: dict[str, tuple[float, float]] = {}
 
