@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from autotransfer._version import __version__
-from autotransfer.console import Commands, escape, only_on_stderr, print_json, say, show, show_size, show_table
+from autotransfer.console import Commands, only_on_stderr, print_json, say, show, show_size, show_table
+from autotransfer.text import escape
 from autotransfer.threads import settle_threads
 
 __all__ = ["app", "main"]

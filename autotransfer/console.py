@@ -12,8 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from autotransfer.errors import AutoTransferError, ConfigError, DataNotFoundError
+from autotransfer.text import escape
 
-__all__ = ["Commands", "escape", "only_on_stderr", "print_json", "say", "show", "show_size", "show_table"]
+__all__ = ["Commands", "only_on_stderr", "print_json", "say", "show", "show_size", "show_table"]
 
 _WRONG_USE, _FAILED, _INTERRUPTED = 2, 1, 130
 
@@ -47,11 +48,6 @@ def only_on_stderr() -> Iterator[None]:
     """Send what libraries and plugins print meanwhile to standard error: standard output is for the answer."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
-
-
-def escape(text: object) -> str:
-    r"""Return text with control characters written as ``\xNN``: names from data must not steer the terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
 
 
 def say(line: str) -> None:

@@ -25,6 +25,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from autotransfer.text import escape
+
 __all__ = [
     "AutoTransferError",
     "BackboneError",
@@ -43,7 +45,15 @@ __all__ = [
 
 
 class AutoTransferError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Args:
+        message: What was wrong, what was given and what to do. Names from data in it may hold anything; control
+            characters are escaped, so that printing the error is safe.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(escape(message))
 
 
 class ConfigError(AutoTransferError, ValueError):

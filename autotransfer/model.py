@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from autotransfer._version import __version__
@@ -23,6 +23,7 @@ from autotransfer.data.sources import find_images
 from autotransfer.errors import AutoTransferError, DataNotFoundError, ModelFormatError
 from autotransfer.files import write_atomically
 from autotransfer.task import Task
+from autotransfer.text import one_line
 from autotransfer.transfer.device import Device, resolve_device
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.network import Network, to_scores
@@ -31,6 +32,7 @@ from autotransfer.transfer.pixels import prepare
 __all__ = ["TransferModel"]
 
 _FORMAT = 1
+_LARGEST_SIDE = 8192
 _BATCH = 64
 
 
@@ -114,15 +116,19 @@ class TransferModel:
         folder = _model_folder(Path(folder))
         about = _read_json(folder / "model.json")
         try:
-            network = _rebuild(about, registry or Registry.load())
             state = load_file(folder / "model.safetensors")
+            network = _rebuild(about, registry or Registry.load(), sum(tensor.numel() for tensor in state.values()))
             network.load_state_dict(state, strict=True)
             task, candidate = Task.from_json(about["task"]), Candidate.from_json(about["candidate"])
-            side, autocast = int(about["side"]), bool(about["autocast"])
+            side, autocast = _side(about["side"]), about["autocast"] is True
         except AutoTransferError:
             raise
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelFormatError(f"The model in {folder} cannot be read: {type(error).__name__}: {error}") from error
+        except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise ModelFormatError(f"The model in {folder} cannot be read: {reason}") from error
+        for name, tensor in state.items():
+            if not bool(tensor.isfinite().all()):
+                raise ModelFormatError(f"The model in {folder} is damaged: {name!r} holds values that are not finite.")
         where = resolve_device(device)
         where.place(network.eval().requires_grad_(False))
         return cls(network=network, task=task, candidate=candidate, side=side, device=where, autocast=autocast)
@@ -145,16 +151,58 @@ class TransferModel:
         }
 
 
-def _rebuild(about: Mapping[str, Any], registry: Registry) -> Network:
-    """Build the network of a saved model, without its weights."""
+def _rebuild(about: Mapping[str, Any], registry: Registry, size: int) -> Network:
+    """Build the network of a saved model, without its weights, of which there are ``size``."""
     saved, candidate = about["backbone"], Candidate.from_json(about["candidate"])
     task, shape = Task.from_json(about["task"]), tuple(int(side) for side in about["head"]["shape"])
-    backbone = registry.rebuild(saved["recipe"]) if saved["recipe"] else registry.backbone(saved["name"]).load()
-    how: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["preprocessing"].items()}
-    backbone.preprocessing = Preprocessing(**how)
-    head = registry.head(candidate.head).build(shape, task.outputs, candidate.head_params)
+    recipe = saved["recipe"]
+    if not isinstance(recipe, dict):
+        raise ModelFormatError(f"The recipe of the backbone must be an object; got a {type(recipe).__name__}.")
+    backbone = registry.rebuild(recipe) if recipe else registry.backbone(saved["name"]).load()
+    backbone.preprocessing = _preprocessing(saved["preprocessing"])
+    spec = registry.head(candidate.head)
+    with torch.device("meta"):  # a head of any size takes no memory there
+        asked = sum(p.numel() for p in spec.build(shape, task.outputs, candidate.head_params).parameters())
+    if asked > size:
+        raise ModelFormatError(f"Its head is to have {asked} parameters; the file of weights holds {size} values.")
+    head = spec.build(shape, task.outputs, candidate.head_params)
     width = np.zeros(task.width, dtype=np.float32) if task.kind == "regression" else 0.0
     return Network(backbone, head, shape, shift=width, scale=width)
+
+
+def _preprocessing(saved: Mapping[str, Any]) -> Preprocessing:
+    """Return how the images were prepared.
+
+    Raises:
+        ModelFormatError: A value is none that it can have.
+    """
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    how = Preprocessing(**given)
+    numbers = (*how.mean, *how.std, how.crop_fraction)
+    if not (
+        len(how.size) == 2
+        and all(_side(side) for side in how.size)
+        and len(how.mean) == len(how.std) == 3
+        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+        and how.crop_fraction > 0
+        and min(how.std) > 0
+        and how.interpolation in ("bicubic", "bilinear", "nearest")
+        and how.crop_mode in ("center", "squash")
+    ):
+        raise ModelFormatError(f"The preprocessing {given} is none.")
+    _side(how.resized)
+    return how
+
+
+def _side(value: Any) -> int:
+    """Return the side of an image in pixels.
+
+    Raises:
+        ModelFormatError: It is none, or so large that images of that size would not fit into memory.
+    """
+    if type(value) is not int or not 0 < value <= _LARGEST_SIDE:
+        raise ModelFormatError(f"The side of an image is from 1 to {_LARGEST_SIDE} pixels; got {value!r:.60}.")
+    return value
 
 
 def _model_folder(folder: Path) -> Path:
@@ -167,7 +215,7 @@ def _model_folder(folder: Path) -> Path:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFormatError(f"{file} is not readable JSON: {error}") from error
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         given = about.get("format") if isinstance(about, dict) else type(about).__name__

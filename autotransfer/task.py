@@ -19,6 +19,8 @@ Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
 # Above this ratio of the largest to the smallest class, plain accuracy hides the small one.
 _IMBALANCED = 3.0
+# More outputs than this take memory that a look at a metric is not worth.
+_MANY = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +123,11 @@ class Task:
         """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
         if self.kind == "regression":
             return 0.0
-        truth = np.eye(len(self.classes))[encoded] if self.single_label else encoded
-        right = np.clip(np.where(truth > 0, scores, 1 - scores), 1e-7, 1.0)
         if self.single_label:
-            right = right[truth > 0]
-        return float(-np.log(right).mean())
+            right = scores[np.arange(len(encoded)), encoded]
+        else:
+            right = np.where(encoded > 0, scores, 1 - scores)
+        return float(-np.log(np.clip(right, 1e-7, 1.0)).mean())
 
     def class_weights(self, encoded: np.ndarray) -> np.ndarray:
         """Return weights (classes,) inverse to the class frequency, of mean 1 over the examples."""
@@ -154,8 +156,27 @@ class Task:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Task:
-        """Read what ``to_json`` wrote."""
-        return cls(kind=data["kind"], classes=tuple(data["classes"]), metric=data["metric"], width=data["width"])
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ConfigError: A key is missing, or a value is none that it can have.
+        """
+        values: list[Any] = [data.get(key) for key in ("kind", "classes", "metric", "width")]
+        kind, classes, metric, width = values
+        right = (
+            kind in get_args(Kind)
+            and isinstance(classes, list)
+            and all(isinstance(label, (str, int, float)) for label in classes)
+            and len(set(classes)) == len(classes)
+            and len(classes) >= {"regression": 0, "multilabel": 1}.get(kind, 2)
+            and not (classes and kind == "regression")
+            and isinstance(metric, str)
+            and type(width) is int
+            and width > 0
+        )
+        if not right:
+            raise ConfigError(f"The task {dict(data)!r:.200} is none: it has a kind, classes, a metric and a width.")
+        return cls(kind=kind, classes=tuple(classes), metric=metric, width=width)
 
 
 def infer_task(targets: Sequence[Any] | np.ndarray, kind: Kind | None = None, metric: str | None = None) -> Task:
@@ -325,8 +346,11 @@ def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
     if for_values != (task.kind == "regression"):  # some would take classes for numbers, or whole numbers for classes
         what = "values" if for_values else "classes"
         raise ConfigError(f"The metric {task.metric!r} does not suit a {task.kind} task: it scores {what}.")
-    encoded = task.encode(targets)
-    perfect = np.eye(len(task.classes), dtype=np.float32)[encoded] if task.single_label else encoded
+    perfect = encoded = task.encode(targets)
+    if task.single_label:
+        if encoded.size * len(task.classes) > _MANY:  # an example of each class will do
+            encoded = encoded[np.unique(encoded, return_index=True)[1]]
+        perfect = np.eye(len(task.classes), dtype=np.float32)[encoded]
     try:
         value = _score(task, encoded, perfect, task.metric)
     except (ValueError, TypeError, AttributeError) as error:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import autotransfer
 from autotransfer.cli import app
-from autotransfer.console import escape
+from autotransfer.text import escape
 
 HEAVY = ("torch", "timm", "sklearn", "optuna", "numpy", "rich")
 

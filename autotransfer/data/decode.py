@@ -21,6 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from autotransfer.contract.specs import CropMode
 from autotransfer.data.arrays import to_storable
 from autotransfer.data.examples import Examples, Images, Item, Skipped
+from autotransfer.data.folders import open_regular
 from autotransfer.errors import DataError, UnreadableImageError
 
 __all__ = ["decode", "usable_cores"]
@@ -31,6 +32,9 @@ _DRAFT_GAP = 2
 # Longer than this, an image is resized inside the crop only: the whole of it could be gigabytes.
 _PANORAMA = 4
 _PEEKED = 16
+_LARGEST_FILE = 2**30  # as many pixels as Pillow allows take less, uncompressed and in 16 bit
+# Pillow starts Ghostscript for the one, and calls Windows for the other: a PostScript file is a program.
+_PROGRAMS = ("EPS", "WMF")
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def _fetch(items: Sequence[Item], held: dict[int, Item], i: int) -> Item | Excep
     try:
         item = held.pop(i) if i in held else items[i]
         if isinstance(item, Image.Image):
-            _refuse_bomb(item.size)
+            _refuse_hostile(item)
             item.load()
         return item
     except Exception as error:  # a data set is the user's code: anything can come
@@ -168,12 +172,10 @@ def _attempt(item: Item | Exception, modes: Sequence[CropMode], side: int) -> _D
 def _decode_one(item: Item, modes: Sequence[CropMode], side: int) -> _Decoded:
     """Decode one image once, and make all squares from it."""
     if isinstance(item, Path):
-        data = item.read_bytes()
-        if not data:
-            raise UnreadableImageError("the file is empty")
+        data = _read(item)
         digest = blake2b(data, digest_size=16)
         with Image.open(BytesIO(data)) as opened:
-            _refuse_bomb(opened.size)
+            _refuse_hostile(opened)
             opened.draft("RGB", (_DRAFT_GAP * side, _DRAFT_GAP * side))
             image = _to_rgb(_upright(opened))
     elif isinstance(item, Image.Image):
@@ -185,10 +187,24 @@ def _decode_one(item: Item, modes: Sequence[CropMode], side: int) -> _Decoded:
     return _Decoded({mode: np.asarray(_square(image, mode, side)) for mode in modes}, digest.hexdigest())
 
 
-def _refuse_bomb(size: tuple[int, int]) -> None:
-    """Refuse at Pillow's limit, where Pillow itself only warns up to twice of it."""
-    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
-        raise UnreadableImageError(f"{size[0]} x {size[1]} pixels are more than PIL.Image.MAX_IMAGE_PIXELS allows")
+def _read(path: Path) -> bytes:
+    with open_regular(path) as file:
+        data = file.read(_LARGEST_FILE + 1)
+    if not data:
+        raise UnreadableImageError("the file is empty")
+    if len(data) > _LARGEST_FILE:
+        raise UnreadableImageError("the file is larger than 1 GB")
+    return data
+
+
+def _refuse_hostile(image: Image.Image) -> None:
+    """Refuse, before it is decoded, an image that is too large, or that another program would have to draw."""
+    width, height = image.size
+    # Pillow itself only warns between its limit and twice of it.
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise UnreadableImageError(f"{width} x {height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS allows")
+    if image.format in _PROGRAMS:
+        raise UnreadableImageError(f"{image.format} files are drawings that another program draws: convert it first")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -284,9 +300,9 @@ def _size_of(item: Item) -> tuple[int, int] | None:
     if isinstance(item, Image.Image):
         return item.size
     try:
-        with Image.open(item) as image:
+        with open_regular(item) as file, Image.open(file) as image:
+            _refuse_hostile(image)
             size: tuple[int, int] = image.size
-            _refuse_bomb(size)
             return size
     except Exception:  # unreadable: said why when it is decoded
         return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from autotransfer.data.examples import Skipped
 
-__all__ = ["kind_of", "printable", "walk"]
+__all__ = ["kind_of", "open_regular", "printable", "walk"]
 
 # HEIC needs a plugin of Pillow: where it is missing these files are reported, not passed over.
 _SUFFIXES = frozenset(
@@ -25,6 +25,23 @@ def kind_of(path: Path) -> Literal["file", "folder", "other", "missing"]:
     except (OSError, ValueError):  # ValueError: it holds a NUL
         return "missing"
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; a pipe or device in its place, which could keep us waiting for ever, is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    file = open(path, "rb", opener=without_waiting)  # noqa: SIM115  # pathlib takes no opener
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("no regular file")
+    return file
 
 
 def walk(root: Path) -> tuple[list[Path], list[Skipped]]:

@@ -98,6 +98,8 @@ def find_images(paths: Any) -> Examples:
             skipped += left_out
         elif kind == "missing":
             raise DataNotFoundError(f"There is no file or folder {str(item)!r}.")
+        elif kind == "other":
+            raise DataError(f"{str(item)!r} is neither a file nor a folder.")
         else:
             items.append(item)
     if not items:
@@ -113,7 +115,7 @@ def _as_table(data: Any) -> Table | None:
     path = Path(data)
     if kind_of(path) == "missing":
         raise DataNotFoundError(f"There is no file or folder {str(path)!r}.")
-    if path.suffix.lower() not in (".csv", ".tsv", ".tab"):
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab") or kind_of(path) != "file":
         raise DataError(f"{path} is neither a folder nor a CSV or TSV file. {_LAYOUT}")
     return read_csv(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Mapping, Sequence
@@ -187,5 +188,6 @@ def _typed(column: list[str]) -> list[Any]:
     given = [value for value in values if value is not None]
     for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
         if given and all(pattern.fullmatch(value) for value in given):
-            return [None if value is None else number(value) for value in values]
+            with contextlib.suppress(ValueError):  # Python refuses to read integers of thousands of digits
+                return [None if value is None else number(value) for value in values]
     return list(values)

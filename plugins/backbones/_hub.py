@@ -18,6 +18,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import AutoTransferError, BackboneError, WeightsUnavailableError
+from autotransfer.text import one_line
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._portfolio import PORTFOLIO
 from autotransfer_plugins.backbones._recipe import Recipe, preprocessing_of, strip_classifier
@@ -179,4 +180,4 @@ def _translated(what: str) -> Iterator[None]:
             what, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     except Exception as error:  # a damaged file, names that do not fit: timm raises many kinds
-        raise BackboneError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise BackboneError(f"{what} cannot be loaded: {type(error).__name__}: {one_line(error)}") from error

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autotransfer.contract.backbone import Backbone
 from autotransfer.errors import BackboneError
+from autotransfer.text import one_line
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones._stages import find_stages, reached
 
@@ -43,7 +44,7 @@ class TimmBackbone(Backbone):
         except Exception as error:  # whatever a model raises on an image, it cannot be used
             raise BackboneError(
                 f"{recipe.architecture} cannot be used as a backbone: it does not turn an image of {height} x {width} "
-                f"pixels into pooled features: {type(error).__name__}: {error}"
+                f"pixels into pooled features: {type(error).__name__}: {one_line(error)}"
             ) from error
         super().__init__(stages=(), preprocessing=recipe.preprocessing, width=pooled.shape[1], recipe=recipe.to_json())
         self.model = model

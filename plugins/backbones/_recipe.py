@@ -12,6 +12,7 @@ from torch import nn
 
 from autotransfer.contract.specs import Preprocessing
 from autotransfer.errors import BackboneError, UnknownNameError
+from autotransfer.text import one_line
 
 __all__ = ["Recipe", "preprocessing_of", "strip_classifier"]
 
@@ -149,8 +150,9 @@ class Recipe:
                 model = timm.create_model(self.architecture, pretrained_cfg=config, **_tuples(self.model_args))
                 return model, strip_classifier(model)
         except Exception as error:  # models raise whatever they like on arguments that do not suit them
+            reason = f"{type(error).__name__}: {one_line(error)}"
             raise BackboneError(
-                f"timm cannot build {self.architecture} with {dict(self.model_args)}: {type(error).__name__}: {error}"
+                f"timm cannot build {self.architecture} with {dict(self.model_args)}: {reason}"
             ) from error
 
 
