@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,53 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 _EXAMPLE = Path(__file__).parents[1] / "examples" / "third_party_backbone"
+
+
+class Tally:
+    """Counts how hostile inputs end, by their kind."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = {}
+
+    def __call__(self, kind: str, action: Callable[[], Any]) -> Any:
+        """Return what the action returns, or the error of ours that it raises; any other one goes through."""
+        from autotransfer.errors import AutoTransferError
+
+        count = self.counts.setdefault(kind, Counter())
+        try:
+            result = action()
+        except AutoTransferError as error:
+            count["refused"] += 1
+            return error
+        except BaseException:
+            count["crashed"] += 1
+            raise
+        count["accepted"] += 1
+        return result
+
+
+_TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TALLY] = Tally()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print how hostile inputs ended, where any was tried in this process."""
+    counts = config.stash[_TALLY].counts
+    if counts:
+        terminalreporter.section("hostile inputs")
+        ends = ("refused", "accepted", "crashed")
+        terminalreporter.write_line(f"{'':26}{'tried':>8}" + "".join(f"{end:>10}" for end in ends))
+        for kind, count in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+            terminalreporter.write_line(f"{kind:26}{count.total():8}" + "".join(f"{count[end]:10}" for end in ends))
+
+
+@pytest.fixture(scope="session")
+def attempt(pytestconfig: pytest.Config) -> Tally:
+    """Try a hostile input: it ends in a result or in one of our errors; the summary of the tests has a table."""
+    return pytestconfig.stash[_TALLY]
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,14 @@ def test_messages_are_printed_as_they_are(name: str) -> None:
     assert str(getattr(errors, name)("what was wrong")) == "what was wrong"
 
 
+@pytest.mark.parametrize("name", sorted({"AutoTransferError", *BUILT_IN} - {"UnknownNameError"}))
+def test_names_in_messages_cannot_steer_the_terminal(name: str) -> None:
+    # File names, labels and columns come from data, and errors are printed by whoever catches them.
+    error = getattr(errors, name)("the file \x1b[2J\x9b of \u202e\udce9\n")
+    assert str(error) == "the file \\x1b[2J\\x9b of \\x202e\\xdce9\\x0a"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 @pytest.mark.parametrize(
     ("name", "known", "hint", "message"),
     [

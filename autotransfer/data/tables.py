@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import re
 from collections.abc import Mapping, Sequence
@@ -188,6 +187,8 @@ def _typed(column: list[str]) -> list[Any]:
     given = [value for value in values if value is not None]
     for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
         if given and all(pattern.fullmatch(value) for value in given):
-            with contextlib.suppress(ValueError):  # Python refuses to read integers of thousands of digits
+            try:
                 return [None if value is None else number(value) for value in values]
+            except ValueError:  # Python refuses to read integers of thousands of digits
+                break
     return list(values)

@@ -275,6 +275,7 @@ def test_separators_byte_order_mark_and_quotes(listed: Path, name: str, separato
         (["0.5", "1e3", "2"], [0.5, 1000.0, 2.0]),
         (["1", "2", "x"], ["1", "2", "x"]),
         (["1", "2", "nan"], ["1", "2", "nan"]),
+        (["1", "2", "3" * 5000], ["1", "2", "3" * 5000]),
     ],
 )
 def test_labels_are_text_unless_the_whole_column_is_plain_numbers(
