@@ -79,14 +79,14 @@ class Cut:
 
     def suffix(self, backbone: Backbone, cached: Activation, forward: Callable[[Tensor], Any] | None = None) -> Any:
         """Run the stages after the boundary; ``forward`` is the backbone, its ``forward_map``, or a deeper prefix."""
-        rows, filled = len(cached[0]), iter(cached)
+        rows, dtype, filled = len(cached[0]), cached[0].dtype, iter(cached)
         leaves = [
-            constant if not parts else next(filled) if parts == 1 else next(filled).flatten(0, 1)
+            _as(constant, dtype) if not parts else next(filled) if parts == 1 else next(filled).flatten(0, 1)
             for parts, constant in zip(self._parts, self._constants, strict=True)
         ]
         swapped = pytree.tree_unflatten(leaves, self._spec)
         images = cached[0].new_full((1,) * (1 + len(self._input_shape)), float("nan"))
-        with self._replaying(backbone, swapped, rows, images.device):
+        with self._replaying(backbone, swapped, rows, images):
             return (forward or backbone)(images.expand(rows, *self._input_shape))
 
     def _inputs(self, backbone: Backbone, images: Tensor) -> tuple[list[Any], Any]:
@@ -149,7 +149,7 @@ class Cut:
         return "" if difference < TOLERANCE else f"the outputs differ by {difference:.0e}"
 
     @contextmanager
-    def _replaying(self, backbone: Backbone, swapped: Any, rows: int, device: torch.device) -> Iterator[None]:
+    def _replaying(self, backbone: Backbone, swapped: Any, rows: int, like: Tensor) -> Iterator[None]:
         reached = False
 
         def swap(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -165,7 +165,7 @@ class Cut:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 if reached:
                     return type(module).forward(module, *args, **kwargs)
-                return _blank(next(calls), rows, self._rows, device)
+                return _blank(next(calls), rows, self._rows, like)
 
             return forward
 
@@ -237,16 +237,21 @@ def _outline(tensor: Tensor) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
-def _blank(output: Any, rows: int, recorded: int, device: torch.device) -> Any:
+def _as(constant: Any, dtype: torch.dtype) -> Any:
+    """Bring a constant that was recorded in float32 to the type of what crosses with it."""
+    floating = isinstance(constant, Tensor) and constant.is_floating_point()
+    return constant.to(dtype) if floating else constant
+
+
+def _blank(output: Any, rows: int, recorded: int, like: Tensor) -> Any:
     """Return NaN tensors of the recorded shapes for another batch size: cheap, and any leak shows."""
 
     def blank(outline: Tensor) -> Tensor:
-        fill = float("nan") if outline.is_floating_point() else 0
-        first = outline.shape[:1]
+        floating, first = outline.is_floating_point(), outline.shape[:1]
+        dtype = like.dtype if outline.dtype == torch.float32 else outline.dtype
         if outline.ndim > 1 and first[0] % recorded == 0:
             first = torch.Size([rows * (first[0] // recorded)])
-        return torch.full((1,) * outline.ndim, fill, dtype=outline.dtype, device=device).expand(
-            *first, *outline.shape[1:]
-        )
+        one = torch.full((1,) * outline.ndim, float("nan") if floating else 0, dtype=dtype, device=like.device)
+        return one.expand(*first, *outline.shape[1:])
 
     return pytree.tree_map_only(Tensor, blank, output)

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autotransfer._version import __version__
 from autotransfer.contract.backbone import Backbone
@@ -21,7 +21,7 @@ from autotransfer.errors import BackboneError, PluginError
 from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.fold import fold_batch_norm
+from autotransfer.transfer.inference import FrozenBackbone
 from autotransfer.transfer.memory import out_of_memory
 from autotransfer.transfer.pixels import prepare
 
@@ -32,10 +32,9 @@ log = logging.getLogger("autotransfer")
 # Kinds of boundary beside the depths: what the heads take from a backbone that is frozen as a whole.
 POOLED, MAP = "pooled", "map"
 
-# Batch sizes that are tried: small ones stay in a CPU's cache, large ones fill a GPU.
-_BATCHES = {"cpu": (8, 16, 32, 64), "cuda": (32, 128, 256)}
-# Cosine between the 16-bit and the float32 features of an image below which 16 bit is not used.
-_AGREEMENT = 0.995
+# Batch sizes that are tried, the one that is taken without a trial first: small ones stay in a CPU's cache, large ones
+# fill a GPU.
+_BATCHES = {"cpu": (16, 8, 32, 64), "cuda": (128, 32, 256)}
 
 
 class LoadedBackbone:
@@ -48,9 +47,8 @@ class LoadedBackbone:
     Attributes:
         spec: Its spec.
         backbone: The module.
-        frozen: The same, made fast for inference: its batch norm is folded into the convolutions.
+        fast: The same, made fast for inference.
         digest: Hash of its weights.
-        precise: Whether 16 bit is not good enough for it.
         map_shape: Shape (C, h, w) of the last feature map.
 
     Raises:
@@ -75,10 +73,20 @@ class LoadedBackbone:
             raise PluginError(f"The backbone {spec.name!r} pools to {tuple(pooled.shape)}; said (3, {backbone.width}).")
         if not bool(pooled.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
-        self.frozen = device.place(fold_batch_norm(self.backbone, self._images))
+        self.fast = FrozenBackbone(self.backbone, self._images, pooled, device)
         device.place(self.backbone)
-        self.precise = not self._half_agrees(pooled)
         self._cuts: dict[int, Cut] = {}
+        self._extendable: dict[int, bool] = {}
+
+    @property
+    def frozen(self) -> Backbone:
+        """The module that infers fast."""
+        return self.fast.module
+
+    @property
+    def precise(self) -> bool:
+        """Whether 16 bit is not good enough for it."""
+        return self.fast.precision == "full"
 
     @property
     def depths(self) -> int:
@@ -94,20 +102,18 @@ class LoadedBackbone:
             self._cuts[depth] = cut
         return self._cuts[depth]
 
+    def extends(self, depth: int) -> bool:
+        """Whether the fast module, too, goes on from what is cached at a depth; checked once."""
+        if depth not in self._extendable:
+            cut = self.cut(depth)
+            self._extendable[depth] = cut.exact and (
+                self.precise or self.fast.agrees(lambda x: cut.suffix(self.frozen, cut.prefix(self.frozen, x)))
+            )
+        return self._extendable[depth]
+
     def copy(self) -> Backbone:
         """Return a copy to train."""
         return copy.deepcopy(self.backbone)
-
-    def _half_agrees(self, exact: Tensor) -> bool:
-        if self.device.half is None:
-            return False
-        with torch.inference_mode(), self.device.autocast():
-            fast = self.frozen(self._images.to(self.device.torch)).float().cpu()
-        cosine = nn.functional.cosine_similarity(exact, fast, dim=1)
-        agrees = bool(fast.isfinite().all()) and float(cosine.min()) >= _AGREEMENT
-        if not agrees:
-            log.info("%s runs in float32: its 16-bit features differ (cosine %.4f)", self.spec.name, cosine.min())
-        return agrees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +155,7 @@ class FeatureExtractor:
             view=view,
             images=self.images.fingerprint,
             side=self.images.side,
-            half=str(None if loaded.precise else loaded.device.half),
+            precision=f"{loaded.fast.precision} {loaded.device.half}",
         )
 
     def _at(self, loaded: LoadedBackbone, boundary: str, view: str) -> Arrays:
@@ -163,26 +169,28 @@ class FeatureExtractor:
 
     def _compute(self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate) -> Arrays:
         """Run the prefix over all images, from the nearest boundary before that is cached, else from the pixels."""
-        how, device, run = loaded.backbone.preprocessing, loaded.device, _prefix(loaded, boundary)
-        nearest = self._nearest(loaded, boundary, view)
+        fast, run, nearest = loaded.fast, _prefix(loaded, boundary), self._nearest(loaded, boundary, view)
 
         def features(rows: slice) -> Activation:
-            with device.autocast(not loaded.precise):
+            with fast.running() as backbone:
                 if nearest is None:
-                    return run(prepare(self.images.pixels[how.crop_mode][rows], how, device.torch, view))
+                    return run(self._input(loaded, rows, view))
                 cut, arrays = nearest
-                cached = tuple(torch.from_numpy(np.array(a[rows])).to(device.torch).float() for a in arrays)
-                activation: Activation = cut.suffix(loaded.frozen, cached, run)
+                activation: Activation = cut.suffix(backbone, tuple(fast.take(_rows(a, rows)) for a in arrays), run)
                 return activation
 
-        return _collect(features, len(self.images), allocate, _batches(device), allow_half=not loaded.precise)
+        return _collect(features, len(self.images), allocate, _batches(loaded.device), allow_half=not loaded.precise)
+
+    def _input(self, loaded: LoadedBackbone, rows: slice, view: str) -> Tensor:
+        how = loaded.backbone.preprocessing
+        return loaded.fast.take(prepare(self.images.pixels[how.crop_mode][rows], how, loaded.device.torch, view))
 
     def _nearest(self, loaded: LoadedBackbone, boundary: str, view: str) -> tuple[Cut, Arrays] | None:
         """Return the deepest cut before a boundary whose activations are cached."""
         end = int(boundary.removeprefix("stage")) if boundary.startswith("stage") else loaded.depths
         for depth in range(end - 1, 0, -1):
             key = self._key(loaded, f"stage{depth}", view)
-            if self.cache.contains(key) and loaded.cut(depth).exact and (arrays := self.cache.get(key)) is not None:
+            if self.cache.contains(key) and loaded.extends(depth) and (arrays := self.cache.get(key)) is not None:
                 return loaded.cut(depth), arrays
         return None
 
@@ -190,9 +198,8 @@ class FeatureExtractor:
         """Pool cached feature maps: no image passes through the backbone again."""
 
         def features(rows: slice) -> Activation:
-            batch = torch.from_numpy(np.array(maps[0][rows])).to(loaded.device.torch).float()
-            with loaded.device.autocast(not loaded.precise):
-                return (loaded.frozen.pool(batch),)
+            with loaded.fast.running() as backbone:
+                return (backbone.pool(loaded.fast.take(_rows(maps[0], rows))),)
 
         return _collect(features, len(self.images), allocate, _batches(loaded.device), allow_half=not loaded.precise)
 
@@ -207,6 +214,10 @@ def _prefix(loaded: LoadedBackbone, boundary: str) -> Callable[[Tensor], Activat
     return lambda batch: cut.prefix(backbone, batch)
 
 
+def _rows(array: np.ndarray, rows: slice) -> Tensor:
+    return torch.from_numpy(np.array(array[rows]))  # a copy: what is mapped cannot be written to
+
+
 def _batches(device: Device) -> tuple[int, ...]:
     return _BATCHES.get(device.torch.type, _BATCHES["cuda"])
 
@@ -219,7 +230,7 @@ class _Pace:
         self._due = [sizes[0], *sizes] if n >= 4 * sum(sizes) else []
         self._rates: dict[int, float] = {}
         self._warm = False
-        self.size = self._due[0] if self._due else sizes[len(sizes) // 2]
+        self.size = sizes[0]
 
     def took(self, images: int, seconds: float) -> None:
         """Note how long a batch took, and choose the size of the next."""
@@ -270,10 +281,10 @@ def measure_seconds_per_image(loaded: LoadedBackbone, images: Images, batch: int
     how = loaded.backbone.preprocessing
     pixels = images.pixels[how.crop_mode][:batch]
     best = float("inf")
-    with torch.inference_mode(), loaded.device.autocast(not loaded.precise):
+    with loaded.fast.running() as backbone:
         for _ in range(2):
             begin = time.perf_counter()
-            loaded.frozen(prepare(pixels, how, loaded.device.torch)).float().cpu()
+            backbone(loaded.fast.take(prepare(pixels, how, loaded.device.torch))).float().cpu()
             best = min(best, time.perf_counter() - begin)
     return best / len(pixels)
 

@@ -1,0 +1,165 @@
+"""A frozen backbone, run as fast as the hardware can without changing what comes out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from autotransfer.contract.backbone import Backbone
+from autotransfer.transfer.device import Device
+from autotransfer.transfer.fold import fold_batch_norm
+
+__all__ = ["FrozenBackbone", "Precision"]
+
+log = logging.getLogger("autotransfer")
+
+Precision = Literal["half", "autocast", "full"]
+"""16-bit weights and activations; 16 bit where torch's autocast deems it safe; float32."""
+
+_LADDER: tuple[Precision, ...] = ("half", "autocast", "full")
+# Cosine between the fast and the float32 features of an image below which the next precision is tried.
+_AGREEMENT = 0.995
+# Seconds of work from which compiling is tried, and the speed-up from which its result is used.
+_COMPILE_FROM, _COMPILE_GAIN = 600.0, 1.05
+# Numbers in an attention matrix beyond which torch's kernel, which never holds all of it, is used.
+_LARGEST_ATTENTION = 2**25
+
+
+class FrozenBackbone:
+    """A copy of a backbone that only infers: batch norm folded, channels last, in 16 bit where its features stay.
+
+    Args:
+        backbone: In eval mode, float32; it is not changed.
+        probe: float32 (N, 3, H, W) on the CPU: the images that the check runs on.
+        exact: Its pooled features (N, width) in float32.
+        device: Where it runs.
+
+    Attributes:
+        module: The copy.
+        precision: What it runs in.
+    """
+
+    def __init__(self, backbone: Backbone, probe: Tensor, exact: Tensor, device: Device) -> None:
+        self._device, self._probe, self._exact = device, probe, exact
+        folded = device.place(fold_batch_norm(backbone, probe))
+        self.module, self.precision = folded, "full"
+        if device.half is not None:
+            for precision in _LADDER[:-1]:
+                self.module, self.precision = _in(folded, precision, device), precision
+                if self._agrees():
+                    break
+            else:
+                self.module, self.precision = folded, "full"
+                log.info("a backbone runs in float32: its 16-bit features differ")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type that its input takes."""
+        half = self._device.half
+        return half if half is not None and self.precision == "half" else torch.float32
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """Bring what enters the module to its device and type."""
+        return tensor.to(self._device.torch, self.dtype)
+
+    @contextmanager
+    def running(self) -> Iterator[Backbone]:
+        """Run the module within: without gradients, in its precision, with the fastest attention."""
+        composed = self.precision == "half" and self._device.torch.type == "cpu"
+        with (
+            torch.inference_mode(),
+            self._device.autocast(self.precision == "autocast"),
+            _ComposedAttention() if composed else nullcontext(),
+        ):
+            yield self.module
+
+    def agrees(self, features: Callable[[Tensor], Tensor]) -> bool:
+        """Whether ``features`` of the probe images, computed by parts of the module, are those of float32."""
+        try:
+            with self.running():
+                fast = features(self.take(self._probe)).float().cpu()
+        except Exception as error:  # a model's own code may insist on a type
+            log.info("16 bit is not used here: %s", error)
+            return False
+        cosine = F.cosine_similarity(self._exact, fast, dim=1)
+        return bool(fast.isfinite().all()) and float(cosine.min()) >= _AGREEMENT
+
+    def compiled(self, batch: Tensor, count: int) -> Callable[[Tensor], Tensor] | None:
+        """Return the compiled module for batches of this shape, if ``count`` of them are work enough to pay for it.
+
+        None where they are not, where it cannot be compiled (no C++ compiler, say), or where that makes it no faster.
+        """
+        with self.running():
+            eager = _seconds(self.module, batch)
+        if eager * count < _COMPILE_FROM:
+            return None
+        try:
+            fast: Callable[[Tensor], Tensor] = torch.compile(self.module)
+            with self.running():
+                alike = F.cosine_similarity(fast(batch).float(), self.module(batch).float(), dim=1).min()
+                gain = eager / _seconds(fast, batch)
+        except Exception as error:  # compilers fail in every way
+            log.info("a backbone is not compiled: %s", error)
+            return None
+        return fast if gain >= _COMPILE_GAIN and float(alike) >= _AGREEMENT else None
+
+    def _agrees(self) -> bool:
+        return self.agrees(self.module)
+
+
+def _in(folded: Backbone, precision: Precision, device: Device) -> Backbone:
+    return deepcopy(folded).to(device.half) if precision == "half" else folded
+
+
+def _seconds(run: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+    """Return the time of a batch, the best of two after one that warms up."""
+    taken = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        run(batch).sum().item()  # waits for a GPU to end
+        taken.append(time.perf_counter() - begin)
+    return min(taken[1:])
+
+
+class _ComposedAttention(TorchFunctionMode):
+    """Attention as two products of matrices and a softmax: in 16 bit on a CPU, 1.5 times as fast as torch's kernel."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and _composable(*args, **kwargs):
+            return _attend(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _composable(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, **options: Any
+) -> bool:
+    numbers = query.numel() // max(query.shape[-1], 1) * key.shape[-2]
+    others = any(given for name, given in options.items() if name != "scale")  # causal, grouped
+    masked = attn_mask is not None and not attn_mask.is_floating_point()
+    return numbers <= _LARGEST_ATTENTION and not (dropout_p or others or masked)
+
+
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    **others: Any,
+) -> Tensor:
+    """Compute softmax(query key^T scale + mask) value for (..., length, width); nothing is dropped."""
+    scores = (query * (scale or query.shape[-1] ** -0.5)) @ key.transpose(-2, -1)
+    if attn_mask is not None:
+        scores = scores + attn_mask
+    return scores.softmax(-1) @ value
