@@ -33,6 +33,7 @@ from autotransfer.search.study import make_study
 from autotransfer.task import Kind, Task, infer_task, score_interval
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.memory import pages_kept
 from autotransfer.transfer.network import Network
 
 __all__ = ["EvaluationResult", "evaluate", "fit", "load"]
@@ -134,7 +135,7 @@ def fit(
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
     )
     run = RunFolder.choose(out, overwrite=overwrite)
-    with Progress(config.budget, shown=progress) as show:
+    with pages_kept(), Progress(config.budget, shown=progress) as show:
         read = partial(load_examples, path_column=path_column, target_column=target_column)
         examples = read(data, targets)
         test_examples = None if test is None else read(test, test_targets)
@@ -295,7 +296,8 @@ def evaluate(
     prepared = prepare_data(examples, [spec], config)
     evaluator = Evaluator(registry, prepared.extractor, prepared.lessons, where, seed=seed, loaded=[loaded])
     lesson = prepared.lessons[0]
-    network, scores = evaluator.best_network(candidate)
+    with pages_kept():
+        network, scores = evaluator.best_network(candidate)
     return EvaluationResult(
         score=_score(lesson.task, lesson.targets[lesson.validation], scores),
         model=_model(network, candidate, prepared, evaluator),

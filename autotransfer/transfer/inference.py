@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from autotransfer.contract.backbone import Backbone
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.fold import fold_batch_norm
+from autotransfer.transfer.fuse import can_fuse, fuse_convolutions
 
 __all__ = ["FrozenBackbone", "Precision"]
 
@@ -25,7 +26,13 @@ log = logging.getLogger("autotransfer")
 Precision = Literal["half", "autocast", "full"]
 """16-bit weights and activations; 16 bit where torch's autocast deems it safe; float32."""
 
-_LADDER: tuple[Precision, ...] = ("half", "autocast", "full")
+# What is tried, the fastest first: a precision, and whether convolutions are fused.
+_LADDER: tuple[tuple[Precision, bool], ...] = (
+    ("half", True),
+    ("half", False),
+    ("autocast", False),
+    ("full", True),
+)
 # Cosine between the fast and the float32 features of an image below which the next precision is tried.
 _AGREEMENT = 0.995
 # Seconds of work from which compiling is tried, and the speed-up from which its result is used.
@@ -51,15 +58,18 @@ class FrozenBackbone:
     def __init__(self, backbone: Backbone, probe: Tensor, exact: Tensor, device: Device) -> None:
         self._device, self._probe, self._exact = device, probe, exact
         folded = device.place(fold_batch_norm(backbone, probe))
+        for precision, fused in _LADDER:
+            if precision != "full" and device.half is None or fused and not can_fuse(device.torch):
+                continue
+            self.module, self.precision = folded, precision
+            try:
+                self.module = self._made(folded, fused)
+            except Exception as error:  # a model's own code may insist on a type
+                log.info("a backbone does not run in precision %r: %s", precision, error)
+                continue
+            if self.agrees(self.module):
+                return
         self.module, self.precision = folded, "full"
-        if device.half is not None:
-            for precision in _LADDER[:-1]:
-                self.module, self.precision = _in(folded, precision, device), precision
-                if self._agrees():
-                    break
-            else:
-                self.module, self.precision = folded, "full"
-                log.info("a backbone runs in float32: its 16-bit features differ")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -112,12 +122,11 @@ class FrozenBackbone:
             return None
         return fast if gain >= _COMPILE_GAIN and float(alike) >= _AGREEMENT else None
 
-    def _agrees(self) -> bool:
-        return self.agrees(self.module)
-
-
-def _in(folded: Backbone, precision: Precision, device: Device) -> Backbone:
-    return deepcopy(folded).to(device.half) if precision == "half" else folded
+    def _made(self, folded: Backbone, fused: bool) -> Backbone:
+        module = deepcopy(folded).to(self.dtype) if fused or self.precision == "half" else folded
+        if fused:
+            fuse_convolutions(module, self.take(self._probe))
+        return module
 
 
 def _seconds(run: Callable[[Tensor], Tensor], batch: Tensor) -> float:

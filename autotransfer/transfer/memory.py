@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import torch
 
-__all__ = ["free_memory", "memory_budget", "out_of_memory"]
+__all__ = ["free_memory", "memory_budget", "out_of_memory", "pages_kept"]
 
 # How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs.
 _WORDS = ("not enough memory", "can't allocate memory", "out of memory")
 _CGROUP = Path("/sys/fs/cgroup")
+# glibc's numbers for two thresholds: above one, memory is fetched from the system for each allocation and given back
+# at once; above the other, free memory at the end of the heap is given back. Bytes while computing, and otherwise.
+_THRESHOLDS = {-3: (2**28, 2**25), -1: (2**29, 2**26)}
 
 
 def free_memory() -> int:
@@ -54,3 +61,26 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and any(words in text for words in _WORDS)
     )
+
+
+@contextlib.contextmanager
+def pages_kept() -> Iterator[None]:
+    """Let freed memory be taken again instead of given back to the system, until the end of the block.
+
+    A forward pass allocates and frees the same megabytes for each layer; on a CPU with glibc, fetching and clearing
+    their pages each time takes up to a third of the time. Where the environment sets ``MALLOC_`` variables, or another
+    C library is used, nothing is done.
+    """
+    settings = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for name in os.environ)
+    if settings or platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    for number, (computing, _) in _THRESHOLDS.items():
+        libc.mallopt(number, computing)
+    try:
+        yield
+    finally:
+        for number, (_, otherwise) in _THRESHOLDS.items():
+            libc.mallopt(number, otherwise)
+        libc.malloc_trim(0)

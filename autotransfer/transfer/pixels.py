@@ -98,7 +98,8 @@ def normalise(batch: Tensor, how: Preprocessing) -> Tensor:
     """Turn values in 0..255 (N, 3, H, W) into what the backbone's training data looked like."""
     mean = torch.tensor(how.mean, device=batch.device).view(1, -1, 1, 1) * 255
     std = torch.tensor(how.std, device=batch.device).view(1, -1, 1, 1) * 255
-    return ((batch.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+    scaled = batch.to(torch.float32, copy=True, memory_format=torch.channels_last)
+    return scaled.sub_(mean).div_(std)
 
 
 def _frame(how: Preprocessing) -> tuple[int, int]:
