@@ -1,6 +1,6 @@
-"""Convolutions of a frozen backbone on a CPU: their activation, and uneven padding, inside oneDNN's kernel.
+"""Layers of a frozen backbone on a CPU: packed weights, activations and uneven padding inside oneDNN's kernels.
 
-Such networks are bound by memory there: a pass over an activation of the first layers costs more than its convolution.
+Convnets are bound by memory there: a pass over an activation of the first layers costs more than its convolution.
 """
 
 from __future__ import annotations
@@ -16,30 +16,37 @@ from torch.nn import functional as F
 
 from autotransfer.contract.backbone import Backbone
 
-__all__ = ["can_fuse", "fuse_convolutions"]
+__all__ = ["can_fuse", "fuse_layers"]
 
-# Activations that oneDNN computes with a convolution: its name, numbers and algorithm for each.
-_KERNELS: dict[type[nn.Module], tuple[str, list[float], str]] = {
+# Activations that oneDNN computes with a layer: its name, numbers and algorithm for each.
+_Kernel = tuple[str, list[float], str]
+_NONE: _Kernel = ("none", [], "")
+_KERNELS: dict[type[nn.Module], _Kernel] = {
+    nn.GELU: ("gelu", [], "none"),  # or "tanh"
+    nn.Hardswish: ("hardswish", [], ""),
     nn.ReLU: ("relu", [], ""),
     nn.ReLU6: ("hardtanh", [0.0, 6.0], ""),
     nn.SiLU: ("swish", [], ""),
-    nn.Hardswish: ("hardswish", [], ""),
 }
-_NONE: tuple[str, list[float], str] = ("none", [], "")
 # Largest difference, relative to the largest output, of a convolution that is written in another way.
 _TOLERANCE = 2e-2
 # Inputs of a kernel up to which a larger one costs less than a copy of the input.
 _FEW_INPUTS = 4
+# Images in a batch for which weights are laid out; others are computed as well.
+_ROWS = 16
 
 
 def can_fuse(device: torch.device) -> bool:
     """Whether there are such kernels: they are torch's own, but not public."""
-    return device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    return device.type == "cpu" and all(
+        hasattr(torch.ops.mkldnn, name)
+        for name in ("_convolution_pointwise", "_linear_pointwise", "_reorder_linear_weight")
+    )
 
 
 @dataclass
 class _Call:
-    """A convolution as it was seen in a forward pass, with the activation that takes its output."""
+    """A layer as it was seen in a forward pass, with the activation that takes its output."""
 
     name: str
     inputs: Tensor
@@ -50,11 +57,11 @@ class _Call:
 class _FusedConv(nn.Conv2d):
     """A convolution with its activation; it shares the weights of the one that it stands for."""
 
-    def __init__(self, conv: nn.Conv2d, weight: Tensor, padding: list[int], activation: nn.Module | None) -> None:
+    def __init__(self, conv: nn.Conv2d, weight: Tensor, padding: list[int], kernel: _Kernel) -> None:
         nn.Module.__init__(self)
         self.weight, self.bias = nn.Parameter(weight, requires_grad=False), conv.bias
         self._places = [padding, list(conv.stride), list(conv.dilation), conv.groups]
-        self._kernel = _KERNELS[type(activation)] if activation is not None else _NONE
+        self._kernel = kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the activation of the convolution's output."""
@@ -68,8 +75,24 @@ class _FusedConv(nn.Conv2d):
         return f"{tuple(self.weight.shape)}, {self._kernel[0]}"
 
 
-def fuse_convolutions(backbone: Backbone, images: Tensor) -> None:
-    """Rewrite the convolutions of a backbone that only infers, for images of this size and type.
+class _FusedLinear(nn.Module):
+    """A linear layer with its activation; its weight is laid out as the kernel reads it."""
+
+    def __init__(self, linear: nn.Linear, rows: int, kernel: _Kernel) -> None:
+        super().__init__()
+        self.bias, self._kernel, self._type = linear.bias, kernel, linear.weight.dtype
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), rows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., inputs) to the activation of the layer's output (..., outputs)."""
+        if x.dtype != self._type:
+            raise TypeError(f"a linear layer of {self._type} got {x.dtype}")
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, *self._kernel)
+        return fused
+
+
+def fuse_layers(backbone: Backbone, images: Tensor) -> None:
+    """Rewrite the layers of a backbone that only infers, for images of this size and type.
 
     Args:
         backbone: In eval mode, on the CPU, its batch norm folded; it is changed.
@@ -77,31 +100,47 @@ def fuse_convolutions(backbone: Backbone, images: Tensor) -> None:
     """
     with torch.no_grad():
         for call in _calls(backbone, images[:1]):
-            conv: Any = backbone.get_submodule(call.name)
-            if (found := _symmetric(conv, call)) is None:
-                continue
-            activation = backbone.get_submodule(call.activation) if call.activation else None
-            _put(backbone, call.name, _FusedConv(conv, *found, activation).eval())
-            if call.activation:
-                _put(backbone, call.activation, nn.Identity())
+            fused = _fused(backbone.get_submodule(call.name), call, _kernel(backbone, call.activation))
+            if fused is not None:
+                _put(backbone, call.name, fused.eval())
+                if call.activation:
+                    _put(backbone, call.activation, nn.Identity())
+
+
+def _fused(layer: nn.Module, call: _Call, kernel: _Kernel) -> nn.Module | None:
+    if isinstance(layer, nn.Linear):
+        rows = _ROWS * (call.inputs.numel() // layer.in_features)
+        return _FusedLinear(layer, rows, kernel)
+    assert isinstance(layer, nn.Conv2d)  # nothing else is recorded
+    found = _symmetric(layer, call)
+    return None if found is None else _FusedConv(layer, *found, kernel)
+
+
+def _kernel(backbone: Backbone, name: str) -> _Kernel:
+    if not name:
+        return _NONE
+    activation = backbone.get_submodule(name)
+    if isinstance(activation, nn.GELU):
+        return "gelu", [], activation.approximate
+    return _KERNELS[type(activation)]
 
 
 def _calls(backbone: Backbone, images: Tensor) -> Iterator[_Call]:
-    """Yield the convolutions that are called once, with what follows them in the same stage."""
+    """Yield the layers that are called once, with what follows them in the same stage."""
     calls: dict[int, _Call] = {}  # by the id of the output
     kept: list[Tensor] = []  # an output that is freed could lend its id to another
     times: Counter[str] = Counter()
     follows: dict[str, _Call] = {}
     hooks = []
     for name, module in backbone.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) or type(module) is nn.Linear:
 
-            def convolved(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
+            def computed(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
                 times[name] += 1
                 kept.append(output)
                 calls[id(output)] = _Call(name, args[0].clone(), output.clone())  # what follows may work in place
 
-            hooks.append(module.register_forward_hook(convolved))
+            hooks.append(module.register_forward_hook(computed))
         elif type(module) is nn.Identity:  # a folded norm
 
             def passed(module: nn.Module, args: Any, output: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from autotransfer.contract.backbone import Backbone
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.fold import fold_batch_norm
-from autotransfer.transfer.fuse import can_fuse, fuse_convolutions
+from autotransfer.transfer.fuse import can_fuse, fuse_layers
 
 __all__ = ["FrozenBackbone", "Precision"]
 
@@ -26,7 +26,7 @@ log = logging.getLogger("autotransfer")
 Precision = Literal["half", "autocast", "full"]
 """16-bit weights and activations; 16 bit where torch's autocast deems it safe; float32."""
 
-# What is tried, the fastest first: a precision, and whether convolutions are fused.
+# What is tried, the fastest first: a precision, and whether layers are fused.
 _LADDER: tuple[tuple[Precision, bool], ...] = (
     ("half", True),
     ("half", False),
@@ -125,7 +125,7 @@ class FrozenBackbone:
     def _made(self, folded: Backbone, fused: bool) -> Backbone:
         module = deepcopy(folded).to(self.dtype) if fused or self.precision == "half" else folded
         if fused:
-            fuse_convolutions(module, self.take(self._probe))
+            fuse_layers(module, self.take(self._probe))
         return module
 
 
@@ -154,8 +154,9 @@ def _composable(
 ) -> bool:
     numbers = query.numel() // max(query.shape[-1], 1) * key.shape[-2]
     others = any(given for name, given in options.items() if name != "scale")  # causal, grouped
-    masked = attn_mask is not None and not attn_mask.is_floating_point()
-    return numbers <= _LARGEST_ATTENTION and not (dropout_p or others or masked)
+    masked = attn_mask is not None and attn_mask.dtype != query.dtype
+    alike = query.ndim >= 3 and query.shape[:-2] == key.shape[:-2] == value.shape[:-2]
+    return alike and numbers <= _LARGEST_ATTENTION and not (dropout_p or others or masked)
 
 
 def _attend(
@@ -168,7 +169,9 @@ def _attend(
     **others: Any,
 ) -> Tensor:
     """Compute softmax(query key^T scale + mask) value for (..., length, width); nothing is dropped."""
-    scores = (query * (scale or query.shape[-1] ** -0.5)) @ key.transpose(-2, -1)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    q, k, v = query.flatten(0, -3), key.flatten(0, -3), value.flatten(0, -3)
+    scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=factor)
     if attn_mask is not None:
-        scores = scores + attn_mask
-    return scores.softmax(-1) @ value
+        scores = (scores.view(*query.shape[:-1], key.shape[-2]) + attn_mask).flatten(0, -3)
+    return (scores.softmax(-1) @ v).view(*query.shape[:-1], value.shape[-1])
