@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from autotransfer._version import __version__
 from autotransfer.candidate import Candidate
@@ -24,7 +26,9 @@ from autotransfer.errors import AutoTransferError, DataNotFoundError, ModelForma
 from autotransfer.files import write_atomically
 from autotransfer.task import Task
 from autotransfer.text import one_line
+from autotransfer.transfer.batches import collect
 from autotransfer.transfer.device import Device, resolve_device
+from autotransfer.transfer.inference import FrozenBackbone, batch_sizes
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.network import Network, to_scores
 from autotransfer.transfer.pixels import prepare
@@ -33,7 +37,6 @@ __all__ = ["TransferModel"]
 
 _FORMAT = 1
 _LARGEST_SIDE = 8192
-_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +85,28 @@ class TransferModel:
 
     def predict_images(self, images: Images) -> np.ndarray:
         """Like ``predict_proba``, for decoded images."""
-        how = self.network.backbone.preprocessing
-        pixels, parts = images.pixels[how.crop_mode], []
-        with torch.inference_mode(), self.device.autocast(self.autocast):
-            for start in range(0, len(images), _BATCH):
-                batch = prepare(pixels[start : start + _BATCH], how, self.device.torch)
-                parts.append(self.network(batch).float().cpu())
-        return to_scores(self.task, torch.cat(parts))
+        how, network, fast = self.network.backbone.preprocessing, self.network, self._fast
+        pixels, pooled = images.pixels[how.crop_mode], network.head_takes == "pooled"
+
+        def outputs(rows: slice) -> tuple[Tensor]:
+            with fast.running() as backbone:
+                batch = fast.take(prepare(pixels[rows], how, self.device.torch))
+                features = backbone(batch) if pooled else backbone.as_map(backbone.forward_map(batch))
+            return (network.head_outputs(features.float()),)
+
+        size = batch_sizes(self.device)[0]  # always the same: answers must not depend on a measurement
+        (found,) = collect(outputs, len(images), np.empty, (size,), half=False, lower=fast.lower)
+        return to_scores(self.task, torch.from_numpy(found))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is made again when needed."""
+        return {name: value for name, value in self.__dict__.items() if name != "_fast"}
+
+    @cached_property
+    def _fast(self) -> FrozenBackbone:
+        """The backbone as the search ran it while it was frozen."""
+        device = self.device if self.autocast else replace(self.device, half=None)
+        return FrozenBackbone.of(self.network.backbone, device)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``model.json`` into a folder, each at once.

@@ -31,6 +31,8 @@ _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
 _PASS_SHARE = 0.1
 # Below so many examples, candidates that cost next to nothing are cross-validated.
 _FEW, _FOLDS = 3000, 5
+# From so many images on, a pass of its own for each boundary costs more than cutting the backbone there.
+_MANY = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,17 @@ def prepare_data(
     backbones: Sequence[BackboneSpec],
     config: SearchConfig,
     *,
+    ahead: int = 0,
     step: Callable[[str], None] = lambda text: None,
 ) -> Prepared:
     """Infer the task, decode every image once, and split.
+
+    Args:
+        examples: What the user gave.
+        backbones: What is searched.
+        config: The settings.
+        ahead: Number of last boundaries at which trials are likely to train on.
+        step: Is told how far decoding is.
 
     Raises:
         DataError: The examples cannot be used.
@@ -125,7 +135,7 @@ def prepare_data(
         memory_limit=memory_budget(config.memory_limit),
     )
     return Prepared(
-        extractor=FeatureExtractor(images=images, cache=cache),
+        extractor=FeatureExtractor(images=images, cache=cache, ahead=ahead if len(images) >= _MANY else 0),
         lessons=_lessons(task, targets, images, config),
         skipped=(*examples.skipped, *images.skipped),
     )

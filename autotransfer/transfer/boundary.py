@@ -53,12 +53,14 @@ class Cut:
     Attributes:
         exact: Whether suffix(prefix(x)) equals the whole forward pass.
         reason: Why not; empty when exact.
+        seconds: Seconds that an image takes up to the boundary, in float32.
         share: Share of the time of a forward pass that lies before the boundary.
+        numbers: How many numbers cross the boundary for each image.
     """
 
     def __init__(self, backbone: Backbone, depth: int, images: Tensor) -> None:
         self.depth = depth
-        self.exact, self.reason, self.share = False, "", 0.0
+        self.exact, self.reason, self.seconds, self.share, self.numbers = False, "", 0.0, 0.0, 0
         self._input_shape = tuple(images.shape[1:])
         self._rows = len(images) - 1  # recorded and checked with different batch sizes
         try:
@@ -73,9 +75,26 @@ class Cut:
 
     def prefix(self, backbone: Backbone, images: Tensor) -> Activation:
         """Run the frozen stages on images (N, 3, H, W)."""
-        leaves, _ = self._inputs(backbone, images)
+        return self._crossing(self._inputs(backbone, images)[0], len(images))
+
+    @contextmanager
+    def tapped(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
+        """Note what crosses the boundary when a batch of so many images passes it within, on its way further."""
+        noted: list[Tensor] = []
+
+        def note(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if not noted:  # a copy: what follows may work in place
+                noted.extend(t.clone() for t in self._crossing(pytree.tree_flatten((args, kwargs))[0], rows))
+
+        hook = backbone.get_submodule(self._boundary).register_forward_pre_hook(note, with_kwargs=True)
+        try:
+            yield noted
+        finally:
+            hook.remove()
+
+    def _crossing(self, leaves: list[Any], rows: int) -> Activation:
         crossing = ((leaf, parts) for leaf, parts in zip(leaves, self._parts, strict=True) if parts)
-        return tuple(leaf if parts == 1 else leaf.unflatten(0, (len(images), parts)) for leaf, parts in crossing)
+        return tuple(leaf if parts == 1 else leaf.unflatten(0, (rows, parts)) for leaf, parts in crossing)
 
     def suffix(self, backbone: Backbone, cached: Activation, forward: Callable[[Tensor], Any] | None = None) -> Any:
         """Run the stages after the boundary; ``forward`` is the backbone, its ``forward_map``, or a deeper prefix."""
@@ -121,13 +140,14 @@ class Cut:
         late = {unit.stage for unit in units[position:] if unit.stage is not None and unit.stage < self.depth}
         if late:
             raise ValueError(f"stages {sorted(late)} run after the boundary at stage {self.depth}")
-        self.share = seconds[position] / seconds[-1]
+        self.seconds, self.share = seconds[position] / self._rows, seconds[position] / seconds[-1]
         few, _ = self._inputs(backbone, images[:-1])
         self._constants, self._spec = self._inputs(backbone, images)
         # What follows the batch size crosses the boundary for each image; the rest (masks, tables) is constant.
         self._parts = [_parts(a, b, len(images)) for a, b in zip(few, self._constants, strict=True)]
         if not any(self._parts):
             raise ValueError("nothing that crosses the boundary follows the batch size")
+        self.numbers = sum(t.numel() for t in self._crossing(self._constants, len(images))) // len(images)
         self._constants = [None if parts else leaf for parts, leaf in zip(self._parts, self._constants, strict=True)]
 
     def _refuse_trained(self, backbone: Backbone, images: Tensor) -> None:
@@ -192,19 +212,20 @@ def _call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[f
             continue
 
         def enter(module: nn.Module, args: Any, name: str = name) -> None:
-            started.setdefault(name, time.perf_counter())
+            if name not in started:
+                started[name] = _now(images.device)
 
         def leave(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
             outputs.setdefault(name, []).append(pytree.tree_map_only(Tensor, _outline, output))
 
         hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    begin = time.perf_counter()
+    begin = _now(images.device)
     try:
         backbone(images)
     finally:
         for hook in hooks:
             hook.remove()
-    end = time.perf_counter()
+    end = _now(images.device)
     units: list[_Unit] = []
 
     def visit(name: str, module: nn.Module) -> None:
@@ -218,6 +239,13 @@ def _call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[f
     visit("", backbone)
     units.sort(key=lambda unit: started[unit.name])
     return units, [started[unit.name] - begin for unit in units] + [end - begin]
+
+
+def _now(device: torch.device) -> float:
+    """Return the time in seconds, when the device has done what it was told to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _parts(few: Any, more: Any, rows: int) -> int:

@@ -113,6 +113,10 @@ class ActivationCache:
         _evict(self._root, self.disk_limit)
         return arrays
 
+    def put(self, key: str, about: str, arrays: Arrays) -> None:
+        """Keep arrays that were computed along the way."""
+        self.get_or_compute(key, about, lambda allocate: arrays)
+
     def contains(self, key: str) -> bool:
         """Whether ``get`` would find the key."""
         return key in self._memory or (self._root / key / _ABOUT).is_file()

@@ -6,8 +6,11 @@ import copy
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import torch
@@ -18,11 +21,11 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Images
 from autotransfer.errors import BackboneError, PluginError
+from autotransfer.transfer.batches import collect
 from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.inference import FrozenBackbone
-from autotransfer.transfer.memory import out_of_memory
+from autotransfer.transfer.inference import FrozenBackbone, batch_sizes, probe_images
 from autotransfer.transfer.pixels import prepare
 
 __all__ = ["FeatureExtractor", "LoadedBackbone"]
@@ -32,9 +35,10 @@ log = logging.getLogger("autotransfer")
 # Kinds of boundary beside the depths: what the heads take from a backbone that is frozen as a whole.
 POOLED, MAP = "pooled", "map"
 
-# Batch sizes that are tried, the one that is taken without a trial first: small ones stay in a CPU's cache, large ones
-# fill a GPU.
-_BATCHES = {"cpu": (16, 8, 32, 64), "cuda": (128, 32, 256)}
+# Bytes that are read in a second, and how much faster than plain float32, which cuts are timed in, a prefix runs.
+_READING, _GAIN = 1e9, 4.0
+# Share of the cache's memory that may be filled along the way.
+_TAPPED = 0.25
 
 
 class LoadedBackbone:
@@ -47,7 +51,6 @@ class LoadedBackbone:
     Attributes:
         spec: Its spec.
         backbone: The module.
-        fast: The same, made fast for inference.
         digest: Hash of its weights.
         map_shape: Shape (C, h, w) of the last feature map.
 
@@ -64,7 +67,7 @@ class LoadedBackbone:
         self.device = device
         self.backbone = backbone.eval().requires_grad_(False)
         self.digest = _weights_digest(backbone)
-        self._images = torch.randn(3, 3, *backbone.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        self._images = probe_images(backbone)
         with torch.inference_mode():
             features = backbone.forward_map(self._images)
             pooled = backbone.pool(features)
@@ -73,10 +76,16 @@ class LoadedBackbone:
             raise PluginError(f"The backbone {spec.name!r} pools to {tuple(pooled.shape)}; said (3, {backbone.width}).")
         if not bool(pooled.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
-        self.fast = FrozenBackbone(self.backbone, self._images, pooled, device)
+        self._pooled = pooled
         device.place(self.backbone)
         self._cuts: dict[int, Cut] = {}
         self._extendable: dict[int, bool] = {}
+        self._handed_over: set[int] = set()
+
+    @cached_property
+    def fast(self) -> FrozenBackbone:
+        """The same, made fast for inference; only when something is left to be computed."""
+        return FrozenBackbone(self.backbone, self._images, self._pooled, self.device)
 
     @property
     def frozen(self) -> Backbone:
@@ -102,6 +111,19 @@ class LoadedBackbone:
             self._cuts[depth] = cut
         return self._cuts[depth]
 
+    def hand_over(self, depth: int) -> None:
+        """See to it that stages which train can go on from what the fast module gives at a depth; checked once."""
+
+        def handed(images: Tensor) -> Tensor:
+            cut = self.cut(depth)
+            entering = tuple(tensor.float() for tensor in cut.prefix(self.frozen, images))
+            return cut.suffix(self.backbone, entering)  # type: ignore[no-any-return]
+
+        if depth not in self._handed_over:
+            while not self.fast.agrees(handed) and self.fast.lower():
+                log.info("%s runs in precision %r from now on", self.spec.name, self.fast.precision)
+            self._handed_over.add(depth)
+
     def extends(self, depth: int) -> bool:
         """Whether the fast module, too, goes on from what is cached at a depth; checked once."""
         if depth not in self._extendable:
@@ -123,10 +145,13 @@ class FeatureExtractor:
     Attributes:
         images: The images.
         cache: Where features are kept.
+        ahead: Number of last boundaries that are cached along the way when images pass them, since trials are going
+            to train from there on.
     """
 
     images: Images
     cache: ActivationCache
+    ahead: int = 0
 
     def pooled(self, loaded: LoadedBackbone, view: str = "center") -> np.ndarray:
         """Return float32 pooled features (N, width)."""
@@ -155,12 +180,15 @@ class FeatureExtractor:
             view=view,
             images=self.images.fingerprint,
             side=self.images.side,
-            precision=f"{loaded.fast.precision} {loaded.device.half}",
+            half=str(loaded.device.half),  # the rest of the way in which it is computed follows from the weights
         )
+
+    def _about(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
+        return f"{loaded.spec.name} {boundary} {view} ({len(self.images)} images)"
 
     def _at(self, loaded: LoadedBackbone, boundary: str, view: str) -> Arrays:
         key = self._key(loaded, boundary, view)
-        about = f"{loaded.spec.name} {boundary} {view} ({len(self.images)} images)"
+        about = self._about(loaded, boundary, view)
         if boundary == POOLED and self.cache.contains(map_key := self._key(loaded, MAP, view)):
             features = self.cache.get(map_key)
             if features is not None:
@@ -169,17 +197,59 @@ class FeatureExtractor:
 
     def _compute(self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate) -> Arrays:
         """Run the prefix over all images, from the nearest boundary before that is cached, else from the pixels."""
-        fast, run, nearest = loaded.fast, _prefix(loaded, boundary), self._nearest(loaded, boundary, view)
+        nearest = self._nearest(loaded, boundary, view)
+        taps = self._taps(loaded, boundary, view) if nearest is None else {}
+        for depth in {_end(loaded, boundary), *(cut.depth for cut in taps.values())} - {loaded.depths}:
+            loaded.hand_over(depth)
+        if nearest is not None:
+            return self._extend(loaded, boundary, *nearest, allocate)
+        fast, sizes = loaded.fast, [0]
 
         def features(rows: slice) -> Activation:
-            with fast.running() as backbone:
-                if nearest is None:
-                    return run(self._input(loaded, rows, view))
-                cut, arrays = nearest
-                activation: Activation = cut.suffix(backbone, tuple(fast.take(_rows(a, rows)) for a in arrays), run)
-                return activation
+            with fast.running() as backbone, ExitStack() as watching:
+                noted = [watching.enter_context(cut.tapped(backbone, rows.stop - rows.start)) for cut in taps.values()]
+                found = [list(_run(loaded, boundary, self._input(loaded, rows, view))), *noted]
+            sizes[:] = accumulate(map(len, found))
+            return tuple(chain.from_iterable(found))
 
-        return _collect(features, len(self.images), allocate, _batches(loaded.device), allow_half=not loaded.precise)
+        collected = self._collect(loaded, features, allocate)
+        for (key, cut), (start, stop) in zip(taps.items(), pairwise(sizes), strict=True):
+            self.cache.put(key, self._about(loaded, f"stage{cut.depth}", view), collected[start:stop])
+        return collected[: sizes[0]]
+
+    def _extend(self, loaded: LoadedBackbone, boundary: str, cut: Cut, cached: Arrays, allocate: Allocate) -> Arrays:
+        """Go on from what is cached at a cut."""
+
+        def features(rows: slice) -> Activation:
+            with loaded.fast.running() as backbone:
+                entering = tuple(loaded.fast.take(_rows(array, rows)) for array in cached)
+                found: Activation = cut.suffix(backbone, entering, lambda images: _run(loaded, boundary, images))
+                return found
+
+        return self._collect(loaded, features, allocate)
+
+    def _collect(self, loaded: LoadedBackbone, features: Callable[[slice], Activation], allocate: Allocate) -> Arrays:
+        return collect(
+            features,
+            len(self.images),
+            allocate,
+            batch_sizes(loaded.device),
+            half=not loaded.precise,
+            lower=loaded.fast.lower,
+        )
+
+    def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut]:
+        """Return the cuts, by key, at which to cache what passes on its way to a boundary: the deepest that fit in."""
+        taps: dict[str, Cut] = {}
+        room = _TAPPED * self.cache.memory_limit
+        for depth in range(_end(loaded, boundary) - 1, max(loaded.depths - 1 - self.ahead, 0), -1):
+            key = self._key(loaded, f"stage{depth}", view)
+            if not self.cache.contains(key) and loaded.cut(depth).exact:
+                room -= loaded.cut(depth).numbers * len(self.images) * (4 if loaded.precise else 2)
+                if room < 0:
+                    break
+                taps[key] = loaded.cut(depth)
+        return taps
 
     def _input(self, loaded: LoadedBackbone, rows: slice, view: str) -> Tensor:
         how = loaded.backbone.preprocessing
@@ -187,12 +257,15 @@ class FeatureExtractor:
 
     def _nearest(self, loaded: LoadedBackbone, boundary: str, view: str) -> tuple[Cut, Arrays] | None:
         """Return the deepest cut before a boundary whose activations are cached."""
-        end = int(boundary.removeprefix("stage")) if boundary.startswith("stage") else loaded.depths
-        for depth in range(end - 1, 0, -1):
+        for depth in range(_end(loaded, boundary) - 1, 0, -1):
             key = self._key(loaded, f"stage{depth}", view)
             if self.cache.contains(key) and loaded.extends(depth) and (arrays := self.cache.get(key)) is not None:
-                return loaded.cut(depth), arrays
+                return (loaded.cut(depth), arrays) if self._saves(loaded.cut(depth), arrays) else None
         return None
+
+    def _saves(self, cut: Cut, arrays: Arrays) -> bool:
+        """Whether reading what is cached takes less time than computing it."""
+        return sum(a.nbytes for a in arrays) / len(self.images) / _READING < cut.seconds / _GAIN
 
     def _pool(self, loaded: LoadedBackbone, maps: Arrays, allocate: Allocate) -> Arrays:
         """Pool cached feature maps: no image passes through the backbone again."""
@@ -201,79 +274,25 @@ class FeatureExtractor:
             with loaded.fast.running() as backbone:
                 return (backbone.pool(loaded.fast.take(_rows(maps[0], rows))),)
 
-        return _collect(features, len(self.images), allocate, _batches(loaded.device), allow_half=not loaded.precise)
+        return self._collect(loaded, features, allocate)
 
 
-def _prefix(loaded: LoadedBackbone, boundary: str) -> Callable[[Tensor], Activation]:
-    backbone = loaded.frozen
+def _run(loaded: LoadedBackbone, boundary: str, images: Tensor) -> Activation:
+    """Run the fast backbone up to a boundary."""
     if boundary == POOLED:
-        return lambda batch: (backbone(batch),)
+        return (loaded.frozen(images),)
     if boundary == MAP:
-        return lambda batch: (backbone.forward_map(batch),)
-    cut = loaded.cut(int(boundary.removeprefix("stage")))
-    return lambda batch: cut.prefix(backbone, batch)
+        return (loaded.frozen.forward_map(images),)
+    return loaded.cut(_end(loaded, boundary)).prefix(loaded.frozen, images)
+
+
+def _end(loaded: LoadedBackbone, boundary: str) -> int:
+    """Return the number of stages before a boundary."""
+    return int(boundary.removeprefix("stage")) if boundary.startswith("stage") else loaded.depths
 
 
 def _rows(array: np.ndarray, rows: slice) -> Tensor:
     return torch.from_numpy(np.array(array[rows]))  # a copy: what is mapped cannot be written to
-
-
-def _batches(device: Device) -> tuple[int, ...]:
-    return _BATCHES.get(device.torch.type, _BATCHES["cuda"])
-
-
-class _Pace:
-    """Chooses the batch size by a short measurement on batches that count anyway."""
-
-    def __init__(self, sizes: tuple[int, ...], n: int) -> None:
-        # The first batch warms up; measuring must not take more than a share of the work.
-        self._due = [sizes[0], *sizes] if n >= 4 * sum(sizes) else []
-        self._rates: dict[int, float] = {}
-        self._warm = False
-        self.size = sizes[0]
-
-    def took(self, images: int, seconds: float) -> None:
-        """Note how long a batch took, and choose the size of the next."""
-        if not self._due:
-            return
-        if self._warm:
-            self._rates[self.size] = images / max(seconds, 1e-9)
-        self._warm = True
-        self._due.pop(0)
-        self.size = self._due[0] if self._due else max(self._rates, key=self._rates.__getitem__)
-
-    def halve(self) -> None:
-        """Go on with half the size: memory ran out."""
-        self._due, self.size = [], max(1, self.size // 2)
-
-
-def _collect(
-    features: Callable[[slice], Activation], n: int, allocate: Allocate, batches: tuple[int, ...], *, allow_half: bool
-) -> Arrays:
-    """Fill arrays batch by batch; the batch halves when memory runs out, and float32 follows where 16 bit overflows."""
-    pace, start, arrays, half = _Pace(batches, n), 0, None, allow_half
-    while start < n:
-        rows = slice(start, min(start + pace.size, n))
-        begin = time.perf_counter()
-        try:
-            with torch.inference_mode():
-                batch = [tensor.float() for tensor in features(rows)]
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or pace.size == 1:
-                raise
-            pace.halve()
-            continue
-        if half and not all(bool(t.half().isfinite().all()) for t in batch):
-            half, arrays, start = False, None, 0
-            continue
-        dtype = np.dtype(np.float16 if half else np.float32)
-        arrays = arrays or tuple(allocate((n, *t.shape[1:]), dtype) for t in batch)
-        for array, tensor in zip(arrays, batch, strict=True):
-            array[rows] = (tensor.half() if half else tensor).cpu().numpy()
-        pace.took(rows.stop - rows.start, time.perf_counter() - begin)
-        start = rows.stop
-    assert arrays is not None  # n > 0: empty data are refused before
-    return arrays
 
 
 def measure_seconds_per_image(loaded: LoadedBackbone, images: Images, batch: int = 16) -> float:

@@ -19,22 +19,25 @@ from autotransfer.transfer.device import Device
 from autotransfer.transfer.fold import fold_batch_norm
 from autotransfer.transfer.fuse import can_fuse, fuse_layers
 
-__all__ = ["FrozenBackbone", "Precision"]
+__all__ = ["FrozenBackbone", "Precision", "batch_sizes", "probe_images"]
 
 log = logging.getLogger("autotransfer")
 
 Precision = Literal["half", "autocast", "full"]
 """16-bit weights and activations; 16 bit where torch's autocast deems it safe; float32."""
 
-# What is tried, the fastest first: a precision, and whether layers are fused.
+# What is tried, the fastest first: a precision, and whether layers are fused. The last one is always right.
 _LADDER: tuple[tuple[Precision, bool], ...] = (
     ("half", True),
     ("half", False),
     ("autocast", False),
     ("full", True),
+    ("full", False),
 )
 # Cosine between the fast and the float32 features of an image below which the next precision is tried.
 _AGREEMENT = 0.995
+# Small batches stay in a CPU's cache, large ones fill a GPU.
+_BATCHES = {"cpu": (16, 8, 32, 64), "cuda": (128, 32, 256)}
 # Seconds of work from which compiling is tried, and the speed-up from which its result is used.
 _COMPILE_FROM, _COMPILE_GAIN = 600.0, 1.05
 # Numbers in an attention matrix beyond which torch's kernel, which never holds all of it, is used.
@@ -45,7 +48,7 @@ class FrozenBackbone:
     """A copy of a backbone that only infers: batch norm folded, channels last, in 16 bit where its features stay.
 
     Args:
-        backbone: In eval mode, float32; it is not changed.
+        backbone: In eval mode, float32, on the device; it is not changed.
         probe: float32 (N, 3, H, W) on the CPU: the images that the check runs on.
         exact: Its pooled features (N, width) in float32.
         device: Where it runs.
@@ -57,19 +60,37 @@ class FrozenBackbone:
 
     def __init__(self, backbone: Backbone, probe: Tensor, exact: Tensor, device: Device) -> None:
         self._device, self._probe, self._exact = device, probe, exact
-        folded = device.place(fold_batch_norm(backbone, probe))
-        for precision, fused in _LADDER:
-            if precision != "full" and device.half is None or fused and not can_fuse(device.torch):
+        # Folded on the CPU: on a GPU, float32 may be rounded by more than the check tolerates.
+        plain = backbone if device.torch.type == "cpu" else deepcopy(backbone).cpu()
+        self._folded = device.place(fold_batch_norm(plain, probe))
+        self.module, self.precision = self._folded, "full"
+        self._below = iter(_LADDER)
+        self.lower()
+
+    @classmethod
+    def of(cls, backbone: Backbone, device: Device) -> FrozenBackbone:
+        """Make one of a backbone on the device, in eval mode."""
+        probe = probe_images(backbone)
+        with torch.inference_mode():
+            exact = backbone(probe.to(device.torch)).float().cpu()
+        return cls(backbone, probe, exact, device)
+
+    def lower(self) -> bool:
+        """Go on to the next precision that does the probe right; return False if this one is the last."""
+        for precision, fused in self._below:
+            if (precision != "full" and self._device.half is None) or (fused and not can_fuse(self._device.torch)):
                 continue
-            self.module, self.precision = folded, precision
+            self.module, self.precision = self._folded, precision
+            if (precision, fused) == _LADDER[-1]:
+                return True
             try:
-                self.module = self._made(folded, fused)
+                self.module = self._made(fused)
             except Exception as error:  # a model's own code may insist on a type
                 log.info("a backbone does not run in precision %r: %s", precision, error)
                 continue
             if self.agrees(self.module):
-                return
-        self.module, self.precision = folded, "full"
+                return True
+        return False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -104,29 +125,41 @@ class FrozenBackbone:
         return bool(fast.isfinite().all()) and float(cosine.min()) >= _AGREEMENT
 
     def compiled(self, batch: Tensor, count: int) -> Callable[[Tensor], Tensor] | None:
-        """Return the compiled module for batches of this shape, if ``count`` of them are work enough to pay for it.
+        """Return the compiled module for batches like this, if ``count`` of them are work enough to pay for it.
 
         None where they are not, where it cannot be compiled (no C++ compiler, say), or where that makes it no faster.
         """
         with self.running():
             eager = _seconds(self.module, batch)
-        if eager * count < _COMPILE_FROM:
-            return None
-        try:
-            fast: Callable[[Tensor], Tensor] = torch.compile(self.module)
-            with self.running():
+            if eager * count < _COMPILE_FROM:
+                return None
+            try:
+                fast: Callable[[Tensor], Tensor] = torch.compile(self.module, dynamic=False)
                 alike = F.cosine_similarity(fast(batch).float(), self.module(batch).float(), dim=1).min()
                 gain = eager / _seconds(fast, batch)
-        except Exception as error:  # compilers fail in every way
-            log.info("a backbone is not compiled: %s", error)
+            except Exception as error:  # compilers fail in every way
+                log.info("a backbone is not compiled: %s", error)
+                return None
+        if gain < _COMPILE_GAIN or float(alike) < _AGREEMENT:
             return None
-        return fast if gain >= _COMPILE_GAIN and float(alike) >= _AGREEMENT else None
+        # A last batch of fewer images is not worth another compilation.
+        return lambda images: fast(images) if images.shape == batch.shape else self.module(images)
 
-    def _made(self, folded: Backbone, fused: bool) -> Backbone:
-        module = deepcopy(folded).to(self.dtype) if fused or self.precision == "half" else folded
+    def _made(self, fused: bool) -> Backbone:
+        module = deepcopy(self._folded).to(self.dtype) if fused or self.precision == "half" else self._folded
         if fused:
             fuse_layers(module, self.take(self._probe))
         return module
+
+
+def probe_images(backbone: Backbone) -> Tensor:
+    """Return float32 (3, 3, H, W) noise, as large as the backbone's images, to check it on."""
+    return torch.randn(3, 3, *backbone.preprocessing.size, generator=torch.Generator().manual_seed(0))
+
+
+def batch_sizes(device: Device) -> tuple[int, ...]:
+    """Return the batch sizes to try, first the one that is taken without a trial."""
+    return _BATCHES.get(device.torch.type, _BATCHES["cuda"])
 
 
 def _seconds(run: Callable[[Tensor], Tensor], batch: Tensor) -> float:

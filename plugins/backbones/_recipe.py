@@ -112,13 +112,17 @@ class Recipe:
             "pretrained_cfg": dict(self.pretrained_cfg),
         }
 
-    def build(self) -> nn.Module:
+    def build(self, *, outlined: bool = False) -> nn.Module:
         """Build the model with random weights and without its classifier.
+
+        Args:
+            outlined: Whether ``outline`` has shown already that it can be built.
 
         Raises:
             BackboneError: timm cannot build it, or it is too large.
         """
-        self.outline()
+        if not outlined:
+            self.outline()
         return self._create()[0]
 
     def outline(self) -> tuple[nn.Module, set[str]]:

@@ -96,7 +96,7 @@ def load_folder(folder: Path) -> TimmBackbone:
         BackboneError: The folder holds no sound checkpoint.
     """
     recipe, weights = _read(folder)
-    model = recipe.build()
+    model = recipe.build(outlined=True)
     model.load_state_dict(weights)
     return TimmBackbone(model, recipe)
 

@@ -145,6 +145,7 @@ def test_a_deeper_boundary_starts_from_a_cached_one(
     features, fresh = extractor(images), extractor(images)
     features.at(loaded, 2)
     assert all(loaded.extends(depth) for depth in range(1, 5))
+    loaded.hand_over(4)
     with counted(loaded) as seen:
         deeper, pooled = features.at(loaded, 4), features.pooled(loaded)
     assert seen == []
@@ -299,7 +300,7 @@ def test_a_lack_of_memory_halves_the_batch(count: int, make_images: MakeImages, 
 
 def test_no_room_for_one_image_is_an_error(make_images: MakeImages, cpu: Device) -> None:
     loaded = load(Scarce(), cpu)
-    loaded.backbone.room = loaded.frozen.room = 0
+    loaded.frozen.room = loaded.backbone.room = 0
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         extractor(make_images()).pooled(loaded)
 
