@@ -28,7 +28,7 @@ from autotransfer.search.growth import Growth
 from autotransfer.search.loop import search
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup, startable
-from autotransfer.search.space import SearchSpace
+from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.study import make_study
 from autotransfer.task import Kind, Task, infer_task, score_interval
 from autotransfer.transfer.device import resolve_device
@@ -44,6 +44,8 @@ Folders = str | Path | Sequence[str | Path]
 _DEFAULT_SECONDS = 300.0
 # Share of the time budget that a refit may overrun it by.
 _TOLERANCE = 0.05
+# Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
+_TUNED_STAGES = 3
 
 
 def fit(
@@ -147,9 +149,11 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     purse = Purse(config.budget)
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
     backbones = available_backbones(registry, config, device, len(examples), show.say)
+    policies = registry.select_policies(config.freeze)
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
-    data = prepare_data(examples, backbones, config, step=show.step)
+    ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
+    data = prepare_data(examples, backbones, config, ahead=ahead, step=show.step)
     task = data.lessons[0].task
     _refuse_foreign_targets(test, task)
     if test is not None and config.strict:
@@ -159,7 +163,7 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     space = SearchSpace(
         backbones=tuple(backbones),
         heads=tuple(registry.select_heads(config.heads, task.kind)),
-        policies=tuple(registry.select_policies(config.freeze)),
+        policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=evaluator.stages,
         epochs=config.epochs,
@@ -217,7 +221,7 @@ def _search(
         purse,
         refit_factor=len(lesson.targets) / len(lesson.train),
         screened=len(first),
-        grow=Growth(space.tuning, after=len(first)),
+        grow=Growth(space.tuning, after=len(first), probe=space.freezing, timed=purse.budget.seconds is not None),
         observe=observe,
     )
 

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -373,6 +374,7 @@ def _as_truth(task: Task, encoded: np.ndarray) -> np.ndarray:
     return encoded.astype(int) if task.kind == "multilabel" else encoded
 
 
+@lru_cache(maxsize=4)  # a score is asked for after each epoch, and defining a class costs more than it
 def _outputs_of(task: Task) -> Any:
     """Return an estimator whose ``X`` are outputs that were computed before: scorers ask estimators."""
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin

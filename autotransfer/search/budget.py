@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from autotransfer.config import Budget
 
-__all__ = ["Purse"]
+__all__ = ["Due", "Purse"]
 
 Clock = Callable[[], float]
+Proposed = Literal["screened", "grown", "sampled"]
 
 # A search gives up when so many trials, and so large a share of the time, brought nothing better.
 _PATIENCE_TRIALS = 60
 _PATIENCE_TIME = 0.25
-# Largest share of the time budget that one sampled trial may be expected to take.
-_SAMPLED_SHARE = 0.05
+# Largest share of the time budget that one trial may be expected to take, by what proposed it.
+_SHARES: Mapping[str, float] = {"screened": 1.0, "grown": 0.1, "sampled": 0.02}
+
+
+@dataclass(frozen=True)
+class Due:
+    """A trial that is to run next.
+
+    Attributes:
+        params: Its parameters; what they leave open is sampled.
+        proposed: How it was, which says how much of the budget it may take.
+    """
+
+    params: dict[str, Any]
+    proposed: Proposed = "grown"
 
 
 @dataclass
@@ -61,17 +76,17 @@ class Purse:
         """Whether no further trial may start; the first one may, however small the budget: there is always a result."""
         return (self.left <= 0 and trials > 0) or (self.budget.trials is not None and trials >= self.budget.trials)
 
-    def allowance(self, refit_factor: float, *, sampled: bool) -> float:
+    def allowance(self, refit_factor: float, proposed: Proposed) -> float:
         """Return the seconds that the next trial may take: its refit must fit in should it win, the best one's if not.
 
         Args:
             refit_factor: Time of a refit in times of its trial.
-            sampled: Whether the sampler chose it; no single one of those may eat too much of the budget.
+            proposed: How it was; no single trial that was sampled may eat too much of the budget.
         """
         if self.budget.seconds is None:
             return math.inf
         whole = min(self.left, (self.left + self.reserve) / (1.0 + refit_factor))
-        return min(whole, _SAMPLED_SHARE * self.budget.seconds) if sampled else whole
+        return min(whole, _SHARES[proposed] * self.budget.seconds)
 
     def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:
         """Whether going on is unlikely to bring anything better."""

@@ -26,6 +26,8 @@ __all__ = ["Evaluator"]
 _KEPT_LOADED = 8
 # A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
 _STEP_COST = 3.0
+# Time of a step on a head beside its arithmetic.
+_STEP_SECONDS = 1.5e-3
 # Time that each parameter of a head takes in a step of the optimizer, and for an example forward and backward.
 _SECONDS_PER_STEP, _SECONDS_PER_EXAMPLE = 4e-9, 1e-10
 # Weight of the log loss beside the metric: it only decides between candidates that score the same.
@@ -137,21 +139,19 @@ class Evaluator:
         """Return about how long ``__call__`` will take, from the backbone's measured speed."""
         setup = self._setup(candidate)
         views = VIEWS[: 1 if setup.closed_form else setup.settings.views]
-        forward, depth, takes = self._forward_seconds(setup.loaded), setup.plan.depth, setup.head.features
+        depth, takes, epochs = setup.plan.depth, setup.head.features, setup.settings.epochs
         share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
-        seconds = 0.0
+        passes, seconds, train = 0.0, 0.0, len(self.lessons[0].train)
         if setup.cacheable:
             missing = [v for v in views if not self.extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
-            seconds += len(missing) * len(self.targets) * forward * share
+            passes += len(missing) * len(self.targets) * share
         if not setup.frozen:
-            passes = _STEP_COST * len(self.lessons[0].train) + len(self.lessons[0].validation)
-            seconds += setup.settings.epochs * passes * forward * (1.0 - share)
+            passes += epochs * (_STEP_COST * train + len(self.lessons[0].validation)) * (1.0 - share)
         if not setup.closed_form:
-            folds = len(self.lessons) if setup.frozen else 1
-            steps = len(self.lessons[0].train) / setup.settings.batch_size
-            each = steps * _SECONDS_PER_STEP + len(self.lessons[0].train) * _SECONDS_PER_EXAMPLE
-            seconds += folds * setup.settings.epochs * each * setup.head_size(self.task)
-        return seconds
+            folds, steps = len(self.lessons) if setup.frozen else 1, train / setup.settings.batch_size
+            each = steps * _SECONDS_PER_STEP + train * _SECONDS_PER_EXAMPLE
+            seconds += folds * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self.task))
+        return seconds + (passes * self._forward_seconds(setup.loaded) if passes else 0.0)
 
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import AutoTransferError, TrialError
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import Due, Purse
 from autotransfer.search.records import TrialRecord, Trials
 
 __all__ = ["Evaluate", "Evaluation", "Report", "Suggest", "search"]
@@ -31,7 +31,7 @@ _FEWEST = 3
 # A smaller gain is no reason to go on.
 _GAIN = 1e-4
 # A trial is ended when it has taken so many times what it was allowed.
-_OVERRUN = 2.0
+_OVERRUN = 1.5
 # Predictions may be 0 seconds; nothing is.
 _INSTANT = 1e-6
 
@@ -81,7 +81,7 @@ def search(
     *,
     refit_factor: float,
     screened: int = 0,
-    grow: Callable[[Trials], dict[str, Any] | None],
+    grow: Callable[[Trials], Due | None],
     observe: Callable[[TrialRecord], None],
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
@@ -93,21 +93,25 @@ def search(
         purse: The budget.
         refit_factor: Time of a refit in times of its trial.
         screened: Number of trials of the screening, which the study was given to begin with.
-        grow: Returns the parameters of a trial that is due now, or None to let the study choose.
+        grow: Returns the trial that is due now, or None to let the study choose.
         observe: Is told of every finished trial.
     """
     trials, seen, misfits, asked = Trials(), set[Candidate](), 0, 0
     since_best, best_at = 0, 0.0
     while not purse.empty(len(trials)) and not purse.stalled(since_best, best_at) and misfits < _MISFITS:
         if (due := _due(grow, trials)) is not None:
-            study.enqueue_trial(due)
+            study.enqueue_trial(due.params)
         trial, asked = study.ask(), asked + 1
         started = purse.clock()
         candidate, expected, problem = _propose(trial, suggest, evaluate)
+        proposed = "screened" if asked <= screened else due.proposed if due else "sampled"
+        allowed = purse.allowance(refit_factor, proposed)
         # A closed form always runs while there is no result: however small the budget, it buys one.
-        allowed = purse.allowance(refit_factor, sampled=due is None and asked > screened)
         if candidate is not None and expected > allowed and (trials.best or candidate.training):
-            candidate, expected = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT)), allowed
+            candidate = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT))
+            # What comes before the first epoch does not shrink with their number.
+            expected = 0.0 if candidate is None else evaluate.predicted_seconds(candidate)
+            candidate = candidate if expected <= _OVERRUN * allowed else None
         if (candidate is None and not problem) or candidate in seen:
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
             study.tell(trial, state=TrialState.PRUNED)
@@ -133,7 +137,7 @@ def search(
     return trials
 
 
-def _due(grow: Callable[[Trials], dict[str, Any] | None], trials: Trials) -> dict[str, Any] | None:
+def _due(grow: Callable[[Trials], Due | None], trials: Trials) -> Due | None:
     try:
         return grow(trials)
     except Exception as error:  # a plugin's error costs what it would have proposed, not the search

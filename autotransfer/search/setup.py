@@ -117,7 +117,7 @@ class Setup:
             lesson,
             self._feeds(extractor, device),
             device,
-            autocast=not self.loaded.precise,
+            autocast=not self.frozen and not self.loaded.precise,
             seed=seed,
         )
 
@@ -143,13 +143,15 @@ class Setup:
     def _network(self, lesson: Lesson, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
         loaded, shape = self.loaded, self._head_shape
-        torch.manual_seed(seed)
+        device.seed(seed)
         head = self.head.build(shape, lesson.task.outputs, self.candidate.head_params)
         if not isinstance(head, nn.Module):
             raise PluginError(f"The head {self.head.name!r} builds a {type(head).__name__}; expected an nn.Module.")
         backbone = loaded.backbone if self.frozen else loaded.copy()
         shift, scale = lesson.standardisation()
-        return Network(backbone, head, shape, shift, scale).to(device.torch)
+        network = Network(backbone, head.to(device.torch), shape, shift, scale)
+        network.shift, network.scale = network.shift.to(device.torch), network.scale.to(device.torch)
+        return network
 
     def _solved(
         self, spec: HeadSpec, params: Mapping[str, Any], extractor: FeatureExtractor, lesson: Lesson

@@ -14,7 +14,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import ConfigError, PluginError
 
-__all__ = ["SearchSpace"]
+__all__ = ["SearchSpace", "freezes_all"]
 
 # The distributions that a setting may have.
 _KNOWN = (CategoricalDistribution, FloatDistribution, IntDistribution)
@@ -83,7 +83,7 @@ class SearchSpace:
                         f"The head {head.name!r} gives its setting {name!r} a {type(distribution).__name__}; "
                         f"use one of {[known.__name__ for known in _KNOWN]}."
                     )
-        if not self._gradient_heads and not any(self._freezes_all(policy, ("a", "b")) for policy in self.policies):
+        if not self._gradient_heads and not any(freezes_all(policy) for policy in self.policies):
             raise ConfigError(
                 f"The heads {[h.name for h in self.heads]} are solved in closed form, which needs a freeze policy "
                 f"that freezes the whole backbone; got {[p.name for p in self.policies]}. Add one, or another head."
@@ -115,15 +115,20 @@ class SearchSpace:
             training=training,
         )
 
+    @property
+    def freezing(self) -> str | None:
+        """Name of a policy that freezes the whole backbone; None where there is none."""
+        return next((policy.name for policy in self.policies if freezes_all(policy)), None)
+
     def screening(self) -> list[dict[str, Any]]:
         """Return the first trials to enqueue: every backbone frozen, under each closed-form head; cheapest first."""
-        frozen = [policy for policy in self.policies if self._freezes_all(policy, ("a", "b"))]
+        frozen = self.freezing
         solved = [head for head in self.heads if head.solve is not None]
-        if not frozen:
+        if frozen is None:
             return []
         heads = solved or [head for head in self.heads if head.features == "pooled"][:1] or list(self.heads[:1])
         return [
-            {"backbone": backbone.name, "freeze": frozen[0].name, "head": head.name}
+            {"backbone": backbone.name, "freeze": frozen, "head": head.name}
             | {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
             for backbone in self.backbones
             for head in heads
@@ -158,14 +163,7 @@ class SearchSpace:
         """Policies that train stages need a head that trains by gradient."""
         if self._gradient_heads:
             return self.policies
-        return tuple(policy for policy in self.policies if self._freezes_all(policy, ("a", "b")))
-
-    @staticmethod
-    def _freezes_all(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
-        try:
-            return policy.plan(stages, {}).depth == len(stages)
-        except Exception:  # made for certain stages only; where it is chosen for others, it costs that trial
-            return False
+        return tuple(policy for policy in self.policies if freezes_all(policy))
 
     @staticmethod
     def _is_plain(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
@@ -186,6 +184,15 @@ class SearchSpace:
         trial: optuna.trial.BaseTrial, prefix: str, distributions: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
         return {name: _suggest(trial, f"{prefix}.{name}", d) for name, d in distributions.items()}
+
+
+def freezes_all(policy: FreezePolicySpec) -> bool:
+    """Whether a policy trains no stage of any backbone."""
+    stages = ("a", "b")
+    try:
+        return policy.plan(stages, {}).depth == len(stages)
+    except Exception:  # made for certain stages only; where it is chosen for others, it costs that trial
+        return False
 
 
 def _middle(distribution: BaseDistribution) -> Any:

@@ -26,7 +26,7 @@ __all__ = ["Lesson", "Training"]
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
-    "sgd": lambda groups, lr: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+    "sgd": lambda groups, lr, fused: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused),
 }
 _EVALUATION_BATCH = 128
 
@@ -98,6 +98,7 @@ class Training:
         self.epoch, self.best_epoch, self.best_score = 0, 0, -math.inf
         self.best_scores: np.ndarray | None = None
         self._best_state: dict[str, Tensor] = {}
+        self._depth: int | None = None
         self._rng = torch.Generator().manual_seed(seed)
         # Most examples that pass through the network at once; halved when memory runs out.
         self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
@@ -109,7 +110,8 @@ class Training:
             backbone_lr=settings.backbone_lr,
             weight_decay=settings.weight_decay,
         )
-        self._optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr)
+        fused = device.torch.type in ("cpu", "cuda")  # one kernel for an update, not one for each of its operations
+        self._optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=fused)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
         self._scaler = torch.amp.GradScaler(device.torch.type, enabled=autocast and device.half == torch.float16)
         self._targets = self._to_tensor(lesson)
@@ -144,7 +146,9 @@ class Training:
         Raises:
             TrialError: They are not finite, or one example does not fit into memory.
         """
-        self.network.eval()
+        self.network.head.eval()
+        if not self._frozen(depth):
+            self.network.backbone.eval()
         feed, parts, done = self.feed(depth), [], 0
         with torch.inference_mode(), self._autocast(depth):
             while done < len(rows):
@@ -168,11 +172,14 @@ class Training:
 
     def _train_epoch(self, depth: int, expired: Callable[[], bool]) -> bool:
         """Train on all rows once; return False when the time ran out before the end."""
-        freeze(self.network.backbone, self.plan, depth)
+        if depth != self._depth:
+            freeze(self.network.backbone, self.plan, depth)
+            self._depth = depth
         # Dropout draws from torch's own generator: seeded here, it does not depend on what else drew before.
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=self._rng)))
+        self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
         self.network.head.train()
-        train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
+        if not self._frozen(depth):
+            train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.lesson.train[torch.randperm(len(self.lesson.train), generator=self._rng).numpy()]
         for start in range(0, len(order), size):
@@ -232,10 +239,13 @@ class Training:
             return (step + 1) / (warm + 1)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1.0, steps - warm))))
 
+    def _frozen(self, depth: int) -> bool:
+        """Whether the head trains alone, on features: the backbone does not run, and stays in eval mode."""
+        return depth == len(self.network.backbone.stages)
+
     def _autocast(self, depth: int) -> torch.autocast:
         # A head alone is too small to gain anything from 16 bit.
-        small = depth == len(self.network.backbone.stages)
-        return self.device.autocast(self.autocast and not small)  # type: ignore[return-value]
+        return self.device.autocast(self.autocast and not self._frozen(depth))  # type: ignore[return-value]
 
     def _to_tensor(self, lesson: Lesson) -> Tensor:
         return torch.from_numpy(lesson.standardised_targets()).to(self.device.torch)
@@ -257,9 +267,9 @@ def _halved(size: int, error: BaseException) -> int:
 
 def _state_that_changes(network: Network, plan: FreezePlan) -> dict[str, Tensor]:
     """Return the head's tensors and those of the stages that train at some time."""
-
-    def changes(name: str) -> bool:
-        part, _, inner = name.partition(".")
-        return part == "head" or (part == "backbone" and network.backbone.stage_of(inner) >= plan.depth)
-
-    return {name: tensor for name, tensor in network.state_dict().items() if changes(name)}
+    changing = {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
+    stage_of = network.backbone.stage_of
+    if plan.depth < len(network.backbone.stages):
+        state = network.backbone.state_dict()
+        changing |= {f"backbone.{name}": tensor for name, tensor in state.items() if stage_of(name) >= plan.depth}
+    return changing

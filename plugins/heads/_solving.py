@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from typing import ParamSpec
 
 import numpy as np
 import torch
 from scipy.special import log_softmax
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 from torch import nn
 
 from autotransfer.errors import TrialError
@@ -63,6 +63,12 @@ def require_finite(features: np.ndarray) -> None:
         raise TrialError("The backbone's features are not finite (NaN or infinity): it may have overflowed.")
 
 
+@cache
+def _threads() -> ThreadpoolController:
+    """Look for the thread pools once: that takes longer than a small solution."""
+    return ThreadpoolController()
+
+
 def one_thread(solve: Callable[P, None]) -> Callable[P, None]:
     """Decorate a solver to use one BLAS thread.
 
@@ -72,7 +78,7 @@ def one_thread(solve: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(solve)
     def limited(*args: P.args, **kwargs: P.kwargs) -> None:
-        with threadpool_limits(limits=1):
+        with _threads().limit(limits=1):
             solve(*args, **kwargs)
 
     return limited

@@ -54,7 +54,7 @@ def test_a_budget_of_trials_does_not_look_at_the_clock(clock: Clock) -> None:
     assert purse.left == math.inf
     assert not purse.empty(1)
     assert purse.empty(2)
-    assert purse.allowance(1.25, sampled=True) == math.inf
+    assert purse.allowance(1.25, "sampled") == math.inf
     assert not purse.stalled(10_000, 0.0)  # the user asked for that many
 
 
@@ -67,7 +67,7 @@ def test_whichever_comes_first_ends_the_search(clock: Clock) -> None:
 
 def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
     purse = Purse(Budget(seconds=90.0), clock=clock)
-    assert purse.allowance(2.0, sampled=False) == pytest.approx(30.0)  # 30 to search, 60 to refit
+    assert purse.allowance(2.0, "screened") == pytest.approx(30.0)  # 30 to search, 60 to refit
 
 
 @pytest.mark.parametrize("reserve", [0.0, 10.0, 40.0, 80.0])
@@ -75,7 +75,7 @@ def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
 def test_a_trial_that_is_allowed_leaves_time_for_either_refit(clock: Clock, reserve: float, factor: float) -> None:
     purse = Purse(Budget(seconds=100.0), clock=clock, reserve=reserve)
     clock.now += 15
-    allowed = purse.allowance(factor, sampled=False)
+    allowed = purse.allowance(factor, "screened")
     after = purse.spent + allowed
     assert after + allowed * factor <= 100.0 + 1e-9  # it wins and is refitted
     assert after + reserve <= 100.0 + 1e-9  # it loses, and the best so far is refitted
@@ -83,8 +83,9 @@ def test_a_trial_that_is_allowed_leaves_time_for_either_refit(clock: Clock, rese
 
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
     purse = Purse(Budget(seconds=1000.0), clock=clock)
-    assert purse.allowance(1.0, sampled=True) == pytest.approx(50.0)
-    assert purse.allowance(1.0, sampled=False) == pytest.approx(500.0)
+    assert purse.allowance(1.0, "sampled") == pytest.approx(20.0)
+    assert purse.allowance(1.0, "grown") == pytest.approx(100.0)
+    assert purse.allowance(1.0, "screened") == pytest.approx(500.0)
 
 
 def test_giving_up_takes_many_trials_and_much_time(clock: Clock) -> None:

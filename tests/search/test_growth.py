@@ -27,11 +27,18 @@ def _screened(**scores: float | None) -> Trials:
     return trials
 
 
+def _next(growth: Growth, trials: Trials) -> dict[str, Any] | None:
+    """Return the parameters of a trial that is due now."""
+    due = growth(trials)
+    return None if due is None else due.params
+
+
 def _due(growth: Growth, trials: Trials) -> dict[str, Any] | None:
     """Let sampled trials that bring nothing pass until one is due, or for long."""
     for _ in range(20):
         if (due := growth(trials)) is not None:
-            return due
+            assert due.proposed == "grown"
+            return due.params
         _add(trials, "other", 0.0)
     return None
 
@@ -41,7 +48,7 @@ def test_screening_comes_first() -> None:
     trials = _screened(a=0.5, b=0.9)
     assert growth(trials) is None
     _add(trials, "c", 0.7)
-    assert growth(trials) == {"backbone": "b", "trained": 1}  # the best of the screening
+    assert _next(growth, trials) == {"backbone": "b", "trained": 1}  # the best of the screening
 
 
 def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> None:
@@ -61,7 +68,26 @@ def test_other_trials_run_between_two_that_grow() -> None:
     while growth(trials) is None:
         _add(trials, "a", 0.1)
         waited += 1
-    assert waited == 3  # with the one that grew, four trials
+    assert waited == 4
+
+
+def test_what_runs_between_are_probes_and_each_is_bounded_as_a_sampled_trial_is() -> None:
+    growth, trials = Growth(_tuning, after=1, probe="frozen"), _screened(a=0.6)
+    proposed = []
+    for _ in range(11):
+        due = growth(trials)
+        proposed.append(due and (due.proposed, due.params.get("freeze")))
+        _add(trials, "a", 0.7 - len(trials) / 100)
+    probes = [("sampled", "frozen")] * 4
+    assert proposed == [("grown", None), *probes, ("grown", None), *probes, None]
+
+
+def test_what_does_not_fit_is_followed_by_the_next_backbone_at_once() -> None:
+    # It ran not, so nothing is better than before.
+    growth, trials = Growth(_tuning, after=2, probe="frozen"), _screened(a=0.6, b=0.5)
+    assert _next(growth, trials) == {"backbone": "a", "trained": 1}
+    assert _next(growth, trials) == {"backbone": "b", "trained": 1}
+    assert growth(trials) is None, "nothing is left: the study chooses"
 
 
 def test_it_ends_at_the_last_stage_of_the_best_three() -> None:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget
 from autotransfer.errors import TrialError
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import Due, Purse
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.study import make_study
@@ -82,7 +82,7 @@ def _run(
     study: optuna.Study | None = None,
     factor: float = 1.25,
     screened: int = 0,
-    grow: Callable[[Trials], dict[str, Any] | None] = lambda trials: None,
+    grow: Callable[[Trials], Due | None] = lambda trials: None,
     observe: Callable[[TrialRecord], None] = lambda record: None,
 ) -> Trials:
     clock = clock or Clock()
@@ -141,10 +141,10 @@ def test_a_closed_form_runs_however_small_the_budget() -> None:
 
 
 def test_a_candidate_is_shortened_to_what_fits() -> None:
-    # 12 epochs of 10 s do not fit into a twentieth of 1,400 s; 7 do.
+    # 12 epochs of 10 s do not fit into a fiftieth of 3,500 s; 7 do.
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
-    trials = _run(Budget(seconds=1400.0, trials=1), _suggest(12), evaluate, clock=clock)
+    trials = _run(Budget(seconds=3500.0, trials=1), _suggest(12), evaluate, clock=clock)
     (record,) = trials
     assert record.candidate is not None
     assert record.candidate.training["epochs"] == 7
@@ -154,15 +154,26 @@ def test_a_candidate_is_shortened_to_what_fits() -> None:
 def test_fewer_than_three_epochs_are_not_worth_a_trial() -> None:
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
-    trials = _run(Budget(seconds=580.0), _suggest(12), evaluate, clock=clock)
+    trials = _run(Budget(seconds=1400.0), _suggest(12), evaluate, clock=clock)
     assert len(trials) == 0
+
+
+def test_what_comes_before_the_first_epoch_does_not_shrink_with_their_number() -> None:
+    # A prefix that has to be computed first takes 90 s, an epoch 1 s: fewer epochs would not make it fit into 20 s.
+    clock = Clock()
+
+    class Cold(Recorded):
+        def predicted_seconds(self, candidate: Candidate) -> float:
+            return 90.0 + super().predicted_seconds(candidate)
+
+    assert len(_run(Budget(seconds=1000.0), _suggest(12), Cold(clock), clock=clock)) == 0
 
 
 def test_what_is_due_may_take_more_than_what_is_sampled() -> None:
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
-    budget = Budget(seconds=700.0, trials=1)
-    trials = _run(budget, _suggest(12), evaluate, clock=clock, grow=lambda trials: {"x": 0.5})
+    budget = Budget(seconds=1300.0, trials=1)
+    trials = _run(budget, _suggest(12), evaluate, clock=clock, grow=lambda trials: Due({"x": 0.5}))
     assert [record.epochs for record in trials] == [12]
 
 
@@ -275,7 +286,7 @@ def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str)
 
 
 def test_an_error_while_a_trial_that_is_due_is_chosen_costs_that_trial_only(caplog: pytest.LogCaptureFixture) -> None:
-    def grow(trials: Trials) -> dict[str, Any] | None:
+    def grow(trials: Trials) -> Due | None:
         raise ValueError("no such stage")
 
     assert len(_run(Budget(trials=2), grow=grow)) == 2
@@ -301,23 +312,23 @@ def test_a_trial_that_the_end_of_the_time_cuts_off_counts_as_far_as_it_came() ->
             return super().predicted_seconds(candidate) / 100
 
     evaluate = Hopeful(clock, cost=lambda candidate: 3.0, score=lambda candidate, epoch: 0.1 * epoch)
-    budget = Budget(seconds=10.0)
-    trials = _run(budget, _suggest(6), evaluate, clock=clock, factor=0.0, grow=lambda trials: {"x": 0.5})
+    study = make_study(seed=0, first=[{"x": 0.5}])
+    trials = _run(Budget(seconds=10.0), _suggest(6), evaluate, clock=clock, factor=0.0, study=study, screened=1)
     (record,) = trials
     assert (record.state, record.epochs, record.score) == ("complete", 3, pytest.approx(0.3))
     assert record.reason == "the time ran out after epoch 3"
 
 
 def test_a_trial_that_takes_far_longer_than_it_may_leaves_its_time_to_others() -> None:
-    # A sampled trial may take 5 s of 100. This one was predicted to, but takes 3 s an epoch: it ends after 10 s.
+    # A sampled trial may take 5 s of 250. This one was predicted to, but takes 3 s an epoch: it ends after 7.5 s.
     clock = Clock()
 
     class Hopeful(Recorded):
         def predicted_seconds(self, candidate: Candidate) -> float:
             return 4.0
 
-    trials = _run(Budget(seconds=100.0), _suggest(30), Hopeful(clock, cost=lambda candidate: 3.0), clock=clock)
-    assert max(record.epochs for record in trials) == 3
+    trials = _run(Budget(seconds=250.0), _suggest(30), Hopeful(clock, cost=lambda candidate: 3.0), clock=clock)
+    assert max(record.epochs for record in trials) == 2
     assert len(trials) > 3
 
 
@@ -381,9 +392,9 @@ def test_duplicates_take_no_number_and_are_not_reported() -> None:
 def test_what_is_due_comes_next_and_knows_what_was_tried() -> None:
     known: list[int] = []
 
-    def grow(trials: Trials) -> dict[str, Any] | None:
+    def grow(trials: Trials) -> Due | None:
         known.append(len(trials))
-        return {"x": 0.125} if len(trials) == 2 else None
+        return Due({"x": 0.125}) if len(trials) == 2 else None
 
     trials = _run(Budget(trials=4), grow=grow)
     assert known == [0, 1, 2, 3]
