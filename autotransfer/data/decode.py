@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 from collections import deque
@@ -23,8 +22,9 @@ from autotransfer.data.arrays import to_storable
 from autotransfer.data.examples import Examples, Images, Item, Skipped
 from autotransfer.data.folders import open_regular
 from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.threads import usable_cores
 
-__all__ = ["decode", "usable_cores"]
+__all__ = ["decode"]
 
 _SMALLEST = 8
 # A JPEG is decoded at a reduced scale only down to this multiple of the wanted side: the resize hides the rest.
@@ -108,17 +108,6 @@ def decode(
         decoded=len(kept),
         side=side,
     )
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use: its affinity, cut by the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass  # no control group, or no quota ("max")
-    return max(cores, 1)
 
 
 def _results(

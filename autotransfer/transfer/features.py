@@ -37,6 +37,8 @@ POOLED, MAP = "pooled", "map"
 
 # Bytes that are read in a second, and how much faster than plain float32, which cuts are timed in, a prefix runs.
 _READING, _GAIN = 1e9, 4.0
+# Images from which on a few more are passed to see whether compiling pays.
+_COMPILED = 1000
 # Share of the cache's memory that may be filled along the way.
 _TAPPED = 0.25
 
@@ -204,11 +206,16 @@ class FeatureExtractor:
         if nearest is not None:
             return self._extend(loaded, boundary, *nearest, allocate)
         fast, sizes = loaded.fast, [0]
+        whole = boundary == POOLED and not taps
+        if whole and len(self.images) >= _COMPILED:
+            first = slice(batch_sizes(loaded.device)[0])
+            fast.compile_for(self._input(loaded, first, view), len(self.images) // first.stop)
 
         def features(rows: slice) -> Activation:
             with fast.running() as backbone, ExitStack() as watching:
                 noted = [watching.enter_context(cut.tapped(backbone, rows.stop - rows.start)) for cut in taps.values()]
-                found = [list(_run(loaded, boundary, self._input(loaded, rows, view))), *noted]
+                images = self._input(loaded, rows, view)
+                found = [[fast(images)] if whole else list(_run(loaded, boundary, images)), *noted]
             sizes[:] = accumulate(map(len, found))
             return tuple(chain.from_iterable(found))
 

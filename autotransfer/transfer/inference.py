@@ -64,6 +64,7 @@ class FrozenBackbone:
         plain = backbone if device.torch.type == "cpu" else deepcopy(backbone).cpu()
         self._folded = device.place(fold_batch_norm(plain, probe))
         self.module, self.precision = self._folded, "full"
+        self._compiled: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
         self._below = iter(_LADDER)
         self.lower()
 
@@ -80,7 +81,7 @@ class FrozenBackbone:
         for precision, fused in self._below:
             if (precision != "full" and self._device.half is None) or (fused and not can_fuse(self._device.torch)):
                 continue
-            self.module, self.precision = self._folded, precision
+            self.module, self.precision, self._compiled = self._folded, precision, {}
             if (precision, fused) == _LADDER[-1]:
                 return True
             try:
@@ -124,26 +125,32 @@ class FrozenBackbone:
         cosine = F.cosine_similarity(self._exact, fast, dim=1)
         return bool(fast.isfinite().all()) and float(cosine.min()) >= _AGREEMENT
 
-    def compiled(self, batch: Tensor, count: int) -> Callable[[Tensor], Tensor] | None:
-        """Return the compiled module for batches like this, if ``count`` of them are work enough to pay for it.
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map images to pooled features, within ``running``; compiled where that was found to pay."""
+        run = self._compiled.get(images.shape, self.module)  # a last batch of fewer images is not worth compiling
+        return run(images)
 
-        None where they are not, where it cannot be compiled (no C++ compiler, say), or where that makes it no faster.
+    def compile_for(self, batch: Tensor, count: int) -> None:
+        """Compile the module for batches like this one, if ``count`` of them are work enough to pay for it.
+
+        Nothing changes where they are not, where it cannot be compiled (no C++ compiler, say), or where that makes it
+        no faster.
         """
         with self.running():
             eager = _seconds(self.module, batch)
-            if eager * count < _COMPILE_FROM:
-                return None
+            if eager * count < _COMPILE_FROM or batch.shape in self._compiled:
+                return
             try:
-                fast: Callable[[Tensor], Tensor] = torch.compile(self.module, dynamic=False)
+                # Without our own fusing: compilers do that, and cannot look into packed weights.
+                fast: Callable[[Tensor], Tensor] = torch.compile(self._made(fused=False), dynamic=False)
                 alike = F.cosine_similarity(fast(batch).float(), self.module(batch).float(), dim=1).min()
                 gain = eager / _seconds(fast, batch)
             except Exception as error:  # compilers fail in every way
                 log.info("a backbone is not compiled: %s", error)
-                return None
-        if gain < _COMPILE_GAIN or float(alike) < _AGREEMENT:
-            return None
-        # A last batch of fewer images is not worth another compilation.
-        return lambda images: fast(images) if images.shape == batch.shape else self.module(images)
+                return
+        if gain >= _COMPILE_GAIN and float(alike) >= _AGREEMENT:
+            log.info("a backbone is compiled: %.2f times as fast", gain)
+            self._compiled[batch.shape] = fast
 
     def _made(self, fused: bool) -> Backbone:
         module = deepcopy(self._folded).to(self.dtype) if fused or self.precision == "half" else self._folded

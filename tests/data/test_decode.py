@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotransfer.data.decode import decode, usable_cores
+from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.sources import find_images
 from autotransfer.errors import DataError, UnreadableImageError
@@ -292,7 +292,3 @@ def test_users_images_are_left_as_they_are(tmp_path: Path) -> None:
     with Image.open(tmp_path / "x.jpg") as opened:
         read(opened, opened, opened)
         assert opened.size == (900, 600)
-
-
-def test_usable_cores() -> None:
-    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

@@ -4,77 +4,20 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.specs import Preprocessing
 from autotransfer.transfer.boundary import TOLERANCE, Cut
-from autotransfer_plugins.backbones._recipe import Recipe, strip_classifier
 from autotransfer_plugins.backbones.timm import TimmBackbone
 
-# One architecture of each timm family, with random weights, as small as the family allows: (input side, arguments).
-FAMILIES: dict[str, tuple[int, Mapping[str, Any]]] = {
-    "test_byobnet": (64, {}),
-    "cait_xxs24_224": (64, {"img_size": 64, "depth": 3}),
-    "convit_tiny": (64, {"img_size": 64, "depth": 4, "local_up_to_layer": 2}),
-    "test_convnext": (64, {}),
-    "cpubone_nano": (64, {}),
-    "cs3darknet_focus_s": (64, {}),
-    "cspnext_tiny": (64, {}),
-    "davit_tiny": (64, {"embed_dims": (8, 16, 32, 64), "num_heads": (1, 2, 4, 8)}),
-    "deit_tiny_distilled_patch16_224": (64, {"img_size": 64, "depth": 3}),
-    "densenet121": (64, {"block_config": (2, 2, 2)}),
-    "dla46x_c": (64, {}),
-    "edgenext_xx_small": (64, {}),
-    "efficientformerv2_s0": (64, {"img_size": 64}),
-    "test_efficientnet": (64, {}),
-    "efficientvit_b0": (64, {}),
-    "efficientvit_m1": (64, {"img_size": 64}),
-    "eva02_tiny_patch14_224": (56, {"img_size": 56, "depth": 3}),
-    "fasternet_t0": (64, {}),
-    "repghostnet_050": (64, {}),
-    "hgnetv2_b0": (64, {}),
-    "hiera_tiny_224": (64, {"img_size": 64, "embed_dim": 16, "stages": (1, 1, 2, 1)}),
-    "inception_next_atto": (64, {}),
-    "lcnetv2_small": (64, {}),
-    "levit_128s": (64, {"img_size": 64}),
-    "test_mambaout": (64, {}),
-    "test_coatnet": (64, {"img_size": 64}),
-    "test_maxvit": (64, {"img_size": 64}),
-    "poolformerv2_s12": (64, {}),
-    "mobilenetv3_small_050": (64, {}),
-    "mobilevit_xxs": (64, {}),
-    "test_nfnet": (64, {}),
-    "pit_ti_224": (64, {"img_size": 64}),
-    "pvt_v2_b0": (64, {}),
-    "regnetx_002": (64, {}),
-    "repvit_m1": (64, {}),
-    "test_resnet": (64, {}),
-    "resnetv2_18": (64, {}),
-    "legacy_seresnet18": (64, {}),
-    "shvit_s1": (64, {}),
-    "skresnet18": (64, {}),
-    "starnet_s050": (64, {}),
-    "swiftformer_xs": (64, {}),
-    "swin_tiny_patch4_window7_224": (64, {"img_size": 64, "depths": (1, 1, 2, 1), "embed_dim": 24}),
-    "swinv2_tiny_window8_256": (64, {"img_size": 64, "depths": (1, 1, 2, 1), "embed_dim": 24}),
-    "tiny_vit_5m_224": (64, {"depths": (1, 1, 1, 1)}),
-    "tnt_s_patch16_224": (64, {"img_size": 64, "depth": 3}),
-    "twins_svt_small": (64, {"img_size": 64, "depths": (1, 1, 2, 1)}),
-    "visformer_tiny": (64, {"img_size": 64, "depth": (2, 2, 2)}),
-    "test_vit": (64, {"img_size": 64}),
-    "vit_tiny_patch16_dinov3_qkvb": (64, {"img_size": 64, "depth": 3}),
-    "vit_tiny_r_s16_p8_224": (64, {"img_size": 64, "depth": 3}),
-    "test_vit_relpos": (64, {"img_size": 64}),
-    "ese_vovnet19b_slim_dw": (64, {}),
-    "xcit_nano_12_p8_224": (64, {"img_size": 64, "depth": 3}),
-}
+BuildFamily = Callable[..., TimmBackbone]
+
 # The last stage of these begins inside the one before it.
 UNCUT_AT_THE_END = {"cait_xxs24_224"}
 # Branches of these bypass every boundary.
@@ -84,50 +27,41 @@ UNCUT: dict[str, tuple[int, Mapping[str, Any]]] = {
 }
 
 
-def build(architecture: str, side: int, args: Mapping[str, Any]) -> TimmBackbone:
-    torch.manual_seed(0)
-    model = timm.create_model(architecture, num_classes=2, **args)
-    strip_classifier(model)
-    config = {"architecture": architecture, "pretrained_cfg": {"input_size": [3, side, side], "num_classes": 2}}
-    return TimmBackbone(model, Recipe.from_json(config, "test")).eval()
-
-
 def images(backbone: Backbone, count: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, 3, *backbone.preprocessing.size, generator=generator)
 
 
 @pytest.fixture(scope="module")
-def vit() -> TimmBackbone:
-    return build("test_vit", *FAMILIES["test_vit"])
+def vit(build_family: BuildFamily) -> TimmBackbone:
+    return build_family("test_vit")
 
 
 @pytest.fixture(scope="module")
-def resnet() -> TimmBackbone:
-    return build("test_resnet", *FAMILIES["test_resnet"])
+def resnet(build_family: BuildFamily) -> TimmBackbone:
+    return build_family("test_resnet")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_cut_of_a_family_is_exact(family: str) -> None:
-    backbone = build(family, *FAMILIES[family])
+def test_every_cut_of_a_family_is_exact(any_family: str, build_family: BuildFamily) -> None:
+    backbone = build_family(any_family)
     stages = len(backbone.stages)
     assert stages >= 3, "too few stages to test anything"
     reasons = {depth: Cut(backbone, depth, images(backbone, 3)).reason for depth in range(1, stages)}
-    expected = {stages - 1} if family in UNCUT_AT_THE_END else set()
+    expected = {stages - 1} if any_family in UNCUT_AT_THE_END else set()
     assert {depth for depth, reason in reasons.items() if reason} == expected, reasons
 
 
 @pytest.mark.parametrize("family", UNCUT)
-def test_a_family_that_cannot_be_cut_is_refused_with_a_reason(family: str) -> None:
-    backbone = build(family, *UNCUT[family])
+def test_a_family_that_cannot_be_cut_is_refused_with_a_reason(family: str, build_family: BuildFamily) -> None:
+    backbone = build_family(family, UNCUT[family])
     cuts = [Cut(backbone, depth, images(backbone, 3)) for depth in range(1, len(backbone.stages), 4)]
     assert [(cut.exact, bool(cut.reason)) for cut in cuts] == [(False, True)] * len(cuts)
 
 
 @pytest.mark.parametrize("family", ["test_vit", "test_resnet", "swin_tiny_patch4_window7_224", "tnt_s_patch16_224"])
 @pytest.mark.parametrize("rows", [1, 5])
-def test_other_batch_sizes_than_the_recorded_one_agree(family: str, rows: int) -> None:
-    backbone = build(family, *FAMILIES[family])
+def test_other_batch_sizes_than_the_recorded_one_agree(family: str, rows: int, build_family: BuildFamily) -> None:
+    backbone = build_family(family)
     batch = images(backbone, rows, seed=1)
     with torch.no_grad():
         whole = backbone(batch)
@@ -145,8 +79,8 @@ def test_the_suffix_gives_the_feature_map_as_well(vit: TimmBackbone) -> None:
 
 
 @pytest.mark.parametrize("family", ["test_vit", "test_resnet"])
-def test_gradient_reaches_the_suffix_only_and_equals_that_of_the_whole(family: str) -> None:
-    backbone = build(family, *FAMILIES[family])
+def test_gradient_reaches_the_suffix_only_and_equals_that_of_the_whole(family: str, build_family: BuildFamily) -> None:
+    backbone = build_family(family)
     depth, batch = 3, images(backbone, 4, seed=1)
     cut = Cut(backbone, depth, images(backbone, 3))
     assert cut.exact
@@ -167,9 +101,9 @@ def test_gradient_reaches_the_suffix_only_and_equals_that_of_the_whole(family: s
 
 
 @pytest.mark.parametrize("family", ["test_vit", "test_resnet"])
-def test_nothing_stays_behind_in_the_backbone(family: str) -> None:
+def test_nothing_stays_behind_in_the_backbone(family: str, build_family: BuildFamily) -> None:
     # Neither a patched forward, nor a hook, nor a changed flag, also when the pass through the suffix fails.
-    backbone = build(family, *FAMILIES[family])
+    backbone = build_family(family)
     flags = [p.requires_grad for p in backbone.parameters()]
     cut = Cut(backbone, 2, images(backbone, 3))
     cached = cut.prefix(backbone, images(backbone, 2))
