@@ -119,7 +119,8 @@ class LoadedBackbone:
         def handed(images: Tensor) -> Tensor:
             cut = self.cut(depth)
             entering = tuple(tensor.float() for tensor in cut.prefix(self.frozen, images))
-            return cut.suffix(self.backbone, entering)  # type: ignore[no-any-return]
+            with self.device.autocast(not self.precise):  # as training does
+                return cut.suffix(self.backbone, entering)  # type: ignore[no-any-return]
 
         if depth not in self._handed_over:
             while not self.fast.agrees(handed) and self.fast.lower():

@@ -122,8 +122,7 @@ class FrozenBackbone:
         except Exception as error:  # a model's own code may insist on a type
             log.info("16 bit is not used here: %s", error)
             return False
-        cosine = F.cosine_similarity(self._exact, fast, dim=1)
-        return bool(fast.isfinite().all()) and float(cosine.min()) >= _AGREEMENT
+        return bool(fast.isfinite().all()) and _cosine(self._exact, fast) >= _AGREEMENT
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images to pooled features, within ``running``; compiled where that was found to pay."""
@@ -143,12 +142,12 @@ class FrozenBackbone:
             try:
                 # Without our own fusing: compilers do that, and cannot look into packed weights.
                 fast: Callable[[Tensor], Tensor] = torch.compile(self._made(fused=False), dynamic=False)
-                alike = F.cosine_similarity(fast(batch).float(), self.module(batch).float(), dim=1).min()
+                alike = _cosine(self.module(batch).float(), fast(batch).float())
                 gain = eager / _seconds(fast, batch)
             except Exception as error:  # compilers fail in every way
                 log.info("a backbone is not compiled: %s", error)
                 return
-        if gain >= _COMPILE_GAIN and float(alike) >= _AGREEMENT:
+        if gain >= _COMPILE_GAIN and alike >= _AGREEMENT:
             log.info("a backbone is compiled: %.2f times as fast", gain)
             self._compiled[batch.shape] = fast
 
@@ -167,6 +166,12 @@ def probe_images(backbone: Backbone) -> Tensor:
 def batch_sizes(device: Device) -> tuple[int, ...]:
     """Return the batch sizes to try, first the one that is taken without a trial."""
     return _BATCHES.get(device.torch.type, _BATCHES["cuda"])
+
+
+def _cosine(exact: Tensor, found: Tensor) -> float:
+    """Return the cosine between features (N, width) of the image where they differ most; of any magnitude."""
+    largest = exact.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    return float(F.cosine_similarity(exact / largest, found / largest, dim=1).min())
 
 
 def _seconds(run: Callable[[Tensor], Tensor], batch: Tensor) -> float:

@@ -331,6 +331,14 @@ def test_entries_are_listed_with_what_they_hold_and_can_be_cleared(tmp_path: Pat
     assert clear(tmp_path / "missing") == 0
 
 
+def test_what_was_computed_along_the_way_is_kept(tmp_path: Path) -> None:
+    cache, found = ActivationCache(tmp_path, memory_limit=MEGABYTE), (np.arange(6.0),)
+    cache.put("key", "along the way", found)
+    np.testing.assert_array_equal(cache.get("key"), found)
+    np.testing.assert_array_equal(ActivationCache(tmp_path, memory_limit=MEGABYTE).get("key"), found)
+    assert [entry.about for entry in list_entries(tmp_path)] == ["along the way"]
+
+
 def test_contains_says_what_get_would_find(tmp_path: Path) -> None:
     cache = make(tmp_path)
     assert not cache.contains("key")

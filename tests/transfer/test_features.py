@@ -162,6 +162,60 @@ def test_each_view_is_a_pass_of_its_own(make_backbone: Make, make_images: MakeIm
     assert_close(features.pooled(loaded, "flip"), plain(loaded.backbone, images, "flip"))
 
 
+@pytest.mark.parametrize("device", [Device(torch=CPU, half=None), HALF], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_the_last_boundaries_are_cached_along_the_way(
+    name: str, device: Device, make_backbone: Make, make_images: MakeImages
+) -> None:
+    loaded, images = load(make_backbone(name), device), make_images()
+    features = FeatureExtractor(images=images, cache=ActivationCache(None, memory_limit=2**30), ahead=2)
+    last = range(loaded.depths - 2, loaded.depths)
+    for depth in last:
+        loaded.hand_over(depth)
+    with counted(loaded) as seen:
+        pooled = features.pooled(loaded)
+        assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == list(last)
+        passing = [features.at(loaded, depth)[0] for depth in last]
+        assert sum(seen) == len(images), "each image passed once for all of them"
+    np.testing.assert_array_equal(pooled, extractor(images).pooled(loaded))
+    for depth, found in zip(last, passing, strict=True):
+        assert_close(found, extractor(images).at(loaded, depth)[0])
+
+
+def test_what_is_cached_along_the_way_takes_a_share_of_the_memory(
+    make_backbone: Make, make_images: MakeImages, cpu: Device
+) -> None:
+    loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
+    deepest = 4 * loaded.cut(loaded.depths - 1).numbers * len(images)  # 4 where 16 bit is not good enough
+    cache = ActivationCache(None, memory_limit=4 * deepest)
+    features = FeatureExtractor(images=images, cache=cache, ahead=3)
+    features.pooled(loaded)
+    assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == [loaded.depths - 1]
+
+
+def test_what_takes_longer_to_read_than_to_compute_is_computed(
+    make_backbone: Make, make_images: MakeImages, cpu: Device
+) -> None:
+    loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
+    features = extractor(images)
+    features.at(loaded, 2)
+    assert loaded.extends(2)
+    for cut in (loaded.cut(1), loaded.cut(2)):
+        cut.seconds = 0.0  # no time at all
+    with counted(loaded) as seen:
+        features.pooled(loaded)
+    assert sum(seen) == len(images)
+
+
+def test_nothing_is_made_fast_where_all_is_cached(
+    make_backbone: Make, make_images: MakeImages, cpu: Device, tmp_path: Path
+) -> None:
+    extractor(make_images(), tmp_path).pooled(load(make_backbone("test_resnet"), cpu))
+    loaded = load(make_backbone("test_resnet"), cpu)
+    extractor(make_images(), tmp_path).pooled(loaded)
+    assert "fast" not in vars(loaded)
+
+
 def test_what_is_cached_is_known(make_backbone: Make, make_images: MakeImages, cpu: Device) -> None:
     loaded, features = load(make_backbone("test_vit"), cpu), extractor(make_images())
     assert not features.is_cached(loaded, 2)
@@ -264,6 +318,58 @@ def test_an_overflow_falls_back_to_32_bit(memory: int, make_images: MakeImages, 
         FeatureExtractor(images=images, cache=again).at(loaded, loaded.depths)[0], np.asarray(features)
     )
     assert again.computed == 0
+
+
+class Overflowing(SequentialBackbone):
+    """Gives infinity for bright images in 16 bit only: the check on noise does not see it."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        body = {"one": nn.Conv2d(3, 4, 3), "two": nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU())}
+        super().__init__(body, preprocessing=Preprocessing(size=(16, 16)), width=4)
+
+    def forward_map(self, images: Tensor) -> Tensor:
+        bright = images.float().mean((1, 2, 3), keepdim=True) > 0.5
+        half = images.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+        return torch.where(bright & half, torch.inf, super().forward_map(images))
+
+
+def test_what_is_not_finite_in_16_bit_is_computed_again_in_32(make_images: MakeImages) -> None:
+    loaded, images = load(Overflowing(), HALF), make_images(count=70)
+    images.pixels["center"][:60] //= 2
+    images.pixels["center"][60:] = 255
+    assert not loaded.precise
+    features = extractor(images).pooled(loaded)
+    assert loaded.precise
+    assert_close(features, plain(loaded.backbone, images))
+
+
+class Straying(SequentialBackbone):
+    """Its 16-bit prefix suits its own 16-bit suffix, but not the one in float32."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        body = {"one": Signed(), "two": Signed()}
+        super().__init__(body, preprocessing=Preprocessing(size=(16, 16)), width=3)
+
+
+class Signed(nn.Module):
+    """Turns the sign over in 16 bit, so that two of them do nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * (x if x.dtype == torch.float32 else -x)
+
+
+def test_a_boundary_that_does_not_suit_what_trains_lowers_the_precision(make_images: MakeImages) -> None:
+    loaded, images = load(Straying(), HALF), make_images(count=4)
+    assert loaded.fast.precision == "half", "as a whole it is right"
+    (cached,) = extractor(images).at(loaded, 1)
+    assert loaded.fast.precision == "autocast"
+    assert_close(cached, prepare(images.pixels["center"], loaded.backbone.preprocessing, CPU))
 
 
 def test_a_backbone_that_16_bit_would_spoil_runs_in_32_bit(make_images: MakeImages) -> None:

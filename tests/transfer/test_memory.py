@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import platform
 from pathlib import Path
 
 import psutil
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from autotransfer.transfer import memory
-from autotransfer.transfer.memory import free_memory, memory_budget, out_of_memory
+from autotransfer.transfer.memory import free_memory, memory_budget, out_of_memory, pages_kept
 
 GIGABYTE = 2**30
 
@@ -95,3 +98,60 @@ def test_torch_says_so_in_these_words() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**58, dtype=torch.uint8)
     assert out_of_memory(caught.value)
+
+
+# --- pages ---------------------------------------------------------------------------------------------------------
+
+
+class Libc:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    def mallopt(self, number: int, value: int) -> None:
+        self.told.append((number, value))
+
+    def malloc_trim(self, pad: int) -> None:
+        self.told.append((0, pad))
+
+
+@pytest.fixture
+def libc(monkeypatch: pytest.MonkeyPatch) -> Libc:
+    told = Libc()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: told)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    for name in list(os.environ):
+        if name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")):
+            monkeypatch.delenv(name)
+    return told
+
+
+def test_thresholds_are_raised_within_and_lowered_after(libc: Libc) -> None:
+    with pages_kept():
+        raised = dict(libc.told)
+    lowered = dict(libc.told[len(raised) :])
+    assert set(raised) == {-3, -1}
+    assert all(lowered[number] < value for number, value in raised.items())
+    assert libc.told[-1] == (0, 0), "what is free is given back"
+
+
+def test_an_error_within_lowers_them_too(libc: Libc) -> None:
+    with pytest.raises(ZeroDivisionError), pages_kept():
+        raise ZeroDivisionError
+    assert libc.told[-1] == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD"])
+def test_what_the_user_set_is_left_alone(name: str, libc: Libc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with pages_kept():
+        pass
+    assert libc.told == []
+
+
+def test_another_c_library_is_left_alone(libc: Libc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    with pages_kept():
+        pass
+    assert libc.told == []
