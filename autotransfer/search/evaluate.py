@@ -16,6 +16,7 @@ from autotransfer.search.loop import Evaluation, Report
 from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
+from autotransfer.transfer.memory import give_back
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import VIEWS
 from autotransfer.transfer.training import Lesson
@@ -108,6 +109,8 @@ class Evaluator:
             folds.append(epochs)
             if len(epochs) < setup.settings.epochs:
                 break  # pruned, or out of time
+        if not setup.frozen:
+            give_back()
         if not folds:
             raise TrialError("the time ran out before the first epoch ended")
         return self._best_epoch(setup, folds)

@@ -26,6 +26,7 @@ from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.inference import FrozenBackbone, batch_sizes, probe_images
+from autotransfer.transfer.memory import give_back
 from autotransfer.transfer.pixels import prepare
 
 __all__ = ["FeatureExtractor", "LoadedBackbone"]
@@ -237,7 +238,7 @@ class FeatureExtractor:
         return self._collect(loaded, features, allocate)
 
     def _collect(self, loaded: LoadedBackbone, features: Callable[[slice], Activation], allocate: Allocate) -> Arrays:
-        return collect(
+        collected = collect(
             features,
             len(self.images),
             allocate,
@@ -245,6 +246,8 @@ class FeatureExtractor:
             half=not loaded.precise,
             lower=loaded.fast.lower,
         )
+        give_back()
+        return collected
 
     def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut]:
         """Return the cuts, by key, at which to cache what passes on its way to a boundary: the deepest that fit in."""

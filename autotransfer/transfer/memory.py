@@ -8,11 +8,12 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
-__all__ = ["free_memory", "memory_budget", "out_of_memory", "pages_kept"]
+__all__ = ["free_memory", "give_back", "memory_budget", "out_of_memory", "pages_kept"]
 
 # How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs.
 _WORDS = ("not enough memory", "can't allocate memory", "out of memory")
@@ -71,11 +72,9 @@ def pages_kept() -> Iterator[None]:
     their pages each time takes up to a third of the time. Where the environment sets ``MALLOC_`` variables, or another
     C library is used, nothing is done.
     """
-    settings = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for name in os.environ)
-    if settings or platform.libc_ver()[0] != "glibc":
+    if (libc := _libc()) is None:
         yield
         return
-    libc = ctypes.CDLL(None)
     for number, (computing, _) in _THRESHOLDS.items():
         libc.mallopt(number, computing)
     try:
@@ -83,4 +82,16 @@ def pages_kept() -> Iterator[None]:
     finally:
         for number, (_, otherwise) in _THRESHOLDS.items():
             libc.mallopt(number, otherwise)
+        give_back()
+
+
+def give_back() -> None:
+    """Give freed memory back to the system: what follows needs less, or other sizes."""
+    if (libc := _libc()) is not None:
         libc.malloc_trim(0)
+
+
+def _libc() -> Any:
+    """Return glibc; None where there is another C library, or the user has set how it allocates."""
+    settings = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for name in os.environ)
+    return None if settings or platform.libc_ver()[0] != "glibc" else ctypes.CDLL(None)

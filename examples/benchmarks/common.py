@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -16,10 +17,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with what every benchmark takes."""
+def parser(description: str, *, several: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with what every benchmark takes; ``several`` are folders that hold train/ and test/."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--data", type=Path, required=True, help="a folder of images with a sub-folder per class")
+    if several:
+        made.add_argument("--data", type=Path, nargs="+", required=True, help="folders that hold train/ and test/")
+    else:
+        made.add_argument("--data", type=Path, required=True, help="a folder of images with a sub-folder per class")
     made.add_argument("--zoo", type=Path, required=True, help="a folder of checkpoints in timm's format")
     made.add_argument("--out", type=Path, help="write the results here, as JSON")
     return made
@@ -62,4 +66,6 @@ def median(values: Sequence[float]) -> float:
 
 
 def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.3g}"
+    return str(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ print(json.dumps({
 def enlarge(data: Path, folder: Path, count: int) -> Path:
     """Copy ``count`` images, repeated as often as needed, each with bytes of its own."""
     files = sorted(file for file in data.rglob("*") if file.is_file())
+    random.Random(0).shuffle(files)  # a few of them are of all classes
     for i in range(count):
         file = files[i % len(files)]
         target = folder / file.parent.name / f"{i:06d}{file.suffix}"

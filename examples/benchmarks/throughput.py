@@ -92,6 +92,7 @@ def main() -> None:
             zoo = given.zoo if (given.zoo / name).is_dir() else Path(folder)
             loaded = LoadedBackbone(Registry.load((zoo,)).backbone(name), device)
             seconds: dict[str, list[float]] = {"plain": [], "ours": [], "around": []}
+            assert loaded.fast  # made once, as the plain model is
             with plain_process(str(zoo / name), paths, given.workers) as process, pages_kept():
                 for _ in range(given.rounds):
                     process.send(True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,9 @@ from autotransfer.errors import TrialError, UnknownNameError
 from autotransfer.preparation import prepare_data
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.loop import Evaluation
+from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import prepare
 
 CPU = resolve_device("cpu")
@@ -209,6 +214,35 @@ def test_training_that_diverges_is_a_failed_trial(make: MakeEvaluator) -> None:
 def test_an_unknown_backbone_is_named(make: MakeEvaluator) -> None:
     with pytest.raises(UnknownNameError, match="test_resnt"):
         _evaluate(make(), Candidate(backbone="test_resnt"))
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        Candidate(backbone="test_resnet", head="ridge"),
+        _linear(),
+        replace(_linear(freeze="depth"), freeze_params={"depth": 2}),
+        _linear(freeze="full"),
+    ],
+    ids=["solved", "head alone", "last stages", "all"],
+)
+def test_nothing_of_a_finished_trial_stays_alive(
+    candidate: Candidate, make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: list[weakref.ref[nn.Module]] = []
+    build = Setup._network
+
+    def noted(*arguments: Any) -> Network:
+        network = build(*arguments)
+        networks.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(Setup, "_network", noted)
+    evaluation = _evaluate(make(), candidate)
+    gc.collect()
+    assert networks
+    assert evaluation.scores is not None
+    assert [network() for network in networks] == [None] * len(networks)
 
 
 def test_backbones_are_loaded_once(make: MakeEvaluator) -> None:

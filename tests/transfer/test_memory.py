@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from autotransfer.transfer import memory
-from autotransfer.transfer.memory import free_memory, memory_budget, out_of_memory, pages_kept
+from autotransfer.transfer.memory import free_memory, give_back, memory_budget, out_of_memory, pages_kept
 
 GIGABYTE = 2**30
 
@@ -146,12 +146,17 @@ def test_an_error_within_lowers_them_too(libc: Libc) -> None:
 def test_what_the_user_set_is_left_alone(name: str, libc: Libc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
     with pages_kept():
-        pass
+        give_back()
     assert libc.told == []
 
 
 def test_another_c_library_is_left_alone(libc: Libc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     with pages_kept():
-        pass
+        give_back()
     assert libc.told == []
+
+
+def test_what_is_free_is_given_back_in_between(libc: Libc) -> None:
+    give_back()
+    assert libc.told == [(0, 0)]

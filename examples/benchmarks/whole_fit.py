@@ -1,0 +1,68 @@
+"""A whole fit, as a user runs it: a process of its own, first with an empty cache, then with the one that it left.
+
+python whole_fit.py --data ants_bees --zoo zoo/timm --cold 55 --warm 22
+
+The folder holds train/ and test/. Wall time is that of the process, from its start to its end: imports, search, refit
+and the test score included.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import common
+
+_RUN = """
+import json, resource, sys
+import autotransfer
+
+data, zoo, seconds, folder = sys.argv[1:]
+result = autotransfer.fit(data + "/train", test=data + "/test", zoo=zoo, time_budget=float(seconds), overwrite=True,
+    out=folder + "/run", cache_dir=folder + "/cache", progress=False)
+print(json.dumps({
+    "trials": sum(result.trials.counts()[state] for state in ("complete", "pruned")),
+    "test": result.test.score,
+    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "decoded": result.decoded,
+}))
+"""
+
+
+def main() -> None:
+    arguments = common.parser(__doc__.splitlines()[0], several=True)
+    arguments.add_argument("--cold", type=float, default=55.0, help="time budget in seconds, with an empty cache")
+    arguments.add_argument("--warm", type=float, default=22.0, help="time budget in seconds, with a full one")
+    arguments.add_argument("--repeats", type=int, default=3, help="runs with the full one")
+    given = arguments.parse_args()
+    rows = []
+    for data in given.data:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [("cold", given.cold)] + [("warm", given.warm)] * given.repeats
+            for cache, seconds in runs:
+                command = [sys.executable, "-c", _RUN, str(data), str(given.zoo), str(seconds), folder]
+                begin = time.perf_counter()
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                wall, result = time.perf_counter() - begin, json.loads(done.stdout.splitlines()[-1])
+                rows.append(
+                    {
+                        "data": Path(data).name,
+                        "cache": cache,
+                        "time budget (s)": seconds,
+                        "wall (s)": wall,
+                        "finished or pruned trials": result["trials"],
+                        "test score": result["test"],
+                        "peak MB": result["peak"],
+                        "decoded images": result["decoded"],
+                    }
+                )
+                print(rows[-1], file=sys.stderr, flush=True)
+    common.finish(rows, given.out)
+
+
+if __name__ == "__main__":
+    main()
