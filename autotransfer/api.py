@@ -14,6 +14,7 @@ from autotransfer._version import __version__
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget, SearchConfig, parse_duration
 from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, DataError, SearchError
@@ -31,7 +32,7 @@ from autotransfer.search.setup import Setup, startable
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.study import make_study
 from autotransfer.task import Kind, Task, infer_task, score_interval
-from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.device import Device, resolve_device
 from autotransfer.transfer.features import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
 from autotransfer.transfer.network import Network
@@ -56,6 +57,7 @@ def fit(
     test_targets: Any = None,
     path_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
+    groups: Any = None,
     backbones: Patterns = (),
     zoo: Folders | None = None,
     heads: Patterns = (),
@@ -86,6 +88,8 @@ def fit(
         test_targets: Their targets.
         path_column: Column of image paths in a table; guessed when not given.
         target_column: Column of targets, or several.
+        groups: What no split may tear apart, such as photographs of one object: one for each image; the column of a
+            table; or a regular expression that finds the group in a path. None keeps near-duplicates together.
         backbones: Names or glob patterns of backbones; none means the zoo's, or a short portfolio.
         zoo: Folders of checkpoints; None takes the environment variable ``AUTOTRANSFER_ZOO``.
         heads: Names or glob patterns of heads.
@@ -139,7 +143,7 @@ def fit(
     run = RunFolder.choose(out, overwrite=overwrite)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
         read = partial(load_examples, path_column=path_column, target_column=target_column)
-        examples = read(data, targets)
+        examples = read(data, targets, groups=groups)
         test_examples = None if test is None else read(test, test_targets)
         return _fit(config, examples, test_examples, run, show)
 
@@ -153,13 +157,17 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    data = prepare_data(examples, backbones, config, ahead=ahead, step=show.step)
+    first = _loaded(backbones[0], device)
+    data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
+    if data.grouping is not None:
+        show.say(str(data.grouping))
     task = data.lessons[0].task
     _refuse_foreign_targets(test, task)
     if test is not None and config.strict:
         refuse_unreadable(test)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
-    evaluator = Evaluator(registry, data.extractor, data.lessons, device, seed=config.seed)
+    loaded = [] if first is None else [first]
+    evaluator = Evaluator(registry, data.extractor, data.lessons, device, seed=config.seed, loaded=loaded)
     space = SearchSpace(
         backbones=tuple(backbones),
         heads=tuple(registry.select_heads(config.heads, task.kind)),
@@ -192,6 +200,7 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
         seconds={name: round(value, 3) for name, value in seconds.items()},
         trials=trials,
         skipped=data.skipped,
+        grouping=data.grouping,
         decoded=data.images.decoded,
         model=model,
         run=run.path,
@@ -252,6 +261,7 @@ def evaluate(
     data: Any,
     targets: Any = None,
     *,
+    groups: Any = None,
     zoo: Folders | None = None,
     task: Kind | None = None,
     metric: str | None = None,
@@ -292,7 +302,7 @@ def evaluate(
     registry = Registry.load(config.zoos)
     spec = registry.backbone(candidate.backbone)
     registry.head(candidate.head), registry.policy(candidate.freeze)
-    examples, where = load_examples(data, targets), resolve_device(device)
+    examples, where = load_examples(data, targets, groups=groups), resolve_device(device)
     assert examples.targets is not None  # load_examples sees to it
     kind = infer_task(examples.targets, task, metric)
     loaded = LoadedBackbone(spec, where)
@@ -322,6 +332,14 @@ def _budget(time_budget: str | float | None, trials: int | None) -> Budget:
     if time_budget is None:
         return Budget(seconds=None if trials else _DEFAULT_SECONDS, trials=trials)
     return Budget(seconds=parse_duration(time_budget), trials=trials)
+
+
+def _loaded(spec: BackboneSpec, device: Device) -> LoadedBackbone | None:
+    """Load a backbone; None where it fails, which costs its trials and nothing else."""
+    try:
+        return LoadedBackbone(spec, device)
+    except Exception:  # its trials say why
+        return None
 
 
 def _patterns(given: Patterns) -> tuple[str, ...]:

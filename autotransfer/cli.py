@@ -112,6 +112,10 @@ def fit(
     target_column: Annotated[
         Patterns, _option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
     ] = None,
+    groups: Annotated[
+        str | None,
+        _option("--groups", metavar="G", help="Column, or regular expression on paths, of what no split tears apart."),
+    ] = None,
     class_weight: Annotated[
         str | None, _option("--class-weight", metavar="balanced", help="Weight the loss by inverse class frequency.")
     ] = None,
@@ -134,6 +138,7 @@ def fit(
             test=test,
             path_column=path_column,
             target_column=target_column[0] if target_column and len(target_column) == 1 else target_column,
+            groups=groups,
             backbones=backbones or (),
             zoo=zoo,
             heads=heads or (),

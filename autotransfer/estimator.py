@@ -74,7 +74,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         check_is_fitted(self)
         return self.model_.predict(X)
 
-    def _search(self, images: Any, targets: Any, task: Kind | None) -> None:
+    def _search(self, images: Any, targets: Any, task: Kind | None, groups: Any) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
         settings = self.get_params(deep=False)
         state, out = settings.pop("random_state"), settings.pop("out")
@@ -82,7 +82,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         seed = int(state) if fixed else int(check_random_state(state).randint(2**31 - 1))
         with tempfile.TemporaryDirectory(prefix="autotransfer-") as folder:
             self.result_ = api.fit(
-                images, targets, task=task, seed=seed, out=folder if out is None else out, **settings
+                images, targets, groups=groups, task=task, seed=seed, out=folder if out is None else out, **settings
             )
         self.model_ = self.result_.model
 
@@ -168,12 +168,13 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         )
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any = None) -> AutoTransferClassifier:
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> AutoTransferClassifier:
         """Search on images and their labels.
 
         Args:
             X: Arrays, paths or PIL images; or a folder or a table, which holds its labels.
             y: Labels (N,), or multilabel indicators (N, classes); None when ``X`` holds them.
+            groups: What no split may tear apart; see ``fit``.
 
         Raises:
             ConfigError: A setting is wrong.
@@ -185,7 +186,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             check_classification_targets(y)
             several = type_of_target(y) == "multilabel-indicator"
             task, y = ("multilabel", y) if several else ("multiclass", column_or_1d(y, warn=True))
-        self._search(X, y, task)
+        self._search(X, y, task, groups)
         self.classes_ = np.array(self.model_.task.classes)
         return self
 
@@ -221,19 +222,20 @@ class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc
     The arguments and attributes are those of ``AutoTransferClassifier``, without ``class_weight`` and ``classes_``.
     """
 
-    def fit(self, X: Any, y: Any = None) -> AutoTransferRegressor:
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> AutoTransferRegressor:
         """Search on images and their values.
 
         Args:
             X: Arrays, paths or PIL images; or a folder or a table, which holds its values.
             y: Values (N,) or (N, targets); None when ``X`` holds them.
+            groups: What no split may tear apart; see ``fit``.
 
         Raises:
             ConfigError: A setting is wrong.
             DataError: The data cannot be used.
             SearchError: No trial succeeded.
         """
-        self._search(X, y, "regression")
+        self._search(X, y, "regression", groups)
         return self
 
     def __sklearn_tags__(self) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +15,20 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
+from autotransfer.data.likeness import find_alike
 from autotransfer.data.split import folds, split
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
+from autotransfer.grouping import Grouping
 from autotransfer.task import Task, infer_task
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["Prepared", "available_backbones", "prepare_data", "refuse_unreadable", "zoos_from"]
+
+log = logging.getLogger("autotransfer")
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
@@ -43,11 +48,13 @@ class Prepared:
         extractor: The decoded images and the cache of their features.
         lessons: For each fold, the targets, and which rows train and which score.
         skipped: What could not be used, and why.
+        grouping: What the split keeps together beside copies of an image; None for nothing.
     """
 
     extractor: FeatureExtractor
     lessons: tuple[Lesson, ...]
     skipped: tuple[Skipped, ...]
+    grouping: Grouping | None = None
 
     @property
     def images(self) -> Images:
@@ -101,6 +108,7 @@ def prepare_data(
     config: SearchConfig,
     *,
     ahead: int = 0,
+    first: LoadedBackbone | None = None,
     step: Callable[[str], None] = lambda text: None,
 ) -> Prepared:
     """Infer the task, decode every image once, and split.
@@ -110,6 +118,7 @@ def prepare_data(
         backbones: What is searched.
         config: The settings.
         ahead: Number of last boundaries at which trials are likely to train on.
+        first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
         step: Is told how far decoding is.
 
     Raises:
@@ -134,10 +143,23 @@ def prepare_data(
         (config.cache_dir or default_cache_dir()) if config.cache else None,
         memory_limit=memory_budget(config.memory_limit),
     )
+    extractor = FeatureExtractor(images=images, cache=cache, ahead=ahead if len(images) >= _MANY else 0)
+    names = [examples.names[i] for i in images.kept]
+    groups: list[Hashable] | None = None
+    if examples.groups is not None:
+        groups = [examples.groups[i] for i in images.kept]
+    elif first is not None:
+        groups = find_alike(extractor.pooled(first), names, task.encode(targets) if task.single_label else None)
+        groups = None if groups is None or not _can_split(task, targets, images, config, groups) else groups
+    lessons = _lessons(task, targets, images, config, groups)
+    grouping = None
+    if groups is not None:
+        grouping = Grouping.of(groups, source="given" if examples.groups is not None else "found")
+        if first is not None:
+            torn = _lessons(task, targets, images, config)
+            grouping = grouping.scored(extractor.pooled(first), kept=lessons, torn=torn)
     return Prepared(
-        extractor=FeatureExtractor(images=images, cache=cache, ahead=ahead if len(images) >= _MANY else 0),
-        lessons=_lessons(task, targets, images, config),
-        skipped=(*examples.skipped, *images.skipped),
+        extractor=extractor, lessons=lessons, skipped=(*examples.skipped, *images.skipped), grouping=grouping
     )
 
 
@@ -150,14 +172,21 @@ def refuse_unreadable(test: Examples) -> None:
     decode(test, {"center": 1}, strict=True)
 
 
-def _lessons(task: Task, targets: Sequence[object], images: Images, config: SearchConfig) -> tuple[Lesson, ...]:
+def _lessons(
+    task: Task,
+    targets: Sequence[object],
+    images: Images,
+    config: SearchConfig,
+    groups: Sequence[Hashable] | None = None,
+) -> tuple[Lesson, ...]:
     """Split into folds: several where examples are few, and one split would be a lottery."""
     encoded = task.encode(targets)
     count = config.folds or (_FOLDS if len(encoded) < _FEW else 1)
     if count > 1:
-        parts = folds(encoded, task, images.digests, count=_possible(count, encoded, task), seed=config.seed)
+        count = _possible(count, encoded, task, groups)
+        parts = folds(encoded, task, images.digests, count=count, seed=config.seed, groups=groups)
     else:
-        parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed)]
+        parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed, groups=groups)]
     return tuple(
         Lesson(
             task=task,
@@ -187,11 +216,30 @@ def _refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
         task.listed_weights(config.class_weight)
 
 
-def _possible(count: int, encoded: np.ndarray, task: Task) -> int:
-    """Return the number of folds that the smallest class, or the number of examples, allows; at least 2."""
-    # A regression is scored on two at least.
-    most = np.bincount(encoded)[np.unique(encoded)].min() if task.single_label else len(encoded) // 2
-    return max(2, min(count, int(most)))
+def _possible(count: int, encoded: np.ndarray, task: Task, groups: Sequence[Hashable] | None) -> int:
+    """Return the number of folds that the smallest class, or the number of examples, allows; at least 2.
+
+    Of a group, one example counts.
+    """
+    known = [None] * len(encoded) if groups is None else groups
+    units = [("alone", i) if group is None else ("tied", group) for i, group in enumerate(known)]
+    if task.single_label:
+        most = min(len({units[i] for i in np.flatnonzero(encoded == label)}) for label in np.unique(encoded))
+    else:
+        most = len(set(units)) // 2  # a regression is scored on two at least
+    return max(2, min(count, most))
+
+
+def _can_split(
+    task: Task, targets: Sequence[object], images: Images, config: SearchConfig, groups: Sequence[Hashable]
+) -> bool:
+    """Whether groups that the user knows nothing of leave a split possible."""
+    try:
+        _lessons(task, targets, images, config, groups)
+    except DataError as error:
+        log.warning("Near-duplicates are not kept together: %s", error)
+        return False
+    return True
 
 
 def _affordable(specs: list[BackboneSpec], config: SearchConfig, device: Device, images: int) -> list[BackboneSpec]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.data.examples import Skipped
+from autotransfer.grouping import Grouping
 from autotransfer.model import TransferModel
 from autotransfer.search.records import Trials
 
@@ -67,6 +68,7 @@ class FitResult:
         seconds: Wall time: total, decode, search, refit, test.
         trials: Every trial.
         skipped: Examples that could not be used, and why.
+        grouping: What the split kept together, and how much it would have flattered otherwise; None for nothing.
         decoded: Number of images that were decoded, the test images left out.
         model: The refitted model.
         run: The run folder.
@@ -78,6 +80,7 @@ class FitResult:
     seconds: dict[str, float]
     trials: Trials
     skipped: tuple[Skipped, ...]
+    grouping: Grouping | None
     decoded: int
     model: TransferModel
     run: Path
@@ -107,6 +110,7 @@ class FitResult:
             "seconds": self.seconds,
             "trials": self.trials.counts(),
             "run": str(self.run),
+            "grouping": self.grouping.to_json() if self.grouping else None,
             "decoded": self.decoded,
             "skipped": [{"name": entry.name, "reason": entry.reason} for entry in self.skipped],
         }
@@ -115,6 +119,8 @@ class FitResult:
         lines = [f"best        {self.best}", f"validation  {_with_interval(self.validation)}"]
         if self.test:
             lines.append(f"test        {_with_interval(self.test)}")
+        if self.grouping:
+            lines.append(f"split       {self.grouping}")
         counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
         lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
         return "\n".join(lines)

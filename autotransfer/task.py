@@ -232,7 +232,8 @@ def _wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Wilson 1927)."""
     p, q = hits / n, z * z / n
     middle, half = p + q / 2, z * math.sqrt(p * (1 - p) / n + q / (4 * n))
-    return max(0.0, (middle - half) / (1 + q)), min(1.0, (middle + half) / (1 + q))
+    low, high = (middle - half) / (1 + q), (middle + half) / (1 + q)
+    return max(0.0, min(low, p)), min(1.0, max(high, p))  # rounding must not leave a perfect score outside
 
 
 def _plain(value: Any) -> Any:

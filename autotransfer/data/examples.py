@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -38,12 +38,15 @@ class Examples:
         items: One path, array or PIL image for each example; anything indexable, so a data set may load lazily.
         names: What to call each in messages and results: its path, or ``item 3``.
         targets: One target for each example, as given; None for prediction.
+        groups: Group of each example, which no split may tear apart; None in it is a group of one. None where nothing
+            was said.
         skipped: What was found but left out, and why.
     """
 
     items: Sequence[Item]
     names: tuple[str, ...]
     targets: Sequence[Any] | None = None
+    groups: tuple[Hashable, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ __all__ = ["find_images", "load_examples"]
 
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"})
 _LAYOUT = "Expected one sub-folder for each class, with its images in it: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg."
-_Row = tuple[Item, str, Any]  # the item, its name, its target
+_Row = tuple[Item, str, Any, Hashable]  # the item, its name, its target, its group
 _ACCEPTED = (
     "a folder with one sub-folder per class, a CSV file or DataFrame, or targets together with an array or tensor of "
     "images, or a list of paths, PIL images or arrays; or a map-style Dataset of (image, label)"
@@ -34,6 +36,7 @@ def load_examples(
     *,
     path_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
+    groups: Any = None,
 ) -> Examples:
     """Turn labelled data of any common form into examples.
 
@@ -48,6 +51,8 @@ def load_examples(
         path_column: Column of paths; None finds it.
         target_column: Column of targets; several, in a list or joined by commas, give one row of numbers per image.
             None finds it.
+        groups: What may not be torn apart by a split, such as the photographs of one object: one for each image of an
+            array or list; the column of a table; or a regular expression that finds the group in a path.
 
     Returns:
         The examples, in a repeatable order, and what was left out: missing files, repeats, links that lead away.
@@ -61,22 +66,23 @@ def load_examples(
     if table is not None:
         if targets is not None:
             raise DataError("A table holds its targets: name their column with target_column, and leave targets out.")
-        return _from_table(table, path_column, target_column)
+        return _grouped(_from_table(table, path_column, target_column, groups), groups)
     if path_column is not None or target_column is not None:
         raise DataError(f"path_column and target_column are for tables; got {_kind(data)}.")
     if isinstance(data, (str, os.PathLike)):
         if targets is not None:
             raise DataError("The sub-folders of a folder are its labels: leave targets out, or give a list of paths.")
-        return _from_folder(Path(data))
+        return _grouped(_from_folder(Path(data)), groups)
     if _is_dataset(data):
-        return _from_dataset(data, targets)
+        return _grouped(_from_dataset(data, targets), groups)
     items = _as_items(data)
     if not items:
         raise DataError("There are no images.")
     labels = _as_targets(targets, len(items))
     if any(isinstance(item, Path) for item in items):
-        return _existing(list(zip(items, _names(items), labels, strict=True)))
-    return Examples(items=items, names=_names(items), targets=labels)
+        given = [None] * len(items) if groups is None or isinstance(groups, str) else _one_each(groups, len(items))
+        return _grouped(_existing(list(zip(items, _names(items), labels, given, strict=True))), groups)
+    return _grouped(Examples(items=items, names=_names(items), targets=labels), groups)
 
 
 def find_images(paths: Any) -> Examples:
@@ -120,16 +126,20 @@ def _as_table(data: Any) -> Table | None:
     return read_csv(path)
 
 
-def _from_table(table: Table, path_column: str | None, target_column: str | Sequence[str] | None) -> Examples:
+def _from_table(
+    table: Table, path_column: str | None, target_column: str | Sequence[str] | None, groups: Any
+) -> Examples:
     path_column = table.path_column(path_column)
-    targets = table.targets(table.target_columns(target_column, path_column))
+    group_column = groups if isinstance(groups, str) and groups in table.columns else None
+    targets = table.targets(table.target_columns(target_column, path_column, group_column))
+    given = [None] * len(targets) if group_column is None else table.columns[group_column]
     rows: list[_Row] = []
     skipped = list(table.skipped)
-    for row, value, target in zip(table.rows, table.columns[path_column], targets, strict=True):
+    for row, value, target, group in zip(table.rows, table.columns[path_column], targets, given, strict=True):
         if value is None or target is None:
             skipped.append(Skipped(name=row, reason="no path" if value is None else "no target"))
         else:
-            rows.append((table.folder / str(value), printable(str(value)), target))
+            rows.append((table.folder / str(value), printable(str(value)), target, group))
     return _existing(rows, skipped)
 
 
@@ -139,12 +149,12 @@ def _from_folder(root: Path) -> Examples:
     for path in found:
         parts = path.relative_to(root).parts
         if len(parts) > 1:
-            rows.append((path, printable(path), printable(parts[0])))
+            rows.append((path, printable(path), printable(parts[0]), None))
         else:
             skipped.append(Skipped(name=printable(path), reason="directly in the folder: it belongs to no class"))
     if not rows:
         raise DataError(f"No class with images in {printable(root)!r}{_because(skipped)}. {_LAYOUT}")
-    classes = {label for _, _, label in rows}
+    classes = {label for _, _, label, _ in rows}
     if {label.lower() for label in classes} <= _SPLITS and not any(p.parent.parent == root for p in found):
         raise DataError(
             f"The sub-folders of {printable(root)!r} are splits, not classes ({', '.join(sorted(classes))}): "
@@ -244,20 +254,61 @@ def _existing(rows: Sequence[_Row], skipped: Iterable[Skipped] = ()) -> Examples
     """Make examples of the rows whose files are there, each file once."""
     left_out = list(skipped)
     there: list[_Row] = []
-    for item, name, target in rows:
-        kind = kind_of(item) if isinstance(item, Path) else "file"
+    for row in rows:
+        kind = kind_of(row[0]) if isinstance(row[0], Path) else "file"
         if kind != "file":
-            left_out.append(Skipped(name=name, reason="not found" if kind == "missing" else f"no file ({kind})"))
+            left_out.append(Skipped(name=row[1], reason="not found" if kind == "missing" else f"no file ({kind})"))
         else:
-            there.append((item, name, target))
+            there.append(row)
     if rows and not there:
         raise DataNotFoundError(f"None of the {len(rows)} files listed is there; the first is {str(rows[0][0])!r}.")
     kept, repeats = _without_repeats(there)
     left_out += repeats
     if not kept:
         raise DataError(f"No example is left{_because(left_out)}.")
-    items, names, targets = zip(*kept, strict=True)
-    return Examples(items=list(items), names=names, targets=list(targets), skipped=tuple(left_out))
+    items, names, targets, groups = zip(*kept, strict=True)
+    return Examples(
+        items=list(items),
+        names=names,
+        targets=list(targets),
+        groups=None if all(group is None for group in groups) else groups,
+        skipped=tuple(left_out),
+    )
+
+
+def _grouped(examples: Examples, groups: Any) -> Examples:
+    """Return the examples with their groups, unless they have them already.
+
+    Raises:
+        DataError: There is not one for each, or no path holds what the regular expression looks for.
+    """
+    if groups is None or examples.groups is not None:
+        return examples
+    if not isinstance(groups, str):
+        return replace(examples, groups=tuple(_one_each(groups, len(examples))))
+    try:
+        found = [re.search(groups, name) for name in examples.names]
+    except re.error as error:
+        raise DataError(f"The groups {groups!r} are no column and no regular expression: {error}.") from None
+    if not any(found):
+        raise DataError(
+            f"The groups {groups!r} are no column, and as a regular expression they match none of "
+            f"{len(examples)} paths; the first is {examples.names[0]!r}."
+        )
+    return replace(examples, groups=tuple(match and (match.groups() or match.group()) for match in found))
+
+
+def _one_each(groups: Any, count: int) -> list[Hashable]:
+    if isinstance(groups, str) or not hasattr(groups, "__len__"):
+        raise DataError(f"Groups are a column, a regular expression, or one for each image; got {_kind(groups)}.")
+    if len(groups) != count:
+        raise DataError(f"There are {count} images but {len(groups)} groups: give one for each.")
+    values = series_values(groups) if hasattr(groups, "notna") else [_plain(group) for group in groups]
+    if any(isinstance(value, (list, dict, set)) for value in values):
+        raise DataError(
+            f"A group is a text or a number; got {next(v for v in values if isinstance(v, (list, dict)))!r}."
+        )
+    return values
 
 
 def _without_repeats(rows: Sequence[_Row]) -> tuple[list[_Row], list[Skipped]]:
@@ -265,7 +316,7 @@ def _without_repeats(rows: Sequence[_Row]) -> tuple[list[_Row], list[Skipped]]:
     keys = _keys(rows)
     known: dict[Any, list[Any]] = defaultdict(list)
     first = []
-    for key, (_, _, target) in zip(keys, rows, strict=True):
+    for key, (_, _, target, _) in zip(keys, rows, strict=True):
         first.append(target not in known[key])
         if first[-1]:
             known[key].append(target)
@@ -288,7 +339,7 @@ def _keys(rows: Sequence[_Row]) -> list[Any]:
     """Return what tells files apart: the real path; arrays and PIL images all differ."""
     folders: dict[Path, str] = {}
     keys: list[Any] = []
-    for i, (item, _, _) in enumerate(rows):
+    for i, (item, *_) in enumerate(rows):
         if not isinstance(item, Path):
             keys.append(i)
         elif item.is_symlink():

@@ -38,7 +38,7 @@ def split(
         digests: Hash of each image's content; equal ones stay on one side.
         share: Share of the validation side, 0..1. Classes with few examples can make it larger.
         seed: Seed of the split.
-        groups: Group of each example, such as the patient; a group stays on one side.
+        groups: Group of each example, such as the patient; a group stays on one side. None is a group of one.
 
     Returns:
         Indices of the training side and of the validation side, both sorted. Every class is on both.
@@ -143,7 +143,9 @@ def _units(digests: Sequence[str], groups: Sequence[Hashable] | None) -> np.ndar
     for tie in ties:
         numbers: dict[Hashable, int] = {}
         rows += range(len(digests))
-        columns += [total + numbers.setdefault(key, len(numbers)) for key in tie]
+        # None ties to nothing.
+        keys = [("alone", i) if key is None else ("tied", key) for i, key in enumerate(tie)]
+        columns += [total + numbers.setdefault(key, len(numbers)) for key in keys]
         total += len(numbers)
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(total, total))
     parts = connected_components(graph, directed=False)[1][: len(digests)]

@@ -66,7 +66,9 @@ class Table:
             )
         return best
 
-    def target_columns(self, name: str | Sequence[str] | None, path_column: str) -> list[str]:
+    def target_columns(
+        self, name: str | Sequence[str] | None, path_column: str, group_column: str | None = None
+    ) -> list[str]:
         """Return the target columns: those given, or the one with a usual name, or the only one left.
 
         Raises:
@@ -77,7 +79,7 @@ class Table:
             names = [name] if isinstance(name, str) and name in self.columns else name
             names = names.split(",") if isinstance(names, str) else names
             return [self._known(n if n in self.columns else str(n).strip()) for n in names]
-        others = [column for column in self.columns if column != path_column]
+        others = [column for column in self.columns if column not in (path_column, group_column)]
         for usual in _TARGETS:
             for column in others:
                 if str(column).strip().lower() == usual:

@@ -37,7 +37,7 @@ load = api.Registry.load
 api.Registry.load = lambda zoos: load(zoos, [Watch()])
 begin = time.perf_counter()
 result = autotransfer.fit(data, zoo=zoo, backbones=backbones, heads=["logistic", "ridge", "ncm", "knn", "linear"],
-    freeze="frozen", trials=trials, out=cache + "/run", cache_dir=cache + "/cache", progress=False)
+    freeze="frozen", epochs=2, trials=trials, out=cache + "/run", cache_dir=cache + "/cache", progress=False)
 print(json.dumps({
     "seconds": time.perf_counter() - begin,
     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -491,3 +491,54 @@ def test_real_photographs(ants_bees: Path) -> None:
     examples = load_examples(ants_bees / "train")
     assert (len(examples), set(examples.targets)) == (244, {"ants", "bees"})
     assert not examples.skipped
+
+
+# --- groups --------------------------------------------------------------------------------------------------------
+
+
+def test_groups_of_a_list_stay_with_their_images(tmp_path: Path) -> None:
+    # A file that is missing takes its group with it.
+    paths = [save(tmp_path / "a.png"), tmp_path / "gone.png", save(tmp_path / "b.png"), save(tmp_path / "c.png")]
+    examples = load_examples(paths, [0, 1, 0, 1], groups=["x", "y", "z", "x"])
+    assert examples.groups == ("x", "z", "x")
+
+
+@pytest.mark.parametrize("groups", [[1, 2, 1], np.array([1, 2, 1]), pd.Series([1, 2, 1]), torch.tensor([1, 2, 1])])
+def test_groups_of_every_form(groups: Any) -> None:
+    images = np.zeros((3, 8, 8), dtype=np.uint8)
+    assert load_examples(images, [0, 1, 0], groups=groups).groups == (1, 2, 1)
+
+
+def test_a_column_of_groups_is_not_taken_for_the_target(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"{name}.png")
+    table = write(tmp_path / "table.csv", "file,patient,finding", "a.png,7,yes", "b.png,8,no", "c.png,,yes")
+    examples = load_examples(table, groups="patient")
+    assert examples.targets == ["yes", "no", "yes"]
+    assert examples.groups == (7, 8, None), "without a patient it is alone"
+
+
+def test_a_regular_expression_finds_the_group_in_a_path(pets: Path) -> None:
+    save(pets / "cat" / "tom_1.png")
+    save(pets / "cat" / "tom_2.png")
+    save(pets / "dog" / "rex_1.png")
+    examples = load_examples(pets, groups=r"(\w+)_\d\.png$")
+    assert examples.groups is not None
+    named = {Path(name).name: group for name, group in zip(examples.names, examples.groups, strict=True)}
+    assert [named[name] for name in ("tom_1.png", "tom_2.png", "rex_1.png")] == [("tom",), ("tom",), ("rex",)]
+    assert None in examples.groups, "the others are alone"
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([1, 2], "There are 3 images but 2 groups"),
+        (5, "one for each image; got int"),
+        ([[1], [2], [3]], r"A group is a text or a number; got \[1\]"),
+        ("nothing like it", "match none of 3 paths; the first is 'item 0'"),
+        ("(", "no regular expression"),
+    ],
+)
+def test_groups_that_fit_nothing_are_refused(groups: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_examples(np.zeros((3, 8, 8), dtype=np.uint8), [0, 1, 0], groups=groups)
