@@ -304,10 +304,8 @@ def _one_each(groups: Any, count: int) -> list[Hashable]:
     if len(groups) != count:
         raise DataError(f"There are {count} images but {len(groups)} groups: give one for each.")
     values = series_values(groups) if hasattr(groups, "notna") else [_plain(group) for group in groups]
-    if any(isinstance(value, (list, dict, set)) for value in values):
-        raise DataError(
-            f"A group is a text or a number; got {next(v for v in values if isinstance(v, (list, dict)))!r}."
-        )
+    if odd := [value for value in values if not isinstance(value, Hashable)]:
+        raise DataError(f"A group is a text or a number; got {odd[0]!r}.")
     return values
 
 

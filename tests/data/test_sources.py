@@ -535,6 +535,7 @@ def test_a_regular_expression_finds_the_group_in_a_path(pets: Path) -> None:
         ([1, 2], "There are 3 images but 2 groups"),
         (5, "one for each image; got int"),
         ([[1], [2], [3]], r"A group is a text or a number; got \[1\]"),
+        ([{1}, {2}, {3}], r"A group is a text or a number; got \{1\}"),
         ("nothing like it", "match none of 3 paths; the first is 'item 0'"),
         ("(", "no regular expression"),
     ],
