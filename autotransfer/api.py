@@ -14,15 +14,22 @@ from autotransfer._version import __version__
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget, SearchConfig, parse_duration
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, DataError, SearchError
 from autotransfer.model import TransferModel
-from autotransfer.preparation import Prepared, available_backbones, prepare_data, refuse_unreadable, zoos_from
+from autotransfer.preparation import (
+    Prepared,
+    available_backbones,
+    load_first,
+    prepare_data,
+    refuse_unreadable,
+    zoos_from,
+)
 from autotransfer.progress import Progress
-from autotransfer.result import FitResult, Score
+from autotransfer.result import FitResult
 from autotransfer.run import RunFolder
+from autotransfer.score import Score
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.growth import Growth
@@ -31,8 +38,8 @@ from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup, startable
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.study import make_study
-from autotransfer.task import Kind, Task, infer_task, score_interval
-from autotransfer.transfer.device import Device, resolve_device
+from autotransfer.task import Kind, Task, infer_task
+from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.features import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
 from autotransfer.transfer.network import Network
@@ -157,7 +164,7 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    first = _loaded(backbones[0], device)
+    first = load_first(backbones, device)
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
     if data.grouping is not None:
         show.say(str(data.grouping))
@@ -179,7 +186,7 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     run.create({"autotransfer": __version__, "config": asdict(config), "task": task.to_json()})
     seconds = {"decode": purse.spent}
 
-    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {_describe(data)}")
+    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
     trials = _search(config, space, evaluator, purse, run, show)
     best = _winner(trials)
     seconds["search"] = purse.spent - seconds["decode"]
@@ -313,7 +320,7 @@ def evaluate(
     with pages_kept():
         network, scores = evaluator.best_network(candidate)
     return EvaluationResult(
-        score=_score(lesson.task, lesson.targets[lesson.validation], scores),
+        score=Score.of(lesson.task, lesson.targets[lesson.validation], scores),
         model=_model(network, candidate, prepared, evaluator),
     )
 
@@ -334,27 +341,11 @@ def _budget(time_budget: str | float | None, trials: int | None) -> Budget:
     return Budget(seconds=parse_duration(time_budget), trials=trials)
 
 
-def _loaded(spec: BackboneSpec, device: Device) -> LoadedBackbone | None:
-    """Load a backbone; None where it fails, which costs its trials and nothing else."""
-    try:
-        return LoadedBackbone(spec, device)
-    except Exception:  # its trials say why
-        return None
-
-
 def _patterns(given: Patterns) -> tuple[str, ...]:
     patterns = [given] if isinstance(given, str) else given
     if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(f"Names and patterns are text, or a list of texts; got {given!r}.")
     return tuple(patterns)
-
-
-def _describe(data: Prepared) -> str:
-    lesson = data.lessons[0]
-    classes = f", {len(lesson.task.classes)} classes" if lesson.task.classes else ""
-    skipped = f", {len(data.skipped)} skipped" if data.skipped else ""
-    how = f"{len(data.lessons)} folds" if len(data.lessons) > 1 else f"{len(lesson.validation)} of them to score on"
-    return f"{len(data.images)} examples, {how}{classes}{skipped}"
 
 
 def _refuse_foreign_targets(test: Examples | None, task: Task) -> None:
@@ -385,21 +376,11 @@ def _model(network: Network, candidate: Candidate, data: Prepared, evaluator: Ev
     )
 
 
-def _score(task: Task, encoded: np.ndarray, scores: np.ndarray) -> Score:
-    return Score(
-        metric=task.metric,
-        score=task.score(encoded, scores),
-        ci95=score_interval(task, encoded, scores),
-        accuracy=float((scores.argmax(1) == encoded).mean()) if task.single_label else None,
-        examples=len(encoded),
-    )
-
-
 def _validation_score(best: TrialRecord, data: Prepared) -> Score:
     assert best.scores is not None  # the leaders keep theirs
     scored = ~np.isnan(best.scores).any(1)
     lesson = data.lessons[0]
-    return _score(lesson.task, lesson.targets[scored], best.scores[scored])
+    return Score.of(lesson.task, lesson.targets[scored], best.scores[scored])
 
 
 def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score | None:
@@ -414,4 +395,4 @@ def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score |
         show.say(f"{len(images.skipped)} test images cannot be read and are not scored: {images.skipped[0].name}, …")
     assert test.targets is not None  # refused before the search
     encoded = model.task.encode([test.targets[i] for i in images.kept])
-    return _score(model.task, encoded, model.predict_images(images))
+    return Score.of(model.task, encoded, model.predict_images(images))

@@ -16,7 +16,7 @@ from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.likeness import find_alike
-from autotransfer.data.split import folds, split
+from autotransfer.data.split import folds, group_keys, split
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
 from autotransfer.task import Task, infer_task
@@ -26,7 +26,7 @@ from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Prepared", "available_backbones", "prepare_data", "refuse_unreadable", "zoos_from"]
+__all__ = ["Prepared", "available_backbones", "load_first", "prepare_data", "refuse_unreadable", "zoos_from"]
 
 log = logging.getLogger("autotransfer")
 
@@ -60,6 +60,13 @@ class Prepared:
     def images(self) -> Images:
         """The decoded images."""
         return self.extractor.images
+
+    def __str__(self) -> str:
+        lesson = self.lessons[0]
+        classes = f", {len(lesson.task.classes)} classes" if lesson.task.classes else ""
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        how = f"{len(self.lessons)} folds" if len(self.lessons) > 1 else f"{len(lesson.validation)} of them to score on"
+        return f"{len(self.images)} examples, {how}{classes}{skipped}"
 
 
 def zoos_from(zoo: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
@@ -100,6 +107,14 @@ def available_backbones(
     for problem in problems:
         say(f"left out: {problem}")
     return usable
+
+
+def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackbone | None:
+    """Load the first backbone; None where it fails, which costs its trials and nothing else."""
+    try:
+        return LoadedBackbone(backbones[0], device)
+    except Exception:  # its trials say why
+        return None
 
 
 def prepare_data(
@@ -150,8 +165,13 @@ def prepare_data(
         groups = [examples.groups[i] for i in images.kept]
     elif first is not None:
         groups = find_alike(extractor.pooled(first), names, task.encode(targets) if task.single_label else None)
-        groups = None if groups is None or not _can_split(task, targets, images, config, groups) else groups
-    lessons = _lessons(task, targets, images, config, groups)
+    try:
+        lessons = _lessons(task, targets, images, config, groups)
+    except DataError as error:
+        if groups is None or examples.groups is not None:
+            raise
+        log.warning("Near-duplicates are not kept together: %s", error)  # the user knows nothing of them
+        groups, lessons = None, _lessons(task, targets, images, config)
     grouping = None
     if groups is not None:
         grouping = Grouping.of(groups, source="given" if examples.groups is not None else "found")
@@ -221,25 +241,12 @@ def _possible(count: int, encoded: np.ndarray, task: Task, groups: Sequence[Hash
 
     Of a group, one example counts.
     """
-    known = [None] * len(encoded) if groups is None else groups
-    units = [("alone", i) if group is None else ("tied", group) for i, group in enumerate(known)]
+    units = group_keys([None] * len(encoded) if groups is None else groups)
     if task.single_label:
         most = min(len({units[i] for i in np.flatnonzero(encoded == label)}) for label in np.unique(encoded))
     else:
         most = len(set(units)) // 2  # a regression is scored on two at least
     return max(2, min(count, most))
-
-
-def _can_split(
-    task: Task, targets: Sequence[object], images: Images, config: SearchConfig, groups: Sequence[Hashable]
-) -> bool:
-    """Whether groups that the user knows nothing of leave a split possible."""
-    try:
-        _lessons(task, targets, images, config, groups)
-    except DataError as error:
-        log.warning("Near-duplicates are not kept together: %s", error)
-        return False
-    return True
 
 
 def _affordable(specs: list[BackboneSpec], config: SearchConfig, device: Device, images: int) -> list[BackboneSpec]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,38 +12,10 @@ from autotransfer.candidate import Candidate
 from autotransfer.data.examples import Skipped
 from autotransfer.grouping import Grouping
 from autotransfer.model import TransferModel
+from autotransfer.score import Score
 from autotransfer.search.records import Trials
 
-__all__ = ["FitResult", "Leaderboard", "Score"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A score with its uncertainty.
-
-    Attributes:
-        metric: Name of the scikit-learn scorer.
-        score: Its value.
-        ci95: 95% interval: Wilson's for accuracy, a bootstrap over examples otherwise.
-        accuracy: Share of right predictions, for tasks with one label; None for the others.
-        examples: Number of examples.
-    """
-
-    metric: str
-    score: float
-    ci95: tuple[float, float]
-    accuracy: float | None
-    examples: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the score as JSON; null where it is not defined, since JSON has no NaN."""
-        return {
-            "metric": self.metric,
-            "score": _number(self.score),
-            "ci95": [_number(bound) for bound in self.ci95],
-            "accuracy": self.accuracy,
-            "examples": self.examples,
-        }
+__all__ = ["FitResult", "Leaderboard"]
 
 
 class Leaderboard(tuple[dict[str, Any], ...]):
@@ -124,10 +95,6 @@ class FitResult:
         counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
         lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
         return "\n".join(lines)
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _with_interval(score: Score) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from autotransfer.errors import ConfigError, DataError, UnknownNameError
 
-__all__ = ["Kind", "Task", "infer_task", "score_interval"]
+__all__ = ["Kind", "Task", "infer_task"]
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
@@ -205,35 +205,6 @@ def infer_task(targets: Sequence[Any] | np.ndarray, kind: Kind | None = None, me
     task = Task(kind=kind, classes=classes, width=width, metric=metric or _default_metric(targets, kind))
     _check_metric(task, targets)
     return task
-
-
-def score_interval(
-    task: Task, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95% interval of a score: Wilson's for accuracy, a bootstrap over examples for every other metric."""
-    name = metric or task.metric
-    if name == "accuracy" and task.single_label:
-        return _wilson(int((scores.argmax(1) == encoded).sum()), len(encoded))
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(200):
-        rows = rng.integers(0, len(encoded), len(encoded))
-        if task.single_label and len(np.unique(encoded[rows])) < len(np.unique(encoded)):
-            continue  # a resample that lost a class scores another task
-        draws.append(task.score(encoded[rows], scores[rows], name))
-    finite = [d for d in draws if math.isfinite(d)]
-    if not finite:
-        return (math.nan, math.nan)
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927)."""
-    p, q = hits / n, z * z / n
-    middle, half = p + q / 2, z * math.sqrt(p * (1 - p) / n + q / (4 * n))
-    low, high = (middle - half) / (1 + q), (middle + half) / (1 + q)
-    return max(0.0, min(low, p)), min(1.0, max(high, p))  # rounding must not leave a perfect score outside
 
 
 def _plain(value: Any) -> Any:

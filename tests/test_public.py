@@ -34,7 +34,7 @@ FLOORS = (
     {"contract"},
     {"data", "transfer"},
     {"search"},
-    {"model", "run", "result", "progress", "grouping", "preparation", "predictions"},
+    {"model", "run", "result", "score", "progress", "grouping", "preparation", "predictions"},
     {"api"},
     {"estimator", "testing", "console"},
     {"cli", "__main__"},

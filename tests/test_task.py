@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotransfer.errors import ConfigError, DataError, UnknownNameError
-from autotransfer.task import Kind, Task, infer_task, score_interval
+from autotransfer.score import score_interval
+from autotransfer.task import Kind, Task, infer_task
 
 
 def kind_of(targets: Any) -> tuple[str, int]:

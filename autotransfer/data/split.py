@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from autotransfer.errors import DataError
 from autotransfer.task import Task
 
-__all__ = ["folds", "refuse_tiny_classes", "split"]
+__all__ = ["folds", "group_keys", "refuse_tiny_classes", "split"]
 
 _BINS = 10
 _ATTEMPTS = 10
@@ -70,6 +70,11 @@ def folds(
     """
     fold = _deal_fairly(encoded, task, digests, groups, np.full(count, 1 / count), seed)
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(count)]
+
+
+def group_keys(groups: Sequence[Hashable]) -> list[Hashable]:
+    """Return a key for each group; None is a group of one, so each has a key of its own."""
+    return [("alone", i) if group is None else ("tied", group) for i, group in enumerate(groups)]
 
 
 def refuse_tiny_classes(encoded: np.ndarray, task: Task, units: np.ndarray | None = None) -> None:
@@ -143,9 +148,7 @@ def _units(digests: Sequence[str], groups: Sequence[Hashable] | None) -> np.ndar
     for tie in ties:
         numbers: dict[Hashable, int] = {}
         rows += range(len(digests))
-        # None ties to nothing.
-        keys = [("alone", i) if key is None else ("tied", key) for i, key in enumerate(tie)]
-        columns += [total + numbers.setdefault(key, len(numbers)) for key in keys]
+        columns += [total + numbers.setdefault(key, len(numbers)) for key in group_keys(tie)]
         total += len(numbers)
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(total, total))
     parts = connected_components(graph, directed=False)[1][: len(digests)]

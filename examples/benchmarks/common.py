@@ -8,6 +8,8 @@ import math
 import os
 import platform
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,19 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "timm": timm.__version__,
     }
+
+
+def in_own_process(code: str, *arguments: object) -> dict[str, Any]:
+    """Run code in a fresh interpreter, as a user's is; return the JSON that it prints last."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def note(rows: list[dict[str, Any]], **row: Any) -> None:
+    """Add a row, and show it while the others are still to come."""
+    rows.append(row)
+    print(row, file=sys.stderr, flush=True)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -57,8 +57,9 @@ def main() -> None:
             alike = torch.nn.functional.cosine_similarity(torch.from_numpy(fast[1]), torch.from_numpy(exact[1]))
             found["cosine"].append(float(alike.min()))
         difference = np.array(found["fast"]) - np.array(found["float32"])
-        rows.append(
-            {
+        common.note(
+            rows,
+            **{
                 "data": folder.name,
                 "test images": len(test.images),
                 "backbones": len(specs),
@@ -67,9 +68,8 @@ def main() -> None:
                 "mean difference": float(difference.mean()),
                 "largest difference": float(np.abs(difference).max()),
                 "lowest cosine": min(found["cosine"]),
-            }
+            },
         )
-        print(rows[-1], flush=True)
     common.finish(rows, given.out)
 
 

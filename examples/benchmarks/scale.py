@@ -7,11 +7,8 @@ More images are made by repeating real ones with new bytes at their end, which d
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -61,9 +58,7 @@ def enlarge(data: Path, folder: Path, count: int) -> Path:
 
 def measure(data: Path, zoo: Path, trials: int, backbones: list[str]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _RUN, str(trials), ",".join(backbones), str(data), str(zoo), folder]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+        return common.in_own_process(_RUN, trials, ",".join(backbones), data, zoo, folder)
 
 
 def main() -> None:
@@ -80,17 +75,17 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             data = enlarge(given.data, Path(folder), images)
             result = measure(data, given.zoo, trials, backbones)
-        rows.append(
-            {
+        common.note(
+            rows,
+            **{
                 "images": images,
                 "trials": trials,
                 "backbones": len(backbones),
                 "seconds": result["seconds"],
                 "peak MB": result["peak"],
                 "growth from trial 20 on, MB": result["growth"],
-            }
+            },
         )
-        print(rows[-1], file=sys.stderr, flush=True)
     common.finish(rows, given.out)
 
 

@@ -6,7 +6,6 @@ python trial_cost.py --data ants_bees/train --zoo zoo/timm --model mobilenetv2_1
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -79,8 +78,9 @@ def main() -> None:
             following = common.median(seconds[1:])
             closed = not candidate.training  # nothing to compare it with: it is made for cached features
             plain, plain_score = (math.nan, math.nan) if closed else uncached(evaluator, candidate)
-            rows.append(
-                {
+            common.note(
+                rows,
+                **{
                     "frozen stages": name,
                     "first (s)": seconds[0],
                     "following (s)": following,
@@ -89,9 +89,8 @@ def main() -> None:
                     "following / uncached": following / plain,
                     "score": scores[-1],
                     "uncached score": plain_score,
-                }
+                },
             )
-            print(rows[-1], file=sys.stderr, flush=True)
     common.finish(rows, given.out)
 
 

@@ -8,9 +8,6 @@ and the test score included.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -44,12 +41,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             runs = [("cold", given.cold)] + [("warm", given.warm)] * given.repeats
             for cache, seconds in runs:
-                command = [sys.executable, "-c", _RUN, str(data), str(given.zoo), str(seconds), folder]
                 begin = time.perf_counter()
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                wall, result = time.perf_counter() - begin, json.loads(done.stdout.splitlines()[-1])
-                rows.append(
-                    {
+                result = common.in_own_process(_RUN, data, given.zoo, seconds, folder)
+                wall = time.perf_counter() - begin
+                common.note(
+                    rows,
+                    **{
                         "data": Path(data).name,
                         "cache": cache,
                         "time budget (s)": seconds,
@@ -58,9 +55,8 @@ def main() -> None:
                         "test score": result["test"],
                         "peak MB": result["peak"],
                         "decoded images": result["decoded"],
-                    }
+                    },
                 )
-                print(rows[-1], file=sys.stderr, flush=True)
     common.finish(rows, given.out)
 
 
