@@ -14,11 +14,12 @@ from autotransfer.threads import settle_threads
 
 if TYPE_CHECKING:
     from autotransfer._version import __version__
-    from autotransfer.api import EvaluationResult, evaluate, fit, load
+    from autotransfer.api import fit, load
     from autotransfer.candidate import Candidate
     from autotransfer.contract.hookspecs import hookimpl
     from autotransfer.errors import AutoTransferError
     from autotransfer.estimator import AutoTransferClassifier, AutoTransferRegressor
+    from autotransfer.evaluation import EvaluationResult, evaluate
     from autotransfer.model import TransferModel
     from autotransfer.result import FitResult
 
@@ -43,16 +44,16 @@ _HOMES = {
     "AutoTransferError": "errors",
     "AutoTransferRegressor": "estimator",
     "Candidate": "candidate",
-    "EvaluationResult": "api",
+    "EvaluationResult": "evaluation",
     "FitResult": "result",
     "TransferModel": "model",
     "__version__": "_version",
-    "evaluate": "api",
+    "evaluate": "evaluation",
     "fit": "api",
     "hookimpl": "contract.hookspecs",
     "load": "api",
 }
-_HEAVY = ("api", "estimator", "model", "result")  # they load torch
+_HEAVY = ("api", "estimator", "evaluation", "model", "result")  # they load torch
 
 
 def __getattr__(name: str) -> Any:

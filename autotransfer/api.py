@@ -1,25 +1,23 @@
-"""The one call: ``fit``; and ``evaluate`` and ``load`` beside it."""
+"""The one call: ``fit``; and ``load`` beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from autotransfer._version import __version__
-from autotransfer.candidate import Candidate
 from autotransfer.config import Budget, SearchConfig, parse_duration
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import ConfigError, DataError, SearchError
+from autotransfer.errors import ConfigError, DataError
+from autotransfer.finish import choose_winner, refit, score_test, validation_score
 from autotransfer.model import TransferModel
 from autotransfer.preparation import (
-    Prepared,
+    Folders,
     available_backbones,
     load_first,
     prepare_data,
@@ -29,29 +27,23 @@ from autotransfer.preparation import (
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
 from autotransfer.run import RunFolder
-from autotransfer.score import Score
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.growth import Growth
 from autotransfer.search.loop import search
 from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.setup import Setup, startable
+from autotransfer.search.setup import startable
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.study import make_study
-from autotransfer.task import Kind, Task, infer_task
+from autotransfer.task import Kind, Task
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
-from autotransfer.transfer.network import Network
 
-__all__ = ["EvaluationResult", "evaluate", "fit", "load"]
+__all__ = ["fit", "load"]
 
 Patterns = str | Sequence[str]
-Folders = str | Path | Sequence[str | Path]
 
 _DEFAULT_SECONDS = 300.0
-# Share of the time budget that a refit may overrun it by.
-_TOLERANCE = 0.05
 # Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
 _TUNED_STAGES = 3
 
@@ -188,21 +180,21 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
     trials = _search(config, space, evaluator, purse, run, show)
-    best = _winner(trials)
+    best = choose_winner(trials)
     seconds["search"] = purse.spent - seconds["decode"]
 
     show.phase(f"refitting the best on all {len(data.images)} examples: {best.candidate}")
     started = purse.spent
-    model = _refit(best, data, evaluator, purse)
+    model = refit(best, data, evaluator, purse)
     model.save(run.model)
     seconds["refit"] = purse.spent - started
 
     started = purse.spent
-    test_score = None if test is None else _score_test(model, test, show)
+    test_score = None if test is None else score_test(model, test, show)
     seconds |= {"test": purse.spent - started, "total": purse.spent}
     result = FitResult(
         best=model.candidate,
-        validation=_validation_score(best, data),
+        validation=validation_score(best, data),
         test=test_score,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         trials=trials,
@@ -242,89 +234,6 @@ def _search(
     )
 
 
-def _refit(best: TrialRecord, data: Prepared, evaluator: Evaluator, purse: Purse) -> TransferModel:
-    """Train the winner on all examples; an overrun of the time budget by more than its tolerance cuts it short."""
-    assert best.candidate is not None  # a complete trial has one
-    allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
-    network = evaluator.refit(best.candidate, best.best_epoch, lambda: purse.spent > allowed)
-    return _model(network, best.candidate, data, evaluator)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationResult:
-    """One candidate, trained.
-
-    Attributes:
-        score: Score on the validation examples, of the best epoch.
-        model: The network of that epoch, as a model.
-    """
-
-    score: Score
-    model: TransferModel
-
-
-def evaluate(
-    candidate: Candidate,
-    data: Any,
-    targets: Any = None,
-    *,
-    groups: Any = None,
-    zoo: Folders | None = None,
-    task: Kind | None = None,
-    metric: str | None = None,
-    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
-    validation: float = 0.25,
-    seed: int = 0,
-    device: str = "auto",
-    cache: bool = True,
-    cache_dir: str | Path | None = None,
-) -> EvaluationResult:
-    """Train exactly one candidate and score it; the arguments are those of ``fit``.
-
-    Example:
-        The classic recipe, a frozen VGG16 under a new top::
-
-            candidate = Candidate(
-                backbone="vgg16.tv_in1k",
-                freeze="frozen",
-                head="mlp",
-                head_params={"pooling": "flatten", "layers": 1, "width": 1024, "dropout": 0.0},
-                training={"optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "batch_size": 32},
-            )
-            autotransfer.evaluate(candidate, "photos/train").score
-    """
-    config = SearchConfig(
-        budget=Budget(),
-        zoos=zoos_from(zoo),
-        task=task,
-        metric=metric,
-        class_weight=class_weight,
-        validation=validation,
-        folds=1,
-        seed=seed,
-        device=device,
-        cache=cache,
-        cache_dir=Path(cache_dir) if cache_dir is not None else None,
-    )
-    registry = Registry.load(config.zoos)
-    spec = registry.backbone(candidate.backbone)
-    registry.head(candidate.head), registry.policy(candidate.freeze)
-    examples, where = load_examples(data, targets, groups=groups), resolve_device(device)
-    assert examples.targets is not None  # load_examples sees to it
-    kind = infer_task(examples.targets, task, metric)
-    loaded = LoadedBackbone(spec, where)
-    Setup.of(candidate, loaded, registry, kind).head_size(kind)  # builds all that it names: wrong settings show here
-    prepared = prepare_data(examples, [spec], config)
-    evaluator = Evaluator(registry, prepared.extractor, prepared.lessons, where, seed=seed, loaded=[loaded])
-    lesson = prepared.lessons[0]
-    with pages_kept():
-        network, scores = evaluator.best_network(candidate)
-    return EvaluationResult(
-        score=Score.of(lesson.task, lesson.targets[lesson.validation], scores),
-        model=_model(network, candidate, prepared, evaluator),
-    )
-
-
 def load(folder: str | Path, *, device: str = "auto") -> TransferModel:
     """Load a saved model, or the model of a run folder.
 
@@ -354,45 +263,3 @@ def _refuse_foreign_targets(test: Examples | None, task: Task) -> None:
         if test.targets is None:
             raise DataError("The test images have no labels: give a folder per class, or test_targets.")
         task.encode(test.targets)
-
-
-def _winner(trials: Trials) -> TrialRecord:
-    if (best := trials.best) is not None:
-        return best
-    reasons = list(dict.fromkeys(record.reason for record in trials if record.reason))
-    raise SearchError(
-        f"None of {len(trials)} trials succeeded: {'; '.join(reasons[:3]) or 'the budget was too small for any'}."
-    )
-
-
-def _model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
-    return TransferModel(
-        network=network.eval().requires_grad_(False),
-        task=data.lessons[0].task,
-        candidate=candidate,
-        side=data.images.side,
-        device=evaluator.device,
-        autocast=not evaluator.load(candidate.backbone).precise,
-    )
-
-
-def _validation_score(best: TrialRecord, data: Prepared) -> Score:
-    assert best.scores is not None  # the leaders keep theirs
-    scored = ~np.isnan(best.scores).any(1)
-    lesson = data.lessons[0]
-    return Score.of(lesson.task, lesson.targets[scored], best.scores[scored])
-
-
-def _score_test(model: TransferModel, test: Examples, show: Progress) -> Score | None:
-    """Score the model on the test examples; None, with a word, where none can be read: the search must not be lost."""
-    show.phase(f"scoring {len(test)} test images")
-    try:
-        images = model.decode(test)
-    except DataError as error:
-        show.say(f"the test examples are not scored: {error}")
-        return None
-    if images.skipped:
-        show.say(f"{len(images.skipped)} test images cannot be read and are not scored: {images.skipped[0].name}, …")
-    assert test.targets is not None  # refused before the search
-    encoded = model.task.encode([test.targets[i] for i in images.kept])
-    return Score.of(model.task, encoded, model.predict_images(images))

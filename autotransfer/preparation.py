@@ -26,7 +26,9 @@ from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Prepared", "available_backbones", "load_first", "prepare_data", "refuse_unreadable", "zoos_from"]
+__all__ = ["Folders", "Prepared", "available_backbones", "load_first", "prepare_data", "refuse_unreadable", "zoos_from"]
+
+Folders = str | Path | Sequence[str | Path]
 
 log = logging.getLogger("autotransfer")
 
@@ -69,7 +71,7 @@ class Prepared:
         return f"{len(self.images)} examples, {how}{classes}{skipped}"
 
 
-def zoos_from(zoo: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
+def zoos_from(zoo: Folders | None) -> tuple[Path, ...]:
     """Return the zoo folders: those given, else those of the environment variable ``AUTOTRANSFER_ZOO``."""
     if zoo is None:
         return tuple(Path(folder) for folder in os.environ.get("AUTOTRANSFER_ZOO", "").split(os.pathsep) if folder)

@@ -34,8 +34,8 @@ FLOORS = (
     {"contract"},
     {"data", "transfer"},
     {"search"},
-    {"model", "run", "result", "score", "progress", "grouping", "preparation", "predictions"},
-    {"api"},
+    {"model", "run", "result", "score", "progress", "grouping", "preparation", "predictions", "finish"},
+    {"api", "evaluation"},
     {"estimator", "testing", "console"},
     {"cli", "__main__"},
 )

@@ -1,0 +1,100 @@
+"""One candidate, trained and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from autotransfer.candidate import Candidate
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.sources import load_examples
+from autotransfer.finish import as_model
+from autotransfer.model import TransferModel
+from autotransfer.preparation import Folders, prepare_data, zoos_from
+from autotransfer.score import Score
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.setup import Setup
+from autotransfer.task import Kind, infer_task
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.memory import pages_kept
+
+__all__ = ["EvaluationResult", "evaluate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """One candidate, trained.
+
+    Attributes:
+        score: Score on the validation examples, of the best epoch.
+        model: The network of that epoch, as a model.
+    """
+
+    score: Score
+    model: TransferModel
+
+
+def evaluate(
+    candidate: Candidate,
+    data: Any,
+    targets: Any = None,
+    *,
+    groups: Any = None,
+    zoo: Folders | None = None,
+    task: Kind | None = None,
+    metric: str | None = None,
+    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
+    validation: float = 0.25,
+    seed: int = 0,
+    device: str = "auto",
+    cache: bool = True,
+    cache_dir: str | Path | None = None,
+) -> EvaluationResult:
+    """Train exactly one candidate and score it; the arguments are those of ``fit``.
+
+    Example:
+        The classic recipe, a frozen VGG16 under a new top::
+
+            candidate = Candidate(
+                backbone="vgg16.tv_in1k",
+                freeze="frozen",
+                head="mlp",
+                head_params={"pooling": "flatten", "layers": 1, "width": 1024, "dropout": 0.0},
+                training={"optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "batch_size": 32},
+            )
+            autotransfer.evaluate(candidate, "photos/train").score
+    """
+    config = SearchConfig(
+        budget=Budget(),
+        zoos=zoos_from(zoo),
+        task=task,
+        metric=metric,
+        class_weight=class_weight,
+        validation=validation,
+        folds=1,
+        seed=seed,
+        device=device,
+        cache=cache,
+        cache_dir=Path(cache_dir) if cache_dir is not None else None,
+    )
+    registry = Registry.load(config.zoos)
+    spec = registry.backbone(candidate.backbone)
+    registry.head(candidate.head), registry.policy(candidate.freeze)
+    examples, where = load_examples(data, targets, groups=groups), resolve_device(device)
+    assert examples.targets is not None  # load_examples sees to it
+    kind = infer_task(examples.targets, task, metric)
+    loaded = LoadedBackbone(spec, where)
+    Setup.of(candidate, loaded, registry, kind).head_size(kind)  # builds all that it names: wrong settings show here
+    prepared = prepare_data(examples, [spec], config)
+    evaluator = Evaluator(registry, prepared.extractor, prepared.lessons, where, seed=seed, loaded=[loaded])
+    lesson = prepared.lessons[0]
+    with pages_kept():
+        network, scores = evaluator.best_network(candidate)
+    return EvaluationResult(
+        score=Score.of(lesson.task, lesson.targets[lesson.validation], scores),
+        model=as_model(network, candidate, prepared, evaluator),
+    )
