@@ -32,6 +32,7 @@ class Order:
         resumes: Number of the paused trial that goes on instead.
         until: Epochs after which it is paused and judged again; None trains it to its end.
         arm: What the schedule knows it by.
+        again: Whether it was broken off once.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Order:
     resumes: int | None = None
     until: int | None = None
     arm: str = ""
+    again: bool = False
 
 
 @dataclass
