@@ -19,7 +19,7 @@ Proposed = Literal["screened", "planned", "grown", "sampled"]
 _PATIENCE_TRIALS = 60
 _PATIENCE_TIME = 0.25
 # Largest share of the time budget that one trial may be expected to take, by what proposed it.
-_SHARES: Mapping[str, float] = {"screened": 1.0, "planned": 1.0, "grown": 0.2, "sampled": 0.02}
+_SHARES: Mapping[str, float] = {"screened": 1.0, "planned": 1.0, "grown": 0.5, "sampled": 0.02}
 
 
 @dataclass(frozen=True, kw_only=True)
