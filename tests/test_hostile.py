@@ -28,6 +28,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.errors import AutoTransferError, BackboneError, DataError, ModelFormatError
 from autotransfer.task import infer_task
+from autotransfer.transfer.cache import ActivationCache, list_entries
 
 Attempt = Callable[[str, Callable[[], Any]], Any]
 
@@ -210,6 +211,23 @@ def test_damaged_images(data: st.DataObject, pictures: list[bytes], attempt: Att
     (tmp_path / "x.png").write_bytes(spoilt)
     result = attempt("damaged images", lambda: decode(find_images(tmp_path / "x.png"), {"center": 16, "squash": 16}))
     assert isinstance(result, AutoTransferError) or result.pixels["center"].shape == (1, result.side, result.side, 3)
+
+
+# What lies in the activation cache
+
+
+@settings(fuzz, max_examples=80)
+@given(change=damage(), name=st.sampled_from(["0.npy", "1.npy", "about.json"]))
+def test_damaged_activations_are_computed_again(
+    change: Callable[[bytes], bytes], name: str, attempt: Attempt, tmp_path: Path
+) -> None:
+    wanted = (np.arange(40, dtype=np.float16).reshape(10, 4), np.eye(10, dtype=np.float32))
+    ActivationCache(tmp_path, memory_limit=10**6).put("key", "what it is", wanted)
+    (tmp_path / "key" / name).write_bytes(change((tmp_path / "key" / name).read_bytes()))
+    cache = ActivationCache(tmp_path, memory_limit=10**6)
+    found = attempt("cached activations", lambda: cache.get_or_compute("key", "", lambda allocate: wanted))
+    assert all(np.array_equal(array, good) for array, good in zip(found, wanted, strict=True))
+    assert len(list_entries(tmp_path)) == 1
 
 
 # Tables
