@@ -13,6 +13,7 @@ import numpy as np
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
+from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.likeness import find_alike
@@ -20,6 +21,7 @@ from autotransfer.data.split import folds, group_keys, split
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
 from autotransfer.task import Task, infer_task
+from autotransfer.text import escape
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
@@ -153,6 +155,8 @@ def prepare_data(
         memory_limit=memory_budget(config.memory_limit),
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
     )
+    if task.single_label:
+        images = _agreeing(images, examples, examples.targets)
     targets = [examples.targets[i] for i in images.kept]
     if images.skipped:
         task = infer_task(targets, config.task, config.metric)  # a class may be gone with its images
@@ -183,6 +187,20 @@ def prepare_data(
     return Prepared(
         extractor=extractor, lessons=lessons, skipped=(*examples.skipped, *images.skipped), grouping=grouping
     )
+
+
+def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> Images:
+    """Leave out copies of one image that have different labels, and name them."""
+    agreeing = without_contradictions(images, examples.names, labels)
+    if found := agreeing.skipped[len(images.skipped) :]:
+        shown = "; ".join(f"{skipped.name} is {skipped.reason}" for skipped in found[:4])
+        log.warning(
+            "%d images left out, since copies of them have other labels: %s%s",
+            len(found),
+            escape(shown),
+            "; …" if len(found) > 4 else "",
+        )
+    return agreeing
 
 
 def refuse_unreadable(test: Examples) -> None:
