@@ -26,6 +26,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.split import folds
 from autotransfer.errors import AutoTransferError, BackboneError, DataError, ModelFormatError
 from autotransfer.task import infer_task
 from autotransfer.transfer.cache import ActivationCache, list_entries
@@ -309,6 +310,34 @@ def test_strange_targets(targets: list[Any], attempt: Attempt) -> None:
         task.encode(examples.targets)
 
     attempt("targets", load)
+
+
+@settings(fuzz, max_examples=150)
+@given(
+    groups=st.lists(
+        st.none() | st.floats() | st.text(max_size=3) | st.binary(max_size=2) | st.tuples(st.lists(st.integers())),
+        min_size=10,
+        max_size=10,
+    )
+    | st.one_of(st.lists(alike, min_size=10, max_size=10) for alike in (st.integers(0, 3), st.text("ab", max_size=1)))
+    | st.lists(st.integers(), max_size=3)
+)
+def test_strange_groups(groups: list[Any], attempt: Attempt) -> None:
+    def divide() -> list[Any]:
+        labels = [0, 1] * 5
+        examples = load_examples([np.zeros((9, 9), dtype=np.uint8)] * 10, labels, groups=groups)
+        task = infer_task(labels)
+        return folds(task.encode(labels), task, list("abcdefghij"), count=2, seed=0, groups=examples.groups)
+
+    attempt("groups", divide)
+
+
+@settings(fuzz, max_examples=40)
+@given(pattern=st.text("a.()[]{}|?*+^$\\-01,:<=!PL", max_size=8))
+def test_strange_patterns(pattern: str, attempt: Attempt) -> None:
+    images = [np.zeros((9, 9), dtype=np.uint8)] * 4
+    result = attempt("groups", lambda: load_examples(images, [0, 1, 0, 1], groups=pattern))
+    assert isinstance(result, DataError) or len(result.groups) == 4
 
 
 def test_five_thousand_classes(attempt: Attempt) -> None:
