@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ConfigError, DataNotFoundError
+from autotransfer.text import escape
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._recipe import Recipe
 
@@ -50,9 +51,10 @@ def find_checkpoints(zoos: Iterable[Path]) -> dict[str, Path]:
             advice = f"It is a checkpoint itself: give {zoo.parent}." if _is_checkpoint(zoo) else ""
             raise ConfigError(f"The zoo {zoo} holds no checkpoint NAME/{_CONFIG} + NAME/{_WEIGHTS}. {advice}".rstrip())
         for folder in folders:
-            if folder.name in found:
-                raise ConfigError(f"Two zoos hold {folder.name!r}: {found[folder.name]} and {folder}; rename one.")
-            found[folder.name] = folder
+            name = escape(folder.name)  # names are printed, and a folder's may hold anything
+            if name in found:
+                raise ConfigError(f"Two zoos hold {name!r}: {found[name]} and {folder}; rename one.")
+            found[name] = folder
     return found
 
 
