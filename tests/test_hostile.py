@@ -150,7 +150,7 @@ def test_a_folder_that_changes_while_it_is_read(tmp_path: Path, attempt: Attempt
         picture().save(tmp_path / "pets" / "cat" / f"{i:02d}.png")
 
     def change(done: int, total: int) -> None:
-        # While the first images are decoded, those behind them vanish, shrink, turn into folders, and new ones come.
+        # While the first images are decoded, those behind them vanish, change, turn into folders, and new ones come.
         if done == 1:
             folder = tmp_path / "pets" / "cat"
             (folder / "40.png").unlink()
@@ -158,11 +158,17 @@ def test_a_folder_that_changes_while_it_is_read(tmp_path: Path, attempt: Attempt
             (folder / "50.png").unlink()
             (folder / "50.png").mkdir()
             os.truncate(folder / "55.png", 100)
+            picture(900, 500).save(folder / "47.png")  # grows: it is decoded as what it is now
+            (folder / "52.png").write_bytes(stored(picture().rotate(180), "JPEG"))  # another image, another format
+            with (folder / "57.png").open("ab") as file:
+                file.write(bytes(10**6))
             picture().save(folder / "99.png")
 
     examples = load_examples(tmp_path / "pets")
     images = attempt("files", lambda: decode(examples, {"center": 32}, progress=change))
     assert [Path(skipped.name).name for skipped in images.skipped] == ["40.png", "45.png", "50.png", "55.png"]
+    assert images.pixels["center"].shape == (56, 32, 32, 3)
+    assert len(set(images.digests)) == 4, "digests are those of what was decoded"
     shutil.rmtree(tmp_path / "pets")
     assert isinstance(attempt("files", lambda: decode(examples, {"center": 32})), DataError)
     assert isinstance(attempt("files", lambda: load_examples(tmp_path / "pets")), DataError)
