@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.likeness import find_alike
 from autotransfer.data.split import folds, group_keys, split
-from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
+from autotransfer.errors import AutoTransferError, ConfigError, DataError, PluginError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
 from autotransfer.task import Task, infer_task
 from autotransfer.text import escape
+from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
@@ -85,12 +86,14 @@ def available_backbones(
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
-    Those whose weights cannot be had are left out, with a word; a broken one is an error: the user put it there.
+    Those whose weights cannot be had, or whose plugin is broken, are left out, with a word; a broken checkpoint is an
+    error: the user put it there.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
         BackboneError: A backbone is broken.
         WeightsUnavailableError: No backbone is left.
+        PluginError: The same, and the plugin of the first is broken.
     """
     chosen = registry.select_backbones(config.backbones)
     if not chosen:
@@ -98,13 +101,18 @@ def available_backbones(
     chosen.sort(key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
     if not config.backbones:
         chosen = _affordable(chosen, config, device, images)
-    usable, problems = [], []
+    usable: list[BackboneSpec] = []
+    problems: list[AutoTransferError] = []
     for spec in chosen:
         try:
-            if spec.check is not None:
-                spec.check()
-            usable.append(spec)
-        except WeightsUnavailableError as error:
+            with blamed(f"The backbone {spec.name!r}"):
+                if spec.check is not None:
+                    spec.check()
+                how = spec.preprocessing or spec.load().preprocessing
+                if not isinstance(how, Preprocessing):
+                    raise TypeError(f"its preprocessing is a {type(how).__name__}; expected a Preprocessing")
+                usable.append(replace(spec, preprocessing=how))
+        except (WeightsUnavailableError, PluginError) as error:
             problems.append(error)
     if not usable:
         raise problems[0]
@@ -281,6 +289,6 @@ def _sides(backbones: Sequence[BackboneSpec]) -> dict[CropMode, int]:
     """Return, for each crop mode, the side of the stored squares that the largest input needs."""
     sides: dict[CropMode, int] = {}
     for spec in backbones:
-        how: Preprocessing = spec.preprocessing or spec.load().preprocessing
+        how = spec.preprocessing or spec.load().preprocessing  # loaded to be asked by evaluate() alone
         sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
     return sides
