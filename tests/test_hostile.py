@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -316,6 +317,31 @@ def test_strange_targets(targets: list[Any], attempt: Attempt) -> None:
         task.encode(examples.targets)
 
     attempt("targets", load)
+
+
+_ARRAYS = arrays(
+    st.sampled_from(["u1", "u2", "i4", "f2", "f4", "f8", "?", "O", "c8", "U3", "M8[s]"]),
+    array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4),
+)
+_THINGS = st.recursive(
+    st.sampled_from([None, True, 3, 2.5, b"x", Path("gone.png"), range(3), torch.zeros(3, 4, 4), torch.zeros(2, 2)])
+    | st.builds(picture, st.integers(1, 5), st.integers(1, 5))
+    | st.text("ab.\0é", min_size=1, max_size=4)
+    | _ARRAYS,
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=4,
+)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
+@settings(fuzz, max_examples=300)
+@given(data=_THINGS | st.lists(_THINGS, max_size=4), targets=st.none() | st.lists(st.integers(0, 1), max_size=4))
+def test_strange_data(
+    data: Any, targets: list[int] | None, attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # what is text is taken for a path
+    attempt("data", lambda: decode(load_examples(data, targets), {"center": 16}))
+    attempt("data", lambda: decode(find_images(data), {"center": 16}))
 
 
 @settings(fuzz, max_examples=150)
