@@ -28,6 +28,7 @@ from autotransfer_plugins.backbones._recipe import Recipe
 __all__ = ["check_folder", "find_checkpoints", "folder_spec", "load_folder"]
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_LARGEST_CONFIG = 2**24  # bytes; those of timm take about a thousand
 _PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt", ".tar")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -136,6 +137,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BackboneError(f"{folder} holds no {_CONFIG}, which says how to build the model.")
     try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError("it is larger than 16 MB")
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path} is not JSON: {error}") from None

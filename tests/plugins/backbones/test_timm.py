@@ -417,6 +417,7 @@ class TestZoos:
             (lambda f: (f / "config.json").write_text("[" * 100_000), "not JSON"),
             (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "not JSON"),
             (lambda f: (f / "config.json").write_text("[1]"), "must hold an object"),
+            (lambda f: os.truncate(f / "config.json", 2**40), "larger than 16 MB"),  # takes no room on the disk
             (lambda f: (f / "config.json").write_text("{}"), "architecture"),
             (lambda f: (f / "config.json").unlink(), r"holds no config\.json"),
             (lambda f: edit_config(f, architecture="test_resnett"), "Did you mean .*test_resnet"),
