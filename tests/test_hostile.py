@@ -176,7 +176,8 @@ def test_a_folder_that_changes_while_it_is_read(tmp_path: Path, attempt: Attempt
 
 
 def test_many_small_files(tmp_path: Path) -> None:
-    # Measured with 100,000 files: 33 microseconds and under a kilobyte of memory each. A thousand show the order.
+    # Measured with 100,000 files: of each, finding it takes 35 microseconds and a kilobyte of memory, decoding it 0.3
+    # milliseconds (0.07 of them to see its size) and its pixels. A thousand show the order.
     content = stored(picture(8, 8), "PNG")
     for i in range(1000):
         path = tmp_path / f"class {i % 10}" / f"{i}.png"
