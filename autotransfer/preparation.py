@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,14 +15,17 @@ import numpy as np
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
+from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.likeness import find_alike
 from autotransfer.data.split import folds, group_keys, split
-from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
+from autotransfer.errors import AutoTransferError, ConfigError, DataError, PluginError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
 from autotransfer.search.portfolio import choose_portfolio
 from autotransfer.task import Task, infer_task
+from autotransfer.text import escape
+from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
@@ -90,12 +93,14 @@ def available_backbones(
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
-    Those whose weights cannot be had are left out, with a word; a broken one is an error: the user put it there.
+    Those whose weights cannot be had, or whose plugin is broken, are left out, with a word; a broken checkpoint is an
+    error: the user put it there.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
         BackboneError: A backbone is broken.
         WeightsUnavailableError: No backbone is left.
+        PluginError: The same, and the plugin of the first is broken.
     """
     chosen = registry.select_backbones(config.backbones)
     if not chosen:
@@ -107,13 +112,18 @@ def available_backbones(
             f"{found - len(chosen)} of {found} backbones are left out: the budget allows no look at all of them, and "
             "the others promise more for their cost; one that --backbones names in full is always searched"
         )
-    usable, problems = [], []
+    usable: list[BackboneSpec] = []
+    problems: list[AutoTransferError] = []
     for spec in chosen:
         try:
-            if spec.check is not None:
-                spec.check()
-            usable.append(spec)
-        except WeightsUnavailableError as error:
+            with blamed(f"The backbone {spec.name!r}"):
+                if spec.check is not None:
+                    spec.check()
+                how = spec.preprocessing or spec.load().preprocessing
+                if not isinstance(how, Preprocessing):
+                    raise TypeError(f"its preprocessing is a {type(how).__name__}; expected a Preprocessing")
+                usable.append(replace(spec, preprocessing=how))
+        except (WeightsUnavailableError, PluginError) as error:
             problems.append(error)
     if not usable:
         raise problems[0]
@@ -164,6 +174,8 @@ def prepare_data(
         memory_limit=memory_budget(config.memory_limit),
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
     )
+    if task.single_label:
+        images = _agreeing(images, examples, examples.targets)
     targets = [examples.targets[i] for i in images.kept]
     if images.skipped:
         task = infer_task(targets, config.task, config.metric)  # a class may be gone with its images
@@ -194,6 +206,20 @@ def prepare_data(
     return Prepared(
         extractor=extractor, lessons=lessons, skipped=(*examples.skipped, *images.skipped), grouping=grouping
     )
+
+
+def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> Images:
+    """Leave out copies of one image that have different labels, and name them."""
+    agreeing = without_contradictions(images, examples.names, labels)
+    if found := agreeing.skipped[len(images.skipped) :]:
+        shown = "; ".join(f"{skipped.name} is {skipped.reason}" for skipped in found[:4])
+        log.warning(
+            "%d images left out, since copies of them have other labels: %s%s",
+            len(found),
+            escape(shown),
+            "; …" if len(found) > 4 else "",
+        )
+    return agreeing
 
 
 def refuse_unreadable(test: Examples) -> None:
@@ -286,6 +312,6 @@ def _sides(backbones: Sequence[BackboneSpec]) -> dict[CropMode, int]:
     """Return, for each crop mode, the side of the stored squares that the largest input needs."""
     sides: dict[CropMode, int] = {}
     for spec in backbones:
-        how: Preprocessing = spec.preprocessing or spec.load().preprocessing
+        how = spec.preprocessing or spec.load().preprocessing  # loaded to be asked by evaluate() alone
         sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
     return sides

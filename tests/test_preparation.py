@@ -9,13 +9,14 @@ import pytest
 from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec
+from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.errors import WeightsUnavailableError
 from autotransfer.preparation import available_backbones
 from autotransfer.transfer.device import resolve_device
 
 CPU = resolve_device("cpu")
 COUNT = 150
+HOW = Preprocessing(size=(32, 32))
 
 
 class Many:
@@ -29,7 +30,11 @@ class Many:
         def spec(number: int) -> BackboneSpec:
             name = f"many{number:03}"
             return BackboneSpec(
-                name=name, load=pytest.fail, check=lambda: self.checked.append(name), gmacs=0.1 * (number + 1)
+                name=name,
+                load=pytest.fail,
+                check=lambda: self.checked.append(name),
+                gmacs=0.1 * (number + 1),
+                preprocessing=HOW,
             )
 
         for number in range(COUNT):
@@ -82,8 +87,8 @@ def test_weights_that_cannot_be_had_are_left_out_with_a_word_and_an_error_if_all
             def absent() -> None:
                 raise WeightsUnavailableError("many_a: no weights")
 
-            register(BackboneSpec(name="many_a", load=pytest.fail, check=absent))
-            register(BackboneSpec(name="many_b", load=pytest.fail))
+            register(BackboneSpec(name="many_a", load=pytest.fail, check=absent, preprocessing=HOW))
+            register(BackboneSpec(name="many_b", load=pytest.fail, preprocessing=HOW))
 
     names, said = _available(Absent(), SearchConfig(backbones=("many*",)))
     assert (names, said) == (["many_b"], ["left out: many_a: no weights"])
