@@ -25,14 +25,16 @@ Seconds = Callable[[dict[str, Any], int], float]
 _TUNED = 3
 # Probes between two trials that may train stages.
 _BETWEEN = 4
-# Until there were so many probes, they get half of the time.
-_PROBES = 40
+# Until there were so many probes, they get half of the time; unless the last ones brought nothing better.
+_PROBES, _VAIN = 40, 12
 # Before a fine-tuning is seen, it is expected to gain nothing on the best probe, give or take a share of what is
 # missing to a perfect score; in its first epochs it is behind by a share of the same.
 _SPREAD, _BEHIND = 0.3, 0.2
 # Least deviation of a score: what chance does to it.
 _CHANCE = 0.01
 _COSTS = ("start", "seconds")
+# A smaller gain is none.
+_GAIN = 1e-4
 
 
 class Growth:
@@ -80,7 +82,8 @@ class Growth:
         if position < len(self._screening):
             return Order(params=self._screening[position], proposed="screened")
         position -= len(self._screening)
-        if position % (_BETWEEN + 1) or self._hasty(trials):
+        probing = position % (_BETWEEN + 1) or self._hasty(trials) if self._probes_pay(trials) else position % 2
+        if probing:
             return Order(params={} if self._probe is None else {"freeze": self._probe})
         if self._ranked is None:
             self._ranked = _ranking(trials)[:_TUNED]
@@ -150,15 +153,28 @@ class Growth:
         mean = [expected - value for value in behind]
         return Arm(name=name, mean=mean, std=[std] * len(mean), proposed="grown", **about)
 
+    def _probes_pay(self, trials: Trials) -> bool:
+        """Whether one of the last probes brought something better, or there were too few to say."""
+        best, gains = -math.inf, list[bool]()
+        for number, record in enumerate(trials):
+            objective = -math.inf if record.objective is None else record.objective
+            if number >= len(self._screening) and self._is_probe(record):
+                gains.append(objective > best + _GAIN)
+            best = max(best, objective)
+        return len(gains) < _VAIN or any(gains[-_VAIN:])
+
     def _hasty(self, trials: Trials) -> bool:
         """Whether fine-tuning has taken more than its share while there is still much to learn from probes."""
         if self._probe is None or self._seconds is None:
             return False
         probes, seconds = 0, {True: 0.0, False: 0.0}
         for record in trials.records[len(self._screening) :]:
-            is_probe = record.candidate is not None and record.candidate.freeze == self._probe
+            is_probe = self._is_probe(record)
             probes, seconds[is_probe] = probes + is_probe, seconds[is_probe] + record.seconds
         return probes < _PROBES and seconds[False] > seconds[True]
+
+    def _is_probe(self, record: TrialRecord) -> bool:
+        return record.candidate is not None and record.candidate.freeze == self._probe
 
 
 def _best(trials: Trials, backbone: str) -> float:
