@@ -50,6 +50,8 @@ Patterns = str | Sequence[str]
 _DEFAULT_SECONDS = 300.0
 # Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
 _TUNED_STAGES = 3
+# With so many examples, the last stage alone is too little to learn from them.
+_MANY = 500
 
 
 def fit(
@@ -245,6 +247,7 @@ def _search(
             curves=Prior.load().curves.scaled(config.epochs),
             seconds=expect if timed else None,
             ceiling=lesson.task.ceiling,
+            begin=1 if len(lesson.train) < _MANY else 2,
         ),
         refit_factor=len(lesson.targets) / len(lesson.train),
         observe=observe,

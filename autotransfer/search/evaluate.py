@@ -141,10 +141,12 @@ class Evaluator:
             return report(epoch, score)
 
         self._watched(setup, training, until, lambda: training.run(until, keep, expired))
-        if training.epoch == len(epochs) < setup.settings.epochs and epochs and not training.interrupted:
-            self.checkpoints.save(candidate, {**training.state(), "epochs": torch.from_numpy(np.stack(epochs))})
-        else:
+        if training.interrupted or not epochs:
             self.checkpoints.drop(candidate)
+        else:
+            ended = training.epoch == setup.settings.epochs
+            state = training.state(ended=ended)
+            self.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
         return epochs
 
     def refit(self, candidate: Candidate, epochs: int, expired: Callable[[], bool] = lambda: False) -> Network:
@@ -159,13 +161,18 @@ class Evaluator:
         return training.network.eval()
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
-        """Train a candidate on the first fold; return the network of its best epoch and its validation scores."""
+        """Return the network of a candidate's best epoch on the first fold, and its validation scores.
+
+        It is trained, unless a trial has left it behind.
+        """
         setup, lesson = self._setup(candidate), self.lessons[0]
         if setup.closed_form:
             network = setup.solve(self.extractor, lesson, self.device, self.seed)
             return network, setup.head_scores(network, self.extractor, self.task, lesson.validation)
-        training = setup.training(self.extractor, lesson, self.device, self.seed)
-        training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
+        state = self.checkpoints.load(candidate)
+        training = setup.training(self.extractor, lesson, self.device, self.seed, paused=state)
+        if state is None:
+            training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
         training.restore_best()
         assert training.best_scores is not None  # every epoch was scored
         return training.network.eval(), training.best_scores
@@ -236,13 +243,16 @@ class Evaluator:
         for lesson, part in zip(self.lessons, folds, strict=False):
             scores[lesson.validation] = part
         scored = ~np.isnan(scores).any(1)
-        doubt = _TIE * min(self.task.log_loss(self.targets[scored], scores[scored]), 10.0)
+        fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], scores[scored]), 10.0)
         if len(folds) < len(self.lessons):
-            doubt += self._flattery.get(name, (0.0, 0.0))[1]
-            doubt += _DOUBT * math.sqrt(max(score * (1 - score), 0.0) / scored.sum())
+            fair = min(score - self._flattery.get(name, (0.0, 0.0))[1], max(self.task.ceiling, score))
+            # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
+            count = int(scored.sum()) + 2
+            share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
+            doubt += _DOUBT * math.sqrt(share * (1 - share) / count)
         elif len(folds) > 1 and score >= self._flattery.get(name, (-math.inf, 0.0))[0]:
             self._flattery[name] = (score, self._score(folds[:1]) - score)
-        return Evaluation(score=score, objective=score - doubt, depth=setup.plan.depth, scores=scores)
+        return Evaluation(score=score, objective=fair - doubt, depth=setup.plan.depth, scores=scores)
 
     def _score(self, folds: list[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""

@@ -54,6 +54,7 @@ class Growth:
         policies: The freeze policies that train stages; with a budget of time, sampled trials take them in turn.
         curves: How learning curves hang together.
         ceiling: The best score that the metric has.
+        begin: Number of last stages that are trained first.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class Growth:
         curves: CurveModel,
         seconds: Seconds | None = None,
         ceiling: float = 1.0,
+        begin: int = 1,
     ) -> None:
         self._screening, self._tuning, self._probe = screening, tuning, probe
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
         self._thaw = FreezeThaw(curves)
-        self._issued = 0
+        self._issued, self._begin = 0, begin
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._ranked: list[str] | None = None
         self._trained: dict[str, int] = {}
@@ -109,14 +111,14 @@ class Growth:
 
     def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
         """Return parameters to train one more stage with, if the last one paid."""
-        best, trained = _best(trials, backbone), self._trained.get(backbone, 0)
-        if trained and best <= self._before[backbone]:
+        best, trained = _best(trials, backbone), self._trained.get(backbone, self._begin - 1)
+        if backbone in self._trained and best <= self._before[backbone]:
             return None
         self._trained[backbone], self._before[backbone] = trained + 1, best
         return self._tuning(backbone, trained + 1)
 
     def _sprout(self, trials: Trials) -> None:
-        """Add arms: the next depth of each backbone when the last one has shown itself, and one that is sampled."""
+        """Add arms: the next depth of a backbone when the last one has shown itself, and what is sampled after all."""
         assert self._ranked is not None  # made before
         for backbone in list(self._ranked):
             if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
@@ -127,7 +129,7 @@ class Growth:
             name = f"{backbone}/{self._trained[backbone]}"
             self._thaw.add(self._arm(name, params, _best(trials, backbone), trials))
         count = len(self._sampled)
-        if self._policies and self._thaw.arms and self._thaw.told(f"sampled/{count}", rungs=1):
+        if self._policies and self._thaw.arms and all(self._thaw.told(arm.name, rungs=1) for arm in self._thaw.arms):
             self._thaw.add(
                 self._sampled_arm(f"sampled/{count + 1}", self._policies[count % len(self._policies)], trials)
             )
