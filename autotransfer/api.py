@@ -213,11 +213,11 @@ def _search(
     config: SearchConfig, space: SearchSpace, evaluator: Evaluator, purse: Purse, run: RunFolder, show: Progress
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date."""
-    first, finished = space.screening(), list[TrialRecord]()
+    first, finished = space.screening(), Trials()
 
     def observe(record: TrialRecord) -> None:
-        finished.append(record)
-        run.write_trials(finished)
+        finished.add(record)
+        run.write_trials(finished.records)
         show.trial(record)
         evaluator.registry.notify("trial_finished", record)
 
