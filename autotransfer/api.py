@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cache as remembered
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,7 +174,7 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     purse.overhead += reserved_seconds(purse) if config.compare_scratch else 0.0
     loaded = [] if first is None else [first]
     evaluator = Evaluator(registry, data.extractor, data.lessons, device, seed=config.seed, loaded=loaded)
-    stages = remembered(evaluator.stages)
+    stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
         backbones=tuple(backbones),
         heads=tuple(registry.select_heads(config.heads, task.kind)),

@@ -148,6 +148,7 @@ def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
     def build() -> Backbone:
         evaluator.device.seed(evaluator.seed + _OWN_SEED)
         backbone = evaluator.registry.rebuild(recipe)
+        backbone.preprocessing = pretrained.backbone.preprocessing
         for module in backbone.modules():
             if hasattr(module, "running_var") and isinstance(momentum := getattr(module, "momentum", None), float):
                 module.momentum = max(momentum, _MOMENTUM)  # type: ignore[assignment]  # a number, as it was

@@ -105,6 +105,7 @@ def _fanova(columns: Mapping[str, list[Value]], objectives: np.ndarray, seed: in
     }
     if not spaces:
         return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         [

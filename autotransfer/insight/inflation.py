@@ -21,6 +21,8 @@ __all__ = ["Inflation", "estimate_inflation"]
 _DRAWS = 200
 # Where every score is a call of a scorer, so many draws and leading candidates have to do.
 _SLOW_DRAWS, _SLOW_CANDIDATES = 40, 12
+# Numbers that are drawn at most: where examples are many, fewer draws tell as much.
+_NUMBERS = 4_000_000
 # Fewer examples than this are not worth drawing from.
 _FEWEST = 10
 
@@ -75,9 +77,8 @@ def estimate_inflation(
     rows = np.flatnonzero(np.any([_scored(record) for record in records], axis=0))
     if len(rows) < _FEWEST:
         return None
-    draws = np.random.default_rng(seed).multinomial(
-        len(rows), np.full(len(rows), 1 / len(rows)), size=_DRAWS if fast else _SLOW_DRAWS
-    )
+    count = min(_DRAWS, max(_SLOW_DRAWS, _NUMBERS // len(rows))) if fast else _SLOW_DRAWS
+    draws = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=count)
     expected = _expected(records, task, targets, rows, draws)
     if not np.isfinite(expected):
         return None
