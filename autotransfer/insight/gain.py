@@ -28,8 +28,9 @@ log = logging.getLogger("autotransfer")
 
 # Share of a time budget that is set apart, and the seconds below which nothing is worth beginning.
 _SHARE, _LEAST = 0.05, 1.0
-# Share of the time left that training is planned to take after its first epoch, which says what one takes.
-_PLANNED = 0.9
+# Shares of the time left after the first epoch, which says what one takes: what training is planned to take at most,
+# and what it may take beyond the winner's seconds where a search ended early.
+_PLANNED, _FREE = 0.9, 0.25
 # Share of it that a pass of the frozen random backbone may take.
 _PASS = 0.2
 # A training step costs about three forward passes, and each of them twice what a backbone made fast takes.
@@ -98,7 +99,8 @@ def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: 
 
     The budget: within ``trials``, as many epochs as a candidate that trains stages has. Within a time budget, the
     seconds that the winner took, with one pass of its backbone over the examples, or what that many epochs take where
-    this is more; at most what is left of the time budget.
+    this is more, but for that no more than what was set apart or a quarter of the time left; and one epoch at least.
+    Nothing runs beyond the time budget.
 
     Args:
         best: The winner, with its outputs.
@@ -198,9 +200,10 @@ def _scratch(
     if not run.epoch:
         return replace(gain, reason="the time ran out before the first epoch ended")
     if purse.budget.seconds is not None:
-        each = purse.spent - started
-        wanted = max(best.seconds + one_pass, epochs * each) / each
-        epochs = 1 + int(min(wanted - 1, _PLANNED * _left(purse) / each))
+        each, left = purse.spent - started, _left(purse)
+        granted = min(epochs * each, max(_SHARE * purse.budget.seconds, _FREE * left))
+        wanted = max(best.seconds + one_pass, granted) / each
+        epochs = 1 + int(max(min(wanted - 1, _PLANNED * left / each), 0.0))
         run.settings = replace(settings, epochs=epochs)  # now that it is known what an epoch takes
     run.run(epochs, _go_on, lambda: _left(purse) < 0)
     return replace(gain, scratch=run.best_score, epochs=run.epoch, seconds=round(purse.spent - started, 3))
