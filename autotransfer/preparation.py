@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,12 +51,14 @@ class Prepared:
         lessons: For each fold, the targets, and which rows train and which score.
         skipped: What could not be used, and why.
         grouping: What the split keeps together beside copies of an image; None for nothing.
+        deal: Returns the lessons of another seed, which is so far from the seed of these.
     """
 
     extractor: FeatureExtractor
     lessons: tuple[Lesson, ...]
     skipped: tuple[Skipped, ...]
     grouping: Grouping | None = None
+    deal: Callable[[int], tuple[Lesson, ...]]
 
     @property
     def images(self) -> Images:
@@ -180,8 +182,16 @@ def prepare_data(
         if first is not None:
             torn = _lessons(task, targets, images, config)
             grouping = grouping.scored(extractor.pooled(first), kept=lessons, torn=torn)
+
+    def deal(further: int) -> tuple[Lesson, ...]:
+        return _lessons(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), groups)
+
     return Prepared(
-        extractor=extractor, lessons=lessons, skipped=(*examples.skipped, *images.skipped), grouping=grouping
+        extractor=extractor,
+        lessons=lessons,
+        skipped=(*examples.skipped, *images.skipped),
+        grouping=grouping,
+        deal=deal,
     )
 
 

@@ -45,6 +45,7 @@ class Purse:
         started: When counting began, in the clock's seconds.
         reserve: Seconds that the refit is expected to need.
         overhead: Seconds that what follows the refit is expected to need.
+        aside: Seconds that the search leaves to the finals.
     """
 
     budget: Budget
@@ -52,6 +53,7 @@ class Purse:
     started: float = field(default=math.nan)
     reserve: float = 0.0
     overhead: float = 0.0
+    aside: float = 0.0
 
     def __post_init__(self) -> None:
         if math.isnan(self.started):
@@ -65,7 +67,7 @@ class Purse:
     @property
     def left(self) -> float:
         """Seconds that the search may still take, the rest of the run set apart; infinite without a time budget."""
-        return self.remaining - self.reserve
+        return self.remaining - self.reserve - self.aside
 
     @property
     def remaining(self) -> float:
