@@ -14,7 +14,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.finish import choose_winner, refit, score_test, validation_score
+from autotransfer.finish import finals_seconds, finish, score_test
 from autotransfer.model import TransferModel
 from autotransfer.preparation import (
     Folders,
@@ -72,6 +72,9 @@ def fit(
     device: str = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
+    ensemble: bool = True,
+    soup: bool = True,
+    calibrate: bool = True,
     strict: bool = False,
     cache: bool = True,
     cache_dir: str | Path | None = None,
@@ -107,6 +110,9 @@ def fit(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         out: The run folder; ``runs/DATE-TIME`` when not given.
         overwrite: Replace a run that ``out`` holds.
+        ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
+        soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
+        calibrate: Scale probabilities by a temperature where validation says that it makes them more honest.
         strict: An unreadable image, of the test examples too, is an error before the search; otherwise it is left out
             and listed.
         cache: Keep activations on disk between runs.
@@ -135,6 +141,9 @@ def fit(
         epochs=epochs,
         seed=seed,
         device=device,
+        ensemble=ensemble,
+        soup=soup,
+        calibrate=calibrate,
         strict=strict,
         cache=cache,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
@@ -149,7 +158,7 @@ def fit(
 
 def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: RunFolder, show: Progress) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
-    purse = Purse(config.budget)
+    purse = Purse(config.budget, aside=finals_seconds(config.budget))
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
     backbones = available_backbones(registry, config, device, len(examples), show.say)
     policies = registry.select_policies(config.freeze)
@@ -180,28 +189,29 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
     trials = _search(config, space, evaluator, purse, run, show)
-    best = choose_winner(trials)
     seconds["search"] = purse.spent - seconds["decode"]
 
-    show.phase(f"refitting the best on all {len(data.images)} examples: {best.candidate}")
-    started = purse.spent
-    model = refit(best, data, evaluator, purse)
-    model.save(run.model)
-    seconds["refit"] = purse.spent - started
+    ending = finish(trials, data, evaluator, purse, config, show)
+    ending.model.save(run.model)
+    seconds |= ending.seconds
 
     started = purse.spent
-    test_score = None if test is None else score_test(model, test, show)
+    test_score = None if test is None else score_test(ending.model, test, show)
     seconds |= {"test": purse.spent - started, "total": purse.spent}
     result = FitResult(
-        best=model.candidate,
-        validation=validation_score(best, data),
+        best=ending.model.candidate,
+        validation=ending.validation,
         test=test_score,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         trials=trials,
+        finals=ending.finals,
+        ensemble=ending.ensemble,
+        soup=ending.soup,
+        calibration=ending.calibration,
         skipped=data.skipped,
         grouping=data.grouping,
         decoded=data.images.decoded,
-        model=model,
+        model=ending.model,
         run=run.path,
     )
     run.write_result(result.to_json())

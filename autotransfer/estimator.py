@@ -40,6 +40,9 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         epochs: int = 12,
         random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
+        ensemble: bool = True,
+        soup: bool = True,
+        calibrate: bool = True,
         cache: bool = True,
         cache_dir: str | Path | None = None,
         progress: bool = False,
@@ -56,6 +59,9 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.epochs = epochs
         self.random_state = random_state
         self.device = device
+        self.ensemble = ensemble
+        self.soup = soup
+        self.calibrate = calibrate
         self.cache = cache
         self.cache_dir = cache_dir
         self.progress = progress
@@ -118,6 +124,9 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         epochs: Epochs of a candidate that trains stages.
         random_state: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
+        soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
+        calibrate: Scale probabilities by a temperature where validation says that it makes them more honest.
         cache: Keep activations on disk between fits.
         cache_dir: Folder of that cache.
         progress: Show progress on standard error.
@@ -144,6 +153,9 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         epochs: int = 12,
         random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
+        ensemble: bool = True,
+        soup: bool = True,
+        calibrate: bool = True,
         cache: bool = True,
         cache_dir: str | Path | None = None,
         progress: bool = False,
@@ -161,6 +173,9 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             epochs=epochs,
             random_state=random_state,
             device=device,
+            ensemble=ensemble,
+            soup=soup,
+            calibrate=calibrate,
             cache=cache,
             cache_dir=cache_dir,
             progress=progress,
