@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,6 +37,7 @@ __all__ = ["TransferModel"]
 
 # Format 1 has neither a temperature nor other members.
 _FORMAT, _READABLE = 2, (1, 2)
+_COLDEST, _HOTTEST = 0.01, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,12 +205,12 @@ def _temperature(about: Mapping[str, Any]) -> float:
     """Return the temperature of a saved model; 1 where it has none.
 
     Raises:
-        ModelFormatError: It is no positive number.
+        ModelFormatError: It is none, or one at which every probability would be 0 or 1.
     """
     value = about.get("temperature", 1.0)
-    if type(value) not in (int, float) or not 0 < value < math.inf:
-        raise ModelFormatError(f"A temperature is a positive number; got {value!r:.60}.")
-    return float(value)
+    if type(value) is not float or not _COLDEST <= value <= _HOTTEST:
+        raise ModelFormatError(f"A temperature is a number from {_COLDEST} to {_HOTTEST}; got {value!r:.60}.")
+    return value
 
 
 def _model_folder(folder: Path) -> Path:

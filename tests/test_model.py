@@ -112,8 +112,8 @@ def test_a_model_of_format_1_loads(trained: dict[str, TransferModel], digits: Di
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"temperature": 0}, "A temperature is a positive number; got 0"),
-        ({"temperature": "hot"}, "A temperature is a positive number; got 'hot'"),
+        ({"temperature": 0.0}, "A temperature is a number from 0.01 to 100.0; got 0.0"),
+        ({"temperature": "hot"}, "A temperature is a number from 0.01 to 100.0; got 'hot'"),
         ({"others": {}}, "a list of fewer than 16"),
         ({"others": [{}] * 16}, "a list of fewer than 16"),
         ({"weight": 0.0}, "from 0 to 1; got 0.0"),
