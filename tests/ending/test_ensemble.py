@@ -107,15 +107,3 @@ def test_the_pool_holds_the_best_of_each_setup_that_scored_the_same_examples() -
     ]
     assert [record.number for record in diverse(records[0], records)] == [0, 2, 6]
     assert [record.number for record in diverse(records[3], records)] == [3, 0, 2, 6]
-
-
-def test_examples_of_one_fold_are_judged_together_and_a_single_fold_is_dealt() -> None:
-    one, _ = _complementary()
-    assert [part.tolist() for part in _held_out(one).parts] == [
-        list(range(start, start + 40)) for start in range(0, 200, 40)
-    ]
-    one[40:] = np.nan
-    held_out = _held_out(one)
-    assert held_out.rows.tolist() == list(range(40))
-    assert len(held_out.parts) == 5
-    assert sorted(np.concatenate(held_out.parts).tolist()) == list(range(40))
