@@ -193,7 +193,8 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
 
     ending = finish(trials, data, evaluator, purse, config, show)
     ending.model.save(run.model)
-    seconds |= ending.seconds
+    seconds["finals"] = ending.seconds
+    seconds["refit"] = purse.spent - sum(seconds.values())
 
     started = purse.spent
     test_score = None if test is None else score_test(ending.model, test, show)

@@ -46,7 +46,7 @@ class Ending:
         ensemble: What an ensemble brings; None where it was not tried.
         soup: What a soup brings; None where it was not tried.
         calibration: What a temperature brings; None where it was not tried.
-        seconds: Wall time of the finals, with all that is chosen after them, and of the refit.
+        seconds: Wall time of the finals, with all that is chosen after them; the rest is the refit.
     """
 
     model: TransferModel
@@ -55,7 +55,7 @@ class Ending:
     ensemble: Ensemble | None
     soup: Soup | None
     calibration: Calibration | None
-    seconds: dict[str, float]
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def finish(
         plan = _together(ensemble, records, alone)
     elif config.soup and (soup := _soup(best, records, evaluator, purse, show)) is not None and soup.pays:
         plan = _Plan(parts=((1.0, soup.ingredients),), scores=soup.scores)
-    chosen = purse.spent
+    seconds = purse.spent - started
 
     what = {1: "the best"}.get(len(plan.parts), f"an ensemble of {len(plan.parts)}")
     show.phase(f"refitting {what} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
@@ -119,7 +119,7 @@ def finish(
         ensemble=ensemble,
         soup=soup,
         calibration=calibration,
-        seconds={"finals": chosen - started, "refit": purse.spent - chosen},
+        seconds=seconds,
     )
 
 
