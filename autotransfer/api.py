@@ -121,7 +121,8 @@ def fit(
         overwrite: Replace a run that ``out`` holds.
         ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
         soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
-        calibrate: Scale probabilities by a temperature where validation says that it makes them more honest.
+        calibrate: Scale probabilities by a temperature where validation says that it makes them more honest; not with
+            class weights, which are meant to shift them.
         strict: An unreadable image, of the test examples too, is an error before the search; otherwise it is left out
             and listed.
         compare_scratch: Train the winner's architecture from random weights, too, to show what transfer gains; takes

@@ -113,7 +113,8 @@ def finish(
         parts = _refit(plan, evaluator, purse)
     held_out = HeldOut.of(evaluator.lessons, plan.scores, seed=config.seed)
     scores = plan.scores[held_out.rows]
-    calibration = calibrate(held_out, scores) if config.calibrate else None
+    # Class weights are meant to shift probabilities: nothing is to bring them back.
+    calibration = calibrate(held_out, scores) if config.calibrate and config.class_weight is None else None
     return Ending(
         best=best,
         model=_as_model(parts, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
