@@ -14,7 +14,7 @@ from autotransfer.threads import settle_threads
 
 if TYPE_CHECKING:
     from autotransfer._version import __version__
-    from autotransfer.api import fit, load
+    from autotransfer.api import fit, load, resume
     from autotransfer.candidate import Candidate
     from autotransfer.contract.hookspecs import hookimpl
     from autotransfer.errors import AutoTransferError
@@ -36,6 +36,7 @@ __all__ = [
     "fit",
     "hookimpl",
     "load",
+    "resume",
 ]
 
 # Loaded when first used: importing the package must not import torch.
@@ -52,6 +53,7 @@ _HOMES = {
     "fit": "api",
     "hookimpl": "contract.hookspecs",
     "load": "api",
+    "resume": "api",
 }
 _HEAVY = ("api", "estimator", "evaluation", "model", "result")  # they load torch
 

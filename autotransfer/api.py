@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+import optuna
 from optuna.trial import FixedTrial
 
-from autotransfer._version import __version__
 from autotransfer.config import Budget, SearchConfig, parse_duration
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import ConfigError, DataError
+from autotransfer.errors import ConfigError, DataError, RunFormatError
 from autotransfer.finish import finals_seconds, finish, score_test
 from autotransfer.insight.gain import reserved_seconds
 from autotransfer.insight.summary import explain
+from autotransfer.interrupts import interruptible
 from autotransfer.model import TransferModel
 from autotransfer.preparation import (
     Folders,
@@ -30,22 +30,23 @@ from autotransfer.preparation import (
 )
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
+from autotransfer.resuming import call_of, open_study
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.growth import Growth
+from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import startable
 from autotransfer.search.space import SearchSpace, freezes_all
-from autotransfer.search.study import make_study
 from autotransfer.task import Kind, Task
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.memory import pages_kept
 
-__all__ = ["fit", "load"]
+__all__ = ["fit", "load", "resume"]
 
 Patterns = str | Sequence[str]
 
@@ -80,6 +81,8 @@ def fit(
     device: str = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    storage: str | None = None,
     ensemble: bool = True,
     soup: bool = True,
     calibrate: bool = True,
@@ -119,6 +122,9 @@ def fit(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         out: The run folder; ``runs/DATE-TIME`` when not given.
         overwrite: Replace a run that ``out`` holds.
+        resume: Go on with a run that ``out`` holds, on the same data: no finished trial is lost or repeated. The same
+            budget means what is left of it, another one is a new one. Where there is no run, one begins.
+        storage: URL of an Optuna storage, such as ``postgresql://…``, for the study; None keeps it in the run folder.
         ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
         soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
         calibrate: Scale probabilities by a temperature where validation says that it makes them more honest; not with
@@ -140,6 +146,7 @@ def fit(
         BackboneError: No backbone can be loaded.
         SearchError: No trial succeeded.
     """
+    call = call_of(locals())
     config = SearchConfig(
         budget=_budget(time_budget, trials),
         backbones=_patterns(backbones),
@@ -160,17 +167,25 @@ def fit(
         compare_scratch=compare_scratch,
         cache=cache,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
+        storage=storage,
     )
-    run = RunFolder.choose(out, overwrite=overwrite)
+    run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
         show.step("looking for the images")
         read = partial(load_examples, path_column=path_column, target_column=target_column)
         examples = read(data, targets, groups=groups)
         test_examples = None if test is None else read(test, test_targets)
-        return _fit(config, examples, test_examples, run, show)
+        return _fit(config, examples, test_examples, run, call, show)
 
 
-def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: RunFolder, show: Progress) -> FitResult:
+def _fit(
+    config: SearchConfig,
+    examples: Examples,
+    test: Examples | None,
+    run: RunFolder,
+    call: dict[str, Any] | None,
+    show: Progress,
+) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
     purse = Purse(config.budget, aside=finals_seconds(config.budget))
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
@@ -203,11 +218,13 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
         stages=stages,
         epochs=config.epochs,
     )
-    run.create({"autotransfer": __version__, "config": asdict(config), "task": task.to_json()})
+    curves = _curves_allowed(purse, space, evaluator)
+    study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
     seconds = {"decode": purse.spent}
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
-    trials = _search(config, space, evaluator, purse, run, show)
+    with interruptible(purse, show.say):
+        trials = _search(study, space, evaluator, purse, run, show)
     seconds["search"] = purse.spent - seconds["decode"]
 
     ending = finish(trials, data, evaluator, purse, config, show)
@@ -247,10 +264,10 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
 
 
 def _search(
-    config: SearchConfig, space: SearchSpace, evaluator: Evaluator, purse: Purse, run: RunFolder, show: Progress
+    study: optuna.Study, space: SearchSpace, evaluator: Evaluator, purse: Purse, run: RunFolder, show: Progress
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date."""
-    first, told = space.screening(), Trials()
+    told = Trials()
 
     def observe(record: TrialRecord) -> None:
         told.add(record)
@@ -258,20 +275,22 @@ def _search(
         show.trial(record)
         evaluator.registry.notify("trial_finished", record)
 
-    lesson = evaluator.lessons[0]
-    timed, expect = purse.budget.seconds is not None, partial(_predicted, space, evaluator)
+    for entry in read_journal(study):
+        if entry.record is not None:
+            told.add(entry.record)
+    lesson, timed = evaluator.lessons[0], purse.budget.seconds is not None
     return search(
-        make_study(seed=config.seed, curves=_curves_allowed(purse, space, expect), startup=len(first)),
+        study,
         space.suggest,
         evaluator,
         purse,
         Growth(
-            screening=first,
+            screening=space.screening(),
             tuning=space.tuning,
             probe=space.freezing,
             policies=space.tuning_policies,
-            curves=Prior.load().curves.scaled(config.epochs),
-            seconds=expect if timed else None,
+            curves=Prior.load().curves.scaled(space.epochs),
+            seconds=partial(_predicted, space, evaluator) if timed else None,
             ceiling=lesson.task.ceiling,
             begin=1 if len(lesson.train) < _MANY else 2,
         ),
@@ -285,12 +304,41 @@ def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any],
     return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
 
 
-def _curves_allowed(purse: Purse, space: SearchSpace, expect: Callable[[dict[str, Any], int], float]) -> float:
+def _curves_allowed(purse: Purse, space: SearchSpace, evaluator: Evaluator) -> float:
     """Return about how many trials that train stages the budget allows."""
     if purse.budget.trials is not None:
         return purse.budget.trials
     params = space.tuning(space.backbones[0].name, 1)
-    return 0.0 if params is None else purse.left / max(expect(params, space.epochs), 1e-3)
+    return 0.0 if params is None else purse.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
+
+
+def resume(
+    run: str | Path, *, time_budget: str | float | None = None, trials: int | None = None, progress: bool = True
+) -> FitResult:
+    """Go on with a run that was broken off, as it was started; see ``fit``.
+
+    Args:
+        run: The run folder.
+        time_budget: A new budget of time; None goes on with what is left.
+        trials: A new number of trials, those that there are included.
+        progress: Show progress on standard error.
+
+    Raises:
+        RunFormatError: There is no run that can go on.
+        DataError: The data have changed.
+    """
+    folder = RunFolder.choose(run, resume=True)
+    settings = folder.settings()
+    call = settings.get("call")
+    if not isinstance(call, dict):
+        raise RunFormatError(
+            f"The run in {folder.path} was started with data that no file holds: call fit with the same data, "
+            "out= this folder and resume=True."
+        )
+    if time_budget is not None or trials is not None:
+        call |= {"time_budget": time_budget, "trials": trials}
+        folder.forget_budget()
+    return fit(**{**call, "progress": progress}, out=folder.path, resume=True)
 
 
 def load(folder: str | Path, *, device: str = "auto") -> TransferModel:

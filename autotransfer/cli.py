@@ -6,7 +6,7 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from autotransfer._version import __version__
 from autotransfer.console import Commands, only_on_stderr, print_json, say, show, show_size, show_table
 from autotransfer.text import escape
 from autotransfer.threads import settle_threads
+
+if TYPE_CHECKING:
+    from autotransfer.result import FitResult
 
 __all__ = ["app", "main"]
 
@@ -128,6 +131,11 @@ def fit(
     no_calibrate: Annotated[bool, _option("--no-calibrate", help="Leave probabilities as they are.")] = False,
     strict: Annotated[bool, _option("--strict", help="Refuse data, or test data, with an unreadable image.")] = False,
     overwrite: Annotated[bool, _option("--overwrite", help="Replace a run that is there.")] = False,
+    resume: Annotated[bool, _option("--resume", help="Go on with a run that is there.")] = False,
+    storage: Annotated[
+        str | None,
+        _option("--storage", metavar="URL", help="Optuna storage of the study. [default: a file in the run folder]"),
+    ] = None,
     cache_dir: CacheDir = None,
     no_compare_scratch: Annotated[
         bool, _option("--no-compare-scratch", help="Do not train the winner's architecture from random weights.")
@@ -160,6 +168,8 @@ def fit(
             device=device,
             out=out,
             overwrite=overwrite,
+            resume=resume,
+            storage=storage,
             ensemble=not no_ensemble,
             soup=not no_soup,
             calibrate=not no_calibrate,
@@ -168,6 +178,29 @@ def fit(
             cache=not no_cache,
             cache_dir=cache_dir,
         )
+    _show_result(result, as_json)
+
+
+@app.command("resume")
+def resume_run(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    time_budget: Annotated[
+        str | None, _option("--time-budget", help="A new budget, such as 5m. [default: what is left]")
+    ] = None,
+    trials: Annotated[
+        int | None, _option("--trials", help="A new number of trials, those that there are included.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was broken off: no finished trial is lost or repeated."""
+    with only_on_stderr():
+        from autotransfer import api
+
+        result = api.resume(run, time_budget=time_budget, trials=trials)
+    _show_result(result, as_json)
+
+
+def _show_result(result: FitResult, as_json: bool) -> None:
     if as_json:
         print_json(result.to_json())
     else:

@@ -111,6 +111,7 @@ class SearchConfig:
         ensemble: Whether to ensemble the best candidates where validation says that it pays.
         soup: Whether to average the weights of fine-tuned candidates where validation says that it pays.
         calibrate: Whether to scale probabilities by a temperature where validation says that it pays.
+        storage: URL of the Optuna storage of the study; None keeps it in the run folder.
         memory_limit: Bytes that decoded images and activations may take in memory; None derives it from free memory.
         compare_scratch: Train the winner's architecture from random weights, too, to show what transfer gains.
     """
@@ -134,6 +135,7 @@ class SearchConfig:
     ensemble: bool = True
     soup: bool = True
     calibrate: bool = True
+    storage: str | None = None
     memory_limit: int | None = None
     compare_scratch: bool = True
 

@@ -13,6 +13,7 @@ Each one is also the built-in type that a caller would already catch::
     ├── BackboneError (RuntimeError)            a backbone cannot be built or loaded
     │   └── WeightsUnavailableError (OSError)   its weights are not here and cannot be fetched
     ├── ModelFormatError (ValueError)           a saved model cannot be read
+    ├── RunFormatError (ValueError)             a run folder cannot be read, or its run cannot go on
     └── SearchError (RuntimeError)              a search ended without a usable candidate
         └── TrialError                          one trial failed; the search goes on
 
@@ -36,6 +37,7 @@ __all__ = [
     "ModelFormatError",
     "PluginError",
     "RunExistsError",
+    "RunFormatError",
     "SearchError",
     "TrialError",
     "UnknownNameError",
@@ -117,6 +119,10 @@ class WeightsUnavailableError(BackboneError, OSError):
 
 class ModelFormatError(AutoTransferError, ValueError):
     """A saved model cannot be read."""
+
+
+class RunFormatError(AutoTransferError, ValueError):
+    """A run folder cannot be read, or its run cannot go on."""
 
 
 class SearchError(AutoTransferError, RuntimeError):

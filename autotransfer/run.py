@@ -12,17 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from autotransfer.errors import ConfigError, RunExistsError
+from autotransfer.errors import ConfigError, RunExistsError, RunFormatError
 from autotransfer.files import write_atomically
 from autotransfer.search.records import TrialRecord
-from autotransfer.text import cell
+from autotransfer.text import cell, one_line
 
 __all__ = ["RunFolder"]
 
 # Always there and in this order; the settings of the candidates stand between them and the last ones.
 _FIRST = ("number", "state", "score", "backbone", "head", "freeze", "depth")
 _LAST = ("objective", "best_epoch", "epochs", "seconds", "reason")
-_OURS = ("run.json", "result.json", "trials.csv", "model", "checkpoints")
+_OURS = ("run.json", "result.json", "trials.csv", "study.journal", "model", "checkpoints")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +31,17 @@ class RunFolder:
 
     Attributes:
         path: The folder.
+        goes_on: Whether a run that it holds goes on.
     """
 
     path: Path
+    goes_on: bool = False
 
     @classmethod
-    def choose(cls, out: str | Path | None, *, overwrite: bool = False) -> RunFolder:
+    def choose(cls, out: str | Path | None, *, overwrite: bool = False, resume: bool = False) -> RunFolder:
         """Choose the folder, without touching it; without a name, ``runs/DATE-TIME`` in the current folder.
+
+        With ``resume``, a run that it holds goes on.
 
         Raises:
             RunExistsError: The folder holds a run, and ``overwrite`` is not set.
@@ -51,8 +55,12 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(f"The output folder {path} cannot be read: {error}.") from error
         if there & {"run.json", "result.json"}:
+            if resume and "run.json" in there:
+                return cls(path=path, goes_on=True)
             if not overwrite:
-                raise RunExistsError(f"{path} already holds a run. Choose another folder, or pass --overwrite.")
+                raise RunExistsError(
+                    f"{path} already holds a run. Choose another folder, go on with it (resume), or pass --overwrite."
+                )
         elif there:
             raise ConfigError(f"The output folder {path} is not empty and holds no run; choose another one.")
         return cls(path=path)
@@ -73,6 +81,32 @@ class RunFolder:
             write_atomically(self.path / "run.json", json.dumps(settings, indent=2, default=str))
         except OSError as error:
             raise ConfigError(f"The output folder {self.path} cannot be written: {error}.") from error
+
+    def settings(self) -> dict[str, Any]:
+        """Return what ``create`` wrote.
+
+        Raises:
+            RunFormatError: The file is damaged, or there is none.
+        """
+        file = self.path / "run.json"
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFormatError(f"{file} cannot be read: {one_line(error)}. The run cannot go on.") from error
+        if not isinstance(settings, dict) or not isinstance(settings.get("data"), str):
+            raise RunFormatError(f"{file} is not of a run that can go on: it does not say what its data were.")
+        return settings
+
+    def forget_budget(self) -> None:
+        """Let the next part of the run have a budget of its own."""
+        settings = self.settings()
+        settings["config"] = {name: value for name, value in settings["config"].items() if name != "budget"}
+        write_atomically(self.path / "run.json", json.dumps(settings, indent=2))
+
+    @property
+    def study(self) -> Path:
+        """File of the study."""
+        return self.path / "study.journal"
 
     @property
     def checkpoints(self) -> Path:

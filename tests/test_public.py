@@ -27,6 +27,7 @@ PUBLIC = [
     "fit",
     "hookimpl",
     "load",
+    "resume",
 ]
 # Lower floors know nothing of higher ones. Rooms on one floor may know each other, without cycles.
 FLOORS = (
@@ -45,6 +46,8 @@ FLOORS = (
         "preparation",
         "predictions",
         "finish",
+        "resuming",
+        "interrupts",
     },
     {"insight"},
     {"result"},

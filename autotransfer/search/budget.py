@@ -56,6 +56,7 @@ class Purse:
         reserve: Seconds that the refit is expected to need.
         overhead: Seconds that what follows the refit is expected to need.
         aside: Seconds that the search leaves to the finals.
+        halted: Whether the search is to end now, whatever is left.
     """
 
     budget: Budget
@@ -64,6 +65,7 @@ class Purse:
     reserve: float = 0.0
     overhead: float = 0.0
     aside: float = 0.0
+    halted: bool = False
 
     def __post_init__(self) -> None:
         if math.isnan(self.started):
@@ -86,7 +88,8 @@ class Purse:
 
     def empty(self, trials: int) -> bool:
         """Whether no further trial may start; the first one may, however small the budget: there is always a result."""
-        return (self.left <= 0 and trials > 0) or (self.budget.trials is not None and trials >= self.budget.trials)
+        over = self.left <= 0 or self.halted
+        return (over and trials > 0) or (self.budget.trials is not None and trials >= self.budget.trials)
 
     def set_apart(self, seconds: float) -> None:
         """Set apart what the refit of the best trial needs, unless that is too much: its network is kept instead."""

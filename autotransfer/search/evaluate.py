@@ -16,6 +16,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.loop import Evaluation, Report
+from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
@@ -26,6 +27,8 @@ from autotransfer.transfer.training import Lesson, Training
 
 __all__ = ["Evaluator"]
 
+# Leading trials whose outputs are made again when a search goes on.
+_RECALLED = 10
 # Backbones that stay loaded: enough for a portfolio, and a bound on memory.
 _KEPT_LOADED = 8
 # A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
@@ -148,6 +151,23 @@ class Evaluator:
             state = training.state(ended=ended)
             self.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
         return epochs
+
+    def recall(self, trials: Trials) -> None:
+        """Learn again what is not written down of a search: its leaders' outputs, and what the first fold flatters.
+
+        Nothing is trained again that trains stages: checkpoints hold the outputs of their epochs.
+        """
+        ranked = [r for r in trials.leaderboard() if r.state in ("complete", "paused") and r.candidate is not None]
+        frozen: dict[str, TrialRecord] = {}
+        for record in ranked:
+            assert record.candidate is not None
+            if self._setup(record.candidate).frozen:
+                frozen.setdefault(record.candidate.backbone, record)
+        for record in {r.number: r for r in (*frozen.values(), *ranked[:_RECALLED])}.values():
+            assert record.candidate is not None
+            if self._setup(record.candidate).frozen or self.checkpoints.load(record.candidate) is not None:
+                result = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
+                trials.add(replace(record, scores=result.scores))
 
     def refit(self, candidate: Candidate, epochs: int, expired: Callable[[], bool] = lambda: False) -> Network:
         """Train a candidate on all examples for the number of epochs that validation asked for, if time allows."""

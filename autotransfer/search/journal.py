@@ -6,7 +6,7 @@ started on such a study first takes all of this in, as if it had just happened, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.search.budget import Order
 from autotransfer.search.records import TrialRecord
 
-__all__ = ["INTERRUPTED", "Entry", "note_order", "note_outcome", "read_journal", "seconds_spent", "settle"]
+__all__ = ["INTERRUPTED", "Entry", "adopt", "note_order", "note_outcome", "read_journal", "seconds_spent", "settle"]
 
 _ORDER, _OUTCOME, INTERRUPTED = "order", "outcome", "interrupted"
 
@@ -76,6 +76,48 @@ def read_journal(study: optuna.Study) -> list[Entry]:
 def seconds_spent(study: optuna.Study) -> float:
     """Return how many seconds a search had taken when it was broken off."""
     return max((entry.spent for entry in read_journal(study)), default=0.0)
+
+
+def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Callable[[optuna.trial.BaseTrial], Candidate]) -> int:
+    """Take over the trials of a study that had other choices: a backbone came or went since then.
+
+    Args:
+        study: The study that goes on.
+        earlier: The one whose trials are taken over.
+        suggest: Turns parameters into a candidate, with the choices that there are now.
+
+    Returns:
+        How many trials could not be taken over, since what they used is gone.
+    """
+    numbers, lost = dict[int, int](), 0
+    for trial in earlier.get_trials(deepcopy=False):
+        outcome, about = trial.user_attrs.get(_OUTCOME), trial.user_attrs.get(_ORDER)
+        if outcome is None or about is None or outcome["record"] is None or not trial.state.is_finished():
+            continue
+        record, fixed = outcome["record"], optuna.trial.FixedTrial(trial.params)
+        try:
+            suggest(fixed)
+            resumes = None if about["resumes"] is None else numbers[about["resumes"]]
+        except Exception:  # whatever is not there any more
+            lost += 1
+            continue
+        number = numbers.setdefault(record["number"], len(numbers))
+        attributes = {
+            **trial.user_attrs,
+            _ORDER: {**about, "resumes": resumes},
+            _OUTCOME: {**outcome, "record": {**record, "number": number}},
+        }
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=trial.state,
+                value=trial.value,
+                params={name: trial.params[name] for name in fixed.distributions},
+                distributions=fixed.distributions,
+                user_attrs=attributes,
+                intermediate_values=trial.intermediate_values,
+            )
+        )
+    return lost
 
 
 def settle(study: optuna.Study) -> list[Order]:

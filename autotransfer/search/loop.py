@@ -76,6 +76,10 @@ class Evaluate(Protocol):
         """Return about how long that will take, when ``after`` epochs are done."""
         ...
 
+    def recall(self, trials: Trials) -> None:
+        """Take in the trials of a search that was broken off."""
+        ...
+
 
 class Schedule(Protocol):
     """Decides what trains next: a new trial, or one that was paused."""
@@ -117,12 +121,14 @@ def search(
     """
     progress, runner = _Progress(purse, refit_factor), _Runner(study, suggest, evaluate, purse, refit_factor)
     again = settle(study)
-    for entry in read_journal(study):
+    for entry in (known := read_journal(study)):
         with contextlib.suppress(Exception):  # what it would have proposed is known
             schedule.next(progress.trials, entry.left)
         runner.recall(entry)
         schedule.observe(entry.order, entry.record)
         progress.add(entry.record, entry.spent)
+    if known:
+        evaluate.recall(progress.trials)
     while not progress.ended:
         if (order := _next(schedule, progress.trials, purse)) is None:
             break
@@ -258,7 +264,7 @@ class _Runner:
         def out_of_time() -> bool:
             nonlocal expired
             # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
-            expired = purse.left <= 0 or purse.clock() - started > _OVERRUN * limit
+            expired = purse.halted or purse.left <= 0 or purse.clock() - started > _OVERRUN * limit
             return expired
 
         trial.set_user_attr("candidate", candidate.to_json())

@@ -63,6 +63,9 @@ class Work:
             raise Killed
         self.now += seconds
 
+    def recall(self, trials: Trials) -> None:
+        self.recalled = len(trials)
+
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
         epochs = int(candidate.training.get("epochs", 0))
         return 0.5 if not epochs else float((epochs if until is None else until) - after)

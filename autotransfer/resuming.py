@@ -1,0 +1,159 @@
+"""Going on with a run that was broken off: the data must still be the same, and its study is opened again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+
+from autotransfer._version import __version__
+from autotransfer.config import SearchConfig
+from autotransfer.errors import ConfigError, DataError
+from autotransfer.preparation import Prepared
+from autotransfer.run import RunFolder
+from autotransfer.search.budget import Purse
+from autotransfer.search.journal import adopt, seconds_spent
+from autotransfer.search.space import SearchSpace
+from autotransfer.search.study import OneWriterJournal, make_study
+
+__all__ = ["call_of", "open_study"]
+
+
+def open_study(
+    config: SearchConfig,
+    data: Prepared,
+    space: SearchSpace,
+    purse: Purse,
+    run: RunFolder,
+    *,
+    call: Mapping[str, Any] | None,
+    curves: float,
+    say: Callable[[str], None],
+) -> optuna.Study:
+    """Make the run folder with its study, or open those of a run that goes on.
+
+    Args:
+        config: The settings.
+        data: The examples.
+        space: What may be combined.
+        purse: The budget; of a run that goes on with the same one, what was spent is taken off.
+        run: The run folder.
+        call: The arguments of the run, as JSON, if it can go on without being given its data again.
+        curves: About how many trials with a learning curve the budget allows.
+        say: Is told what a user should know.
+
+    Raises:
+        DataError: The data are not those that the run began with.
+        RunFormatError: The run folder cannot be read.
+        ConfigError: The storage cannot be used.
+    """
+    if run.goes_on:
+        _refuse_changed_data(run, data)
+        settings = run.settings()
+    else:
+        settings = {
+            "autotransfer": __version__,
+            "study": f"autotransfer-{uuid4().hex[:8]}",
+            "data": _fingerprint(data),
+            "examples": len(data.images),
+            "task": data.lessons[0].task.to_json(),
+            "config": asdict(config),
+            "call": call,
+        }
+        run.create(settings)
+    study = make_study(
+        seed=config.seed,
+        curves=curves,
+        startup=len(space.screening()),
+        storage=_open_storage(config.storage, run),
+        name=_study_name(settings["study"], space),
+    )
+    if run.goes_on:
+        _take_over(study, settings["study"], space, say)
+        if settings["config"].get("budget") == asdict(config.budget):
+            purse.started -= seconds_spent(study)
+    return study
+
+
+def call_of(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the arguments of ``fit`` as JSON, files by their absolute paths; None where JSON cannot hold them."""
+    given = {name: value for name, value in arguments.items() if name not in ("out", "overwrite", "resume")}
+    for name in ("data", "test", "zoo", "cache_dir"):
+        value = given.get(name)
+        if isinstance(value, (str, Path)):
+            given[name] = str(Path(value).absolute())
+        elif name == "zoo" and value is not None:
+            given[name] = [str(Path(folder).absolute()) for folder in value]
+    try:
+        return dict(json.loads(json.dumps(given)))
+    except (TypeError, ValueError):
+        return None
+
+
+def _fingerprint(data: Prepared) -> str:
+    """Return a hash of the images and their targets, in order."""
+    targets = np.ascontiguousarray(data.lessons[0].targets)
+    digest = blake2b(f"{data.images.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
+    digest.update(targets.tobytes())
+    return digest.hexdigest()
+
+
+def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
+    """Refuse to go on with a run on other data: its scores would not be comparable.
+
+    Raises:
+        DataError: The images or their targets are not those that the run began with.
+        RunFormatError: The run folder cannot be read.
+    """
+    settings = run.settings()
+    if settings["data"] != _fingerprint(data):
+        raise DataError(
+            f"The data have changed since the run in {run.path} began: it had {settings.get('examples')} examples, now "
+            f"there are {len(data.images)}, or some of them are others. Start a new run, in another folder."
+        )
+
+
+def _open_storage(url: str | None, run: RunFolder) -> BaseStorage | str:
+    """Return where the study lives: in the run folder, or at a URL that Optuna knows.
+
+    Raises:
+        ConfigError: The URL cannot be used.
+    """
+    if url is None:
+        return JournalStorage(OneWriterJournal(run.study))
+    try:
+        return optuna.storages.get_storage(url)
+    except Exception as error:  # a driver that is missing, a host that does not answer, a URL that is none
+        raise ConfigError(f"The storage {url!r} cannot be used: {type(error).__name__}: {error}.") from error
+
+
+def _study_name(prefix: str, space: SearchSpace) -> str:
+    """Return the name of the study for a space: the choices of a study cannot change."""
+    choices = [[spec.name for spec in specs] for specs in (space.backbones, space.heads, space.policies)]
+    return f"{prefix}-{blake2b(json.dumps(choices).encode(), digest_size=4).hexdigest()}"
+
+
+def _take_over(study: optuna.Study, prefix: str, space: SearchSpace, say: Callable[[str], None]) -> None:
+    """Fill a new study of a run that goes on with what the run tried under other choices."""
+    storage = study._storage
+    earlier = [
+        optuna.load_study(study_name=name, storage=storage)
+        for name in optuna.get_all_study_names(storage)
+        if name.startswith(f"{prefix}-") and name != study.study_name
+    ]
+    if study.get_trials(deepcopy=False) or not earlier:
+        return
+    longest = max(earlier, key=lambda other: len(other.get_trials(deepcopy=False)))
+    lost = adopt(study, longest, space.suggest)
+    say(
+        f"the backbones, heads or freeze policies are not those that the run began with: "
+        f"{len(study.get_trials(deepcopy=False))} trials are taken over, {lost} used what is gone"
+    )
