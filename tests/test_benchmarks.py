@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,20 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
 README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+SEVERAL = {"probe_accuracy.py", "versus_plain.py", "whole_fit.py"}  # take folders that hold train/ and test/
 # What each takes to end within seconds, and what a row of it says.
 RUNS = {
     "throughput.py": (["--models", "test_resnet", "--rounds", "1"], {"median ratio", "lowest cosine"}),
     "trial_cost.py": (["--model", "test_resnet", "--epochs", "1"], {"following / first", "following / uncached"}),
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
+    "versus_plain.py": (["--minutes", "0.1", "--plain-minutes", "0.01"], {"plain test", "our test", "speed-up"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }
 
 
-def run(name: str, data: Path, zoo: Path, out: Path) -> dict[str, Any]:
-    command = [sys.executable, BENCHMARKS / name, "--data", data, "--zoo", zoo, "--out", out, *RUNS[name][0]]
+def run(name: str, data: Path, zoo: Path, out: Path, arguments: Sequence[object]) -> dict[str, Any]:
+    command = [sys.executable, BENCHMARKS / name, "--data", data, "--zoo", zoo, "--out", out, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=out.parent)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(out.read_text())
@@ -35,8 +38,8 @@ def run(name: str, data: Path, zoo: Path, out: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
-    several = name in ("probe_accuracy.py", "whole_fit.py")
-    result = run(name, digit_folder if several else digit_folder / "train", tiny_zoo, tmp_path / "result.json")
+    data = digit_folder if name in SEVERAL else digit_folder / "train"
+    result = run(name, data, tiny_zoo, tmp_path / "result.json", RUNS[name][0])
     assert result["rows"]
     assert set(result["rows"][0]) >= RUNS[name][1]
     assert result["machine"]["cores"] >= 1
