@@ -45,6 +45,24 @@ def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Pa
     assert result["machine"]["cores"] >= 1
 
 
+def test_the_oracle_goes_on_where_it_was(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    table, out = tmp_path / "oracle.jsonl", tmp_path / "result.json"
+    arguments = ["--table", table, "--epochs", "1", "--heads", "linear", "--last", "1"]
+    made = run("oracle.py", digit_folder, tiny_zoo, out, ["make", *arguments])
+    lines = table.read_text().splitlines(keepends=True)
+    assert made["rows"][0]["setups"] == len(lines) == len(set(lines))
+    table.write_text("".join(lines[:-1]))  # as if it had been stopped before the last one
+    run("oracle.py", digit_folder, tiny_zoo, out, ["make", *arguments])
+    again = table.read_text().splitlines(keepends=True)
+    assert again[:-1] == lines[:-1]
+    assert json.loads(again[-1]) | {"seconds": 0} == json.loads(lines[-1]) | {"seconds": 0}
+
+    compared = run("oracle.py", digit_folder, tiny_zoo, out, ["compare", "--table", table, "--minutes", "0.1"])
+    digits, *ends = compared["rows"]
+    assert digits["difference (points)"] == pytest.approx(100 * (digits["our test"] - digits["highest test"]))
+    assert [row["data"] for row in ends] == ["mean", "worst"]
+
+
 @pytest.mark.parametrize("name", sorted(file.name for file in BENCHMARKS.glob("*.py") if file.name != "common.py"))
 def test_the_readme_says_how_it_is_run(name: str) -> None:
     assert re.search(rf"^    python examples/benchmarks/{name} ", README, flags=re.MULTILINE)
