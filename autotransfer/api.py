@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+from optuna.trial import FixedTrial
 
 from autotransfer._version import __version__
 from autotransfer.config import Budget, SearchConfig, parse_duration
@@ -28,9 +30,11 @@ from autotransfer.progress import Progress
 from autotransfer.result import FitResult
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
+from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.growth import Growth
 from autotransfer.search.loop import search
+from autotransfer.search.prior import Prior
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import startable
 from autotransfer.search.space import SearchSpace, freezes_all
@@ -166,7 +170,10 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
         refuse_unreadable(test)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
     loaded = [] if first is None else [first]
-    evaluator = Evaluator(registry, data.extractor, data.lessons, device, seed=config.seed, loaded=loaded)
+    kept = Checkpoints(run.checkpoints)
+    evaluator = Evaluator(
+        registry, data.extractor, data.lessons, device, seed=config.seed, loaded=loaded, checkpoints=kept
+    )
     space = SearchSpace(
         backbones=tuple(backbones),
         heads=tuple(registry.select_heads(config.heads, task.kind)),
@@ -205,6 +212,7 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
         run=run.path,
     )
     run.write_result(result.to_json())
+    kept.clear()
     registry.notify("search_finished", result)
     return result
 
@@ -213,25 +221,46 @@ def _search(
     config: SearchConfig, space: SearchSpace, evaluator: Evaluator, purse: Purse, run: RunFolder, show: Progress
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date."""
-    first, finished = space.screening(), list[TrialRecord]()
+    first, told = space.screening(), Trials()
 
     def observe(record: TrialRecord) -> None:
-        finished.append(record)
-        run.write_trials(finished)
+        told.add(record)
+        run.write_trials(told.records)
         show.trial(record)
         evaluator.registry.notify("trial_finished", record)
 
     lesson = evaluator.lessons[0]
+    timed, expect = purse.budget.seconds is not None, partial(_predicted, space, evaluator)
     return search(
-        make_study(seed=config.seed, first=first),
+        make_study(seed=config.seed, curves=_curves_allowed(purse, space, expect), startup=len(first)),
         space.suggest,
         evaluator,
         purse,
+        Growth(
+            screening=first,
+            tuning=space.tuning,
+            probe=space.freezing,
+            policies=space.tuning_policies,
+            curves=Prior.load().curves.scaled(config.epochs),
+            seconds=expect if timed else None,
+            ceiling=lesson.task.ceiling,
+        ),
         refit_factor=len(lesson.targets) / len(lesson.train),
-        screened=len(first),
-        grow=Growth(space.tuning, after=len(first), probe=space.freezing, timed=purse.budget.seconds is not None),
         observe=observe,
     )
+
+
+def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:
+    """Return about how long a trial with these parameters takes to so many epochs, in seconds."""
+    return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
+
+
+def _curves_allowed(purse: Purse, space: SearchSpace, expect: Callable[[dict[str, Any], int], float]) -> float:
+    """Return about how many trials that train stages the budget allows."""
+    if purse.budget.trials is not None:
+        return purse.budget.trials
+    params = space.tuning(space.backbones[0].name, 1)
+    return 0.0 if params is None else purse.left / max(expect(params, space.epochs), 1e-3)
 
 
 def load(folder: str | Path, *, device: str = "auto") -> TransferModel:

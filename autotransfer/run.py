@@ -21,7 +21,7 @@ __all__ = ["RunFolder"]
 # Always there and in this order; the settings of the candidates stand between them and the last ones.
 _FIRST = ("number", "state", "score", "backbone", "head", "freeze", "depth")
 _LAST = ("objective", "best_epoch", "epochs", "seconds", "reason")
-_OURS = ("run.json", "result.json", "trials.csv", "model")
+_OURS = ("run.json", "result.json", "trials.csv", "model", "checkpoints")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,11 @@ class RunFolder:
             write_atomically(self.path / "run.json", json.dumps(settings, indent=2, default=str))
         except OSError as error:
             raise ConfigError(f"The output folder {self.path} cannot be written: {error}.") from error
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of paused trainings; gone when the run has ended."""
+        return self.path / "checkpoints"
 
     @property
     def model(self) -> Path:

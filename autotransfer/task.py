@@ -109,6 +109,11 @@ class Task:
         rows[:] = [tuple(labels[row > 0.5]) for row in scores]
         return rows
 
+    @property
+    def ceiling(self) -> float:
+        """The best score that the metric has: 0 for errors, which scikit-learn negates, and 1 for the others."""
+        return 0.0 if self.metric.startswith("neg_") else 1.0
+
     def score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
         """Score outputs against targets, both as ``encode`` and a model give them, with a scikit-learn scorer.
 

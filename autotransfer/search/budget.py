@@ -10,29 +10,35 @@ from typing import Any, Literal
 
 from autotransfer.config import Budget
 
-__all__ = ["Due", "Purse"]
+__all__ = ["Order", "Proposed", "Purse"]
 
 Clock = Callable[[], float]
-Proposed = Literal["screened", "grown", "sampled"]
+Proposed = Literal["screened", "planned", "grown", "sampled"]
 
 # A search gives up when so many trials, and so large a share of the time, brought nothing better.
 _PATIENCE_TRIALS = 60
 _PATIENCE_TIME = 0.25
 # Largest share of the time budget that one trial may be expected to take, by what proposed it.
-_SHARES: Mapping[str, float] = {"screened": 1.0, "grown": 0.1, "sampled": 0.02}
+_SHARES: Mapping[str, float] = {"screened": 1.0, "planned": 1.0, "grown": 0.2, "sampled": 0.02}
 
 
-@dataclass(frozen=True)
-class Due:
-    """A trial that is to run next.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What trains next, and how far.
 
     Attributes:
-        params: Its parameters; what they leave open is sampled.
+        params: Parameters of a new trial; what they leave open is sampled.
         proposed: How it was, which says how much of the budget it may take.
+        resumes: Number of the paused trial that goes on instead.
+        until: Epochs after which it is paused and judged again; None trains it to its end.
+        arm: What the schedule knows it by.
     """
 
-    params: dict[str, Any]
-    proposed: Proposed = "grown"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    proposed: Proposed = "sampled"
+    resumes: int | None = None
+    until: int | None = None
+    arm: str = ""
 
 
 @dataclass

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
+from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.loop import Evaluation, Report
 from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import Device
@@ -50,6 +52,7 @@ class Evaluator:
         device: Where.
         seed: Seed of every training.
         loaded: Backbones that are loaded already.
+        checkpoints: Where paused trainings are kept; None means a temporary folder.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class Evaluator:
         *,
         seed: int,
         loaded: Iterable[LoadedBackbone] = (),
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self.registry, self.extractor, self.lessons = registry, extractor, lessons
         self.task, self.targets = lessons[0].task, lessons[0].targets
         self.device, self.seed = device, seed
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
+        self.checkpoints = checkpoints or Checkpoints()
         self._seconds_per_image: dict[str, float] = {}
         self._flattery: dict[str, tuple[float, float]] = {}
 
@@ -82,7 +87,9 @@ class Evaluator:
         """Return the stages of a backbone."""
         return self.load(name).backbone.stages
 
-    def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
         """Train a candidate and score it on the examples that it was not trained on.
 
         Raises:
@@ -91,8 +98,10 @@ class Evaluator:
         setup = self._setup(candidate)
         if setup.closed_form:
             return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
+        if not setup.frozen:
+            return self._tuned(setup, report, expired, min(until or setup.settings.epochs, setup.settings.epochs))
         folds: list[list[np.ndarray]] = []
-        for lesson in self.lessons if setup.frozen else self.lessons[:1]:
+        for lesson in self.lessons:
             epochs: list[np.ndarray] = []
             tell = report if not folds else lambda epoch, score: False
 
@@ -109,11 +118,28 @@ class Evaluator:
             folds.append(epochs)
             if len(epochs) < setup.settings.epochs:
                 break  # pruned, or out of time
-        if not setup.frozen:
-            give_back()
-        if not folds:
-            raise TrialError("the time ran out before the first epoch ended")
         return self._best_epoch(setup, folds)
+
+    def _tuned(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> Evaluation:
+        """Train stages on the first fold until so many epochs are done, from where it was paused if it was."""
+        candidate, epochs = setup.candidate, list[np.ndarray]()
+        state = self.checkpoints.load(candidate)
+        training = setup.training(self.extractor, self.lessons[0], self.device, self.seed, paused=state)
+        if state is not None:
+            epochs.extend(state["epochs"].numpy())
+
+        def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
+            epochs.append(scores)
+            return report(epoch, score)
+
+        training.run(until, keep, expired)
+        if training.epoch == len(epochs) < setup.settings.epochs and epochs and not training.interrupted:
+            self.checkpoints.save(candidate, {**training.state(), "epochs": torch.from_numpy(np.stack(epochs))})
+        else:
+            self.checkpoints.drop(candidate)
+        del training
+        give_back()
+        return self._best_epoch(setup, [epochs])
 
     def refit(self, candidate: Candidate, epochs: int, expired: Callable[[], bool] = lambda: False) -> Network:
         """Train a candidate on all examples for the number of epochs that validation asked for, if time allows."""
@@ -138,11 +164,18 @@ class Evaluator:
         assert training.best_scores is not None  # every epoch was scored
         return training.network.eval(), training.best_scores
 
-    def predicted_seconds(self, candidate: Candidate) -> float:
-        """Return about how long ``__call__`` will take, from the backbone's measured speed."""
+    def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
+        """Return about how long ``__call__`` will take, from the backbone's measured speed.
+
+        Args:
+            candidate: The candidate.
+            until: Epochs that it is trained to; None means all of them.
+            after: Epochs that it was trained for before.
+        """
         setup = self._setup(candidate)
         views = VIEWS[: 1 if setup.closed_form else setup.settings.views]
-        depth, takes, epochs = setup.plan.depth, setup.head.features, setup.settings.epochs
+        depth, takes = setup.plan.depth, setup.head.features
+        epochs = (setup.settings.epochs if until is None else until) - after
         share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
         passes, seconds, train = 0.0, 0.0, len(self.lessons[0].train)
         if setup.cacheable:
@@ -165,6 +198,8 @@ class Evaluator:
 
     def _best_epoch(self, setup: Setup, folds: list[list[np.ndarray]]) -> Evaluation:
         """Choose the epoch that is best over all folds: one for each fold would flatter."""
+        if not folds or not folds[0]:
+            raise TrialError("the time ran out before the first epoch ended")
         epochs = min(len(scores) for scores in folds)
         curve = [self._score([fold[e] for fold in folds]) for e in range(epochs)]
         best = int(np.argmax(curve))

@@ -1,21 +1,25 @@
-"""Fine-tuning grows from the head downwards, backbone by backbone, as long as training deeper pays.
+"""What a live search tries, in which order: screening, then probes, and between them fine-tuning that grows.
 
-Between two trials that may train stages come probes of frozen backbones: on cached features they cost next to nothing,
-and each of them tells something.
+Probes of frozen backbones cost next to nothing on cached features, and each of them tells something. Fine-tuning
+grows from the head downwards, backbone by backbone, as long as training deeper pays.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from autotransfer.search.budget import Due
-from autotransfer.search.records import Trials
+import numpy as np
+
+from autotransfer.search.budget import Order
+from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.schedule import Arm, CurveModel, FreezeThaw
 
 __all__ = ["Growth"]
 
 Tuning = Callable[[str, int], "dict[str, Any] | None"]
+Seconds = Callable[[dict[str, Any], int], float]
 
 # Backbones that are tuned, best first: screening ranks them well, not perfectly.
 _TUNED = 3
@@ -23,53 +27,136 @@ _TUNED = 3
 _BETWEEN = 4
 # Until there were so many probes, they get half of the time.
 _PROBES = 40
+# Before a fine-tuning is seen, it is expected to gain nothing on the best probe, give or take a share of what is
+# missing to a perfect score; in its first epochs it is behind by a share of the same.
+_SPREAD, _BEHIND = 0.3, 0.2
+# Least deviation of a score: what chance does to it.
+_CHANCE = 0.01
+_COSTS = ("start", "seconds")
 
 
 class Growth:
-    """Proposes the next depth to train to, and probes in between.
+    """The schedule of a live search.
 
-    Each of the best screened backbones has its last stage trained, then its last two, and so on. A backbone is left
-    when training deeper brings nothing better, or no longer fits into the budget. Then the study chooses.
+    With a budget of time, trials that train stages are paused at rungs, and the one that promises the greatest
+    improvement per second goes on, a new one included. With a budget of trials each runs to its end, so that equal
+    seeds give equal searches: each of the best screened backbones has its last stage trained, then its last two, and
+    so on; a backbone is left when training deeper brings nothing better. Then the study chooses.
 
     Args:
+        screening: Parameters of the trials that come first.
         tuning: ``tuning(backbone, trained)`` returns the parameters of a trial that trains so many last stages.
-        after: Number of trials of the screening, which come first.
+        seconds: ``seconds(params, epochs)`` predicts how long such a trial takes to so many epochs; None where time is
+            not what the budget counts.
         probe: The freeze policy of probes, which freezes all; without one, the study chooses in their place.
-        timed: Whether time is what the budget counts; otherwise equal seeds have to give equal trials.
+        policies: The freeze policies that train stages; with a budget of time, sampled trials take them in turn.
+        curves: How learning curves hang together.
+        ceiling: The best score that the metric has.
     """
 
-    def __init__(self, tuning: Tuning, after: int, probe: str | None = None, *, timed: bool = False) -> None:
-        self._tuning, self._after, self._timed = tuning, after, timed
-        self._probe = None if probe is None else Due({"freeze": probe}, "sampled")
-        self._left: list[str] | None = None
-        self._trained, self._before = 0, -math.inf
+    def __init__(
+        self,
+        *,
+        screening: Sequence[dict[str, Any]],
+        tuning: Tuning,
+        probe: str | None,
+        policies: Sequence[str],
+        curves: CurveModel,
+        seconds: Seconds | None = None,
+        ceiling: float = 1.0,
+    ) -> None:
+        self._screening, self._tuning, self._probe = screening, tuning, probe
+        self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
+        self._thaw = FreezeThaw(curves)
+        self._issued = 0
+        self._sampled: dict[str, float] = {}  # the objectives of sampled arms
+        self._ranked: list[str] | None = None
+        self._trained: dict[str, int] = {}
+        self._before: dict[str, float] = {}
 
-    def __call__(self, trials: Trials) -> Due | None:
-        """Return the next trial, or None to let the study choose."""
-        if (position := len(trials) - self._after) < 0:
-            return None
+    def next(self, trials: Trials, left: float) -> Order | None:
+        """Return what is tried next; there is always something."""
+        position, self._issued = self._issued, self._issued + 1
+        if position < len(self._screening):
+            return Order(params=self._screening[position], proposed="screened")
+        position -= len(self._screening)
         if position % (_BETWEEN + 1) or self._hasty(trials):
-            return self._probe
-        if self._left is None:
-            self._left = _ranking(trials)[:_TUNED]
-        while self._left:
-            backbone = self._left[0]
-            best = _best(trials, backbone)
-            if self._trained == 0 or best > self._before:
-                self._trained, self._before = self._trained + 1, best
-                if (params := self._tuning(backbone, self._trained)) is not None:
-                    return Due(params, "grown")
-            self._left.pop(0)
-            self._trained, self._before = 0, -math.inf
-        return None
+            return Order(params={} if self._probe is None else {"freeze": self._probe})
+        if self._ranked is None:
+            self._ranked = _ranking(trials)[:_TUNED]
+        if self._seconds is None:
+            return self._one_after_the_other(trials)
+        self._sprout(trials)
+        return self._thaw.next(trials, left) or Order()
+
+    def observe(self, order: Order, record: TrialRecord | None) -> None:
+        """Take in what came of an order."""
+        if order.arm:
+            self._thaw.observe(order, record)
+        if order.arm in self._sampled and record is not None and record.objective is not None:
+            self._sampled[order.arm] = record.objective
+
+    def _one_after_the_other(self, trials: Trials) -> Order:
+        """Return the next depth of the first backbone that training deeper still pays for."""
+        while self._ranked:
+            if (params := self._deeper(self._ranked[0], trials)) is not None:
+                return Order(params=params, proposed="grown")
+            self._ranked.pop(0)
+        return Order()
+
+    def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
+        """Return parameters to train one more stage with, if the last one paid."""
+        best, trained = _best(trials, backbone), self._trained.get(backbone, 0)
+        if trained and best <= self._before[backbone]:
+            return None
+        self._trained[backbone], self._before[backbone] = trained + 1, best
+        return self._tuning(backbone, trained + 1)
+
+    def _sprout(self, trials: Trials) -> None:
+        """Add arms: the next depth of each backbone when the last one has shown itself, and one that is sampled."""
+        assert self._ranked is not None  # made before
+        for backbone in list(self._ranked):
+            if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
+                continue
+            if (params := self._deeper(backbone, trials)) is None:
+                self._ranked.remove(backbone)
+                continue
+            name = f"{backbone}/{self._trained[backbone]}"
+            self._thaw.add(self._arm(name, params, _best(trials, backbone), trials))
+        count = len(self._sampled)
+        if self._policies and self._thaw.arms and self._thaw.told(f"sampled/{count}", rungs=1):
+            self._thaw.add(
+                self._sampled_arm(f"sampled/{count + 1}", self._policies[count % len(self._policies)], trials)
+            )
+
+    def _arm(self, name: str, params: dict[str, Any], expected: float, trials: Trials) -> Arm:
+        assert self._seconds is not None  # arms are for budgets of time
+        start, first = self._seconds(params, 0), self._seconds(params, 1)
+        seconds = max(first - start, 1e-3)
+        return self._scored(name, expected, params=params, start=start, seconds=seconds)
+
+    def _sampled_arm(self, name: str, policy: str, trials: Trials) -> Arm:
+        """Return an arm that the study fills in: about as costly as the others, and about as good as such were."""
+        start, seconds = (float(np.median([getattr(arm, part) for arm in self._thaw.arms])) for part in _COSTS)
+        best = trials.best
+        expected = best.objective if best and best.objective is not None else 0.0
+        self._sampled[name] = expected = float(np.mean([expected, *self._sampled.values()]))
+        return self._scored(name, expected, params={"freeze": policy}, start=start, seconds=seconds)
+
+    def _scored(self, name: str, expected: float, **about: Any) -> Arm:
+        missing = max(self._ceiling - expected, _CHANCE)
+        behind = [_BEHIND * missing * (1 - rung / self._curves.rungs[-1]) for rung in self._curves.rungs]
+        std = max(_SPREAD * missing, _CHANCE)
+        mean = [expected - value for value in behind]
+        return Arm(name=name, mean=mean, std=[std] * len(mean), proposed="grown", **about)
 
     def _hasty(self, trials: Trials) -> bool:
         """Whether fine-tuning has taken more than its share while there is still much to learn from probes."""
-        if self._probe is None or not self._timed:
+        if self._probe is None or self._seconds is None:
             return False
-        probes, seconds, policy = 0, {True: 0.0, False: 0.0}, self._probe.params["freeze"]
-        for record in trials.records[self._after :]:
-            is_probe = record.candidate is not None and record.candidate.freeze == policy
+        probes, seconds = 0, {True: 0.0, False: 0.0}
+        for record in trials.records[len(self._screening) :]:
+            is_probe = record.candidate is not None and record.candidate.freeze == self._probe
             probes, seconds[is_probe] = probes + is_probe, seconds[is_probe] + record.seconds
         return probes < _PROBES and seconds[False] > seconds[True]
 

@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import AutoTransferError, TrialError
-from autotransfer.search.budget import Due, Purse
-from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.budget import Order, Purse
+from autotransfer.search.records import State, TrialRecord, Trials
 
-__all__ = ["Evaluate", "Evaluation", "Report", "Suggest", "search"]
+__all__ = ["Evaluate", "Evaluation", "Report", "Schedule", "Suggest", "search"]
 
 log = logging.getLogger("autotransfer")
 
@@ -61,12 +61,29 @@ class Evaluation:
 class Evaluate(Protocol):
     """Scores candidates: real training, or recorded curves."""
 
-    def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
-        """Score a candidate, reporting after each epoch; end early when told to, or when the time has expired."""
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
+        """Train a candidate until so many epochs are done, from where it was paused, and score it.
+
+        Reports after each epoch; ends early when told to, or when the time has expired.
+        """
         ...
 
-    def predicted_seconds(self, candidate: Candidate) -> float:
-        """Return about how long that will take."""
+    def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
+        """Return about how long that will take, when ``after`` epochs are done."""
+        ...
+
+
+class Schedule(Protocol):
+    """Decides what trains next: a new trial, or one that was paused."""
+
+    def next(self, trials: Trials, left: float) -> Order | None:
+        """Return the next order, given the seconds that are left; None when nothing is worth its time."""
+        ...
+
+    def observe(self, order: Order, record: TrialRecord | None) -> None:
+        """Take in what came of an order; None says that it was not carried out."""
         ...
 
 
@@ -78,141 +95,183 @@ def search(
     suggest: Suggest,
     evaluate: Evaluate,
     purse: Purse,
+    schedule: Schedule,
     *,
     refit_factor: float,
-    screened: int = 0,
-    grow: Callable[[Trials], Due | None],
     observe: Callable[[TrialRecord], None],
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
 
     Args:
-        study: Decides what to try next, and what to stop.
+        study: Samples what an order leaves open, and stops what is poor.
         suggest: Turns its trial into a candidate.
         evaluate: Scores a candidate.
         purse: The budget.
+        schedule: Decides what trains next.
         refit_factor: Time of a refit in times of its trial.
-        screened: Number of trials of the screening, which the study was given to begin with.
-        grow: Returns the trial that is due now, or None to let the study choose.
-        observe: Is told of every finished trial.
+        observe: Is told of every trial when it ends or pauses.
     """
-    trials, seen, misfits, asked = Trials(), set[Candidate](), 0, 0
+    trials, misfits = Trials(), 0
+    carry_out = _Runner(study, suggest, evaluate, purse, refit_factor)
     since_best, best_at = 0, 0.0
     while not purse.empty(len(trials)) and not purse.stalled(since_best, best_at) and misfits < _MISFITS:
-        if (due := _due(grow, trials)) is not None:
-            study.enqueue_trial(due.params)
-        trial, asked = study.ask(), asked + 1
-        started = purse.clock()
-        candidate, expected, problem = _propose(trial, suggest, evaluate)
-        proposed = "screened" if asked <= screened else due.proposed if due else "sampled"
-        allowed = purse.allowance(refit_factor, proposed)
-        # A closed form always runs while there is no result: however small the budget, it buys one.
-        if candidate is not None and expected > allowed and (trials.best or candidate.training):
-            candidate = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT))
-            # What comes before the first epoch does not shrink with their number.
-            expected = 0.0 if candidate is None else evaluate.predicted_seconds(candidate)
-            candidate = candidate if expected <= _OVERRUN * allowed else None
-        if (candidate is None and not problem) or candidate in seen:
-            # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
-            study.tell(trial, state=TrialState.PRUNED)
+        if (order := _next(schedule, trials, purse)) is None:
+            break
+        record = carry_out(order, trials)
+        schedule.observe(order, record)
+        if record is None:
             misfits += 1
             continue
-        misfits = 0
         best = trials.best
         before = best.objective if best and best.objective is not None else -math.inf
-        if candidate is None:
-            record = TrialRecord(number=len(trials), state="failed", candidate=None, reason=problem)
-            study.tell(trial, state=TrialState.FAIL)
-        else:
-            seen.add(candidate)
-            record = _run(study, trial, candidate, evaluate, purse, number=len(trials), started=started, limit=allowed)
         trials.add(record)
         improved = trials.best is record
         gained = improved and (record.objective or 0.0) > before + _GAIN
-        since_best, best_at = (0, purse.spent) if gained else (since_best + 1, best_at)
+        misfits, since_best, best_at = 0, *((0, purse.spent) if gained else (since_best + 1, best_at))
         if improved:
             share = record.best_epoch / record.epochs if record.epochs else 1.0
-            purse.reserve = max(record.seconds, expected) * share * refit_factor
+            purse.reserve = max(record.seconds, carry_out.expected) * share * refit_factor
         observe(record)
     return trials
 
 
-def _due(grow: Callable[[Trials], Due | None], trials: Trials) -> Due | None:
+def _next(schedule: Schedule, trials: Trials, purse: Purse) -> Order | None:
     try:
-        return grow(trials)
+        return schedule.next(trials, purse.left)
     except Exception as error:  # a plugin's error costs what it would have proposed, not the search
-        log.warning("No trial that grows could be proposed: %s", describe(error))
-        return None
+        log.warning("No trial could be proposed: %s", describe(error))
+        return Order()
 
 
-def _propose(trial: optuna.trial.Trial, suggest: Suggest, evaluate: Evaluate) -> tuple[Candidate | None, float, str]:
-    """Return the next candidate and its expected seconds, or the reason why there is none."""
-    try:
-        candidate = suggest(trial)
-        return candidate, evaluate.predicted_seconds(candidate), ""
-    except Exception as error:  # a plugin's error costs its trial, not the search
-        return None, math.nan, describe(error)
+class _Runner:
+    """Carries out one order after the other."""
+
+    def __init__(
+        self, study: optuna.Study, suggest: Suggest, evaluate: Evaluate, purse: Purse, refit_factor: float
+    ) -> None:
+        self.study, self.suggest, self.evaluate, self.purse = study, suggest, evaluate, purse
+        self.refit_factor = refit_factor
+        self.expected = 0.0  # seconds that the last order was to take
+        self._seen: set[Candidate] = set()
+        self._params: dict[int, dict[str, Any]] = {}
+
+    def __call__(self, order: Order, trials: Trials) -> TrialRecord | None:
+        """Return the record of the trial that was run; None where it does not fit or was tried before."""
+        started, paused = self.purse.clock(), None
+        allowed = self.purse.allowance(self.refit_factor, order.proposed)
+        if order.resumes is not None:
+            paused = trials.records[order.resumes]
+            self.study.enqueue_trial(self._params[paused.number])
+        elif order.params:
+            self.study.enqueue_trial(dict(order.params))
+        trial = self.study.ask()
+        candidate, problem = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
+        if problem:
+            self.study.tell(trial, state=TrialState.FAIL)
+            return TrialRecord(number=len(trials), state="failed", candidate=None, reason=problem)
+        if candidate is None or (paused is None and candidate in self._seen):
+            # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return None
+        self._seen.add(candidate)
+        number = len(trials) if paused is None else paused.number
+        self._params[number] = dict(trial.params)
+        before = TrialRecord(number=number, state="paused", candidate=candidate) if paused is None else paused
+        return self._run(trial, before, order, started=started, limit=allowed)
+
+    def _propose(
+        self, trial: optuna.trial.Trial, order: Order, paused: TrialRecord | None, allowed: float, *, is_first: bool
+    ) -> tuple[Candidate | None, str]:
+        """Return the candidate, shortened to what fits; None where nothing does; or the reason why there is none."""
+        try:
+            candidate = self.suggest(trial)
+            if paused is not None and paused.candidate is not None:
+                self.expected = self.evaluate.predicted_seconds(paused.candidate, order.until, paused.epochs)
+                return (paused.candidate if self.expected <= allowed else None), ""
+            self.expected = self.evaluate.predicted_seconds(candidate)
+            # A closed form always runs while there is no result: however small the budget, it buys one.
+            if self.expected <= allowed or (is_first and not candidate.training):
+                return candidate, ""
+            shorter = _shorten(candidate, max(allowed, 0.0) / max(self.expected, _INSTANT))
+            if shorter is None:
+                return None, ""
+            # What comes before the first epoch does not shrink with their number.
+            self.expected = self.evaluate.predicted_seconds(shorter)
+            return (shorter if self.expected <= _OVERRUN * allowed else None), ""
+        except Exception as error:  # a plugin's error costs its trial, not the search
+            return None, describe(error)
+
+    def _run(
+        self, trial: optuna.trial.Trial, before: TrialRecord, order: Order, *, started: float, limit: float
+    ) -> TrialRecord:
+        """Evaluate a candidate and tell the study how it ended."""
+        curve, candidate, purse = list(before.curve), before.candidate, self.purse
+        assert candidate is not None  # it was proposed
+        pruned = expired = False
+
+        def report(epoch: int, score: float) -> bool:
+            nonlocal pruned
+            curve.append(score)
+            trial.report(score, epoch)
+            pruned = trial.should_prune()
+            return pruned
+
+        def out_of_time() -> bool:
+            nonlocal expired
+            # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
+            expired = purse.left <= 0 or purse.clock() - started > _OVERRUN * limit
+            return expired
+
+        trial.set_user_attr("candidate", candidate.to_json())
+        try:
+            result = self.evaluate(candidate, report, out_of_time, order.until)
+            if not math.isfinite(result.score):
+                raise TrialError(f"the score is {result.score}: the metric is not defined on the validation examples")
+        except Exception as error:  # a failed trial is recorded with its reason, and the search goes on
+            seconds = before.seconds + purse.clock() - started
+            self.study.tell(trial, state=TrialState.PRUNED if expired else TrialState.FAIL)
+            if expired and before.objective is not None:
+                return replace(before, seconds=seconds, reason="the time ran out")
+            ended: State = "pruned" if expired else "failed"
+            known = replace(before, seconds=seconds, curve=tuple(curve), epochs=len(curve), state=ended)
+            return replace(known, reason=describe(error), score=None, objective=None, scores=None)
+        state, reason = self._ending(candidate, order, len(result.curve), pruned=pruned, expired=expired)
+        objective = result.score if math.isnan(result.objective) else result.objective
+        if state == "complete":
+            self.study.tell(trial, objective)
+        else:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        return TrialRecord(
+            number=before.number,
+            candidate=candidate,
+            state=state,
+            reason=reason,
+            score=result.score,
+            objective=objective,
+            depth=result.depth,
+            best_epoch=result.best_epoch,
+            curve=result.curve,
+            epochs=len(result.curve),
+            seconds=before.seconds + purse.clock() - started,
+            scores=None if state == "pruned" else result.scores,
+        )
+
+    def _ending(
+        self, candidate: Candidate, order: Order, epochs: int, *, pruned: bool, expired: bool
+    ) -> tuple[State, str]:
+        if pruned:
+            return "pruned", f"below the others at epoch {epochs}"
+        if expired:
+            return "complete", f"the time ran out after epoch {epochs}"
+        if order.until is not None and epochs < int(candidate.training.get("epochs", 0)):
+            return "paused", f"others promised more after epoch {epochs}"
+        return "complete", ""
 
 
 def _shorten(candidate: Candidate, share: float) -> Candidate | None:
     """Return the candidate with fewer epochs; None where too few would be left to tell anything."""
     epochs = int(int(candidate.training.get("epochs", 0)) * share)
     return replace(candidate, training={**candidate.training, "epochs": epochs}) if epochs >= _FEWEST else None
-
-
-def _run(
-    study: optuna.Study,
-    trial: optuna.trial.Trial,
-    candidate: Candidate,
-    evaluate: Evaluate,
-    purse: Purse,
-    *,
-    number: int,
-    started: float,
-    limit: float,
-) -> TrialRecord:
-    """Evaluate one candidate and tell the study how it ended."""
-    curve: list[float] = []
-    pruned = expired = False
-
-    def report(epoch: int, score: float) -> bool:
-        nonlocal pruned
-        curve.append(score)
-        trial.report(score, epoch)
-        pruned = trial.should_prune()
-        return pruned
-
-    def out_of_time() -> bool:
-        nonlocal expired
-        # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
-        expired = purse.left <= 0 or purse.clock() - started > _OVERRUN * limit
-        return expired
-
-    common: dict[str, Any] = {"number": number, "candidate": candidate}
-    trial.set_user_attr("candidate", candidate.to_json())
-    try:
-        result = evaluate(candidate, report, out_of_time)
-        if not math.isfinite(result.score):
-            raise TrialError(f"the score is {result.score}: the metric is not defined on the validation examples")
-    except Exception as error:  # a failed trial is recorded with its reason, and the search goes on
-        study.tell(trial, state=TrialState.PRUNED if expired else TrialState.FAIL)
-        common |= {"seconds": purse.clock() - started, "curve": tuple(curve), "epochs": len(curve)}
-        return TrialRecord(state="pruned" if expired else "failed", reason=describe(error), **common)
-    common |= {
-        "score": result.score,
-        "objective": result.score if math.isnan(result.objective) else result.objective,
-        "depth": result.depth,
-        "best_epoch": result.best_epoch,
-        "curve": result.curve,
-        "epochs": len(result.curve),
-        "seconds": purse.clock() - started,
-    }
-    if pruned:
-        study.tell(trial, state=TrialState.PRUNED)
-        return TrialRecord(state="pruned", reason=f"below the others at epoch {len(curve)}", **common)
-    study.tell(trial, common["objective"])
-    reason = f"the time ran out after epoch {len(curve)}" if expired else ""
-    return TrialRecord(state="complete", reason=reason, scores=result.scores, **common)
 
 
 def describe(error: BaseException) -> str:

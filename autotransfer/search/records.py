@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ __all__ = ["State", "TrialRecord", "Trials"]
 
 _LEADERS = 10
 
-State = Literal["complete", "pruned", "failed"]
+State = Literal["complete", "paused", "pruned", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class TrialRecord:
 
     Attributes:
         number: Position in the study.
-        state: How it ended.
+        state: How it ended; a paused one can go on.
         candidate: What was tried; None when not even that could be made.
         score: Score on the validation examples; None when there is none.
         objective: What candidates are compared by: the score, made fair between candidates and less its doubt.
@@ -92,23 +92,26 @@ class Trials:
         return len(self.records)
 
     def add(self, record: TrialRecord) -> None:
-        """Append a record; only the leaders keep their validation scores, so that memory does not grow with trials."""
-        self.records.append(record)
+        """Add a record, in the place of an earlier one of that number.
+
+        Only the leaders keep their validation scores, so that memory does not grow with trials.
+        """
+        self.records[record.number : record.number + 1] = [record]
         holders = [r for r in self.leaderboard() if r.scores is not None]
         for behind in holders[_LEADERS:]:
             self.records[self.records.index(behind)] = replace(behind, scores=None)
 
     @property
     def best(self) -> TrialRecord | None:
-        """The complete trial with the highest objective; the earlier one of equals."""
-        complete = [r for r in self.records if r.state == "complete" and r.objective is not None]
-        return max(complete, key=lambda record: (record.objective, -record.number)) if complete else None
+        """The trial with the highest objective, unless it was pruned; the earlier one of equals."""
+        standing = [r for r in self.records if r.state in ("complete", "paused") and r.objective is not None]
+        return max(standing, key=lambda record: (record.objective, -record.number)) if standing else None
 
     def counts(self) -> dict[str, int]:
         """Return the number of trials by state."""
-        return {state: sum(r.state == state for r in self.records) for state in ("complete", "pruned", "failed")}
+        return {state: sum(r.state == state for r in self.records) for state in get_args(State)}
 
     def leaderboard(self) -> list[TrialRecord]:
-        """Return the trials that have a score: the complete ones, best first, then the pruned ones."""
+        """Return the trials that have a score, best first, the pruned ones after all others."""
         scored: Iterable[TrialRecord] = (r for r in self.records if r.objective is not None)
-        return sorted(scored, key=lambda r: (r.state != "complete", -(r.objective or 0.0), r.number))
+        return sorted(scored, key=lambda r: (r.state == "pruned", -(r.objective or 0.0), r.number))

@@ -16,16 +16,19 @@ Freeze-thaw: Swersky et al. 2014 (arXiv 1406.3896). Improvement per second, over
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
 from autotransfer.errors import ConfigError
+from autotransfer.search.budget import Order, Proposed
+from autotransfer.search.records import TrialRecord, Trials
 
-__all__ = ["Arm", "CurveModel", "Scheduler", "Step"]
+__all__ = ["Arm", "CurveModel", "FreezeThaw"]
 
 Array = npt.NDArray[np.float64]
 JITTER = 1e-4  # keeps the small matrices invertible when two rungs almost agree
@@ -40,20 +43,18 @@ class Arm:
         mean: Expected best score by each rung, before anything is seen; higher is better.
         std: Standard deviation of those scores, positive.
         seconds: Expected seconds per epoch.
+        start: Expected seconds before the first epoch.
+        params: Parameters of its trial; what they leave open is sampled.
+        proposed: How it was.
     """
 
     name: str
     mean: Sequence[float]
     std: Sequence[float]
     seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """An order: train arm ``name`` until it has ``epochs`` epochs in all."""
-
-    name: str
-    epochs: int
+    start: float = 0.0
+    params: Mapping[str, Any] = field(default_factory=dict)
+    proposed: Proposed = "planned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,90 +83,94 @@ class CurveModel:
         if np.shape(self.own) != (n, n) or np.shape(self.shared) != (n, n) or len(self.growth) != n:
             raise ConfigError(f"{n} rungs need {n} x {n} covariances and {n} values of growth.")
 
-    def arm(self, name: str, *, score: float, std: float, seconds: float) -> Arm:
-        """Make an arm from one number: the score expected at the last rung, with its standard deviation."""
-        return Arm(
-            name=name,
-            mean=[score * share for share in self.growth],
-            std=[std * share for share in self.growth],
-            seconds=seconds,
+    def scaled(self, epochs: int) -> CurveModel:
+        """Return the model of trainings of another length: rungs at 1, 3, … epochs, covariances by share of the whole.
+
+        Between the shares that were measured, covariances are interpolated on a logarithmic scale.
+        """
+        rungs = sorted({*(rung for rung in (1, 3) if rung < epochs), math.ceil(epochs / 2), epochs})
+        known, asked = np.log(np.array(self.rungs) / self.rungs[-1]), np.log(np.array(rungs) / epochs)
+        weights = np.array([np.interp(asked, known, unit) for unit in np.eye(len(known))]).T
+        return CurveModel(
+            rungs=tuple(rungs),
+            own=weights @ self.own @ weights.T,
+            shared=weights @ self.shared @ weights.T,
+            growth=tuple((weights @ np.array(self.growth)).tolist()),
         )
 
 
-@dataclass
-class Scheduler:
-    """Share a time budget among arms: ``next`` gives an order, ``observe`` takes what came of it.
+class FreezeThaw:
+    """Orders the arm that promises the greatest improvement per second to train to its next rung.
 
-    Deterministic. It trains nothing and reads no clock: seconds are what ``observe`` is told.
-
-    Example:
-        >>> scheduler = Scheduler(arms, model=CurveModel(...), seconds=600.0)
-        >>> while (step := scheduler.next()) is not None:
-        ...     scores, seconds = train(step.name, until=step.epochs)
-        ...     scheduler.observe(step.name, scores, seconds)
+    Deterministic. It trains nothing and reads no clock: seconds are what records say.
 
     Args:
-        arms: The candidates; names are unique.
         model: How curves hang together.
-        seconds: The budget.
+        arms: The candidates to begin with.
 
     Raises:
         ConfigError: Two arms have one name, or an arm does not fit the rungs.
     """
 
-    arms: Iterable[Arm]
-    model: CurveModel
-    seconds: float
-    spent: float = field(default=0.0, init=False)
-    best: float = field(default=0.0, init=False)
+    def __init__(self, model: CurveModel, arms: Iterable[Arm] = ()) -> None:
+        self.model = model
+        self.arms: list[Arm] = []
+        self._index: dict[str, int] = {}
+        self._rungs = np.array([0, *model.rungs])
+        self._mean = self._std = self._seen = np.zeros((0, len(model.rungs)))
+        self._cost = self._start = np.zeros(0)
+        self._state = np.zeros(0, dtype=int)  # rungs reached
+        self._open = np.zeros(0, dtype=bool)
+        self._trial: dict[int, int] = {}
+        self._conditionals()
+        self.add(*arms)
 
-    def __post_init__(self) -> None:
-        arms = list(self.arms)
-        self._names = [arm.name for arm in arms]
-        self._index = {name: row for row, name in enumerate(self._names)}
-        n, k = len(arms), len(self.model.rungs)
-        if len(self._index) < n:
-            raise ConfigError("Two arms have the same name; names are unique.")
+    def add(self, *arms: Arm) -> None:
+        """Add arms."""
+        k = len(self.model.rungs)
         for arm in arms:
+            if arm.name in self._index:
+                raise ConfigError(f"Two arms have the name {arm.name!r}; names are unique.")
             if len(arm.mean) != k or len(arm.std) != k or min(arm.std) <= 0 or not arm.seconds > 0:
                 raise ConfigError(f"Arm {arm.name!r} needs {k} means, {k} positive deviations and positive seconds.")
-        self._mean = np.array([arm.mean for arm in arms], dtype=float).reshape(n, k)
-        self._std = np.array([arm.std for arm in arms], dtype=float).reshape(n, k)
-        self._cost = np.array([arm.seconds for arm in arms], dtype=float)
-        self._spent = np.zeros(n)
-        self._state = np.zeros(n, dtype=int)  # rungs reached
-        self._open = np.ones(n, dtype=bool)
-        self._seen = np.zeros((n, k))  # best score by each rung reached
-        self._rungs = np.array([0, *self.model.rungs])
-        self._conditionals()
+            self._index[arm.name] = len(self._index)
+            self.arms.append(arm)
+        new, shape = len(arms), (-1, k)
+        self._mean = np.vstack([self._mean, np.array([arm.mean for arm in arms], dtype=float).reshape(shape)])
+        self._std = np.vstack([self._std, np.array([arm.std for arm in arms], dtype=float).reshape(shape)])
+        self._seen = np.vstack([self._seen, np.zeros((new, k))])
+        self._cost = np.append(self._cost, [arm.seconds for arm in arms])
+        self._start = np.append(self._start, [arm.start for arm in arms])
+        self._state = np.append(self._state, np.zeros(new, dtype=int))
+        self._open = np.append(self._open, np.ones(new, dtype=bool))
 
-    def next(self) -> Step | None:
-        """Return what to train next, or ``None`` when no open arm can finish an epoch in time or improve."""
-        rate = self._improvement_per_second()
+    def told(self, name: str, rungs: int = 2) -> bool:
+        """Whether an arm has shown itself: it reached so many rungs, or its end. One that is unknown counts."""
+        row = self._index.get(name)
+        return row is None or not self._open[row] or self._state[row] >= rungs
+
+    def next(self, trials: Trials, left: float) -> Order | None:
+        """Return what to train next; None when no open arm can finish an epoch in time, or improve."""
+        best = trials.best
+        rate = self._improvement_per_second(None if best is None else best.objective, left)
         if not rate.size or rate.max() <= 0:
             return None
         row = int(rate.max(axis=1).argmax())
-        return Step(name=self._names[row], epochs=int(self._rungs[self._state[row] + 1]))
+        arm, until = self.arms[row], int(self._rungs[self._state[row] + 1])
+        return Order(params=arm.params, proposed=arm.proposed, resumes=self._trial.get(row), until=until, arm=arm.name)
 
-    def observe(self, name: str, scores: Sequence[float], seconds: float) -> None:
-        """Take in what came of an order.
-
-        Args:
-            name: The arm.
-            scores: Its whole curve so far, one score per epoch. A curve shorter than what was asked for says that
-                the arm can not be continued (it ended or failed): it is closed.
-            seconds: The time that this order took.
-        """
-        row = self._index[name]
-        self.spent += seconds
-        self._spent[row] += seconds
-        rung = self._state[row]
-        self._open[row] = len(scores) >= self._rungs[rung + 1] and rung + 1 < len(self.model.rungs)
-        if not scores:
+    def observe(self, order: Order, record: TrialRecord | None) -> None:
+        """Take in what came of an order; an arm that was not run, failed or ended is closed."""
+        row = self._index[order.arm]
+        if record is None or record.objective is None or not record.curve:
+            self._open[row] = False
             return
-        self.best = max(self.best, *scores)
-        self._seen[row, rung] = max(scores[: self._rungs[rung + 1]])
-        self._cost[row] = self._spent[row] / len(scores)
+        rung = self._state[row]
+        self._trial[row] = record.number
+        self._open[row] = record.state in ("paused", "pruned") and rung + 1 < len(self.model.rungs)
+        # What makes scores fair between candidates shifts the whole curve.
+        self._seen[row, rung] = max(record.curve[: self._rungs[rung + 1]]) + record.objective - max(record.curve)
+        self._cost[row] = max(record.seconds - self._start[row], 0.1 * record.seconds) / len(record.curve)
         self._state[row] = rung + 1
 
     def forecast(self) -> tuple[Array, Array]:
@@ -180,7 +185,7 @@ class Scheduler:
         shift = common + np.einsum("nkl,nl->nk", carry, np.where(reached, z - common, 0.0))
         rest = np.eye(len(common)) - self._carry
         variance = self._left + np.einsum("jkl,lm,jkm->jk", rest, spread, rest)
-        floor = self._seen.max(axis=1, initial=0.0)[:, None]  # the best so far cannot fall
+        floor = np.where(reached, self._seen, -np.inf).max(axis=1)[:, None]  # the best so far cannot fall
         mean = np.maximum(self._mean + self._std * shift, floor)
         return mean, self._std * np.sqrt(np.maximum(variance, JITTER))[self._state]
 
@@ -201,15 +206,18 @@ class Scheduler:
         spread = np.linalg.inv(self._shared_precision + precision.sum(axis=0))
         return spread @ np.einsum("nkl,nl->k", precision, z), spread
 
-    def _improvement_per_second(self) -> Array:
+    def _improvement_per_second(self, best: float | None, left: float) -> Array:
         """Return expected improvement per second, ``[arms, rungs]``; zero where nothing can be gained in time."""
         mean, std = self.forecast()
-        u = (mean - self.best) / std
+        if best is None:
+            best = float(np.minimum(self._mean.min(initial=0.0), 0.0))
+        u = (mean - best) / std
         gain = std * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
         epochs = self._rungs[1:] - self._rungs[self._state][:, None]
-        time = epochs * self._cost[:, None]
-        left = self.seconds - self.spent
+        start = np.where(self._state == 0, self._start, 0.0)
+        time = epochs * self._cost[:, None] + start[:, None]
         # A rung counts if it can be reached in time; the next one counts as soon as one epoch can.
         upcoming = np.arange(len(self.model.rungs)) == self._state[:, None]
-        possible = (epochs > 0) & ((time <= left) | (upcoming & (self._cost <= left)[:, None])) & self._open[:, None]
+        begun = (self._cost + start <= left)[:, None]
+        possible = (epochs > 0) & ((time <= left) | (upcoming & begun)) & self._open[:, None]
         return np.where(possible, gain / np.where(possible, time, 1.0), 0.0)

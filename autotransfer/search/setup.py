@@ -105,12 +105,19 @@ class Setup:
         network.head = self._solved(self.head, self.candidate.head_params, extractor, lesson).to(device.torch)
         return network.eval()
 
-    def training(self, extractor: FeatureExtractor, lesson: Lesson, device: Device, seed: int) -> Training:
-        """Return the network about to be trained on the training rows."""
+    def training(
+        self,
+        extractor: FeatureExtractor,
+        lesson: Lesson,
+        device: Device,
+        seed: int,
+        paused: Mapping[str, Any] | None = None,
+    ) -> Training:
+        """Return the network about to be trained on the training rows, or to go on from where it was paused."""
         network = self._network(lesson, device, seed)
-        if self.start is not None:
+        if self.start is not None and paused is None:
             _take_over(network.head, self._solved(self.start, {}, extractor, lesson))
-        return Training(
+        training = Training(
             network,
             self.plan,
             self.settings,
@@ -120,6 +127,9 @@ class Setup:
             autocast=not self.frozen and not self.loaded.precise,
             seed=seed,
         )
+        if paused is not None:
+            training.go_on_from(paused)
+        return training
 
     def head_scores(self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a head on the frozen backbone's cached features.

@@ -120,6 +120,11 @@ class SearchSpace:
         """Name of a policy that freezes the whole backbone; None where there is none."""
         return next((policy.name for policy in self.policies if freezes_all(policy)), None)
 
+    @property
+    def tuning_policies(self) -> tuple[str, ...]:
+        """Names of the policies that train stages, where a head can be trained with them."""
+        return tuple(policy.name for policy in self._usable_policies if not freezes_all(policy))
+
     def screening(self) -> list[dict[str, Any]]:
         """Return the first trials to enqueue: every backbone frozen, under each closed-form head; cheapest first."""
         frozen = self.freezing

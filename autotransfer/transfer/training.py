@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,6 +97,7 @@ class Training:
         self.network, self.plan, self.settings, self.lesson = network, plan, settings, lesson
         self.feed, self.device, self.autocast = feed, device, autocast
         self.epoch, self.best_epoch, self.best_score = 0, 0, -math.inf
+        self.interrupted = False  # within an epoch: what was learned since its start belongs to no epoch
         self.best_scores: np.ndarray | None = None
         self._best_state: dict[str, Tensor] = {}
         self._depth: int | None = None
@@ -127,6 +129,7 @@ class Training:
         while self.epoch < epochs:
             depth = depth_at(self.plan, self.epoch, self.settings.epochs)
             if not self._train_epoch(depth, expired):
+                self.interrupted = True
                 return
             self.epoch += 1
             if not len(self.lesson.validation):
@@ -164,6 +167,32 @@ class Training:
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
         return to_scores(self.lesson.task, outputs)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a training between two epochs needs to go on: tensors, numbers and text."""
+        return {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+            "best_scores": None if self.best_scores is None else torch.from_numpy(self.best_scores),
+            "best": self._best_state,
+            "network": _state_that_changes(self.network, self.plan),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "rng": self._rng.get_state(),
+        }
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` returned; the steps that follow are those that would have followed there."""
+        self.epoch, self.best_epoch, self.best_score = state["epoch"], state["best_epoch"], state["best_score"]
+        self.best_scores = None if state["best_scores"] is None else state["best_scores"].numpy()
+        self._best_state = dict(state["best"])
+        self.network.load_state_dict(state["network"], strict=False)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._rng.set_state(state["rng"])
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch back."""

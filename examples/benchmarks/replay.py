@@ -1,4 +1,4 @@
-"""Drive the schedule over recorded learning curves with a virtual clock.
+"""Drive the project's own search loop over recorded learning curves with a virtual clock.
 
 python replay.py CURVES.json.gz [--budgets 900,3600,14400,57600] [--seeds 1] [--json]
 
@@ -11,35 +11,82 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 from fit_prior import Recorded, fit, read
 
+from autotransfer.candidate import Candidate
+from autotransfer.config import Budget
+from autotransfer.errors import TrialError
+from autotransfer.search.budget import Purse
+from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.prior import Prior
-from autotransfer.search.schedule import Scheduler
+from autotransfer.search.schedule import FreezeThaw
+from autotransfer.search.study import make_study
+
+
+@dataclass
+class Recordings:
+    """Evaluates candidates by their recorded curves; only recorded seconds move its clock.
+
+    The loop sees what it would see of real training: scores epoch by epoch, and the time that they took.
+    """
+
+    data: Recorded
+    budget: float
+    now: float = 0.0
+    done: dict[str, int] = field(default_factory=dict)
+
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
+        """Go on with a recorded curve until so many epochs, or until the recorded time is spent."""
+        name = candidate.backbone
+        scores, seconds, done = self.data.scores[name], self.data.seconds[name], self.done.get(name, 0)
+        for epoch in range(done + 1, min(until or len(scores), len(scores)) + 1):
+            self.now += seconds[epoch - 1]
+            if self.now > self.budget:
+                expired()
+                break  # an epoch that the budget cuts does not count
+            self.done[name] = epoch
+            if report(epoch, scores[epoch - 1]):
+                break
+        if not self.done.get(name):
+            raise TrialError("the time ran out before the first epoch ended")
+        curve = tuple(scores[: self.done[name]])
+        return Evaluation(score=max(curve), best_epoch=int(np.argmax(curve)) + 1, curve=curve)
+
+    def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
+        """The schedule predicts by its prior: nothing recorded is looked up before it is paid for."""
+        return 0.0
+
+    def suggest(self, trial: optuna.trial.Trial) -> Candidate:
+        """Return the setup that the schedule ordered."""
+        name = trial.suggest_categorical("setup", list(self.data.scores))
+        return Candidate(backbone=name, training={"epochs": len(self.data.scores[name])})
 
 
 def replay(data: Recorded, prior: Prior, budget: float) -> float:
-    """Return the normalised regret after ``budget`` recorded seconds."""
+    """Return the normalised regret of the search after ``budget`` recorded seconds."""
+    recordings = Recordings(data, budget)
     arms = prior.arms(data.settings, examples=data.examples, classes=data.classes)
-    scheduler = Scheduler(arms, model=prior.curves, seconds=budget)
-    done = dict.fromkeys(data.settings, 0)
-    while (step := scheduler.next()) is not None:
-        scores, seconds = data.scores[step.name], data.seconds[step.name]
-        start, stop, spent = done[step.name], min(step.epochs, len(scores)), 0.0
-        # The clock is charged what was recorded; an evaluation that the budget cuts keeps the epochs that finished.
-        while done[step.name] < stop and scheduler.spent + spent + seconds[done[step.name]] <= budget:
-            spent += seconds[done[step.name]]
-            done[step.name] += 1
-        cut = done[step.name] < stop
-        if done[step.name] > start or not cut:
-            scheduler.observe(step.name, scores[: done[step.name]], spent)
-        if cut:
-            break
+    trials = search(
+        make_study(seed=0, curves=len(arms), startup=len(arms)),
+        recordings.suggest,
+        recordings,
+        Purse(Budget(seconds=budget), clock=lambda: recordings.now),
+        FreezeThaw(prior.curves, [replace(arm, params={"setup": arm.name}) for arm in arms]),
+        refit_factor=0.0,
+        observe=lambda record: None,
+    )
     finals = [max(curve) for curve in data.scores.values()]
     low, high = min(finals), max(finals)
-    return (high - max(scheduler.best, low)) / max(high - low, 1e-12)
+    best = max((record.score for record in trials if record.score is not None), default=low)
+    return (high - max(best, low)) / max(high - low, 1e-12)
 
 
 def main() -> None:

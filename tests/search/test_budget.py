@@ -84,7 +84,7 @@ def test_a_trial_that_is_allowed_leaves_time_for_either_refit(clock: Clock, rese
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
     purse = Purse(Budget(seconds=1000.0), clock=clock)
     assert purse.allowance(1.0, "sampled") == pytest.approx(20.0)
-    assert purse.allowance(1.0, "grown") == pytest.approx(100.0)
+    assert purse.allowance(1.0, "grown") == pytest.approx(200.0)
     assert purse.allowance(1.0, "screened") == pytest.approx(500.0)
 
 

@@ -206,6 +206,47 @@ def test_running_out_of_time_keeps_the_epochs_that_ended(make: MakeEvaluator) ->
         evaluator(_linear(9, freeze="full"), report, lambda: True)
 
 
+@pytest.mark.parametrize("freeze", ["depth", "full", "gradual"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_paused_training_goes_on_as_if_it_had_never_been_paused(
+    make: MakeEvaluator, freeze: str, optimizer: str
+) -> None:
+    candidate = _linear(4, freeze=freeze, head="mlp", optimizer=optimizer)
+    whole = make(folds=1)(candidate, lambda epoch, score: False, lambda: False)
+    evaluator, told = make(folds=1), []
+
+    def report(epoch: int, score: float) -> bool:
+        told.append(epoch)
+        return False
+
+    parts = [evaluator(candidate, report, lambda: False, until) for until in (1, 3, 4)]
+    assert told == [1, 2, 3, 4], "no epoch is trained twice"
+    assert [len(part.curve) for part in parts] == [1, 3, 4]
+    assert parts[-1].curve == whole.curve
+    assert np.array_equal(parts[-1].scores, whole.scores, equal_nan=True)
+    assert not list(evaluator.checkpoints.folder.glob("*")), "what has ended leaves nothing behind"
+
+
+def test_a_training_cut_within_an_epoch_leaves_no_checkpoint(make: MakeEvaluator) -> None:
+    # What was learned since the epoch began belongs to none: going on from there would repeat it.
+    evaluator, done = make(folds=1), []
+
+    def report(epoch: int, score: float) -> bool:
+        done.append(epoch)
+        return False
+
+    result = evaluator(_linear(4, freeze="depth"), report, lambda: bool(done), 4)
+    assert len(result.curve) == 1
+    assert not list(evaluator.checkpoints.folder.glob("*"))
+
+
+def test_going_on_is_expected_to_cost_the_rest(make: MakeEvaluator) -> None:
+    evaluator, candidate = make(folds=1), _linear(10, freeze="full")
+    whole = evaluator.predicted_seconds(candidate)
+    assert evaluator.predicted_seconds(candidate, 3) == pytest.approx(0.3 * whole)
+    assert evaluator.predicted_seconds(candidate, 10, 4) == pytest.approx(0.6 * whole)
+
+
 def test_training_that_diverges_is_a_failed_trial(make: MakeEvaluator) -> None:
     with pytest.raises(TrialError, match=r"lower the lr|diverged"):
         _evaluate(make(), _linear(3, optimizer="sgd", lr=1e38, freeze="full", backbone_lr=1.0))

@@ -1,12 +1,20 @@
-"""Fine-tuning grows from the head downwards, backbone by backbone, as long as it pays."""
+"""What a live search tries in which order: screening, probes, and fine-tuning that grows from the head downwards."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pytest
+
 from autotransfer.candidate import Candidate
+from autotransfer.search.budget import Order
 from autotransfer.search.growth import Growth
-from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.records import State, TrialRecord, Trials
+from autotransfer.search.schedule import CurveModel
+
+CURVES = CurveModel(rungs=(1, 3, 6, 12), own=np.full((4, 4), 0.8), shared=np.full((4, 4), 0.1), growth=(1, 1, 1, 1))
+EPOCHS = CURVES.rungs[-1]
 
 
 def _tuning(backbone: str, trained: int) -> dict[str, Any] | None:
@@ -14,96 +22,175 @@ def _tuning(backbone: str, trained: int) -> dict[str, Any] | None:
     return {"backbone": backbone, "trained": trained} if trained <= 3 else None
 
 
-def _add(trials: Trials, backbone: str, objective: float | None) -> None:
-    candidate = Candidate(backbone=backbone, training={"epochs": len(trials)})
-    state: Any = "failed" if objective is None else "complete"
-    trials.add(TrialRecord(number=len(trials), state=state, candidate=candidate, score=objective, objective=objective))
+class Search:
+    """Carries out orders: ``score(params, epochs)`` is what a trial is worth, every epoch takes a second."""
+
+    def __init__(self, growth: Growth, **screened: float | None) -> None:
+        self.growth, self.trials, self.screened = growth, Trials(), screened
+        self.order: Order | None = None
+
+    def next(self, left: float = 1e6) -> Order:
+        self.order = self.growth.next(self.trials, left)
+        assert self.order is not None
+        return self.order
+
+    def carry_out(self, objective: float | None, *, state: State = "complete") -> None:
+        """Record what came of the last order."""
+        assert self.order is not None
+        params, known = self.order.params, None
+        if self.order.resumes is not None:
+            known = self.trials.records[self.order.resumes]
+        epochs = self.order.until or 0
+        if epochs and state == "complete" and epochs < EPOCHS:
+            state = "paused"
+        candidate = (
+            known.candidate
+            if known
+            else Candidate(
+                backbone=params.get("backbone", "other"),
+                freeze=params.get("freeze", "depth"),
+                training={"epochs": len(self.trials)},
+            )
+        )
+        record = TrialRecord(
+            number=known.number if known else len(self.trials),
+            state="failed" if objective is None else state,
+            candidate=candidate,
+            score=objective,
+            objective=objective,
+            epochs=epochs,
+            curve=(objective or 0.0,) * epochs,
+            seconds=float(epochs),
+        )
+        self.trials.add(record)
+        self.growth.observe(self.order, record)
+
+    def grown(self, *, limit: int = 60) -> Order | None:
+        """Let probes that bring nothing pass until fine-tuning is due, or for long."""
+        for _ in range(limit):
+            order = self.next()
+            if order.proposed == "grown":
+                return order
+            self.carry_out(0.0)
+        return None
 
 
-def _screened(**scores: float | None) -> Trials:
-    trials = Trials()
+def _search(
+    timed: bool = False, *, probe: str | None = "frozen", tuning: Any = _tuning, **scores: float | None
+) -> Search:
+    growth = Growth(
+        screening=[{"backbone": backbone} for backbone in scores],
+        tuning=tuning,
+        probe=probe,
+        policies=("depth", "full"),
+        curves=CURVES,
+        seconds=(lambda params, epochs: float(epochs)) if timed else None,
+    )
+    search = Search(growth)
     for backbone, score in scores.items():
-        _add(trials, backbone, score)
-    return trials
+        assert search.next() == Order(params={"backbone": backbone}, proposed="screened")
+        search.carry_out(score)
+    return search
 
 
-def _next(growth: Growth, trials: Trials) -> dict[str, Any] | None:
-    """Return the parameters of a trial that is due now."""
-    due = growth(trials)
-    return None if due is None else due.params
-
-
-def _due(growth: Growth, trials: Trials) -> dict[str, Any] | None:
-    """Let sampled trials that bring nothing pass until one is due, or for long."""
-    for _ in range(20):
-        if (due := growth(trials)) is not None:
-            assert due.proposed == "grown"
-            return due.params
-        _add(trials, "other", 0.0)
-    return None
-
-
-def test_screening_comes_first() -> None:
-    growth = Growth(_tuning, after=3)
-    trials = _screened(a=0.5, b=0.9)
-    assert growth(trials) is None
-    _add(trials, "c", 0.7)
-    assert _next(growth, trials) == {"backbone": "b", "trained": 1}  # the best of the screening
+def test_screening_comes_first_and_then_the_best_of_it() -> None:
+    assert _search(a=0.5, b=0.9, c=0.7).next().params == {"backbone": "b", "trained": 1}
 
 
 def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> None:
-    growth, trials = Growth(_tuning, after=2), _screened(a=0.6, b=0.5)
-    assert _due(growth, trials) == {"backbone": "a", "trained": 1}
-    _add(trials, "a", 0.7)  # better
-    assert _due(growth, trials) == {"backbone": "a", "trained": 2}
-    _add(trials, "a", 0.65)  # no better
-    assert _due(growth, trials) == {"backbone": "b", "trained": 1}
+    search = _search(a=0.6, b=0.5)
+    assert search.next().params == {"backbone": "a", "trained": 1}
+    search.carry_out(0.7)  # better
+    order = search.grown()
+    assert order is not None
+    assert order.params == {"backbone": "a", "trained": 2}
+    search.carry_out(0.65)  # no better
+    order = search.grown()
+    assert order is not None
+    assert order.params == {"backbone": "b", "trained": 1}
 
 
-def test_other_trials_run_between_two_that_grow() -> None:
-    growth, trials = Growth(_tuning, after=1), _screened(a=0.6)
-    assert growth(trials) is not None
-    _add(trials, "a", 0.7)
-    waited = 0
-    while growth(trials) is None:
-        _add(trials, "a", 0.1)
-        waited += 1
-    assert waited == 4
-
-
-def test_what_runs_between_are_probes_and_each_is_bounded_as_a_sampled_trial_is() -> None:
-    growth, trials = Growth(_tuning, after=1, probe="frozen"), _screened(a=0.6)
-    proposed = []
-    for _ in range(11):
-        due = growth(trials)
-        proposed.append(due and (due.proposed, due.params.get("freeze")))
-        _add(trials, "a", 0.7 - len(trials) / 100)
+def test_probes_run_between_two_that_grow() -> None:
+    search, proposed = _search(a=0.6), []
+    for number in range(11):
+        order = search.next()
+        proposed.append((order.proposed, order.params.get("freeze")))
+        search.carry_out(0.7 - number / 100)
     probes = [("sampled", "frozen")] * 4
-    assert proposed == [("grown", None), *probes, ("grown", None), *probes, None]
-
-
-def test_what_does_not_fit_is_followed_by_the_next_backbone_at_once() -> None:
-    # It ran not, so nothing is better than before.
-    growth, trials = Growth(_tuning, after=2, probe="frozen"), _screened(a=0.6, b=0.5)
-    assert _next(growth, trials) == {"backbone": "a", "trained": 1}
-    assert _next(growth, trials) == {"backbone": "b", "trained": 1}
-    assert growth(trials) is None, "nothing is left: the study chooses"
+    assert proposed == [("grown", None), *probes, ("grown", None), *probes, ("sampled", None)]
 
 
 def test_it_ends_at_the_last_stage_of_the_best_three() -> None:
-    growth, trials = Growth(_tuning, after=4), _screened(a=0.6, b=0.5, c=0.4, d=0.3)
-    seen, score = [], 1.0
-    while (due := _due(growth, trials)) is not None:
-        seen.append((due["backbone"], due["trained"]))
-        _add(trials, due["backbone"], score := score + 1)
+    search, seen, score = _search(a=0.6, b=0.5, c=0.4, d=0.3), [], 1.0
+    while (order := search.grown()) is not None:
+        seen.append((order.params["backbone"], order.params["trained"]))
+        search.carry_out(score := score + 1)
     assert seen == [(backbone, trained) for backbone in "abc" for trained in (1, 2, 3)]
 
 
 def test_a_backbone_that_only_failed_comes_last() -> None:
-    growth, trials = Growth(_tuning, after=3), _screened(a=None, b=0.5, c=None)
-    assert _due(growth, trials) == {"backbone": "b", "trained": 1}
+    assert _search(a=None, b=0.5, c=None).next().params == {"backbone": "b", "trained": 1}
 
 
-def test_nothing_is_proposed_where_nothing_was_tried_or_can_be_tuned() -> None:
-    assert Growth(_tuning, after=0)(Trials()) is None
-    assert Growth(lambda backbone, trained: None, after=1)(_screened(a=0.5)) is None
+@pytest.mark.parametrize("timed", [False, True])
+def test_the_study_chooses_where_nothing_can_be_tuned(timed: bool) -> None:
+    search = _search(timed, tuning=lambda backbone, trained: None, a=0.5)
+    assert search.next() == Order()
+    assert _search(timed, probe=None).next() == Order(), "nothing was tried"
+
+
+# --- with a budget of time: rungs ----------------------------------------------------------------------------------
+
+
+def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goes_on() -> None:
+    search = _search(True, a=0.6, b=0.6)
+    seen: dict[str, list[int]] = {}
+    for _ in range(20):
+        if (order := search.grown()) is None:
+            break
+        assert order.until in CURVES.rungs
+        seen.setdefault(order.arm, []).append(order.until or 0)
+        search.carry_out({"a/1": 0.5, "b/1": 0.65}.get(order.arm, 0.3))
+    assert seen["b/1"] == [1, 3, 6, EPOCHS]
+    assert seen["a/1"] == [1], "it fell behind in its first epoch"
+
+
+def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itself() -> None:
+    search = _search(True, a=0.6)
+    arms = []
+    for _ in range(5):
+        order = search.grown()
+        assert order is not None
+        arms.append((order.arm, order.until))
+        search.carry_out(0.6 + len(arms) / 20 if order.arm.startswith("a") else 0.2)
+    first_of_two = arms.index(next(entry for entry in arms if entry[0] == "a/2"))
+    assert ("a/1", 3) in arms[:first_of_two]
+
+
+def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
+    search, policies = _search(True, a=0.6), []
+    while len(policies) < 4:
+        order = search.grown()
+        assert order is not None
+        if order.arm.startswith("sampled") and order.resumes is None:
+            policies.append(order.params["freeze"])
+        search.carry_out(0.55)
+    assert policies[:4] == ["depth", "full", "depth", "full"]
+
+
+def test_fine_tuning_waits_while_probes_had_less_time() -> None:
+    # Probes take no time here: after the first fine-tuning, forty of them come before the next.
+    search = _search(True, a=0.6)
+    search.grown()
+    search.carry_out(0.7)
+    for number in range(40):
+        assert search.next().params == {"freeze": "frozen"}, number
+        search.trials.add(
+            TrialRecord(
+                number=len(search.trials),
+                state="complete",
+                candidate=Candidate(backbone="a", freeze="frozen", head_params={"x": number}),
+                objective=0.5,
+            )
+        )
+    assert search.grown() is not None

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget
 from autotransfer.errors import TrialError
-from autotransfer.search.budget import Due, Purse
+from autotransfer.search.budget import Order, Proposed, Purse
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.study import make_study
@@ -42,17 +42,23 @@ class Recorded:
     cost: Callable[[Candidate], float] = lambda candidate: 1.0
     seen: list[Candidate] = field(default_factory=list)
 
-    def predicted_seconds(self, candidate: Candidate) -> float:
-        return max(1, int(candidate.training.get("epochs", 0))) * self.cost(candidate)
+    curves: dict[Candidate, list[float]] = field(default_factory=dict)
 
-    def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
+    def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
+        return (max(1, int(candidate.training.get("epochs", 0)) if until is None else until) - after) * self.cost(
+            candidate
+        )
+
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
         self.seen.append(candidate)
-        curve: list[float] = []
+        curve = self.curves.setdefault(candidate, [])
         epochs = int(candidate.training.get("epochs", 0))
         if not epochs:
             self.clock.now += self.cost(candidate)
             return Evaluation(score=self.score(candidate, 0), depth=3)
-        for epoch in range(1, epochs + 1):
+        for epoch in range(len(curve) + 1, min(until or epochs, epochs) + 1):
             self.clock.now += self.cost(candidate)
             if expired():
                 break
@@ -73,6 +79,26 @@ def _suggest(epochs: int = 0) -> Callable[[optuna.trial.Trial], Candidate]:
     return suggest
 
 
+@dataclass
+class Orders:
+    """Gives the orders of a list, then none of its own: what is sampled."""
+
+    orders: list[Order | None] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)
+    told: list[TrialRecord | None] = field(default_factory=list)
+
+    def next(self, trials: Trials, left: float) -> Order | None:
+        self.known.append(len(trials))
+        return self.orders[len(self.known) - 1] if len(self.known) <= len(self.orders) else Order()
+
+    def observe(self, order: Order, record: TrialRecord | None) -> None:
+        self.told.append(record)
+
+
+def _given(*values: float, proposed: Proposed = "screened") -> Orders:
+    return Orders([Order(params={"x": value}, proposed=proposed) for value in values])
+
+
 def _run(
     budget: Budget,
     suggest: Callable[[Any], Candidate] | None = None,
@@ -81,19 +107,17 @@ def _run(
     clock: Clock | None = None,
     study: optuna.Study | None = None,
     factor: float = 1.25,
-    screened: int = 0,
-    grow: Callable[[Trials], Due | None] = lambda trials: None,
+    schedule: Any = None,
     observe: Callable[[TrialRecord], None] = lambda record: None,
 ) -> Trials:
     clock = clock or Clock()
     return search(
-        study or make_study(seed=0, first=[]),
+        study or make_study(seed=0, curves=50),
         suggest or _suggest(),
         evaluate or Recorded(clock),
         Purse(budget, clock=clock),
+        schedule or Orders(),
         refit_factor=factor,
-        screened=screened,
-        grow=grow,
         observe=observe,
     )
 
@@ -105,7 +129,7 @@ def _run(
 def test_exactly_so_many_trials_run(count: int) -> None:
     trials = _run(Budget(trials=count))
     assert [record.number for record in trials] == list(range(count))
-    assert trials.counts() == {"complete": count, "pruned": 0, "failed": 0}
+    assert trials.counts() == {"complete": count, "paused": 0, "pruned": 0, "failed": 0}
 
 
 @pytest.mark.parametrize("epochs", [0, 10])
@@ -137,7 +161,7 @@ def test_a_closed_form_runs_however_small_the_budget() -> None:
     # A result that comes late is worth more than none.
     clock = Clock()
     trials = _run(Budget(seconds=1.0), evaluate=Recorded(clock, cost=lambda candidate: 5.0), clock=clock)
-    assert trials.counts() == {"complete": 1, "pruned": 0, "failed": 0}
+    assert trials.counts() == {"complete": 1, "paused": 0, "pruned": 0, "failed": 0}
 
 
 def test_a_candidate_is_shortened_to_what_fits() -> None:
@@ -163,7 +187,7 @@ def test_what_comes_before_the_first_epoch_does_not_shrink_with_their_number() -
     clock = Clock()
 
     class Cold(Recorded):
-        def predicted_seconds(self, candidate: Candidate) -> float:
+        def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
             return 90.0 + super().predicted_seconds(candidate)
 
     assert len(_run(Budget(seconds=1000.0), _suggest(12), Cold(clock), clock=clock)) == 0
@@ -172,8 +196,8 @@ def test_what_comes_before_the_first_epoch_does_not_shrink_with_their_number() -
 def test_what_is_due_may_take_more_than_what_is_sampled() -> None:
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
-    budget = Budget(seconds=1300.0, trials=1)
-    trials = _run(budget, _suggest(12), evaluate, clock=clock, grow=lambda trials: Due({"x": 0.5}))
+    budget = Budget(seconds=700.0, trials=1)
+    trials = _run(budget, _suggest(12), evaluate, clock=clock, schedule=_given(0.5, proposed="grown"))
     assert [record.epochs for record in trials] == [12]
 
 
@@ -215,15 +239,15 @@ def test_a_poor_curve_is_pruned_and_cannot_win() -> None:
     clock = Clock()
 
     class Flattering(Recorded):
-        def __call__(self, candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
-            evaluation = super().__call__(candidate, report, expired)
+        def __call__(self, candidate: Candidate, *args: Any) -> Evaluation:
+            evaluation = super().__call__(candidate, *args)
             return replace(evaluation, objective=99.0) if candidate.backbone == "6" else evaluation
 
     def suggest(trial: optuna.trial.Trial) -> Candidate:
         return Candidate(backbone=str(trial.number), training={"epochs": 6})
 
     evaluate = Flattering(clock, score=lambda candidate, epoch: 0.1 if candidate.backbone == "6" else 0.8)
-    study = make_study(seed=0, first=[])
+    study = make_study(seed=0, curves=50)
     trials = _run(Budget(trials=7), suggest, evaluate, clock=clock, study=study)
     last = trials.records[-1]
     assert (last.state, last.epochs, last.score) == ("pruned", 2, 0.1)
@@ -245,7 +269,7 @@ def test_a_trial_that_raises_is_recorded_with_its_reason_and_the_search_goes_on(
     def suggest(trial: optuna.trial.Trial) -> Candidate:
         return Candidate(backbone=str(trial.number), training={"epochs": 3})
 
-    study = make_study(seed=0, first=[])
+    study = make_study(seed=0, curves=50)
     trials = _run(Budget(trials=4), suggest, Recorded(clock, score=score), clock=clock, study=study)
     assert [record.state for record in trials] == ["complete", "failed", "failed", "complete"]
     assert [record.reason for record in trials] == [
@@ -265,7 +289,7 @@ def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str)
     clock = Clock()
 
     class Broken(Recorded):
-        def predicted_seconds(self, candidate: Candidate) -> float:
+        def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
             if where == "predicted_seconds" and candidate.backbone == "1":
                 raise ValueError("no such stage")
             return 1.0
@@ -285,11 +309,12 @@ def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str)
     assert trials.records[1].candidate is None
 
 
-def test_an_error_while_a_trial_that_is_due_is_chosen_costs_that_trial_only(caplog: pytest.LogCaptureFixture) -> None:
-    def grow(trials: Trials) -> Due | None:
-        raise ValueError("no such stage")
+def test_an_error_of_the_schedule_costs_what_it_would_have_proposed_only(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Orders):
+        def next(self, trials: Trials, left: float) -> Order | None:
+            raise ValueError("no such stage")
 
-    assert len(_run(Budget(trials=2), grow=grow)) == 2
+    assert len(_run(Budget(trials=2), schedule=Broken())) == 2
     assert "ValueError: no such stage" in caplog.text
 
 
@@ -308,12 +333,11 @@ def test_a_trial_that_the_end_of_the_time_cuts_off_counts_as_far_as_it_came() ->
     clock = Clock()
 
     class Hopeful(Recorded):
-        def predicted_seconds(self, candidate: Candidate) -> float:
+        def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
             return super().predicted_seconds(candidate) / 100
 
     evaluate = Hopeful(clock, cost=lambda candidate: 3.0, score=lambda candidate, epoch: 0.1 * epoch)
-    study = make_study(seed=0, first=[{"x": 0.5}])
-    trials = _run(Budget(seconds=10.0), _suggest(6), evaluate, clock=clock, factor=0.0, study=study, screened=1)
+    trials = _run(Budget(seconds=10.0), _suggest(6), evaluate, clock=clock, factor=0.0, schedule=_given(0.5))
     (record,) = trials
     assert (record.state, record.epochs, record.score) == ("complete", 3, pytest.approx(0.3))
     assert record.reason == "the time ran out after epoch 3"
@@ -324,7 +348,7 @@ def test_a_trial_that_takes_far_longer_than_it_may_leaves_its_time_to_others() -
     clock = Clock()
 
     class Hopeful(Recorded):
-        def predicted_seconds(self, candidate: Candidate) -> float:
+        def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
             return 4.0
 
     trials = _run(Budget(seconds=250.0), _suggest(30), Hopeful(clock, cost=lambda candidate: 3.0), clock=clock)
@@ -336,8 +360,7 @@ def test_the_screening_may_take_more_than_what_is_sampled() -> None:
     # A first look at a large backbone is worth its time, and nothing else would ever show what it can do.
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0 if len(evaluate.seen) < 3 else 100.0)
-    study = make_study(seed=0, first=[{"x": 0.25}, {"x": 0.5}, {"x": 0.75}])
-    trials = _run(Budget(seconds=100.0), evaluate=evaluate, clock=clock, study=study, screened=3)
+    trials = _run(Budget(seconds=100.0), evaluate=evaluate, clock=clock, schedule=_given(0.25, 0.5, 0.75))
     assert [record.candidate.head_params["x"] for record in trials if record.candidate] == [0.25, 0.5, 0.75]
 
 
@@ -345,10 +368,10 @@ def test_a_trial_without_a_single_epoch_in_time_is_no_failure_of_its_own() -> No
     clock = Clock()
 
     class Hopeful(Recorded):
-        def predicted_seconds(self, candidate: Candidate) -> float:
+        def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
             return 0.1
 
-    study = make_study(seed=0, first=[])
+    study = make_study(seed=0, curves=50)
     evaluate = Hopeful(clock, cost=lambda candidate: 30.0)
     (record,) = _run(Budget(seconds=10.0), _suggest(6), evaluate, clock=clock, study=study)
     assert (record.state, record.reason) == ("pruned", "the time ran out before the first epoch ended")
@@ -368,7 +391,7 @@ def test_an_interrupt_ends_the_search() -> None:
 
 def test_observers_see_every_trial_once_in_order_when_it_has_ended() -> None:
     told: list[TrialRecord] = []
-    study = make_study(seed=0, first=[])
+    study = make_study(seed=0, curves=50)
 
     def observe(record: TrialRecord) -> None:
         told.append(record)
@@ -389,35 +412,101 @@ def test_duplicates_take_no_number_and_are_not_reported() -> None:
     assert told == [0, 1, 2, 3]
 
 
-def test_what_is_due_comes_next_and_knows_what_was_tried() -> None:
-    known: list[int] = []
-
-    def grow(trials: Trials) -> Due | None:
-        known.append(len(trials))
-        return Due({"x": 0.125}) if len(trials) == 2 else None
-
-    trials = _run(Budget(trials=4), grow=grow)
-    assert known == [0, 1, 2, 3]
+def test_what_is_ordered_comes_next_and_the_schedule_learns_what_came_of_it() -> None:
+    schedule = Orders([Order(), Order(), Order(params={"x": 0.125})])
+    trials = _run(Budget(trials=4), schedule=schedule)
+    assert schedule.known == [0, 1, 2, 3]
     assert [record.score for record in trials][2] == 0.125
+    assert schedule.told == list(trials)
+
+
+def test_the_schedule_ends_the_search_and_hears_of_what_was_not_run() -> None:
+    schedule = Orders([Order(params={"x": 0.5}), Order(params={"x": 0.5}), None])
+    trials = _run(Budget(trials=9), schedule=schedule)
+    assert [record.score for record in trials] == [0.5]
+    assert schedule.told == [trials.records[0], None]
+
+
+# --- pausing and going on ------------------------------------------------------------------------------------------
+
+
+def _stop_and_go() -> Orders:
+    first, second = (Order(params={"x": x}, proposed="planned", until=2) for x in (0.25, 0.5))
+    return Orders([first, second, Order(resumes=0, proposed="planned", until=6), None])
+
+
+def test_a_paused_trial_goes_on_from_where_it_was_and_no_step_is_repeated() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.1 * epoch)
+    told: list[tuple[int, str, int]] = []
+    trials = _run(
+        Budget(seconds=1000.0),
+        _suggest(6),
+        evaluate,
+        clock=clock,
+        schedule=_stop_and_go(),
+        observe=lambda record: told.append((record.number, record.state, record.epochs)),
+    )
+    assert told == [(0, "paused", 2), (1, "paused", 2), (0, "complete", 6)]
+    assert clock.now == 6 + 2
+    first, second = trials.records
+    assert (first.curve, first.seconds) == (tuple(0.1 * epoch for epoch in range(1, 7)), 6.0)
+    assert second.reason == "others promised more after epoch 2"
+    assert trials.counts() == {"complete": 1, "paused": 1, "pruned": 0, "failed": 0}
+
+
+def test_a_paused_trial_can_win() -> None:
+    # It was scored as any other was; that others promised more later does not take its score away.
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.9 if candidate.head_params["x"] == 0.5 else 0.1)
+    trials = _run(Budget(seconds=1000.0), _suggest(6), evaluate, clock=clock, schedule=_stop_and_go())
+    assert trials.best is trials.records[1]
+    assert trials.best.state == "paused"
+
+
+def test_the_study_holds_each_part_of_a_trial_with_its_parameters() -> None:
+    clock, study = Clock(), make_study(seed=0, curves=50)
+    _run(Budget(seconds=1000.0), _suggest(6), Recorded(clock), clock=clock, study=study, schedule=_stop_and_go())
+    assert [trial.params["x"] for trial in study.trials] == [0.25, 0.5, 0.25]
+    assert [sorted(trial.intermediate_values) for trial in study.trials] == [[1, 2], [1, 2], [3, 4, 5, 6]]
+    assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.COMPLETE]
+
+
+def test_going_on_that_fails_leaves_a_failed_trial_and_running_out_of_time_a_paused_one() -> None:
+    def score(candidate: Candidate, epoch: int) -> float:
+        if epoch == 4:
+            raise TrialError("the loss became nan")
+        return 0.5
+
+    clock = Clock()
+    trials = _run(
+        Budget(seconds=1000.0), _suggest(6), Recorded(clock, score=score), clock=clock, schedule=_stop_and_go()
+    )
+    assert (trials.records[0].state, trials.records[0].epochs, trials.records[0].score) == ("failed", 3, None)
+    late = Recorded(clock := Clock(), cost=lambda candidate: 1.0 if clock.now < 4 else 1000.0)
+    late.predicted_seconds = lambda candidate, until=None, after=0: 1.0  # type: ignore[method-assign]
+    trials = _run(Budget(seconds=100.0), _suggest(6), late, clock=clock, factor=0.0, schedule=_stop_and_go())
+    assert (trials.records[0].state, trials.records[0].epochs) == ("complete", 2)
+    assert trials.records[0].score is not None
 
 
 def test_objectives_decide_and_scores_are_reported() -> None:
     # The objective takes off what a lucky fold flatters.
     clock = Clock()
 
-    def evaluate(candidate: Candidate, report: Report, expired: Callable[[], bool]) -> Evaluation:
+    def evaluate(candidate: Candidate, *args: Any) -> Evaluation:
         x = float(candidate.head_params["x"])
         return Evaluation(score=x, objective=-x)
 
-    evaluate.predicted_seconds = lambda candidate: 0.0  # type: ignore[attr-defined]
+    evaluate.predicted_seconds = lambda candidate, until=None, after=0: 0.0  # type: ignore[attr-defined]
     trials = _run(Budget(trials=6), evaluate=evaluate, clock=clock)
     assert trials.best is not None
     assert trials.best.score == min(record.score for record in trials if record.score is not None)
 
 
 def test_the_study_learns_the_objective() -> None:
-    study = make_study(seed=0, first=[{"x": 0.75}])
-    _run(Budget(trials=1), study=study)
+    study = make_study(seed=0, curves=50)
+    _run(Budget(trials=1), study=study, schedule=_given(0.75))
     assert study.best_value == 0.75
     assert study.trials[0].user_attrs["candidate"]["head_params"] == {"x": 0.75}
 

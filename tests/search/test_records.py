@@ -38,7 +38,7 @@ def test_a_trial_without_a_candidate_still_has_a_row() -> None:
     assert row["reason"] == "no such stage"
 
 
-def test_the_best_is_complete_and_the_earlier_one_of_equals() -> None:
+def test_the_best_was_not_pruned_and_is_the_earlier_one_of_equals() -> None:
     trials = Trials()
     assert trials.best is None
     for record in (
@@ -51,10 +51,18 @@ def test_the_best_is_complete_and_the_earlier_one_of_equals() -> None:
         trials.add(record)
     assert trials.best is not None
     assert trials.best.number == 2
-    assert trials.counts() == {"complete": 3, "pruned": 1, "failed": 1}
+    assert trials.counts() == {"complete": 3, "paused": 0, "pruned": 1, "failed": 1}
 
 
-def test_the_leaderboard_puts_complete_trials_first_and_leaves_failed_ones_out() -> None:
+def test_a_record_takes_the_place_of_the_earlier_one_of_its_number() -> None:
+    trials = Trials()
+    for record in (_record(0, 0.7, "paused"), _record(1, 0.8), _record(0, 0.9)):
+        trials.add(record)
+    assert [(record.number, record.score) for record in trials] == [(0, 0.9), (1, 0.8)]
+    assert trials.counts()["complete"] == 2
+
+
+def test_the_leaderboard_puts_pruned_trials_last_and_leaves_failed_ones_out() -> None:
     trials = Trials()
     for record in (
         _record(0, 0.7),

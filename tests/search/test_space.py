@@ -139,7 +139,9 @@ def test_a_task_leaves_heads_out(make_space: MakeSpace) -> None:
 def test_the_sampler_of_a_real_study_can_work_with_it(make_space: MakeSpace) -> None:
     # Grouped TPE meets parameters that come and go; warnings are errors here.
     space = make_space()
-    study = make_study(seed=0, first=space.screening(), startup=5)
+    study = make_study(seed=0, curves=50)
+    for params in space.screening():
+        study.enqueue_trial(params)
     for number in range(40):
         trial = study.ask()
         space.suggest(trial)
@@ -176,7 +178,9 @@ def test_a_head_with_settings_of_every_kind_is_screened_and_tuned(make_space: Ma
     space = make_space(("a_third",))
     for params in [*space.screening(), space.tuning("test_resnet", 1)]:
         assert params is not None
-        candidate = space.suggest(make_study(seed=0, first=[params]).ask())  # warns of what is out of bounds
+        study = make_study(seed=0, curves=50)
+        study.enqueue_trial(params)
+        candidate = space.suggest(study.ask())  # warns of what is out of bounds
         assert candidate.head == "a_third"
         assert candidate.head_params == {name: params[f"head.a_third.{name}"] for name in candidate.head_params}
 
@@ -219,7 +223,8 @@ def test_a_freeze_setting_that_is_no_distribution_is_refused_when_it_is_chosen(m
 
 def _enqueued(space: SearchSpace, params: dict[str, Any]) -> Candidate:
     """Enqueue parameters and return the candidate; every one of them must be used, and nothing be left to chance."""
-    study = make_study(seed=0, first=[params])
+    study = make_study(seed=0, curves=50)
+    study.enqueue_trial(params)
     trial = study.ask()
     candidate = space.suggest(trial)
     assert trial.params == params
@@ -291,7 +296,9 @@ def test_closed_forms_without_a_frozen_policy_are_refused(make_space: MakeSpace)
 
 def _in_bounds(space: SearchSpace, params: dict[str, Any]) -> Candidate:
     """Like ``_enqueued``, for parameters of which some serve only one way into the network."""
-    trial = make_study(seed=0, first=[params]).ask()
+    study = make_study(seed=0, curves=50)
+    study.enqueue_trial(params)
+    trial = study.ask()
     candidate = space.suggest(trial)
     assert {name: params.get(name) for name in trial.params} == trial.params  # nothing is left to chance
     assert set(params) - set(trial.params) <= {"tune.views", "tune.augmentation"}

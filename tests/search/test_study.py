@@ -8,7 +8,7 @@ from autotransfer.search.study import make_study
 
 
 def _values(seed: int) -> list[float]:
-    study = make_study(seed=seed, first=[{"x": 0.5}])
+    study = make_study(seed=seed, curves=50)
     study.optimize(lambda trial: -((trial.suggest_float("x", 0, 1) - 0.3) ** 2), n_trials=25)
     return [trial.params["x"] for trial in study.trials]
 
@@ -18,22 +18,37 @@ def test_equal_seeds_propose_the_same_and_others_do_not() -> None:
     assert _values(1) != _values(2)
 
 
-def test_it_begins_with_the_given_trials_in_order_and_maximises() -> None:
-    study = make_study(seed=0, first=[{"x": 0.25}, {"x": 0.75}])
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
-    assert [trial.params["x"] for trial in study.trials] == [0.25, 0.75]
-    assert study.best_value == 0.75
+def test_it_maximises_and_what_is_enqueued_comes_first() -> None:
+    study = make_study(seed=0, curves=50)
+    study.enqueue_trial({"x": 0.25})
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1), n_trials=2)
+    assert study.trials[0].params["x"] == 0.25
+    assert 0 <= study.trials[0].params["y"] <= 1
+    assert study.best_value == max(trial.value or 0.0 for trial in study.trials)
 
 
-def test_what_the_first_trials_leave_open_is_sampled() -> None:
-    study = make_study(seed=0, first=[{"x": 0.25}])
-    trial = study.ask()
-    assert trial.suggest_float("x", 0, 1) == 0.25
-    assert 0 <= trial.suggest_float("y", 0, 1) <= 1
+def test_the_more_curves_there_are_the_more_may_be_stopped() -> None:
+    # Of five equally spaced curves' scores at an epoch, the pruners ask for the upper part of them.
+    def stopped(curves: int) -> int:
+        study = make_study(seed=0, curves=curves)
+        for number in range(20):
+            trial = study.ask()
+            trial.report(number / 20, 3)
+            study.tell(trial, number / 20)
+        count = 0
+        for number in range(20):
+            trial = study.ask()
+            trial.report(number / 20, 3)
+            count += trial.should_prune()
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return count
+
+    assert stopped(5) == 0
+    assert 0 < stopped(50) < stopped(200)
 
 
 def _with_history(curves: int) -> optuna.Study:
-    study = make_study(seed=0, first=[])
+    study = make_study(seed=0, curves=50)
     for number in range(curves):
         trial = study.ask()
         for epoch in range(1, 6):
