@@ -14,9 +14,18 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
 README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-SEVERAL = {"probe_accuracy.py", "versus_plain.py", "whole_fit.py"}  # take folders that hold train/ and test/
+SEVERAL = {
+    "ablations.py",
+    "probe_accuracy.py",
+    "versus_plain.py",
+    "whole_fit.py",
+}  # take folders that hold train/ and test/
 # What each takes to end within seconds, and what a row of it says.
 RUNS = {
+    "ablations.py": (
+        ["--trials", "8", "--seeds", "1", "--only", "without cache"],
+        {"search", "validation", "test", "seconds", "trials", "test difference (points)"},
+    ),
     "throughput.py": (["--models", "test_resnet", "--rounds", "1"], {"median ratio", "lowest cosine"}),
     "trial_cost.py": (["--model", "test_resnet", "--epochs", "1"], {"following / first", "following / uncached"}),
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
@@ -47,7 +56,7 @@ def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Pa
 
 def test_the_oracle_goes_on_where_it_was(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     table, out = tmp_path / "oracle.jsonl", tmp_path / "result.json"
-    arguments = ["--table", table, "--epochs", "1", "--heads", "linear", "--last", "1"]
+    arguments = ["--table", table, "--epochs", "1", "--last", "1"]
     made = run("oracle.py", digit_folder, tiny_zoo, out, ["make", *arguments])
     lines = table.read_text().splitlines(keepends=True)
     assert made["rows"][0]["setups"] == len(lines) == len(set(lines))
@@ -61,6 +70,25 @@ def test_the_oracle_goes_on_where_it_was(digit_folder: Path, tiny_zoo: Path, tmp
     digits, *ends = compared["rows"]
     assert digits["difference (points)"] == pytest.approx(100 * (digits["our test"] - digits["highest test"]))
     assert [row["data"] for row in ends] == ["mean", "worst"]
+
+
+def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Path) -> None:
+    code = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import ablations
+fits = {name: ablations.fit(name, Path(sys.argv[2]), Path(sys.argv[3]), trials=14) for name in ablations.ABLATIONS}
+print(json.dumps(fits))
+"""
+    command = [sys.executable, "-c", code, BENCHMARKS, digit_folder, tiny_zoo]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    fits = json.loads(done.stdout.splitlines()[-1])
+    scores = {name: [score for _, score in fit["history"]] for name, fit in fits.items()}
+    assert fits["as it is"]["trials"] == 14
+    assert scores["without cache"] == scores["as it is"]  # it saves time, and changes nothing else
+    assert scores["without screening"] != scores["as it is"]
 
 
 @pytest.mark.parametrize("name", sorted(file.name for file in BENCHMARKS.glob("*.py") if file.name != "common.py"))

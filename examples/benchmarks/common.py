@@ -64,7 +64,7 @@ def process_seconds(clock: str = "wall") -> float:
     """Return the seconds since this process started.
 
     On the clock ``cpu`` they are what it and its finished children used of the processor, divided by the number of
-    cores: other work on the machine does not lengthen that, and on a quiet machine it is never more than wall time.
+    cores: never more than wall time on a quiet machine, and waiting for others on a busy one does not count.
     """
     process = psutil.Process()
     if clock == "cpu":
@@ -89,34 +89,32 @@ def fit(data: Path, zoo: Path, **settings: Any) -> dict[str, Any]:
     """Run a whole ``autotransfer.fit`` on accuracy, in folders that are removed; its cache is empty at first.
 
     Returns:
-        ``validation`` and ``test`` accuracy, wall ``seconds`` of this process, finished or pruned ``trials``, and
-        ``history``: for each trial that was the best one when it ended, those seconds and its validation accuracy.
+        ``validation`` and ``test`` accuracy, wall ``seconds`` of this process, number of ``trials`` that did not fail,
+        and ``history``: after each of them, those seconds and the validation accuracy of the best one.
     """
     import autotransfer
     from autotransfer.contract.registry import Registry
+    from autotransfer.search.records import Trials
 
-    history: list[tuple[float, float]] = []
+    trials, history = Trials(), list[tuple[float, float]]()
 
     class Observer:
-        best = -math.inf
-
         @autotransfer.hookimpl
         def trial_finished(self, result: Any) -> None:
-            if result.state == "complete" and result.objective > self.best:
-                self.best = result.objective
-                history.append((process_seconds(), result.score))
+            trials.add(result)
+            if trials.best is not None:
+                history.append((process_seconds(), trials.best.score))
 
     observed = staticmethod(partial(Registry.load, plugins=[Observer]))  # as if it were an installed plugin
     with tempfile.TemporaryDirectory() as folder, patch.object(Registry, "load", observed):
         places = {"out": f"{folder}/run", "cache_dir": f"{folder}/cache"}
         settings = {"metric": "accuracy", "progress": False, **places, **settings}
         result = autotransfer.fit(data / "train", test=data / "test", zoo=zoo, **settings)
-    counts = result.trials.counts()
     return {
         "validation": result.validation.score,
         "test": result.test.score,
         "seconds": process_seconds(),
-        "trials": counts["complete"] + counts["pruned"],
+        "trials": len(trials) - trials.counts()["failed"],
         "history": history,
     }
 

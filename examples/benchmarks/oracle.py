@@ -45,7 +45,7 @@ CLOSED_FORMS = [
     {"head": "ncm"},
 ]
 # A head alone bears higher rates than stages that train.
-HEAD_RATES, RATES = (1e-3, 3e-3, 1e-2), (1e-4, 3e-4, 1e-3)
+HEADS, HEAD_RATES, RATES = ("linear", "mlp"), (1e-3, 3e-3, 1e-2), (1e-4, 3e-4, 1e-3)
 
 
 def grid(backbone: str, stages: int, given: argparse.Namespace) -> Iterator[Candidate]:
@@ -53,11 +53,11 @@ def grid(backbone: str, stages: int, given: argparse.Namespace) -> Iterator[Cand
     epochs = {"epochs": given.epochs}
     for closed in CLOSED_FORMS:
         yield Candidate(backbone=backbone, **closed)
-    for head, rate in product(given.heads, HEAD_RATES):
+    for head, rate in product(HEADS, HEAD_RATES):
         yield Candidate(backbone=backbone, head=head, training={"lr": rate, **epochs})
     half, last = stages // 2, range(stages - 1, stages - 1 - given.last, -1)
     depths = dict.fromkeys(depth for depth in (*last, half, 0) if depth > 0 or given.full)
-    for depth, head, rate in product(depths, given.heads, RATES):
+    for depth, head, rate in product(depths, given.tuned_heads, RATES):
         training = {"lr": rate, "backbone_lr": 1.0, **epochs} | ({"start": "logistic"} if head == "linear" else {})
         training |= {"views": 2} if depth else {}
         yield Candidate(backbone=backbone, head=head, freeze="depth", freeze_params={"depth": depth}, training=training)
@@ -172,7 +172,9 @@ def main() -> None:
     arguments.add_argument("--table", type=Path, required=True, help="one line of JSON for each setup and data set")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--epochs", type=int, default=20, help="make: epochs of each training by gradient")
-    arguments.add_argument("--heads", nargs="+", default=["linear", "mlp"], help="make: heads trained by gradient")
+    arguments.add_argument(
+        "--tuned-heads", nargs="+", choices=HEADS, default=["linear"], help="make: over trained stages"
+    )
     arguments.add_argument("--last", type=int, default=4, help="make: number of last stages that train at most")
     arguments.add_argument("--full", action="store_true", help="make: train all stages, too")
     arguments.add_argument("--minutes", type=float, default=5.0, help="compare: the time budget of the fit")
