@@ -145,6 +145,7 @@ def fit(
     )
     run = RunFolder.choose(out, overwrite=overwrite)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
+        show.step("looking for the images")
         read = partial(load_examples, path_column=path_column, target_column=target_column)
         examples = read(data, targets, groups=groups)
         test_examples = None if test is None else read(test, test_targets)

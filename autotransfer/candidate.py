@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotransfer.errors import ConfigError
+from autotransfer.text import escape
 
 __all__ = ["Candidate"]
 
@@ -89,7 +90,7 @@ class Candidate:
             return f"({shown})" if shown else ""
 
         head, freeze = self.head + settings(self.head_params), self.freeze + settings(self.freeze_params)
-        return f"{self.backbone} + {head} + {freeze}"
+        return escape(f"{self.backbone} + {head} + {freeze}")
 
 
 def _are_settings(value: Any) -> bool:

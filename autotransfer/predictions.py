@@ -11,6 +11,7 @@ from typing import Any
 from autotransfer.data.sources import find_images
 from autotransfer.model import TransferModel
 from autotransfer.task import Task
+from autotransfer.text import cell
 
 __all__ = ["Prediction", "predict_by_name", "to_csv"]
 
@@ -76,7 +77,7 @@ def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Predicti
 def to_csv(rows: Sequence[Prediction], task: Task) -> str:
     """Return a table: path, prediction (several of a regression: ``prediction_0``, …), and ``p_CLASS`` for each class.
 
-    An unreadable image has empty cells.
+    An unreadable image has empty cells. Names that a spreadsheet would run as a formula get an apostrophe before them.
     """
     several = not task.classes and task.width > 1
     values = [f"prediction_{i}" for i in range(task.width)] if several else ["prediction"]
@@ -91,7 +92,7 @@ def to_csv(rows: Sequence[Prediction], task: Task) -> str:
         else:
             value = ",".join(map(str, row.value)) if isinstance(row.value, list) else row.value
             cells = [value, *(row.scores if task.classes else ())]
-        writer.writerow([row.name, *cells])
+        writer.writerow(map(cell, [row.name, *cells]))
     return text.getvalue()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,17 @@ import numpy as np
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
+from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.likeness import find_alike
 from autotransfer.data.split import folds, group_keys, split
-from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
+from autotransfer.errors import AutoTransferError, ConfigError, DataError, PluginError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
+from autotransfer.search.portfolio import choose_portfolio
 from autotransfer.task import Task, infer_task
+from autotransfer.text import escape
+from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
@@ -34,8 +40,12 @@ log = logging.getLogger("autotransfer")
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
-# Share of the time budget that one pass of a default backbone over the images may take.
+# Share of the time budget that one pass of a backbone over the images may take.
 _PASS_SHARE = 0.1
+# Share that the passes of all of them may take.
+_SCREENING_SHARE = 0.3
+# Most backbones that are looked at; fewer, if the trials would not suffice for as many each.
+_MOST, _ALWAYS, _TRIALS_EACH = 64, 8, 8
 # Below so many examples, candidates that cost next to nothing are cross-validated.
 _FEW, _FOLDS = 3000, 5
 # From so many images on, a pass of its own for each boundary costs more than cutting the backbone there.
@@ -83,26 +93,37 @@ def available_backbones(
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
-    Those whose weights cannot be had are left out, with a word; a broken one is an error: the user put it there.
+    Those whose weights cannot be had, or whose plugin is broken, are left out, with a word; a broken checkpoint is an
+    error: the user put it there.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
         BackboneError: A backbone is broken.
         WeightsUnavailableError: No backbone is left.
+        PluginError: The same, and the plugin of the first is broken.
     """
     chosen = registry.select_backbones(config.backbones)
     if not chosen:
         raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
     chosen.sort(key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
-    if not config.backbones:
-        chosen = _affordable(chosen, config, device, images)
-    usable, problems = [], []
+    found, chosen = len(chosen), _cut(chosen, config, partial(_pass_seconds, device=device, images=images))
+    if len(chosen) < found:
+        say(
+            f"{found - len(chosen)} of {found} backbones are left out: the budget allows no look at all of them, and "
+            "the others promise more for their cost; one that --backbones names in full is always searched"
+        )
+    usable: list[BackboneSpec] = []
+    problems: list[AutoTransferError] = []
     for spec in chosen:
         try:
-            if spec.check is not None:
-                spec.check()
-            usable.append(spec)
-        except WeightsUnavailableError as error:
+            with blamed(f"The backbone {spec.name!r}"):
+                if spec.check is not None:
+                    spec.check()
+                how = spec.preprocessing or spec.load().preprocessing
+                if not isinstance(how, Preprocessing):
+                    raise TypeError(f"its preprocessing is a {type(how).__name__}; expected a Preprocessing")
+                usable.append(replace(spec, preprocessing=how))
+        except (WeightsUnavailableError, PluginError) as error:
             problems.append(error)
     if not usable:
         raise problems[0]
@@ -153,6 +174,8 @@ def prepare_data(
         memory_limit=memory_budget(config.memory_limit),
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
     )
+    if task.single_label:
+        images = _agreeing(images, examples, examples.targets)
     targets = [examples.targets[i] for i in images.kept]
     if images.skipped:
         task = infer_task(targets, config.task, config.metric)  # a class may be gone with its images
@@ -183,6 +206,20 @@ def prepare_data(
     return Prepared(
         extractor=extractor, lessons=lessons, skipped=(*examples.skipped, *images.skipped), grouping=grouping
     )
+
+
+def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> Images:
+    """Leave out copies of one image that have different labels, and name them."""
+    agreeing = without_contradictions(images, examples.names, labels)
+    if found := agreeing.skipped[len(images.skipped) :]:
+        shown = "; ".join(f"{skipped.name} is {skipped.reason}" for skipped in found[:4])
+        log.warning(
+            "%d images left out, since copies of them have other labels: %s%s",
+            len(found),
+            escape(shown),
+            "; …" if len(found) > 4 else "",
+        )
+    return agreeing
 
 
 def refuse_unreadable(test: Examples) -> None:
@@ -251,18 +288,30 @@ def _possible(count: int, encoded: np.ndarray, task: Task, groups: Sequence[Hash
     return max(2, min(count, most))
 
 
-def _affordable(specs: list[BackboneSpec], config: SearchConfig, device: Device, images: int) -> list[BackboneSpec]:
-    """Cut the default backbones to those of which a pass over the images fits into the time budget."""
-    if config.budget.seconds is None:
-        return specs
-    allowed = config.budget.seconds * _PASS_SHARE * _SPEED[device.torch.type] / max(images, 1)
-    return [spec for spec in specs if (spec.gmacs or 0.0) <= allowed] or specs[:1]
+def _pass_seconds(spec: BackboneSpec, device: Device, images: int) -> float:
+    """Return about how long one pass over the images takes, before anything is measured; 0 for unknown."""
+    return (spec.gmacs or 0.0) * images / _SPEED[device.torch.type]
+
+
+def _cut(
+    specs: list[BackboneSpec], config: SearchConfig, seconds: Callable[[BackboneSpec], float]
+) -> list[BackboneSpec]:
+    """Return the backbones that the budget allows a look at, the cheapest first; those named in full always."""
+    named = [spec for spec in specs if spec.name in config.backbones]
+    others = [spec for spec in specs if spec.name not in config.backbones]
+    allowed = math.inf
+    if config.budget.seconds is not None:
+        allowed = config.budget.seconds * _SCREENING_SHARE
+        others = [spec for spec in others if seconds(spec) <= config.budget.seconds * _PASS_SHARE] or others[:1]
+    most = _MOST if config.budget.trials is None else max(_ALWAYS, config.budget.trials // _TRIALS_EACH)
+    chosen = [*named, *choose_portfolio(others, seconds, allowed, min(most, _MOST))]
+    return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
 def _sides(backbones: Sequence[BackboneSpec]) -> dict[CropMode, int]:
     """Return, for each crop mode, the side of the stored squares that the largest input needs."""
     sides: dict[CropMode, int] = {}
     for spec in backbones:
-        how: Preprocessing = spec.preprocessing or spec.load().preprocessing
+        how = spec.preprocessing or spec.load().preprocessing  # loaded to be asked by evaluate() alone
         sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
     return sides

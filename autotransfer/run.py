@@ -15,6 +15,7 @@ from typing import Any
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.files import write_atomically
 from autotransfer.search.records import TrialRecord
+from autotransfer.text import cell
 
 __all__ = ["RunFolder"]
 
@@ -84,13 +85,13 @@ class RunFolder:
         return self.path / "model"
 
     def write_trials(self, records: Sequence[TrialRecord]) -> None:
-        """Write a row for each trial."""
+        """Write a row for each trial; text that a spreadsheet would run as a formula gets an apostrophe before it."""
         rows = [record.to_row() for record in records]
         settings = sorted({name for row in rows for name in row} - {*_FIRST, *_LAST})
         text = io.StringIO()
         writer = csv.DictWriter(text, [*_FIRST, *settings, *_LAST], restval="")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         write_atomically(self.path / "trials.csv", text.getvalue())
 
     def write_result(self, result: dict[str, Any]) -> None:

@@ -174,6 +174,36 @@ def test_predict_names_what_it_cannot_read(
     assert "None of the 1 images can be decoded" in err
 
 
+def test_names_from_data_steer_neither_terminal_nor_spreadsheet(
+    tiny_zoo: Path, digit_folder: Path, tmp_path: Path
+) -> None:
+    # Classes, files, checkpoints: whoever made the data named them.
+    hostile = ["=cmd|' /C calc'!A0", "\x1b[31m[bold]red\x9b2J", "\u202eeno\n<script>"]
+    for folder, name in zip(("one", "two", "zero"), hostile, strict=True):
+        shutil.copytree(digit_folder / "train" / folder, tmp_path / "data" / name)
+        (tmp_path / "data" / name / f"{name.strip('=|/ ').replace('/', '')}.png").write_text("no image")
+    shutil.copytree(tiny_zoo / "test_resnet", tmp_path / "zoo" / "=net\x1b]0;owned\x07[red]")
+    done = program(
+        *("fit", tmp_path / "data", "--zoo", tmp_path / "zoo", "--trials", "2", "--heads", "ridge", "--no-cache"),
+        *("--out", tmp_path / "run"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    told = program("predict", tmp_path / "run", tmp_path / "data", cwd=tmp_path)
+    listed = program("backbones", "--zoo", tmp_path / "zoo", cwd=tmp_path)
+    written = program("predict", tmp_path / "run", tmp_path / "data", "--csv", "p.csv", cwd=tmp_path)
+    for text in (done.stdout, done.stderr, told.stdout, told.stderr, listed.stdout, written.stderr):
+        assert not {c for c in text if not c.isprintable()} - {"\n", "\t"}
+    assert "=net\\x1b]0;owned\\x07[red]" in done.stdout
+    assert "\\x1b[31m[bold]red\\x9b2J" in told.stdout
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["best"]["backbone"].startswith("=net")
+    for table in (tmp_path / "p.csv", tmp_path / "run" / "trials.csv"):
+        with table.open(newline="") as file:
+            cells = {cell for row in csv.reader(file) for cell in row}
+        assert [cell for cell in cells if cell.startswith("'=")]
+        assert not [cell for cell in cells if cell.startswith(("=", "@"))]
+
+
 def test_predict_writes_csv(fitted: tuple[Path, dict[str, object]], digit_folder: Path, tmp_path: Path) -> None:
     code, out, _ = run("predict", fitted[0], digit_folder / "test", "--csv", tmp_path / "out.csv")
     assert (code, out) == (0, "")

@@ -49,7 +49,7 @@ def test_a_search_among_other_peoples_plugins(install: Install, digit_folder: Pa
         "cosine",
         "last_two",
     )
-    assert result["trials"] == {"complete": 2, "pruned": 0, "failed": 0}
+    assert result["trials"] == {"complete": 2, "paused": 0, "pruned": 0, "failed": 0}
     assert done.stderr.count("The plugin 'sad' (sad-plugin 6.6, left out) is broken: RuntimeError: built for") == 1
     assert "trial 0 complete" in done.stderr  # the observer was told,
     assert "the tracker is down" in done.stderr  # what it raised was logged,

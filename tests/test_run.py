@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import ConfigError, RunExistsError
@@ -56,6 +59,22 @@ def test_trials_are_a_table_that_pandas_reads(tmp_path: Path) -> None:
     assert table["seconds"][0] == 1.235
     assert pd.isna(table["score"][1])
     assert table["reason"][1] == 'the loss became nan, "lower" the lr; \\udce9'
+
+
+@settings(derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(backbone=st.text(min_size=1), value=st.text() | st.floats(), reason=st.text())
+@example(backbone="=1+1", value="@SUM(1)", reason="-2+3 \x1b[31m\n\r\0")
+def test_whatever_trials_hold_is_one_row_without_formulas(
+    backbone: str, value: str | float, reason: str, tmp_path: Path
+) -> None:
+    candidate = Candidate(backbone=backbone, head_params={"x": value})
+    record = TrialRecord(number=0, state="failed", candidate=candidate, reason=reason)
+    RunFolder(path=tmp_path).write_trials([record])
+    with (tmp_path / "trials.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    for wrote, found in ((backbone, row["backbone"]), (str(value), row["head.x"]), (reason, row["reason"])):
+        assert found.removeprefix("'") == wrote.removeprefix("'").encode(errors="backslashreplace").decode()
+        assert not found.startswith(("=", "@"))
 
 
 def test_no_trials_are_a_table_as_well(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pluggy
 
 from autotransfer.contract import hookspecs
 from autotransfer.errors import PluginError
+from autotransfer.text import escape
 
 __all__ = ["GROUP", "PluginState", "Plugins", "load_plugins"]
 
@@ -132,8 +133,8 @@ def load_plugins(objects: Iterable[Any] = ()) -> Plugins:
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning, once in a process."""
-    logging.getLogger("autotransfer").warning(message)
+    """Log a warning, once in a process; what plugins say cannot steer the terminal."""
+    logging.getLogger("autotransfer").warning("%s", escape(message))
 
 
 def _itself(plugin: Any) -> Any:

@@ -224,8 +224,8 @@ def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> lis
     def door(kind: str, hook: str, expected: type[Spec]) -> Callable[[Any], None]:
         def register(spec: Any) -> None:
             _check_type(state, hook, spec, expected)
-            if not isinstance(spec.name, str) or not spec.name:
-                raise PluginError(f"{state.key} gives {hook} a spec whose name is {spec.name!r}; it takes some text")
+            if not isinstance(spec.name, str) or not spec.name or not spec.name.isprintable():
+                raise PluginError(f"{state.key} gives {hook} a spec whose name is {spec.name!r}; it takes plain text")
             if (kind, spec.name) in found:
                 raise PluginError(f"{state.key} registers {spec.name!r} twice among the {kind}")
             found[kind, spec.name] = spec

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 from autotransfer.data.arrays import batch_of_images, image_of, is_tensor, to_numpy, to_storable
 from autotransfer.data.examples import Examples, Item, Skipped
 from autotransfer.data.folders import kind_of, printable, walk
+from autotransfer.data.groups import groups_in_names, known_groups
 from autotransfer.data.tables import Table, read_csv, read_frame, series_values
 from autotransfer.errors import DataError, DataNotFoundError
 
@@ -231,7 +231,7 @@ def _as_targets(targets: Any, count: int) -> list[Any]:
     """Return one plain Python target for each image."""
     if targets is None:
         raise DataError(f"The {count} images have no targets: give one for each.")
-    if isinstance(targets, str) or not hasattr(targets, "__len__"):
+    if isinstance(targets, (str, Set, Mapping)) or not hasattr(targets, "__len__"):
         raise DataError(f"Targets are a sequence with one for each of the {count} images; got {_kind(targets)}.")
     if len(targets) != count:
         raise DataError(f"There are {count} images but {len(targets)} targets: give one for each.")
@@ -280,33 +280,22 @@ def _grouped(examples: Examples, groups: Any) -> Examples:
     """Return the examples with their groups, unless they have them already.
 
     Raises:
-        DataError: There is not one for each, or no path holds what the regular expression looks for.
+        DataError: There is not one for each, or no path holds what the regular expression looks for in time.
     """
     if groups is None or examples.groups is not None:
         return examples
     if not isinstance(groups, str):
         return replace(examples, groups=tuple(_one_each(groups, len(examples))))
-    try:
-        found = [re.search(groups, name) for name in examples.names]
-    except re.error as error:
-        raise DataError(f"The groups {groups!r} are no column and no regular expression: {error}.") from None
-    if not any(found):
-        raise DataError(
-            f"The groups {groups!r} are no column, and as a regular expression they match none of "
-            f"{len(examples)} paths; the first is {examples.names[0]!r}."
-        )
-    return replace(examples, groups=tuple(match and (match.groups() or match.group()) for match in found))
+    return replace(examples, groups=groups_in_names(groups, examples.names))
 
 
 def _one_each(groups: Any, count: int) -> list[Hashable]:
-    if isinstance(groups, str) or not hasattr(groups, "__len__"):
+    if isinstance(groups, (str, Set, Mapping)) or not hasattr(groups, "__len__"):
         raise DataError(f"Groups are a column, a regular expression, or one for each image; got {_kind(groups)}.")
     if len(groups) != count:
         raise DataError(f"There are {count} images but {len(groups)} groups: give one for each.")
     values = series_values(groups) if hasattr(groups, "notna") else [_plain(group) for group in groups]
-    if odd := [value for value in values if not isinstance(value, Hashable)]:
-        raise DataError(f"A group is a text or a number; got {odd[0]!r}.")
-    return values
+    return known_groups(values)
 
 
 def _without_repeats(rows: Sequence[_Row]) -> tuple[list[_Row], list[Skipped]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from autotransfer.errors import DataError
@@ -124,8 +124,8 @@ def _deal_fairly(
             f"{'' if groups is None else ' (a group counts once)'}."
         )
     strata = _strata(encoded, task, max(2, round(count * float(shares.min()))))
-    counts = np.zeros((count, strata.shape[1]))
-    np.add.at(counts, units, strata)
+    members = csr_matrix((np.ones(len(units)), (units, np.arange(len(units)))), shape=(count, len(units)))
+    counts = csr_matrix(members @ strata)
     sides = _best_deal(counts, np.bincount(units).astype(float), shares, seed)
     split_up = _sides_with(counts, sides, len(shares))
     alone = [c for c, spread in zip(task.classes, split_up, strict=False) if task.single_label and spread < 2]
@@ -155,24 +155,29 @@ def _units(digests: Sequence[str], groups: Sequence[Hashable] | None) -> np.ndar
     return np.asarray(np.unique(parts, return_inverse=True)[1])
 
 
-def _strata(encoded: np.ndarray, task: Task, bins: int) -> np.ndarray:
+def _strata(encoded: np.ndarray, task: Task, bins: int) -> csr_matrix:
     """Return indicators (N, strata) of what is to be dealt in proportion: classes, labels or quantiles."""
     if task.kind == "multilabel":
         unlabelled = ~encoded.any(1)
-        return np.column_stack([encoded, unlabelled])
+        return csr_matrix(np.column_stack([encoded, unlabelled]))
     if task.single_label:
-        return np.asarray(np.eye(len(task.classes))[encoded])
+        return _indicators(encoded, len(task.classes))
     spread = encoded.std(0)
     values = ((encoded - encoded.mean(0)) / np.where(spread > 0, spread, 1)).mean(1)
     bins = min(bins, _BINS)
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins))
-    return np.asarray(np.eye(len(edges) + 1)[np.searchsorted(edges, values, side="right")])
+    return _indicators(np.searchsorted(edges, values, side="right"), len(edges) + 1)
 
 
-def _best_deal(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def _indicators(numbers: np.ndarray, count: int) -> csr_matrix:
+    """Return a matrix (N, count) with a 1 in each row; sparse, since thousands of classes would not fit otherwise."""
+    return csr_matrix((np.ones(len(numbers)), (np.arange(len(numbers)), numbers)), shape=(len(numbers), count))
+
+
+def _best_deal(counts: csr_matrix, sizes: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
     """Deal until every side has what it can have: an unlucky order may use a label up, and another may not."""
     rng = np.random.default_rng(seed)
-    possible = np.minimum((counts > 0).sum(0), len(shares)).sum()
+    possible = np.minimum(counts.getnnz(axis=0), len(shares)).sum()
     best, most = np.empty(0, dtype=np.int64), -1
     for _ in range(_ATTEMPTS):
         sides = _deal(counts, sizes, shares, rng)
@@ -184,7 +189,7 @@ def _best_deal(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, seed: 
     return best
 
 
-def _deal(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _deal(counts: csr_matrix, sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Deal units to sides, rarest stratum first, each to the side that lacks most of it.
 
     Args:
@@ -196,30 +201,34 @@ def _deal(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, rng: np.ran
     Returns:
         The side (units,) of each unit.
     """
-    wanted = np.outer(shares, counts.sum(0))
+    wanted = np.outer(shares, np.asarray(counts.sum(0)).ravel())
     room = shares * sizes.sum()
     held = np.zeros_like(wanted)
-    sides = np.full(len(counts), -1)
+    sides = np.full(len(sizes), -1)
     # Large units first, while the small ones can still even out.
-    order = np.lexsort((rng.random(len(counts)), -sizes))
-    bearing = counts > 0
-    unused = bearing.sum(0)
+    rank = np.empty(len(sizes), dtype=np.int64)
+    rank[np.lexsort((rng.random(len(sizes)), -sizes))] = np.arange(len(sizes))
+    bearing, unused = counts.tocsc(), counts.getnnz(axis=0)
     while unused.any():
         stratum = int(np.where(unused > 0, unused, np.inf).argmin())
-        bearers = order[bearing[order, stratum] & (sides[order] < 0)]
+        bearers = bearing.indices[bearing.indptr[stratum] : bearing.indptr[stratum + 1]]
+        bearers = bearers[sides[bearers] < 0]
+        bearers = bearers[np.argsort(rank[bearers])]
         for n, unit in enumerate(bearers):
             has = held[:, stratum] > 0
             # As many units left as sides without any: each of these sides must get one.
             barred = has & (len(bearers) - n <= (~has).sum())
             side = np.lexsort((rng.random(len(shares)), -room, -wanted[:, stratum], barred))[0]
             sides[unit] = side
-            held[side] += counts[unit]
-            wanted[side] -= counts[unit]
+            row = slice(counts.indptr[unit], counts.indptr[unit + 1])
+            own = counts.indices[row]
+            held[side, own] += counts.data[row]
+            wanted[side, own] -= counts.data[row]
             room[side] -= sizes[unit]
-        unused = unused - bearing[bearers].sum(0)
+            unused[own] -= 1
     return sides
 
 
-def _sides_with(counts: np.ndarray, sides: np.ndarray, parts: int) -> np.ndarray:
+def _sides_with(counts: csr_matrix, sides: np.ndarray, parts: int) -> np.ndarray:
     """Count the sides (strata,) on which each stratum is."""
-    return np.asarray(np.stack([counts[sides == k].any(0) for k in range(parts)]).sum(0))
+    return np.asarray(np.stack([counts[sides == k].getnnz(axis=0) > 0 for k in range(parts)]).sum(0))

@@ -19,7 +19,7 @@ Proposed = Literal["screened", "planned", "grown", "sampled"]
 _PATIENCE_TRIALS = 60
 _PATIENCE_TIME = 0.25
 # Largest share of the time budget that one trial may be expected to take, by what proposed it.
-_SHARES: Mapping[str, float] = {"screened": 1.0, "planned": 1.0, "grown": 0.2, "sampled": 0.02}
+_SHARES: Mapping[str, float] = {"screened": 1.0, "planned": 1.0, "grown": 0.5, "sampled": 0.02}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Order:
         resumes: Number of the paused trial that goes on instead.
         until: Epochs after which it is paused and judged again; None trains it to its end.
         arm: What the schedule knows it by.
+        again: Whether it was broken off once.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Order:
     resumes: int | None = None
     until: int | None = None
     arm: str = ""
+    again: bool = False
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 from autotransfer.candidate import Candidate
 from autotransfer.errors import AutoTransferError, TrialError
 from autotransfer.search.budget import Order, Purse
+from autotransfer.search.journal import Entry, note_order, note_outcome, read_journal, settle
 from autotransfer.search.records import State, TrialRecord, Trials
 
 __all__ = ["Evaluate", "Evaluation", "Report", "Schedule", "Suggest", "search"]
@@ -102,6 +104,8 @@ def search(
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
 
+    What the study holds of a search that was broken off is taken in first.
+
     Args:
         study: Samples what an order leaves open, and stops what is poor.
         suggest: Turns its trial into a candidate.
@@ -111,28 +115,56 @@ def search(
         refit_factor: Time of a refit in times of its trial.
         observe: Is told of every trial when it ends or pauses.
     """
-    trials, misfits = Trials(), 0
-    carry_out = _Runner(study, suggest, evaluate, purse, refit_factor)
-    since_best, best_at = 0, 0.0
-    while not purse.empty(len(trials)) and not purse.stalled(since_best, best_at) and misfits < _MISFITS:
-        if (order := _next(schedule, trials, purse)) is None:
+    progress, runner = _Progress(purse, refit_factor), _Runner(study, suggest, evaluate, purse, refit_factor)
+    again = settle(study)
+    for entry in read_journal(study):
+        with contextlib.suppress(Exception):  # what it would have proposed is known
+            schedule.next(progress.trials, entry.left)
+        runner.recall(entry)
+        schedule.observe(entry.order, entry.record)
+        progress.add(entry.record, entry.spent)
+    while not progress.ended:
+        if (order := _next(schedule, progress.trials, purse)) is None:
             break
-        record = carry_out(order, trials)
+        if again:  # what was broken off is what comes next here, too
+            order = again.pop()
+        record = runner(order, progress.trials)
         schedule.observe(order, record)
+        progress.add(record, purse.spent, runner.expected)
+        if record is not None:
+            observe(record)
+    return progress.trials
+
+
+class _Progress:
+    """How far a search has come, and whether going on is worth it."""
+
+    def __init__(self, purse: Purse, refit_factor: float) -> None:
+        self.trials = Trials()
+        self._purse, self._factor = purse, refit_factor
+        self._misfits, self._since_best, self._best_at = 0, 0, 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the budget is spent, nothing fits into it any more, or nothing has improved for long."""
+        stalled = self._purse.stalled(self._since_best, self._best_at)
+        return stalled or self._purse.empty(len(self.trials)) or self._misfits >= _MISFITS
+
+    def add(self, record: TrialRecord | None, spent: float, expected: float = 0.0) -> None:
+        """Count what came of an order."""
         if record is None:
-            misfits += 1
-            continue
-        best = trials.best
+            self._misfits += 1
+            return
+        best = self.trials.best
         before = best.objective if best and best.objective is not None else -math.inf
-        trials.add(record)
-        improved = trials.best is record
-        gained = improved and (record.objective or 0.0) > before + _GAIN
-        misfits, since_best, best_at = 0, *((0, purse.spent) if gained else (since_best + 1, best_at))
-        if improved:
-            share = record.best_epoch / record.epochs if record.epochs else 1.0
-            purse.reserve = max(record.seconds, carry_out.expected) * share * refit_factor
-        observe(record)
-    return trials
+        self.trials.add(record)
+        self._misfits, self._since_best = 0, self._since_best + 1
+        if self.trials.best is not record:
+            return
+        if (record.objective or 0.0) > before + _GAIN:
+            self._since_best, self._best_at = 0, spent
+        share = record.best_epoch / record.epochs if record.epochs else 1.0
+        self._purse.reserve = max(record.seconds, expected) * share * self._factor
 
 
 def _next(schedule: Schedule, trials: Trials, purse: Purse) -> Order | None:
@@ -155,6 +187,12 @@ class _Runner:
         self._seen: set[Candidate] = set()
         self._params: dict[int, dict[str, Any]] = {}
 
+    def recall(self, entry: Entry) -> None:
+        """Take in an order that was carried out before the search was broken off."""
+        if entry.record is not None and entry.record.candidate is not None:
+            self._seen.add(entry.record.candidate)
+            self._params[entry.record.number] = dict(entry.params)
+
     def __call__(self, order: Order, trials: Trials) -> TrialRecord | None:
         """Return the record of the trial that was run; None where it does not fit or was tried before."""
         started, paused = self.purse.clock(), None
@@ -164,15 +202,16 @@ class _Runner:
             self.study.enqueue_trial(self._params[paused.number])
         elif order.params:
             self.study.enqueue_trial(dict(order.params))
+        left = self.purse.left
         trial = self.study.ask()
+        note_order(trial, order, left)
         candidate, problem = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
         if problem:
-            self.study.tell(trial, state=TrialState.FAIL)
-            return TrialRecord(number=len(trials), state="failed", candidate=None, reason=problem)
+            failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=problem)
+            return self._tell(trial, failed, TrialState.FAIL)
         if candidate is None or (paused is None and candidate in self._seen):
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
-            self.study.tell(trial, state=TrialState.PRUNED)
-            return None
+            return self._tell(trial, None, TrialState.PRUNED)
         self._seen.add(candidate)
         number = len(trials) if paused is None else paused.number
         self._params[number] = dict(trial.params)
@@ -203,7 +242,7 @@ class _Runner:
 
     def _run(
         self, trial: optuna.trial.Trial, before: TrialRecord, order: Order, *, started: float, limit: float
-    ) -> TrialRecord:
+    ) -> TrialRecord | None:
         """Evaluate a candidate and tell the study how it ended."""
         curve, candidate, purse = list(before.curve), before.candidate, self.purse
         assert candidate is not None  # it was proposed
@@ -229,19 +268,15 @@ class _Runner:
                 raise TrialError(f"the score is {result.score}: the metric is not defined on the validation examples")
         except Exception as error:  # a failed trial is recorded with its reason, and the search goes on
             seconds = before.seconds + purse.clock() - started
-            self.study.tell(trial, state=TrialState.PRUNED if expired else TrialState.FAIL)
             if expired and before.objective is not None:
-                return replace(before, seconds=seconds, reason="the time ran out")
+                return self._tell(trial, replace(before, seconds=seconds), TrialState.PRUNED)
             ended: State = "pruned" if expired else "failed"
             known = replace(before, seconds=seconds, curve=tuple(curve), epochs=len(curve), state=ended)
-            return replace(known, reason=describe(error), score=None, objective=None, scores=None)
+            known = replace(known, reason=describe(error), score=None, objective=None, scores=None)
+            return self._tell(trial, known, TrialState.PRUNED if expired else TrialState.FAIL)
         state, reason = self._ending(candidate, order, len(result.curve), pruned=pruned, expired=expired)
         objective = result.score if math.isnan(result.objective) else result.objective
-        if state == "complete":
-            self.study.tell(trial, objective)
-        else:
-            self.study.tell(trial, state=TrialState.PRUNED)
-        return TrialRecord(
+        record = TrialRecord(
             number=before.number,
             candidate=candidate,
             state=state,
@@ -255,6 +290,13 @@ class _Runner:
             seconds=before.seconds + purse.clock() - started,
             scores=None if state == "pruned" else result.scores,
         )
+        return self._tell(trial, record, TrialState.COMPLETE if state == "complete" else TrialState.PRUNED)
+
+    def _tell(self, trial: optuna.trial.Trial, record: TrialRecord | None, state: TrialState) -> TrialRecord | None:
+        """Write down what came of a trial, then tell the study."""
+        note_outcome(trial, record, self.purse.spent)
+        self.study.tell(trial, record.objective if record and state == TrialState.COMPLETE else None, state=state)
+        return record
 
     def _ending(
         self, candidate: Candidate, order: Order, epochs: int, *, pruned: bool, expired: bool

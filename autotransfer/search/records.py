@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -48,6 +48,18 @@ class TrialRecord:
     reason: str = ""
     curve: tuple[float, ...] = ()
     scores: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON, without the outputs."""
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scores"}
+        candidate = None if self.candidate is None else self.candidate.to_json()
+        return {**data, "candidate": candidate, "curve": list(self.curve)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrialRecord:
+        """Read what ``to_json`` wrote."""
+        candidate = None if data["candidate"] is None else Candidate.from_json(data["candidate"])
+        return cls(**{**data, "candidate": candidate, "curve": tuple(data["curve"])})
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as one flat row."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, HeadSpec
 from autotransfer.errors import ConfigError, PluginError, TrialError
 from autotransfer.task import Task
+from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
 from autotransfer.transfer.feeds import BoundaryFeed, FeatureFeed, Feed, PixelFeed
@@ -58,10 +59,12 @@ class Setup:
         head, policy = registry.head(candidate.head), registry.policy(candidate.freeze)
         stages = loaded.backbone.stages
         _refuse_unknown(candidate.head_params, head.parameters, f"the head {head.name!r}")
-        _refuse_unknown(candidate.freeze_params, policy.parameters(stages), f"the freeze policy {policy.name!r}")
+        with blamed(f"The freeze policy {policy.name!r}"):
+            known = policy.parameters(stages)
+            _refuse_unknown(candidate.freeze_params, known, f"the freeze policy {policy.name!r}")
+            plan = check_plan(policy.plan(stages, candidate.freeze_params), len(stages), policy.name)
         settings = TrainingSettings.from_candidate(candidate.training)
         start = registry.head(settings.start) if settings.start else None
-        plan = check_plan(policy.plan(stages, candidate.freeze_params), len(stages), policy.name)
         for spec in filter(None, (head, start)):
             if task.kind not in spec.tasks:
                 raise ConfigError(f"The head {spec.name!r} does not do {task.kind} tasks.")
@@ -92,7 +95,7 @@ class Setup:
     def head_size(self, task: Task) -> int:
         """Return the number of parameters of the head; no memory is taken for them."""
         with torch.device("meta"):
-            head = self.head.build(self._head_shape, task.outputs, self.candidate.head_params)
+            head = _build(self.head, self._head_shape, task.outputs, self.candidate.head_params)
         return sum(parameter.numel() for parameter in head.parameters())
 
     @property
@@ -115,6 +118,7 @@ class Setup:
     ) -> Training:
         """Return the network about to be trained on the training rows, or to go on from where it was paused."""
         network = self._network(lesson, device, seed)
+        self._try_head(network, device, lesson.task.outputs)
         if self.start is not None and paused is None:
             _take_over(network.head, self._solved(self.start, {}, extractor, lesson))
         training = Training(
@@ -139,13 +143,9 @@ class Setup:
             TrialError: They are not finite.
         """
         features = torch.from_numpy(extractor.pooled(self.loaded)[rows]).to(network.shift.device)
-        with torch.inference_mode():
+        with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
             outputs = network.head_outputs(features)
-        if outputs.shape != (len(rows), task.outputs):
-            raise PluginError(
-                f"The head {self.head.name!r} gives outputs of shape {tuple(outputs.shape)}; "
-                f"expected {(len(rows), task.outputs)}."
-            )
+        self._check_outputs(outputs, (len(rows), task.outputs))
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite")
         return to_scores(task, outputs)
@@ -154,24 +154,39 @@ class Setup:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
         loaded, shape = self.loaded, self._head_shape
         device.seed(seed)
-        head = self.head.build(shape, lesson.task.outputs, self.candidate.head_params)
-        if not isinstance(head, nn.Module):
-            raise PluginError(f"The head {self.head.name!r} builds a {type(head).__name__}; expected an nn.Module.")
+        head = _build(self.head, shape, lesson.task.outputs, self.candidate.head_params)
         backbone = loaded.backbone if self.frozen else loaded.copy()
         shift, scale = lesson.standardisation()
         network = Network(backbone, head.to(device.torch), shape, shift, scale)
         network.shift, network.scale = network.shift.to(device.torch), network.scale.to(device.torch)
         return network
 
+    def _try_head(self, network: Network, device: Device, outputs: int) -> None:
+        """Pass two examples through the head: a wrong shape would fail far from its cause, or not at all.
+
+        Raises:
+            PluginError: The head raises, or its outputs have a wrong shape.
+        """
+        examples = torch.zeros((2, *self._head_shape), device=device.torch)
+        with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
+            found = network.head.eval()(examples)
+        self._check_outputs(found, (2, outputs))
+
+    def _check_outputs(self, found: Any, expected: tuple[int, int]) -> None:
+        if not isinstance(found, Tensor) or found.shape != expected:
+            given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"in a {type(found).__name__}"
+            raise PluginError(f"The head {self.head.name!r} gives outputs {given}; expected {expected}.")
+
     def _solved(
         self, spec: HeadSpec, params: Mapping[str, Any], extractor: FeatureExtractor, lesson: Lesson
     ) -> nn.Module:
         """Return a closed-form head, solved on the training rows, on the CPU."""
         assert spec.solve is not None  # only closed forms come here
-        head = spec.build((self.loaded.backbone.width,), lesson.task.outputs, params)
+        head = _build(spec, (self.loaded.backbone.width,), lesson.task.outputs, params)
         targets = lesson.standardised_targets()[lesson.train]
         features = extractor.pooled(self.loaded)[lesson.train]
-        spec.solve(head, features, targets, lesson.task, params, lesson.class_weights)
+        with blamed(f"The head {spec.name!r}"):
+            spec.solve(head, features, targets, lesson.task, params, lesson.class_weights)
         return head
 
     def _feeds(self, extractor: FeatureExtractor, device: Device) -> Callable[[int], Feed]:
@@ -208,7 +223,7 @@ def startable(heads: Iterable[HeadSpec], outputs: int) -> dict[str, tuple[str, .
 
     def shapes(spec: HeadSpec) -> list[torch.Size] | None:
         try:
-            return [tensor.shape for tensor in spec.build((5,), outputs, {}).state_dict().values()]
+            return [tensor.shape for tensor in _build(spec, (5,), outputs, {}).state_dict().values()]
         except Exception:  # made for certain widths only; where it is chosen for others, it costs that trial
             return None
 
@@ -218,6 +233,19 @@ def startable(heads: Iterable[HeadSpec], outputs: int) -> dict[str, tuple[str, .
         if head.solve is None and (own := shapes(head)) is not None
     }
     return {name: starts for name, starts in found.items() if starts}
+
+
+def _build(spec: HeadSpec, shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    """Build a head.
+
+    Raises:
+        PluginError: It raises, or builds something else.
+    """
+    with blamed(f"The head {spec.name!r}"):
+        head = spec.build(shape, outputs, params)
+    if not isinstance(head, nn.Module):
+        raise PluginError(f"The head {spec.name!r} builds a {type(head).__name__}; expected an nn.Module.")
+    return head
 
 
 def _take_over(head: nn.Module, solved: nn.Module) -> None:

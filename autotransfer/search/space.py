@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import ConfigError, PluginError
+from autotransfer.transfer.blame import blamed
 
 __all__ = ["SearchSpace", "freezes_all"]
 
@@ -94,9 +95,10 @@ class SearchSpace:
         backbone = trial.suggest_categorical("backbone", [spec.name for spec in self.backbones])
         stages = self.stages(backbone)
         policy = self._choose(trial, "freeze", self._usable_policies)
-        freeze_params = self._suggest_all(trial, f"freeze.{policy.name}@{len(stages)}", policy.parameters(stages))
-        plan = policy.plan(stages, freeze_params)
-        frozen = plan.depth == len(stages)
+        with blamed(f"The freeze policy {policy.name!r}"):
+            freeze_params = self._suggest_all(trial, f"freeze.{policy.name}@{len(stages)}", policy.parameters(stages))
+            plan = policy.plan(stages, freeze_params)
+            frozen = plan.depth == len(stages)
         head = self._choose(trial, "head" if frozen else "tuned_head", self.heads if frozen else self._gradient_heads)
         training: dict[str, Any] = {}
         if head.solve is None:
@@ -174,8 +176,9 @@ class SearchSpace:
     def _is_plain(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
         """Whether all of the stages below a depth train, all the time."""
         try:
-            plan = policy.plan(stages, {})
-            return "depth" in policy.parameters(stages) and len(plan.phases) == 1 and plan.trained == "all"
+            with blamed(f"The freeze policy {policy.name!r}"):
+                plan = policy.plan(stages, {})
+                return "depth" in policy.parameters(stages) and len(plan.phases) == 1 and plan.trained == "all"
         except Exception:  # as above
             return False
 
@@ -195,7 +198,8 @@ def freezes_all(policy: FreezePolicySpec) -> bool:
     """Whether a policy trains no stage of any backbone."""
     stages = ("a", "b")
     try:
-        return policy.plan(stages, {}).depth == len(stages)
+        with blamed(f"The freeze policy {policy.name!r}"):
+            return policy.plan(stages, {}).depth == len(stages)
     except Exception:  # made for certain stages only; where it is chosen for others, it costs that trial
         return False
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["make_pruner", "make_study"]
+from autotransfer.search.journal import INTERRUPTED
+
+__all__ = ["OneWriterJournal", "StepwiseSampler", "make_pruner", "make_study"]
 
 # With fewer curves than this, none tells whether another is poor.
 _FEW = 10
@@ -14,22 +24,75 @@ _MANY = 100
 _STARTUP = 10
 
 
-def make_study(*, seed: int, curves: float, startup: int = 0) -> optuna.Study:
-    """Return a study that maximises.
+def make_study(
+    *,
+    seed: int,
+    curves: float,
+    startup: int = 0,
+    storage: optuna.storages.BaseStorage | str | None = None,
+    name: str = "",
+) -> optuna.Study:
+    """Return a study that maximises; one of that name in the storage goes on.
 
     Args:
         seed: Seed of the sampler.
         curves: About how many trials with a learning curve the budget allows.
         startup: Trials that are planned to come first, before any is sampled.
+        storage: Where it lives; None keeps it in memory.
+        name: Its name there.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        # `group` models each combination of backbone, head and policy in its own space.
-        sampler = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, n_startup_trials=startup + _STARTUP
-        )
-    return optuna.create_study(direction="maximize", sampler=sampler, pruner=make_pruner(curves))
+    return optuna.create_study(
+        study_name=name or None,
+        storage=storage,
+        load_if_exists=True,
+        direction="maximize",
+        sampler=StepwiseSampler(seed, startup + _STARTUP),
+        pruner=make_pruner(curves),
+    )
+
+
+class StepwiseSampler(optuna.samplers.BaseSampler):
+    """A multivariate TPE whose chance depends on the seed and on how many trials were carried out, on nothing else.
+
+    So a search that was broken off goes on as it would have.
+
+    Args:
+        seed: The seed.
+        startup: Random trials before the model is trusted.
+    """
+
+    def __init__(self, seed: int, startup: int) -> None:
+        self._seed, self._startup = seed, startup
+        self._tpe = self._made(0)
+
+    def _made(self, step: int) -> optuna.samplers.TPESampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # `group` models each combination of backbone, head and policy in its own space.
+            seed = int(np.random.SeedSequence((self._seed, step)).generate_state(1)[0])
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=self._startup)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Draw from the chance of this step."""
+        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+        self._tpe = self._made(sum(INTERRUPTED not in other.user_attrs for other in ended))
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """As TPE does."""
+        return self._tpe.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As TPE does."""
+        return self._tpe.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """As TPE does."""
+        return self._tpe.sample_independent(study, trial, param_name, param_distribution)
 
 
 def make_pruner(curves: float) -> optuna.pruners.BasePruner:
@@ -41,3 +104,29 @@ def make_pruner(curves: float) -> optuna.pruners.BasePruner:
     if curves < _FEW:
         return optuna.pruners.NopPruner()
     return optuna.pruners.PercentilePruner(75.0 if curves < _MANY else 50.0, n_startup_trials=5, n_warmup_steps=2)
+
+
+class OneWriterJournal(JournalFileBackend):
+    """Optuna's journal file for a single process, which need not lock, nor wait for the disk at each entry.
+
+    What is written survives the end of the process at once; the disk is waited for when a trial changes its state, so
+    that a power cut costs the trial that runs. What a power cut left of a last line is cut off.
+
+    Args:
+        path: The file; made when it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and (torn := len(path.read_bytes().rpartition(b"\n")[2])):
+            os.truncate(path, path.stat().st_size - torn)
+        super().__init__(str(path))
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append entries."""
+        with self._path.open("ab") as file:
+            file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
+            file.flush()
+            if any("state" in log for log in logs):
+                os.fsync(file.fileno())

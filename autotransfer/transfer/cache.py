@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 import weakref
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,13 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from autotransfer.data.folders import open_regular
+
 __all__ = ["ActivationCache", "CacheEntry", "content_key", "default_cache_dir"]
 
 _NEW, _OLD, _ABOUT = ".new-", ".old-", "about.json"
 _STALE = 24 * 3600.0  # seconds
+_CHUNK = 2**20
 
 log = logging.getLogger("autotransfer")
 
@@ -62,7 +66,8 @@ class ActivationCache:
     """Arrays by content key.
 
     An entry is a folder ``KEY/`` of ``0.npy``, ``1.npy``, …; it is written beside its place and renamed, so that
-    another process sees all of it or nothing. A full disk means no caching, not an error.
+    another process sees all of it or nothing. The checksums of its files are compared when it is opened; what is
+    damaged is computed again. A full disk means no caching, not an error.
 
     Args:
         folder: Where entries live between runs; None keeps them in memory, with a temporary folder beyond the limit.
@@ -196,7 +201,8 @@ class _Staging:
                 self._write(self.folder / f"{position}.npy", array)
             for _, file in self._large:
                 file.unlink(missing_ok=True)  # allocated, but not used after all
-            (self.folder / _ABOUT).write_text(json.dumps({"about": about, "arrays": len(arrays)}))
+            sums = [_checksum(self.folder / f"{position}.npy") for position in range(len(arrays))]
+            (self.folder / _ABOUT).write_text(json.dumps({"about": about, "arrays": sums}))
             self._place(self.root / key)
         except OSError as error:
             self.warn(str(error))
@@ -235,12 +241,23 @@ def _map(file: Path, shape: Sequence[int], dtype: np.dtype, size: int) -> np.nda
 def _open(folder: Path) -> Arrays | None:
     """Map the arrays of an entry and mark it as used; None where it is absent or damaged."""
     try:
-        count = json.loads((folder / _ABOUT).read_text())["arrays"]
-        arrays = tuple(np.lib.format.open_memmap(folder / f"{i}.npy", mode="r") for i in range(count))
+        sums = json.loads((folder / _ABOUT).read_text())["arrays"]
+        if [_checksum(folder / f"{position}.npy") for position in range(len(sums))] != sums:
+            return None
+        arrays = tuple(np.lib.format.open_memmap(folder / f"{i}.npy", mode="r") for i in range(len(sums)))
         os.utime(folder / _ABOUT)
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever is the matter with it, it is made anew
         return None
     return arrays or None
+
+
+def _checksum(file: Path) -> int:
+    """Return the CRC-32 of a file: a single wrong byte in features would go unseen, and cost accuracy."""
+    found = 0
+    with open_regular(file) as opened:
+        while chunk := opened.read(_CHUNK):
+            found = zlib.crc32(chunk, found)
+    return found
 
 
 def _remove(folder: Path) -> None:
@@ -263,7 +280,7 @@ def list_entries(folder: Path) -> list[CacheEntry]:
     """Return the entries of a cache folder, most recently used first."""
     entries = []
     for file in folder.glob(f"[!.]*/{_ABOUT}") if folder.is_dir() else ():
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        with contextlib.suppress(Exception):  # damaged: found out, and made anew, when it is asked for
             size = sum(array.stat().st_size for array in file.parent.glob("*.npy"))
             about = str(json.loads(file.read_text()).get("about", ""))
             entries.append(CacheEntry(key=file.parent.name, size=size, used=file.stat().st_mtime, about=about))

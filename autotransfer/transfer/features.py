@@ -22,6 +22,7 @@ from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Images
 from autotransfer.errors import BackboneError, PluginError
 from autotransfer.transfer.batches import collect
+from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
 from autotransfer.transfer.device import Device
@@ -63,20 +64,25 @@ class LoadedBackbone:
     """
 
     def __init__(self, spec: BackboneSpec, device: Device) -> None:
-        backbone = spec.load()
+        with blamed(f"The backbone {spec.name!r}"):
+            backbone = spec.load()
         if not isinstance(backbone, Backbone):
             raise PluginError(f"The backbone {spec.name!r} loads a {type(backbone).__name__}; expected a Backbone.")
         self.spec = spec
         self.device = device
-        self.backbone = backbone.eval().requires_grad_(False)
-        self.digest = _weights_digest(backbone)
-        self._images = probe_images(backbone)
-        with torch.inference_mode():
+        with blamed(f"The backbone {spec.name!r}"), torch.inference_mode():
+            self.backbone = backbone.eval().requires_grad_(False)
+            self.digest = _weights_digest(backbone)
+            self._images = probe_images(backbone)
             features = backbone.forward_map(self._images)
             pooled = backbone.pool(features)
             self.map_shape = tuple(backbone.as_map(features).shape[1:])
-        if pooled.shape != (3, backbone.width):
-            raise PluginError(f"The backbone {spec.name!r} pools to {tuple(pooled.shape)}; said (3, {backbone.width}).")
+            stages = {backbone.stage_of(name) for name in backbone.state_dict()}
+        if not isinstance(pooled, Tensor) or pooled.shape != (3, backbone.width):
+            given = tuple(pooled.shape) if isinstance(pooled, Tensor) else f"a {type(pooled).__name__}"
+            raise PluginError(f"The backbone {spec.name!r} pools to {given}; said (3, {backbone.width}).")
+        if odd := stages - set(range(self.depths)):
+            raise PluginError(f"The backbone {spec.name!r} has {self.depths} stages, and parameters in stages {odd}.")
         if not bool(pooled.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
         self._pooled = pooled

@@ -20,6 +20,8 @@ def check_plan(plan: FreezePlan, stages: int, policy: str) -> FreezePlan:
     Raises:
         PluginError: It is not.
     """
+    if not isinstance(plan, FreezePlan):
+        raise PluginError(f"The freeze policy {policy!r} plans a {type(plan).__name__}; expected a FreezePlan.")
     starts = [phase.start for phase in plan.phases]
     if not starts or starts[0] != 0 or starts != sorted(starts) or starts[-1] >= 1:
         raise PluginError(

@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ConfigError, DataNotFoundError
+from autotransfer.text import escape
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._recipe import Recipe
 
 __all__ = ["check_folder", "find_checkpoints", "folder_spec", "load_folder"]
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_LARGEST_CONFIG = 2**24  # bytes; those of timm take about a thousand
 _PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt", ".tar")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -50,9 +52,10 @@ def find_checkpoints(zoos: Iterable[Path]) -> dict[str, Path]:
             advice = f"It is a checkpoint itself: give {zoo.parent}." if _is_checkpoint(zoo) else ""
             raise ConfigError(f"The zoo {zoo} holds no checkpoint NAME/{_CONFIG} + NAME/{_WEIGHTS}. {advice}".rstrip())
         for folder in folders:
-            if folder.name in found:
-                raise ConfigError(f"Two zoos hold {folder.name!r}: {found[folder.name]} and {folder}; rename one.")
-            found[folder.name] = folder
+            name = escape(folder.name)  # names are printed, and a folder's may hold anything
+            if name in found:
+                raise ConfigError(f"Two zoos hold {name!r}: {found[name]} and {folder}; rename one.")
+            found[name] = folder
     return found
 
 
@@ -134,6 +137,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BackboneError(f"{folder} holds no {_CONFIG}, which says how to build the model.")
     try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError("it is larger than 16 MB")
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path} is not JSON: {error}") from None

@@ -135,6 +135,7 @@ def test_a_backbone_and_a_head_may_share_a_name() -> None:
         ((_head("lost"), _spec("wrong_door")), "gives register_heads a BackboneSpec"),
         ((_head("lost"), _head("lost")), "registers 'lost' twice"),
         ((_head("lost"), _head("")), "whose name is ''"),
+        ((_head("lost"), _head("\x1b[2J")), r"whose name is '\x1b[2J'; it takes plain text"),
         ((_head("lost"), None), "gives register_heads a NoneType"),
     ],
 )

@@ -185,6 +185,12 @@ def test_targets_of_every_form(targets: Any) -> None:
     assert load_examples(np.zeros((2, 9, 9), dtype=np.uint8), targets).targets == ["a", "b"]
 
 
+@pytest.mark.parametrize("targets", [{0, 1}, {"a": 0, "b": 1}])
+def test_targets_in_no_order_are_refused(targets: Any) -> None:
+    with pytest.raises(DataError, match="Targets are a sequence"):
+        load_examples(np.zeros((2, 8, 8), dtype=np.uint8), targets)
+
+
 def test_targets_must_fit() -> None:
     array = np.zeros((3, 9, 9), dtype=np.uint8)
     with pytest.raises(DataError, match="3 images but 2 targets"):
@@ -529,6 +535,25 @@ def test_a_regular_expression_finds_the_group_in_a_path(pets: Path) -> None:
     assert None in examples.groups, "the others are alone"
 
 
+def test_a_regular_expression_without_groups_of_its_own_is_one() -> None:
+    examples = load_examples(np.zeros((3, 8, 8), dtype=np.uint8), [0, 1, 0], groups="[[01]$")
+    assert examples.groups == ("0", "1", None)
+
+
+def test_a_regular_expression_that_never_ends_is_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each further letter doubles the time: this name alone would take years.
+    save(pets / "cat" / f"{'a' * 60}!.png")
+    monkeypatch.setattr("autotransfer.data.groups._PATIENCE", 1.0)
+    with pytest.raises(DataError, match=r"take more than 1 seconds on 5 paths: avoid repeats within repeats"):
+        load_examples(pets, groups=r"(a+)+\.png")
+
+
+def test_examples_whose_group_is_nan_are_alone() -> None:
+    images = np.zeros((3, 8, 8), dtype=np.uint8)
+    nan = float("nan")  # one object, which equals itself as a key
+    assert load_examples(images, [0, 1, 0], groups=[nan, nan, 2.0]).groups == (None, None, 2.0)
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
@@ -536,6 +561,11 @@ def test_a_regular_expression_finds_the_group_in_a_path(pets: Path) -> None:
         (5, "one for each image; got int"),
         ([[1], [2], [3]], r"A group is a text or a number; got \[1\]"),
         ([{1}, {2}, {3}], r"A group is a text or a number; got \{1\}"),
+        ([([1],), 2, 3], r"A group is a text or a number; got \(\[1\],\)"),
+        ({1, 2, 3}, "one for each image; got set"),  # in no order
+        ({1: 1, 2: 2, 3: 3}, "one for each image; got dict"),  # its keys would be taken
+        ("x{99999999999999999999}", "no regular expression"),
+        ("(" * 10_000, "no regular expression"),
         ("nothing like it", "match none of 3 paths; the first is 'item 0'"),
         ("(", "no regular expression"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,21 @@ def test_classes_keep_their_shares() -> None:
     encoded, train, validation = cut(["a"] * 120 + ["b"] * 40 + ["c"] * 8)
     assert np.bincount(encoded[validation]).tolist() == [30, 10, 2]
     assert np.bincount(encoded[train]).tolist() == [90, 30, 6]
+
+
+def test_thousands_of_classes_take_little_memory() -> None:
+    # A matrix of examples by classes would take 160 MB here, and 4 GB for a hundred thousand images.
+    encoded = np.arange(10_000) % 2000
+    task = Task(kind="multiclass", classes=tuple(range(2000)))
+    tracemalloc.start()
+    try:
+        train, validation = split(encoded, task, distinct(10_000), share=0.4, seed=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (np.bincount(encoded[train]) == 3).all()
+    assert (np.bincount(encoded[validation]) == 2).all()
+    assert peak < 20e6
 
 
 @pytest.mark.parametrize("share", [0.01, 0.25, 0.5, 0.9, 0.99])

@@ -45,7 +45,8 @@ class Recorder(nn.Module):
         self.made.append(self)
 
     def forward(self, features: Tensor) -> Tensor:
-        rows = {row.numpy().tobytes() for row in features.detach().float()}
+        # Heads are tried on zeros before they are trained.
+        rows = {row.numpy().tobytes() for row in features.detach().float() if row.any()}
         (self.trained if self.training else self.asked).update(rows)
         return self.linear(features)  # type: ignore[no-any-return]
 

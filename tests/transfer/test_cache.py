@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,26 @@ def pickled(entry: Path) -> None:
     np.save(entry / "0.npy", np.array([{"a": 1}]), allow_pickle=True)
 
 
+def with_one_bit_flipped(entry: Path) -> None:
+    content = bytearray((entry / "0.npy").read_bytes())
+    content[-3] ^= 1  # within the values: the file looks sound
+    (entry / "0.npy").write_bytes(content)
+
+
+def of_other_rows(entry: Path) -> None:
+    np.save(entry / "0.npy", np.ones((2, 4), np.float32))
+
+
+def with_a_folder_for_an_array(entry: Path) -> None:
+    (entry / "0.npy").unlink()
+    (entry / "0.npy").mkdir()
+
+
+def with_a_pipe_for_an_array(entry: Path) -> None:
+    (entry / "0.npy").unlink()
+    os.mkfifo(entry / "0.npy")
+
+
 def without_an_array(entry: Path) -> None:
     (entry / "1.npy").unlink()
 
@@ -165,15 +187,33 @@ def with_another_description(entry: Path) -> None:
     (entry / "about.json").write_text("[]")
 
 
+def with_a_description_without_end(entry: Path) -> None:
+    (entry / "about.json").write_text("[" * 100_000)
+
+
+def with_a_huge_array(entry: Path) -> None:
+    # A header may claim anything, and be sealed as it should be.
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 2), }" % 2**70
+    (entry / "0.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    sums = [zlib.crc32((entry / f"{i}.npy").read_bytes()) for i in range(2)]
+    (entry / "about.json").write_text(json.dumps({"arrays": sums}))
+
+
 DAMAGES = [
     cut_short,
     emptied,
     garbled,
     pickled,
+    with_one_bit_flipped,
+    of_other_rows,
+    with_a_folder_for_an_array,
+    pytest.param(with_a_pipe_for_an_array, marks=pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")),
     without_an_array,
     without_its_description,
     with_half_a_description,
     with_another_description,
+    with_a_description_without_end,
+    with_a_huge_array,
 ]
 
 

@@ -161,6 +161,21 @@ def test_divergence_is_a_trial_error(settings: dict[str, Any], start: Start) -> 
         run(training)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_trial_at_its_first_step(value: float, start: Start) -> None:
+    training = start(net(2), make_lesson(LABELS), {"batch_size": 2, "epochs": 20})
+    steps: list[int] = []
+
+    def spoil(module: nn.Module, given: object, outputs: torch.Tensor) -> torch.Tensor:
+        steps.append(1)
+        return outputs + value
+
+    training.network.head.register_forward_hook(spoil)
+    with pytest.raises(TrialError, match=r"the loss became (nan|inf) in epoch 1: lower the lr"):
+        run(training)
+    assert len(steps) == 1
+
+
 def test_a_metric_that_the_validation_examples_do_not_define_is_a_trial_error(start: Start) -> None:
     ones = np.flatnonzero(np.array(LABELS) == 1)
     training = start(net(2), make_lesson(LABELS, validation=ones, metric="roc_auc"))

@@ -395,6 +395,11 @@ class TestZoos:
         assert str(one) in str(caught.value)
         assert str(two) in str(caught.value)
 
+    def test_a_name_that_could_steer_a_terminal_is_escaped(self, make_checkpoint: Callable[..., Path]) -> None:
+        folder = make_checkpoint(name="net\x1b[2J\u202e\n")
+        spec = registered(folder.parent)["net\\x1b[2J\\x202e\\x0a"]
+        assert spec.load().width == 96
+
     def test_refuses_a_zoo_that_is_none(self, tmp_path: Path, make_checkpoint: Callable[..., Path]) -> None:
         with pytest.raises(DataNotFoundError, match="nope"):
             registered(tmp_path / "nope")
@@ -412,6 +417,7 @@ class TestZoos:
             (lambda f: (f / "config.json").write_text("[" * 100_000), "not JSON"),
             (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "not JSON"),
             (lambda f: (f / "config.json").write_text("[1]"), "must hold an object"),
+            (lambda f: os.truncate(f / "config.json", 2**40), "larger than 16 MB"),  # takes no room on the disk
             (lambda f: (f / "config.json").write_text("{}"), "architecture"),
             (lambda f: (f / "config.json").unlink(), r"holds no config\.json"),
             (lambda f: edit_config(f, architecture="test_resnett"), "Did you mean .*test_resnet"),

@@ -1,0 +1,178 @@
+"""A search that is broken off at any moment goes on as if it had not been."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages.journal import JournalStorage
+
+from autotransfer.candidate import Candidate
+from autotransfer.config import Budget
+from autotransfer.search.budget import Purse
+from autotransfer.search.growth import Growth
+from autotransfer.search.journal import read_journal, seconds_spent
+from autotransfer.search.loop import Evaluation, Report, search
+from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.schedule import CurveModel
+from autotransfer.search.study import OneWriterJournal, make_study
+
+CURVES = CurveModel(rungs=(1, 3, 6), own=np.eye(3) * 0.2 + 0.6, shared=np.full((3, 3), 0.1), growth=(1, 1, 1))
+
+
+class Killed(BaseException):
+    """The process ends here, whatever it was doing."""
+
+
+class Work:
+    """Evaluates by formula, on a clock of its own; keeps what was paused as checkpoints would; dies when told to."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.now, self.steps, self.dies_at = 0.0, 0, dies_at
+        self.done: dict[Candidate, int] = {}  # what checkpoints keep when a trial ends or pauses
+        self.trained: list[tuple[Candidate, int]] = []
+
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
+        x = float(candidate.head_params["x"])
+        epochs = int(candidate.training.get("epochs", 0))
+        curve = [x * epoch / 6 for epoch in range(1, epochs + 1)]
+        reached = self.done.get(candidate, 0)
+        for epoch in range(reached + 1, min(until or epochs, epochs) + 1):
+            self._step(1.0)
+            self.trained.append((candidate, epoch))
+            reached = epoch
+            if report(epoch, curve[epoch - 1]):
+                break
+        if not epochs:
+            self._step(0.5)
+            self.trained.append((candidate, 0))
+            return Evaluation(score=x)
+        self.done[candidate] = reached
+        curve = curve[:reached]
+        return Evaluation(score=max(curve), best_epoch=len(curve), curve=tuple(curve))
+
+    def _step(self, seconds: float) -> None:
+        self.steps += 1
+        if self.steps == self.dies_at:
+            raise Killed
+        self.now += seconds
+
+    def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
+        epochs = int(candidate.training.get("epochs", 0))
+        return 0.5 if not epochs else float((epochs if until is None else until) - after)
+
+
+def _suggest(trial: optuna.trial.Trial) -> Candidate:
+    freeze = trial.suggest_categorical("freeze", ["frozen", "depth"])
+    return Candidate(
+        backbone=trial.suggest_categorical("backbone", ["a", "b"]),
+        freeze=freeze,
+        head_params={"x": trial.suggest_float("x", 0, 1)},
+        training={} if freeze == "frozen" else {"epochs": 6},
+    )
+
+
+def _search(path: Path, work: Work, budget: Budget, done: float = 0.0) -> Trials:
+    """Start or go on with the search whose study is at ``path``."""
+    study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
+    purse = Purse(budget, clock=lambda: work.now)
+    purse.started -= seconds_spent(study)
+    growth = Growth(
+        screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in "ab"],
+        tuning=lambda backbone, trained: (
+            {"backbone": backbone, "freeze": "depth", "x": 0.4 + trained / 10} if trained < 4 else None
+        ),
+        probe="frozen",
+        policies=("depth",),
+        curves=CURVES,
+        seconds=None if budget.seconds is None else lambda params, epochs: float(epochs),
+    )
+    return search(study, _suggest, work, purse, growth, refit_factor=1.0, observe=lambda record: None)
+
+
+def _told(trials: Trials) -> list[tuple[Any, ...]]:
+    return [(r.number, r.state, r.candidate, r.objective, r.epochs, r.curve) for r in trials]
+
+
+@pytest.mark.parametrize("budget", [Budget(trials=25), Budget(seconds=120.0)])
+def test_a_search_broken_off_anywhere_ends_as_if_it_had_not_been(budget: Budget, tmp_path: Path) -> None:
+    whole = _search(tmp_path / "whole", work := Work(), budget)
+    assert len(whole) > 20
+    for dies_at in range(1, work.steps, 23):
+        path, first = tmp_path / str(dies_at), Work(dies_at)
+        with pytest.raises(Killed):
+            _search(path, first, budget)
+        second = Work()
+        second.done = dict(first.done)
+        trials = _search(path, second, budget)
+        assert _told(trials) == _told(whole), f"broken off at step {dies_at}"
+        repeated = set(first.trained) & set(second.trained)
+        assert len({candidate for candidate, _ in repeated}) <= 1, "only what was broken off is trained again"
+
+
+def test_what_breaks_the_process_off_twice_is_a_failed_trial_and_the_search_goes_on(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(Killed):
+            _search(tmp_path / "study", Work(dies_at=1), Budget(trials=5))
+    trials = _search(tmp_path / "study", Work(), Budget(trials=5))
+    assert [record.state for record in trials] == ["failed", *["complete"] * 4]
+    assert trials.records[0].reason == "broken off twice"
+    assert trials.records[0].candidate == Candidate(backbone="a", head_params={"x": 0.3})
+
+
+def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(tmp_path: Path) -> None:
+    study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(tmp_path / "s")), name="search")
+    tell, study.tell = study.tell, None  # type: ignore[method-assign,assignment]
+    with pytest.raises(TypeError):
+        search(
+            study,
+            _suggest,
+            Work(),
+            Purse(Budget(trials=3)),
+            Growth(
+                screening=[{"backbone": "a", "freeze": "frozen", "x": 0.3}],
+                tuning=lambda backbone, trained: None,
+                probe="frozen",
+                policies=(),
+                curves=CURVES,
+            ),
+            refit_factor=1.0,
+            observe=lambda record: None,
+        )
+    assert tell is not None
+    work = Work()
+    trials = _search(tmp_path / "s", work, Budget(trials=1))
+    assert [record.objective for record in trials] == [0.3]
+    assert not work.trained
+
+
+def test_records_survive_as_json() -> None:
+    record = TrialRecord(
+        number=3,
+        state="paused",
+        candidate=Candidate(backbone="a", head_params={"x": 0.5}),
+        score=0.5,
+        objective=0.4,
+        curve=(0.1, 0.5),
+        epochs=2,
+        scores=np.zeros((2, 2)),
+    )
+    assert TrialRecord.from_json(record.to_json()) == record
+    failed = TrialRecord(number=0, state="failed", candidate=None, reason="no")
+    assert TrialRecord.from_json(failed.to_json()) == failed
+
+
+def test_a_journal_whose_last_line_a_power_cut_tore_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "study"
+    _search(path, Work(), Budget(trials=3))
+    with path.open("ab") as file:
+        file.write(b'{"op_code":4,"wor')
+    assert len(_search(path, Work(), Budget(trials=6))) == 6
+    study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
+    assert len(read_journal(study)) >= 6

@@ -1,0 +1,96 @@
+"""What is decided before the search: which backbones are looked at, and that nothing of the others is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.errors import WeightsUnavailableError
+from autotransfer.preparation import available_backbones
+from autotransfer.transfer.device import resolve_device
+
+CPU = resolve_device("cpu")
+COUNT = 150
+HOW = Preprocessing(size=(32, 32))
+
+
+class Many:
+    """A plugin with more backbones than a short search can look at; each notes that its weights were asked for."""
+
+    def __init__(self) -> None:
+        self.checked: list[str] = []
+
+    @hookimpl
+    def register_backbones(self, register: Callable[[BackboneSpec], None]) -> None:
+        def spec(number: int) -> BackboneSpec:
+            name = f"many{number:03}"
+            return BackboneSpec(
+                name=name,
+                load=pytest.fail,
+                check=lambda: self.checked.append(name),
+                gmacs=0.1 * (number + 1),
+                preprocessing=HOW,
+            )
+
+        for number in range(COUNT):
+            register(spec(number))
+
+
+def _available(many: Many, config: SearchConfig, images: int = 100) -> tuple[list[str], list[str]]:
+    said: list[str] = []
+    registry = Registry.load((), plugins=[many])
+    return [spec.name for spec in available_backbones(registry, config, CPU, images, said.append)], said
+
+
+def test_a_large_portfolio_is_cut_to_what_the_budget_allows_before_weights_are_asked_for() -> None:
+    many = Many()
+    names, said = _available(many, SearchConfig(budget=Budget(seconds=60.0), backbones=("many*",)))
+    assert 1 < len(names) < COUNT / 2
+    assert names == sorted(names), "the cheapest first"
+    assert many.checked == names
+    assert said == [
+        f"{COUNT - len(names)} of {COUNT} backbones are left out: the budget allows no look at all of them, and the "
+        "others promise more for their cost; one that --backbones names in full is always searched"
+    ]
+
+
+def test_more_time_more_backbones_and_trials_are_for_as_many_as_get_some() -> None:
+    def count(**budget: float) -> int:
+        return len(_available(Many(), SearchConfig(budget=Budget(**budget), backbones=("many*",)))[0])  # type: ignore[arg-type]
+
+    assert count(seconds=60.0) < count(seconds=600.0)
+    assert count(trials=40) == 8
+    assert count(trials=160) == 20
+
+
+def test_a_backbone_that_is_named_in_full_is_never_left_out() -> None:
+    config = SearchConfig(budget=Budget(seconds=5.0), backbones=("many*", "many149"))
+    names, _ = _available(Many(), config)
+    assert names[-1] == "many149"
+    assert len(names) < 20
+
+
+def test_what_fits_is_not_spoken_of() -> None:
+    names, said = _available(Many(), SearchConfig(budget=Budget(seconds=600.0), backbones=("many00*",)))
+    assert (len(names), said) == (10, [])
+
+
+def test_weights_that_cannot_be_had_are_left_out_with_a_word_and_an_error_if_all_are() -> None:
+    class Absent(Many):
+        @hookimpl
+        def register_backbones(self, register: Callable[[BackboneSpec], None]) -> None:
+            def absent() -> None:
+                raise WeightsUnavailableError("many_a: no weights")
+
+            register(BackboneSpec(name="many_a", load=pytest.fail, check=absent, preprocessing=HOW))
+            register(BackboneSpec(name="many_b", load=pytest.fail, preprocessing=HOW))
+
+    names, said = _available(Absent(), SearchConfig(backbones=("many*",)))
+    assert (names, said) == (["many_b"], ["left out: many_a: no weights"])
+    with pytest.raises(WeightsUnavailableError, match="many_a"):
+        _available(Absent(), SearchConfig(backbones=("many_a",)))
