@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -54,37 +55,48 @@ def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Pa
     assert result["machine"]["cores"] >= 1
 
 
+def in_one_process(code: str, *arguments: object) -> Any:
+    """Return the JSON that code prints last; it can import the benchmarks."""
+    command = [sys.executable, "-c", f"import json, sys\nfrom pathlib import Path\n{code}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_the_oracle_goes_on_where_it_was(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
-    table, out = tmp_path / "oracle.jsonl", tmp_path / "result.json"
-    arguments = ["--table", table, "--epochs", "1", "--last", "1"]
-    made = run("oracle.py", digit_folder, tiny_zoo, out, ["make", *arguments])
-    lines = table.read_text().splitlines(keepends=True)
-    assert made["rows"][0]["setups"] == len(lines) == len(set(lines))
-    table.write_text("".join(lines[:-1]))  # as if it had been stopped before the last one
-    run("oracle.py", digit_folder, tiny_zoo, out, ["make", *arguments])
-    again = table.read_text().splitlines(keepends=True)
+    code = """
+import oracle
+table, out, *common = sys.argv[1:]
+made, tables = [], []
+def run(*arguments):
+    sys.argv[1:] = [*common, "--table", table, "--out", out, *arguments]
+    oracle.main()
+    made.append(json.loads(Path(out).read_text())["rows"])
+    tables.append(Path(table).read_text().splitlines(keepends=True))
+run("make", "--epochs", "1", "--last", "1")
+Path(table).write_text("".join(tables[0][:-1]))  # as if it had been stopped before the last one
+run("make", "--epochs", "1", "--last", "1")
+run("compare", "--minutes", "0.05")
+print(json.dumps([tables, made]))
+"""
+    files, data = (tmp_path / "oracle.jsonl", tmp_path / "result.json"), ("--data", digit_folder, "--zoo", tiny_zoo)
+    (lines, again, _), (made, _, compared) = in_one_process(code, *files, *data)
+    assert made[0]["setups"] == len(lines) == len(set(lines))
     assert again[:-1] == lines[:-1]
     assert json.loads(again[-1]) | {"seconds": 0} == json.loads(lines[-1]) | {"seconds": 0}
-
-    compared = run("oracle.py", digit_folder, tiny_zoo, out, ["compare", "--table", table, "--minutes", "0.1"])
-    digits, *ends = compared["rows"]
+    digits, *ends = compared
     assert digits["difference (points)"] == pytest.approx(100 * (digits["our test"] - digits["highest test"]))
     assert [row["data"] for row in ends] == ["mean", "worst"]
 
 
 def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Path) -> None:
     code = """
-import json, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 import ablations
-fits = {name: ablations.fit(name, Path(sys.argv[2]), Path(sys.argv[3]), trials=14) for name in ablations.ABLATIONS}
-print(json.dumps(fits))
+data, zoo = map(Path, sys.argv[1:])
+print(json.dumps({name: ablations.fit(name, data, zoo, trials=14) for name in ablations.ABLATIONS}))
 """
-    command = [sys.executable, "-c", code, BENCHMARKS, digit_folder, tiny_zoo]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    fits = json.loads(done.stdout.splitlines()[-1])
+    fits = in_one_process(code, digit_folder, tiny_zoo)
     scores = {name: [score for _, score in fit["history"]] for name, fit in fits.items()}
     assert fits["as it is"]["trials"] == 14
     assert scores["without cache"] == scores["as it is"]  # it saves time, and changes nothing else
