@@ -94,11 +94,11 @@ def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Pat
     code = """
 import ablations
 data, zoo = map(Path, sys.argv[1:])
-print(json.dumps({name: ablations.fit(name, data, zoo, trials=14) for name in ablations.ABLATIONS}))
+print(json.dumps({name: ablations.fit(name, data, zoo, trials=10) for name in ablations.ABLATIONS}))
 """
     fits = in_one_process(code, digit_folder, tiny_zoo)
     scores = {name: [score for _, score in fit["history"]] for name, fit in fits.items()}
-    assert fits["as it is"]["trials"] == 14
+    assert fits["as it is"]["trials"] == 10
     assert scores["without cache"] == scores["as it is"]  # it saves time, and changes nothing else
     assert scores["without screening"] != scores["as it is"]
 
