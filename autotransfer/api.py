@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.finish import choose_winner, refit, score_test, validation_score
+from autotransfer.insight.gain import reserved_seconds
+from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
 from autotransfer.preparation import (
     Folders,
@@ -50,6 +52,8 @@ Patterns = str | Sequence[str]
 _DEFAULT_SECONDS = 300.0
 # Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
 _TUNED_STAGES = 3
+# With so many examples, the last stage alone is too little to learn from them.
+_MANY = 500
 
 
 def fit(
@@ -77,6 +81,7 @@ def fit(
     out: str | Path | None = None,
     overwrite: bool = False,
     strict: bool = False,
+    compare_scratch: bool = True,
     cache: bool = True,
     cache_dir: str | Path | None = None,
     progress: bool = True,
@@ -113,6 +118,8 @@ def fit(
         overwrite: Replace a run that ``out`` holds.
         strict: An unreadable image, of the test examples too, is an error before the search; otherwise it is left out
             and listed.
+        compare_scratch: Train the winner's architecture from random weights, too, to show what transfer gains; takes
+            about a twentieth of a time budget, or as many epochs as one candidate.
         cache: Keep activations on disk between runs.
         cache_dir: Folder of that cache.
         progress: Show progress on standard error.
@@ -140,6 +147,7 @@ def fit(
         seed=seed,
         device=device,
         strict=strict,
+        compare_scratch=compare_scratch,
         cache=cache,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
     )
@@ -170,17 +178,19 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
     if test is not None and config.strict:
         refuse_unreadable(test)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
+    purse.overhead += reserved_seconds(purse) if config.compare_scratch else 0.0
     loaded = [] if first is None else [first]
     kept = Checkpoints(run.checkpoints)
     evaluator = Evaluator(
         registry, data.extractor, data.lessons, device, seed=config.seed, loaded=loaded, checkpoints=kept
     )
+    stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
         backbones=tuple(backbones),
         heads=tuple(registry.select_heads(config.heads, task.kind)),
         policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
-        stages=evaluator.stages,
+        stages=stages,
         epochs=config.epochs,
     )
     run.create({"autotransfer": __version__, "config": asdict(config), "task": task.to_json()})
@@ -199,11 +209,17 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
 
     started = purse.spent
     test_score = None if test is None else score_test(model, test, show)
-    seconds |= {"test": purse.spent - started, "total": purse.spent}
+    seconds["test"] = purse.spent - started
+
+    show.phase("asking how far the score is to be believed, and what transfer gains")
+    started = purse.spent
+    insight = explain(best, trials, evaluator, purse, config, stages)
+    seconds |= {"insight": purse.spent - started, "total": purse.spent}
     result = FitResult(
         best=model.candidate,
         validation=validation_score(best, data),
         test=test_score,
+        insight=insight,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         trials=trials,
         skipped=data.skipped,
@@ -245,6 +261,7 @@ def _search(
             curves=Prior.load().curves.scaled(config.epochs),
             seconds=expect if timed else None,
             ceiling=lesson.task.ceiling,
+            begin=1 if len(lesson.train) < _MANY else 2,
         ),
         refit_factor=len(lesson.targets) / len(lesson.train),
         observe=observe,

@@ -126,6 +126,9 @@ def fit(
     strict: Annotated[bool, _option("--strict", help="Refuse data, or test data, with an unreadable image.")] = False,
     overwrite: Annotated[bool, _option("--overwrite", help="Replace a run that is there.")] = False,
     cache_dir: CacheDir = None,
+    no_compare_scratch: Annotated[
+        bool, _option("--no-compare-scratch", help="Do not train the winner's architecture from random weights.")
+    ] = False,
     no_cache: Annotated[bool, _option("--no-cache", help="Keep no activations on disk between runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -155,6 +158,7 @@ def fit(
             out=out,
             overwrite=overwrite,
             strict=strict,
+            compare_scratch=not no_compare_scratch,
             cache=not no_cache,
             cache_dir=cache_dir,
         )

@@ -109,6 +109,7 @@ class SearchConfig:
         cache: Keep activations on disk between runs.
         cache_dir: Folder of that cache; None means the platform's user cache folder.
         memory_limit: Bytes that decoded images and activations may take in memory; None derives it from free memory.
+        compare_scratch: Train the winner's architecture from random weights, too, to show what transfer gains.
     """
 
     budget: Budget = Budget(seconds=300.0)
@@ -128,6 +129,7 @@ class SearchConfig:
     cache: bool = True
     cache_dir: Path | None = None
     memory_limit: int | None = None
+    compare_scratch: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < _number(self.validation) < 1:

@@ -39,6 +39,10 @@ def choose_winner(trials: Trials) -> TrialRecord:
 def refit(best: TrialRecord, data: Prepared, evaluator: Evaluator, purse: Purse) -> TransferModel:
     """Train the winner on all examples; an overrun of the time budget by more than its tolerance cuts it short."""
     assert best.candidate is not None  # a complete trial has one
+    expected = best.seconds * best.best_epoch / max(best.epochs, 1) * len(data.images) / len(data.lessons[0].train)
+    if expected > purse.remaining and best.epochs:
+        network, _ = evaluator.best_network(best.candidate)
+        return as_model(network, best.candidate, data, evaluator)
     allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
     network = evaluator.refit(best.candidate, best.best_epoch, lambda: purse.spent > allowed)
     return as_model(network, best.candidate, data, evaluator)

@@ -11,6 +11,7 @@ import numpy as np
 from autotransfer.candidate import Candidate
 from autotransfer.data.examples import Skipped
 from autotransfer.grouping import Grouping
+from autotransfer.insight.summary import Insight
 from autotransfer.model import TransferModel
 from autotransfer.score import Score
 from autotransfer.search.records import Trials
@@ -36,7 +37,8 @@ class FitResult:
         best: The winning candidate.
         validation: Its score on the validation examples, as the search measured it.
         test: Score of the model on the test examples; None without any.
-        seconds: Wall time: total, decode, search, refit, test.
+        insight: How far its score is to be believed, and what made it.
+        seconds: Wall time: total, decode, search, refit, test, insight.
         trials: Every trial.
         skipped: Examples that could not be used, and why.
         grouping: What the split kept together, and how much it would have flattered otherwise; None for nothing.
@@ -48,6 +50,7 @@ class FitResult:
     best: Candidate
     validation: Score
     test: Score | None
+    insight: Insight
     seconds: dict[str, float]
     trials: Trials
     skipped: tuple[Skipped, ...]
@@ -78,6 +81,7 @@ class FitResult:
             "best": self.best.to_json(),
             "validation": self.validation.to_json(),
             "test": self.test.to_json() if self.test else None,
+            **self.insight.to_json(),
             "seconds": self.seconds,
             "trials": self.trials.counts(),
             "run": str(self.run),
@@ -90,6 +94,7 @@ class FitResult:
         lines = [f"best        {self.best}", f"validation  {_with_interval(self.validation)}"]
         if self.test:
             lines.append(f"test        {_with_interval(self.test)}")
+        lines += str(self.insight).splitlines()
         if self.grouping:
             lines.append(f"split       {self.grouping}")
         counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())

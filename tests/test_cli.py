@@ -106,6 +106,7 @@ def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, ob
     folder, printed = fitted
     assert printed == json.loads((folder / "result.json").read_text())
     assert set(printed) >= {"best", "validation", "test", "seconds", "trials", "run", "decoded", "skipped"}
+    assert set(printed) >= {"inflation", "gain", "sources", "importance", "depths"}
     assert printed["decoded"] == 90
 
 
@@ -114,11 +115,12 @@ def test_fit_for_people(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> N
     out_folder = tmp_path / "a [red]run[/red]\x1b[31m"
     data, cache = digit_folder / "train", tmp_path / "cache"
     settings = ("--zoo", tiny_zoo, "--backbones", "test_vit", "--heads", "ncm", "--freeze", "frozen", "--trials", "1")
-    code, out, err = run("fit", data, *settings, "--cache-dir", cache, "--out", out_folder)
+    code, out, err = run("fit", data, *settings, "--no-compare-scratch", "--cache-dir", cache, "--out", out_folder)
     assert code == 0, err
     assert "\x1b" not in out
     assert "a [red]run[/red]\\x1b[31m" in out
     assert "validation  accuracy 0." in out
+    assert "gain  " not in out
     assert f"autotransfer predict '{escape(out_folder)}' IMAGE_OR_FOLDER" in out
     code, _, err = run("fit", data, *settings, "--out", out_folder)
     assert code == 2

@@ -99,7 +99,7 @@ def test_every_image_is_decoded_once_and_the_others_are_listed(result: FitResult
 
 
 def test_seconds_add_up(result: FitResult) -> None:
-    parts = {name: result.seconds[name] for name in ("decode", "search", "refit", "test")}
+    parts = {name: result.seconds[name] for name in ("decode", "search", "refit", "test", "insight")}
     assert min(parts.values()) >= 0
     assert sum(parts.values()) == pytest.approx(result.seconds["total"], abs=0.05)
 
@@ -149,6 +149,32 @@ def test_the_result_explains_itself(result: FitResult) -> None:
         title.split()
     )
     assert len(rows) == len(result.leaderboard())
+
+
+def test_the_result_says_how_far_it_is_to_be_believed(result: FitResult) -> None:
+    insight, best = result.insight, result.trials.best
+    assert best is not None
+    assert insight.inflation is not None
+    assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
+    assert insight.inflation.tried == result.trials.counts()["complete"]
+    assert insight.gain is not None
+    assert insight.gain.scratch is not None
+    assert insight.gain.epochs == 3
+    assert {source.backbone for source in insight.sources} == {"test_resnet", "test_vit"}
+    assert insight.sources[0].backbone == result.best.backbone
+    assert sum((insight.importance or {"backbone": 1.0}).values()) == pytest.approx(1.0)
+    assert best.number in {row.trial for row in insight.depths}
+    saved = json.loads((result.run / "result.json").read_text())
+    assert saved["gain"]["gain"] == insight.gain.gain
+    assert str(insight) in str(result)
+
+
+def test_random_weights_are_not_trained_where_nobody_asks(fit: Fit, digits: Digits) -> None:
+    result = fit(digits[0][:40], digits[1][:40], heads="ridge", compare_scratch=False)
+    assert result.insight.gain is None
+    assert "gain" not in str(result)
+    assert result.to_json()["gain"] is None
+    assert [source.negative for source in result.insight.sources] == [None]
 
 
 def test_the_loaded_model_predicts_the_same(result: FitResult, digit_folder: Path) -> None:

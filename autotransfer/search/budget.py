@@ -18,6 +18,8 @@ Proposed = Literal["screened", "planned", "grown", "sampled"]
 # A search gives up when so many trials, and so large a share of the time, brought nothing better.
 _PATIENCE_TRIALS = 60
 _PATIENCE_TIME = 0.25
+# Largest share of the time budget that a refit is worth: to learn from a fourth or fifth more examples.
+_REFIT_SHARE = 0.25
 # Largest share of the time budget that one trial may be expected to take, by what proposed it.
 _SHARES: Mapping[str, float] = {"screened": 1.0, "planned": 1.0, "grown": 0.5, "sampled": 0.02}
 
@@ -84,8 +86,17 @@ class Purse:
         """Whether no further trial may start; the first one may, however small the budget: there is always a result."""
         return (self.left <= 0 and trials > 0) or (self.budget.trials is not None and trials >= self.budget.trials)
 
+    def set_apart(self, seconds: float) -> None:
+        """Set apart what the refit of the best trial needs, unless that is too much: its network is kept instead."""
+        self.reserve = seconds if self._affords(seconds) else 0.0
+
+    def _affords(self, refit: float) -> bool:
+        return self.budget.seconds is None or refit <= _REFIT_SHARE * self.budget.seconds
+
     def allowance(self, refit_factor: float, proposed: Proposed) -> float:
-        """Return the seconds that the next trial may take: its refit must fit in should it win, the best one's if not.
+        """Return the seconds that the next trial may take.
+
+        Its refit must fit in should it win, the best one's if not; unless its refit takes too much to be done at all.
 
         Args:
             refit_factor: Time of a refit in times of its trial.
@@ -94,6 +105,8 @@ class Purse:
         if self.budget.seconds is None:
             return math.inf
         whole = min(self.left, (self.left + self.reserve) / (1.0 + refit_factor))
+        if not self._affords(self.left * refit_factor):
+            whole = self.left
         return min(whole, _SHARES[proposed] * self.budget.seconds)
 
     def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:

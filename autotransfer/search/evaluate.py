@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, mea
 from autotransfer.transfer.memory import give_back
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import VIEWS
-from autotransfer.transfer.training import Lesson
+from autotransfer.transfer.training import Lesson, Training
 
 __all__ = ["Evaluator"]
 
@@ -73,6 +74,7 @@ class Evaluator:
         self.checkpoints = checkpoints or Checkpoints()
         self._seconds_per_image: dict[str, float] = {}
         self._flattery: dict[str, tuple[float, float]] = {}
+        self._pace: dict[str, float] = {}
 
     def load(self, name: str) -> LoadedBackbone:
         """Return a backbone, loaded once."""
@@ -122,6 +124,12 @@ class Evaluator:
 
     def _tuned(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> Evaluation:
         """Train stages on the first fold until so many epochs are done, from where it was paused if it was."""
+        epochs = self._trained(setup, report, expired, until)
+        give_back()
+        return self._best_epoch(setup, [epochs])
+
+    def _trained(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> list[np.ndarray]:
+        """Return the validation scores of each epoch; the network itself is not kept."""
         candidate, epochs = setup.candidate, list[np.ndarray]()
         state = self.checkpoints.load(candidate)
         training = setup.training(self.extractor, self.lessons[0], self.device, self.seed, paused=state)
@@ -132,14 +140,14 @@ class Evaluator:
             epochs.append(scores)
             return report(epoch, score)
 
-        training.run(until, keep, expired)
-        if training.epoch == len(epochs) < setup.settings.epochs and epochs and not training.interrupted:
-            self.checkpoints.save(candidate, {**training.state(), "epochs": torch.from_numpy(np.stack(epochs))})
-        else:
+        self._watched(setup, training, until, lambda: training.run(until, keep, expired))
+        if training.interrupted or not epochs:
             self.checkpoints.drop(candidate)
-        del training
-        give_back()
-        return self._best_epoch(setup, [epochs])
+        else:
+            ended = training.epoch == setup.settings.epochs
+            state = training.state(ended=ended)
+            self.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
+        return epochs
 
     def refit(self, candidate: Candidate, epochs: int, expired: Callable[[], bool] = lambda: False) -> Network:
         """Train a candidate on all examples for the number of epochs that validation asked for, if time allows."""
@@ -153,13 +161,18 @@ class Evaluator:
         return training.network.eval()
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
-        """Train a candidate on the first fold; return the network of its best epoch and its validation scores."""
+        """Return the network of a candidate's best epoch on the first fold, and its validation scores.
+
+        It is trained, unless a trial has left it behind.
+        """
         setup, lesson = self._setup(candidate), self.lessons[0]
         if setup.closed_form:
             network = setup.solve(self.extractor, lesson, self.device, self.seed)
             return network, setup.head_scores(network, self.extractor, self.task, lesson.validation)
-        training = setup.training(self.extractor, lesson, self.device, self.seed)
-        training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
+        state = self.checkpoints.load(candidate)
+        training = setup.training(self.extractor, lesson, self.device, self.seed, paused=state)
+        if state is None:
+            training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
         training.restore_best()
         assert training.best_scores is not None  # every epoch was scored
         return training.network.eval(), training.best_scores
@@ -173,21 +186,39 @@ class Evaluator:
             after: Epochs that it was trained for before.
         """
         setup = self._setup(candidate)
+        start, training = self._expected(setup, setup.settings.epochs if until is None else until, after)
+        return start + training * (1.0 if setup.frozen else self._pace_of(setup.loaded.spec.name))
+
+    def _expected(self, setup: Setup, until: int, after: int) -> tuple[float, float]:
+        """Return the seconds before the first epoch and those of the epochs, from the backbone's measured speed."""
         views = VIEWS[: 1 if setup.closed_form else setup.settings.views]
-        depth, takes = setup.plan.depth, setup.head.features
-        epochs = (setup.settings.epochs if until is None else until) - after
+        depth, takes, epochs = setup.plan.depth, setup.head.features, until - after
         share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
-        passes, seconds, train = 0.0, 0.0, len(self.lessons[0].train)
+        before, during, seconds, train = 0.0, 0.0, 0.0, len(self.lessons[0].train)
         if setup.cacheable:
             missing = [v for v in views if not self.extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
-            passes += len(missing) * len(self.targets) * share
+            before = len(missing) * len(self.targets) * share
         if not setup.frozen:
-            passes += epochs * (_STEP_COST * train + len(self.lessons[0].validation)) * (1.0 - share)
+            during = epochs * (_STEP_COST * train + len(self.lessons[0].validation)) * (1.0 - share)
         if not setup.closed_form:
             folds, steps = len(self.lessons) if setup.frozen else 1, train / setup.settings.batch_size
             each = steps * _SECONDS_PER_STEP + train * _SECONDS_PER_EXAMPLE
-            seconds += folds * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self.task))
-        return seconds + (passes * self._forward_seconds(setup.loaded) if passes else 0.0)
+            seconds = folds * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self.task))
+        speed = self._forward_seconds(setup.loaded) if before or during else 0.0
+        return before * speed, seconds + during * speed
+
+    def _watched(self, setup: Setup, training: Training, until: int, run: Callable[[], None]) -> None:
+        """Train, and learn how far predictions of what training takes are off."""
+        (before, predicted), started = self._expected(setup, until, training.epoch), time.perf_counter()
+        run()
+        if training.epoch == until:
+            seconds = time.perf_counter() - started
+            self._pace[setup.loaded.spec.name] = max(seconds - before, 0.1 * seconds) / max(predicted, 1e-6)
+
+    def _pace_of(self, name: str) -> float:
+        """Return the pace of a backbone, or the usual one of the others."""
+        others = self._pace.values()
+        return self._pace.get(name, math.exp(np.mean(np.log(list(others)))) if others else 1.0)
 
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
@@ -212,13 +243,16 @@ class Evaluator:
         for lesson, part in zip(self.lessons, folds, strict=False):
             scores[lesson.validation] = part
         scored = ~np.isnan(scores).any(1)
-        doubt = _TIE * min(self.task.log_loss(self.targets[scored], scores[scored]), 10.0)
+        fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], scores[scored]), 10.0)
         if len(folds) < len(self.lessons):
-            doubt += self._flattery.get(name, (0.0, 0.0))[1]
-            doubt += _DOUBT * math.sqrt(max(score * (1 - score), 0.0) / scored.sum())
+            fair = min(score - self._flattery.get(name, (0.0, 0.0))[1], max(self.task.ceiling, score))
+            # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
+            count = int(scored.sum()) + 2
+            share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
+            doubt += _DOUBT * math.sqrt(share * (1 - share) / count)
         elif len(folds) > 1 and score >= self._flattery.get(name, (-math.inf, 0.0))[0]:
             self._flattery[name] = (score, self._score(folds[:1]) - score)
-        return Evaluation(score=score, objective=score - doubt, depth=setup.plan.depth, scores=scores)
+        return Evaluation(score=score, objective=fair - doubt, depth=setup.plan.depth, scores=scores)
 
     def _score(self, folds: list[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""
@@ -230,3 +264,7 @@ class Evaluator:
         if name not in self._seconds_per_image:
             self._seconds_per_image[name] = measure_seconds_per_image(loaded, self.extractor.images)
         return self._seconds_per_image[name]
+
+    def pass_seconds(self, name: str) -> float:
+        """Return about how long one pass of a frozen backbone over all examples takes."""
+        return len(self.targets) * self._forward_seconds(self.load(name))

@@ -25,14 +25,16 @@ Seconds = Callable[[dict[str, Any], int], float]
 _TUNED = 3
 # Probes between two trials that may train stages.
 _BETWEEN = 4
-# Until there were so many probes, they get half of the time.
-_PROBES = 40
+# Until there were so many probes, they get half of the time; unless the last ones brought nothing better.
+_PROBES, _VAIN = 40, 12
 # Before a fine-tuning is seen, it is expected to gain nothing on the best probe, give or take a share of what is
 # missing to a perfect score; in its first epochs it is behind by a share of the same.
 _SPREAD, _BEHIND = 0.3, 0.2
 # Least deviation of a score: what chance does to it.
 _CHANCE = 0.01
 _COSTS = ("start", "seconds")
+# A smaller gain is none.
+_GAIN = 1e-4
 
 
 class Growth:
@@ -52,6 +54,7 @@ class Growth:
         policies: The freeze policies that train stages; with a budget of time, sampled trials take them in turn.
         curves: How learning curves hang together.
         ceiling: The best score that the metric has.
+        begin: Number of last stages that are trained first.
     """
 
     def __init__(
@@ -64,11 +67,12 @@ class Growth:
         curves: CurveModel,
         seconds: Seconds | None = None,
         ceiling: float = 1.0,
+        begin: int = 1,
     ) -> None:
         self._screening, self._tuning, self._probe = screening, tuning, probe
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
         self._thaw = FreezeThaw(curves)
-        self._issued = 0
+        self._issued, self._begin = 0, begin
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._ranked: list[str] | None = None
         self._trained: dict[str, int] = {}
@@ -80,7 +84,8 @@ class Growth:
         if position < len(self._screening):
             return Order(params=self._screening[position], proposed="screened")
         position -= len(self._screening)
-        if position % (_BETWEEN + 1) or self._hasty(trials):
+        probing = position % (_BETWEEN + 1) or self._hasty(trials) if self._probes_pay(trials) else position % 2
+        if probing:
             return Order(params={} if self._probe is None else {"freeze": self._probe})
         if self._ranked is None:
             self._ranked = _ranking(trials)[:_TUNED]
@@ -106,14 +111,14 @@ class Growth:
 
     def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
         """Return parameters to train one more stage with, if the last one paid."""
-        best, trained = _best(trials, backbone), self._trained.get(backbone, 0)
-        if trained and best <= self._before[backbone]:
+        best, trained = _best(trials, backbone), self._trained.get(backbone, self._begin - 1)
+        if backbone in self._trained and best <= self._before[backbone]:
             return None
         self._trained[backbone], self._before[backbone] = trained + 1, best
         return self._tuning(backbone, trained + 1)
 
     def _sprout(self, trials: Trials) -> None:
-        """Add arms: the next depth of each backbone when the last one has shown itself, and one that is sampled."""
+        """Add arms: the next depth of a backbone when the last one has shown itself, and what is sampled after all."""
         assert self._ranked is not None  # made before
         for backbone in list(self._ranked):
             if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
@@ -124,7 +129,7 @@ class Growth:
             name = f"{backbone}/{self._trained[backbone]}"
             self._thaw.add(self._arm(name, params, _best(trials, backbone), trials))
         count = len(self._sampled)
-        if self._policies and self._thaw.arms and self._thaw.told(f"sampled/{count}", rungs=1):
+        if self._policies and self._thaw.arms and all(self._thaw.told(arm.name, rungs=1) for arm in self._thaw.arms):
             self._thaw.add(
                 self._sampled_arm(f"sampled/{count + 1}", self._policies[count % len(self._policies)], trials)
             )
@@ -150,15 +155,28 @@ class Growth:
         mean = [expected - value for value in behind]
         return Arm(name=name, mean=mean, std=[std] * len(mean), proposed="grown", **about)
 
+    def _probes_pay(self, trials: Trials) -> bool:
+        """Whether one of the last probes brought something better, or there were too few to say."""
+        best, gains = -math.inf, list[bool]()
+        for number, record in enumerate(trials):
+            objective = -math.inf if record.objective is None else record.objective
+            if number >= len(self._screening) and self._is_probe(record):
+                gains.append(objective > best + _GAIN)
+            best = max(best, objective)
+        return len(gains) < _VAIN or any(gains[-_VAIN:])
+
     def _hasty(self, trials: Trials) -> bool:
         """Whether fine-tuning has taken more than its share while there is still much to learn from probes."""
         if self._probe is None or self._seconds is None:
             return False
         probes, seconds = 0, {True: 0.0, False: 0.0}
         for record in trials.records[len(self._screening) :]:
-            is_probe = record.candidate is not None and record.candidate.freeze == self._probe
+            is_probe = self._is_probe(record)
             probes, seconds[is_probe] = probes + is_probe, seconds[is_probe] + record.seconds
         return probes < _PROBES and seconds[False] > seconds[True]
+
+    def _is_probe(self, record: TrialRecord) -> bool:
+        return record.candidate is not None and record.candidate.freeze == self._probe
 
 
 def _best(trials: Trials, backbone: str) -> float:

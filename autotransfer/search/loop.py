@@ -164,7 +164,7 @@ class _Progress:
         if (record.objective or 0.0) > before + _GAIN:
             self._since_best, self._best_at = 0, spent
         share = record.best_epoch / record.epochs if record.epochs else 1.0
-        self._purse.reserve = max(record.seconds, expected) * share * self._factor
+        self._purse.set_apart(max(record.seconds, expected) * share * self._factor)
 
 
 def _next(schedule: Schedule, trials: Trials, purse: Purse) -> Order | None:

@@ -12,7 +12,8 @@ from autotransfer.candidate import Candidate
 
 __all__ = ["State", "TrialRecord", "Trials"]
 
-_LEADERS = 10
+# Bytes that validation scores may take in all; the leaders' are kept whatever they take.
+_LEADERS, _BYTES = 10, 64 * 2**20
 
 State = Literal["complete", "paused", "pruned", "failed"]
 
@@ -33,7 +34,7 @@ class TrialRecord:
         depth: Number of frozen leading stages.
         reason: Why it was pruned or failed.
         curve: Score after each epoch.
-        scores: Probabilities or values of the validation examples (N, outputs); kept for the leading trials only.
+        scores: Probabilities or values of the validation examples (N, outputs); those of the best trials are kept.
     """
 
     number: int
@@ -106,12 +107,14 @@ class Trials:
     def add(self, record: TrialRecord) -> None:
         """Add a record, in the place of an earlier one of that number.
 
-        Only the leaders keep their validation scores, so that memory does not grow with trials.
+        Only the best keep their validation scores, so that memory does not grow with trials.
         """
         self.records[record.number : record.number + 1] = [record]
-        holders = [r for r in self.leaderboard() if r.scores is not None]
-        for behind in holders[_LEADERS:]:
-            self.records[self.records.index(behind)] = replace(behind, scores=None)
+        taken = 0
+        for place, holder in enumerate(r for r in self.leaderboard() if r.scores is not None):
+            taken += 0 if holder.scores is None else holder.scores.nbytes
+            if place >= _LEADERS and taken > _BYTES:
+                self.records[holder.number] = replace(holder, scores=None)
 
     @property
     def best(self) -> TrialRecord | None:

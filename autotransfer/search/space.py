@@ -39,18 +39,18 @@ _TUNE: Mapping[str, BaseDistribution] = {
 # Only what the way into the network uses is asked for: views where the prefix is cached, augmentation where it is not.
 _PIXELS_ONLY, _CACHED_ONLY = "augmentation", "views"
 
-# Settings to begin fine-tuning with, when the head starts from a solution.
+# Settings to begin fine-tuning with, when the head starts from a solution; more stages bear a lower rate.
 _GENTLE_TUNING: Mapping[str, Any] = {
     "optimizer": "adamw",
     "lr": 1e-3,
-    "backbone_lr": 1.0,
     "weight_decay": 1e-3,
     "batch_size": 32,
     "label_smoothing": 0.05,
-    "views": 2,
+    "views": 1,
     "batch_norm": "frozen",
     "augmentation": "light",
 }
+_LAST_STAGE_LR, _MORE_STAGES_LR = 1.0, 0.3
 
 # Epochs of a head alone, in epochs of a candidate that trains stages: they cost next to nothing.
 _PROBE_EPOCHS = 3
@@ -157,6 +157,7 @@ class SearchSpace:
         params |= {f"{key}.depth": len(stages) - trained}
         params |= {f"head.{head.name}.{name}": _gentle(d) for name, d in head.parameters.items()}
         params |= {f"tune.{name}": value for name, value in _GENTLE_TUNING.items()}
+        params["tune.backbone_lr"] = _LAST_STAGE_LR if trained == 1 else _MORE_STAGES_LR
         if starts := self.starts.get(head.name):
             params[f"tune.{head.name}.start"] = starts[0]
         return {"backbone": backbone, "freeze": policy.name, "tuned_head": head.name, **params}

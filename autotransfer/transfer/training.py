@@ -168,14 +168,22 @@ class Training:
             raise TrialError("the outputs are not finite: the training diverged")
         return to_scores(self.lesson.task, outputs)
 
-    def state(self) -> dict[str, Any]:
-        """Return all that a training between two epochs needs to go on: tensors, numbers and text."""
-        return {
+    def state(self, *, ended: bool = False) -> dict[str, Any]:
+        """Return all that a training between two epochs needs to go on: tensors, numbers and text.
+
+        Of one that has ended, it is what its best epoch needs.
+        """
+        best = {
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
             "best_scores": None if self.best_scores is None else torch.from_numpy(self.best_scores),
             "best": self._best_state,
+        }
+        if ended:
+            return best
+        return {
+            **best,
             "network": _state_that_changes(self.network, self.plan),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -188,11 +196,12 @@ class Training:
         self.epoch, self.best_epoch, self.best_score = state["epoch"], state["best_epoch"], state["best_score"]
         self.best_scores = None if state["best_scores"] is None else state["best_scores"].numpy()
         self._best_state = dict(state["best"])
-        self.network.load_state_dict(state["network"], strict=False)
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state["scaler"])
-        self._rng.set_state(state["rng"])
+        if "network" in state:
+            self.network.load_state_dict(state["network"], strict=False)
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict(state["schedule"])
+            self._scaler.load_state_dict(state["scaler"])
+            self._rng.set_state(state["rng"])
 
     def restore_best(self) -> None:
         """Put the weights of the best epoch back."""

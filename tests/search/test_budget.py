@@ -66,26 +66,39 @@ def test_whichever_comes_first_ends_the_search(clock: Clock) -> None:
 
 
 def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=90.0), clock=clock)
+    purse = Purse(Budget(seconds=1000.0), clock=clock)
+    clock.now += 910
     assert purse.allowance(2.0, "screened") == pytest.approx(30.0)  # 30 to search, 60 to refit
 
 
 @pytest.mark.parametrize("reserve", [0.0, 10.0, 40.0, 80.0])
 @pytest.mark.parametrize("factor", [1.0, 1.25, 4.0])
-def test_a_trial_that_is_allowed_leaves_time_for_either_refit(clock: Clock, reserve: float, factor: float) -> None:
+@pytest.mark.parametrize("spent", [15, 60, 90])
+def test_a_trial_that_is_allowed_leaves_time_for_either_refit_that_is_worth_it(
+    clock: Clock, reserve: float, factor: float, spent: int
+) -> None:
     purse = Purse(Budget(seconds=100.0), clock=clock, reserve=reserve)
-    clock.now += 15
+    clock.now += spent
     allowed = purse.allowance(factor, "screened")
-    after = purse.spent + allowed
-    assert after + allowed * factor <= 100.0 + 1e-9  # it wins and is refitted
-    assert after + reserve <= 100.0 + 1e-9  # it loses, and the best so far is refitted
+    after = purse.spent + max(allowed, 0.0)
+    assert after + reserve <= 100.0 + 1e-9 or allowed <= 0  # it loses, and the best so far is refitted
+    refit = allowed * factor
+    assert refit > 25 or after + refit <= 100.0 + 1e-9  # it wins and is refitted, unless that takes a quarter of all
+
+
+def test_a_refit_that_takes_too_much_is_not_set_apart(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=100.0), clock=clock)
+    purse.set_apart(20.0)
+    assert purse.left == pytest.approx(80.0)
+    purse.set_apart(30.0)  # its network is kept instead
+    assert purse.left == pytest.approx(100.0)
 
 
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
     purse = Purse(Budget(seconds=1000.0), clock=clock)
     assert purse.allowance(1.0, "sampled") == pytest.approx(20.0)
-    assert purse.allowance(1.0, "grown") == pytest.approx(200.0)
-    assert purse.allowance(1.0, "screened") == pytest.approx(500.0)
+    assert purse.allowance(1.0, "grown") == pytest.approx(500.0)
+    assert purse.allowance(1.0, "screened") == pytest.approx(1000.0)
 
 
 def test_giving_up_takes_many_trials_and_much_time(clock: Clock) -> None:

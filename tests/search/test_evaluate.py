@@ -225,7 +225,12 @@ def test_a_paused_training_goes_on_as_if_it_had_never_been_paused(
     assert [len(part.curve) for part in parts] == [1, 3, 4]
     assert parts[-1].curve == whole.curve
     assert np.array_equal(parts[-1].scores, whole.scores, equal_nan=True)
-    assert not list(evaluator.checkpoints.folder.glob("*")), "what has ended leaves nothing behind"
+    told.clear()
+    network, scores = evaluator.best_network(candidate)
+    assert not told, "what a trial left behind is not trained again"
+    best = int(np.argmax(whole.curve))
+    assert whole.curve[best] == evaluator.task.score(evaluator.targets[evaluator.lessons[0].validation], scores)
+    assert not network.training
 
 
 def test_a_training_cut_within_an_epoch_leaves_no_checkpoint(make: MakeEvaluator) -> None:

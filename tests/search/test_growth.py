@@ -178,19 +178,29 @@ def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
     assert policies[:4] == ["depth", "full", "depth", "full"]
 
 
-def test_fine_tuning_waits_while_probes_had_less_time() -> None:
+def _probe(search: Search, objective: float) -> None:
+    number = len(search.trials)
+    candidate = Candidate(backbone="a", freeze="frozen", head_params={"x": number})
+    search.trials.add(TrialRecord(number=number, state="complete", candidate=candidate, objective=objective))
+
+
+def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better() -> None:
     # Probes take no time here: after the first fine-tuning, forty of them come before the next.
     search = _search(True, a=0.6)
     search.grown()
     search.carry_out(0.7)
     for number in range(40):
         assert search.next().params == {"freeze": "frozen"}, number
-        search.trials.add(
-            TrialRecord(
-                number=len(search.trials),
-                state="complete",
-                candidate=Candidate(backbone="a", freeze="frozen", head_params={"x": number}),
-                objective=0.5,
-            )
-        )
+        _probe(search, 0.7 + number / 1000)
     assert search.grown() is not None
+
+
+def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
+    search = _search(True, a=0.6)
+    search.grown()
+    search.carry_out(0.7)
+    for _ in range(12):
+        assert search.next().params == {"freeze": "frozen"}
+        _probe(search, 0.5)
+    orders = [search.next() for _ in range(6)]
+    assert [order.proposed for order in orders].count("grown") == 3, "every other one"

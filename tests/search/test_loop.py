@@ -145,6 +145,7 @@ def test_search_and_refit_end_within_the_time_budget(epochs: int, seconds: float
     if best is not None and best.candidate is not None:
         passes = best.best_epoch if epochs else 1
         refit = passes * evaluate.cost(best.candidate) * factor
+        refit = refit if refit <= seconds / 4 else 0.0  # one that takes more is not done
     # What no prediction can foresee is that an epoch has begun when the time runs out. A first closed form always runs.
     grace = refit if len(trials) == 1 else evaluate.cost(best.candidate) if epochs and best and best.candidate else 0
     assert clock.now + refit <= seconds + grace
@@ -520,4 +521,5 @@ def test_time_that_runs_out_while_a_candidate_is_chosen_ends_the_search() -> Non
         return _suggest(12 if clock.now > 6.0 else 0)(trial)
 
     trials = _run(Budget(seconds=10.0), suggest, Recorded(clock, cost=lambda candidate: 0.0), clock=clock)
-    assert [record.state for record in trials] == ["complete"]
+    assert [record.state for record in trials] == ["complete", "pruned"]
+    assert trials.records[1].reason == "the time ran out before the first epoch ended"

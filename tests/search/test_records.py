@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from autotransfer.candidate import Candidate
+from autotransfer.search import records
 from autotransfer.search.records import TrialRecord, Trials
 
 
@@ -75,11 +77,15 @@ def test_the_leaderboard_puts_pruned_trials_last_and_leaves_failed_ones_out() ->
     assert [record.number for record in trials.leaderboard()] == [3, 4, 0, 1]
 
 
-def test_only_the_ten_leaders_keep_their_scores() -> None:
-    # Memory must not grow with the number of trials.
+@pytest.mark.parametrize(("room", "kept"), [(0, 10), (15 * 16, 15), (2**20, 30)])
+def test_the_best_keep_their_scores_as_far_as_memory_goes(
+    monkeypatch: pytest.MonkeyPatch, room: int, kept: int
+) -> None:
+    # Memory must not grow with the number of trials; the ten leaders are never without.
+    monkeypatch.setattr(records, "_BYTES", room)
     trials = Trials()
     for number in range(30):
-        trials.add(_record(number, (number * 7 % 30) / 30, scores=np.zeros((2, 2))))
+        trials.add(_record(number, (number * 7 % 30) / 30, scores=np.zeros((2, 2), np.float32)))
     holders = {record.number for record in trials if record.scores is not None}
-    assert holders == {record.number for record in trials.leaderboard()[:10]}
+    assert holders == {record.number for record in trials.leaderboard()[:kept]}
     assert [record.number for record in trials] == list(range(30))  # nothing is lost, nothing changes place

@@ -1,0 +1,213 @@
+"""Transfer gain: the winner against its own architecture from random weights, so that negative transfer is seen."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from autotransfer.candidate import Candidate
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.specs import BackboneSpec, FreezePlan, Phase
+from autotransfer.errors import BackboneError
+from autotransfer.search.budget import Purse
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.loop import describe
+from autotransfer.search.records import TrialRecord
+from autotransfer.search.setup import Setup
+from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.memory import give_back
+from autotransfer.transfer.settings import TrainingSettings
+
+__all__ = ["TransferGain", "measure_gain", "reserved_seconds"]
+
+log = logging.getLogger("autotransfer")
+
+# Share of a time budget that is set apart, and the seconds below which nothing is worth beginning.
+_SHARE, _LEAST = 0.05, 1.0
+# Shares of the time left after the first epoch, which says what one takes: what training is planned to take at most,
+# and what it may take beyond the winner's seconds where a search ended early.
+_PLANNED, _FREE = 0.9, 0.25
+# Share of it that a pass of the frozen random backbone may take.
+_PASS = 0.2
+# A training step costs about three forward passes, and each of them twice what a backbone made fast takes.
+_STEP_COST = 6.0
+# Share that a batch has in running statistics: where steps are few, slower ones would stay those of nothing.
+_MOMENTUM = 0.3
+# Added to the seed: backbones whose weights are random themselves, as stand-ins are, tend to have that of the search.
+_OWN_SEED = 7919
+# Settings that networks of any kind learn with from random weights.
+_SETTINGS = TrainingSettings(
+    optimizer="adamw", lr=1e-3, backbone_lr=1.0, weight_decay=0.05, batch_norm="live", augmentation="light"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferGain:
+    """The winner against its own architecture without what it was pretrained on.
+
+    All scores are on the validation examples of the first fold, after training on the rest.
+
+    Attributes:
+        transfer: Score of the winner.
+        scratch: Score of the best epoch of the same architecture, trained as a whole from random weights; None where
+            it was not trained.
+        untrained: Score of the random backbone, frozen, under a closed-form head; None where there is none, or no time.
+        head: That head.
+        examples: Number of examples.
+        epochs: Epochs that the random weights were trained for.
+        seconds: Wall time of that.
+        reason: Why something is missing.
+    """
+
+    transfer: float
+    scratch: float | None = None
+    untrained: float | None = None
+    head: str = ""
+    examples: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+    @property
+    def gain(self) -> float | None:
+        """By how much transfer is better than random weights in the same training budget; negative where it harms."""
+        return None if self.scratch is None else self.transfer - self.scratch
+
+    @property
+    def floor(self) -> float | None:
+        """The better score of random weights; a source below it does harm."""
+        return max((score for score in (self.scratch, self.untrained) if score is not None), default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison as JSON; null where a score is not defined, since JSON has no NaN."""
+        row = {**asdict(self), "gain": self.gain}
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def reserved_seconds(purse: Purse) -> float:
+    """Return the seconds of a time budget to set apart for the comparison; 0 where that would buy nothing."""
+    share = _SHARE * (purse.budget.seconds or 0.0)
+    return share if share >= _LEAST else 0.0
+
+
+def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: int) -> TransferGain:
+    """Train the winner's architecture from random weights and score it beside the winner.
+
+    The budget: within ``trials``, as many epochs as a candidate that trains stages has. Within a time budget, the
+    seconds that the winner took, with one pass of its backbone over the examples, or what that many epochs take where
+    this is more, but for that no more than what was set apart or a quarter of the time left; and one epoch at least.
+    Nothing runs beyond the time budget.
+
+    Args:
+        best: The winner, with its outputs.
+        evaluator: What scored it.
+        purse: The budget.
+        epochs: Epochs of a candidate that trains stages.
+
+    Returns:
+        The comparison; where something failed or did not fit in, its reason says so: a comparison costs no result.
+    """
+    lesson = evaluator.lessons[0]
+    rows = lesson.validation
+    assert best.candidate is not None  # the winner has both
+    assert best.scores is not None
+    gain = TransferGain(transfer=lesson.task.score(lesson.targets[rows], best.scores[rows]), examples=len(rows))
+    if not math.isfinite(gain.transfer):
+        return replace(gain, reason=f"the metric {lesson.task.metric!r} is not defined on the first fold")
+    if _left(purse) < _LEAST:
+        return replace(gain, reason="no time was left")
+    try:
+        loaded = _random(evaluator, best.candidate)
+        if purse.budget.seconds is None or evaluator.pass_seconds(best.candidate.backbone) < _PASS * _left(purse):
+            gain = _untrained(gain, best.candidate, loaded, evaluator)
+        return _scratch(gain, best, loaded, evaluator, purse, epochs)
+    except Exception as error:  # a plugin's or torch's: whatever it is, the search has its result
+        log.info("The winner is not compared with random weights: %s", describe(error))
+        return replace(gain, reason=describe(error))
+    finally:
+        give_back()
+
+
+def _left(purse: Purse) -> float:
+    return math.inf if purse.budget.seconds is None else purse.budget.seconds - purse.spent
+
+
+def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
+    """Return the winner's backbone with random weights.
+
+    Raises:
+        BackboneError: It cannot be built without its weights.
+    """
+    name, pretrained = candidate.backbone, evaluator.load(candidate.backbone)
+    recipe = pretrained.backbone.recipe
+    if not recipe:
+        raise BackboneError(f"the backbone {name!r} has no recipe to build it from without its weights")
+
+    def build() -> Backbone:
+        evaluator.device.seed(evaluator.seed + _OWN_SEED)
+        backbone = evaluator.registry.rebuild(recipe)
+        backbone.preprocessing = pretrained.backbone.preprocessing
+        for module in backbone.modules():
+            if hasattr(module, "running_var") and isinstance(momentum := getattr(module, "momentum", None), float):
+                module.momentum = max(momentum, _MOMENTUM)  # type: ignore[assignment]  # a number, as it was
+        return backbone
+
+    loaded = LoadedBackbone(BackboneSpec(name=f"{name} (random weights)", load=build), evaluator.device)
+    if loaded.digest == pretrained.digest:
+        raise BackboneError(f"the backbone {name!r} comes back with its weights when it is built without them")
+    return loaded
+
+
+def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone, evaluator: Evaluator) -> TransferGain:
+    """Add the score of the random backbone, frozen, under the winner's head or the one that it starts from."""
+    head = evaluator.registry.head(candidate.head)
+    params = candidate.head_params
+    if head.solve is None:
+        start = TrainingSettings.from_candidate(candidate.training).start
+        if not start:
+            return gain
+        head, params = evaluator.registry.head(start), {}
+    frozen = FreezePlan(phases=(Phase(start=0.0, depth=loaded.depths),))
+    described = Candidate(backbone=loaded.spec.name, head=head.name, head_params=params)
+    setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=_SETTINGS)
+    lesson, extractor = evaluator.lessons[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
+    network = setup.solve(extractor, lesson, evaluator.device, evaluator.seed)
+    outputs = setup.head_scores(network, extractor, lesson.task, lesson.validation)
+    score = lesson.task.score(lesson.targets[lesson.validation], outputs)
+    return replace(gain, untrained=score, head=head.name) if math.isfinite(score) else gain
+
+
+def _scratch(
+    gain: TransferGain, best: TrialRecord, loaded: LoadedBackbone, evaluator: Evaluator, purse: Purse, epochs: int
+) -> TransferGain:
+    """Add the score of all stages, trained from random weights."""
+    lesson, head = evaluator.lessons[0], evaluator.registry.head(Candidate(backbone="").head)
+    assert best.candidate is not None  # the winner has one
+    one_pass = evaluator.pass_seconds(best.candidate.backbone) if purse.budget.seconds is not None else 0.0
+    if _left(purse) < _STEP_COST * one_pass * len(lesson.train) / len(lesson.targets):
+        return replace(gain, reason="the time left is too short for an epoch")
+    whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
+    described = Candidate(backbone=loaded.spec.name, head=head.name)
+    settings = replace(_SETTINGS, epochs=epochs)
+    setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
+    run = setup.training(evaluator.extractor, lesson, evaluator.device, evaluator.seed)
+    started = purse.spent
+    run.run(1, _go_on, lambda: _left(purse) < 0)
+    if not run.epoch:
+        return replace(gain, reason="the time ran out before the first epoch ended")
+    if purse.budget.seconds is not None:
+        each, left = purse.spent - started, _left(purse)
+        granted = min(epochs * each, max(_SHARE * purse.budget.seconds, _FREE * left))
+        wanted = max(best.seconds + one_pass, granted) / each
+        epochs = 1 + int(max(min(wanted - 1, _PLANNED * left / each), 0.0))
+        run.settings = replace(settings, epochs=epochs)  # now that it is known what an epoch takes
+    run.run(epochs, _go_on, lambda: _left(purse) < 0)
+    return replace(gain, scratch=run.best_score, epochs=run.epoch, seconds=round(purse.spent - started, 3))
+
+
+def _go_on(epoch: int, score: float, outputs: np.ndarray) -> bool:
+    return False
