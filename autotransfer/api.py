@@ -16,7 +16,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.finish import choose_winner, refit, score_test, validation_score
+from autotransfer.finish import finals_seconds, finish, score_test
 from autotransfer.insight.gain import reserved_seconds
 from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
@@ -80,6 +80,9 @@ def fit(
     device: str = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
+    ensemble: bool = True,
+    soup: bool = True,
+    calibrate: bool = True,
     strict: bool = False,
     compare_scratch: bool = True,
     cache: bool = True,
@@ -116,6 +119,10 @@ def fit(
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         out: The run folder; ``runs/DATE-TIME`` when not given.
         overwrite: Replace a run that ``out`` holds.
+        ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
+        soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
+        calibrate: Scale probabilities by a temperature where validation says that it makes them more honest; not with
+            class weights, which are meant to shift them.
         strict: An unreadable image, of the test examples too, is an error before the search; otherwise it is left out
             and listed.
         compare_scratch: Train the winner's architecture from random weights, too, to show what transfer gains; takes
@@ -146,6 +153,9 @@ def fit(
         epochs=epochs,
         seed=seed,
         device=device,
+        ensemble=ensemble,
+        soup=soup,
+        calibrate=calibrate,
         strict=strict,
         compare_scratch=compare_scratch,
         cache=cache,
@@ -162,7 +172,7 @@ def fit(
 
 def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: RunFolder, show: Progress) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
-    purse = Purse(config.budget)
+    purse = Purse(config.budget, aside=finals_seconds(config.budget))
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
     backbones = available_backbones(registry, config, device, len(examples), show.say)
     policies = registry.select_policies(config.freeze)
@@ -198,34 +208,36 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
     trials = _search(config, space, evaluator, purse, run, show)
-    best = choose_winner(trials)
     seconds["search"] = purse.spent - seconds["decode"]
 
-    show.phase(f"refitting the best on all {len(data.images)} examples: {best.candidate}")
-    started = purse.spent
-    model = refit(best, data, evaluator, purse)
-    model.save(run.model)
-    seconds["refit"] = purse.spent - started
+    ending = finish(trials, data, evaluator, purse, config, show)
+    ending.model.save(run.model)
+    seconds["finals"] = ending.seconds
+    seconds["refit"] = purse.spent - sum(seconds.values())
 
     started = purse.spent
-    test_score = None if test is None else score_test(model, test, show)
+    test_score = None if test is None else score_test(ending.model, test, show)
     seconds["test"] = purse.spent - started
 
     show.phase("asking how far the score is to be believed, and what transfer gains")
     started = purse.spent
-    insight = explain(best, trials, evaluator, purse, config, stages)
+    insight = explain(ending.best, trials, evaluator, purse, config, stages)
     seconds |= {"insight": purse.spent - started, "total": purse.spent}
     result = FitResult(
-        best=model.candidate,
-        validation=validation_score(best, data),
+        best=ending.model.candidate,
+        validation=ending.validation,
         test=test_score,
         insight=insight,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         trials=trials,
+        finals=ending.finals,
+        ensemble=ending.ensemble,
+        soup=ending.soup,
+        calibration=ending.calibration,
         skipped=data.skipped,
         grouping=data.grouping,
         decoded=data.images.decoded,
-        model=model,
+        model=ending.model,
         run=run.path,
     )
     run.write_result(result.to_json())

@@ -108,6 +108,9 @@ class SearchConfig:
         strict: Unreadable images are an error instead of being skipped.
         cache: Keep activations on disk between runs.
         cache_dir: Folder of that cache; None means the platform's user cache folder.
+        ensemble: Whether to ensemble the best candidates where validation says that it pays.
+        soup: Whether to average the weights of fine-tuned candidates where validation says that it pays.
+        calibrate: Whether to scale probabilities by a temperature where validation says that it pays.
         memory_limit: Bytes that decoded images and activations may take in memory; None derives it from free memory.
         compare_scratch: Train the winner's architecture from random weights, too, to show what transfer gains.
     """
@@ -128,6 +131,9 @@ class SearchConfig:
     strict: bool = False
     cache: bool = True
     cache_dir: Path | None = None
+    ensemble: bool = True
+    soup: bool = True
+    calibrate: bool = True
     memory_limit: int | None = None
     compare_scratch: bool = True
 

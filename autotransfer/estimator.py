@@ -41,6 +41,9 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         compare_scratch: bool = False,
         random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
+        ensemble: bool = True,
+        soup: bool = True,
+        calibrate: bool = True,
         cache: bool = True,
         cache_dir: str | Path | None = None,
         progress: bool = False,
@@ -58,6 +61,9 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.compare_scratch = compare_scratch
         self.random_state = random_state
         self.device = device
+        self.ensemble = ensemble
+        self.soup = soup
+        self.calibrate = calibrate
         self.cache = cache
         self.cache_dir = cache_dir
         self.progress = progress
@@ -121,6 +127,9 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         compare_scratch: As for ``fit``, but off: within a pipeline, few read what it finds.
         random_state: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
+        soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
+        calibrate: Scale probabilities by a temperature where validation says that it makes them more honest.
         cache: Keep activations on disk between fits.
         cache_dir: Folder of that cache.
         progress: Show progress on standard error.
@@ -148,6 +157,9 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         compare_scratch: bool = False,
         random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
+        ensemble: bool = True,
+        soup: bool = True,
+        calibrate: bool = True,
         cache: bool = True,
         cache_dir: str | Path | None = None,
         progress: bool = False,
@@ -166,6 +178,9 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             compare_scratch=compare_scratch,
             random_state=random_state,
             device=device,
+            ensemble=ensemble,
+            soup=soup,
+            calibrate=calibrate,
             cache=cache,
             cache_dir=cache_dir,
             progress=progress,

@@ -1,25 +1,130 @@
-"""After the search: the winner, its training on all examples, and its scores."""
+"""After the search: the finals, what is made of the best, its training on all examples, and its scores."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from autotransfer.candidate import Candidate
+from autotransfer.config import Budget, SearchConfig
 from autotransfer.data.examples import Examples
+from autotransfer.ending.calibration import Calibration, calibrate
+from autotransfer.ending.ensemble import Ensemble, choose_ensemble, diverse
+from autotransfer.ending.held_out import HeldOut
+from autotransfer.ending.soup import Ingredient, Soup, averaged, cook, ingredients
 from autotransfer.errors import DataError, SearchError
 from autotransfer.model import TransferModel
+from autotransfer.parts import Part
 from autotransfer.preparation import Prepared
 from autotransfer.progress import Progress
 from autotransfer.score import Score
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.finals import Finals, finalists, hold_finals, refit_seconds
+from autotransfer.search.loop import describe
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.transfer.network import Network
 
-__all__ = ["as_model", "choose_winner", "refit", "score_test", "validation_score"]
+__all__ = ["Ending", "as_model", "choose_winner", "finals_seconds", "finish", "score_test"]
 
 # Share of the time budget that a refit may overrun it by.
 _TOLERANCE = 0.05
+# Share of the time budget that the search leaves to the finals.
+_FINALS = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """What came after the search.
+
+    Attributes:
+        best: The trial that won.
+        model: The trained model.
+        validation: Its score on examples that were held out.
+        finals: How the best candidates compared again; None where they were not.
+        ensemble: What an ensemble brings; None where it was not tried.
+        soup: What a soup brings; None where it was not tried.
+        calibration: What a temperature brings; None where it was not tried.
+        seconds: Wall time of the finals, with all that is chosen after them; the rest is the refit.
+    """
+
+    best: TrialRecord
+    model: TransferModel
+    validation: Score
+    finals: Finals | None
+    ensemble: Ensemble | None
+    soup: Soup | None
+    calibration: Calibration | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to be trained on all examples.
+
+    Attributes:
+        parts: For each network of the model its weight, and whose weights are averaged in it.
+        scores: Predictions (N, outputs) for examples that were held out; NaN for the others.
+    """
+
+    parts: tuple[tuple[float, tuple[Ingredient, ...]], ...]
+    scores: np.ndarray
+
+
+def finals_seconds(budget: Budget) -> float:
+    """Return the seconds of a budget that the search leaves to the finals."""
+    return 0.0 if budget.seconds is None else _FINALS * budget.seconds
+
+
+def finish(
+    trials: Trials, data: Prepared, evaluator: Evaluator, purse: Purse, config: SearchConfig, show: Progress
+) -> Ending:
+    """Compare the best again, decide between one, an ensemble and a soup, train that on all examples, calibrate it.
+
+    Raises:
+        SearchError: No trial is complete.
+    """
+    best, started = choose_winner(trials), purse.spent
+    show.phase("comparing the best candidates again")
+    finals = _finals(trials, data, evaluator, purse)
+    best, again = (best, ()) if finals is None else (finals.winner, finals.records)
+    renewed = {record.number: record for record in again}
+    records = [renewed.get(record.number, record) for record in trials]
+    alone = plan = _alone(best)
+    ensemble = _ensemble(best, records, evaluator, purse) if config.ensemble else None
+    soup = None
+    if ensemble is not None and ensemble.pays:
+        plan = _together(ensemble, records, alone)
+    elif config.soup and (soup := _soup(best, records, evaluator, purse, show)) is not None and soup.pays:
+        plan = _Plan(parts=((1.0, soup.ingredients),), scores=soup.scores)
+    seconds = purse.spent - started
+
+    what = {1: "the best"}.get(len(plan.parts), f"an ensemble of {len(plan.parts)}")
+    show.phase(f"refitting {what} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
+    try:
+        parts = _refit(plan, evaluator, purse)
+    except Exception as error:
+        if plan is alone:
+            raise
+        show.say(f"only the best is refitted: {describe(error)}")
+        plan, ensemble, soup = alone, None, None
+        parts = _refit(plan, evaluator, purse)
+    held_out = HeldOut.of(evaluator.lessons, plan.scores, seed=config.seed)
+    scores = plan.scores[held_out.rows]
+    # Class weights are meant to shift probabilities: nothing is to bring them back.
+    calibration = calibrate(held_out, scores) if config.calibrate and config.class_weight is None else None
+    return Ending(
+        best=best,
+        model=_as_model(parts, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
+        validation=Score.of(held_out.task, held_out.targets, scores),
+        finals=finals,
+        ensemble=ensemble,
+        soup=soup,
+        calibration=calibration,
+        seconds=seconds,
+    )
 
 
 def choose_winner(trials: Trials) -> TrialRecord:
@@ -36,36 +141,9 @@ def choose_winner(trials: Trials) -> TrialRecord:
     )
 
 
-def refit(best: TrialRecord, data: Prepared, evaluator: Evaluator, purse: Purse) -> TransferModel:
-    """Train the winner on all examples; an overrun of the time budget by more than its tolerance cuts it short."""
-    assert best.candidate is not None  # a complete trial has one
-    expected = best.seconds * best.best_epoch / max(best.epochs, 1) * len(data.images) / len(data.lessons[0].train)
-    if expected > purse.remaining and best.epochs:
-        network, _ = evaluator.best_network(best.candidate)
-        return as_model(network, best.candidate, data, evaluator)
-    allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
-    network = evaluator.refit(best.candidate, best.best_epoch, lambda: purse.spent > allowed)
-    return as_model(network, best.candidate, data, evaluator)
-
-
 def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
     """Return a trained network with all that it needs to predict."""
-    return TransferModel(
-        network=network.eval().requires_grad_(False),
-        task=data.lessons[0].task,
-        candidate=candidate,
-        side=data.images.side,
-        device=evaluator.device,
-        autocast=not evaluator.load(candidate.backbone).precise,
-    )
-
-
-def validation_score(best: TrialRecord, data: Prepared) -> Score:
-    """Score the winner on the examples that it was not trained on, as the search did."""
-    assert best.scores is not None  # the leaders keep theirs
-    scored = ~np.isnan(best.scores).any(1)
-    lesson = data.lessons[0]
-    return Score.of(lesson.task, lesson.targets[scored], best.scores[scored])
+    return _as_model([_part(network, candidate, evaluator)], data, evaluator)
 
 
 def score_test(model: TransferModel, test: Examples, show: Progress) -> Score | None:
@@ -81,3 +159,108 @@ def score_test(model: TransferModel, test: Examples, show: Progress) -> Score | 
     assert test.targets is not None  # refused before the search
     encoded = model.task.encode([test.targets[i] for i in images.kept])
     return Score.of(model.task, encoded, model.predict_images(images))
+
+
+def _finals(trials: Trials, data: Prepared, evaluator: Evaluator, purse: Purse) -> Finals | None:
+    """Hold the finals in the time that the longest refit of a finalist leaves."""
+    purse.aside = 0.0
+    refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
+    needed = max(filter(purse.affords, refits), default=0.0)
+    return hold_finals(
+        trials, evaluator, data.deal, seconds=purse.remaining - needed, expired=lambda: purse.remaining < needed
+    )
+
+
+def _alone(best: TrialRecord) -> _Plan:
+    assert best.scores is not None  # the leaders keep theirs
+    return _Plan(parts=((1.0, (_ingredient(best),)),), scores=best.scores)
+
+
+def _ensemble(best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, purse: Purse) -> Ensemble | None:
+    """Choose an ensemble of candidates whose refits all fit into what is left."""
+    assert best.scores is not None  # the leaders keep theirs
+    left, pool = purse.remaining - refit_seconds(best, evaluator), [best]
+    for record in diverse(best, records)[1:]:
+        if (seconds := refit_seconds(record, evaluator)) <= left:
+            left -= seconds
+            pool.append(record)
+    return choose_ensemble(pool, HeldOut.of(evaluator.lessons, best.scores))
+
+
+def _together(ensemble: Ensemble, records: Sequence[TrialRecord], alone: _Plan) -> _Plan:
+    by_number = {record.number: record for record in records}
+    scores = np.full_like(alone.scores, np.nan)
+    scores[~np.isnan(alone.scores).any(1)] = ensemble.scores
+    parts = tuple((m.weight, (_ingredient(by_number[m.number]),)) for m in ensemble.members)
+    return _Plan(parts=parts, scores=scores)
+
+
+def _soup(
+    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, purse: Purse, show: Progress
+) -> Soup | None:
+    """Cook a soup where there are ingredients, and their training and refits fit into what is left."""
+    found = ingredients(best, records, evaluator)
+    while len(found) > 1 and sum(_cooking_seconds(record, evaluator) for record in found) > purse.remaining:
+        found.pop()
+    if len(found) < 2:
+        return None
+    try:
+        return cook(found, evaluator)
+    except Exception as error:  # what is only an attempt must not lose the search
+        show.say(f"no soup: {describe(error)}")
+        return None
+
+
+def _cooking_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
+    assert record.candidate is not None  # complete trials have one
+    return max(record.seconds, evaluator.predicted_seconds(record.candidate)) + refit_seconds(record, evaluator)
+
+
+def _ingredient(record: TrialRecord) -> Ingredient:
+    assert record.candidate is not None  # complete trials have one
+    return Ingredient(number=record.number, candidate=record.candidate, epochs=record.best_epoch)
+
+
+def _refit(plan: _Plan, evaluator: Evaluator, purse: Purse) -> list[Part]:
+    """Train on all examples; an overrun of the time budget by more than its tolerance cuts it short."""
+    allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
+    parts = []
+    for weight, averaged_ones in plan.parts:
+        networks = [_trained(ingredient, evaluator, purse, allowed) for ingredient in averaged_ones]
+        if len(networks) > 1:
+            networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
+        parts.append(_part(networks[0], averaged_ones[0].candidate, evaluator, weight))
+    return parts
+
+
+def _trained(ingredient: Ingredient, evaluator: Evaluator, purse: Purse, allowed: float) -> Network:
+    """Train on all examples; where that takes longer than there is time, keep what the search has trained."""
+    candidate, epochs = ingredient.candidate, ingredient.epochs
+    if epochs:
+        share = len(evaluator.targets) / len(evaluator.lessons[0].train)
+        if evaluator.predicted_seconds(candidate, epochs) * share > purse.remaining:
+            return evaluator.best_network(candidate)[0]
+    return evaluator.refit(candidate, epochs, lambda: purse.spent > allowed)
+
+
+def _part(network: Network, candidate: Candidate, evaluator: Evaluator, weight: float = 1.0) -> Part:
+    return Part(
+        network=network.eval().requires_grad_(False),
+        candidate=candidate,
+        autocast=not evaluator.load(candidate.backbone).precise,
+        weight=weight,
+    )
+
+
+def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, temperature: float = 1.0) -> TransferModel:
+    first, *others = parts
+    return TransferModel(
+        network=first.network,
+        task=data.lessons[0].task,
+        candidate=first.candidate,
+        side=data.images.side,
+        device=evaluator.device,
+        autocast=first.autocast,
+        temperature=temperature,
+        others=tuple(others),
+    )

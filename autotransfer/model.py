@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from torch import Tensor
 from autotransfer._version import __version__
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import Preprocessing
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.sources import find_images
+from autotransfer.ending.calibration import temper
 from autotransfer.errors import AutoTransferError, DataNotFoundError, ModelFormatError
 from autotransfer.files import write_atomically
+from autotransfer.parts import Part, described, read_parts, read_side, tensors_of
 from autotransfer.task import Task
 from autotransfer.text import one_line
 from autotransfer.transfer.batches import collect
@@ -35,13 +35,14 @@ from autotransfer.transfer.pixels import prepare
 
 __all__ = ["TransferModel"]
 
-_FORMAT = 1
-_LARGEST_SIDE = 8192
+# Format 1 has neither a temperature nor other members.
+_FORMAT, _READABLE = 2, (1, 2)
+_COLDEST, _HOTTEST = 0.01, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferModel:
-    """A trained model with all that it needs to predict on new images.
+    """A trained model with all that it needs to predict on new images: one network, or an ensemble.
 
     Attributes:
         network: Backbone and head, in eval mode.
@@ -50,6 +51,8 @@ class TransferModel:
         side: Height and width in pixels of the squares that images are decoded to, as in the search.
         device: Where it runs.
         autocast: Whether 16 bit was used, and is used to predict.
+        temperature: What the logits of a classifier are divided by.
+        others: Further networks of an ensemble, whose outputs are averaged; this one's share is what theirs leave.
     """
 
     network: Network
@@ -58,6 +61,15 @@ class TransferModel:
     side: int
     device: Device
     autocast: bool = False
+    temperature: float = 1.0
+    others: tuple[Part, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All networks, the first one first."""
+        weight = 1.0 - sum(part.weight for part in self.others)
+        first = Part(network=self.network, candidate=self.candidate, autocast=self.autocast, weight=weight)
+        return (first, *self.others)
 
     def predict(self, data: Any) -> np.ndarray:
         """Predict for images: paths, folders, arrays or PIL images.
@@ -80,33 +92,50 @@ class TransferModel:
 
     def decode(self, examples: Examples, *, strict: bool = False) -> Images:
         """Decode examples as the search did."""
-        mode = self.network.backbone.preprocessing.crop_mode
-        return decode(examples, {mode: self.side}, exact=True, strict=strict, memory_limit=memory_budget(None))
+        sides = {part.network.backbone.preprocessing.crop_mode: self.side for part in self.parts}
+        return decode(examples, sides, exact=True, strict=strict, memory_limit=memory_budget(None))
 
     def predict_images(self, images: Images) -> np.ndarray:
-        """Like ``predict_proba``, for decoded images."""
-        how, network, fast = self.network.backbone.preprocessing, self.network, self._fast
-        pixels, pooled = images.pixels[how.crop_mode], network.head_takes == "pooled"
+        """Like ``predict_proba``, for decoded images; each backbone sees them once, however many heads it has."""
+        parts, total = self.parts, np.zeros((len(images), self.task.outputs), dtype=np.float32)
+        for fast, members in self._fast:
+            found = self._outputs(images, fast, [parts[i].network for i in members])
+            for i, outputs in zip(members, found, strict=True):
+                total += parts[i].weight * to_scores(self.task, torch.from_numpy(outputs))
+        return temper(self.task, total, self.temperature)
 
-        def outputs(rows: slice) -> tuple[Tensor]:
+    def _outputs(self, images: Images, fast: FrozenBackbone, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
+        """Return outputs (N, outputs) of networks that share a backbone."""
+        how = networks[0].backbone.preprocessing
+        pixels, pooled = images.pixels[how.crop_mode], all(n.head_takes == "pooled" for n in networks)
+
+        def outputs(rows: slice) -> tuple[Tensor, ...]:
             with fast.running() as backbone:
                 batch = fast.take(prepare(pixels[rows], how, self.device.torch))
-                features = backbone(batch) if pooled else backbone.as_map(backbone.forward_map(batch))
-            return (network.head_outputs(features.float()),)
+                found = backbone(batch) if pooled else backbone.forward_map(batch)
+                takes = {"map": backbone.as_map, "pooled": (lambda x: x) if pooled else backbone.pool}
+                features = [takes[network.head_takes](found) for network in networks]
+            return tuple(n.head_outputs(taken.float()) for n, taken in zip(networks, features, strict=True))
 
         size = batch_sizes(self.device)[0]  # always the same: answers must not depend on a measurement
-        (found,) = collect(outputs, len(images), np.empty, (size,), half=False, lower=fast.lower)
-        return to_scores(self.task, torch.from_numpy(found))
+        return collect(outputs, len(images), np.empty, (size,), half=False, lower=fast.lower)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made again when needed."""
         return {name: value for name, value in self.__dict__.items() if name != "_fast"}
 
     @cached_property
-    def _fast(self) -> FrozenBackbone:
-        """The backbone as the search ran it while it was frozen."""
-        device = self.device if self.autocast else replace(self.device, half=None)
-        return FrozenBackbone.of(self.network.backbone, device)
+    def _fast(self) -> list[tuple[FrozenBackbone, list[int]]]:
+        """Each backbone as the search ran it while it was frozen, with the positions of the parts that it serves."""
+        served: dict[int, list[int]] = {}
+        for i, part in enumerate(self.parts):
+            served.setdefault(id(part.network.backbone), []).append(i)
+        found = []
+        for members in served.values():
+            first = self.parts[members[0]]
+            device = self.device if first.autocast else replace(self.device, half=None)
+            found.append((FrozenBackbone.of(first.network.backbone, device), members))
+        return found
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``model.json`` into a folder, each at once.
@@ -116,7 +145,7 @@ class TransferModel:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self.parts).items()}
         temporary = folder / ".model.safetensors.new"
         save_file(_unshared(tensors), temporary)
         temporary.replace(folder / "model.safetensors")
@@ -135,10 +164,8 @@ class TransferModel:
         about = _read_json(folder / "model.json")
         try:
             state = load_file(folder / "model.safetensors")
-            network = _rebuild(about, registry or Registry.load(), sum(tensor.numel() for tensor in state.values()))
-            network.load_state_dict(state, strict=True)
-            task, candidate = Task.from_json(about["task"]), Candidate.from_json(about["candidate"])
-            side, autocast = _side(about["side"]), about["autocast"] is True
+            task, side, temperature = Task.from_json(about["task"]), read_side(about["side"]), _temperature(about)
+            first, *others = read_parts(about, task, registry or Registry.load(), state)
         except AutoTransferError:
             raise
         except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
@@ -148,78 +175,41 @@ class TransferModel:
             if not bool(tensor.isfinite().all()):
                 raise ModelFormatError(f"The model in {folder} is damaged: {name!r} holds values that are not finite.")
         where = resolve_device(device)
-        where.place(network.eval().requires_grad_(False))
-        return cls(network=network, task=task, candidate=candidate, side=side, device=where, autocast=autocast)
+        for part in (first, *others):
+            where.place(part.network.eval().requires_grad_(False))
+        return cls(
+            network=first.network,
+            task=task,
+            candidate=first.candidate,
+            side=side,
+            device=where,
+            autocast=first.autocast,
+            temperature=temperature,
+            others=tuple(others),
+        )
 
     def _describe(self) -> dict[str, Any]:
-        backbone = self.network.backbone
+        first, *others = described(self.parts)
         return {
             "format": _FORMAT,
             "autotransfer": __version__,
             "task": self.task.to_json(),
-            "candidate": self.candidate.to_json(),
-            "backbone": {
-                "name": self.candidate.backbone,
-                "recipe": dict(backbone.recipe),
-                "preprocessing": asdict(backbone.preprocessing),
-            },
-            "head": {"shape": list(self.network.head_shape), "takes": self.network.head_takes},
+            **first,
             "side": self.side,
-            "autocast": self.autocast,
+            "temperature": self.temperature,
+            "others": others,
         }
 
 
-def _rebuild(about: Mapping[str, Any], registry: Registry, size: int) -> Network:
-    """Build the network of a saved model, without its weights, of which there are ``size``."""
-    saved, candidate = about["backbone"], Candidate.from_json(about["candidate"])
-    task, shape = Task.from_json(about["task"]), tuple(int(side) for side in about["head"]["shape"])
-    recipe = saved["recipe"]
-    if not isinstance(recipe, dict):
-        raise ModelFormatError(f"The recipe of the backbone must be an object; got a {type(recipe).__name__}.")
-    backbone = registry.rebuild(recipe) if recipe else registry.backbone(saved["name"]).load()
-    backbone.preprocessing = _preprocessing(saved["preprocessing"])
-    spec = registry.head(candidate.head)
-    with torch.device("meta"):  # a head of any size takes no memory there
-        asked = sum(p.numel() for p in spec.build(shape, task.outputs, candidate.head_params).parameters())
-    if asked > size:
-        raise ModelFormatError(f"Its head is to have {asked} parameters; the file of weights holds {size} values.")
-    head = spec.build(shape, task.outputs, candidate.head_params)
-    width = np.zeros(task.width, dtype=np.float32) if task.kind == "regression" else 0.0
-    return Network(backbone, head, shape, shift=width, scale=width)
-
-
-def _preprocessing(saved: Mapping[str, Any]) -> Preprocessing:
-    """Return how the images were prepared.
+def _temperature(about: Mapping[str, Any]) -> float:
+    """Return the temperature of a saved model; 1 where it has none.
 
     Raises:
-        ModelFormatError: A value is none that it can have.
+        ModelFormatError: It is none, or one at which every probability would be 0 or 1.
     """
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-    how = Preprocessing(**given)
-    numbers = (*how.mean, *how.std, how.crop_fraction)
-    if not (
-        len(how.size) == 2
-        and all(_side(side) for side in how.size)
-        and len(how.mean) == len(how.std) == 3
-        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
-        and how.crop_fraction > 0
-        and min(how.std) > 0
-        and how.interpolation in ("bicubic", "bilinear", "nearest")
-        and how.crop_mode in ("center", "squash")
-    ):
-        raise ModelFormatError(f"The preprocessing {given} is none.")
-    _side(how.resized)
-    return how
-
-
-def _side(value: Any) -> int:
-    """Return the side of an image in pixels.
-
-    Raises:
-        ModelFormatError: It is none, or so large that images of that size would not fit into memory.
-    """
-    if type(value) is not int or not 0 < value <= _LARGEST_SIDE:
-        raise ModelFormatError(f"The side of an image is from 1 to {_LARGEST_SIDE} pixels; got {value!r:.60}.")
+    value = about.get("temperature", 1.0)
+    if type(value) is not float or not _COLDEST <= value <= _HOTTEST:
+        raise ModelFormatError(f"A temperature is a number from {_COLDEST} to {_HOTTEST}; got {value!r:.60}.")
     return value
 
 
@@ -235,9 +225,11 @@ def _read_json(file: Path) -> dict[str, Any]:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFormatError(f"{file} is not readable JSON: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+    if not isinstance(about, dict) or about.get("format") not in _READABLE:
         given = about.get("format") if isinstance(about, dict) else type(about).__name__
-        raise ModelFormatError(f"{file} is not a model of format {_FORMAT}: it says {given!r}.")
+        raise ModelFormatError(
+            f"{file} is not a model of format {' or '.join(map(str, _READABLE))}: it says {given!r}."
+        )
     return about
 
 

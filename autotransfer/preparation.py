@@ -61,12 +61,14 @@ class Prepared:
         lessons: For each fold, the targets, and which rows train and which score.
         skipped: What could not be used, and why.
         grouping: What the split keeps together beside copies of an image; None for nothing.
+        deal: Returns the lessons of another seed, which is so far from the seed of these.
     """
 
     extractor: FeatureExtractor
     lessons: tuple[Lesson, ...]
     skipped: tuple[Skipped, ...]
     grouping: Grouping | None = None
+    deal: Callable[[int], tuple[Lesson, ...]]
 
     @property
     def images(self) -> Images:
@@ -203,8 +205,16 @@ def prepare_data(
         if first is not None:
             torn = _lessons(task, targets, images, config)
             grouping = grouping.scored(extractor.pooled(first), kept=lessons, torn=torn)
+
+    def deal(further: int) -> tuple[Lesson, ...]:
+        return _lessons(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), groups)
+
     return Prepared(
-        extractor=extractor, lessons=lessons, skipped=(*examples.skipped, *images.skipped), grouping=grouping
+        extractor=extractor,
+        lessons=lessons,
+        skipped=(*examples.skipped, *images.skipped),
+        grouping=grouping,
+        deal=deal,
     )
 
 

@@ -10,10 +10,14 @@ import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.data.examples import Skipped
+from autotransfer.ending.calibration import Calibration
+from autotransfer.ending.ensemble import Ensemble
+from autotransfer.ending.soup import Soup
 from autotransfer.grouping import Grouping
 from autotransfer.insight.summary import Insight
 from autotransfer.model import TransferModel
 from autotransfer.score import Score
+from autotransfer.search.finals import Finals
 from autotransfer.search.records import Trials
 
 __all__ = ["FitResult", "Leaderboard"]
@@ -35,11 +39,15 @@ class FitResult:
 
     Attributes:
         best: The winning candidate.
-        validation: Its score on the validation examples, as the search measured it.
+        validation: Score on the validation examples of the winner, or of the ensemble or soup that is the model.
         test: Score of the model on the test examples; None without any.
         insight: How far its score is to be believed, and what made it.
-        seconds: Wall time: total, decode, search, refit, test, insight.
+        seconds: Wall time: total, decode, search, finals, refit, test, insight.
         trials: Every trial.
+        finals: How the best of them compared on other folds and seeds; None where nothing was left to compare.
+        ensemble: What ensembling them would bring, and whether the model is one; None where it was not tried.
+        soup: What averaging their weights would bring, and whether the model is one; None where it was not tried.
+        calibration: What scaling the probabilities brings; None where it was not tried.
         skipped: Examples that could not be used, and why.
         grouping: What the split kept together, and how much it would have flattered otherwise; None for nothing.
         decoded: Number of images that were decoded, the test images left out.
@@ -53,6 +61,10 @@ class FitResult:
     insight: Insight
     seconds: dict[str, float]
     trials: Trials
+    finals: Finals | None = None
+    ensemble: Ensemble | None = None
+    soup: Soup | None = None
+    calibration: Calibration | None = None
     skipped: tuple[Skipped, ...]
     grouping: Grouping | None
     decoded: int
@@ -84,6 +96,10 @@ class FitResult:
             **self.insight.to_json(),
             "seconds": self.seconds,
             "trials": self.trials.counts(),
+            "finals": [row.to_json() for row in self.finals.rows] if self.finals else [],
+            "ensemble": self.ensemble.to_json() if self.ensemble else None,
+            "soup": self.soup.to_json() if self.soup else None,
+            "calibration": self.calibration.to_json() if self.calibration else None,
             "run": str(self.run),
             "grouping": self.grouping.to_json() if self.grouping else None,
             "decoded": self.decoded,
@@ -97,6 +113,14 @@ class FitResult:
         lines += str(self.insight).splitlines()
         if self.grouping:
             lines.append(f"split       {self.grouping}")
+        if self.finals:
+            lines.append(f"finals      {self.finals}")
+        if self.ensemble and self.ensemble.pays:
+            lines.append(f"ensemble    {self.ensemble}")
+        if self.soup and self.soup.pays:
+            lines.append(f"soup        {self.soup}")
+        if self.calibration:
+            lines.append(f"calibration {self.calibration}")
         counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
         lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
         return "\n".join(lines)

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import autotransfer
 from autotransfer.cli import app
+from autotransfer.errors import ConfigError
 from autotransfer.text import escape
 
 HEAVY = ("torch", "timm", "sklearn", "optuna", "numpy", "rich")
@@ -99,6 +100,22 @@ def test_every_command_explains_itself(command: str) -> None:
     assert code == 0
     assert f"autotransfer {command}" in out
     assert "--json" in out
+
+
+@pytest.mark.parametrize("switched_off", [True, False])
+def test_what_follows_a_search_can_be_switched_off(
+    switched_off: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def fit(data: str, **settings: object) -> None:
+        asked.update(settings)
+        raise ConfigError("that is enough")
+
+    monkeypatch.setattr("autotransfer.api.fit", fit)
+    names = ("ensemble", "soup", "calibrate")
+    run("fit", tmp_path, *(f"--no-{name}" for name in names if switched_off))
+    assert {asked[name] for name in names} == {not switched_off}
 
 
 def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, object]]) -> None:

@@ -83,11 +83,13 @@ def test_the_budget_of_trials_is_kept_exactly(result: FitResult) -> None:
     assert result.trials.counts()["failed"] == 0
 
 
-def test_the_winner_is_the_best_complete_trial(result: FitResult) -> None:
+def test_the_winner_is_the_one_of_the_finals_of_the_best_trials(result: FitResult) -> None:
     best = result.trials.best
     assert best is not None
-    assert result.best == best.candidate == result.model.candidate
     assert result.leaderboard()[0]["number"] == best.number
+    assert result.finals is not None
+    assert result.finals.rows[0].candidate == best.candidate
+    assert result.best == result.finals.winner.candidate == result.model.candidate
 
 
 def test_every_image_is_decoded_once_and_the_others_are_listed(result: FitResult) -> None:
@@ -99,7 +101,7 @@ def test_every_image_is_decoded_once_and_the_others_are_listed(result: FitResult
 
 
 def test_seconds_add_up(result: FitResult) -> None:
-    parts = {name: result.seconds[name] for name in ("decode", "search", "refit", "test", "insight")}
+    parts = {name: result.seconds[name] for name in ("decode", "search", "finals", "refit", "test", "insight")}
     assert min(parts.values()) >= 0
     assert sum(parts.values()) == pytest.approx(result.seconds["total"], abs=0.05)
 

@@ -55,6 +55,7 @@ class Purse:
         started: When counting began, in the clock's seconds.
         reserve: Seconds that the refit is expected to need.
         overhead: Seconds that what follows the refit is expected to need.
+        aside: Seconds that the search leaves to the finals.
     """
 
     budget: Budget
@@ -62,6 +63,7 @@ class Purse:
     started: float = field(default=math.nan)
     reserve: float = 0.0
     overhead: float = 0.0
+    aside: float = 0.0
 
     def __post_init__(self) -> None:
         if math.isnan(self.started):
@@ -75,7 +77,7 @@ class Purse:
     @property
     def left(self) -> float:
         """Seconds that the search may still take, the rest of the run set apart; infinite without a time budget."""
-        return self.remaining - self.reserve
+        return self.remaining - self.reserve - self.aside
 
     @property
     def remaining(self) -> float:
@@ -88,9 +90,10 @@ class Purse:
 
     def set_apart(self, seconds: float) -> None:
         """Set apart what the refit of the best trial needs, unless that is too much: its network is kept instead."""
-        self.reserve = seconds if self._affords(seconds) else 0.0
+        self.reserve = seconds if self.affords(seconds) else 0.0
 
-    def _affords(self, refit: float) -> bool:
+    def affords(self, refit: float) -> bool:
+        """Whether a refit of so many seconds is worth its time."""
         return self.budget.seconds is None or refit <= _REFIT_SHARE * self.budget.seconds
 
     def allowance(self, refit_factor: float, proposed: Proposed) -> float:
@@ -105,7 +108,7 @@ class Purse:
         if self.budget.seconds is None:
             return math.inf
         whole = min(self.left, (self.left + self.reserve) / (1.0 + refit_factor))
-        if not self._affords(self.left * refit_factor):
+        if not self.affords(self.left * refit_factor):
             whole = self.left
         return min(whole, _SHARES[proposed] * self.budget.seconds)
 

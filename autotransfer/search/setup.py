@@ -27,6 +27,9 @@ from autotransfer.transfer.training import Lesson, Training
 
 __all__ = ["Setup", "startable"]
 
+# Examples that pass through a trained network at once.
+_BATCH = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -149,6 +152,17 @@ class Setup:
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite")
         return to_scores(task, outputs)
+
+    def scores(
+        self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray, device: Device
+    ) -> np.ndarray:
+        """Return probabilities or values (N, outputs) of a trained network, which goes on from the cached boundary."""
+        feed, parts = self._feeds(extractor, device)(self.plan.depth), []
+        with torch.inference_mode(), device.autocast(not self.frozen and not self.loaded.precise):
+            for start in range(0, len(rows), _BATCH):
+                outputs = feed.outputs(network, rows[start : start + _BATCH], None)
+                parts.append(outputs.float() * network.scale + network.shift)
+        return to_scores(task, torch.cat(parts))
 
     def _network(self, lesson: Lesson, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotransfer.search.journal import INTERRUPTED
 
-__all__ = ["OneWriterJournal", "StepwiseSampler", "make_pruner", "make_study"]
+__all__ = ["OneWriterJournal", "StepwiseSampler", "make_finals_study", "make_pruner", "make_study"]
 
 # With fewer curves than this, none tells whether another is poor.
 _FEW = 10
@@ -130,3 +130,12 @@ class OneWriterJournal(JournalFileBackend):
             file.flush()
             if any("state" in log for log in logs):
                 os.fsync(file.fileno())
+
+
+def make_finals_study() -> optuna.Study:
+    """Return a study that stops a trial whose scores are behind those of the best one, fold by fold."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        pruner = optuna.pruners.WilcoxonPruner(p_threshold=0.1)
+    return optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)

@@ -1,0 +1,146 @@
+"""Temperature scaling: probabilities that are right as often as they say (Guo et al. 2017, arXiv 1706.04599)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+from autotransfer.ending.held_out import HeldOut
+from autotransfer.task import Task
+
+__all__ = ["Calibration", "calibrate", "expected_calibration_error", "temper"]
+
+_COOLEST, _HOTTEST = 0.05, 20.0
+_BINS = 15
+# Single-precision probabilities of several labels come no nearer to 1 than this.
+_ULP = 2.0**-24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a temperature does to probabilities of examples that it was not fitted on.
+
+    Attributes:
+        temperature: What logits are divided by; 1 where that did not help.
+        ece_before: Expected calibration error before, in ``expected_calibration_error``'s sense.
+        ece_after: And after; the same where the temperature is 1.
+        log_loss_before: Log loss before.
+        log_loss_after: And after.
+    """
+
+    temperature: float
+    ece_before: float
+    ece_after: float
+    log_loss_before: float
+    log_loss_after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if self.temperature == 1.0:
+            return f"calibration error {self.ece_before:.4f}; no temperature makes it better"
+        return (
+            f"calibration error {self.ece_before:.4f} to {self.ece_after:.4f}, log loss {self.log_loss_before:.4f} to "
+            f"{self.log_loss_after:.4f}, by a temperature of {self.temperature:.3g}"
+        )
+
+
+def calibrate(held_out: HeldOut, scores: np.ndarray) -> Calibration | None:
+    """Fit a temperature to probabilities of examples that were held out, and judge it by cross-fitting.
+
+    Args:
+        held_out: The examples.
+        scores: Their probabilities (n, outputs).
+
+    Returns:
+        The temperature, 1 unless it lowers the log loss of examples that it was not fitted on; None for a regression.
+    """
+    task, targets = held_out.task, held_out.targets
+    if task.kind == "regression" or len(held_out.parts) < 2:
+        return None
+    after = np.empty_like(scores)
+    for part in held_out.parts:
+        rest = held_out.but(part)
+        after[part] = temper(task, scores[part], _fit(task, targets[rest], scores[rest]))
+    losses = task.log_loss(targets, scores), task.log_loss(targets, after)
+    helps = losses[1] < losses[0]
+    before = expected_calibration_error(task, targets, scores)
+    return Calibration(
+        temperature=_fit(task, targets, scores) if helps else 1.0,
+        ece_before=before,
+        ece_after=expected_calibration_error(task, targets, after) if helps else before,
+        log_loss_before=losses[0],
+        log_loss_after=losses[1] if helps else losses[0],
+    )
+
+
+def temper(task: Task, scores: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide the logits of probabilities (N, classes) by a temperature; the labels that they predict stay.
+
+    Returns:
+        Probabilities (N, classes) as float32; the values of a regression as they are.
+    """
+    if temperature == 1.0 or task.kind == "regression":
+        return scores
+    logits = _logits(task, scores) / temperature
+    if not task.single_label:
+        several: np.ndarray = expit(logits).astype(np.float32)
+        several[scores > 0.5] = np.maximum(several[scores > 0.5], np.nextafter(np.float32(0.5), np.float32(1)))
+        return several
+    tempered: np.ndarray = softmax(logits, axis=1).astype(np.float32)
+    chosen = scores.argmax(1)
+    # Rounding can make two probabilities equal, and the earlier class would be taken.
+    lost = np.flatnonzero(tempered.argmax(1) != chosen)
+    tempered[lost, chosen[lost]] = np.nextafter(tempered[lost, chosen[lost]], np.float32(2))
+    return tempered
+
+
+def expected_calibration_error(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
+    """Return how far probabilities are from the share that comes true, on average over 15 equal bins.
+
+    For one label an example, of the label that is predicted (Guo et al. 2017); for several, of every label.
+    """
+    if task.single_label:
+        confidence, right = scores.max(1), scores.argmax(1) == targets
+    else:
+        confidence, right = scores.ravel(), targets.ravel() > 0
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=right - confidence.astype(np.float64))).sum() / len(confidence))
+
+
+def _fit(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
+    """Return the temperature with the least log loss.
+
+    As in Platt's scaling (1999), a share of 1 / (n + 2) of each target goes to the other classes: where all examples
+    are right, no temperature would be low enough otherwise.
+    """
+    logits, doubt = _logits(task, scores), 1 / (len(targets) + 2)
+    if task.single_label:
+        wanted = np.eye(task.outputs)[targets] * (1 - doubt) + doubt / task.outputs
+    else:
+        wanted = targets * (1 - doubt) + (1 - targets) * doubt
+
+    def loss(log_temperature: float) -> float:
+        tempered = logits / math.exp(log_temperature)
+        if task.single_label:
+            return float(-(wanted * log_softmax(tempered, axis=1)).sum())
+        return float(-(wanted * log_expit(tempered) + (1 - wanted) * log_expit(-tempered)).sum())
+
+    bounds = (math.log(_COOLEST), math.log(_HOTTEST))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
+def _logits(task: Task, scores: np.ndarray) -> np.ndarray:
+    """Return logits (N, classes) in double precision, up to what the softmax takes off."""
+    exact = scores.astype(np.float64)
+    if task.single_label:
+        return np.asarray(np.log(np.maximum(exact, np.finfo(np.float32).tiny)))
+    exact = np.clip(exact, _ULP, 1 - _ULP)
+    return np.asarray(np.log(exact) - np.log1p(-exact))

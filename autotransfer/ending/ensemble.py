@@ -1,0 +1,154 @@
+"""Greedy ensembles of what a search has tried (Caruana et al. 2004), from predictions that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from autotransfer.candidate import Candidate
+from autotransfer.ending.held_out import HeldOut
+from autotransfer.search.records import TrialRecord
+
+__all__ = ["Ensemble", "Member", "choose_ensemble", "diverse"]
+
+# Most candidates that an ensemble is chosen from, and most that are in one.
+_POOL, _MEMBERS = 8, 5
+# Most times that a member is added.
+_ROUNDS = 20
+# Standard errors by which an ensemble must be better than the best alone.
+_MARGIN = 0.5
+_DRAWS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A candidate of an ensemble.
+
+    Attributes:
+        number: Its trial.
+        candidate: The candidate.
+        weight: Its share of the prediction; the shares of all members sum to 1.
+    """
+
+    number: int
+    candidate: Candidate
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """An ensemble that was chosen, or thought of.
+
+    Attributes:
+        members: Its members, the best alone first.
+        gain: What it is better by than the best alone, on examples that its weights were not chosen on.
+        error: Standard error of the gain.
+        scores: Predictions (n, outputs) of the examples held out, each by weights that were chosen on the others.
+    """
+
+    members: tuple[Member, ...]
+    gain: float
+    error: float
+    scores: np.ndarray = field(compare=False, repr=False)
+
+    @property
+    def pays(self) -> bool:
+        """Whether the gain is more than luck in choosing might be."""
+        return len(self.members) > 1 and self.gain > _MARGIN * self.error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        members = [{"trial": m.number, "candidate": m.candidate.to_json(), "weight": m.weight} for m in self.members]
+        return {"used": self.pays, "gain": self.gain, "error": self.error, "members": members}
+
+    def __str__(self) -> str:
+        gain = f"{self.gain:+.4f} (standard error {self.error:.4f}) against the best alone"
+        if not self.pays:
+            return f"not used: {gain}"
+        shares = ", ".join(f"{member.weight:.2f} of trial {member.number}" for member in self.members)
+        return f"{gain}: {shares}"
+
+
+def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the records that an ensemble around the best one may be chosen from, the best one first.
+
+    They are the best of each backbone, head and freeze policy, since copies of one setup err together, among those
+    that have scored all examples that the best one has.
+    """
+    assert best.scores is not None  # the leaders keep theirs
+    wanted = ~np.isnan(best.scores).any(1)
+    chosen = {_kind(best): best}
+    ranked = sorted(records, key=lambda record: (-(record.objective or 0.0), record.number))
+    for record in ranked:
+        scored = record.state == "complete" and record.scores is not None
+        if scored and not np.isnan(record.scores[wanted]).any():  # type: ignore[index]
+            chosen.setdefault(_kind(record), record)
+    return list(chosen.values())[:_POOL]
+
+
+def choose_ensemble(pool: Sequence[TrialRecord], held_out: HeldOut) -> Ensemble | None:
+    """Choose weights for the records of a pool, the first of which is the best alone.
+
+    Weights are chosen on all examples; what they are worth is measured by cross-fitting: for each part, on weights that
+    were chosen on the others.
+
+    Args:
+        pool: Records that have predictions for the examples.
+        held_out: The examples.
+
+    Returns:
+        The ensemble, whether it pays or not; None where there is nothing to choose from.
+    """
+    if len(pool) < 2 or len(held_out.parts) < 2:
+        return None
+    predictions = np.stack([record.scores[held_out.rows] for record in pool])  # type: ignore[index]  # diverse() asks
+    crossed = np.empty_like(predictions[0])
+    for part in held_out.parts:
+        rest = held_out.but(part)
+        weights = _greedy(held_out.only(rest).worth, predictions[:, rest])
+        crossed[part] = np.tensordot(weights, predictions[:, part], 1)
+    weights = _greedy(held_out.worth, predictions)
+    gain, error = _gain(held_out, predictions[0], crossed)
+    members = tuple(
+        Member(number=record.number, candidate=record.candidate, weight=float(weight))
+        for record, weight in zip(pool, weights, strict=True)
+        if weight and record.candidate is not None
+    )
+    return Ensemble(members=members, gain=gain, error=error, scores=crossed)
+
+
+def _greedy(worth: Callable[[np.ndarray], float], predictions: np.ndarray) -> np.ndarray:
+    """Return weights (M,) for predictions (M, n, outputs): the first one, then what helps most, again and again."""
+    counts: np.ndarray = np.zeros(len(predictions))
+    counts[0], total = 1, predictions[0]
+    best = worth(total)
+    for size in range(2, _ROUNDS + 1):
+        full = np.count_nonzero(counts) >= _MEMBERS
+        open_to = [m for m in range(len(predictions)) if counts[m] or not full]
+        worths = [worth((total + predictions[m]) / size) for m in open_to]
+        if not max(worths) > best:
+            break
+        best, chosen = max(worths), open_to[int(np.argmax(worths))]
+        counts[chosen] += 1
+        total = total + predictions[chosen]
+    return np.asarray(counts / counts.sum())
+
+
+def _gain(held_out: HeldOut, alone: np.ndarray, together: np.ndarray) -> tuple[float, float]:
+    """Return how much better the second predictions score, and the standard error of that by a paired bootstrap."""
+    rng, draws = np.random.default_rng(0), []
+    for _ in range(_DRAWS):
+        rows = rng.integers(0, len(held_out.rows), len(held_out.rows))
+        drawn = held_out.only(rows)
+        draws.append(drawn.score(together[rows]) - drawn.score(alone[rows]))
+    finite = np.array(draws)[np.isfinite(draws)]
+    error = float(finite.std()) if len(finite) else float("inf")  # nowhere defined: nothing can be said of it
+    return held_out.score(together) - held_out.score(alone), error
+
+
+def _kind(record: TrialRecord) -> tuple[str, str, str]:
+    assert record.candidate is not None  # complete trials have one
+    return record.candidate.backbone, record.candidate.head, record.candidate.freeze

@@ -1,0 +1,303 @@
+"""The finals: the best few candidates of a search are compared again, on folds and seeds that did not choose them.
+
+The best of many scores is partly luck (the winner's curse). Candidates that train stages were scored on the first fold
+only; here they run on the others, too. Then all of them run on other assignments of the examples to folds, each with
+another seed of training. A finalist that is behind, fold by fold, is stopped by Optuna's ``WilcoxonPruner``.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+
+from autotransfer.candidate import Candidate
+from autotransfer.errors import DataError
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.loop import describe
+from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.setup import Setup
+from autotransfer.search.study import make_finals_study
+from autotransfer.transfer.training import Lesson
+
+__all__ = ["Finalist", "Finals", "finalists", "hold_finals", "refit_seconds"]
+
+_FINALISTS = 3
+# Assignments of the examples to folds beside the one of the search.
+_SEEDS = 2
+# Folds after which it is no longer asked whether a finalist is behind: the time of an exact test with ties doubles with
+# each. It is never asked of closed forms, which take less time than the test.
+_ASKED = 10
+
+Step = tuple[int, int]
+"""How far the seed is from that of the search, and the fold."""
+Deal = Callable[[int], Sequence[Lesson]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """How a candidate did in the finals.
+
+    Attributes:
+        number: Its trial.
+        candidate: The candidate.
+        state: How it ended; one that was pruned was behind, fold by fold.
+        score: Mean over the folds that all complete ones have in common; over its own if it was pruned.
+        folds: Number of these folds.
+        spread: Standard deviation between the means of each seed; None for a single seed.
+        reason: Why it failed.
+    """
+
+    number: int
+    candidate: Candidate
+    state: Literal["won", "complete", "pruned", "failed"]
+    score: float | None
+    folds: int
+    spread: float | None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {**asdict(self), "candidate": self.candidate.to_json()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finals:
+    """What came of the finals.
+
+    Attributes:
+        rows: The finalists, in the order in which the search ranked them.
+        records: Their trials, with predictions for the folds of the search that they ran on here.
+        winner: The winner's trial among them.
+    """
+
+    rows: tuple[Finalist, ...]
+    records: tuple[TrialRecord, ...]
+    winner: TrialRecord
+
+    def __str__(self) -> str:
+        won = next(row for row in self.rows if row.state == "won")
+        spread = "" if won.spread is None else f" (standard deviation between seeds {won.spread:.4f})"
+        others = ", ".join(f"trial {row.number} {_shown(row)}" for row in self.rows if row is not won)
+        return f"trial {won.number} {_shown(won)} on {won.folds} folds{spread}, before {others}"
+
+
+def hold_finals(
+    trials: Trials,
+    evaluator: Evaluator,
+    deal: Deal,
+    *,
+    seconds: float = math.inf,
+    expired: Callable[[], bool] = lambda: False,
+) -> Finals | None:
+    """Compare the best candidates of a search again.
+
+    Args:
+        trials: The search.
+        evaluator: What it scored candidates with.
+        deal: Returns the folds of another seed, which is so far from the seed of the search.
+        seconds: What the finals may take; the third, then the second finalist is left out where they are expected to
+            take longer.
+        expired: Whether the time is up.
+
+    Returns:
+        What came of them; None where the best has no rival, or where no fold fits into the time.
+    """
+    chosen, folds = finalists(trials), _Folds(evaluator, deal)
+    for count in range(len(chosen), 1, -1):
+        steps = _affordable(chosen[:count], folds, seconds)
+        if steps:
+            return _compare(chosen[:count], folds, steps, expired)
+    return None
+
+
+def finalists(trials: Trials) -> list[TrialRecord]:
+    """Return the best record of each backbone, head and freeze policy, the three best of these, best first.
+
+    Where there are fewer such setups, the next best records of any follow.
+    """
+    ranked = [r for r in trials.leaderboard() if r.state != "pruned" and r.candidate and r.scores is not None]
+    firsts: dict[tuple[str, str, str], TrialRecord] = {}
+    for record in ranked:
+        assert record.candidate is not None
+        firsts.setdefault((record.candidate.backbone, record.candidate.head, record.candidate.freeze), record)
+    others = [record for record in ranked if record not in firsts.values()]
+    chosen = [*firsts.values(), *others][:_FINALISTS]
+    return sorted(chosen, key=ranked.index)
+
+
+def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
+    """Return about how long training a record's candidate on all examples will take."""
+    assert record.candidate is not None  # complete trials have one
+    seconds = evaluator.predicted_seconds(record.candidate)
+    if record.epochs:
+        seconds = max(seconds, record.seconds) * record.best_epoch / record.epochs
+    return seconds * len(evaluator.targets) / len(evaluator.lessons[0].train)
+
+
+class _Folds:
+    """Folds of the search and of other seeds, and what candidates predict on them."""
+
+    def __init__(self, evaluator: Evaluator, deal: Deal) -> None:
+        self.evaluator, self._deal = evaluator, deal
+        self._lessons: dict[int, Sequence[Lesson]] = {0: evaluator.lessons}
+
+    def lesson(self, step: Step) -> Lesson:
+        seed, fold = step
+        if seed not in self._lessons:
+            self._lessons[seed] = self._deal(seed)
+        return self._lessons[seed][fold]
+
+    def has(self, step: Step) -> bool:
+        """Whether the examples can be dealt so: with another seed, groups may fall on one side."""
+        try:
+            return bool(self.lesson(step))
+        except (DataError, IndexError):
+            return False
+
+    def known(self, record: TrialRecord, step: Step) -> bool:
+        """Whether the search has predictions for a fold."""
+        assert record.scores is not None  # finalists have some
+        return step[0] == 0 and not np.isnan(record.scores[self.lesson(step).validation]).any()
+
+    def seconds(self, record: TrialRecord) -> float:
+        """Return about how long a candidate takes for one fold."""
+        assert record.candidate is not None  # complete trials have one
+        share = record.best_epoch / record.epochs if record.epochs else 1.0
+        scored = sum(self.known(record, (0, fold)) for fold in range(len(self.evaluator.lessons)))
+        return self.evaluator.predicted_seconds(record.candidate) * share / max(scored, 1)
+
+    def predict(self, record: TrialRecord, step: Step, expired: Callable[[], bool]) -> np.ndarray | None:
+        """Train a candidate for its epochs, and return its predictions (n, outputs); None when the time runs out."""
+        evaluator, lesson, seed = self.evaluator, self.lesson(step), self.evaluator.seed + step[0]
+        assert record.candidate is not None  # complete trials have one
+        backbone = evaluator.load(record.candidate.backbone)
+        setup = Setup.of(record.candidate, backbone, evaluator.registry, evaluator.task)
+        if setup.closed_form:
+            network = setup.solve(evaluator.extractor, lesson, evaluator.device, seed)
+            return setup.head_scores(network, evaluator.extractor, evaluator.task, lesson.validation)
+        found: list[np.ndarray] = []
+
+        def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
+            found.append(scores)
+            return False
+
+        training = setup.training(evaluator.extractor, lesson, evaluator.device, seed)
+        training.run(record.best_epoch, keep, expired)
+        return found[-1] if len(found) == record.best_epoch else None
+
+
+def _affordable(chosen: Sequence[TrialRecord], folds: _Folds, seconds: float) -> list[Step]:
+    """Return the folds that all finalists can run on in time, those of the search first; none if no fold is new.
+
+    Of another seed, candidates that train stages run on the first fold only.
+    """
+    count = len(folds.evaluator.lessons)
+    own: list[Step] = [(0, fold) for fold in range(count)]
+    partial = any(not folds.known(record, step) for record in chosen for step in own)
+    others: list[Step] = [(s, fold) for s in range(1, _SEEDS + 1) for fold in range(1 if partial else count)]
+    each, steps, spent = [folds.seconds(record) for record in chosen], list[Step](), 0.0
+    for step in (*own, *filter(folds.has, others)):
+        spent += sum(cost for cost, record in zip(each, chosen, strict=True) if not folds.known(record, step))
+        if spent > seconds:
+            break
+        steps.append(step)
+    new = any(not folds.known(record, step) for record in chosen for step in steps)
+    return steps if new else []
+
+
+def _compare(
+    chosen: Sequence[TrialRecord], folds: _Folds, steps: Sequence[Step], expired: Callable[[], bool]
+) -> Finals | None:
+    """Run the finalists, the best first, fold by fold, and rank those that were not stopped."""
+    study = make_finals_study()
+    ran = [_run(record, folds, steps, study, expired) for record in chosen]
+    alive = [i for i, (_, _, state, _) in enumerate(ran) if state == "complete"]
+    common = [step for step in steps if alive and all(step in ran[i][1] for i in alive)]
+    if not any(not folds.known(chosen[i], step) for i in alive for step in common):
+        return None  # the time ran out, or all failed, before anything was learned
+    best = max(alive, key=lambda i: (_mean(ran[i][1], common), -i))
+    rows = []
+    for i, (record, scores, state, reason) in enumerate(ran):
+        assert record.candidate is not None  # complete trials have one
+        own = common if state == "complete" else list(scores)
+        rows.append(
+            Finalist(
+                number=record.number,
+                candidate=record.candidate,
+                state="won" if i == best else state,
+                score=_mean(scores, own) if own else None,
+                folds=len(own),
+                spread=_spread(scores, own),
+                reason=reason,
+            )
+        )
+    return Finals(rows=tuple(rows), records=tuple(record for record, *_ in ran), winner=ran[best][0])
+
+
+_Run = tuple[TrialRecord, dict[Step, float], Literal["complete", "pruned", "failed"], str]
+
+
+def _run(
+    record: TrialRecord, folds: _Folds, steps: Sequence[Step], study: optuna.Study, expired: Callable[[], bool]
+) -> _Run:
+    """Score one finalist on all folds, as long as it is not behind; add its predictions to its record."""
+    trial, found, task = study.ask(), dict[Step, float](), folds.evaluator.task
+    assert record.scores is not None  # finalists have some
+    predictions = record.scores.copy()
+    for number, step in enumerate(steps):
+        lesson = folds.lesson(step)
+        scores = predictions[lesson.validation] if folds.known(record, step) else None
+        try:
+            if scores is None and not expired():
+                scores = folds.predict(record, step, expired)
+        except Exception as error:  # one finalist's error must not lose the search
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            return record, found, "failed", describe(error)
+        if scores is None:
+            continue  # out of time; what is known costs none
+        if step[0] == 0:
+            predictions[lesson.validation] = scores
+        score = task.score(lesson.targets[lesson.validation], scores)
+        if math.isnan(score):
+            continue  # a class is missing there
+        found[step] = score
+        trial.report(score, number)
+        upcoming = steps[number + 1 : number + 2]
+        costly = record.epochs > 0 and any(not folds.known(record, step) for step in upcoming)
+        if costly and len(found) <= _ASKED and _is_behind(trial):
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            return record, found, "pruned", ""
+    if not found:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return record, found, "failed", f"the metric {task.metric!r} is not defined on any fold"
+    study.tell(trial, _mean(found, list(found)))
+    scored = ~np.isnan(predictions).any(1)
+    score = task.score(folds.evaluator.targets[scored], predictions[scored])
+    return replace(record, scores=predictions, score=score), found, "complete", ""
+
+
+def _is_behind(trial: optuna.trial.Trial) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of folds that the best one lacks: the others are compared
+        return trial.should_prune()
+
+
+def _mean(scores: Mapping[Step, float], steps: Sequence[Step]) -> float:
+    return float(np.mean([scores[step] for step in steps])) if steps else math.nan
+
+
+def _spread(scores: Mapping[Step, float], steps: Sequence[Step]) -> float | None:
+    means = [_mean(scores, [step for step in steps if step[0] == seed]) for seed in sorted({seed for seed, _ in steps})]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else None
+
+
+def _shown(row: Finalist) -> str:
+    if row.score is None:
+        return row.state
+    return f"{row.score:.4f}" + ("" if row.state in ("won", "complete") else f" ({row.state})")

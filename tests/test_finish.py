@@ -1,0 +1,125 @@
+"""What follows a search, end to end: finals, an ensemble or a soup, a refit, a temperature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autotransfer
+from autotransfer.config import Budget
+from autotransfer.ending.ensemble import Ensemble
+from autotransfer.ending.soup import Soup, cook
+from autotransfer.finish import finals_seconds
+from autotransfer.result import FitResult
+
+Fit = Callable[..., FitResult]
+Digits = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture
+def fit(tiny_zoo: Path, digits: Digits, tmp_path: Path) -> Fit:
+    def fit(**settings: Any) -> FitResult:
+        images, labels = digits
+        ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
+        return autotransfer.fit(images[:60], labels[:60], **{**ours, "epochs": 2, **settings})
+
+    return fit
+
+
+def _reloads(result: FitResult, digits: Digits) -> None:
+    loaded = autotransfer.load(result.run)
+    np.testing.assert_array_equal(loaded.predict_proba(digits[0]), result.predict_proba(digits[0]))
+    assert loaded.predict(digits[0]).tolist() == result.predict(digits[0]).tolist()
+
+
+def test_a_search_ends_with_finals_and_a_temperature_and_says_so(fit: Fit, digits: Digits) -> None:
+    result = fit(backbones="test_vit", heads=["knn", "ncm"], freeze="frozen", trials=4)
+    assert result.finals is not None
+    assert result.finals.winner.candidate == result.best
+    assert result.calibration is not None
+    assert result.model.temperature == result.calibration.temperature
+    saved = json.loads((result.run / "result.json").read_text())
+    assert [row["state"] for row in saved["finals"]].count("won") == 1
+    assert saved["calibration"] == result.calibration.to_json()
+    assert saved["soup"] is None  # nothing but heads was trained
+    lines = [line.split()[0] for line in str(result).splitlines()]
+    assert lines.index("finals") < lines.index("calibration") < lines.index("trials")
+    _reloads(result, digits)
+
+
+def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ensemble, "pays", property(lambda self: len(self.members) > 1))  # however little it pays
+    result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
+    assert result.ensemble is not None
+    assert len(result.ensemble.members) > 1
+    assert [part.candidate for part in result.model.parts] == [m.candidate for m in result.ensemble.members]
+    assert [part.weight for part in result.model.parts] == pytest.approx([m.weight for m in result.ensemble.members])
+    assert result.best == result.model.candidate
+    assert result.validation.score == pytest.approx(
+        result.model.task.score(digits[1][:60], result.ensemble.scores)
+    )  # of weights that were chosen on other examples
+    assert "\nensemble    " in str(result)
+    _reloads(result, digits)
+
+
+def test_a_soup_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    cooked: list[Soup] = []
+
+    def pays(*arguments: Any) -> Soup:
+        soup = cook(*arguments)
+        cooked.append(replace(soup, pays=True))  # however little
+        return cooked[0]
+
+    monkeypatch.setattr("autotransfer.finish.cook", pays)
+    result = fit(backbones="test_resnet", heads="linear", freeze="full", trials=3, ensemble=False)
+    assert result.soup is cooked[0]
+    assert result.ensemble is None
+    assert not result.model.others
+    assert result.best == result.soup.ingredients[0].candidate
+    assert result.validation.score == pytest.approx(result.soup.score)
+    assert "\nsoup        " in str(result)
+    _reloads(result, digits)
+
+
+def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: Any, **named: Any) -> Any:
+        raise AssertionError("this was switched off")
+
+    for name in ("cook", "choose_ensemble", "calibrate"):
+        monkeypatch.setattr(f"autotransfer.finish.{name}", never)
+    result = fit(backbones="test_resnet", heads="linear", trials=3, ensemble=False, soup=False, calibrate=False)
+    assert (result.ensemble, result.soup, result.calibration) == (None, None, None)
+    assert (result.model.temperature, result.model.others) == (1.0, ())
+
+
+def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
+    fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autotransfer.search.evaluate import Evaluator
+
+    monkeypatch.setattr(Ensemble, "pays", property(lambda self: len(self.members) > 1))
+    refit, calls = Evaluator.refit, list[int]()
+
+    def failing(self: Evaluator, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError("no room for a second one")
+        return refit(self, *arguments)
+
+    monkeypatch.setattr(Evaluator, "refit", failing)
+    result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
+    assert len(calls) == 3
+    assert result.ensemble is None
+    assert not result.model.others
+    _reloads(result, digits)
+
+
+def test_the_search_leaves_time_to_the_finals() -> None:
+    assert finals_seconds(Budget(seconds=100.0)) == pytest.approx(15.0)
+    assert finals_seconds(Budget(trials=3)) == 0.0

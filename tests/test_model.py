@@ -1,0 +1,133 @@
+"""Models of several networks, and models with a temperature: they predict, save and load."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import autotransfer
+from autotransfer.candidate import Candidate
+from autotransfer.errors import ModelFormatError
+from autotransfer.model import TransferModel
+from autotransfer.parts import Part
+
+Digits = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
+    """Three heads on one frozen backbone, the last one on its map, and a network that was tuned."""
+
+    def train(**names: Any) -> TransferModel:
+        candidate = Candidate(**{"backbone": "test_resnet", **names})
+        return autotransfer.evaluate(candidate, digits[0][:60], digits[1][:60], zoo=tiny_zoo, cache=False).model
+
+    short = {"epochs": 2, "lr": 1e-2}
+    found = {
+        "ridge": train(head="ridge"),
+        "ncm": train(head="ncm"),
+        "map": train(head="mlp", head_params={"pooling": "flatten", "width": 16}, training=short),
+        "tuned": train(backbone="test_vit", freeze="depth", training=short),
+    }
+    for name in ("ncm", "map"):
+        found[name].network.backbone = found["ridge"].network.backbone
+    return found
+
+
+@pytest.fixture
+def ensemble(trained: dict[str, TransferModel]) -> TransferModel:
+    weights = {"ncm": 0.125, "map": 0.25, "tuned": 0.25}
+    others = [
+        Part(network=m.network, candidate=m.candidate, autocast=m.autocast, weight=weight)
+        for m, weight in ((trained[name], weight) for name, weight in weights.items())
+    ]
+    return replace(trained["ridge"], others=tuple(others), temperature=1.5)
+
+
+def test_an_ensemble_predicts_the_weighted_mean(
+    ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits
+) -> None:
+    images = digits[0][60:90]
+    weights = {"ridge": 0.375, "ncm": 0.125, "map": 0.25, "tuned": 0.25}
+    assert [part.weight for part in ensemble.parts] == list(weights.values())
+    mean = sum(weight * trained[name].predict_proba(images) for name, weight in weights.items())
+    plain = replace(ensemble, temperature=1.0)
+    np.testing.assert_allclose(plain.predict_proba(images), mean, atol=1e-5)
+    np.testing.assert_array_equal(plain.predict(images), ensemble.predict(images))
+    powers = mean ** (1 / 1.5)
+    np.testing.assert_allclose(ensemble.predict_proba(images), powers / powers.sum(1, keepdims=True), atol=1e-4)
+    assert ensemble.predict_proba(images).dtype == np.float32
+
+
+def test_heads_on_one_backbone_take_one_pass(
+    ensemble: TransferModel, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[str] = []
+    for backbone, _ in ensemble._fast:
+        forward = backbone.module.forward_map
+
+        def counted(images: Any, forward: Callable[[Any], Any] = forward, name: str = repr(id(backbone))) -> Any:
+            passes.append(name)
+            return forward(images)
+
+        monkeypatch.setattr(backbone.module, "forward_map", counted)
+    ensemble.predict(digits[0][:5])
+    assert len(passes) == len(set(passes)) == 2
+
+
+def test_an_ensemble_is_saved_with_each_backbone_once_and_loads(
+    ensemble: TransferModel, digits: Digits, tmp_path: Path
+) -> None:
+    ensemble.save(tmp_path / "model")
+    names = list(load_file(tmp_path / "model" / "model.safetensors"))
+    assert any(name.startswith("others.0.head.") for name in names)
+    assert not [name for name in names if name.startswith(("others.0.backbone.", "others.1.backbone."))]
+    assert any(name.startswith("others.2.backbone.") for name in names)
+    loaded = autotransfer.load(tmp_path / "model", device="cpu")
+    assert loaded.others[1].network.backbone is loaded.network.backbone
+    assert [part.candidate for part in loaded.parts] == [part.candidate for part in ensemble.parts]
+    assert loaded.temperature == 1.5
+    np.testing.assert_array_equal(loaded.predict_proba(digits[0]), ensemble.predict_proba(digits[0]))
+
+
+def test_a_model_of_format_1_loads(trained: dict[str, TransferModel], digits: Digits, tmp_path: Path) -> None:
+    model = trained["tuned"]
+    model.save(tmp_path)
+    about = json.loads((tmp_path / "model.json").read_text())
+    assert about["format"] == 2
+    del about["temperature"], about["others"]
+    (tmp_path / "model.json").write_text(json.dumps({**about, "format": 1}))
+    loaded = autotransfer.load(tmp_path, device="cpu")
+    assert (loaded.temperature, loaded.others) == (1.0, ())
+    np.testing.assert_array_equal(loaded.predict_proba(digits[0]), model.predict_proba(digits[0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"temperature": 0.0}, "A temperature is a number from 0.01 to 100.0; got 0.0"),
+        ({"temperature": "hot"}, "A temperature is a number from 0.01 to 100.0; got 'hot'"),
+        ({"others": {}}, "a list of fewer than 16"),
+        ({"others": [{}] * 16}, "a list of fewer than 16"),
+        ({"weight": 0.0}, "from 0 to 1; got 0.0"),
+        ({"weight": 0.9}, "leave nothing to the first"),
+        ({"shares": 3}, "of one before it; got 3"),
+        ({"shares": "0"}, "of one before it; got '0'"),
+    ],
+)
+def test_damaged_ensembles_are_refused(
+    ensemble: TransferModel, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    ensemble.save(tmp_path)
+    about = json.loads((tmp_path / "model.json").read_text())
+    (about if set(change) & set(about) else about["others"][0]).update(change)
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(ModelFormatError, match=reason):
+        autotransfer.load(tmp_path, device="cpu")
