@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,29 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
 README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+SEVERAL = {
+    "ablations.py",
+    "probe_accuracy.py",
+    "versus_plain.py",
+    "whole_fit.py",
+}  # take folders that hold train/ and test/
 # What each takes to end within seconds, and what a row of it says.
 RUNS = {
+    "ablations.py": (
+        ["--trials", "8", "--seeds", "1", "--only", "without cache"],
+        {"search", "validation", "test", "seconds", "trials", "test difference (points)"},
+    ),
     "throughput.py": (["--models", "test_resnet", "--rounds", "1"], {"median ratio", "lowest cosine"}),
     "trial_cost.py": (["--model", "test_resnet", "--epochs", "1"], {"following / first", "following / uncached"}),
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
+    "versus_plain.py": (["--minutes", "0.1", "--plain-minutes", "0.01"], {"plain test", "our test", "speed-up"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }
 
 
-def run(name: str, data: Path, zoo: Path, out: Path) -> dict[str, Any]:
-    command = [sys.executable, BENCHMARKS / name, "--data", data, "--zoo", zoo, "--out", out, *RUNS[name][0]]
+def run(name: str, data: Path, zoo: Path, out: Path, arguments: Sequence[object]) -> dict[str, Any]:
+    command = [sys.executable, BENCHMARKS / name, "--data", data, "--zoo", zoo, "--out", out, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=out.parent)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(out.read_text())
@@ -35,11 +48,59 @@ def run(name: str, data: Path, zoo: Path, out: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
-    several = name in ("probe_accuracy.py", "whole_fit.py")
-    result = run(name, digit_folder if several else digit_folder / "train", tiny_zoo, tmp_path / "result.json")
+    data = digit_folder if name in SEVERAL else digit_folder / "train"
+    result = run(name, data, tiny_zoo, tmp_path / "result.json", RUNS[name][0])
     assert result["rows"]
     assert set(result["rows"][0]) >= RUNS[name][1]
     assert result["machine"]["cores"] >= 1
+
+
+def in_one_process(code: str, *arguments: object) -> Any:
+    """Return the JSON that code prints last; it can import the benchmarks."""
+    command = [sys.executable, "-c", f"import json, sys\nfrom pathlib import Path\n{code}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_oracle_goes_on_where_it_was(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    code = """
+import oracle
+table, out, *common = sys.argv[1:]
+made, tables = [], []
+def run(*arguments):
+    sys.argv[1:] = [*common, "--table", table, "--out", out, *arguments]
+    oracle.main()
+    made.append(json.loads(Path(out).read_text())["rows"])
+    tables.append(Path(table).read_text().splitlines(keepends=True))
+run("make", "--epochs", "1", "--last", "1")
+Path(table).write_text("".join(tables[0][:-1]))  # as if it had been stopped before the last one
+run("make", "--epochs", "1", "--last", "1")
+run("compare", "--minutes", "0.05")
+print(json.dumps([tables, made]))
+"""
+    files, data = (tmp_path / "oracle.jsonl", tmp_path / "result.json"), ("--data", digit_folder, "--zoo", tiny_zoo)
+    (lines, again, _), (made, _, compared) = in_one_process(code, *files, *data)
+    assert made[0]["setups"] == len(lines) == len(set(lines))
+    assert again[:-1] == lines[:-1]
+    assert json.loads(again[-1]) | {"seconds": 0} == json.loads(lines[-1]) | {"seconds": 0}
+    digits, *ends = compared
+    assert digits["difference (points)"] == pytest.approx(100 * (digits["our test"] - digits["highest test"]))
+    assert [row["data"] for row in ends] == ["mean", "worst"]
+
+
+def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Path) -> None:
+    code = """
+import ablations
+data, zoo = map(Path, sys.argv[1:])
+print(json.dumps({name: ablations.fit(name, data, zoo, trials=10) for name in ablations.ABLATIONS}))
+"""
+    fits = in_one_process(code, digit_folder, tiny_zoo)
+    scores = {name: [score for _, score in fit["history"]] for name, fit in fits.items()}
+    assert fits["as it is"]["trials"] == 10
+    assert scores["without cache"] == scores["as it is"]  # it saves time, and changes nothing else
+    assert scores["without screening"] != scores["as it is"]
 
 
 @pytest.mark.parametrize("name", sorted(file.name for file in BENCHMARKS.glob("*.py") if file.name != "common.py"))

@@ -10,9 +10,17 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import psutil
 
 # Before torch is imported: on shared cores, threads that spin while they wait make one step ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -39,7 +47,7 @@ def machine() -> dict[str, Any]:
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
         "processor": name,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "bfloat16": bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -47,11 +55,68 @@ def machine() -> dict[str, Any]:
     }
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_seconds(clock: str = "wall") -> float:
+    """Return the seconds since this process started.
+
+    On the clock ``cpu`` they are what it and its finished children used of the processor, divided by the number of
+    cores: never more than wall time on a quiet machine, and waiting for others on a busy one does not count.
+    """
+    process = psutil.Process()
+    if clock == "cpu":
+        return sum(process.cpu_times()[:4]) / cores()
+    return time.time() - process.create_time()
+
+
 def in_own_process(code: str, *arguments: object) -> dict[str, Any]:
     """Run code in a fresh interpreter, as a user's is; return the JSON that it prints last."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def call_in_own_process(function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+    """Call a function of a module in a fresh interpreter; return what it returns."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments, **settings).result()
+
+
+def fit(data: Path, zoo: Path, **settings: Any) -> dict[str, Any]:
+    """Run a whole ``autotransfer.fit`` on accuracy, in folders that are removed; its cache is empty at first.
+
+    Returns:
+        ``validation`` and ``test`` accuracy, wall ``seconds`` of this process, number of ``trials`` that did not fail,
+        and ``history``: after each of them, those seconds and the validation accuracy of the best one.
+    """
+    import autotransfer
+    from autotransfer.contract.registry import Registry
+    from autotransfer.search.records import Trials
+
+    trials, history = Trials(), list[tuple[float, float]]()
+
+    class Observer:
+        @autotransfer.hookimpl
+        def trial_finished(self, result: Any) -> None:
+            trials.add(result)
+            if trials.best is not None:
+                history.append((process_seconds(), trials.best.score))
+
+    observed = staticmethod(partial(Registry.load, plugins=[Observer]))  # as if it were an installed plugin
+    with tempfile.TemporaryDirectory() as folder, patch.object(Registry, "load", observed):
+        places = {"out": f"{folder}/run", "cache_dir": f"{folder}/cache"}
+        settings = {"metric": "accuracy", "progress": False, **places, **settings}
+        result = autotransfer.fit(data / "train", test=data / "test", zoo=zoo, **settings)
+    return {
+        "validation": result.validation.score,
+        "test": result.test.score,
+        "seconds": process_seconds(),
+        "trials": len(trials) - trials.counts()["failed"],
+        "history": history,
+    }
 
 
 def note(rows: list[dict[str, Any]], **row: Any) -> None:

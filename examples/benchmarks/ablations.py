@@ -1,0 +1,151 @@
+"""What each part of the search is worth: the same fits without it.
+
+    python ablations.py --data ants_bees dtd10 --zoo zoo/timm --seconds 60 --seeds 3
+
+Each fit runs in a process of its own, with an empty cache. Differences are to the fit as it is of the same data set and
+seed.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import common
+import numpy as np
+import optuna
+
+import autotransfer.api
+from autotransfer.search.budget import Order
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.prior import Prior
+from autotransfer.search.schedule import CurveModel, FreezeThaw
+from autotransfer.search.space import SearchSpace
+from autotransfer.transfer.cache import ActivationCache
+
+Switch = AbstractContextManager[Any]
+
+
+def without_screening() -> Switch:
+    """Begin with what the schedule and the sampler choose."""
+    return patch.object(SearchSpace, "screening", lambda space: [])
+
+
+def without_prior() -> Switch:
+    """Take nothing from recorded curves: what an arm shows early says nothing of its end, nor of others."""
+    known = Prior.load()
+    rungs = len(known.curves.rungs)
+    nothing = CurveModel(
+        rungs=known.curves.rungs, own=np.eye(rungs), shared=np.zeros((rungs, rungs)), growth=(1.0,) * rungs
+    )
+    return patch.object(Prior, "load", lambda: replace(known, curves=nothing))
+
+
+def without_cache() -> Switch:
+    """Forget all activations before each trial: it computes its own, once."""
+
+    def forgetting(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(evaluator: Evaluator, *arguments: Any, **named: Any) -> Any:
+            empty = ActivationCache(None, memory_limit=evaluator.extractor.cache.memory_limit)
+            evaluator.extractor = replace(evaluator.extractor, cache=empty)
+            return method(evaluator, *arguments, **named)
+
+        return call
+
+    return patch.multiple(
+        Evaluator,
+        __call__=forgetting(Evaluator.__call__),
+        predicted_seconds=forgetting(Evaluator.predicted_seconds),
+    )
+
+
+@contextmanager
+def without_pruning() -> Iterator[None]:
+    """Train every trial to its end: none is stopped for being poor, none is paused for another."""
+    following = FreezeThaw.next
+
+    def to_the_end(schedule: FreezeThaw, *arguments: Any) -> Order | None:
+        order = following(schedule, *arguments)
+        return None if order is None else replace(order, until=None)
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(FreezeThaw, "next", to_the_end))
+        stack.enter_context(_study(lambda study, seed: setattr(study, "pruner", optuna.pruners.NopPruner())))
+        yield
+
+
+def random_sampler() -> Switch:
+    """Sample what the schedule leaves open at random."""
+    return _study(lambda study, seed: setattr(study, "sampler", optuna.samplers.RandomSampler(seed)))
+
+
+def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
+    make = autotransfer.api.make_study
+
+    def make_changed(*, seed: int, **settings: Any) -> optuna.Study:
+        study = make(seed=seed, **settings)
+        change(study, seed)
+        return study
+
+    return patch.object(autotransfer.api, "make_study", make_changed)
+
+
+ABLATIONS: dict[str, Callable[[], Switch]] = {
+    "as it is": nullcontext,
+    "without screening": without_screening,
+    "without prior": without_prior,
+    "without cache": without_cache,
+    "without pruning": without_pruning,
+    "random sampler": random_sampler,
+}
+
+
+def fit(ablation: str, data: Path, zoo: Path, **settings: Any) -> dict[str, Any]:
+    with ABLATIONS[ablation]():
+        return common.fit(data, zoo, **settings)
+
+
+def row(ablation: str, fits: list[dict[str, Any]], whole: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over fits; those of ``whole`` are of the same data sets and seeds, in order."""
+    points = [100 * (one["test"] - other["test"]) for one, other in zip(fits, whole, strict=True)]
+    means = {name: statistics.mean(one[name] for one in fits) for name in ("validation", "test", "seconds", "trials")}
+    error = statistics.stdev(points) / math.sqrt(len(points)) if len(points) > 1 else math.nan
+    return {
+        "search": ablation,
+        **means,
+        "test difference (points)": statistics.mean(points),
+        "its standard error": error,
+        "fits": len(fits),
+    }
+
+
+def main() -> None:
+    arguments = common.parser(__doc__.splitlines()[0], several=True)
+    budget = arguments.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--seconds", type=float, help="time budget of each fit")
+    budget.add_argument("--trials", type=int, help="trial budget of each fit")
+    arguments.add_argument("--seeds", type=int, default=3, help="fits of each data set")
+    arguments.add_argument("--only", nargs="+", choices=ABLATIONS, default=list(ABLATIONS))
+    given = arguments.parse_args()
+    settings = {"time_budget": given.seconds, "trials": given.trials}
+    rows: list[dict[str, Any]] = []
+    whole: list[dict[str, Any]] = []
+    for ablation in dict.fromkeys(["as it is", *given.only]):
+        fits = [
+            common.call_in_own_process(fit, ablation, data, given.zoo, seed=seed, **settings)
+            for data in given.data
+            for seed in range(given.seeds)
+        ]
+        whole = whole or fits
+        common.note(rows, **row(ablation, fits, whole))
+    common.finish(rows, given.out)
+
+
+if __name__ == "__main__":
+    main()

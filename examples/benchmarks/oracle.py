@@ -1,0 +1,186 @@
+"""How near a fit of five minutes comes to an exhaustive grid of setups that were trained long.
+
+    python oracle.py make --data ants_bees dtd10 --zoo zoo/timm --table oracle.jsonl
+    python oracle.py compare --data ants_bees dtd10 --zoo zoo/timm --table oracle.jsonl
+
+``make`` trains every setup of the grid twice: on the folds that a fit scores on, for its validation accuracy, and on
+all of train/, for its test accuracy, both after the last epoch. Each result is a line of the table at once; a setup
+that the table holds is not trained again. ``compare`` holds a fit's test accuracy against the grid's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, product
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+
+from autotransfer import Candidate
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.decode import decode
+from autotransfer.data.examples import Examples
+from autotransfer.data.sources import load_examples
+from autotransfer.preparation import available_backbones, prepare_data
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.transfer.cache import ActivationCache
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.memory import memory_budget, pages_kept
+from autotransfer.transfer.training import Lesson
+
+CLOSED_FORMS = [
+    *({"head": "logistic", "head_params": {"C": c}} for c in (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)),
+    *({"head": "ridge", "head_params": {"alpha": alpha}} for alpha in (10.0, 100.0, 1e3, 1e4)),
+    *({"head": "knn", "head_params": {"k": k}} for k in (1, 5, 15)),
+    {"head": "ncm"},
+]
+# A head alone bears higher rates than stages that train.
+HEADS, HEAD_RATES, RATES = ("linear", "mlp"), (1e-3, 3e-3, 1e-2), (1e-4, 3e-4, 1e-3)
+
+
+def grid(backbone: str, stages: int, given: argparse.Namespace) -> Iterator[Candidate]:
+    """Yield every setup of a backbone."""
+    epochs = {"epochs": given.epochs}
+    for closed in CLOSED_FORMS:
+        yield Candidate(backbone=backbone, **closed)
+    for head, rate in product(HEADS, HEAD_RATES):
+        yield Candidate(backbone=backbone, head=head, training={"lr": rate, **epochs})
+    half, last = stages // 2, range(stages - 1, stages - 1 - given.last, -1)
+    depths = dict.fromkeys(depth for depth in (*last, half, 0) if depth > 0 or given.full)
+    for depth, head, rate in product(depths, given.tuned_heads, RATES):
+        training = {"lr": rate, "backbone_lr": 1.0, **epochs} | ({"start": "logistic"} if head == "linear" else {})
+        training |= {"views": 2} if depth else {}
+        yield Candidate(backbone=backbone, head=head, freeze="depth", freeze_params={"depth": depth}, training=training)
+
+
+def name_of(candidate: Candidate) -> str:
+    how = candidate.training
+    return f"{candidate}" + (f", {how['epochs']} epochs at {how['lr']:g}" if how else "")
+
+
+class Exam:
+    """One data set: what validates a setup, and what tests it; both share decoded images, boundaries and backbones."""
+
+    def __init__(self, data: Path, zoo: Path, cache: Path, seed: int) -> None:
+        config = SearchConfig(budget=Budget(), zoos=(zoo,), metric="accuracy", seed=seed)
+        device, registry = resolve_device("cpu"), Registry.load((zoo,))
+        train, test = load_examples(data / "train"), load_examples(data / "test")
+        self.backbones = available_backbones(registry, config, device, len(train), print)
+        loaded = [LoadedBackbone(spec, device) for spec in self.backbones]
+        prepared = prepare_data(train, self.backbones, config, first=loaded[0])
+        sides = {mode: squares.shape[1] for mode, squares in prepared.images.pixels.items()}
+        images = decode(joined(train, test), sides, strict=True)
+        task, split = prepared.lessons[0].task, len(train)
+        targets = task.encode([*train.targets, *test.targets])
+        folds = [replace(lesson, targets=targets) for lesson in prepared.lessons]
+        final = Lesson(task=task, targets=targets, train=np.arange(split), validation=np.arange(split, len(targets)))
+        store = ActivationCache(cache, memory_limit=memory_budget(None))
+        extractor = FeatureExtractor(images=images, cache=store, ahead=0)
+        self.validating, self.testing = (
+            Evaluator(registry, extractor, lessons, device, seed=seed, loaded=loaded) for lessons in (folds, [final])
+        )
+
+    def __call__(self, candidate: Candidate) -> dict[str, float]:
+        """Train a setup twice; return both accuracies after the last epoch, and the seconds."""
+        begin = time.perf_counter()
+        scores = {
+            name: last_score(evaluator, candidate)
+            for name, evaluator in (("validation", self.validating), ("test", self.testing))
+        }
+        return {**scores, "seconds": round(time.perf_counter() - begin, 2)}
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    return Examples(
+        items=[*first.items, *second.items],
+        names=first.names + second.names,
+        targets=[*first.targets, *second.targets],
+    )
+
+
+def last_score(evaluator: Evaluator, candidate: Candidate) -> float:
+    result = evaluator(candidate, lambda epoch, score: False, lambda: False)
+    return round(result.curve[-1] if result.curve else result.score, 5)
+
+
+def read(table: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in table.read_text().splitlines()] if table.is_file() else []
+
+
+def make(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train what the table lacks; return a summary of each data set."""
+    done = {(line["data"], line["setup"]) for line in read(given.table)}
+    for data in given.data:
+        with tempfile.TemporaryDirectory() as cache, pages_kept():
+            exam = Exam(data, given.zoo, Path(cache), given.seed)
+            grids = (grid(b.name, len(exam.testing.stages(b.name)), given) for b in exam.backbones)
+            for candidate in chain.from_iterable(grids):
+                if (data.name, name_of(candidate)) in done:
+                    continue
+                line = {"data": data.name, "setup": name_of(candidate), **exam(candidate)}
+                with given.table.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+    return [summary(data.name, lines_of(given.table, data.name)) for data in given.data]
+
+
+def lines_of(table: Path, data: str) -> list[dict[str, Any]]:
+    return [line for line in read(table) if line["data"] == data]
+
+
+def summary(data: str, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    best = max(line["validation"] for line in lines)
+    return {
+        "data": data,
+        "setups": len(lines),
+        "minutes": sum(line["seconds"] for line in lines) / 60,
+        "highest test": max(line["test"] for line in lines),
+        # The mean of those that validate alike: nothing says which of them one would take.
+        "test of the best validated": statistics.mean(line["test"] for line in lines if line["validation"] == best),
+    }
+
+
+def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return, for each data set, what a fit's test accuracy is short of the grid's, in points."""
+    rows: list[dict[str, Any]] = []
+    for data in given.data:
+        grid = summary(data.name, lines_of(given.table, data.name))
+        ours = common.call_in_own_process(common.fit, data, given.zoo, time_budget=given.minutes * 60, seed=given.seed)
+        common.note(
+            rows,
+            **{name: value for name, value in grid.items() if name != "minutes"},
+            **{"our test": ours["test"], "difference (points)": 100 * (ours["test"] - grid["highest test"])},
+        )
+    short = [row["difference (points)"] for row in rows]
+    blank = dict.fromkeys(rows[0], "")
+    ends = (("mean", statistics.mean(short)), ("worst", min(short)))
+    return rows + [{**blank, "data": name, "difference (points)": value} for name, value in ends]
+
+
+def main() -> None:
+    arguments = common.parser(__doc__.splitlines()[0], several=True)
+    arguments.add_argument("mode", choices=("make", "compare"))
+    arguments.add_argument("--table", type=Path, required=True, help="one line of JSON for each setup and data set")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--epochs", type=int, default=20, help="make: epochs of each training by gradient")
+    arguments.add_argument(
+        "--tuned-heads", nargs="+", choices=HEADS, default=["linear"], help="make: over trained stages"
+    )
+    arguments.add_argument("--last", type=int, default=4, help="make: number of last stages that train at most")
+    arguments.add_argument("--full", action="store_true", help="make: train all stages, too")
+    arguments.add_argument("--minutes", type=float, default=5.0, help="compare: the time budget of the fit")
+    given = arguments.parse_args()
+    common.finish({"make": make, "compare": compare}[given.mode](given), given.out)
+
+
+if __name__ == "__main__":
+    main()
