@@ -35,6 +35,8 @@ _PLANNED, _FREE = 0.9, 0.25
 _PASS = 0.2
 # A training step costs about three forward passes, and each of them twice what a backbone made fast takes.
 _STEP_COST = 6.0
+# Examples that training from random weights sees at most where no time budget bounds it, one epoch excepted.
+_SHOWN = 4000
 # Share that a batch has in running statistics: where steps are few, slower ones would stay those of nothing.
 _MOMENTUM = 0.3
 # Added to the seed: backbones whose weights are random themselves, as stand-ins are, tend to have that of the search.
@@ -97,7 +99,8 @@ def reserved_seconds(purse: Purse) -> float:
 def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: int) -> TransferGain:
     """Train the winner's architecture from random weights and score it beside the winner.
 
-    The budget: within ``trials``, as many epochs as a candidate that trains stages has. Within a time budget, the
+    The budget: within ``trials``, as many epochs as a candidate that trains stages has, or as few as show the network
+    some thousand examples. Within a time budget, the
     seconds that the winner took, with one pass of its backbone over the examples, or what that many epochs take where
     this is more, but for that no more than what was set apart or a quarter of the time left; and one epoch at least.
     Nothing runs beyond the time budget.
@@ -192,6 +195,8 @@ def _scratch(
         return replace(gain, reason="the time left is too short for an epoch")
     whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
     described = Candidate(backbone=loaded.spec.name, head=head.name)
+    if purse.budget.seconds is None:
+        epochs = min(epochs, max(1, _SHOWN // len(lesson.train)))
     settings = replace(_SETTINGS, epochs=epochs)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
     run = setup.training(evaluator.extractor, lesson, evaluator.device, evaluator.seed)

@@ -1,0 +1,191 @@
+"""A run goes on after whatever broke it off: nothing finished is lost or repeated, and other data are refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import autotransfer
+from autotransfer.config import Budget
+from autotransfer.errors import ConfigError, DataError, RunExistsError, RunFormatError
+from autotransfer.interrupts import interruptible
+from autotransfer.search.budget import Purse
+
+Digits = tuple[np.ndarray, np.ndarray]
+
+
+def _options(zoo: Path, cache: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "zoo": zoo,
+        "cache_dir": cache,
+        "trials": 14,
+        "epochs": 2,
+        "progress": False,
+        "compare_scratch": False,
+        **more,
+    }
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # A column is there when a trial has it.
+    return [{name: value for name, value in row.items() if value and name != "seconds"} for row in rows]
+
+
+def _command(data: Path, zoo: Path, cache: Path, out: Path) -> list[str]:
+    paths = ["--zoo", zoo, "--cache-dir", cache, "--out", out]
+    options = ["--trials", "14", "--epochs", "2", "--no-compare-scratch"]
+    return [sys.executable, "-m", "autotransfer", "fit", str(data), *map(str, paths), *options]
+
+
+def _resume(run: Path, *options: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "autotransfer", "resume", str(run), "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def _finished(run: Path) -> int:
+    return len(_rows(run)) if (run / "trials.csv").exists() else 0
+
+
+def test_a_killed_run_goes_on_to_where_it_would_have_come(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    whole, killed, cache = tmp_path / "whole", tmp_path / "killed", tmp_path / "cache"
+    subprocess.run(_command(digit_folder / "train", tiny_zoo, cache, whole), check=True, capture_output=True)
+    process = subprocess.Popen(
+        _command(digit_folder / "train", tiny_zoo, cache, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while _finished(killed) < 9 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = _rows(killed)
+    assert 0 < len(before) < 14, "killed in the middle"
+    result = _resume(killed)
+    rows = _rows(killed)
+    assert rows[: len(before)] == before, "what was finished is as it was"
+    assert rows == _rows(whole), "the rest is what would have come"
+    assert result["validation"] == json.loads((whole / "result.json").read_text())["validation"]
+    assert (killed / "model" / "model.json").is_file()
+    assert not (killed / "checkpoints").exists()
+
+
+def test_going_on_with_more_trials_keeps_the_ones_that_there_are(
+    digits: Digits, tiny_zoo: Path, tmp_path: Path
+) -> None:
+    options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run")
+    first = autotransfer.fit(*digits, **options)
+    again = autotransfer.fit(*digits, **options, resume=True)
+    assert [r.to_row() for r in again.trials] == [r.to_row() for r in first.trials], "nothing is left of the budget"
+    assert again.validation == first.validation
+    more = autotransfer.fit(*digits, **{**options, "trials": 18}, resume=True)
+    assert [r.candidate for r in more.trials][:14] == [r.candidate for r in first.trials]
+    assert len(more.trials) == 18
+
+
+def test_where_there_is_no_run_one_begins(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
+    options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run", resume=True)
+    assert len(autotransfer.fit(*digits, **options).trials) == 1
+
+
+def test_a_backbone_that_is_gone_costs_its_trials_and_one_that_came_is_searched(
+    digits: Digits, tiny_zoo: Path, tmp_path: Path
+) -> None:
+    options = _options(tmp_path / "zoo", tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
+    shutil.copytree(tiny_zoo, tmp_path / "zoo")
+    shutil.move(tmp_path / "zoo" / "test_vit", tmp_path / "later")
+    first = autotransfer.fit(*digits, **{**options, "trials": 4})
+    shutil.move(tmp_path / "later", tmp_path / "zoo" / "test_vit")
+    both = autotransfer.fit(*digits, **{**options, "trials": 8}, resume=True)
+    assert [r.candidate for r in both.trials][:4] == [r.candidate for r in first.trials]
+    assert {r.candidate.backbone for r in both.trials if r.candidate} == {"test_resnet", "test_vit"}
+    shutil.rmtree(tmp_path / "zoo" / "test_resnet")
+    left = autotransfer.fit(*digits, **{**options, "trials": 9}, resume=True)
+    assert {r.candidate.backbone for r in left.trials if r.candidate} == {"test_vit"}
+    assert [record.number for record in left.trials] == list(range(9))
+
+
+def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
+    images, labels = digits
+    options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
+    autotransfer.fit(images, labels, **options)
+    with pytest.raises(DataError, match=r"The data have changed since the run in .* began: it had 120 examples, now"):
+        autotransfer.fit(images[:90], labels[:90], **options, resume=True)
+    with pytest.raises(DataError, match="or some of them are others"):
+        autotransfer.fit(images, (labels + 1) % 3, **options, resume=True)
+
+
+def test_a_run_that_cannot_go_on_says_why(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
+    options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
+    autotransfer.fit(*digits, **options)
+    with pytest.raises(RunExistsError, match="go on with it"):
+        autotransfer.fit(*digits, **options)
+    with pytest.raises(RunFormatError, match=r"data that no file holds: call fit with the same data.*resume=True"):
+        autotransfer.resume(tmp_path / "run")
+    for content in ("{", "[]", "{}", '{"data": 3}'):
+        (tmp_path / "run" / "run.json").write_text(content)
+        with pytest.raises(RunFormatError, match=r"run\.json"):
+            autotransfer.resume(tmp_path / "run")
+    with pytest.raises(RunFormatError):
+        autotransfer.resume(tmp_path / "nothing")
+
+
+def test_a_storage_that_cannot_be_used_is_named(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
+    options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="The storage 'nonsense://x' cannot be used"):
+        autotransfer.fit(*digits, **options, storage="nonsense://x")
+
+
+def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
+    import optuna
+
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    options = _options(tiny_zoo, tmp_path / "cache", trials=3, out=tmp_path / "run", storage=url)
+    autotransfer.fit(*digits, **options)
+    (name,) = optuna.get_all_study_names(url)
+    assert len(optuna.load_study(study_name=name, storage=url).trials) >= 3
+    assert not (tmp_path / "run" / "study.journal").exists()
+    assert len(autotransfer.fit(*digits, **{**options, "trials": 5}, resume=True).trials) == 5
+
+
+# --- interrupts ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_interrupt_ends_the_search_and_the_second_one_interrupts() -> None:
+    purse, said = Purse(Budget(trials=5)), list[str]()
+    with interruptible(purse, said.append):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert purse.halted
+        assert purse.empty(1)
+        assert not purse.empty(0), "there is always a result"
+        assert said == ["interrupted: the search ends here, and the best so far is trained; once more stops at once"]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_on_the_command_line_keeps_what_was_found(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    command = _command(digit_folder / "train", tiny_zoo, tmp_path / "cache", tmp_path / "run")
+    command[command.index("14")] = "100000"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while _finished(tmp_path / "run") < 5 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "interrupted: the search ends here" in err
+    assert "best " in out
+    assert autotransfer.load(tmp_path / "run").predict([digit_folder / "test" / "one"]) is not None
