@@ -32,7 +32,7 @@ __all__ = ["Ending", "as_model", "choose_winner", "finals_seconds", "finish", "s
 # Share of the time budget that a refit may overrun it by.
 _TOLERANCE = 0.05
 # Share of the time budget that the search leaves to the finals.
-_FINALS = 0.15
+_FINALS = 0.06
 
 
 @dataclass(frozen=True, kw_only=True)

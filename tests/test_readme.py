@@ -34,7 +34,14 @@ def place(tmp_path: Path, tiny_zoo: Path, digit_folder: Path, monkeypatch: pytes
 
 def test_the_readme_holds_what_these_tests_look_for() -> None:
     assert len(SNIPPETS) == 4
-    assert [shlex.split(command)[1] for command in COMMANDS] == ["fit", "predict", "backbones", "plugins", "cache"]
+    assert [shlex.split(command)[1] for command in COMMANDS] == [
+        "fit",
+        "predict",
+        "resume",
+        "backbones",
+        "plugins",
+        "cache",
+    ]
 
 
 def test_the_first_snippet_fits_predicts_and_saves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +77,9 @@ def test_the_plugin_snippet_registers_a_backbone() -> None:
 
 def test_the_commands_run_in_their_order(place: Path) -> None:
     for command in COMMANDS:
-        arguments = shlex.split(command.replace("--time-budget 5m", "--trials 3"))[1:]
+        arguments = shlex.split(
+            command.replace("--time-budget 5m", "--trials 3").replace("--time-budget 10m", "--trials 4")
+        )[1:]
         outcome = CliRunner().invoke(app, arguments)
         assert outcome.exit_code == 0, (command, outcome.output)
 

@@ -27,11 +27,13 @@ _TUNED = 3
 _BETWEEN = 4
 # Until there were so many probes, they get half of the time; unless the last ones brought nothing better.
 _PROBES, _VAIN = 40, 12
-# Before a fine-tuning is seen, it is expected to gain nothing on the best probe, give or take a share of what is
-# missing to a perfect score; in its first epochs it is behind by a share of the same.
-_SPREAD, _BEHIND = 0.3, 0.2
+# Before a fine-tuning is seen, it is expected to end where the best probe is, give or take a share of what is missing
+# to a perfect score. In its first epochs, at the highest learning rate, it loses about all of that, more or less.
+_SPREAD, _DIP = 0.3, 1.0
 # Least deviation of a score: what chance does to it.
 _CHANCE = 0.01
+# Share of the time left that the first fine-tuning of a backbone may take if it trains more than the last stage.
+_FIRST_SHARE = 0.3
 _COSTS = ("start", "seconds")
 # A smaller gain is none.
 _GAIN = 1e-4
@@ -54,7 +56,7 @@ class Growth:
         policies: The freeze policies that train stages; with a budget of time, sampled trials take them in turn.
         curves: How learning curves hang together.
         ceiling: The best score that the metric has.
-        begin: Number of last stages that are trained first.
+        begin: Number of last stages that are trained first; fewer where the time left is too short for that.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class Growth:
             self._ranked = _ranking(trials)[:_TUNED]
         if self._seconds is None:
             return self._one_after_the_other(trials)
-        self._sprout(trials)
+        self._sprout(trials, left)
         return self._thaw.next(trials, left) or Order()
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
@@ -112,17 +114,28 @@ class Growth:
     def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
         """Return parameters to train one more stage with, if the last one paid."""
         best, trained = _best(trials, backbone), self._trained.get(backbone, self._begin - 1)
-        if backbone in self._trained and best <= self._before[backbone]:
+        if backbone in self._before and best <= self._before[backbone]:
             return None
         self._trained[backbone], self._before[backbone] = trained + 1, best
         return self._tuning(backbone, trained + 1)
 
-    def _sprout(self, trials: Trials) -> None:
+    def _shallow(self, backbone: str, left: float) -> int:
+        """Return how many last stages are trained first: as many as a small share of the time left is enough for."""
+        assert self._seconds is not None  # asked with a budget of time only
+        for trained in range(self._begin, 1, -1):
+            params = self._tuning(backbone, trained)
+            if params is not None and self._seconds(params, self._curves.rungs[-1]) <= _FIRST_SHARE * left:
+                return trained
+        return 1
+
+    def _sprout(self, trials: Trials, left: float) -> None:
         """Add arms: the next depth of a backbone when the last one has shown itself, and what is sampled after all."""
         assert self._ranked is not None  # made before
         for backbone in list(self._ranked):
             if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
                 continue
+            if backbone not in self._trained:
+                self._trained[backbone], self._before[backbone] = self._shallow(backbone, left) - 1, -math.inf
             if (params := self._deeper(backbone, trials)) is None:
                 self._ranked.remove(backbone)
                 continue
@@ -150,10 +163,10 @@ class Growth:
 
     def _scored(self, name: str, expected: float, **about: Any) -> Arm:
         missing = max(self._ceiling - expected, _CHANCE)
-        behind = [_BEHIND * missing * (1 - rung / self._curves.rungs[-1]) for rung in self._curves.rungs]
-        std = max(_SPREAD * missing, _CHANCE)
-        mean = [expected - value for value in behind]
-        return Arm(name=name, mean=mean, std=[std] * len(mean), proposed="grown", **about)
+        early = [(1 - rung / self._curves.rungs[-1]) ** 4 for rung in self._curves.rungs]
+        mean = [expected - _DIP * missing * share for share in early]
+        std = [max(missing * (_SPREAD + (_DIP - _SPREAD) * share), _CHANCE) for share in early]
+        return Arm(name=name, mean=mean, std=std, proposed="grown", **about)
 
     def _probes_pay(self, trials: Trials) -> bool:
         """Whether one of the last probes brought something better, or there were too few to say."""

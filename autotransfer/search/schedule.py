@@ -84,11 +84,12 @@ class CurveModel:
             raise ConfigError(f"{n} rungs need {n} x {n} covariances and {n} values of growth.")
 
     def scaled(self, epochs: int) -> CurveModel:
-        """Return the model of trainings of another length: rungs at 1, 3, … epochs, covariances by share of the whole.
+        """Return the model of trainings of another length: rungs at a quarter, a half and all of it.
 
-        Between the shares that were measured, covariances are interpolated on a logarithmic scale.
+        Sooner, a network that starts from a good head has only lost what the head was fitted to. Covariances are those
+        at the same shares; between the shares that were measured, they are interpolated on a logarithmic scale.
         """
-        rungs = sorted({*(rung for rung in (1, 3) if rung < epochs), math.ceil(epochs / 2), epochs})
+        rungs = sorted({math.ceil(epochs / 4), math.ceil(epochs / 2), epochs})
         known, asked = np.log(np.array(self.rungs) / self.rungs[-1]), np.log(np.array(rungs) / epochs)
         weights = np.array([np.interp(asked, known, unit) for unit in np.eye(len(known))]).T
         return CurveModel(

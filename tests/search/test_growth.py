@@ -150,7 +150,7 @@ def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goe
             break
         assert order.until in CURVES.rungs
         seen.setdefault(order.arm, []).append(order.until or 0)
-        search.carry_out({"a/1": 0.5, "b/1": 0.65}.get(order.arm, 0.3))
+        search.carry_out({"a/1": 0.0, "b/1": 0.65}.get(order.arm, 0.3))
     assert seen["b/1"] == [1, 3, 6, EPOCHS]
     assert seen["a/1"] == [1], "it fell behind in its first epoch"
 
