@@ -28,7 +28,7 @@ _BETWEEN = 4
 # Until there were so many probes, they get half of the time; unless the last ones brought nothing better.
 _PROBES, _VAIN = 40, 12
 # Before a fine-tuning is seen, it is expected to end where the best probe is, give or take a share of what is missing
-# to a perfect score. In its first epochs, at the highest learning rate, it loses about all of that, more or less.
+# to a perfect score. In its first epochs, at the highest learning rate, it loses about all of that.
 _SPREAD, _DIP = 0.3, 1.0
 # Least deviation of a score: what chance does to it.
 _CHANCE = 0.01
@@ -151,7 +151,7 @@ class Growth:
         assert self._seconds is not None  # arms are for budgets of time
         start, first = self._seconds(params, 0), self._seconds(params, 1)
         seconds = max(first - start, 1e-3)
-        return self._scored(name, expected, params=params, start=start, seconds=seconds)
+        return self._scored(name, expected, trials, params=params, start=start, seconds=seconds)
 
     def _sampled_arm(self, name: str, policy: str, trials: Trials) -> Arm:
         """Return an arm that the study fills in: about as costly as the others, and about as good as such were."""
@@ -159,13 +159,14 @@ class Growth:
         best = trials.best
         expected = best.objective if best and best.objective is not None else 0.0
         self._sampled[name] = expected = float(np.mean([expected, *self._sampled.values()]))
-        return self._scored(name, expected, params={"freeze": policy}, start=start, seconds=seconds)
+        return self._scored(name, expected, trials, params={"freeze": policy}, start=start, seconds=seconds)
 
-    def _scored(self, name: str, expected: float, **about: Any) -> Arm:
-        missing = max(self._ceiling - expected, _CHANCE)
-        early = [(1 - rung / self._curves.rungs[-1]) ** 4 for rung in self._curves.rungs]
-        mean = [expected - _DIP * missing * share for share in early]
-        std = [max(missing * (_SPREAD + (_DIP - _SPREAD) * share), _CHANCE) for share in early]
+    def _scored(self, name: str, expected: float, trials: Trials, **about: Any) -> Arm:
+        best = trials.best
+        known = expected if best is None or best.objective is None else max(best.objective, expected)
+        missing = max(self._ceiling - known, _CHANCE)
+        mean = [expected - _DIP * missing * (1 - rung / self._curves.rungs[-1]) ** 4 for rung in self._curves.rungs]
+        std = [max(_SPREAD * missing, _CHANCE)] * len(mean)
         return Arm(name=name, mean=mean, std=std, proposed="grown", **about)
 
     def _probes_pay(self, trials: Trials) -> bool:
