@@ -203,6 +203,8 @@ def _fit(config: SearchConfig, examples: Examples, test: Examples | None, run: R
         decoded=data.images.decoded,
         model=model,
         run=run.path,
+        examples=examples,
+        test_examples=test,
     )
     run.write_result(result.to_json())
     registry.notify("search_finished", result)

@@ -83,7 +83,8 @@ def available_backbones(
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
-    Those whose weights cannot be had are left out, with a word; a broken one is an error: the user put it there.
+    Those whose weights cannot be had are left out, with a word; a broken one is an error: the user put it there. Where
+    the user names none and none can be had, the fallbacks are searched.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
@@ -105,7 +106,13 @@ def available_backbones(
         except WeightsUnavailableError as error:
             problems.append(error)
     if not usable:
-        raise problems[0]
+        usable = [] if config.backbones else registry.fallbacks()
+        if not usable:
+            raise problems[0]
+        say(
+            f"no weights can be fetched ({problems[0]}); searching the {len(usable)} small backbones that are installed"
+        )
+        return usable
     for problem in problems:
         say(f"left out: {problem}")
     return usable

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.data.examples import Skipped
+from autotransfer.data.examples import Examples, Skipped
 from autotransfer.grouping import Grouping
 from autotransfer.model import TransferModel
 from autotransfer.score import Score
@@ -43,6 +43,8 @@ class FitResult:
         decoded: Number of images that were decoded, the test images left out.
         model: The refitted model.
         run: The run folder.
+        examples: What was searched on, for what follows a search, such as ``distill``.
+        test_examples: What the model was scored on; None for nothing.
     """
 
     best: Candidate
@@ -55,6 +57,8 @@ class FitResult:
     decoded: int
     model: TransferModel
     run: Path
+    examples: Examples = field(repr=False, compare=False)
+    test_examples: Examples | None = field(default=None, repr=False, compare=False)
 
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""

@@ -19,14 +19,18 @@ PUBLIC = [
     "AutoTransferError",
     "AutoTransferRegressor",
     "Candidate",
+    "DistillResult",
     "EvaluationResult",
     "FitResult",
+    "PretrainResult",
     "TransferModel",
     "__version__",
+    "distill",
     "evaluate",
     "fit",
     "hookimpl",
     "load",
+    "pretrain",
 ]
 # Lower floors know nothing of higher ones. Rooms on one floor may know each other, without cycles.
 FLOORS = (
@@ -34,9 +38,9 @@ FLOORS = (
     {"contract"},
     {"data", "transfer"},
     {"search"},
-    {"model", "run", "result", "score", "progress", "grouping", "preparation", "predictions", "finish"},
+    {"model", "run", "result", "score", "progress", "grouping", "preparation", "predictions", "finish", "chart"},
     {"api", "evaluation"},
-    {"estimator", "testing", "console"},
+    {"estimator", "testing", "console", "source", "demo"},
     {"cli", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
