@@ -19,6 +19,7 @@ RUNS = {
     "trial_cost.py": (["--model", "test_resnet", "--epochs", "1"], {"following / first", "following / uncached"}),
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
+    "worth.py": (["--seeds", "1"], {"trained, %", "random, mean %", "gain, points"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }
 
@@ -35,7 +36,7 @@ def run(name: str, data: Path, zoo: Path, out: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
-    several = name in ("probe_accuracy.py", "whole_fit.py")
+    several = name in ("probe_accuracy.py", "whole_fit.py", "worth.py")
     result = run(name, digit_folder if several else digit_folder / "train", tiny_zoo, tmp_path / "result.json")
     assert result["rows"]
     assert set(result["rows"][0]) >= RUNS[name][1]

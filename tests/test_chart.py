@@ -13,9 +13,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def record(number: int, backbone: str, score: float | None, seconds: float = 1.0) -> TrialRecord:
     state = "failed" if score is None else "complete"
-    return TrialRecord(
-        number=number, state=state, candidate=Candidate(backbone=backbone), score=score, seconds=seconds
-    )
+    return TrialRecord(number=number, state=state, candidate=Candidate(backbone=backbone), score=score, seconds=seconds)
 
 
 def trials(svg: str) -> list[ElementTree.Element]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import autotransfer
 from autotransfer.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,7 @@ def place(tmp_path: Path, tiny_zoo: Path, digit_folder: Path, monkeypatch: pytes
     shutil.copytree(digit_folder, tmp_path / "photos")
     shutil.copytree(tiny_zoo, tmp_path / "zoo")
     shutil.copytree(digit_folder / "test" / "one", tmp_path / "more_photos")
+    shutil.copytree(digit_folder / "train", tmp_path / "source_photos")
     shutil.copy(next((digit_folder / "test" / "two").iterdir()), tmp_path / "new.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
@@ -33,8 +35,15 @@ def place(tmp_path: Path, tiny_zoo: Path, digit_folder: Path, monkeypatch: pytes
 
 
 def test_the_readme_holds_what_these_tests_look_for() -> None:
-    assert len(SNIPPETS) == 4
-    assert [shlex.split(command)[1] for command in COMMANDS] == ["fit", "predict", "backbones", "plugins", "cache"]
+    assert len(SNIPPETS) == 5
+    assert [shlex.split(command)[1] for command in COMMANDS] == [
+        "fit",
+        "predict",
+        "pretrain",
+        "backbones",
+        "plugins",
+        "cache",
+    ]
 
 
 def test_the_first_snippet_fits_predicts_and_saves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,9 +69,16 @@ def test_the_classic_recipe_trains(
     assert "accuracy" in capsys.readouterr().out
 
 
+def test_a_winner_becomes_a_small_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    snippet = SNIPPETS[3].replace('time_budget="5m"', "trials=3").replace("epochs=20", "epochs=1, input_size=32")
+    exec(snippet, {"autotransfer": autotransfer})
+    assert "are lost" in capsys.readouterr().out
+    assert (place / "small" / "model.safetensors").is_file()
+
+
 def test_the_plugin_snippet_registers_a_backbone() -> None:
     names = {"load_mine": lambda: None}
-    exec(SNIPPETS[3], names)
+    exec(SNIPPETS[4], names)
     seen = []
     names["register_backbones"](seen.append)
     assert [spec.name for spec in seen] == ["mine"]
@@ -70,7 +86,9 @@ def test_the_plugin_snippet_registers_a_backbone() -> None:
 
 def test_the_commands_run_in_their_order(place: Path) -> None:
     for command in COMMANDS:
-        arguments = shlex.split(command.replace("--time-budget 5m", "--trials 3"))[1:]
+        arguments = shlex.split(command.replace("--time-budget 5m", "--trials 3").replace("--epochs 30", "--epochs 1"))[
+            1:
+        ]
         outcome = CliRunner().invoke(app, arguments)
         assert outcome.exit_code == 0, (command, outcome.output)
 

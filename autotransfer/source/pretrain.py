@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -171,8 +172,12 @@ def pretrain(
         registry=registry,
         device=resolve_device(device),
     )
-    with pages_kept(), Progress(Budget(), shown=progress) as show:
-        return work.done(examples, show)
+    try:
+        with pages_kept(), Progress(Budget(), shown=progress) as show:
+            return work.done(examples, show)
+    finally:
+        with contextlib.suppress(OSError):  # it is there no more, or holds what an interrupted training goes on with
+            workshop.rmdir()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +200,7 @@ class _Work:
 
     def done(self, examples: Examples, show: Progress) -> PretrainResult:
         """Do it."""
+        _make(self.workshop)
         self.device.seed(self.settings.seed)
         backbone = self.registry.rebuild(self.recipe)
         teacher = None if self.teacher is None else LoadedBackbone(self.teacher, self.device)
@@ -310,7 +316,7 @@ def _workshop(out: Path, overwrite: bool) -> Path:
 
     Raises:
         RunExistsError: ``out`` is there, and ``overwrite`` is not set.
-        ConfigError: ``out`` is something else than a checkpoint, or the folder cannot be made.
+        ConfigError: ``out`` is something else than a checkpoint.
     """
     workshop = out.absolute().with_name(f".{out.absolute().name}.training")
     if out.exists():
@@ -320,11 +326,14 @@ def _workshop(out: Path, overwrite: bool) -> Path:
             raise RunExistsError(f"{out} is there already. Choose another folder, or pass --overwrite.")
     if overwrite and workshop.exists():
         shutil.rmtree(workshop)
-    try:
-        workshop.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder {workshop} cannot be made: {error}.") from error
     return workshop
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The folder {folder} cannot be made: {error}.") from error
 
 
 def _check(teacher: str | None, match: str, labels: bool, validation: float) -> None:
