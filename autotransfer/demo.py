@@ -83,7 +83,7 @@ class DemoResult:
             [
                 str(self.fit),
                 "",
-                f"The best {_ROWS} of {len(self.fit.trials)} trials",
+                f"The best of {len(self.fit.trials)} trials",
                 *table,
                 "",
                 f"What transfer gained, on {self.fit.test.examples} test images",

@@ -32,7 +32,7 @@ def test_the_command_shows_everything(offline: None, tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     for part in (
         "best ",
-        "The best 8 of",
+        "The best of",
         "pretrained",
         "from scratch",
         "gain",
