@@ -22,14 +22,14 @@ from autotransfer.result import FitResult
 from autotransfer.score import Score
 from autotransfer.source.course import Course, CourseSettings, Pupil, length_of
 from autotransfer.source.material import Material, prepare_material
-from autotransfer.source.objectives import from_answers, standardise
+from autotransfer.source.objectives import SMALLEST, Objective, from_answers, standardise
 from autotransfer.source.teachers import variance_matched
 from autotransfer.task import Task
 from autotransfer.transfer.device import Device, resolve_device
 from autotransfer.transfer.memory import pages_kept
 from autotransfer.transfer.network import Network
 
-__all__ = ["DistillResult", "distill"]
+__all__ = ["DistillResult", "distill", "train_whole"]
 
 Models = FitResult | TransferModel | Sequence[FitResult | TransferModel]
 
@@ -153,7 +153,10 @@ def distill(
         material = prepare_material(plain, [backbone.preprocessing], share=validation, seed=seed, show=show)
         show.phase(f"the teacher answers {len(examples)} images")
         answers = _answers(models, plain)
-        model, course = _taught(backbone, architecture, task, answers, material, settings, registry, where, show)
+        objective, units = _to_learn(task, answers, material, where)
+        model, course = train_whole(
+            backbone, architecture, task, objective, material, settings, registry, where, show, units
+        )
         if tested is not None:
             show.phase(f"comparing on {len(tested)} test images")
         return DistillResult(
@@ -167,40 +170,57 @@ def distill(
         )
 
 
-def _taught(
+def train_whole(
     backbone: Backbone,
-    architecture: str,
+    name: str,
     task: Task,
-    answers: np.ndarray,
+    objective: Objective,
     material: Material,
     settings: CourseSettings,
     registry: Registry,
     device: Device,
     show: Progress,
+    units: tuple[Any, Any] = (0.0, 1.0),
 ) -> tuple[TransferModel, Course]:
-    """Train the small model on the teacher's answers (N, outputs)."""
-    shift, scale = 0.0, 1.0
-    learned = answers
-    if task.kind == "regression":
-        learned = standardise(answers, material.train)
-        shift, scale = answers[material.train].mean(0), np.maximum(answers[material.train].std(0), 1e-6)
-    pupil = Pupil(backbone, {"answers": registry.head("linear").build((backbone.width,), task.outputs, {})})
-    objective = from_answers(task, learned, device.torch)
-    show.phase(f"training {architecture} on {len(material.train)} images")
+    """Train a backbone and a linear head on one objective, into a model that predicts.
+
+    Args:
+        backbone: What trains, whole.
+        name: What the model says that its backbone was.
+        task: What it predicts.
+        objective: What it learns.
+        material: From which images.
+        settings: How.
+        registry: Knows the head.
+        device: Where.
+        show: Is told of each epoch.
+        units: Shift and scale from the standardised outputs of a regression to values.
+    """
+    pupil = Pupil(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
+    show.phase(f"training {name} on {len(material.train)} images")
     course = Course(pupil, material.images, material.train, [objective], settings, device)
     course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
-    student = course.learned
-    network = Network(student.backbone, student.heads["answers"], (backbone.width,), shift, scale)
+    learned = course.learned
+    network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
     training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(course.epoch, 1)}
     model = TransferModel(
         network=device.place(network.eval().requires_grad_(False)),
         task=task,
-        candidate=Candidate(backbone=architecture, freeze="full", training=training),
+        candidate=Candidate(backbone=name, freeze="full", training=training),
         side=material.images.side,
         device=device,
         autocast=settings.half and device.half is not None,
     )
     return model, course
+
+
+def _to_learn(task: Task, answers: np.ndarray, material: Material, device: Device) -> tuple[Objective, tuple[Any, Any]]:
+    """Return the teacher's answers (N, outputs) as an objective, and the units of what is learned."""
+    if task.kind != "regression":
+        return from_answers(task, answers, device.torch), (0.0, 1.0)
+    known = answers[material.train]
+    learned = standardise(answers, material.train)
+    return from_answers(task, learned, device.torch), (known.mean(0), np.maximum(known.std(0), SMALLEST))
 
 
 def _student(registry: Registry, name: str, input_size: int | None) -> Backbone:
