@@ -1,4 +1,4 @@
-# make run   makes a virtual environment, installs the project into it and runs the example
+# make run   makes a virtual environment, installs the project into it and runs its demonstration
 # make test  does the same with what the tests need, and runs them
 # make lint  checks style and types
 
@@ -13,7 +13,7 @@ ARGS ?=
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.installed-run-$(KEY)
-	$(BIN)/python examples/quickstart.py $(ARGS)
+	$(BIN)/autotransfer demo $(ARGS)
 
 test: $(VENV)/.installed-test-$(KEY)
 	$(BIN)/python -m pytest $(ARGS)

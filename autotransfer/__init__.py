@@ -22,20 +22,26 @@ if TYPE_CHECKING:
     from autotransfer.evaluation import EvaluationResult, evaluate
     from autotransfer.model import TransferModel
     from autotransfer.result import FitResult
+    from autotransfer.source.distill import DistillResult, distill
+    from autotransfer.source.pretrain import PretrainResult, pretrain
 
 __all__ = [
     "AutoTransferClassifier",
     "AutoTransferError",
     "AutoTransferRegressor",
     "Candidate",
+    "DistillResult",
     "EvaluationResult",
     "FitResult",
+    "PretrainResult",
     "TransferModel",
     "__version__",
+    "distill",
     "evaluate",
     "fit",
     "hookimpl",
     "load",
+    "pretrain",
     "resume",
 ]
 
@@ -45,17 +51,21 @@ _HOMES = {
     "AutoTransferError": "errors",
     "AutoTransferRegressor": "estimator",
     "Candidate": "candidate",
+    "DistillResult": "source.distill",
     "EvaluationResult": "evaluation",
     "FitResult": "result",
+    "PretrainResult": "source.pretrain",
     "TransferModel": "model",
     "__version__": "_version",
+    "distill": "source.distill",
     "evaluate": "evaluation",
     "fit": "api",
     "hookimpl": "contract.hookspecs",
     "load": "api",
+    "pretrain": "source.pretrain",
     "resume": "api",
 }
-_HEAVY = ("api", "estimator", "evaluation", "model", "result")  # they load torch
+_HEAVY = ("api", "estimator", "evaluation", "model", "result", "source.distill", "source.pretrain")  # they load torch
 
 
 def __getattr__(name: str) -> Any:

@@ -256,6 +256,8 @@ def _fit(
         decoded=data.images.decoded,
         model=ending.model,
         run=run.path,
+        examples=examples,
+        test_examples=test,
     )
     run.write_result(result.to_json())
     kept.clear()

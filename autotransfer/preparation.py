@@ -96,7 +96,7 @@ def available_backbones(
     """Return the backbones to search, the cheapest first.
 
     Those whose weights cannot be had, or whose plugin is broken, are left out, with a word; a broken checkpoint is an
-    error: the user put it there.
+    error: the user put it there. Where none is named and none can be had, the fallbacks are searched.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
@@ -128,7 +128,13 @@ def available_backbones(
         except (WeightsUnavailableError, PluginError) as error:
             problems.append(error)
     if not usable:
-        raise problems[0]
+        usable = [] if config.backbones else registry.fallbacks()
+        if not usable:
+            raise problems[0]
+        say(
+            f"no weights can be fetched ({problems[0]}); searching the {len(usable)} small backbones that are installed"
+        )
+        return usable
     for problem in problems:
         say(f"left out: {problem}")
     return usable

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.data.examples import Skipped
+from autotransfer.data.examples import Examples, Skipped
 from autotransfer.ending.calibration import Calibration
 from autotransfer.ending.ensemble import Ensemble
 from autotransfer.ending.soup import Soup
@@ -53,6 +53,8 @@ class FitResult:
         decoded: Number of images that were decoded, the test images left out.
         model: The refitted model.
         run: The run folder.
+        examples: What was searched on, for what follows a search, such as ``distill``.
+        test_examples: What the model was scored on; None for nothing.
     """
 
     best: Candidate
@@ -70,6 +72,8 @@ class FitResult:
     decoded: int
     model: TransferModel
     run: Path
+    examples: Examples = field(repr=False, compare=False)
+    test_examples: Examples | None = field(default=None, repr=False, compare=False)
 
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""

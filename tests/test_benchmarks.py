@@ -16,6 +16,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
 README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 SEVERAL = {
+    "worth.py",
     "ablations.py",
     "probe_accuracy.py",
     "versus_plain.py",
@@ -32,6 +33,7 @@ RUNS = {
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
     "versus_plain.py": (["--minutes", "0.1", "--plain-minutes", "0.01"], {"plain test", "our test", "speed-up"}),
+    "worth.py": (["--seeds", "1"], {"trained, %", "random, mean %", "gain, points"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }
 

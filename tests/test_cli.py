@@ -94,7 +94,7 @@ def test_version() -> None:
     assert run("--version") == (0, f"autotransfer {autotransfer.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "plugins", "backbones", "cache"])
+@pytest.mark.parametrize("command", ["fit", "predict", "pretrain", "demo", "plugins", "backbones", "cache"])
 def test_every_command_explains_itself(command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0

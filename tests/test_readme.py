@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import autotransfer
 from autotransfer.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+CUT = {"--time-budget 5m": "--trials 3", "--time-budget 10m": "--trials 4", "--epochs 30": "--epochs 1"}
 COMMANDS = re.findall(r"^    (autotransfer .*)$", README, flags=re.MULTILINE)
 
 
@@ -26,6 +28,7 @@ def place(tmp_path: Path, tiny_zoo: Path, digit_folder: Path, monkeypatch: pytes
     shutil.copytree(digit_folder, tmp_path / "photos")
     shutil.copytree(tiny_zoo, tmp_path / "zoo")
     shutil.copytree(digit_folder / "test" / "one", tmp_path / "more_photos")
+    shutil.copytree(digit_folder / "train", tmp_path / "source_photos")
     shutil.copy(next((digit_folder / "test" / "two").iterdir()), tmp_path / "new.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
@@ -33,11 +36,12 @@ def place(tmp_path: Path, tiny_zoo: Path, digit_folder: Path, monkeypatch: pytes
 
 
 def test_the_readme_holds_what_these_tests_look_for() -> None:
-    assert len(SNIPPETS) == 4
+    assert len(SNIPPETS) == 5
     assert [shlex.split(command)[1] for command in COMMANDS] == [
         "fit",
         "predict",
         "resume",
+        "pretrain",
         "backbones",
         "plugins",
         "cache",
@@ -67,9 +71,16 @@ def test_the_classic_recipe_trains(
     assert "accuracy" in capsys.readouterr().out
 
 
+def test_a_winner_becomes_a_small_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    snippet = SNIPPETS[3].replace('time_budget="5m"', "trials=3").replace("epochs=20", "epochs=1, input_size=32")
+    exec(snippet, {"autotransfer": autotransfer})
+    assert "are lost" in capsys.readouterr().out
+    assert (place / "small" / "model.safetensors").is_file()
+
+
 def test_the_plugin_snippet_registers_a_backbone() -> None:
     names = {"load_mine": lambda: None}
-    exec(SNIPPETS[3], names)
+    exec(SNIPPETS[4], names)
     seen = []
     names["register_backbones"](seen.append)
     assert [spec.name for spec in seen] == ["mine"]
@@ -77,9 +88,9 @@ def test_the_plugin_snippet_registers_a_backbone() -> None:
 
 def test_the_commands_run_in_their_order(place: Path) -> None:
     for command in COMMANDS:
-        arguments = shlex.split(
-            command.replace("--time-budget 5m", "--trials 3").replace("--time-budget 10m", "--trials 4")
-        )[1:]
+        for long, short in CUT.items():
+            command = command.replace(long, short)
+        arguments = shlex.split(command)[1:]
         outcome = CliRunner().invoke(app, arguments)
         assert outcome.exit_code == 0, (command, outcome.output)
 

@@ -17,6 +17,8 @@ import pluggy
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from autotransfer.contract.backbone import Backbone
 
 __all__ = ["hookimpl", "hookspec"]
@@ -38,6 +40,26 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
 @hookspec(firstresult=True)
 def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
     """Build, without weights, the backbone of a saved model from its ``Backbone.recipe``, or None when not yours."""
+
+
+@hookspec(firstresult=True)
+def outline_backbone(architecture: str, input_size: int | None, classes: int) -> Mapping[str, Any] | None:
+    """Return the recipe from which ``rebuild_backbone`` builds an architecture, or None when not yours.
+
+    ``input_size`` is a side in pixels, None for the architecture's own; ``classes`` is the number of outputs that
+    ``write_backbone`` will be given a classifier for, 0 for none.
+    """
+
+
+@hookspec(firstresult=True)
+def write_backbone(
+    backbone: Backbone, classifier: tuple[Tensor, Tensor] | None, about: Mapping[str, Any], folder: Path
+) -> bool | None:
+    """Write a backbone as a checkpoint that ``register_backbones`` finds in a zoo, or return None when not yours.
+
+    ``classifier`` is the weight (classes, width) and bias (classes,) of a linear layer on the pooled features;
+    ``about`` is JSON: ``description``, ``license``, ``label_names``, and ``source``, which holds everything else.
+    """
 
 
 @hookspec

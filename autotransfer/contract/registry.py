@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotransfer.contract.loading import FAILURES, OWN, Plugins, PluginState, load_plugins, warn_once
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
-from autotransfer.errors import AutoTransferError, ModelFormatError, PluginError, UnknownNameError
+from autotransfer.errors import (
+    AutoTransferError,
+    BackboneError,
+    ConfigError,
+    ModelFormatError,
+    PluginError,
+    UnknownNameError,
+)
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from autotransfer.contract.backbone import Backbone
 
 __all__ = ["Registry"]
@@ -134,6 +143,10 @@ class Registry:
         images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
         return _match(pattern, images) or [self.backbone(pattern)]
 
+    def fallbacks(self) -> list[BackboneSpec]:
+        """Return the image backbones to search when none of the default ones can be had."""
+        return [spec for spec in self.backbones.values() if spec.fallback and spec.modality == "image"]
+
     def select_heads(self, patterns: tuple[str, ...], kind: str) -> list[HeadSpec]:
         """Return the heads that names or glob patterns ask for and that can do this kind of task.
 
@@ -167,6 +180,41 @@ class Registry:
                 "install it, and see 'autotransfer plugins'."
             )
         return backbone
+
+    def outline(self, architecture: str, input_size: int | None = None, classes: int = 0) -> Mapping[str, Any]:
+        """Return the recipe of an architecture; ``rebuild`` gives it random weights.
+
+        Args:
+            architecture: Its name, as a plugin knows it.
+            input_size: Side of its images in pixels; None takes its own.
+            classes: Outputs of the classifier that ``write`` will be given; 0 for none.
+
+        Raises:
+            ConfigError: No plugin knows the name, or the size does not suit it.
+        """
+        recipe: Mapping[str, Any] | None = self._first(
+            "outline_backbone", Mapping, architecture=architecture, input_size=input_size, classes=classes
+        )
+        if recipe is None:
+            raise ConfigError(f"No plugin knows the architecture {architecture!r}; give a name of timm's, no weights.")
+        return recipe
+
+    def write(
+        self,
+        backbone: Backbone,
+        folder: Path,
+        about: Mapping[str, Any],
+        classifier: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        """Write a backbone into a folder, as a checkpoint of a zoo.
+
+        Raises:
+            BackboneError: No plugin can.
+        """
+        if not self._first(
+            "write_backbone", bool, backbone=backbone, classifier=classifier, about=about, folder=folder
+        ):
+            raise BackboneError(f"No plugin can write a {type(backbone).__name__} as a checkpoint.")
 
     def notify(self, hook: str, result: Any) -> None:
         """Tell every observer; what goes wrong there is logged and never fatal."""

@@ -60,6 +60,7 @@ class BackboneSpec:
         weights: Where the weights are or come from, in words.
         check: Raises ``WeightsUnavailableError`` or ``BackboneError``, quickly, when ``load`` could not work.
         default: Searched when the user names no backbone.
+        fallback: Searched when the user names none and no default one can be had.
         parameters: Number of parameters.
         gmacs: Multiply-accumulates of one forward pass, in 10^9.
         input_size: Height and width in pixels.
@@ -75,6 +76,7 @@ class BackboneSpec:
     weights: str = ""
     check: Callable[[], None] | None = None
     default: bool = True
+    fallback: bool = False
     parameters: int | None = None
     gmacs: float | None = None
     input_size: tuple[int, int] | None = None

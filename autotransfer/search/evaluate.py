@@ -27,6 +27,8 @@ from autotransfer.transfer.training import Lesson, Training
 
 __all__ = ["Evaluator"]
 
+# What one backbone's pace may tell of another's: a machine that is busy for a moment says nothing.
+_TRUSTED = (0.67, 1.5)
 # Leading trials whose outputs are made again when a search goes on.
 _RECALLED = 10
 # Backbones that stay loaded: enough for a portfolio, and a bound on memory.
@@ -236,9 +238,10 @@ class Evaluator:
             self._pace[setup.loaded.spec.name] = max(seconds - before, 0.1 * seconds) / max(predicted, 1e-6)
 
     def _pace_of(self, name: str) -> float:
-        """Return the pace of a backbone, or the usual one of the others."""
-        others = self._pace.values()
-        return self._pace.get(name, math.exp(np.mean(np.log(list(others)))) if others else 1.0)
+        """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""
+        if name in self._pace or not self._pace:
+            return self._pace.get(name, 1.0)
+        return float(np.clip(np.exp(np.mean(np.log(list(self._pace.values())))), *_TRUSTED))
 
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)

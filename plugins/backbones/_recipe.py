@@ -145,19 +145,31 @@ class Recipe:
             )
         return model, classifier
 
-    def _create(self) -> tuple[nn.Module, set[str]]:
-        # A classifier of any width is thrown away again, but heads with and without one are built differently.
-        classes = 2 if self.pretrained_cfg["num_classes"] else 0
+    def build_whole(self, classes: int) -> Any:
+        """Build the model with random weights and a classifier of so many outputs; 0 for none.
+
+        Raises:
+            BackboneError: timm cannot build it.
+        """
         config = _tuples({**self.pretrained_cfg, "num_classes": classes})
         try:
             with torch.inference_mode(False):  # parameters made within it could never be trained
-                model = timm.create_model(self.architecture, pretrained_cfg=config, **_tuples(self.model_args))
-                return model, strip_classifier(model)
+                return timm.create_model(self.architecture, pretrained_cfg=config, **_tuples(self.model_args))
         except Exception as error:  # models raise whatever they like on arguments that do not suit them
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            raise BackboneError(
-                f"timm cannot build {self.architecture} with {dict(self.model_args)}: {reason}"
-            ) from error
+            raise self._unbuildable(error) from error
+
+    def _create(self) -> tuple[nn.Module, set[str]]:
+        # A classifier of any width is thrown away again, but heads with and without one are built differently.
+        model = self.build_whole(2 if self.pretrained_cfg["num_classes"] else 0)
+        try:
+            with torch.inference_mode(False):
+                return model, strip_classifier(model)
+        except Exception as error:
+            raise self._unbuildable(error) from error
+
+    def _unbuildable(self, error: Exception) -> BackboneError:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        return BackboneError(f"timm cannot build {self.architecture} with {dict(self.model_args)}: {reason}")
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:

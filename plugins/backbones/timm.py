@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from torch import Tensor
 
+from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ModelFormatError
@@ -15,9 +17,17 @@ from autotransfer_plugins.backbones._hub import hub_spec, repository_spec
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._portfolio import PORTFOLIO
 from autotransfer_plugins.backbones._recipe import Recipe
+from autotransfer_plugins.backbones._writing import outline, write_folder
 from autotransfer_plugins.backbones._zoo import find_checkpoints, folder_spec
 
-__all__ = ["TimmBackbone", "rebuild_backbone", "register_backbones", "resolve_backbone"]
+__all__ = [
+    "TimmBackbone",
+    "outline_backbone",
+    "rebuild_backbone",
+    "register_backbones",
+    "resolve_backbone",
+    "write_backbone",
+]
 
 
 @hookimpl
@@ -67,3 +77,28 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> TimmBackbone | None:
         return TimmBackbone(checked.build(), checked)
     except BackboneError as error:
         raise ModelFormatError(str(error)) from error
+
+
+@hookimpl
+def outline_backbone(architecture: str, input_size: int | None, classes: int) -> Mapping[str, Any] | None:
+    """Return the recipe of one of timm's architectures, or None when it has no such name.
+
+    Raises:
+        ConfigError: It cannot be built for this size.
+    """
+    return outline(architecture, input_size, classes) if timm.is_model(architecture) else None
+
+
+@hookimpl
+def write_backbone(
+    backbone: Backbone, classifier: tuple[Tensor, Tensor] | None, about: Mapping[str, Any], folder: Path
+) -> bool | None:
+    """Write one of our backbones in timm's own format, or return None when another plugin made it.
+
+    Raises:
+        BackboneError: The classifier does not suit the architecture, or a weight is not finite.
+    """
+    if not isinstance(backbone, TimmBackbone):
+        return None
+    write_folder(backbone, classifier, about, folder)
+    return True

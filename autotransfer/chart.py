@@ -1,0 +1,96 @@
+"""A picture of a search: what each trial scored, and when, as an SVG file that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+from autotransfer.search.records import TrialRecord
+from autotransfer.text import escape
+
+__all__ = ["draw"]
+
+# Okabe and Ito's colours, which most colour-blind people can tell apart.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _LEGEND = 760, 380, 62, 46, 44, 220
+_TICKS = 5
+
+
+def draw(records: Sequence[TrialRecord], title: str, lines: Mapping[str, float] | None = None) -> str:
+    """Draw the score of each trial against the seconds that the trials had taken together.
+
+    Args:
+        records: The trials, in order; those without a score are left out.
+        title: What stands above it; any text.
+        lines: Scores to compare with, by name: horizontal lines.
+
+    Returns:
+        SVG.
+    """
+    points, clock = [], 0.0
+    for record in records:
+        clock += record.seconds
+        if record.score is not None and math.isfinite(record.score) and record.candidate is not None:
+            points.append((clock, record.score, record.candidate.backbone))
+    lines = dict(lines or {})
+    names = sorted({name for _, _, name in points})
+    colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+    scores = [score for _, score, _ in points] + list(lines.values())
+    axes = _Axes(clock, scores or [0.0, 1.0])
+    parts = [axes.frame(title)]
+    for i, (name, value) in enumerate(lines.items()):
+        y, dash = axes.y(value), f"stroke-dasharray='{6 + 4 * i} 4'"
+        parts.append(f"<line x1='{_LEFT}' x2='{axes.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#555' {dash}/>")
+        parts.append(_text(axes.right + 8, y + 4, f"{name}: {value:.3f}"))
+    parts += [
+        f"<circle cx='{axes.x(at):.1f}' cy='{axes.y(score):.1f}' r='4' fill='{colour[name]}' fill-opacity='0.65'/>"
+        for at, score, name in points
+    ]
+    for i, name in enumerate(names):
+        y = _HEIGHT - _BOTTOM - 18 * (len(names) - i)
+        parts.append(f"<circle cx='{axes.right + 14}' cy='{y}' r='5' fill='{colour[name]}'/>")
+        parts.append(_text(axes.right + 24, y + 4, name))
+    size = f"width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}'"
+    style = "font-family='sans-serif' font-size='12'"
+    return f"<svg xmlns='http://www.w3.org/2000/svg' {size} {style}>\n" + "\n".join(parts) + "\n</svg>\n"
+
+
+class _Axes:
+    """Seconds to the right, scores upwards."""
+
+    def __init__(self, seconds: float, scores: Sequence[float]) -> None:
+        self.right = _WIDTH - _LEGEND
+        self.seconds = max(seconds, 1e-3)
+        low, high = min(scores), max(scores)
+        margin = max(0.05 * (high - low), 1e-3)
+        self.low, self.high = low - margin, high + margin
+
+    def x(self, seconds: float) -> float:
+        return _LEFT + (self.right - _LEFT) * seconds / self.seconds
+
+    def y(self, score: float) -> float:
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (self.high - score) / (self.high - self.low)
+
+    def frame(self, title: str) -> str:
+        bottom = _HEIGHT - _BOTTOM
+        parts = [
+            f"<rect width='{_WIDTH}' height='{_HEIGHT}' fill='#fff'/>",
+            _text(_LEFT, 24, title, size=15),
+            _text((_LEFT + self.right) / 2, _HEIGHT - 8, "seconds", anchor="middle"),
+            _text(_LEFT - 50, _TOP - 8, "score"),
+        ]
+        for i in range(_TICKS + 1):
+            score = self.low + (self.high - self.low) * i / _TICKS
+            at = self.seconds * i / _TICKS
+            y, x = self.y(score), self.x(at)
+            parts.append(f"<line x1='{_LEFT}' x2='{self.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#ddd'/>")
+            parts.append(_text(_LEFT - 6, y + 4, f"{score:.3f}", anchor="end"))
+            parts.append(_text(x, bottom + 18, f"{at:.3g}", anchor="middle"))
+        return "\n".join(parts)
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
+    """Return text in SVG; names come from data and may hold anything."""
+    shown = html.escape(escape(text), quote=True)
+    return f"<text x='{x:.1f}' y='{y:.1f}' text-anchor='{anchor}' font-size='{size}' fill='#222'>{shown}</text>"

@@ -1,0 +1,91 @@
+"""What backbones are worth: linear probes on their features, against the same architectures with random weights.
+
+python worth.py --data data/bccd_cells data/sign_digits data/dtd10 --zoo plugins/backbones/weights
+
+Each folder holds train/ and test/ with a sub-folder per class; scikit-learn's digits come on top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import common
+import numpy as np
+
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.data.examples import Examples
+from autotransfer.data.sources import load_examples
+from autotransfer.preparation import Prepared, prepare_data
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.features import LoadedBackbone
+
+
+def digits() -> tuple[Examples, Examples]:
+    """Return scikit-learn's digits: 1,297 to train on, 500 to test on, as ``autotransfer demo`` has them."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    data = load_digits()
+    images = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    x, x_test, y, y_test = train_test_split(images, data.target, test_size=500, random_state=0, stratify=data.target)
+    return load_examples(x, y), load_examples(x_test, y_test)
+
+
+def accuracy(loaded: LoadedBackbone, train: Prepared, test: Prepared) -> float:
+    """Return the test accuracy, in percent, of a ridge probe on the features, its strength chosen by leave-one-out."""
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, features_test = (data.extractor.pooled(loaded) for data in (train, test))
+    probe = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-1, 4, 11)))
+    probe.fit(features, train.lessons[0].targets)
+    return float(100 * probe.score(features_test, test.lessons[0].targets))
+
+
+def twin(registry: Registry, spec: BackboneSpec, seed: int) -> BackboneSpec:
+    """Return the same architecture with random weights."""
+    import torch
+
+    def load(recipe: dict[str, object]) -> Backbone:
+        torch.manual_seed(seed)
+        return registry.rebuild(recipe)
+
+    return replace(spec, name=f"{spec.name} (random {seed})", load=partial(load, dict(spec.load().recipe)), check=None)
+
+
+def main() -> None:
+    parser = common.parser(__doc__.splitlines()[0], several=True)
+    parser.add_argument("--seeds", type=int, default=3, help="random twins of each backbone (default: 3)")
+    given = parser.parse_args()
+    registry, device = Registry.load((given.zoo,)), resolve_device("auto")
+    specs = [registry.backbone(folder.name) for folder in sorted(given.zoo.iterdir()) if folder.is_dir()]
+    config = SearchConfig(budget=Budget(), cache=False)
+    sets = {folder.name: tuple(load_examples(folder / part) for part in ("train", "test")) for folder in given.data}
+    rows: list[dict[str, object]] = []
+    for name, parts in {**sets, "digits": digits()}.items():
+        train, test = (prepare_data(part, specs, config) for part in parts)
+        for spec in specs:
+            trained = accuracy(LoadedBackbone(spec, device), train, test)
+            twins = [twin(registry, spec, seed) for seed in range(given.seeds)]
+            random = [accuracy(LoadedBackbone(each, device), train, test) for each in twins]
+            common.note(
+                rows,
+                **{
+                    "data": name,
+                    "backbone": spec.name,
+                    "trained, %": trained,
+                    "random, mean %": float(np.mean(random)),
+                    "random, best %": float(np.max(random)),
+                    "gain, points": trained - float(np.mean(random)),
+                },
+            )
+    common.finish(rows, given.out)
+
+
+if __name__ == "__main__":
+    main()

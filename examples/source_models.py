@@ -1,0 +1,120 @@
+"""Make the backbones that come with the package again, from data that anyone can get.
+
+python examples/source_models.py --cifar10 cifar10 --out zoo [--only mini_vit.letters]
+
+* CIFAR-10 (Krizhevsky, 2009) is published at https://www.cs.toronto.edu/~kriz/cifar.html. Give its training images as
+  files, a sub-folder for each class. The shipped weights saw 2,500 images of each class.
+* Letters are drawn here, with the font that Pillow brings along.
+* The teacher was Google's mobilenet_v1_1.0_224, converted to timm's format. Any other one does, such as timm's own
+  MobileNetV1, whose weights come from the hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+import autotransfer  # before torch: it settles how torch's threads wait
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijlmnqrty"  # small ones that are no shrunken capitals
+OF_EACH, SIDE = 400, 32
+CIFAR10 = {
+    "source": "CIFAR-10 (half of its training images)",
+    "license": "MIT; CIFAR-10 states no licence",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cifar10", type=Path, help="a folder of CIFAR-10's images with a sub-folder for each class")
+    parser.add_argument("--teacher", default="mobilenetv1_100.ra4_e3600_r224_in1k", help="a registered backbone")
+    parser.add_argument("--zoo", type=Path, help="a folder of checkpoints that holds the teacher")
+    parser.add_argument("--out", type=Path, required=True, help="the zoo to write")
+    parser.add_argument("--only", choices=RECIPES, help="make one of them")
+    parser.add_argument("--epochs", type=int, help="train for so many epochs, for a quick look")
+    given = parser.parse_args()
+    for name in [given.only] if given.only else RECIPES:
+        print(RECIPES[name](given, given.out / name), flush=True)
+
+
+def objects(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
+    """Ten kinds of objects and animals: a convolutional net."""
+    return autotransfer.pretrain(
+        given.cifar10, architecture="test_byobnet", out=out, input_size=48, epochs=given.epochs or 14, **CIFAR10
+    )
+
+
+def letters(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
+    """Forty-two letters: a vision transformer."""
+    images, names = draw_letters()
+    return autotransfer.pretrain(
+        images,
+        names,
+        architecture="test_vit",
+        out=out,
+        input_size=64,
+        epochs=given.epochs or 24,
+        half=False,  # so small a transformer is slower in 16 bit
+        augmentation="none",  # they are drawn crooked, and some are others when mirrored
+        source="drawn letters",
+        license="MIT",
+    )
+
+
+def imagenet(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
+    """What a large net saw in ImageNet, learned from its features of unlabelled photographs: an efficient net."""
+    images = [path for folder in sorted(given.cifar10.iterdir()) for path in sorted(folder.iterdir())[::2]]
+    return autotransfer.pretrain(
+        images,
+        architecture="test_efficientnet",
+        out=out,
+        input_size=48,
+        epochs=given.epochs or 14,
+        labels=False,
+        teacher=given.teacher,
+        zoo=given.zoo,
+        half=False,  # depthwise convolutions of this size are slower in 16 bit
+        **CIFAR10,
+    )
+
+
+RECIPES = {"mini_byobnet.cifar10": objects, "mini_efficientnet.imagenet": imagenet, "mini_vit.letters": letters}
+
+
+def draw_letters(seed: int = 0) -> tuple[np.ndarray, list[str]]:
+    """Return images (N, 32, 32, 3) and what each shows."""
+    rng = np.random.default_rng(seed)
+    names = [letter for letter in LETTERS for _ in range(OF_EACH)]
+    return np.stack([_draw(letter, rng) for letter in names]), names
+
+
+def _draw(letter: str, rng: np.random.Generator) -> np.ndarray:
+    """Draw a letter crooked, thick or thin, sharp or blurred, in two colours, with noise."""
+    big = 2 * SIDE
+    sheet = Image.new("L", (big, big))
+    font = ImageFont.load_default(int(rng.integers(big * 0.6, big * 0.95)))
+    stroke = int(rng.integers(0, 6))
+    ImageDraw.Draw(sheet).text((big / 2, big / 2), letter, fill=255, font=font, anchor="mm", stroke_width=stroke)
+    a, b, c, d, e, f, g, h = (rng.uniform(-0.16, 0.2) * big for _ in range(8))
+    corners = (a, b, c, big - d, big - e, big - f, big - g, h)
+    sheet = sheet.transform((big, big), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
+    if rng.random() < 0.7:
+        coarse = int(rng.integers(7, 15))
+        sheet = sheet.resize((coarse, coarse), Image.Resampling.BOX)
+    else:
+        sheet = sheet.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2.5)))
+    ink = np.asarray(sheet.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float32)[..., None] / 255
+    paper, pen = rng.uniform(0, 255, (2, 3))
+    if rng.random() < 0.5:
+        paper, pen = np.full(3, paper.mean()), np.full(3, pen.mean())
+    while abs(paper.mean() - pen.mean()) < 60:
+        paper, pen = rng.uniform(0, 255, (2, 3))
+    noise = rng.normal(0, rng.uniform(0, 12), (SIDE, SIDE, 1))
+    return np.clip(paper * (1 - ink) + pen * ink + noise, 0, 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The backbones that come with this package: tiny ones, trained by it. ``weights/README.md`` says how, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer_plugins.backbones._zoo import find_checkpoints, folder_spec
+
+__all__ = ["WEIGHTS", "register_backbones"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@hookimpl
+def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Path, ...]) -> None:
+    """Register each of them that no checkpoint of a zoo shadows, to be searched where nothing else can be had."""
+    shadowed = find_checkpoints(zoos)
+    for folder in sorted(path for path in WEIGHTS.iterdir() if (path / "config.json").is_file()):
+        if folder.name not in shadowed:
+            register(replace(folder_spec(folder, folder.name), default=False, fallback=True, weights="installed"))

@@ -1,0 +1,51 @@
+"""The picture of a search is sound XML whatever the names hold, and shows each trial where it belongs."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from autotransfer.candidate import Candidate
+from autotransfer.chart import draw
+from autotransfer.search.records import TrialRecord
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def record(number: int, backbone: str, score: float | None, seconds: float = 1.0) -> TrialRecord:
+    state = "failed" if score is None else "complete"
+    return TrialRecord(number=number, state=state, candidate=Candidate(backbone=backbone), score=score, seconds=seconds)
+
+
+def trials(svg: str) -> list[ElementTree.Element]:
+    """The circles with a centre inside the axes: one for each trial that has a score."""
+    root = ElementTree.fromstring(svg)
+    return [c for c in root.iter(f"{SVG}circle") if c.get("fill-opacity")]
+
+
+def test_a_trial_is_where_its_seconds_and_score_say() -> None:
+    svg = draw([record(0, "a", 0.5), record(1, "b", 0.9), record(2, "a", None), record(3, "a", 0.7)], "All")
+    circles = trials(svg)
+    assert len(circles) == 3, "the failed one has no score"
+    xs, ys = ([float(circle.get(key, "nan")) for circle in circles] for key in ("cx", "cy"))
+    assert xs == sorted(xs)
+    assert ys[1] < ys[2] < ys[0], "better is higher"
+    assert circles[0].get("fill") == circles[2].get("fill") != circles[1].get("fill")
+
+
+def test_names_cannot_leave_their_place() -> None:
+    evil = "</text><script>alert(1)</script>'\" \x07"
+    root = ElementTree.fromstring(draw([record(0, evil, 0.5)], evil, {evil: 0.4}))
+    assert not [element for element in root.iter() if "script" in element.tag]
+    assert sum("<script>" in (text.text or "") for text in root.iter(f"{SVG}text")) == 3
+
+
+def test_lines_to_compare_with_are_drawn_inside() -> None:
+    root = ElementTree.fromstring(draw([record(0, "a", 0.9)], "One", {"from scratch": 0.2}))
+    (line,) = [line for line in root.iter(f"{SVG}line") if line.get("stroke-dasharray")]
+    (circle,) = trials(draw([record(0, "a", 0.9)], "One", {"from scratch": 0.2}))
+    assert float(line.get("y1", "nan")) > float(circle.get("cy", "nan")) > 0
+
+
+def test_nothing_to_draw_is_drawn() -> None:
+    assert not trials(draw([], "None"))
+    assert not trials(draw([record(0, "a", float("nan"))], "None"))
