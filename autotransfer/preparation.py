@@ -131,9 +131,8 @@ def available_backbones(
         usable = [] if config.backbones else registry.fallbacks()
         if not usable:
             raise problems[0]
-        say(
-            f"no weights can be fetched ({problems[0]}); searching the {len(usable)} small backbones that are installed"
-        )
+        say(f"left out, like all others: {problems[0]}")
+        say(f"searching the {len(usable)} small backbones that come with the package instead")
         return usable
     for problem in problems:
         say(f"left out: {problem}")
