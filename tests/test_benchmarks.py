@@ -28,7 +28,10 @@ RUNS = {
         ["--trials", "8", "--seeds", "1", "--only", "without cache"],
         {"search", "validation", "test", "seconds", "trials", "test difference (points)"},
     ),
-    "crash.py": (["--fits", "1", "--kills", "2", "--trials", "10", "--epochs", "1"], {"lost", "repeated", "unreadable"}),
+    "crash.py": (
+        ["--fits", "1", "--kills", "2", "--trials", "10", "--epochs", "1"],
+        {"lost", "repeated", "unreadable", "same trials"},
+    ),
     "throughput.py": (["--models", "test_resnet", "--rounds", "1"], {"median ratio", "lowest cosine"}),
     "trial_cost.py": (["--model", "test_resnet", "--epochs", "1"], {"following / first", "following / uncached"}),
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),

@@ -121,5 +121,5 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
 
 
 def test_the_search_leaves_time_to_the_finals() -> None:
-    assert finals_seconds(Budget(seconds=100.0)) == pytest.approx(15.0)
+    assert finals_seconds(Budget(seconds=100.0)) == pytest.approx(6.0)
     assert finals_seconds(Budget(trials=3)) == 0.0

@@ -85,7 +85,10 @@ def test_no_trials_are_a_table_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["run.json", "result.json"])
 def test_a_run_is_not_overwritten_unasked(file: str, tmp_path: Path) -> None:
     (tmp_path / file).write_text("{}")
-    with pytest.raises(RunExistsError, match=r"already holds a run\. Choose another folder, or pass --overwrite"):
+    with pytest.raises(
+        RunExistsError,
+        match=r"already holds a run\. Choose another folder, go on with it \(resume\), or pass --overwrite",
+    ):
         RunFolder.choose(tmp_path)
 
 

@@ -21,7 +21,7 @@ import common
 import numpy as np
 import optuna
 
-import autotransfer.api
+import autotransfer.resuming
 from autotransfer.search.budget import Order
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.prior import Prior
@@ -86,14 +86,14 @@ def random_sampler() -> Switch:
 
 
 def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
-    make = autotransfer.api.make_study
+    make = autotransfer.resuming.make_study
 
     def make_changed(*, seed: int, **settings: Any) -> optuna.Study:
         study = make(seed=seed, **settings)
         change(study, seed)
         return study
 
-    return patch.object(autotransfer.api, "make_study", make_changed)
+    return patch.object(autotransfer.resuming, "make_study", make_changed)
 
 
 ABLATIONS: dict[str, Callable[[], Switch]] = {
