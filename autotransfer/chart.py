@@ -61,10 +61,9 @@ class _Axes:
 
     def __init__(self, seconds: float, scores: Sequence[float]) -> None:
         self.right = _WIDTH - _LEGEND
-        self.seconds = max(seconds, 1e-3)
-        low, high = min(scores), max(scores)
-        margin = max(0.05 * (high - low), 1e-3)
-        self.low, self.high = low - margin, high + margin
+        self.times = _ticks(0.0, max(seconds, 1e-3))
+        self.scores = _ticks(min(scores), max(scores))
+        self.seconds, self.low, self.high = self.times[-1], self.scores[0], self.scores[-1]
 
     def x(self, seconds: float) -> float:
         return _LEFT + (self.right - _LEFT) * seconds / self.seconds
@@ -80,14 +79,22 @@ class _Axes:
             _text((_LEFT + self.right) / 2, _HEIGHT - 8, "seconds", anchor="middle"),
             _text(_LEFT - 50, _TOP - 8, "score"),
         ]
-        for i in range(_TICKS + 1):
-            score = self.low + (self.high - self.low) * i / _TICKS
-            at = self.seconds * i / _TICKS
-            y, x = self.y(score), self.x(at)
+        for score in self.scores:
+            y = self.y(score)
             parts.append(f"<line x1='{_LEFT}' x2='{self.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#ddd'/>")
-            parts.append(_text(_LEFT - 6, y + 4, f"{score:.3f}", anchor="end"))
-            parts.append(_text(x, bottom + 18, f"{at:.3g}", anchor="middle"))
+            parts.append(_text(_LEFT - 6, y + 4, f"{score:.4g}", anchor="end"))
+        for at in self.times:
+            parts.append(_text(self.x(at), bottom + 18, f"{at:.4g}", anchor="middle"))
         return "\n".join(parts)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers, evenly spaced, from ``low`` or below to ``high`` or above."""
+    rough = max(high - low, 1e-3) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, max(last, first + 1) + 1)]
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
