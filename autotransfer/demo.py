@@ -133,6 +133,7 @@ def run_demo(
         out=out,
         overwrite=overwrite,
         cache=False,
+        compare_scratch=False,  # its own comparison below has more time, and test images
         progress=progress,
     )
     scratch = _from_scratch(registry, result, device, progress)
