@@ -6,12 +6,26 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autotransfer._version import __version__
-from autotransfer.console import Commands, only_on_stderr, print_json, say, show, show_size, show_table
+from autotransfer.cli_pretrain import pretrain
+from autotransfer.console import (
+    AsJson,
+    CacheDir,
+    Commands,
+    Device,
+    Zoos,
+    only_on_stderr,
+    option,
+    print_json,
+    say,
+    show,
+    show_size,
+    show_table,
+)
 from autotransfer.text import escape
 from autotransfer.threads import settle_threads
 
@@ -31,19 +45,6 @@ app = typer.Typer(
 )
 
 
-def _option(*names: str, help: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar)
-
-
-AsJson = Annotated[bool, _option("--json", help="Print JSON, and nothing else, on standard output.")]
-CacheDir = Annotated[
-    Path | None, _option("--cache-dir", metavar="DIR", help="Folder of the activation cache. [env: AUTOTRANSFER_CACHE]")
-]
-Device = Annotated[str, _option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Zoos = Annotated[
-    list[Path] | None,
-    _option("--zoo", metavar="DIR", help="Folder of checkpoints; repeatable. [env: AUTOTRANSFER_ZOO]"),
-]
 Patterns = list[str] | None
 
 
@@ -83,64 +84,64 @@ def fit(
         str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
     ],
     test: Annotated[
-        str | None, _option("--test", metavar="DATA", help="Examples to score the final model on, once.")
+        str | None, option("--test", metavar="DATA", help="Examples to score the final model on, once.")
     ] = None,
     out: Annotated[
-        Path | None, _option("--out", metavar="RUN", help="The run folder. [default: runs/DATE-TIME]")
+        Path | None, option("--out", metavar="RUN", help="The run folder. [default: runs/DATE-TIME]")
     ] = None,
     time_budget: Annotated[
-        str | None, _option("--time-budget", help="Such as 90s, 5m, 1h30m. [default: 5m without --trials]")
+        str | None, option("--time-budget", help="Such as 90s, 5m, 1h30m. [default: 5m without --trials]")
     ] = None,
-    trials: Annotated[int | None, _option("--trials", help="Number of trials.")] = None,
+    trials: Annotated[int | None, option("--trials", help="Number of trials.")] = None,
     backbones: Annotated[
-        Patterns, _option("--backbones", metavar="PATTERN", help="Backbones to search; repeatable.")
+        Patterns, option("--backbones", metavar="PATTERN", help="Backbones to search; repeatable.")
     ] = None,
     zoo: Zoos = None,
-    heads: Annotated[Patterns, _option("--heads", metavar="PATTERN", help="Heads to search; repeatable.")] = None,
+    heads: Annotated[Patterns, option("--heads", metavar="PATTERN", help="Heads to search; repeatable.")] = None,
     freeze: Annotated[
-        Patterns, _option("--freeze", metavar="PATTERN", help="Freeze policies to search; repeatable.")
+        Patterns, option("--freeze", metavar="PATTERN", help="Freeze policies to search; repeatable.")
     ] = None,
     metric: Annotated[
-        str | None, _option("--metric", metavar="NAME", help="A scikit-learn scorer. [default: by task]")
+        str | None, option("--metric", metavar="NAME", help="A scikit-learn scorer. [default: by task]")
     ] = None,
     task: Annotated[
         str | None,
-        _option("--task", metavar="KIND", help="binary, multiclass, multilabel or regression. [default: by targets]"),
+        option("--task", metavar="KIND", help="binary, multiclass, multilabel or regression. [default: by targets]"),
     ] = None,
-    seed: Annotated[int, _option("--seed", help="Seed of sampler, split and training.")] = 0,
+    seed: Annotated[int, option("--seed", help="Seed of sampler, split and training.")] = 0,
     device: Device = "auto",
     path_column: Annotated[
-        str | None, _option("--path-column", metavar="C", help="Column of image paths in a table.")
+        str | None, option("--path-column", metavar="C", help="Column of image paths in a table.")
     ] = None,
     target_column: Annotated[
-        Patterns, _option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
+        Patterns, option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
     ] = None,
     groups: Annotated[
         str | None,
-        _option("--groups", metavar="G", help="Column, or regular expression on paths, of what no split tears apart."),
+        option("--groups", metavar="G", help="Column, or regular expression on paths, of what no split tears apart."),
     ] = None,
     class_weight: Annotated[
-        str | None, _option("--class-weight", metavar="balanced", help="Weight the loss by inverse class frequency.")
+        str | None, option("--class-weight", metavar="balanced", help="Weight the loss by inverse class frequency.")
     ] = None,
     validation: Annotated[
-        float, _option("--validation", help="Share to score candidates on, from 3,000 examples on.")
+        float, option("--validation", help="Share to score candidates on, from 3,000 examples on.")
     ] = 0.25,
-    epochs: Annotated[int, _option("--epochs", help="Epochs of a candidate that trains stages.")] = 12,
-    no_ensemble: Annotated[bool, _option("--no-ensemble", help="Refit one candidate, never several.")] = False,
-    no_soup: Annotated[bool, _option("--no-soup", help="Never average the weights of several candidates.")] = False,
-    no_calibrate: Annotated[bool, _option("--no-calibrate", help="Leave probabilities as they are.")] = False,
-    strict: Annotated[bool, _option("--strict", help="Refuse data, or test data, with an unreadable image.")] = False,
-    overwrite: Annotated[bool, _option("--overwrite", help="Replace a run that is there.")] = False,
-    resume: Annotated[bool, _option("--resume", help="Go on with a run that is there.")] = False,
+    epochs: Annotated[int, option("--epochs", help="Epochs of a candidate that trains stages.")] = 12,
+    no_ensemble: Annotated[bool, option("--no-ensemble", help="Refit one candidate, never several.")] = False,
+    no_soup: Annotated[bool, option("--no-soup", help="Never average the weights of several candidates.")] = False,
+    no_calibrate: Annotated[bool, option("--no-calibrate", help="Leave probabilities as they are.")] = False,
+    strict: Annotated[bool, option("--strict", help="Refuse data, or test data, with an unreadable image.")] = False,
+    overwrite: Annotated[bool, option("--overwrite", help="Replace a run that is there.")] = False,
+    resume: Annotated[bool, option("--resume", help="Go on with a run that is there.")] = False,
     storage: Annotated[
         str | None,
-        _option("--storage", metavar="URL", help="Optuna storage of the study. [default: a file in the run folder]"),
+        option("--storage", metavar="URL", help="Optuna storage of the study. [default: a file in the run folder]"),
     ] = None,
     cache_dir: CacheDir = None,
     no_compare_scratch: Annotated[
-        bool, _option("--no-compare-scratch", help="Do not train the winner's architecture from random weights.")
+        bool, option("--no-compare-scratch", help="Do not train the winner's architecture from random weights.")
     ] = False,
-    no_cache: Annotated[bool, _option("--no-cache", help="Keep no activations on disk between runs.")] = False,
+    no_cache: Annotated[bool, option("--no-cache", help="Keep no activations on disk between runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the best transfer setup for labelled images and train it."""
@@ -185,10 +186,10 @@ def fit(
 def resume_run(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     time_budget: Annotated[
-        str | None, _option("--time-budget", help="A new budget, such as 5m. [default: what is left]")
+        str | None, option("--time-budget", help="A new budget, such as 5m. [default: what is left]")
     ] = None,
     trials: Annotated[
-        int | None, _option("--trials", help="A new number of trials, those that there are included.")
+        int | None, option("--trials", help="A new number of trials, those that there are included.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -244,93 +245,17 @@ def predict(
                 typer.echo("\t".join(map(escape, row.cells())).rstrip())
 
 
-@app.command()
-def pretrain(
-    data: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE_DATA",
-            help="A folder with a sub-folder for each class, or a table; with --no-labels, images and folders.",
-        ),
-    ],
-    architecture: Annotated[str, _option("--architecture", metavar="NAME", help="One of timm's architectures.")],
-    out: Annotated[Path, _option("--out", metavar="ZOO/NAME", help="The folder to write: NAME becomes a backbone.")],
-    epochs: Annotated[int | None, _option("--epochs", help="Passes over the images. [default: 30]")] = None,
-    time_budget: Annotated[
-        str | None, _option("--time-budget", help="Training time instead, such as 90s, 5m, 1h30m.")
-    ] = None,
-    input_size: Annotated[
-        int | None, _option("--input-size", metavar="N", help="Side of the images in pixels. [default: its own]")
-    ] = None,
-    teacher: Annotated[
-        str | None, _option("--teacher", metavar="BACKBONE", help="A backbone whose knowledge is carried over.")
-    ] = None,
-    match: Annotated[
-        str, _option("--match", metavar="WHAT", help="What the teacher gives: features, or answers of a probe on them.")
-    ] = "features",
-    no_labels: Annotated[
-        bool, _option("--no-labels", help="There are no labels: learn from the teacher alone.")
-    ] = False,
-    zoo: Zoos = None,
-    augmentation: Annotated[str, _option("--augmentation", help="none, light, medium or strong.")] = "medium",
-    batch_size: Annotated[int, _option("--batch-size", help="Images in one step.")] = 128,
-    lr: Annotated[float, _option("--lr", help="Highest learning rate.")] = 2e-3,
-    source: Annotated[
-        str, _option("--source", help="What the images are, in words. [default: the folder's name]")
-    ] = "",
-    license: Annotated[str, _option("--license", help="Licence of the weights.")] = "",
-    groups: Annotated[
-        str | None, _option("--groups", metavar="G", help="Column, or regular expression on paths; see fit.")
-    ] = None,
-    seed: Annotated[int, _option("--seed", help="Seed of the first weights, the split and the training.")] = 0,
-    device: Device = "auto",
-    overwrite: Annotated[bool, _option("--overwrite", help="Replace the folder, and begin anew.")] = False,
-    cache_dir: CacheDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train a backbone on a source task, or on what a teacher sees; interrupted, the same command goes on with it."""
-    with only_on_stderr():
-        from autotransfer.source.pretrain import pretrain as train
-
-        if len(data) > 1 and not no_labels:
-            raise typer.BadParameter("labelled data are one folder or table")
-        result = train(
-            data if no_labels else data[0],
-            architecture=architecture,
-            out=out,
-            epochs=epochs,
-            time_budget=time_budget,
-            input_size=input_size,
-            teacher=teacher,
-            match=match,  # type: ignore[arg-type]  # checked there
-            labels=not no_labels,
-            zoo=zoo,
-            augmentation=augmentation,
-            batch_size=batch_size,
-            lr=lr,
-            source=source,
-            license=license,
-            groups=groups,
-            seed=seed,
-            device=device,
-            overwrite=overwrite,
-            cache_dir=cache_dir,
-        )
-    if as_json:
-        print_json(result.to_json())
-    else:
-        next_step = f"autotransfer fit DATA --zoo {shlex.quote(str(out.absolute().parent))}"
-        show(*str(result).split("\n"), f"next        {next_step}")
+app.command()(pretrain)
 
 
 @app.command()
 def demo(
     out: Annotated[
-        Path | None, _option("--out", metavar="RUN", help="The run folder. [default: runs/DATE-TIME]")
+        Path | None, option("--out", metavar="RUN", help="The run folder. [default: runs/DATE-TIME]")
     ] = None,
-    time_budget: Annotated[str, _option("--time-budget", help="For search and refit together.")] = "20s",
+    time_budget: Annotated[str, option("--time-budget", help="For search and refit together.")] = "20s",
     device: Device = "auto",
-    overwrite: Annotated[bool, _option("--overwrite", help="Replace a run that is there.")] = False,
+    overwrite: Annotated[bool, option("--overwrite", help="Replace a run that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole thing at once: a search on handwritten digits. It needs no network, no weights and no data."""
@@ -387,7 +312,7 @@ def backbones(
 
 @app.command()
 def cache(
-    clear: Annotated[bool, _option("--clear", help="Remove everything that it holds.")] = False,
+    clear: Annotated[bool, option("--clear", help="Remove everything that it holds.")] = False,
     cache_dir: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:

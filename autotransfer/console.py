@@ -1,4 +1,4 @@
-"""What the commands share: printing that nothing from outside can disturb, and errors as messages and exit codes."""
+"""What the commands share: options, printing that nothing from outside can disturb, and errors as exit codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -14,9 +15,38 @@ from typer.core import TyperGroup
 from autotransfer.errors import AutoTransferError, ConfigError, DataNotFoundError
 from autotransfer.text import escape
 
-__all__ = ["Commands", "only_on_stderr", "print_json", "say", "show", "show_size", "show_table"]
+__all__ = [
+    "AsJson",
+    "CacheDir",
+    "Commands",
+    "Device",
+    "Zoos",
+    "only_on_stderr",
+    "option",
+    "print_json",
+    "say",
+    "show",
+    "show_size",
+    "show_table",
+]
 
 _WRONG_USE, _FAILED, _INTERRUPTED = 2, 1, 130
+
+
+def option(*names: str, help: str, metavar: str | None = None) -> Any:
+    """Return an option of a command."""
+    return typer.Option(*names, help=help, metavar=metavar)
+
+
+AsJson = Annotated[bool, option("--json", help="Print JSON, and nothing else, on standard output.")]
+CacheDir = Annotated[
+    Path | None, option("--cache-dir", metavar="DIR", help="Folder of the activation cache. [env: AUTOTRANSFER_CACHE]")
+]
+Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Zoos = Annotated[
+    list[Path] | None,
+    option("--zoo", metavar="DIR", help="Folder of checkpoints; repeatable. [env: AUTOTRANSFER_ZOO]"),
+]
 
 
 class Commands(TyperGroup):

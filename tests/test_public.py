@@ -58,7 +58,7 @@ FLOORS = (
     {"result"},
     {"api", "evaluation"},
     {"estimator", "testing", "console", "source", "demo"},
-    {"cli", "__main__"},
+    {"cli", "cli_pretrain", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
