@@ -285,4 +285,6 @@ def _agreement(task: Task, said: np.ndarray, taught: np.ndarray) -> float:
 
 
 def _size(model: TransferModel) -> int:
-    return sum(parameter.numel() for parameter in model.network.parameters())
+    """Return the number of parameters of all its networks; what they share counts once."""
+    found = {parameter.data_ptr(): parameter.numel() for part in model.parts for parameter in part.network.parameters()}
+    return sum(found.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ def test_several_models_teach_together(winner: Any, digit_folder: Path) -> None:
     result = distill(together, digit_folder / "train", architecture="test_byobnet", input_size=32, epochs=1, **QUICK)
     assert result.parameters[0] == 2 * sum(p.numel() for p in winner.model.network.parameters())
     assert result.teacher is result.lost is None, "there are no test examples"
+
+
+def test_an_ensemble_becomes_one_small_model_and_what_its_networks_share_counts_once(
+    winner: Any, digit_folder: Path
+) -> None:
+    (part,) = winner.model.parts
+    ensemble = replace(winner.model, others=(replace(part, weight=0.5),))
+    result = distill(ensemble, digit_folder / "train", architecture="test_byobnet", input_size=32, epochs=1, **QUICK)
+    assert result.parameters[0] == sum(p.numel() for p in winner.model.network.parameters())
+    assert result.agreement > 0
 
 
 def test_what_does_not_go_together_is_refused(winner: Any, digits: Any, tiny_zoo: Path) -> None:
