@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -338,17 +339,23 @@ def test_a_plugin_that_prints_does_not_disturb_the_answer(tmp_path: Path) -> Non
 def test_interrupting_twice_ends_at_once_with_130(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "autotransfer", "fit", str(digit_folder / "train"), "--zoo", str(tiny_zoo)]
     command += ["--time-budget", "2m", "--out", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "cache")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "trials.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    for _ in range(2):  # once ends the search only, see test_resume.py
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    said = tmp_path / "stderr"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+    def wait_for(ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not ready() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    wait_for((tmp_path / "run" / "trials.csv").exists)
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "once more stops at once" in said.read_text())  # once ends the search only, see test_resume.py
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said.read_text()
     assert out == ""
-    assert "Traceback" not in err
+    assert "Traceback" not in said.read_text()
 
 
 def test_python_m_is_the_program(tmp_path: Path) -> None:

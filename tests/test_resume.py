@@ -68,7 +68,7 @@ def test_a_killed_run_goes_on_to_where_it_would_have_come(digit_folder: Path, ti
     process = subprocess.Popen(
         _command(digit_folder / "train", tiny_zoo, cache, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while _finished(killed) < 9 and process.poll() is None:
+    while _finished(killed) < 5 and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
