@@ -340,8 +340,12 @@ def test_interrupting_twice_ends_at_once_with_130(tiny_zoo: Path, digit_folder: 
     command = [sys.executable, "-m", "autotransfer", "fit", str(digit_folder / "train"), "--zoo", str(tiny_zoo)]
     command += ["--time-budget", "2m", "--out", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "cache")]
     said = tmp_path / "stderr"
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what a shell starts in the background ignores it
     with said.open("w") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    signal.signal(signal.SIGINT, before)
 
     def wait_for(ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 60

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,15 @@ def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_pa
 # --- interrupts ----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_interrupt_ends_the_search_and_the_second_one_interrupts() -> None:
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Interrupts as in a foreground program: one that a shell started in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_interrupt_ends_the_search_and_the_second_one_interrupts(interrupts: None) -> None:
     purse, said = Purse(Budget(trials=5)), list[str]()
     with interruptible(purse, said.append):
         os.kill(os.getpid(), signal.SIGINT)
@@ -177,7 +186,9 @@ def test_the_first_interrupt_ends_the_search_and_the_second_one_interrupts() -> 
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_on_the_command_line_keeps_what_was_found(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+def test_ctrl_c_on_the_command_line_keeps_what_was_found(
+    interrupts: None, digit_folder: Path, tiny_zoo: Path, tmp_path: Path
+) -> None:
     command = _command(digit_folder / "train", tiny_zoo, tmp_path / "cache", tmp_path / "run")
     command[command.index("14")] = "100000"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
