@@ -23,8 +23,8 @@ from autotransfer.score import Score
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.finals import Finals, finalists, hold_finals, refit_seconds
-from autotransfer.search.loop import describe
 from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.work import describe
 from autotransfer.transfer.network import Network
 
 __all__ = ["Ending", "as_model", "choose_winner", "finals_seconds", "finish", "score_test"]

@@ -15,9 +15,9 @@ from autotransfer.contract.specs import BackboneSpec, FreezePlan, Phase
 from autotransfer.errors import BackboneError
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.loop import describe
 from autotransfer.search.records import TrialRecord
 from autotransfer.search.setup import Setup
+from autotransfer.search.work import describe
 from autotransfer.transfer.features import LoadedBackbone
 from autotransfer.transfer.memory import give_back
 from autotransfer.transfer.settings import TrainingSettings

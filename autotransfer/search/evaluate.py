@@ -15,15 +15,15 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
 from autotransfer.search.checkpoints import Checkpoints
-from autotransfer.search.loop import Evaluation, Report
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
+from autotransfer.search.work import Evaluation, Report
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
 from autotransfer.transfer.memory import give_back
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import VIEWS
-from autotransfer.transfer.training import Lesson, Training
+from autotransfer.transfer.training import Lesson
 
 __all__ = ["Evaluator"]
 
@@ -97,6 +97,41 @@ class Evaluator:
     def __call__(
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
     ) -> Evaluation:
+        """Train a candidate, score it on the examples that it was not trained on, and make that comparable.
+
+        Raises:
+            AutoTransferError: The candidate cannot be made, or its training failed.
+        """
+        return self.judge(candidate, self.measure(candidate, report, expired, until))
+
+    def judge(self, candidate: Candidate, found: Evaluation) -> Evaluation:
+        """Say what a candidate is compared by, after what others of its backbone have shown; and learn from it.
+
+        Args:
+            candidate: The candidate.
+            found: What ``measure`` returned, here or in another process.
+        """
+        assert found.scores is not None  # what was measured has them
+        if math.isfinite(found.seconds):
+            before = len(found.curve) - found.trained
+            _, predicted = self._expected(self._setup(candidate), len(found.curve), before)
+            self._pace[candidate.backbone] = found.seconds / max(predicted, 1e-6)
+        score, scored = found.score, ~np.isnan(found.scores).any(1)
+        fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], found.scores[scored]), 10.0)
+        first, name = self.lessons[0].validation, candidate.backbone
+        if not all(scored[lesson.validation].all() for lesson in self.lessons):
+            fair = min(score - self._flattery.get(name, (0.0, 0.0))[1], max(self.task.ceiling, score))
+            # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
+            count = int(scored.sum()) + 2
+            share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
+            doubt += _DOUBT * math.sqrt(share * (1 - share) / count)
+        elif len(self.lessons) > 1 and score >= self._flattery.get(name, (-math.inf, 0.0))[0]:
+            self._flattery[name] = (score, self.task.score(self.targets[first], found.scores[first]) - score)
+        return replace(found, objective=fair - doubt)
+
+    def measure(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
         """Train a candidate and score it on the examples that it was not trained on.
 
         Raises:
@@ -129,30 +164,36 @@ class Evaluator:
 
     def _tuned(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> Evaluation:
         """Train stages on the first fold until so many epochs are done, from where it was paused if it was."""
-        epochs = self._trained(setup, report, expired, until)
+        epochs, trained, seconds = self._trained(setup, report, expired, until)
         give_back()
-        return self._best_epoch(setup, [epochs])
+        return replace(self._best_epoch(setup, [epochs]), trained=trained, seconds=seconds)
 
-    def _trained(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> list[np.ndarray]:
-        """Return the validation scores of each epoch; the network itself is not kept."""
+    def _trained(
+        self, setup: Setup, report: Report, expired: Callable[[], bool], until: int
+    ) -> tuple[list[np.ndarray], int, float]:
+        """Return the validation scores of each epoch, how many are new, and their time; the network is not kept."""
         candidate, epochs = setup.candidate, list[np.ndarray]()
         state = self.checkpoints.load(candidate)
         training = setup.training(self.extractor, self.lessons[0], self.device, self.seed, paused=state)
         if state is not None:
             epochs.extend(state["epochs"].numpy())
+        known = len(epochs)
 
         def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
             epochs.append(scores)
             return report(epoch, score)
 
-        self._watched(setup, training, until, lambda: training.run(until, keep, expired))
+        (before, _), started = self._expected(setup, until, training.epoch), time.perf_counter()
+        training.run(until, keep, expired)
+        seconds = time.perf_counter() - started
         if training.interrupted or not epochs:
             self.checkpoints.drop(candidate)
         else:
             ended = training.epoch == setup.settings.epochs
             state = training.state(ended=ended)
             self.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
-        return epochs
+        whole = training.epoch == until
+        return epochs, len(epochs) - known, max(seconds - before, 0.1 * seconds) if whole else math.nan
 
     def recall(self, trials: Trials) -> None:
         """Learn again what is not written down of a search: its leaders' outputs, and what the first fold flatters.
@@ -229,14 +270,6 @@ class Evaluator:
         speed = self._forward_seconds(setup.loaded) if before or during else 0.0
         return before * speed, seconds + during * speed
 
-    def _watched(self, setup: Setup, training: Training, until: int, run: Callable[[], None]) -> None:
-        """Train, and learn how far predictions of what training takes are off."""
-        (before, predicted), started = self._expected(setup, until, training.epoch), time.perf_counter()
-        run()
-        if training.epoch == until:
-            seconds = time.perf_counter() - started
-            self._pace[setup.loaded.spec.name] = max(seconds - before, 0.1 * seconds) / max(predicted, 1e-6)
-
     def _pace_of(self, name: str) -> float:
         """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""
         if name in self._pace or not self._pace:
@@ -261,21 +294,10 @@ class Evaluator:
         return replace(evaluation, best_epoch=best + 1, curve=tuple(curve))
 
     def _evaluation(self, setup: Setup, folds: list[np.ndarray]) -> Evaluation:
-        score, name = self._score(folds), setup.loaded.spec.name
         scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=np.float32)
         for lesson, part in zip(self.lessons, folds, strict=False):
             scores[lesson.validation] = part
-        scored = ~np.isnan(scores).any(1)
-        fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], scores[scored]), 10.0)
-        if len(folds) < len(self.lessons):
-            fair = min(score - self._flattery.get(name, (0.0, 0.0))[1], max(self.task.ceiling, score))
-            # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
-            count = int(scored.sum()) + 2
-            share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
-            doubt += _DOUBT * math.sqrt(share * (1 - share) / count)
-        elif len(folds) > 1 and score >= self._flattery.get(name, (-math.inf, 0.0))[0]:
-            self._flattery[name] = (score, self._score(folds[:1]) - score)
-        return Evaluation(score=score, objective=fair - doubt, depth=setup.plan.depth, scores=scores)
+        return Evaluation(score=self._score(folds), depth=setup.plan.depth, scores=scores)
 
     def _score(self, folds: list[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""

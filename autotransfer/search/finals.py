@@ -19,10 +19,10 @@ import optuna
 from autotransfer.candidate import Candidate
 from autotransfer.errors import DataError
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.loop import describe
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.search.study import make_finals_study
+from autotransfer.search.work import describe
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["Finalist", "Finals", "finalists", "hold_finals", "refit_seconds"]

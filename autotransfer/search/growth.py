@@ -80,21 +80,22 @@ class Growth:
         self._trained: dict[str, int] = {}
         self._before: dict[str, float] = {}
 
-    def next(self, trials: Trials, left: float) -> Order | None:
+    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; there is always something."""
         position, self._issued = self._issued, self._issued + 1
         if position < len(self._screening):
             return Order(params=self._screening[position], proposed="screened")
         position -= len(self._screening)
         probing = position % (_BETWEEN + 1) or self._hasty(trials) if self._probes_pay(trials) else position % 2
-        if probing:
-            return Order(params={} if self._probe is None else {"freeze": self._probe})
+        # What is still screened may be what is tuned first.
+        if probing or any(order.proposed == "screened" for order in running):
+            return self._probing()
         if self._ranked is None:
             self._ranked = _ranking(trials)[:_TUNED]
         if self._seconds is None:
-            return self._one_after_the_other(trials)
+            return self._one_after_the_other(trials, running)
         self._sprout(trials, left)
-        return self._thaw.next(trials, left) or Order()
+        return self._thaw.next(trials, left, running) or (self._probing() if running else Order())
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         """Take in what came of an order."""
@@ -103,12 +104,17 @@ class Growth:
         if order.arm in self._sampled and record is not None and record.objective is not None:
             self._sampled[order.arm] = record.objective
 
-    def _one_after_the_other(self, trials: Trials) -> Order:
-        """Return the next depth of the first backbone that training deeper still pays for."""
-        while self._ranked:
-            if (params := self._deeper(self._ranked[0], trials)) is not None:
+    def _probing(self) -> Order:
+        return Order(params={} if self._probe is None else {"freeze": self._probe})
+
+    def _one_after_the_other(self, trials: Trials, running: Sequence[Order]) -> Order:
+        """Return the next depth of the first backbone that training deeper still pays for; it rests meanwhile."""
+        assert self._ranked is not None  # made before
+        busy = {order.params.get("backbone") for order in running if order.proposed == "grown"}
+        for backbone in [name for name in self._ranked if name not in busy]:
+            if (params := self._deeper(backbone, trials)) is not None:
                 return Order(params=params, proposed="grown")
-            self._ranked.pop(0)
+            self._ranked.remove(backbone)
         return Order()
 
     def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ started on such a study first takes all of this in, as if it had just happened, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import optuna
@@ -20,6 +20,7 @@ from autotransfer.search.records import TrialRecord
 __all__ = ["INTERRUPTED", "Entry", "adopt", "note_order", "note_outcome", "read_journal", "seconds_spent", "settle"]
 
 _ORDER, _OUTCOME, INTERRUPTED = "order", "outcome", "interrupted"
+_FIELDS = {field.name for field in fields(Order)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,9 @@ class Entry:
         record: The trial's record; None when it was not run.
         spent: Seconds of the search when it had ended.
         params: Parameters of the trial.
+        begun: Position of its begin among all that began and ended.
+        ended: Position of its end.
+        interrupted: Whether the search was broken off meanwhile.
     """
 
     order: Order
@@ -39,38 +43,47 @@ class Entry:
     record: TrialRecord | None
     spent: float
     params: Mapping[str, Any]
+    begun: int
+    ended: int
+    interrupted: bool = False
 
 
-def note_order(trial: optuna.trial.Trial, order: Order, left: float) -> None:
+def note_order(trial: optuna.trial.Trial, order: Order, left: float, step: int) -> None:
     """Write down what a trial is to do, before it begins."""
-    trial.set_user_attr(_ORDER, {**asdict(order), "params": dict(order.params), "left": _number(left)})
+    trial.set_user_attr(_ORDER, {**asdict(order), "params": dict(order.params), "left": _number(left), "step": step})
 
 
-def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float) -> None:
+def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
     """Write down what came of it, before the study is told."""
-    trial.set_user_attr(_OUTCOME, {"record": None if record is None else record.to_json(), "spent": spent})
+    outcome = {"record": None if record is None else record.to_json(), "spent": spent, "step": step}
+    trial.set_user_attr(_OUTCOME, outcome)
 
 
 def read_journal(study: optuna.Study) -> list[Entry]:
-    """Return what was carried out, in order."""
+    """Return what was begun and has ended, in the order of the ends."""
     entries = []
     for trial in study.get_trials(deepcopy=False):
         about, outcome = trial.user_attrs.get(_ORDER), trial.user_attrs.get(_OUTCOME)
-        if about is None or outcome is None:
+        broken = trial.user_attrs.get(INTERRUPTED)
+        if about is None or (outcome is None and broken is None):  # it is running
             continue
         given = dict(about)
-        left = given.pop("left")
-        record = outcome["record"]
+        left, begun = given.pop("left"), given.pop("step")
+        ended = int(broken if outcome is None else outcome["step"])  # type: ignore[arg-type]  # one of them is there
+        record = None if outcome is None else outcome["record"]
         entries.append(
             Entry(
                 order=Order(**given),
                 left=float("inf") if left is None else left,
                 record=None if record is None else TrialRecord.from_json(record),
-                spent=outcome["spent"],
+                spent=0.0 if outcome is None else outcome["spent"],
                 params=trial.params,
+                begun=begun,
+                ended=ended,
+                interrupted=outcome is None,
             )
         )
-    return sorted(entries, key=lambda entry: entry.spent)
+    return sorted(entries, key=lambda entry: entry.ended)
 
 
 def seconds_spent(study: optuna.Study) -> float:
@@ -125,23 +138,29 @@ def settle(study: optuna.Study) -> list[Order]:
 
     One that was broken off twice is a failed trial: what ends the whole process is not tried for ever.
     """
-    again = []
+    again, step = [], _steps(study)
     for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        _end(study, study.ask())  # asking takes the waiting ones first
+        _end(study, study.ask(), step)  # asking takes the waiting ones first
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         running = optuna.trial.Trial(study, trial._trial_id)
-        order = dict(trial.user_attrs.get(_ORDER, {}))
-        order.pop("left", None)
+        order = {name: value for name, value in trial.user_attrs.get(_ORDER, {}).items() if name in _FIELDS}
+        step += 1
         if _OUTCOME in trial.user_attrs:
             _tell(study, running, trial.user_attrs[_OUTCOME]["record"])
         elif order and order["again"]:
             record = _broken(read_journal(study), Order(**order), trial.user_attrs.get("candidate"))
-            note_outcome(running, record, seconds_spent(study))
+            note_outcome(running, record, seconds_spent(study), step)
             study.tell(running, state=TrialState.FAIL)
         else:
             again += [Order(**{**order, "again": True})] if order else []
-            _end(study, running)
-    return again
+            _end(study, running, step)
+    return again[::-1]  # the first that was begun is taken first
+
+
+def _steps(study: optuna.Study) -> int:
+    """Return how many begins and ends were counted."""
+    noted = (t.user_attrs.get(name) for t in study.get_trials(deepcopy=False) for name in (_ORDER, _OUTCOME))
+    return max((about["step"] for about in noted if about is not None), default=0)
 
 
 def _broken(entries: list[Entry], order: Order, candidate: Mapping[str, Any] | None) -> TrialRecord:
@@ -157,8 +176,8 @@ def _broken(entries: list[Entry], order: Order, candidate: Mapping[str, Any] | N
     )
 
 
-def _end(study: optuna.Study, running: optuna.trial.Trial) -> None:
-    running.set_user_attr(INTERRUPTED, True)
+def _end(study: optuna.Study, running: optuna.trial.Trial, step: int) -> None:
+    running.set_user_attr(INTERRUPTED, step)
     study.tell(running, state=TrialState.FAIL)
 
 

@@ -150,10 +150,11 @@ class FreezeThaw:
         row = self._index.get(name)
         return row is None or not self._open[row] or self._state[row] >= rungs
 
-    def next(self, trials: Trials, left: float) -> Order | None:
-        """Return what to train next; None when no open arm can finish an epoch in time, or improve."""
+    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
+        """Return what to train next; None when no open arm that rests can finish an epoch in time, or improve."""
         best = trials.best
         rate = self._improvement_per_second(None if best is None else best.objective, left)
+        rate[[self._index[order.arm] for order in running if order.arm in self._index]] = 0.0
         if not rate.size or rate.max() <= 0:
             return None
         row = int(rate.max(axis=1).argmax())

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from autotransfer.search.journal import INTERRUPTED
 
@@ -31,6 +31,7 @@ def make_study(
     startup: int = 0,
     storage: optuna.storages.BaseStorage | str | None = None,
     name: str = "",
+    parallel: bool = False,
 ) -> optuna.Study:
     """Return a study that maximises; one of that name in the storage goes on.
 
@@ -40,6 +41,7 @@ def make_study(
         startup: Trials that are planned to come first, before any is sampled.
         storage: Where it lives; None keeps it in memory.
         name: Its name there.
+        parallel: Whether several trials run at a time.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
@@ -47,23 +49,25 @@ def make_study(
         storage=storage,
         load_if_exists=True,
         direction="maximize",
-        sampler=StepwiseSampler(seed, startup + _STARTUP),
+        sampler=StepwiseSampler(seed, startup + _STARTUP, parallel=parallel),
         pruner=make_pruner(curves),
     )
 
 
 class StepwiseSampler(optuna.samplers.BaseSampler):
-    """A multivariate TPE whose chance depends on the seed and on how many trials were carried out, on nothing else.
+    """A multivariate TPE whose chance depends on the seed and on how many trials came before, on nothing else.
 
     So a search that was broken off goes on as it would have.
 
     Args:
         seed: The seed.
         startup: Random trials before the model is trusted.
+        parallel: Whether several trials run at a time; those that run then count as poor, so that none is proposed
+            twice (constant liar).
     """
 
-    def __init__(self, seed: int, startup: int) -> None:
-        self._seed, self._startup = seed, startup
+    def __init__(self, seed: int, startup: int, *, parallel: bool = False) -> None:
+        self._seed, self._startup, self._parallel = seed, startup, parallel
         self._tpe = self._made(0)
 
     def _made(self, step: int) -> optuna.samplers.TPESampler:
@@ -71,12 +75,18 @@ class StepwiseSampler(optuna.samplers.BaseSampler):
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # `group` models each combination of backbone, head and policy in its own space.
             seed = int(np.random.SeedSequence((self._seed, step)).generate_state(1)[0])
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=self._startup)
+            return optuna.samplers.TPESampler(
+                seed=seed,
+                multivariate=True,
+                group=True,
+                n_startup_trials=self._startup,
+                constant_liar=self._parallel,
+            )
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Draw from the chance of this step."""
-        ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-        self._tpe = self._made(sum(INTERRUPTED not in other.user_attrs for other in ended))
+        others = study.get_trials(deepcopy=False)[: trial.number]
+        self._tpe = self._made(sum(INTERRUPTED not in other.user_attrs for other in others))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """As TPE does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,7 +87,7 @@ class Orders:
     known: list[int] = field(default_factory=list)
     told: list[TrialRecord | None] = field(default_factory=list)
 
-    def next(self, trials: Trials, left: float) -> Order | None:
+    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         self.known.append(len(trials))
         return self.orders[len(self.known) - 1] if len(self.known) <= len(self.orders) else Order()
 
@@ -312,7 +312,7 @@ def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str)
 
 def test_an_error_of_the_schedule_costs_what_it_would_have_proposed_only(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Orders):
-        def next(self, trials: Trials, left: float) -> Order | None:
+        def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
             raise ValueError("no such stage")
 
     assert len(_run(Budget(trials=2), schedule=Broken())) == 2

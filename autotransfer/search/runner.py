@@ -1,0 +1,237 @@
+"""From an order to its record: a trial is asked for, its candidate evaluated, and the study told what came of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from autotransfer.candidate import Candidate
+from autotransfer.errors import TrialError
+from autotransfer.search.budget import Order, Purse
+from autotransfer.search.journal import Entry, note_order, note_outcome
+from autotransfer.search.records import State, TrialRecord, Trials
+from autotransfer.search.work import Evaluate, Evaluation, Job, describe
+
+__all__ = ["Runner", "Suggest"]
+
+# Fewer epochs than this tell nothing of a candidate that trains stages.
+_FEWEST = 3
+# A trial is ended when it has taken so many times what it was allowed.
+_OVERRUN = 1.5
+# Predictions may be 0 seconds; nothing is.
+_INSTANT = 1e-6
+
+Suggest = Callable[[optuna.trial.Trial], Candidate]
+
+
+@dataclass(eq=False, kw_only=True)
+class _Running:
+    """A trial that is being evaluated.
+
+    Attributes:
+        trial: The study's trial.
+        order: What it carries out.
+        before: What was known of it: a record without a number for a new one.
+        started: When it began.
+        limit: Seconds that it is allowed.
+        curve: Score after each epoch.
+        pruned: Whether the study has stopped it.
+        expired: Whether it has run out of time.
+    """
+
+    trial: optuna.trial.Trial
+    order: Order
+    before: TrialRecord
+    started: float
+    limit: float
+    curve: list[float]
+    pruned: bool = False
+    expired: bool = False
+
+    def report(self, epoch: int, score: float) -> bool:
+        """Take in the score of an epoch; return whether to stop."""
+        if epoch > len(self.curve):  # what is repeated, after a machine was lost, was reported before
+            self.trial.report(score, epoch)
+            self.pruned = self.trial.should_prune()
+        self.curve[epoch - 1 :] = [score]
+        return self.pruned
+
+
+class Runner:
+    """Carries out orders.
+
+    Args:
+        study: Samples what an order leaves open, and stops what is poor.
+        suggest: Turns its trial into a candidate.
+        evaluate: Predicts how long a candidate takes.
+        purse: The budget.
+        refit_factor: Time of a refit in times of its trial.
+
+    Attributes:
+        step: Counts what begins and what ends, so that both can be taken in again in order.
+    """
+
+    def __init__(
+        self, study: optuna.Study, suggest: Suggest, evaluate: Evaluate, purse: Purse, refit_factor: float
+    ) -> None:
+        self.study, self.suggest, self.evaluate, self.purse = study, suggest, evaluate, purse
+        self.refit_factor = refit_factor
+        self.step = 0
+        self._jobs: dict[Job, _Running] = {}
+        self._seen: set[Candidate] = set()
+        self._params: dict[int, dict[str, Any]] = {}
+
+    @property
+    def running(self) -> list[Order]:
+        """The orders that are being carried out."""
+        return [running.order for running in self._jobs.values()]
+
+    @property
+    def new(self) -> int:
+        """Number of trials among them that have no record yet."""
+        return sum(order.resumes is None for order in self.running)
+
+    def recall(self, entry: Entry) -> None:
+        """Take in an order that was carried out before the search was broken off."""
+        if entry.record is not None and entry.record.candidate is not None:
+            self._seen.add(entry.record.candidate)
+            self._params[entry.record.number] = dict(entry.params)
+
+    def begin(self, order: Order, trials: Trials) -> Job | TrialRecord | None:
+        """Return what is to be evaluated; None where it does not fit or was tried before; a record where it failed."""
+        started, paused = self.purse.clock(), None
+        allowed = self.purse.allowance(self.refit_factor, order.proposed)
+        if order.resumes is not None:
+            paused = trials.records[order.resumes]
+            self.study.enqueue_trial(self._params[paused.number])
+        elif order.params:
+            self.study.enqueue_trial(dict(order.params))
+        left = self.purse.left
+        trial = self.study.ask()
+        note_order(trial, order, left, self._count())
+        try:
+            candidate, expected = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
+        except Exception as error:  # a plugin's error costs its trial, not the search
+            failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
+            return self._tell(trial, failed, TrialState.FAIL)
+        if candidate is None or (paused is None and candidate in self._seen):
+            # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
+            return self._tell(trial, None, TrialState.PRUNED)
+        self._seen.add(candidate)
+        trial.set_user_attr("candidate", candidate.to_json())
+        before = TrialRecord(number=-1, state="paused", candidate=candidate) if paused is None else paused
+        running = _Running(
+            trial=trial, order=order, before=before, started=started, limit=allowed, curve=list(before.curve)
+        )
+
+        def expired() -> bool:
+            purse = self.purse
+            # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
+            running.expired = purse.halted or purse.left <= 0 or purse.clock() - started > _OVERRUN * allowed
+            return running.expired
+
+        job = Job(candidate=candidate, until=order.until, report=running.report, expired=expired, expected=expected)
+        self._jobs[job] = running
+        return job
+
+    def end(self, job: Job, result: Evaluation | Exception, trials: Trials) -> tuple[Order, TrialRecord | None]:
+        """Tell the study what came of a job; return its order and its record."""
+        running = self._jobs.pop(job)
+        number = len(trials) if running.order.resumes is None else running.before.number
+        self._params[number] = dict(running.trial.params)
+        before = replace(running.before, number=number, seconds=running.before.seconds + self._since(running))
+        if isinstance(result, Evaluation) and not math.isfinite(result.score):
+            result = TrialError(f"the score is {result.score}: the metric is not defined on the validation examples")
+        if isinstance(result, Exception):
+            record, state = self._failure(running, before, result)
+        else:
+            record, state = self._success(running, before, result)
+        return running.order, self._tell(running.trial, record, state)
+
+    def _propose(
+        self, trial: optuna.trial.Trial, order: Order, paused: TrialRecord | None, allowed: float, *, is_first: bool
+    ) -> tuple[Candidate | None, float]:
+        """Return the candidate, shortened to what fits, and its seconds; None where nothing does."""
+        candidate = self.suggest(trial)
+        if paused is not None and paused.candidate is not None:
+            expected = self.evaluate.predicted_seconds(paused.candidate, order.until, paused.epochs)
+            return (paused.candidate if expected <= allowed else None), expected
+        expected = self.evaluate.predicted_seconds(candidate)
+        # A closed form always runs while there is no result: however small the budget, it buys one.
+        if expected <= allowed or (is_first and not candidate.training):
+            return candidate, expected
+        shorter = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT))
+        if shorter is None:
+            return None, expected
+        # What comes before the first epoch does not shrink with their number.
+        expected = self.evaluate.predicted_seconds(shorter)
+        return (shorter if expected <= _OVERRUN * allowed else None), expected
+
+    def _failure(self, running: _Running, before: TrialRecord, error: Exception) -> tuple[TrialRecord, TrialState]:
+        """A failed trial is recorded with its reason, and the search goes on."""
+        if running.expired and before.objective is not None:
+            return before, TrialState.PRUNED
+        known = replace(
+            before,
+            state="pruned" if running.expired else "failed",
+            curve=tuple(running.curve),
+            epochs=len(running.curve),
+            reason=describe(error),
+            score=None,
+            objective=None,
+            scores=None,
+        )
+        return known, TrialState.PRUNED if running.expired else TrialState.FAIL
+
+    def _success(self, running: _Running, before: TrialRecord, result: Evaluation) -> tuple[TrialRecord, TrialState]:
+        state, reason = _ending(running, len(result.curve))
+        record = replace(
+            before,
+            state=state,
+            reason=reason,
+            score=result.score,
+            objective=result.score if math.isnan(result.objective) else result.objective,
+            depth=result.depth,
+            best_epoch=result.best_epoch,
+            curve=result.curve,
+            epochs=len(result.curve),
+            scores=None if state == "pruned" else result.scores,
+        )
+        return record, TrialState.COMPLETE if state == "complete" else TrialState.PRUNED
+
+    def _tell(self, trial: optuna.trial.Trial, record: TrialRecord | None, state: TrialState) -> TrialRecord | None:
+        """Write down what came of a trial, then tell the study."""
+        note_outcome(trial, record, self.purse.spent, self._count())
+        self.study.tell(trial, record.objective if record and state == TrialState.COMPLETE else None, state=state)
+        return record
+
+    def _since(self, running: _Running) -> float:
+        return self.purse.clock() - running.started
+
+    def _count(self) -> int:
+        self.step += 1
+        return self.step
+
+
+def _ending(running: _Running, epochs: int) -> tuple[State, str]:
+    """Return the state of a trial that has a score, and why it ended early."""
+    candidate, until = running.before.candidate, running.order.until
+    assert candidate is not None  # it was evaluated
+    if running.pruned:
+        return "pruned", f"below the others at epoch {epochs}"
+    if running.expired:
+        return "complete", f"the time ran out after epoch {epochs}"
+    if until is not None and epochs < int(candidate.training.get("epochs", 0)):
+        return "paused", f"others promised more after epoch {epochs}"
+    return "complete", ""
+
+
+def _shorten(candidate: Candidate, share: float) -> Candidate | None:
+    """Return the candidate with fewer epochs; None where too few would be left to tell anything."""
+    epochs = int(int(candidate.training.get("epochs", 0)) * share)
+    return replace(candidate, training={**candidate.training, "epochs": epochs}) if epochs >= _FEWEST else None

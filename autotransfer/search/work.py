@@ -1,0 +1,138 @@
+"""What passes between the loop and whoever evaluates candidates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from autotransfer.candidate import Candidate
+from autotransfer.errors import AutoTransferError
+from autotransfer.search.records import Trials
+
+__all__ = ["Evaluate", "Evaluation", "Executor", "Finished", "Inline", "Job", "Report", "describe"]
+
+Report = Callable[[int, float], bool]
+"""Called with an epoch and its score; returns True when the trial is to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What came of a candidate.
+
+    Attributes:
+        score: Score on the validation examples; greater is better.
+        objective: What candidates are compared by: the score, made fair between them and less its doubt; NaN means
+            the score itself.
+        depth: Number of frozen leading stages.
+        best_epoch: Epoch of that score; 0 for closed forms.
+        curve: Score after each epoch.
+        scores: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
+        trained: Number of epochs that were trained now, at the end of the curve.
+        seconds: Wall time of these epochs; NaN where it tells nothing of others.
+    """
+
+    score: float
+    objective: float = math.nan
+    depth: int | None = None
+    best_epoch: int = 0
+    curve: tuple[float, ...] = ()
+    scores: np.ndarray | None = None
+    trained: int = 0
+    seconds: float = math.nan
+
+
+class Evaluate(Protocol):
+    """Scores candidates: real training, or recorded curves."""
+
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
+        """Train a candidate until so many epochs are done, from where it was paused, and score it.
+
+        Reports after each epoch; ends early when told to, or when the time has expired.
+        """
+        ...
+
+    def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
+        """Return about how long that will take, when ``after`` epochs are done."""
+        ...
+
+    def recall(self, trials: Trials) -> None:
+        """Take in the trials of a search that was broken off."""
+        ...
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """A candidate that is to be evaluated.
+
+    Attributes:
+        candidate: The candidate.
+        until: Epochs after which it is paused; None trains it to its end.
+        report: Takes an epoch and its score; returns whether to stop. An epoch that is repeated replaces what followed.
+        expired: Whether its time is up.
+        expected: Seconds that it is predicted to take.
+    """
+
+    candidate: Candidate
+    until: int | None = None
+    report: Report
+    expired: Callable[[], bool]
+    expected: float = 0.0
+
+
+Finished = tuple[Job, "Evaluation | Exception"]
+
+
+class Executor(Protocol):
+    """Evaluates candidates: here, in other processes, or on other machines."""
+
+    def free(self) -> int:
+        """Return how many jobs can be taken on now."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Take on a job."""
+        ...
+
+    def poll(self) -> list[Finished]:
+        """Return the jobs that have ended, with what came of them; waits for a moment if none has."""
+        ...
+
+
+@dataclass
+class Inline:
+    """Evaluates in this process, one candidate after the other.
+
+    Attributes:
+        evaluate: Scores a candidate.
+    """
+
+    evaluate: Evaluate
+    _jobs: list[Job] = field(default_factory=list)
+
+    def free(self) -> int:
+        """Return 1 unless there is a job."""
+        return 0 if self._jobs else 1
+
+    def submit(self, job: Job) -> None:
+        """Take on a job; it is done when ``poll`` is called."""
+        self._jobs.append(job)
+
+    def poll(self) -> list[Finished]:
+        """Do the job, and return what came of it."""
+        job = self._jobs.pop()
+        try:
+            return [(job, self.evaluate(job.candidate, job.report, job.expired, job.until))]
+        except Exception as error:
+            return [(job, error)]
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line: our own in their words, others with their type."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, AutoTransferError) else f"{type(error).__name__}: {text}"
