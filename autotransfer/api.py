@@ -3,58 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import optuna
-from optuna.trial import FixedTrial
-
 from autotransfer.config import Budget, SearchConfig, parse_duration
-from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import ConfigError, DataError, RunFormatError
+from autotransfer.errors import ConfigError, RunFormatError
 from autotransfer.finish import finals_seconds, finish, score_test
-from autotransfer.insight.gain import reserved_seconds
 from autotransfer.insight.summary import explain
-from autotransfer.interrupts import interruptible
 from autotransfer.model import TransferModel
-from autotransfer.preparation import (
-    Folders,
-    available_backbones,
-    load_first,
-    prepare_data,
-    refuse_unreadable,
-    zoos_from,
-)
+from autotransfer.preparation import Folders, zoos_from
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
-from autotransfer.resuming import call_of, open_study
+from autotransfer.resuming import call_of
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
-from autotransfer.search.checkpoints import Checkpoints
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.growth import Growth
-from autotransfer.search.journal import read_journal
-from autotransfer.search.loop import search
-from autotransfer.search.prior import Prior
-from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.setup import startable
-from autotransfer.search.space import SearchSpace, freezes_all
-from autotransfer.task import Kind, Task
-from autotransfer.transfer.device import resolve_device
+from autotransfer.searching import search_setups
+from autotransfer.task import Kind
 from autotransfer.transfer.memory import pages_kept
+from autotransfer.workers.crew import engage
 
 __all__ = ["fit", "load", "resume"]
 
 Patterns = str | Sequence[str]
 
 _DEFAULT_SECONDS = 300.0
-# Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
-_TUNED_STAGES = 3
-# With so many examples, the last stage alone is too little to learn from them.
-_MANY = 500
 
 
 def fit(
@@ -83,6 +58,11 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     storage: str | None = None,
+    study: str | None = None,
+    workers: int = 1,
+    executor: Literal["local", "storage", "ray"] | None = None,
+    ray_address: str | None = None,
+    trial_timeout: str | float = 60.0,
     ensemble: bool = True,
     soup: bool = True,
     calibrate: bool = True,
@@ -125,6 +105,15 @@ def fit(
         resume: Go on with a run that ``out`` holds, on the same data: no finished trial is lost or repeated. The same
             budget means what is left of it, another one is a new one. Where there is no run, one begins.
         storage: URL of an Optuna storage, such as ``postgresql://…``, for the study; None keeps it in the run folder.
+        study: Name of the study; None makes one up. ``autotransfer worker`` asks for it.
+        workers: Number of processes that evaluate candidates on this machine; 1 means this process, with all its
+            threads, where nobody else takes part.
+        executor: ``"local"`` evaluates on this machine; ``"storage"``, too, and on every machine where
+            ``autotransfer worker`` joins; ``"ray"`` on a Ray cluster. None means ``"storage"`` with a storage, and
+            ``"local"`` without.
+        ray_address: Address of the Ray cluster; None means a running one, else one on this machine.
+        trial_timeout: A trial that gives no sign of life for so long, as ``"60s"`` or seconds, and ten times what it
+            was predicted to take, is ended and recorded as failed.
         ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
         soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
         calibrate: Scale probabilities by a temperature where validation says that it makes them more honest; not with
@@ -168,6 +157,11 @@ def fit(
         cache=cache,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
         storage=storage,
+        study=study,
+        workers=workers,
+        executor=executor,
+        ray_address=ray_address,
+        trial_timeout=parse_duration(trial_timeout),
     )
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
@@ -188,46 +182,11 @@ def _fit(
 ) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
     purse = Purse(config.budget, aside=finals_seconds(config.budget))
-    device, registry = resolve_device(config.device), Registry.load(config.zoos)
-    backbones = available_backbones(registry, config, device, len(examples), show.say)
-    policies = registry.select_policies(config.freeze)
-    show.phase(f"decoding {len(examples)} images")
-    decoding = purse.spent
-    ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    first = load_first(backbones, device)
-    data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
-    if data.grouping is not None:
-        show.say(str(data.grouping))
-    task = data.lessons[0].task
-    _refuse_foreign_targets(test, task)
-    if test is not None and config.strict:
-        refuse_unreadable(test)
-    purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
-    purse.overhead += reserved_seconds(purse) if config.compare_scratch else 0.0
-    loaded = [] if first is None else [first]
-    kept = Checkpoints(run.checkpoints)
-    evaluator = Evaluator(
-        registry, data.extractor, data.lessons, device, seed=config.seed, loaded=loaded, checkpoints=kept
-    )
-    stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
-    space = SearchSpace(
-        backbones=tuple(backbones),
-        heads=tuple(registry.select_heads(config.heads, task.kind)),
-        policies=tuple(policies),
-        starts=startable(registry.select_heads((), task.kind), task.outputs),
-        stages=stages,
-        epochs=config.epochs,
-    )
-    curves = _curves_allowed(purse, space, evaluator)
-    study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
-    seconds = {"decode": purse.spent}
+    with engage(config) as crew:
+        found = search_setups(config, examples, test, run, call, purse, crew, show)
+    data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
 
-    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
-    with interruptible(purse, show.say):
-        trials = _search(study, space, evaluator, purse, run, show)
-    seconds["search"] = purse.spent - seconds["decode"]
-
-    ending = finish(trials, data, evaluator, purse, config, show)
+    ending = finish(found.trials, data, evaluator, purse, config, show)
     ending.model.save(run.model)
     seconds["finals"] = ending.seconds
     seconds["refit"] = purse.spent - sum(seconds.values())
@@ -238,7 +197,7 @@ def _fit(
 
     show.phase("asking how far the score is to be believed, and what transfer gains")
     started = purse.spent
-    insight = explain(ending.best, trials, evaluator, purse, config, stages)
+    insight = explain(ending.best, found.trials, evaluator, purse, config, found.stages)
     seconds |= {"insight": purse.spent - started, "total": purse.spent}
     result = FitResult(
         best=ending.model.candidate,
@@ -246,7 +205,7 @@ def _fit(
         test=test_score,
         insight=insight,
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        trials=trials,
+        trials=found.trials,
         finals=ending.finals,
         ensemble=ending.ensemble,
         soup=ending.soup,
@@ -260,58 +219,9 @@ def _fit(
         test_examples=test,
     )
     run.write_result(result.to_json())
-    kept.clear()
-    registry.notify("search_finished", result)
+    evaluator.checkpoints.clear()
+    evaluator.registry.notify("search_finished", result)
     return result
-
-
-def _search(
-    study: optuna.Study, space: SearchSpace, evaluator: Evaluator, purse: Purse, run: RunFolder, show: Progress
-) -> Trials:
-    """Search, keeping ``trials.csv`` up to date."""
-    told = Trials()
-
-    def observe(record: TrialRecord) -> None:
-        told.add(record)
-        run.write_trials(told.records)
-        show.trial(record)
-        evaluator.registry.notify("trial_finished", record)
-
-    for entry in read_journal(study):
-        if entry.record is not None:
-            told.add(entry.record)
-    lesson, timed = evaluator.lessons[0], purse.budget.seconds is not None
-    return search(
-        study,
-        space.suggest,
-        evaluator,
-        purse,
-        Growth(
-            screening=space.screening(),
-            tuning=space.tuning,
-            probe=space.freezing,
-            policies=space.tuning_policies,
-            curves=Prior.load().curves.scaled(space.epochs),
-            seconds=partial(_predicted, space, evaluator) if timed else None,
-            ceiling=lesson.task.ceiling,
-            begin=1 if len(lesson.train) < _MANY else 2,
-        ),
-        refit_factor=len(lesson.targets) / len(lesson.train),
-        observe=observe,
-    )
-
-
-def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:
-    """Return about how long a trial with these parameters takes to so many epochs, in seconds."""
-    return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
-
-
-def _curves_allowed(purse: Purse, space: SearchSpace, evaluator: Evaluator) -> float:
-    """Return about how many trials that train stages the budget allows."""
-    if purse.budget.trials is not None:
-        return purse.budget.trials
-    params = space.tuning(space.backbones[0].name, 1)
-    return 0.0 if params is None else purse.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
 
 
 def resume(
@@ -364,11 +274,3 @@ def _patterns(given: Patterns) -> tuple[str, ...]:
     if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(f"Names and patterns are text, or a list of texts; got {given!r}.")
     return tuple(patterns)
-
-
-def _refuse_foreign_targets(test: Examples | None, task: Task) -> None:
-    """Refuse test labels that the task does not know before the search, not after it."""
-    if test is not None:
-        if test.targets is None:
-            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
-        task.encode(test.targets)

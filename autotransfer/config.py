@@ -112,6 +112,12 @@ class SearchConfig:
         soup: Whether to average the weights of fine-tuned candidates where validation says that it pays.
         calibrate: Whether to scale probabilities by a temperature where validation says that it pays.
         storage: URL of the Optuna storage of the study; None keeps it in the run folder.
+        study: Name of the study; None makes one up.
+        workers: Number of processes that evaluate candidates on this machine.
+        executor: Where candidates are evaluated; None means through the storage where one is given, else here.
+        ray_address: Address of the Ray cluster.
+        trial_timeout: Seconds without a sign of life, beside ten times what it was predicted to take, after which a
+            trial is ended.
         memory_limit: Bytes that decoded images and activations may take in memory; None derives it from free memory.
         compare_scratch: Train the winner's architecture from random weights, too, to show what transfer gains.
     """
@@ -136,6 +142,11 @@ class SearchConfig:
     soup: bool = True
     calibrate: bool = True
     storage: str | None = None
+    study: str | None = None
+    workers: int = 1
+    executor: Literal["local", "storage", "ray"] | None = None
+    ray_address: str | None = None
+    trial_timeout: float = 60.0
     memory_limit: int | None = None
     compare_scratch: bool = True
 
@@ -148,7 +159,25 @@ class SearchConfig:
             raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs!r}.")
         if not _is_whole(self.seed, 0, 2**32 - 1):
             raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed!r}.")
+        self._check_executor()
         object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
         if self.memory_limit is not None and self.memory_limit < 0:
             raise ConfigError(f"The memory limit is a number of bytes of 0 or more; got {self.memory_limit}.")
         check_device(self.device)
+
+    def _check_executor(self) -> None:
+        if not _is_whole(self.workers, 0):
+            raise ConfigError(f"The number of workers is a whole number; got {self.workers!r}.")
+        if self.executor not in (None, "local", "storage", "ray"):
+            raise ConfigError(f"The executor is 'local', 'storage' or 'ray'; got {self.executor!r}.")
+        if self.executor == "storage" and self.storage is None:
+            raise ConfigError("The executor 'storage' needs a storage: the URL of a database that all machines reach.")
+        if self.ray_address is not None and self.executor != "ray":
+            raise ConfigError("A Ray address is of use with the executor 'ray' only.")
+        if not self.workers and self.spread == "local":
+            raise ConfigError("Without workers here, nobody evaluates candidates: give 1 or more.")
+
+    @property
+    def spread(self) -> Literal["local", "storage", "ray"]:
+        """Where candidates are evaluated."""
+        return self.executor or ("local" if self.storage is None else "storage")

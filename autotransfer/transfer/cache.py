@@ -13,7 +13,7 @@ import time
 import weakref
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import platformdirs
+from filelock import FileLock
 
 from autotransfer.data.folders import open_regular
 
 __all__ = ["ActivationCache", "CacheEntry", "content_key", "default_cache_dir"]
 
-_NEW, _OLD, _ABOUT = ".new-", ".old-", "about.json"
+_NEW, _OLD, _ABOUT, _LOCKS = ".new-", ".old-", "about.json", ".locks"
 _STALE = 24 * 3600.0  # seconds
 _CHUNK = 2**20
 
@@ -73,19 +74,23 @@ class ActivationCache:
         folder: Where entries live between runs; None keeps them in memory, with a temporary folder beyond the limit.
         memory_limit: Bytes that may be held in memory.
         disk_limit: Bytes that either folder may hold; the least recently used entries go first.
+
+    Attributes:
+        root: The folder of the entries.
+        computed: How many were computed here.
+        reused: How often one was there already.
     """
 
     def __init__(self, folder: Path | None, *, memory_limit: int, disk_limit: int = 20 * 2**30) -> None:
-        self.folder = folder
         self.memory_limit = memory_limit
         self.disk_limit = disk_limit
         self.computed = 0
         self.reused = 0
         self._warned = False
         self._memory: OrderedDict[str, Arrays] = OrderedDict()
-        self._root = folder if folder is not None else Path(tempfile.mkdtemp(prefix="autotransfer-"))
+        self.root = folder if folder is not None else Path(tempfile.mkdtemp(prefix="autotransfer-"))
         if folder is None:  # a TemporaryDirectory would warn that nobody closed it
-            weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
+            weakref.finalize(self, shutil.rmtree, self.root, ignore_errors=True)
         else:
             _sweep(folder)
 
@@ -110,21 +115,28 @@ class ActivationCache:
         """
         if (arrays := self.get(key)) is not None:
             return arrays
-        self.computed += 1
-        with _Staging(self._root, self.memory_limit, self._warn) as staging:
-            arrays = compute(staging.allocate)
-            kept = staging.commit(key, about, arrays)
-        self._remember(key, self._read(key) or arrays if kept and staging.on_disk else arrays)
-        _evict(self._root, self.disk_limit)
-        return arrays
+        with _alone(self.root / _LOCKS / key):
+            if (arrays := self.get(key)) is not None:  # another process has computed them meanwhile
+                return arrays
+            return self._computed(key, about, compute)
 
     def put(self, key: str, about: str, arrays: Arrays) -> None:
         """Keep arrays that were computed along the way."""
-        self.get_or_compute(key, about, lambda allocate: arrays)
+        if not self.contains(key):
+            self._computed(key, about, lambda allocate: arrays)
+
+    def _computed(self, key: str, about: str, compute: Callable[[Allocate], Arrays]) -> Arrays:
+        self.computed += 1
+        with _Staging(self.root, self.memory_limit, self._warn) as staging:
+            arrays = compute(staging.allocate)
+            kept = staging.commit(key, about, arrays)
+        self._remember(key, self._read(key) or arrays if kept and staging.on_disk else arrays)
+        _evict(self.root, self.disk_limit)
+        return arrays
 
     def contains(self, key: str) -> bool:
         """Whether ``get`` would find the key."""
-        return key in self._memory or (self._root / key / _ABOUT).is_file()
+        return key in self._memory or (self.root / key / _ABOUT).is_file()
 
     @property
     def held(self) -> int:
@@ -143,13 +155,26 @@ class ActivationCache:
         self._warned = True
 
     def _read(self, key: str) -> Arrays | None:
-        mapped = _open(self._root / key)
+        mapped = _open(self.root / key)
         if mapped is None or sum(array.nbytes for array in mapped) + self.held > self.memory_limit:
             return mapped
         return tuple(np.array(array) for array in mapped)
 
 
 Allocate = Callable[[Sequence[int], np.dtype], np.ndarray]
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time compute an entry; one that dies meanwhile blocks nobody. Without locks, all may."""
+    file = FileLock(lock)
+    with contextlib.suppress(OSError, NotImplementedError):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file.acquire()
+    try:
+        yield
+    finally:
+        file.release()
 
 
 class _Staging:
@@ -274,6 +299,9 @@ def _sweep(folder: Path) -> None:
         for left in (*folder.glob(f"{_NEW}*"), *folder.glob(f"{_OLD}*")):
             if left.stat().st_mtime < time.time() - _STALE:
                 shutil.rmtree(left, ignore_errors=True)
+        for lock in (folder / _LOCKS).glob("*"):
+            if lock.stat().st_mtime < time.time() - _STALE:
+                lock.unlink()
 
 
 def list_entries(folder: Path) -> list[CacheEntry]:

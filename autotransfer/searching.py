@@ -1,0 +1,184 @@
+"""The search of a fit: from examples to trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import optuna
+from optuna.trial import FixedTrial
+
+from autotransfer.config import SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.examples import Examples
+from autotransfer.errors import DataError
+from autotransfer.insight.gain import reserved_seconds
+from autotransfer.interrupts import interruptible
+from autotransfer.preparation import Prepared, available_backbones, load_first, prepare_data, refuse_unreadable
+from autotransfer.progress import Progress
+from autotransfer.resuming import open_study
+from autotransfer.run import RunFolder
+from autotransfer.search.budget import Purse
+from autotransfer.search.checkpoints import Checkpoints
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.growth import Growth
+from autotransfer.search.journal import read_journal
+from autotransfer.search.loop import search
+from autotransfer.search.prior import Prior
+from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.setup import startable
+from autotransfer.search.space import SearchSpace, freezes_all
+from autotransfer.search.work import Executor
+from autotransfer.task import Task
+from autotransfer.transfer.device import resolve_device
+from autotransfer.workers.crew import Crew
+
+__all__ = ["Searched", "search_setups"]
+
+# Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
+_TUNED_STAGES = 3
+# With so many examples, the last stage alone is too little to learn from them.
+_MANY = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What a search leaves to what follows it.
+
+    Attributes:
+        trials: The trials.
+        data: The examples.
+        evaluator: What scored them, with the backbones that it has loaded.
+        stages: Returns the stages of a backbone.
+        seconds: Wall time of each part.
+    """
+
+    trials: Trials
+    data: Prepared
+    evaluator: Evaluator
+    stages: Callable[[str], tuple[str, ...]]
+    seconds: Mapping[str, float]
+
+
+def search_setups(
+    config: SearchConfig,
+    examples: Examples,
+    test: Examples | None,
+    run: RunFolder,
+    call: dict[str, Any] | None,
+    purse: Purse,
+    crew: Crew,
+    show: Progress,
+) -> Searched:
+    """Decode the examples, make or open the study, and search."""
+    device, registry = resolve_device(config.device), Registry.load(config.zoos)
+    backbones = available_backbones(registry, config, device, len(examples), show.say)
+    policies = registry.select_policies(config.freeze)
+    show.phase(f"decoding {len(examples)} images")
+    decoding = purse.spent
+    ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
+    first = load_first(backbones, device)
+    data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
+    if data.grouping is not None:
+        show.say(str(data.grouping))
+    task = data.lessons[0].task
+    _refuse_foreign_targets(test, task)
+    if test is not None and config.strict:
+        refuse_unreadable(test)
+    purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
+    purse.overhead += reserved_seconds(purse) if config.compare_scratch else 0.0
+    loaded = [] if first is None else [first]
+    evaluator = Evaluator(
+        registry,
+        data.extractor,
+        data.lessons,
+        device,
+        seed=config.seed,
+        loaded=loaded,
+        checkpoints=Checkpoints(run.checkpoints),
+    )
+    stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
+    space = SearchSpace(
+        backbones=tuple(backbones),
+        heads=tuple(registry.select_heads(config.heads, task.kind)),
+        policies=tuple(policies),
+        starts=startable(registry.select_heads((), task.kind), task.outputs),
+        stages=stages,
+        epochs=config.epochs,
+    )
+    curves = _curves_allowed(purse, space, evaluator)
+    study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
+    seconds = {"decode": purse.spent}
+
+    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
+    executor = crew.executor(evaluator, run, show.say)
+    with interruptible(purse, show.say):
+        trials = _search(study, space, evaluator, purse, executor, run, show)
+    seconds["search"] = purse.spent - seconds["decode"]
+    return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
+
+
+def _search(
+    study: optuna.Study,
+    space: SearchSpace,
+    evaluator: Evaluator,
+    purse: Purse,
+    executor: Executor | None,
+    run: RunFolder,
+    show: Progress,
+) -> Trials:
+    """Search, keeping ``trials.csv`` up to date."""
+    told = Trials()
+
+    def observe(record: TrialRecord) -> None:
+        told.add(record)
+        run.write_trials(told.records)
+        show.trial(record)
+        evaluator.registry.notify("trial_finished", record)
+
+    for entry in read_journal(study):
+        if entry.record is not None:
+            told.add(entry.record)
+    lesson, timed = evaluator.lessons[0], purse.budget.seconds is not None
+    return search(
+        study,
+        space.suggest,
+        evaluator,
+        purse,
+        Growth(
+            screening=space.screening(),
+            tuning=space.tuning,
+            probe=space.freezing,
+            policies=space.tuning_policies,
+            curves=Prior.load().curves.scaled(space.epochs),
+            seconds=partial(_predicted, space, evaluator) if timed else None,
+            ceiling=lesson.task.ceiling,
+            begin=1 if len(lesson.train) < _MANY else 2,
+        ),
+        refit_factor=len(lesson.targets) / len(lesson.train),
+        observe=observe,
+        executor=executor,
+    )
+
+
+def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:
+    """Return about how long a trial with these parameters takes to so many epochs, in seconds."""
+    return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
+
+
+def _curves_allowed(purse: Purse, space: SearchSpace, evaluator: Evaluator) -> float:
+    """Return about how many trials that train stages the budget allows."""
+    if purse.budget.trials is not None:
+        return purse.budget.trials
+    params = space.tuning(space.backbones[0].name, 1)
+    return 0.0 if params is None else purse.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
+
+
+def _refuse_foreign_targets(test: Examples | None, task: Task) -> None:
+    """Refuse test labels that the task does not know before the search, not after it."""
+    if test is not None:
+        if test.targets is None:
+            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
+        task.encode(test.targets)

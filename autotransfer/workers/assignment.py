@@ -1,0 +1,89 @@
+"""All that a worker needs to evaluate the candidates of a search, wherever it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autotransfer.contract.registry import Registry
+from autotransfer.data.examples import Images
+from autotransfer.search.checkpoints import Checkpoints
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.transfer.cache import ActivationCache
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.training import Lesson
+
+__all__ = ["Assignment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """All that a worker needs to evaluate the candidates of a search.
+
+    Attributes:
+        images: The decoded images, without pixels where ``files`` holds them.
+        files: Files of pixels by crop mode, which the processes of one machine share.
+        lessons: The folds.
+        seed: Seed of training.
+        zoos: Folders of checkpoints, for the registry.
+        ahead: Number of last boundaries that are cached along the way.
+        cache: Folder of the activation cache; None is one of the worker's own.
+        memory: Bytes that activations may take in a worker's memory.
+        checkpoints: Folder of paused trainings; None, or one that is not there, is one of the worker's own.
+        device: Name of the device.
+        threads: Number of threads that compute.
+    """
+
+    images: Images
+    files: Mapping[str, Path] = field(default_factory=dict)
+    lessons: tuple[Lesson, ...]
+    seed: int
+    zoos: tuple[Path, ...]
+    ahead: int
+    cache: Path | None
+    memory: int
+    checkpoints: Path | None
+    device: str
+    threads: int
+
+    def shared(self, folder: Path) -> Assignment:
+        """Return the same with its pixels in files of a folder, which processes map instead of copying them."""
+        files = {}
+        for mode, pixels in self.images.pixels.items():
+            files[mode] = folder / f"{mode}.npy"
+            np.save(files[mode], pixels, allow_pickle=False)
+        return replace(self, images=replace(self.images, pixels={}), files=files)
+
+    def evaluator(self) -> Evaluator:
+        """Return what evaluates candidates, in a worker."""
+        torch.set_num_threads(self.threads)
+        # Copied on writing, which nobody does: torch warns of arrays that cannot be written to.
+        pixels = {mode: np.load(file, mmap_mode="c") for mode, file in self.files.items()}
+        images = replace(self.images, pixels=pixels) if pixels else self.images
+        cache = ActivationCache(self.cache, memory_limit=self.memory)
+        paused = self.checkpoints
+        return Evaluator(
+            Registry.load(self.zoos),
+            FeatureExtractor(images=images, cache=cache, ahead=self.ahead),
+            self.lessons,
+            resolve_device(self.device),
+            seed=self.seed,
+            checkpoints=Checkpoints(paused if paused is not None and os.access(paused.parent, os.W_OK) else None),
+        )
+
+
+class SharedFolder:
+    """A temporary folder that goes when nobody needs it any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="autotransfer-"))
+        self.close = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)

@@ -1,0 +1,207 @@
+"""Workers on this machine: processes of their own that share the decoded images and the activation cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autotransfer.candidate import Candidate
+from autotransfer.errors import SearchError, TrialError
+from autotransfer.search.work import Evaluation, Finished, Job
+from autotransfer.threads import usable_cores
+from autotransfer.workers.assignment import Assignment, SharedFolder
+
+__all__ = ["LocalWorkers", "threads_each"]
+
+Judge = Callable[[Candidate, Evaluation], Evaluation]
+
+# Seconds that are waited for a message before it is looked whether time is up.
+_TICK = 0.2
+# Workers that end before they are ready, one after the other, mean that none will ever be.
+_VAIN_STARTS = 3
+# A job that gives no sign of life for so many times what it was predicted to take, and these seconds, hangs.
+_SILENCE_FACTOR = 10.0
+
+
+def threads_each(workers: int) -> int:
+    """Return the number of threads of each worker: together they have one for each core."""
+    return max(usable_cores() // max(workers, 1), 1)
+
+
+class _Worker:
+    """A worker process as the search sees it."""
+
+    def __init__(self, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]], threads: int) -> None:
+        path = os.pathsep.join(filter(None, sys.path))  # plugins are found where this process finds them
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        command = [sys.executable, "-m", "autotransfer.workers.worker"]
+        # What it says, and prints, beside messages goes to standard error.
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.ready, self.stopped, self.heard = False, False, time.monotonic()
+        self.job: Job | None = None
+        self._ear = threading.Thread(target=self._listen, args=(news,), daemon=True)
+        self._ear.start()
+
+    def send(self, *message: Any) -> None:
+        assert self.process.stdin is not None  # it is a pipe
+        with contextlib.suppress(OSError):  # it has ended, which is heard, too
+            pickle.dump(message, self.process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            self.process.stdin.flush()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._ear.join()
+        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
+            with contextlib.suppress(OSError):  # what was not sent cannot be any more
+                pipe.close()
+
+    def _listen(self, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]]) -> None:
+        assert self.process.stdout is not None  # it is a pipe
+        while True:
+            try:
+                message = pickle.load(self.process.stdout)
+            except Exception:  # it has ended, perhaps within a message
+                news.put((self, ("ended",)))
+                return
+            news.put((self, message))
+
+
+class LocalWorkers:
+    """Processes that evaluate candidates, started at once and kept until the end.
+
+    One that dies costs the trial that it evaluates, and is replaced. Use it as a context manager.
+
+    Args:
+        count: How many.
+        patience: Seconds without a sign of life, beside ten times what a trial was predicted to take, after which it
+            hangs, and its process is ended.
+    """
+
+    def __init__(self, count: int, *, patience: float) -> None:
+        self._patience = patience
+        self.threads = threads_each(count)
+        self._news: queue.Queue[tuple[_Worker, tuple[Any, ...]]] = queue.Queue()
+        self._assignment: Assignment | None = None
+        self._judge: Judge = lambda candidate, found: found
+        self._folder = SharedFolder()
+        self._vain = 0
+        self._finished: list[Finished] = []
+        self._workers = [_Worker(self._news, self.threads) for _ in range(count)]
+
+    def __enter__(self) -> LocalWorkers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            worker.close()
+        self._workers = []
+        self._folder.close()
+
+    def assign(self, assignment: Assignment, *, judge: Judge) -> None:
+        """Tell all workers, those to come included, what they work on.
+
+        Args:
+            assignment: What they need.
+            judge: Makes what one of them found comparable with what others found.
+        """
+        self._assignment, self._judge = assignment.shared(self._folder.path), judge
+        for worker in self._workers:
+            worker.send("assignment", self._assignment)
+
+    def free(self) -> int:
+        """Return the number of workers that are ready and have nothing to do."""
+        self._hear(0.0)
+        return sum(worker.ready and worker.job is None for worker in self._workers)
+
+    def submit(self, job: Job) -> None:
+        """Give a job to a worker that has nothing to do."""
+        worker = next(worker for worker in self._workers if worker.ready and worker.job is None)
+        worker.job, worker.stopped, worker.heard = job, False, time.monotonic()
+        worker.send("job", job.candidate, job.until)
+
+    def poll(self, seconds: float = _TICK) -> list[Finished]:
+        """Return the jobs that have ended; waits for a moment if none has.
+
+        Raises:
+            SearchError: No worker can be started.
+        """
+        self._hear(0.0 if self._finished else seconds)
+        for worker in self._workers:
+            if worker.job is None:
+                continue
+            if not worker.stopped and worker.job.expired():
+                worker.stopped = True
+                worker.send("stop")
+            silent = time.monotonic() - worker.heard
+            if silent > self._patience + _SILENCE_FACTOR * worker.job.expected:
+                self._finished.append((worker.job, _hung(silent)))
+                worker.job = None
+                worker.process.kill()  # it is replaced when its end is heard
+        finished, self._finished = self._finished, []
+        return finished
+
+    def _hear(self, seconds: float) -> None:
+        """Take in what workers say; the first message is waited for."""
+        while True:
+            try:
+                worker, message = self._news.get(timeout=seconds) if seconds else self._news.get_nowait()
+            except queue.Empty:
+                return
+            seconds = 0.0
+            worker.heard = time.monotonic()
+            self._take_in(worker, *message)
+
+    def _take_in(self, worker: _Worker, kind: str, *about: Any) -> None:
+        job = worker.job
+        if kind == "ended":
+            self._replace(worker)
+        elif kind == "ready":
+            worker.ready, self._vain = True, 0
+        elif kind == "report" and job is not None:
+            worker.send("answer", job.report(*about))
+        elif kind in ("done", "failed") and job is not None:
+            worker.job = None
+            self._finished.append((job, self._judged(job, about[0]) if kind == "done" else TrialError(about[0])))
+
+    def _judged(self, job: Job, found: Any) -> Any:
+        try:
+            return self._judge(job.candidate, found)
+        except Exception as error:  # the metric may fail on what was found
+            return error
+
+    def _replace(self, worker: _Worker) -> None:
+        """Start another worker in the place of one that has ended."""
+        worker.close()
+        self._vain += not worker.ready
+        if self._vain >= _VAIN_STARTS * len(self._workers):
+            raise SearchError(
+                f"No worker process can be started: the last one ended with {_ending(worker.process.returncode)} "
+                "before it was ready; see what it printed. Use workers=1 to search without."
+            )
+        self._workers[self._workers.index(worker)] = new = _Worker(self._news, self.threads)
+        if self._assignment is not None:
+            new.send("assignment", self._assignment)
+        if worker.job is not None:
+            died = TrialError(f"its worker process ended with {_ending(worker.process.returncode)}")
+            self._finished.append((worker.job, died))
+
+
+def _hung(silent: float) -> TrialError:
+    return TrialError(f"it hung: no sign of life for {silent:.0f} s, so its worker process was ended")
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

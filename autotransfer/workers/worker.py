@@ -1,0 +1,103 @@
+"""A worker process: ``python -m autotransfer.workers.worker``. It takes messages on standard input.
+
+Messages are pickled tuples between a search and the process that it has started, nobody else. The search says
+``("assignment", Assignment)``, ``("job", Candidate, until)``, ``("answer", stop)`` and ``("stop",)``; the worker says
+``("ready",)``, ``("alive",)``, ``("report", epoch, score)``, ``("done", Evaluation)`` and ``("failed", reason)``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from autotransfer.search.evaluate import Evaluator
+
+__all__ = ["main"]
+
+# Seconds between two signs of life.
+_BEAT = 1.0
+
+
+class _Line:
+    """The connection to the search."""
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+        self._source, self._sink = source, sink
+        self._messages: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self._stopped = threading.Event()
+        self._beat = 0.0
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def send(self, *message: Any) -> None:
+        pickle.dump(message, self._sink, protocol=pickle.HIGHEST_PROTOCOL)
+        self._sink.flush()
+
+    def receive(self) -> tuple[Any, ...]:
+        return self._messages.get()
+
+    def report(self, epoch: int, score: float) -> bool:
+        """Tell the score of an epoch; return whether to stop."""
+        self.send("report", epoch, score)
+        return bool(self.receive()[1])
+
+    def expired(self) -> bool:
+        """Whether to stop; asking is a sign of life."""
+        if (now := time.monotonic()) - self._beat > _BEAT:
+            self._beat = now
+            self.send("alive")
+        return self._stopped.is_set()
+
+    def begin(self) -> None:
+        """Forget a stop that came when the job that it meant had ended."""
+        self._stopped.clear()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = pickle.load(self._source)  # from the process that started this one, through a pipe
+            except Exception:  # the search has ended, however it did
+                os._exit(0)
+            if message[0] == "stop":
+                self._stopped.set()
+            else:
+                self._messages.put(message)
+
+
+def main() -> None:
+    """Evaluate candidates until the search ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says when to end
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what plugins print must not come between messages
+    line = _Line(sys.stdin.buffer, sink)
+    import_module("autotransfer.workers.assignment")  # it takes seconds, while the search decodes the images
+    _work(line)
+
+
+def _work(line: _Line) -> None:
+    """Carry out one job after the other."""
+    from autotransfer.search.work import describe
+    from autotransfer.transfer.memory import pages_kept
+
+    evaluator: Evaluator = line.receive()[1].evaluator()
+    line.send("ready")
+    while True:
+        _, candidate, until = line.receive()
+        line.begin()
+        try:
+            with pages_kept():
+                found = evaluator.measure(candidate, line.report, line.expired, until)
+            line.send("done", found)
+        except Exception as error:
+            line.send("failed", describe(error))
+
+
+if __name__ == "__main__":
+    main()
