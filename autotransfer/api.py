@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from autotransfer.config import Budget, SearchConfig, parse_duration
+from autotransfer.calls import call_of, configure, examples_of
+from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import load_examples
-from autotransfer.errors import ConfigError, RunFormatError
+from autotransfer.errors import RunFormatError
 from autotransfer.finish import finals_seconds, finish, score_test
 from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
-from autotransfer.preparation import Folders, zoos_from
+from autotransfer.preparation import Folders
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
-from autotransfer.resuming import call_of
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
 from autotransfer.searching import search_setups
@@ -28,8 +26,6 @@ from autotransfer.workers.crew import engage
 __all__ = ["fit", "load", "resume"]
 
 Patterns = str | Sequence[str]
-
-_DEFAULT_SECONDS = 300.0
 
 
 def fit(
@@ -59,7 +55,7 @@ def fit(
     resume: bool = False,
     storage: str | None = None,
     study: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     executor: Literal["local", "storage", "ray"] | None = None,
     ray_address: str | None = None,
     trial_timeout: str | float = 60.0,
@@ -106,8 +102,8 @@ def fit(
             budget means what is left of it, another one is a new one. Where there is no run, one begins.
         storage: URL of an Optuna storage, such as ``postgresql://…``, for the study; None keeps it in the run folder.
         study: Name of the study; None makes one up. ``autotransfer worker`` asks for it.
-        workers: Number of processes that evaluate candidates on this machine; 1 means this process, with all its
-            threads, where nobody else takes part.
+        workers: Number of processes that evaluate candidates on this machine, or most tasks at a time on a cluster.
+            None means this process alone, or as many tasks as the cluster has room for.
         executor: ``"local"`` evaluates on this machine; ``"storage"``, too, and on every machine where
             ``autotransfer worker`` joins; ``"ray"`` on a Ray cluster. None means ``"storage"`` with a storage, and
             ``"local"`` without.
@@ -135,40 +131,14 @@ def fit(
         BackboneError: No backbone can be loaded.
         SearchError: No trial succeeded.
     """
-    call = call_of(locals())
-    config = SearchConfig(
-        budget=_budget(time_budget, trials),
-        backbones=_patterns(backbones),
-        zoos=zoos_from(zoo),
-        heads=_patterns(heads),
-        freeze=_patterns(freeze),
-        task=task,
-        metric=metric,
-        class_weight=class_weight,
-        validation=validation,
-        epochs=epochs,
-        seed=seed,
-        device=device,
-        ensemble=ensemble,
-        soup=soup,
-        calibrate=calibrate,
-        strict=strict,
-        compare_scratch=compare_scratch,
-        cache=cache,
-        cache_dir=Path(cache_dir) if cache_dir is not None else None,
-        storage=storage,
-        study=study,
-        workers=workers,
-        executor=executor,
-        ray_address=ray_address,
-        trial_timeout=parse_duration(trial_timeout),
-    )
+    arguments = dict(locals())
+    config, call = configure(arguments), call_of(arguments)
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
         show.step("looking for the images")
-        read = partial(load_examples, path_column=path_column, target_column=target_column)
-        examples = read(data, targets, groups=groups)
-        test_examples = None if test is None else read(test, test_targets)
+        examples = examples_of(arguments)
+        tested = {**arguments, "data": test, "targets": test_targets, "groups": None}
+        test_examples = None if test is None else examples_of(tested)
         return _fit(config, examples, test_examples, run, call, show)
 
 
@@ -261,16 +231,3 @@ def load(folder: str | Path, *, device: str = "auto") -> TransferModel:
         ModelFormatError: It is damaged.
     """
     return TransferModel.load(folder, device=device)
-
-
-def _budget(time_budget: str | float | None, trials: int | None) -> Budget:
-    if time_budget is None:
-        return Budget(seconds=None if trials else _DEFAULT_SECONDS, trials=trials)
-    return Budget(seconds=parse_duration(time_budget), trials=trials)
-
-
-def _patterns(given: Patterns) -> tuple[str, ...]:
-    patterns = [given] if isinstance(given, str) else given
-    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ConfigError(f"Names and patterns are text, or a list of texts; got {given!r}.")
-    return tuple(patterns)

@@ -12,6 +12,7 @@ import typer
 
 from autotransfer._version import __version__
 from autotransfer.cli_pretrain import pretrain
+from autotransfer.cli_worker import worker
 from autotransfer.console import (
     AsJson,
     CacheDir,
@@ -137,6 +138,25 @@ def fit(
         str | None,
         option("--storage", metavar="URL", help="Optuna storage of the study. [default: a file in the run folder]"),
     ] = None,
+    study: Annotated[
+        str | None, option("--study", metavar="NAME", help="Name of the study. [default: made up]")
+    ] = None,
+    workers: Annotated[
+        int | None, option("--workers", metavar="N", help="Processes that evaluate candidates. [default: this one]")
+    ] = None,
+    executor: Annotated[
+        str | None,
+        option(
+            "--executor", metavar="WHERE", help="local, storage (with all that join) or ray. [default: by --storage]"
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        option("--ray-address", metavar="ADDR", help="The Ray cluster. [default: one that runs, or new]"),
+    ] = None,
+    trial_timeout: Annotated[
+        str, option("--trial-timeout", help="End a trial that gives no sign of life for so long.")
+    ] = "60s",
     cache_dir: CacheDir = None,
     no_compare_scratch: Annotated[
         bool, option("--no-compare-scratch", help="Do not train the winner's architecture from random weights.")
@@ -171,6 +191,11 @@ def fit(
             overwrite=overwrite,
             resume=resume,
             storage=storage,
+            study=study,
+            workers=workers,
+            executor=executor,  # type: ignore[arg-type]
+            ray_address=ray_address,
+            trial_timeout=trial_timeout,
             ensemble=not no_ensemble,
             soup=not no_soup,
             calibrate=not no_calibrate,
@@ -246,6 +271,7 @@ def predict(
 
 
 app.command()(pretrain)
+app.command()(worker)
 
 
 @app.command()

@@ -113,7 +113,8 @@ class SearchConfig:
         calibrate: Whether to scale probabilities by a temperature where validation says that it pays.
         storage: URL of the Optuna storage of the study; None keeps it in the run folder.
         study: Name of the study; None makes one up.
-        workers: Number of processes that evaluate candidates on this machine.
+        workers: Number of processes that evaluate candidates on this machine, or most tasks on a cluster; None means 1
+            here, and as many as there is room for there.
         executor: Where candidates are evaluated; None means through the storage where one is given, else here.
         ray_address: Address of the Ray cluster.
         trial_timeout: Seconds without a sign of life, beside ten times what it was predicted to take, after which a
@@ -143,7 +144,7 @@ class SearchConfig:
     calibrate: bool = True
     storage: str | None = None
     study: str | None = None
-    workers: int = 1
+    workers: int | None = None
     executor: Literal["local", "storage", "ray"] | None = None
     ray_address: str | None = None
     trial_timeout: float = 60.0
@@ -166,7 +167,7 @@ class SearchConfig:
         check_device(self.device)
 
     def _check_executor(self) -> None:
-        if not _is_whole(self.workers, 0):
+        if self.workers is not None and not _is_whole(self.workers, 0):
             raise ConfigError(f"The number of workers is a whole number; got {self.workers!r}.")
         if self.executor not in (None, "local", "storage", "ray"):
             raise ConfigError(f"The executor is 'local', 'storage' or 'ray'; got {self.executor!r}.")
@@ -174,10 +175,15 @@ class SearchConfig:
             raise ConfigError("The executor 'storage' needs a storage: the URL of a database that all machines reach.")
         if self.ray_address is not None and self.executor != "ray":
             raise ConfigError("A Ray address is of use with the executor 'ray' only.")
-        if not self.workers and self.spread == "local":
+        if self.workers == 0 and self.spread != "storage":
             raise ConfigError("Without workers here, nobody evaluates candidates: give 1 or more.")
 
     @property
     def spread(self) -> Literal["local", "storage", "ray"]:
         """Where candidates are evaluated."""
         return self.executor or ("local" if self.storage is None else "storage")
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that evaluate candidates on this machine."""
+        return 1 if self.workers is None else self.workers

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,17 @@ from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Folders", "Prepared", "available_backbones", "load_first", "prepare_data", "refuse_unreadable", "zoos_from"]
+__all__ = [
+    "Folders",
+    "Prepared",
+    "available_backbones",
+    "deal_again",
+    "fingerprint",
+    "load_first",
+    "prepare_data",
+    "refuse_unreadable",
+    "zoos_from",
+]
 
 Folders = str | Path | Sequence[str | Path]
 
@@ -221,6 +232,30 @@ def prepare_data(
         grouping=grouping,
         deal=deal,
     )
+
+
+def fingerprint(data: Prepared) -> str:
+    """Return a hash of the images and their targets, in order."""
+    targets = np.ascontiguousarray(data.lessons[0].targets)
+    digest = blake2b(f"{data.images.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
+    digest.update(targets.tobytes())
+    return digest.hexdigest()
+
+
+def deal_again(data: Prepared, validation: Sequence[np.ndarray], config: SearchConfig) -> tuple[Lesson, ...]:
+    """Return the lessons of folds that were dealt elsewhere.
+
+    Args:
+        data: The examples.
+        validation: For each fold, the rows that score; all others train.
+        config: The settings.
+    """
+    lesson, lessons = data.lessons[0], list[Lesson]()
+    for rows in validation:
+        train = np.setdiff1d(np.arange(len(lesson.targets)), rows)
+        weights = _class_weights(config, lesson.task, lesson.targets[train])
+        lessons.append(replace(lesson, train=train, validation=rows, class_weights=weights))
+    return tuple(lessons)
 
 
 def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> Images:

@@ -6,25 +6,24 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import JournalStorage
 
 from autotransfer._version import __version__
 from autotransfer.config import SearchConfig
-from autotransfer.errors import ConfigError, DataError
-from autotransfer.preparation import Prepared
+from autotransfer.errors import DataError
+from autotransfer.preparation import Prepared, fingerprint
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
 from autotransfer.search.journal import adopt, seconds_spent
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import OneWriterJournal, make_study
+from autotransfer.storage import open_storage
 
-__all__ = ["call_of", "open_study"]
+__all__ = ["open_study"]
 
 
 def open_study(
@@ -61,8 +60,8 @@ def open_study(
     else:
         settings = {
             "autotransfer": __version__,
-            "study": f"autotransfer-{uuid4().hex[:8]}",
-            "data": _fingerprint(data),
+            "study": config.study or f"autotransfer-{uuid4().hex[:8]}",
+            "data": fingerprint(data),
             "examples": len(data.images),
             "task": data.lessons[0].task.to_json(),
             "config": asdict(config),
@@ -73,37 +72,15 @@ def open_study(
         seed=config.seed,
         curves=curves,
         startup=len(space.screening()),
-        storage=_open_storage(config.storage, run),
+        storage=JournalStorage(OneWriterJournal(run.study)) if config.storage is None else open_storage(config.storage),
         name=_study_name(settings["study"], space),
+        parallel=config.processes > 1 or config.spread != "local",
     )
     if run.goes_on:
         _take_over(study, settings["study"], space, say)
         if settings["config"].get("budget") == asdict(config.budget):
             purse.started -= seconds_spent(study)
     return study
-
-
-def call_of(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments of ``fit`` as JSON, files by their absolute paths; None where JSON cannot hold them."""
-    given = {name: value for name, value in arguments.items() if name not in ("out", "overwrite", "resume")}
-    for name in ("data", "test", "zoo", "cache_dir"):
-        value = given.get(name)
-        if isinstance(value, (str, Path)):
-            given[name] = str(Path(value).absolute())
-        elif name == "zoo" and value is not None:
-            given[name] = [str(Path(folder).absolute()) for folder in value]
-    try:
-        return dict(json.loads(json.dumps(given)))
-    except (TypeError, ValueError):
-        return None
-
-
-def _fingerprint(data: Prepared) -> str:
-    """Return a hash of the images and their targets, in order."""
-    targets = np.ascontiguousarray(data.lessons[0].targets)
-    digest = blake2b(f"{data.images.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
-    digest.update(targets.tobytes())
-    return digest.hexdigest()
 
 
 def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
@@ -114,25 +91,11 @@ def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
         RunFormatError: The run folder cannot be read.
     """
     settings = run.settings()
-    if settings["data"] != _fingerprint(data):
+    if settings["data"] != fingerprint(data):
         raise DataError(
             f"The data have changed since the run in {run.path} began: it had {settings.get('examples')} examples, now "
             f"there are {len(data.images)}, or some of them are others. Start a new run, in another folder."
         )
-
-
-def _open_storage(url: str | None, run: RunFolder) -> BaseStorage | str:
-    """Return where the study lives: in the run folder, or at a URL that Optuna knows.
-
-    Raises:
-        ConfigError: The URL cannot be used.
-    """
-    if url is None:
-        return JournalStorage(OneWriterJournal(run.study))
-    try:
-        return optuna.storages.get_storage(url)
-    except Exception as error:  # a driver that is missing, a host that does not answer, a URL that is none
-        raise ConfigError(f"The storage {url!r} cannot be used: {type(error).__name__}: {error}.") from error
 
 
 def _study_name(prefix: str, space: SearchSpace) -> str:

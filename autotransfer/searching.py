@@ -113,7 +113,7 @@ def search_setups(
     seconds = {"decode": purse.spent}
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
-    executor = crew.executor(evaluator, run, show.say)
+    executor = crew.executor(evaluator, data, [spec.name for spec in backbones], run, call, show.say)
     with interruptible(purse, show.say):
         trials = _search(study, space, evaluator, purse, executor, run, show)
     seconds["search"] = purse.spent - seconds["decode"]

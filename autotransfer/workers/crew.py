@@ -2,63 +2,192 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from autotransfer.config import SearchConfig
+from autotransfer.errors import TrialError
+from autotransfer.preparation import Prepared
 from autotransfer.run import RunFolder
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.work import Executor
+from autotransfer.search.work import Executor, Finished, Job
+from autotransfer.storage import open_storage
 from autotransfer.workers.assignment import Assignment
+from autotransfer.workers.cluster import RayWorkers
+from autotransfer.workers.joining import about_search
 from autotransfer.workers.local import LocalWorkers
+from autotransfer.workers.mailbox import Mailbox
 
 __all__ = ["Crew", "engage"]
 
+Say = Callable[[str], None]
+
 
 class Crew:
-    """Those who evaluate candidates.
+    """Those who evaluate candidates; this process alone, unless a subclass says otherwise."""
 
-    Args:
-        config: The settings.
-        local: The workers on this machine; None where this process does all.
-    """
+    def executor(
+        self,
+        evaluator: Evaluator,
+        data: Prepared,
+        backbones: Sequence[str],
+        run: RunFolder,
+        call: Mapping[str, Any] | None,
+        say: Say,
+    ) -> Executor | None:
+        """Tell everybody what they work on; return who takes jobs, None for this process alone.
 
-    def __init__(self, config: SearchConfig, local: LocalWorkers | None) -> None:
-        self._config, self._local = config, local
+        Args:
+            evaluator: What evaluates here.
+            data: The examples.
+            backbones: Names of the backbones.
+            run: The run folder.
+            call: The arguments of ``fit``; None where JSON cannot hold them.
+            say: Is told what a user should know.
+        """
+        return None
 
-    def executor(self, evaluator: Evaluator, run: RunFolder, say: Callable[[str], None]) -> Executor | None:
-        """Tell everybody what they work on; return who takes jobs, None for this process alone."""
-        if self._local is None:
-            return None
-        cache = evaluator.extractor.cache
-        assignment = Assignment(
-            images=evaluator.extractor.images,
-            lessons=tuple(evaluator.lessons),
-            seed=evaluator.seed,
-            zoos=self._config.zoos,
-            ahead=evaluator.extractor.ahead,
-            cache=cache.root,
-            memory=cache.memory_limit // self._config.workers,
-            checkpoints=run.checkpoints,
-            device=str(evaluator.device.torch),
-            threads=self._local.threads,
+    def close(self) -> None:
+        """Let everybody go."""
+
+
+class _Local(Crew):
+    """Processes on this machine, and with a storage all who join."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self._config = config
+        self._mailbox: Mailbox | None = None
+        self._local = LocalWorkers(config.processes, patience=config.trial_timeout)
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(self._local.threads)  # what this process measures is what a worker takes
+
+    def executor(
+        self,
+        evaluator: Evaluator,
+        data: Prepared,
+        backbones: Sequence[str],
+        run: RunFolder,
+        call: Mapping[str, Any] | None,
+        say: Say,
+    ) -> Executor | None:
+        """Tell everybody what they work on; return who takes jobs."""
+        config = self._config
+        self._local.assign(
+            _assignment(evaluator, data, config, run, threads=self._local.threads, share=max(config.processes, 1)),
+            judge=evaluator.judge,
         )
-        self._local.assign(assignment, judge=evaluator.judge)
-        return self._local
+        if config.spread == "local" or config.storage is None:
+            return self._local
+        if call is None:
+            say("no one can join: the data are not in files that others could read")
+            return self._local
+        name = run.settings()["study"]
+        about = about_search(data, backbones, call)
+        self._mailbox = Mailbox(
+            open_storage(config.storage), name, about, judge=evaluator.judge, patience=config.trial_timeout
+        )
+        say(f"others join with: autotransfer worker --storage URL --study {name}")
+        return _Several(self._local, self._mailbox)
+
+    def close(self) -> None:
+        """End the processes, and let those who joined go."""
+        if self._mailbox is not None:
+            self._mailbox.close()
+        self._local.close()
+        torch.set_num_threads(self._threads)
+
+
+class _Ray(Crew):
+    """A Ray cluster."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self._config = config
+        self._ray = RayWorkers(config.ray_address, patience=config.trial_timeout, most=config.workers)
+
+    def executor(
+        self,
+        evaluator: Evaluator,
+        data: Prepared,
+        backbones: Sequence[str],
+        run: RunFolder,
+        call: Mapping[str, Any] | None,
+        say: Say,
+    ) -> Executor | None:
+        """Put the data into the object store; return who takes jobs."""
+        device = "auto" if self._config.device == "auto" else str(evaluator.device.torch)
+        self._ray.assign(_assignment(evaluator, data, self._config, run, device=device), judge=evaluator.judge)
+        return self._ray
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._ray.close()
+
+
+class _Several:
+    """Workers here and elsewhere, as one."""
+
+    def __init__(self, local: LocalWorkers, mailbox: Mailbox) -> None:
+        self._local, self._mailbox = local, mailbox
+        self._returned: list[Job] = []
+
+    def free(self) -> int:
+        """Return how many jobs can be taken on, after those that came back because nobody began them."""
+        while self._returned and self._local.free() + self._mailbox.free() > 0:
+            self.submit(self._returned.pop(0))
+        return self._local.free() + self._mailbox.free()
+
+    def submit(self, job: Job) -> None:
+        """Give a job to whoever has nothing to do, here first."""
+        (self._local if self._local.free() > 0 else self._mailbox).submit(job)
+
+    def poll(self) -> list[Finished]:
+        """Return the jobs that have ended."""
+        finished = [*self._mailbox.poll(), *self._local.poll()]
+        self._returned += self._mailbox.take_back()
+        for job in [job for job in self._returned if job.expired()]:
+            self._returned.remove(job)
+            finished.append((job, TrialError("the time ran out before anybody began it")))
+        return finished
 
 
 @contextmanager
 def engage(config: SearchConfig) -> Iterator[Crew]:
     """Start the workers, which takes as long as decoding the images; end them afterwards."""
-    if config.workers == 1 and config.spread == "local":
-        yield Crew(config, None)
-        return
-    threads = torch.get_num_threads()
-    with LocalWorkers(config.workers, patience=config.trial_timeout) as local:
-        torch.set_num_threads(local.threads)  # what this process measures is what a worker takes
-        try:
-            yield Crew(config, local)
-        finally:
-            torch.set_num_threads(threads)
+    if config.spread == "ray":
+        crew: Crew = _Ray(config)
+    elif config.spread == "storage" or config.processes != 1:
+        crew = _Local(config)
+    else:
+        crew = Crew()
+    try:
+        yield crew
+    finally:
+        crew.close()
+
+
+def _assignment(
+    evaluator: Evaluator,
+    data: Prepared,
+    config: SearchConfig,
+    run: RunFolder,
+    *,
+    device: str | None = None,
+    threads: int = 1,
+    share: int = 1,
+) -> Assignment:
+    cache = data.extractor.cache
+    return Assignment(
+        images=data.images,
+        lessons=data.lessons,
+        seed=config.seed,
+        zoos=tuple(folder.absolute() for folder in config.zoos),
+        ahead=data.extractor.ahead,
+        cache=cache.root.absolute(),
+        memory=cache.memory_limit // share,
+        checkpoints=run.checkpoints.absolute(),
+        device=device or str(evaluator.device.torch),
+        threads=threads,
+    )

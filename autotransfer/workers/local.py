@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from autotransfer.candidate import Candidate
@@ -19,7 +20,7 @@ from autotransfer.search.work import Evaluation, Finished, Job
 from autotransfer.threads import usable_cores
 from autotransfer.workers.assignment import Assignment, SharedFolder
 
-__all__ = ["LocalWorkers", "threads_each"]
+__all__ = ["SILENCE_FACTOR", "Judge", "LocalWorkers", "hung", "threads_each"]
 
 Judge = Callable[[Candidate, Evaluation], Evaluation]
 
@@ -28,12 +29,17 @@ _TICK = 0.2
 # Workers that end before they are ready, one after the other, mean that none will ever be.
 _VAIN_STARTS = 3
 # A job that gives no sign of life for so many times what it was predicted to take, and these seconds, hangs.
-_SILENCE_FACTOR = 10.0
+SILENCE_FACTOR = 10.0
 
 
 def threads_each(workers: int) -> int:
     """Return the number of threads of each worker: together they have one for each core."""
     return max(usable_cores() // max(workers, 1), 1)
+
+
+def as_found(candidate: Candidate, found: Evaluation) -> Evaluation:
+    """Return what was found: who asked for it compares it with what others found."""
+    return found
 
 
 class _Worker:
@@ -78,7 +84,7 @@ class _Worker:
 class LocalWorkers:
     """Processes that evaluate candidates, started at once and kept until the end.
 
-    One that dies costs the trial that it evaluates, and is replaced. Use it as a context manager.
+    One that dies costs the trial that it evaluates, and is replaced.
 
     Args:
         count: How many.
@@ -91,17 +97,11 @@ class LocalWorkers:
         self.threads = threads_each(count)
         self._news: queue.Queue[tuple[_Worker, tuple[Any, ...]]] = queue.Queue()
         self._assignment: Assignment | None = None
-        self._judge: Judge = lambda candidate, found: found
+        self._judge: Judge = as_found
         self._folder = SharedFolder()
         self._vain = 0
         self._finished: list[Finished] = []
         self._workers = [_Worker(self._news, self.threads) for _ in range(count)]
-
-    def __enter__(self) -> LocalWorkers:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End all workers."""
@@ -110,13 +110,15 @@ class LocalWorkers:
         self._workers = []
         self._folder.close()
 
-    def assign(self, assignment: Assignment, *, judge: Judge) -> None:
+    def assign(self, assignment: Assignment, *, judge: Judge = as_found) -> None:
         """Tell all workers, those to come included, what they work on.
 
         Args:
             assignment: What they need.
             judge: Makes what one of them found comparable with what others found.
         """
+        if assignment.checkpoints is None:
+            assignment = replace(assignment, checkpoints=self._folder.path / "checkpoints")
         self._assignment, self._judge = assignment.shared(self._folder.path), judge
         for worker in self._workers:
             worker.send("assignment", self._assignment)
@@ -146,8 +148,8 @@ class LocalWorkers:
                 worker.stopped = True
                 worker.send("stop")
             silent = time.monotonic() - worker.heard
-            if silent > self._patience + _SILENCE_FACTOR * worker.job.expected:
-                self._finished.append((worker.job, _hung(silent)))
+            if silent > self._patience + SILENCE_FACTOR * worker.job.expected:
+                self._finished.append((worker.job, hung(silent)))
                 worker.job = None
                 worker.process.kill()  # it is replaced when its end is heard
         finished, self._finished = self._finished, []
@@ -199,8 +201,9 @@ class LocalWorkers:
             self._finished.append((worker.job, died))
 
 
-def _hung(silent: float) -> TrialError:
-    return TrialError(f"it hung: no sign of life for {silent:.0f} s, so its worker process was ended")
+def hung(silent: float) -> TrialError:
+    """Return the error of a trial that gave no sign of life for so many seconds."""
+    return TrialError(f"it hung: no sign of life for {silent:.0f} s, so it was ended")
 
 
 def _ending(code: int) -> str:

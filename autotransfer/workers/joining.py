@@ -1,0 +1,168 @@
+"""``autotransfer worker``: joins a search that runs elsewhere, through the storage of its study."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from optuna.storages import BaseStorage
+
+from autotransfer.calls import configure, examples_of
+from autotransfer.contract.registry import Registry
+from autotransfer.data.examples import Examples
+from autotransfer.errors import ConfigError, DataError
+from autotransfer.preparation import Prepared, deal_again, fingerprint, prepare_data
+from autotransfer.search.work import Job
+from autotransfer.transfer.device import resolve_device
+from autotransfer.workers.assignment import Assignment
+from autotransfer.workers.local import LocalWorkers
+from autotransfer.workers.mailbox import Post, latest_mailbox
+
+__all__ = ["about_search", "join"]
+
+# Arguments that say where candidates are evaluated; a storage's URL may hold a password.
+_WHERE = ("storage", "study", "workers", "executor", "ray_address")
+# Seconds between two looks for a search that has not begun yet.
+_LOOK = 1.0
+
+
+def about_search(data: Prepared, names: Sequence[str], call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, as JSON, what workers elsewhere need to know of a search.
+
+    Args:
+        data: The examples.
+        names: The backbones.
+        call: The arguments of ``fit``.
+    """
+    return {
+        "call": {name: value for name, value in call.items() if name not in _WHERE},
+        "backbones": list(names),
+        "data": fingerprint(data),
+        "validation": [lesson.validation.tolist() for lesson in data.lessons],
+        "ahead": data.extractor.ahead,
+    }
+
+
+def join(
+    storage: BaseStorage,
+    study: str,
+    *,
+    workers: int = 1,
+    data: Path | None = None,
+    zoo: Sequence[Path] | None = None,
+    device: str = "auto",
+    cache_dir: Path | None = None,
+    wait: float = 60.0,
+    say: Callable[[str], None] = lambda text: None,
+) -> int:
+    """Evaluate candidates of a search until it ends.
+
+    Args:
+        storage: The storage of its study.
+        study: The study's name.
+        workers: Number of processes here.
+        data: Where the data are on this machine; None means where the search has them.
+        zoo: Folders of checkpoints on this machine; None means those of the search.
+        device: Where to compute.
+        cache_dir: Folder of the activation cache.
+        wait: Seconds to wait for the search to begin.
+        say: Is told what happens.
+
+    Returns:
+        The number of jobs that were done.
+
+    Raises:
+        ConfigError: No search of that name takes workers.
+        DataError: The data on this machine are others.
+    """
+    post = _wait_for(storage, study, workers, wait)
+    about = post.about()
+    call = {**about["call"], "device": device}
+    call |= {} if data is None else {"data": str(data)}
+    call |= {} if zoo is None else {"zoo": [str(folder) for folder in zoo]}
+    call |= {} if cache_dir is None else {"cache_dir": str(cache_dir)}
+    local = LocalWorkers(workers, patience=configure(call).trial_timeout)
+    try:
+        say(f"joining the search {study}: decoding the images")
+        local.assign(_assignment(call, about, workers, local.threads))
+        say("evaluating candidates")
+        return _serve(post, local, workers, say)
+    finally:
+        local.close()
+        post.leave()
+
+
+def _wait_for(storage: BaseStorage, study: str, workers: int, seconds: float) -> Post:
+    until = time.monotonic() + seconds
+    while True:
+        name = latest_mailbox(storage, study)
+        if name is not None:
+            post = Post(storage, name, f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}")
+            if post.is_open(0):
+                return post
+        if time.monotonic() > until:
+            raise ConfigError(
+                f"No search named {study!r} takes workers in this storage. Start one with the same --storage and "
+                "--study, and see that it is still running."
+            )
+        time.sleep(_LOOK)
+
+
+def _assignment(call: Mapping[str, Any], about: Mapping[str, Any], workers: int, threads: int) -> Assignment:
+    """Decode the images of the search here."""
+    config = configure(call)
+    registry = Registry.load(config.zoos)
+    backbones = [registry.backbone(name) for name in about["backbones"]]
+    examples: Examples = examples_of(call)
+    found = prepare_data(examples, backbones, config)
+    if fingerprint(found) != about["data"]:
+        raise DataError(
+            f"The data of the search are not those in {call['data']}: {len(found.images)} examples are here, and some "
+            "are others. Name the folder that has them with --data."
+        )
+    lessons = deal_again(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], config)
+    cache = found.extractor.cache
+    return Assignment(
+        images=found.images,
+        lessons=lessons,
+        seed=config.seed,
+        zoos=config.zoos,
+        ahead=about["ahead"],
+        cache=cache.root,
+        memory=cache.memory_limit // workers,
+        checkpoints=None,
+        device=str(resolve_device(config.device).torch),
+        threads=threads,
+    )
+
+
+def _serve(post: Post, local: LocalWorkers, workers: int, say: Callable[[str], None]) -> int:
+    """Do jobs until the search is over; return how many."""
+    numbers: dict[Job, int] = {}
+    done = 0
+    while post.is_open(workers):
+        while local.free() > 0 and (taken := post.take()) is not None:
+            job = _job(post, *taken)
+            numbers[job] = taken[0]
+            local.submit(job)
+        for job, result in local.poll():
+            post.tell(numbers.pop(job), result)
+            done += 1
+    say(f"the search is over; {done} jobs were done here")
+    return done
+
+
+def _job(post: Post, number: int, candidate: Any, until: int | None, expected: float) -> Job:
+    return Job(
+        candidate=candidate,
+        until=until,
+        report=lambda epoch, score: post.report(number, epoch, score),
+        expired=lambda: post.stopped(number),
+        expected=expected,
+    )
