@@ -45,7 +45,7 @@ _LARGEST_ATTENTION = 2**25
 
 
 class FrozenBackbone:
-    """A copy of a backbone that only infers: batch norm folded, channels last, in 16 bit where its features stay.
+    """A copy of a backbone that only infers: batch norm folded, in 16 bit where its features stay.
 
     Args:
         backbone: In eval mode, float32, on the device; it is not changed.
