@@ -251,6 +251,7 @@ class FeatureExtractor:
             batch_sizes(loaded.device),
             half=not loaded.precise,
             lower=loaded.fast.lower,
+            fill=loaded.device.torch.type == "cuda",
         )
         give_back()
         return collected

@@ -36,8 +36,9 @@ _LADDER: tuple[tuple[Precision, bool], ...] = (
 )
 # Cosine between the fast and the float32 features of an image below which the next precision is tried.
 _AGREEMENT = 0.995
-# Small batches stay in a CPU's cache, large ones fill a GPU.
-_BATCHES = {"cpu": (16, 8, 32), "cuda": (128, 32, 256)}
+# Small batches stay in a CPU's cache, large ones fill a GPU; there, setting up the layers for another size takes longer
+# than a better one could save.
+_BATCHES = {"cpu": (16, 8, 32), "cuda": (128,)}
 # Seconds of work from which compiling is tried, and the speed-up from which its result is used.
 _COMPILE_FROM, _COMPILE_GAIN = 600.0, 1.05
 # Numbers in an attention matrix beyond which torch's kernel, which never holds all of it, is used.
