@@ -118,7 +118,8 @@ class TransferModel:
             return tuple(n.head_outputs(taken.float()) for n, taken in zip(networks, features, strict=True))
 
         size = batch_sizes(self.device)[0]  # always the same: answers must not depend on a measurement
-        return collect(outputs, len(images), np.empty, (size,), half=False, lower=fast.lower)
+        fill = self.device.torch.type == "cuda"
+        return collect(outputs, len(images), np.empty, (size,), half=False, lower=fast.lower, fill=fill)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made again when needed."""

@@ -20,8 +20,9 @@ from autotransfer.contract.specs import FreezePlan, Phase
 from autotransfer.data.examples import Images
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.source.objectives import Objective
-from autotransfer.transfer.device import Device
+from autotransfer.transfer.device import Device, send
 from autotransfer.transfer.freezing import parameter_groups, train_mode
+from autotransfer.transfer.memory import halved
 from autotransfer.transfer.pixels import AUGMENTATIONS, augment, prepare
 
 __all__ = ["Course", "CourseSettings", "Pupil", "length_of"]
@@ -133,7 +134,9 @@ class Course:
         self.saved, self.key = saved, key
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self._rng = torch.Generator().manual_seed(settings.seed)
-        self._average = AveragedModel(pupil, multi_avg_fn=_moving_average(settings.ema), use_buffers=True)
+        self._average = AveragedModel(pupil, multi_avg_fn=self._move_average, use_buffers=True)
+        # Most images that pass through the network at once; halved when memory runs out.
+        self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
         groups = parameter_groups(
             pupil.backbone, pupil.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
         )
@@ -162,10 +165,11 @@ class Course:
         """Train to the end; ``report(epoch, loss)`` is called after each epoch.
 
         Raises:
-            TrialError: The loss is not finite.
+            TrialError: The loss is not finite, or one image does not fit into memory.
         """
         while self.done < 1:
-            loss = self._train_epoch()
+            with self.device.repeatable():
+                loss = self._train_epoch()
             self.epoch += 1
             if self.saved is not None:
                 self._save(self.saved)
@@ -174,11 +178,17 @@ class Course:
     def outputs(self, rows: np.ndarray, pupil: Pupil | None = None) -> dict[str, np.ndarray]:
         """Return the outputs (N, outputs) of each head for these images, in float32."""
         pupil, how = pupil or self.learned, self.pupil.backbone.preprocessing
-        parts = []
+        parts: list[dict[str, Tensor]] = []
+        done = 0
         with torch.inference_mode():
-            for start in range(0, len(rows), _EVALUATION_BATCH):
-                pixels = self.images.pixels[how.crop_mode][rows[start : start + _EVALUATION_BATCH]]
-                parts.append(pupil(prepare(pixels, how, self.device.torch)))
+            while done < len(rows):
+                part = rows[done : done + self._evaluated]
+                try:
+                    parts.append(pupil(prepare(self.images.pixels[how.crop_mode][part], how, self.device.torch)))
+                except (RuntimeError, MemoryError) as error:
+                    self._evaluated = halved(len(part), error)
+                    continue
+                done += len(part)
         return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in pupil.heads}
 
     def _train_epoch(self) -> float:
@@ -203,26 +213,49 @@ class Course:
         return total / max(seen, 1)
 
     def _learn(self, rows: np.ndarray) -> float:
-        """Take one step and return its loss."""
-        how = self.pupil.backbone.preprocessing
-        pixels = self.images.pixels[how.crop_mode][rows]
-        batch = augment(pixels, how, self.device.torch, self.settings.augmentation, self._rng)
+        """Take one step and return its loss; out of memory, the batch is worked off in smaller parts."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.settings.lr * _rate(self.done)
-        with self.device.autocast(self.settings.half):
-            outputs = self.pupil(batch)
-        at = torch.from_numpy(rows).to(self.device.torch)
-        loss = torch.stack([objective.loss(outputs[objective.head], at) for objective in self.objectives]).sum()
-        if not bool(loss.isfinite()):
-            raise TrialError(f"The loss became {loss.item()} in epoch {self.epoch + 1}: lower the learning rate.")
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self._scaler.scale(loss))
+        while True:
+            size, losses = min(self._micro, len(rows)), list[Tensor]()
+            try:
+                self._optimizer.zero_grad(set_to_none=True)
+                for start in range(0, len(rows), size):
+                    part = rows[start : start + size]
+                    loss = self._loss(part) * (len(part) / len(rows))
+                    torch.autograd.backward(self._scaler.scale(loss))
+                    losses.append(loss.detach())
+                break
+            except (RuntimeError, MemoryError) as error:
+                self._micro = halved(size, error)
         self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self.pupil.parameters(), _LONGEST_NORM)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._average.update_parameters(self.pupil)
-        return loss.item()
+        found = float(sum(losses))  # a GPU is waited for once in a step, at its end
+        if not math.isfinite(found):
+            raise TrialError(f"The loss became {found} in epoch {self.epoch + 1}: lower the learning rate.")
+        return found
+
+    def _loss(self, rows: np.ndarray) -> Tensor:
+        """Return the mean loss of these images."""
+        how = self.pupil.backbone.preprocessing
+        pixels = self.images.pixels[how.crop_mode][rows]
+        batch = augment(pixels, how, self.device.torch, self.settings.augmentation, self._rng)
+        with self.device.autocast(self.settings.half):
+            outputs = self.pupil(batch)
+        at = send(rows, self.device.torch)
+        return torch.stack([objective.loss(outputs[objective.head], at) for objective in self.objectives]).sum()
+
+    def _move_average(self, averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+        """Update an exponential moving average that forgets faster at first, while there is little in it."""
+        done = int(self._average.n_averaged)  # ``count`` is the same on the device, which would be waited for
+        weight = 1 - min(self.settings.ema, (1 + done) / (10 + done))
+        if averages[0].is_floating_point():  # they are grouped by type
+            torch._foreach_lerp_(list(averages), list(values), weight)
+        else:
+            torch._foreach_copy_(list(averages), list(values))
 
     def _save(self, file: Path) -> None:
         state = {
@@ -262,17 +295,3 @@ def _rate(done: float) -> float:
     if done < _WARMUP:
         return max(done, 1e-3) / _WARMUP
     return 0.5 * (1 + math.cos(math.pi * (done - _WARMUP) / (1 - _WARMUP)))
-
-
-def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Return the update of an exponential moving average that forgets faster at first, while there is little in it."""
-
-    def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, weight)
-            else:
-                average.copy_(value)
-
-    return update

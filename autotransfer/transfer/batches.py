@@ -23,6 +23,7 @@ def collect(
     *,
     half: bool,
     lower: Callable[[], bool],
+    fill: bool = False,
 ) -> Arrays:
     """Fill arrays batch by batch.
 
@@ -36,13 +37,16 @@ def collect(
         sizes: Batch sizes to choose from by a short measurement; the first one where there are few rows.
         half: Whether to store 16 bit.
         lower: Lets the next computation be more precise; returns False if none is.
+        fill: Whether a last batch of fewer rows is filled up with rows before it, which are computed again: a GPU
+            computes them in less time than its libraries take to set up the layers for another size.
 
     Returns:
         The arrays (n, ...).
     """
     pace, start, arrays = _Pace(sizes, n), 0, None
     while start < n:
-        rows = slice(start, min(start + pace.size, n))
+        stop = min(start + pace.size, n)
+        rows = slice(max(stop - pace.size, 0) if fill else start, stop)
         begin = time.perf_counter()
         try:
             with torch.inference_mode():

@@ -203,6 +203,8 @@ class Cut:
 
 def _call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[float]]:
     """Run once; return the units in call order and, for each, the seconds before it, with the whole time at the end."""
+    if images.device.type != "cpu":
+        backbone(images)  # the first pass of a GPU sets up each layer, which takes longer than to run it
     stage = {id(parameter): backbone.stage_of(name) for name, parameter in backbone.named_parameters()}
     started: dict[str, float] = {}
     outputs: dict[str, list[Any]] = {}

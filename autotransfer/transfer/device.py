@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
-from torch import dtype, nn
+from torch import Tensor, dtype, nn
 
 from autotransfer.config import check_device
 from autotransfer.errors import ConfigError
 
-__all__ = ["Device", "resolve_device"]
+__all__ = ["Device", "layout_on", "resolve_device", "send"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -37,13 +39,24 @@ class Device:
         """Seed torch's own generator here; ``torch.manual_seed`` seeds all that a machine has, which takes longer."""
         torch.default_generator.manual_seed(seed)
         if self.torch.type == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # before, there are no generators
             torch.cuda.default_generators[self.torch.index or 0].manual_seed(seed)
         elif self.torch.type == "mps":
             torch.mps.manual_seed(seed)
 
     def place(self, module: M) -> M:
-        """Move a module here, with the memory layout that convolutions are fastest in."""
-        return module.to(self.torch).to(memory_format=torch.channels_last)
+        """Move a module here, with the memory layout that suits convolutions."""
+        return module.to(self.torch).to(memory_format=layout_on(self.torch))
+
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """Train so that equal seeds give equal results: some of cuDNN's gradients depend on the order of threads."""
+        before = torch.backends.cudnn.deterministic
+        torch.backends.cudnn.deterministic = True
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.deterministic = before
 
 
 def resolve_device(name: str = "auto") -> Device:
@@ -67,6 +80,21 @@ def resolve_device(name: str = "auto") -> Device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("The device 'mps' is not there. Use --device auto or --device cpu.")
     return Device(torch=torch.device(name), half=_cpu_half() if name == "cpu" else None)
+
+
+def layout_on(device: torch.device) -> torch.memory_format:
+    """Return the memory layout of images and of the weights of convolutions that suits a device.
+
+    On a GPU, channels last is faster by a third, but cuDNN compiles kernels for each shape that it has not seen: 1.5
+    seconds for a small network and 7 with its gradients, where the usual layout takes less than a tenth of a second.
+    That pays from some 50,000 images of one shape on, and most batches of a search have shapes of their own.
+    """
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
+
+
+def send(array: np.ndarray, device: torch.device) -> Tensor:
+    """Bring an array to a device. A GPU goes on with what it was told before: the array is read at once."""
+    return torch.from_numpy(array).to(device, non_blocking=device.type == "cuda")
 
 
 def _cpu_half() -> torch.dtype | None:

@@ -27,7 +27,7 @@ from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.inference import FrozenBackbone, batch_sizes, probe_images
-from autotransfer.transfer.memory import give_back
+from autotransfer.transfer.memory import give_back, halved, out_of_memory
 from autotransfer.transfer.pixels import prepare
 
 __all__ = ["FeatureExtractor", "LoadedBackbone"]
@@ -216,8 +216,7 @@ class FeatureExtractor:
         fast, sizes = loaded.fast, [0]
         whole = boundary == POOLED and not taps
         if whole and len(self.images) >= _COMPILED:
-            first = slice(batch_sizes(loaded.device)[0])
-            fast.compile_for(self._input(loaded, first, view), len(self.images) // first.stop)
+            self._compile(loaded, view)
 
         def features(rows: slice) -> Activation:
             with fast.running() as backbone, ExitStack() as watching:
@@ -231,6 +230,15 @@ class FeatureExtractor:
         for (key, cut), (start, stop) in zip(taps.items(), pairwise(sizes), strict=True):
             self.cache.put(key, self._about(loaded, f"stage{cut.depth}", view), collected[start:stop])
         return collected[: sizes[0]]
+
+    def _compile(self, loaded: LoadedBackbone, view: str) -> None:
+        """Compile the backbone where that pays, and a batch fits into memory: which size does, is found out later."""
+        first = slice(batch_sizes(loaded.device)[0])
+        try:
+            loaded.fast.compile_for(self._input(loaded, first, view), len(self.images) // first.stop)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
 
     def _extend(self, loaded: LoadedBackbone, boundary: str, cut: Cut, cached: Arrays, allocate: Allocate) -> Arrays:
         """Go on from what is cached at a cut."""
@@ -251,6 +259,7 @@ class FeatureExtractor:
             batch_sizes(loaded.device),
             half=not loaded.precise,
             lower=loaded.fast.lower,
+            fill=loaded.device.torch.type == "cuda",
         )
         give_back()
         return collected
@@ -312,17 +321,30 @@ def _rows(array: np.ndarray, rows: slice) -> Tensor:
     return torch.from_numpy(np.array(array[rows]))  # a copy: what is mapped cannot be written to
 
 
-def measure_seconds_per_image(loaded: LoadedBackbone, images: Images, batch: int = 16) -> float:
-    """Return the seconds that one image takes through the backbone, the best of two passes over a small batch."""
+def measure_seconds_per_image(loaded: LoadedBackbone, images: Images) -> float:
+    """Return the seconds that one image takes through the backbone, the best of two passes over a batch.
+
+    The batch is as large as those that features are computed in: a GPU is idle for most of a smaller one.
+
+    Raises:
+        TrialError: One image does not fit into memory.
+    """
+    size, seconds = min(batch_sizes(loaded.device)[0], len(images)), list[float]()
+    while len(seconds) < 2:
+        try:
+            seconds.append(_pass_seconds(loaded, images, size))
+        except (RuntimeError, MemoryError) as error:
+            size, seconds = halved(size, error), []
+    return min(seconds) / size
+
+
+def _pass_seconds(loaded: LoadedBackbone, images: Images, size: int) -> float:
+    """Return the seconds that a batch of the first images takes through the backbone."""
     how = loaded.backbone.preprocessing
-    pixels = images.pixels[how.crop_mode][:batch]
-    best = float("inf")
     with loaded.fast.running() as backbone:
-        for _ in range(2):
-            begin = time.perf_counter()
-            backbone(loaded.fast.take(prepare(pixels, how, loaded.device.torch))).float().cpu()
-            best = min(best, time.perf_counter() - begin)
-    return best / len(pixels)
+        begin = time.perf_counter()
+        backbone(loaded.fast.take(prepare(images.pixels[how.crop_mode][:size], how, loaded.device.torch))).float().cpu()
+        return time.perf_counter() - begin
 
 
 def _weights_digest(backbone: Backbone) -> str:

@@ -12,10 +12,16 @@ from torch import Tensor
 from autotransfer.data.examples import Images
 from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import Arrays
+from autotransfer.transfer.device import send
+from autotransfer.transfer.memory import out_of_memory
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import augment, prepare
 
 __all__ = ["BoundaryFeed", "Feed", "FeatureFeed", "PixelFeed"]
+
+# Bytes of features that a GPU holds while it trains on them, and the share of its free memory that they may take.
+_HELD, _HELD_SHARE = 2**30, 0.1
+_CHUNK = 2**26
 
 
 class Feed(Protocol):
@@ -44,7 +50,7 @@ class BoundaryFeed:
     """Cached activations enter at the boundary; only the suffix runs."""
 
     def __init__(self, views: Sequence[Arrays], cut: Cut, device: torch.device) -> None:
-        self.views, self.cut, self.device = views, cut, device
+        self.views, self.cut, self.device = _near(views, device), cut, device
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
         """Run the suffix and the head."""
@@ -61,7 +67,7 @@ class FeatureFeed:
     """Cached features enter the head; the backbone does not run at all."""
 
     def __init__(self, views: Sequence[Arrays], device: torch.device) -> None:
-        self.views, self.device = views, device
+        self.views, self.device = _near(views, device), device
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
         """Run the head."""
@@ -71,7 +77,34 @@ class FeatureFeed:
         return network.head(features)  # type: ignore[no-any-return]
 
 
-def _draw(views: Sequence[Arrays], rows: np.ndarray, rng: torch.Generator | None, device: torch.device) -> Activation:
+def _draw(
+    views: Sequence[Arrays] | Sequence[Activation], rows: np.ndarray, rng: torch.Generator | None, device: torch.device
+) -> Activation:
     """Gather rows; in training each batch sees one of the views."""
-    view = int(torch.randint(len(views), (1,), generator=rng)) if rng and len(views) > 1 else 0
-    return tuple(torch.from_numpy(array[rows]).to(device).float() for array in views[view])
+    view = views[int(torch.randint(len(views), (1,), generator=rng)) if rng and len(views) > 1 else 0]
+    return tuple(_gathered(array, rows, device).float() for array in view)
+
+
+def _gathered(array: np.ndarray | Tensor, rows: np.ndarray, device: torch.device) -> Tensor:
+    return array[send(rows, device)] if isinstance(array, Tensor) else send(array[rows], device)
+
+
+def _near(views: Sequence[Arrays], device: torch.device) -> Sequence[Arrays] | Sequence[Activation]:
+    """Bring features to a GPU once, if they are small beside its memory, instead of a batch of them in each step."""
+    if device.type != "cuda":
+        return views
+    size = sum(array.nbytes for arrays in views for array in arrays)
+    if size > min(_HELD, _HELD_SHARE * torch.cuda.mem_get_info(device)[0]):
+        return views
+    try:
+        return [tuple(_copied(array, device) for array in arrays) for arrays in views]
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        return views
+
+
+def _copied(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array in parts: one that is mapped to a file cannot be sent as it is."""
+    step = max(1, _CHUNK * len(array) // max(array.nbytes, 1))
+    return torch.cat([send(np.array(array[i : i + step]), device) for i in range(0, len(array), step)])

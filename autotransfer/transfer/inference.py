@@ -36,8 +36,9 @@ _LADDER: tuple[tuple[Precision, bool], ...] = (
 )
 # Cosine between the fast and the float32 features of an image below which the next precision is tried.
 _AGREEMENT = 0.995
-# Small batches stay in a CPU's cache, large ones fill a GPU.
-_BATCHES = {"cpu": (16, 8, 32), "cuda": (128, 32, 256)}
+# Small batches stay in a CPU's cache, large ones fill a GPU; there, setting up the layers for another size takes longer
+# than a better one could save.
+_BATCHES = {"cpu": (16, 8, 32), "cuda": (128,)}
 # Seconds of work from which compiling is tried, and the speed-up from which its result is used.
 _COMPILE_FROM, _COMPILE_GAIN = 600.0, 1.05
 # Numbers in an attention matrix beyond which torch's kernel, which never holds all of it, is used.
@@ -45,7 +46,7 @@ _LARGEST_ATTENTION = 2**25
 
 
 class FrozenBackbone:
-    """A copy of a backbone that only infers: batch norm folded, channels last, in 16 bit where its features stay.
+    """A copy of a backbone that only infers: batch norm folded, in 16 bit where its features stay.
 
     Args:
         backbone: In eval mode, float32, on the device; it is not changed.

@@ -13,10 +13,12 @@ from typing import Any
 import psutil
 import torch
 
-__all__ = ["free_memory", "give_back", "memory_budget", "out_of_memory", "pages_kept"]
+from autotransfer.errors import TrialError
 
-# How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs.
-_WORDS = ("not enough memory", "can't allocate memory", "out of memory")
+__all__ = ["free_memory", "give_back", "halved", "memory_budget", "out_of_memory", "pages_kept"]
+
+# How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs, and how the libraries on a GPU do.
+_WORDS = ("not enough memory", "can't allocate memory", "out of memory", "_status_alloc_failed")
 _CGROUP = Path("/sys/fs/cgroup")
 # glibc's numbers for two thresholds: above one, memory is fetched from the system for each allocation and given back
 # at once; above the other, free memory at the end of the heap is given back. Bytes while computing, and otherwise.
@@ -62,6 +64,19 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and any(words in text for words in _WORDS)
     )
+
+
+def halved(size: int, error: BaseException) -> int:
+    """Return half of a batch size if the error means that memory ran out; raise it otherwise.
+
+    Raises:
+        TrialError: There is no half.
+    """
+    if not out_of_memory(error):
+        raise error
+    if size == 1:
+        raise TrialError("memory runs out even with one example at a time") from error
+    return size // 2
 
 
 @contextlib.contextmanager

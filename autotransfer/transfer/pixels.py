@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autotransfer.contract.specs import Preprocessing
+from autotransfer.transfer.device import layout_on
 
 __all__ = ["AUGMENTATIONS", "VIEWS", "augment", "prepare"]
 
@@ -39,7 +40,7 @@ def prepare(pixels: np.ndarray, how: Preprocessing, device: torch.device, view: 
         view: One of ``VIEWS``.
 
     Returns:
-        float32 (N, 3, height, width), channels last in memory.
+        float32 (N, 3, height, width), in the memory layout that suits the device.
     """
     flipped, y, x, share = _VIEW_BOXES[view]
     batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
@@ -98,7 +99,7 @@ def normalise(batch: Tensor, how: Preprocessing) -> Tensor:
     """Turn values in 0..255 (N, 3, H, W) into what the backbone's training data looked like."""
     mean = torch.tensor(how.mean, device=batch.device).view(1, -1, 1, 1) * 255
     std = torch.tensor(how.std, device=batch.device).view(1, -1, 1, 1) * 255
-    scaled = batch.to(torch.float32, copy=True, memory_format=torch.channels_last)
+    scaled = batch.to(torch.float32, copy=True, memory_format=layout_on(batch.device))
     return scaled.sub_(mean).div_(std)
 
 

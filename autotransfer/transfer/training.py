@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from autotransfer.contract.specs import FreezePlan
 from autotransfer.errors import TrialError
 from autotransfer.task import Task
-from autotransfer.transfer.device import Device
+from autotransfer.transfer.device import Device, send
 from autotransfer.transfer.feeds import Feed
 from autotransfer.transfer.freezing import depth_at, freeze, parameter_groups, train_mode
-from autotransfer.transfer.memory import out_of_memory
+from autotransfer.transfer.memory import halved
 from autotransfer.transfer.network import Network, to_scores
 from autotransfer.transfer.settings import TrainingSettings
 
@@ -30,6 +30,8 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda groups, lr, fused: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused),
 }
 _EVALUATION_BATCH = 128
+# Steps after which it is asked whether their losses are finite: a GPU has to end them all before it can answer.
+_UNASKED = {"cpu": 1, "cuda": 32}
 
 EpochReport = Callable[[int, float, np.ndarray], bool]
 """Called after each epoch with its number, the score and the scores' evidence; returns True to stop."""
@@ -128,8 +130,9 @@ class Training:
         """
         while self.epoch < epochs:
             depth = depth_at(self.plan, self.epoch, self.settings.epochs)
-            if not self._train_epoch(depth, expired):
-                self.interrupted = True
+            with self.device.repeatable():
+                self.interrupted = not self._train_epoch(depth, expired)
+            if self.interrupted:
                 return
             self.epoch += 1
             if not len(self.lesson.validation):
@@ -159,7 +162,7 @@ class Training:
                 try:
                     outputs = feed.outputs(self.network, part, None)
                 except (RuntimeError, MemoryError) as error:
-                    self._evaluated = _halved(len(part), error)
+                    self._evaluated = halved(len(part), error)
                     continue
                 parts.append(outputs.float() * self.network.scale + self.network.shift)
                 done += len(part)
@@ -220,20 +223,24 @@ class Training:
             train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.lesson.train[torch.randperm(len(self.lesson.train), generator=self._rng).numpy()]
+        unasked = list[Tensor]()
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             if len(rows) == 1 < min(size, len(order)):
                 continue  # batch norm cannot learn from one example
-            self._step(feed, rows, depth)
+            unasked.append(self._step(feed, rows, depth))
+            if len(unasked) == _UNASKED.get(self.device.torch.type, 1):
+                self._check(unasked)
             if expired():
                 return False
+        self._check(unasked)
         return True
 
-    def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> None:
-        """One optimizer step; out of memory, the batch is worked off in smaller parts."""
-        targets = self._targets[torch.from_numpy(rows)]
+    def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> Tensor:
+        """Take one optimizer step and return its loss; out of memory, the batch is worked off in smaller parts."""
+        targets = self._targets[send(rows, self.device.torch)]
         while True:
-            size = min(self._micro, len(rows))
+            size, losses = min(self._micro, len(rows)), list[Tensor]()
             try:
                 self._optimizer.zero_grad(set_to_none=True)
                 for start in range(0, len(rows), size):
@@ -241,15 +248,26 @@ class Training:
                     with self._autocast(depth):
                         outputs = feed.outputs(self.network, rows[part], self._rng)
                     loss = self._loss(outputs.float(), targets[part]) * self._share(targets[part], targets)
-                    if not bool(loss.isfinite()):
-                        raise TrialError(f"the loss became {loss.item()} in epoch {self.epoch + 1}: lower the lr")
                     torch.autograd.backward(self._scaler.scale(loss))
+                    losses.append(loss.detach())
                 break
             except (RuntimeError, MemoryError) as error:
-                self._micro = _halved(size, error)
+                self._micro = halved(size, error)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _check(self, losses: list[Tensor]) -> None:
+        """Look at losses, and forget them.
+
+        Raises:
+            TrialError: One is not finite: the training diverged.
+        """
+        for loss in torch.stack(losses).tolist() if losses else ():
+            if not math.isfinite(loss):
+                raise TrialError(f"the loss became {loss} in epoch {self.epoch + 1}: lower the lr")
+        losses.clear()
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.lesson.task.kind == "regression":
@@ -292,15 +310,6 @@ class Training:
         self.best_score, self.best_epoch, self.best_scores = score, self.epoch, scores
         trained = _state_that_changes(self.network, self.plan)
         self._best_state = {name: tensor.detach().clone() for name, tensor in trained.items()}
-
-
-def _halved(size: int, error: BaseException) -> int:
-    """Return half of a batch size if the error means that memory ran out; raise it otherwise."""
-    if not out_of_memory(error):
-        raise error
-    if size == 1:
-        raise TrialError("memory runs out even with one example at a time") from error
-    return size // 2
 
 
 def _state_that_changes(network: Network, plan: FreezePlan) -> dict[str, Tensor]:

@@ -106,6 +106,39 @@ def test_a_loss_that_is_not_finite_is_an_error(recipe: Any, digits: tuple[np.nda
         learning.run(lambda epoch, loss: None)
 
 
+class Scarce(nn.Module):
+    """Memory for a few images at once."""
+
+    def __init__(self, backbone: nn.Module, room: int) -> None:
+        super().__init__()
+        self.backbone, self.room, self.sizes = backbone, room, list[int]()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.sizes.append(len(images))
+        return self.backbone(images)  # type: ignore[no-any-return]
+
+
+def test_a_lack_of_memory_halves_the_batch(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
+    learning = course(recipe, digits, epochs=1, batch_size=30, augmentation="none")
+    whole = learning._loss(np.arange(30)).item()
+    limited = course(recipe, digits, epochs=1, batch_size=30, augmentation="none")
+    scarce = Scarce(limited.pupil.backbone, room=8)
+    limited.pupil.forward = lambda images: {"answers": limited.pupil.heads["answers"](scarce(images)).float()}  # type: ignore[method-assign]
+    assert limited._learn(np.arange(30)) == pytest.approx(whole, rel=0.1), "batch norm sees fewer images at once"
+    assert scarce.sizes == [7, 7, 7, 7, 2]
+    assert len(limited.outputs(np.arange(90), limited.pupil)["answers"]) == 90
+    assert max(scarce.sizes) <= 8
+
+
+def test_not_even_room_for_one_is_an_error(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
+    learning = course(recipe, digits)
+    learning.pupil.forward = Scarce(learning.pupil.backbone, room=0).forward  # type: ignore[assignment, method-assign]
+    with pytest.raises(TrialError, match="memory runs out even with one example"):
+        learning.run(lambda epoch, loss: None)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -47,7 +47,7 @@ def test_a_registered_backbone_starts_from_its_weights(winner: Any, tiny_zoo: Pa
     result = distill(winner, architecture="test_resnet", zoo=tiny_zoo, epochs=1, lr=1e-9, **QUICK)
     known = autotransfer.contract.registry.Registry.load((tiny_zoo,)).backbone("test_resnet").load().state_dict()
     weight = next(name for name in known if name.endswith("weight"))
-    assert np.allclose(result.model.network.backbone.state_dict()[weight], known[weight], atol=1e-5)
+    assert np.allclose(result.model.network.backbone.state_dict()[weight].cpu(), known[weight], atol=1e-5)
     with pytest.raises(ConfigError, match="leave input_size out"):
         distill(winner, architecture="test_resnet", zoo=tiny_zoo, input_size=64, **QUICK)
 

@@ -86,7 +86,8 @@ def test_a_teacher_is_matched_without_labels(digit_folder: Path, tiny_zoo: Path,
 
 
 def test_a_teacher_gives_its_answers(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
-    given = {**QUICK, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache", "match": "answers"}
+    # On the CPU, whose rounding is known: nine images are held out, and one more or less of them decides.
+    given = {**QUICK, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache", "match": "answers", "device": "cpu"}
     result = pretrain(digit_folder / "train", out=tmp_path / "pupil", epochs=8, teacher="test_resnet", **given)
     assert result.match is None
     assert result.score.score > 0.5

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from autotransfer.errors import ConfigError
-from autotransfer.transfer.device import Device, resolve_device
+from autotransfer.transfer.device import Device, layout_on, resolve_device
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -58,3 +58,16 @@ def test_sixteen_bit_is_used_only_where_it_is_asked_for_and_native() -> None:
 def test_modules_are_placed_channels_last() -> None:
     conv = resolve_device("cpu").place(nn.Conv2d(3, 8, 3))
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_trains_repeatably_leaves_the_setting_as_it_was() -> None:
+    device = resolve_device("cpu")
+    before = torch.backends.cudnn.deterministic
+    with device.repeatable():
+        assert torch.backends.cudnn.deterministic is True
+    assert torch.backends.cudnn.deterministic is before
+
+
+def test_a_gpu_takes_the_layout_that_needs_no_kernels_of_its_own() -> None:
+    assert layout_on(torch.device("cuda", 0)) is torch.contiguous_format
+    assert layout_on(torch.device("cpu")) is torch.channels_last

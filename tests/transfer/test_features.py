@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.data.examples import Images
-from autotransfer.errors import BackboneError, PluginError
+from autotransfer.errors import BackboneError, PluginError, TrialError
+from autotransfer.transfer import features as features_module
 from autotransfer.transfer.cache import ActivationCache
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
@@ -402,6 +403,28 @@ def test_a_lack_of_memory_halves_the_batch(count: int, make_images: MakeImages, 
     features = extractor(images).pooled(loaded)
     loaded.backbone.room = count
     assert_close(features, plain(loaded.backbone, images))
+
+
+def test_a_lack_of_memory_while_compiling_is_tried_halves_the_batch(
+    make_images: MakeImages, cpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features_module, "_COMPILED", 1)
+    loaded, images = load(Scarce(), cpu), make_images(count=20, side=18)
+    found = extractor(images).pooled(loaded)
+    loaded.backbone.room = 20
+    assert_close(found, plain(loaded.backbone, images))
+
+
+def test_a_lack_of_memory_does_not_keep_the_seconds_of_an_image_from_being_measured(
+    make_images: MakeImages, cpu: Device
+) -> None:
+    loaded = load(Scarce(), cpu)
+    with counted(loaded) as seen:
+        assert 0 < measure_seconds_per_image(loaded, make_images(side=18)) < 1
+    assert seen[-2:] == [3, 3]
+    loaded.frozen.room = 0
+    with pytest.raises(TrialError, match="one example at a time"):
+        measure_seconds_per_image(loaded, make_images(side=18))
 
 
 def test_no_room_for_one_image_is_an_error(make_images: MakeImages, cpu: Device) -> None:

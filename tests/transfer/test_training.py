@@ -16,6 +16,7 @@ from autotransfer.contract.specs import FreezePlan, Phase, Preprocessing
 from autotransfer.data.examples import Images
 from autotransfer.errors import TrialError
 from autotransfer.task import Task, infer_task
+from autotransfer.transfer import training as module
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.feeds import FeatureFeed, Feed, PixelFeed
 from autotransfer.transfer.network import Network
@@ -174,6 +175,17 @@ def test_a_loss_that_is_not_finite_ends_the_trial_at_its_first_step(value: float
     with pytest.raises(TrialError, match=r"the loss became (nan|inf) in epoch 1: lower the lr"):
         run(training)
     assert len(steps) == 1
+
+
+def test_a_gpu_is_asked_for_many_losses_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_UNASKED", {"cpu": 3})
+    training = start(net(2), make_lesson(LABELS), {"batch_size": 2, "epochs": 20})
+    steps: list[int] = []
+    training.network.head.register_forward_hook(lambda *_: steps.append(1))
+    training.network.head.register_forward_hook(lambda head, given, outputs: outputs + float("nan"))
+    with pytest.raises(TrialError, match="the loss became nan in epoch 1"):
+        run(training)
+    assert len(steps) == 3
 
 
 def test_a_metric_that_the_validation_examples_do_not_define_is_a_trial_error(start: Start) -> None:
