@@ -182,6 +182,7 @@ def _fit(
         calibration=ending.calibration,
         skipped=data.skipped,
         grouping=data.grouping,
+        leaks=evaluator.leaks.suspects(),
         decoded=data.images.decoded,
         model=ending.model,
         run=run.path,

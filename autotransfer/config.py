@@ -113,8 +113,8 @@ class SearchConfig:
         calibrate: Whether to scale probabilities by a temperature where validation says that it pays.
         storage: URL of the Optuna storage of the study; None keeps it in the run folder.
         study: Name of the study; None makes one up.
-        workers: Number of processes that evaluate candidates on this machine, or most tasks on a cluster; None means 1
-            here, and as many as there is room for there.
+        workers: Number of processes that evaluate candidates on this machine, or most tasks on a cluster; None means
+            the process of the search, and as many tasks as there is room for.
         executor: Where candidates are evaluated; None means through the storage where one is given, else here.
         ray_address: Address of the Ray cluster.
         trial_timeout: Seconds without a sign of life, beside ten times what it was predicted to take, after which a

@@ -125,7 +125,7 @@ def _search(
     space: SearchSpace,
     evaluator: Evaluator,
     purse: Purse,
-    executor: Executor | None,
+    executor: Executor,
     run: RunFolder,
     show: Progress,
 ) -> Trials:

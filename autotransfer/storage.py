@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import optuna
 from optuna.storages import BaseStorage
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from autotransfer.errors import ConfigError
 
 __all__ = ["open_storage"]
+
+# Seconds to wait for others who are making the tables of a new database.
+_PAUSES = (0.5, 1.0, 2.0)
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -16,7 +23,24 @@ def open_storage(url: str) -> BaseStorage:
     Raises:
         ConfigError: The URL cannot be used.
     """
+    for pause in _PAUSES:
+        with contextlib.suppress(IntegrityError, ProgrammingError):
+            return _open(url)
+        time.sleep(pause)
+    try:
+        return _open(url)
+    except (IntegrityError, ProgrammingError) as error:
+        raise _unusable(url, error) from error
+
+
+def _open(url: str) -> BaseStorage:
     try:
         return optuna.storages.get_storage(url)
+    except (IntegrityError, ProgrammingError):
+        raise
     except Exception as error:  # a driver that is missing, a host that does not answer, a URL that is none
-        raise ConfigError(f"The storage {url!r} cannot be used: {type(error).__name__}: {error}.") from error
+        raise _unusable(url, error) from error
+
+
+def _unusable(url: str, error: Exception) -> ConfigError:
+    return ConfigError(f"The storage {url!r} cannot be used: {type(error).__name__}: {error}.")

@@ -15,12 +15,13 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
 from autotransfer.search.checkpoints import Checkpoints
+from autotransfer.search.leaks import Leaks
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import Evaluation, Report
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
-from autotransfer.transfer.memory import give_back
+from autotransfer.transfer.memory import give_back, resident_memory
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import VIEWS
 from autotransfer.transfer.training import Lesson
@@ -41,6 +42,8 @@ _STEP_SECONDS = 1.5e-3
 _SECONDS_PER_STEP, _SECONDS_PER_EXAMPLE = 4e-9, 1e-10
 # Weight of the log loss beside the metric: it only decides between candidates that score the same.
 _TIE = 1e-3
+# Bytes by which a trial may leave the process larger before memory that is free is given back.
+_GROWN = 8 * 2**20
 # One fold says less than all: so many standard errors of its score are taken off before candidates are compared.
 _DOUBT = 0.5
 
@@ -80,6 +83,7 @@ class Evaluator:
         self._seconds_per_image: dict[str, float] = {}
         self._flattery: dict[str, tuple[float, float]] = {}
         self._pace: dict[str, float] = {}
+        self.leaks = Leaks()
 
     def load(self, name: str) -> LoadedBackbone:
         """Return a backbone, loaded once."""
@@ -112,6 +116,7 @@ class Evaluator:
             found: What ``measure`` returned, here or in another process.
         """
         assert found.scores is not None  # what was measured has them
+        self.leaks.note(candidate, found.grown)
         if math.isfinite(found.seconds):
             before = len(found.curve) - found.trained
             _, predicted = self._expected(self._setup(candidate), len(found.curve), before)
@@ -137,6 +142,20 @@ class Evaluator:
         Raises:
             AutoTransferError: The candidate cannot be made, or its training failed.
         """
+        before = self._memory()
+        found = self._measured(candidate, report, expired, until)
+        if (grown := self._memory() - before) > _GROWN:
+            give_back()  # what is free, but was kept, is no leak
+            grown = self._memory() - before
+        return replace(found, grown=grown)
+
+    def _memory(self) -> int:
+        """Return the bytes of this process, the cache apart."""
+        return resident_memory() - self.extractor.cache.held
+
+    def _measured(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None
+    ) -> Evaluation:
         setup = self._setup(candidate)
         if setup.closed_form:
             return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])

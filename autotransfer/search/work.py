@@ -12,6 +12,7 @@ import numpy as np
 from autotransfer.candidate import Candidate
 from autotransfer.errors import AutoTransferError
 from autotransfer.search.records import Trials
+from autotransfer.search.watch import ended_when_silent, silence_allowed
 
 __all__ = ["Evaluate", "Evaluation", "Executor", "Finished", "Inline", "Job", "Report", "describe"]
 
@@ -33,6 +34,7 @@ class Evaluation:
         scores: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
         trained: Number of epochs that were trained now, at the end of the curve.
         seconds: Wall time of these epochs; NaN where it tells nothing of others.
+        grown: Bytes by which the process has grown meanwhile, the cache apart.
     """
 
     score: float
@@ -43,6 +45,7 @@ class Evaluation:
     scores: np.ndarray | None = None
     trained: int = 0
     seconds: float = math.nan
+    grown: int = 0
 
 
 class Evaluate(Protocol):
@@ -110,9 +113,12 @@ class Inline:
 
     Attributes:
         evaluate: Scores a candidate.
+        patience: Seconds without a sign of life, beside ten times what a trial was predicted to take, after which it
+            hangs and is ended.
     """
 
     evaluate: Evaluate
+    patience: float = math.inf
     _jobs: list[Job] = field(default_factory=list)
 
     def free(self) -> int:
@@ -127,7 +133,13 @@ class Inline:
         """Do the job, and return what came of it."""
         job = self._jobs.pop()
         try:
-            return [(job, self.evaluate(job.candidate, job.report, job.expired, job.until))]
+            with ended_when_silent(silence_allowed(self.patience, job.expected)) as alive:
+
+                def expired() -> bool:
+                    alive()
+                    return job.expired()
+
+                return [(job, self.evaluate(job.candidate, job.report, expired, job.until))]
         except Exception as error:
             return [(job, error)]
 

@@ -15,7 +15,7 @@ import torch
 
 from autotransfer.errors import TrialError
 
-__all__ = ["free_memory", "give_back", "halved", "memory_budget", "out_of_memory", "pages_kept"]
+__all__ = ["free_memory", "give_back", "halved", "memory_budget", "out_of_memory", "pages_kept", "resident_memory"]
 
 # How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs, and how the libraries on a GPU do.
 _WORDS = ("not enough memory", "can't allocate memory", "out of memory", "_status_alloc_failed")
@@ -38,6 +38,11 @@ def free_memory() -> int:
             continue  # no such control group, or "max"
         free = min(free, max(allowed + _reclaimable((_CGROUP / used).parent), 0))
     return free
+
+
+def resident_memory() -> int:
+    """Return the bytes of memory that this process takes."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def _reclaimable(group: Path) -> int:

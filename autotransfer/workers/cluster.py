@@ -10,9 +10,10 @@ from uuid import uuid4
 from autotransfer.candidate import Candidate
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.watch import hung, silence_allowed
 from autotransfer.search.work import Evaluation, Finished, Job, describe
 from autotransfer.workers.assignment import Assignment
-from autotransfer.workers.local import SILENCE_FACTOR, Judge, hung
+from autotransfer.workers.local import Judge
 
 __all__ = ["RayWorkers"]
 
@@ -164,7 +165,7 @@ class RayWorkers:
         if task.job.expired():
             self._stop(name, task)
         silent = 0.0 if task.heard is None else time.monotonic() - task.heard
-        if silent <= self._patience + SILENCE_FACTOR * task.job.expected:
+        if silent <= silence_allowed(self._patience, task.job.expected):
             return None
         self._ray.cancel(task.result, force=True)
         return hung(silent)

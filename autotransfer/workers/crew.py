@@ -13,7 +13,7 @@ from autotransfer.errors import TrialError
 from autotransfer.preparation import Prepared
 from autotransfer.run import RunFolder
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.work import Executor, Finished, Job
+from autotransfer.search.work import Executor, Finished, Inline, Job
 from autotransfer.storage import open_storage
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.cluster import RayWorkers
@@ -27,7 +27,14 @@ Say = Callable[[str], None]
 
 
 class Crew:
-    """Those who evaluate candidates; this process alone, unless a subclass says otherwise."""
+    """Those who evaluate candidates: this process alone, unless a subclass says otherwise.
+
+    Args:
+        config: The settings.
+    """
+
+    def __init__(self, config: SearchConfig) -> None:
+        self._config = config
 
     def executor(
         self,
@@ -37,8 +44,8 @@ class Crew:
         run: RunFolder,
         call: Mapping[str, Any] | None,
         say: Say,
-    ) -> Executor | None:
-        """Tell everybody what they work on; return who takes jobs, None for this process alone.
+    ) -> Executor:
+        """Tell everybody what they work on; return who takes jobs.
 
         Args:
             evaluator: What evaluates here.
@@ -48,7 +55,7 @@ class Crew:
             call: The arguments of ``fit``; None where JSON cannot hold them.
             say: Is told what a user should know.
         """
-        return None
+        return Inline(evaluator, patience=self._config.trial_timeout)
 
     def close(self) -> None:
         """Let everybody go."""
@@ -58,7 +65,7 @@ class _Local(Crew):
     """Processes on this machine, and with a storage all who join."""
 
     def __init__(self, config: SearchConfig) -> None:
-        self._config = config
+        super().__init__(config)
         self._mailbox: Mailbox | None = None
         self._local = LocalWorkers(config.processes, patience=config.trial_timeout)
         self._threads = torch.get_num_threads()
@@ -72,7 +79,7 @@ class _Local(Crew):
         run: RunFolder,
         call: Mapping[str, Any] | None,
         say: Say,
-    ) -> Executor | None:
+    ) -> Executor:
         """Tell everybody what they work on; return who takes jobs."""
         config = self._config
         self._local.assign(
@@ -104,7 +111,7 @@ class _Ray(Crew):
     """A Ray cluster."""
 
     def __init__(self, config: SearchConfig) -> None:
-        self._config = config
+        super().__init__(config)
         self._ray = RayWorkers(config.ray_address, patience=config.trial_timeout, most=config.workers)
 
     def executor(
@@ -115,7 +122,7 @@ class _Ray(Crew):
         run: RunFolder,
         call: Mapping[str, Any] | None,
         say: Say,
-    ) -> Executor | None:
+    ) -> Executor:
         """Put the data into the object store; return who takes jobs."""
         device = "auto" if self._config.device == "auto" else str(evaluator.device.torch)
         self._ray.assign(_assignment(evaluator, data, self._config, run, device=device), judge=evaluator.judge)
@@ -158,10 +165,10 @@ def engage(config: SearchConfig) -> Iterator[Crew]:
     """Start the workers, which takes as long as decoding the images; end them afterwards."""
     if config.spread == "ray":
         crew: Crew = _Ray(config)
-    elif config.spread == "storage" or config.processes != 1:
+    elif config.spread == "storage" or config.workers is not None:
         crew = _Local(config)
     else:
-        crew = Crew()
+        crew = Crew(config)
     try:
         yield crew
     finally:

@@ -16,11 +16,12 @@ from typing import Any
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError, TrialError
+from autotransfer.search.watch import hung, silence_allowed
 from autotransfer.search.work import Evaluation, Finished, Job
 from autotransfer.threads import usable_cores
 from autotransfer.workers.assignment import Assignment, SharedFolder
 
-__all__ = ["SILENCE_FACTOR", "Judge", "LocalWorkers", "hung", "threads_each"]
+__all__ = ["Judge", "LocalWorkers", "threads_each"]
 
 Judge = Callable[[Candidate, Evaluation], Evaluation]
 
@@ -28,8 +29,6 @@ Judge = Callable[[Candidate, Evaluation], Evaluation]
 _TICK = 0.2
 # Workers that end before they are ready, one after the other, mean that none will ever be.
 _VAIN_STARTS = 3
-# A job that gives no sign of life for so many times what it was predicted to take, and these seconds, hangs.
-SILENCE_FACTOR = 10.0
 
 
 def threads_each(workers: int) -> int:
@@ -148,7 +147,7 @@ class LocalWorkers:
                 worker.stopped = True
                 worker.send("stop")
             silent = time.monotonic() - worker.heard
-            if silent > self._patience + SILENCE_FACTOR * worker.job.expected:
+            if silent > silence_allowed(self._patience, worker.job.expected):
                 self._finished.append((worker.job, hung(silent)))
                 worker.job = None
                 worker.process.kill()  # it is replaced when its end is heard
@@ -199,11 +198,6 @@ class LocalWorkers:
         if worker.job is not None:
             died = TrialError(f"its worker process ended with {_ending(worker.process.returncode)}")
             self._finished.append((worker.job, died))
-
-
-def hung(silent: float) -> TrialError:
-    """Return the error of a trial that gave no sign of life for so many seconds."""
-    return TrialError(f"it hung: no sign of life for {silent:.0f} s, so it was ended")
 
 
 def _ending(code: int) -> str:

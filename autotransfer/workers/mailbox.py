@@ -25,8 +25,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
+from autotransfer.search.watch import hung, silence_allowed
 from autotransfer.search.work import Evaluation, Finished, Job
-from autotransfer.workers.local import SILENCE_FACTOR, Judge, hung
+from autotransfer.workers.local import Judge
 
 __all__ = ["Mailbox", "Post", "latest_mailbox", "read_text", "write_text"]
 
@@ -191,7 +192,7 @@ class Mailbox:
         worker = self._workers.get(f"{_WORKER}{trial.user_attrs.get('by')}")
         if worker is not None and now - worker[1] > GONE:
             return self._lost(letter)
-        if now - letter.heard > self._patience + SILENCE_FACTOR * letter.job.expected + GONE:
+        if now - letter.heard > silence_allowed(self._patience, letter.job.expected) + GONE:
             self._end(letter.trial)
             return hung(now - letter.heard)
         return None

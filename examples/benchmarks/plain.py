@@ -28,8 +28,8 @@ from torchvision.datasets import ImageFolder
 class Study:
     """The objective, and the best that it has seen."""
 
-    def __init__(self, data: Path, zoo: Path, *, epochs: int, clock: str, seed: int) -> None:
-        self.data, self.zoo, self.epochs, self.clock = data, zoo, epochs, clock
+    def __init__(self, data: Path, zoo: Path, *, epochs: int, minutes: float, clock: str, seed: int) -> None:
+        self.data, self.zoo, self.epochs, self.minutes, self.clock = data, zoo, epochs, minutes, clock
         self.models = sorted(folder.name for folder in zoo.iterdir() if (folder / "config.json").is_file())
         targets = ImageFolder(data / "train").targets
         self.classes = len(set(targets))
@@ -74,6 +74,8 @@ class Study:
             trial.report(score, epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
+            if common.process_seconds(self.clock) >= self.minutes * 60:
+                break  # one more epoch may take minutes
         return best
 
     def keep(self, score: float, model: nn.Module) -> None:
@@ -110,7 +112,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--data", type=Path, required=True, help="a folder that holds train/ and test/")
     arguments.add_argument("--zoo", type=Path, required=True, help="a folder of checkpoints in timm's format")
-    arguments.add_argument("--minutes", type=float, default=20.0, help="no trial starts later than this")
+    arguments.add_argument("--minutes", type=float, default=20.0, help="the epoch that runs then is the last")
     arguments.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="see common.process_seconds")
     arguments.add_argument("--epochs", type=int, default=5)
     arguments.add_argument("--seed", type=int, default=0)
@@ -118,7 +120,9 @@ def main() -> None:
     given = arguments.parse_args()
     torch.manual_seed(given.seed)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    objective = Study(given.data, given.zoo, epochs=given.epochs, clock=given.clock, seed=given.seed)
+    objective = Study(
+        given.data, given.zoo, epochs=given.epochs, minutes=given.minutes, clock=given.clock, seed=given.seed
+    )
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=given.seed),

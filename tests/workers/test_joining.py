@@ -59,6 +59,7 @@ def test_four_workers_and_two_hundred_trials_on_postgresql(
     assert sorted(tried) == list(range(200))
     candidates = Counter(entry.record.candidate for entry in entries if entry.record is not None)
     assert max(candidates.values()) == 1, "none is tried twice"
+    assert all("the search is over" in text for text in said), said
     jobs = [int(text.rpartition("the search is over; ")[2].split()[0]) for text in said]
     assert sum(jobs) == 200
     assert min(jobs) > 0, "all four took part"
