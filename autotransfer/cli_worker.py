@@ -24,17 +24,21 @@ def worker(
 ) -> None:
     """Join a search that runs elsewhere, and evaluate candidates for it until it ends."""
     with only_on_stderr():
-        from autotransfer.storage import open_storage
+        from autotransfer.storage import close_storage, open_storage
         from autotransfer.workers.joining import join
 
-        join(
-            open_storage(storage),
-            study,
-            workers=workers,
-            data=data,
-            zoo=zoo,
-            device=device,
-            cache_dir=cache_dir,
-            wait=wait,
-            say=say,
-        )
+        opened = open_storage(storage)
+        try:
+            join(
+                opened,
+                study,
+                workers=workers,
+                data=data,
+                zoo=zoo,
+                device=device,
+                cache_dir=cache_dir,
+                wait=wait,
+                say=say,
+            )
+        finally:
+            close_storage(opened)

@@ -31,6 +31,7 @@ from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import startable
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.work import Executor
+from autotransfer.storage import close_storage
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
 from autotransfer.workers.crew import Crew
@@ -117,6 +118,7 @@ def search_setups(
     with interruptible(purse, show.say):
         trials = _search(study, space, evaluator, purse, executor, run, show)
     seconds["search"] = purse.spent - seconds["decode"]
+    close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
 
 

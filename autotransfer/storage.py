@@ -6,12 +6,12 @@ import contextlib
 import time
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from autotransfer.errors import ConfigError
 
-__all__ = ["open_storage"]
+__all__ = ["close_storage", "open_storage"]
 
 # Seconds to wait for others who are making the tables of a new database.
 _PAUSES = (0.5, 1.0, 2.0)
@@ -31,6 +31,14 @@ def open_storage(url: str) -> BaseStorage:
         return _open(url)
     except (IntegrityError, ProgrammingError) as error:
         raise _unusable(url, error) from error
+
+
+def close_storage(storage: BaseStorage) -> None:
+    """Close the connections to a database, which Optuna leaves open until its process ends."""
+    database = getattr(storage, "_backend", storage)  # without its cache
+    if isinstance(database, RDBStorage):
+        database.remove_session()
+        database.engine.dispose()
 
 
 def _open(url: str) -> BaseStorage:

@@ -21,6 +21,7 @@ SEVERAL = {
     "probe_accuracy.py",
     "versus_plain.py",
     "whole_fit.py",
+    "workers.py",
 }  # take folders that hold train/ and test/
 # What each takes to end within seconds, and what a row of it says.
 RUNS = {
@@ -37,6 +38,7 @@ RUNS = {
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
     "versus_plain.py": (["--minutes", "0.1", "--plain-minutes", "0.01"], {"plain test", "our test", "speed-up"}),
+    "workers.py": (["--trials", "4", "3"], {"kind", "search ratio", "total ratio"}),
     "worth.py": (["--seeds", "1"], {"trained, %", "random, mean %", "gain, points"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }

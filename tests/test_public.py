@@ -53,12 +53,14 @@ FLOORS = (
         "chart",
         "resuming",
         "interrupts",
+        "storage",
+        "calls",
     },
-    {"insight"},
-    {"result"},
+    {"insight", "workers"},
+    {"result", "searching"},
     {"api", "evaluation"},
     {"estimator", "testing", "console", "source", "demo"},
-    {"cli", "cli_pretrain", "__main__"},
+    {"cli", "cli_pretrain", "cli_worker", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

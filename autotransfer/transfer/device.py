@@ -14,7 +14,7 @@ from torch import Tensor, dtype, nn
 from autotransfer.config import check_device
 from autotransfer.errors import ConfigError
 
-__all__ = ["Device", "layout_on", "resolve_device", "send"]
+__all__ = ["Device", "layout_on", "resolve_device", "send", "spread_over"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -80,6 +80,16 @@ def resolve_device(name: str = "auto") -> Device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("The device 'mps' is not there. Use --device auto or --device cpu.")
     return Device(torch=torch.device(name), half=_cpu_half() if name == "cpu" else None)
+
+
+def spread_over(name: str) -> list[str]:
+    """Return the devices that several processes may use where one would use the device of that name.
+
+    All GPUs, unless a certain one is named.
+    """
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [name]
 
 
 def layout_on(device: torch.device) -> torch.memory_format:

@@ -14,7 +14,7 @@ from autotransfer.preparation import Prepared
 from autotransfer.run import RunFolder
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.work import Executor, Finished, Inline, Job
-from autotransfer.storage import open_storage
+from autotransfer.storage import close_storage, open_storage
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.cluster import RayWorkers
 from autotransfer.workers.joining import about_search
@@ -103,6 +103,7 @@ class _Local(Crew):
         """End the processes, and let those who joined go."""
         if self._mailbox is not None:
             self._mailbox.close()
+            close_storage(self._mailbox.storage)
         self._local.close()
         torch.set_num_threads(self._threads)
 
@@ -124,8 +125,7 @@ class _Ray(Crew):
         say: Say,
     ) -> Executor:
         """Put the data into the object store; return who takes jobs."""
-        device = "auto" if self._config.device == "auto" else str(evaluator.device.torch)
-        self._ray.assign(_assignment(evaluator, data, self._config, run, device=device), judge=evaluator.judge)
+        self._ray.assign(_assignment(evaluator, data, self._config, run), judge=evaluator.judge)
         return self._ray
 
     def close(self) -> None:
@@ -181,7 +181,6 @@ def _assignment(
     config: SearchConfig,
     run: RunFolder,
     *,
-    device: str | None = None,
     threads: int = 1,
     share: int = 1,
 ) -> Assignment:
@@ -195,6 +194,6 @@ def _assignment(
         cache=cache.root.absolute(),
         memory=cache.memory_limit // share,
         checkpoints=run.checkpoints.absolute(),
-        device=device or str(evaluator.device.torch),
+        device=config.device,
         threads=threads,
     )

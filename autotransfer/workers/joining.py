@@ -19,7 +19,6 @@ from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.preparation import Prepared, deal_again, fingerprint, prepare_data
 from autotransfer.search.work import Job
-from autotransfer.transfer.device import resolve_device
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.local import LocalWorkers
 from autotransfer.workers.mailbox import Post, latest_mailbox
@@ -137,7 +136,7 @@ def _assignment(call: Mapping[str, Any], about: Mapping[str, Any], workers: int,
         cache=cache.root,
         memory=cache.memory_limit // workers,
         checkpoints=None,
-        device=str(resolve_device(config.device).torch),
+        device=config.device,
         threads=threads,
     )
 

@@ -19,6 +19,7 @@ from autotransfer.errors import SearchError, TrialError
 from autotransfer.search.watch import hung, silence_allowed
 from autotransfer.search.work import Evaluation, Finished, Job
 from autotransfer.threads import usable_cores
+from autotransfer.transfer.device import spread_over
 from autotransfer.workers.assignment import Assignment, SharedFolder
 
 __all__ = ["Judge", "LocalWorkers", "threads_each"]
@@ -44,12 +45,13 @@ def as_found(candidate: Candidate, found: Evaluation) -> Evaluation:
 class _Worker:
     """A worker process as the search sees it."""
 
-    def __init__(self, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]], threads: int) -> None:
+    def __init__(self, place: int, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]], threads: int) -> None:
         path = os.pathsep.join(filter(None, sys.path))  # plugins are found where this process finds them
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
         command = [sys.executable, "-m", "autotransfer.workers.worker"]
         # What it says, and prints, beside messages goes to standard error.
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.place = place
         self.ready, self.stopped, self.heard = False, False, time.monotonic()
         self.job: Job | None = None
         self._ear = threading.Thread(target=self._listen, args=(news,), daemon=True)
@@ -100,7 +102,7 @@ class LocalWorkers:
         self._folder = SharedFolder()
         self._vain = 0
         self._finished: list[Finished] = []
-        self._workers = [_Worker(self._news, self.threads) for _ in range(count)]
+        self._workers = [_Worker(place, self._news, self.threads) for place in range(count)]
 
     def close(self) -> None:
         """End all workers."""
@@ -120,7 +122,11 @@ class LocalWorkers:
             assignment = replace(assignment, checkpoints=self._folder.path / "checkpoints")
         self._assignment, self._judge = assignment.shared(self._folder.path), judge
         for worker in self._workers:
-            worker.send("assignment", self._assignment)
+            self._instruct(worker, self._assignment)
+
+    def _instruct(self, worker: _Worker, assignment: Assignment) -> None:
+        devices = spread_over(assignment.device)
+        worker.send("assignment", replace(assignment, device=devices[worker.place % len(devices)]))
 
     def free(self) -> int:
         """Return the number of workers that are ready and have nothing to do."""
@@ -192,9 +198,9 @@ class LocalWorkers:
                 f"No worker process can be started: the last one ended with {_ending(worker.process.returncode)} "
                 "before it was ready; see what it printed. Use workers=1 to search without."
             )
-        self._workers[self._workers.index(worker)] = new = _Worker(self._news, self.threads)
+        self._workers[worker.place] = new = _Worker(worker.place, self._news, self.threads)
         if self._assignment is not None:
-            new.send("assignment", self._assignment)
+            self._instruct(new, self._assignment)
         if worker.job is not None:
             died = TrialError(f"its worker process ended with {_ending(worker.process.returncode)}")
             self._finished.append((worker.job, died))

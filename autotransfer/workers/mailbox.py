@@ -14,7 +14,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,18 +71,18 @@ class _Letter:
     Attributes:
         job: The job.
         trial: Its trial in the mailbox.
+        heard: When its sign of life changed last.
         tries: How often it was sent.
-        sign: The last sign of life of its trial.
-        heard: When that changed.
+        sign: That sign.
         stopped: Whether it was told to stop.
         epoch: Last epoch that was reported.
     """
 
     job: Job
     trial: int
+    heard: float
     tries: int = 1
     sign: Any = None
-    heard: float = field(default_factory=time.monotonic)
     stopped: bool = False
     epoch: int = 0
 
@@ -104,7 +104,7 @@ class Mailbox:
     ) -> None:
         number = int((latest_mailbox(storage, study) or "/0").rpartition("/")[2]) + 1
         self._study = optuna.create_study(study_name=f"{study}/jobs/{number}", storage=storage)
-        self._storage, self._id = storage, self._study._study_id
+        self.storage, self._id = storage, self._study._study_id
         self._judge, self._patience = judge, patience
         self._letters: list[_Letter] = []
         self._workers: dict[str, tuple[Any, float]] = {}
@@ -130,7 +130,7 @@ class Mailbox:
 
     def submit(self, job: Job) -> None:
         """Put a job into the mailbox."""
-        self._letters.append(_Letter(job=job, trial=self._send(job)))
+        self._letters.append(_Letter(job=job, trial=self._send(job), heard=time.monotonic()))
 
     def take_back(self) -> list[Job]:
         """Return the jobs that nobody has begun and nobody is there to begin."""
@@ -145,7 +145,7 @@ class Mailbox:
             return []
         self._opened_at = now
         for letter in self._letters:
-            trial = self._storage.get_trial(letter.trial)
+            trial = self.storage.get_trial(letter.trial)
             if (result := self._opened(letter, trial)) is not None:
                 finished.append((letter.job, result))
             elif letter.job not in self._returned:
@@ -156,7 +156,7 @@ class Mailbox:
     def _send(self, job: Job) -> int:
         about = {"candidate": job.candidate.to_json(), "until": job.until, "expected": job.expected}
         template = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=about)
-        return self._storage.create_new_trial(self._id, template)
+        return self.storage.create_new_trial(self._id, template)
 
     def _look(self) -> None:
         """See who is there, and show that the search is."""
@@ -167,7 +167,7 @@ class Mailbox:
         if now - self._beat > BEAT:
             self._beat = now
             self._study.set_user_attr("beat", round(now, 1))
-        for name, sign in self._storage.get_study_user_attrs(self._id).items():
+        for name, sign in self.storage.get_study_user_attrs(self._id).items():
             if name.startswith(_WORKER) and self._workers.get(name, (None, 0.0))[0] != sign:
                 self._workers[name] = (sign, now)
 
@@ -209,7 +209,7 @@ class Mailbox:
         if letter.stopped or letter.job.expired():
             letter.stopped = True
             if not trial.user_attrs.get("stop"):
-                self._storage.set_trial_user_attr(letter.trial, "stop", True)
+                self.storage.set_trial_user_attr(letter.trial, "stop", True)
 
     def _lost(self, letter: _Letter) -> Exception | None:
         """Send a job again whose worker is gone; once."""
@@ -222,13 +222,13 @@ class Mailbox:
 
     def _withdraw(self, letter: _Letter) -> bool:
         """Take a job out of the mailbox, unless somebody has just begun it."""
-        if not self._storage.set_trial_state_values(letter.trial, TrialState.RUNNING):
+        if not self.storage.set_trial_state_values(letter.trial, TrialState.RUNNING):
             return False
         self._end(letter.trial)
         return True
 
     def _end(self, trial: int) -> None:
-        self._storage.set_trial_state_values(trial, TrialState.FAIL)
+        self.storage.set_trial_state_values(trial, TrialState.FAIL)
 
 
 class Post:

@@ -14,9 +14,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from autotransfer.errors import ConfigError
+from autotransfer.errors import ConfigError, DataError
 from autotransfer.search.journal import read_journal
-from autotransfer.storage import open_storage
+from autotransfer.storage import close_storage, open_storage
 from autotransfer.workers.joining import join
 
 
@@ -55,6 +55,7 @@ def test_four_workers_and_two_hundred_trials_on_postgresql(
     storage = open_storage(postgresql)
     name = next(name for name in optuna.get_all_study_names(storage) if name.startswith("digits-"))
     entries = read_journal(optuna.load_study(study_name=name, storage=storage))
+    close_storage(storage)
     tried = Counter(entry.record.number for entry in entries if entry.record is not None)
     assert sorted(tried) == list(range(200))
     candidates = Counter(entry.record.candidate for entry in entries if entry.record is not None)
@@ -69,3 +70,19 @@ def test_a_worker_without_a_search_says_so(tmp_path: Path) -> None:
     storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
     with pytest.raises(ConfigError, match="No search named 'none' takes workers in this storage"):
         join(storage, "none", wait=0.0)
+    close_storage(storage)
+
+
+def test_a_worker_with_other_data_is_refused(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    options = ["--trials", "4", "--storage", url, "--study", "digits", "--cache-dir", str(tmp_path / "cache")]
+    quick = ["--freeze", "frozen", "--workers", "0"]
+    command = _fit(digit_folder / "train", tiny_zoo, tmp_path / "run", *options, *quick)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as search:
+        storage = open_storage(url)
+        with pytest.raises(DataError, match=r"The data of the search are not those in .*Name the folder"):
+            join(storage, "digits", data=digit_folder / "test", wait=60.0)
+        assert join(storage, "digits", cache_dir=tmp_path / "cache", wait=60.0) == 4
+        close_storage(storage)
+        _, err = search.communicate(timeout=60)
+    assert search.returncode == 0, err
