@@ -107,7 +107,8 @@ def fit(
         executor: ``"local"`` evaluates on this machine; ``"storage"``, too, and on every machine where
             ``autotransfer worker`` joins; ``"ray"`` on a Ray cluster. None means ``"storage"`` with a storage, and
             ``"local"`` without.
-        ray_address: Address of the Ray cluster; None means a running one, else one on this machine.
+        ray_address: Address of the Ray cluster, ``"auto"`` for one that runs here; None takes the one that
+            ``RAY_ADDRESS`` in the environment names, else starts one on this machine.
         trial_timeout: A trial that gives no sign of life for so long, as ``"60s"`` or seconds, and ten times what it
             was predicted to take, is ended and recorded as failed.
         ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.

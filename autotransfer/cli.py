@@ -152,7 +152,7 @@ def fit(
     ] = None,
     ray_address: Annotated[
         str | None,
-        option("--ray-address", metavar="ADDR", help="The Ray cluster. [default: one that runs, or new]"),
+        option("--ray-address", metavar="ADDR", help="The Ray cluster. [env: RAY_ADDRESS] [default: a new one]"),
     ] = None,
     trial_timeout: Annotated[
         str, option("--trial-timeout", help="End a trial that gives no sign of life for so long.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ __all__ = ["RayWorkers"]
 _TICK, _LOOK = 0.3, 2.0
 # Seconds between two signs of life of a task.
 _BEAT = 1.0
+# Seconds in which a cluster is to answer.
+_ANSWER = 10.0
 # A task whose node or process is lost is done again, so often.
 _RETRIES = 1
 
@@ -70,7 +73,7 @@ class RayWorkers:
     A lost node or process costs the trials that it evaluated; each is done again, once.
 
     Args:
-        address: Address of the cluster; None takes one that runs, else starts one on this machine.
+        address: Address of the cluster; None takes the one that ``RAY_ADDRESS`` names, else starts one here.
         patience: Seconds without a sign of life, beside ten times what a trial was predicted to take, after which it
             hangs.
         most: Most tasks at a time; None for as many as there is room for.
@@ -237,11 +240,24 @@ def _connect(address: str | None) -> tuple[Any, bool]:
         raise ConfigError("The executor 'ray' needs Ray: pip install 'autotransfer[ray]'.") from error
     if ray.is_initialized():
         return ray, False
-    quiet = {"log_to_driver": False, "logging_level": "warning"}
     try:
-        ray.init(address=address or "auto", **quiet)
-    except ConnectionError as error:
-        if address is not None:
-            raise ConfigError(f"The Ray cluster {address!r} cannot be reached: {error}.") from error
-        ray.init(include_dashboard=False, **quiet)
+        ray.init(
+            address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level="warning"
+        )
+    except (ConnectionError, RuntimeError) as error:
+        raise ConfigError(f"The Ray cluster {address!r} cannot be reached: {describe(error)}.") from error
     return ray, True
+
+
+def _refuse_unreachable(address: str | None) -> None:
+    """Refuse the address of a host that does not answer: Ray would try for minutes.
+
+    Raises:
+        ConfigError: It does not answer.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+        except OSError as error:
+            raise ConfigError(f"The Ray cluster {address!r} cannot be reached: {describe(error)}.") from error

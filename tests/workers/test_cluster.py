@@ -40,6 +40,7 @@ numbers = [record.number for record in result.trials]
 candidates = len({record.candidate for record in result.trials})
 print(json.dumps({"lost": lost, "numbers": numbers, "candidates": candidates, "counts": result.trials.counts(),
                   "curves": sum(bool(record.curve) for record in result.trials), "score": result.validation.score}))
+cluster.shutdown()
 """
 
 
@@ -68,3 +69,9 @@ def test_without_ray_the_error_names_the_extra(digit_folder: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"needs Ray: pip install 'autotransfer\[ray\]'"):
         autotransfer.fit(digit_folder / "train", executor="ray")
+
+
+def test_a_cluster_that_does_not_answer_is_named(digit_folder: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'autotransfer[ray]'")
+    with pytest.raises(ConfigError, match="The Ray cluster 'localhost:9' cannot be reached: ConnectionRefusedError"):
+        autotransfer.fit(digit_folder / "train", executor="ray", ray_address="localhost:9")
