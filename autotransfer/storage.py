@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import DatabaseError
 
 from autotransfer.errors import ConfigError
 
@@ -24,12 +25,12 @@ def open_storage(url: str) -> BaseStorage:
         ConfigError: The URL cannot be used.
     """
     for pause in _PAUSES:
-        with contextlib.suppress(IntegrityError, ProgrammingError):
+        with contextlib.suppress(DatabaseError):
             return _open(url)
         time.sleep(pause)
     try:
         return _open(url)
-    except (IntegrityError, ProgrammingError) as error:
+    except DatabaseError as error:
         raise _unusable(url, error) from error
 
 
@@ -44,11 +45,12 @@ def close_storage(storage: BaseStorage) -> None:
 def _open(url: str) -> BaseStorage:
     try:
         return optuna.storages.get_storage(url)
-    except (IntegrityError, ProgrammingError):
+    except DatabaseError:
         raise
     except Exception as error:  # a driver that is missing, a host that does not answer, a URL that is none
         raise _unusable(url, error) from error
 
 
 def _unusable(url: str, error: Exception) -> ConfigError:
-    return ConfigError(f"The storage {url!r} cannot be used: {type(error).__name__}: {error}.")
+    shown = re.sub(r"(?<=:)[^:@/]+(?=@)", "***", url)  # a password is for nobody's eyes
+    return ConfigError(f"The storage {shown!r} cannot be used: {type(error).__name__}: {error}.")

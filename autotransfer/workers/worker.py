@@ -7,6 +7,7 @@ Messages are pickled tuples between a search and the process that it has started
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import queue
@@ -76,6 +77,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says when to end
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what plugins print must not come between messages
+    logging.getLogger("autotransfer").setLevel(logging.ERROR)  # what is wrong with plugins, the search has said
     line = _Line(sys.stdin.buffer, sink)
     import_module("autotransfer.workers.assignment")  # it takes seconds, while the search decodes the images
     _work(line)
@@ -88,15 +90,14 @@ def _work(line: _Line) -> None:
 
     evaluator: Evaluator = line.receive()[1].evaluator()
     line.send("ready")
-    while True:
-        _, candidate, until = line.receive()
-        line.begin()
-        try:
-            with pages_kept():
-                found = evaluator.measure(candidate, line.report, line.expired, until)
-            line.send("done", found)
-        except Exception as error:
-            line.send("failed", describe(error))
+    with pages_kept():
+        while True:
+            _, candidate, until = line.receive()
+            line.begin()
+            try:
+                line.send("done", evaluator.measure(candidate, line.report, line.expired, until))
+            except Exception as error:
+                line.send("failed", describe(error))
 
 
 if __name__ == "__main__":
