@@ -7,6 +7,7 @@ Messages are pickled tuples between a search and the process that it has started
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
@@ -79,8 +80,17 @@ def main() -> None:
     os.dup2(2, 1)  # what plugins print must not come between messages
     logging.getLogger("autotransfer").setLevel(logging.ERROR)  # what is wrong with plugins, the search has said
     line = _Line(sys.stdin.buffer, sink)
-    import_module("autotransfer.workers.assignment")  # it takes seconds, while the search decodes the images
+    _warm_up()
     _work(line)
+
+
+def _warm_up() -> None:
+    """Import what takes seconds, while the search decodes the images: torch, and what plugins need."""
+    from autotransfer.contract.registry import Registry
+
+    import_module("autotransfer.workers.assignment")
+    with contextlib.suppress(Exception):  # whatever is wrong shows again when it is needed
+        Registry.load()
 
 
 def _work(line: _Line) -> None:
