@@ -2,7 +2,8 @@
 
 Every fit runs once undisturbed. Then the same fit is begun again, killed (``kill -9``) after a random time and gone on
 with, over and over; at the end it runs to its end. Nothing that was finished may be missing or different, nothing may
-be there twice, and the trials and the score must be those of the undisturbed fit.
+be there twice, and the trials and the score must be those of the undisturbed fit; with workers, whose trials end in
+another order each time, these may be others.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=10, help="kills in each fit")
     options.add_argument("--trials", type=int, default=25)
     options.add_argument("--epochs", type=int, default=3)
+    options.add_argument("--workers", type=int, help="worker processes of each fit; none means the process itself")
     arguments = options.parse_args()
     rows: list[dict[str, Any]] = []
     for seed in range(arguments.fits):
@@ -93,6 +95,7 @@ def command(arguments: Any, seed: int, out: Path, cache: Path) -> list[str]:
         arguments.epochs,
         "--no-compare-scratch",
         "--resume",
+        *([] if arguments.workers is None else ["--workers", arguments.workers]),
     ]
     return [sys.executable, "-m", "autotransfer", "fit", *map(str, [arguments.data, *where, *how])]
 
