@@ -31,7 +31,7 @@ from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import startable
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.work import Executor
-from autotransfer.storage import close_storage
+from autotransfer.storage import close_storage, failing_clearly
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
 from autotransfer.workers.crew import Crew
@@ -115,7 +115,8 @@ def search_setups(
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
     executor = crew.executor(evaluator, data, [spec.name for spec in backbones], run, call, show.say)
-    with interruptible(purse, show.say):
+    advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
+    with interruptible(purse, show.say), failing_clearly(advice):
         trials = _search(study, space, evaluator, purse, executor, run, show)
     seconds["search"] = purse.spent - seconds["decode"]
     close_storage(study._storage)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Iterator
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
-from autotransfer.errors import ConfigError
+from autotransfer.errors import ConfigError, SearchError
+from autotransfer.text import one_line
 
-__all__ = ["close_storage", "open_storage"]
+__all__ = ["close_storage", "failing_clearly", "open_storage"]
 
 # Seconds to wait for others who are making the tables of a new database.
 _PAUSES = (0.5, 1.0, 2.0)
@@ -32,6 +35,22 @@ def open_storage(url: str) -> BaseStorage:
         return _open(url)
     except DatabaseError as error:
         raise _unusable(url, error) from error
+
+
+@contextlib.contextmanager
+def failing_clearly(advice: str) -> Iterator[None]:
+    """Say what a database's failure within the block means.
+
+    Args:
+        advice: What to do then.
+
+    Raises:
+        SearchError: The database failed.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise SearchError(f"The storage failed: {one_line(error)[:200]}. {advice}") from error
 
 
 def close_storage(storage: BaseStorage) -> None:

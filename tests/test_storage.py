@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 
-from autotransfer.errors import ConfigError
-from autotransfer.storage import close_storage, open_storage
+from autotransfer.errors import ConfigError, SearchError
+from autotransfer.storage import close_storage, failing_clearly, open_storage
 
 
 def test_an_error_names_the_storage_without_its_password() -> None:
@@ -26,3 +27,13 @@ def test_several_processes_may_begin_with_an_empty_database(tmp_path: Path) -> N
     said = [process.communicate(timeout=120)[1] for process in started]
     assert [process.returncode for process in started] == [0] * 4, said
     close_storage(open_storage(url))
+
+
+def test_a_database_that_fails_in_the_middle_ends_the_search_with_advice(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    storage = open_storage(f"sqlite:///{file}")
+    study = optuna.create_study(storage=storage)
+    file.write_bytes(b"this is no database any more")
+    with pytest.raises(SearchError, match=r"The storage failed: .* Go on."), failing_clearly("Go on."):
+        study.ask()
+    close_storage(storage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -106,7 +106,9 @@ class RayWorkers:
             judge: Makes what one of them found comparable with what others found.
         """
         ray, self._judge = self._ray, judge
-        graphic = assignment.device == "auto" and any(node["Resources"].get("GPU") for node in ray.nodes())
+        graphic = assignment.device != "cpu" and any(node["Resources"].get("GPU") for node in ray.nodes())
+        if graphic:  # Ray shows each task the GPU that it may use, and no other
+            assignment = replace(assignment, device="auto")
         self._needs = {"CPU": assignment.threads, "GPU": 1 if graphic else 0}
         self._key, self._assignment = uuid4().hex, ray.put(assignment)
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from autotransfer.run import RunFolder
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.work import Executor, Finished, Inline, Job
 from autotransfer.storage import close_storage, open_storage
+from autotransfer.threads import usable_cores
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.cluster import RayWorkers
 from autotransfer.workers.joining import about_search
@@ -102,7 +104,8 @@ class _Local(Crew):
     def close(self) -> None:
         """End the processes, and let those who joined go."""
         if self._mailbox is not None:
-            self._mailbox.close()
+            with contextlib.suppress(Exception):  # a database that is gone has nobody to tell
+                self._mailbox.close()
             close_storage(self._mailbox.storage)
         self._local.close()
         torch.set_num_threads(self._threads)
@@ -125,7 +128,7 @@ class _Ray(Crew):
         say: Say,
     ) -> Executor:
         """Put the data into the object store; return who takes jobs."""
-        self._ray.assign(_assignment(evaluator, data, self._config, run), judge=evaluator.judge)
+        self._ray.assign(_assignment(evaluator, data, self._config, run, share=usable_cores()), judge=evaluator.judge)
         return self._ray
 
     def close(self) -> None:

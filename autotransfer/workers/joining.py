@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -19,9 +20,10 @@ from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.preparation import Prepared, deal_again, fingerprint, prepare_data
 from autotransfer.search.work import Job
+from autotransfer.storage import failing_clearly
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.local import LocalWorkers
-from autotransfer.workers.mailbox import Post, latest_mailbox
+from autotransfer.workers.post import Post, latest_mailbox
 
 __all__ = ["about_search", "join"]
 
@@ -91,10 +93,12 @@ def join(
         say(f"joining the search {study}: decoding the images")
         local.assign(_assignment(call, about, workers, local.threads))
         say("evaluating candidates")
-        return _serve(post, local, workers, say)
+        with failing_clearly("The search does again what was not finished here; join again when the storage is back."):
+            return _serve(post, local, workers, say)
     finally:
         local.close()
-        post.leave()
+        with contextlib.suppress(Exception):  # where the storage is gone, nobody asks
+            post.leave()
 
 
 def _wait_for(storage: BaseStorage, study: str, workers: int, seconds: float) -> Post:

@@ -7,61 +7,28 @@ Numbers and text pass through, nothing that can run code.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import math
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
 from autotransfer.search.watch import hung, silence_allowed
 from autotransfer.search.work import Evaluation, Finished, Job
+from autotransfer.workers.letters import read_evaluation, write_text
 from autotransfer.workers.local import Judge
+from autotransfer.workers.post import BEAT, GONE, WORKER, latest_mailbox
 
-__all__ = ["Mailbox", "Post", "latest_mailbox", "read_text", "write_text"]
+__all__ = ["Mailbox"]
 
-# Characters of one attribute: what the strictest database takes.
-_CHUNK = 60_000
-# Seconds between two signs of life, and after how many without one somebody is gone.
-BEAT, GONE = 2.0, 20.0
 # Seconds between two looks for workers, and for what came of jobs.
 _LOOK, _OPENING = 1.0, 0.1
-_WORKER = "worker:"
-
-SetAttribute = Callable[[str, Any], None]
-
-
-def write_text(write: SetAttribute, name: str, text: str) -> None:
-    """Write a text of any length as one attribute, or as several and their number."""
-    if len(text) <= _CHUNK:
-        return write(name, text)
-    parts = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
-    for number, part in enumerate(parts):
-        write(f"{name}:{number}", part)
-    write(name, len(parts))
-
-
-def read_text(attributes: Mapping[str, Any], name: str) -> str:
-    """Return what ``write_text`` wrote."""
-    found = attributes[name]
-    return found if isinstance(found, str) else "".join(attributes[f"{name}:{number}"] for number in range(found))
-
-
-def latest_mailbox(storage: BaseStorage, study: str) -> str | None:
-    """Return the name of the newest mailbox of a study; None where there is none."""
-    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(f"{study}/jobs/")]
-    return max(names, key=lambda name: int(name.rpartition("/")[2]), default=None)
 
 
 @dataclass
@@ -168,7 +135,7 @@ class Mailbox:
             self._beat = now
             self._study.set_user_attr("beat", round(now, 1))
         for name, sign in self.storage.get_study_user_attrs(self._id).items():
-            if name.startswith(_WORKER) and self._workers.get(name, (None, 0.0))[0] != sign:
+            if name.startswith(WORKER) and self._workers.get(name, (None, 0.0))[0] != sign:
                 self._workers[name] = (sign, now)
 
     def _alive(self) -> list[tuple[int, float]]:
@@ -178,7 +145,7 @@ class Mailbox:
         """Return what came of a job; None while it goes on."""
         if trial.state == TrialState.COMPLETE:
             try:
-                return self._judge(letter.job.candidate, _read_evaluation(trial.user_attrs))
+                return self._judge(letter.job.candidate, read_evaluation(trial.user_attrs))
             except Exception as error:  # the metric may fail on what was found
                 return error
         if trial.state == TrialState.FAIL:
@@ -189,7 +156,7 @@ class Mailbox:
                 self._returned.append(letter.job)
             return None
         self._follow(letter, trial, now)
-        worker = self._workers.get(f"{_WORKER}{trial.user_attrs.get('by')}")
+        worker = self._workers.get(f"{WORKER}{trial.user_attrs.get('by')}")
         if worker is not None and now - worker[1] > GONE:
             return self._lost(letter)
         if now - letter.heard > silence_allowed(self._patience, letter.job.expected) + GONE:
@@ -229,105 +196,3 @@ class Mailbox:
 
     def _end(self, trial: int) -> None:
         self.storage.set_trial_state_values(trial, TrialState.FAIL)
-
-
-class Post:
-    """A worker's side: takes jobs out of a mailbox and says what came of them.
-
-    Args:
-        storage: The storage.
-        name: Name of the mailbox.
-        worker: Name of the worker, unlike all others.
-    """
-
-    def __init__(self, storage: BaseStorage, name: str, worker: str) -> None:
-        self._storage, self._worker = storage, worker
-        self._id = storage.get_study_id_from_name(name)
-        self._signs = 0
-        self._looked: dict[int, float] = {}
-        self._beat = self._heard = -math.inf
-        self._attributes: dict[str, Any] = {}
-
-    def about(self) -> dict[str, Any]:
-        """Return what the search says of itself."""
-        return dict(json.loads(read_text(self._storage.get_study_user_attrs(self._id), "search")))
-
-    def is_open(self, places: int) -> bool:
-        """Show that the worker is there, and return whether the search is, too.
-
-        Args:
-            places: Number of jobs that the worker does at a time.
-        """
-        now = time.monotonic()
-        if now - self._beat > BEAT:
-            self._beat, self._signs = now, self._signs + 1
-            self._storage.set_study_user_attr(self._id, f"{_WORKER}{self._worker}", [places, self._signs])
-            attributes = self._storage.get_study_user_attrs(self._id)
-            if attributes.get("beat") != self._attributes.get("beat"):
-                self._heard = now
-            self._attributes = attributes
-        return not self._attributes.get("closed") and now - self._heard < 3 * GONE
-
-    def leave(self) -> None:
-        """Say that the worker goes."""
-        self._storage.set_study_user_attr(self._id, f"{_WORKER}{self._worker}", [0, -1])
-
-    def take(self) -> tuple[int, Candidate, int | None, float] | None:
-        """Take a job: its number, candidate, epochs to be done and predicted seconds; None where there is none."""
-        for trial in self._storage.get_all_trials(self._id, deepcopy=False, states=(TrialState.WAITING,)):
-            if self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                self._storage.set_trial_user_attr(trial._trial_id, "by", self._worker)
-                about, self._looked[trial._trial_id] = trial.user_attrs, time.monotonic()
-                return trial._trial_id, Candidate.from_json(about["candidate"]), about["until"], about["expected"]
-        return None
-
-    def report(self, job: int, epoch: int, score: float) -> bool:
-        """Tell the score of an epoch; return whether to stop."""
-        with _ended_elsewhere() as ended:
-            self._storage.set_trial_intermediate_value(job, epoch, score)
-        return ended() or self.stopped(job)
-
-    def stopped(self, job: int) -> bool:
-        """Whether a job is to stop; asking is a sign of life. The storage is asked now and then only."""
-        now = time.monotonic()
-        if now - self._looked.get(job, -math.inf) < 1.0:
-            return False
-        self._looked[job], self._signs = now, self._signs + 1
-        with _ended_elsewhere() as ended:
-            self._storage.set_trial_user_attr(job, "alive", self._signs)
-        return ended() or bool(self._storage.get_trial(job).user_attrs.get("stop"))
-
-    def tell(self, job: int, result: Evaluation | Exception) -> None:
-        """Say what came of a job; nobody asks any more where the search has given it up."""
-        with _ended_elsewhere():
-            if isinstance(result, Exception):
-                self._storage.set_trial_user_attr(job, "reason", str(result))
-                self._storage.set_trial_state_values(job, TrialState.FAIL)
-            else:
-                _write_evaluation(lambda name, value: self._storage.set_trial_user_attr(job, name, value), result)
-                self._storage.set_trial_state_values(job, TrialState.COMPLETE, [0.0])
-        self._looked.pop(job, None)
-
-
-@contextlib.contextmanager
-def _ended_elsewhere() -> Iterator[Callable[[], bool]]:
-    """Let the block end where the search has ended its trial; what it yields says whether that was so."""
-    ended = False
-    try:
-        yield lambda: ended
-    except (UpdateFinishedTrialError, KeyError):
-        ended = True
-
-
-def _write_evaluation(write: SetAttribute, found: Evaluation) -> None:
-    scores = np.zeros((0, 0), np.float32) if found.scores is None else found.scores.astype(np.float32)
-    packed = base64.b85encode(zlib.compress(scores.tobytes())).decode()
-    about = {**asdict(replace(found, scores=None)), "shape": scores.shape, "scores": packed}
-    write_text(write, "found", json.dumps(about))
-
-
-def _read_evaluation(attributes: Mapping[str, Any]) -> Evaluation:
-    about = json.loads(read_text(attributes, "found"))
-    raw = zlib.decompress(base64.b85decode(about["scores"]))
-    scores = np.frombuffer(raw, np.float32).reshape(about.pop("shape")).copy()
-    return Evaluation(**{**about, "curve": tuple(about["curve"]), "scores": scores if scores.size else None})

@@ -14,9 +14,11 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
 from autotransfer.search.work import Evaluation, Finished, Job
 from autotransfer.storage import close_storage, open_storage
-from autotransfer.workers import mailbox as module
+from autotransfer.workers import mailbox, post
+from autotransfer.workers.letters import read_text, write_text
 from autotransfer.workers.local import as_found
-from autotransfer.workers.mailbox import Mailbox, Post, latest_mailbox, read_text, write_text
+from autotransfer.workers.mailbox import Mailbox
+from autotransfer.workers.post import GONE, Post, latest_mailbox
 
 
 class Clock:
@@ -33,14 +35,16 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
+    for module in (mailbox, post):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
 @pytest.fixture
 def storage(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[optuna.storages.BaseStorage]:
     for name in ("_LOOK", "_OPENING", "BEAT"):
-        monkeypatch.setattr(module, name, 0.0)
+        monkeypatch.setattr(mailbox, name, 0.0)
+    monkeypatch.setattr(post, "BEAT", 0.0)
     storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
     yield storage
     close_storage(storage)
@@ -127,7 +131,7 @@ def test_a_job_whose_worker_is_lost_is_done_again_once(
     box.submit(job := _job())
     number = _taken(lost)
     box.poll()
-    clock.now += module.GONE + 1
+    clock.now += GONE + 1
     other.is_open(1)
     assert not box.poll()
     again = _taken(other)
@@ -135,7 +139,7 @@ def test_a_job_whose_worker_is_lost_is_done_again_once(
     lost.tell(number, Evaluation(score=0.1))  # it was only slow: too late
     assert lost.report(number, 1, 0.1), "what was given up is to stop"
     assert not box.poll()
-    clock.now += module.GONE + 1
+    clock.now += GONE + 1
     ended, found = _result(box)
     assert ended is job
     assert "two workers were lost while they evaluated it" in str(found)
@@ -148,7 +152,7 @@ def test_a_job_that_nobody_is_there_to_begin_is_given_back(
     assert box.free() == 1
     box.submit(job := _job())
     post.leave()
-    clock.now += module.GONE + 1
+    clock.now += GONE + 1
     assert box.free() == 0
     assert not box.poll()
     assert box.take_back() == [job]
@@ -163,7 +167,7 @@ def test_a_worker_that_lives_but_whose_job_hangs_is_given_up(
     number = _taken(post)
     for _ in range(4):
         assert not box.poll()
-        clock.now += 0.3 * module.GONE
+        clock.now += 0.3 * GONE
         post.is_open(1)
     _, found = _result(box)
     assert "it hung" in str(found)
@@ -174,7 +178,7 @@ def test_a_search_that_ends_or_dies_lets_its_workers_go(
     box: Mailbox, storage: optuna.storages.BaseStorage, clock: Clock
 ) -> None:
     post = _post(storage, "one")
-    clock.now += 3 * module.GONE + 1
+    clock.now += 3 * GONE + 1
     assert not post.is_open(1), "it gave no sign of life"
     box.free()
     assert post.is_open(1)
