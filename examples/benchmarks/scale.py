@@ -18,7 +18,7 @@ _RUN = """
 import json, os, resource, sys, threading, time
 import psutil
 import autotransfer
-from autotransfer import api
+from autotransfer.contract.registry import Registry
 
 trials, backbones, data, zoo, cache = int(sys.argv[1]), sys.argv[2].split(","), *sys.argv[3:6]
 memory = {}
@@ -30,8 +30,8 @@ class Watch:
     def trial_finished(self, result):
         memory[result.number] = psutil.Process().memory_info().rss
 
-load = api.Registry.load
-api.Registry.load = lambda zoos: load(zoos, [Watch()])
+load = Registry.load
+Registry.load = staticmethod(lambda zoos=(): load(zoos, [Watch()]))
 begin = time.perf_counter()
 result = autotransfer.fit(data, zoo=zoo, backbones=backbones, heads=["logistic", "ridge", "ncm", "knn", "linear"],
     freeze="frozen", epochs=2, trials=trials, out=cache + "/run", cache_dir=cache + "/cache", progress=False)
