@@ -44,6 +44,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         ensemble: bool = True,
         soup: bool = True,
         calibrate: bool = True,
+        workers: int | None = None,
         cache: bool = True,
         cache_dir: str | Path | None = None,
         progress: bool = False,
@@ -64,6 +65,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.ensemble = ensemble
         self.soup = soup
         self.calibrate = calibrate
+        self.workers = workers
         self.cache = cache
         self.cache_dir = cache_dir
         self.progress = progress
@@ -130,6 +132,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
         soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
         calibrate: Scale probabilities by a temperature where validation says that it makes them more honest.
+        workers: Number of processes that evaluate candidates; None means this process.
         cache: Keep activations on disk between fits.
         cache_dir: Folder of that cache.
         progress: Show progress on standard error.
@@ -160,6 +163,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         ensemble: bool = True,
         soup: bool = True,
         calibrate: bool = True,
+        workers: int | None = None,
         cache: bool = True,
         cache_dir: str | Path | None = None,
         progress: bool = False,
@@ -181,6 +185,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             ensemble=ensemble,
             soup=soup,
             calibrate=calibrate,
+            workers=workers,
             cache=cache,
             cache_dir=cache_dir,
             progress=progress,
