@@ -81,12 +81,14 @@ class Growth:
         self._before: dict[str, float] = {}
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
-        """Return what is tried next; there is always something."""
+        """Return what is tried next; None where what is being tried has to end first."""
         position, self._issued = self._issued, self._issued + 1
         if position < len(self._screening):
             return Order(params=self._screening[position], proposed="screened")
         position -= len(self._screening)
-        probing = position % (_BETWEEN + 1) or self._hasty(trials) if self._probes_pay(trials) else position % 2
+        pays = self._probes_pay(trials)
+        # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
+        probing = position % (_BETWEEN + 1) or self._hasty(trials) if pays else position % 2 and not running
         # What is still screened may be what is tuned first.
         if probing or any(order.proposed == "screened" for order in running):
             return self._probing()
@@ -95,7 +97,11 @@ class Growth:
         if self._seconds is None:
             return self._one_after_the_other(trials, running)
         self._sprout(trials, left)
-        return self._thaw.next(trials, left, running) or (self._probing() if running else Order())
+        if (order := self._thaw.next(trials, left, running)) is not None:
+            return order
+        if running:
+            return self._probing() if pays else None
+        return Order()
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         """Take in what came of an order."""

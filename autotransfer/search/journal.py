@@ -152,6 +152,8 @@ def settle(study: optuna.Study) -> list[Order]:
             note_outcome(running, record, seconds_spent(study), step)
             study.tell(running, state=TrialState.FAIL)
         else:
+            if "candidate" in trial.user_attrs:  # what was left open was sampled: it is not sampled anew
+                order["params"] = dict(trial.params)
             again += [Order(**{**order, "again": True})] if order else []
             _end(study, running, step)
     return again[::-1]  # the first that was begun is taken first

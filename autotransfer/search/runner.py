@@ -40,6 +40,7 @@ class _Running:
         started: When it began.
         limit: Seconds that it is allowed.
         curve: Score after each epoch.
+        reported: Last epoch that the study knows.
         pruned: Whether the study has stopped it.
         expired: Whether it has run out of time.
     """
@@ -50,12 +51,14 @@ class _Running:
     started: float
     limit: float
     curve: list[float]
+    reported: int
     pruned: bool = False
     expired: bool = False
 
     def report(self, epoch: int, score: float) -> bool:
         """Take in the score of an epoch; return whether to stop."""
-        if epoch > len(self.curve):  # what is repeated, after a machine was lost, was reported before
+        if epoch > self.reported:  # what is repeated, after a machine was lost, is known
+            self.reported = epoch
             self.trial.report(score, epoch)
             self.pruned = self.trial.should_prune()
         self.curve[epoch - 1 :] = [score]
@@ -126,7 +129,13 @@ class Runner:
         trial.set_user_attr("candidate", candidate.to_json())
         before = TrialRecord(number=-1, state="paused", candidate=candidate) if paused is None else paused
         running = _Running(
-            trial=trial, order=order, before=before, started=started, limit=allowed, curve=list(before.curve)
+            trial=trial,
+            order=order,
+            before=before,
+            started=started,
+            limit=allowed,
+            curve=list(before.curve),
+            reported=len(before.curve),
         )
 
         def expired() -> bool:

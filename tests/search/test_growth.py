@@ -204,3 +204,39 @@ def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
         _probe(search, 0.5)
     orders = [search.next() for _ in range(6)]
     assert [order.proposed for order in orders].count("grown") == 3, "every other one"
+
+
+# --- with trials side by side ----------------------------------------------------------------------------------------
+
+
+def test_what_is_still_screened_may_be_what_is_tuned_first() -> None:
+    search = _search(a=0.6)
+    running = [Order(params={"backbone": "b"}, proposed="screened")]
+    assert search.growth.next(search.trials, 1e6, running) == Order(params={"freeze": "frozen"})
+    assert search.next().proposed == "sampled", "one of those that would have been probes"
+
+
+def test_a_depth_is_not_judged_before_it_has_ended() -> None:
+    search = _search(a=0.6, b=0.5)
+    first = search.next()
+    assert first.params == {"backbone": "a", "trained": 1}
+    seen = []
+    for _ in range(12):
+        order = search.growth.next(search.trials, 1e6, [first])
+        assert order is not None
+        seen.append(order.params)
+    assert {"backbone": "b", "trained": 1} in seen
+    assert {"backbone": "a", "trained": 2} not in seen
+
+
+def test_an_arm_that_is_being_trained_is_not_given_twice_and_waiting_is_better_than_a_probe_in_vain() -> None:
+    search = _search(True, a=0.6)
+    for _ in range(20):
+        search.next()
+        _probe(search, 0.1)  # in vain
+    running = [Order(params={"freeze": "frozen"})]
+    for _ in range(6):
+        if (order := search.growth.next(search.trials, 1e6, running)) is not None:
+            running.append(order)
+    assert [order.arm for order in running] == ["", "a/1"]
+    assert search.growth.next(search.trials, 1e6, running) is None

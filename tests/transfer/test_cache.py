@@ -72,6 +72,11 @@ def test_ten_arrays_keep_their_order(tmp_path: Path) -> None:
     assert [array.shape for array in make(tmp_path).get_or_compute("key", "", never)] == shapes
 
 
+def left_in(folder: Path) -> list[str]:
+    """Return what is in a cache folder beside locks, which stay for whoever comes next."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.name != ".locks")
+
+
 def test_without_a_folder_nothing_outlives_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     cache = make(None, memory=MEGABYTE)
@@ -226,7 +231,7 @@ def test_a_damaged_entry_is_computed_again_and_replaced(damage: Callable[[Path],
     assert_filled(cache.get_or_compute("key", "", filled(1, (3, 4), (50,))), 1)
     assert cache.computed == 1
     assert_filled(make(tmp_path).get_or_compute("key", "", never), 1)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+    assert [entry.key for entry in list_entries(tmp_path)] == ["key"]
 
 
 def test_an_error_while_computing_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ def test_an_error_while_computing_leaves_nothing_behind(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         make(tmp_path, memory=0).get_or_compute("key", "", compute)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 def assert_works_without_caching(cache: ActivationCache, caplog: pytest.LogCaptureFixture) -> None:
@@ -290,7 +295,7 @@ FULL_DISK = """
     cache = ActivationCache(Path(sys.argv[1]), memory_limit=int(sys.argv[2]))
     (array,) = cache.get_or_compute("key", "", compute)
     assert (array == 3).all()
-    assert list(Path(sys.argv[1]).iterdir()) == []
+    assert [entry.name for entry in Path(sys.argv[1]).iterdir()] == [".locks"]
 """
 
 
@@ -312,21 +317,23 @@ RACE = """
     import sys, time
     from pathlib import Path
     import numpy as np
-    from autotransfer.transfer.cache import ActivationCache
+    from autotransfer.transfer import cache as module
 
-    folder = Path(sys.argv[1])
+    folder, alone = Path(sys.argv[1]), sys.argv[3] == "alone"
+    if not alone:  # as where the file system has no locks
+        module._alone = module.contextlib.nullcontext
 
     def compute(allocate):
-        (folder.parent / sys.argv[2]).touch()
-        end = time.monotonic() + 30
-        while len(list(folder.parent.glob("here-*"))) < 2 and time.monotonic() < end:
-            time.sleep(0.01)  # both compute before either is done
+        (folder.parent / f"computed-{memory}-{sys.argv[2]}").touch()
+        end = time.monotonic() + (0.5 if alone else 30)
+        while len(list(folder.parent.glob(f"computed-{memory}-*"))) < 2 and time.monotonic() < end:
+            time.sleep(0.01)  # both compute before either is done, if they may
         array = allocate((1000, 100), np.dtype(np.float32))
         array[:] = 3
         return (array,)
 
     for memory in (0, 2**30):
-        cache = ActivationCache(folder, memory_limit=memory)
+        cache = module.ActivationCache(folder, memory_limit=memory)
         (array,) = cache.get_or_compute(f"key{memory}", "", compute)
         assert (array == 3).all()
         (array,) = cache.get(f"key{memory}")
@@ -334,15 +341,32 @@ RACE = """
 """
 
 
-def test_two_processes_may_compute_one_entry_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "computed"), [("alone", 2), ("together", 4)])
+def test_of_two_processes_one_computes_an_entry_or_both_where_there_are_no_locks(
+    how: str, computed: int, tmp_path: Path
+) -> None:
     folder = tmp_path / "cache"
-    processes = [python(RACE, folder, f"here-{i}") for i in range(2)]
+    processes = [python(RACE, folder, i, how) for i in range(2)]
     for process in processes:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
         assert not errors
     assert len(list_entries(folder)) == 2
-    assert not list(folder.glob(".*")), "nothing is left over"
+    assert len(list(tmp_path.glob("computed-*"))) == computed
+    assert not [name for name in left_in(folder) if name.startswith(".")], "nothing is left over"
+
+
+def test_a_process_that_dies_while_it_computes_blocks_nobody(tmp_path: Path) -> None:
+    script = """
+        import os, sys
+        from pathlib import Path
+        from autotransfer.transfer.cache import ActivationCache
+        ActivationCache(Path(sys.argv[1]), memory_limit=0).get_or_compute("key", "", lambda allocate: os._exit(7))
+    """
+    process = python(script, tmp_path)
+    process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert_filled(make(tmp_path).get_or_compute("key", "", filled(1, (3,))), 1)
 
 
 def test_what_killed_processes_left_is_removed_after_a_day(tmp_path: Path) -> None:
@@ -366,7 +390,7 @@ def test_entries_are_listed_with_what_they_hold_and_can_be_cleared(tmp_path: Pat
     assert 4000 < entry.size < 5000
     assert time.time() - entry.used < 60
     assert clear(tmp_path) == entry.size
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".new-working", "notes.txt"]
+    assert left_in(tmp_path) == [".new-working", "notes.txt"]
     assert list_entries(tmp_path / "missing") == []
     assert clear(tmp_path / "missing") == 0
 
