@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from dataclasses import dataclass, replace
@@ -242,22 +243,23 @@ def _connect(address: str | None) -> tuple[Any, bool]:
         raise ConfigError("The executor 'ray' needs Ray: pip install 'autotransfer[ray]'.") from error
     if ray.is_initialized():
         return ray, False
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _refuse_unreachable(address)
+    dashboard = False if address == "local" else None  # of a cluster that is there, it cannot be said
     try:
-        ray.init(
-            address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level="warning"
-        )
+        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level="warning")
     except (ConnectionError, RuntimeError) as error:
         raise ConfigError(f"The Ray cluster {address!r} cannot be reached: {describe(error)}.") from error
     return ray, True
 
 
-def _refuse_unreachable(address: str | None) -> None:
+def _refuse_unreachable(address: str) -> None:
     """Refuse the address of a host that does not answer: Ray would try for minutes.
 
     Raises:
         ConfigError: It does not answer.
     """
-    host, _, port = (address or "").rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
         try:
             socket.create_connection((host, int(port)), timeout=_ANSWER).close()
