@@ -46,11 +46,14 @@ def seconds_of(data: Path, zoo: Path, trials: int, settings: dict[str, Any], sin
 def main() -> None:
     arguments = common.parser(__doc__.splitlines()[0], several=True)
     arguments.add_argument("--trials", type=int, nargs=2, default=[60, 16], help="trials of probes, and of all")
+    arguments.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     arguments.add_argument("--repeats", type=int, default=1, help="alternating runs of each")
     given = arguments.parse_args()
     rows: list[dict[str, Any]] = []
     for data in given.data:
         for (kind, pair), trials in zip(KINDS.items(), given.trials, strict=True):
+            if kind not in given.only:
+                continue
             runs: list[tuple[dict[str, float], ...]] = []
             for _ in range(given.repeats):
                 runs.append(
