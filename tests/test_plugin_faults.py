@@ -229,7 +229,7 @@ def test_a_head_that_keeps_memory_or_never_returns_is_named(
         heads=["greedy", "asleep", "ridge"],
         backbones="test_resnet",
         trials=24,
-        trial_timeout=0.5,
+        trial_timeout=5.0,
         cache=False,
         progress=False,
         compare_scratch=False,

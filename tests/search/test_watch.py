@@ -51,9 +51,9 @@ def test_a_trial_that_swallows_the_error_is_interrupted_again() -> None:
 
 
 def test_who_shows_life_may_take_as_long_as_it_takes() -> None:
-    with ended_when_silent(0.3) as alive:
+    with ended_when_silent(2.0) as alive:
         for _ in range(8):
-            time.sleep(0.1)
+            time.sleep(0.3)
             alive()
 
 

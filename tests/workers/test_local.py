@@ -90,7 +90,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_trial(
     install: Callable[..., Path], digit_folder: Path, tiny_zoo: Path, tmp_path: Path
 ) -> None:
     heads = [text for name in ("ridge", "killed", "crashed", "asleep") for text in ("--heads", name)]
-    few = ["--trials", "12", "--freeze", "frozen", "--backbones", "test_resnet", "--trial-timeout", "2s"]
+    few = ["--trials", "12", "--freeze", "frozen", "--backbones", "test_resnet", "--trial-timeout", "10s"]
     done = subprocess.run(
         _command(digit_folder / "train", tiny_zoo, tmp_path / "run", *few, *heads),
         env={**os.environ, "PYTHONPATH": str(install(deadly=DEADLY))},
