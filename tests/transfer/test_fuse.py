@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.specs import Preprocessing
+from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.fuse import _FusedConv, _FusedLinear, can_fuse, fuse_layers
 
 pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this torch has no such kernels")
@@ -78,6 +79,7 @@ def test_an_activation_goes_into_its_linear_layer(name: str) -> None:
     assert_same(backbone, twin)
 
 
+@pytest.mark.skipif(resolve_device("cpu").half is None, reason="this processor does not compute in 16 bit")
 def test_in_16_bit_they_agree_as_far_as_it_reaches() -> None:
     backbone = made({"one": nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 8, 1), nn.GELU())})
     assert_same(backbone, fused(backbone, torch.bfloat16), tolerance=0.03)
