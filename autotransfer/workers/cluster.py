@@ -226,10 +226,10 @@ def _evaluate(
         return time.monotonic() - _BENCH.beat > _BEAT and tell()
 
     try:
-        tell()
         if _BENCH.key != key or _BENCH.evaluator is None:
             given: Assignment = ray.get(assignment[0])  # arrays stay in the object store, which the node's tasks share
             _BENCH.key, _BENCH.evaluator = key, given.evaluator()
+        tell()  # only now: a new process may take a minute to import what it needs
         return _BENCH.evaluator.measure(candidate, tell, expired, until)
     except Exception as error:
         return describe(error)
