@@ -34,7 +34,7 @@ from autotransfer.search.work import Executor
 from autotransfer.storage import close_storage, failing_clearly
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
-from autotransfer.workers.crew import Crew
+from autotransfer.workers.crew import Brief, Crew
 
 __all__ = ["Searched", "search_setups"]
 
@@ -114,7 +114,9 @@ def search_setups(
     seconds = {"decode": purse.spent}
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
-    executor = crew.executor(evaluator, data, [spec.name for spec in backbones], run, call, show.say)
+    names = [spec.name for spec in backbones]
+    brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
+    executor = crew.executor(brief)
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
         trials = _search(study, space, evaluator, purse, executor, run, show)

@@ -14,7 +14,19 @@ from autotransfer.errors import AutoTransferError
 from autotransfer.search.records import Trials
 from autotransfer.search.watch import ended_when_silent, silence_allowed
 
-__all__ = ["Evaluate", "Evaluation", "Executor", "Finished", "Inline", "Job", "Report", "describe"]
+__all__ = [
+    "Evaluate",
+    "Evaluation",
+    "Executor",
+    "Finished",
+    "Inline",
+    "Job",
+    "Judge",
+    "Report",
+    "as_found",
+    "describe",
+    "judged",
+]
 
 Report = Callable[[int, float], bool]
 """Called with an epoch and its score; returns True when the trial is to stop."""
@@ -89,6 +101,22 @@ class Job:
 
 
 Finished = tuple[Job, "Evaluation | Exception"]
+
+Judge = Callable[[Candidate, Evaluation], Evaluation]
+"""Makes what was measured of a candidate comparable with what was measured of others."""
+
+
+def as_found(candidate: Candidate, found: Evaluation) -> Evaluation:
+    """Return what was found: who asked for it compares it with what others found."""
+    return found
+
+
+def judged(judge: Judge, job: Job, found: Evaluation) -> Evaluation | Exception:
+    """Return what was measured elsewhere, made comparable; or why that fails, as a metric may."""
+    try:
+        return judge(job.candidate, found)
+    except Exception as error:
+        return error
 
 
 class Executor(Protocol):

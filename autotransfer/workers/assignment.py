@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Images
 from autotransfer.search.checkpoints import Checkpoints
@@ -36,7 +34,7 @@ class Assignment:
         seed: Seed of training.
         zoos: Folders of checkpoints, for the registry.
         ahead: Number of last boundaries that are cached along the way.
-        cache: Folder of the activation cache; None is one of the worker's own.
+        cache: Folder of the activation cache.
         memory: Bytes that activations may take in a worker's memory.
         checkpoints: Folder of paused trainings; None, or one that is not there, is one of the worker's own.
         device: Name of the device.
@@ -49,11 +47,45 @@ class Assignment:
     seed: int
     zoos: tuple[Path, ...]
     ahead: int
-    cache: Path | None
+    cache: Path
     memory: int
     checkpoints: Path | None
     device: str
     threads: int
+
+    @classmethod
+    def of(
+        cls,
+        config: SearchConfig,
+        extractor: FeatureExtractor,
+        lessons: tuple[Lesson, ...],
+        *,
+        threads: int,
+        share: int,
+        checkpoints: Path | None = None,
+    ) -> Assignment:
+        """Return what workers need who go on from what was prepared here.
+
+        Args:
+            config: The settings.
+            extractor: The decoded images and the cache of their features.
+            lessons: The folds.
+            threads: Number of threads of each worker.
+            share: Number of workers that share this machine's memory.
+            checkpoints: Folder of paused trainings.
+        """
+        return cls(
+            images=extractor.images,
+            lessons=lessons,
+            seed=config.seed,
+            zoos=tuple(folder.absolute() for folder in config.zoos),
+            ahead=extractor.ahead,
+            cache=extractor.cache.root.absolute(),
+            memory=extractor.cache.memory_limit // share,
+            checkpoints=checkpoints,
+            device=config.device,
+            threads=threads,
+        )
 
     def shared(self, folder: Path) -> Assignment:
         """Return the same with its pixels in files of a folder, which processes map instead of copying them."""
@@ -79,11 +111,3 @@ class Assignment:
             seed=self.seed,
             checkpoints=Checkpoints(paused if paused is not None and os.access(paused.parent, os.W_OK) else None),
         )
-
-
-class SharedFolder:
-    """A temporary folder that goes when nobody needs it any more."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="autotransfer-"))
-        self.close = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)

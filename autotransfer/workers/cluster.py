@@ -13,9 +13,8 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.watch import hung, silence_allowed
-from autotransfer.search.work import Evaluation, Finished, Job, describe
+from autotransfer.search.work import Evaluation, Finished, Job, Judge, as_found, describe, judged
 from autotransfer.workers.assignment import Assignment
-from autotransfer.workers.local import Judge
 
 __all__ = ["RayWorkers"]
 
@@ -89,7 +88,7 @@ class RayWorkers:
         self._tasks: dict[str, _Task] = {}
         self._room, self._looked = 0, 0.0
         self._needs: dict[str, float] = {}
-        self._judge: Judge = lambda candidate, found: found
+        self._judge: Judge = as_found
 
     def close(self) -> None:
         """End what still runs, and the connection if it was made here."""
@@ -186,12 +185,7 @@ class RayWorkers:
             found = self._ray.get(task.result)
         except self._ray.exceptions.RayError as error:
             return TrialError(f"its node or process was lost, {_RETRIES + 1} times: {type(error).__name__}")
-        if isinstance(found, str):
-            return TrialError(found)
-        try:
-            return self._judge(task.job.candidate, found)
-        except Exception as error:  # the metric may fail on what was found
-            return error
+        return TrialError(found) if isinstance(found, str) else judged(self._judge, task.job, found)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,9 +24,35 @@ from autotransfer.workers.joining import about_search
 from autotransfer.workers.local import LocalWorkers
 from autotransfer.workers.mailbox import Mailbox
 
-__all__ = ["Crew", "engage"]
+__all__ = ["Brief", "Crew", "engage"]
 
-Say = Callable[[str], None]
+
+@dataclass(frozen=True, kw_only=True)
+class Brief:
+    """What is worked on.
+
+    Attributes:
+        evaluator: What evaluates here.
+        data: The examples.
+        backbones: Names of the backbones.
+        run: The run folder.
+        call: The arguments of ``fit``; None where JSON cannot hold them.
+        say: Is told what a user should know.
+    """
+
+    evaluator: Evaluator
+    data: Prepared
+    backbones: Sequence[str]
+    run: RunFolder
+    call: Mapping[str, Any] | None
+    say: Callable[[str], None]
+
+    def assignment(self, config: SearchConfig, *, threads: int, share: int) -> Assignment:
+        """Return it for workers with so many threads each, so many of which share this machine's memory."""
+        checkpoints = self.run.checkpoints.absolute()
+        return Assignment.of(
+            config, self.data.extractor, self.data.lessons, threads=threads, share=share, checkpoints=checkpoints
+        )
 
 
 class Crew:
@@ -38,26 +65,9 @@ class Crew:
     def __init__(self, config: SearchConfig) -> None:
         self._config = config
 
-    def executor(
-        self,
-        evaluator: Evaluator,
-        data: Prepared,
-        backbones: Sequence[str],
-        run: RunFolder,
-        call: Mapping[str, Any] | None,
-        say: Say,
-    ) -> Executor:
-        """Tell everybody what they work on; return who takes jobs.
-
-        Args:
-            evaluator: What evaluates here.
-            data: The examples.
-            backbones: Names of the backbones.
-            run: The run folder.
-            call: The arguments of ``fit``; None where JSON cannot hold them.
-            say: Is told what a user should know.
-        """
-        return Inline(evaluator, patience=self._config.trial_timeout)
+    def executor(self, brief: Brief) -> Executor:
+        """Tell everybody what they work on; return who takes jobs."""
+        return Inline(brief.evaluator, patience=self._config.trial_timeout)
 
     def close(self) -> None:
         """Let everybody go."""
@@ -73,32 +83,21 @@ class _Local(Crew):
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self._local.threads)  # what this process measures is what a worker takes
 
-    def executor(
-        self,
-        evaluator: Evaluator,
-        data: Prepared,
-        backbones: Sequence[str],
-        run: RunFolder,
-        call: Mapping[str, Any] | None,
-        say: Say,
-    ) -> Executor:
+    def executor(self, brief: Brief) -> Executor:
         """Tell everybody what they work on; return who takes jobs."""
-        config = self._config
-        self._local.assign(
-            _assignment(evaluator, data, config, run, threads=self._local.threads, share=max(config.processes, 1)),
-            judge=evaluator.judge,
-        )
+        config, judge = self._config, brief.evaluator.judge
+        assignment = brief.assignment(config, threads=self._local.threads, share=max(config.processes, 1))
+        self._local.assign(assignment, judge=judge)
         if config.spread == "local" or config.storage is None:
             return self._local
-        if call is None:
-            say("no one can join: the data are not in files that others could read")
+        if brief.call is None:
+            brief.say("no one can join: the data are not in files that others could read")
             return self._local
-        name = run.settings()["study"]
-        about = about_search(data, backbones, call)
-        self._mailbox = Mailbox(
-            open_storage(config.storage), name, about, judge=evaluator.judge, patience=config.trial_timeout
-        )
-        say(f"others join with: autotransfer worker --storage URL --study {name}")
+        name = brief.run.settings()["study"]
+        about = about_search(brief.data, brief.backbones, brief.call)
+        storage = open_storage(config.storage)
+        self._mailbox = Mailbox(storage, name, about, judge=judge, patience=config.trial_timeout)
+        brief.say(f"others join with: autotransfer worker --storage URL --study {name}")
         return _Several(self._local, self._mailbox)
 
     def close(self) -> None:
@@ -118,17 +117,10 @@ class _Ray(Crew):
         super().__init__(config)
         self._ray = RayWorkers(config.ray_address, patience=config.trial_timeout, most=config.workers)
 
-    def executor(
-        self,
-        evaluator: Evaluator,
-        data: Prepared,
-        backbones: Sequence[str],
-        run: RunFolder,
-        call: Mapping[str, Any] | None,
-        say: Say,
-    ) -> Executor:
+    def executor(self, brief: Brief) -> Executor:
         """Put the data into the object store; return who takes jobs."""
-        self._ray.assign(_assignment(evaluator, data, self._config, run, share=usable_cores()), judge=evaluator.judge)
+        assignment = brief.assignment(self._config, threads=1, share=usable_cores())
+        self._ray.assign(assignment, judge=brief.evaluator.judge)
         return self._ray
 
     def close(self) -> None:
@@ -176,27 +168,3 @@ def engage(config: SearchConfig) -> Iterator[Crew]:
         yield crew
     finally:
         crew.close()
-
-
-def _assignment(
-    evaluator: Evaluator,
-    data: Prepared,
-    config: SearchConfig,
-    run: RunFolder,
-    *,
-    threads: int = 1,
-    share: int = 1,
-) -> Assignment:
-    cache = data.extractor.cache
-    return Assignment(
-        images=data.images,
-        lessons=data.lessons,
-        seed=config.seed,
-        zoos=tuple(folder.absolute() for folder in config.zoos),
-        ahead=data.extractor.ahead,
-        cache=cache.root.absolute(),
-        memory=cache.memory_limit // share,
-        checkpoints=run.checkpoints.absolute(),
-        device=config.device,
-        threads=threads,
-    )

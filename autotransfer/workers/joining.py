@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,6 @@ from optuna.storages import BaseStorage
 
 from autotransfer.calls import configure, examples_of
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.preparation import Prepared, deal_again, fingerprint, prepare_data
 from autotransfer.search.work import Job
@@ -82,7 +82,7 @@ def join(
         ConfigError: No search of that name takes workers.
         DataError: The data on this machine are others.
     """
-    post = _wait_for(storage, study, workers, wait)
+    post = _wait_for(storage, study, wait)
     about = post.about()
     call = {**about["call"], "device": device}
     call |= {} if data is None else {"data": str(data)}
@@ -101,7 +101,7 @@ def join(
             post.leave()
 
 
-def _wait_for(storage: BaseStorage, study: str, workers: int, seconds: float) -> Post:
+def _wait_for(storage: BaseStorage, study: str, seconds: float) -> Post:
     until = time.monotonic() + seconds
     while True:
         name = latest_mailbox(storage, study)
@@ -122,27 +122,15 @@ def _assignment(call: Mapping[str, Any], about: Mapping[str, Any], workers: int,
     config = configure(call)
     registry = Registry.load(config.zoos)
     backbones = [registry.backbone(name) for name in about["backbones"]]
-    examples: Examples = examples_of(call)
-    found = prepare_data(examples, backbones, config)
+    found = prepare_data(examples_of(call), backbones, config)
     if fingerprint(found) != about["data"]:
         raise DataError(
             f"The data of the search are not those in {call['data']}: {len(found.images)} examples are here, and some "
             "are others. Name the folder that has them with --data."
         )
     lessons = deal_again(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], config)
-    cache = found.extractor.cache
-    return Assignment(
-        images=found.images,
-        lessons=lessons,
-        seed=config.seed,
-        zoos=config.zoos,
-        ahead=about["ahead"],
-        cache=cache.root,
-        memory=cache.memory_limit // workers,
-        checkpoints=None,
-        device=config.device,
-        threads=threads,
-    )
+    extractor = replace(found.extractor, ahead=about["ahead"])
+    return Assignment.of(config, extractor, lessons, threads=threads, share=workers)
 
 
 def _serve(post: Post, local: LocalWorkers, workers: int, say: Callable[[str], None]) -> int:

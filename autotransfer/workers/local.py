@@ -10,21 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError, TrialError
 from autotransfer.search.watch import hung, silence_allowed
-from autotransfer.search.work import Evaluation, Finished, Job
+from autotransfer.search.work import Finished, Job, Judge, as_found, judged
 from autotransfer.threads import usable_cores
 from autotransfer.transfer.device import spread_over
-from autotransfer.workers.assignment import Assignment, SharedFolder
+from autotransfer.workers.assignment import Assignment
 
-__all__ = ["Judge", "LocalWorkers", "threads_each"]
-
-Judge = Callable[[Candidate, Evaluation], Evaluation]
+__all__ = ["LocalWorkers", "threads_each"]
 
 # Seconds that are waited for a message before it is looked whether time is up.
 _TICK = 0.2
@@ -37,17 +35,12 @@ def threads_each(workers: int) -> int:
     return max(usable_cores() // max(workers, 1), 1)
 
 
-def as_found(candidate: Candidate, found: Evaluation) -> Evaluation:
-    """Return what was found: who asked for it compares it with what others found."""
-    return found
-
-
 class _Worker:
     """A worker process as the search sees it."""
 
     def __init__(self, place: int, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]], threads: int) -> None:
         path = os.pathsep.join(filter(None, sys.path))  # plugins are found where this process finds them
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
         command = [sys.executable, "-m", "autotransfer.workers.worker"]
         # What it says, and prints, beside messages goes to standard error.
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
@@ -75,7 +68,7 @@ class _Worker:
         assert self.process.stdout is not None  # it is a pipe
         while True:
             try:
-                message = pickle.load(self.process.stdout)
+                message = pickle.load(self.process.stdout)  # from a process that was started here, through a pipe
             except Exception:  # it has ended, perhaps within a message
                 news.put((self, ("ended",)))
                 return
@@ -99,7 +92,7 @@ class LocalWorkers:
         self._news: queue.Queue[tuple[_Worker, tuple[Any, ...]]] = queue.Queue()
         self._assignment: Assignment | None = None
         self._judge: Judge = as_found
-        self._folder = SharedFolder()
+        self._folder = TemporaryDirectory(prefix="autotransfer-", ignore_cleanup_errors=True)
         self._vain = 0
         self._finished: list[Finished] = []
         self._workers = [_Worker(place, self._news, self.threads) for place in range(count)]
@@ -109,7 +102,7 @@ class LocalWorkers:
         for worker in self._workers:
             worker.close()
         self._workers = []
-        self._folder.close()
+        self._folder.cleanup()
 
     def assign(self, assignment: Assignment, *, judge: Judge = as_found) -> None:
         """Tell all workers, those to come included, what they work on.
@@ -118,9 +111,10 @@ class LocalWorkers:
             assignment: What they need.
             judge: Makes what one of them found comparable with what others found.
         """
+        folder = Path(self._folder.name)
         if assignment.checkpoints is None:
-            assignment = replace(assignment, checkpoints=self._folder.path / "checkpoints")
-        self._assignment, self._judge = assignment.shared(self._folder.path), judge
+            assignment = replace(assignment, checkpoints=folder / "checkpoints")
+        self._assignment, self._judge = assignment.shared(folder), judge
         for worker in self._workers:
             self._instruct(worker, self._assignment)
 
@@ -181,13 +175,7 @@ class LocalWorkers:
             worker.send("answer", job.report(*about))
         elif kind in ("done", "failed") and job is not None:
             worker.job = None
-            self._finished.append((job, self._judged(job, about[0]) if kind == "done" else TrialError(about[0])))
-
-    def _judged(self, job: Job, found: Any) -> Any:
-        try:
-            return self._judge(job.candidate, found)
-        except Exception as error:  # the metric may fail on what was found
-            return error
+            self._finished.append((job, judged(self._judge, job, about[0]) if kind == "done" else TrialError(about[0])))
 
     def _replace(self, worker: _Worker) -> None:
         """Start another worker in the place of one that has ended."""

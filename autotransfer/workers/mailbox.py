@@ -20,9 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotransfer.errors import TrialError
 from autotransfer.search.watch import hung, silence_allowed
-from autotransfer.search.work import Evaluation, Finished, Job
+from autotransfer.search.work import Evaluation, Finished, Job, Judge, judged
 from autotransfer.workers.letters import read_evaluation, write_text
-from autotransfer.workers.local import Judge
 from autotransfer.workers.post import BEAT, GONE, WORKER, latest_mailbox
 
 __all__ = ["Mailbox"]
@@ -84,7 +83,7 @@ class Mailbox:
     def workers(self) -> int:
         """Number of jobs that those who have joined can do at a time."""
         now = time.monotonic()
-        return sum(places for places, heard in self._alive() if now - heard < GONE)
+        return sum(places for (places, _), heard in self._workers.values() if now - heard < GONE)
 
     def close(self) -> None:
         """Let the workers go."""
@@ -138,16 +137,10 @@ class Mailbox:
             if name.startswith(WORKER) and self._workers.get(name, (None, 0.0))[0] != sign:
                 self._workers[name] = (sign, now)
 
-    def _alive(self) -> list[tuple[int, float]]:
-        return [(sign[0], heard) for sign, heard in self._workers.values()]
-
     def _opened(self, letter: _Letter, trial: FrozenTrial) -> Evaluation | Exception | None:
         """Return what came of a job; None while it goes on."""
         if trial.state == TrialState.COMPLETE:
-            try:
-                return self._judge(letter.job.candidate, read_evaluation(trial.user_attrs))
-            except Exception as error:  # the metric may fail on what was found
-                return error
+            return judged(self._judge, letter.job, read_evaluation(trial.user_attrs))
         if trial.state == TrialState.FAIL:
             return TrialError(trial.user_attrs.get("reason", "its worker does not say why"))
         now = time.monotonic()

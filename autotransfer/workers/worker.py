@@ -19,6 +19,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from autotransfer.threads import settle_threads
+
 if TYPE_CHECKING:
     from autotransfer.search.evaluate import Evaluator
 
@@ -79,6 +81,7 @@ def main() -> None:
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what plugins print must not come between messages
     logging.getLogger("autotransfer").setLevel(logging.ERROR)  # what is wrong with plugins, the search has said
+    settle_threads()
     line = _Line(sys.stdin.buffer, sink)
     _warm_up()
     _work(line)

@@ -21,7 +21,7 @@ from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.schedule import CurveModel
 from autotransfer.search.study import OneWriterJournal, make_study
 
-CURVES = CurveModel(rungs=(1, 3, 6), own=np.eye(3) * 0.2 + 0.6, shared=np.full((3, 3), 0.1), growth=(1, 1, 1))
+Schedules = Callable[[str, Budget], Growth]
 
 
 class Killed(BaseException):
@@ -81,22 +81,12 @@ def _suggest(trial: optuna.trial.Trial) -> Candidate:
     )
 
 
-def _search(path: Path, work: Work, budget: Budget, done: float = 0.0) -> Trials:
+def _search(growth: Schedules, path: Path, work: Work, budget: Budget, done: float = 0.0) -> Trials:
     """Start or go on with the search whose study is at ``path``."""
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
     purse = Purse(budget, clock=lambda: work.now)
     purse.started -= seconds_spent(study)
-    growth = Growth(
-        screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in "ab"],
-        tuning=lambda backbone, trained: (
-            {"backbone": backbone, "freeze": "depth", "x": 0.4 + trained / 10} if trained < 4 else None
-        ),
-        probe="frozen",
-        policies=("depth",),
-        curves=CURVES,
-        seconds=None if budget.seconds is None else lambda params, epochs: float(epochs),
-    )
-    return search(study, _suggest, work, purse, growth, refit_factor=1.0, observe=lambda record: None)
+    return search(study, _suggest, work, purse, growth("ab", budget), refit_factor=1.0, observe=lambda record: None)
 
 
 def _told(trials: Trials) -> list[tuple[Any, ...]]:
@@ -104,32 +94,38 @@ def _told(trials: Trials) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("budget", [Budget(trials=25), Budget(seconds=120.0)])
-def test_a_search_broken_off_anywhere_ends_as_if_it_had_not_been(budget: Budget, tmp_path: Path) -> None:
-    whole = _search(tmp_path / "whole", work := Work(), budget)
+def test_a_search_broken_off_anywhere_ends_as_if_it_had_not_been(
+    growth: Schedules, budget: Budget, tmp_path: Path
+) -> None:
+    whole = _search(growth, tmp_path / "whole", work := Work(), budget)
     assert len(whole) > 20
     for dies_at in range(1, work.steps, 23):
         path, first = tmp_path / str(dies_at), Work(dies_at)
         with pytest.raises(Killed):
-            _search(path, first, budget)
+            _search(growth, path, first, budget)
         second = Work()
         second.done = dict(first.done)
-        trials = _search(path, second, budget)
+        trials = _search(growth, path, second, budget)
         assert _told(trials) == _told(whole), f"broken off at step {dies_at}"
         repeated = set(first.trained) & set(second.trained)
         assert len({candidate for candidate, _ in repeated}) <= 1, "only what was broken off is trained again"
 
 
-def test_what_breaks_the_process_off_twice_is_a_failed_trial_and_the_search_goes_on(tmp_path: Path) -> None:
+def test_what_breaks_the_process_off_twice_is_a_failed_trial_and_the_search_goes_on(
+    growth: Schedules, tmp_path: Path
+) -> None:
     for _ in range(2):
         with pytest.raises(Killed):
-            _search(tmp_path / "study", Work(dies_at=1), Budget(trials=5))
-    trials = _search(tmp_path / "study", Work(), Budget(trials=5))
+            _search(growth, tmp_path / "study", Work(dies_at=1), Budget(trials=5))
+    trials = _search(growth, tmp_path / "study", Work(), Budget(trials=5))
     assert [record.state for record in trials] == ["failed", *["complete"] * 4]
     assert trials.records[0].reason == "broken off twice"
     assert trials.records[0].candidate == Candidate(backbone="a", head_params={"x": 0.3})
 
 
-def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(tmp_path: Path) -> None:
+def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(
+    growth: Schedules, curves: CurveModel, tmp_path: Path
+) -> None:
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(tmp_path / "s")), name="search")
     tell, study.tell = study.tell, None  # type: ignore[method-assign,assignment]
     with pytest.raises(TypeError):
@@ -143,14 +139,14 @@ def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(tmp_path:
                 tuning=lambda backbone, trained: None,
                 probe="frozen",
                 policies=(),
-                curves=CURVES,
+                curves=curves,
             ),
             refit_factor=1.0,
             observe=lambda record: None,
         )
     assert tell is not None
     work = Work()
-    trials = _search(tmp_path / "s", work, Budget(trials=1))
+    trials = _search(growth, tmp_path / "s", work, Budget(trials=1))
     assert [record.objective for record in trials] == [0.3]
     assert not work.trained
 
@@ -171,11 +167,11 @@ def test_records_survive_as_json() -> None:
     assert TrialRecord.from_json(failed.to_json()) == failed
 
 
-def test_a_journal_whose_last_line_a_power_cut_tore_is_read_and_goes_on(tmp_path: Path) -> None:
+def test_a_journal_whose_last_line_a_power_cut_tore_is_read_and_goes_on(growth: Schedules, tmp_path: Path) -> None:
     path = tmp_path / "study"
-    _search(path, Work(), Budget(trials=3))
+    _search(growth, path, Work(), Budget(trials=3))
     with path.open("ab") as file:
         file.write(b'{"op_code":4,"wor')
-    assert len(_search(path, Work(), Budget(trials=6))) == 6
+    assert len(_search(growth, path, Work(), Budget(trials=6))) == 6
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
     assert len(read_journal(study)) >= 6

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 from optuna.storages.journal import JournalStorage
@@ -19,11 +19,10 @@ from autotransfer.search.growth import Growth
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.records import Trials
-from autotransfer.search.schedule import CurveModel
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.work import Evaluation, Finished, Job
 
-CURVES = CurveModel(rungs=(1, 3, 6), own=np.eye(3) * 0.2 + 0.6, shared=np.full((3, 3), 0.1), growth=(1, 1, 1))
+Schedules = Callable[[str, Budget], Growth]
 
 
 class Killed(BaseException):
@@ -93,24 +92,14 @@ def _suggest(trial: optuna.trial.Trial) -> Candidate:
     )
 
 
-def _search(path: Path, executor: Several, budget: Budget) -> Trials:
+def _search(growth: Schedules, path: Path, executor: Several, budget: Budget) -> Trials:
     storage = JournalStorage(OneWriterJournal(path))
-    growth = Growth(
-        screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in "abc"],
-        tuning=lambda backbone, trained: (
-            {"backbone": backbone, "freeze": "depth", "x": 0.4 + trained / 10} if trained < 4 else None
-        ),
-        probe="frozen",
-        policies=("depth",),
-        curves=CURVES,
-        seconds=None if budget.seconds is None else lambda params, epochs: float(epochs),
-    )
     return search(
         make_study(seed=0, curves=50, storage=storage, name="search", parallel=True),
         _suggest,
         Predictor(),
         Purse(budget, clock=lambda: executor.now),
-        growth,
+        growth("abc", budget),
         refit_factor=0.0,
         observe=lambda record: None,
         executor=executor,
@@ -119,9 +108,9 @@ def _search(path: Path, executor: Several, budget: Budget) -> Trials:
 
 @pytest.mark.parametrize("budget", [Budget(trials=40), Budget(seconds=150.0)])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_order_is_carried_out_once(budget: Budget, seed: int, tmp_path: Path) -> None:
+def test_every_order_is_carried_out_once(growth: Schedules, budget: Budget, seed: int, tmp_path: Path) -> None:
     executor = Several(3, seed=seed)
-    trials = _search(tmp_path / "study", executor, budget)
+    trials = _search(growth, tmp_path / "study", executor, budget)
     assert executor.most == 3
     assert not executor.jobs, "what was begun is waited for"
     assert [record.number for record in trials] == list(range(len(trials)))
@@ -136,16 +125,18 @@ def test_every_order_is_carried_out_once(budget: Budget, seed: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("dies_after", [3, 10, 25, 40])
-def test_a_search_that_is_broken_off_goes_on_with_what_was_under_way(dies_after: int, tmp_path: Path) -> None:
+def test_a_search_that_is_broken_off_goes_on_with_what_was_under_way(
+    growth: Schedules, dies_after: int, tmp_path: Path
+) -> None:
     first = Several(3, dies_after=dies_after)
     with pytest.raises(Killed):
-        _search(tmp_path / "study", first, Budget(trials=40))
+        _search(growth, tmp_path / "study", first, Budget(trials=40))
     storage = JournalStorage(OneWriterJournal(tmp_path / "study"))
     study = optuna.load_study(study_name="search", storage=storage)
     finished = {e.record.number: e.record for e in read_journal(study) if e.record is not None and not e.interrupted}
     under_way = [job.candidate for job in first.jobs]
     second = Several(3, seed=1)
-    trials = _search(tmp_path / "study", second, Budget(trials=40))
+    trials = _search(growth, tmp_path / "study", second, Budget(trials=40))
     assert len(trials) == 40
     for number, record in finished.items():
         assert trials.records[number] == record, "what had ended stays as it was"
@@ -154,22 +145,22 @@ def test_a_search_that_is_broken_off_goes_on_with_what_was_under_way(dies_after:
     assert not {record.candidate for record in finished.values()} & set(begun)
 
 
-def test_an_executor_that_is_not_ready_yet_is_waited_for(tmp_path: Path) -> None:
+def test_an_executor_that_is_not_ready_yet_is_waited_for(growth: Schedules, tmp_path: Path) -> None:
     class Late(Several):
         def free(self) -> int:
             return super().free() if self.polls > 5 else 0
 
-    assert len(_search(tmp_path / "study", Late(2), Budget(trials=5))) == 5
+    assert len(_search(growth, tmp_path / "study", Late(2), Budget(trials=5))) == 5
 
 
-def test_what_is_repeated_after_a_loss_replaces_what_was_reported(tmp_path: Path) -> None:
+def test_what_is_repeated_after_a_loss_replaces_what_was_reported(growth: Schedules, tmp_path: Path) -> None:
     class Repeating(Several):
         def _evaluate(self, job: Job) -> Evaluation | Exception:
             for epoch in (1, 2, 1, 2, 3) if job.candidate.training else ():
                 job.report(epoch, 0.1 * epoch)
             return TrialError("in the end, it failed")
 
-    trials = _search(tmp_path / "study", Repeating(2), Budget(trials=12))
+    trials = _search(growth, tmp_path / "study", Repeating(2), Budget(trials=12))
     curves = [record.curve for record in trials if record.curve]
     assert curves
     assert all(curve == pytest.approx((0.1, 0.2, 0.3)) for curve in curves)

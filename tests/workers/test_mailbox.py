@@ -12,11 +12,10 @@ import pytest
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
-from autotransfer.search.work import Evaluation, Finished, Job
+from autotransfer.search.work import Evaluation, Finished, Job, as_found
 from autotransfer.storage import close_storage, open_storage
 from autotransfer.workers import mailbox, post
 from autotransfer.workers.letters import read_text, write_text
-from autotransfer.workers.local import as_found
 from autotransfer.workers.mailbox import Mailbox
 from autotransfer.workers.post import GONE, Post, latest_mailbox
 
