@@ -101,7 +101,7 @@ def fit(
         resume: Go on with a run that ``out`` holds, on the same data: no finished trial is lost or repeated. The same
             budget means what is left of it, another one is a new one. Where there is no run, one begins.
         storage: URL of an Optuna storage, such as ``postgresql://…``, for the study; None keeps it in the run folder.
-        study: Name of the study; None makes one up. ``autotransfer worker`` asks for it.
+        study: Name of the study, which no other run may have; None makes one up. ``autotransfer worker`` asks for it.
         workers: Number of processes that evaluate candidates on this machine, or most tasks at a time on a cluster.
             None means this process alone, or as many tasks as the cluster has room for.
         executor: ``"local"`` evaluates on this machine; ``"storage"``, too, and on every machine where

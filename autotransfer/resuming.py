@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
@@ -10,11 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import optuna
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 
 from autotransfer._version import __version__
 from autotransfer.config import SearchConfig
-from autotransfer.errors import DataError
+from autotransfer.errors import ConfigError, DataError
 from autotransfer.preparation import Prepared, fingerprint
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
@@ -52,12 +53,15 @@ def open_study(
     Raises:
         DataError: The data are not those that the run began with.
         RunFormatError: The run folder cannot be read.
-        ConfigError: The storage cannot be used.
+        ConfigError: The storage cannot be used, or holds a study of that name that is none of this run's.
     """
+    shared = None if config.storage is None else open_storage(config.storage)
     if run.goes_on:
         _refuse_changed_data(run, data)
         settings = run.settings()
     else:
+        if shared is not None and config.study is not None:
+            _refuse_taken_name(shared, config.study)
         settings = {
             "autotransfer": __version__,
             "study": config.study or f"autotransfer-{uuid4().hex[:8]}",
@@ -72,7 +76,7 @@ def open_study(
         seed=config.seed,
         curves=curves,
         startup=len(space.screening()),
-        storage=JournalStorage(OneWriterJournal(run.study)) if config.storage is None else open_storage(config.storage),
+        storage=JournalStorage(OneWriterJournal(run.study)) if shared is None else shared,
         name=_study_name(settings["study"], space),
         parallel=config.processes > 1 or config.spread != "local",
     )
@@ -98,6 +102,25 @@ def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
         )
 
 
+def _refuse_taken_name(storage: BaseStorage, name: str) -> None:
+    """Refuse to begin a run with the study of another one: its trials would be taken for this run's.
+
+    Raises:
+        ConfigError: There is one of that name.
+    """
+    if _studies_of(storage, name):
+        raise ConfigError(
+            f"The storage already holds a study named {name!r}. Choose another name, or go on with the run that it "
+            "belongs to (resume)."
+        )
+
+
+def _studies_of(storage: BaseStorage, prefix: str) -> list[str]:
+    """Return the names of a run's studies, one for each set of choices that it had; see ``_study_name``."""
+    pattern = re.compile(rf"{re.escape(prefix)}-[0-9a-f]{{8}}")
+    return [name for name in optuna.get_all_study_names(storage) if pattern.fullmatch(name)]
+
+
 def _study_name(prefix: str, space: SearchSpace) -> str:
     """Return the name of the study for a space: the choices of a study cannot change."""
     choices = [[spec.name for spec in specs] for specs in (space.backbones, space.heads, space.policies)]
@@ -109,8 +132,8 @@ def _take_over(study: optuna.Study, prefix: str, space: SearchSpace, say: Callab
     storage = study._storage
     earlier = [
         optuna.load_study(study_name=name, storage=storage)
-        for name in optuna.get_all_study_names(storage)
-        if name.startswith(f"{prefix}-") and name != study.study_name
+        for name in _studies_of(storage, prefix)
+        if name != study.study_name
     ]
     if study.get_trials(deepcopy=False) or not earlier:
         return

@@ -149,8 +149,8 @@ class LocalWorkers:
             silent = time.monotonic() - worker.heard
             if silent > silence_allowed(self._patience, worker.job.expected):
                 self._finished.append((worker.job, hung(silent)))
-                worker.job = None
-                worker.process.kill()  # it is replaced when its end is heard
+                worker.job, worker.ready = None, False  # until it is replaced, when its end is heard
+                worker.process.kill()
         finished, self._finished = self._finished, []
         return finished
 
@@ -184,7 +184,7 @@ class LocalWorkers:
         if self._vain >= _VAIN_STARTS * len(self._workers):
             raise SearchError(
                 f"No worker process can be started: the last one ended with {_ending(worker.process.returncode)} "
-                "before it was ready; see what it printed. Use workers=1 to search without."
+                "before it was ready; see what it printed, or search without workers."
             )
         self._workers[worker.place] = new = _Worker(worker.place, self._news, self.threads)
         if self._assignment is not None:

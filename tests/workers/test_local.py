@@ -19,8 +19,11 @@ import psutil
 import pytest
 
 import autotransfer
+from autotransfer.candidate import Candidate
 from autotransfer.errors import ConfigError
+from autotransfer.search.work import Job
 from autotransfer.transfer.cache import list_entries
+from autotransfer.workers.local import LocalWorkers
 
 DEADLY = """
 import ctypes, os, signal, sys, time
@@ -152,6 +155,22 @@ def test_an_interrupt_ends_a_search_with_workers_and_keeps_what_it_found(
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert json.loads(out)["trials"]["complete"] >= 3
+
+
+def test_a_worker_that_is_being_ended_gets_no_further_job() -> None:
+    workers = LocalWorkers(1, patience=0.0)
+    try:
+        (only,) = workers._workers
+        only.ready = True  # it is still importing: to the search, it is silent
+        workers.submit(job := Job(candidate=Candidate(backbone="a"), report=lambda e, s: False, expired=lambda: False))
+        ((ended, error),) = workers.poll(0.0)
+        assert ended is job
+        assert "it hung" in str(error)
+        assert workers.free() == 0
+        _wait_for(lambda: workers.free() == 0 and workers._workers[0] is not only)
+        assert not workers.poll(0.0), "its end costs no other trial"
+    finally:
+        workers.close()
 
 
 @pytest.mark.parametrize(
