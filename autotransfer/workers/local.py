@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import queue
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -21,6 +18,7 @@ from autotransfer.search.work import Finished, Job, Judge, as_found, judged
 from autotransfer.threads import usable_cores
 from autotransfer.transfer.device import spread_over
 from autotransfer.workers.assignment import Assignment
+from autotransfer.workers.nursery import Child, Nursery
 
 __all__ = ["LocalWorkers", "threads_each"]
 
@@ -38,13 +36,8 @@ def threads_each(workers: int) -> int:
 class _Worker:
     """A worker process as the search sees it."""
 
-    def __init__(self, place: int, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]], threads: int) -> None:
-        path = os.pathsep.join(filter(None, sys.path))  # plugins are found where this process finds them
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
-        command = [sys.executable, "-m", "autotransfer.workers.worker"]
-        # What it says, and prints, beside messages goes to standard error.
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-        self.place = place
+    def __init__(self, place: int, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]], process: Child) -> None:
+        self.place, self.process = place, process
         self.ready, self.stopped, self.heard = False, False, time.monotonic()
         self.job: Job | None = None
         self._ear = threading.Thread(target=self._listen, args=(news,), daemon=True)
@@ -57,12 +50,13 @@ class _Worker:
             self.process.stdin.flush()
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        """Let go of one that was killed, or ends when its input does."""
+        assert self.process.stdin is not None  # it is a pipe
+        assert self.process.stdout is not None
+        with contextlib.suppress(OSError):  # what was not sent cannot be any more
+            self.process.stdin.close()
         self._ear.join()
-        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
-            with contextlib.suppress(OSError):  # what was not sent cannot be any more
-                pipe.close()
+        self.process.stdout.close()
 
     def _listen(self, news: queue.Queue[tuple[_Worker, tuple[Any, ...]]]) -> None:
         assert self.process.stdout is not None  # it is a pipe
@@ -95,12 +89,17 @@ class LocalWorkers:
         self._folder = TemporaryDirectory(prefix="autotransfer-", ignore_cleanup_errors=True)
         self._vain = 0
         self._finished: list[Finished] = []
-        self._workers = [_Worker(place, self._news, self.threads) for place in range(count)]
+        self._nursery = Nursery(self.threads)
+        self._workers = [self._start(place) for place in range(count)]
 
     def close(self) -> None:
         """End all workers."""
         for worker in self._workers:
+            worker.process.kill()
+        self._nursery.close()
+        for worker in self._workers:
             worker.close()
+            worker.process.wait()
         self._workers = []
         self._folder.cleanup()
 
@@ -117,6 +116,9 @@ class LocalWorkers:
         self._assignment, self._judge = assignment.shared(folder), judge
         for worker in self._workers:
             self._instruct(worker, self._assignment)
+
+    def _start(self, place: int) -> _Worker:
+        return _Worker(place, self._news, self._nursery.start())
 
     def _instruct(self, worker: _Worker, assignment: Assignment) -> None:
         devices = spread_over(assignment.device)
@@ -179,20 +181,24 @@ class LocalWorkers:
 
     def _replace(self, worker: _Worker) -> None:
         """Start another worker in the place of one that has ended."""
+        worker.process.kill()
+        how = _ending(worker.process.wait())
         worker.close()
         self._vain += not worker.ready
         if self._vain >= _VAIN_STARTS * len(self._workers):
             raise SearchError(
-                f"No worker process can be started: the last one ended with {_ending(worker.process.returncode)} "
-                "before it was ready; see what it printed, or search without workers."
+                f"No worker process can be started: the last one ended with {how} before it was ready; "
+                "see what it printed, or search without workers."
             )
-        self._workers[worker.place] = new = _Worker(worker.place, self._news, self.threads)
+        self._workers[worker.place] = new = self._start(worker.place)
         if self._assignment is not None:
             self._instruct(new, self._assignment)
         if worker.job is not None:
-            died = TrialError(f"its worker process ended with {_ending(worker.process.returncode)}")
+            died = TrialError(f"its worker process ended with {how}")
             self._finished.append((worker.job, died))
 
 
-def _ending(code: int) -> str:
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "the process that had started it"
     return f"signal {-code}" if code < 0 else f"exit code {code}"

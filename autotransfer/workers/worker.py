@@ -1,4 +1,4 @@
-"""A worker process: ``python -m autotransfer.workers.worker``. It takes messages on standard input.
+"""A worker process: it takes messages on standard input.
 
 Messages are pickled tuples between a search and the process that it has started, nobody else. The search says
 ``("assignment", Assignment)``, ``("job", Candidate, until)``, ``("answer", stop)`` and ``("stop",)``; the worker says
@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,7 +25,7 @@ from autotransfer.threads import settle_threads
 if TYPE_CHECKING:
     from autotransfer.search.evaluate import Evaluator
 
-__all__ = ["main"]
+__all__ = ["main", "prepare"]
 
 # Seconds between two signs of life.
 _BEAT = 1.0
@@ -75,25 +76,27 @@ class _Line:
                 self._messages.put(message)
 
 
-def main() -> None:
-    """Evaluate candidates until the search ends."""
+def prepare() -> None:
+    """Import what takes seconds, while the search decodes the images: torch, and what plugins need."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says when to end
-    sink = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what plugins print must not come between messages
     logging.getLogger("autotransfer").setLevel(logging.ERROR)  # what is wrong with plugins, the search has said
     settle_threads()
-    line = _Line(sys.stdin.buffer, sink)
-    _warm_up()
-    _work(line)
-
-
-def _warm_up() -> None:
-    """Import what takes seconds, while the search decodes the images: torch, and what plugins need."""
     from autotransfer.contract.registry import Registry
 
     import_module("autotransfer.workers.assignment")
     with contextlib.suppress(Exception):  # whatever is wrong shows again when it is needed
         Registry.load()
+
+
+def main() -> None:
+    """Evaluate candidates until the search ends."""
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what plugins print must not come between messages
+    try:
+        _work(_Line(sys.stdin.buffer, sink))
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)  # an orderly end would wait for the thread that listens
 
 
 def _work(line: _Line) -> None:
@@ -114,4 +117,5 @@ def _work(line: _Line) -> None:
 
 
 if __name__ == "__main__":
+    prepare()
     main()

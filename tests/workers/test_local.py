@@ -115,9 +115,9 @@ def test_a_search_with_workers_that_is_killed_goes_on(digit_folder: Path, tiny_z
     command = _command(digit_folder / "train", tiny_zoo, run, "--trials", "14")
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _wait_for(lambda: len(_rows(run)) >= 4)
-        workers = psutil.Process(process.pid).children()
+        workers = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGKILL)
-    assert len(workers) == 2
+    assert len(workers) == 3, "two, and where they come from"
     psutil.wait_procs(workers, timeout=20)
     assert not any(worker.is_running() for worker in workers), "without a search, they end by themselves"
     before = _rows(run)
