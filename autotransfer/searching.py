@@ -82,6 +82,7 @@ def search_setups(
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
     first = load_first(backbones, device)
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
+    crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
     task = data.lessons[0].task

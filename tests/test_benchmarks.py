@@ -38,7 +38,7 @@ RUNS = {
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
     "versus_plain.py": (["--minutes", "0.1", "--plain-minutes", "0.01"], {"plain test", "our test", "speed-up"}),
-    "workers.py": (["--trials", "4", "3"], {"kind", "search ratio", "total ratio"}),
+    "workers.py": (["--trials", "4", "3", "3"], {"kind", "search ratio", "total ratio"}),
     "worth.py": (["--seeds", "1"], {"trained, %", "random, mean %", "gain, points"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }

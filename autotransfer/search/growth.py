@@ -71,10 +71,10 @@ class Growth:
         ceiling: float = 1.0,
         begin: int = 1,
     ) -> None:
-        self._screening, self._tuning, self._probe = screening, tuning, probe
+        self._screening, self._tuning, self._probe = list(screening), tuning, probe
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
         self._thaw = FreezeThaw(curves)
-        self._issued, self._begin = 0, begin
+        self._screened, self._issued, self._begin = len(screening), 0, begin
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._ranked: list[str] | None = None
         self._trained: dict[str, int] = {}
@@ -82,10 +82,9 @@ class Growth:
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; None where what is being tried has to end first."""
+        if self._screening:
+            return Order(params=self._screening.pop(self._next_screened(running)), proposed="screened")
         position, self._issued = self._issued, self._issued + 1
-        if position < len(self._screening):
-            return Order(params=self._screening[position], proposed="screened")
-        position -= len(self._screening)
         pays = self._probes_pay(trials)
         # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
         probing = position % (_BETWEEN + 1) or self._hasty(trials) if pays else position % 2 and not running
@@ -109,6 +108,12 @@ class Growth:
             self._thaw.observe(order, record)
         if order.arm in self._sampled and record is not None and record.objective is not None:
             self._sampled[order.arm] = record.objective
+
+    def _next_screened(self, running: Sequence[Order]) -> int:
+        """Return the place of what is screened next: side by side, two would wait for one backbone's features."""
+        busy = {order.params.get("backbone") for order in running}
+        free = (place for place, params in enumerate(self._screening) if params.get("backbone") not in busy)
+        return next(free, 0)
 
     def _probing(self) -> Order:
         return Order(params={} if self._probe is None else {"freeze": self._probe})
@@ -186,7 +191,7 @@ class Growth:
         best, gains = -math.inf, list[bool]()
         for number, record in enumerate(trials):
             objective = -math.inf if record.objective is None else record.objective
-            if number >= len(self._screening) and self._is_probe(record):
+            if number >= self._screened and self._is_probe(record):
                 gains.append(objective > best + _GAIN)
             best = max(best, objective)
         return len(gains) < _VAIN or any(gains[-_VAIN:])
@@ -196,7 +201,7 @@ class Growth:
         if self._probe is None or self._seconds is None:
             return False
         probes, seconds = 0, {True: 0.0, False: 0.0}
-        for record in trials.records[len(self._screening) :]:
+        for record in trials.records[self._screened :]:
             is_probe = self._is_probe(record)
             probes, seconds[is_probe] = probes + is_probe, seconds[is_probe] + record.seconds
         return probes < _PROBES and seconds[False] > seconds[True]

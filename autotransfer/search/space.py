@@ -128,7 +128,7 @@ class SearchSpace:
         return tuple(policy.name for policy in self._usable_policies if not freezes_all(policy))
 
     def screening(self) -> list[dict[str, Any]]:
-        """Return the first trials to enqueue: every backbone frozen, under each closed-form head; cheapest first."""
+        """Return the first trials to enqueue: every backbone frozen, cheapest first, under each closed-form head."""
         frozen = self.freezing
         solved = [head for head in self.heads if head.solve is not None]
         if frozen is None:
@@ -137,8 +137,8 @@ class SearchSpace:
         return [
             {"backbone": backbone.name, "freeze": frozen, "head": head.name}
             | {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
-            for backbone in self.backbones
             for head in heads
+            for backbone in self.backbones
         ]
 
     def tuning(self, backbone: str, trained: int) -> dict[str, Any] | None:

@@ -65,6 +65,9 @@ class Crew:
     def __init__(self, config: SearchConfig) -> None:
         self._config = config
 
+    def share_cores(self) -> None:
+        """Leave the cores to the workers: what this process measures from now on is what a worker takes."""
+
     def executor(self, brief: Brief) -> Executor:
         """Tell everybody what they work on; return who takes jobs."""
         return Inline(brief.evaluator, patience=self._config.trial_timeout)
@@ -81,7 +84,10 @@ class _Local(Crew):
         self._mailbox: Mailbox | None = None
         self._local = LocalWorkers(config.processes, patience=config.trial_timeout)
         self._threads = torch.get_num_threads()
-        torch.set_num_threads(self._local.threads)  # what this process measures is what a worker takes
+
+    def share_cores(self) -> None:
+        """Compute with as many threads as a worker."""
+        torch.set_num_threads(self._local.threads)
 
     def executor(self, brief: Brief) -> Executor:
         """Tell everybody what they work on; return who takes jobs."""

@@ -125,9 +125,9 @@ class LocalWorkers:
         worker.send("assignment", replace(assignment, device=devices[worker.place % len(devices)]))
 
     def free(self) -> int:
-        """Return the number of workers that are ready and have nothing to do."""
+        """Return the number of workers that are ready and have nothing to do; what has ended is to be polled first."""
         self._hear(0.0)
-        return sum(worker.ready and worker.job is None for worker in self._workers)
+        return 0 if self._finished else sum(worker.ready and worker.job is None for worker in self._workers)
 
     def submit(self, job: Job) -> None:
         """Give a job to a worker that has nothing to do."""

@@ -3,7 +3,8 @@
     python workers.py --data ants_bees bccd_cells covid_xray dtd10 sign_digits --zoo zoo/timm
 
 Every fit has an empty cache and a process of its own; the kinds take turns. ``probes`` are searches of frozen backbones
-whose trials compute with one thread; ``all`` are searches as a user starts them, where one process has all cores.
+whose trials compute with one thread, by one worker and by two; ``all`` are searches as a user starts them, where one
+worker has all cores; ``alone`` compares them with a search without workers, whose one process has all cores, too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import common
 # kind -> how it is searched, with one process and with two
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "probes": ({"freeze": "frozen", "workers": 1}, {"freeze": "frozen", "workers": 2}),
-    "all": ({"workers": None}, {"workers": 2}),
+    "all": ({"workers": 1}, {"workers": 2}),
+    "alone": ({"workers": None}, {"workers": 2}),
 }
 
 
@@ -45,7 +47,7 @@ def seconds_of(data: Path, zoo: Path, trials: int, settings: dict[str, Any], sin
 
 def main() -> None:
     arguments = common.parser(__doc__.splitlines()[0], several=True)
-    arguments.add_argument("--trials", type=int, nargs=2, default=[60, 16], help="trials of probes, and of all")
+    arguments.add_argument("--trials", type=int, nargs=3, default=[60, 16, 16], help="trials of each kind")
     arguments.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
     arguments.add_argument("--repeats", type=int, default=1, help="alternating runs of each")
     given = arguments.parse_args()

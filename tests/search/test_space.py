@@ -235,7 +235,7 @@ def test_screening_looks_at_every_backbone_under_every_closed_form(make_space: M
     space = make_space()
     candidates = [_enqueued(space, params) for params in space.screening()]
     solved = [head.name for head in space.heads if head.solve is not None]
-    assert [(c.backbone, c.head) for c in candidates] == [(b.name, head) for b in space.backbones for head in solved]
+    assert [(c.backbone, c.head) for c in candidates] == [(b.name, head) for head in solved for b in space.backbones]
     assert {c.freeze for c in candidates} == {"frozen"}
 
 
