@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -42,6 +43,8 @@ __all__ = ["Searched", "search_setups"]
 _TUNED_STAGES = 3
 # With so many examples, the last stage alone is too little to learn from them.
 _MANY = 500
+# Steps of a training whose head starts from a solution that tell something; no more than so many epochs are asked for.
+_STEPS, _BATCH, _EPOCHS = 30, 32, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +151,7 @@ def _search(
         if entry.record is not None:
             told.add(entry.record)
     lesson, timed = evaluator.lessons[0], purse.budget.seconds is not None
+    fewest = min(math.ceil(_STEPS * _BATCH / len(lesson.train)), _EPOCHS)
     return search(
         study,
         space.suggest,
@@ -162,8 +166,11 @@ def _search(
             seconds=partial(_predicted, space, evaluator) if timed else None,
             ceiling=lesson.task.ceiling,
             begin=1 if len(lesson.train) < _MANY else 2,
+            middle=lambda backbone: 0 if len(lesson.train) < _MANY else len(evaluator.stages(backbone)) // 2,
+            fewest=fewest,
         ),
         refit_factor=len(lesson.targets) / len(lesson.train),
+        fewest=fewest,
         observe=observe,
         executor=executor,
     )

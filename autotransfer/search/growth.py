@@ -1,13 +1,16 @@
 """What a live search tries, in which order: screening, then probes, and between them fine-tuning that grows.
 
 Probes of frozen backbones cost next to nothing on cached features, and each of them tells something. Fine-tuning
-grows from the head downwards, backbone by backbone, as long as training deeper pays.
+grows from the head downwards, backbone by backbone, as long as training deeper pays. Where probes leave much to gain
+and there are many examples, half of a backbone is trained early on, too, if only for a few epochs: last stages cannot
+make up for features that they are not given.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,9 @@ _SPREAD, _DIP = 0.3, 1.0
 _CHANCE = 0.01
 # Share of the time left that the first fine-tuning of a backbone may take if it trains more than the last stage.
 _FIRST_SHARE = 0.3
+# So much has to be missing to the best score before a backbone is trained from its middle on; its fewest epochs may
+# take this share of the time left. It is expected to gain so much of what is missing, until others have shown theirs.
+_MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.05, 0.7, 0.4
 _COSTS = ("start", "seconds")
 # A smaller gain is none.
 _GAIN = 1e-4
@@ -57,6 +63,9 @@ class Growth:
         curves: How learning curves hang together.
         ceiling: The best score that the metric has.
         begin: Number of last stages that are trained first; fewer where the time left is too short for that.
+        middle: ``middle(backbone)`` returns how many last stages are trained early on where much is missing to the
+            best score, and time is what the budget counts; fewer where the time left is too short for that.
+        fewest: Epochs that have to fit in.
     """
 
     def __init__(
@@ -70,15 +79,19 @@ class Growth:
         seconds: Seconds | None = None,
         ceiling: float = 1.0,
         begin: int = 1,
+        middle: Callable[[str], int] = lambda backbone: 0,
+        fewest: int = 3,
     ) -> None:
         self._screening, self._tuning, self._probe = list(screening), tuning, probe
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
+        self._middle, self._fewest = middle, fewest
         self._thaw = FreezeThaw(curves)
         self._screened, self._issued, self._begin = len(screening), 0, begin
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._ranked: list[str] | None = None
         self._trained: dict[str, int] = {}
         self._before: dict[str, float] = {}
+        self._middles: dict[str, _Middle] = {}
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; None where what is being tried has to end first."""
@@ -106,8 +119,13 @@ class Growth:
         """Take in what came of an order."""
         if order.arm:
             self._thaw.observe(order, record)
-        if order.arm in self._sampled and record is not None and record.objective is not None:
+        if record is None or record.objective is None:
+            return
+        if order.arm in self._sampled:
             self._sampled[order.arm] = record.objective
+        for middle in self._middles.values():
+            if order.arm == middle.arm:
+                middle.objective = record.objective
 
     def _next_screened(self, running: Sequence[Order]) -> int:
         """Return the place of what is screened next: side by side, two would wait for one backbone's features."""
@@ -133,28 +151,23 @@ class Growth:
         best, trained = _best(trials, backbone), self._trained.get(backbone, self._begin - 1)
         if backbone in self._before and best <= self._before[backbone]:
             return None
+        if backbone in self._middles and trained + 1 == self._middles[backbone].trained:
+            trained += 1  # there is one already
         self._trained[backbone], self._before[backbone] = trained + 1, best
         return self._tuning(backbone, trained + 1)
-
-    def _shallow(self, backbone: str, left: float) -> int:
-        """Return how many last stages are trained first: as many as a small share of the time left is enough for."""
-        assert self._seconds is not None  # asked with a budget of time only
-        for trained in range(self._begin, 1, -1):
-            params = self._tuning(backbone, trained)
-            if params is not None and self._seconds(params, self._curves.rungs[-1]) <= _FIRST_SHARE * left:
-                return trained
-        return 1
 
     def _sprout(self, trials: Trials, left: float) -> None:
         """Add arms: the next depth of a backbone when the last one has shown itself, and what is sampled after all."""
         assert self._ranked is not None  # made before
         for backbone in list(self._ranked):
+            self._from_the_middle(backbone, trials, left)
             if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
                 continue
             if backbone not in self._trained:
                 self._trained[backbone], self._before[backbone] = self._shallow(backbone, left) - 1, -math.inf
             if (params := self._deeper(backbone, trials)) is None:
-                self._ranked.remove(backbone)
+                if backbone not in self._middles or self._thaw.told(self._middles[backbone].arm):
+                    self._ranked.remove(backbone)
                 continue
             name = f"{backbone}/{self._trained[backbone]}"
             self._thaw.add(self._arm(name, params, _best(trials, backbone), trials))
@@ -163,6 +176,38 @@ class Growth:
             self._thaw.add(
                 self._sampled_arm(f"sampled/{count + 1}", self._policies[count % len(self._policies)], trials)
             )
+
+    def _shallow(self, backbone: str, left: float) -> int:
+        """Return how many last stages are trained first: as many as a small share of the time left is enough for."""
+        for trained in range(self._begin, 1, -1):
+            if self._takes(backbone, trained, self._curves.rungs[-1]) <= _FIRST_SHARE * left:
+                return trained
+        return 1
+
+    def _from_the_middle(self, backbone: str, trials: Trials, left: float) -> None:
+        """Add an arm that trains half of a backbone; where that was the best thing to do, it is what deepens."""
+        if (middle := self._middles.get(backbone)) is not None:
+            if self._trained[backbone] < middle.trained and middle.objective >= _best(trials, backbone):
+                self._trained[backbone], self._before[backbone] = middle.trained, -math.inf
+            return
+        best = _best(trials, backbone)
+        missing = self._ceiling - best
+        if missing <= _MUCH or not all(self._thaw.told(middle.arm) for middle in self._middles.values()):
+            return  # one after the other: the first tells what the next may gain
+        for trained in range(self._middle(backbone), 1, -1):
+            if self._takes(backbone, trained, self._fewest) <= _MIDDLE_SHARE * left:
+                params = self._tuning(backbone, trained)
+                assert params is not None  # it takes finite time
+                gain = float(np.mean([_MIDDLE_GAIN, *(middle.gain for middle in self._middles.values())]))
+                self._middles[backbone] = middle = _Middle(f"{backbone}/{trained}", trained, best, missing)
+                self._thaw.add(self._arm(middle.arm, params, best + gain * missing, trials))
+                return
+
+    def _takes(self, backbone: str, trained: int, epochs: int) -> float:
+        """Return the seconds that so many epochs of so many last stages take."""
+        assert self._seconds is not None  # asked with a budget of time only
+        params = self._tuning(backbone, trained)
+        return math.inf if params is None else self._seconds(params, epochs)
 
     def _arm(self, name: str, params: dict[str, Any], expected: float, trials: Trials) -> Arm:
         assert self._seconds is not None  # arms are for budgets of time
@@ -208,6 +253,30 @@ class Growth:
 
     def _is_probe(self, record: TrialRecord) -> bool:
         return record.candidate is not None and record.candidate.freeze == self._probe
+
+
+@dataclass
+class _Middle:
+    """A backbone that is trained from its middle on.
+
+    Attributes:
+        arm: Its name.
+        trained: Number of last stages that train.
+        before: The backbone's best before.
+        missing: What that was short of the best score.
+        objective: What came of it so far.
+    """
+
+    arm: str
+    trained: int
+    before: float
+    missing: float
+    objective: float = -math.inf
+
+    @property
+    def gain(self) -> float:
+        """What it gained, as a share of what was missing; as much was lost at most."""
+        return max((self.objective - self.before) / self.missing, -1.0)
 
 
 def _best(trials: Trials, backbone: str) -> float:

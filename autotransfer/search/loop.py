@@ -49,6 +49,7 @@ def search(
     schedule: Schedule,
     *,
     refit_factor: float,
+    fewest: int = 3,
     observe: Callable[[TrialRecord], None],
     executor: Executor | None = None,
 ) -> Trials:
@@ -63,11 +64,13 @@ def search(
         purse: The budget.
         schedule: Decides what trains next.
         refit_factor: Time of a refit in times of its trial.
+        fewest: Epochs that a trial is shortened to at most, where there is no time for all; fewer tell nothing.
         observe: Is told of every trial when it ends or pauses.
         executor: Where candidates are evaluated; None means here, by ``evaluate``, one after the other.
     """
     executor = executor or Inline(evaluate)
-    progress, runner = _Progress(purse, refit_factor), Runner(study, suggest, evaluate, purse, refit_factor)
+    progress = _Progress(purse, refit_factor)
+    runner = Runner(study, suggest, evaluate, purse, refit_factor, fewest)
     again = settle(study)
     _replay(read_journal(study), schedule, runner, progress)
     if progress.trials.records:

@@ -19,8 +19,6 @@ from autotransfer.search.work import Evaluate, Evaluation, Job, describe
 
 __all__ = ["Runner", "Suggest"]
 
-# Fewer epochs than this tell nothing of a candidate that trains stages.
-_FEWEST = 3
 # A trial is ended when it has taken so many times what it was allowed.
 _OVERRUN = 1.5
 # Predictions may be 0 seconds; nothing is.
@@ -74,16 +72,23 @@ class Runner:
         evaluate: Predicts how long a candidate takes.
         purse: The budget.
         refit_factor: Time of a refit in times of its trial.
+        fewest: Epochs that a trial is shortened to at most, where there is no time for all.
 
     Attributes:
         step: Counts what begins and what ends, so that both can be taken in again in order.
     """
 
     def __init__(
-        self, study: optuna.Study, suggest: Suggest, evaluate: Evaluate, purse: Purse, refit_factor: float
+        self,
+        study: optuna.Study,
+        suggest: Suggest,
+        evaluate: Evaluate,
+        purse: Purse,
+        refit_factor: float,
+        fewest: int,
     ) -> None:
         self.study, self.suggest, self.evaluate, self.purse = study, suggest, evaluate, purse
-        self.refit_factor = refit_factor
+        self.refit_factor, self.fewest = refit_factor, fewest
         self.step = 0
         self._jobs: dict[Job, _Running] = {}
         self._seen: set[Candidate] = set()
@@ -174,7 +179,7 @@ class Runner:
         # A closed form always runs while there is no result: however small the budget, it buys one.
         if expected <= allowed or (is_first and not candidate.training):
             return candidate, expected
-        shorter = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT))
+        shorter = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT), self.fewest)
         if shorter is None:
             return None, expected
         # What comes before the first epoch does not shrink with their number.
@@ -240,7 +245,7 @@ def _ending(running: _Running, epochs: int) -> tuple[State, str]:
     return "complete", ""
 
 
-def _shorten(candidate: Candidate, share: float) -> Candidate | None:
+def _shorten(candidate: Candidate, share: float, fewest: int) -> Candidate | None:
     """Return the candidate with fewer epochs; None where too few would be left to tell anything."""
     epochs = int(int(candidate.training.get("epochs", 0)) * share)
-    return replace(candidate, training={**candidate.training, "epochs": epochs}) if epochs >= _FEWEST else None
+    return replace(candidate, training={**candidate.training, "epochs": epochs}) if epochs >= fewest else None

@@ -56,7 +56,7 @@ def grid(backbone: str, stages: int, given: argparse.Namespace) -> Iterator[Cand
     for head, rate in product(HEADS, HEAD_RATES):
         yield Candidate(backbone=backbone, head=head, training={"lr": rate, **epochs})
     half, last = stages // 2, range(stages - 1, stages - 1 - given.last, -1)
-    depths = dict.fromkeys(depth for depth in (*last, half, 0) if depth > 0 or given.full)
+    depths = dict.fromkeys((*last, half, 0) if given.full else last)
     for depth, head, rate in product(depths, given.tuned_heads, RATES):
         training = {"lr": rate, "backbone_lr": 1.0, **epochs} | ({"start": "logistic"} if head == "linear" else {})
         training |= {"views": 2} if depth else {}
@@ -176,7 +176,7 @@ def main() -> None:
         "--tuned-heads", nargs="+", choices=HEADS, default=["linear"], help="make: over trained stages"
     )
     arguments.add_argument("--last", type=int, default=4, help="make: number of last stages that train at most")
-    arguments.add_argument("--full", action="store_true", help="make: train all stages, too")
+    arguments.add_argument("--full", action="store_true", help="make: train half of the stages and all, too")
     arguments.add_argument("--minutes", type=float, default=5.0, help="compare: the time budget of the fit")
     given = arguments.parse_args()
     common.finish({"make": make, "compare": compare}[given.mode](given), given.out)

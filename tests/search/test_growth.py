@@ -76,7 +76,12 @@ class Search:
 
 
 def _search(
-    timed: bool = False, *, probe: str | None = "frozen", tuning: Any = _tuning, **scores: float | None
+    timed: bool = False,
+    *,
+    probe: str | None = "frozen",
+    tuning: Any = _tuning,
+    middle: int = 0,
+    **scores: float | None,
 ) -> Search:
     growth = Growth(
         screening=[{"backbone": backbone} for backbone in scores],
@@ -85,6 +90,7 @@ def _search(
         policies=("depth", "full"),
         curves=CURVES,
         seconds=(lambda params, epochs: float(epochs)) if timed else None,
+        middle=lambda backbone: middle,
     )
     search = Search(growth)
     for backbone, score in scores.items():
@@ -165,6 +171,58 @@ def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itsel
         search.carry_out(0.6 + len(arms) / 20 if order.arm.startswith("a") else 0.2)
     first_of_two = arms.index(next(entry for entry in arms if entry[0] == "a/2"))
     assert ("a/1", 3) in arms[:first_of_two]
+
+
+@pytest.mark.parametrize(
+    ("score", "left", "first"),
+    [
+        pytest.param(0.6, 1e6, "a/3", id="much is missing"),
+        pytest.param(0.97, 1e6, "a/1", id="little is missing"),
+        pytest.param(0.6, 4.0, "a/1", id="the time is too short for three epochs"),
+    ],
+)
+def test_where_much_is_missing_and_time_allows_a_few_epochs_half_of_a_backbone_is_trained(
+    score: float, left: float, first: str
+) -> None:
+    search = _search(True, middle=3, a=score)
+    for _ in range(9):
+        if (order := search.next(left)).proposed == "grown":
+            break
+        search.carry_out(0.0)
+    assert order.arm == first
+
+
+def _arms(scores: dict[str, float]) -> list[str]:
+    """Return the arms of a search from the middle of six stages, in the order in which they began."""
+
+    def six(backbone: str, trained: int) -> dict[str, Any] | None:
+        return {"backbone": backbone, "trained": trained} if trained <= 6 else None
+
+    search, arms = _search(True, middle=3, tuning=six, a=0.6), dict[str, None]()
+    for _ in range(40):
+        if (order := search.grown()) is None:
+            break
+        arms[order.arm] = None
+        search.carry_out(scores.get(order.arm, 0.1))
+    return [arm for arm in arms if arm.startswith("a")]
+
+
+def test_where_the_middle_brings_nothing_the_last_stages_do_and_it_is_passed_over() -> None:
+    assert _arms({"a/3": 0.3, "a/1": 0.7, "a/2": 0.8, "a/4": 0.5}) == ["a/3", "a/1", "a/2", "a/4"]
+
+
+def test_where_the_middle_is_the_best_it_goes_deeper_from_there() -> None:
+    assert _arms({"a/3": 0.8, "a/4": 0.9, "a/5": 0.7})[:3] == ["a/3", "a/4", "a/5"]
+
+
+def test_what_the_first_middle_gains_is_what_the_next_one_promises() -> None:
+    search, seen = _search(True, middle=3, a=0.6, b=0.6), list[str]()
+    for _ in range(3):
+        order = search.grown()
+        assert order is not None
+        seen.append(order.arm)
+        search.carry_out(0.1)  # a loss
+    assert "b/3" not in seen
 
 
 def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
