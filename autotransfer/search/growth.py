@@ -1,9 +1,9 @@
 """What a live search tries, in which order: screening, then probes, and between them fine-tuning that grows.
 
 Probes of frozen backbones cost next to nothing on cached features, and each of them tells something. Fine-tuning
-grows from the head downwards, backbone by backbone, as long as training deeper pays. Where probes leave much to gain
-and there are many examples, half of a backbone is trained early on, too, if only for a few epochs: last stages cannot
-make up for features that they are not given.
+grows from the head downwards, backbone by backbone, as long as training deeper pays. Where the last stages gain much
+early on, much is missing still, and there are many examples, half of the backbone is trained next, if only for a few
+epochs: last stages cannot make up for features that they are not given.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ _SPREAD, _DIP = 0.3, 1.0
 _CHANCE = 0.01
 # Share of the time left that the first fine-tuning of a backbone may take if it trains more than the last stage.
 _FIRST_SHARE = 0.3
-# So much has to be missing to the best score before a backbone is trained from its middle on; its fewest epochs may
-# take this share of the time left. It is expected to gain so much of what is missing, until others have shown theirs.
-_MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.05, 0.7, 0.4
+# A backbone is trained from its middle on when its last stages gained this share of what probes miss to the best score,
+# and more than that is missing still. Its fewest epochs may take a share of the time left. It is expected to gain a
+# share of the rest. On textures, the last stages gained nothing and the middle lost; on signs, a half and most of it.
+_PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
 _COSTS = ("start", "seconds")
 # A smaller gain is none.
 _GAIN = 1e-4
@@ -91,7 +92,8 @@ class Growth:
         self._ranked: list[str] | None = None
         self._trained: dict[str, int] = {}
         self._before: dict[str, float] = {}
-        self._middles: dict[str, _Middle] = {}
+        self._grown: dict[str, _Grown] = {}
+        self._middles: dict[str, int] = {}  # backbones that are trained from the middle on: number of stages that train
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; None where what is being tried has to end first."""
@@ -123,9 +125,8 @@ class Growth:
             return
         if order.arm in self._sampled:
             self._sampled[order.arm] = record.objective
-        for middle in self._middles.values():
-            if order.arm == middle.arm:
-                middle.objective = record.objective
+        if order.arm in self._grown:
+            self._grown[order.arm].objective = record.objective
 
     def _next_screened(self, running: Sequence[Order]) -> int:
         """Return the place of what is screened next: side by side, two would wait for one backbone's features."""
@@ -151,7 +152,7 @@ class Growth:
         best, trained = _best(trials, backbone), self._trained.get(backbone, self._begin - 1)
         if backbone in self._before and best <= self._before[backbone]:
             return None
-        if backbone in self._middles and trained + 1 == self._middles[backbone].trained:
+        if trained + 1 == self._middles.get(backbone):
             trained += 1  # there is one already
         self._trained[backbone], self._before[backbone] = trained + 1, best
         return self._tuning(backbone, trained + 1)
@@ -160,17 +161,22 @@ class Growth:
         """Add arms: the next depth of a backbone when the last one has shown itself, and what is sampled after all."""
         assert self._ranked is not None  # made before
         for backbone in list(self._ranked):
-            self._from_the_middle(backbone, trials, left)
+            if backbone in self._middles:
+                self._go_on_from_the_middle(backbone, trials)
+            elif trained := self._middle_trained(backbone, left):
+                self._middles[backbone] = trained
+                params = self._tuning(backbone, trained)
+                assert params is not None  # it takes finite time
+                self._add(backbone, trained, params, trials, _MIDDLE_GAIN)
             if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
                 continue
             if backbone not in self._trained:
                 self._trained[backbone], self._before[backbone] = self._shallow(backbone, left) - 1, -math.inf
             if (params := self._deeper(backbone, trials)) is None:
-                if backbone not in self._middles or self._thaw.told(self._middles[backbone].arm):
+                if self._thaw.told(f"{backbone}/{self._middles.get(backbone, 0)}"):
                     self._ranked.remove(backbone)
                 continue
-            name = f"{backbone}/{self._trained[backbone]}"
-            self._thaw.add(self._arm(name, params, _best(trials, backbone), trials))
+            self._add(backbone, self._trained[backbone], params, trials)
         count = len(self._sampled)
         if self._policies and self._thaw.arms and all(self._thaw.told(arm.name, rungs=1) for arm in self._thaw.arms):
             self._thaw.add(
@@ -184,30 +190,34 @@ class Growth:
                 return trained
         return 1
 
-    def _from_the_middle(self, backbone: str, trials: Trials, left: float) -> None:
-        """Add an arm that trains half of a backbone; where that was the best thing to do, it is what deepens."""
-        if (middle := self._middles.get(backbone)) is not None:
-            if self._trained[backbone] < middle.trained and middle.objective >= _best(trials, backbone):
-                self._trained[backbone], self._before[backbone] = middle.trained, -math.inf
-            return
-        best = _best(trials, backbone)
-        missing = self._ceiling - best
-        if missing <= _MUCH or not all(self._thaw.told(middle.arm) for middle in self._middles.values()):
-            return  # one after the other: the first tells what the next may gain
-        for trained in range(self._middle(backbone), 1, -1):
-            if self._takes(backbone, trained, self._fewest) <= _MIDDLE_SHARE * left:
-                params = self._tuning(backbone, trained)
-                assert params is not None  # it takes finite time
-                gain = float(np.mean([_MIDDLE_GAIN, *(middle.gain for middle in self._middles.values())]))
-                self._middles[backbone] = middle = _Middle(f"{backbone}/{trained}", trained, best, missing)
-                self._thaw.add(self._arm(middle.arm, params, best + gain * missing, trials))
-                return
+    def _middle_trained(self, backbone: str, left: float) -> int:
+        """Return how many last stages to train if a backbone is to be trained from its middle on now, else 0."""
+        arms = [arm for arm in self._grown.values() if arm.backbone == backbone]
+        before, shown = arms[0].before if arms else 0.0, max((arm.objective for arm in arms), default=-math.inf)
+        if shown - before < _PAID * (self._ceiling - before) or self._ceiling - shown < _MUCH:
+            return 0
+        deeper = range(self._middle(backbone), max(arm.trained for arm in arms), -1)
+        fits = (n for n in deeper if self._takes(backbone, n, self._fewest) <= _MIDDLE_SHARE * left)
+        return next(fits, 0)
+
+    def _go_on_from_the_middle(self, backbone: str, trials: Trials) -> None:
+        """Deepen from the middle, where that was the best thing to do."""
+        middle = self._middles[backbone]
+        is_best = self._grown[f"{backbone}/{middle}"].objective >= _best(trials, backbone)
+        if is_best and self._trained[backbone] < middle:
+            self._trained[backbone], self._before[backbone] = middle, -math.inf
 
     def _takes(self, backbone: str, trained: int, epochs: int) -> float:
         """Return the seconds that so many epochs of so many last stages take."""
         assert self._seconds is not None  # asked with a budget of time only
         params = self._tuning(backbone, trained)
         return math.inf if params is None else self._seconds(params, epochs)
+
+    def _add(self, backbone: str, trained: int, params: dict[str, Any], trials: Trials, gain: float = 0.0) -> None:
+        """Add an arm that is expected to gain a share of what is missing to the best score."""
+        name, best = f"{backbone}/{trained}", _best(trials, backbone)
+        self._grown[name] = _Grown(backbone=backbone, trained=trained, before=best)
+        self._thaw.add(self._arm(name, params, best + gain * (self._ceiling - best), trials))
 
     def _arm(self, name: str, params: dict[str, Any], expected: float, trials: Trials) -> Arm:
         assert self._seconds is not None  # arms are for budgets of time
@@ -256,27 +266,20 @@ class Growth:
 
 
 @dataclass
-class _Middle:
-    """A backbone that is trained from its middle on.
+class _Grown:
+    """A depth of a backbone that is trained.
 
     Attributes:
-        arm: Its name.
+        backbone: Its name.
         trained: Number of last stages that train.
         before: The backbone's best before.
-        missing: What that was short of the best score.
         objective: What came of it so far.
     """
 
-    arm: str
+    backbone: str
     trained: int
     before: float
-    missing: float
     objective: float = -math.inf
-
-    @property
-    def gain(self) -> float:
-        """What it gained, as a share of what was missing; as much was lost at most."""
-        return max((self.objective - self.before) / self.missing, -1.0)
 
 
 def _best(trials: Trials, backbone: str) -> float:

@@ -173,56 +173,38 @@ def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itsel
     assert ("a/1", 3) in arms[:first_of_two]
 
 
-@pytest.mark.parametrize(
-    ("score", "left", "first"),
-    [
-        pytest.param(0.6, 1e6, "a/3", id="much is missing"),
-        pytest.param(0.97, 1e6, "a/1", id="little is missing"),
-        pytest.param(0.6, 4.0, "a/1", id="the time is too short for three epochs"),
-    ],
-)
-def test_where_much_is_missing_and_time_allows_a_few_epochs_half_of_a_backbone_is_trained(
-    score: float, left: float, first: str
-) -> None:
-    search = _search(True, middle=3, a=score)
-    for _ in range(9):
-        if (order := search.next(left)).proposed == "grown":
-            break
-        search.carry_out(0.0)
-    assert order.arm == first
-
-
-def _arms(scores: dict[str, float]) -> list[str]:
-    """Return the arms of a search from the middle of six stages, in the order in which they began."""
+def _arms(scores: dict[str, float], *, left: float = 1e6, probe: float = 0.6) -> list[str]:
+    """Return the arms of a search that may begin in the middle of six stages, in the order in which they began."""
 
     def six(backbone: str, trained: int) -> dict[str, Any] | None:
         return {"backbone": backbone, "trained": trained} if trained <= 6 else None
 
-    search, arms = _search(True, middle=3, tuning=six, a=0.6), dict[str, None]()
-    for _ in range(40):
-        if (order := search.grown()) is None:
-            break
-        arms[order.arm] = None
+    search, arms = _search(True, middle=3, tuning=six, a=probe), dict[str, None]()
+    for _ in range(200):
+        if (order := search.next(left)).proposed == "grown":
+            arms[order.arm] = None
         search.carry_out(scores.get(order.arm, 0.1))
     return [arm for arm in arms if arm.startswith("a")]
 
 
-def test_where_the_middle_brings_nothing_the_last_stages_do_and_it_is_passed_over() -> None:
-    assert _arms({"a/3": 0.3, "a/1": 0.7, "a/2": 0.8, "a/4": 0.5}) == ["a/3", "a/1", "a/2", "a/4"]
+def test_where_the_last_stage_gains_half_of_the_backbone_is_trained_next_and_goes_deeper_from_there() -> None:
+    assert _arms({"a/1": 0.7, "a/3": 0.8, "a/4": 0.9, "a/5": 0.7})[:4] == ["a/1", "a/3", "a/4", "a/5"]
 
 
-def test_where_the_middle_is_the_best_it_goes_deeper_from_there() -> None:
-    assert _arms({"a/3": 0.8, "a/4": 0.9, "a/5": 0.7})[:3] == ["a/3", "a/4", "a/5"]
+@pytest.mark.parametrize(
+    ("last", "left"),
+    [
+        pytest.param(0.62, 1e6, id="the last stage gains little"),
+        pytest.param(0.98, 1e6, id="little is missing still"),
+        pytest.param(0.7, 4.0, id="the time is too short for three epochs"),
+    ],
+)
+def test_else_the_next_stage_is_trained(last: float, left: float) -> None:
+    assert _arms({"a/1": last, "a/2": 0.5}, left=left) == ["a/1", "a/2"]
 
 
-def test_what_the_first_middle_gains_is_what_the_next_one_promises() -> None:
-    search, seen = _search(True, middle=3, a=0.6, b=0.6), list[str]()
-    for _ in range(3):
-        order = search.grown()
-        assert order is not None
-        seen.append(order.arm)
-        search.carry_out(0.1)  # a loss
-    assert "b/3" not in seen
+def test_where_the_middle_brings_nothing_the_stages_before_it_do_and_it_is_passed_over() -> None:
+    assert _arms({"a/1": 0.7, "a/3": 0.3, "a/2": 0.8, "a/4": 0.5}) == ["a/1", "a/3", "a/2", "a/4"]
 
 
 def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
