@@ -42,7 +42,7 @@ _READING, _GAIN = 1e9, 4.0
 # Images from which on a few more are passed to see whether compiling pays.
 _COMPILED = 1000
 # Share of the cache's memory that may be filled along the way.
-_TAPPED = 0.25
+_TAPPED = 0.6
 
 
 class LoadedBackbone:
