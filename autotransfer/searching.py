@@ -29,6 +29,7 @@ from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
 from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.sampling import draw
 from autotransfer.search.setup import startable
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.work import Executor
@@ -103,6 +104,7 @@ def search_setups(
         seed=config.seed,
         loaded=loaded,
         checkpoints=Checkpoints(run.checkpoints),
+        sample=draw(data.extractor, data.lessons, config.seed) if len(backbones) > 1 else None,
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(

@@ -17,6 +17,7 @@ from autotransfer.errors import TrialError
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.leaks import Leaks
 from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.sampling import Sample
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import Evaluation, Report
 from autotransfer.transfer.device import Device
@@ -62,6 +63,7 @@ class Evaluator:
         seed: Seed of every training.
         loaded: Backbones that are loaded already.
         checkpoints: Where paused trainings are kept; None means a temporary folder.
+        sample: By what closed forms are judged first, before all images pass through a backbone.
     """
 
     def __init__(
@@ -74,10 +76,11 @@ class Evaluator:
         seed: int,
         loaded: Iterable[LoadedBackbone] = (),
         checkpoints: Checkpoints | None = None,
+        sample: Sample | None = None,
     ) -> None:
         self.registry, self.extractor, self.lessons = registry, extractor, lessons
         self.task, self.targets = lessons[0].task, lessons[0].targets
-        self.device, self.seed = device, seed
+        self.device, self.seed, self.sample = device, seed, sample
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
         self._seconds_per_image: dict[str, float] = {}
@@ -115,8 +118,9 @@ class Evaluator:
             candidate: The candidate.
             found: What ``measure`` returned, here or in another process.
         """
-        assert found.scores is not None  # what was measured has them
         self.leaks.note(candidate, found.grown)
+        if found.scores is None:  # it was stopped when all that was known of it was its score on the sample
+            return found
         if math.isfinite(found.seconds):
             before = len(found.curve) - found.trained
             _, predicted = self._expected(self._setup(candidate), len(found.curve), before)
@@ -158,6 +162,8 @@ class Evaluator:
     ) -> Evaluation:
         setup = self._setup(candidate)
         if setup.closed_form:
+            if (sampled := self._sampled_score(setup)) is not None and report(0, sampled):
+                return Evaluation(score=sampled, depth=setup.plan.depth)
             return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
         if not setup.frozen:
             return self._tuned(setup, report, expired, min(until or setup.settings.epochs, setup.settings.epochs))
@@ -180,6 +186,21 @@ class Evaluator:
             if len(epochs) < setup.settings.epochs:
                 break  # pruned, or out of time
         return self._best_epoch(setup, folds)
+
+    def _sampled_score(self, setup: Setup) -> float | None:
+        """Return the score on the sample; None without one, or where it cannot be said."""
+        if self.sample is None:
+            return None
+        parts, rows = list[np.ndarray](), list[np.ndarray]()
+        try:
+            for lesson in self.sample.lessons:
+                network = setup.solve(self.sample, lesson, self.device, self.seed)
+                parts.append(setup.head_scores(network, self.sample, self.task, lesson.validation))
+                rows.append(lesson.validation)
+            targets = self.sample.lessons[0].targets[np.concatenate(rows)]
+            return self.task.score(targets, np.concatenate(parts))
+        except Exception:  # too few examples for the head or the metric say nothing of all of them
+            return None
 
     def _tuned(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> Evaluation:
         """Train stages on the first fold until so many epochs are done, from where it was paused if it was."""

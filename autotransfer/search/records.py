@@ -34,6 +34,7 @@ class TrialRecord:
         depth: Number of frozen leading stages.
         reason: Why it was pruned or failed.
         curve: Score after each epoch.
+        sampled: Score on a sample of the images; None when there is none.
         scores: Probabilities or values of the validation examples (N, outputs); those of the best trials are kept.
     """
 
@@ -48,6 +49,7 @@ class TrialRecord:
     depth: int | None = None
     reason: str = ""
     curve: tuple[float, ...] = ()
+    sampled: float | None = None
     scores: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from autotransfer.errors import TrialError
 from autotransfer.search.budget import Order, Purse
 from autotransfer.search.journal import Entry, note_order, note_outcome
 from autotransfer.search.records import State, TrialRecord, Trials
+from autotransfer.search.sampling import SAMPLE_DOUBT
 from autotransfer.search.work import Evaluate, Evaluation, Job, describe
 
 __all__ = ["Runner", "Suggest"]
@@ -41,6 +42,8 @@ class _Running:
         reported: Last epoch that the study knows.
         pruned: Whether the study has stopped it.
         expired: Whether it has run out of time.
+        standard: Best score on the sample so far.
+        sampled: Its own.
     """
 
     trial: optuna.trial.Trial
@@ -52,9 +55,14 @@ class _Running:
     reported: int
     pruned: bool = False
     expired: bool = False
+    standard: float = -math.inf
+    sampled: float | None = None
 
     def report(self, epoch: int, score: float) -> bool:
-        """Take in the score of an epoch; return whether to stop."""
+        """Take in the score of an epoch, or on the sample; return whether to stop."""
+        if not epoch:
+            self.sampled, self.pruned = score, score + SAMPLE_DOUBT < self.standard
+            return self.pruned
         if epoch > self.reported:  # what is repeated, after a machine was lost, is known
             self.reported = epoch
             self.trial.report(score, epoch)
@@ -93,6 +101,7 @@ class Runner:
         self._jobs: dict[Job, _Running] = {}
         self._seen: set[Candidate] = set()
         self._params: dict[int, dict[str, Any]] = {}
+        self._standard = -math.inf
 
     @property
     def running(self) -> list[Order]:
@@ -109,6 +118,7 @@ class Runner:
         if entry.record is not None and entry.record.candidate is not None:
             self._seen.add(entry.record.candidate)
             self._params[entry.record.number] = dict(entry.params)
+            self._raise_standard(entry.record)
 
     def begin(self, order: Order, trials: Trials) -> Job | TrialRecord | None:
         """Return what is to be evaluated; None where it does not fit or was tried before; a record where it failed."""
@@ -141,6 +151,7 @@ class Runner:
             limit=allowed,
             curve=list(before.curve),
             reported=len(before.curve),
+            standard=self._standard,
         )
 
         def expired() -> bool:
@@ -214,9 +225,15 @@ class Runner:
             best_epoch=result.best_epoch,
             curve=result.curve,
             epochs=len(result.curve),
+            sampled=running.sampled,
             scores=None if state == "pruned" else result.scores,
         )
+        self._raise_standard(record)
         return record, TrialState.COMPLETE if state == "complete" else TrialState.PRUNED
+
+    def _raise_standard(self, record: TrialRecord) -> None:
+        if record.sampled is not None:
+            self._standard = max(self._standard, record.sampled)
 
     def _tell(self, trial: optuna.trial.Trial, record: TrialRecord | None, state: TrialState) -> TrialRecord | None:
         """Write down what came of a trial, then tell the study."""
@@ -236,6 +253,8 @@ def _ending(running: _Running, epochs: int) -> tuple[State, str]:
     """Return the state of a trial that has a score, and why it ended early."""
     candidate, until = running.before.candidate, running.order.until
     assert candidate is not None  # it was evaluated
+    if running.pruned and not epochs:
+        return "pruned", f"far below the best on a sample of the images, {running.standard:.3f}"
     if running.pruned:
         return "pruned", f"below the others at epoch {epochs}"
     if running.expired:

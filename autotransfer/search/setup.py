@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,14 @@ __all__ = ["Setup", "startable"]
 
 # Examples that pass through a trained network at once.
 _BATCH = 64
+
+
+class Pooled(Protocol):
+    """Knows the features of the examples of a lesson."""
+
+    def pooled(self, loaded: LoadedBackbone) -> np.ndarray:
+        """Return float32 pooled features (N, width)."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +113,7 @@ class Setup:
     def _head_shape(self) -> tuple[int, ...]:
         return (self.loaded.backbone.width,) if self.head.features == "pooled" else self.loaded.map_shape
 
-    def solve(self, extractor: FeatureExtractor, lesson: Lesson, device: Device, seed: int) -> Network:
+    def solve(self, extractor: Pooled, lesson: Lesson, device: Device, seed: int) -> Network:
         """Return the network with its head solved in closed form on the training rows."""
         network = self._network(lesson, device, seed)
         network.head = self._solved(self.head, self.candidate.head_params, extractor, lesson).to(device.torch)
@@ -138,7 +146,7 @@ class Setup:
             training.go_on_from(paused)
         return training
 
-    def head_scores(self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray) -> np.ndarray:
+    def head_scores(self, network: Network, extractor: Pooled, task: Task, rows: np.ndarray) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a head on the frozen backbone's cached features.
 
         Raises:
@@ -191,9 +199,7 @@ class Setup:
             given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"in a {type(found).__name__}"
             raise PluginError(f"The head {self.head.name!r} gives outputs {given}; expected {expected}.")
 
-    def _solved(
-        self, spec: HeadSpec, params: Mapping[str, Any], extractor: FeatureExtractor, lesson: Lesson
-    ) -> nn.Module:
+    def _solved(self, spec: HeadSpec, params: Mapping[str, Any], extractor: Pooled, lesson: Lesson) -> nn.Module:
         """Return a closed-form head, solved on the training rows, on the CPU."""
         assert spec.solve is not None  # only closed forms come here
         head = _build(spec, (self.loaded.backbone.width,), lesson.task.outputs, params)

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 Report = Callable[[int, float], bool]
-"""Called with an epoch and its score; returns True when the trial is to stop."""
+"""Called with an epoch and its score, epoch 0 for that on a sample; returns True when the trial is to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)

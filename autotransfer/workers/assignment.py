@@ -15,6 +15,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Images
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.sampling import draw
 from autotransfer.transfer.cache import ActivationCache
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.features import FeatureExtractor
@@ -39,6 +40,7 @@ class Assignment:
         checkpoints: Folder of paused trainings; None, or one that is not there, is one of the worker's own.
         device: Name of the device.
         threads: Number of threads that compute.
+        sampling: Whether closed forms are judged by a sample of the examples first; the search answers at once.
     """
 
     images: Images
@@ -52,6 +54,7 @@ class Assignment:
     checkpoints: Path | None
     device: str
     threads: int
+    sampling: bool = False
 
     @classmethod
     def of(
@@ -102,12 +105,14 @@ class Assignment:
         pixels = {mode: np.load(file, mmap_mode="c") for mode, file in self.files.items()}
         images = replace(self.images, pixels=pixels) if pixels else self.images
         cache = ActivationCache(self.cache, memory_limit=self.memory)
+        extractor = FeatureExtractor(images=images, cache=cache, ahead=self.ahead)
         paused = self.checkpoints
         return Evaluator(
             Registry.load(self.zoos),
-            FeatureExtractor(images=images, cache=cache, ahead=self.ahead),
+            extractor,
             self.lessons,
             resolve_device(self.device),
             seed=self.seed,
             checkpoints=Checkpoints(paused if paused is not None and os.access(paused.parent, os.W_OK) else None),
+            sample=draw(extractor, self.lessons, self.seed) if self.sampling else None,
         )

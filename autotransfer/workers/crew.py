@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -93,7 +93,8 @@ class _Local(Crew):
         """Tell everybody what they work on; return who takes jobs."""
         config, judge = self._config, brief.evaluator.judge
         assignment = brief.assignment(config, threads=self._local.threads, share=max(config.processes, 1))
-        self._local.assign(assignment, judge=judge)
+        sampling = brief.evaluator.sample is not None
+        self._local.assign(replace(assignment, sampling=sampling), judge=judge)
         if config.spread == "local" or config.storage is None:
             return self._local
         if brief.call is None:

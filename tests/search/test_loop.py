@@ -523,3 +523,37 @@ def test_time_that_runs_out_while_a_candidate_is_chosen_ends_the_search() -> Non
     trials = _run(Budget(seconds=10.0), suggest, Recorded(clock, cost=lambda candidate: 0.0), clock=clock)
     assert [record.state for record in trials] == ["complete", "pruned"]
     assert trials.records[1].reason == "the time ran out before the first epoch ended"
+
+
+# --- a sample of the images ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sampled(Recorded):
+    """Tells the score on a sample first, which is the score itself."""
+
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
+        found = super().__call__(candidate, report, expired, until)
+        report(0, found.score)
+        return found
+
+    def recall(self, trials: Trials) -> None:
+        """There is nothing to be learned again."""
+
+
+def test_what_is_far_below_the_best_on_a_sample_is_pruned_and_others_are_not() -> None:
+    xs = (0.8, 0.5, 0.75, 0.9, 0.83)
+    trials = _run(Budget(trials=5), evaluate=Sampled(Clock()), schedule=_given(*xs))
+    assert [record.state for record in trials] == ["complete", "pruned", "complete", "complete", "pruned"]
+    assert trials.records[1].reason == "far below the best on a sample of the images, 0.800"
+    assert [record.sampled for record in trials] == list(xs)
+
+
+def test_a_search_that_goes_on_knows_the_best_on_the_sample() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    for budget, states in ((1, ["complete"]), (2, ["complete", "pruned"])):
+        study = make_study(seed=0, curves=50, storage=storage, name="search")
+        trials = _run(Budget(trials=budget), evaluate=Sampled(Clock()), schedule=_given(0.8, 0.5), study=study)
+        assert [record.state for record in trials] == states

@@ -1,0 +1,139 @@
+"""Backbones are judged by a sample first: it is a fair one, and what is far below the others costs no whole pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from autotransfer.candidate import Candidate
+from autotransfer.config import SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.sources import load_examples
+from autotransfer.preparation import Prepared, prepare_data
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.sampling import Sample, draw
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.features import FeatureExtractor
+
+CPU = resolve_device("cpu")
+PROBE = Candidate(backbone="test_resnet", head="logistic", head_params={"C": 1.0}, freeze="frozen")
+
+
+@pytest.fixture(scope="module")
+def registry(tiny_zoo: Path) -> Registry:
+    return Registry.load((tiny_zoo,))
+
+
+@pytest.fixture(scope="module")
+def prepared(registry: Registry) -> Callable[..., Prepared]:
+    """Returns 1,100 handwritten digits, or fewer."""
+    data = load_digits()
+    images = np.kron(data.images[:1100] * (255 / 16), np.ones((4, 4))).astype(np.uint8)
+
+    def prepare(count: int = 1100, targets: Any = None, **settings: Any) -> Prepared:
+        labels = data.target if targets is None else targets
+        config = SearchConfig(cache=False, **settings)
+        return prepare_data(load_examples(images[:count], labels[:count]), [registry.backbone("test_resnet")], config)
+
+    return prepare
+
+
+def _drawn(data: Prepared, seed: int = 0) -> Sample | None:
+    return draw(data.extractor, data.lessons, seed)
+
+
+def test_a_sample_has_the_classes_in_proportion_and_keeps_the_folds_apart(prepared: Callable[..., Prepared]) -> None:
+    data = prepared()
+    sample = _drawn(data)
+    assert sample is not None
+    assert 250 <= len(sample.rows) <= 262
+    counts, whole = Counter(sample.lessons[0].targets.tolist()), Counter(data.lessons[0].targets.tolist())
+    for label, count in whole.items():
+        assert counts[label] == pytest.approx(count * 256 / 1100, abs=1)
+    scored = np.concatenate([lesson.validation for lesson in sample.lessons])
+    assert sorted(scored) == list(range(len(sample.rows)))
+    for lesson, full in zip(sample.lessons, data.lessons, strict=True):
+        assert set(sample.rows[lesson.train]) <= set(full.train)
+        assert set(sample.rows[lesson.validation]) <= set(full.validation)
+        assert (lesson.targets == full.targets[sample.rows]).all()
+
+
+def test_a_rare_class_is_in_the_sample(prepared: Callable[..., Prepared]) -> None:
+    labels = np.arange(1100) % 2
+    labels[:6] = 2
+    sample = _drawn(prepared(targets=labels))
+    assert sample is not None
+    assert (sample.lessons[0].targets == 2).sum() == 5
+
+
+def test_with_one_split_as_many_examples_are_scored(prepared: Callable[..., Prepared]) -> None:
+    assert _drawn(prepared(folds=1)) is None, "1,024 examples are most of them"
+
+
+@pytest.mark.parametrize(
+    ("count", "settings"),
+    [
+        pytest.param(1000, {}, id="few examples"),
+        pytest.param(1100, {"task": "regression"}, id="a regression's score is no share"),
+        pytest.param(1100, {"metric": "neg_log_loss"}, id="nor is this one"),
+    ],
+)
+def test_no_sample_is_drawn_where_it_would_not_pay_or_tell(
+    count: int, settings: dict[str, Any], prepared: Callable[..., Prepared]
+) -> None:
+    assert _drawn(prepared(count, **settings)) is None
+
+
+def test_equal_seeds_draw_equal_samples(prepared: Callable[..., Prepared]) -> None:
+    data = prepared()
+    first, again, other = (_drawn(data, seed) for seed in (0, 0, 1))
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert (first.rows == again.rows).all()
+    assert not np.array_equal(first.rows, other.rows)
+
+
+def test_what_is_stopped_on_the_sample_passes_no_other_image(
+    registry: Registry, prepared: Callable[..., Prepared]
+) -> None:
+    data, passed, told = prepared(), list[int](), list[tuple[int, float]]()
+    compute = FeatureExtractor._compute
+
+    def counting(extractor: FeatureExtractor, *about: Any) -> Any:
+        passed.append(len(extractor.images))
+        return compute(extractor, *about)
+
+    def report(epoch: int, score: float) -> bool:
+        told.append((epoch, score))
+        return len(told) == 1
+
+    evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
+    with patch.object(FeatureExtractor, "_compute", counting):
+        stopped = evaluator(PROBE, report, lambda: False)
+        assert stopped.scores is None
+        assert stopped.score == told[0][1]
+        assert len(passed) == 1
+        assert passed[0] < 300
+        whole = evaluator(PROBE, report, lambda: False)
+        assert passed[1:] == [1100]
+        again = evaluator(PROBE, report, lambda: False)
+        assert len(passed) == 2
+    assert [epoch for epoch, _ in told] == [0, 0, 0]
+    assert whole.score == again.score
+    assert told[1][1] == pytest.approx(told[2][1], abs=0.02), "a part of all features, or a pass of its own"
+    assert abs(whole.score - told[1][1]) < 0.15
+
+
+def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, prepared: Callable[..., Prepared]) -> None:
+    data = prepared()
+    evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
+    with patch.object(Sample, "pooled", side_effect=ValueError("too few")):
+        assert evaluator(PROBE, lambda epoch, score: True, lambda: False).scores is not None
