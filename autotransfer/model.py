@@ -26,7 +26,7 @@ from autotransfer.files import write_atomically
 from autotransfer.parts import Part, described, read_parts, read_side, tensors_of
 from autotransfer.task import Task
 from autotransfer.text import one_line
-from autotransfer.transfer.batches import collect
+from autotransfer.transfer.batches import Rows, collect
 from autotransfer.transfer.device import Device, resolve_device
 from autotransfer.transfer.inference import FrozenBackbone, batch_sizes
 from autotransfer.transfer.memory import memory_budget
@@ -109,7 +109,7 @@ class TransferModel:
         how = networks[0].backbone.preprocessing
         pixels, pooled = images.pixels[how.crop_mode], all(n.head_takes == "pooled" for n in networks)
 
-        def outputs(rows: slice) -> tuple[Tensor, ...]:
+        def outputs(rows: Rows) -> tuple[Tensor, ...]:
             with fast.running() as backbone:
                 batch = fast.take(prepare(pixels[rows], how, self.device.torch))
                 found = backbone(batch) if pooled else backbone.forward_map(batch)

@@ -104,7 +104,7 @@ def search_setups(
         seed=config.seed,
         loaded=loaded,
         checkpoints=Checkpoints(run.checkpoints),
-        sample=draw(data.extractor, data.lessons, config.seed) if len(backbones) > 1 else None,
+        sample=draw(data.lessons, config.seed) if len(backbones) > 1 else None,
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(

@@ -17,7 +17,7 @@ from autotransfer.errors import TrialError
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.leaks import Leaks
 from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.sampling import Sample
+from autotransfer.search.sampling import Features, Sample
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import Evaluation, Report
 from autotransfer.transfer.device import Device
@@ -49,6 +49,14 @@ _GROWN = 8 * 2**20
 _DOUBT = 0.5
 
 
+class _Stopped(Exception):
+    """A trial was stopped when all that was known of it was its score on the sample."""
+
+    def __init__(self, score: float) -> None:
+        super().__init__(score)
+        self.score = score
+
+
 class Evaluator:
     """Trains and scores candidates on one data set.
 
@@ -78,7 +86,8 @@ class Evaluator:
         checkpoints: Checkpoints | None = None,
         sample: Sample | None = None,
     ) -> None:
-        self.registry, self.extractor, self.lessons = registry, extractor, lessons
+        self.registry, self.lessons = registry, lessons
+        self.extractor = extractor if sample is None else replace(extractor, sample=sample.rows)
         self.task, self.targets = lessons[0].task, lessons[0].targets
         self.device, self.seed, self.sample = device, seed, sample
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
@@ -162,9 +171,7 @@ class Evaluator:
     ) -> Evaluation:
         setup = self._setup(candidate)
         if setup.closed_form:
-            if (sampled := self._sampled_score(setup)) is not None and report(0, sampled):
-                return Evaluation(score=sampled, depth=setup.plan.depth)
-            return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
+            return self._solved(setup, report)
         if not setup.frozen:
             return self._tuned(setup, report, expired, min(until or setup.settings.epochs, setup.settings.epochs))
         folds: list[list[np.ndarray]] = []
@@ -187,15 +194,32 @@ class Evaluator:
                 break  # pruned, or out of time
         return self._best_epoch(setup, folds)
 
-    def _sampled_score(self, setup: Setup) -> float | None:
-        """Return the score on the sample; None without one, or where it cannot be said."""
-        if self.sample is None:
-            return None
+    def _solved(self, setup: Setup, report: Report) -> Evaluation:
+        """Score a closed form on all folds, unless it is to stop when its score on the sample is known."""
+
+        def look(features: np.ndarray) -> None:
+            score = self._sampled_score(setup, features)
+            if score is not None and report(0, score):
+                raise _Stopped(score)
+
+        try:
+            if self.sample is not None:
+                if (known := self.extractor.sampled(setup.loaded)) is None:
+                    self.extractor.pooled(setup.loaded, look=look)
+                else:
+                    look(known)
+        except _Stopped as stopped:
+            return Evaluation(score=stopped.score, depth=setup.plan.depth)
+        return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
+
+    def _sampled_score(self, setup: Setup, features: np.ndarray) -> float | None:
+        """Return the score on the sample; None where it cannot be said."""
+        assert self.sample is not None  # these are its features
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
             for lesson in self.sample.lessons:
-                network = setup.solve(self.sample, lesson, self.device, self.seed)
-                parts.append(setup.head_scores(network, self.sample, self.task, lesson.validation))
+                network = setup.solve(Features(features), lesson, self.device, self.seed)
+                parts.append(setup.head_scores(network, Features(features), self.task, lesson.validation))
                 rows.append(lesson.validation)
             targets = self.sample.lessons[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))

@@ -1,4 +1,4 @@
-"""A sample of the examples, by which a backbone is judged before all images pass through it."""
+"""A sample of the examples, by which a backbone is judged while its images pass: the sample goes first."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotransfer.data.examples import Images
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.features import LoadedBackbone
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["SAMPLE_DOUBT", "Sample", "draw"]
+__all__ = ["SAMPLE_DOUBT", "Features", "Sample", "draw"]
 
 # Examples of a sample that are scored.
 _SCORED = 256
 # What a score on a sample may be wrong by: two standard errors of a share of so many examples, at most.
 SAMPLE_DOUBT = 2 * math.sqrt(0.25 / _SCORED)
-# The examples have to be so many times a sample: a backbone that stands the test passes its images once more.
+# The examples have to be so many times a sample: else it saves little.
 _WORTH = 4
 # Examples of each class: on average, and at least where it has them.
 _EACH, _LEAST = 8, 5
@@ -31,28 +30,31 @@ class Sample:
     Attributes:
         rows: Which, sorted.
         lessons: The folds, cut down to them; rows are those of the sample.
-        whole: The features of all examples.
-        part: The features of the sample.
     """
 
     rows: np.ndarray
     lessons: tuple[Lesson, ...]
-    whole: FeatureExtractor
-    part: FeatureExtractor
+
+
+@dataclass(frozen=True)
+class Features:
+    """Pooled features of a sample, where those of all examples are asked for.
+
+    Attributes:
+        values: float32 (rows, width).
+    """
+
+    values: np.ndarray
 
     def pooled(self, loaded: LoadedBackbone) -> np.ndarray:
-        """Return float32 pooled features (rows, width): of all that is known, else of a pass of its own."""
-        if self.whole.is_cached(loaded, loaded.depths):
-            known: np.ndarray = self.whole.pooled(loaded)[self.rows]
-            return known
-        return self.part.pooled(loaded)
+        """Return them."""
+        return self.values
 
 
-def draw(extractor: FeatureExtractor, lessons: Sequence[Lesson], seed: int) -> Sample | None:
+def draw(lessons: Sequence[Lesson], seed: int) -> Sample | None:
     """Draw a sample that has all classes in proportion; None where it would not be worth its time.
 
     Args:
-        extractor: The features of all examples.
         lessons: The folds.
         seed: Which sample; equal seeds give equal samples.
     """
@@ -64,12 +66,7 @@ def draw(extractor: FeatureExtractor, lessons: Sequence[Lesson], seed: int) -> S
         return None
     order = np.random.default_rng(seed).permutation(len(targets))
     rows = np.sort(_in_proportion(order, targets, size) if task.single_label else order[:size])
-    return Sample(
-        rows=rows,
-        lessons=tuple(_cut(lesson, rows) for lesson in lessons),
-        whole=extractor,
-        part=FeatureExtractor(images=_taken(extractor.images, rows), cache=extractor.cache),
-    )
+    return Sample(rows=rows, lessons=tuple(_cut(lesson, rows) for lesson in lessons))
 
 
 def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndarray:
@@ -84,12 +81,3 @@ def _cut(lesson: Lesson, rows: np.ndarray) -> Lesson:
         np.searchsorted(rows, np.intersect1d(part, rows)) for part in (lesson.train, lesson.validation)
     )
     return replace(lesson, targets=lesson.targets[rows], train=train, validation=validation)
-
-
-def _taken(images: Images, rows: np.ndarray) -> Images:
-    return replace(
-        images,
-        pixels={mode: pixels[rows] for mode, pixels in images.pixels.items()},
-        digests=tuple(images.digests[row] for row in rows),
-        kept=images.kept[rows],
-    )

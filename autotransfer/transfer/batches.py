@@ -12,11 +12,14 @@ from autotransfer.transfer.boundary import Activation
 from autotransfer.transfer.cache import Allocate, Arrays
 from autotransfer.transfer.memory import out_of_memory
 
-__all__ = ["collect"]
+__all__ = ["Rows", "collect"]
+
+Rows = slice | np.ndarray
+"""Which rows: neighbours, or any."""
 
 
 def collect(
-    features: Callable[[slice], Activation],
+    features: Callable[[Rows], Activation],
     n: int,
     allocate: Allocate,
     sizes: tuple[int, ...],
@@ -24,6 +27,8 @@ def collect(
     half: bool,
     lower: Callable[[], bool],
     fill: bool = False,
+    order: np.ndarray | None = None,
+    look: tuple[int, Callable[[Arrays], None]] | None = None,
 ) -> Arrays:
     """Fill arrays batch by batch.
 
@@ -31,7 +36,7 @@ def collect(
     float32 is stored where 16 bit would overflow.
 
     Args:
-        features: ``features(rows)`` computes tensors (rows, ...).
+        features: ``features(rows)`` computes tensors (rows, ...); rows are a slice, or a part of ``order``.
         n: Number of rows.
         allocate: Makes an empty array of a shape and type.
         sizes: Batch sizes to choose from by a short measurement; the first one where there are few rows.
@@ -39,6 +44,8 @@ def collect(
         lower: Lets the next computation be more precise; returns False if none is.
         fill: Whether a last batch of fewer rows is filled up with rows before it, which are computed again: a GPU
             computes them in less time than its libraries take to set up the layers for another size.
+        order: The rows in the order in which they are computed; None computes them as they are.
+        look: After so many rows a look at the arrays, which ends the whole by raising an error.
 
     Returns:
         The arrays (n, ...).
@@ -46,7 +53,8 @@ def collect(
     pace, start, arrays = _Pace(sizes, n), 0, None
     while start < n:
         stop = min(start + pace.size, n)
-        rows = slice(max(stop - pace.size, 0) if fill else start, stop)
+        part = slice(max(stop - pace.size, 0) if fill else start, stop)
+        rows = part if order is None else order[part]
         begin = time.perf_counter()
         try:
             with torch.inference_mode():
@@ -66,8 +74,10 @@ def collect(
         arrays = arrays or tuple(allocate((n, *tensor.shape[1:]), dtype) for tensor in batch)
         for array, tensor in zip(arrays, batch, strict=True):
             array[rows] = (tensor.half() if half else tensor).cpu().numpy()
-        pace.took(rows.stop - rows.start, time.perf_counter() - begin)
-        start = rows.stop
+        pace.took(stop - part.start, time.perf_counter() - begin)
+        if look is not None and start < look[0] <= stop:
+            look[1](arrays)
+        start = stop
     assert arrays is not None  # n > 0: empty data are refused before
     return arrays
 

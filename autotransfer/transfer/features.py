@@ -21,7 +21,7 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Images
 from autotransfer.errors import BackboneError, PluginError
-from autotransfer.transfer.batches import collect
+from autotransfer.transfer.batches import Rows, collect
 from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.boundary import Activation, Cut
 from autotransfer.transfer.cache import ActivationCache, Allocate, Arrays, content_key
@@ -33,6 +33,8 @@ from autotransfer.transfer.pixels import prepare
 __all__ = ["FeatureExtractor", "LoadedBackbone"]
 
 log = logging.getLogger("autotransfer")
+
+Look = Callable[[np.ndarray], None]
 
 # Kinds of boundary beside the depths: what the heads take from a backbone that is frozen as a whole.
 POOLED, MAP = "pooled", "map"
@@ -157,15 +159,31 @@ class FeatureExtractor:
         cache: Where features are kept.
         ahead: Number of last boundaries that are cached along the way when images pass them, since trials are going
             to train from there on.
+        sample: Rows that pass first where somebody wants to look at them before all others do.
     """
 
     images: Images
     cache: ActivationCache
     ahead: int = 0
+    sample: np.ndarray | None = None
 
-    def pooled(self, loaded: LoadedBackbone, view: str = "center") -> np.ndarray:
-        """Return float32 pooled features (N, width)."""
-        return self._at(loaded, POOLED, view)[0].astype(np.float32)
+    def pooled(self, loaded: LoadedBackbone, view: str = "center", *, look: Look | None = None) -> np.ndarray:
+        """Return float32 pooled features (N, width).
+
+        Args:
+            loaded: The backbone.
+            view: The view.
+            look: Is given those of the sample once they are there, if they are computed now; an error ends the rest.
+        """
+        return self._at(loaded, POOLED, view, look)[0].astype(np.float32)
+
+    def sampled(self, loaded: LoadedBackbone) -> np.ndarray | None:
+        """Return the float32 pooled features of the sample, if they are known."""
+        if self.is_cached(loaded, loaded.depths):
+            known: np.ndarray = self.pooled(loaded)[self.sample]
+            return known
+        found = self.cache.get(self._sample_key(loaded))
+        return None if found is None else found[0].astype(np.float32)
 
     def at(self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: str = POOLED) -> Arrays:
         """Return the activations (N, ...) at a depth; at the last one, what the head takes.
@@ -193,19 +211,27 @@ class FeatureExtractor:
             half=str(loaded.device.half),  # the rest of the way in which it is computed follows from the weights
         )
 
+    def _sample_key(self, loaded: LoadedBackbone) -> str:
+        assert self.sample is not None  # somebody looks at it
+        return content_key(whole=self._key(loaded, POOLED, "center"), rows=self.sample.tolist())
+
     def _about(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
         return f"{loaded.spec.name} {boundary} {view} ({len(self.images)} images)"
 
-    def _at(self, loaded: LoadedBackbone, boundary: str, view: str) -> Arrays:
+    def _at(self, loaded: LoadedBackbone, boundary: str, view: str, look: Look | None = None) -> Arrays:
         key = self._key(loaded, boundary, view)
         about = self._about(loaded, boundary, view)
         if boundary == POOLED and self.cache.contains(map_key := self._key(loaded, MAP, view)):
             features = self.cache.get(map_key)
             if features is not None:
                 return self.cache.get_or_compute(key, about, lambda allocate: self._pool(loaded, features, allocate))
-        return self.cache.get_or_compute(key, about, lambda allocate: self._compute(loaded, boundary, view, allocate))
+        return self.cache.get_or_compute(
+            key, about, lambda allocate: self._compute(loaded, boundary, view, allocate, look)
+        )
 
-    def _compute(self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate) -> Arrays:
+    def _compute(
+        self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate, look: Look | None
+    ) -> Arrays:
         """Run the prefix over all images, from the nearest boundary before that is cached, else from the pixels."""
         nearest = self._nearest(loaded, boundary, view)
         taps = self._taps(loaded, boundary, view) if nearest is None else {}
@@ -218,15 +244,15 @@ class FeatureExtractor:
         if whole and len(self.images) >= _COMPILED:
             self._compile(loaded, view)
 
-        def features(rows: slice) -> Activation:
+        def features(rows: Rows) -> Activation:
+            images = self._input(loaded, rows, view)
             with fast.running() as backbone, ExitStack() as watching:
-                noted = [watching.enter_context(cut.tapped(backbone, rows.stop - rows.start)) for cut in taps.values()]
-                images = self._input(loaded, rows, view)
+                noted = [watching.enter_context(cut.tapped(backbone, len(images))) for cut in taps.values()]
                 found = [[fast(images)] if whole else list(_run(loaded, boundary, images)), *noted]
             sizes[:] = accumulate(map(len, found))
             return tuple(chain.from_iterable(found))
 
-        collected = self._collect(loaded, features, allocate)
+        collected = self._collect(loaded, features, allocate, look)
         for (key, cut), (start, stop) in zip(taps.items(), pairwise(sizes), strict=True):
             self.cache.put(key, self._about(loaded, f"stage{cut.depth}", view), collected[start:stop])
         return collected[: sizes[0]]
@@ -243,7 +269,7 @@ class FeatureExtractor:
     def _extend(self, loaded: LoadedBackbone, boundary: str, cut: Cut, cached: Arrays, allocate: Allocate) -> Arrays:
         """Go on from what is cached at a cut."""
 
-        def features(rows: slice) -> Activation:
+        def features(rows: Rows) -> Activation:
             with loaded.fast.running() as backbone:
                 entering = tuple(loaded.fast.take(_rows(array, rows)) for array in cached)
                 found: Activation = cut.suffix(backbone, entering, lambda images: _run(loaded, boundary, images))
@@ -251,7 +277,24 @@ class FeatureExtractor:
 
         return self._collect(loaded, features, allocate)
 
-    def _collect(self, loaded: LoadedBackbone, features: Callable[[slice], Activation], allocate: Allocate) -> Arrays:
+    def _collect(
+        self,
+        loaded: LoadedBackbone,
+        features: Callable[[Rows], Activation],
+        allocate: Allocate,
+        look: Look | None = None,
+    ) -> Arrays:
+        order, looking = None, None
+        if look is not None and (sample := self.sample) is not None:
+            order = np.concatenate([sample, np.setdiff1d(np.arange(len(self.images)), sample)])
+
+            def show(arrays: Arrays) -> None:
+                """Keep what is known of the sample, then let it be looked at: those who look may end the pass."""
+                found = arrays[0][sample]
+                self.cache.put(self._sample_key(loaded), self._about(loaded, "sample", "center"), (found,))
+                look(found.astype(np.float32))
+
+            looking = (len(sample), show)
         collected = collect(
             features,
             len(self.images),
@@ -260,6 +303,8 @@ class FeatureExtractor:
             half=not loaded.precise,
             lower=loaded.fast.lower,
             fill=loaded.device.torch.type == "cuda",
+            order=order,
+            look=looking,
         )
         give_back()
         return collected
@@ -277,7 +322,7 @@ class FeatureExtractor:
                 taps[key] = loaded.cut(depth)
         return taps
 
-    def _input(self, loaded: LoadedBackbone, rows: slice, view: str) -> Tensor:
+    def _input(self, loaded: LoadedBackbone, rows: Rows, view: str) -> Tensor:
         how = loaded.backbone.preprocessing
         return loaded.fast.take(prepare(self.images.pixels[how.crop_mode][rows], how, loaded.device.torch, view))
 
@@ -296,7 +341,7 @@ class FeatureExtractor:
     def _pool(self, loaded: LoadedBackbone, maps: Arrays, allocate: Allocate) -> Arrays:
         """Pool cached feature maps: no image passes through the backbone again."""
 
-        def features(rows: slice) -> Activation:
+        def features(rows: Rows) -> Activation:
             with loaded.fast.running() as backbone:
                 return (backbone.pool(loaded.fast.take(_rows(maps[0], rows))),)
 
@@ -317,7 +362,7 @@ def _end(loaded: LoadedBackbone, boundary: str) -> int:
     return int(boundary.removeprefix("stage")) if boundary.startswith("stage") else loaded.depths
 
 
-def _rows(array: np.ndarray, rows: slice) -> Tensor:
+def _rows(array: np.ndarray, rows: Rows) -> Tensor:
     return torch.from_numpy(np.array(array[rows]))  # a copy: what is mapped cannot be written to
 
 

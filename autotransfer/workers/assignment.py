@@ -105,14 +105,13 @@ class Assignment:
         pixels = {mode: np.load(file, mmap_mode="c") for mode, file in self.files.items()}
         images = replace(self.images, pixels=pixels) if pixels else self.images
         cache = ActivationCache(self.cache, memory_limit=self.memory)
-        extractor = FeatureExtractor(images=images, cache=cache, ahead=self.ahead)
         paused = self.checkpoints
         return Evaluator(
             Registry.load(self.zoos),
-            extractor,
+            FeatureExtractor(images=images, cache=cache, ahead=self.ahead),
             self.lessons,
             resolve_device(self.device),
             seed=self.seed,
             checkpoints=Checkpoints(paused if paused is not None and os.access(paused.parent, os.W_OK) else None),
-            sample=draw(extractor, self.lessons, self.seed) if self.sampling else None,
+            sample=draw(self.lessons, self.seed) if self.sampling else None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +19,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.preparation import Prepared, prepare_data
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.sampling import Sample, draw
+from autotransfer.search.sampling import Features, Sample, draw
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.features import FeatureExtractor
 
@@ -46,7 +47,7 @@ def prepared(registry: Registry) -> Callable[..., Prepared]:
 
 
 def _drawn(data: Prepared, seed: int = 0) -> Sample | None:
-    return draw(data.extractor, data.lessons, seed)
+    return draw(data.lessons, seed)
 
 
 def test_a_sample_has_the_classes_in_proportion_and_keeps_the_folds_apart(prepared: Callable[..., Prepared]) -> None:
@@ -101,39 +102,69 @@ def test_equal_seeds_draw_equal_samples(prepared: Callable[..., Prepared]) -> No
     assert not np.array_equal(first.rows, other.rows)
 
 
-def test_what_is_stopped_on_the_sample_passes_no_other_image(
+def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once(
     registry: Registry, prepared: Callable[..., Prepared]
 ) -> None:
     data, passed, told = prepared(), list[int](), list[tuple[int, float]]()
-    compute = FeatureExtractor._compute
+    enter = FeatureExtractor._input
 
     def counting(extractor: FeatureExtractor, *about: Any) -> Any:
-        passed.append(len(extractor.images))
-        return compute(extractor, *about)
+        images = enter(extractor, *about)
+        passed.append(len(images))
+        return images
 
     def report(epoch: int, score: float) -> bool:
         told.append((epoch, score))
-        return len(told) == 1
+        return stopping
 
     evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
-    with patch.object(FeatureExtractor, "_compute", counting):
-        stopped = evaluator(PROBE, report, lambda: False)
-        assert stopped.scores is None
-        assert stopped.score == told[0][1]
-        assert len(passed) == 1
-        assert passed[0] < 300
+    with patch.object(FeatureExtractor, "_input", counting):
+        stopping = True
+        for head in ("logistic", "ncm"):
+            stopped = evaluator(replace(PROBE, head=head, head_params={}), report, lambda: False)
+            assert stopped.scores is None
+            assert stopped.score == told[-1][1]
+        assert 250 <= sum(passed) < 400, "the sample, to the end of a batch, for both heads"
+        stopping = False
         whole = evaluator(PROBE, report, lambda: False)
-        assert passed[1:] == [1100]
-        again = evaluator(PROBE, report, lambda: False)
-        assert len(passed) == 2
     assert [epoch for epoch, _ in told] == [0, 0, 0]
-    assert whole.score == again.score
-    assert told[1][1] == pytest.approx(told[2][1], abs=0.02), "a part of all features, or a pass of its own"
-    assert abs(whole.score - told[1][1]) < 0.15
+    assert abs(whole.score - told[0][1]) < 0.15
+
+
+def test_what_stands_the_test_has_passed_each_image_once_and_gives_the_same_features(
+    registry: Registry, prepared: Callable[..., Prepared]
+) -> None:
+    told, passed, enter = list[float](), list[int](), FeatureExtractor._input
+
+    def counting(extractor: FeatureExtractor, *about: Any) -> Any:
+        images = enter(extractor, *about)
+        passed.append(len(images))
+        return images
+
+    def report(epoch: int, score: float) -> bool:
+        told.append(score)
+        return False
+
+    data = prepared()
+    sample = _drawn(data)
+    evaluators = [
+        Evaluator(registry, each.extractor, each.lessons, CPU, seed=0, sample=drawn)
+        for each, drawn in ((data, sample), (prepared(), None))
+    ]
+    with patch.object(FeatureExtractor, "_input", counting):
+        found = evaluators[0](PROBE, report, lambda: False)
+        assert 1100 <= sum(passed) < 1150, "a few more show whether compiling pays"
+        before = len(passed)
+        evaluators[0](PROBE, report, lambda: False)
+        assert len(passed) == before
+    assert found.score == evaluators[1](PROBE, report, lambda: False).score
+    features = [evaluator.extractor.pooled(evaluator.load("test_resnet")) for evaluator in evaluators]
+    np.testing.assert_allclose(features[0], features[1], rtol=1e-3, atol=1e-3)
+    assert told[0] == told[1], "of a part of the pass, or of all features"
 
 
 def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, prepared: Callable[..., Prepared]) -> None:
     data = prepared()
     evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
-    with patch.object(Sample, "pooled", side_effect=ValueError("too few")):
+    with patch.object(Features, "pooled", side_effect=ValueError("too few")):
         assert evaluator(PROBE, lambda epoch, score: True, lambda: False).scores is not None

@@ -188,7 +188,7 @@ def test_what_is_cached_along_the_way_takes_a_share_of_the_memory(
 ) -> None:
     loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
     deepest = 4 * loaded.cut(loaded.depths - 1).numbers * len(images)  # 4 where 16 bit is not good enough
-    cache = ActivationCache(None, memory_limit=4 * deepest)
+    cache = ActivationCache(None, memory_limit=2 * deepest)
     features = FeatureExtractor(images=images, cache=cache, ahead=3)
     features.pooled(loaded)
     assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == [loaded.depths - 1]
