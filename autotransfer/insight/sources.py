@@ -28,6 +28,7 @@ class Source:
         trial: Number of the best candidate's trial.
         negative: Whether even its best candidate is below random weights of the winner's architecture, on the same
             examples: negative transfer. None where that was not compared.
+        given_up: Whether it was given up on a sample of the images: its scores are those on the sample.
     """
 
     backbone: str
@@ -37,6 +38,7 @@ class Source:
     frozen: float | None
     trial: int
     negative: bool | None
+    given_up: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON."""
@@ -53,16 +55,22 @@ def rank_sources(
     """Return the sources, the best first.
 
     Args:
-        trials: The trials; the complete ones count.
+        trials: The trials; the complete ones count, and of a backbone that has none, those given up on a sample.
         stages: Number of stages by backbone.
         words: What each backbone was trained on.
         lesson: The first fold.
         gain: What random weights reached on its validation examples.
     """
     by_name: dict[str, list[TrialRecord]] = {}
+    given_up: dict[str, list[TrialRecord]] = {}
     for record in trials:
-        if record.state in ("complete", "paused") and record.candidate is not None and record.objective is not None:
+        if record.candidate is None or record.objective is None:
+            continue
+        if record.state in ("complete", "paused"):
             by_name.setdefault(record.candidate.backbone, []).append(record)
+        elif record.sampled is not None:
+            given_up.setdefault(record.candidate.backbone, []).append(record)
+    by_name = {**given_up, **by_name}
     floor = None if gain is None else gain.floor
     rows = [_row(name, records, stages[name], words.get(name, ""), lesson, floor) for name, records in by_name.items()]
     return tuple(sorted(rows, key=lambda row: (-row.objective, row.trial)))
@@ -81,6 +89,7 @@ def _row(name: str, records: list[TrialRecord], stages: int, words: str, lesson:
         frozen=max(frozen, default=None),
         trial=best.number,
         negative=None if floor is None else _first_fold(best, lesson) < floor,
+        given_up=best.state == "pruned",
     )
 
 

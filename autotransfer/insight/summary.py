@@ -119,7 +119,8 @@ def _gain(found: TransferGain | None) -> str:
 
 
 def _sources(found: tuple[Source, ...]) -> str:
-    shown = [f"{s.backbone} {s.score:.4f}{' (negative transfer)' * bool(s.negative)}" for s in found[:_SHOWN]]
+    notes = {s.backbone: " (negative transfer)" * bool(s.negative) + " (on a sample)" * s.given_up for s in found}
+    shown = [f"{s.backbone} {s.score:.4f}{notes[s.backbone]}" for s in found[:_SHOWN]]
     return ", ".join(shown) + _more(len(found))
 
 

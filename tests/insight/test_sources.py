@@ -56,3 +56,15 @@ def test_a_source_below_random_weights_is_named(make_record: MakeRecord) -> None
         assert {row.backbone: row.negative for row in rows} == {"birds": False, "noise": True, "cars": False}
     rows = rank_sources(trials, STAGES, {}, LESSON, TransferGain(transfer=1.0, reason="no time was left"))
     assert {row.negative for row in rows} == {None}
+
+
+def test_a_source_that_was_given_up_on_a_sample_is_in_the_ranking_and_says_so(make_record: MakeRecord) -> None:
+    trials = [
+        make_record(0, 0.9, backbone="birds", sampled=0.88),
+        make_record(1, 0.4, backbone="noise", state="pruned", sampled=0.4),
+        make_record(2, 0.5, backbone="noise", state="pruned", sampled=0.5),
+        make_record(3, 0.6, backbone="birds", state="pruned", sampled=0.6),
+    ]
+    rows = rank_sources(trials, STAGES, {}, LESSON, TransferGain(transfer=1.0, scratch=0.75))
+    found = [(row.backbone, row.score, row.trial, row.given_up, row.negative) for row in rows]
+    assert found == [("birds", 0.9, 0, False, False), ("noise", 0.5, 2, True, True)]
