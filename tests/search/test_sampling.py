@@ -22,6 +22,7 @@ from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.sampling import Features, Sample, draw
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.workers.assignment import Assignment
 
 CPU = resolve_device("cpu")
 PROBE = Candidate(backbone="test_resnet", head="logistic", head_params={"C": 1.0}, freeze="frozen")
@@ -168,3 +169,16 @@ def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, pre
     evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
     with patch.object(Features, "pooled", side_effect=ValueError("too few")):
         assert evaluator(PROBE, lambda epoch, score: True, lambda: False).scores is not None
+
+
+def test_a_worker_draws_the_sample_that_the_search_has_drawn(
+    prepared: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    data, drawn = prepared(), _drawn(prepared())
+    assignment = Assignment.of(SearchConfig(seed=0), data.extractor, data.lessons, threads=1, share=1).shared(tmp_path)
+    found = [replace(assignment, sampling=sampling).evaluator().sample for sampling in (True, False)]
+    assert drawn is not None
+    assert found[0] is not None
+    assert (found[0].rows == drawn.rows).all()
+    assert found[1] is None, "where the search does not answer at once"
