@@ -137,7 +137,7 @@ class _Forked:
         return None if pid is None else self._nursery.exit_code(pid)
 
 
-def _command(module: str, *arguments: str) -> Sequence[str]:
+def _command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"autotransfer.workers.{module}", *arguments]
 
 
@@ -152,6 +152,8 @@ def main(handle: int) -> None:
     from autotransfer.workers.worker import prepare
 
     prepare()
+    from torch import cuda
+
     gc.freeze()  # so that collecting garbage in a worker does not copy all that it shares
     alive = set[int]()
     with socket.socket(fileno=handle) as line, contextlib.suppress(ConnectionError):
@@ -160,6 +162,9 @@ def main(handle: int) -> None:
             if order == _FORK:
                 if not (pid := _fork(pipes)):
                     line.close()
+                    # By a plugin, when it was imported: a GPU does not survive a fork.
+                    if cuda.is_initialized():  # type: ignore[no-untyped-call]
+                        os.execv(sys.executable, _command("worker"))
                     return work()
                 alive.add(pid)
                 line.sendall(_NUMBER.pack(pid))

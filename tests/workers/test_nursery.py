@@ -6,7 +6,9 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -82,6 +84,25 @@ def test_a_worker_that_replaces_another_comes_from_the_same_process(household: _
     household.nursery.learn_pids(wait=True)
     assert isinstance(second, _Forked)
     assert {process.pid for process in household.processes()} == {before.pid, second.pid}
+
+
+@forking
+def test_where_a_plugin_has_touched_the_gpu_workers_are_started_anew(
+    install: Callable[..., Path], household: _Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = "import torch\ntorch.cuda.is_initialized = lambda: True\n"
+    monkeypatch.syspath_prepend(install(touching=plugin))
+    household.nursery = Nursery(1)  # which takes over the path
+    child = household.start()
+    household.nursery.learn_pids(wait=True)
+    assert isinstance(child, _Forked)
+    assert child.pid is not None
+    until = time.monotonic() + 20
+    while "autotransfer.workers.worker" not in (command := psutil.Process(child.pid).cmdline()):
+        assert time.monotonic() < until, command
+        time.sleep(0.05)
+    _stop(child)
+    assert child.wait() == 0
 
 
 @forking
