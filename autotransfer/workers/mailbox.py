@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotransfer.errors import TrialError
 from autotransfer.search.watch import hung, silence_allowed
-from autotransfer.search.work import Evaluation, Finished, Job, Judge, judged
+from autotransfer.search.work import Evaluation, Finished, Job, Judge, describe, judged
 from autotransfer.workers.letters import read_evaluation, write_text
 from autotransfer.workers.post import BEAT, GONE, WORKER, latest_mailbox
 
@@ -140,7 +140,11 @@ class Mailbox:
     def _opened(self, letter: _Letter, trial: FrozenTrial) -> Evaluation | Exception | None:
         """Return what came of a job; None while it goes on."""
         if trial.state == TrialState.COMPLETE:
-            return judged(self._judge, letter.job, read_evaluation(trial.user_attrs))
+            try:
+                found = read_evaluation(trial.user_attrs)
+            except Exception as error:  # whoever wrote it is not this process
+                return TrialError(f"what its worker found cannot be read: {describe(error)}")
+            return judged(self._judge, letter.job, found)
         if trial.state == TrialState.FAIL:
             return TrialError(trial.user_attrs.get("reason", "its worker does not say why"))
         now = time.monotonic()

@@ -108,6 +108,17 @@ def test_a_failure_comes_back_with_its_reason(box: Mailbox, storage: optuna.stor
     assert str(found) == "the loss became nan"
 
 
+def test_a_result_that_cannot_be_read_costs_its_trial(box: Mailbox, storage: optuna.storages.BaseStorage) -> None:
+    post = _post(storage, "one")
+    box.submit(_job())
+    job = _taken(post)
+    write_text(lambda name, value: storage.set_trial_user_attr(job, name, value), "found", "rubbish")
+    storage.set_trial_state_values(job, optuna.trial.TrialState.COMPLETE, [0.0])
+    _, found = _result(box)
+    assert isinstance(found, TrialError)
+    assert str(found).startswith("what its worker found cannot be read: JSONDecodeError")
+
+
 @pytest.mark.parametrize("job", [_job(stops_at=2), _job(expires=True)])
 def test_a_worker_hears_that_it_is_to_stop(
     job: Job, box: Mailbox, storage: optuna.storages.BaseStorage, clock: Clock
