@@ -25,6 +25,7 @@ __all__ = ["Child", "Nursery", "main"]
 _FORKS = sys.platform == "linux"
 _NUMBER = struct.Struct("!q")
 _FORK = b"fork"
+_UNKNOWN = 256  # no exit code
 
 
 class Child(Protocol):
@@ -94,7 +95,7 @@ class Nursery:
         if self._line is not None:
             with contextlib.suppress(OSError):  # nobody is there any more
                 self._line.sendall(_NUMBER.pack(pid))
-                return self._hear()
+                return None if (code := self._hear()) == _UNKNOWN else code
         return None
 
     def _open(self) -> None:
@@ -169,14 +170,21 @@ def main(handle: int) -> None:
                 alive.add(pid)
                 line.sendall(_NUMBER.pack(pid))
             elif order:
-                pid, status = os.waitpid(_NUMBER.unpack(order)[0], 0)
-                alive.remove(pid)
-                line.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
+                line.sendall(_NUMBER.pack(_exit_code(_NUMBER.unpack(order)[0], alive)))
             else:
                 break
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def _exit_code(pid: int, alive: set[int]) -> int:
+    """Wait for the end of a worker; one that an earlier nursery has forked is nobody's child any more."""
+    if pid not in alive:
+        return _UNKNOWN
+    _, status = os.waitpid(pid, 0)
+    alive.remove(pid)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _fork(pipes: Sequence[int]) -> int:

@@ -131,7 +131,7 @@ def test_what_still_imports_is_ended_at_once(household: _Household) -> None:
 
 @forking
 def test_a_nursery_that_died_is_started_again(household: _Household) -> None:
-    child = household.start()
+    child, orphan = household.start(), household.start()
     household.nursery.learn_pids(wait=True)
     for process in psutil.Process().children():
         process.kill()
@@ -139,5 +139,7 @@ def test_a_nursery_that_died_is_started_again(household: _Household) -> None:
     assert child.wait() is None, "nobody knows how it ended"
     _stop(child)
     another = household.start()
+    _stop(orphan)
+    assert orphan.wait() is None, "the new one did not fork it"
     _stop(another)
     assert another.wait() == 0
