@@ -180,8 +180,7 @@ class FeatureExtractor:
     def sampled(self, loaded: LoadedBackbone) -> np.ndarray | None:
         """Return the float32 pooled features of the sample, if they are known."""
         if self.is_cached(loaded, loaded.depths):
-            known: np.ndarray = self.pooled(loaded)[self.sample]
-            return known
+            return self._at(loaded, POOLED, "center")[0][self.sample].astype(np.float32)
         found = self.cache.get(self._sample_key(loaded))
         return None if found is None else found[0].astype(np.float32)
 
