@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial
 
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
+from autotransfer.data.decode import typical_side
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataError
 from autotransfer.insight.gain import reserved_seconds
@@ -31,6 +32,7 @@ from autotransfer.search.prior import Prior
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.sampling import draw
 from autotransfer.search.setup import startable
+from autotransfer.search.sizes import Sizes, offer_sizes
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.work import Executor
 from autotransfer.storage import close_storage, failing_clearly
@@ -84,7 +86,8 @@ def search_setups(
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    first = load_first(backbones, device)
+    sizes = offer_sizes(backbones, config.backbones, typical_side(examples.items))
+    first = load_first(sizes.first, device)
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
     crew.share_cores()
     if data.grouping is not None:
@@ -108,24 +111,25 @@ def search_setups(
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
-        backbones=tuple(backbones),
+        backbones=sizes.backbones,
         heads=tuple(registry.select_heads(config.heads, task.kind)),
         policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,
         epochs=config.epochs,
+        others=sizes.others,
     )
     curves = _curves_allowed(purse, space, evaluator)
     study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
     seconds = {"decode": purse.spent}
 
     show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
-    names = [spec.name for spec in backbones]
+    names = [spec.name for spec in sizes.backbones]
     brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
     executor = crew.executor(brief)
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
-        trials = _search(study, space, evaluator, purse, executor, run, show)
+        trials = _search(study, space, sizes, evaluator, purse, executor, run, show)
     seconds["search"] = purse.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -134,6 +138,7 @@ def search_setups(
 def _search(
     study: optuna.Study,
     space: SearchSpace,
+    sizes: Sizes,
     evaluator: Evaluator,
     purse: Purse,
     executor: Executor,
@@ -161,6 +166,8 @@ def _search(
         purse,
         Growth(
             screening=space.screening(),
+            others=sizes.others,
+            unlike=sizes.smaller,
             tuning=space.tuning,
             probe=space.freezing,
             policies=space.tuning_policies,

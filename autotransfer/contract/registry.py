@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -28,6 +29,8 @@ __all__ = ["Registry"]
 
 Spec = BackboneSpec | HeadSpec | FreezePolicySpec
 S = TypeVar("S", BackboneSpec, HeadSpec, FreezePolicySpec)
+
+_SIZED = re.compile(r"(?P<name>.+)@(?P<side>\d{1,4})px")
 
 # kind -> (its hook, what goes through it)
 _DOORS: dict[str, tuple[str, type[Spec]]] = {
@@ -89,10 +92,20 @@ class Registry:
     def backbone(self, name: str) -> BackboneSpec:
         """Return the backbone of this name, asking plugins for names that cannot be listed.
 
+        ``NAME@128px`` is the backbone NAME for images of 128 by 128 pixels.
+
         Raises:
             UnknownNameError: There is none.
+            ConfigError: It does not take images of this size.
         """
         spec = self.backbones.get(name) or self._first("resolve_backbone", BackboneSpec, name=name)
+        if spec is None and (sized := _SIZED.fullmatch(name)):
+            own, side = self.backbone(sized["name"]), int(sized["side"])
+            if (spec := own.at(side)) is None:
+                raise ConfigError(
+                    f"The backbone {own.name!r} does not take images of {side} pixels: give a multiple of 32, or leave "
+                    "the size out; not every architecture takes another size than its own."
+                )
         if spec is None:
             raise UnknownNameError("backbone", name, self.backbones)
         return spec

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotransfer.errors import PluginError
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["BackboneSpec", "FreezePlan", "FreezePolicySpec", "HeadSpec", "Phase", "Preprocessing"]
 
 CropMode = Literal["center", "squash"]
+
+# Sides of other sizes are multiples of what networks mostly reduce an image by.
+_GRID = 32
+_NOT_SHOWN = ("load", "load_at", "check", "preprocessing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,8 @@ class BackboneSpec:
         accuracy: Published ImageNet top-1 accuracy, 0..1.
         preprocessing: How it wants its images, where that is known without loading it; it is loaded to ask otherwise.
         license: Licence of the weights.
+        load_at: ``load_at(side)`` builds it for square images of another side in pixels, a multiple of 32; None where
+            it takes one size only.
     """
 
     name: str
@@ -83,11 +90,30 @@ class BackboneSpec:
     accuracy: float | None = None
     preprocessing: Preprocessing | None = None
     license: str = ""
+    load_at: Callable[[int], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return what is known of it without loading it, as JSON."""
-        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("load", "check", "preprocessing")}
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SHOWN}
         return {**row, "input_size": list(self.input_size) if self.input_size else None}
+
+    def at(self, side: int) -> BackboneSpec | None:
+        """Return the same backbone for square images of another side in pixels; None where it does not take that."""
+        if self.load_at is None or self.preprocessing is None or side < _GRID or side % _GRID:
+            return None
+        own = self.preprocessing.size
+        return replace(
+            self,
+            name=f"{self.name}@{side}px",
+            load=partial(self.load_at, side),
+            default=False,
+            fallback=False,
+            gmacs=None if self.gmacs is None else self.gmacs * side**2 / math.prod(own),
+            input_size=(side, side),
+            accuracy=None,  # what is published is for its own size
+            preprocessing=replace(self.preprocessing, size=(side, side)),
+            load_at=None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

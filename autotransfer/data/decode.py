@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,14 +25,14 @@ from autotransfer.data.folders import open_regular
 from autotransfer.errors import DataError, UnreadableImageError
 from autotransfer.threads import usable_cores
 
-__all__ = ["decode"]
+__all__ = ["decode", "typical_side"]
 
 _SMALLEST = 8
 # A JPEG is decoded at a reduced scale only down to this multiple of the wanted side: the resize hides the rest.
 _DRAFT_GAP = 2
 # Longer than this, an image is resized inside the crop only: the whole of it could be gigabytes.
 _PANORAMA = 4
-_PEEKED = 16
+_PEEKED, _MEASURED = 16, 64
 _LARGEST_FILE = 2**30  # as many pixels as Pillow allows take less, uncompressed and in 16 bit
 # Pillow starts Ghostscript for the one, and calls Windows for the other: a PostScript file is a program.
 _PROGRAMS = ("EPS", "WMF")
@@ -280,6 +281,15 @@ def _stored_side(items: Iterable[Item], sides: Mapping[CropMode, int], *, lazy: 
     if not sizes or (lazy and len(sizes) > 1):
         found = dict(sides)
     return max(_SMALLEST, *(min(side, found[mode]) for mode, side in sides.items()))
+
+
+def typical_side(items: Sequence[Item]) -> float | None:
+    """Return the median of the images' shorter sides in pixels, from the headers of some; None for lazy sequences."""
+    if not isinstance(items, (list, tuple)):
+        return None  # to ask it for an item may decode it
+    some = dict.fromkeys(np.linspace(0, len(items) - 1, _MEASURED).astype(int).tolist())
+    sides = [min(size) for size in (_size_of(items[i]) for i in some) if size is not None]
+    return median(sides) if sides else None
 
 
 def _size_of(item: Item) -> tuple[int, int] | None:

@@ -94,7 +94,7 @@ class Evaluator:
         self.checkpoints = checkpoints or Checkpoints()
         self._seconds_per_image: dict[str, float] = {}
         self._flattery: dict[str, tuple[float, float]] = {}
-        self._pace: dict[str, float] = {}
+        self._pace: dict[tuple[str, str], float] = {}
         self.leaks = Leaks()
 
     def load(self, name: str) -> LoadedBackbone:
@@ -131,9 +131,11 @@ class Evaluator:
         if found.scores is None:  # it was stopped when all that was known of it was its score on the sample
             return found
         if math.isfinite(found.seconds):
-            before = len(found.curve) - found.trained
-            _, predicted = self._expected(self._setup(candidate), len(found.curve), before)
-            self._pace[candidate.backbone] = found.seconds / max(predicted, 1e-6)
+            setup, ended, before = self._setup(candidate), len(found.curve), len(found.curve) - found.trained
+            if setup.frozen:
+                ended, before = setup.settings.epochs, 0
+            _, predicted = self._expected(setup, ended, before)
+            self._pace[_paced(setup)] = found.seconds / max(predicted, 1e-6)
         score, scored = found.score, ~np.isnan(found.scores).any(1)
         fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], found.scores[scored]), 10.0)
         first, name = self.lessons[0].validation, candidate.backbone
@@ -174,7 +176,12 @@ class Evaluator:
             return self._solved(setup, report)
         if not setup.frozen:
             return self._tuned(setup, report, expired, min(until or setup.settings.epochs, setup.settings.epochs))
+        return self._cross_validated(setup, report, expired)
+
+    def _cross_validated(self, setup: Setup, report: Report, expired: Callable[[], bool]) -> Evaluation:
+        """Train a head alone, on all folds if it is not stopped and time allows."""
         folds: list[list[np.ndarray]] = []
+        seconds, done = 0.0, 0
         for lesson in self.lessons:
             epochs: list[np.ndarray] = []
             tell = report if not folds else lambda epoch, score: False
@@ -186,13 +193,17 @@ class Evaluator:
                 return tell(epoch, score)
 
             training = setup.training(self.extractor, lesson, self.device, self.seed)
+            started = time.perf_counter()
             training.run(setup.settings.epochs, keep, expired)
+            seconds += time.perf_counter() - started
+            done += len(epochs)
             if len(epochs) < (len(folds[0]) if folds else 1):
                 break  # the time ran out within this fold
             folds.append(epochs)
             if len(epochs) < setup.settings.epochs:
                 break  # pruned, or out of time
-        return self._best_epoch(setup, folds)
+        whole = len(self.lessons) * setup.settings.epochs
+        return replace(self._best_epoch(setup, folds), seconds=seconds * whole / max(done, 1))
 
     def _solved(self, setup: Setup, report: Report) -> Evaluation:
         """Score a closed form on all folds, unless it is to stop when its score on the sample is known."""
@@ -314,7 +325,8 @@ class Evaluator:
         """
         setup = self._setup(candidate)
         start, training = self._expected(setup, setup.settings.epochs if until is None else until, after)
-        return start + training * (1.0 if setup.frozen else self._pace_of(setup.loaded.spec.name))
+        pace = self._pace.get(_paced(setup), 1.0) if setup.frozen else self._pace_of(_paced(setup))
+        return start + training * pace
 
     def _expected(self, setup: Setup, until: int, after: int) -> tuple[float, float]:
         """Return the seconds before the first epoch and those of the epochs, from the backbone's measured speed."""
@@ -334,11 +346,12 @@ class Evaluator:
         speed = self._forward_seconds(setup.loaded) if before or during else 0.0
         return before * speed, seconds + during * speed
 
-    def _pace_of(self, name: str) -> float:
+    def _pace_of(self, backbone: tuple[str, str]) -> float:
         """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""
-        if name in self._pace or not self._pace:
-            return self._pace.get(name, 1.0)
-        return float(np.clip(np.exp(np.mean(np.log(list(self._pace.values())))), *_TRUSTED))
+        others = [pace for (kind, _), pace in self._pace.items() if kind == backbone[0]]
+        if backbone in self._pace or not others:
+            return self._pace.get(backbone, 1.0)
+        return float(np.clip(np.exp(np.mean(np.log(others))), *_TRUSTED))
 
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
@@ -377,3 +390,8 @@ class Evaluator:
     def pass_seconds(self, name: str) -> float:
         """Return about how long one pass of a frozen backbone over all examples takes."""
         return len(self.targets) * self._forward_seconds(self.load(name))
+
+
+def _paced(setup: Setup) -> tuple[str, str]:
+    """Return what takes the time of a training, by which it is predicted: the backbone, or a head alone."""
+    return ("head", setup.head.name) if setup.frozen else ("backbone", setup.loaded.spec.name)

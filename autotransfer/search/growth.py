@@ -9,9 +9,9 @@ epochs: last stages cannot make up for features that they are not given.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,8 +21,16 @@ from autotransfer.search.schedule import Arm, CurveModel, FreezeThaw
 
 __all__ = ["Growth"]
 
-Tuning = Callable[[str, int], "dict[str, Any] | None"]
 Seconds = Callable[[dict[str, Any], int], float]
+
+
+class Tuning(Protocol):
+    """Returns the parameters of a trial that trains the last stages of a backbone; None where that cannot be said."""
+
+    def __call__(self, backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
+        """Return them; ``far`` says that the task is far from what the backbone has learned."""
+        ...
+
 
 # Backbones that are tuned, best first: screening ranks them well, not perfectly.
 _TUNED = 3
@@ -40,7 +48,12 @@ _FIRST_SHARE = 0.3
 # A backbone is trained from its middle on when its last stages gained this share of what probes miss to the best score,
 # and more than that is missing still. Its fewest epochs may take a share of the time left. It is expected to gain a
 # share of the rest. On textures, the last stages gained nothing and the middle lost; on signs, a half and most of it.
+# Without such evidence it is tried on images unlike those that it has seen, where its fewest epochs take little of the
+# time left.
 _PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
+_UNLIKE_SHARE = 0.4
+# Share of the time left that a pass through a backbone at its other size may take.
+_PASS_SHARE = 0.1
 _COSTS = ("start", "seconds")
 # A smaller gain is none.
 _GAIN = 1e-4
@@ -56,7 +69,7 @@ class Growth:
 
     Args:
         screening: Parameters of the trials that come first.
-        tuning: ``tuning(backbone, trained)`` returns the parameters of a trial that trains so many last stages.
+        tuning: Says how so many last stages are trained.
         seconds: ``seconds(params, epochs)`` predicts how long such a trial takes to so many epochs; None where time is
             not what the budget counts.
         probe: The freeze policy of probes, which freezes all; without one, the study chooses in their place.
@@ -67,6 +80,8 @@ class Growth:
         middle: ``middle(backbone)`` returns how many last stages are trained early on where much is missing to the
             best score, and time is what the budget counts; fewer where the time left is too short for that.
         fewest: Epochs that have to fit in.
+        others: By the name of a screened backbone, the name of the same one at another input size.
+        unlike: Backbones that have seen other images than those of the task, as far as can be said of any.
     """
 
     def __init__(
@@ -82,10 +97,15 @@ class Growth:
         begin: int = 1,
         middle: Callable[[str], int] = lambda backbone: 0,
         fewest: int = 3,
+        others: Mapping[str, str] | None = None,
+        unlike: Collection[str] = (),
     ) -> None:
         self._screening, self._tuning, self._probe = list(screening), tuning, probe
+        self._first = tuple(screening)
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
         self._middle, self._fewest = middle, fewest
+        self._others, self._unlike = dict(others or {}), unlike
+        self._one_of = {other: name for name, other in self._others.items()}  # what names one backbone at two sizes
         self._thaw = FreezeThaw(curves)
         self._screened, self._issued, self._begin = len(screening), 0, begin
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
@@ -97,6 +117,9 @@ class Growth:
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; None where what is being tried has to end first."""
+        if not self._screening and self._others and not any(order.proposed == "screened" for order in running):
+            self._screening, self._others = self._other_sizes(trials, left), {}
+            self._screened += len(self._screening)
         if self._screening:
             return Order(params=self._screening.pop(self._next_screened(running)), proposed="screened")
         position, self._issued = self._issued, self._issued + 1
@@ -107,7 +130,7 @@ class Growth:
         if probing or any(order.proposed == "screened" for order in running):
             return self._probing()
         if self._ranked is None:
-            self._ranked = _ranking(trials)[:_TUNED]
+            self._ranked = self._ranking(trials)
         if self._seconds is None:
             return self._one_after_the_other(trials, running)
         self._sprout(trials, left)
@@ -133,6 +156,24 @@ class Growth:
         busy = {order.params.get("backbone") for order in running}
         free = (place for place, params in enumerate(self._screening) if params.get("backbone") not in busy)
         return next(free, 0)
+
+    def _other_sizes(self, trials: Trials, left: float) -> list[dict[str, Any]]:
+        """Return what is screened at its other size: the best backbones, where that takes a small share of the time."""
+        ranked = [name for name in _ranking(trials)[:_TUNED] if name in self._others]
+        best = trials.best
+        head = None if best is None or best.candidate is None else best.candidate.head
+        like = next((params for params in self._first if params.get("head") == head), self._first[0])
+        found = [{**like, "backbone": self._others[name]} for name in ranked]
+        return [p for p in found if self._seconds is None or self._seconds(p, 0) <= _PASS_SHARE * left]
+
+    def _ranking(self, trials: Trials) -> list[str]:
+        """Return the backbones that are tuned, the best first; where time is what counts, at all sizes screened."""
+        names = _ranking(trials)
+        best = list(dict.fromkeys(self._one_of.get(name, name) for name in names))[:_TUNED]
+        chosen = [name for name in names if self._one_of.get(name, name) in best]
+        if self._seconds is not None:
+            return chosen
+        return list({self._one_of.get(name, name): name for name in reversed(chosen)}.values())[::-1]
 
     def _probing(self) -> Order:
         return Order(params={} if self._probe is None else {"freeze": self._probe})
@@ -163,9 +204,9 @@ class Growth:
         for backbone in list(self._ranked):
             if backbone in self._middles:
                 self._go_on_from_the_middle(backbone, trials)
-            elif trained := self._middle_trained(backbone, left):
+            elif trained := self._middle_trained(backbone, trials, left):
                 self._middles[backbone] = trained
-                params = self._tuning(backbone, trained)
+                params = self._tuning(backbone, trained, far=True)
                 assert params is not None  # it takes finite time
                 self._add(backbone, trained, params, trials, _MIDDLE_GAIN)
             if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
@@ -190,13 +231,15 @@ class Growth:
                 return trained
         return 1
 
-    def _middle_trained(self, backbone: str, left: float) -> int:
+    def _middle_trained(self, backbone: str, trials: Trials, left: float) -> int:
         """Return how many last stages to train if a backbone is to be trained from its middle on now, else 0."""
-        arms = [arm for arm in self._grown.values() if arm.backbone == backbone]
+        arms, half = [arm for arm in self._grown.values() if arm.backbone == backbone], self._middle(backbone)
+        if not arms and half and backbone in self._unlike and self._ceiling - _best(trials, backbone) >= _MUCH:
+            return half if self._takes(backbone, half, self._fewest) <= _UNLIKE_SHARE * left else 0
         before, shown = arms[0].before if arms else 0.0, max((arm.objective for arm in arms), default=-math.inf)
         if shown - before < _PAID * (self._ceiling - before) or self._ceiling - shown < _MUCH:
             return 0
-        deeper = range(self._middle(backbone), max(arm.trained for arm in arms), -1)
+        deeper = range(half, max(arm.trained for arm in arms), -1)
         fits = (n for n in deeper if self._takes(backbone, n, self._fewest) <= _MIDDLE_SHARE * left)
         return next(fits, 0)
 

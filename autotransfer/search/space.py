@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import optuna
@@ -51,6 +52,7 @@ _GENTLE_TUNING: Mapping[str, Any] = {
     "augmentation": "light",
 }
 _LAST_STAGE_LR, _MORE_STAGES_LR = 1.0, 0.3
+_FAR: Mapping[str, Any] = {"tune.backbone_lr": 1.0, "tune.batch_size": 16}
 
 # Epochs of a head alone, in epochs of a candidate that trains stages: they cost next to nothing.
 _PROBE_EPOCHS = 3
@@ -67,6 +69,7 @@ class SearchSpace:
         starts: Closed-form heads whose solution a head that is tuned with the backbone may start from.
         stages: Returns the stages of a backbone.
         epochs: Epochs of a candidate that trains stages.
+        others: By the name of a backbone, the name of the same one at another input size.
     """
 
     backbones: tuple[BackboneSpec, ...]
@@ -75,6 +78,7 @@ class SearchSpace:
     starts: Mapping[str, tuple[str, ...]]
     stages: Callable[[str], tuple[str, ...]]
     epochs: int
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for head in self.heads:
@@ -128,7 +132,10 @@ class SearchSpace:
         return tuple(policy.name for policy in self._usable_policies if not freezes_all(policy))
 
     def screening(self) -> list[dict[str, Any]]:
-        """Return the first trials to enqueue: every backbone frozen, cheapest first, under each closed-form head."""
+        """Return the first trials to enqueue: every backbone frozen, cheapest first, under each closed-form head.
+
+        Each at one input size: at its other one when it has shown itself.
+        """
         frozen = self.freezing
         solved = [head for head in self.heads if head.solve is not None]
         if frozen is None:
@@ -137,14 +144,15 @@ class SearchSpace:
         return [
             {"backbone": backbone.name, "freeze": frozen, "head": head.name}
             | {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
-            for head in heads
-            for backbone in self.backbones
+            for head, backbone in product(heads, self.backbones)
+            if backbone.name not in self.others.values()
         ]
 
-    def tuning(self, backbone: str, trained: int) -> dict[str, Any] | None:
+    def tuning(self, backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
         """Return parameters of a trial that trains the last ``trained`` stages; None where that cannot be said.
 
-        The head starts from a closed form's solution where one fits, and rates are those that seldom do harm.
+        The head starts from a closed form's solution where one fits, and rates are those that seldom do harm; where
+        the task is known to be far from what the backbone has learned, those that get far in a few epochs.
         """
         stages = self.stages(backbone)
         heads = sorted(self._gradient_heads, key=lambda head: (head.name not in self.starts, head.name))
@@ -158,6 +166,7 @@ class SearchSpace:
         params |= {f"head.{head.name}.{name}": _gentle(d) for name, d in head.parameters.items()}
         params |= {f"tune.{name}": value for name, value in _GENTLE_TUNING.items()}
         params["tune.backbone_lr"] = _LAST_STAGE_LR if trained == 1 else _MORE_STAGES_LR
+        params |= _FAR if far else {}
         if starts := self.starts.get(head.name):
             params[f"tune.{head.name}.start"] = starts[0]
         return {"backbone": backbone, "freeze": policy.name, "tuned_head": head.name, **params}

@@ -45,7 +45,8 @@ class Evaluation:
         curve: Score after each epoch.
         scores: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
         trained: Number of epochs that were trained now, at the end of the curve.
-        seconds: Wall time of these epochs; NaN where it tells nothing of others.
+        seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where it tells nothing of
+            others.
         grown: Bytes by which the process has grown meanwhile, the cache apart.
     """
 

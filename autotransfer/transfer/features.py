@@ -43,8 +43,9 @@ POOLED, MAP = "pooled", "map"
 _READING, _GAIN = 1e9, 4.0
 # Images from which on a few more are passed to see whether compiling pays.
 _COMPILED = 1000
-# Share of the cache's memory that may be filled along the way.
-_TAPPED = 0.6
+# Share of the cache's memory that may be filled along the way; bytes that are kept in a second; and how long keeping
+# them may take, in times of computing them: of what is kept, a fourth is asked for.
+_TAPPED, _KEEPING, _ASKED_FOR = 0.6, 2e8, 0.25
 
 
 class LoadedBackbone:
@@ -309,16 +310,20 @@ class FeatureExtractor:
         return collected
 
     def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut]:
-        """Return the cuts, by key, at which to cache what passes on its way to a boundary: the deepest that fit in."""
+        """Return the cuts, by key, at which to cache what passes on its way to a boundary: the deepest that fit in.
+
+        Left out are those whose activations are so large that computing them again is about as much work.
+        """
         taps: dict[str, Cut] = {}
-        room = _TAPPED * self.cache.memory_limit
+        room, size = _TAPPED * self.cache.memory_limit, 4 if loaded.precise else 2
+        dear = _ASKED_FOR * _KEEPING / (1.0 if loaded.precise else _GAIN)
         for depth in range(_end(loaded, boundary) - 1, max(loaded.depths - 1 - self.ahead, 0), -1):
             key = self._key(loaded, f"stage{depth}", view)
-            if not self.cache.contains(key) and loaded.cut(depth).exact:
-                room -= loaded.cut(depth).numbers * len(self.images) * (4 if loaded.precise else 2)
-                if room < 0:
+            if not self.cache.contains(key) and (cut := loaded.cut(depth)).exact:
+                room -= cut.numbers * len(self.images) * size
+                if room < 0 or cut.numbers * size > dear * cut.seconds:
                     break
-                taps[key] = loaded.cut(depth)
+                taps[key] = cut
         return taps
 
     def _input(self, loaded: LoadedBackbone, rows: Rows, view: str) -> Tensor:

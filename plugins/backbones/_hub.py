@@ -61,6 +61,7 @@ def hub_spec(name: str, default: bool = False) -> BackboneSpec:
         input_size=how.size,
         preprocessing=how,
         license=config.license or "",
+        load_at=None if config.fixed_input_size else partial(_load, name),
     )
 
 
@@ -74,7 +75,7 @@ def repository_spec(repository: str) -> BackboneSpec:
     )
 
 
-def _load(name: str) -> TimmBackbone:
+def _load(name: str, side: int | None = None) -> TimmBackbone:
     _check(name)  # otherwise the hub's client tries again for a minute
     config = timm.get_pretrained_cfg(name)
     cached = None if config.hf_hub_filename else _cached(config.hf_hub_id, _WEIGHTS)
@@ -86,7 +87,8 @@ def _load(name: str) -> TimmBackbone:
         if not torch.isfinite(tensor).all():
             raise BackboneError(f"The weights of {name} are damaged: {key!r} holds values that are not finite.")
     data = {**model.pretrained_cfg, "file": None, "hf_hub_filename": None}  # the recipe rebuilds without weights
-    return TimmBackbone(model, Recipe.from_json(data, name))
+    recipe = Recipe.from_json(data, name)
+    return TimmBackbone(model, recipe if side is None else recipe.at(side))
 
 
 def _load_repository(repository: str) -> TimmBackbone:

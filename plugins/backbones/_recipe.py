@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import timm
@@ -102,6 +102,17 @@ class Recipe:
     def preprocessing(self) -> Preprocessing:
         """How the model wants its images."""
         return preprocessing_of(self.pretrained_cfg)
+
+    @property
+    def resizable(self) -> bool:
+        """Whether the model takes square images of another size, by what timm knows of its architecture."""
+        known = timm.get_pretrained_cfg(self.architecture, allow_unregistered=True)
+        fixed = self.pretrained_cfg["fixed_input_size"] or (known is not None and known.fixed_input_size)
+        return not fixed and "img_size" not in self.model_args
+
+    def at(self, side: int) -> Recipe:
+        """Return the recipe for square images of another side in pixels."""
+        return replace(self, pretrained_cfg={**self.pretrained_cfg, "input_size": [3, side, side]})
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; ``from_json`` reads it."""

@@ -62,10 +62,11 @@ def find_checkpoints(zoos: Iterable[Path]) -> dict[str, Path]:
 def folder_spec(folder: Path, name: str) -> BackboneSpec:
     """Describe the checkpoint in a folder without loading it; ``check`` says what is wrong with a broken one."""
     config: Mapping[str, Any] = {}
-    how = parameters = None
+    recipe = how = parameters = None
     try:
         data = _read_config(folder)
-        how = Recipe.from_json(data, str(folder)).preprocessing
+        recipe = Recipe.from_json(data, str(folder))
+        how = recipe.preprocessing
         config = data.get("pretrained_cfg", data)
         parameters = _count_parameters(folder, config.get("classifier"))
     except BackboneError:
@@ -80,6 +81,7 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
         input_size=how.size if how else None,
         preprocessing=how,
         license=str(config.get("license") or ""),
+        load_at=partial(load_folder, folder) if recipe is not None and recipe.resizable else None,
     )
 
 
@@ -92,13 +94,18 @@ def check_folder(folder: Path) -> None:
     _read(folder)
 
 
-def load_folder(folder: Path) -> TimmBackbone:
+def load_folder(folder: Path, side: int | None = None) -> TimmBackbone:
     """Build the backbone of a checkpoint folder and load its weights.
+
+    Args:
+        folder: The folder.
+        side: Side of its images in pixels; None takes its own.
 
     Raises:
         BackboneError: The folder holds no sound checkpoint.
     """
     recipe, weights = _read(folder)
+    recipe = recipe if side is None else recipe.at(side)
     model = recipe.build(outlined=True)
     model.load_state_dict(weights)
     return TimmBackbone(model, recipe)

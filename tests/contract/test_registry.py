@@ -17,7 +17,7 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.loading import warn_once
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, HeadSpec, Preprocessing
-from autotransfer.errors import BackboneError, ModelFormatError, PluginError, UnknownNameError
+from autotransfer.errors import BackboneError, ConfigError, ModelFormatError, PluginError, UnknownNameError
 
 
 def _tiny() -> SequentialBackbone:
@@ -105,6 +105,25 @@ def test_unknown_names_suggest_close_ones(registry: Registry) -> None:
         registry.head("linaer")
     with pytest.raises(UnknownNameError, match="Did you mean gradual"):
         registry.select_policies(("graduel",))
+
+
+def test_a_backbone_is_known_at_other_sizes_by_name() -> None:
+    def load(side: int = 64) -> SequentialBackbone:
+        return SequentialBackbone({"stem": nn.Conv2d(3, 4, 3)}, preprocessing=Preprocessing(size=(side, side)), width=4)
+
+    sized = _spec(
+        "sized@2x", load_at=load, preprocessing=Preprocessing(size=(64, 64)), gmacs=1.0, accuracy=0.7, parameters=112
+    )
+    registry = Registry.load(plugins=[_backbones("tinies", sized, _spec("fixed"))])
+    found = registry.backbone("sized@2x@32px")
+    assert (found.name, found.input_size, found.gmacs, found.accuracy) == ("sized@2x@32px", (32, 32), 0.25, None)
+    assert found.load().preprocessing == found.preprocessing == Preprocessing(size=(32, 32))
+    assert _names(registry.select_backbones(("sized@2x@32px",))) == ["sized@2x@32px"]
+    for name in ("sized@2x@33px", "sized@2x@0px", "fixed@32px"):
+        with pytest.raises(ConfigError, match="multiple of 32"):
+            registry.backbone(name)
+    with pytest.raises(UnknownNameError, match="none"):
+        registry.backbone("none@32px")
 
 
 def test_heads_are_selected_by_what_they_can_do(registry: Registry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections import UserList
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotransfer.data.decode import decode
+from autotransfer.data.decode import decode, typical_side
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.sources import find_images
 from autotransfer.errors import DataError, UnreadableImageError
@@ -43,6 +44,14 @@ def png_header(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def test_the_typical_side_is_the_median_of_the_shorter_sides_and_opens_no_data_set(tmp_path: Path) -> None:
+    photo(90, 30).save(tmp_path / "a.png")
+    items = [tmp_path / "a.png", np.zeros((50, 70, 3), dtype=np.uint8), photo(40, 80), tmp_path / "missing.png"]
+    assert typical_side(items) == 40
+    assert typical_side([tmp_path / "missing.png"]) is None
+    assert typical_side(UserList(items)) is None, "a lazy sequence would decode what it is asked for"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"])

@@ -42,7 +42,8 @@ class Recorder(nn.Module):
         self.linear = nn.Linear(width, outputs)
         self.trained: set[bytes] = set()
         self.asked: set[bytes] = set()
-        self.made.append(self)
+        if not self.linear.weight.is_meta:  # those are built to count their parameters
+            self.made.append(self)
 
     def forward(self, features: Tensor) -> Tensor:
         # Heads are tried on zeros before they are trained.
@@ -359,3 +360,32 @@ def test_more_epochs_and_more_stages_are_expected_to_cost_more(make: MakeEvaluat
 
     assert seconds(0, 4) == pytest.approx(2 * seconds(0, 2))
     assert seconds(0, 10) > seconds(3, 10) > 0
+
+
+def test_a_head_that_was_slower_than_expected_is_expected_to_be_so_again(make: MakeEvaluator) -> None:
+    evaluator = make(folds=3)
+    probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})
+    other = replace(probe, backbone="test_vit", training={"epochs": 8})
+    _evaluate(evaluator, Candidate(backbone="test_vit", head="ridge"))
+    before = evaluator.predicted_seconds(other)
+    found = _evaluate(evaluator, probe)
+    assert found.seconds > 0
+    at_first = make(folds=3)
+    expected = at_first.predicted_seconds(probe) - at_first.predicted_seconds(replace(probe, head="ridge", training={}))
+    slower = replace(found, seconds=100 * expected)
+    evaluator.judge(probe, slower)
+    assert evaluator.predicted_seconds(other) == pytest.approx(100 * before, rel=1e-3), "whatever the backbone"
+
+
+def test_a_head_that_ran_out_of_time_tells_how_long_all_folds_take(make: MakeEvaluator) -> None:
+    probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})
+    epochs: list[int] = []
+
+    def report(epoch: int, score: float) -> bool:
+        epochs.append(epoch)
+        return False
+
+    found = make(folds=3).measure(probe, report, lambda: len(epochs) >= 2)
+    assert len(found.curve) == 2
+    whole = make(folds=3).measure(probe, lambda epoch, score: False, lambda: False)
+    assert found.seconds > whole.seconds / 6, "of twelve epochs it has seen two"

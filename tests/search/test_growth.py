@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +83,8 @@ def _search(
     probe: str | None = "frozen",
     tuning: Any = _tuning,
     middle: int = 0,
+    others: Mapping[str, str] | None = None,
+    unlike: tuple[str, ...] = (),
     **scores: float | None,
 ) -> Search:
     growth = Growth(
@@ -91,6 +95,8 @@ def _search(
         curves=CURVES,
         seconds=(lambda params, epochs: float(epochs)) if timed else None,
         middle=lambda backbone: middle,
+        others=others,
+        unlike=unlike,
     )
     search = Search(growth)
     for backbone, score in scores.items():
@@ -173,13 +179,14 @@ def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itsel
     assert ("a/1", 3) in arms[:first_of_two]
 
 
+def _six(backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
+    """Backbones have six stages."""
+    return {"backbone": backbone, "trained": trained, "far": far} if trained <= 6 else None
+
+
 def _arms(scores: dict[str, float], *, left: float = 1e6, probe: float = 0.6) -> list[str]:
     """Return the arms of a search that may begin in the middle of six stages, in the order in which they began."""
-
-    def six(backbone: str, trained: int) -> dict[str, Any] | None:
-        return {"backbone": backbone, "trained": trained} if trained <= 6 else None
-
-    search, arms = _search(True, middle=3, tuning=six, a=probe), dict[str, None]()
+    search, arms = _search(True, middle=3, tuning=_six, a=probe), dict[str, None]()
     for _ in range(200):
         if (order := search.next(left)).proposed == "grown":
             arms[order.arm] = None
@@ -205,6 +212,88 @@ def test_else_the_next_stage_is_trained(last: float, left: float) -> None:
 
 def test_where_the_middle_brings_nothing_the_stages_before_it_do_and_it_is_passed_over() -> None:
     assert _arms({"a/1": 0.7, "a/3": 0.3, "a/2": 0.8, "a/4": 0.5}) == ["a/1", "a/3", "a/2", "a/4"]
+
+
+@pytest.mark.parametrize(
+    ("unlike", "left", "first"),
+    [
+        pytest.param(("a",), 1e6, "a/3", id="it has seen other images"),
+        pytest.param((), 1e6, "a/1", id="it has seen such images"),
+        pytest.param(("a",), 5.0, "a/1", id="three epochs take most of the time left"),
+    ],
+)
+def test_on_images_unlike_those_it_has_seen_half_of_the_backbone_is_trained_at_once(
+    unlike: tuple[str, ...], left: float, first: str
+) -> None:
+    search = _search(True, middle=3, tuning=_six, unlike=unlike, a=0.6)
+    order = search.next(left)
+    assert order.arm == first
+    assert order.params["far"] == (first == "a/3"), "with the settings for it"
+
+
+# --- two input sizes ----------------------------------------------------------------------------------------------
+
+
+def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_best_head() -> None:
+    growth = Growth(
+        screening=[{"backbone": name, "head": head} for head in ("knn", "ridge") for name in "abcde"],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth",),
+        curves=CURVES,
+        others={name: f"{name}@128px" for name in "abde"},
+    )
+    search = Search(growth)
+    for number in range(10):
+        order = search.next()
+        assert (order.proposed, len(order.params["backbone"])) == ("screened", 1)
+        search.carry_out({"a": 0.1, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5}[order.params["backbone"]] + number / 100)
+        search.trials.records[-1] = replace(
+            search.trials.records[-1],
+            candidate=Candidate(backbone=order.params["backbone"], head=order.params["head"]),
+        )
+    found = []
+    while (order := search.next()).proposed == "screened":
+        found.append(dict(order.params))
+        search.carry_out(0.5)
+    assert found == [{"backbone": "b@128px", "head": "ridge"}, {"backbone": "d@128px", "head": "ridge"}], "c has none"
+
+
+def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_takes_too_long() -> None:
+    search = _search(True, others={"a": "a@128px"}, a=0.6)
+    running = (Order(params={"backbone": "b"}, proposed="screened"),)
+    order = search.growth.next(search.trials, 1e6, running)
+    assert order is not None
+    assert order.proposed == "sampled", "what is still screened may be better"
+    assert search.next().params == {"backbone": "a@128px"}
+
+    slow = Growth(
+        screening=[{"backbone": "a"}],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth",),
+        curves=CURVES,
+        others={"a": "a@128px"},
+        seconds=lambda params, epochs: 20.0,
+    )
+    search = Search(slow)
+    search.next()
+    search.carry_out(0.6)
+    assert search.next(100.0).proposed != "screened"
+
+
+def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_where_time_counts() -> None:
+    scores = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
+    for timed, expected in ((True, {"a", "a@128px", "b", "c"}), (False, {"a", "b", "c"})):
+        search = _search(timed, others={"a": "a@128px"}, **scores)
+        assert search.next().params == {"backbone": "a@128px"}
+        search.carry_out(0.85)
+        tuned = set()
+        for _ in range(200):
+            if "trained" in (order := search.next()).params:
+                tuned.add(order.params["backbone"])
+            search.carry_out(0.1)
+        assert tuned == expected
 
 
 def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:

@@ -239,6 +239,12 @@ def test_screening_looks_at_every_backbone_under_every_closed_form(make_space: M
     assert {c.freeze for c in candidates} == {"frozen"}
 
 
+def test_screening_looks_at_each_backbone_at_one_size(make_space: MakeSpace) -> None:
+    space = make_space(("ridge",))
+    first, other = (backbone.name for backbone in space.backbones)
+    assert [params["backbone"] for params in replace(space, others={first: other}).screening()] == [first]
+
+
 def test_screening_without_closed_forms_takes_one_head_on_pooled_features(make_space: MakeSpace) -> None:
     space = make_space(("linear", "mlp"))
     listed = space.screening()
@@ -278,6 +284,16 @@ def test_growing_starts_the_head_from_a_solution_where_one_fits(make_space: Make
     assert params is not None
     candidate = _in_bounds(space, params)
     assert (candidate.head, candidate.training["start"]) == ("linear", space.starts["linear"][0])
+
+
+def test_a_task_far_from_what_is_known_is_tuned_at_higher_rates_and_in_more_steps(make_space: MakeSpace) -> None:
+    space = make_space(("linear", "ridge"))
+    near, far = space.tuning("test_resnet", 2), space.tuning("test_resnet", 2, far=True)
+    assert near is not None
+    assert far is not None
+    gentle, bold = _in_bounds(space, near).training, _in_bounds(space, far).training
+    assert float(gentle["backbone_lr"]) < float(bold["backbone_lr"])
+    assert int(gentle["batch_size"]) > int(bold["batch_size"])
 
 
 def test_growing_needs_a_plain_depth_and_a_head_that_trains(make_space: MakeSpace) -> None:

@@ -172,6 +172,7 @@ def test_the_last_boundaries_are_cached_along_the_way(
     features = FeatureExtractor(images=images, cache=ActivationCache(None, memory_limit=2**30), ahead=2)
     last = range(loaded.depths - 2, loaded.depths)
     for depth in last:
+        loaded.cut(depth).seconds = 1.0  # so long that keeping what passes pays
         loaded.hand_over(depth)
     with counted(loaded) as seen:
         pooled = features.pooled(loaded)
@@ -189,9 +190,22 @@ def test_what_is_cached_along_the_way_takes_a_share_of_the_memory(
     loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
     deepest = 4 * loaded.cut(loaded.depths - 1).numbers * len(images)  # 4 where 16 bit is not good enough
     cache = ActivationCache(None, memory_limit=2 * deepest)
+    for depth in range(1, loaded.depths):
+        loaded.cut(depth).seconds = 1.0
     features = FeatureExtractor(images=images, cache=cache, ahead=3)
     features.pooled(loaded)
     assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == [loaded.depths - 1]
+
+
+def test_what_takes_as_long_to_keep_as_to_compute_is_not_kept_along_the_way(
+    make_backbone: Make, make_images: MakeImages, cpu: Device
+) -> None:
+    loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
+    last = loaded.depths - 1
+    loaded.cut(last).seconds, loaded.cut(last - 1).seconds = 1.0, 0.0
+    features = FeatureExtractor(images=images, cache=ActivationCache(None, memory_limit=2**30), ahead=3)
+    features.pooled(loaded)
+    assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == [last]
 
 
 def test_what_takes_longer_to_read_than_to_compute_is_computed(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,30 @@ class TestZoos:
         assert spec.parameters == sum(p.numel() for p in backbone.parameters())
         assert spec.preprocessing == backbone.preprocessing
 
+    def test_a_convolutional_checkpoint_takes_other_sizes(self, make_checkpoint: Callable[..., Path]) -> None:
+        folder = make_checkpoint()
+        make_checkpoint("vit", architecture="test_vit")
+        specs = registered(folder.parent)
+        small = specs["tiny"].at(96)
+        assert small is not None
+        check_backbone(small, rebuild_backbone)
+        backbone, images = small.load(), torch.rand(2, 3, 96, 96)
+        assert backbone.preprocessing == replace(specs["tiny"].load().preprocessing, size=(96, 96))
+        torch.testing.assert_close(backbone(images), specs["tiny"].load()(images))
+        assert specs["vit"].at(96) is None, "its positions are learned for one size"
+
+    def test_a_size_is_fixed_where_timm_or_the_checkpoint_says_so(self, make_checkpoint: Callable[..., Path]) -> None:
+        folder = make_checkpoint("vit", architecture="test_vit")
+        config = json.loads((folder / "config.json").read_text())
+        del config["pretrained_cfg"]["fixed_input_size"]  # as converters leave it out
+        edit_config(folder, **config)
+        fixed = make_checkpoint("fixed")
+        known = json.loads((fixed / "config.json").read_text())
+        edit_config(fixed, pretrained_cfg={**known["pretrained_cfg"], "fixed_input_size": True})
+        assert [spec.load_at for name, spec in registered(folder.parent).items() if name in ("vit", "fixed")] == [
+            None
+        ] * 2
+
     def test_loads_what_converters_leave_out_and_add(self, make_checkpoint: Callable[..., Path]) -> None:
         folder = make_checkpoint()
 
@@ -501,6 +526,10 @@ for name, width in (("test_resnet", 96), ("hf-hub:someone/mine", 64)):
     spec = resolve_backbone(name)
     check_backbone(spec, rebuild_backbone)
     assert spec.load().width == width
+small = resolve_backbone("test_resnet").at(96)
+check_backbone(small, rebuild_backbone)
+assert small.load().preprocessing.size == (96, 96)
+assert resolve_backbone("test_vit").at(96) is None
 try:
     resolve_backbone("test_vit").load()
 except BackboneError as error:
