@@ -420,3 +420,45 @@ def test_a_pattern_narrows_the_search(fit: Fit, digits: Digits) -> None:
     result = fit(digits[0][:40], digits[1][:40], backbones="*vit", heads=["r*", "linear"], freeze="frozen", trials=4)
     assert {row["backbone"] for row in result.leaderboard()} == {"test_vit"}
     assert {row["head"] for row in result.leaderboard()} <= {"ridge", "linear"}
+
+
+# --- input sizes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photo_zoo(tiny_zoo: Path, tmp_path: Path) -> Path:
+    """A zoo of one convolutional backbone for images of 160 pixels."""
+    folder = tmp_path / "zoo" / "photo_net"
+    shutil.copytree(tiny_zoo / "test_resnet", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"]["input_size"] = [3, 160, 160]
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder.parent
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(40, ["@96px", ""]), (200, ["", "@96px"])])
+def test_a_backbone_is_looked_at_in_small_first_where_images_are_small(
+    fit: Fit, photo_zoo: Path, digits: Digits, side: int, sizes: list[str]
+) -> None:
+    images = [Image.fromarray(image).resize((side, side)) for image in digits[0][:40]]
+    result = fit(images, digits[1][:40], zoo=photo_zoo, backbones=(), heads=("ridge", "knn"), freeze="frozen", trials=3)
+    tried = [record.candidate.backbone for record in result.trials if record.candidate is not None]
+    assert tried == [f"photo_net{size}" for size in (sizes[0], sizes[0], sizes[1])]
+
+
+def test_a_winner_in_small_is_saved_and_loaded_in_small(
+    fit: Fit, photo_zoo: Path, digits: Digits, tmp_path: Path
+) -> None:
+    images, labels = list(digits[0][:40]), digits[1][:40]
+    result = fit(images, labels, zoo=photo_zoo, backbones="photo_net@96px", freeze="depth", trials=1)
+    assert result.best.backbone == "photo_net@96px"
+    result.model.save(tmp_path / "saved")
+    loaded = autotransfer.load(tmp_path / "saved")
+    assert loaded.parts[0].network.backbone.preprocessing.size == (96, 96)
+    np.testing.assert_allclose(loaded.predict_proba(images), result.model.predict_proba(images), atol=1e-5)
+
+
+def test_a_backbone_that_is_named_is_searched_at_its_own_size(fit: Fit, photo_zoo: Path, digits: Digits) -> None:
+    images, labels = list(digits[0][:40]), digits[1][:40]
+    result = fit(images, labels, zoo=photo_zoo, backbones="photo_net", freeze="frozen", trials=6)
+    assert {r.candidate.backbone for r in result.trials if r.candidate is not None} == {"photo_net"}

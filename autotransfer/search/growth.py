@@ -121,7 +121,7 @@ class Growth:
             self._screening, self._others = self._other_sizes(trials, left), {}
             self._screened += len(self._screening)
         if self._screening:
-            return Order(params=self._screening.pop(self._next_screened(running)), proposed="screened")
+            return Order(params=self._screening.pop(self._next_screened(trials, running)), proposed="screened")
         position, self._issued = self._issued, self._issued + 1
         pays = self._probes_pay(trials)
         # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
@@ -151,11 +151,16 @@ class Growth:
         if order.arm in self._grown:
             self._grown[order.arm].objective = record.objective
 
-    def _next_screened(self, running: Sequence[Order]) -> int:
-        """Return the place of what is screened next: side by side, two would wait for one backbone's features."""
+    def _next_screened(self, trials: Trials, running: Sequence[Order]) -> int:
+        """Return the place of what is screened next: side by side, two would wait for one backbone's features.
+
+        Where time is what counts, a backbone whose features are there is looked at under each head before the next one.
+        """
         busy = {order.params.get("backbone") for order in running}
-        free = (place for place, params in enumerate(self._screening) if params.get("backbone") not in busy)
-        return next(free, 0)
+        free = [place for place, params in enumerate(self._screening) if params.get("backbone") not in busy]
+        seen = {record.candidate.backbone for record in trials if record.candidate} if self._seconds else set[str]()
+        known = [place for place in free if self._screening[place].get("backbone") in seen]
+        return next(iter(known or free), 0)
 
     def _other_sizes(self, trials: Trials, left: float) -> list[dict[str, Any]]:
         """Return what is screened at its other size: the best backbones, where that takes a small share of the time."""

@@ -109,6 +109,25 @@ def test_screening_comes_first_and_then_the_best_of_it() -> None:
     assert _search(a=0.5, b=0.9, c=0.7).next().params == {"backbone": "b", "trained": 1}
 
 
+@pytest.mark.parametrize(("timed", "expected"), [(True, "a1 a2 b1 b2"), (False, "a1 b1 a2 b2")])
+def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_passes(
+    timed: bool, expected: str
+) -> None:
+    growth = Growth(
+        screening=[{"backbone": name, "head": head} for head in "12" for name in "ab"],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth",),
+        curves=CURVES,
+        seconds=(lambda params, epochs: float(epochs)) if timed else None,
+    )
+    search, seen = Search(growth), []
+    while (order := search.next()).proposed == "screened":
+        seen.append(order.params["backbone"] + order.params["head"])
+        search.carry_out(0.5)
+    assert " ".join(seen) == expected
+
+
 def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> None:
     search = _search(a=0.6, b=0.5)
     assert search.next().params == {"backbone": "a", "trained": 1}
