@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,7 +105,7 @@ class Growth:
         self._first = tuple(screening)
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
         self._middle, self._fewest = middle, fewest
-        self._others, self._unlike = dict(others or {}), unlike
+        self._others, self._unlike = dict(others or {}) if screening else {}, unlike
         self._one_of = {other: name for name, other in self._others.items()}  # what names one backbone at two sizes
         self._thaw = FreezeThaw(curves)
         self._screened, self._issued, self._begin = len(screening), 0, begin
@@ -117,7 +118,8 @@ class Growth:
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; None where what is being tried has to end first."""
-        if not self._screening and self._others and not any(order.proposed == "screened" for order in running):
+        screens = any(order.proposed == "screened" for order in running)
+        if self._others and not self._screening and not screens:
             self._screening, self._others = self._other_sizes(trials, left), {}
             self._screened += len(self._screening)
         if self._screening:
@@ -127,10 +129,10 @@ class Growth:
         # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
         probing = position % (_BETWEEN + 1) or self._hasty(trials) if pays else position % 2 and not running
         # What is still screened may be what is tuned first.
-        if probing or any(order.proposed == "screened" for order in running):
+        if probing or screens:
             return self._probing()
         if self._ranked is None:
-            self._ranked = self._ranking(trials)
+            self._ranked = self._to_tune(trials)
         if self._seconds is None:
             return self._one_after_the_other(trials, running)
         self._sprout(trials, left)
@@ -171,14 +173,15 @@ class Growth:
         found = [{**like, "backbone": self._others[name]} for name in ranked]
         return [p for p in found if self._seconds is None or self._seconds(p, 0) <= _PASS_SHARE * left]
 
-    def _ranking(self, trials: Trials) -> list[str]:
+    def _to_tune(self, trials: Trials) -> list[str]:
         """Return the backbones that are tuned, the best first; where time is what counts, at all sizes screened."""
-        names = _ranking(trials)
-        best = list(dict.fromkeys(self._one_of.get(name, name) for name in names))[:_TUNED]
-        chosen = [name for name in names if self._one_of.get(name, name) in best]
-        if self._seconds is not None:
-            return chosen
-        return list({self._one_of.get(name, name): name for name in reversed(chosen)}.values())[::-1]
+        sizes: dict[str, list[str]] = {}
+        for name in _ranking(trials):
+            sizes.setdefault(self._one_of.get(name, name), []).append(name)
+        best = list(sizes.values())[:_TUNED]
+        if self._seconds is None:
+            return [names[0] for names in best]
+        return sorted(chain.from_iterable(best), key=lambda name: -_best(trials, name))
 
     def _probing(self) -> Order:
         return Order(params={} if self._probe is None else {"freeze": self._probe})

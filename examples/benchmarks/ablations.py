@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +22,13 @@ import numpy as np
 import optuna
 
 import autotransfer.resuming
+import autotransfer.searching
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.search.budget import Order
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.prior import Prior
 from autotransfer.search.schedule import CurveModel, FreezeThaw
+from autotransfer.search.sizes import Sizes
 from autotransfer.search.space import SearchSpace
 from autotransfer.transfer.cache import ActivationCache
 
@@ -96,6 +99,16 @@ def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
     return patch.object(autotransfer.resuming, "make_study", make_changed)
 
 
+def without_sizes() -> Switch:
+    """Search each backbone at its own input size alone."""
+    offer = autotransfer.searching.offer_sizes
+
+    def own(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Sizes:
+        return offer(backbones, [spec.name for spec in backbones], typical)
+
+    return patch.object(autotransfer.searching, "offer_sizes", own)
+
+
 ABLATIONS: dict[str, Callable[[], Switch]] = {
     "as it is": nullcontext,
     "without screening": without_screening,
@@ -103,6 +116,7 @@ ABLATIONS: dict[str, Callable[[], Switch]] = {
     "without cache": without_cache,
     "without pruning": without_pruning,
     "random sampler": random_sampler,
+    "without smaller inputs": without_sizes,
 }
 
 

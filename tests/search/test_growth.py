@@ -301,18 +301,26 @@ def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_ta
     assert search.next(100.0).proposed != "screened"
 
 
+def test_without_screening_nothing_is_screened_at_another_size() -> None:
+    growth = Growth(
+        screening=[], tuning=_tuning, probe=None, policies=("full",), curves=CURVES, others={"a": "a@128px"}
+    )
+    assert Search(growth).next() == Order()
+
+
 def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_where_time_counts() -> None:
     scores = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
     for timed, expected in ((True, {"a", "a@128px", "b", "c"}), (False, {"a", "b", "c"})):
         search = _search(timed, others={"a": "a@128px"}, **scores)
         assert search.next().params == {"backbone": "a@128px"}
         search.carry_out(0.85)
-        tuned = set()
+        tuned: list[str] = []
         for _ in range(200):
             if "trained" in (order := search.next()).params:
-                tuned.add(order.params["backbone"])
+                tuned.append(order.params["backbone"])
             search.carry_out(0.1)
-        assert tuned == expected
+        assert set(tuned) == expected
+        assert tuned[0] == "a"
 
 
 def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
