@@ -14,6 +14,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -32,11 +33,12 @@ __all__ = ["check_backbone", "check_freeze_policy", "check_head"]
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
 _SAMPLES = 4  # drawn settings of a head or policy, beside none at all
+_GRID = 32  # sides of other input sizes are multiples of it
 _WIDTH, _MAP, _EXAMPLES = 12, (12, 3, 2), 48
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
-    """Check a backbone: stages, shapes, determinism, copies and its state.
+    """Check a backbone: stages, shapes, determinism, copies and its state; at another input size, too, if it has one.
 
     Args:
         backbone: What the plugin registers, or what its ``load`` returns.
@@ -50,7 +52,8 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
         if isinstance(backbone, BackboneSpec):
             if backbone.check is not None:
                 backbone.check()
-            backbone = backbone.load()
+            spec, backbone = backbone, backbone.load()
+            _check_other_size(spec, backbone, rebuild)
         _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
         model = backbone.eval()
         _check_stages(name, model)
@@ -58,6 +61,22 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
         with torch.inference_mode():
             _check_outputs(name, model, images)
             _check_copies(name, model, images, rebuild)
+
+
+def _check_other_size(spec: BackboneSpec, own: Backbone, rebuild: Rebuild | None) -> None:
+    """Check a backbone for larger images, which none is too deep for; it is the same but for their size."""
+    if spec.load_at is None:
+        return
+    side = _GRID * (max(own.preprocessing.size) // _GRID + 1)
+    sized, name = spec.load_at(side), f"the backbone {spec.name!r} at {side} pixels"
+    _require(isinstance(sized, Backbone), name, f"load_at() returns a Backbone; got {type(sized).__name__}")
+    expected = replace(own.preprocessing, size=(side, side))
+    _require(sized.preprocessing == expected, name, f"its preprocessing is {expected}; got {sized.preprocessing}")
+    _require((sized.stages, sized.width) == (own.stages, own.width), name, "its stages and its width are the same")
+    state, other = own.state_dict(), sized.state_dict()
+    equal = state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
+    _require(equal, name, "its weights are the same")
+    check_backbone(sized, rebuild)
 
 
 def check_head(head: HeadSpec) -> None:

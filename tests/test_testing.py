@@ -99,6 +99,34 @@ def test_load_must_return_a_backbone() -> None:
         check_backbone(spec)
 
 
+def _sized(side: int, seed: int = 0, width: int = 4) -> SequentialBackbone:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        body = nn.Conv2d(3, width, 3)
+    return SequentialBackbone({"stem": body}, preprocessing=Preprocessing(size=(side, side)), width=width)
+
+
+@pytest.mark.parametrize(
+    ("load_at", "rule"),
+    [
+        (_sized, ""),
+        (lambda side: _sized(16), "preprocessing"),
+        (lambda side: _sized(side, seed=1), "weights"),
+        (lambda side: _sized(side, width=5), "width"),
+        (lambda side: None, "returns a Backbone"),
+    ],
+    ids=["good", "the same size", "other weights", "another width", "none"],
+)
+def test_a_backbone_at_another_size_is_the_same_but_for_its_size(load_at: Any, rule: str) -> None:
+    spec = BackboneSpec(name="tiny", load=lambda: _sized(16), load_at=load_at)
+    if not rule:
+        check_backbone(spec)
+        return
+    with pytest.raises(PluginError, match=rule) as caught:
+        check_backbone(spec)
+    assert "'tiny' at 32 pixels" in str(caught.value)
+
+
 def test_a_recipe_that_the_plugin_does_not_know_is_found() -> None:
     with pytest.raises(PluginError, match="knows its own recipe"):
         check_backbone(Tiny(), rebuild=lambda recipe: None)

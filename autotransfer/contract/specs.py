@@ -97,21 +97,26 @@ class BackboneSpec:
         row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SHOWN}
         return {**row, "input_size": list(self.input_size) if self.input_size else None}
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of its images in pixels, where that is known without loading it."""
+        return self.input_size if self.preprocessing is None else self.preprocessing.size
+
     def at(self, side: int) -> BackboneSpec | None:
         """Return the same backbone for square images of another side in pixels; None where it does not take that."""
-        if self.load_at is None or self.preprocessing is None or side < _GRID or side % _GRID:
+        if self.load_at is None or side < _GRID or side % _GRID:
             return None
-        own = self.preprocessing.size
+        own, how = self.size, self.preprocessing
         return replace(
             self,
             name=f"{self.name}@{side}px",
             load=partial(self.load_at, side),
             default=False,
             fallback=False,
-            gmacs=None if self.gmacs is None else self.gmacs * side**2 / math.prod(own),
+            gmacs=None if self.gmacs is None or own is None else self.gmacs * side**2 / math.prod(own),
             input_size=(side, side),
             accuracy=None,  # what is published is for its own size
-            preprocessing=replace(self.preprocessing, size=(side, side)),
+            preprocessing=None if how is None else replace(how, size=(side, side)),
             load_at=None,
         )
 

@@ -50,12 +50,12 @@ def offer_sizes(backbones: Sequence[BackboneSpec], named: Collection[str], typic
     offered, first, others, small = list(backbones), list[BackboneSpec](), dict[str, str](), set[str]()
     for spec in backbones:
         smaller = None if spec.name in named else _smaller(spec)
-        if smaller is None or smaller.input_size is None:
+        if smaller is None or smaller.size is None:
             first.append(spec)
             continue
         offered.append(smaller)
         chosen, other = spec, smaller
-        if typical is not None and typical <= _NO_DETAIL * smaller.input_size[0]:
+        if typical is not None and typical <= _NO_DETAIL * smaller.size[0]:
             chosen, other = smaller, spec
             small.add(smaller.name)
         first.append(chosen)
@@ -64,6 +64,6 @@ def offer_sizes(backbones: Sequence[BackboneSpec], named: Collection[str], typic
 
 
 def _smaller(spec: BackboneSpec) -> BackboneSpec | None:
-    if spec.input_size is None or len(set(spec.input_size)) > 1 or spec.input_size[0] < _LEAST:
+    if spec.size is None or len(set(spec.size)) > 1 or spec.size[0] < _LEAST:
         return None
-    return spec.at(_GRID * round(_SHARE * spec.input_size[0] / _GRID))
+    return spec.at(_GRID * round(_SHARE * spec.size[0] / _GRID))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,6 +48,15 @@ def test_not_every_backbone_has_one(spec: BackboneSpec, named: tuple[str, ...]) 
     assert sizes.backbones == sizes.first == (spec,)
     assert not sizes.others
     assert not sizes.smaller
+
+
+def test_a_backbone_that_is_loaded_to_be_asked_for_its_size_has_one_by_name() -> None:
+    spec = BackboneSpec(name="a", load=_load, load_at=_load)
+    asked = replace(spec, preprocessing=Preprocessing(size=(224, 224)))  # as the search describes it
+    assert [found.name for found in offer_sizes([asked], (), None).backbones] == ["a", "a@128px"]
+    named = spec.at(128)
+    assert named is not None
+    assert named.load().preprocessing.size == (128, 128)
 
 
 @pytest.mark.parametrize(("typical", "first"), [(None, "a"), (400.0, "a"), (148.0, "a"), (147.0, "a@128px")])
