@@ -49,10 +49,8 @@ _FIRST_SHARE = 0.3
 # A backbone is trained from its middle on when its last stages gained this share of what probes miss to the best score,
 # and more than that is missing still. Its fewest epochs may take a share of the time left. It is expected to gain a
 # share of the rest. On textures, the last stages gained nothing and the middle lost; on signs, a half and most of it.
-# Without such evidence it is tried on images unlike those that it has seen, where its fewest epochs take little of the
-# time left.
+# On images unlike those that it has seen, it is tried without such evidence, which would take time from it.
 _PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
-_UNLIKE_SHARE = 0.4
 # Share of the time left that a pass through a backbone at its other size may take.
 _PASS_SHARE = 0.1
 _COSTS = ("start", "seconds")
@@ -243,7 +241,7 @@ class Growth:
         """Return how many last stages to train if a backbone is to be trained from its middle on now, else 0."""
         arms, half = [arm for arm in self._grown.values() if arm.backbone == backbone], self._middle(backbone)
         if not arms and half and backbone in self._unlike and self._ceiling - _best(trials, backbone) >= _MUCH:
-            return half if self._takes(backbone, half, self._fewest) <= _UNLIKE_SHARE * left else 0
+            return half if self._takes(backbone, half, self._fewest) <= _MIDDLE_SHARE * left else 0
         before, shown = arms[0].before if arms else 0.0, max((arm.objective for arm in arms), default=-math.inf)
         if shown - before < _PAID * (self._ceiling - before) or self._ceiling - shown < _MUCH:
             return 0
