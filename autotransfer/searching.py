@@ -117,6 +117,7 @@ def search_setups(
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,
         epochs=config.epochs,
+        examples=len(data.lessons[0].train),
         others=sizes.others,
     )
     curves = _curves_allowed(purse, space, evaluator)

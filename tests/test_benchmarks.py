@@ -94,8 +94,11 @@ print(json.dumps([tables, made]))
     assert again[:-1] == lines[:-1]
     assert json.loads(again[-1]) | {"seconds": 0} == json.loads(lines[-1]) | {"seconds": 0}
     digits, *ends = compared
-    assert digits["difference (points)"] == pytest.approx(100 * (digits["our test"] - digits["highest test"]))
+    beyond = 100 * (digits["our test"] - digits["highest test"])
     assert [row["data"] for row in ends] == ["mean", "worst"]
+    assert [row["to the highest (points)"] for row in compared] == pytest.approx([beyond] * 3)
+    chosen = 100 * (digits["our test"] - digits["test of the best validated"])
+    assert [row["to the best validated (points)"] for row in compared] == pytest.approx([chosen] * 3)
 
 
 def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Path) -> None:

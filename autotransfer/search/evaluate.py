@@ -15,6 +15,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
 from autotransfer.search.checkpoints import Checkpoints
+from autotransfer.search.fairness import as_on_all
 from autotransfer.search.leaks import Leaks
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.sampling import Features, Sample
@@ -93,7 +94,7 @@ class Evaluator:
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
         self._seconds_per_image: dict[str, float] = {}
-        self._flattery: dict[str, tuple[float, float]] = {}
+        self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
         self._pace: dict[tuple[str, str], float] = {}
         self.leaks = Leaks()
 
@@ -140,13 +141,15 @@ class Evaluator:
         fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], found.scores[scored]), 10.0)
         first, name = self.lessons[0].validation, candidate.backbone
         if not all(scored[lesson.validation].all() for lesson in self.lessons):
-            fair = min(score - self._flattery.get(name, (0.0, 0.0))[1], max(self.task.ceiling, score))
+            whole, on_first = self._references.get(name, (score, score))
+            ceiling = self.task.ceiling
+            fair = as_on_all(score, first=on_first, whole=whole, examples=len(first), ceiling=ceiling)
             # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
             count = int(scored.sum()) + 2
             share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
             doubt += _DOUBT * math.sqrt(share * (1 - share) / count)
-        elif len(self.lessons) > 1 and score >= self._flattery.get(name, (-math.inf, 0.0))[0]:
-            self._flattery[name] = (score, self.task.score(self.targets[first], found.scores[first]) - score)
+        elif len(self.lessons) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
+            self._references[name] = (score, self.task.score(self.targets[first], found.scores[first]))
         return replace(found, objective=fair - doubt)
 
     def measure(

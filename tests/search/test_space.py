@@ -83,6 +83,7 @@ def make_space(registry: Registry, loaded: dict[str, LoadedBackbone]) -> MakeSpa
             starts=startable(registry.select_heads((), kind), 3),
             stages=lambda name: loaded[name].backbone.stages,
             epochs=5,
+            examples=1000,
         )
 
     return make
@@ -294,6 +295,12 @@ def test_a_task_far_from_what_is_known_is_tuned_at_higher_rates_and_in_more_step
     gentle, bold = _in_bounds(space, near).training, _in_bounds(space, far).training
     assert float(gentle["backbone_lr"]) < float(bold["backbone_lr"])
     assert int(gentle["batch_size"]) > int(bold["batch_size"])
+
+
+def test_few_examples_are_tuned_at_a_lower_rate(make_space: MakeSpace) -> None:
+    space = make_space(("linear", "ridge"))
+    few, many = (_in_bounds(s, s.tuning("test_resnet", 1) or {}) for s in (replace(space, examples=200), space))
+    assert float(few.training["lr"]) < float(many.training["lr"])
 
 
 def test_growing_needs_a_plain_depth_and_a_head_that_trains(make_space: MakeSpace) -> None:
