@@ -98,17 +98,22 @@ class Registry:
             UnknownNameError: There is none.
             ConfigError: It does not take images of this size.
         """
-        spec = self.backbones.get(name) or self._first("resolve_backbone", BackboneSpec, name=name)
-        if spec is None and (sized := _SIZED.fullmatch(name)):
-            own, side = self.backbone(sized["name"]), int(sized["side"])
-            if (spec := own.at(side)) is None:
-                raise ConfigError(
-                    f"The backbone {own.name!r} does not take images of {side} pixels: give a multiple of 32, or leave "
-                    "the size out; not every architecture takes another size than its own."
-                )
+        sized = None if name in self.backbones else _SIZED.fullmatch(name)
+        # Asked for first: a plugin that resolves paths would take the size for a part of one.
+        own = None if sized is None else self._known(sized["name"])
+        spec = (own.at(int(sized["side"])) if own and sized else None) or self._known(name)
+        if spec is None and own is not None:
+            raise ConfigError(
+                f"The backbone {own.name!r} does not take images of the size in {name!r}: give a multiple of 32, or "
+                "leave the size out; not every architecture takes another size than its own."
+            )
         if spec is None:
             raise UnknownNameError("backbone", name, self.backbones)
         return spec
+
+    def _known(self, name: str) -> BackboneSpec | None:
+        found: BackboneSpec | None = self.backbones.get(name)
+        return found or self._first("resolve_backbone", BackboneSpec, name=name)
 
     def head(self, name: str) -> HeadSpec:
         """Return the head of this name.

@@ -20,6 +20,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import (
     BackboneError,
@@ -356,6 +357,14 @@ class TestZoos:
         assert backbone.preprocessing == replace(specs["tiny"].load().preprocessing, size=(96, 96))
         torch.testing.assert_close(backbone(images), specs["tiny"].load()(images))
         assert specs["vit"].at(96) is None, "its positions are learned for one size"
+
+    def test_a_folder_that_is_named_by_its_path_takes_other_sizes(self, make_checkpoint: Callable[..., Path]) -> None:
+        folder, registry = make_checkpoint(), Registry.load()
+        for name in (f"local-dir:{folder}", str(folder)):
+            found = registry.backbone(f"{name}@96px")
+            assert found.name == f"local-dir:{folder}@96px"
+            assert found.load().preprocessing.size == (96, 96)
+            assert registry.backbone(found.name).input_size == (96, 96), "as the search names it"
 
     def test_a_size_is_fixed_where_timm_or_the_checkpoint_says_so(self, make_checkpoint: Callable[..., Path]) -> None:
         folder = make_checkpoint("vit", architecture="test_vit")
