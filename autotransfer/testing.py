@@ -24,7 +24,7 @@ from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
 
 from autotransfer.contract.backbone import Backbone
-from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec
+from autotransfer.contract.specs import GRID, BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec
 from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.task import Kind, Task
 
@@ -33,7 +33,6 @@ __all__ = ["check_backbone", "check_freeze_policy", "check_head"]
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
 _SAMPLES = 4  # drawn settings of a head or policy, beside none at all
-_GRID = 32  # sides of other input sizes are multiples of it
 _WIDTH, _MAP, _EXAMPLES = 12, (12, 3, 2), 48
 
 
@@ -53,7 +52,8 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
             if backbone.check is not None:
                 backbone.check()
             spec, backbone = backbone, backbone.load()
-            _check_other_size(spec, backbone, rebuild)
+            if spec.load_at is not None and isinstance(backbone, Backbone):
+                _check_other_size(spec, spec.load_at, backbone, rebuild)
         _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
         model = backbone.eval()
         _check_stages(name, model)
@@ -63,12 +63,12 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
             _check_copies(name, model, images, rebuild)
 
 
-def _check_other_size(spec: BackboneSpec, own: Backbone, rebuild: Rebuild | None) -> None:
+def _check_other_size(
+    spec: BackboneSpec, load_at: Callable[[int], Backbone], own: Backbone, rebuild: Rebuild | None
+) -> None:
     """Check a backbone for larger images, which none is too deep for; it is the same but for their size."""
-    if spec.load_at is None:
-        return
-    side = _GRID * (max(own.preprocessing.size) // _GRID + 1)
-    sized, name = spec.load_at(side), f"the backbone {spec.name!r} at {side} pixels"
+    side = GRID * (max(own.preprocessing.size) // GRID + 1)
+    sized, name = load_at(side), f"the backbone {spec.name!r} at {side} pixels"
     _require(isinstance(sized, Backbone), name, f"load_at() returns a Backbone; got {type(sized).__name__}")
     expected = replace(own.preprocessing, size=(side, side))
     _require(sized.preprocessing == expected, name, f"its preprocessing is {expected}; got {sized.preprocessing}")

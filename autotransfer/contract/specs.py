@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from autotransfer.contract.backbone import Backbone
     from autotransfer.task import Task
 
-__all__ = ["BackboneSpec", "FreezePlan", "FreezePolicySpec", "HeadSpec", "Phase", "Preprocessing"]
+__all__ = ["GRID", "BackboneSpec", "FreezePlan", "FreezePolicySpec", "HeadSpec", "Phase", "Preprocessing"]
 
 CropMode = Literal["center", "squash"]
 
 # Sides of other sizes are multiples of what networks mostly reduce an image by.
-_GRID = 32
+GRID = 32
 _NOT_SHOWN = ("load", "load_at", "check", "preprocessing")
 
 
@@ -104,7 +104,7 @@ class BackboneSpec:
 
     def at(self, side: int) -> BackboneSpec | None:
         """Return the same backbone for square images of another side in pixels; None where it does not take that."""
-        if self.load_at is None or side < _GRID or side % _GRID:
+        if self.load_at is None or side < GRID or side % GRID:
             return None
         own, how = self.size, self.preprocessing
         return replace(

@@ -62,7 +62,8 @@ class Evaluator:
     """Trains and scores candidates on one data set.
 
     Candidates with a frozen backbone cost next to nothing and are cross-validated over all folds. Those that train
-    stages are scored on the first fold; what this fold flatters the same backbone's frozen candidates is taken off.
+    stages are scored on the first fold, and compared by what that comes to on all, as the same backbone's frozen
+    candidates tell how hard it is.
 
     Args:
         registry: Where names are looked up.
@@ -141,9 +142,8 @@ class Evaluator:
         fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], found.scores[scored]), 10.0)
         first, name = self.lessons[0].validation, candidate.backbone
         if not all(scored[lesson.validation].all() for lesson in self.lessons):
-            whole, on_first = self._references.get(name, (score, score))
-            ceiling = self.task.ceiling
-            fair = as_on_all(score, first=on_first, whole=whole, examples=len(first), ceiling=ceiling)
+            whole, known = self._references.get(name, (score, score))
+            fair = as_on_all(score, first=known, whole=whole, examples=len(first), ceiling=self.task.ceiling)
             # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
             count = int(scored.sum()) + 2
             share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from autotransfer.contract.specs import BackboneSpec
+from autotransfer.contract.specs import GRID, BackboneSpec
 
 __all__ = ["Sizes", "offer_sizes"]
 
 # The smaller side, as a share of a backbone's own and rounded to what networks reduce an image by; 224 gives 128.
-_SHARE, _GRID = 4 / 7, 32
+_SHARE = 4 / 7
 # Least side of which there is a smaller one.
 _LEAST = 160
 # Images of so many times the smaller side are no larger than it, as far as detail goes.
@@ -49,13 +49,14 @@ def offer_sizes(backbones: Sequence[BackboneSpec], named: Collection[str], typic
     """
     offered, first, others, small = list(backbones), list[BackboneSpec](), dict[str, str](), set[str]()
     for spec in backbones:
-        smaller = None if spec.name in named else _smaller(spec)
-        if smaller is None or smaller.size is None:
+        side = 0 if spec.name in named else _smaller_side(spec)
+        smaller = spec.at(side)
+        if smaller is None:
             first.append(spec)
             continue
         offered.append(smaller)
         chosen, other = spec, smaller
-        if typical is not None and typical <= _NO_DETAIL * smaller.size[0]:
+        if typical is not None and typical <= _NO_DETAIL * side:
             chosen, other = smaller, spec
             small.add(smaller.name)
         first.append(chosen)
@@ -63,7 +64,8 @@ def offer_sizes(backbones: Sequence[BackboneSpec], named: Collection[str], typic
     return Sizes(backbones=tuple(offered), first=tuple(first), others=others, smaller=frozenset(small))
 
 
-def _smaller(spec: BackboneSpec) -> BackboneSpec | None:
+def _smaller_side(spec: BackboneSpec) -> int:
+    """Return the smaller side; 0 where there is none."""
     if spec.size is None or len(set(spec.size)) > 1 or spec.size[0] < _LEAST:
-        return None
-    return spec.at(_GRID * round(_SHARE * spec.size[0] / _GRID))
+        return 0
+    return GRID * round(_SHARE * spec.size[0] / GRID)

@@ -43,9 +43,9 @@ POOLED, MAP = "pooled", "map"
 _READING, _GAIN = 1e9, 4.0
 # Images from which on a few more are passed to see whether compiling pays.
 _COMPILED = 1000
-# Share of the cache's memory that may be filled along the way; bytes that are kept in a second; and how long keeping
-# them may take, in times of computing them: of what is kept, a fourth is asked for.
-_TAPPED, _KEEPING, _ASKED_FOR = 0.6, 2e8, 0.25
+# Share of the cache's memory that may be filled along the way, and the bytes that are worth it for each second that
+# they take to compute: 2e8 are kept in a second, and of what is kept, a fourth is asked for.
+_TAPPED, _WORTH = 0.6, 5e7
 
 
 class LoadedBackbone:
@@ -71,8 +71,7 @@ class LoadedBackbone:
             backbone = spec.load()
         if not isinstance(backbone, Backbone):
             raise PluginError(f"The backbone {spec.name!r} loads a {type(backbone).__name__}; expected a Backbone.")
-        self.spec = spec
-        self.device = device
+        self.spec, self.device = spec, device
         with blamed(f"The backbone {spec.name!r}"), torch.inference_mode():
             self.backbone = backbone.eval().requires_grad_(False)
             self.digest = _weights_digest(backbone)
@@ -310,18 +309,15 @@ class FeatureExtractor:
         return collected
 
     def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut]:
-        """Return the cuts, by key, at which to cache what passes on its way to a boundary: the deepest that fit in.
-
-        Left out are those whose activations are so large that computing them again is about as much work.
-        """
+        """Return the cuts, by key, at which to cache what passes: the deepest that fit in and are worth it."""
         taps: dict[str, Cut] = {}
         room, size = _TAPPED * self.cache.memory_limit, 4 if loaded.precise else 2
-        dear = _ASKED_FOR * _KEEPING / (1.0 if loaded.precise else _GAIN)
+        worth = _WORTH / (1.0 if loaded.precise else _GAIN)
         for depth in range(_end(loaded, boundary) - 1, max(loaded.depths - 1 - self.ahead, 0), -1):
             key = self._key(loaded, f"stage{depth}", view)
             if not self.cache.contains(key) and (cut := loaded.cut(depth)).exact:
                 room -= cut.numbers * len(self.images) * size
-                if room < 0 or cut.numbers * size > dear * cut.seconds:
+                if room < 0 or cut.numbers * size > worth * cut.seconds:
                     break
                 taps[key] = cut
         return taps
