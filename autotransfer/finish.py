@@ -234,9 +234,9 @@ def _refit(plan: _Plan, evaluator: Evaluator, purse: Purse) -> list[Part]:
 
 
 def _trained(ingredient: Ingredient, evaluator: Evaluator, purse: Purse, allowed: float) -> Network:
-    """Train on all examples; where that takes longer than there is time, keep what the search has trained."""
+    """Train on all examples; where that takes longer than there is time, take what the search has left behind."""
     candidate, epochs = ingredient.candidate, ingredient.epochs
-    if epochs:
+    if epochs and evaluator.checkpoints.load(candidate) is not None:
         share = len(evaluator.targets) / len(evaluator.lessons[0].train)
         if evaluator.predicted_seconds(candidate, epochs) * share > purse.remaining:
             return evaluator.best_network(candidate)[0]

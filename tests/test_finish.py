@@ -10,13 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import autotransfer
-from autotransfer.config import Budget
+from autotransfer.candidate import Candidate
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.sources import load_examples
 from autotransfer.ending.ensemble import Ensemble
-from autotransfer.ending.soup import Soup, cook
-from autotransfer.finish import finals_seconds
+from autotransfer.ending.soup import Ingredient, Soup, cook
+from autotransfer.finish import _trained, finals_seconds
+from autotransfer.preparation import prepare_data
 from autotransfer.result import FitResult
+from autotransfer.search.budget import Purse
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.transfer.device import resolve_device
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -123,3 +131,22 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
 def test_the_search_leaves_time_to_the_finals() -> None:
     assert finals_seconds(Budget(seconds=100.0)) == pytest.approx(6.0)
     assert finals_seconds(Budget(trials=3)) == 0.0
+
+
+@pytest.mark.parametrize("left_behind", [True, False])
+def test_a_winner_that_time_does_not_allow_to_refit_ends_in_time(
+    tiny_zoo: Path, digits: Digits, left_behind: bool
+) -> None:
+    registry = Registry.load((tiny_zoo,))
+    spec = registry.backbone("test_vit")
+    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), [spec], SearchConfig(cache=False, folds=1))
+    evaluator = Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    candidate = Candidate(backbone="test_vit", head="linear", freeze="full", training={"epochs": 3})
+    if left_behind:
+        evaluator(candidate, lambda epoch, score: False, lambda: False, 1)
+        expected, _ = evaluator.best_network(candidate)
+    else:  # as after a full disk
+        expected = evaluator.refit(candidate, 3, lambda: True)
+    purse = Purse(Budget(seconds=1e-3))
+    found = _trained(Ingredient(number=0, candidate=candidate, epochs=3), evaluator, purse, allowed=1e-3)
+    assert all(map(torch.equal, found.state_dict().values(), expected.state_dict().values()))

@@ -69,10 +69,6 @@ class Checkpoints:
         file.touch()
         return state
 
-    def drop(self, candidate: Candidate) -> None:
-        """Forget a training that has ended."""
-        _remove(self._file(candidate))
-
     def clear(self) -> None:
         """Forget all."""
         shutil.rmtree(self.folder, ignore_errors=True)

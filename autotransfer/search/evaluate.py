@@ -252,6 +252,8 @@ class Evaluator:
         """Return the validation scores of each epoch, how many are new, and their time; the network is not kept."""
         candidate, epochs = setup.candidate, list[np.ndarray]()
         state = self.checkpoints.load(candidate)
+        if state is not None and "network" not in state and state["epoch"] < until:
+            state = None  # it was cut within an epoch: only its best one is left, from which it cannot go on
         training = setup.training(self.extractor, self.lessons[0], self.device, self.seed, paused=state)
         if state is not None:
             epochs.extend(state["epochs"].numpy())
@@ -264,10 +266,8 @@ class Evaluator:
         (before, _), started = self._expected(setup, until, training.epoch), time.perf_counter()
         training.run(until, keep, expired)
         seconds = time.perf_counter() - started
-        if training.interrupted or not epochs:
-            self.checkpoints.drop(candidate)
-        else:
-            ended = training.epoch == setup.settings.epochs
+        if len(epochs) > known:
+            ended = training.interrupted or training.epoch == setup.settings.epochs
             state = training.state(ended=ended)
             self.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
         whole = training.epoch == until

@@ -236,17 +236,44 @@ def test_a_paused_training_goes_on_as_if_it_had_never_been_paused(
     assert not network.training
 
 
-def test_a_training_cut_within_an_epoch_leaves_no_checkpoint(make: MakeEvaluator) -> None:
-    # What was learned since the epoch began belongs to none: going on from there would repeat it.
-    evaluator, done = make(folds=1), []
+def test_a_training_cut_within_an_epoch_leaves_its_best_epoch_and_starts_anew(make: MakeEvaluator) -> None:
+    # What was learned since the last epoch ended belongs to none: going on from there would repeat it. A winner that is
+    # cut by the end of the budget is not trained again beyond it.
+    candidate, evaluator, told = _linear(4, freeze="depth"), make(folds=1), list[int]()
 
     def report(epoch: int, score: float) -> bool:
-        done.append(epoch)
+        told.append(epoch)
         return False
 
-    result = evaluator(_linear(4, freeze="depth"), report, lambda: bool(done), 4)
-    assert len(result.curve) == 1
-    assert not list(evaluator.checkpoints.folder.glob("*"))
+    cut = evaluator(candidate, report, lambda: bool(told), 4)
+    assert len(cut.curve) == 1
+    told.clear()
+    network, scores = evaluator.best_network(candidate)
+    validation = evaluator.lessons[0].validation
+    assert cut.scores is not None
+    np.testing.assert_array_equal(scores, cut.scores[validation])
+    other = make(folds=1)
+    other(candidate, lambda epoch, score: False, lambda: False, 1)
+    undisturbed, _ = other.best_network(candidate)
+    assert all(map(torch.equal, network.state_dict().values(), undisturbed.state_dict().values()))
+    whole = evaluator(candidate, report, lambda: False, 4)
+    assert told == [1, 2, 3, 4]
+    assert whole.curve == make(folds=1)(candidate, report, lambda: False).curve
+
+
+def test_a_paused_training_that_is_cut_in_its_next_epoch_stays_paused(make: MakeEvaluator) -> None:
+    candidate, evaluator, told = _linear(3, freeze="depth"), make(folds=1), list[int]()
+
+    def report(epoch: int, score: float) -> bool:
+        told.append(epoch)
+        return False
+
+    evaluator(candidate, report, lambda: False, 2)
+    cut = evaluator(candidate, report, lambda: True, 3)
+    assert (len(cut.curve), cut.trained) == (2, 0)
+    whole = evaluator(candidate, report, lambda: False, 3)
+    assert told == [1, 2, 3], "no epoch is trained twice"
+    assert whole.curve == make(folds=1)(candidate, report, lambda: False).curve
 
 
 def test_going_on_is_expected_to_cost_the_rest(make: MakeEvaluator) -> None:
