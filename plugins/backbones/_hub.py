@@ -20,7 +20,7 @@ from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import AutoTransferError, BackboneError, WeightsUnavailableError
 from autotransfer.text import one_line
 from autotransfer_plugins.backbones._model import TimmBackbone
-from autotransfer_plugins.backbones._portfolio import PORTFOLIO
+from autotransfer_plugins.backbones._published import published
 from autotransfer_plugins.backbones._recipe import Recipe, preprocessing_of, strip_classifier
 from autotransfer_plugins.backbones._zoo import load_folder
 
@@ -46,7 +46,7 @@ def hub_spec(name: str, default: bool = False) -> BackboneSpec:
     """Describe one of timm's pretrained models, by its name with its tag."""
     config = timm.get_pretrained_cfg(name)
     how = preprocessing_of(vars(config))
-    hints = PORTFOLIO.get(name)
+    known = published(name, how.size)
     tag = name.partition(".")[2]
     return BackboneSpec(
         name=name,
@@ -55,9 +55,9 @@ def hub_spec(name: str, default: bool = False) -> BackboneSpec:
         source=", then ".join(_SOURCES[word] for word in tag.split("_") if word in _SOURCES) or tag,
         weights=f"hub {config.hf_hub_id}" if config.hf_hub_id else f"download {config.url}",
         default=default,
-        parameters=hints.parameters if hints else None,
-        gmacs=hints.gmacs if hints else None,
-        accuracy=hints.accuracy if hints else None,
+        parameters=known.parameters,
+        gmacs=known.gmacs,
+        accuracy=known.accuracy,
         input_size=how.size,
         preprocessing=how,
         license=config.license or "",

@@ -15,7 +15,7 @@ from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ModelFormatError
 from autotransfer_plugins.backbones._hub import hub_spec, repository_spec
 from autotransfer_plugins.backbones._model import TimmBackbone
-from autotransfer_plugins.backbones._portfolio import PORTFOLIO
+from autotransfer_plugins.backbones._published import PORTFOLIO
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones._writing import outline, write_folder
 from autotransfer_plugins.backbones._zoo import find_checkpoints, folder_spec

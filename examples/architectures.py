@@ -1,0 +1,56 @@
+"""Measure what timm's architectures cost, without their weights: the table that comes with the package.
+
+python examples/architectures.py --out plugins/backbones/architectures.csv [--only 'resnet*']
+
+Each architecture that has pretrained weights is built without memory and passed once, which counts its parameters
+before the classifier, and its multiply-accumulates at the input size of its default weights. Takes about ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import warnings
+from pathlib import Path
+
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+COLUMNS = ("architecture", "parameters", "gmacs", "height", "width")
+
+
+def cost(architecture: str) -> dict[str, object]:
+    """Return a row of the table."""
+    channels, height, width = timm.get_pretrained_cfg(architecture).input_size
+    with torch.device("meta"):
+        model = timm.create_model(architecture, num_classes=0).eval().requires_grad_(False)
+        with FlopCounterMode(display=False) as counter:
+            model(torch.empty(1, channels, height, width))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    gmacs = f"{counter.get_total_flops() / 2e9:.3g}"
+    return dict(zip(COLUMNS, (architecture, parameters, gmacs, height, width), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="the table to write")
+    parser.add_argument("--only", default="", help="a glob pattern of architectures")
+    given = parser.parse_args()
+    rows = []
+    for architecture in sorted({name.partition(".")[0] for name in timm.list_models(given.only, pretrained=True)}):
+        try:
+            rows.append(cost(architecture))
+        except Exception as error:  # it takes something else than one image, or an optional package
+            print(f"left out: {architecture}: {type(error).__name__}: {error}", file=sys.stderr)
+    with given.out.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(rows)} architectures")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # several architectures warn of what they will be called one day
+    main()
