@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from autotransfer.calls import call_of, configure, examples_of
+from autotransfer.calls import call_of, configure, examples_of, test_examples_of
 from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Examples
 from autotransfer.errors import RunFormatError
@@ -46,7 +46,8 @@ def fit(
     task: Kind | None = None,
     metric: str | None = None,
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
-    validation: float = 0.25,
+    validation: Any = 0.25,
+    validation_targets: Any = None,
     epochs: int = 12,
     seed: int = 0,
     device: str = "auto",
@@ -91,8 +92,10 @@ def fit(
             imbalanced; macro F1 for multilabel; R2 for regression.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
-        validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
-            into folds, and it has no effect.
+        validation: What candidates are scored on: a share of the examples, from 3,000 on (fewer are divided into
+            folds, and it has no effect); or examples of your own, in any form that ``data`` may have. The winner is
+            trained on all of them in the end.
+        validation_targets: Targets of these examples.
         epochs: Epochs of a candidate that trains stages.
         seed: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
@@ -137,10 +140,7 @@ def fit(
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
         show.step("looking for the images")
-        examples = examples_of(arguments)
-        tested = {**arguments, "data": test, "targets": test_targets, "groups": None}
-        test_examples = None if test is None else examples_of(tested)
-        return _fit(config, examples, test_examples, run, call, show)
+        return _fit(config, examples_of(arguments), test_examples_of(arguments), run, call, show)
 
 
 def _fit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError
 from autotransfer.preparation import zoos_from
 
-__all__ = ["call_of", "configure", "examples_of"]
+__all__ = ["call_of", "configure", "examples_of", "share_of", "test_examples_of"]
 
 _DEFAULT_SECONDS = 300.0
 # Arguments that say where a run is, not what it is.
 _PLACE = ("out", "overwrite", "resume")
-_PATHS = ("data", "test", "zoo", "cache_dir")
+_PATHS = ("data", "validation", "test", "zoo", "cache_dir")
 
 
 def configure(given: Mapping[str, Any]) -> SearchConfig:
@@ -33,6 +34,7 @@ def configure(given: Mapping[str, Any]) -> SearchConfig:
     return SearchConfig(
         **{
             **same,
+            "validation": share_of(given["validation"]),
             "budget": _budget(given["time_budget"], given["trials"]),
             "zoos": zoos_from(given["zoo"]),
             "cache_dir": None if cache is None else Path(cache),
@@ -42,19 +44,35 @@ def configure(given: Mapping[str, Any]) -> SearchConfig:
     )
 
 
+def share_of(validation: Any) -> float:
+    """Return the share of the examples to split off: of no use where these are given."""
+    return float(validation) if isinstance(validation, Real) else SearchConfig.validation
+
+
 def examples_of(given: Mapping[str, Any]) -> Examples:
-    """Return the examples that the arguments of ``fit`` name.
+    """Return the examples that the arguments of ``fit`` or ``evaluate`` name, those to score candidates on included.
+
+    Raises:
+        ConfigError: What is given of them does not go together.
+        DataError: They cannot be used.
+    """
+    examples = _load(given, given["data"], given["targets"], groups=given["groups"])
+    if isinstance(given["validation"], Real):
+        if given["validation_targets"] is not None:
+            raise ConfigError(f"validation_targets need examples in validation; it is {given['validation']}, a share.")
+        return examples
+    if given["groups"] is not None:
+        raise ConfigError("Groups say how to split the examples, and validation is the split: leave one of them out.")
+    return examples.holding_out(_load(given, given["validation"], given["validation_targets"]))
+
+
+def test_examples_of(given: Mapping[str, Any]) -> Examples | None:
+    """Return the test examples that the arguments of ``fit`` name, if any.
 
     Raises:
         DataError: They cannot be used.
     """
-    return load_examples(
-        given["data"],
-        given["targets"],
-        path_column=given["path_column"],
-        target_column=given["target_column"],
-        groups=given["groups"],
-    )
+    return None if given["test"] is None else _load(given, given["test"], given["test_targets"])
 
 
 def call_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -70,6 +88,11 @@ def call_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
         return dict(json.loads(json.dumps(call)))
     except (TypeError, ValueError):
         return None
+
+
+def _load(given: Mapping[str, Any], data: Any, targets: Any, *, groups: Any = None) -> Examples:
+    columns = {name: given.get(name) for name in ("path_column", "target_column")}
+    return load_examples(data, targets, groups=groups, **columns)
 
 
 def _budget(time_budget: str | float | None, trials: int | None) -> Budget:

@@ -70,6 +70,13 @@ def _writable(file: Path | None) -> Path | None:
     return file
 
 
+def _share_or_data(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -125,8 +132,13 @@ def fit(
         str | None, option("--class-weight", metavar="balanced", help="Weight the loss by inverse class frequency.")
     ] = None,
     validation: Annotated[
-        float, option("--validation", help="Share to score candidates on, from 3,000 examples on.")
-    ] = 0.25,
+        str,
+        option(
+            "--validation",
+            metavar="SHARE|DATA",
+            help="What to score candidates on: a share, from 3,000 examples on, or examples of your own.",
+        ),
+    ] = "0.25",
     epochs: Annotated[int, option("--epochs", help="Epochs of a candidate that trains stages.")] = 12,
     no_ensemble: Annotated[bool, option("--no-ensemble", help="Refit one candidate, never several.")] = False,
     no_soup: Annotated[bool, option("--no-soup", help="Never average the weights of several candidates.")] = False,
@@ -183,7 +195,7 @@ def fit(
             task=task,  # type: ignore[arg-type]  # checked there, like the class weight
             metric=metric,
             class_weight=class_weight,  # type: ignore[arg-type]
-            validation=validation,
+            validation=_share_or_data(validation),
             epochs=epochs,
             seed=seed,
             device=device,

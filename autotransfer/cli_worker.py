@@ -17,6 +17,10 @@ def worker(
     data: Annotated[
         Path | None, option("--data", metavar="DATA", help="The data here. [default: where the search has them]")
     ] = None,
+    validation: Annotated[
+        Path | None,
+        option("--validation", metavar="DATA", help="Those to score on. [default: where the search has them]"),
+    ] = None,
     zoo: Zoos = None,
     device: Device = "auto",
     cache_dir: CacheDir = None,
@@ -34,6 +38,7 @@ def worker(
                 study,
                 workers=workers,
                 data=data,
+                validation=validation,
                 zoo=zoo,
                 device=device,
                 cache_dir=cache_dir,

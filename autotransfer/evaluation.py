@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from autotransfer.calls import examples_of, share_of
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
-from autotransfer.data.sources import load_examples
 from autotransfer.finish import as_model
 from autotransfer.model import TransferModel
 from autotransfer.preparation import Folders, prepare_data, zoos_from
@@ -48,7 +48,8 @@ def evaluate(
     task: Kind | None = None,
     metric: str | None = None,
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
-    validation: float = 0.25,
+    validation: Any = 0.25,
+    validation_targets: Any = None,
     seed: int = 0,
     device: str = "auto",
     cache: bool = True,
@@ -68,13 +69,14 @@ def evaluate(
             )
             autotransfer.evaluate(candidate, "photos/train").score
     """
+    arguments = dict(locals())
     config = SearchConfig(
         budget=Budget(),
         zoos=zoos_from(zoo),
         task=task,
         metric=metric,
         class_weight=class_weight,
-        validation=validation,
+        validation=share_of(validation),
         folds=1,
         seed=seed,
         device=device,
@@ -84,7 +86,7 @@ def evaluate(
     registry = Registry.load(config.zoos)
     spec = registry.backbone(candidate.backbone)
     registry.head(candidate.head), registry.policy(candidate.freeze)
-    examples, where = load_examples(data, targets, groups=groups), resolve_device(device)
+    examples, where = examples_of(arguments), resolve_device(device)
     assert examples.targets is not None  # load_examples sees to it
     kind = infer_task(examples.targets, task, metric)
     loaded = LoadedBackbone(spec, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -13,18 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from autotransfer.config import SearchConfig
+from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
 from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.data.likeness import find_alike
-from autotransfer.data.split import folds, group_keys, split
-from autotransfer.errors import AutoTransferError, ConfigError, DataError, PluginError, WeightsUnavailableError
+from autotransfer.errors import AutoTransferError, DataError, PluginError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
+from autotransfer.lessons import class_weights, divide, refuse_foreign_weights
 from autotransfer.search.portfolio import choose_portfolio
-from autotransfer.task import Task, infer_task
+from autotransfer.task import infer_task
 from autotransfer.text import escape
 from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
@@ -57,8 +56,6 @@ _PASS_SHARE = 0.1
 _SCREENING_SHARE = 0.3
 # Most backbones that are looked at; fewer, if the trials would not suffice for as many each.
 _MOST, _ALWAYS, _TRIALS_EACH = 64, 8, 8
-# Below so many examples, candidates that cost next to nothing are cross-validated.
-_FEW, _FOLDS = 3000, 5
 # From so many images on, a pass of its own for each boundary costs more than cutting the backbone there.
 _MANY = 500
 
@@ -119,7 +116,8 @@ def available_backbones(
     if not chosen:
         raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
     chosen.sort(key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
-    found, chosen = len(chosen), _cut(chosen, config, partial(_pass_seconds, device=device, images=images))
+    found, named = len(chosen), registry.named_in_full(config.backbones)
+    chosen = _cut(chosen, named, config.budget, partial(_pass_seconds, device=device, images=images))
     if len(chosen) < found:
         say(
             f"{found - len(chosen)} of {found} backbones are left out: the budget allows no look at all of them, and "
@@ -184,7 +182,7 @@ def prepare_data(
     if examples.targets is None:
         raise DataError("The images have no labels: give a folder per class, or targets.")
     task = infer_task(examples.targets, config.task, config.metric)
-    _refuse_foreign_weights(config, task)
+    refuse_foreign_weights(config, task)
     images = decode(
         examples,
         _sides(backbones),
@@ -202,35 +200,22 @@ def prepare_data(
         memory_limit=memory_budget(config.memory_limit),
     )
     extractor = FeatureExtractor(images=images, cache=cache, ahead=ahead if len(images) >= _MANY else 0)
-    names = [examples.names[i] for i in images.kept]
-    groups: list[Hashable] | None = None
-    if examples.groups is not None:
-        groups = [examples.groups[i] for i in images.kept]
-    elif first is not None:
-        groups = find_alike(extractor.pooled(first), names, task.encode(targets) if task.single_label else None)
-    try:
-        lessons = _lessons(task, targets, images, config, groups)
-    except DataError as error:
-        if groups is None or examples.groups is not None:
-            raise
-        log.warning("Near-duplicates are not kept together: %s", error)  # the user knows nothing of them
-        groups, lessons = None, _lessons(task, targets, images, config)
-    grouping = None
-    if groups is not None:
-        grouping = Grouping.of(groups, source="given" if examples.groups is not None else "found")
-        if first is not None:
-            torn = _lessons(task, targets, images, config)
-            grouping = grouping.scored(extractor.pooled(first), kept=lessons, torn=torn)
-
-    def deal(further: int) -> tuple[Lesson, ...]:
-        return _lessons(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), groups)
-
+    division = divide(
+        task,
+        targets,
+        images,
+        config,
+        names=[examples.names[i] for i in images.kept],
+        groups=None if examples.groups is None else [examples.groups[i] for i in images.kept],
+        held_out=None if examples.held_out is None else np.array(examples.held_out)[images.kept],
+        features=None if first is None else partial(extractor.pooled, first),
+    )
     return Prepared(
         extractor=extractor,
-        lessons=lessons,
+        lessons=division.lessons,
         skipped=(*examples.skipped, *images.skipped),
-        grouping=grouping,
-        deal=deal,
+        grouping=division.grouping,
+        deal=division.deal,
     )
 
 
@@ -253,7 +238,7 @@ def deal_again(data: Prepared, validation: Sequence[np.ndarray], config: SearchC
     lesson, lessons = data.lessons[0], list[Lesson]()
     for rows in validation:
         train = np.setdiff1d(np.arange(len(lesson.targets)), rows)
-        weights = _class_weights(config, lesson.task, lesson.targets[train])
+        weights = class_weights(config, lesson.task, lesson.targets[train])
         lessons.append(replace(lesson, train=train, validation=rows, class_weights=weights))
     return tuple(lessons)
 
@@ -281,80 +266,23 @@ def refuse_unreadable(test: Examples) -> None:
     decode(test, {"center": 1}, strict=True)
 
 
-def _lessons(
-    task: Task,
-    targets: Sequence[object],
-    images: Images,
-    config: SearchConfig,
-    groups: Sequence[Hashable] | None = None,
-) -> tuple[Lesson, ...]:
-    """Split into folds: several where examples are few, and one split would be a lottery."""
-    encoded = task.encode(targets)
-    count = config.folds or (_FOLDS if len(encoded) < _FEW else 1)
-    if count > 1:
-        count = _possible(count, encoded, task, groups)
-        parts = folds(encoded, task, images.digests, count=count, seed=config.seed, groups=groups)
-    else:
-        parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed, groups=groups)]
-    return tuple(
-        Lesson(
-            task=task,
-            targets=encoded,
-            train=train,
-            validation=validation,
-            class_weights=_class_weights(config, task, encoded[train]),
-        )
-        for train, validation in parts
-    )
-
-
-def _class_weights(config: SearchConfig, task: Task, encoded: np.ndarray) -> np.ndarray | None:
-    if config.class_weight is None:
-        return None
-    if isinstance(config.class_weight, str):
-        return task.class_weights(encoded)
-    # A class whose images cannot be read may be gone since the weights were checked.
-    return task.listed_weights({label: w for label, w in config.class_weight.items() if label in task.classes})
-
-
-def _refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
-    """Refuse class weights that do not suit the task before anything is decoded."""
-    if config.class_weight is not None and not task.classes:
-        raise ConfigError("A regression has no classes: leave class_weight out.")
-    if isinstance(config.class_weight, Mapping):
-        task.listed_weights(config.class_weight)
-
-
-def _possible(count: int, encoded: np.ndarray, task: Task, groups: Sequence[Hashable] | None) -> int:
-    """Return the number of folds that the smallest class, or the number of examples, allows; at least 2.
-
-    Of a group, one example counts.
-    """
-    units = group_keys([None] * len(encoded) if groups is None else groups)
-    if task.single_label:
-        most = min(len({units[i] for i in np.flatnonzero(encoded == label)}) for label in np.unique(encoded))
-    else:
-        most = len(set(units)) // 2  # a regression is scored on two at least
-    return max(2, min(count, most))
-
-
 def _pass_seconds(spec: BackboneSpec, device: Device, images: int) -> float:
     """Return about how long one pass over the images takes, before anything is measured; 0 for unknown."""
     return (spec.gmacs or 0.0) * images / _SPEED[device.torch.type]
 
 
 def _cut(
-    specs: list[BackboneSpec], config: SearchConfig, seconds: Callable[[BackboneSpec], float]
+    specs: list[BackboneSpec], named: Collection[str], budget: Budget, seconds: Callable[[BackboneSpec], float]
 ) -> list[BackboneSpec]:
     """Return the backbones that the budget allows a look at, the cheapest first; those named in full always."""
-    named = [spec for spec in specs if spec.name in config.backbones]
-    others = [spec for spec in specs if spec.name not in config.backbones]
+    always = [spec for spec in specs if spec.name in named]
+    others = [spec for spec in specs if spec.name not in named]
     allowed = math.inf
-    if config.budget.seconds is not None:
-        allowed = config.budget.seconds * _SCREENING_SHARE
-        others = [spec for spec in others if seconds(spec) <= config.budget.seconds * _PASS_SHARE] or others[:1]
-    most = _MOST if config.budget.trials is None else max(_ALWAYS, config.budget.trials // _TRIALS_EACH)
-    chosen = [*named, *choose_portfolio(others, seconds, allowed, min(most, _MOST))]
+    if budget.seconds is not None:
+        allowed = budget.seconds * _SCREENING_SHARE
+        others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
+    most = _MOST if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
+    chosen = [*always, *choose_portfolio(others, seconds, allowed, min(most, _MOST))]
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 

@@ -86,7 +86,7 @@ def search_setups(
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    sizes = offer_sizes(backbones, config.backbones, typical_side(examples.items))
+    sizes = offer_sizes(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
     first = load_first(sizes.first, device)
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
     crew.share_cores()

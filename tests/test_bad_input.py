@@ -282,6 +282,25 @@ def test_a_setting_out_of_bounds(refuse: Refuse, settings: dict[str, Any], words
         assert word in message
 
 
+def test_validation_examples_that_are_not_there(refuse: Refuse) -> None:
+    assert "no file or folder 'nowhere'" in refuse(DataNotFoundError, FileNotFoundError, validation="nowhere")
+
+
+def test_validation_targets_of_a_share(refuse: Refuse) -> None:
+    assert "0.25, a share" in refuse(ConfigError, ValueError, validation_targets=[1, 2])
+
+
+def test_groups_where_the_split_is_given(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
+    held_out = {"validation": images[0], "validation_targets": images[1]}
+    message = refuse(ConfigError, ValueError, *images, groups=images[1], **held_out)
+    assert "leave one of them out" in message
+
+
+def test_a_class_that_only_the_validation_examples_have(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
+    others = {"validation": 255 - images[0][:4], "validation_targets": [*images[1][:3], 77]}
+    assert "no images to train on of 77, which only the validation" in refuse(DataError, ValueError, *images, **others)
+
+
 def test_a_class_weight_for_what_is_no_class(refuse: Refuse) -> None:
     message = refuse(ConfigError, ValueError, class_weight={"three": 2.0})
     assert "'three', which is no class; the classes are ['one', 'two', 'zero']" in message
@@ -299,7 +318,6 @@ def test_class_weights_for_a_regression(refuse: Refuse, images: tuple[np.ndarray
         {"trials": 2.5},
         {"epochs": "all"},
         {"seed": None},
-        {"validation": "some"},
     ],
 )
 def test_a_setting_of_another_type(refuse: Refuse, settings: dict[str, Any]) -> None:

@@ -119,6 +119,21 @@ def test_what_follows_a_search_can_be_switched_off(
     assert {asked[name] for name in names} == {not switched_off}
 
 
+@pytest.mark.parametrize(("given", "taken"), [("0.4", 0.4), ("photos/val", "photos/val")])
+def test_validation_is_a_share_or_data(
+    given: str, taken: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def fit(data: str, **settings: object) -> None:
+        asked.update(settings)
+        raise ConfigError("that is enough")
+
+    monkeypatch.setattr("autotransfer.api.fit", fit)
+    run("fit", tmp_path, "--validation", given)
+    assert asked["validation"] == taken
+
+
 def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, object]]) -> None:
     # The object on standard output is the one in the run folder.
     folder, printed = fitted

@@ -59,6 +59,16 @@ def test_a_candidate_is_evaluated_saved_and_loaded(tiny_zoo: Path, digit_folder:
     np.testing.assert_array_equal(loaded.predict_proba(folder), done.model.predict_proba(folder))
 
 
+def test_a_candidate_is_scored_on_the_examples_that_are_held_out(tiny_zoo: Path, digit_folder: Path) -> None:
+    candidate = Candidate(backbone="test_resnet", head="logistic")
+    train, test = (digit_folder / side for side in ("train", "test"))
+    done = autotransfer.evaluate(candidate, train, validation=test, zoo=tiny_zoo, cache=False)
+    paths = sorted(test.rglob("*.png"))
+    assert done.score.examples == len(paths)
+    right = [label == path.parent.name for path, label in zip(paths, done.model.predict(paths), strict=True)]
+    assert done.score.score == np.mean(right)
+
+
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [

@@ -462,3 +462,41 @@ def test_a_backbone_that_is_named_is_searched_at_its_own_size(fit: Fit, photo_zo
     images, labels = list(digits[0][:40]), digits[1][:40]
     result = fit(images, labels, zoo=photo_zoo, backbones="photo_net", freeze="frozen", trials=6)
     assert {r.candidate.backbone for r in result.trials if r.candidate is not None} == {"photo_net"}
+
+
+# --- a split of the user's own -------------------------------------------------------------------------------------
+
+
+def test_candidates_are_scored_on_the_examples_that_the_user_holds_out(fit: Fit, digits: Digits) -> None:
+    images, labels = digits
+    result = fit(images[:60], labels[:60], validation=images[60:90], validation_targets=labels[60:90], trials=3)
+    assert result.validation.examples == 30
+    assert result.grouping is None
+    best = result.trials.best
+    assert best is not None
+    assert best.scores is not None
+    assert np.isnan(best.scores[:60]).all()
+    classes = np.array(result.model.task.classes)
+    assert best.score == np.mean(classes[best.scores[60:].argmax(1)] == labels[60:90])
+
+
+def test_a_folder_to_validate_on_and_going_on_with_it(
+    fit: Fit, digit_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = fit(digit_folder / "train", validation=digit_folder / "test", heads="knn", freeze="frozen", trials=2)
+    count = len(list((digit_folder / "test").rglob("*.png")))
+    assert first.validation.examples == count
+    assert not [record for record in caplog.records if "validation images" in record.message]
+    again = autotransfer.resume(first.run, trials=3, progress=False)
+    assert again.validation.examples == count
+    assert [trial.score for trial in again.trials][:2] == [trial.score for trial in first.trials]
+
+
+def test_the_user_is_told_of_images_on_both_sides(fit: Fit, digits: Digits, caplog: pytest.LogCaptureFixture) -> None:
+    images, labels = digits
+    fit(images[:60], labels[:60], validation=images[50:80], validation_targets=labels[50:80], heads="ncm", trials=1)
+    told = [record.message for record in caplog.records if "validation images" in record.message]
+    assert told == [
+        "10 of 30 validation images are copies or near-duplicates of images to train on: their score flatters. Leave "
+        "them out on one side."
+    ]

@@ -10,7 +10,7 @@ from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
-from autotransfer.errors import WeightsUnavailableError
+from autotransfer.errors import UnknownNameError, WeightsUnavailableError
 from autotransfer.preparation import available_backbones
 from autotransfer.transfer.device import resolve_device
 
@@ -73,6 +73,14 @@ def test_a_backbone_that_is_named_in_full_is_never_left_out() -> None:
     names, _ = _available(Many(), config)
     assert names[-1] == "many149"
     assert len(names) < 20
+
+
+def test_a_name_that_a_plugin_resolves_counts_as_one_in_full() -> None:
+    registry = Registry.load()
+    config = SearchConfig(budget=Budget(seconds=5.0), backbones=("resnet101", "resnet1?.a1_in1k", "mobilenetv2_0*"))
+    assert registry.named_in_full(config.backbones) == {registry.backbone("resnet101").name}
+    with pytest.raises(UnknownNameError, match="nonesuch"):
+        registry.named_in_full(("nonesuch",))
 
 
 def test_what_fits_is_not_spoken_of() -> None:

@@ -150,6 +150,15 @@ class Registry:
                 chosen.setdefault(spec.name, spec)
         return list(chosen.values())
 
+    def named_in_full(self, patterns: tuple[str, ...]) -> frozenset[str]:
+        """Return the names of the backbones that are asked for one by one, by a name that is no glob pattern.
+
+        Raises:
+            UnknownNameError: A pattern matches none.
+        """
+        alone = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
+        return frozenset(self.backbone(name).name for name in alone)
+
     def find_backbones(self, pattern: str | None = None) -> list[BackboneSpec]:
         """Return every image backbone that a name or glob pattern matches; without one, all default ones.
 

@@ -41,6 +41,7 @@ class Examples:
         groups: Group of each example, which no split may tear apart; None in it is a group of one. None where nothing
             was said.
         skipped: What was found but left out, and why.
+        held_out: Whether each is there to score candidates on, not to train them; None where a split is to be made.
     """
 
     items: Sequence[Item]
@@ -48,9 +49,35 @@ class Examples:
     targets: Sequence[Any] | None = None
     groups: tuple[Hashable, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
+    held_out: tuple[bool, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def holding_out(self, others: Examples) -> Examples:
+        """Return these examples, and behind them others that candidates are scored on."""
+        known, both = set(self.names), (self.items, others.items)
+        return Examples(
+            items=[*self.items, *others.items] if all(isinstance(part, list) for part in both) else _Joined(*both),
+            names=self.names + tuple(f"validation {name}" if name in known else name for name in others.names),
+            targets=[*(self.targets or ()), *(others.targets or ())],
+            skipped=self.skipped + others.skipped,
+            held_out=(False,) * len(self) + (True,) * len(others),
+        )
+
+
+class _Joined(Sequence[Item]):
+    """The items of one sequence, then those of another, each fetched when it is asked for."""
+
+    def __init__(self, first: Sequence[Item], second: Sequence[Item]) -> None:
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, i: Any) -> Any:
+        beyond = i - len(self.first)
+        return self.first[i] if beyond < 0 else self.second[beyond]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ def join(
     *,
     workers: int = 1,
     data: Path | None = None,
+    validation: Path | None = None,
     zoo: Sequence[Path] | None = None,
     device: str = "auto",
     cache_dir: Path | None = None,
@@ -69,6 +70,7 @@ def join(
         study: The study's name.
         workers: Number of processes here.
         data: Where the data are on this machine; None means where the search has them.
+        validation: The same for the examples that candidates are scored on, if the search was given any.
         zoo: Folders of checkpoints on this machine; None means those of the search.
         device: Where to compute.
         cache_dir: Folder of the activation cache.
@@ -86,6 +88,7 @@ def join(
     about = post.about()
     call = {**about["call"], "device": device}
     call |= {} if data is None else {"data": str(data)}
+    call |= {} if validation is None else {"validation": str(validation)}
     call |= {} if zoo is None else {"zoo": [str(folder) for folder in zoo]}
     call |= {} if cache_dir is None else {"cache_dir": str(cache_dir)}
     local = LocalWorkers(workers, patience=configure(call).trial_timeout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -75,14 +76,16 @@ def test_a_worker_without_a_search_says_so(tmp_path: Path) -> None:
 
 def test_a_worker_with_other_data_is_refused(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
+    held_out = shutil.copytree(digit_folder / "test", tmp_path / "held_out")
     options = ["--trials", "4", "--storage", url, "--study", "digits", "--cache-dir", str(tmp_path / "cache")]
-    quick = ["--freeze", "frozen", "--workers", "0"]
+    quick = ["--freeze", "frozen", "--workers", "0", "--validation", str(held_out)]
     command = _fit(digit_folder / "train", tiny_zoo, tmp_path / "run", *options, *quick)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as search:
         storage = open_storage(url)
         with pytest.raises(DataError, match=r"The data of the search are not those in .*Name the folder"):
             join(storage, "digits", data=digit_folder / "test", wait=60.0)
-        assert join(storage, "digits", cache_dir=tmp_path / "cache", wait=60.0) == 4
+        # What candidates are scored on is elsewhere on that machine.
+        assert join(storage, "digits", validation=digit_folder / "test", cache_dir=tmp_path / "cache", wait=60.0) == 4
         close_storage(storage)
         _, err = search.communicate(timeout=60)
     assert search.returncode == 0, err
