@@ -85,8 +85,14 @@ def call_in_own_process(function: Callable[..., Any], *arguments: Any, **setting
         return pool.submit(function, *arguments, **settings).result()
 
 
-def fit(data: Path, zoo: Path, **settings: Any) -> dict[str, Any]:
+def fit(data: Path, zoo: Path, *examples: Any, **settings: Any) -> dict[str, Any]:
     """Run a whole ``autotransfer.fit`` on accuracy, in folders that are removed; its cache is empty at first.
+
+    Args:
+        data: A folder that holds train/ and test/.
+        zoo: A folder of checkpoints.
+        examples: Images and targets to train on, in place of train/.
+        settings: Further arguments of ``fit``.
 
     Returns:
         ``validation`` and ``test`` accuracy, wall ``seconds`` of this process, number of ``trials`` that did not fail,
@@ -109,7 +115,7 @@ def fit(data: Path, zoo: Path, **settings: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, patch.object(Registry, "load", observed):
         places = {"out": f"{folder}/run", "cache_dir": f"{folder}/cache"}
         settings = {"metric": "accuracy", "progress": False, **places, **settings}
-        result = autotransfer.fit(data / "train", test=data / "test", zoo=zoo, **settings)
+        result = autotransfer.fit(*(examples or [data / "train"]), test=data / "test", zoo=zoo, **settings)
     return {
         "validation": result.validation.score,
         "test": result.test.score,

@@ -31,11 +31,8 @@ class Study:
     def __init__(self, data: Path, zoo: Path, *, epochs: int, minutes: float, clock: str, seed: int) -> None:
         self.data, self.zoo, self.epochs, self.minutes, self.clock = data, zoo, epochs, minutes, clock
         self.models = sorted(folder.name for folder in zoo.iterdir() if (folder / "config.json").is_file())
-        targets = ImageFolder(data / "train").targets
-        self.classes = len(set(targets))
-        self.train, self.validation = train_test_split(
-            range(len(targets)), test_size=0.25, stratify=targets, random_state=seed
-        )
+        self.classes = len(ImageFolder(data / "train").classes)
+        self.train, self.validation = split(data, seed)
         self.score, self.best, self.history = -1.0, None, list[tuple[float, float]]()
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -89,6 +86,13 @@ class Study:
         """Return the accuracy of the best model on the test images."""
         images = ImageFolder(self.data / "test", transform_of(self.best[0]))
         return accuracy(self.best, DataLoader(images, batch_size=64))
+
+
+def split(data: Path, seed: int) -> tuple[list[int], list[int]]:
+    """Return which images of train/, in the order of ``ImageFolder``, train and which validate."""
+    targets = ImageFolder(data / "train").targets
+    train, validation = train_test_split(range(len(targets)), test_size=0.25, stratify=targets, random_state=seed)
+    return train, validation
 
 
 def make_head(kind: str, width: int, classes: int) -> nn.Module:

@@ -1,17 +1,18 @@
 """Drive the project's own search loop over recorded learning curves with a virtual clock.
 
-python replay.py CURVES.json.gz [--budgets 900,3600,14400,57600] [--seeds 1] [--json]
+python replay.py CURVES.json.gz [--budgets 900,3600,14400,57600] [--seeds 1] [--without PART ...] [--json]
 
 Prints the normalised regret, (best possible - best seen) / (best possible - worst configuration's best), averaged
 over data sets. The prior never saw the data set under test: where the file is the one that the committed prior was
 learned from (known by its digest), a prior is fitted for each data set on the others; else the committed one is used.
+``--without`` shows what a part of the search is worth.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,11 +23,19 @@ from fit_prior import Recorded, fit, read
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget
 from autotransfer.errors import TrialError
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import Order, Purse
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.prior import Prior
-from autotransfer.search.schedule import FreezeThaw
+from autotransfer.search.records import Trials
+from autotransfer.search.schedule import Arm, CurveModel, FreezeThaw
 from autotransfer.search.study import make_study
+
+PARTS = {
+    "scores": "no setup is expected to do better than another",
+    "costs": "no setup is expected to take longer than another",
+    "curves": "what a training shows early says nothing of its end, nor of others",
+    "pruning": "every training goes to its end",
+}
 
 
 @dataclass
@@ -70,7 +79,32 @@ class Recordings:
         return Candidate(backbone=name, training={"epochs": len(self.data.scores[name])})
 
 
-def replay(data: Recorded, prior: Prior, budget: float) -> float:
+class ToTheEnd(FreezeThaw):
+    """A schedule that pauses nothing."""
+
+    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
+        """Return what to train next, to its end."""
+        order = super().next(trials, left, running)
+        return None if order is None else replace(order, until=None)
+
+
+def schedule(arms: Sequence[Arm], curves: CurveModel, without: Sequence[str]) -> FreezeThaw:
+    """Return the schedule without these of ``PARTS``."""
+    alike: dict[str, object] = {}
+    if "scores" in without:
+        means, deviations = (np.array([getattr(arm, part) for arm in arms]) for part in ("mean", "std"))
+        spread = np.sqrt((deviations**2).mean(0) + means.var(0))  # of a setup that is drawn blindly
+        alike |= {"mean": means.mean(0).tolist(), "std": spread.tolist()}
+    if "costs" in without:
+        alike |= {"seconds": float(np.exp(np.mean([np.log(arm.seconds) for arm in arms])))}
+    if "curves" in without:
+        rungs = len(curves.rungs)
+        curves = replace(curves, own=np.eye(rungs), shared=np.zeros((rungs, rungs)))
+    kind = ToTheEnd if "pruning" in without else FreezeThaw
+    return kind(curves, [replace(arm, params={"setup": arm.name}, **alike) for arm in arms])
+
+
+def replay(data: Recorded, prior: Prior, budget: float, without: Sequence[str] = ()) -> float:
     """Return the normalised regret of the search after ``budget`` recorded seconds."""
     recordings = Recordings(data, budget)
     arms = prior.arms(data.settings, examples=data.examples, classes=data.classes)
@@ -79,7 +113,7 @@ def replay(data: Recorded, prior: Prior, budget: float) -> float:
         recordings.suggest,
         recordings,
         Purse(Budget(seconds=budget), clock=lambda: recordings.now),
-        FreezeThaw(prior.curves, [replace(arm, params={"setup": arm.name}) for arm in arms]),
+        schedule(arms, prior.curves, without),
         refit_factor=0.0,
         observe=lambda record: None,
     )
@@ -94,6 +128,8 @@ def main() -> None:
     parser.add_argument("curves", type=Path)
     parser.add_argument("--budgets", default="900,3600,14400,57600", help="recorded seconds, comma-separated")
     parser.add_argument("--seeds", type=int, default=1, help="fits to average over, where priors are fitted here")
+    parts = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
+    parser.add_argument("--without", nargs="+", choices=PARTS, default=(), help=f"leave out. {parts}")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     budgets = args.budgets.split(",")
@@ -105,7 +141,7 @@ def main() -> None:
         if digest == prior.digest:
             others = {other: recorded for other, recorded in datasets.items() if other != name}
             priors = [fit(others, seed=seed) for seed in range(args.seeds)]
-        result[name] = {b: float(np.mean([replay(data, p, float(b)) for p in priors])) for b in budgets}
+        result[name] = {b: float(np.mean([replay(data, p, float(b), args.without) for p in priors])) for b in budgets}
         if not args.json:
             print(f"{name:10s}", *(f"{value:8.3f}" for value in result[name].values()), flush=True)
     regret = {b: float(np.mean([row[b] for row in result.values()])) for b in budgets}

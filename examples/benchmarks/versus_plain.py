@@ -2,9 +2,10 @@
 
     python versus_plain.py --data ants_bees dtd10 --zoo zoo/timm --plain plain
 
-``plain.py`` is the plain script. The two validate on different splits of train/: a side has reached a score when what
-it holds for its best has at least that score on its own split. Times are of each side's whole process, imports and
-decoding included.
+``plain.py`` is the plain script. Both validate on the same images, the quarter of train/ that the plain script splits
+off at random; with ``--split own`` we are given train/ as it is, and divide it into folds. A side has reached a score
+when what it holds for its best has at least that score. Times are of each side's whole process, imports and decoding
+included.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import common
+from plain import split
+from torchvision.datasets import ImageFolder
 
 
 def plain(data: Path, zoo: Path, folder: Path, *options: object) -> dict[str, Any]:
@@ -29,6 +32,18 @@ def plain(data: Path, zoo: Path, folder: Path, *options: object) -> dict[str, An
         subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
     result: dict[str, Any] = json.loads(out.read_text())
     return result
+
+
+def ours(data: Path, zoo: Path, way: str, *, seed: int, **settings: Any) -> dict[str, Any]:
+    """Return what a fit comes to, in a process of its own."""
+    given: list[Any] = []
+    if way == "same":
+        images = ImageFolder(data / "train")
+        labelled = [(path, images.classes[label]) for path, label in images.samples]
+        sides = ([labelled[row] for row in rows] for rows in split(data, seed))
+        given, held_out = ([list(part) for part in zip(*side, strict=True)] for side in sides)
+        settings |= dict(zip(("validation", "validation_targets"), held_out, strict=True))
+    return common.call_in_own_process(common.fit, data, zoo, *given, seed=seed, **settings)
 
 
 def reached(history: list[tuple[float, float]], score: float) -> float:
@@ -64,6 +79,7 @@ def main() -> None:
     )
     arguments.add_argument("--plain", type=Path, help="keep the plain script's results in this folder, and reuse them")
     arguments.add_argument("--minutes", type=float, default=2.0, help="our time budget, always of wall time")
+    arguments.add_argument("--split", choices=("same", "own"), default="same", help="on which images we validate")
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
     rows: list[dict[str, Any]] = []
@@ -73,10 +89,8 @@ def main() -> None:
         for data in given.data:
             options = ("--minutes", given.plain_minutes, "--clock", given.clock, "--seed", given.seed)
             theirs = plain(data, given.zoo, folder, *options)
-            ours = common.call_in_own_process(
-                common.fit, data, given.zoo, time_budget=given.minutes * 60, seed=given.seed
-            )
-            common.note(rows, **row(data, theirs, ours))
+            mine = ours(data, given.zoo, given.split, time_budget=given.minutes * 60, seed=given.seed)
+            common.note(rows, **row(data, theirs, mine))
     print(f"median speed-up: {common.median([r['speed-up'] for r in rows]):.3g}", file=sys.stderr)
     common.finish(rows, given.out)
 
