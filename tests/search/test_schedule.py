@@ -278,6 +278,33 @@ def test_replay_prints_the_regret_as_json(recorded: Path) -> None:
     assert 0 <= result["regret"]["6000"] <= result["regret"]["60"] <= 1
 
 
+def test_replay_leaves_out_the_part_that_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An ablation that leaves its part in shows that the part is worth nothing.
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    schedule = runpy.run_path(str(BENCHMARKS / "replay.py"))["schedule"]
+    good = Arm(name="good", mean=[0.6, 0.7, 0.9], std=[0.1, 0.1, 0.1], seconds=4.0)
+    unlike, curves = [arm("poor", seconds=1.0), good], model(share=0.5)
+
+    whole, blind, free = (schedule(unlike, curves, part) for part in ([], ["scores"], ["costs"]))
+    assert whole.arms[0].mean != whole.arms[1].mean
+    assert blind.arms[0].mean == blind.arms[1].mean
+    assert min(blind.arms[0].std) > max(good.std), "what differs between setups is uncertain now"
+    assert [a.seconds for a in blind.arms] == [1.0, 4.0]
+    assert [a.seconds for a in free.arms] == pytest.approx([2.0, 2.0])
+
+    assert whole.next(Trials(), 100.0).until < RUNGS[-1]
+    assert schedule(unlike, curves, ["pruning"]).next(Trials(), 100.0).until is None
+
+    for without, learns in (([], True), (["curves"], False)):
+        made = schedule(unlike, curves, without)
+        before = made.forecast()[0]
+        Drive(made, {"poor": curve(0.1), "good": curve(0.1)}, {"poor": 1.0, "good": 4.0}).see(
+            made.next(Trials(), 100.0)
+        )
+        row = 0 if made._state[0] == 0 else 1  # the one that was not trained
+        assert np.allclose(before[row], made.forecast()[0][row], atol=1e-3) != learns
+
+
 def test_fitted_prior_survives_its_file_and_learns(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
