@@ -47,6 +47,7 @@ FLOORS = (
         "score",
         "progress",
         "grouping",
+        "lessons",
         "preparation",
         "predictions",
         "finish",
