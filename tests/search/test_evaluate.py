@@ -175,7 +175,7 @@ def test_another_seed_gives_other_scores(make: MakeEvaluator) -> None:
     assert not np.array_equal(one.scores, other.scores)
 
 
-def test_the_curve_is_over_all_folds_and_its_best_epoch_is_reported(make: MakeEvaluator) -> None:
+def test_the_curve_is_over_all_folds_and_a_heads_last_epoch_counts(make: MakeEvaluator) -> None:
     evaluator, reported = make(), []
 
     def report(epoch: int, score: float) -> bool:
@@ -185,7 +185,8 @@ def test_the_curve_is_over_all_folds_and_its_best_epoch_is_reported(make: MakeEv
     evaluation = evaluator(_linear(4), report, lambda: False)
     assert reported == [1, 2, 3, 4]  # of the first fold: five reports for one epoch would confuse the pruner
     assert len(evaluation.curve) == 4
-    assert evaluation.score == max(evaluation.curve) == evaluation.curve[evaluation.best_epoch - 1]
+    # One that stands out before, at a high rate, does so by chance, and would not again in a refit.
+    assert (evaluation.best_epoch, evaluation.score) == (4, evaluation.curve[-1])
     assert evaluation.scores is not None
     assert evaluation.score == evaluator.task.score(evaluator.targets, evaluation.scores)
 
