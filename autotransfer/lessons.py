@@ -142,7 +142,7 @@ def _given_lesson(task: Task, targets: Sequence[object], held_out: np.ndarray, c
     """Return the split that the user made.
 
     Raises:
-        DataError: One side is empty, or has a class that the other lacks and that can be learned from it alone.
+        DataError: One side is empty, or there are no images to train on of a class that is to be scored.
     """
     encoded, train, validation = task.encode(targets), np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(train) or not len(validation):

@@ -103,10 +103,9 @@ def test_every_command_explains_itself(command: str) -> None:
     assert "--json" in out
 
 
-@pytest.mark.parametrize("switched_off", [True, False])
-def test_what_follows_a_search_can_be_switched_off(
-    switched_off: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """The settings that the command hands to ``fit``, which goes no further."""
     asked: dict[str, object] = {}
 
     def fit(data: str, **settings: object) -> None:
@@ -114,22 +113,20 @@ def test_what_follows_a_search_can_be_switched_off(
         raise ConfigError("that is enough")
 
     monkeypatch.setattr("autotransfer.api.fit", fit)
+    return asked
+
+
+@pytest.mark.parametrize("switched_off", [True, False])
+def test_what_follows_a_search_can_be_switched_off(
+    switched_off: bool, tmp_path: Path, asked: dict[str, object]
+) -> None:
     names = ("ensemble", "soup", "calibrate")
     run("fit", tmp_path, *(f"--no-{name}" for name in names if switched_off))
     assert {asked[name] for name in names} == {not switched_off}
 
 
 @pytest.mark.parametrize(("given", "taken"), [("0.4", 0.4), ("photos/val", "photos/val")])
-def test_validation_is_a_share_or_data(
-    given: str, taken: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, object] = {}
-
-    def fit(data: str, **settings: object) -> None:
-        asked.update(settings)
-        raise ConfigError("that is enough")
-
-    monkeypatch.setattr("autotransfer.api.fit", fit)
+def test_validation_is_a_share_or_data(given: str, taken: object, tmp_path: Path, asked: dict[str, object]) -> None:
     run("fit", tmp_path, "--validation", given)
     assert asked["validation"] == taken
 

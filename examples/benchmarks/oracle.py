@@ -28,7 +28,6 @@ from autotransfer import Candidate
 from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.decode import decode
-from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.preparation import available_backbones, prepare_data
 from autotransfer.search.evaluate import Evaluator
@@ -82,7 +81,7 @@ class Exam:
         loaded = [LoadedBackbone(spec, device) for spec in self.backbones]
         prepared = prepare_data(train, self.backbones, config, first=loaded[0])
         sides = {mode: squares.shape[1] for mode, squares in prepared.images.pixels.items()}
-        images = decode(joined(train, test), sides, strict=True)
+        images = decode(train.holding_out(test), sides, strict=True)
         task, split = prepared.lessons[0].task, len(train)
         targets = task.encode([*train.targets, *test.targets])
         folds = [replace(lesson, targets=targets) for lesson in prepared.lessons]
@@ -101,14 +100,6 @@ class Exam:
             for name, evaluator in (("validation", self.validating), ("test", self.testing))
         }
         return {**scores, "seconds": round(time.perf_counter() - begin, 2)}
-
-
-def joined(first: Examples, second: Examples) -> Examples:
-    return Examples(
-        items=[*first.items, *second.items],
-        names=first.names + second.names,
-        targets=[*first.targets, *second.targets],
-    )
 
 
 def last_score(evaluator: Evaluator, candidate: Candidate) -> float:
