@@ -19,7 +19,7 @@ from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.setup import Setup
 from autotransfer.task import Kind, infer_task
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
 
 __all__ = ["EvaluationResult", "evaluate"]

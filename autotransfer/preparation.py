@@ -28,7 +28,8 @@ from autotransfer.text import escape
 from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.training import Lesson
 

@@ -17,7 +17,7 @@ from autotransfer.data.sources import load_examples
 from autotransfer.grouping import Grouping
 from autotransfer.preparation import Prepared, prepare_data
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 
 Digits = tuple[np.ndarray, np.ndarray]
 

@@ -18,7 +18,7 @@ from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.records import TrialRecord
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import describe
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import give_back
 from autotransfer.transfer.settings import TrainingSettings
 

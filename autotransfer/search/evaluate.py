@@ -22,7 +22,8 @@ from autotransfer.search.sampling import Features, Sample
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import Evaluation, Report
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
+from autotransfer.transfer.features import FeatureExtractor, measure_seconds_per_image
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import give_back, resident_memory
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import VIEWS

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["SAMPLE_DOUBT", "Features", "Sample", "draw"]

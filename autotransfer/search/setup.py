@@ -17,9 +17,10 @@ from autotransfer.errors import ConfigError, PluginError, TrialError
 from autotransfer.task import Task
 from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.features import FeatureExtractor
 from autotransfer.transfer.feeds import BoundaryFeed, FeatureFeed, Feed, PixelFeed
 from autotransfer.transfer.freezing import check_plan
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.network import Network, to_scores
 from autotransfer.transfer.pixels import VIEWS
 from autotransfer.transfer.settings import TrainingSettings

@@ -30,7 +30,7 @@ from autotransfer.source.teachers import Match, features_of, taught, variance_ma
 from autotransfer.task import infer_task
 from autotransfer.transfer.cache import content_key, default_cache_dir
 from autotransfer.transfer.device import Device, resolve_device
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
 
 __all__ = ["PretrainResult", "pretrain"]

@@ -13,7 +13,8 @@ from autotransfer.source.material import Material
 from autotransfer.source.objectives import Objective, from_answers, from_features, standardise
 from autotransfer.transfer.cache import ActivationCache
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.network import to_scores
 

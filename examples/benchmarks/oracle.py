@@ -33,7 +33,8 @@ from autotransfer.preparation import available_backbones, prepare_data
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.transfer.cache import ActivationCache
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import memory_budget, pages_kept
 from autotransfer.transfer.training import Lesson
 

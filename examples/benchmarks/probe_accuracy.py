@@ -15,7 +15,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.preparation import Prepared, prepare_data
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.pixels import prepare
 
 

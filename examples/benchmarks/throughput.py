@@ -29,7 +29,8 @@ from autotransfer.data.decode import decode
 from autotransfer.data.sources import load_examples
 from autotransfer.transfer.cache import ActivationCache
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.features import FeatureExtractor
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
 
 

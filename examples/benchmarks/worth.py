@@ -21,7 +21,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.preparation import Prepared, prepare_data
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 
 
 def digits() -> tuple[Examples, Examples]:

@@ -22,7 +22,7 @@ from autotransfer.preparation import Prepared, prepare_data
 from autotransfer.search.setup import Setup, startable
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 
 CPU = resolve_device("cpu")
 

@@ -23,7 +23,7 @@ from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import make_study
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import LoadedBackbone
+from autotransfer.transfer.loaded import LoadedBackbone
 
 TASK = Task(kind="multiclass", classes=(0, 1, 2))
 

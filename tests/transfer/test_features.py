@@ -20,7 +20,8 @@ from autotransfer.errors import BackboneError, PluginError, TrialError
 from autotransfer.transfer import features as features_module
 from autotransfer.transfer.cache import ActivationCache
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone, measure_seconds_per_image
+from autotransfer.transfer.features import FeatureExtractor, measure_seconds_per_image
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.pixels import prepare
 
 Make = Callable[..., Backbone]

@@ -19,8 +19,9 @@ from autotransfer.data.examples import Images
 from autotransfer.transfer import feeds
 from autotransfer.transfer.cache import ActivationCache
 from autotransfer.transfer.device import Device, resolve_device
-from autotransfer.transfer.features import FeatureExtractor, LoadedBackbone
+from autotransfer.transfer.features import FeatureExtractor
 from autotransfer.transfer.feeds import FeatureFeed
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import augment
 

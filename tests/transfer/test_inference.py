@@ -15,8 +15,8 @@ from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.transfer import inference
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import LoadedBackbone
 from autotransfer.transfer.inference import FrozenBackbone, _ComposedAttention, probe_images
+from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer_plugins.backbones.timm import TimmBackbone
 
 HALF = Device(torch=torch.device("cpu"), half=torch.bfloat16)
