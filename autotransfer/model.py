@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,15 +108,18 @@ class TransferModel:
     def _outputs(self, images: Images, fast: FrozenBackbone, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
         """Return outputs (N, outputs) of networks that share a backbone."""
         how = networks[0].backbone.preprocessing
-        pixels, pooled = images.pixels[how.crop_mode], all(n.head_takes == "pooled" for n in networks)
+        pixels, maps = images.pixels[how.crop_mode], any(n.head_takes == "map" for n in networks)
+        stages = next((network.stages for network in networks if network.stages is not None), None)
 
         def outputs(rows: Rows) -> tuple[Tensor, ...]:
-            with fast.running() as backbone:
+            with fast.running() as backbone, ExitStack() as watching:
                 batch = fast.take(prepare(pixels[rows], how, self.device.torch))
-                found = backbone(batch) if pooled else backbone.forward_map(batch)
-                takes = {"map": backbone.as_map, "pooled": (lambda x: x) if pooled else backbone.pool}
-                features = [takes[network.head_takes](found) for network in networks]
-            return tuple(n.head_outputs(taken.float()) for n, taken in zip(networks, features, strict=True))
+                given = [] if stages is None else watching.enter_context(stages.tapped(backbone, len(batch)))
+                found = backbone.forward_map(batch) if maps else backbone(batch)
+                pooled = backbone.pool(found) if maps else found
+                takes: dict[str, Tensor] = {"pooled": pooled, "stages": torch.cat([*given, pooled], 1)}
+                takes |= {"map": backbone.as_map(found)} if maps else {}
+            return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
 
         size = batch_sizes(self.device)[0]  # always the same: answers must not depend on a measurement
         fill = self.device.torch.type == "cuda"

@@ -17,7 +17,9 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import Preprocessing
 from autotransfer.errors import ModelFormatError
 from autotransfer.task import Task
+from autotransfer.transfer.inference import probe_images
 from autotransfer.transfer.network import Network
+from autotransfer.transfer.stages import StageFeatures
 
 __all__ = ["Part", "described", "read_parts", "read_side", "tensors_of"]
 
@@ -149,7 +151,10 @@ def _rebuild(
         raise ModelFormatError(f"Its head is to have {asked} parameters; the file of weights holds {size} values.")
     head = spec.build(shape, task.outputs, candidate.head_params)
     width = np.zeros(task.width, dtype=np.float32) if task.kind == "regression" else 0.0
-    return Network(backbone, head, shape, shift=width, scale=width)
+    stages = StageFeatures(backbone.eval(), probe_images(backbone)) if spec.features == "stages" else None
+    if stages is not None and (*stages.widths, backbone.width) != shape:
+        raise ModelFormatError(f"Its head takes features of the widths {shape}; its backbone gives others.")
+    return Network(backbone, head, shape, shift=width, scale=width, head_takes=spec.features, stages=stages)
 
 
 def _preprocessing(saved: Mapping[str, Any]) -> Preprocessing:

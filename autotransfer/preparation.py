@@ -15,7 +15,7 @@ import numpy as np
 
 from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, CropMode, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec, Preprocessing
 from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
@@ -23,7 +23,7 @@ from autotransfer.errors import AutoTransferError, DataError, PluginError, Weigh
 from autotransfer.grouping import Grouping
 from autotransfer.lessons import class_weights, divide, refuse_foreign_weights
 from autotransfer.search.portfolio import choose_portfolio
-from autotransfer.task import infer_task
+from autotransfer.task import Task, infer_task
 from autotransfer.text import escape
 from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
@@ -40,6 +40,7 @@ __all__ = [
     "deal_again",
     "fingerprint",
     "load_first",
+    "offered_heads",
     "prepare_data",
     "refuse_unreadable",
     "zoos_from",
@@ -57,6 +58,8 @@ _PASS_SHARE = 0.1
 _SCREENING_SHARE = 0.3
 # Most backbones that are looked at; fewer, if the trials would not suffice for as many each.
 _MOST, _ALWAYS, _TRIALS_EACH = 64, 8, 8
+# Up to so many examples, what early stages give is worth solving for; of more, training deeper makes more in that time.
+_STAGED = 5000
 # From so many images on, a pass of its own for each boundary costs more than cutting the backbone there.
 _MANY = 500
 
@@ -149,6 +152,18 @@ def available_backbones(
     return usable
 
 
+def offered_heads(registry: Registry, config: SearchConfig, task: Task, examples: int) -> list[HeadSpec]:
+    """Return the heads to search: those named, or all that this kind and number of examples suits.
+
+    Raises:
+        UnknownNameError: A pattern matches none.
+    """
+    heads = registry.select_heads(config.heads, task.kind)
+    if config.heads or examples <= _STAGED:
+        return heads
+    return [head for head in heads if head.features != "stages"] or heads
+
+
 def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackbone | None:
     """Load the first backbone; None where it fails, which costs its trials and nothing else."""
     try:
@@ -164,6 +179,7 @@ def prepare_data(
     *,
     ahead: int = 0,
     first: LoadedBackbone | None = None,
+    heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
     step: Callable[[str], None] = lambda text: None,
 ) -> Prepared:
     """Infer the task, decode every image once, and split.
@@ -174,6 +190,7 @@ def prepare_data(
         config: The settings.
         ahead: Number of last boundaries at which trials are likely to train on.
         first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
+        heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
         step: Is told how far decoding is.
 
     Raises:
@@ -200,7 +217,12 @@ def prepare_data(
         (config.cache_dir or default_cache_dir()) if config.cache else None,
         memory_limit=memory_budget(config.memory_limit),
     )
-    extractor = FeatureExtractor(images=images, cache=cache, ahead=ahead if len(images) >= _MANY else 0)
+    extractor = FeatureExtractor(
+        images=images,
+        cache=cache,
+        ahead=ahead if len(images) >= _MANY else 0,
+        staged=any(head.features == "stages" for head in heads(task, len(images))),
+    )
     division = divide(
         task,
         targets,

@@ -18,7 +18,14 @@ from autotransfer.data.examples import Examples
 from autotransfer.errors import DataError
 from autotransfer.insight.gain import reserved_seconds
 from autotransfer.interrupts import interruptible
-from autotransfer.preparation import Prepared, available_backbones, load_first, prepare_data, refuse_unreadable
+from autotransfer.preparation import (
+    Prepared,
+    available_backbones,
+    load_first,
+    offered_heads,
+    prepare_data,
+    refuse_unreadable,
+)
 from autotransfer.progress import Progress
 from autotransfer.resuming import open_study
 from autotransfer.run import RunFolder
@@ -88,7 +95,8 @@ def search_setups(
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
     sizes = offer_sizes(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
     first = load_first(sizes.first, device)
-    data = prepare_data(examples, backbones, config, ahead=ahead, first=first, step=show.step)
+    heads = partial(offered_heads, registry, config)
+    data = prepare_data(examples, backbones, config, ahead=ahead, first=first, heads=heads, step=show.step)
     crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
@@ -112,7 +120,7 @@ def search_setups(
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
         backbones=sizes.backbones,
-        heads=tuple(registry.select_heads(config.heads, task.kind)),
+        heads=tuple(heads(task, len(data.images))),
         policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,

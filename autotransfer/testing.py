@@ -24,7 +24,7 @@ from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
 
 from autotransfer.contract.backbone import Backbone
-from autotransfer.contract.specs import GRID, BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec
+from autotransfer.contract.specs import GRID, BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
 from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.task import Kind, Task
 
@@ -33,7 +33,9 @@ __all__ = ["check_backbone", "check_freeze_policy", "check_head"]
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
 _SAMPLES = 4  # drawn settings of a head or policy, beside none at all
-_WIDTH, _MAP, _EXAMPLES = 12, (12, 3, 2), 48
+_EXAMPLES = 48
+_SHAPES: Mapping[Takes, tuple[int, ...]] = {"pooled": (12,), "map": (12, 3, 2), "stages": (3, 5, 4)}
+_WIDTH = 12  # of what closed forms solve on
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
@@ -92,7 +94,7 @@ def check_head(head: HeadSpec) -> None:
             name = f"the head {head.name!r} with {params} on a {kind} task"
             with _blame(name):
                 if head.solve is None:
-                    shape = (_WIDTH,) if head.features == "pooled" else _MAP
+                    shape = _SHAPES[head.features]
                     _check_gradient(name, head, shape, task, params)
                     continue
                 _check_solution(name, head, task, params, None)
@@ -204,7 +206,8 @@ def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild |
 
 def _check_gradient(name: str, head: HeadSpec, shape: tuple[int, ...], task: Task, params: Mapping[str, Any]) -> None:
     module = head.build(shape, task.outputs, params)
-    features = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    given = (_WIDTH,) if head.features == "stages" else shape
+    features = torch.randn(5, *given, generator=torch.Generator().manual_seed(0))
     _check_module(name, module, features, task)
     module.train()(features).square().sum().backward()
     trained = [p.grad is not None and bool(p.grad.isfinite().all()) for p in module.parameters() if p.requires_grad]
@@ -219,11 +222,11 @@ def _check_solution(
         return
     rng = np.random.default_rng(0)
     features, targets = _example(task, rng)
-    module = head.build((_WIDTH,), task.outputs, params)
+    module = head.build(_SHAPES[head.features], task.outputs, params)
     head.solve(module, features, targets, task, params, weights)
     batch = torch.from_numpy(features)
     _check_module(name, module, batch, task)
-    _check_saved(name, head, module, (_WIDTH,), batch, task, params)
+    _check_saved(name, head, module, _SHAPES[head.features], batch, task, params)
     if not params and weights is None:
         with torch.inference_mode():
             outputs = module(batch).numpy()

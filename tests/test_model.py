@@ -23,7 +23,7 @@ Digits = tuple[np.ndarray, np.ndarray]
 
 @pytest.fixture(scope="module")
 def trained(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
-    """Three heads on one frozen backbone, the last one on its map, and a network that was tuned."""
+    """Four heads on one frozen backbone, two of them on its map and its stages, and a network that was tuned."""
 
     def train(**names: Any) -> TransferModel:
         candidate = Candidate(**{"backbone": "test_resnet", **names})
@@ -35,17 +35,18 @@ def trained(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
     found = {
         "ridge": train(head="ridge"),
         "ncm": train(head="ncm"),
+        "stages": train(head="stage_ridge"),
         "map": train(head="mlp", head_params={"pooling": "flatten", "width": 16}, training=short),
         "tuned": train(backbone="test_vit", freeze="depth", training=short),
     }
-    for name in ("ncm", "map"):
+    for name in ("ncm", "map", "stages"):
         found[name].network.backbone = found["ridge"].network.backbone
     return found
 
 
 @pytest.fixture
 def ensemble(trained: dict[str, TransferModel]) -> TransferModel:
-    weights = {"ncm": 0.125, "map": 0.25, "tuned": 0.25}
+    weights = {"ncm": 0.125, "map": 0.25, "stages": 0.125, "tuned": 0.25}
     others = [
         Part(network=m.network, candidate=m.candidate, autocast=m.autocast, weight=weight)
         for m, weight in ((trained[name], weight) for name, weight in weights.items())
@@ -57,7 +58,7 @@ def test_an_ensemble_predicts_the_weighted_mean(
     ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits
 ) -> None:
     images = digits[0][60:90]
-    weights = {"ridge": 0.375, "ncm": 0.125, "map": 0.25, "tuned": 0.25}
+    weights = {"ridge": 0.25, "ncm": 0.125, "map": 0.25, "stages": 0.125, "tuned": 0.25}
     assert [part.weight for part in ensemble.parts] == list(weights.values())
     mean = sum(weight * trained[name].predict_proba(images) for name, weight in weights.items())
     plain = replace(ensemble, temperature=1.0)
@@ -90,8 +91,8 @@ def test_an_ensemble_is_saved_with_each_backbone_once_and_loads(
     ensemble.save(tmp_path / "model")
     names = list(load_file(tmp_path / "model" / "model.safetensors"))
     assert any(name.startswith("others.0.head.") for name in names)
-    assert not [name for name in names if name.startswith(("others.0.backbone.", "others.1.backbone."))]
-    assert any(name.startswith("others.2.backbone.") for name in names)
+    assert not [name for name in names if name.startswith(("others.0.backbone.", "others.2.backbone."))]
+    assert any(name.startswith("others.3.backbone.") for name in names)
     loaded = autotransfer.load(tmp_path / "model", device="cpu")
     assert loaded.others[1].network.backbone is loaded.network.backbone
     assert [part.candidate for part in loaded.parts] == [part.candidate for part in ensemble.parts]
@@ -109,6 +110,19 @@ def test_a_model_of_format_1_loads(trained: dict[str, TransferModel], digits: Di
     loaded = autotransfer.load(tmp_path, device="cpu")
     assert (loaded.temperature, loaded.others) == (1.0, ())
     np.testing.assert_array_equal(loaded.predict_proba(digits[0]), model.predict_proba(digits[0]))
+
+
+def test_a_head_on_stages_that_its_backbone_does_not_have_is_refused(
+    trained: dict[str, TransferModel], tmp_path: Path
+) -> None:
+    trained["stages"].save(tmp_path)
+    about = json.loads((tmp_path / "model.json").read_text())
+    shape = about["head"]["shape"]
+    assert len(shape) > 2
+    about["head"]["shape"] = [shape[0] - 1, shape[1] + 1, *shape[2:]]
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(ModelFormatError, match="its backbone gives others"):
+        autotransfer.load(tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.errors import UnknownNameError, WeightsUnavailableError
-from autotransfer.preparation import available_backbones
+from autotransfer.preparation import available_backbones, offered_heads
+from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
 
 CPU = resolve_device("cpu")
@@ -81,6 +82,19 @@ def test_a_name_that_a_plugin_resolves_counts_as_one_in_full() -> None:
     assert registry.named_in_full(config.backbones) == {registry.backbone("resnet101").name}
     with pytest.raises(UnknownNameError, match="nonesuch"):
         registry.named_in_full(("nonesuch",))
+
+
+@pytest.mark.parametrize(
+    ("named", "examples", "found"),
+    [((), 5000, True), ((), 5001, False), (("*ridge",), 5001, True), (("logistic",), 10, False)],
+)
+def test_heads_on_all_stages_are_for_few_examples_unless_they_are_named(
+    named: tuple[str, ...], examples: int, found: bool
+) -> None:
+    task = Task(kind="binary", classes=(0, 1))
+    heads = offered_heads(Registry.load(()), SearchConfig(heads=named), task, examples)
+    assert ("stage_ridge" in [head.name for head in heads]) is found
+    assert heads
 
 
 def test_what_fits_is_not_spoken_of() -> None:

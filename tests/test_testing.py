@@ -176,6 +176,22 @@ def test_a_head_that_breaks_a_rule_is_told_which(build: Build, rule: str) -> Non
         check_head(HeadSpec(name="bad", build=build))
 
 
+def test_a_head_on_all_stages_that_trains_is_checked_on_what_they_give() -> None:
+    def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+        return nn.Linear(sum(shape), outputs)
+
+    check_head(HeadSpec(name="staged", build=build, features="stages"))
+    with pytest.raises(PluginError, match="cannot be multiplied"):
+        check_head(HeadSpec(name="narrow", build=lambda s, outputs, p: nn.Linear(s[0], outputs), features="stages"))
+
+
+def test_what_a_head_cannot_take_is_refused() -> None:
+    with pytest.raises(PluginError, match="takes 'tokens'; known: pooled, map, stages"):
+        HeadSpec(name="odd", build=lambda s, outputs, p: nn.Identity(), features="tokens")  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match="solves on a map; closed forms take 'pooled' or 'stages'"):
+        HeadSpec(name="odd", build=lambda s, outputs, p: nn.Identity(), solve=lambda *given: None, features="map")
+
+
 def test_a_head_without_a_default_for_a_setting_is_found() -> None:
     head = HeadSpec(
         name="demanding",

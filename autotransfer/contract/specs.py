@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from autotransfer.errors import PluginError
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from autotransfer.contract.backbone import Backbone
     from autotransfer.task import Task
 
-__all__ = ["GRID", "BackboneSpec", "FreezePlan", "FreezePolicySpec", "HeadSpec", "Phase", "Preprocessing"]
+__all__ = ["GRID", "BackboneSpec", "FreezePlan", "FreezePolicySpec", "HeadSpec", "Phase", "Preprocessing", "Takes"]
 
 CropMode = Literal["center", "squash"]
+Takes = Literal["pooled", "map", "stages"]
 
 # Sides of other sizes are multiples of what networks mostly reduce an image by.
 GRID = 32
@@ -128,11 +129,13 @@ class HeadSpec:
     Attributes:
         name: Unique name.
         build: ``build(shape, outputs, params)`` returns an untrained module. ``shape`` is ``(width,)`` for pooled
-            features and ``(channels, height, width)`` for a map; the module maps a batch of them to ``(N, outputs)``:
-            logits for classes, raw values for regression.
-        solve: ``solve(module, features, targets, task, params, weights)`` fills ``module`` from pooled features of
-            shape ``(N, width)`` without gradients; targets come from ``Task.encode``. None for gradient heads.
-        features: What the head takes.
+            features, ``(channels, height, width)`` for a map, and for stages the numbers that each gives, those of the
+            pooled features last; the module maps a batch of them to ``(N, outputs)``: logits for classes, raw values
+            for regression.
+        solve: ``solve(module, features, targets, task, params, weights)`` fills ``module`` from features of shape
+            ``(N, width)`` without gradients; targets come from ``Task.encode``. None for gradient heads.
+        features: What the head takes: the pooled features, the last map, or what all stages of a frozen backbone give,
+            side by side: ``(N, sum(shape))``.
         parameters: Distributions by short name.
         tasks: Kinds of task that it can do.
     """
@@ -140,13 +143,15 @@ class HeadSpec:
     name: str
     build: Callable[[tuple[int, ...], int, Mapping[str, Any]], nn.Module]
     solve: Callable[[nn.Module, np.ndarray, np.ndarray, Task, Mapping[str, Any], np.ndarray | None], None] | None = None
-    features: Literal["pooled", "map"] = "pooled"
+    features: Takes = "pooled"
     parameters: Mapping[str, BaseDistribution] = field(default_factory=dict)
     tasks: frozenset[str] = frozenset({"binary", "multiclass", "multilabel", "regression"})
 
     def __post_init__(self) -> None:
-        if self.solve is not None and self.features != "pooled":
-            raise PluginError(f"Head {self.name!r} solves on {self.features!r} features; closed forms take 'pooled'.")
+        if self.features not in get_args(Takes):
+            raise PluginError(f"Head {self.name!r} takes {self.features!r}; known: {', '.join(get_args(Takes))}.")
+        if self.solve is not None and self.features == "map":
+            raise PluginError(f"Head {self.name!r} solves on a map; closed forms take 'pooled' or 'stages'.")
 
 
 @dataclass(frozen=True, kw_only=True)

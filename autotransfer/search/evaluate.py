@@ -212,17 +212,17 @@ class Evaluator:
     def _solved(self, setup: Setup, report: Report) -> Evaluation:
         """Score a closed form on all folds, unless it is to stop when its score on the sample is known."""
 
-        def look(features: np.ndarray) -> None:
+        def look() -> bool:
+            if (features := self.extractor.sampled(setup.loaded, setup.head.features)) is None:
+                return False
             score = self._sampled_score(setup, features)
             if score is not None and report(0, score):
                 raise _Stopped(score)
+            return True
 
         try:
-            if self.sample is not None:
-                if (known := self.extractor.sampled(setup.loaded)) is None:
-                    self.extractor.pooled(setup.loaded, look=look)
-                else:
-                    look(known)
+            if self.sample is not None and not look():
+                self.extractor.pooled(setup.loaded, look=look)
         except _Stopped as stopped:
             return Evaluation(score=stopped.score, depth=setup.plan.depth)
         return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])

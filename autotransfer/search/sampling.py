@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from autotransfer.contract.specs import Takes
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.training import Lesson
 
@@ -38,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Features:
-    """Pooled features of a sample, where those of all examples are asked for.
+    """Features of a sample, where those of all examples are asked for.
 
     Attributes:
         values: float32 (rows, width).
@@ -46,8 +47,8 @@ class Features:
 
     values: np.ndarray
 
-    def pooled(self, loaded: LoadedBackbone) -> np.ndarray:
-        """Return them."""
+    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled") -> np.ndarray:
+        """Return them: they are what the one head takes that is judged by them."""
         return self.values
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import FreezePlan, HeadSpec
+from autotransfer.contract.specs import FreezePlan, HeadSpec, Takes
 from autotransfer.errors import ConfigError, PluginError, TrialError
 from autotransfer.task import Task
 from autotransfer.transfer.blame import blamed
@@ -32,11 +32,11 @@ __all__ = ["Setup", "startable"]
 _BATCH = 64
 
 
-class Pooled(Protocol):
+class Known(Protocol):
     """Knows the features of the examples of a lesson."""
 
-    def pooled(self, loaded: LoadedBackbone) -> np.ndarray:
-        """Return float32 pooled features (N, width)."""
+    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled") -> np.ndarray:
+        """Return float32 features (N, width)."""
         ...
 
 
@@ -87,6 +87,11 @@ class Setup:
                 f"The head {head.name!r} is solved in closed form and needs a backbone that is frozen as a whole; "
                 f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
             )
+        if head.features == "stages" and plan.depth < len(stages):
+            raise ConfigError(
+                f"The head {head.name!r} takes what all stages give and needs a backbone that is frozen as a whole; "
+                f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
+            )
         return cls(candidate=candidate, loaded=loaded, head=head, plan=plan, start=start, settings=settings)
 
     @property
@@ -112,9 +117,12 @@ class Setup:
 
     @property
     def _head_shape(self) -> tuple[int, ...]:
-        return (self.loaded.backbone.width,) if self.head.features == "pooled" else self.loaded.map_shape
+        width, takes = self.loaded.backbone.width, self.head.features
+        if takes == "stages":
+            return (*self.loaded.stages.widths, width)
+        return (width,) if takes == "pooled" else self.loaded.map_shape
 
-    def solve(self, extractor: Pooled, lesson: Lesson, device: Device, seed: int) -> Network:
+    def solve(self, extractor: Known, lesson: Lesson, device: Device, seed: int) -> Network:
         """Return the network with its head solved in closed form on the training rows."""
         network = self._network(lesson, device, seed)
         network.head = self._solved(self.head, self.candidate.head_params, extractor, lesson).to(device.torch)
@@ -147,14 +155,14 @@ class Setup:
             training.go_on_from(paused)
         return training
 
-    def head_scores(self, network: Network, extractor: Pooled, task: Task, rows: np.ndarray) -> np.ndarray:
+    def head_scores(self, network: Network, extractor: Known, task: Task, rows: np.ndarray) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a head on the frozen backbone's cached features.
 
         Raises:
             PluginError: The head's outputs have a wrong shape.
             TrialError: They are not finite.
         """
-        features = torch.from_numpy(extractor.pooled(self.loaded)[rows]).to(network.shift.device)
+        features = torch.from_numpy(extractor.taken(self.loaded, self.head.features)[rows]).to(network.shift.device)
         with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
             outputs = network.head_outputs(features)
         self._check_outputs(outputs, (len(rows), task.outputs))
@@ -180,7 +188,9 @@ class Setup:
         head = _build(self.head, shape, lesson.task.outputs, self.candidate.head_params)
         backbone = loaded.backbone if self.frozen else loaded.copy()
         shift, scale = lesson.standardisation()
-        network = Network(backbone, head.to(device.torch), shape, shift, scale)
+        takes = self.head.features
+        stages = self.loaded.stages if takes == "stages" else None
+        network = Network(backbone, head.to(device.torch), shape, shift, scale, head_takes=takes, stages=stages)
         network.shift, network.scale = network.shift.to(device.torch), network.scale.to(device.torch)
         return network
 
@@ -190,7 +200,8 @@ class Setup:
         Raises:
             PluginError: The head raises, or its outputs have a wrong shape.
         """
-        examples = torch.zeros((2, *self._head_shape), device=device.torch)
+        shape = self._head_shape
+        examples = torch.zeros((2, sum(shape)) if self.head.features == "stages" else (2, *shape), device=device.torch)
         with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
             found = network.head.eval()(examples)
         self._check_outputs(found, (2, outputs))
@@ -200,12 +211,13 @@ class Setup:
             given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"in a {type(found).__name__}"
             raise PluginError(f"The head {self.head.name!r} gives outputs {given}; expected {expected}.")
 
-    def _solved(self, spec: HeadSpec, params: Mapping[str, Any], extractor: Pooled, lesson: Lesson) -> nn.Module:
+    def _solved(self, spec: HeadSpec, params: Mapping[str, Any], extractor: Known, lesson: Lesson) -> nn.Module:
         """Return a closed-form head, solved on the training rows, on the CPU."""
         assert spec.solve is not None  # only closed forms come here
-        head = _build(spec, (self.loaded.backbone.width,), lesson.task.outputs, params)
+        shape = self._head_shape if spec is self.head else (self.loaded.backbone.width,)
+        head = _build(spec, shape, lesson.task.outputs, params)
         targets = lesson.standardised_targets()[lesson.train]
-        features = extractor.pooled(self.loaded)[lesson.train]
+        features = extractor.taken(self.loaded, spec.features)[lesson.train]
         with blamed(f"The head {spec.name!r}"):
             spec.solve(head, features, targets, lesson.task, params, lesson.class_weights)
         return head

@@ -179,7 +179,7 @@ class SearchSpace:
 
     @property
     def _gradient_heads(self) -> tuple[HeadSpec, ...]:
-        return tuple(head for head in self.heads if head.solve is None)
+        return tuple(head for head in self.heads if head.solve is None and head.features != "stages")
 
     @property
     def _usable_policies(self) -> tuple[FreezePolicySpec, ...]:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from autotransfer.contract.backbone import Backbone
 
-__all__ = ["Activation", "Cut", "TOLERANCE"]
+__all__ = ["Activation", "Cut", "TOLERANCE", "call_order"]
 
 Activation = tuple[Tensor, ...]
 """The tensors (N, ...) that cross a boundary."""
@@ -128,7 +128,7 @@ class Cut:
         return pytree.tree_flatten(caught[0])
 
     def _record(self, backbone: Backbone, images: Tensor) -> None:
-        units, seconds = _call_order(backbone, images[:-1])
+        units, seconds = call_order(backbone, images[:-1])
         position = next(
             (i for i, unit in enumerate(units) if unit.stage is not None and unit.stage >= self.depth), None
         )
@@ -201,7 +201,7 @@ class Cut:
                 del module.forward
 
 
-def _call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[float]]:
+def call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[float]]:
     """Run once; return the units in call order and, for each, the seconds before it, with the whole time at the end."""
     if images.device.type != "cpu":
         backbone(images)  # the first pass of a GPU sets up each layer, which takes longer than to run it

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain, pairwise
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from autotransfer._version import __version__
+from autotransfer.contract.specs import Takes
 from autotransfer.data.examples import Images
 from autotransfer.transfer.batches import Rows, collect
 from autotransfer.transfer.boundary import Activation, Cut
@@ -22,15 +23,18 @@ from autotransfer.transfer.inference import batch_sizes
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import give_back, halved, out_of_memory
 from autotransfer.transfer.pixels import prepare
+from autotransfer.transfer.stages import StageFeatures
 
 __all__ = ["FeatureExtractor", "measure_seconds_per_image"]
 
 log = logging.getLogger("autotransfer")
 
-Look = Callable[[np.ndarray], None]
+Look = Callable[[], object]
 
 # Kinds of boundary beside the depths: what the heads take from a backbone that is frozen as a whole.
-POOLED, MAP = "pooled", "map"
+POOLED: Takes = "pooled"
+MAP: Takes = "map"
+STAGES: Takes = "stages"
 
 # Bytes that are read in a second, and how much faster than plain float32, which cuts are timed in, a prefix runs.
 _READING, _GAIN = 1e9, 4.0
@@ -51,12 +55,18 @@ class FeatureExtractor:
         ahead: Number of last boundaries that are cached along the way when images pass them, since trials are going
             to train from there on.
         sample: Rows that pass first where somebody wants to look at them before all others do.
+        staged: Whether what all stages give is cached along the way, since heads are going to ask for it.
     """
 
     images: Images
     cache: ActivationCache
     ahead: int = 0
     sample: np.ndarray | None = None
+    staged: bool = False
+
+    def taken(self, loaded: LoadedBackbone, takes: Takes = POOLED) -> np.ndarray:
+        """Return what a closed form takes from a frozen backbone: float32 (N, width)."""
+        return self.at(loaded, loaded.depths, head_takes=takes)[0].astype(np.float32)
 
     def pooled(self, loaded: LoadedBackbone, view: str = "center", *, look: Look | None = None) -> np.ndarray:
         """Return float32 pooled features (N, width).
@@ -64,26 +74,33 @@ class FeatureExtractor:
         Args:
             loaded: The backbone.
             view: The view.
-            look: Is given those of the sample once they are there, if they are computed now; an error ends the rest.
+            look: Is called when ``sampled`` knows those of the sample, if they are computed now; an error ends the
+                rest.
         """
         return self._at(loaded, POOLED, view, look)[0].astype(np.float32)
 
-    def sampled(self, loaded: LoadedBackbone) -> np.ndarray | None:
-        """Return the float32 pooled features of the sample, if they are known."""
-        if self.is_cached(loaded, loaded.depths):
-            return self._at(loaded, POOLED, "center")[0][self.sample].astype(np.float32)
-        found = self.cache.get(self._sample_key(loaded))
-        return None if found is None else found[0].astype(np.float32)
+    def sampled(self, loaded: LoadedBackbone, takes: Takes = POOLED) -> np.ndarray | None:
+        """Return what a closed form takes of the sample, float32 (rows, width), if it is known."""
+        if self.is_cached(loaded, loaded.depths, head_takes=takes):
+            return self.taken(loaded, takes)[self.sample]
+        found = self.cache.get(self._sample_key(loaded, takes))
+        return None if found is None else np.concatenate(found, axis=1).astype(np.float32)
 
-    def at(self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: str = POOLED) -> Arrays:
+    def at(self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: Takes = POOLED) -> Arrays:
         """Return the activations (N, ...) at a depth; at the last one, what the head takes.
 
         The cut at the depth must be exact.
         """
         boundary = head_takes if depth == loaded.depths else f"stage{depth}"
-        return self._at(loaded, boundary, view)
+        if boundary != STAGES:
+            return self._at(loaded, boundary, view)
+        pooled = replace(self, staged=True)._at(loaded, POOLED, view)  # the stages are passed on the way there
+        stages = self._at(loaded, STAGES, view) if loaded.stages.widths else ()
+        return (np.concatenate([*stages, *pooled], axis=1),)
 
-    def is_cached(self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: str = POOLED) -> bool:
+    def is_cached(
+        self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: Takes = POOLED
+    ) -> bool:
         """Whether ``at`` would compute nothing."""
         boundary = head_takes if depth == loaded.depths else f"stage{depth}"
         return self.cache.contains(self._key(loaded, boundary, view))
@@ -101,9 +118,9 @@ class FeatureExtractor:
             half=str(loaded.device.half),  # the rest of the way in which it is computed follows from the weights
         )
 
-    def _sample_key(self, loaded: LoadedBackbone) -> str:
+    def _sample_key(self, loaded: LoadedBackbone, takes: Takes) -> str:
         assert self.sample is not None  # somebody looks at it
-        return content_key(whole=self._key(loaded, POOLED, "center"), rows=self.sample.tolist())
+        return content_key(whole=self._key(loaded, takes, "center"), rows=self.sample.tolist())
 
     def _about(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
         return f"{loaded.spec.name} {boundary} {view} ({len(self.images)} images)"
@@ -125,7 +142,8 @@ class FeatureExtractor:
         """Run the prefix over all images, from the nearest boundary before that is cached, else from the pixels."""
         nearest = self._nearest(loaded, boundary, view)
         taps = self._taps(loaded, boundary, view) if nearest is None else {}
-        for depth in {_end(loaded, boundary), *(cut.depth for cut in taps.values())} - {loaded.depths}:
+        cuts = [tap.depth for tap in taps.values() if isinstance(tap, Cut)]
+        for depth in {_end(loaded, boundary), *cuts} - {loaded.depths}:
             loaded.hand_over(depth)
         if nearest is not None:
             return self._extend(loaded, boundary, *nearest, allocate)
@@ -137,14 +155,26 @@ class FeatureExtractor:
         def features(rows: Rows) -> Activation:
             images = self._input(loaded, rows, view)
             with fast.running() as backbone, ExitStack() as watching:
-                noted = [watching.enter_context(cut.tapped(backbone, len(images))) for cut in taps.values()]
+                noted = [watching.enter_context(tap.tapped(backbone, len(images))) for tap in taps.values()]
                 found = [[fast(images)] if whole else list(_run(loaded, boundary, images)), *noted]
             sizes[:] = accumulate(map(len, found))
             return tuple(chain.from_iterable(found))
 
-        collected = self._collect(loaded, features, allocate, look)
-        for (key, cut), (start, stop) in zip(taps.items(), pairwise(sizes), strict=True):
-            self.cache.put(key, self._about(loaded, f"stage{cut.depth}", view), collected[start:stop])
+        def show(arrays: Arrays) -> None:
+            """Keep what is known of the sample, then let it be looked at: those who look may end the pass."""
+            known: dict[Takes, Arrays] = {POOLED: arrays[:1]}
+            if self._key(loaded, STAGES, view) in taps:
+                known[STAGES] = (*arrays[1 : sizes[1]], *arrays[:1])
+            for takes, given in known.items():
+                kept = tuple(array[self.sample] for array in given)
+                self.cache.put(self._sample_key(loaded, takes), self._about(loaded, "sample", view), kept)
+            if look is not None:
+                look()
+
+        collected = self._collect(loaded, features, allocate, None if look is None else show)
+        for (key, tap), (start, stop) in zip(taps.items(), pairwise(sizes), strict=True):
+            where = f"stage{tap.depth}" if isinstance(tap, Cut) else STAGES
+            self.cache.put(key, self._about(loaded, where, view), collected[start:stop])
         return collected[: sizes[0]]
 
     def _compile(self, loaded: LoadedBackbone, view: str) -> None:
@@ -172,18 +202,11 @@ class FeatureExtractor:
         loaded: LoadedBackbone,
         features: Callable[[Rows], Activation],
         allocate: Allocate,
-        look: Look | None = None,
+        show: Callable[[Arrays], None] | None = None,
     ) -> Arrays:
         order, looking = None, None
-        if look is not None and (sample := self.sample) is not None:
+        if show is not None and (sample := self.sample) is not None:
             order = np.concatenate([sample, np.setdiff1d(np.arange(len(self.images)), sample)])
-
-            def show(arrays: Arrays) -> None:
-                """Keep what is known of the sample, then let it be looked at: those who look may end the pass."""
-                found = arrays[0][sample]
-                self.cache.put(self._sample_key(loaded), self._about(loaded, "sample", "center"), (found,))
-                look(found.astype(np.float32))
-
             looking = (len(sample), show)
         collected = collect(
             features,
@@ -199,9 +222,11 @@ class FeatureExtractor:
         give_back()
         return collected
 
-    def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut]:
-        """Return the cuts, by key, at which to cache what passes: the deepest that fit in and are worth it."""
-        taps: dict[str, Cut] = {}
+    def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut | StageFeatures]:
+        """Return by key what to cache along the way: at cuts, the deepest that fit in and are worth it."""
+        taps: dict[str, Cut | StageFeatures] = {}
+        if self.staged and boundary == POOLED and view == "center" and loaded.stages.widths:
+            taps[self._key(loaded, STAGES, view)] = loaded.stages
         room, size = _TAPPED * self.cache.memory_limit, 4 if loaded.precise else 2
         worth = _WORTH / (1.0 if loaded.precise else _GAIN)
         for depth in range(_end(loaded, boundary) - 1, max(loaded.depths - 1 - self.ahead, 0), -1):
@@ -245,12 +270,14 @@ def _run(loaded: LoadedBackbone, boundary: str, images: Tensor) -> Activation:
         return (loaded.frozen(images),)
     if boundary == MAP:
         return (loaded.frozen.forward_map(images),)
+    if boundary == STAGES:
+        return loaded.stages(loaded.frozen, images)[:-1]
     return loaded.cut(_end(loaded, boundary)).prefix(loaded.frozen, images)
 
 
 def _end(loaded: LoadedBackbone, boundary: str) -> int:
     """Return the number of stages before a boundary."""
-    return int(boundary.removeprefix("stage")) if boundary.startswith("stage") else loaded.depths
+    return loaded.depths if boundary in (POOLED, MAP, STAGES) else int(boundary.removeprefix("stage"))
 
 
 def _rows(array: np.ndarray, rows: Rows) -> Tensor:

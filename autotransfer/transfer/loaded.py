@@ -17,6 +17,7 @@ from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.boundary import Cut
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.inference import FrozenBackbone, probe_images
+from autotransfer.transfer.stages import StageFeatures
 
 __all__ = ["LoadedBackbone"]
 
@@ -72,6 +73,11 @@ class LoadedBackbone:
     def fast(self) -> FrozenBackbone:
         """The same, made fast for inference; only when something is left to be computed."""
         return FrozenBackbone(self.backbone, self._images, self._pooled, self.device)
+
+    @cached_property
+    def stages(self) -> StageFeatures:
+        """Where its stages end."""
+        return StageFeatures(self.backbone, self._images.to(self.device.torch))
 
     @property
     def frozen(self) -> Backbone:

@@ -35,6 +35,7 @@ class Assignment:
         seed: Seed of training.
         zoos: Folders of checkpoints, for the registry.
         ahead: Number of last boundaries that are cached along the way.
+        staged: Whether what all stages give is, too.
         cache: Folder of the activation cache.
         memory: Bytes that activations may take in a worker's memory.
         checkpoints: Folder of paused trainings; None, or one that is not there, is one of the worker's own.
@@ -49,6 +50,7 @@ class Assignment:
     seed: int
     zoos: tuple[Path, ...]
     ahead: int
+    staged: bool
     cache: Path
     memory: int
     checkpoints: Path | None
@@ -83,6 +85,7 @@ class Assignment:
             seed=config.seed,
             zoos=tuple(folder.absolute() for folder in config.zoos),
             ahead=extractor.ahead,
+            staged=extractor.staged,
             cache=extractor.cache.root.absolute(),
             memory=extractor.cache.memory_limit // share,
             checkpoints=checkpoints,
@@ -108,7 +111,7 @@ class Assignment:
         paused = self.checkpoints
         return Evaluator(
             Registry.load(self.zoos),
-            FeatureExtractor(images=images, cache=cache, ahead=self.ahead),
+            FeatureExtractor(images=images, cache=cache, ahead=self.ahead, staged=self.staged),
             self.lessons,
             resolve_device(self.device),
             seed=self.seed,

@@ -47,6 +47,7 @@ def about_search(data: Prepared, names: Sequence[str], call: Mapping[str, Any]) 
         "data": fingerprint(data),
         "validation": [lesson.validation.tolist() for lesson in data.lessons],
         "ahead": data.extractor.ahead,
+        "staged": data.extractor.staged,
     }
 
 
@@ -132,7 +133,7 @@ def _assignment(call: Mapping[str, Any], about: Mapping[str, Any], workers: int,
             "are others. Name the folder that has them with --data."
         )
     lessons = deal_again(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], config)
-    extractor = replace(found.extractor, ahead=about["ahead"])
+    extractor = replace(found.extractor, ahead=about["ahead"], staged=about["staged"])
     return Assignment.of(config, extractor, lessons, threads=threads, share=workers)
 
 

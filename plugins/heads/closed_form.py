@@ -20,7 +20,7 @@ from autotransfer.contract.specs import HeadSpec
 from autotransfer.task import Task
 from autotransfer_plugins.heads._solving import Standardised, fill, indicators, one_thread, prior_shift, sharpness
 
-__all__ = ["DEFAULTS", "LOGISTIC", "NCM", "RIDGE"]
+__all__ = ["DEFAULTS", "LOGISTIC", "NCM", "RIDGE", "fit_ridge"]
 
 DEFAULTS: Mapping[str, Any] = {"C": 0.1, "alpha": 1e3}
 
@@ -96,13 +96,20 @@ def _solve_ridge(
     weights shift the logits as a change of the prior would.
     """
     x, alpha = Standardised.of(features), {**DEFAULTS, **params}["alpha"]
+    fill(module, *fit_ridge(x.values, targets, task, alpha, weights), x)
+
+
+def fit_ridge(
+    x: np.ndarray, targets: np.ndarray, task: Task, alpha: float, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight (outputs, width) and bias (outputs,) for centred features (N, width) and encoded targets."""
     y = targets.astype(np.float64) if task.kind == "regression" else 2 * indicators(targets, task) - 1
-    weight, left_out = _ridge(x.values, y - y.mean(0), alpha)
+    weight, left_out = _ridge(x, y - y.mean(0), alpha)
     bias = y.mean(0)
     if task.kind != "regression":
         factor = sharpness(left_out + bias, targets, task)
         weight, bias = factor * weight, factor * bias + prior_shift(weights, targets, task)
-    fill(module, weight, bias, x)
+    return weight, bias
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:

@@ -103,8 +103,9 @@ def test_equal_seeds_draw_equal_samples(prepared: Callable[..., Prepared]) -> No
     assert not np.array_equal(first.rows, other.rows)
 
 
+@pytest.mark.parametrize("heads", [("logistic", "ncm", "stage_ridge"), ("stage_ridge", "logistic", "ncm")])
 def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once(
-    registry: Registry, prepared: Callable[..., Prepared]
+    heads: tuple[str, ...], registry: Registry, prepared: Callable[..., Prepared]
 ) -> None:
     data, passed, told = prepared(), list[int](), list[tuple[int, float]]()
     enter = FeatureExtractor._input
@@ -118,18 +119,19 @@ def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once
         told.append((epoch, score))
         return stopping
 
-    evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
+    staged = replace(data.extractor, staged=True)
+    evaluator = Evaluator(registry, staged, data.lessons, CPU, seed=0, sample=_drawn(data))
     with patch.object(FeatureExtractor, "_input", counting):
         stopping = True
-        for head in ("logistic", "ncm"):
+        for head in heads:
             stopped = evaluator(replace(PROBE, head=head, head_params={}), report, lambda: False)
             assert stopped.scores is None
             assert stopped.score == told[-1][1]
-        assert 250 <= sum(passed) < 400, "the sample, to the end of a batch, for both heads"
+        assert 250 <= sum(passed) < 400, "the sample, to the end of a batch, for all heads"
         stopping = False
         whole = evaluator(PROBE, report, lambda: False)
-    assert [epoch for epoch, _ in told] == [0, 0, 0]
-    assert abs(whole.score - told[0][1]) < 0.15
+    assert [epoch for epoch, _ in told] == [0, 0, 0, 0]
+    assert abs(whole.score - told[heads.index("logistic")][1]) < 0.15
 
 
 def test_what_stands_the_test_has_passed_each_image_once_and_gives_the_same_features(
@@ -167,7 +169,7 @@ def test_what_stands_the_test_has_passed_each_image_once_and_gives_the_same_feat
 def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, prepared: Callable[..., Prepared]) -> None:
     data = prepared()
     evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
-    with patch.object(Features, "pooled", side_effect=ValueError("too few")):
+    with patch.object(Features, "taken", side_effect=ValueError("too few")):
         assert evaluator(PROBE, lambda epoch, score: True, lambda: False).scores is not None
 
 

@@ -51,6 +51,11 @@ class Odd:
         register(HeadSpec(name="nothing", build=nothing))
         register(HeadSpec(name="infinite", build=linear, solve=infinite))
 
+        def wide(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+            return nn.Linear(sum(shape), outputs)
+
+        register(HeadSpec(name="staged", build=wide, features="stages"))
+
     @hookimpl
     def register_freeze_policies(self, register: Callable[[FreezePolicySpec], None]) -> None:
         def deep(stages: tuple[str, ...], params: Mapping[str, Any]) -> FreezePlan:
@@ -97,6 +102,8 @@ def _setup(candidate: Candidate, loaded: LoadedBackbone, registry: Registry, kin
         ({"training": {"start": "linear"}}, ConfigError, "'linear' is trained by gradient"),
         ({"training": {"start": "nosuch"}}, UnknownNameError, "No head matches 'nosuch'"),
         ({"head": "ridge", "freeze": "full"}, ConfigError, "needs a backbone that is frozen as a whole"),
+        ({"head": "stage_ridge", "freeze": "full"}, ConfigError, "needs a backbone that is frozen as a whole"),
+        ({"head": "staged", "freeze": "full"}, ConfigError, "takes what all stages give and needs a backbone that is"),
         ({"freeze": "depth", "freeze_params": {"depth": 99}}, ConfigError, "The freeze depth lies in"),
         ({"freeze": "too_deep"}, PluginError, "'too_deep' plans a depth outside"),
     ],

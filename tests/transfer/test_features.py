@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
-from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, Preprocessing, Takes
 from autotransfer.data.examples import Images
 from autotransfer.errors import BackboneError, PluginError, TrialError
 from autotransfer.transfer import features as features_module
@@ -80,6 +80,34 @@ def test_each_image_passes_once(name: str, make_backbone: Make, make_images: Mak
         assert sum(seen) == len(images), "the second time it is read"
     assert_close(first, plain(loaded.backbone, images))
     assert first.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("first", ["pooled", "stages"])
+def test_what_all_stages_give_is_had_in_the_pass_of_the_pooled_features(
+    name: str, first: Takes, make_backbone: Make, make_images: MakeImages, cpu: Device
+) -> None:
+    loaded, images = load(make_backbone(name), cpu), make_images()
+    features = replace(extractor(images), staged=first == "pooled")
+    assert loaded.stages.widths  # looked for with some noise
+    with counted(loaded) as seen:
+        features.taken(loaded, first)
+        assert features.is_cached(loaded, loaded.depths, head_takes="stages")
+        staged = features.taken(loaded, "stages")
+        pooled = features.pooled(loaded)
+    assert sum(seen) == len(images)
+    with torch.inference_mode():
+        batch = prepare(images.pixels["center"], loaded.backbone.preprocessing, CPU)
+        assert_close(staged, torch.cat(loaded.stages(loaded.backbone, batch), 1))
+    np.testing.assert_array_equal(staged[:, -loaded.backbone.width :], pooled)
+    assert staged.dtype == np.float32
+
+
+def test_what_nobody_asks_for_is_not_kept(make_backbone: Make, make_images: MakeImages, cpu: Device) -> None:
+    loaded = load(make_backbone("test_resnet"), cpu)
+    features = extractor(make_images())
+    features.pooled(loaded)
+    assert not features.is_cached(loaded, loaded.depths, head_takes="stages")
 
 
 def test_pooled_features_come_from_a_cached_map(make_backbone: Make, make_images: MakeImages, cpu: Device) -> None:

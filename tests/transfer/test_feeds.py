@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.specs import Takes
 from autotransfer.data.examples import Images
 from autotransfer.task import Task
 from autotransfer.transfer.boundary import Cut
@@ -36,18 +37,18 @@ class PooledMap(nn.Module):
         return self.layer(features.amax((2, 3)))  # type: ignore[no-any-return]
 
 
-def network(backbone: Backbone, takes: str) -> Network:
+def network(backbone: Backbone, takes: Takes) -> Network:
     torch.manual_seed(0)
     with torch.no_grad():
         shape = backbone.as_map(backbone.forward_map(torch.zeros(1, 3, *backbone.preprocessing.size))).shape[1:]
     head: nn.Module = PooledMap(shape[0]) if takes == "map" else nn.Linear(backbone.width, 2)
-    return Network(backbone, head, tuple(shape) if takes == "map" else (backbone.width,)).eval()
+    return Network(backbone, head, tuple(shape) if takes == "map" else (backbone.width,), head_takes=takes).eval()
 
 
 @pytest.mark.parametrize("takes", ["pooled", "map"])
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_all_ways_in_lead_to_the_same_outputs(
-    name: str, takes: str, make_backbone: Make, make_images: MakeImages
+    name: str, takes: Takes, make_backbone: Make, make_images: MakeImages
 ) -> None:
     backbone, images = make_backbone(name), make_images(count=6)
     net = network(backbone, takes)

@@ -17,7 +17,7 @@ from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.task import Task
 from autotransfer.testing import check_head
-from autotransfer_plugins.heads import KNN, LINEAR, LOGISTIC, MLP, NCM, RIDGE
+from autotransfer_plugins.heads import KNN, LINEAR, LOGISTIC, MLP, NCM, RIDGE, STAGE_RIDGE
 
 SOLVED = [KNN, LOGISTIC, NCM, RIDGE]
 
@@ -141,6 +141,57 @@ def test_ridge_left_out_predictions_are_those_of_refitting(digits: SimpleNamespa
         weight, _ = _ridge(centred, y[rest] - middle, 3.0)
         expected = (x[4] - x[rest].mean(0)) @ weight.T + middle
         np.testing.assert_allclose(left_out[4] + y.mean(0), expected)
+
+
+def _staged(digits: SimpleNamespace, useful: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return scans as what an early stage gives, beside last features that hold the digit only if they are useful."""
+    rng = np.random.default_rng(0)
+
+    def features(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        last = np.eye(10)[y] if useful else rng.normal(size=(len(y), 10))
+        return np.concatenate([x, last + 0.3 * rng.normal(size=last.shape)], axis=1).astype(np.float32)
+
+    return features(digits.x, digits.y), features(digits.xt, digits.yt)
+
+
+@pytest.mark.parametrize(("useful", "floor"), [(True, 0.97), (False, 0.88)])
+def test_stage_ridge_finds_what_the_last_features_do_not_hold(
+    digits: SimpleNamespace, useful: bool, floor: float
+) -> None:
+    x, xt = _staged(digits, useful)
+    module = STAGE_RIDGE.build((64, 10), 10, {})
+    STAGE_RIDGE.solve(module, x, digits.y, digits.task, {}, None)  # type: ignore[misc]
+    logits = module(torch.from_numpy(xt)).detach()
+    truth = torch.from_numpy(digits.yt)
+    assert (logits.argmax(1) == truth).float().mean() > floor
+    assert nn.functional.cross_entropy(logits, truth) < 0.75
+
+
+def test_stage_ridge_without_early_stages_is_a_ridge_on_the_last_features(digits: SimpleNamespace) -> None:
+    # Strengths mean the same: relative to the variance of all features, of which a ridge's have one each.
+    x, xt = _staged(digits, useful=True)
+    params = {"alpha": 1000.0, "early": 1e-9}
+    module = STAGE_RIDGE.build((64, 10), 10, params)
+    STAGE_RIDGE.solve(module, x, digits.y, digits.task, params, None)  # type: ignore[misc]
+    expected = _fit(RIDGE, x[:, 64:], digits.y, digits.task, alpha=10.0)(xt[:, 64:])
+    torch.testing.assert_close(module(torch.from_numpy(xt)).detach(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_every_early_stage_has_the_same_say_however_wide_it_is(digits: SimpleNamespace) -> None:
+    # The same numbers three times over tell nothing more.
+    params = {"alpha": 300.0, "early": 1.0}
+    found = []
+    for times in (1, 3):
+        x, xt = (np.concatenate([np.tile(a, times), a[:, :20]], 1) for a in (digits.x, digits.xt))
+        module = STAGE_RIDGE.build((64 * times, 20), 10, params)
+        STAGE_RIDGE.solve(module, x, digits.y, digits.task, params, None)  # type: ignore[misc]
+        found.append(module(torch.from_numpy(xt)).detach())
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-2)
+
+
+def test_stage_ridge_fills_only_what_it_has_built(digits: SimpleNamespace) -> None:
+    with pytest.raises(TypeError, match="stage_ridge fills what it has built; got Linear"):
+        STAGE_RIDGE.solve(nn.Linear(64, 10), digits.x, digits.y, digits.task, {}, None)  # type: ignore[misc]
 
 
 def test_nearest_neighbours_vote_as_scikit_learn(digits: SimpleNamespace) -> None:
