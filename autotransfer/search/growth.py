@@ -168,8 +168,17 @@ class Growth:
         best = trials.best
         head = None if best is None or best.candidate is None else best.candidate.head
         like = next((params for params in self._first if params.get("head") == head), self._first[0])
-        found = [{**like, "backbone": self._others[name]} for name in ranked]
-        return [p for p in found if self._seconds is None or self._seconds(p, 0) <= _PASS_SHARE * left]
+        fitting = [name for name in ranked if self._seconds is None or self._fits(name, like, trials, left)]
+        return [{**like, "backbone": self._others[name]} for name in fitting]
+
+    def _fits(self, name: str, like: dict[str, Any], trials: Trials, left: float) -> bool:
+        """Whether a pass of a backbone at its other size takes a small share of the time left."""
+        assert self._seconds is not None  # asked with a budget of time only
+        allowed = _PASS_SHARE * left
+        # A larger size takes longer than the smaller one has taken: it need not be loaded to be told that.
+        if name in self._unlike and _longest(trials, name) > allowed:
+            return False
+        return self._seconds({**like, "backbone": self._others[name]}, 0) <= allowed
 
     def _to_tune(self, trials: Trials) -> list[str]:
         """Return the backbones that are tuned, the best first; where time is what counts, at all sizes screened."""
@@ -338,6 +347,11 @@ def _best(trials: Trials, backbone: str) -> float:
         if record.candidate and record.candidate.backbone == backbone and record.objective is not None
     ]
     return max(objectives, default=-math.inf)
+
+
+def _longest(trials: Trials, backbone: str) -> float:
+    """Return the seconds of the trial that took longest: the one that had to wait for the backbone's pass."""
+    return max((r.seconds for r in trials if r.candidate and r.candidate.backbone == backbone), default=0.0)
 
 
 def _ranking(trials: Trials) -> list[str]:

@@ -22,6 +22,8 @@ __all__ = ["Runner", "Suggest"]
 
 # A trial is ended when it has taken so many times what it was allowed.
 _OVERRUN = 1.5
+# Share of the time left that a pass may take for nothing; where it takes more, the sample has to promise more.
+_CHEAP = 0.02
 # Predictions may be 0 seconds; nothing is.
 _INSTANT = 1e-6
 
@@ -43,6 +45,7 @@ class _Running:
         pruned: Whether the study has stopped it.
         expired: Whether it has run out of time.
         standard: Best score on the sample so far.
+        doubt: What its own may be below that without being stopped.
         sampled: Its own.
     """
 
@@ -56,12 +59,13 @@ class _Running:
     pruned: bool = False
     expired: bool = False
     standard: float = -math.inf
+    doubt: float = SAMPLE_DOUBT
     sampled: float | None = None
 
     def report(self, epoch: int, score: float) -> bool:
         """Take in the score of an epoch, or on the sample; return whether to stop."""
         if not epoch:
-            self.sampled, self.pruned = score, score + SAMPLE_DOUBT < self.standard
+            self.sampled, self.pruned = score, score + self.doubt < self.standard
             return self.pruned
         if epoch > self.reported:  # what is repeated, after a machine was lost, is known
             self.reported = epoch
@@ -152,6 +156,7 @@ class Runner:
             curve=list(before.curve),
             reported=len(before.curve),
             standard=self._standard,
+            doubt=SAMPLE_DOUBT * min(1.0, _CHEAP * max(left, 0.0) / max(expected, _INSTANT)),
         )
 
         def expired() -> bool:

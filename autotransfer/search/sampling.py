@@ -19,7 +19,9 @@ _SCORED = 256
 # What a score on a sample may be wrong by: two standard errors of a share of so many examples, at most.
 SAMPLE_DOUBT = 2 * math.sqrt(0.25 / _SCORED)
 # The examples have to be so many times a sample: else it saves little.
-_WORTH = 4
+_WORTH = 2
+# Folds that a sample is scored in where the examples have a single split.
+_FOLDS = 5
 # Examples of each class: on average, and at least where it has them.
 _EACH, _LEAST = 8, 5
 
@@ -30,7 +32,7 @@ class Sample:
 
     Attributes:
         rows: Which, sorted.
-        lessons: The folds, cut down to them; rows are those of the sample.
+        lessons: The folds, cut down to them, or folds of its own; rows are those of the sample.
     """
 
     rows: np.ndarray
@@ -55,19 +57,21 @@ class Features:
 def draw(lessons: Sequence[Lesson], seed: int) -> Sample | None:
     """Draw a sample that has all classes in proportion; None where it would not be worth its time.
 
+    All of it is scored: where there is a single split, it is drawn from what trains, and cross-validated by itself.
+
     Args:
         lessons: The folds.
         seed: Which sample; equal seeds give equal samples.
     """
-    task, targets = lessons[0].task, lessons[0].targets
-    size = math.ceil(_SCORED * len(targets) / sum(len(lesson.validation) for lesson in lessons))
-    if task.single_label:
-        size = max(size, _EACH * len(task.classes))
+    task, targets, single = lessons[0].task, lessons[0].targets, len(lessons) == 1
+    size = max(_SCORED, _EACH * len(task.classes) if task.single_label else 0)
     if task.kind == "regression" or task.ceiling != 1.0 or len(targets) < _WORTH * size:
         return None
-    order = np.random.default_rng(seed).permutation(len(targets))
+    order = np.random.default_rng(seed).permutation(lessons[0].train if single else len(targets))
     rows = np.sort(_in_proportion(order, targets, size) if task.single_label else order[:size])
-    return Sample(rows=rows, lessons=tuple(_cut(lesson, rows) for lesson in lessons))
+    if not single:
+        return Sample(rows=rows, lessons=tuple(_cut(lesson, rows) for lesson in lessons))
+    return Sample(rows=rows, lessons=_dealt(lessons[0], rows, seed))
 
 
 def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndarray:
@@ -75,6 +79,19 @@ def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndar
     labels = targets[order]
     classes = (order[labels == label] for label in np.unique(labels))
     return np.concatenate([rows[: max(round(size * len(rows) / len(order)), _LEAST)] for rows in classes])
+
+
+def _dealt(lesson: Lesson, rows: np.ndarray, seed: int) -> tuple[Lesson, ...]:
+    """Return folds of a sample alone, the classes spread over them."""
+    targets = lesson.targets[rows]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    if lesson.task.single_label:
+        order = order[np.argsort(targets[order], kind="stable")]
+    folds = (np.sort(order[start::_FOLDS]) for start in range(_FOLDS))
+    everything = np.arange(len(rows))
+    return tuple(
+        replace(lesson, targets=targets, train=np.setdiff1d(everything, fold), validation=fold) for fold in folds
+    )
 
 
 def _cut(lesson: Lesson, rows: np.ndarray) -> Lesson:

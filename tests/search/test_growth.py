@@ -301,6 +301,38 @@ def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_ta
     assert search.next(100.0).proposed != "screened"
 
 
+def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_long() -> None:
+    # To predict its time it would have to be loaded.
+    asked: list[Any] = []
+
+    def seconds(params: dict[str, Any], epochs: int) -> float:
+        asked.append(params["backbone"])
+        return 1.0
+
+    def screened(unlike: tuple[str, ...], took: float) -> Order:
+        asked.clear()
+        growth = Growth(
+            screening=[{"backbone": "a@128px"}],
+            tuning=_tuning,
+            probe="frozen",
+            policies=("depth",),
+            curves=CURVES,
+            others={"a@128px": "a"},
+            unlike=unlike,
+            seconds=seconds,
+        )
+        search = Search(growth)
+        search.next(100.0)
+        search.carry_out(0.6)
+        search.trials.records[-1] = replace(search.trials.records[-1], seconds=took)
+        return search.next(100.0)
+
+    assert screened(("a@128px",), took=11.0).proposed != "screened"
+    assert "a" not in asked
+    assert screened(("a@128px",), took=9.0).params["backbone"] == "a"
+    assert screened((), took=11.0).params["backbone"] == "a", "a smaller size may be faster"
+
+
 def test_without_screening_nothing_is_screened_at_another_size() -> None:
     growth = Growth(
         screening=[], tuning=_tuning, probe=None, policies=("full",), curves=CURVES, others={"a": "a@128px"}

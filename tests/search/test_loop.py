@@ -551,6 +551,18 @@ def test_what_is_far_below_the_best_on_a_sample_is_pruned_and_others_are_not() -
     assert [record.sampled for record in trials] == list(xs)
 
 
+def test_the_more_of_the_time_left_a_pass_takes_the_more_a_sample_has_to_promise() -> None:
+    # Of 100 s, 2 are cheap: 0.05 below the best is forgiven. 10 are not, unless it is about as good.
+    def cost(candidate: Candidate) -> float:
+        return 2.0 if candidate.head_params["x"] == 0.751 else 10.0
+
+    xs = (0.8, 0.75, 0.751, 0.795)
+    clock = Clock()
+    evaluate = Sampled(clock, cost=cost)
+    trials = _run(Budget(seconds=120.0), evaluate=evaluate, schedule=_given(*xs), clock=clock)
+    assert [record.state for record in trials][:4] == ["complete", "pruned", "complete", "complete"]
+
+
 def test_a_search_that_goes_on_knows_the_best_on_the_sample() -> None:
     storage = optuna.storages.InMemoryStorage()
     for budget, states in ((1, ["complete"]), (2, ["complete", "pruned"])):

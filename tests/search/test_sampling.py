@@ -75,14 +75,25 @@ def test_a_rare_class_is_in_the_sample(prepared: Callable[..., Prepared]) -> Non
     assert (sample.lessons[0].targets == 2).sum() == 5
 
 
-def test_with_one_split_as_many_examples_are_scored(prepared: Callable[..., Prepared]) -> None:
-    assert _drawn(prepared(folds=1)) is None, "1,024 examples are most of them"
+def test_with_one_split_the_sample_is_of_what_trains_and_scored_in_folds_of_its_own(
+    prepared: Callable[..., Prepared],
+) -> None:
+    data = prepared(folds=1)
+    sample = _drawn(data)
+    assert sample is not None
+    assert set(sample.rows) <= set(data.lessons[0].train), "validation examples never train"
+    scored = np.concatenate([lesson.validation for lesson in sample.lessons])
+    assert sorted(scored) == list(range(len(sample.rows)))
+    for lesson in sample.lessons:
+        assert not set(lesson.train) & set(lesson.validation)
+        assert len(lesson.train) + len(lesson.validation) == len(sample.rows)
+        assert set(lesson.targets[lesson.validation]) == set(range(10)), "the classes are spread over the folds"
 
 
 @pytest.mark.parametrize(
     ("count", "settings"),
     [
-        pytest.param(1000, {}, id="few examples"),
+        pytest.param(500, {}, id="few examples"),
         pytest.param(1100, {"task": "regression"}, id="a regression's score is no share"),
         pytest.param(1100, {"metric": "neg_log_loss"}, id="nor is this one"),
     ],
