@@ -355,5 +355,8 @@ def _longest(trials: Trials, backbone: str) -> float:
 
 
 def _ranking(trials: Trials) -> list[str]:
-    names = dict.fromkeys(record.candidate.backbone for record in trials if record.candidate)
+    """Return the backbones, the best first, without those of which no more than a sample was worth its time."""
+    tried = [record for record in trials if record.candidate is not None]
+    passed = [record for record in tried if record.state != "pruned" or record.epochs]
+    names = dict.fromkeys(record.candidate.backbone for record in passed or tried if record.candidate)
     return sorted(names, key=lambda name: -_best(trials, name))

@@ -333,6 +333,18 @@ def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_lo
     assert screened((), took=11.0).params["backbone"] == "a", "a smaller size may be faster"
 
 
+def test_a_backbone_that_was_stopped_on_the_sample_is_neither_tuned_nor_screened_at_another_size() -> None:
+    search = _search(True, others={"a": "a@128px", "b": "b@128px"}, a=0.6, b=0.7)
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.7)
+    assert search.next().params == {"backbone": "a@128px"}
+    search.carry_out(0.5)
+    tuned = set()
+    while len(tuned) < 2 and (order := search.grown()) is not None:
+        tuned.add(order.params.get("backbone"))
+        search.carry_out(0.6)
+    assert tuned == {"a", "a@128px"}
+
+
 def test_without_screening_nothing_is_screened_at_another_size() -> None:
     growth = Growth(
         screening=[], tuning=_tuning, probe=None, policies=("full",), curves=CURVES, others={"a": "a@128px"}
