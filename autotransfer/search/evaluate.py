@@ -215,8 +215,7 @@ class Evaluator:
         def look() -> bool:
             if (features := self.extractor.sampled(setup.loaded, setup.head.features)) is None:
                 return False
-            score = self._sampled_score(setup, features)
-            if score is not None and report(0, score):
+            if (score := self._sampled_score(setup, features)) is not None and report(0, score):
                 raise _Stopped(score)
             return True
 

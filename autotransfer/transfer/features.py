@@ -103,7 +103,10 @@ class FeatureExtractor:
     ) -> bool:
         """Whether ``at`` would compute nothing."""
         boundary = head_takes if depth == loaded.depths else f"stage{depth}"
-        return self.cache.contains(self._key(loaded, boundary, view))
+        if boundary != STAGES:
+            return self.cache.contains(self._key(loaded, boundary, view))
+        parts = (POOLED, STAGES) if loaded.stages.widths else (POOLED,)
+        return all(self.cache.contains(self._key(loaded, part, view)) for part in parts)
 
     def _key(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
         return content_key(
@@ -140,7 +143,8 @@ class FeatureExtractor:
         self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate, look: Look | None
     ) -> Arrays:
         """Run the prefix over all images, from the nearest boundary before that is cached, else from the pixels."""
-        nearest = self._nearest(loaded, boundary, view)
+        # A stage that is not passed gives nothing.
+        nearest = None if boundary == STAGES else self._nearest(loaded, boundary, view)
         taps = self._taps(loaded, boundary, view) if nearest is None else {}
         cuts = [tap.depth for tap in taps.values() if isinstance(tap, Cut)]
         for depth in {_end(loaded, boundary), *cuts} - {loaded.depths}:

@@ -23,7 +23,7 @@ import optuna
 
 import autotransfer.resuming
 import autotransfer.searching
-from autotransfer.contract.specs import BackboneSpec
+from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.search.budget import Order
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.prior import Prior
@@ -48,6 +48,21 @@ def without_prior() -> Switch:
         rungs=known.curves.rungs, own=np.eye(rungs), shared=np.zeros((rungs, rungs)), growth=(1.0,) * rungs
     )
     return patch.object(Prior, "load", lambda: replace(known, curves=nothing))
+
+
+def without_stages() -> Switch:
+    """Offer no head on what all stages of a backbone give."""
+    offer = autotransfer.searching.offered_heads
+
+    def pooled(*arguments: Any) -> list[HeadSpec]:
+        return [head for head in offer(*arguments) if head.features != "stages"]
+
+    return patch.object(autotransfer.searching, "offered_heads", pooled)
+
+
+def without_sample() -> Switch:
+    """Let all images pass through every backbone: none is judged by a sample first."""
+    return patch.object(autotransfer.searching, "draw", lambda lessons, seed: None)
 
 
 def without_cache() -> Switch:
@@ -112,6 +127,8 @@ def without_sizes() -> Switch:
 ABLATIONS: dict[str, Callable[[], Switch]] = {
     "as it is": nullcontext,
     "without screening": without_screening,
+    "without sample": without_sample,
+    "without stages": without_stages,
     "without prior": without_prior,
     "without cache": without_cache,
     "without pruning": without_pruning,

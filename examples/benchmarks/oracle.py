@@ -38,11 +38,13 @@ from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import memory_budget, pages_kept
 from autotransfer.transfer.training import Lesson
 
+_STRENGTHS = [{"alpha": alpha, "early": early} for alpha in (30.0, 300.0, 3e3) for early in (0.1, 1.0)]
 CLOSED_FORMS = [
     *({"head": "logistic", "head_params": {"C": c}} for c in (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)),
     *({"head": "ridge", "head_params": {"alpha": alpha}} for alpha in (10.0, 100.0, 1e3, 1e4)),
     *({"head": "knn", "head_params": {"k": k}} for k in (1, 5, 15)),
     {"head": "ncm"},
+    *({"head": "stage_ridge", "head_params": p} for p in _STRENGTHS),
 ]
 # A head alone bears higher rates than stages that train.
 HEADS, HEAD_RATES, RATES = ("linear", "mlp"), (1e-3, 3e-3, 1e-2), (1e-4, 3e-4, 1e-3)

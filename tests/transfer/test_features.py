@@ -103,6 +103,27 @@ def test_what_all_stages_give_is_had_in_the_pass_of_the_pooled_features(
     assert staged.dtype == np.float32
 
 
+def test_what_early_stages_give_is_not_computed_from_a_boundary_behind_them(
+    make_backbone: Make, make_images: MakeImages, cpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FeatureExtractor, "_saves", lambda *given: True)
+    loaded, features = load(make_backbone("test_resnet"), cpu), extractor(make_images())
+    features.at(loaded, loaded.depths - 1)
+    staged = features.taken(loaded, "stages")
+    assert_close(staged, extractor(make_images()).taken(loaded, "stages"))
+
+
+def test_stages_are_known_only_with_the_pooled_features(
+    make_backbone: Make, make_images: MakeImages, cpu: Device
+) -> None:
+    # What looks for the features of a sample in the middle of a pass must not begin another one.
+    loaded, features = load(make_backbone("test_resnet"), cpu), extractor(make_images())
+    features._at(loaded, "stages", "center")
+    assert not features.is_cached(loaded, loaded.depths, head_takes="stages")
+    features.pooled(loaded)
+    assert features.is_cached(loaded, loaded.depths, head_takes="stages")
+
+
 def test_what_nobody_asks_for_is_not_kept(make_backbone: Make, make_images: MakeImages, cpu: Device) -> None:
     loaded = load(make_backbone("test_resnet"), cpu)
     features = extractor(make_images())
