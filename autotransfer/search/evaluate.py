@@ -15,6 +15,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
 from autotransfer.search.checkpoints import Checkpoints
+from autotransfer.search.costs import Costs
 from autotransfer.search.fairness import as_on_all
 from autotransfer.search.leaks import Leaks
 from autotransfer.search.records import TrialRecord, Trials
@@ -22,27 +23,18 @@ from autotransfer.search.sampling import Features, Sample
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import Evaluation, Report
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.features import FeatureExtractor, measure_seconds_per_image
+from autotransfer.transfer.features import FeatureExtractor
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import give_back, resident_memory
 from autotransfer.transfer.network import Network
-from autotransfer.transfer.pixels import VIEWS
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["Evaluator"]
 
-# What one backbone's pace may tell of another's: a machine that is busy for a moment says nothing.
-_TRUSTED = (0.67, 1.5)
 # Leading trials whose outputs are made again when a search goes on.
 _RECALLED = 10
 # Backbones that stay loaded: enough for a portfolio, and a bound on memory.
 _KEPT_LOADED = 8
-# A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
-_STEP_COST = 3.0
-# Time of a step on a head beside its arithmetic.
-_STEP_SECONDS = 1.5e-3
-# Time that each parameter of a head takes in a step of the optimizer, and for an example forward and backward.
-_SECONDS_PER_STEP, _SECONDS_PER_EXAMPLE = 4e-9, 1e-10
 # Weight of the log loss beside the metric: it only decides between candidates that score the same.
 _TIE = 1e-3
 # Bytes by which a trial may leave the process larger before memory that is free is given back.
@@ -95,9 +87,8 @@ class Evaluator:
         self.device, self.seed, self.sample = device, seed, sample
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
-        self._seconds_per_image: dict[str, float] = {}
+        self._costs = Costs(tuple(lessons))
         self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
-        self._pace: dict[tuple[str, str], float] = {}
         self.leaks = Leaks()
 
     def load(self, name: str) -> LoadedBackbone:
@@ -134,11 +125,7 @@ class Evaluator:
         if found.scores is None:  # it was stopped when all that was known of it was its score on the sample
             return found
         if math.isfinite(found.seconds):
-            setup, ended, before = self._setup(candidate), len(found.curve), len(found.curve) - found.trained
-            if setup.frozen:
-                ended, before = setup.settings.epochs, 0
-            _, predicted = self._expected(setup, ended, before)
-            self._pace[_paced(setup)] = found.seconds / max(predicted, 1e-6)
+            self._costs.learn(self._setup(candidate), self.extractor, found)
         score, scored = found.score, ~np.isnan(found.scores).any(1)
         fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], found.scores[scored]), 10.0)
         first, name = self.lessons[0].validation, candidate.backbone
@@ -224,7 +211,10 @@ class Evaluator:
                 self.extractor.pooled(setup.loaded, look=look)
         except _Stopped as stopped:
             return Evaluation(score=stopped.score, depth=setup.plan.depth)
-        return self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
+        self.extractor.taken(setup.loaded, setup.head.features)  # the pass is no part of what solving takes
+        started = time.perf_counter()
+        found = self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
+        return replace(found, seconds=time.perf_counter() - started)
 
     def _sampled_score(self, setup: Setup, features: np.ndarray) -> float | None:
         """Return the score on the sample; None where it cannot be said."""
@@ -263,7 +253,8 @@ class Evaluator:
             epochs.append(scores)
             return report(epoch, score)
 
-        (before, _), started = self._expected(setup, until, training.epoch), time.perf_counter()
+        before, _ = self._costs.expected(setup, self.extractor, until, training.epoch)
+        started = time.perf_counter()
         training.run(until, keep, expired)
         seconds = time.perf_counter() - started
         if len(epochs) > known:
@@ -327,34 +318,7 @@ class Evaluator:
             after: Epochs that it was trained for before.
         """
         setup = self._setup(candidate)
-        start, training = self._expected(setup, setup.settings.epochs if until is None else until, after)
-        pace = self._pace.get(_paced(setup), 1.0) if setup.frozen else self._pace_of(_paced(setup))
-        return start + training * pace
-
-    def _expected(self, setup: Setup, until: int, after: int) -> tuple[float, float]:
-        """Return the seconds before the first epoch and those of the epochs, from the backbone's measured speed."""
-        views = VIEWS[: 1 if setup.closed_form else setup.settings.views]
-        depth, takes, epochs = setup.plan.depth, setup.head.features, until - after
-        share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
-        before, during, seconds, train = 0.0, 0.0, 0.0, len(self.lessons[0].train)
-        if setup.cacheable:
-            missing = [v for v in views if not self.extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
-            before = len(missing) * len(self.targets) * share
-        if not setup.frozen:
-            during = epochs * (_STEP_COST * train + len(self.lessons[0].validation)) * (1.0 - share)
-        if not setup.closed_form:
-            folds, steps = len(self.lessons) if setup.frozen else 1, train / setup.settings.batch_size
-            each = steps * _SECONDS_PER_STEP + train * _SECONDS_PER_EXAMPLE
-            seconds = folds * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self.task))
-        speed = self._forward_seconds(setup.loaded) if before or during else 0.0
-        return before * speed, seconds + during * speed
-
-    def _pace_of(self, backbone: tuple[str, str]) -> float:
-        """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""
-        others = [pace for (kind, _), pace in self._pace.items() if kind == backbone[0]]
-        if backbone in self._pace or not others:
-            return self._pace.get(backbone, 1.0)
-        return float(np.clip(np.exp(np.mean(np.log(others))), *_TRUSTED))
+        return self._costs.seconds(setup, self.extractor, setup.settings.epochs if until is None else until, after)
 
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
@@ -384,17 +348,6 @@ class Evaluator:
         rows = np.concatenate([lesson.validation for lesson, _ in zip(self.lessons, folds, strict=False)])
         return self.task.score(self.targets[rows], np.concatenate(folds))
 
-    def _forward_seconds(self, loaded: LoadedBackbone) -> float:
-        name = loaded.spec.name
-        if name not in self._seconds_per_image:
-            self._seconds_per_image[name] = measure_seconds_per_image(loaded, self.extractor.images)
-        return self._seconds_per_image[name]
-
     def pass_seconds(self, name: str) -> float:
         """Return about how long one pass of a frozen backbone over all examples takes."""
-        return len(self.targets) * self._forward_seconds(self.load(name))
-
-
-def _paced(setup: Setup) -> tuple[str, str]:
-    """Return what takes the time of a training, by which it is predicted: the backbone, or a head alone."""
-    return ("head", setup.head.name) if setup.frozen else ("backbone", setup.loaded.spec.name)
+        return len(self.targets) * self._costs.forward_seconds(self.load(name), self.extractor)

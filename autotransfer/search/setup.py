@@ -116,6 +116,11 @@ class Setup:
         return sum(parameter.numel() for parameter in head.parameters())
 
     @property
+    def head_width(self) -> int:
+        """Number of features that a closed form takes of each example."""
+        return sum(self._head_shape)
+
+    @property
     def _head_shape(self) -> tuple[int, ...]:
         width, takes = self.loaded.backbone.width, self.head.features
         if takes == "stages":

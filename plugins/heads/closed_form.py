@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import FloatDistribution
 from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotri
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -121,9 +122,9 @@ def _ridge(x: np.ndarray, y: np.ndarray, alpha: float) -> tuple[np.ndarray, np.n
     """
     n, width = x.shape
     if n <= width:
-        inverse = cho_solve(cho_factor(x @ x.T + alpha * np.eye(n)), np.eye(n))
-        weight = (inverse @ y).T @ x
-        hat = 1 - alpha * inverse.diagonal()
+        factor = cho_factor(x @ x.T + alpha * np.eye(n))
+        weight = cho_solve(factor, y).T @ x
+        hat = 1 - alpha * dpotri(*factor)[0].diagonal()  # a third of the work of solving for it
     else:
         solved = cho_solve(cho_factor(x.T @ x + alpha * np.eye(width)), x.T)
         weight = (solved @ y).T

@@ -113,6 +113,16 @@ def test_what_early_stages_give_is_not_computed_from_a_boundary_behind_them(
     assert_close(staged, extractor(make_images()).taken(loaded, "stages"))
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_what_all_stages_give_in_16_bit_is_near_what_float32_gives(
+    name: str, make_backbone: Make, make_images: MakeImages, cpu: Device
+) -> None:
+    images = make_images()
+    half, full = (extractor(images).taken(load(make_backbone(name), device), "stages") for device in (HALF, cpu))
+    assert_close(half, full, tolerance=0.05)
+    assert half.dtype == np.float32
+
+
 def test_stages_are_known_only_with_the_pooled_features(
     make_backbone: Make, make_images: MakeImages, cpu: Device
 ) -> None:
