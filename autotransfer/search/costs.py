@@ -15,8 +15,8 @@ __all__ = ["Costs"]
 
 # What one backbone's pace may tell of another's: a machine that is busy for a moment says nothing.
 _TRUSTED = (0.67, 1.5)
-# A training step costs about three forward passes (forward, gradients of activations, gradients of weights), each longer
-# than one of a backbone that was made fast. Of a schedule that was planned too long, the end is missing.
+# A training step costs about three forward passes: forward, gradients of activations, gradients of weights. Each takes
+# longer than one of a backbone that was made fast. Of a schedule that was planned too long, the end is missing.
 _STEP_COST = 4.5
 # Time of a step on a head beside its arithmetic.
 _STEP_SECONDS = 1.5e-3
