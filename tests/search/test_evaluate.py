@@ -374,9 +374,9 @@ def test_the_best_network_gives_the_scores_that_are_reported(make: MakeEvaluator
 
 def test_what_is_cached_is_expected_to_cost_its_solution_alone(make: MakeEvaluator) -> None:
     evaluator, probe = make(), Candidate(backbone="test_resnet", head="ridge")
-    before = evaluator.predicted_seconds(probe)
+    assert evaluator.predicted_seconds(probe) > 0
     found = _evaluate(evaluator, probe)
-    assert 0 < found.seconds < before
+    assert found.seconds > 0
     assert evaluator.predicted_seconds(probe) == pytest.approx(found.seconds)
 
 
@@ -386,9 +386,10 @@ def test_a_solution_is_expected_to_take_longer_where_more_features_are_solved_fo
     pooled, staged = (Candidate(backbone="test_resnet", head=head) for head in ("ridge", "stage_ridge"))
     for probe in (pooled, staged):
         _evaluate(evaluator, probe)
+    before = evaluator.predicted_seconds(pooled)
     evaluator.judge(staged, replace(_evaluate(evaluator, staged), seconds=40.0))
     assert evaluator.predicted_seconds(staged) == pytest.approx(40.0)
-    assert evaluator.predicted_seconds(pooled) < 1.0
+    assert evaluator.predicted_seconds(pooled) == before, "another head"
 
 
 def test_more_epochs_and_more_stages_are_expected_to_cost_more(make: MakeEvaluator) -> None:
