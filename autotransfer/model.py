@@ -117,8 +117,9 @@ class TransferModel:
                 given = [] if stages is None else watching.enter_context(stages.tapped(backbone, len(batch)))
                 found = backbone.forward_map(batch) if maps else backbone(batch)
                 pooled = backbone.pool(found) if maps else found
-                takes: dict[str, Tensor] = {"pooled": pooled, "stages": torch.cat([*given, pooled], 1)}
+                takes: dict[str, Tensor] = {"pooled": pooled}
                 takes |= {"map": backbone.as_map(found)} if maps else {}
+                takes |= {"stages": torch.cat([*given, pooled], 1)} if stages is not None else {}
             return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
 
         size = batch_sizes(self.device)[0]  # always the same: answers must not depend on a measurement

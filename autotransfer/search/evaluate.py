@@ -211,9 +211,9 @@ class Evaluator:
                 self.extractor.pooled(setup.loaded, look=look)
         except _Stopped as stopped:
             return Evaluation(score=stopped.score, depth=setup.plan.depth)
-        self.extractor.taken(setup.loaded, setup.head.features)  # the pass is no part of what solving takes
-        started = time.perf_counter()
-        found = self._evaluation(setup, [self._solved_scores(setup, lesson) for lesson in self.lessons])
+        known = Features(self.extractor.taken(setup.loaded, setup.head.features))
+        started = time.perf_counter()  # the pass is no part of what solving takes
+        found = self._evaluation(setup, [self._solved_scores(setup, known, lesson) for lesson in self.lessons])
         return replace(found, seconds=time.perf_counter() - started)
 
     def _sampled_score(self, setup: Setup, features: np.ndarray) -> float | None:
@@ -222,8 +222,7 @@ class Evaluator:
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
             for lesson in self.sample.lessons:
-                network = setup.solve(Features(features), lesson, self.device, self.seed)
-                parts.append(setup.head_scores(network, Features(features), self.task, lesson.validation))
+                parts.append(self._solved_scores(setup, Features(features), lesson))
                 rows.append(lesson.validation)
             targets = self.sample.lessons[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))
@@ -323,9 +322,9 @@ class Evaluator:
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
 
-    def _solved_scores(self, setup: Setup, lesson: Lesson) -> np.ndarray:
-        network = setup.solve(self.extractor, lesson, self.device, self.seed)
-        return setup.head_scores(network, self.extractor, self.task, lesson.validation)
+    def _solved_scores(self, setup: Setup, known: Features, lesson: Lesson) -> np.ndarray:
+        network = setup.solve(known, lesson, self.device, self.seed)
+        return setup.head_scores(network, known, self.task, lesson.validation)
 
     def _best_epoch(self, setup: Setup, folds: list[list[np.ndarray]]) -> Evaluation:
         """Choose the epoch that is best over all folds: one for each fold would flatter. Of a head alone, the last."""

@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Features:
-    """Features of a sample, where those of all examples are asked for.
+    """What one head takes, of a sample or of all examples, where an extractor would be asked for it.
 
     Attributes:
         values: float32 (rows, width).
@@ -50,7 +50,7 @@ class Features:
     values: np.ndarray
 
     def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled") -> np.ndarray:
-        """Return them: they are what the one head takes that is judged by them."""
+        """Return them."""
         return self.values
 
 

@@ -82,14 +82,10 @@ class Setup:
                 raise ConfigError(f"The head {spec.name!r} does not do {task.kind} tasks.")
         if start is not None and start.solve is None:
             raise ConfigError(f"A head starts from a closed form's solution; {start.name!r} is trained by gradient.")
-        if head.solve is not None and plan.depth < len(stages):
+        reason = "is solved in closed form" if head.solve is not None else "takes what all stages give"
+        if (head.solve is not None or head.features == "stages") and plan.depth < len(stages):
             raise ConfigError(
-                f"The head {head.name!r} is solved in closed form and needs a backbone that is frozen as a whole; "
-                f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
-            )
-        if head.features == "stages" and plan.depth < len(stages):
-            raise ConfigError(
-                f"The head {head.name!r} takes what all stages give and needs a backbone that is frozen as a whole; "
+                f"The head {head.name!r} {reason} and needs a backbone that is frozen as a whole; "
                 f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
             )
         return cls(candidate=candidate, loaded=loaded, head=head, plan=plan, start=start, settings=settings)
