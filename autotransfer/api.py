@@ -10,7 +10,7 @@ from autotransfer.calls import call_of, configure, examples_of, test_examples_of
 from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Examples
 from autotransfer.errors import RunFormatError
-from autotransfer.finish import finals_seconds, finish, score_test
+from autotransfer.finish import finish, score_test
 from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
 from autotransfer.preparation import Folders
@@ -152,7 +152,7 @@ def _fit(
     show: Progress,
 ) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
-    purse = Purse(config.budget, aside=finals_seconds(config.budget))
+    purse = Purse(config.budget)
     with engage(config) as crew:
         found = search_setups(config, examples, test, run, call, purse, crew, show)
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget, SearchConfig
+from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Examples
 from autotransfer.ending.calibration import Calibration, calibrate
 from autotransfer.ending.ensemble import Ensemble, choose_ensemble, diverse
@@ -27,12 +27,10 @@ from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.work import describe
 from autotransfer.transfer.network import Network
 
-__all__ = ["Ending", "as_model", "choose_winner", "finals_seconds", "finish", "score_test"]
+__all__ = ["Ending", "as_model", "choose_winner", "finish", "score_test"]
 
 # Share of the time budget that a refit may overrun it by.
 _TOLERANCE = 0.05
-# Share of the time budget that the search leaves to the finals.
-_FINALS = 0.06
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +69,6 @@ class _Plan:
 
     parts: tuple[tuple[float, tuple[Ingredient, ...]], ...]
     scores: np.ndarray
-
-
-def finals_seconds(budget: Budget) -> float:
-    """Return the seconds of a budget that the search leaves to the finals."""
-    return 0.0 if budget.seconds is None else _FINALS * budget.seconds
 
 
 def finish(

@@ -32,6 +32,7 @@ from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.finals import Folds, finals_seconds
 from autotransfer.search.growth import Growth
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
@@ -105,7 +106,6 @@ def search_setups(
     if test is not None and config.strict:
         refuse_unreadable(test)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
-    purse.overhead += reserved_seconds(purse) if config.compare_scratch else 0.0
     loaded = [] if first is None else [first]
     evaluator = Evaluator(
         registry,
@@ -128,6 +128,8 @@ def search_setups(
         examples=len(data.lessons[0].train),
         others=sizes.others,
     )
+    if config.compare_scratch and purse.budget.seconds is not None:
+        purse.overhead += reserved_seconds(purse, evaluator, space.backbones[0].name)
     curves = _curves_allowed(purse, space, evaluator)
     study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
     seconds = {"decode": purse.spent}
@@ -138,7 +140,7 @@ def search_setups(
     executor = crew.executor(brief)
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
-        trials = _search(study, space, sizes, evaluator, purse, executor, run, show)
+        trials = _search(study, space, sizes, evaluator, Folds(evaluator, data.deal), purse, executor, run, show)
     seconds["search"] = purse.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -149,6 +151,7 @@ def _search(
     space: SearchSpace,
     sizes: Sizes,
     evaluator: Evaluator,
+    folds: Folds,
     purse: Purse,
     executor: Executor,
     run: RunFolder,
@@ -159,6 +162,7 @@ def _search(
 
     def observe(record: TrialRecord) -> None:
         told.add(record)
+        purse.aside = finals_seconds(told, folds, purse.budget)
         run.write_trials(told.records)
         show.trial(record)
         evaluator.registry.notify("trial_finished", record)

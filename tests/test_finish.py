@@ -19,7 +19,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.ending.ensemble import Ensemble
 from autotransfer.ending.soup import Ingredient, Soup, cook
-from autotransfer.finish import _trained, finals_seconds
+from autotransfer.finish import _trained
 from autotransfer.preparation import prepare_data
 from autotransfer.result import FitResult
 from autotransfer.search.budget import Purse
@@ -126,11 +126,6 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     assert result.ensemble is None
     assert not result.model.others
     _reloads(result, digits)
-
-
-def test_the_search_leaves_time_to_the_finals() -> None:
-    assert finals_seconds(Budget(seconds=100.0)) == pytest.approx(6.0)
-    assert finals_seconds(Budget(trials=3)) == 0.0
 
 
 @pytest.mark.parametrize("left_behind", [True, False])

@@ -90,10 +90,16 @@ class TransferGain:
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def reserved_seconds(purse: Purse) -> float:
-    """Return the seconds of a time budget to set apart for the comparison; 0 where that would buy nothing."""
+def reserved_seconds(purse: Purse, evaluator: Evaluator, backbone: str) -> float:
+    """Return the seconds of a time budget to set apart for the comparison; 0 where that would buy nothing.
+
+    Args:
+        purse: The budget.
+        evaluator: What will score the winner.
+        backbone: The backbone that is expected to take least.
+    """
     share = _SHARE * (purse.budget.seconds or 0.0)
-    return share if share >= _LEAST else 0.0
+    return share if share >= _LEAST and share >= _epoch_seconds(evaluator, backbone) else 0.0
 
 
 def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: int) -> TransferGain:
@@ -190,12 +196,12 @@ def _scratch(
     """Add the score of all stages, trained from random weights."""
     lesson, head = evaluator.lessons[0], evaluator.registry.head(Candidate(backbone="").head)
     assert best.candidate is not None  # the winner has one
-    one_pass = evaluator.pass_seconds(best.candidate.backbone) if purse.budget.seconds is not None else 0.0
-    if _left(purse) < _STEP_COST * one_pass * len(lesson.train) / len(lesson.targets):
+    timed = purse.budget.seconds is not None
+    if timed and _left(purse) < _epoch_seconds(evaluator, best.candidate.backbone):
         return replace(gain, reason="the time left is too short for an epoch")
     whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
     described = Candidate(backbone=loaded.spec.name, head=head.name)
-    if purse.budget.seconds is None:
+    if not timed:
         epochs = min(epochs, max(1, _SHOWN // len(lesson.train)))
     settings = replace(_SETTINGS, epochs=epochs)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
@@ -207,11 +213,17 @@ def _scratch(
     if purse.budget.seconds is not None:
         each, left = purse.spent - started, _left(purse)
         granted = min(epochs * each, max(_SHARE * purse.budget.seconds, _FREE * left))
-        wanted = max(best.seconds + one_pass, granted) / each
+        wanted = max(best.seconds + evaluator.pass_seconds(best.candidate.backbone), granted) / each
         epochs = 1 + int(max(min(wanted - 1, _PLANNED * left / each), 0.0))
         run.settings = replace(settings, epochs=epochs)  # now that it is known what an epoch takes
     run.run(epochs, _go_on, lambda: _left(purse) < 0)
     return replace(gain, scratch=run.best_score, epochs=run.epoch, seconds=round(purse.spent - started, 3))
+
+
+def _epoch_seconds(evaluator: Evaluator, backbone: str) -> float:
+    """Return about how long an epoch of all stages takes."""
+    lesson = evaluator.lessons[0]
+    return _STEP_COST * evaluator.pass_seconds(backbone) * len(lesson.train) / len(lesson.targets)
 
 
 def _go_on(epoch: int, score: float, outputs: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 
 from autotransfer.candidate import Candidate
+from autotransfer.config import Budget
 from autotransfer.errors import DataError
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.records import TrialRecord, Trials
@@ -25,7 +26,7 @@ from autotransfer.search.study import make_finals_study
 from autotransfer.search.work import describe
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Finalist", "Finals", "finalists", "hold_finals", "refit_seconds"]
+__all__ = ["Finalist", "Finals", "Folds", "finalists", "finals_seconds", "hold_finals", "refit_seconds"]
 
 _FINALISTS = 3
 # Assignments of the examples to folds beside the one of the search.
@@ -33,6 +34,8 @@ _SEEDS = 2
 # Folds after which it is no longer asked whether a finalist is behind: the time of an exact test with ties doubles with
 # each. It is never asked of closed forms, which take less time than the test.
 _ASKED = 10
+# Largest share of a time budget that is left to finals, and how many times what they are expected to take.
+_SHARE, _MARGIN = 0.06, 1.5
 
 Step = tuple[int, int]
 """How far the seed is from that of the search, and the fold."""
@@ -108,12 +111,18 @@ def hold_finals(
     Returns:
         What came of them; None where the best has no rival, or where no fold fits into the time.
     """
-    chosen, folds = finalists(trials), _Folds(evaluator, deal)
-    for count in range(len(chosen), 1, -1):
-        steps = _affordable(chosen[:count], folds, seconds)
-        if steps:
-            return _compare(chosen[:count], folds, steps, expired)
-    return None
+    folds = Folds(evaluator, deal)
+    chosen, steps, _ = _chosen(trials, folds, seconds)
+    return _compare(chosen, folds, steps, expired) if steps else None
+
+
+def finals_seconds(trials: Trials, folds: Folds, budget: Budget) -> float:
+    """Return the seconds of a budget that a search leaves to its finals; 0 where not even one fold fits into these."""
+    if budget.seconds is None:
+        return 0.0
+    most = _SHARE * budget.seconds
+    _, _, seconds = _chosen(trials, folds, most)
+    return min(_MARGIN * seconds, most)
 
 
 def finalists(trials: Trials) -> list[TrialRecord]:
@@ -140,14 +149,20 @@ def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
     return seconds * len(evaluator.targets) / len(evaluator.lessons[0].train)
 
 
-class _Folds:
-    """Folds of the search and of other seeds, and what candidates predict on them."""
+class Folds:
+    """Folds of the search and of other seeds, and what candidates predict on them.
+
+    Args:
+        evaluator: What the search scores candidates with.
+        deal: Returns the folds of another seed, which is so far from the seed of the search.
+    """
 
     def __init__(self, evaluator: Evaluator, deal: Deal) -> None:
         self.evaluator, self._deal = evaluator, deal
         self._lessons: dict[int, Sequence[Lesson]] = {0: evaluator.lessons}
 
     def lesson(self, step: Step) -> Lesson:
+        """Return what is trained on and scored on."""
         seed, fold = step
         if seed not in self._lessons:
             self._lessons[seed] = self._deal(seed)
@@ -192,9 +207,20 @@ class _Folds:
         return found[-1] if len(found) == record.best_epoch else None
 
 
-def _affordable(chosen: Sequence[TrialRecord], folds: _Folds, seconds: float) -> list[Step]:
-    """Return the folds that all finalists can run on in time, those of the search first; none if no fold is new.
+def _chosen(trials: Trials, folds: Folds, seconds: float) -> tuple[list[TrialRecord], list[Step], float]:
+    """Return the finalists that time allows, the folds that they run on, and about how long that takes."""
+    chosen = finalists(trials)
+    for count in range(len(chosen), 1, -1):
+        steps, spent = _affordable(chosen[:count], folds, seconds)
+        if steps:
+            return chosen[:count], steps, spent
+    return [], [], 0.0
 
+
+def _affordable(chosen: Sequence[TrialRecord], folds: Folds, seconds: float) -> tuple[list[Step], float]:
+    """Return the folds that all finalists can run on in time, those of the search first, and their seconds.
+
+    None if no fold is new.
     Of another seed, candidates that train stages run on the first fold only.
     """
     count = len(folds.evaluator.lessons)
@@ -203,16 +229,17 @@ def _affordable(chosen: Sequence[TrialRecord], folds: _Folds, seconds: float) ->
     others: list[Step] = [(s, fold) for s in range(1, _SEEDS + 1) for fold in range(1 if partial else count)]
     each, steps, spent = [folds.seconds(record) for record in chosen], list[Step](), 0.0
     for step in (*own, *filter(folds.has, others)):
-        spent += sum(cost for cost, record in zip(each, chosen, strict=True) if not folds.known(record, step))
-        if spent > seconds:
+        more = sum(cost for cost, record in zip(each, chosen, strict=True) if not folds.known(record, step))
+        if spent + more > seconds:
             break
         steps.append(step)
+        spent += more
     new = any(not folds.known(record, step) for record in chosen for step in steps)
-    return steps if new else []
+    return (steps, spent) if new else ([], 0.0)
 
 
 def _compare(
-    chosen: Sequence[TrialRecord], folds: _Folds, steps: Sequence[Step], expired: Callable[[], bool]
+    chosen: Sequence[TrialRecord], folds: Folds, steps: Sequence[Step], expired: Callable[[], bool]
 ) -> Finals | None:
     """Run the finalists, the best first, fold by fold, and rank those that were not stopped."""
     study = make_finals_study()
@@ -244,7 +271,7 @@ _Run = tuple[TrialRecord, dict[Step, float], Literal["complete", "pruned", "fail
 
 
 def _run(
-    record: TrialRecord, folds: _Folds, steps: Sequence[Step], study: optuna.Study, expired: Callable[[], bool]
+    record: TrialRecord, folds: Folds, steps: Sequence[Step], study: optuna.Study, expired: Callable[[], bool]
 ) -> _Run:
     """Score one finalist on all folds, as long as it is not behind; add its predictions to its record."""
     trial, found, task = study.ask(), dict[Step, float](), folds.evaluator.task

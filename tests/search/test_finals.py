@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import SearchConfig
+from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.preparation import Prepared, prepare_data
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.finals import finalists, hold_finals, refit_seconds
+from autotransfer.search.finals import Folds, finalists, finals_seconds, hold_finals, refit_seconds
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import resolve_device
@@ -152,6 +152,19 @@ def test_the_third_is_left_out_before_the_finals_are(
         assert len(found.rows) == count
     assert hold_finals(trials, evaluator, data.deal, seconds=1.9) is None
     assert hold_finals(_trials(trials.records[:1]), evaluator, data.deal) is None  # no rival
+
+
+@pytest.mark.parametrize(("each", "expected"), [(0.1, 1.5 * 2.0), (0.5, 6.0), (20.0, 0.0)])
+def test_a_search_leaves_to_the_finals_what_they_need_and_nothing_where_they_do_not_fit(
+    evaluator: Evaluator, data: Prepared, monkeypatch: pytest.MonkeyPatch, each: float, expected: float
+) -> None:
+    trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("ridge", "ncm"))])
+    # Both run on five folds of two more seeds; six of 100 seconds are the most that finals may take.
+    monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 5 * each)
+    folds = Folds(evaluator, data.deal)
+    assert finals_seconds(trials, folds, Budget(seconds=100.0)) == pytest.approx(expected)
+    assert finals_seconds(trials, folds, Budget(trials=3)) == 0.0
+    assert finals_seconds(_trials(trials.records[:1]), folds, Budget(seconds=100.0)) == 0.0
 
 
 def test_nothing_is_decided_on_what_the_search_knew_when_the_time_is_up(evaluator: Evaluator, data: Prepared) -> None:
