@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotransfer.errors import ConfigError
@@ -55,6 +55,11 @@ class Candidate:
         # Equal candidates have equal hashes, so 1, 1.0 and True count as one value.
         settings = (frozenset(getattr(self, name).items()) for name in _SETTINGS)
         return hash((self.backbone, self.head, self.freeze, *settings))
+
+    @property
+    def of_any_length(self) -> Candidate:
+        """The same setup, whatever number of epochs it is trained for."""
+        return replace(self, training={name: v for name, v in self.training.items() if name != "epochs"})
 
     def to_json(self) -> dict[str, Any]:
         """Return the candidate as JSON."""

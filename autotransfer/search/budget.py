@@ -99,7 +99,7 @@ class Purse:
         """Whether a refit of so many seconds is worth its time."""
         return self.budget.seconds is None or refit <= _REFIT_SHARE * self.budget.seconds
 
-    def allowance(self, refit_factor: float, proposed: Proposed) -> float:
+    def allowance(self, refit_factor: float, proposed: Proposed, taken: float = 0.0) -> float:
         """Return the seconds that the next trial may take.
 
         Its refit must fit in should it win, the best one's if not; unless its refit takes too much to be done at all.
@@ -107,11 +107,12 @@ class Purse:
         Args:
             refit_factor: Time of a refit in times of its trial.
             proposed: How it was; no single trial that was sampled may eat too much of the budget.
+            taken: Seconds that it has taken before, if it goes on: a refit has to repeat them.
         """
         if self.budget.seconds is None:
             return math.inf
-        whole = min(self.left, (self.left + self.reserve) / (1.0 + refit_factor))
-        if not self.affords(self.left * refit_factor):
+        whole = min(self.left, (self.left + self.reserve - taken * refit_factor) / (1.0 + refit_factor))
+        if not self.affords((taken + self.left) * refit_factor):
             whole = self.left
         return min(whole, _SHARES[proposed] * self.budget.seconds)
 

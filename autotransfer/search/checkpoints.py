@@ -74,7 +74,8 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, candidate: Candidate) -> Path:
-        text = json.dumps(candidate.to_json(), sort_keys=True)
+        # How long it trains may be planned anew when it goes on.
+        text = json.dumps(candidate.of_any_length.to_json(), sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.pt"
 
     def _shrink(self, kept: Path) -> None:

@@ -107,6 +107,7 @@ class Growth:
         self._one_of = {other: name for name, other in self._others.items()}  # what names one backbone at two sizes
         self._thaw = FreezeThaw(curves)
         self._screened, self._issued, self._begin = len(screening), 0, begin
+        self._timed = False  # a first epoch has just told what one takes: what was begun for it goes on
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._ranked: list[str] | None = None
         self._trained: dict[str, int] = {}
@@ -127,7 +128,7 @@ class Growth:
         # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
         probing = position % (_BETWEEN + 1) or self._hasty(trials) if pays else position % 2 and not running
         # What is still screened may be what is tuned first.
-        if probing or screens:
+        if (probing and not self._timed) or screens:
             return self._probing()
         if self._ranked is None:
             self._ranked = self._to_tune(trials)
@@ -144,6 +145,7 @@ class Growth:
         """Take in what came of an order."""
         if order.arm:
             self._thaw.observe(order, record)
+            self._timed = record is not None and len(record.curve) < self._curves.rungs[0]
         if record is None or record.objective is None:
             return
         if order.arm in self._sampled:
@@ -235,9 +237,7 @@ class Growth:
             self._add(backbone, self._trained[backbone], params, trials)
         count = len(self._sampled)
         if self._policies and self._thaw.arms and all(self._thaw.told(arm.name, rungs=1) for arm in self._thaw.arms):
-            self._thaw.add(
-                self._sampled_arm(f"sampled/{count + 1}", self._policies[count % len(self._policies)], trials)
-            )
+            self._thaw.add(self._sampled_arm(count, trials))
 
     def _shallow(self, backbone: str, left: float) -> int:
         """Return how many last stages are trained first: as many as a small share of the time left is enough for."""
@@ -283,13 +283,18 @@ class Growth:
         seconds = max(first - start, 1e-3)
         return self._scored(name, expected, trials, params=params, start=start, seconds=seconds)
 
-    def _sampled_arm(self, name: str, policy: str, trials: Trials) -> Arm:
-        """Return an arm that the study fills in: about as costly as the others, and about as good as such were."""
+    def _sampled_arm(self, count: int, trials: Trials) -> Arm:
+        """Return an arm that the study fills in: about as costly as the others, and about as good as such were.
+
+        Policies, and backbones of which more than a sample was worth its time, take turns.
+        """
+        backbones, name = _ranking(trials), f"sampled/{count + 1}"
+        params = {"freeze": self._policies[count % len(self._policies)], "backbone": backbones[count % len(backbones)]}
         start, seconds = (float(np.median([getattr(arm, part) for arm in self._thaw.arms])) for part in _COSTS)
         best = trials.best
         expected = best.objective if best and best.objective is not None else 0.0
         self._sampled[name] = expected = float(np.mean([expected, *self._sampled.values()]))
-        return self._scored(name, expected, trials, params={"freeze": policy}, start=start, seconds=seconds)
+        return self._scored(name, expected, trials, params=params, start=start, seconds=seconds)
 
     def _scored(self, name: str, expected: float, trials: Trials, **about: Any) -> Arm:
         best = trials.best

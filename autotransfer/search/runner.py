@@ -26,6 +26,8 @@ _OVERRUN = 1.5
 _CHEAP = 0.02
 # Predictions may be 0 seconds; nothing is.
 _INSTANT = 1e-6
+# Share of the time that it is allowed which a trial that goes on is planned to take: predictions err.
+_PLANNED = 0.9
 
 Suggest = Callable[[optuna.trial.Trial], Candidate]
 
@@ -120,16 +122,18 @@ class Runner:
     def recall(self, entry: Entry) -> None:
         """Take in an order that was carried out before the search was broken off."""
         if entry.record is not None and entry.record.candidate is not None:
-            self._seen.add(entry.record.candidate)
+            self._seen.add(entry.record.candidate.of_any_length)
             self._params[entry.record.number] = dict(entry.params)
             self._raise_standard(entry.record)
 
     def begin(self, order: Order, trials: Trials) -> Job | TrialRecord | None:
         """Return what is to be evaluated; None where it does not fit or was tried before; a record where it failed."""
         started, paused = self.purse.clock(), None
-        allowed = self.purse.allowance(self.refit_factor, order.proposed)
         if order.resumes is not None:
             paused = trials.records[order.resumes]
+        taken = 0.0 if paused is None else paused.seconds
+        allowed = self.purse.allowance(self.refit_factor, order.proposed, taken)
+        if paused is not None:
             self.study.enqueue_trial(self._params[paused.number])
         elif order.params:
             self.study.enqueue_trial(dict(order.params))
@@ -141,12 +145,13 @@ class Runner:
         except Exception as error:  # a plugin's error costs its trial, not the search
             failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
             return self._tell(trial, failed, TrialState.FAIL)
-        if candidate is None or (paused is None and candidate in self._seen):
+        if candidate is None or (paused is None and candidate.of_any_length in self._seen):
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
             return self._tell(trial, None, TrialState.PRUNED)
-        self._seen.add(candidate)
+        self._seen.add(candidate.of_any_length)
         trial.set_user_attr("candidate", candidate.to_json())
-        before = TrialRecord(number=-1, state="paused", candidate=candidate) if paused is None else paused
+        new = TrialRecord(number=-1, state="paused", candidate=candidate)
+        before = new if paused is None else replace(paused, candidate=candidate)
         running = _Running(
             trial=trial,
             order=order,
@@ -188,9 +193,8 @@ class Runner:
     ) -> tuple[Candidate | None, float]:
         """Return the candidate, shortened to what fits, and its seconds; None where nothing does."""
         candidate = self.suggest(trial)
-        if paused is not None and paused.candidate is not None:
-            expected = self.evaluate.predicted_seconds(paused.candidate, order.until, paused.epochs)
-            return (paused.candidate if expected <= allowed else None), expected
+        if paused is not None:
+            return self._planned_anew(candidate, paused.epochs, order.until, allowed)
         expected = self.evaluate.predicted_seconds(candidate)
         # A closed form always runs while there is no result: however small the budget, it buys one.
         if expected <= allowed or (is_first and not candidate.training):
@@ -201,6 +205,24 @@ class Runner:
         # What comes before the first epoch does not shrink with their number.
         expected = self.evaluate.predicted_seconds(shorter)
         return (shorter if expected <= _OVERRUN * allowed else None), expected
+
+    def _planned_anew(
+        self, candidate: Candidate, done: int, until: int | None, allowed: float
+    ) -> tuple[Candidate | None, float]:
+        """Return what goes on with as many epochs as fit in, now that it is known what one takes; and its seconds.
+
+        So its learning rates fall within the time that there is (Li et al., Budgeted Training, ICLR 2020).
+        """
+        if epochs := int(candidate.training.get("epochs", 0)):
+            each = self.evaluate.predicted_seconds(candidate, done + 1, done)
+            fitting = _PLANNED * max(allowed, 0.0) / max(each, _INSTANT)
+            epochs = min(epochs, done + int(min(fitting, epochs)))
+            if epochs == done:
+                return None, each
+            candidate = replace(candidate, training={**candidate.training, "epochs": epochs})
+            until = epochs if until is None else min(until, epochs)
+        expected = self.evaluate.predicted_seconds(candidate, until, done)
+        return (candidate if expected <= allowed else None), expected
 
     def _failure(self, running: _Running, before: TrialRecord, error: Exception) -> tuple[TrialRecord, TrialState]:
         """A failed trial is recorded with its reason, and the search goes on."""

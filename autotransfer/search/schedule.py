@@ -121,6 +121,7 @@ class FreezeThaw:
         self._mean = self._std = self._seen = np.zeros((0, len(model.rungs)))
         self._cost = self._start = np.zeros(0)
         self._state = np.zeros(0, dtype=int)  # rungs reached
+        self._done = np.zeros(0, dtype=int)  # epochs
         self._open = np.zeros(0, dtype=bool)
         self._trial: dict[int, int] = {}
         self._conditionals()
@@ -143,6 +144,7 @@ class FreezeThaw:
         self._cost = np.append(self._cost, [arm.seconds for arm in arms])
         self._start = np.append(self._start, [arm.start for arm in arms])
         self._state = np.append(self._state, np.zeros(new, dtype=int))
+        self._done = np.append(self._done, np.zeros(new, dtype=int))
         self._open = np.append(self._open, np.ones(new, dtype=bool))
 
     def told(self, name: str, rungs: int = 2) -> bool:
@@ -158,7 +160,8 @@ class FreezeThaw:
         if not rate.size or rate.max() <= 0:
             return None
         row = int(rate.max(axis=1).argmax())
-        arm, until = self.arms[row], int(self._rungs[self._state[row] + 1])
+        # A first epoch says what one takes.
+        arm, until = self.arms[row], int(self._rungs[self._state[row] + 1]) if self._done[row] else 1
         return Order(params=arm.params, proposed=arm.proposed, resumes=self._trial.get(row), until=until, arm=arm.name)
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
@@ -168,11 +171,13 @@ class FreezeThaw:
             self._open[row] = False
             return
         rung = self._state[row]
-        self._trial[row] = record.number
+        self._trial[row], self._done[row] = record.number, len(record.curve)
+        self._cost[row] = max(record.seconds - self._start[row], 0.1 * record.seconds) / len(record.curve)
+        if record.state == "paused" and len(record.curve) < self._rungs[rung + 1]:
+            return
         self._open[row] = record.state in ("paused", "pruned") and rung + 1 < len(self.model.rungs)
         # What makes scores fair between candidates shifts the whole curve.
         self._seen[row, rung] = max(record.curve[: self._rungs[rung + 1]]) + record.objective - max(record.curve)
-        self._cost[row] = max(record.seconds - self._start[row], 0.1 * record.seconds) / len(record.curve)
         self._state[row] = rung + 1
 
     def forecast(self) -> tuple[Array, Array]:
@@ -215,8 +220,8 @@ class FreezeThaw:
             best = float(np.minimum(self._mean.min(initial=0.0), 0.0))
         u = (mean - best) / std
         gain = std * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
-        epochs = self._rungs[1:] - self._rungs[self._state][:, None]
-        start = np.where(self._state == 0, self._start, 0.0)
+        epochs = self._rungs[1:] - self._done[:, None]
+        start = np.where(self._done == 0, self._start, 0.0)
         time = epochs * self._cost[:, None] + start[:, None]
         # A rung counts if it can be reached in time; the next one counts as soon as one epoch can.
         upcoming = np.arange(len(self.model.rungs)) == self._state[:, None]

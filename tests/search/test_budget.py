@@ -71,6 +71,14 @@ def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
     assert purse.allowance(2.0, "screened") == pytest.approx(30.0)  # 30 to search, 60 to refit
 
 
+def test_a_trial_that_goes_on_leaves_time_to_repeat_all_of_it(clock: Clock) -> None:
+    purse = Purse(Budget(seconds=1000.0), clock=clock)
+    clock.now += 910
+    assert purse.allowance(2.0, "screened", taken=15.0) == pytest.approx(20.0)  # 20 to search, 70 to refit
+    # A refit of more than 250 seconds is not worth its time: nothing has to be left for it.
+    assert purse.allowance(2.0, "screened", taken=100.0) == pytest.approx(90.0)
+
+
 @pytest.mark.parametrize("reserve", [0.0, 10.0, 40.0, 80.0])
 @pytest.mark.parametrize("factor", [1.0, 1.25, 4.0])
 @pytest.mark.parametrize("spent", [15, 60, 90])

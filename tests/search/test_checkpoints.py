@@ -29,6 +29,13 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert kept.load(B) is None
 
 
+def test_a_training_that_was_planned_anew_is_found(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(Candidate(backbone="a", training={"epochs": 10, "lr": 0.1}), _state())
+    assert kept.load(Candidate(backbone="a", training={"epochs": 4, "lr": 0.1})) is not None
+    assert kept.load(Candidate(backbone="a", training={"epochs": 10, "lr": 0.2})) is None
+
+
 def test_the_longest_untouched_go_first_when_the_folder_grows(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, limit=2 * 4000 + 4000)
     for age, candidate in enumerate((A, B)):

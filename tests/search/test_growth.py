@@ -384,6 +384,43 @@ def _probe(search: Search, objective: float) -> None:
     search.trials.add(TrialRecord(number=number, state="complete", candidate=candidate, objective=objective))
 
 
+def test_sampled_trials_that_train_stages_take_backbones_in_turn_that_were_worth_more_than_a_sample() -> None:
+    search, backbones = _search(True, a=0.6, b=0.5, c=0.4), []
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.5)
+    while len(backbones) < 2:
+        order = search.grown()
+        assert order is not None
+        if order.arm.startswith("sampled") and order.resumes is None:
+            backbones.append(order.params["backbone"])
+        search.carry_out(0.55)
+    assert backbones == ["a", "c"]
+
+
+def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_turns() -> None:
+    def orders(rungs: tuple[int, ...]) -> list[Order]:
+        curves = CurveModel(rungs=rungs, own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
+        growth = Growth(
+            screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
+            seconds=lambda params, epochs: float(epochs),
+        )  # fmt: skip
+        search, found = Search(growth), []
+        search.next()
+        search.carry_out(0.5)
+        for _ in range(60):
+            found.append(search.next())
+            search.carry_out(0.3, state="paused" if found[-1].arm else "complete")
+        return found
+
+    found = orders((3, 6))
+    first = next(place for place, order in enumerate(found) if order.arm)
+    assert [order.until for order in found[first : first + 2]] == [1, 3]
+    assert not found[first + 2].arm
+    found = orders((1, 6))
+    first = next(place for place, order in enumerate(found) if order.arm)
+    assert found[first].until == 1
+    assert not found[first + 1].arm
+
+
 def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better() -> None:
     # Probes take no time here: after the first fine-tuning, forty of them come before the next.
     search = _search(True, a=0.6)

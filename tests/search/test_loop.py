@@ -53,7 +53,7 @@ class Recorded:
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
     ) -> Evaluation:
         self.seen.append(candidate)
-        curve = self.curves.setdefault(candidate, [])
+        curve = self.curves.setdefault(candidate.of_any_length, [])
         epochs = int(candidate.training.get("epochs", 0))
         if not epochs:
             self.clock.now += self.cost(candidate)
@@ -463,6 +463,51 @@ def test_a_paused_trial_can_win() -> None:
     trials = _run(Budget(seconds=1000.0), _suggest(6), evaluate, clock=clock, schedule=_stop_and_go())
     assert trials.best is trials.records[1]
     assert trials.best.state == "paused"
+
+
+def test_what_goes_on_is_planned_anew_for_as_many_epochs_as_fit() -> None:
+    # An epoch takes twice what it was expected to: of ten, four more fit into nine tenths of the 90 seconds left.
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.1 * epoch, cost=lambda candidate: 20.0)
+    predicted = evaluate.predicted_seconds
+    evaluate.predicted_seconds = (  # type: ignore[method-assign]
+        lambda candidate, until=None, after=0: predicted(candidate, until, after) / (1.0 if evaluate.seen else 2.0)
+    )
+    orders = [Order(params={"x": 0.5}, proposed="planned", until=1)]
+    orders += [Order(resumes=0, proposed="planned", until=until) for until in (3, 10)]
+    budget = Budget(seconds=110.0, trials=2)
+    trials = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    planned = [candidate.training["epochs"] for candidate in evaluate.seen]
+    assert planned == [10, 5, 5]
+    (record,) = trials
+    assert (record.state, record.epochs, clock.now) == ("complete", 5, 100.0)
+    assert record.candidate is not None
+    assert record.candidate.training["epochs"] == 5
+
+
+def test_a_first_plan_that_was_too_short_grows_to_what_was_wanted() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.1 * epoch)
+    predicted = evaluate.predicted_seconds
+    evaluate.predicted_seconds = (  # type: ignore[method-assign]
+        lambda candidate, until=None, after=0: predicted(candidate, until, after) * (1.0 if evaluate.seen else 20.0)
+    )
+    orders = [Order(params={"x": 0.5}, proposed="planned", until=1), Order(resumes=0, proposed="planned", until=10)]
+    budget = Budget(seconds=100.0, trials=2)
+    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    assert [candidate.training["epochs"] for candidate in evaluate.seen] == [5, 10]
+    assert (record.state, record.epochs) == ("complete", 10)
+
+
+def test_what_cannot_finish_another_epoch_does_not_go_on() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 20.0)
+    orders = [Order(params={"x": 0.5}, proposed="planned", until=1), Order(resumes=0, proposed="planned"), None]
+    budget = Budget(seconds=41.0, trials=2)
+    schedule = Orders(orders)
+    (record,) = _run(budget, _suggest(2), evaluate, clock=clock, factor=0.0, schedule=schedule)
+    assert (record.state, record.epochs, clock.now) == ("paused", 1, 20.0)
+    assert schedule.told == [record, None]
 
 
 def test_the_study_holds_each_part_of_a_trial_with_its_parameters() -> None:

@@ -183,6 +183,22 @@ def test_observed_cost_replaces_the_predicted_one() -> None:
     assert _first(schedule, 10_000.0) == ("dear", 1)
 
 
+def test_a_first_epoch_says_what_one_takes_and_no_more() -> None:
+    curves = CurveModel(rungs=(3, 6), own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
+    schedule = FreezeThaw(curves, [Arm(name="0", mean=(0.5, 0.6), std=(0.1, 0.1), seconds=1.0, start=5.0)])
+    assert _first(schedule, 1000.0) == ("0", 1)
+    before = schedule.forecast()
+    seen(schedule, ("0", 1, [0.1]))
+    for known, now in zip(before, schedule.forecast(), strict=True):
+        np.testing.assert_array_equal(known, now)  # at the highest learning rate, scores tell nothing
+    assert not schedule.told("0", rungs=1)
+    assert _first(schedule, 1000.0) == ("0", 3)
+    assert _first(schedule, 1.0) == ("0", 3)  # the epochs that fit are better than none
+    record = TrialRecord(number=0, state="paused", candidate=None, objective=0.1, curve=(0.1,), epochs=1, seconds=45.0)
+    schedule.observe(Order(arm="0", until=1), record)
+    assert schedule.next(Trials(), 39.0) is None  # one takes 40
+
+
 def test_scores_are_compared_by_their_objectives() -> None:
     # What flatters the fold of a curve is taken off the whole of it.
     record = TrialRecord(number=0, state="paused", candidate=None, objective=0.3, curve=(0.45,), epochs=1, seconds=1.0)
