@@ -157,7 +157,7 @@ def _fit(
         found = search_setups(config, examples, test, run, call, purse, crew, show)
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
 
-    ending = finish(found.trials, data, evaluator, purse, config, show)
+    ending = finish(found.trials, data, evaluator, purse, config, show, tested=0 if test is None else len(test))
     ending.model.save(run.model)
     seconds["finals"] = ending.seconds
     seconds["refit"] = purse.spent - sum(seconds.values())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import SearchConfig
+from autotransfer.config import Budget, SearchConfig
 from autotransfer.data.examples import Examples
 from autotransfer.ending.calibration import Calibration, calibrate
 from autotransfer.ending.ensemble import Ensemble, choose_ensemble, diverse
@@ -22,15 +22,17 @@ from autotransfer.progress import Progress
 from autotransfer.score import Score
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.finals import Finals, finalists, hold_finals, refit_seconds
+from autotransfer.search.finals import Finals, Folds, finalists, finals_seconds, hold_finals, refit_seconds
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.work import describe
 from autotransfer.transfer.network import Network
 
-__all__ = ["Ending", "as_model", "choose_winner", "finish", "score_test"]
+__all__ = ["Ending", "as_model", "choose_winner", "ending_seconds", "finish", "score_test"]
 
 # Share of the time budget that a refit may overrun it by.
 _TOLERANCE = 0.05
+# Largest share of the time budget that the search leaves to the other members of an ensemble.
+_TOGETHER = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +73,41 @@ class _Plan:
     scores: np.ndarray
 
 
+def ending_seconds(trials: Trials, folds: Folds, budget: Budget, tested: int, *, ensemble: bool) -> float:
+    """Return the seconds of a budget that a search leaves to the finals and to an ensemble, as it stands.
+
+    Args:
+        trials: The search.
+        folds: What the finals run on.
+        budget: The budget.
+        tested: Number of test examples.
+        ensemble: Whether there may be one.
+    """
+    seconds = finals_seconds(trials, folds, budget)
+    if ensemble and budget.seconds is not None and trials.best is not None and trials.best.scores is not None:
+        seconds += _members(trials.best, trials, folds.evaluator, _TOGETHER * budget.seconds, tested)[1]
+    return seconds
+
+
 def finish(
-    trials: Trials, data: Prepared, evaluator: Evaluator, purse: Purse, config: SearchConfig, show: Progress
+    trials: Trials,
+    data: Prepared,
+    evaluator: Evaluator,
+    purse: Purse,
+    config: SearchConfig,
+    show: Progress,
+    tested: int = 0,
 ) -> Ending:
     """Compare the best again, decide between one, an ensemble and a soup, train that on all examples, calibrate it.
+
+    Args:
+        trials: The search.
+        data: The examples.
+        evaluator: What scored them.
+        purse: The budget.
+        config: The settings.
+        show: Progress.
+        tested: Number of test examples, which every backbone of an ensemble has to see.
 
     Raises:
         SearchError: No trial is complete.
@@ -86,7 +119,7 @@ def finish(
     renewed = {record.number: record for record in again}
     records = [renewed.get(record.number, record) for record in trials]
     alone = plan = _alone(best)
-    ensemble = _ensemble(best, records, evaluator, purse) if config.ensemble else None
+    ensemble = _ensemble(best, records, evaluator, purse, tested) if config.ensemble else None
     soup = None
     if ensemble is not None and ensemble.pays:
         plan = _together(ensemble, records, alone)
@@ -169,15 +202,36 @@ def _alone(best: TrialRecord) -> _Plan:
     return _Plan(parts=((1.0, (_ingredient(best),)),), scores=best.scores)
 
 
-def _ensemble(best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, purse: Purse) -> Ensemble | None:
-    """Choose an ensemble of candidates whose refits all fit into what is left."""
+def _ensemble(
+    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, purse: Purse, tested: int
+) -> Ensemble | None:
+    """Choose an ensemble of candidates that all fit into what is left."""
     assert best.scores is not None  # the leaders keep theirs
-    left, pool = purse.remaining - refit_seconds(best, evaluator), [best]
+    others, _ = _members(best, records, evaluator, purse.remaining - refit_seconds(best, evaluator), tested)
+    return choose_ensemble([best, *others], HeldOut.of(evaluator.lessons, best.scores))
+
+
+def _members(
+    best: TrialRecord, records: Iterable[TrialRecord], evaluator: Evaluator, left: float, tested: int
+) -> tuple[list[TrialRecord], float]:
+    """Return what an ensemble around the best may hold, and the seconds that refits and passes of test images take."""
+    found, taken, seen = list[TrialRecord](), 0.0, {_network(best)}
     for record in diverse(best, records)[1:]:
-        if (seconds := refit_seconds(record, evaluator)) <= left:
-            left -= seconds
-            pool.append(record)
-    return choose_ensemble(pool, HeldOut.of(evaluator.lessons, best.scores))
+        assert record.candidate is not None  # complete trials have one
+        seconds = refit_seconds(record, evaluator)
+        if tested and _network(record) not in seen:
+            seconds += evaluator.pass_seconds(record.candidate.backbone) * tested / len(evaluator.targets)
+        if taken + seconds <= left:
+            taken += seconds
+            found.append(record)
+            seen.add(_network(record))
+    return found, taken
+
+
+def _network(record: TrialRecord) -> tuple[str, int]:
+    """Return what tells backbones apart in a model: those without a trained epoch are as they were loaded."""
+    assert record.candidate is not None  # complete trials have one
+    return record.candidate.backbone, record.number if record.epochs else -1
 
 
 def _together(ensemble: Ensemble, records: Sequence[TrialRecord], alone: _Plan) -> _Plan:

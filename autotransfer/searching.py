@@ -16,6 +16,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.decode import typical_side
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataError
+from autotransfer.finish import ending_seconds
 from autotransfer.insight.gain import reserved_seconds
 from autotransfer.interrupts import interruptible
 from autotransfer.preparation import (
@@ -32,7 +33,7 @@ from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.finals import Folds, finals_seconds
+from autotransfer.search.finals import Folds
 from autotransfer.search.growth import Growth
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
@@ -138,9 +139,14 @@ def search_setups(
     names = [spec.name for spec in sizes.backbones]
     brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
     executor = crew.executor(brief)
+    folds, tested = Folds(evaluator, data.deal), 0 if test is None else len(test)
+
+    def leave(trials: Trials) -> float:
+        return ending_seconds(trials, folds, purse.budget, tested, ensemble=config.ensemble)
+
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
-        trials = _search(study, space, sizes, evaluator, Folds(evaluator, data.deal), purse, executor, run, show)
+        trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave)
     seconds["search"] = purse.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -151,18 +157,18 @@ def _search(
     space: SearchSpace,
     sizes: Sizes,
     evaluator: Evaluator,
-    folds: Folds,
     purse: Purse,
     executor: Executor,
     run: RunFolder,
     show: Progress,
+    leave: Callable[[Trials], float],
 ) -> Trials:
-    """Search, keeping ``trials.csv`` up to date."""
+    """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
     told = Trials()
 
     def observe(record: TrialRecord) -> None:
         told.add(record)
-        purse.aside = finals_seconds(told, folds, purse.budget)
+        purse.aside = leave(told)
         run.write_trials(told.records)
         show.trial(record)
         evaluator.registry.notify("trial_finished", record)

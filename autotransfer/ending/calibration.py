@@ -13,7 +13,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from autotransfer.ending.held_out import HeldOut
 from autotransfer.task import Task
 
-__all__ = ["Calibration", "calibrate", "expected_calibration_error", "temper"]
+__all__ = ["Calibration", "calibrate", "expected_calibration_error", "fit_temperature", "temper"]
 
 _COOLEST, _HOTTEST = 0.05, 20.0
 _BINS = 15
@@ -68,12 +68,12 @@ def calibrate(held_out: HeldOut, scores: np.ndarray) -> Calibration | None:
     after = np.empty_like(scores)
     for part in held_out.parts:
         rest = held_out.but(part)
-        after[part] = temper(task, scores[part], _fit(task, targets[rest], scores[rest]))
+        after[part] = temper(task, scores[part], fit_temperature(task, targets[rest], scores[rest]))
     losses = task.log_loss(targets, scores), task.log_loss(targets, after)
     helps = losses[1] < losses[0]
     before = expected_calibration_error(task, targets, scores)
     return Calibration(
-        temperature=_fit(task, targets, scores) if helps else 1.0,
+        temperature=fit_temperature(task, targets, scores) if helps else 1.0,
         ece_before=before,
         ece_after=expected_calibration_error(task, targets, after) if helps else before,
         log_loss_before=losses[0],
@@ -115,7 +115,7 @@ def expected_calibration_error(task: Task, targets: np.ndarray, scores: np.ndarr
     return float(np.abs(np.bincount(bins, weights=right - confidence.astype(np.float64))).sum() / len(confidence))
 
 
-def _fit(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
+def fit_temperature(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
     """Return the temperature with the least log loss.
 
     As in Platt's scaling (1999), a share of 1 / (n + 2) of each target goes to the other classes: where all examples

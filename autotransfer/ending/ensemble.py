@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autotransfer.candidate import Candidate
+from autotransfer.ending.calibration import fit_temperature, temper
 from autotransfer.ending.held_out import HeldOut
 from autotransfer.search.records import TrialRecord
 
@@ -18,8 +19,11 @@ __all__ = ["Ensemble", "Member", "choose_ensemble", "diverse"]
 _POOL, _MEMBERS = 8, 5
 # Most times that a member is added.
 _ROUNDS = 20
-# Standard errors by which an ensemble must be better than the best alone.
-_MARGIN = 0.5
+# Share of the loss that an ensemble must take away to be worth running.
+_WORTH = 0.005
+# Standard errors by which its score may be below that of the best alone, which is flattered: it is the best of many.
+# Other metrics need not follow the loss.
+_TOLERATED = {"accuracy": 2.0}
 _DRAWS = 50
 
 
@@ -44,28 +48,34 @@ class Ensemble:
 
     Attributes:
         members: Its members, the best alone first.
-        gain: What it is better by than the best alone, on examples that its weights were not chosen on.
+        gain: What it scores more than the best alone, on examples that its weights were not chosen on.
         error: Standard error of the gain.
+        relief: Share of the best one's log loss that it takes away there, both at their best temperature; of a
+            regression, of the squared error.
+        tolerated: What it may score less all the same.
         scores: Predictions (n, outputs) of the examples held out, each by weights that were chosen on the others.
     """
 
     members: tuple[Member, ...]
     gain: float
     error: float
+    relief: float
+    tolerated: float
     scores: np.ndarray = field(compare=False, repr=False)
 
     @property
     def pays(self) -> bool:
-        """Whether the gain is more than luck in choosing might be."""
-        return len(self.members) > 1 and self.gain > _MARGIN * self.error
+        """Whether it is better on examples that its weights were not chosen on."""
+        return len(self.members) > 1 and self.relief > _WORTH and self.gain >= -self.tolerated
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         members = [{"trial": m.number, "candidate": m.candidate.to_json(), "weight": m.weight} for m in self.members]
-        return {"used": self.pays, "gain": self.gain, "error": self.error, "members": members}
+        found = {"gain": self.gain, "error": self.error, "relief": self.relief}
+        return {"used": self.pays, **found, "members": members}
 
     def __str__(self) -> str:
-        gain = f"{self.gain:+.4f} (standard error {self.error:.4f}) against the best alone"
+        gain = f"{self.gain:+.4f} (standard error {self.error:.4f}) against the best alone, loss {-self.relief:+.1%}"
         if not self.pays:
             return f"not used: {gain}"
         shares = ", ".join(f"{member.weight:.2f} of trial {member.number}" for member in self.members)
@@ -92,8 +102,10 @@ def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialReco
 def choose_ensemble(pool: Sequence[TrialRecord], held_out: HeldOut) -> Ensemble | None:
     """Choose weights for the records of a pool, the first of which is the best alone.
 
-    Weights are chosen on all examples; what they are worth is measured by cross-fitting: for each part, on weights that
-    were chosen on the others.
+    Weights are chosen for the loss, which says more than the metric where examples are few: over 24 halves of three
+    data sets, such ensembles were better than the best alone by 0.7 points on the other half, those chosen for accuracy
+    by 0.3. They are chosen on all examples; what they are worth is measured by cross-fitting: for each part, on weights
+    that were chosen on the others.
 
     Args:
         pool: Records that have predictions for the examples.
@@ -108,33 +120,49 @@ def choose_ensemble(pool: Sequence[TrialRecord], held_out: HeldOut) -> Ensemble 
     crossed = np.empty_like(predictions[0])
     for part in held_out.parts:
         rest = held_out.but(part)
-        weights = _greedy(held_out.only(rest).worth, predictions[:, rest])
+        weights = _greedy(held_out.only(rest).loss, predictions[:, rest])
         crossed[part] = np.tensordot(weights, predictions[:, part], 1)
-    weights = _greedy(held_out.worth, predictions)
+    weights = _greedy(held_out.loss, predictions)
     gain, error = _gain(held_out, predictions[0], crossed)
+    alone = _least_loss(held_out, predictions[0])
     members = tuple(
         Member(number=record.number, candidate=record.candidate, weight=float(weight))
         for record, weight in zip(pool, weights, strict=True)
         if weight and record.candidate is not None
     )
-    return Ensemble(members=members, gain=gain, error=error, scores=crossed)
+    return Ensemble(
+        members=members,
+        gain=gain,
+        error=error,
+        relief=1.0 - _least_loss(held_out, crossed) / alone if alone > 0 else 0.0,
+        tolerated=_TOLERATED.get(held_out.task.metric, 0.0) * error,
+        scores=crossed,
+    )
 
 
-def _greedy(worth: Callable[[np.ndarray], float], predictions: np.ndarray) -> np.ndarray:
+def _greedy(loss: Callable[[np.ndarray], float], predictions: np.ndarray) -> np.ndarray:
     """Return weights (M,) for predictions (M, n, outputs): the first one, then what helps most, again and again."""
     counts: np.ndarray = np.zeros(len(predictions))
     counts[0], total = 1, predictions[0]
-    best = worth(total)
+    best = loss(total)
     for size in range(2, _ROUNDS + 1):
         full = np.count_nonzero(counts) >= _MEMBERS
         open_to = [m for m in range(len(predictions)) if counts[m] or not full]
-        worths = [worth((total + predictions[m]) / size) for m in open_to]
-        if not max(worths) > best:
+        losses = [loss((total + predictions[m]) / size) for m in open_to]
+        if not min(losses) < best:
             break
-        best, chosen = max(worths), open_to[int(np.argmax(worths))]
+        best, chosen = min(losses), open_to[int(np.argmin(losses))]
         counts[chosen] += 1
         total = total + predictions[chosen]
     return np.asarray(counts / counts.sum())
+
+
+def _least_loss(held_out: HeldOut, scores: np.ndarray) -> float:
+    """Return the loss at the best temperature: what a temperature mends needs no ensemble."""
+    task = held_out.task
+    if task.kind == "regression":
+        return held_out.loss(scores)
+    return held_out.loss(temper(task, scores, fit_temperature(task, held_out.targets, scores)))
 
 
 def _gain(held_out: HeldOut, alone: np.ndarray, together: np.ndarray) -> tuple[float, float]:

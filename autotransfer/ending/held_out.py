@@ -61,6 +61,12 @@ class HeldOut:
         """Return the metric of scores (n, outputs)."""
         return self.task.score(self.targets, scores)
 
+    def loss(self, scores: np.ndarray) -> float:
+        """Return the log loss of scores (n, outputs); of a regression, the squared error as a share of the variance."""
+        if self.task.kind == "regression":
+            return float(((scores - self.targets) ** 2).mean() / max(self.targets.var(0).mean(), 1e-12))
+        return self.task.log_loss(self.targets, scores)
+
     def worth(self, scores: np.ndarray) -> float:
         """Return the metric less a trace of the log loss, which decides between equal ones."""
         return self.score(scores) - _TIE * min(self.task.log_loss(self.targets, scores), 10.0)

@@ -141,7 +141,7 @@ class Training:
             score = self.lesson.task.score(self.lesson.targets[self.lesson.validation], scores)
             if math.isnan(score):
                 raise TrialError(f"the metric {self.lesson.task.metric!r} is not defined on the validation examples")
-            if score > self.best_score:
+            if score >= self.best_score:  # of equals, the later one: its learning rates are lower
                 self._keep(score, scores)
             if report(self.epoch, score, scores):
                 return
