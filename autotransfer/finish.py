@@ -32,7 +32,7 @@ __all__ = ["Ending", "as_model", "choose_winner", "ending_seconds", "finish", "s
 # Share of the time budget that a refit may overrun it by.
 _TOLERANCE = 0.05
 # Largest share of the time budget that the search leaves to the other members of an ensemble.
-_TOGETHER = 0.05
+_TOGETHER = 0.06
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +207,9 @@ def _ensemble(
 ) -> Ensemble | None:
     """Choose an ensemble of candidates that all fit into what is left."""
     assert best.scores is not None  # the leaders keep theirs
-    others, _ = _members(best, records, evaluator, purse.remaining - refit_seconds(best, evaluator), tested)
+    refit = refit_seconds(best, evaluator)
+    left = purse.remaining - (refit if refit <= purse.remaining else 0.0)  # else what the search left behind is taken
+    others, _ = _members(best, records, evaluator, left, tested)
     return choose_ensemble([best, *others], HeldOut.of(evaluator.lessons, best.scores))
 
 

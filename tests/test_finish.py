@@ -19,11 +19,13 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.ending.ensemble import Ensemble
 from autotransfer.ending.soup import Ingredient, Soup, cook
-from autotransfer.finish import _trained
+from autotransfer.finish import _ensemble, _trained, ending_seconds
 from autotransfer.preparation import prepare_data
 from autotransfer.result import FitResult
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.finals import Folds
+from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.transfer.device import resolve_device
 
 Fit = Callable[..., FitResult]
@@ -126,6 +128,69 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     assert result.ensemble is None
     assert not result.model.others
     _reloads(result, digits)
+
+
+@pytest.fixture
+def evaluator(tiny_zoo: Path, digits: Digits) -> Evaluator:
+    registry = Registry.load((tiny_zoo,))
+    specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
+    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False, folds=3))
+    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+
+
+def _tried(evaluator: Evaluator, *candidates: Candidate) -> Trials:
+    trials = Trials()
+    for number, candidate in enumerate(candidates):
+        found = evaluator(candidate, lambda epoch, score: False, lambda: False)
+        trials.add(
+            TrialRecord(
+                number=number,
+                state="complete",
+                candidate=candidate,
+                objective=1.0 - number / 10,
+                best_epoch=found.best_epoch,
+                epochs=len(found.curve),
+                seconds=1.0,
+                scores=found.scores,
+            )
+        )
+    return trials
+
+
+def test_a_search_leaves_time_to_the_members_of_an_ensemble_and_their_passes_of_test_images(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (("test_resnet", "ridge"), ("test_resnet", "ncm"), ("test_vit", "ridge"))
+    trials = _tried(evaluator, *(Candidate(backbone=backbone, head=head) for backbone, head in names))
+    monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 1.0)  # 1.5 on all examples
+    monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
+    monkeypatch.setattr("autotransfer.finish.finals_seconds", lambda *arguments: 0.5)
+    folds = Folds(evaluator, lambda further: evaluator.lessons)
+
+    def left(seconds: float, tested: int, ensemble: bool = True) -> float:
+        return ending_seconds(trials, folds, Budget(seconds=seconds), tested, ensemble=ensemble)
+
+    assert left(100.0, 0) == pytest.approx(0.5 + 1.5 + 1.5)
+    assert left(100.0, 60) == pytest.approx(0.5 + 1.5 + (1.5 + 2.0))  # another backbone sees the test images, too
+    assert left(50.0, 60) == pytest.approx(0.5 + 1.5)  # no more than a share of the budget
+    assert left(100.0, 60, ensemble=False) == 0.5
+    assert ending_seconds(trials, folds, Budget(trials=5), 60, ensemble=True) == 0.5
+
+
+def test_a_winner_that_is_not_refitted_leaves_its_time_to_an_ensemble(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (("test_resnet", "ridge"), ("test_resnet", "ncm"))
+    trials = _tried(evaluator, *(Candidate(backbone=backbone, head=head) for backbone, head in names))
+    assert trials.best is not None
+    pools: list[int] = []
+    monkeypatch.setattr("autotransfer.finish.choose_ensemble", lambda pool, held_out: pools.append(len(pool)))
+    for seconds in (1.0, 9.0, 100.0):
+        monkeypatch.setattr(
+            "autotransfer.finish.refit_seconds", lambda record, evaluator, s=seconds: s if record.number == 0 else 2.0
+        )
+        _ensemble(trials.best, trials.records, evaluator, Purse(Budget(seconds=10.0), clock=lambda: 0.0), 0)
+    assert pools == [2, 1, 2]
 
 
 @pytest.mark.parametrize("left_behind", [True, False])

@@ -15,9 +15,8 @@ __all__ = ["Costs"]
 
 # What one backbone's pace may tell of another's: a machine that is busy for a moment says nothing.
 _TRUSTED = (0.67, 1.5)
-# A training step costs about three forward passes: forward, gradients of activations, gradients of weights. Each takes
-# longer than one of a backbone that was made fast. Of a schedule that was planned too long, the end is missing.
-_STEP_COST = 4.5
+# A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
+_STEP_COST = 3.0
 # Time of a step on a head beside its arithmetic.
 _STEP_SECONDS = 1.5e-3
 # Time that each parameter of a head takes in a step of the optimizer, and for an example forward and backward.

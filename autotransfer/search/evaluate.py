@@ -252,7 +252,8 @@ class Evaluator:
             epochs.append(scores)
             return report(epoch, score)
 
-        before, _ = self._costs.expected(setup, self.extractor, until, training.epoch)
+        if training.epoch < until:
+            training.prepare()
         started = time.perf_counter()
         training.run(until, keep, expired)
         seconds = time.perf_counter() - started
@@ -261,7 +262,7 @@ class Evaluator:
             state = training.state(ended=ended)
             self.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
         whole = training.epoch == until
-        return epochs, len(epochs) - known, max(seconds - before, 0.1 * seconds) if whole else math.nan
+        return epochs, len(epochs) - known, seconds if whole else math.nan
 
     def recall(self, trials: Trials) -> None:
         """Learn again what is not written down of a search: its leaders' outputs, and what the first fold flatters.

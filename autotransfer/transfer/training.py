@@ -122,6 +122,10 @@ class Training:
         weights = lesson.class_weights
         self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
 
+    def prepare(self) -> None:
+        """Compute what the next epoch takes in, where that is not known: it is no part of what an epoch takes."""
+        self.feed(depth_at(self.plan, self.epoch, self.settings.epochs))
+
     def run(self, epochs: int, report: EpochReport, expired: Callable[[], bool]) -> None:
         """Train until ``epochs`` are done, ``report(epoch, score, scores)`` returns True, or ``expired()`` does.
 

@@ -78,6 +78,46 @@ def test_what_luck_in_choosing_brings_is_refused() -> None:
     assert not found.pays
 
 
+def test_what_a_temperature_mends_needs_no_ensemble() -> None:
+    # Both are far too sure of themselves, and wrong about the same examples: together they are only less sure.
+    rng = np.random.default_rng(0)
+    wrong = rng.random(200) < 0.2
+    one, two = (_says(np.where(wrong, 1 - sure, sure)) for sure in (0.9999, 0.9))
+    found = choose_ensemble([_record(0, one), _record(1, two)], _held_out(one))
+    assert found is not None
+    assert len(found.members) > 1
+    assert not found.pays
+
+
+@pytest.mark.parametrize(("metric", "pays"), [("accuracy", True), ("f1_macro", False)])
+def test_a_little_accuracy_may_be_given_for_much_less_loss_but_no_other_metric(metric: str, pays: bool) -> None:
+    # Both are wrong about twenty, the first one surely; luck made it right about three more that it does not know.
+    order = np.random.default_rng(0).permutation(200)
+    one, two = np.full(200, 0.9), np.full(200, 0.9)
+    one[order[:20]], one[order[20:23]] = 0.001, 0.51
+    two[order[:20]], two[order[20:23]] = 0.45, 0.2
+    task = Task(kind="binary", classes=("a", "b"), metric=metric)
+    parts = np.array_split(np.arange(200), 5)
+    lessons = [Lesson(task=task, targets=TARGETS, train=np.arange(0), validation=part) for part in parts]
+    found = choose_ensemble([_record(0, _says(one)), _record(1, _says(two))], HeldOut.of(lessons, _says(one)))
+    assert found is not None
+    assert found.gain < 0 < found.relief
+    assert found.pays is pays
+
+
+def test_values_are_averaged_where_that_lessens_the_squared_error() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.normal(5.0, 3.0, (200, 1)).astype(np.float32)
+    task = Task(kind="regression", metric="r2")
+    parts = np.array_split(np.arange(200), 5)
+    lessons = [Lesson(task=task, targets=targets, train=np.arange(0), validation=part) for part in parts]
+    guesses = [(targets + rng.normal(0, 1.0, targets.shape)).astype(np.float32) for _ in range(2)]
+    found = choose_ensemble([_record(i, guess) for i, guess in enumerate(guesses)], HeldOut.of(lessons, guesses[0]))
+    assert found is not None
+    assert found.pays
+    assert 0.3 < found.relief < 0.7  # half of the variance of the errors
+
+
 def test_there_are_at_most_five_members() -> None:
     rng = np.random.default_rng(0)
     scores = [_says(np.clip(0.55 + rng.normal(0, 0.3, 200), 0.01, 0.99)) for _ in range(8)]

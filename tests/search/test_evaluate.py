@@ -29,6 +29,7 @@ from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import prepare
+from autotransfer.transfer.training import Training
 
 CPU = resolve_device("cpu")
 
@@ -235,6 +236,51 @@ def test_a_paused_training_goes_on_as_if_it_had_never_been_paused(
     best = int(np.argmax(whole.curve))
     assert whole.curve[best] == evaluator.task.score(evaluator.targets[evaluator.lessons[0].validation], scores)
     assert not network.training
+
+
+def test_a_training_that_goes_on_can_be_planned_anew(make: MakeEvaluator) -> None:
+    evaluator, told = make(folds=1), list[int]()
+
+    def report(epoch: int, score: float) -> bool:
+        told.append(epoch)
+        return False
+
+    long, short = _linear(9, freeze="depth"), _linear(3, freeze="depth")
+    begun = evaluator(long, report, lambda: False, 1)
+    ended = evaluator(short, report, lambda: False, 9)
+    assert told == [1, 2, 3]
+    assert (ended.curve[:1], len(ended.curve)) == (begun.curve, 3)
+    # Its rates have fallen, as those of the long plan would not have: it is where neither plan alone leads to.
+    network, _ = evaluator.best_network(short)
+    evaluator.checkpoints.clear()
+    evaluator(long, report, lambda: False, 3)
+    other, _ = evaluator.best_network(long)
+    assert not all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
+
+
+def test_of_equal_epochs_the_last_one_counts_and_its_weights_are_kept(make: MakeEvaluator) -> None:
+    # At such a rate nothing changes but by rounding; its own rates have fallen furthest.
+    evaluator, candidate = make(folds=1), _linear(3, freeze="depth", lr=1e-12)
+    ended = evaluator(candidate, lambda epoch, score: False, lambda: False)
+    assert len(set(ended.curve)) == 1
+    assert ended.best_epoch == 3
+    state = evaluator.checkpoints.load(candidate)
+    assert state is not None
+    assert state["best_epoch"] == 3
+
+
+def test_what_a_frozen_prefix_takes_is_no_part_of_what_an_epoch_takes(
+    make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [0.0]
+
+    def slow(training: Training) -> None:
+        seconds[0] += 100.0
+
+    monkeypatch.setattr(Training, "prepare", slow)
+    monkeypatch.setattr("autotransfer.search.evaluate.time.perf_counter", lambda: seconds[0])
+    assert _evaluate(make(folds=1), _linear(1, freeze="depth")).seconds == 0.0
+    assert seconds[0] == 100.0
 
 
 def test_a_training_cut_within_an_epoch_leaves_its_best_epoch_and_starts_anew(make: MakeEvaluator) -> None:

@@ -256,6 +256,15 @@ def test_predictions_survive_a_lack_of_memory(start: Start) -> None:
     assert feed.sizes == [2, 2, 2, 2, 2]
 
 
+def test_what_comes_in_can_be_prepared_before_the_first_step(start: Start) -> None:
+    training, asked = start(net(2), make_lesson(LABELS)), list[int]()
+    feed = training.feed
+    training.feed = lambda depth: asked.append(depth) or feed(depth)  # type: ignore[func-returns-value]
+    training.prepare()
+    assert asked == [0]
+    assert training.epoch == 0
+
+
 def test_the_best_epoch_comes_back(start: Start) -> None:
     # The validation images are those that train, with the other labels: it can only get worse.
     pixels = start.images.pixels["center"]
