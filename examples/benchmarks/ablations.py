@@ -21,6 +21,7 @@ import common
 import numpy as np
 import optuna
 
+import autotransfer.finish
 import autotransfer.resuming
 import autotransfer.searching
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
@@ -124,6 +125,11 @@ def without_sizes() -> Switch:
     return patch.object(autotransfer.searching, "offer_sizes", own)
 
 
+def without_ensembles() -> Switch:
+    """Let the best candidate alone be the model."""
+    return patch.object(autotransfer.finish, "choose_ensemble", lambda pool, held_out: None)
+
+
 ABLATIONS: dict[str, Callable[[], Switch]] = {
     "as it is": nullcontext,
     "without screening": without_screening,
@@ -134,6 +140,7 @@ ABLATIONS: dict[str, Callable[[], Switch]] = {
     "without pruning": without_pruning,
     "random sampler": random_sampler,
     "without smaller inputs": without_sizes,
+    "without ensembles": without_ensembles,
 }
 
 
