@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from autotransfer.search.budget import Order
+from autotransfer.search.budget import Order, Proposed
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.schedule import Arm, CurveModel, FreezeThaw
 
@@ -294,15 +294,15 @@ class Growth:
         best = trials.best
         expected = best.objective if best and best.objective is not None else 0.0
         self._sampled[name] = expected = float(np.mean([expected, *self._sampled.values()]))
-        return self._scored(name, expected, trials, params=params, start=start, seconds=seconds)
+        return self._scored(name, expected, trials, "varied", params=params, start=start, seconds=seconds)
 
-    def _scored(self, name: str, expected: float, trials: Trials, **about: Any) -> Arm:
+    def _scored(self, name: str, expected: float, trials: Trials, proposed: Proposed = "grown", **about: Any) -> Arm:
         best = trials.best
         known = expected if best is None or best.objective is None else max(best.objective, expected)
         missing = max(self._ceiling - known, _CHANCE)
         mean = [expected - _DIP * missing * (1 - rung / self._curves.rungs[-1]) ** 4 for rung in self._curves.rungs]
         std = [max(_SPREAD * missing, _CHANCE)] * len(mean)
-        return Arm(name=name, mean=mean, std=std, proposed="grown", **about)
+        return Arm(name=name, mean=mean, std=std, proposed=proposed, **about)
 
     def _probes_pay(self, trials: Trials) -> bool:
         """Whether one of the last probes brought something better, or there were too few to say."""

@@ -161,7 +161,7 @@ class Runner:
             curve=list(before.curve),
             reported=len(before.curve),
             standard=self._standard,
-            doubt=SAMPLE_DOUBT * min(1.0, _CHEAP * max(left, 0.0) / max(expected, _INSTANT)),
+            doubt=SAMPLE_DOUBT * math.sqrt(min(1.0, _CHEAP * max(left, 0.0) / max(expected, _INSTANT))),
         )
 
         def expired() -> bool:

@@ -105,6 +105,7 @@ def test_a_refit_that_takes_too_much_is_not_set_apart(clock: Clock) -> None:
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
     purse = Purse(Budget(seconds=1000.0), clock=clock)
     assert purse.allowance(1.0, "sampled") == pytest.approx(20.0)
+    assert purse.allowance(1.0, "varied") == pytest.approx(150.0)
     assert purse.allowance(1.0, "grown") == pytest.approx(500.0)
     assert purse.allowance(1.0, "screened") == pytest.approx(1000.0)
 

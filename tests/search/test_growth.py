@@ -71,7 +71,7 @@ class Search:
         """Let probes that bring nothing pass until fine-tuning is due, or for long."""
         for _ in range(limit):
             order = self.next()
-            if order.proposed == "grown":
+            if order.proposed in ("grown", "varied"):
                 return order
             self.carry_out(0.0)
         return None
