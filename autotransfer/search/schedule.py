@@ -173,7 +173,7 @@ class FreezeThaw:
         rung = self._state[row]
         self._trial[row], self._done[row] = record.number, len(record.curve)
         self._cost[row] = max(record.seconds - self._start[row], 0.1 * record.seconds) / len(record.curve)
-        if record.state == "paused" and len(record.curve) < self._rungs[1]:
+        if record.state == "paused" and len(record.curve) < self._rungs[rung + 1]:
             return
         self._open[row] = record.state in ("paused", "pruned") and rung + 1 < len(self.model.rungs)
         # What makes scores fair between candidates shifts the whole curve.
@@ -220,8 +220,7 @@ class FreezeThaw:
             best = float(np.minimum(self._mean.min(initial=0.0), 0.0))
         u = (mean - best) / std
         gain = std * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
-        done = np.where(self._state == 0, self._done, self._rungs[self._state])
-        epochs = self._rungs[1:] - done[:, None]
+        epochs = self._rungs[1:] - self._done[:, None]
         start = np.where(self._done == 0, self._start, 0.0)
         time = epochs * self._cost[:, None] + start[:, None]
         # A rung counts if it can be reached in time; the next one counts as soon as one epoch can.
