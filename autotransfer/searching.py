@@ -129,7 +129,7 @@ def search_setups(
         examples=len(data.lessons[0].train),
         others=sizes.others,
     )
-    if config.compare_scratch and purse.budget.seconds is not None:
+    if config.compare_scratch:
         purse.overhead += reserved_seconds(purse, evaluator, space.backbones[0].name)
     curves = _curves_allowed(purse, space, evaluator)
     study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)

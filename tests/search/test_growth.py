@@ -367,15 +367,20 @@ def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_wh
         assert tuned[0] == "a"
 
 
-def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
-    search, policies = _search(True, a=0.6), []
-    while len(policies) < 4:
+def _sampled(search: Search, parameter: str, count: int) -> list[Any]:
+    """Return a parameter of the first sampled trials that train stages."""
+    values: list[Any] = []
+    while len(values) < count:
         order = search.grown()
         assert order is not None
         if order.arm.startswith("sampled") and order.resumes is None:
-            policies.append(order.params["freeze"])
+            values.append(order.params[parameter])
         search.carry_out(0.55)
-    assert policies[:4] == ["depth", "full", "depth", "full"]
+    return values
+
+
+def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
+    assert _sampled(_search(True, a=0.6), "freeze", 4) == ["depth", "full", "depth", "full"]
 
 
 def _probe(search: Search, objective: float) -> None:
@@ -385,15 +390,9 @@ def _probe(search: Search, objective: float) -> None:
 
 
 def test_sampled_trials_that_train_stages_take_backbones_in_turn_that_were_worth_more_than_a_sample() -> None:
-    search, backbones = _search(True, a=0.6, b=0.5, c=0.4), []
+    search = _search(True, a=0.6, b=0.5, c=0.4)
     search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.5)
-    while len(backbones) < 2:
-        order = search.grown()
-        assert order is not None
-        if order.arm.startswith("sampled") and order.resumes is None:
-            backbones.append(order.params["backbone"])
-        search.carry_out(0.55)
-    assert backbones == ["a", "c"]
+    assert _sampled(search, "backbone", 2) == ["a", "c"]
 
 
 def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_turns() -> None:
