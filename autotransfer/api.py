@@ -49,6 +49,7 @@ def fit(
     validation: Any = 0.25,
     validation_targets: Any = None,
     epochs: int = 12,
+    views: int = 4,
     seed: int = 0,
     device: str = "auto",
     out: str | Path | None = None,
@@ -97,6 +98,8 @@ def fit(
             trained on all of them in the end.
         validation_targets: Targets of these examples.
         epochs: Epochs of a candidate that trains stages.
+        views: Most fixed views of an image (it, its mirror image, two crops) that the model averages where validation
+            says that it pays: 1, 2 or 4. Each is a pass through the backbone, in prediction, too.
         seed: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         out: The run folder; ``runs/DATE-TIME`` when not given.

@@ -37,7 +37,7 @@ class Candidate:
         freeze: Name of a freeze policy.
         head_params: Settings of the head.
         freeze_params: Settings of the freeze policy.
-        training: Settings of the training; empty for closed-form heads.
+        training: Settings of the training; closed-form heads have none but the number of views.
     """
 
     backbone: str
@@ -60,6 +60,12 @@ class Candidate:
     def of_any_length(self) -> Candidate:
         """The same setup, whatever number of epochs it is trained for."""
         return replace(self, training={name: v for name, v in self.training.items() if name != "epochs"})
+
+    @property
+    def views(self) -> int:
+        """Number of fixed views in which it sees each image."""
+        given = self.training.get("views", 1)
+        return given if isinstance(given, int) else 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the candidate as JSON."""
@@ -95,7 +101,8 @@ class Candidate:
             return f"({shown})" if shown else ""
 
         head, freeze = self.head + settings(self.head_params), self.freeze + settings(self.freeze_params)
-        return escape(f"{self.backbone} + {head} + {freeze}")
+        views = f" + {self.views} views" if self.views > 1 else ""
+        return escape(f"{self.backbone} + {head} + {freeze}{views}")
 
 
 def _are_settings(value: Any) -> bool:

@@ -140,6 +140,7 @@ def fit(
         ),
     ] = "0.25",
     epochs: Annotated[int, option("--epochs", help="Epochs of a candidate that trains stages.")] = 12,
+    views: Annotated[int, option("--views", help="Most views of an image that the model averages; 1 is fastest.")] = 4,
     no_ensemble: Annotated[bool, option("--no-ensemble", help="Refit one candidate, never several.")] = False,
     no_soup: Annotated[bool, option("--no-soup", help="Never average the weights of several candidates.")] = False,
     no_calibrate: Annotated[bool, option("--no-calibrate", help="Leave probabilities as they are.")] = False,
@@ -197,6 +198,7 @@ def fit(
             class_weight=class_weight,  # type: ignore[arg-type]
             validation=_share_or_data(validation),
             epochs=epochs,
+            views=views,
             seed=seed,
             device=device,
             out=out,

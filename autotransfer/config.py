@@ -103,6 +103,7 @@ class SearchConfig:
         validation: Share of the examples that candidates are scored on, where they are not cross-validated.
         folds: Number of folds of the cross-validation; None means 5 below 3,000 examples and one split above.
         epochs: Most epochs of one trial.
+        views: Most fixed views of an image that a model averages, 1, 2 or 4: each takes a pass through its backbone.
         seed: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         strict: Unreadable images are an error instead of being skipped.
@@ -134,6 +135,7 @@ class SearchConfig:
     validation: float = 0.25
     folds: int | None = None
     epochs: int = 12
+    views: int = 4
     seed: int = 0
     device: str = "auto"
     strict: bool = False
@@ -158,6 +160,8 @@ class SearchConfig:
             raise ConfigError(f"The number of folds must be at least 1; got {self.folds!r}.")
         if not _is_whole(self.epochs, 1):
             raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs!r}.")
+        if not _is_whole(self.views, 1):
+            raise ConfigError(f"The number of views must be at least 1; got {self.views!r}.")
         if not _is_whole(self.seed, 0, 2**32 - 1):
             raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed!r}.")
         self._check_executor()

@@ -38,6 +38,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         metric: str | None = None,
         validation: float = 0.25,
         epochs: int = 12,
+        views: int = 4,
         compare_scratch: bool = False,
         random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
@@ -59,6 +60,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.metric = metric
         self.validation = validation
         self.epochs = epochs
+        self.views = views
         self.compare_scratch = compare_scratch
         self.random_state = random_state
         self.device = device
@@ -126,6 +128,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
             into folds, and it has no effect.
         epochs: Epochs of a candidate that trains stages.
+        views: Most fixed views of an image that the model averages where validation says that it pays.
         compare_scratch: As for ``fit``, but off: within a pipeline, few read what it finds.
         random_state: Seed of sampler, split and training.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
@@ -157,6 +160,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
+        views: int = 4,
         compare_scratch: bool = False,
         random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
@@ -179,6 +183,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             metric=metric,
             validation=validation,
             epochs=epochs,
+            views=views,
             compare_scratch=compare_scratch,
             random_state=random_state,
             device=device,

@@ -74,7 +74,7 @@ class _Plan:
 
 
 def ending_seconds(trials: Trials, folds: Folds, budget: Budget, tested: int, *, ensemble: bool) -> float:
-    """Return the seconds of a budget that a search leaves to the finals and to an ensemble, as it stands.
+    """Return the seconds of a budget that a search leaves to finals, an ensemble and more views, as it stands.
 
     Args:
         trials: The search.
@@ -84,7 +84,11 @@ def ending_seconds(trials: Trials, folds: Folds, budget: Budget, tested: int, *,
         ensemble: Whether there may be one.
     """
     seconds = finals_seconds(trials, folds, budget)
-    if ensemble and budget.seconds is not None and trials.best is not None and trials.best.scores is not None:
+    if budget.seconds is None or trials.best is None or trials.best.candidate is None:
+        return seconds
+    further = 1 - 1 / trials.best.candidate.views  # one pass of the test examples is no part of the budget
+    seconds += further * _pass_seconds(trials.best, folds.evaluator, tested)
+    if ensemble and trials.best.scores is not None:
         seconds += _members(trials.best, trials, folds.evaluator, _TOGETHER * budget.seconds, tested)[1]
     return seconds
 
@@ -222,12 +226,19 @@ def _members(
         assert record.candidate is not None  # complete trials have one
         seconds = refit_seconds(record, evaluator)
         if tested and _network(record) not in seen:
-            seconds += evaluator.pass_seconds(record.candidate.backbone) * tested / len(evaluator.targets)
+            seconds += _pass_seconds(record, evaluator, tested)
         if taken + seconds <= left:
             taken += seconds
             found.append(record)
             seen.add(_network(record))
     return found, taken
+
+
+def _pass_seconds(record: TrialRecord, evaluator: Evaluator, tested: int) -> float:
+    """Return about how long all views of the test examples take to pass through a record's backbone."""
+    assert record.candidate is not None  # complete trials have one
+    each = evaluator.pass_seconds(record.candidate.backbone) / len(evaluator.targets)
+    return each * tested * record.candidate.views
 
 
 def _network(record: TrialRecord) -> tuple[str, int]:
@@ -298,6 +309,7 @@ def _part(network: Network, candidate: Candidate, evaluator: Evaluator, weight: 
         candidate=candidate,
         autocast=not evaluator.load(candidate.backbone).precise,
         weight=weight,
+        views=candidate.views,
     )
 
 
@@ -312,4 +324,5 @@ def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, tempe
         autocast=first.autocast,
         temperature=temperature,
         others=tuple(others),
+        views=first.views,
     )

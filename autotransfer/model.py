@@ -32,12 +32,12 @@ from autotransfer.transfer.device import Device, resolve_device
 from autotransfer.transfer.inference import FrozenBackbone, batch_sizes
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.network import Network, to_scores
-from autotransfer.transfer.pixels import prepare
+from autotransfer.transfer.pixels import VIEWS, prepare
 
 __all__ = ["TransferModel"]
 
-# Format 1 has neither a temperature nor other members.
-_FORMAT, _READABLE = 2, (1, 2)
+# Format 1 has neither a temperature nor other members; format 2 sees images in one view only.
+_FORMAT, _READABLE = 3, (1, 2, 3)
 _COLDEST, _HOTTEST = 0.01, 100.0
 
 
@@ -54,6 +54,7 @@ class TransferModel:
         autocast: Whether 16 bit was used, and is used to predict.
         temperature: What the logits of a classifier are divided by.
         others: Further networks of an ensemble, whose outputs are averaged; this one's share is what theirs leave.
+        views: Number of fixed views of an image that the network's outputs are the mean over.
     """
 
     network: Network
@@ -64,12 +65,14 @@ class TransferModel:
     autocast: bool = False
     temperature: float = 1.0
     others: tuple[Part, ...] = ()
+    views: int = 1
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """All networks, the first one first."""
         weight = 1.0 - sum(part.weight for part in self.others)
-        first = Part(network=self.network, candidate=self.candidate, autocast=self.autocast, weight=weight)
+        network, candidate = self.network, self.candidate
+        first = Part(network=network, candidate=candidate, autocast=self.autocast, weight=weight, views=self.views)
         return (first, *self.others)
 
     def predict(self, data: Any) -> np.ndarray:
@@ -97,23 +100,33 @@ class TransferModel:
         return decode(examples, sides, exact=True, strict=strict, memory_limit=memory_budget(None))
 
     def predict_images(self, images: Images) -> np.ndarray:
-        """Like ``predict_proba``, for decoded images; each backbone sees them once, however many heads it has."""
+        """Like ``predict_proba``, for decoded images.
+
+        Each backbone sees each view of them once, however many heads it has.
+        """
         parts, total = self.parts, np.zeros((len(images), self.task.outputs), dtype=np.float32)
         for fast, members in self._fast:
-            found = self._outputs(images, fast, [parts[i].network for i in members])
-            for i, outputs in zip(members, found, strict=True):
-                total += parts[i].weight * to_scores(self.task, torch.from_numpy(outputs))
+            sums: dict[int, np.ndarray] = {}
+            for position, view in enumerate(VIEWS):
+                seeing = [i for i in members if position < parts[i].views]
+                found = self._outputs(images, view, fast, [parts[i].network for i in seeing]) if seeing else ()
+                for i, outputs in zip(seeing, found, strict=True):
+                    sums[i] = sums[i] + outputs if i in sums else outputs
+            for i, outputs in sums.items():
+                total += parts[i].weight * to_scores(self.task, torch.from_numpy(outputs / parts[i].views))
         return temper(self.task, total, self.temperature)
 
-    def _outputs(self, images: Images, fast: FrozenBackbone, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
-        """Return outputs (N, outputs) of networks that share a backbone."""
+    def _outputs(
+        self, images: Images, view: str, fast: FrozenBackbone, networks: Sequence[Network]
+    ) -> tuple[np.ndarray, ...]:
+        """Return outputs (N, outputs) of networks that share a backbone, for one view of the images."""
         how = networks[0].backbone.preprocessing
         pixels, maps = images.pixels[how.crop_mode], any(n.head_takes == "map" for n in networks)
         stages = next((network.stages for network in networks if network.stages is not None), None)
 
         def outputs(rows: Rows) -> tuple[Tensor, ...]:
             with fast.running() as backbone, ExitStack() as watching:
-                batch = fast.take(prepare(pixels[rows], how, self.device.torch))
+                batch = fast.take(prepare(pixels[rows], how, self.device.torch, view))
                 given = [] if stages is None else watching.enter_context(stages.tapped(backbone, len(batch)))
                 found = backbone.forward_map(batch) if maps else backbone(batch)
                 pooled = backbone.pool(found) if maps else found
@@ -192,6 +205,7 @@ class TransferModel:
             autocast=first.autocast,
             temperature=temperature,
             others=tuple(others),
+            views=first.views,
         )
 
     def _describe(self) -> dict[str, Any]:

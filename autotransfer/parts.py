@@ -19,6 +19,7 @@ from autotransfer.errors import ModelFormatError
 from autotransfer.task import Task
 from autotransfer.transfer.inference import probe_images
 from autotransfer.transfer.network import Network
+from autotransfer.transfer.pixels import VIEWS
 from autotransfer.transfer.stages import StageFeatures
 
 __all__ = ["Part", "described", "read_parts", "read_side", "tensors_of"]
@@ -38,12 +39,14 @@ class Part:
         candidate: The setup that it was trained with.
         autocast: Whether 16 bit was used, and is used to predict.
         weight: Its share of the prediction.
+        views: Number of fixed views of an image that its outputs are the mean over.
     """
 
     network: Network
     candidate: Candidate
     autocast: bool = False
     weight: float = 1.0
+    views: int = 1
 
 
 def tensors_of(parts: Sequence[Part]) -> dict[str, Tensor]:
@@ -84,7 +87,8 @@ def read_parts(about: Mapping[str, Any], task: Task, registry: Registry, state: 
         shared = None if shares is None else parts[shares].network.backbone
         network = _read_network(saved, task, registry, _own(state, i), shared)
         candidate = Candidate.from_json(saved["candidate"])
-        parts.append(Part(network=network, candidate=candidate, autocast=saved["autocast"] is True, weight=weight))
+        autocast, views = saved["autocast"] is True, _read_views(saved.get("views", 1))
+        parts.append(Part(network=network, candidate=candidate, autocast=autocast, weight=weight, views=views))
     if sum(part.weight for part in parts[1:]) >= 1:
         raise ModelFormatError("The weights of the other networks leave nothing to the first one.")
     return parts
@@ -129,6 +133,7 @@ def _described(part: Part) -> dict[str, Any]:
         },
         "head": {"shape": list(part.network.head_shape), "takes": part.network.head_takes},
         "autocast": part.autocast,
+        "views": part.views,
     }
 
 
@@ -179,6 +184,17 @@ def _preprocessing(saved: Mapping[str, Any]) -> Preprocessing:
         raise ModelFormatError(f"The preprocessing {given} is none.")
     read_side(how.resized)
     return how
+
+
+def _read_views(value: Any) -> int:
+    """Return the number of views of an image.
+
+    Raises:
+        ModelFormatError: There are not so many.
+    """
+    if type(value) is not int or not 0 < value <= len(VIEWS):
+        raise ModelFormatError(f"A network sees an image in 1 to {len(VIEWS)} views; got {value!r:.60}.")
+    return value
 
 
 def read_side(value: Any) -> int:

@@ -43,6 +43,7 @@ from autotransfer.search.sampling import draw
 from autotransfer.search.setup import startable
 from autotransfer.search.sizes import Sizes, offer_sizes
 from autotransfer.search.space import SearchSpace, freezes_all
+from autotransfer.search.views import Views
 from autotransfer.search.work import Executor
 from autotransfer.storage import close_storage, failing_clearly
 from autotransfer.task import Task
@@ -128,6 +129,7 @@ def search_setups(
         epochs=config.epochs,
         examples=len(data.lessons[0].train),
         others=sizes.others,
+        views=Views(config.views),
     )
     if config.compare_scratch:
         purse.overhead += reserved_seconds(purse, evaluator, space.backbones[0].name)
@@ -186,6 +188,7 @@ def _search(
         Growth(
             screening=space.screening(),
             others=sizes.others,
+            views=space.views,
             unlike=sizes.smaller,
             tuning=space.tuning,
             probe=space.freezing,

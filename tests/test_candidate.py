@@ -78,6 +78,14 @@ def test_what_is_not_given_has_a_default() -> None:
     assert Candidate.from_json({"backbone": "a"}) == Candidate(backbone="a", head="linear", freeze="frozen")
 
 
+def test_it_says_in_how_many_views_it_sees_images() -> None:
+    seen = {given: Candidate(backbone="a", training={"views": given}).views for given in (1, 4, "many")}
+    assert seen == {1: 1, 4: 4, "many": 1}, "a stranger may have written it"
+    assert Candidate(backbone="a").views == 1
+    assert str(Candidate(backbone="a", training={"views": 2})) == "a + linear + frozen + 2 views"
+    assert str(Candidate(backbone="a", training={"views": 1})) == "a + linear + frozen"
+
+
 def test_it_prints_on_one_line_with_short_numbers() -> None:
     assert str(FULL) == "vgg16.tv_in1k + mlp(width=1024, dropout=0.123) + depth(depth=3)"
 

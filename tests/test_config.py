@@ -85,6 +85,7 @@ def test_a_budget_may_be_open() -> None:
         ({"validation": math.nan}, "between 0 and 1"),
         ({"folds": 0}, "folds must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"views": 0}, "views must be at least 1"),
         ({"seed": -1}, "seed is a whole number"),
         ({"seed": 2**32}, "seed is a whole number"),
         ({"class_weight": "equal"}, "'balanced', a dictionary of weights by class, or None; got 'equal'"),

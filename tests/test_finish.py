@@ -177,6 +177,22 @@ def test_a_search_leaves_time_to_the_members_of_an_ensemble_and_their_passes_of_
     assert ending_seconds(trials, folds, Budget(trials=5), 60, ensemble=True) == 0.5
 
 
+def test_a_search_leaves_time_to_further_views_of_test_images(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
+    monkeypatch.setattr("autotransfer.finish.finals_seconds", lambda *arguments: 0.5)
+    folds = Folds(evaluator, lambda further: evaluator.lessons)
+
+    def left(views: int, tested: int) -> float:
+        trials = _tried(evaluator, Candidate(backbone="test_resnet", head="ridge", training={"views": views}))
+        return ending_seconds(trials, folds, Budget(seconds=100.0), tested, ensemble=False)
+
+    half = len(evaluator.targets) // 2
+    assert (left(1, half), left(4, 0)) == (0.5, 0.5)
+    assert left(4, half) == pytest.approx(0.5 + 3 * 2.0 * half / len(evaluator.targets))
+
+
 def test_a_winner_that_is_not_refitted_leaves_its_time_to_an_ensemble(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import autotransfer
 from autotransfer.candidate import Candidate
+from autotransfer.data.sources import find_images
 from autotransfer.errors import ModelFormatError
 from autotransfer.model import TransferModel
 from autotransfer.parts import Part
+from autotransfer.transfer.network import to_scores
+from autotransfer.transfer.pixels import VIEWS, prepare
 
 Digits = tuple[np.ndarray, np.ndarray]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,31 @@ def test_an_ensemble_predicts_the_weighted_mean(
     assert ensemble.predict_proba(images).dtype == np.float32
 
 
+def test_networks_see_images_in_as_many_views_as_they_were_trained_for(
+    ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits, tmp_path: Path
+) -> None:
+    images, model = digits[0][60:70], trained["map"]
+    decoded = model.decode(find_images(images))
+    how = model.network.backbone.preprocessing
+    with torch.inference_mode():
+        outputs = [model.network(prepare(decoded.pixels[how.crop_mode], how, CPU, view)) for view in VIEWS]
+    assert not torch.allclose(outputs[0], outputs[1], rtol=1e-2)
+    for views in (1, 2, 4):
+        mean = to_scores(model.task, torch.stack(outputs[:views]).mean(0))
+        np.testing.assert_allclose(replace(model, views=views).predict_proba(images), mean, atol=1e-4)
+
+    # Of an ensemble, each as many as its own, also where they share a backbone, and also when it was saved.
+    views = dict(zip(("ridge", "ncm", "map", "stages", "tuned"), (2, 1, 4, 2, 2), strict=True))
+    parts = zip(ensemble.others, list(views.values())[1:], strict=True)
+    mixed = replace(ensemble, views=2, others=tuple(replace(part, views=n) for part, n in parts), temperature=1.0)
+    each = {name: replace(trained[name], views=n).predict_proba(images) for name, n in views.items()}
+    mean = sum(part.weight * each[name] for part, name in zip(mixed.parts, views, strict=True))
+    np.testing.assert_allclose(mixed.predict_proba(images), mean, atol=1e-5)
+    loaded = autotransfer.load(mixed.save(tmp_path), device="cpu")
+    assert [part.views for part in loaded.parts] == list(views.values())
+    np.testing.assert_array_equal(loaded.predict_proba(images), mixed.predict_proba(images))
+
+
 def test_heads_on_one_backbone_take_one_pass(
     ensemble: TransferModel, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,15 +130,19 @@ def test_an_ensemble_is_saved_with_each_backbone_once_and_loads(
     np.testing.assert_array_equal(loaded.predict_proba(digits[0]), ensemble.predict_proba(digits[0]))
 
 
-def test_a_model_of_format_1_loads(trained: dict[str, TransferModel], digits: Digits, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_model_of_an_earlier_format_loads(
+    trained: dict[str, TransferModel], digits: Digits, tmp_path: Path, number: int
+) -> None:
     model = trained["tuned"]
     model.save(tmp_path)
     about = json.loads((tmp_path / "model.json").read_text())
-    assert about["format"] == 2
-    del about["temperature"], about["others"]
-    (tmp_path / "model.json").write_text(json.dumps({**about, "format": 1}))
+    assert about["format"] == 3
+    for later in ("views", *(("temperature", "others") if number == 1 else ())):
+        del about[later]
+    (tmp_path / "model.json").write_text(json.dumps({**about, "format": number}))
     loaded = autotransfer.load(tmp_path, device="cpu")
-    assert (loaded.temperature, loaded.others) == (1.0, ())
+    assert (loaded.temperature, loaded.others, loaded.views) == (1.0, (), 1)
     np.testing.assert_array_equal(loaded.predict_proba(digits[0]), model.predict_proba(digits[0]))
 
 

@@ -31,7 +31,7 @@ _SHARE, _LEAST = 0.05, 1.0
 # Shares of the time left after the first epoch, which says what one takes: what training is planned to take at most,
 # and what it may take beyond the winner's seconds where a search ended early.
 _PLANNED, _FREE = 0.9, 0.25
-# Share of it that a pass of the frozen random backbone may take.
+# Share of it that the passes of the frozen random backbone may take.
 _PASS = 0.2
 # A training step costs about three forward passes, and each of them twice what a backbone made fast takes.
 _STEP_COST = 6.0
@@ -131,7 +131,8 @@ def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: 
         return replace(gain, reason="no time was left")
     try:
         loaded = _random(evaluator, best.candidate)
-        if purse.budget.seconds is None or evaluator.pass_seconds(best.candidate.backbone) < _PASS * _left(purse):
+        passes = best.candidate.views * evaluator.pass_seconds(best.candidate.backbone)
+        if purse.budget.seconds is None or passes < _PASS * _left(purse):
             gain = _untrained(gain, best.candidate, loaded, evaluator)
         return _scratch(gain, best, loaded, evaluator, purse, epochs)
     except Exception as error:  # a plugin's or torch's: whatever it is, the search has its result
@@ -182,7 +183,8 @@ def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone,
         head, params = evaluator.registry.head(start), {}
     frozen = FreezePlan(phases=(Phase(start=0.0, depth=loaded.depths),))
     described = Candidate(backbone=loaded.spec.name, head=head.name, head_params=params)
-    setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=_SETTINGS)
+    settings = replace(_SETTINGS, views=candidate.views)
+    setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=settings)
     lesson, extractor = evaluator.lessons[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
     network = setup.solve(extractor, lesson, evaluator.device, evaluator.seed)
     outputs = setup.head_scores(network, extractor, lesson.task, lesson.validation)
@@ -203,7 +205,7 @@ def _scratch(
     described = Candidate(backbone=loaded.spec.name, head=head.name)
     if not timed:
         epochs = min(epochs, max(1, _SHOWN // len(lesson.train)))
-    settings = replace(_SETTINGS, epochs=epochs)
+    settings = replace(_SETTINGS, epochs=epochs, views=best.candidate.views)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
     run = setup.training(evaluator.extractor, lesson, evaluator.device, evaluator.seed)
     started = purse.spent

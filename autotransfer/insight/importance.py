@@ -70,6 +70,7 @@ def _row(record: TrialRecord, stages: Mapping[str, int]) -> dict[str, Any]:
         **{f"head.{candidate.head}.{name}": value for name, value in candidate.head_params.items()},
         **{f"freeze.{name}": value for name, value in candidate.freeze_params.items() if name != "depth"},
         **{f"training.{name}": value for name, value in candidate.training.items()},
+        "training.views": candidate.views,
     }
     share = (record.depth or 0) / max(stages[candidate.backbone], 1)
     return {

@@ -8,7 +8,6 @@ from autotransfer.search.setup import Setup
 from autotransfer.search.work import Evaluation
 from autotransfer.transfer.features import FeatureExtractor, measure_seconds_per_image
 from autotransfer.transfer.loaded import LoadedBackbone
-from autotransfer.transfer.pixels import VIEWS
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["Costs"]
@@ -48,16 +47,15 @@ class Costs:
 
         For closed forms the latter are those of the solution.
         """
-        views = VIEWS[: 1 if setup.closed_form else setup.settings.views]
         depth, takes, epochs = setup.plan.depth, setup.head.features, until - after
         share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
         before, during = 0.0, 0.0
         train, validation = len(self._folds[0].train), len(self._folds[0].validation)
         if setup.cacheable:
-            missing = [v for v in views if not extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
+            missing = [v for v in setup.views if not extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
             before = len(missing) * self._examples * share
         if not setup.frozen:
-            during = epochs * (_STEP_COST * train + validation) * (1.0 - share)
+            during = epochs * (_STEP_COST * train + len(setup.views) * validation) * (1.0 - share)
         speed = self.forward_seconds(setup.loaded, extractor) if before or during else 0.0
         return before * speed, self._head_seconds(setup, train, epochs) + during * speed
 

@@ -207,11 +207,12 @@ class Evaluator:
             return True
 
         try:
-            if self.sample is not None and not look():
+            if self.sample is not None and len(setup.views) == 1 and not look():
                 self.extractor.pooled(setup.loaded, look=look)
         except _Stopped as stopped:
             return Evaluation(score=stopped.score, depth=setup.plan.depth)
-        known = Features(self.extractor.taken(setup.loaded, setup.head.features))
+        takes = setup.head.features
+        known = Features({view: self.extractor.taken(setup.loaded, takes, view) for view in setup.views})
         started = time.perf_counter()  # the pass is no part of what solving takes
         found = self._evaluation(setup, [self._solved_scores(setup, known, lesson) for lesson in self.lessons])
         return replace(found, seconds=time.perf_counter() - started)
@@ -222,7 +223,7 @@ class Evaluator:
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
             for lesson in self.sample.lessons:
-                parts.append(self._solved_scores(setup, Features(features), lesson))
+                parts.append(self._solved_scores(setup, Features({"center": features}), lesson))
                 rows.append(lesson.validation)
             targets = self.sample.lessons[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))
@@ -351,5 +352,5 @@ class Evaluator:
         return self.task.score(self.targets[rows], np.concatenate(folds))
 
     def pass_seconds(self, name: str) -> float:
-        """Return about how long one pass of a frozen backbone over all examples takes."""
+        """Return about how long one pass of a frozen backbone over all examples, in one view, takes."""
         return len(self.targets) * self._costs.forward_seconds(self.load(name), self.extractor)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import numpy as np
 from autotransfer.search.budget import Order, Proposed
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.schedule import Arm, CurveModel, FreezeThaw
+from autotransfer.search.views import Views
 
 __all__ = ["Growth"]
 
@@ -51,7 +53,7 @@ _FIRST_SHARE = 0.3
 # share of the rest. On textures, the last stages gained nothing and the middle lost; on signs, a half and most of it.
 # On images unlike those that it has seen, it is tried without such evidence, which would take time from it.
 _PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
-# Share of the time left that a pass through a backbone at its other size may take.
+# Share of the time left that a pass through a backbone at its other size, or those in more views, may take.
 _PASS_SHARE = 0.1
 _COSTS = ("start", "seconds")
 # A smaller gain is none.
@@ -81,6 +83,7 @@ class Growth:
         fewest: Epochs that have to fit in.
         others: By the name of a screened backbone, the name of the same one at another input size.
         unlike: Backbones that have seen other images than those of the task, as far as can be said of any.
+        views: In how many views backbones see images: the best ones are looked at in more of them.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Growth:
         fewest: int = 3,
         others: Mapping[str, str] | None = None,
         unlike: Collection[str] = (),
+        views: Views | None = None,
     ) -> None:
         self._screening, self._tuning, self._probe = list(screening), tuning, probe
         self._first = tuple(screening)
@@ -109,6 +113,7 @@ class Growth:
         self._screened, self._issued, self._begin = len(screening), 0, begin
         self._timed = False  # a first epoch has just told what one takes: what was begun for it goes on
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
+        self._views = Views() if views is None else views
         self._ranked: list[str] | None = None
         self._trained: dict[str, int] = {}
         self._before: dict[str, float] = {}
@@ -123,6 +128,9 @@ class Growth:
             self._screened += len(self._screening)
         if self._screening:
             return Order(params=self._screening.pop(self._next_screened(trials, running)), proposed="screened")
+        if not screens and (closer := self._closer(trials, left)) is not None:
+            self._screened += 1
+            return Order(params=closer, proposed="screened")
         position, self._issued = self._issued, self._issued + 1
         pays = self._probes_pay(trials)
         # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
@@ -146,6 +154,9 @@ class Growth:
         if order.arm:
             self._thaw.observe(order, record)
             self._timed = record is not None and len(record.curve) < self._curves.rungs[0]
+        if order.proposed == "screened":
+            objective = None if record is None else record.objective
+            self._views.judge(str(order.params.get("backbone")), objective, self._ceiling)
         if record is None or record.objective is None:
             return
         if order.arm in self._sampled:
@@ -167,9 +178,7 @@ class Growth:
     def _other_sizes(self, trials: Trials, left: float) -> list[dict[str, Any]]:
         """Return what is screened at its other size: the best backbones, where that takes a small share of the time."""
         ranked = [name for name in _ranking(trials)[:_TUNED] if name in self._others]
-        best = trials.best
-        head = None if best is None or best.candidate is None else best.candidate.head
-        like = next((params for params in self._first if params.get("head") == head), self._first[0])
+        like = self._like(trials.best)
         fitting = [name for name in ranked if self._seconds is None or self._fits(name, like, trials, left)]
         return [{**like, "backbone": self._others[name]} for name in fitting]
 
@@ -181,6 +190,24 @@ class Growth:
         if name in self._unlike and _longest(trials, name) > allowed:
             return False
         return self._seconds({**like, "backbone": self._others[name]}, 0) <= allowed
+
+    def _closer(self, trials: Trials, left: float) -> dict[str, Any] | None:
+        """Return what is screened again in more views: one of the best backbones, where that takes little time."""
+        ranked = _ranking(trials)[: 1 if self._seconds is None else _TUNED]
+
+        def again(name: str) -> dict[str, Any]:
+            return {**self._like(_best_record(trials, name)), "backbone": name}
+
+        def fits(name: str) -> bool:
+            return self._seconds is None or self._seconds(again(name), 0) <= _PASS_SHARE * left
+
+        name = self._views.look_closer(ranked if self._first else (), partial(_best, trials), fits)
+        return None if name is None else again(name)
+
+    def _like(self, record: TrialRecord | None) -> dict[str, Any]:
+        """Return the parameters of a first trial under the head of a record."""
+        head = None if record is None or record.candidate is None else record.candidate.head
+        return next((params for params in self._first if params.get("head") == head), self._first[0])
 
     def _to_tune(self, trials: Trials) -> list[str]:
         """Return the backbones that are tuned, the best first; where time is what counts, at all sizes screened."""
@@ -345,13 +372,14 @@ class _Grown:
     objective: float = -math.inf
 
 
+def _best_record(trials: Trials, backbone: str) -> TrialRecord | None:
+    own = [record for record in trials if record.candidate and record.candidate.backbone == backbone]
+    return max(own, key=lambda record: -math.inf if record.objective is None else record.objective, default=None)
+
+
 def _best(trials: Trials, backbone: str) -> float:
-    objectives = [
-        record.objective
-        for record in trials
-        if record.candidate and record.candidate.backbone == backbone and record.objective is not None
-    ]
-    return max(objectives, default=-math.inf)
+    record = _best_record(trials, backbone)
+    return -math.inf if record is None or record.objective is None else record.objective
 
 
 def _longest(trials: Trials, backbone: str) -> float:

@@ -194,10 +194,12 @@ class Runner:
         """Return the candidate, shortened to what fits, and its seconds; None where nothing does."""
         candidate = self.suggest(trial)
         if paused is not None:
-            return self._planned_anew(candidate, paused.epochs, order.until, allowed)
+            assert paused.candidate is not None  # it was evaluated
+            begun = {**paused.candidate.training, **_length(candidate)}
+            return self._planned_anew(replace(paused.candidate, training=begun), paused.epochs, order.until, allowed)
         expected = self.evaluate.predicted_seconds(candidate)
         # A closed form always runs while there is no result: however small the budget, it buys one.
-        if expected <= allowed or (is_first and not candidate.training):
+        if expected <= allowed or (is_first and "epochs" not in candidate.training):
             return candidate, expected
         shorter = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT), self.fewest)
         if shorter is None:
@@ -289,6 +291,11 @@ def _ending(running: _Running, epochs: int) -> tuple[State, str]:
     if until is not None and epochs < int(candidate.training.get("epochs", 0)):
         return "paused", f"others promised more after epoch {epochs}"
     return "complete", ""
+
+
+def _length(candidate: Candidate) -> dict[str, Any]:
+    """Return the number of epochs of a candidate as a setting."""
+    return {name: value for name, value in candidate.training.items() if name == "epochs"}
 
 
 def _shorten(candidate: Candidate, share: float, fewest: int) -> Candidate | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,14 +44,14 @@ class Features:
     """What one head takes, of a sample or of all examples, where an extractor would be asked for it.
 
     Attributes:
-        values: float32 (rows, width).
+        values: By view, float32 (rows, width).
     """
 
-    values: np.ndarray
+    values: Mapping[str, np.ndarray]
 
-    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled") -> np.ndarray:
-        """Return them."""
-        return self.values
+    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str = "center") -> np.ndarray:
+        """Return those of a view."""
+        return self.values[view]
 
 
 def draw(lessons: Sequence[Lesson], seed: int) -> Sample | None:

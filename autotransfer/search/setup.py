@@ -35,8 +35,8 @@ _BATCH = 64
 class Known(Protocol):
     """Knows the features of the examples of a lesson."""
 
-    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled") -> np.ndarray:
-        """Return float32 features (N, width)."""
+    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str = "center") -> np.ndarray:
+        """Return float32 features (N, width) of the examples in one view."""
         ...
 
 
@@ -96,6 +96,11 @@ class Setup:
         return self.head.solve is not None
 
     @property
+    def views(self) -> tuple[str, ...]:
+        """The fixed views in which images are seen."""
+        return VIEWS[: self.settings.views]
+
+    @property
     def frozen(self) -> bool:
         """Whether no stage ever trains."""
         return self.plan.depth == self.loaded.depths
@@ -124,7 +129,7 @@ class Setup:
         return (width,) if takes == "pooled" else self.loaded.map_shape
 
     def solve(self, extractor: Known, lesson: Lesson, device: Device, seed: int) -> Network:
-        """Return the network with its head solved in closed form on the training rows."""
+        """Return the network with its head solved in closed form on the training rows, on the mean over their views."""
         network = self._network(lesson, device, seed)
         network.head = self._solved(self.head, self.candidate.head_params, extractor, lesson).to(device.torch)
         return network.eval()
@@ -159,14 +164,19 @@ class Setup:
     def head_scores(self, network: Network, extractor: Known, task: Task, rows: np.ndarray) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a head on the frozen backbone's cached features.
 
+        Outputs are the mean over all views.
+
         Raises:
             PluginError: The head's outputs have a wrong shape.
             TrialError: They are not finite.
         """
-        features = torch.from_numpy(extractor.taken(self.loaded, self.head.features)[rows]).to(network.shift.device)
-        with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
-            outputs = network.head_outputs(features)
-        self._check_outputs(outputs, (len(rows), task.outputs))
+        found = list[Tensor]()
+        for view in self.views:
+            features = torch.from_numpy(extractor.taken(self.loaded, self.head.features, view)[rows])
+            with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
+                found.append(network.head_outputs(features.to(network.shift.device)))
+            self._check_outputs(found[-1], (len(rows), task.outputs))
+        outputs = torch.stack(found).mean(0)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite")
         return to_scores(task, outputs)
@@ -218,7 +228,8 @@ class Setup:
         shape = self._head_shape if spec is self.head else (self.loaded.backbone.width,)
         head = _build(spec, shape, lesson.task.outputs, params)
         targets = lesson.standardised_targets()[lesson.train]
-        features = extractor.taken(self.loaded, spec.features)[lesson.train]
+        seen = [extractor.taken(self.loaded, spec.features, view)[lesson.train] for view in self.views]
+        features = seen[0] if len(seen) == 1 else np.mean(seen, axis=0)
         with blamed(f"The head {spec.name!r}"):
             spec.solve(head, features, targets, lesson.task, params, lesson.class_weights)
         return head
@@ -228,10 +239,7 @@ class Setup:
         loaded, feeds = self.loaded, dict[int, Feed]()
 
         def views(depth: int) -> list[tuple[np.ndarray, ...]]:
-            return [
-                extractor.at(loaded, depth, view, head_takes=self.head.features)
-                for view in VIEWS[: self.settings.views]
-            ]
+            return [extractor.at(loaded, depth, view, head_takes=self.head.features) for view in self.views]
 
         def feed(depth: int) -> Feed:
             entry = depth if depth == loaded.depths else self.plan.depth
@@ -241,7 +249,8 @@ class Setup:
                 elif self.cacheable:
                     feeds[entry] = BoundaryFeed(views(entry), loaded.cut(entry), device.torch)
                 else:
-                    feeds[entry] = PixelFeed(extractor.images, self.settings.augmentation, device.torch)
+                    how = self.settings
+                    feeds[entry] = PixelFeed(extractor.images, how.augmentation, device.torch, how.views)
             return feeds[entry]
 
         return feed

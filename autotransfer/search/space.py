@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import ConfigError, PluginError
+from autotransfer.search.views import Views
 from autotransfer.transfer.blame import blamed
 
 __all__ = ["SearchSpace", "freezes_all"]
@@ -27,7 +28,6 @@ _SHARED: Mapping[str, BaseDistribution] = {
     "weight_decay": FloatDistribution(1e-5, 1e-1, log=True),
     "batch_size": CategoricalDistribution((16, 32, 64)),
     "label_smoothing": FloatDistribution(0.0, 0.2),
-    "views": CategoricalDistribution((1, 2, 4)),
 }
 _PROBE: Mapping[str, BaseDistribution] = {**_SHARED, "lr": FloatDistribution(3e-4, 3e-2, log=True)}
 _TUNE: Mapping[str, BaseDistribution] = {
@@ -37,8 +37,8 @@ _TUNE: Mapping[str, BaseDistribution] = {
     "batch_norm": CategoricalDistribution(("frozen", "live")),
     "augmentation": CategoricalDistribution(("none", "light", "medium", "strong")),
 }
-# Only what the way into the network uses is asked for: views where the prefix is cached, augmentation where it is not.
-_PIXELS_ONLY, _CACHED_ONLY = "augmentation", "views"
+# Asked for only where images pass through the whole network.
+_PIXELS_ONLY = "augmentation"
 
 # Settings to begin fine-tuning with, when the head starts from a solution; more stages bear a lower rate.
 _GENTLE_TUNING: Mapping[str, Any] = {
@@ -47,7 +47,6 @@ _GENTLE_TUNING: Mapping[str, Any] = {
     "weight_decay": 1e-3,
     "batch_size": 32,
     "label_smoothing": 0.05,
-    "views": 1,
     "batch_norm": "frozen",
     "augmentation": "light",
 }
@@ -75,6 +74,7 @@ class SearchSpace:
         epochs: Epochs of a candidate that trains stages.
         examples: Number of examples to train on.
         others: By the name of a backbone, the name of the same one at another input size.
+        views: Returns the number of views in which a backbone sees each image.
     """
 
     backbones: tuple[BackboneSpec, ...]
@@ -85,6 +85,7 @@ class SearchSpace:
     epochs: int
     examples: int
     others: Mapping[str, str] = field(default_factory=dict)
+    views: Views = field(default_factory=Views)
 
     def __post_init__(self) -> None:
         for head in self.heads:
@@ -110,11 +111,12 @@ class SearchSpace:
             plan = policy.plan(stages, freeze_params)
             frozen = plan.depth == len(stages)
         head = self._choose(trial, "head" if frozen else "tuned_head", self.heads if frozen else self._gradient_heads)
-        training: dict[str, Any] = {}
+        views = self.views(backbone)
+        training: dict[str, Any] = {"views": views} if views > 1 else {}
         if head.solve is None:
-            unused = _PIXELS_ONLY if plan.depth > 0 else _CACHED_ONLY
-            settings = {name: d for name, d in (_PROBE if frozen else _TUNE).items() if name != unused}
-            training = self._suggest_all(trial, "probe" if frozen else "tune", settings)
+            known = _PROBE if frozen else _TUNE
+            settings = {name: d for name, d in known.items() if name != _PIXELS_ONLY or plan.depth == 0}
+            training |= self._suggest_all(trial, "probe" if frozen else "tune", settings)
             if not frozen and (starts := self.starts.get(head.name)):
                 training["start"] = trial.suggest_categorical(f"tune.{head.name}.start", ("", *starts))
             training["epochs"] = self.epochs * (_PROBE_EPOCHS if frozen else 1)

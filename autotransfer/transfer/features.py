@@ -64,9 +64,9 @@ class FeatureExtractor:
     sample: np.ndarray | None = None
     staged: bool = False
 
-    def taken(self, loaded: LoadedBackbone, takes: Takes = POOLED) -> np.ndarray:
+    def taken(self, loaded: LoadedBackbone, takes: Takes = POOLED, view: str = "center") -> np.ndarray:
         """Return what a closed form takes from a frozen backbone: float32 (N, width)."""
-        return self.at(loaded, loaded.depths, head_takes=takes)[0].astype(np.float32)
+        return self.at(loaded, loaded.depths, view, head_takes=takes)[0].astype(np.float32)
 
     def pooled(self, loaded: LoadedBackbone, view: str = "center", *, look: Look | None = None) -> np.ndarray:
         """Return float32 pooled features (N, width).
@@ -229,7 +229,7 @@ class FeatureExtractor:
     def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut | StageFeatures]:
         """Return by key what to cache along the way: at cuts, the deepest that fit in and are worth it."""
         taps: dict[str, Cut | StageFeatures] = {}
-        if self.staged and boundary == POOLED and view == "center" and loaded.stages.widths:
+        if self.staged and boundary == POOLED and loaded.stages.widths:
             taps[self._key(loaded, STAGES, view)] = loaded.stages
         room, size = _TAPPED * self.cache.memory_limit, 4 if loaded.precise else 2
         worth = _WORTH / (1.0 if loaded.precise else _GAIN)

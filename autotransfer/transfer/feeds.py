@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from autotransfer.transfer.cache import Arrays
 from autotransfer.transfer.device import send
 from autotransfer.transfer.memory import out_of_memory
 from autotransfer.transfer.network import Network
-from autotransfer.transfer.pixels import augment, prepare
+from autotransfer.transfer.pixels import VIEWS, augment, prepare
 
 __all__ = ["BoundaryFeed", "Feed", "FeatureFeed", "PixelFeed"]
 
@@ -28,22 +28,27 @@ class Feed(Protocol):
     """A way into the network."""
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
-        """Return the head's outputs for these examples; ``rng`` draws views or augmentation, None means neither."""
+        """Return the head's outputs for these examples.
+
+        ``rng`` draws a view, or augmentation; without it they are the mean over all views.
+        """
         ...
 
 
 class PixelFeed:
-    """Images pass through the whole network, augmented on the device."""
+    """Images pass through the whole network: augmented on the device, or in the first ``views`` of the fixed views."""
 
-    def __init__(self, images: Images, augmentation: str, device: torch.device) -> None:
-        self.images, self.augmentation, self.device = images, augmentation, device
+    def __init__(self, images: Images, augmentation: str, device: torch.device, views: int = 1) -> None:
+        self.images, self.augmentation, self.device, self.views = images, augmentation, device, VIEWS[:views]
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
         """Run the whole network."""
         how = network.backbone.preprocessing
         pixels = self.images.pixels[how.crop_mode][rows]
-        batch = augment(pixels, how, self.device, self.augmentation, rng) if rng else prepare(pixels, how, self.device)
-        return network.head(network.features(batch))  # type: ignore[no-any-return]
+        if rng:
+            return network.head(network.features(augment(pixels, how, self.device, self.augmentation, rng)))  # type: ignore[no-any-return]
+        batches = (prepare(pixels, how, self.device, view) for view in self.views)
+        return _mean([network.head(network.features(batch)) for batch in batches])
 
 
 class BoundaryFeed:
@@ -54,13 +59,16 @@ class BoundaryFeed:
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
         """Run the suffix and the head."""
-        cached = _draw(self.views, rows, rng, self.device)
         backbone = network.backbone
-        if network.head_takes == "map":
-            features = self.cut.suffix(backbone, cached, lambda x: backbone.as_map(backbone.forward_map(x)))
-        else:
-            features = self.cut.suffix(backbone, cached)
-        return network.head(features)  # type: ignore[no-any-return]
+
+        def run(cached: Activation) -> Tensor:
+            if network.head_takes == "map":
+                features = self.cut.suffix(backbone, cached, lambda x: backbone.as_map(backbone.forward_map(x)))
+            else:
+                features = self.cut.suffix(backbone, cached)
+            return network.head(features)  # type: ignore[no-any-return]
+
+        return _mean([run(cached) for cached in _chosen(self.views, rows, rng, self.device)])
 
 
 class FeatureFeed:
@@ -71,18 +79,22 @@ class FeatureFeed:
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
         """Run the head."""
-        (features,) = _draw(self.views, rows, rng, self.device)
-        if network.head_takes == "map":
-            features = network.backbone.as_map(features)
-        return network.head(features)  # type: ignore[no-any-return]
+        as_map = network.backbone.as_map if network.head_takes == "map" else lambda features: features
+        chosen = _chosen(self.views, rows, rng, self.device)
+        return _mean([network.head(as_map(features)) for (features,) in chosen])
 
 
-def _draw(
+def _chosen(
     views: Sequence[Arrays] | Sequence[Activation], rows: np.ndarray, rng: torch.Generator | None, device: torch.device
-) -> Activation:
-    """Gather rows; in training each batch sees one of the views."""
-    view = views[int(torch.randint(len(views), (1,), generator=rng)) if rng and len(views) > 1 else 0]
-    return tuple(_gathered(array, rows, device).float() for array in view)
+) -> Iterator[Activation]:
+    """Gather rows: in training each batch sees one of the views."""
+    one = int(torch.randint(len(views), (1,), generator=rng)) if rng and len(views) > 1 else 0
+    for view in views[one : one + 1] if rng else views:
+        yield tuple(_gathered(array, rows, device).float() for array in view)
+
+
+def _mean(outputs: Sequence[Tensor]) -> Tensor:
+    return outputs[0] if len(outputs) == 1 else torch.stack(list(outputs)).mean(0)
 
 
 def _gathered(array: np.ndarray | Tensor, rows: np.ndarray, device: torch.device) -> Tensor:

@@ -426,6 +426,22 @@ def test_what_is_cached_is_expected_to_cost_its_solution_alone(make: MakeEvaluat
     assert evaluator.predicted_seconds(probe) == pytest.approx(found.seconds)
 
 
+def test_each_view_is_expected_to_cost_a_pass_until_it_is_cached(make: MakeEvaluator) -> None:
+    evaluator, probes = make(), [Candidate(backbone="test_vit", head="ridge", training={"views": n}) for n in (1, 2, 4)]
+    one, two, four = (evaluator.predicted_seconds(probe) for probe in probes)
+    each = evaluator.pass_seconds("test_vit")
+    assert (two - one, four - one) == pytest.approx((each, 3 * each))
+    _evaluate(evaluator, probes[1])
+    assert evaluator.predicted_seconds(probes[2]) > 1.9 * each > each > evaluator.predicted_seconds(probes[1])
+
+    def epoch(views: int) -> float:
+        training = {"epochs": 1, "views": views}
+        return evaluator.predicted_seconds(Candidate(backbone="test_vit", freeze="full", training=training))
+
+    share = len(evaluator.lessons[0].validation) / len(evaluator.targets)
+    assert epoch(2) - epoch(1) == pytest.approx(share * each, rel=0.01)
+
+
 def test_a_solution_is_expected_to_take_longer_where_more_features_are_solved_for(make: MakeEvaluator) -> None:
     # Thousands of columns and rows take seconds: who is short of time must know.
     evaluator = make()

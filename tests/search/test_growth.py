@@ -14,6 +14,7 @@ from autotransfer.search.budget import Order
 from autotransfer.search.growth import Growth
 from autotransfer.search.records import State, TrialRecord, Trials
 from autotransfer.search.schedule import CurveModel
+from autotransfer.search.views import Views
 
 CURVES = CurveModel(rungs=(1, 3, 6, 12), own=np.full((4, 4), 0.8), shared=np.full((4, 4), 0.1), growth=(1, 1, 1, 1))
 EPOCHS = CURVES.rungs[-1]
@@ -85,18 +86,22 @@ def _search(
     middle: int = 0,
     others: Mapping[str, str] | None = None,
     unlike: tuple[str, ...] = (),
+    views: int = 1,
+    cost: float = 1.0,
     **scores: float | None,
 ) -> Search:
+    seen = Views(views)
     growth = Growth(
         screening=[{"backbone": backbone} for backbone in scores],
         tuning=tuning,
         probe=probe,
         policies=("depth", "full"),
         curves=CURVES,
-        seconds=(lambda params, epochs: float(epochs)) if timed else None,
+        seconds=(lambda params, epochs: cost * (epochs if epochs else seen(params["backbone"]) - 1)) if timed else None,
         middle=lambda backbone: middle,
         others=others,
         unlike=unlike,
+        views=seen,
     )
     search = Search(growth)
     for backbone, score in scores.items():
@@ -126,6 +131,30 @@ def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_pa
         seen.append(order.params["backbone"] + order.params["head"])
         search.carry_out(0.5)
     assert " ".join(seen) == expected
+
+
+@pytest.mark.parametrize(("timed", "looked"), [(True, "b2 b4 c2 a2 a4"), (False, "b2 b4")])
+def test_after_screening_the_best_backbones_are_looked_at_in_more_views(timed: bool, looked: str) -> None:
+    # Where time is not what counts, each look is a trial less for others.
+    search = _search(timed, views=4, a=0.5, b=0.9, c=0.7, d=0.1)
+    scores, seen = {"b2": 0.92, "b4": 0.93, "c2": 0.6, "a2": 0.55, "a4": 0.55}, []
+    while (order := search.next(left=1000.0)).proposed == "screened":
+        name = order.params["backbone"]
+        seen.append(f"{name}{search.growth._views(name)}")
+        search.carry_out(scores[seen[-1]])
+    assert " ".join(seen) == looked
+    assert search.growth._views("b") == 4
+    assert search.growth._views("c") == 1, "it was worse"
+
+
+def test_more_views_are_not_worth_a_large_share_of_the_time() -> None:
+    # A pass takes 5 s: more than a tenth of 40 s, and of 100 s three more passes are.
+    for left, looked in ((40.0, []), (100.0, [2]), (200.0, [2, 4])):
+        search, seen = _search(True, views=4, cost=5.0, a=0.5), []
+        while search.next(left=left).proposed == "screened":
+            seen.append(search.growth._views("a"))
+            search.carry_out(0.6)
+        assert seen == looked
 
 
 def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> None:

@@ -456,6 +456,21 @@ def test_a_paused_trial_goes_on_from_where_it_was_and_no_step_is_repeated() -> N
     assert trials.counts() == {"complete": 1, "paused": 1, "pruned": 0, "failed": 0}
 
 
+def test_a_paused_trial_goes_on_as_it_was_begun_whatever_would_be_suggested_now() -> None:
+    # Backbones are looked at in more views meanwhile: what was trained in one view has its checkpoint under that.
+    evaluate, asked = Recorded(Clock(), score=lambda candidate, epoch: 0.1 * epoch), list[int]()
+
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        asked.append(len(asked) + 1)
+        training = {"epochs": 6, "views": asked[-1]}
+        return Candidate(backbone="b", head_params={"x": trial.suggest_float("x", 0, 1)}, training=training)
+
+    trials = _run(Budget(seconds=1000.0), suggest, evaluate, clock=evaluate.clock, schedule=_stop_and_go())
+    assert [candidate.training["views"] for candidate in evaluate.seen] == [1, 2, 1]
+    assert trials.records[0].candidate == evaluate.seen[0]
+    assert trials.records[0].epochs == 6
+
+
 def test_a_paused_trial_can_win() -> None:
     # It was scored as any other was; that others promised more later does not take its score away.
     clock = Clock()

@@ -182,9 +182,9 @@ def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, pre
     evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
 
     def taken(features: Features, *about: Any) -> np.ndarray:
-        if len(features.values) < 1000:
+        if len(features.values["center"]) < 1000:
             raise ValueError("too few")
-        return features.values
+        return features.values["center"]
 
     with patch.object(Features, "taken", taken):
         assert evaluator(PROBE, lambda epoch, score: True, lambda: False).scores is not None

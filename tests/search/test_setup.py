@@ -19,10 +19,13 @@ from autotransfer.contract.specs import FreezePlan, FreezePolicySpec, HeadSpec, 
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, PluginError, TrialError, UnknownNameError
 from autotransfer.preparation import Prepared, prepare_data
+from autotransfer.search.sampling import Features
 from autotransfer.search.setup import Setup, startable
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.loaded import LoadedBackbone
+from autotransfer.transfer.network import Network, to_scores
+from autotransfer.transfer.pixels import VIEWS
 
 CPU = resolve_device("cpu")
 
@@ -147,6 +150,27 @@ def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
     assert scores.sum(1) == pytest.approx(1.0, abs=1e-5)
     assert lesson.task.score(lesson.targets[lesson.validation], scores) > 0.8
     assert not network.training
+
+
+@pytest.mark.parametrize("head", ["ridge", "stage_ridge", "knn"])
+def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_their_mean(
+    loaded: LoadedBackbone, registry: Registry, data: Prepared, head: str
+) -> None:
+    lesson, takes = data.lessons[0], registry.head(head).features
+
+    def of(views: int) -> tuple[Setup, Network]:
+        setup = _setup(Candidate(backbone="test_resnet", head=head, training={"views": views}), loaded, registry)
+        return setup, setup.solve(data.extractor, lesson, CPU, 0)
+
+    each = [data.extractor.taken(loaded, takes, view) for view in VIEWS[:4]]
+    assert not np.allclose(each[0], each[1], rtol=1e-2)
+    (one, _), (four, network) = of(1), of(4)
+    alone = one.solve(Features({"center": np.mean(each, axis=0)}), lesson, CPU, 0)
+    torch.testing.assert_close(network.head.state_dict(), alone.head.state_dict())
+    with torch.inference_mode():
+        outputs = [network.head_outputs(torch.from_numpy(features[lesson.validation])) for features in each]
+    scores = four.head_scores(network, data.extractor, lesson.task, lesson.validation)
+    np.testing.assert_allclose(scores, to_scores(lesson.task, torch.stack(outputs).mean(0)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from autotransfer.errors import ConfigError, PluginError
 from autotransfer.search.setup import Setup, startable
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import make_study
+from autotransfer.search.views import Views
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.loaded import LoadedBackbone
@@ -155,11 +156,18 @@ def test_a_head_alone_trains_longer_than_with_stages(make_space: MakeSpace) -> N
 
 
 def test_only_what_is_used_is_asked_for(make_space: MakeSpace, loaded: dict[str, LoadedBackbone]) -> None:
-    # Views matter where the prefix is cached, augmentation where images pass through all of the network.
+    # Augmentation matters where images pass through all of the network.
     for candidate in _suggested(make_space(("linear",), ("frozen", "full", "depth")), 60):
         cached = candidate.freeze == "frozen" or candidate.freeze_params.get("depth", 0) > 0
-        assert ("views" in candidate.training) == cached
         assert ("augmentation" in candidate.training) == (not cached)
+
+
+@pytest.mark.parametrize("head", ["ridge", "linear"])
+def test_candidates_take_the_views_of_their_backbone(make_space: MakeSpace, head: str) -> None:
+    views = Views(2)
+    views.look_closer(["test_vit"], lambda name: 0.5, lambda name: True)
+    found = _suggested(replace(make_space((head,), ("frozen",)), views=views), 30)
+    assert {(c.backbone, c.training.get("views")) for c in found} == {("test_vit", 2), ("test_resnet", None)}
 
 
 # --- third parties -------------------------------------------------------------------------------------------------
@@ -324,5 +332,5 @@ def _in_bounds(space: SearchSpace, params: dict[str, Any]) -> Candidate:
     trial = study.ask()
     candidate = space.suggest(trial)
     assert {name: params.get(name) for name in trial.params} == trial.params  # nothing is left to chance
-    assert set(params) - set(trial.params) <= {"tune.views", "tune.augmentation"}
+    assert set(params) - set(trial.params) <= {"tune.augmentation"}
     return candidate

@@ -103,6 +103,17 @@ def test_what_all_stages_give_is_had_in_the_pass_of_the_pooled_features(
     assert staged.dtype == np.float32
 
 
+def test_every_view_takes_one_pass(make_backbone: Make, make_images: MakeImages, cpu: Device) -> None:
+    loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
+    features = replace(extractor(images), staged=True)
+    assert loaded.stages.widths  # looked for with some noise
+    with counted(loaded) as seen:
+        for view in ("center", "flip"):
+            features.taken(loaded, "pooled", view)
+            features.taken(loaded, "stages", view)
+    assert sum(seen) == 2 * len(images)
+
+
 def test_what_early_stages_give_is_not_computed_from_a_boundary_behind_them(
     make_backbone: Make, make_images: MakeImages, cpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from autotransfer.task import Task
 from autotransfer.transfer.boundary import Cut
 from autotransfer.transfer.feeds import BoundaryFeed, FeatureFeed, Feed, PixelFeed
 from autotransfer.transfer.network import Network, to_scores
-from autotransfer.transfer.pixels import prepare
+from autotransfer.transfer.pixels import VIEWS, prepare
 
 Make = Callable[..., Backbone]
 MakeImages = Callable[..., Images]
@@ -72,13 +72,35 @@ def test_in_training_a_batch_sees_one_view_drawn_from_the_generator(make_backbon
     feed = FeatureFeed(views, CPU)
     expected = [net.head(torch.full((3, net.backbone.width), float(i))) for i in range(3)]
 
-    def draw(rng: torch.Generator | None) -> int:
+    def draw(rng: torch.Generator) -> int:
         outputs = feed.outputs(net, ROWS, rng)
         return next(i for i, output in enumerate(expected) if torch.allclose(outputs, output))
 
     rng = torch.Generator().manual_seed(0)
     assert {draw(rng) for _ in range(50)} == {0, 1, 2}
-    assert {draw(None) for _ in range(5)} == {0}, "prediction sees the central view"
+    torch.testing.assert_close(feed.outputs(net, ROWS, None), torch.stack(expected).mean(0))
+
+
+@pytest.mark.parametrize("takes", ["pooled", "map"])
+def test_in_prediction_all_ways_in_give_the_mean_over_the_views(
+    takes: Takes, make_backbone: Make, make_images: MakeImages
+) -> None:
+    backbone, images = make_backbone("test_resnet"), make_images(count=6)
+    net = network(backbone, takes)
+    batches = [prepare(images.pixels["center"], backbone.preprocessing, CPU, view) for view in VIEWS[:4]]
+    cut = Cut(backbone, 2, batches[0][:3])
+    with torch.inference_mode():
+        cached = [tuple(tensor.numpy() for tensor in cut.prefix(backbone, batch)) for batch in batches]
+        maps = [backbone.forward_map(batch) if takes == "map" else backbone(batch) for batch in batches]
+        feeds: list[Feed] = [
+            PixelFeed(images, "strong", CPU, 4),
+            BoundaryFeed(cached, cut, CPU),
+            FeatureFeed([(features.numpy(),) for features in maps], CPU),
+        ]
+        each = [net(batch[ROWS]) for batch in batches]
+        assert not torch.allclose(each[0], each[1], rtol=1e-2)
+        for feed in feeds:
+            torch.testing.assert_close(feed.outputs(net, ROWS, None), sum(each) / 4, rtol=1e-3, atol=1e-4)
 
 
 def test_images_are_augmented_in_training_only(make_backbone: Make, make_images: MakeImages) -> None:
