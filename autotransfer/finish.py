@@ -86,8 +86,8 @@ def ending_seconds(trials: Trials, folds: Folds, budget: Budget, tested: int, *,
     seconds = finals_seconds(trials, folds, budget)
     if budget.seconds is None or trials.best is None or trials.best.candidate is None:
         return seconds
-    further = 1 - 1 / trials.best.candidate.views  # one pass of the test examples is no part of the budget
-    seconds += further * _pass_seconds(trials.best, folds.evaluator, tested)
+    # One pass of the test examples is no part of the budget.
+    seconds += (trials.best.candidate.views - 1) * _pass_seconds(trials.best, folds.evaluator, tested)
     if ensemble and trials.best.scores is not None:
         seconds += _members(trials.best, trials, folds.evaluator, _TOGETHER * budget.seconds, tested)[1]
     return seconds
@@ -221,24 +221,24 @@ def _members(
     best: TrialRecord, records: Iterable[TrialRecord], evaluator: Evaluator, left: float, tested: int
 ) -> tuple[list[TrialRecord], float]:
     """Return what an ensemble around the best may hold, and the seconds that refits and passes of test images take."""
-    found, taken, seen = list[TrialRecord](), 0.0, {_network(best)}
+    assert best.candidate is not None  # complete trials have one
+    found, taken, passes = list[TrialRecord](), 0.0, {_network(best): best.candidate.views}
     for record in diverse(best, records)[1:]:
         assert record.candidate is not None  # complete trials have one
-        seconds = refit_seconds(record, evaluator)
-        if tested and _network(record) not in seen:
-            seconds += _pass_seconds(record, evaluator, tested)
+        network, views = _network(record), record.candidate.views
+        further = max(views - passes.get(network, 0), 0)
+        seconds = refit_seconds(record, evaluator) + further * _pass_seconds(record, evaluator, tested)
         if taken + seconds <= left:
             taken += seconds
             found.append(record)
-            seen.add(_network(record))
+            passes[network] = passes.get(network, 0) + further
     return found, taken
 
 
 def _pass_seconds(record: TrialRecord, evaluator: Evaluator, tested: int) -> float:
-    """Return about how long all views of the test examples take to pass through a record's backbone."""
+    """Return about how long one view of the test examples takes to pass through a record's backbone."""
     assert record.candidate is not None  # complete trials have one
-    each = evaluator.pass_seconds(record.candidate.backbone) / len(evaluator.targets)
-    return each * tested * record.candidate.views
+    return evaluator.pass_seconds(record.candidate.backbone) * tested / len(evaluator.targets) if tested else 0.0
 
 
 def _network(record: TrialRecord) -> tuple[str, int]:
