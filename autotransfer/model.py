@@ -21,11 +21,11 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.sources import find_images
-from autotransfer.ending.calibration import temper
 from autotransfer.errors import AutoTransferError, DataNotFoundError, ModelFormatError
 from autotransfer.files import write_atomically
 from autotransfer.parts import Part, described, read_parts, read_side, tensors_of
 from autotransfer.task import Task
+from autotransfer.temperature import temper
 from autotransfer.text import one_line
 from autotransfer.transfer.batches import Rows, collect
 from autotransfer.transfer.device import Device, resolve_device

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 from autotransfer.ending.held_out import HeldOut
 from autotransfer.task import Task
+from autotransfer.temperature import fit_temperature, temper
 
-__all__ = ["Calibration", "calibrate", "expected_calibration_error", "fit_temperature", "temper"]
+__all__ = ["Calibration", "calibrate", "expected_calibration_error"]
 
-_COOLEST, _HOTTEST = 0.05, 20.0
 _BINS = 15
-# Single-precision probabilities of several labels come no nearer to 1 than this.
-_ULP = 2.0**-24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,27 +76,6 @@ def calibrate(held_out: HeldOut, scores: np.ndarray) -> Calibration | None:
     )
 
 
-def temper(task: Task, scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Divide the logits of probabilities (N, classes) by a temperature; the labels that they predict stay.
-
-    Returns:
-        Probabilities (N, classes) as float32; the values of a regression as they are.
-    """
-    if temperature == 1.0 or task.kind == "regression":
-        return scores
-    logits = _logits(task, scores) / temperature
-    if not task.single_label:
-        several: np.ndarray = expit(logits).astype(np.float32)
-        several[scores > 0.5] = np.maximum(several[scores > 0.5], np.nextafter(np.float32(0.5), np.float32(1)))
-        return several
-    tempered: np.ndarray = softmax(logits, axis=1).astype(np.float32)
-    chosen = scores.argmax(1)
-    # Rounding can make two probabilities equal, and the earlier class would be taken.
-    lost = np.flatnonzero(tempered.argmax(1) != chosen)
-    tempered[lost, chosen[lost]] = np.nextafter(tempered[lost, chosen[lost]], np.float32(2))
-    return tempered
-
-
 def expected_calibration_error(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
     """Return how far probabilities are from the share that comes true, on average over 15 equal bins.
 
@@ -113,34 +87,3 @@ def expected_calibration_error(task: Task, targets: np.ndarray, scores: np.ndarr
         confidence, right = scores.ravel(), targets.ravel() > 0
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     return float(np.abs(np.bincount(bins, weights=right - confidence.astype(np.float64))).sum() / len(confidence))
-
-
-def fit_temperature(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
-    """Return the temperature with the least log loss.
-
-    As in Platt's scaling (1999), a share of 1 / (n + 2) of each target goes to the other classes: where all examples
-    are right, no temperature would be low enough otherwise.
-    """
-    logits, doubt = _logits(task, scores), 1 / (len(targets) + 2)
-    if task.single_label:
-        wanted = np.eye(task.outputs)[targets] * (1 - doubt) + doubt / task.outputs
-    else:
-        wanted = targets * (1 - doubt) + (1 - targets) * doubt
-
-    def loss(log_temperature: float) -> float:
-        tempered = logits / math.exp(log_temperature)
-        if task.single_label:
-            return float(-(wanted * log_softmax(tempered, axis=1)).sum())
-        return float(-(wanted * log_expit(tempered) + (1 - wanted) * log_expit(-tempered)).sum())
-
-    bounds = (math.log(_COOLEST), math.log(_HOTTEST))
-    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
-
-
-def _logits(task: Task, scores: np.ndarray) -> np.ndarray:
-    """Return logits (N, classes) in double precision, up to what the softmax takes off."""
-    exact = scores.astype(np.float64)
-    if task.single_label:
-        return np.asarray(np.log(np.maximum(exact, np.finfo(np.float32).tiny)))
-    exact = np.clip(exact, _ULP, 1 - _ULP)
-    return np.asarray(np.log(exact) - np.log1p(-exact))

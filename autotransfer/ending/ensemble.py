@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.ending.calibration import fit_temperature, temper
 from autotransfer.ending.held_out import HeldOut
 from autotransfer.search.records import TrialRecord
+from autotransfer.temperature import fit_temperature, temper
 
 __all__ = ["Ensemble", "Member", "choose_ensemble", "diverse"]
 

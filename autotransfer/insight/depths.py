@@ -20,7 +20,7 @@ class DepthScore:
         stages: Number of stages that the backbone has.
         backbone: Its name.
         score: Score on the validation examples that the candidate was scored on.
-        objective: What candidates are compared by: the score, made fair between candidates and less its doubt.
+        objective: What candidates are compared by: what the score is worth, made fair, less its doubt.
         trial: Number of the trial.
     """
 

@@ -23,7 +23,7 @@ class Source:
         backbone: Its name.
         source: What its weights were trained on, in words.
         score: Score of its best candidate.
-        objective: What candidates are compared by: the score, made fair between candidates and less its doubt.
+        objective: What candidates are compared by: what the score is worth, made fair, less its doubt.
         frozen: Best score with the backbone frozen as a whole; None where that was not tried.
         trial: Number of the best candidate's trial.
         negative: Whether even its best candidate is below random weights of the winner's architecture, on the same

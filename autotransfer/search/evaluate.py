@@ -22,6 +22,7 @@ from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.sampling import Features, Sample
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import Evaluation, Report
+from autotransfer.search.worth import worth
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor
 from autotransfer.transfer.loaded import LoadedBackbone
@@ -35,8 +36,6 @@ __all__ = ["Evaluator"]
 _RECALLED = 10
 # Backbones that stay loaded: enough for a portfolio, and a bound on memory.
 _KEPT_LOADED = 8
-# Weight of the log loss beside the metric: it only decides between candidates that score the same.
-_TIE = 1e-3
 # Bytes by which a trial may leave the process larger before memory that is free is given back.
 _GROWN = 8 * 2**20
 # One fold says less than all: so many standard errors of its score are taken off before candidates are compared.
@@ -88,6 +87,7 @@ class Evaluator:
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
         self._costs = Costs(tuple(lessons))
+        self._compared = sum(len(lesson.validation) for lesson in lessons)  # examples
         self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
         self.leaks = Leaks()
 
@@ -126,19 +126,23 @@ class Evaluator:
             return found
         if math.isfinite(found.seconds):
             self._costs.learn(self._setup(candidate), self.extractor, found)
-        score, scored = found.score, ~np.isnan(found.scores).any(1)
-        fair, doubt = score, _TIE * min(self.task.log_loss(self.targets[scored], found.scores[scored]), 10.0)
-        first, name = self.lessons[0].validation, candidate.backbone
+        scored = ~np.isnan(found.scores).any(1)
+        score = self.worth(self.targets[scored], found.scores[scored])
+        fair, doubt, first, name = score, 0.0, self.lessons[0].validation, candidate.backbone
         if not all(scored[lesson.validation].all() for lesson in self.lessons):
             whole, known = self._references.get(name, (score, score))
             fair = as_on_all(score, first=known, whole=whole, examples=len(first), ceiling=self.task.ceiling)
             # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
             count = int(scored.sum()) + 2
             share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
-            doubt += _DOUBT * math.sqrt(share * (1 - share) / count)
+            doubt = _DOUBT * math.sqrt(share * (1 - share) / count)
         elif len(self.lessons) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
-            self._references[name] = (score, self.task.score(self.targets[first], found.scores[first]))
+            self._references[name] = (score, self.worth(self.targets[first], found.scores[first]))
         return replace(found, objective=fair - doubt)
+
+    def worth(self, targets: np.ndarray, scores: np.ndarray) -> float:
+        """Return what predictions (n, outputs) are worth beside those of others."""
+        return worth(self.task, targets, scores, self._compared)
 
     def measure(
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None

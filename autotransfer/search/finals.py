@@ -2,14 +2,15 @@
 
 The best of many scores is partly luck (the winner's curse). Candidates that train stages were scored on the first fold
 only; here they run on the others, too. Then all of them run on other assignments of the examples to folds, each with
-another seed of training. A finalist that is behind, fold by fold, is stopped by Optuna's ``WilcoxonPruner``.
+another seed of training. A finalist that is behind, fold by fold, is stopped by Optuna's ``WilcoxonPruner``. They are
+compared by what their scores are worth (see ``worth``), as in the search.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -248,7 +249,7 @@ def _compare(
     common = [step for step in steps if alive and all(step in ran[i][1] for i in alive)]
     if not any(not folds.known(chosen[i], step) for i in alive for step in common):
         return None  # the time ran out, or all failed, before anything was learned
-    best = max(alive, key=lambda i: (_mean(ran[i][1], common), -i))
+    best = max(alive, key=lambda i: (_mean(ran[i][1], common, 1), -i))
     rows = []
     for i, (record, scores, state, reason) in enumerate(ran):
         assert record.candidate is not None  # complete trials have one
@@ -267,14 +268,15 @@ def _compare(
     return Finals(rows=tuple(rows), records=tuple(record for record, *_ in ran), winner=ran[best][0])
 
 
-_Run = tuple[TrialRecord, dict[Step, float], Literal["complete", "pruned", "failed"], str]
+_Found = dict[Step, tuple[float, float]]  # the score on each fold, and what it is worth
+_Run = tuple[TrialRecord, _Found, Literal["complete", "pruned", "failed"], str]
 
 
 def _run(
     record: TrialRecord, folds: Folds, steps: Sequence[Step], study: optuna.Study, expired: Callable[[], bool]
 ) -> _Run:
     """Score one finalist on all folds, as long as it is not behind; add its predictions to its record."""
-    trial, found, task = study.ask(), dict[Step, float](), folds.evaluator.task
+    trial, found, task = study.ask(), _Found(), folds.evaluator.task
     assert record.scores is not None  # finalists have some
     predictions = record.scores.copy()
     for number, step in enumerate(steps):
@@ -290,11 +292,12 @@ def _run(
             continue  # out of time; what is known costs none
         if step[0] == 0:
             predictions[lesson.validation] = scores
-        score = task.score(lesson.targets[lesson.validation], scores)
+        targets = lesson.targets[lesson.validation]
+        score = task.score(targets, scores)
         if math.isnan(score):
             continue  # a class is missing there
-        found[step] = score
-        trial.report(score, number)
+        found[step] = score, folds.evaluator.worth(targets, scores)
+        trial.report(found[step][1], number)
         upcoming = steps[number + 1 : number + 2]
         costly = record.epochs > 0 and any(not folds.known(record, step) for step in upcoming)
         if costly and len(found) <= _ASKED and _is_behind(trial):
@@ -303,7 +306,7 @@ def _run(
     if not found:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return record, found, "failed", f"the metric {task.metric!r} is not defined on any fold"
-    study.tell(trial, _mean(found, list(found)))
+    study.tell(trial, _mean(found, list(found), 1))
     scored = ~np.isnan(predictions).any(1)
     score = task.score(folds.evaluator.targets[scored], predictions[scored])
     return replace(record, scores=predictions, score=score), found, "complete", ""
@@ -315,11 +318,11 @@ def _is_behind(trial: optuna.trial.Trial) -> bool:
         return trial.should_prune()
 
 
-def _mean(scores: Mapping[Step, float], steps: Sequence[Step]) -> float:
-    return float(np.mean([scores[step] for step in steps])) if steps else math.nan
+def _mean(scores: _Found, steps: Sequence[Step], part: Literal[0, 1] = 0) -> float:
+    return float(np.mean([scores[step][part] for step in steps])) if steps else math.nan
 
 
-def _spread(scores: Mapping[Step, float], steps: Sequence[Step]) -> float | None:
+def _spread(scores: _Found, steps: Sequence[Step]) -> float | None:
     means = [_mean(scores, [step for step in steps if step[0] == seed]) for seed in sorted({seed for seed, _ in steps})]
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 

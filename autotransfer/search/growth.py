@@ -57,7 +57,7 @@ _PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
 _PASS_SHARE = 0.1
 _COSTS = ("start", "seconds")
 # A smaller gain is none.
-_GAIN = 1e-4
+_GAIN = 1e-3
 
 
 class Growth:

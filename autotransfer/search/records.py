@@ -27,7 +27,7 @@ class TrialRecord:
         state: How it ended; a paused one can go on.
         candidate: What was tried; None when not even that could be made.
         score: Score on the validation examples; None when there is none.
-        objective: What candidates are compared by: the score, made fair between candidates and less its doubt.
+        objective: What candidates are compared by: what the score is worth, made fair, less its doubt.
         best_epoch: Epoch of that score; 0 for closed forms.
         epochs: Epochs that were trained.
         seconds: Wall time.

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from autotransfer.ending.calibration import Calibration, calibrate, expected_calibration_error, temper
+from autotransfer.ending.calibration import Calibration, calibrate, expected_calibration_error
 from autotransfer.ending.held_out import HeldOut
 from autotransfer.task import Task
+from autotransfer.temperature import temper
 
 THREE = Task(kind="multiclass", classes=("a", "b", "c"))
 LABELS = Task(kind="multilabel", classes=("a", "b"), metric="f1_macro")

@@ -456,7 +456,7 @@ def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better
     search.carry_out(0.7)
     for number in range(40):
         assert search.next().params == {"freeze": "frozen"}, number
-        _probe(search, 0.7 + number / 1000)
+        _probe(search, 0.7 + number / 500)
     assert search.grown() is not None
 
 
