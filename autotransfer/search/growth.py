@@ -111,7 +111,7 @@ class Growth:
         self._one_of = {other: name for name, other in self._others.items()}  # what names one backbone at two sizes
         self._thaw = FreezeThaw(curves)
         self._screened, self._issued, self._begin = len(screening), 0, begin
-        self._timed = False  # a first epoch has just told what one takes: what was begun for it goes on
+        self._timed = False  # an epoch has just told what one takes: what paused for it goes on
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._views = Views() if views is None else views
         self._ranked: list[str] | None = None
@@ -153,7 +153,7 @@ class Growth:
         """Take in what came of an order."""
         if order.arm:
             self._thaw.observe(order, record)
-            self._timed = record is not None and len(record.curve) < self._curves.rungs[0]
+            self._timed = record is not None and record.state == "paused" and self._between_rungs(record)
         if order.proposed == "screened":
             objective = None if record is None else record.objective
             self._views.judge(str(order.params.get("backbone")), objective, self._ceiling)
@@ -163,6 +163,9 @@ class Growth:
             self._sampled[order.arm] = record.objective
         if order.arm in self._grown:
             self._grown[order.arm].objective = record.objective
+
+    def _between_rungs(self, record: TrialRecord) -> bool:
+        return len(record.curve) not in self._curves.rungs
 
     def _next_screened(self, trials: Trials, running: Sequence[Order]) -> int:
         """Return the place of what is screened next: side by side, two would wait for one backbone's features.

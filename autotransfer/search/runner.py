@@ -141,7 +141,7 @@ class Runner:
         trial = self.study.ask()
         note_order(trial, order, left, self._count())
         try:
-            candidate, expected = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
+            candidate, expected, until = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
         except Exception as error:  # a plugin's error costs its trial, not the search
             failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
             return self._tell(trial, failed, TrialState.FAIL)
@@ -154,7 +154,7 @@ class Runner:
         before = new if paused is None else replace(paused, candidate=candidate)
         running = _Running(
             trial=trial,
-            order=order,
+            order=replace(order, until=until),
             before=before,
             started=started,
             limit=allowed,
@@ -170,7 +170,7 @@ class Runner:
             running.expired = purse.halted or purse.left <= 0 or purse.clock() - started > _OVERRUN * allowed
             return running.expired
 
-        job = Job(candidate=candidate, until=order.until, report=running.report, expired=expired, expected=expected)
+        job = Job(candidate=candidate, until=until, report=running.report, expired=expired, expected=expected)
         self._jobs[job] = running
         return job
 
@@ -190,41 +190,42 @@ class Runner:
 
     def _propose(
         self, trial: optuna.trial.Trial, order: Order, paused: TrialRecord | None, allowed: float, *, is_first: bool
-    ) -> tuple[Candidate | None, float]:
-        """Return the candidate, shortened to what fits, and its seconds; None where nothing does."""
+    ) -> tuple[Candidate | None, float, int | None]:
+        """Return the candidate, shortened to what fits, its seconds, and its epoch to pause at; None: nothing fits."""
         candidate = self.suggest(trial)
         if paused is not None:
-            assert paused.candidate is not None  # it was evaluated
-            begun = {**paused.candidate.training, **_length(candidate)}
-            return self._planned_anew(replace(paused.candidate, training=begun), paused.epochs, order.until, allowed)
+            return self._planned_anew(paused, candidate.training.get("epochs"), order.until, allowed)
         expected = self.evaluate.predicted_seconds(candidate)
         # A closed form always runs while there is no result: however small the budget, it buys one.
         if expected <= allowed or (is_first and "epochs" not in candidate.training):
-            return candidate, expected
+            return candidate, expected, order.until
         shorter = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT), self.fewest)
         if shorter is None:
-            return None, expected
+            return None, expected, None
         # What comes before the first epoch does not shrink with their number.
         expected = self.evaluate.predicted_seconds(shorter)
-        return (shorter if expected <= _OVERRUN * allowed else None), expected
+        return (shorter if expected <= _OVERRUN * allowed else None), expected, order.until
 
     def _planned_anew(
-        self, candidate: Candidate, done: int, until: int | None, allowed: float
-    ) -> tuple[Candidate | None, float]:
-        """Return what goes on with as many epochs as fit in, now that it is known what one takes; and its seconds.
+        self, paused: TrialRecord, most: Any, until: int | None, allowed: float
+    ) -> tuple[Candidate | None, float, int | None]:
+        """Return what goes on with as many epochs as fit in, now that it is known what one takes; its seconds; its end.
 
         So its learning rates fall within the time that there is (Li et al., Budgeted Training, ICLR 2020).
         """
-        if epochs := int(candidate.training.get("epochs", 0)):
+        candidate, done = paused.candidate, paused.epochs
+        assert candidate is not None  # it was evaluated
+        if most is not None:
             each = self.evaluate.predicted_seconds(candidate, done + 1, done)
-            fitting = _PLANNED * max(allowed, 0.0) / max(each, _INSTANT)
-            epochs = min(epochs, done + int(min(fitting, epochs)))
+            epochs = min(int(most), done + int(min(_PLANNED * max(allowed, 0.0) / max(each, _INSTANT), most)))
+            if each <= allowed and int(candidate.training["epochs"]) == done + 1:
+                epochs = max(epochs, done + 1)  # what was planned to be the last epoch
             if epochs == done:
-                return None, each
+                return None, each, None
             candidate = replace(candidate, training={**candidate.training, "epochs": epochs})
-            until = epochs if until is None else min(until, epochs)
+            until = _end(epochs, done, until, shortened=epochs < most)
         expected = self.evaluate.predicted_seconds(candidate, until, done)
-        return (candidate if expected <= allowed else None), expected
+        return (candidate if expected <= allowed else None), expected, until
 
     def _failure(self, running: _Running, before: TrialRecord, error: Exception) -> tuple[TrialRecord, TrialState]:
         """A failed trial is recorded with its reason, and the search goes on."""
@@ -293,9 +294,13 @@ def _ending(running: _Running, epochs: int) -> tuple[State, str]:
     return "complete", ""
 
 
-def _length(candidate: Candidate) -> dict[str, Any]:
-    """Return the number of epochs of a candidate as a setting."""
-    return {name: value for name, value in candidate.training.items() if name == "epochs"}
+def _end(epochs: int, done: int, until: int | None, *, shortened: bool) -> int:
+    """Return after which epoch a training pauses, or ends.
+
+    One that was shortened pauses before its last epoch: how many fit in can be told better then, and they may be more.
+    """
+    until = epochs if until is None else min(until, epochs)
+    return until - 1 if shortened and until == epochs > done + 1 else until
 
 
 def _shorten(candidate: Candidate, share: float, fewest: int) -> Candidate | None:

@@ -489,11 +489,11 @@ def test_what_goes_on_is_planned_anew_for_as_many_epochs_as_fit() -> None:
         lambda candidate, until=None, after=0: predicted(candidate, until, after) / (1.0 if evaluate.seen else 2.0)
     )
     orders = [Order(params={"x": 0.5}, proposed="planned", until=1)]
-    orders += [Order(resumes=0, proposed="planned", until=until) for until in (3, 10)]
+    orders += [Order(resumes=0, proposed="planned", until=until) for until in (3, 10, 10)]
     budget = Budget(seconds=110.0, trials=2)
     trials = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
     planned = [candidate.training["epochs"] for candidate in evaluate.seen]
-    assert planned == [10, 5, 5]
+    assert planned == [10, 5, 5, 5]
     (record,) = trials
     assert (record.state, record.epochs, clock.now) == ("complete", 5, 100.0)
     assert record.candidate is not None
@@ -514,11 +514,38 @@ def test_a_first_plan_that_was_too_short_grows_to_what_was_wanted() -> None:
     assert (record.state, record.epochs) == ("complete", 10)
 
 
+def test_what_was_shortened_is_planned_once_more_before_its_last_epoch() -> None:
+    # A first epoch takes longer than those that follow: after the fourth of five, there is time for four more.
+    evaluate = Recorded(Clock(), score=lambda candidate, epoch: 0.1 * epoch, cost=lambda candidate: 10.0)
+    predicted = evaluate.predicted_seconds
+    evaluate.predicted_seconds = (  # type: ignore[method-assign]
+        lambda candidate, until=None, after=0: (
+            predicted(candidate, until, after) * (1.0 if len(evaluate.seen) > 1 else 2.0)
+        )
+    )
+    orders = [Order(params={"x": 0.5}, proposed="planned", until=1)]
+    orders += [Order(resumes=0, proposed="planned", until=10)] * 3
+    budget, clock = Budget(seconds=100.0, trials=2), evaluate.clock
+    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    assert [candidate.training["epochs"] for candidate in evaluate.seen] == [10, 5, 9, 9]
+    assert (record.state, record.epochs, clock.now) == ("complete", 9, 90.0)
+
+
+def test_the_last_epoch_that_was_planned_is_trained_where_it_fits_at_all() -> None:
+    # Of what is left, nine tenths would be too little: but rates have fallen nearly to their end by now.
+    evaluate = Recorded(Clock(), score=lambda candidate, epoch: 0.1 * epoch, cost=lambda candidate: 10.0)
+    orders = [Order(params={"x": 0.5}, proposed="planned", until=1)]
+    orders += [Order(resumes=0, proposed="planned", until=10)] * 2
+    budget, clock = Budget(seconds=50.5, trials=2), evaluate.clock
+    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    assert (record.state, record.epochs, clock.now) == ("complete", 4, 40.0)
+
+
 def test_what_cannot_finish_another_epoch_does_not_go_on() -> None:
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 20.0)
     orders = [Order(params={"x": 0.5}, proposed="planned", until=1), Order(resumes=0, proposed="planned"), None]
-    budget = Budget(seconds=41.0, trials=2)
+    budget = Budget(seconds=39.0, trials=2)
     schedule = Orders(orders)
     (record,) = _run(budget, _suggest(2), evaluate, clock=clock, factor=0.0, schedule=schedule)
     assert (record.state, record.epochs, clock.now) == ("paused", 1, 20.0)
