@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
@@ -41,6 +40,8 @@ _TUNED = 3
 _BETWEEN = 4
 # Until there were so many probes, they get half of the time; unless the last ones brought nothing better.
 _PROBES, _VAIN = 40, 12
+# They have no chance where what trains stages makes so large a share fewer errors than the best of them.
+_BEHIND = 0.5
 # Before a fine-tuning is seen, it is expected to end where the best probe is, give or take a share of what is missing
 # to a perfect score. In its first epochs, at the highest learning rate, it loses about all of that.
 _SPREAD, _DIP = 0.3, 1.0
@@ -180,7 +181,7 @@ class Growth:
 
     def _other_sizes(self, trials: Trials, left: float) -> list[dict[str, Any]]:
         """Return what is screened at its other size: the best backbones, where that takes a small share of the time."""
-        ranked = [name for name in _ranking(trials)[:_TUNED] if name in self._others]
+        ranked = [name for name in trials.backbones()[:_TUNED] if name in self._others]
         like = self._like(trials.best)
         fitting = [name for name in ranked if self._seconds is None or self._fits(name, like, trials, left)]
         return [{**like, "backbone": self._others[name]} for name in fitting]
@@ -190,21 +191,21 @@ class Growth:
         assert self._seconds is not None  # asked with a budget of time only
         allowed = _PASS_SHARE * left
         # A larger size takes longer than the smaller one has taken: it need not be loaded to be told that.
-        if name in self._unlike and _longest(trials, name) > allowed:
+        if name in self._unlike and trials.longest(name) > allowed:
             return False
         return self._seconds({**like, "backbone": self._others[name]}, 0) <= allowed
 
     def _closer(self, trials: Trials, left: float) -> dict[str, Any] | None:
         """Return what is screened again in more views: one of the best backbones, where that takes little time."""
-        ranked = _ranking(trials)[: 1 if self._seconds is None else _TUNED]
+        ranked = trials.backbones()[: 1 if self._seconds is None else _TUNED]
 
         def again(name: str) -> dict[str, Any]:
-            return {**self._like(_best_record(trials, name)), "backbone": name}
+            return {**self._like(trials.best_of(name)), "backbone": name}
 
         def fits(name: str) -> bool:
             return self._seconds is None or self._seconds(again(name), 0) <= _PASS_SHARE * left
 
-        name = self._views.look_closer(ranked if self._first else (), partial(_best, trials), fits)
+        name = self._views.look_closer(ranked if self._first else (), trials.objective_of, fits)
         return None if name is None else again(name)
 
     def _like(self, record: TrialRecord | None) -> dict[str, Any]:
@@ -215,12 +216,12 @@ class Growth:
     def _to_tune(self, trials: Trials) -> list[str]:
         """Return the backbones that are tuned, the best first; where time is what counts, at all sizes screened."""
         sizes: dict[str, list[str]] = {}
-        for name in _ranking(trials):
+        for name in trials.backbones():
             sizes.setdefault(self._one_of.get(name, name), []).append(name)
         best = list(sizes.values())[:_TUNED]
         if self._seconds is None:
             return [names[0] for names in best]
-        return sorted(chain.from_iterable(best), key=lambda name: -_best(trials, name))
+        return sorted(chain.from_iterable(best), key=lambda name: -trials.objective_of(name))
 
     def _probing(self) -> Order:
         return Order(params={} if self._probe is None else {"freeze": self._probe})
@@ -237,7 +238,7 @@ class Growth:
 
     def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
         """Return parameters to train one more stage with, if the last one paid."""
-        best, trained = _best(trials, backbone), self._trained.get(backbone, self._begin - 1)
+        best, trained = trials.objective_of(backbone), self._trained.get(backbone, self._begin - 1)
         if backbone in self._before and best <= self._before[backbone]:
             return None
         if trained + 1 == self._middles.get(backbone):
@@ -279,7 +280,7 @@ class Growth:
     def _middle_trained(self, backbone: str, trials: Trials, left: float) -> int:
         """Return how many last stages to train if a backbone is to be trained from its middle on now, else 0."""
         arms, half = [arm for arm in self._grown.values() if arm.backbone == backbone], self._middle(backbone)
-        if not arms and half and backbone in self._unlike and self._ceiling - _best(trials, backbone) >= _MUCH:
+        if not arms and half and backbone in self._unlike and self._ceiling - trials.objective_of(backbone) >= _MUCH:
             return half if self._takes(backbone, half, self._fewest) <= _MIDDLE_SHARE * left else 0
         before, shown = arms[0].before if arms else 0.0, max((arm.objective for arm in arms), default=-math.inf)
         if shown - before < _PAID * (self._ceiling - before) or self._ceiling - shown < _MUCH:
@@ -291,7 +292,7 @@ class Growth:
     def _go_on_from_the_middle(self, backbone: str, trials: Trials) -> None:
         """Deepen from the middle, where that was the best thing to do."""
         middle = self._middles[backbone]
-        is_best = self._grown[f"{backbone}/{middle}"].objective >= _best(trials, backbone)
+        is_best = self._grown[f"{backbone}/{middle}"].objective >= trials.objective_of(backbone)
         if is_best and self._trained[backbone] < middle:
             self._trained[backbone], self._before[backbone] = middle, -math.inf
 
@@ -303,7 +304,7 @@ class Growth:
 
     def _add(self, backbone: str, trained: int, params: dict[str, Any], trials: Trials, gain: float = 0.0) -> None:
         """Add an arm that is expected to gain a share of what is missing to the best score."""
-        name, best = f"{backbone}/{trained}", _best(trials, backbone)
+        name, best = f"{backbone}/{trained}", trials.objective_of(backbone)
         self._grown[name] = _Grown(backbone=backbone, trained=trained, before=best)
         self._thaw.add(self._arm(name, params, best + gain * (self._ceiling - best), trials))
 
@@ -318,7 +319,7 @@ class Growth:
 
         Policies, and backbones of which more than a sample was worth its time, take turns.
         """
-        backbones, name = _ranking(trials), f"sampled/{count + 1}"
+        backbones, name = trials.backbones(), f"sampled/{count + 1}"
         params = {"freeze": self._policies[count % len(self._policies)], "backbone": backbones[count % len(backbones)]}
         start, seconds = (float(np.median([getattr(arm, part) for arm in self._thaw.arms])) for part in _COSTS)
         best = trials.best
@@ -335,13 +336,17 @@ class Growth:
         return Arm(name=name, mean=mean, std=std, proposed=proposed, **about)
 
     def _probes_pay(self, trials: Trials) -> bool:
-        """Whether one of the last probes brought something better, or there were too few to say."""
-        best, gains = -math.inf, list[bool]()
+        """Whether one of the last probes brought something better, or there were too few to say, but are near."""
+        best, best_probe, gains = -math.inf, -math.inf, list[bool]()
         for number, record in enumerate(trials):
             objective = -math.inf if record.objective is None else record.objective
-            if number >= self._screened and self._is_probe(record):
-                gains.append(objective > best + _GAIN)
+            if self._is_probe(record):
+                best_probe = max(best_probe, objective)
+                if number >= self._screened:
+                    gains.append(objective > best + _GAIN)
             best = max(best, objective)
+        if best - best_probe > max(_BEHIND * (self._ceiling - best_probe), _CHANCE):
+            return False
         return len(gains) < _VAIN or any(gains[-_VAIN:])
 
     def _hasty(self, trials: Trials) -> bool:
@@ -373,26 +378,3 @@ class _Grown:
     trained: int
     before: float
     objective: float = -math.inf
-
-
-def _best_record(trials: Trials, backbone: str) -> TrialRecord | None:
-    own = [record for record in trials if record.candidate and record.candidate.backbone == backbone]
-    return max(own, key=lambda record: -math.inf if record.objective is None else record.objective, default=None)
-
-
-def _best(trials: Trials, backbone: str) -> float:
-    record = _best_record(trials, backbone)
-    return -math.inf if record is None or record.objective is None else record.objective
-
-
-def _longest(trials: Trials, backbone: str) -> float:
-    """Return the seconds of the trial that took longest: the one that had to wait for the backbone's pass."""
-    return max((r.seconds for r in trials if r.candidate and r.candidate.backbone == backbone), default=0.0)
-
-
-def _ranking(trials: Trials) -> list[str]:
-    """Return the backbones, the best first, without those of which no more than a sample was worth its time."""
-    tried = [record for record in trials if record.candidate is not None]
-    passed = [record for record in tried if record.state != "pruned" or record.epochs]
-    names = dict.fromkeys(record.candidate.backbone for record in passed or tried if record.candidate)
-    return sorted(names, key=lambda name: -_best(trials, name))

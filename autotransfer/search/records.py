@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
@@ -132,3 +133,24 @@ class Trials:
         """Return the trials that have a score, best first, the pruned ones after all others."""
         scored: Iterable[TrialRecord] = (r for r in self.records if r.objective is not None)
         return sorted(scored, key=lambda r: (r.state == "pruned", -(r.objective or 0.0), r.number))
+
+    def backbones(self) -> list[str]:
+        """Return the backbones, the best first, without those of which no more than a sample was worth its time."""
+        tried = [record for record in self if record.candidate is not None]
+        passed = [record for record in tried if record.state != "pruned" or record.epochs]
+        names = dict.fromkeys(record.candidate.backbone for record in passed or tried if record.candidate)
+        return sorted(names, key=lambda name: -self.objective_of(name))
+
+    def best_of(self, backbone: str) -> TrialRecord | None:
+        """Return the trial of a backbone with the highest objective, whatever became of it."""
+        own = [record for record in self if record.candidate and record.candidate.backbone == backbone]
+        return max(own, key=lambda record: -math.inf if record.objective is None else record.objective, default=None)
+
+    def objective_of(self, backbone: str) -> float:
+        """Return the highest objective of a backbone; minus infinity where it has none."""
+        record = self.best_of(backbone)
+        return -math.inf if record is None or record.objective is None else record.objective
+
+    def longest(self, backbone: str) -> float:
+        """Return the seconds of a backbone's trial that took longest: the one that had to wait for its pass."""
+        return max((r.seconds for r in self if r.candidate and r.candidate.backbone == backbone), default=0.0)

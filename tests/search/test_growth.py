@@ -460,6 +460,38 @@ def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better
     assert search.grown() is not None
 
 
+@pytest.mark.parametrize(("tuned", "probes"), [(0.75, 3), (0.85, 1)])
+def test_where_fine_tuning_has_halved_the_errors_of_probes_these_have_no_chance(tuned: float, probes: int) -> None:
+    # Twelve of them in vain would take the time of three more epochs.
+    search = _search(True, a=0.6)
+    search.grown()
+    search.carry_out(tuned)
+    orders = [search.next()]
+    while not orders[-1].arm and len(orders) < 4:
+        _probe(search, 0.5)
+        orders.append(search.next())
+    assert sum(not order.arm for order in orders) >= probes
+    assert any(order.arm for order in orders) == (probes == 1)
+
+
+@pytest.mark.parametrize(("epochs", "first"), [(1, True), (2, True), (3, False)])
+def test_what_paused_between_rungs_goes_on_first(epochs: int, first: bool) -> None:
+    curves = CurveModel(rungs=(3, 6), own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
+    growth = Growth(
+        screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
+        seconds=lambda params, epochs: float(epochs),
+    )  # fmt: skip
+    search = Search(growth)
+    search.next()
+    search.carry_out(0.5)
+    while not search.next().arm:
+        search.carry_out(0.3)
+    assert search.order is not None
+    search.order = replace(search.order, until=epochs)
+    search.carry_out(0.5, state="paused")
+    assert bool(search.next().arm) == first
+
+
 def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
     search = _search(True, a=0.6)
     search.grown()
