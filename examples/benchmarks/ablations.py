@@ -23,6 +23,7 @@ import optuna
 
 import autotransfer.finish
 import autotransfer.resuming
+import autotransfer.search.evaluate
 import autotransfer.searching
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.search.budget import Order
@@ -31,6 +32,8 @@ from autotransfer.search.prior import Prior
 from autotransfer.search.schedule import CurveModel, FreezeThaw
 from autotransfer.search.sizes import Sizes
 from autotransfer.search.space import SearchSpace
+from autotransfer.search.views import Views
+from autotransfer.task import Task
 from autotransfer.transfer.cache import ActivationCache
 
 Switch = AbstractContextManager[Any]
@@ -130,6 +133,20 @@ def without_ensembles() -> Switch:
     return patch.object(autotransfer.finish, "choose_ensemble", lambda pool, held_out: None)
 
 
+def without_views() -> Switch:
+    """Let every backbone see images in one view."""
+    return patch.object(Views, "look_closer", lambda views, *given: None)
+
+
+def without_worth() -> Switch:
+    """Compare candidates by their scores; the log loss only decides between equal ones."""
+
+    def scored(task: Task, targets: np.ndarray, scores: np.ndarray, examples: int) -> float:
+        return task.score(targets, scores) - 1e-3 * min(task.log_loss(targets, scores), 10.0)
+
+    return patch.object(autotransfer.search.evaluate, "worth", scored)
+
+
 ABLATIONS: dict[str, Callable[[], Switch]] = {
     "as it is": nullcontext,
     "without screening": without_screening,
@@ -141,6 +158,8 @@ ABLATIONS: dict[str, Callable[[], Switch]] = {
     "random sampler": random_sampler,
     "without smaller inputs": without_sizes,
     "without ensembles": without_ensembles,
+    "without views": without_views,
+    "without worth": without_worth,
 }
 
 
