@@ -35,7 +35,7 @@ PUBLIC = [
 ]
 # Lower floors know nothing of higher ones. Rooms on one floor may know each other, without cycles.
 FLOORS = (
-    {"_version", "errors", "config", "task", "candidate", "files", "text", "threads"},
+    {"_version", "errors", "config", "task", "candidate", "files", "text", "threads", "temperature"},
     {"contract"},
     {"data", "transfer"},
     {"search"},
