@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from autotransfer.search.worth import tied
 from autotransfer.task import Task
 from autotransfer.transfer.training import Lesson
 
@@ -14,8 +15,6 @@ __all__ = ["HeldOut"]
 
 # Parts that examples are dealt into where the search has scored them in one piece.
 _PARTS = 5
-# Weight of the log loss beside the metric, as in the search: it only decides between equal scores.
-_TIE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,4 +68,4 @@ class HeldOut:
 
     def worth(self, scores: np.ndarray) -> float:
         """Return the metric less a trace of the log loss, which decides between equal ones."""
-        return self.score(scores) - _TIE * min(self.task.log_loss(self.targets, scores), 10.0)
+        return tied(self.task, self.targets, scores)

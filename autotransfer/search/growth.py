@@ -154,7 +154,8 @@ class Growth:
         """Take in what came of an order."""
         if order.arm:
             self._thaw.observe(order, record)
-            self._timed = record is not None and record.state == "paused" and self._between_rungs(record)
+            curve = () if record is None or record.state != "paused" else record.curve
+            self._timed = bool(curve) and len(curve) not in self._curves.rungs
         if order.proposed == "screened":
             objective = None if record is None else record.objective
             self._views.judge(str(order.params.get("backbone")), objective, self._ceiling)
@@ -164,9 +165,6 @@ class Growth:
             self._sampled[order.arm] = record.objective
         if order.arm in self._grown:
             self._grown[order.arm].objective = record.objective
-
-    def _between_rungs(self, record: TrialRecord) -> bool:
-        return len(record.curve) not in self._curves.rungs
 
     def _next_screened(self, trials: Trials, running: Sequence[Order]) -> int:
         """Return the place of what is screened next: side by side, two would wait for one backbone's features.

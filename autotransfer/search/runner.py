@@ -194,7 +194,8 @@ class Runner:
         """Return the candidate, shortened to what fits, its seconds, and its epoch to pause at; None: nothing fits."""
         candidate = self.suggest(trial)
         if paused is not None:
-            return self._planned_anew(paused, candidate.training.get("epochs"), order.until, allowed)
+            most = candidate.training.get("epochs")
+            return self._planned_anew(paused, None if most is None else int(most), order.until, allowed)
         expected = self.evaluate.predicted_seconds(candidate)
         # A closed form always runs while there is no result: however small the budget, it buys one.
         if expected <= allowed or (is_first and "epochs" not in candidate.training):
@@ -207,7 +208,7 @@ class Runner:
         return (shorter if expected <= _OVERRUN * allowed else None), expected, order.until
 
     def _planned_anew(
-        self, paused: TrialRecord, most: Any, until: int | None, allowed: float
+        self, paused: TrialRecord, most: int | None, until: int | None, allowed: float
     ) -> tuple[Candidate | None, float, int | None]:
         """Return what goes on with as many epochs as fit in, now that it is known what one takes; its seconds; its end.
 
@@ -217,7 +218,7 @@ class Runner:
         assert candidate is not None  # it was evaluated
         if most is not None:
             each = self.evaluate.predicted_seconds(candidate, done + 1, done)
-            epochs = min(int(most), done + int(min(_PLANNED * max(allowed, 0.0) / max(each, _INSTANT), most)))
+            epochs = min(most, done + int(min(_PLANNED * max(allowed, 0.0) / max(each, _INSTANT), most)))
             if each <= allowed and int(candidate.training["epochs"]) == done + 1:
                 epochs = max(epochs, done + 1)  # what was planned to be the last epoch
             if epochs == done:

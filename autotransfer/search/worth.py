@@ -12,13 +12,13 @@ import numpy as np
 from autotransfer.task import Task
 from autotransfer.temperature import least_losses
 
-__all__ = ["worth", "worths"]
+__all__ = ["tied", "worth", "worths"]
 
 # Log loss of a classifier for each share of its answers that is wrong: about this over 44 probes on three data sets.
 _LOSS_PER_ERROR = 3.0
 # Examples whose accuracy says as much as their log loss does.
 _EVEN = 500
-# Weight of the log loss beside other metrics: it only decides between candidates that score the same.
+# Weight of the log loss where it only decides between equal scores.
 _TIE = 1e-3
 
 
@@ -34,8 +34,13 @@ def worth(task: Task, targets: np.ndarray, scores: np.ndarray, examples: int) ->
         examples: Number of examples that candidates are compared on: the fewer, the more the loss counts.
     """
     if not _is_accuracy(task):
-        return task.score(targets, scores) - _TIE * min(task.log_loss(targets, scores), 10.0)
+        return tied(task, targets, scores)
     return float(_drawn(targets, scores, least_losses(task, targets, scores), examples).mean())
+
+
+def tied(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
+    """Return the score less a trace of the log loss, which decides between equal ones."""
+    return task.score(targets, scores) - _TIE * min(task.log_loss(targets, scores), 10.0)
 
 
 def worths(task: Task, targets: np.ndarray, scores: np.ndarray, examples: int) -> np.ndarray | None:

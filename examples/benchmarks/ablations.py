@@ -33,7 +33,7 @@ from autotransfer.search.schedule import CurveModel, FreezeThaw
 from autotransfer.search.sizes import Sizes
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.views import Views
-from autotransfer.task import Task
+from autotransfer.search.worth import tied
 from autotransfer.transfer.cache import ActivationCache
 
 Switch = AbstractContextManager[Any]
@@ -140,11 +140,9 @@ def without_views() -> Switch:
 
 def without_worth() -> Switch:
     """Compare candidates by their scores; the log loss only decides between equal ones."""
-
-    def scored(task: Task, targets: np.ndarray, scores: np.ndarray, examples: int) -> float:
-        return task.score(targets, scores) - 1e-3 * min(task.log_loss(targets, scores), 10.0)
-
-    return patch.object(autotransfer.search.evaluate, "worth", scored)
+    return patch.object(
+        autotransfer.search.evaluate, "worth", lambda task, targets, scores, _: tied(task, targets, scores)
+    )
 
 
 ABLATIONS: dict[str, Callable[[], Switch]] = {
