@@ -93,8 +93,11 @@ class Purse:
         return (over and trials > 0) or (self.budget.trials is not None and trials >= self.budget.trials)
 
     def set_apart(self, seconds: float) -> None:
-        """Set apart what the refit of the best trial needs, unless that is too much: its network is kept instead."""
-        self.reserve = seconds if self.affords(seconds) else 0.0
+        """Set apart what the refit of the best trial needs.
+
+        Where that is too much, or there is no longer time for it, the trial's network is kept instead.
+        """
+        self.reserve = seconds if self.affords(seconds) and seconds <= self.remaining else 0.0
 
     def affords(self, refit: float) -> bool:
         """Whether a refit of so many seconds is worth its time."""

@@ -102,6 +102,14 @@ def test_a_refit_that_takes_too_much_is_not_set_apart(clock: Clock) -> None:
     assert purse.left == pytest.approx(100.0)
 
 
+def test_a_refit_that_there_is_no_time_for_is_not_set_apart(clock: Clock) -> None:
+    # Else neither it nor the search would use what is left.
+    purse = Purse(Budget(seconds=100.0), clock=clock)
+    clock.now += 85.0
+    purse.set_apart(20.0)
+    assert purse.left == pytest.approx(15.0)
+
+
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
     purse = Purse(Budget(seconds=1000.0), clock=clock)
     assert purse.allowance(1.0, "sampled") == pytest.approx(20.0)
