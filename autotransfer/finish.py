@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from autotransfer.ending.calibration import Calibration, calibrate
 from autotransfer.ending.ensemble import Ensemble, choose_ensemble, diverse
 from autotransfer.ending.held_out import HeldOut
 from autotransfer.ending.soup import Ingredient, Soup, averaged, cook, ingredients
-from autotransfer.errors import DataError, SearchError
+from autotransfer.errors import DataError, SearchError, TrialError
 from autotransfer.model import TransferModel
 from autotransfer.parts import Part
 from autotransfer.preparation import Prepared
@@ -133,14 +133,15 @@ def finish(
 
     what = {1: "the best"}.get(len(plan.parts), f"an ensemble of {len(plan.parts)}")
     show.phase(f"refitting {what} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
+    found = {record.number: record.scores for record in records}
     try:
-        parts = _refit(plan, evaluator, purse)
+        parts = _refit(plan, found, evaluator, purse, show)
     except Exception as error:
         if plan is alone:
             raise
         show.say(f"only the best is refitted: {describe(error)}")
         plan, ensemble, soup = alone, None, None
-        parts = _refit(plan, evaluator, purse)
+        parts = _refit(plan, found, evaluator, purse, show)
     held_out = HeldOut.of(evaluator.lessons, plan.scores, seed=config.seed)
     scores = plan.scores[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
@@ -281,26 +282,47 @@ def _ingredient(record: TrialRecord) -> Ingredient:
     return Ingredient(number=record.number, candidate=record.candidate, epochs=record.best_epoch)
 
 
-def _refit(plan: _Plan, evaluator: Evaluator, purse: Purse) -> list[Part]:
-    """Train on all examples; an overrun of the time budget by more than its tolerance cuts it short."""
+def _refit(
+    plan: _Plan, found: Mapping[int, np.ndarray | None], evaluator: Evaluator, purse: Purse, show: Progress
+) -> list[Part]:
+    """Train on all examples; an overrun of the time budget by more than its tolerance cuts it short.
+
+    Args:
+        plan: What is trained.
+        found: Of each trial, its predictions (N, outputs) in the search, NaN where there are none.
+        evaluator: What trains it.
+        purse: The budget.
+        show: Progress.
+    """
     allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
     parts = []
     for weight, averaged_ones in plan.parts:
-        networks = [_trained(ingredient, evaluator, purse, allowed) for ingredient in averaged_ones]
+        networks = [_trained(one, found.get(one.number), evaluator, purse, allowed, show) for one in averaged_ones]
         if len(networks) > 1:
             networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
         parts.append(_part(networks[0], averaged_ones[0].candidate, evaluator, weight))
     return parts
 
 
-def _trained(ingredient: Ingredient, evaluator: Evaluator, purse: Purse, allowed: float) -> Network:
-    """Train on all examples; where that takes longer than there is time, take what the search has left behind."""
+def _trained(
+    ingredient: Ingredient,
+    found: np.ndarray | None,
+    evaluator: Evaluator,
+    purse: Purse,
+    allowed: float,
+    show: Progress,
+) -> Network:
+    """Train on all examples; where that takes longer than there is time, or fails, take what the search has made."""
     candidate, epochs = ingredient.candidate, ingredient.epochs
     if epochs and evaluator.checkpoints.load(candidate) is not None:
         share = len(evaluator.targets) / len(evaluator.lessons[0].train)
         if evaluator.predicted_seconds(candidate, epochs) * share > purse.remaining:
             return evaluator.best_network(candidate)[0]
-    return evaluator.refit(candidate, epochs, lambda: purse.spent > allowed)
+    try:
+        return evaluator.refit(candidate, epochs, lambda: purse.spent > allowed, found)
+    except TrialError as error:
+        show.say(f"what was trained on a part of the examples is kept, since on all of them {error}")
+        return evaluator.best_network(candidate)[0]
 
 
 def _part(network: Network, candidate: Candidate, evaluator: Evaluator, weight: float = 1.0) -> Part:

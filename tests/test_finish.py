@@ -21,12 +21,14 @@ from autotransfer.ending.ensemble import Ensemble
 from autotransfer.ending.soup import Ingredient, Soup, cook
 from autotransfer.finish import _ensemble, _trained, ending_seconds
 from autotransfer.preparation import prepare_data
+from autotransfer.progress import Progress
 from autotransfer.result import FitResult
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.finals import Folds
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.network import Network
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -224,5 +226,39 @@ def test_a_winner_that_time_does_not_allow_to_refit_ends_in_time(
     else:  # as after a full disk
         expected = evaluator.refit(candidate, 3, lambda: True)
     purse = Purse(Budget(seconds=1e-3))
-    found = _trained(Ingredient(number=0, candidate=candidate, epochs=3), evaluator, purse, allowed=1e-3)
-    assert all(map(torch.equal, found.state_dict().values(), expected.state_dict().values()))
+    found = _trained(Ingredient(number=0, candidate=candidate, epochs=3), None, evaluator, purse, 1e-3, _mute())
+    assert _same(found, expected)
+
+
+def _mute() -> Progress:
+    return Progress(Budget(trials=1), shown=False)
+
+
+def _same(network: Network, other: Network) -> bool:
+    return all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    ("known", "kept"),
+    [
+        pytest.param(1.0, True, id="it knew them before it had seen them"),
+        pytest.param(0.0, False, id="it did not"),
+        pytest.param(np.nan, False, id="they were not asked for"),
+    ],
+)
+def test_a_refit_that_comes_to_nothing_costs_nothing(tiny_zoo: Path, digits: Digits, known: float, kept: bool) -> None:
+    # A training that went well on a part of the examples can diverge on all of them.
+    registry = Registry.load((tiny_zoo,))
+    spec = registry.backbone("test_vit")
+    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), [spec], SearchConfig(cache=False, folds=1))
+    evaluator = Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    training = {"epochs": 1, "lr": 1e-6}  # which hardly learns
+    candidate = Candidate(backbone="test_vit", head="linear", freeze="full", training=training)
+    evaluator(candidate, lambda epoch, score: False, lambda: False, 1)
+    found = np.full((60, evaluator.task.outputs), 0.01)
+    found[np.arange(60), evaluator.targets] = known
+    whole, part = evaluator.refit(candidate, 1), evaluator.best_network(candidate)[0]
+    purse = Purse(Budget(trials=1))
+    trained = _trained(Ingredient(number=0, candidate=candidate, epochs=1), found, evaluator, purse, np.inf, _mute())
+    assert _same(trained, part if kept else whole)
+    assert not _same(part, whole)

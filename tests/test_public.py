@@ -35,7 +35,7 @@ PUBLIC = [
 ]
 # Lower floors know nothing of higher ones. Rooms on one floor may know each other, without cycles.
 FLOORS = (
-    {"_version", "errors", "config", "task", "candidate", "files", "text", "threads", "temperature"},
+    {"_version", "errors", "config", "task", "candidate", "files", "text", "threads", "temperature", "score"},
     {"contract"},
     {"data", "transfer"},
     {"search"},
@@ -44,7 +44,6 @@ FLOORS = (
         "parts",
         "ending",
         "run",
-        "score",
         "progress",
         "grouping",
         "lessons",

@@ -14,6 +14,7 @@ import torch
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
+from autotransfer.score import Score
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.costs import Costs
 from autotransfer.search.fairness import as_on_all
@@ -28,7 +29,7 @@ from autotransfer.transfer.features import FeatureExtractor
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import give_back, resident_memory
 from autotransfer.transfer.network import Network
-from autotransfer.transfer.training import Lesson
+from autotransfer.transfer.training import Lesson, Training
 
 __all__ = ["Evaluator"]
 
@@ -38,6 +39,8 @@ _RECALLED = 10
 _KEPT_LOADED = 8
 # Bytes by which a trial may leave the process larger before memory that is free is given back.
 _GROWN = 8 * 2**20
+# Examples that a network is asked for after its refit, at most.
+_ASKED = 1000
 # One fold says less than all: so many standard errors of its score are taken off before candidates are compared.
 _DOUBT = 0.5
 
@@ -286,8 +289,25 @@ class Evaluator:
                 result = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
                 trials.add(replace(record, scores=result.scores))
 
-    def refit(self, candidate: Candidate, epochs: int, expired: Callable[[], bool] = lambda: False) -> Network:
-        """Train a candidate on all examples for the number of epochs that validation asked for, if time allows."""
+    def refit(
+        self,
+        candidate: Candidate,
+        epochs: int,
+        expired: Callable[[], bool] = lambda: False,
+        found: np.ndarray | None = None,
+    ) -> Network:
+        """Train a candidate on all examples for the number of epochs that validation asked for, if time allows.
+
+        Args:
+            candidate: The candidate.
+            epochs: The number.
+            expired: Whether the time has run out.
+            found: Predictions (N, outputs) of the search, NaN where there are none.
+
+        Raises:
+            TrialError: The training diverged: its loss is not finite, or it knows some of the examples that it has
+                learned from worse than the search's did, which had not seen them.
+        """
         rows = np.arange(len(self.targets))
         lesson = replace(self.lessons[0], train=rows, validation=rows[:0])
         setup = self._setup(candidate)
@@ -295,7 +315,22 @@ class Evaluator:
             return setup.solve(self.extractor, lesson, self.device, self.seed)
         training = setup.training(self.extractor, lesson, self.device, self.seed)
         training.run(epochs, lambda epoch, score, scores: False, expired)
+        if found is not None and training.epoch == epochs:
+            self._refuse_worse(training, found)
         return training.network.eval()
+
+    def _refuse_worse(self, training: Training, found: np.ndarray) -> None:
+        rows = self.lessons[0].validation[:_ASKED]
+        rows = rows[~np.isnan(found[rows]).any(1)]
+        if not len(rows):
+            return
+        before = Score.of(self.task, self.targets[rows], found[rows])
+        after = self.task.score(self.targets[rows], training.predict_now(rows))
+        if after < before.ci95[0]:
+            raise TrialError(
+                f"the training diverged: {after:.4f} on examples that it has seen, where it came to "
+                f"{before.score:.4f} before it had"
+            )
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
         """Return the network of a candidate's best epoch on the first fold, and its validation scores.

@@ -30,6 +30,8 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda groups, lr, fused: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused),
 }
 _EVALUATION_BATCH = 128
+# Largest norm of all gradients of a step that trains stages: a single spike can undo what a backbone has learned.
+_CLIP = 1.0
 # Steps after which it is asked whether their losses are finite: a GPU has to end them all before it can answer.
 _UNASKED = {"cpu": 1, "cuda": 32}
 
@@ -72,6 +74,8 @@ class Lesson:
 
 class Training:
     """One network in training. ``run`` goes epoch by epoch; the best epoch's weights are kept.
+
+    Where stages train, gradients are clipped to a norm of 1 over all of them (Pascanu et al., 2013).
 
     Args:
         network: What trains, on the device.
@@ -116,6 +120,7 @@ class Training:
         )
         fused = device.torch.type in ("cpu", "cuda")  # one kernel for an update, not one for each of its operations
         self._optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=fused)
+        self._trained = [parameter for group in groups for parameter in group["params"]]
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
         self._scaler = torch.amp.GradScaler(device.torch.type, enabled=autocast and device.half == torch.float16)
         self._targets = self._to_tensor(lesson)
@@ -174,6 +179,10 @@ class Training:
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
         return to_scores(self.lesson.task, outputs)
+
+    def predict_now(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``predict`` of the network as its last epoch has left it."""
+        return self.predict(rows, depth_at(self.plan, max(self.epoch - 1, 0), self.settings.epochs))
 
     def state(self, *, ended: bool = False) -> dict[str, Any]:
         """Return all that a training between two epochs needs to go on: tensors, numbers and text.
@@ -257,6 +266,9 @@ class Training:
                 break
             except (RuntimeError, MemoryError) as error:
                 self._micro = halved(size, error)
+        if not self._frozen(depth):
+            self._scaler.unscale_(self._optimizer)
+            torch.nn.utils.clip_grad_norm_(self._trained, _CLIP)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()

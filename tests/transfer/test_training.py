@@ -177,6 +177,20 @@ def test_a_loss_that_is_not_finite_ends_the_trial_at_its_first_step(value: float
     assert len(steps) == 1
 
 
+@pytest.mark.parametrize(("plan", "clipped"), [(FULL, True), (FROZEN, False)])
+def test_steps_that_train_stages_are_no_larger_than_a_spike_may_be(
+    plan: FreezePlan, clipped: bool, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One large gradient can undo what a backbone has learned; a head alone has nothing to lose.
+    monkeypatch.setattr(module, "_CLIP", 1e-3)
+    network, lesson = net(2), make_lesson(LABELS)
+    feed = None if clipped else FeatureFeed([(np.random.default_rng(0).normal(size=(10, 32)).astype(np.float32),)], CPU)
+    start(network, lesson, plan=plan, feed=feed).run(1, lambda *report: False, lambda: False)
+    gradients = [parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None]
+    norm = float(torch.stack(gradients).norm())
+    assert norm == pytest.approx(1e-3, rel=1e-3) if clipped else norm > 1e-2
+
+
 def test_a_gpu_is_asked_for_many_losses_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_UNASKED", {"cpu": 3})
     training = start(net(2), make_lesson(LABELS), {"batch_size": 2, "epochs": 20})
