@@ -42,8 +42,8 @@ _BETWEEN = 4
 _PROBES, _VAIN = 40, 12
 # They have no chance where what trains stages makes so large a share fewer errors than the best of them.
 _BEHIND = 0.5
-# Before a fine-tuning is seen, it is expected to end where the best probe is, give or take a share of what is missing
-# to a perfect score. In its first epochs, at the highest learning rate, it loses about all of that.
+# Before it is seen, fine-tuning is expected to end where the best probe is, give or take a share of what is missing to
+# a perfect score. In its first epochs, at the highest learning rate, it loses about all of that.
 _SPREAD, _DIP = 0.3, 1.0
 # Least deviation of a score: what chance does to it.
 _CHANCE = 0.01
@@ -52,7 +52,6 @@ _FIRST_SHARE = 0.3
 # A backbone is trained from its middle on when its last stages gained this share of what probes miss to the best score,
 # and more than that is missing still. Its fewest epochs may take a share of the time left. It is expected to gain a
 # share of the rest. On textures, the last stages gained nothing and the middle lost; on signs, a half and most of it.
-# On images unlike those that it has seen, it is tried without such evidence, which would take time from it.
 _PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
 # Share of the time left that a pass through a backbone at its other size, or those in more views, may take.
 _PASS_SHARE = 0.1
@@ -64,23 +63,22 @@ _GAIN = 1e-3
 class Growth:
     """The schedule of a live search.
 
-    With a budget of time, trials that train stages are paused at rungs, and the one that promises the greatest
-    improvement per second goes on, a new one included. With a budget of trials each runs to its end, so that equal
-    seeds give equal searches: each of the best screened backbones has its last stage trained, then its last two, and
-    so on; a backbone is left when training deeper brings nothing better. Then the study chooses.
+    Within a time budget, trials that train stages are paused at rungs; the one that promises the greatest improvement
+    per second goes on, a new one included. Within a budget of trials each runs to its end, so that equal seeds give
+    equal searches: each of the best screened backbones has its last stage trained, then its last two, and so on, as
+    long as training deeper brings something better. Then the study chooses.
 
     Args:
         screening: Parameters of the trials that come first.
         tuning: Says how so many last stages are trained.
-        seconds: ``seconds(params, epochs)`` predicts how long such a trial takes to so many epochs; None where time is
-            not what the budget counts.
+        seconds: ``seconds(params, epochs)`` predicts how long such a trial takes so far; None without a time budget.
         probe: The freeze policy of probes, which freezes all; without one, the study chooses in their place.
-        policies: The freeze policies that train stages; with a budget of time, sampled trials take them in turn.
+        policies: The freeze policies that train stages; within a time budget, sampled trials take them in turn.
         curves: How learning curves hang together.
         ceiling: The best score that the metric has.
         begin: Number of last stages that are trained first; fewer where the time left is too short for that.
-        middle: ``middle(backbone)`` returns how many last stages are trained early on where much is missing to the
-            best score, and time is what the budget counts; fewer where the time left is too short for that.
+        middle: ``middle(backbone)`` returns how many last stages are trained early on, within a time budget, where much
+            is missing to the best score; fewer where the time left is too short for that.
         fewest: Epochs that have to fit in.
         others: By the name of a screened backbone, the name of the same one at another input size.
         unlike: Backbones that have seen other images than those of the task, as far as can be said of any.
@@ -104,51 +102,51 @@ class Growth:
         unlike: Collection[str] = (),
         views: Views | None = None,
     ) -> None:
-        self._screening, self._tuning, self._probe = list(screening), tuning, probe
-        self._first = tuple(screening)
+        self._screening, self._first, self._tuning, self._probe = list(screening), tuple(screening), tuning, probe
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
         self._middle, self._fewest = middle, fewest
         self._others, self._unlike = dict(others or {}) if screening else {}, unlike
         self._one_of = {other: name for name, other in self._others.items()}  # what names one backbone at two sizes
         self._thaw = FreezeThaw(curves)
-        self._screened, self._issued, self._begin = len(screening), 0, begin
+        self._screened, self._issued, self._begin = set[int](), 0, begin  # numbers of trials; of orders; of stages
         self._timed = False  # an epoch has just told what one takes: what paused for it goes on
         self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._views = Views() if views is None else views
         self._ranked: list[str] | None = None
-        self._trained: dict[str, int] = {}
-        self._before: dict[str, float] = {}
+        self._trained, self._before = dict[str, int](), dict[str, float]()
         self._grown: dict[str, _Grown] = {}
         self._middles: dict[str, int] = {}  # backbones that are trained from the middle on: number of stages that train
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; None where what is being tried has to end first."""
         screens = any(order.proposed == "screened" for order in running)
-        if self._others and not self._screening and not screens:
+        far = "" if self._screening or running else self._far_first(trials, left)
+        if self._others and not self._screening and not screens and not far:
             self._screening, self._others = self._other_sizes(trials, left), {}
-            self._screened += len(self._screening)
+            self._ranked = None  # there are more to rank
         if self._screening:
             return Order(params=self._screening.pop(self._next_screened(trials, running)), proposed="screened")
-        if not screens and (closer := self._closer(trials, left)) is not None:
-            self._screened += 1
+        if not screens and not far and (closer := self._closer(trials, left)) is not None:
             return Order(params=closer, proposed="screened")
-        position, self._issued = self._issued, self._issued + 1
-        pays = self._probes_pay(trials)
+        position, self._issued, pays = self._issued, self._issued + 1, self._probes_pay(trials)
         # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
         probing = position % (_BETWEEN + 1) or self._hasty(trials) if pays else position % 2 and not running
         # What is still screened may be what is tuned first.
-        if (probing and not self._timed) or screens:
+        if (probing and not self._timed and not far) or screens:
             return self._probing()
         if self._ranked is None:
             self._ranked = self._to_tune(trials)
         if self._seconds is None:
             return self._one_after_the_other(trials, running)
-        self._sprout(trials, left)
+        if not far:
+            self._sprout(trials, left)
+        elif far not in self._middles:
+            self._begin_in_the_middle(far, self._middle_trained(far, trials, left), trials)
         if (order := self._thaw.next(trials, left, running)) is not None:
             return order
-        if running:
-            return self._probing() if pays else None
-        return Order()
+        if running and not pays:
+            return None
+        return self._probing() if running or far else Order()
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         """Take in what came of an order."""
@@ -159,6 +157,7 @@ class Growth:
         if order.proposed == "screened":
             objective = None if record is None else record.objective
             self._views.judge(str(order.params.get("backbone")), objective, self._ceiling)
+            self._screened |= set() if record is None else {record.number}
         if record is None or record.objective is None:
             return
         if order.arm in self._sampled:
@@ -176,6 +175,18 @@ class Growth:
         seen = {record.candidate.backbone for record in trials if record.candidate} if self._seconds else set[str]()
         known = [place for place in free if self._screening[place].get("backbone") in seen]
         return next(iter(known or free), 0)
+
+    def _far_first(self, trials: Trials, left: float) -> str:
+        """Return the best backbone if it trains from its middle before all else that is not screening; else nothing.
+
+        It has seen images of another kind. That alone can make up for it, and wants the time while there is much.
+        """
+        name = next(iter(trials.backbones()), "")
+        if self._seconds is None or name not in self._unlike or name not in (self._ranked or [name]):
+            return ""
+        if name in self._middles:
+            return "" if self._thaw.told(f"{name}/{self._middles[name]}") else name
+        return name if self._middle_trained(name, trials, left) else ""
 
     def _other_sizes(self, trials: Trials, left: float) -> list[dict[str, Any]]:
         """Return what is screened at its other size: the best backbones, where that takes a small share of the time."""
@@ -195,7 +206,7 @@ class Growth:
 
     def _closer(self, trials: Trials, left: float) -> dict[str, Any] | None:
         """Return what is screened again in more views: one of the best backbones, where that takes little time."""
-        ranked = trials.backbones()[: 1 if self._seconds is None else _TUNED]
+        ranked = [] if self._are_behind(trials) else trials.backbones()[: 1 if self._seconds is None else _TUNED]
 
         def again(name: str) -> dict[str, Any]:
             return {**self._like(trials.best_of(name)), "backbone": name}
@@ -251,10 +262,7 @@ class Growth:
             if backbone in self._middles:
                 self._go_on_from_the_middle(backbone, trials)
             elif trained := self._middle_trained(backbone, trials, left):
-                self._middles[backbone] = trained
-                params = self._tuning(backbone, trained, far=True)
-                assert params is not None  # it takes finite time
-                self._add(backbone, trained, params, trials, _MIDDLE_GAIN)
+                self._begin_in_the_middle(backbone, trained, trials)
             if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
                 continue
             if backbone not in self._trained:
@@ -287,11 +295,17 @@ class Growth:
         fits = (n for n in deeper if self._takes(backbone, n, self._fewest) <= _MIDDLE_SHARE * left)
         return next(fits, 0)
 
+    def _begin_in_the_middle(self, backbone: str, trained: int, trials: Trials) -> None:
+        self._middles[backbone] = trained
+        params = self._tuning(backbone, trained, far=True)
+        assert params is not None  # it takes finite time
+        self._add(backbone, trained, params, trials, _MIDDLE_GAIN)
+
     def _go_on_from_the_middle(self, backbone: str, trials: Trials) -> None:
         """Deepen from the middle, where that was the best thing to do."""
         middle = self._middles[backbone]
         is_best = self._grown[f"{backbone}/{middle}"].objective >= trials.objective_of(backbone)
-        if is_best and self._trained[backbone] < middle:
+        if is_best and self._trained.get(backbone, 0) < middle:
             self._trained[backbone], self._before[backbone] = middle, -math.inf
 
     def _takes(self, backbone: str, trained: int, epochs: int) -> float:
@@ -335,30 +349,37 @@ class Growth:
 
     def _probes_pay(self, trials: Trials) -> bool:
         """Whether one of the last probes brought something better, or there were too few to say, but are near."""
-        best, best_probe, gains = -math.inf, -math.inf, list[bool]()
-        for number, record in enumerate(trials):
-            objective = -math.inf if record.objective is None else record.objective
-            if self._is_probe(record):
-                best_probe = max(best_probe, objective)
-                if number >= self._screened:
-                    gains.append(objective > best + _GAIN)
-            best = max(best, objective)
-        if best - best_probe > max(_BEHIND * (self._ceiling - best_probe), _CHANCE):
+        if self._are_behind(trials):
             return False
+        best, gains = -math.inf, list[bool]()
+        for record in trials:
+            if self._is_probe(record) and record.number not in self._screened:
+                gains.append(_objective(record) > best + _GAIN)
+            best = max(best, _objective(record))
         return len(gains) < _VAIN or any(gains[-_VAIN:])
+
+    def _are_behind(self, trials: Trials) -> bool:
+        """Whether what trains stages is so far ahead of all probes that these have no chance."""
+        best = max(map(_objective, trials), default=-math.inf)
+        probed = max(map(_objective, filter(self._is_probe, trials)), default=-math.inf)
+        return best - probed > max(_BEHIND * (self._ceiling - probed), _CHANCE)
 
     def _hasty(self, trials: Trials) -> bool:
         """Whether fine-tuning has taken more than its share while there is still much to learn from probes."""
         if self._probe is None or self._seconds is None:
             return False
         probes, seconds = 0, {True: 0.0, False: 0.0}
-        for record in trials.records[self._screened :]:
+        for record in (record for record in trials if record.number not in self._screened):
             is_probe = self._is_probe(record)
             probes, seconds[is_probe] = probes + is_probe, seconds[is_probe] + record.seconds
         return probes < _PROBES and seconds[False] > seconds[True]
 
     def _is_probe(self, record: TrialRecord) -> bool:
         return record.candidate is not None and record.candidate.freeze == self._probe
+
+
+def _objective(record: TrialRecord) -> float:
+    return -math.inf if record.objective is None else record.objective
 
 
 @dataclass

@@ -55,7 +55,7 @@ _LAST_STAGE_LR, _MORE_STAGES_LR = 1.0, 0.3
 # on 215 X-rays and 2 points on 244 photographs (means over eight setups each, examples/benchmarks/oracle.jsonl).
 _FEW = 500
 _FEW_EXAMPLES: Mapping[str, Any] = {"tune.lr": 3e-4, "tune.backbone_lr": 1.0}
-_FAR: Mapping[str, Any] = {"tune.backbone_lr": 1.0, "tune.batch_size": 16}
+_FAR: Mapping[str, Any] = {"tune.lr": 5e-4, "tune.backbone_lr": 1.0, "tune.batch_size": 16}
 
 # Epochs of a head alone, in epochs of a candidate that trains stages: they cost next to nothing.
 _PROBE_EPOCHS = 3

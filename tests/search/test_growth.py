@@ -279,6 +279,48 @@ def test_on_images_unlike_those_it_has_seen_half_of_the_backbone_is_trained_at_o
     assert order.params["far"] == (first == "a/3"), "with the settings for it"
 
 
+def _far(**options: Any) -> Search:
+    """Return a search whose best backbone has seen other images, and has further looks to take."""
+    others = {"a@128px": "a", "b@128px": "b"}
+    given = {"others": others, "unlike": tuple(others), "views": 2, "middle": 3, "tuning": _six, "cost": 0.1}
+    return _search(True, **{**given, **options}, **{"a@128px": 0.6, "b@128px": 0.5})
+
+
+def test_on_such_images_that_training_comes_before_all_further_looks_and_probes_until_it_has_shown_itself() -> None:
+    search, seen = _far(), []
+    for _ in range(5):
+        order = search.next(100.0)
+        seen.append((order.proposed, order.arm or order.params["backbone"], order.until))
+        search.carry_out({1: 0.62, 3: 0.64}.get(order.until or 0, 0.5))
+    assert seen[:2] == [("grown", "a@128px/3", 1), ("grown", "a@128px/3", 3)]
+    assert seen[2:] == [("screened", "a", None), ("screened", "b", None), ("screened", "a@128px", None)]
+
+
+def test_another_worker_takes_the_further_looks_meanwhile() -> None:
+    search = _far()
+    order = search.next(100.0)
+    beside = search.growth.next(search.trials, 100.0, [order])
+    assert beside is not None
+    assert (beside.proposed, beside.params["backbone"]) == ("screened", "a")
+
+
+def test_such_a_training_that_the_time_ends_leaves_the_rest_to_probes() -> None:
+    search = _far()
+    assert search.next(100.0).proposed == "grown"
+    search.carry_out(0.62)
+    assert search.next(0.05).params == {"freeze": "frozen"}
+
+
+def test_where_probes_have_no_chance_any_more_no_backbone_is_looked_at_in_more_views() -> None:
+    search = _far(others=None)
+    _probe(search, 0.6)
+    for objective in (0.7, 0.9):
+        assert search.next(100.0).arm == "a@128px/3"
+        search.carry_out(objective)
+    order = search.next(100.0)
+    assert (order.proposed, order.arm) == ("grown", "a@128px/4"), "it goes deeper from there"
+
+
 # --- two input sizes ----------------------------------------------------------------------------------------------
 
 
