@@ -71,7 +71,7 @@ class Growth:
     Args:
         screening: Parameters of the trials that come first.
         tuning: Says how so many last stages are trained.
-        seconds: ``seconds(params, epochs)`` predicts how long such a trial takes so far; None without a time budget.
+        seconds: ``seconds(params, epochs)`` predicts a trial's time to so many epochs; None without a time budget.
         probe: The freeze policy of probes, which freezes all; without one, the study chooses in their place.
         policies: The freeze policies that train stages; within a time budget, sampled trials take them in turn.
         curves: How learning curves hang together.
