@@ -28,6 +28,7 @@ import autotransfer.searching
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.search.budget import Order
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.growth import Growth
 from autotransfer.search.prior import Prior
 from autotransfer.search.schedule import CurveModel, FreezeThaw
 from autotransfer.search.sizes import Sizes
@@ -145,6 +146,11 @@ def without_worth() -> Switch:
     )
 
 
+def without_far_first() -> Switch:
+    """Let what has seen other images wait its turn before it is trained from its middle on."""
+    return patch.object(Growth, "_far_first", lambda growth, *given: "")
+
+
 ABLATIONS: dict[str, Callable[[], Switch]] = {
     "as it is": nullcontext,
     "without screening": without_screening,
@@ -158,6 +164,7 @@ ABLATIONS: dict[str, Callable[[], Switch]] = {
     "without ensembles": without_ensembles,
     "without views": without_views,
     "without worth": without_worth,
+    "without far first": without_far_first,
 }
 
 
