@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 from autotransfer.search.records import TrialRecord
@@ -15,10 +16,14 @@ __all__ = ["draw"]
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _LEGEND = 760, 380, 62, 46, 44, 220
 _TICKS = 5
+# A trial is far below the rest if its score is so many quartile ranges below the lower quartile.
+_FAR = 3.0
 
 
 def draw(records: Sequence[TrialRecord], title: str, lines: Mapping[str, float] | None = None) -> str:
     """Draw the score of each trial against the seconds that the trials had taken together.
+
+    Triangles at the bottom stand for trials far below the rest, as are those that were stopped in their first epoch.
 
     Args:
         records: The trials, in order; those without a score are left out.
@@ -36,19 +41,24 @@ def draw(records: Sequence[TrialRecord], title: str, lines: Mapping[str, float] 
     lines = dict(lines or {})
     names = sorted({name for _, _, name in points})
     colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
-    scores = [score for _, score, _ in points] + list(lines.values())
-    axes = _Axes(clock, scores or [0.0, 1.0])
+    scores = [score for _, score, _ in points]
+    fence = _fence(scores)
+    below = [score for score in scores if score < fence]
+    axes = _Axes(clock, [score for score in scores if score >= fence] + list(lines.values()) or [0.0, 1.0])
     parts = [axes.frame(title)]
     for i, (name, value) in enumerate(lines.items()):
         y, dash = axes.y(value), f"stroke-dasharray='{6 + 4 * i} 4'"
         parts.append(f"<line x1='{_LEFT}' x2='{axes.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#555' {dash}/>")
         parts.append(_text(axes.right + 8, y + 4, f"{name}: {value:.3f}"))
-    parts += [
-        f"<circle cx='{axes.x(at):.1f}' cy='{axes.y(score):.1f}' r='4' fill='{colour[name]}' fill-opacity='0.65'/>"
-        for at, score, name in points
-    ]
+    for at, score, name in points:
+        shape = _triangle(axes.x(at), axes.bottom) if score < fence else _circle(axes.x(at), axes.y(score))
+        parts.append(f"<{shape} fill='{colour[name]}' fill-opacity='0.65'/>")
+    if below:
+        y = axes.bottom - 18 * (len(names) + 1)
+        parts.append(f"<{_triangle(axes.right + 14, y + 5)} fill='#555'/>")
+        parts.append(_text(axes.right + 24, y + 4, f"{len(below)} far below, down to {min(below):.3g}"))
     for i, name in enumerate(names):
-        y = _HEIGHT - _BOTTOM - 18 * (len(names) - i)
+        y = axes.bottom - 18 * (len(names) - i)
         parts.append(f"<circle cx='{axes.right + 14}' cy='{y}' r='5' fill='{colour[name]}'/>")
         parts.append(_text(axes.right + 24, y + 4, name))
     size = f"width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}'"
@@ -60,7 +70,7 @@ class _Axes:
     """Seconds to the right, scores upwards."""
 
     def __init__(self, seconds: float, scores: Sequence[float]) -> None:
-        self.right = _WIDTH - _LEGEND
+        self.right, self.bottom = _WIDTH - _LEGEND, _HEIGHT - _BOTTOM
         self.times = _ticks(0.0, max(seconds, 1e-3))
         self.scores = _ticks(min(scores), max(scores))
         self.seconds, self.low, self.high = self.times[-1], self.scores[0], self.scores[-1]
@@ -72,7 +82,6 @@ class _Axes:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (self.high - score) / (self.high - self.low)
 
     def frame(self, title: str) -> str:
-        bottom = _HEIGHT - _BOTTOM
         parts = [
             f"<rect width='{_WIDTH}' height='{_HEIGHT}' fill='#fff'/>",
             _text(_LEFT, 24, title, size=15),
@@ -84,8 +93,24 @@ class _Axes:
             parts.append(f"<line x1='{_LEFT}' x2='{self.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#ddd'/>")
             parts.append(_text(_LEFT - 6, y + 4, f"{score:.4g}", anchor="end"))
         for at in self.times:
-            parts.append(_text(self.x(at), bottom + 18, f"{at:.4g}", anchor="middle"))
+            parts.append(_text(self.x(at), self.bottom + 18, f"{at:.4g}", anchor="middle"))
         return "\n".join(parts)
+
+
+def _fence(scores: Sequence[float]) -> float:
+    """Return the score below which trials are far below the rest."""
+    if len(scores) < 2:
+        return -math.inf
+    lower, _, upper = statistics.quantiles(scores, n=4, method="inclusive")
+    return lower - _FAR * max(upper - lower, 1e-2)
+
+
+def _circle(x: float, y: float) -> str:
+    return f"circle cx='{x:.1f}' cy='{y:.1f}' r='4'"
+
+
+def _triangle(x: float, tip: float) -> str:
+    return f"path d='M{x - 5:.1f} {tip - 9:.1f} h10 L{x:.1f} {tip:.1f} z'"
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -32,6 +32,17 @@ def test_a_trial_is_where_its_seconds_and_score_say() -> None:
     assert circles[0].get("fill") == circles[2].get("fill") != circles[1].get("fill")
 
 
+def test_a_trial_far_below_the_rest_does_not_squeeze_them_together() -> None:
+    near = [record(number, "a", score) for number, score in enumerate([0.95, 0.96, 0.97, 0.98, 0.99])]
+    svg = draw([*near, record(5, "a", 0.15)], "All")
+    heights = [float(circle.get("cy", "nan")) for circle in trials(svg)]
+    assert len(heights) == 5, "the poor one is a triangle"
+    assert max(heights) - min(heights) > 200, "the others have most of the height"
+    root = ElementTree.fromstring(svg)
+    assert sum("fill-opacity" in path.attrib for path in root.iter(f"{SVG}path")) == 1
+    assert any("1 far below, down to 0.15" in (text.text or "") for text in root.iter(f"{SVG}text"))
+
+
 def test_names_cannot_leave_their_place() -> None:
     evil = "</text><script>alert(1)</script>'\" \x07"
     root = ElementTree.fromstring(draw([record(0, evil, 0.5)], evil, {evil: 0.4}))
