@@ -23,7 +23,7 @@ _FAR = 3.0
 def draw(records: Sequence[TrialRecord], title: str, lines: Mapping[str, float] | None = None) -> str:
     """Draw the score of each trial against the seconds that the trials had taken together.
 
-    Triangles at the bottom stand for trials far below the rest, as are those that were stopped in their first epoch.
+    Triangles at the bottom stand for trials far below the rest, such as those that were stopped in their first epoch.
 
     Args:
         records: The trials, in order; those without a score are left out.
@@ -51,7 +51,7 @@ def draw(records: Sequence[TrialRecord], title: str, lines: Mapping[str, float] 
         parts.append(f"<line x1='{_LEFT}' x2='{axes.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#555' {dash}/>")
         parts.append(_text(axes.right + 8, y + 4, f"{name}: {value:.3f}"))
     for at, score, name in points:
-        shape = _triangle(axes.x(at), axes.bottom) if score < fence else _circle(axes.x(at), axes.y(score))
+        shape = _triangle(axes.x(at), axes.bottom) if score < fence else _circle(axes.x(at), axes.y(score), 4)
         parts.append(f"<{shape} fill='{colour[name]}' fill-opacity='0.65'/>")
     if below:
         y = axes.bottom - 18 * (len(names) + 1)
@@ -59,7 +59,7 @@ def draw(records: Sequence[TrialRecord], title: str, lines: Mapping[str, float] 
         parts.append(_text(axes.right + 24, y + 4, f"{len(below)} far below, down to {min(below):.3g}"))
     for i, name in enumerate(names):
         y = axes.bottom - 18 * (len(names) - i)
-        parts.append(f"<circle cx='{axes.right + 14}' cy='{y}' r='5' fill='{colour[name]}'/>")
+        parts.append(f"<{_circle(axes.right + 14, y, 5)} fill='{colour[name]}'/>")
         parts.append(_text(axes.right + 24, y + 4, name))
     size = f"width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}'"
     style = "font-family='sans-serif' font-size='12'"
@@ -105,8 +105,8 @@ def _fence(scores: Sequence[float]) -> float:
     return lower - _FAR * max(upper - lower, 1e-2)
 
 
-def _circle(x: float, y: float) -> str:
-    return f"circle cx='{x:.1f}' cy='{y:.1f}' r='4'"
+def _circle(x: float, y: float, radius: int) -> str:
+    return f"circle cx='{x:.1f}' cy='{y:.1f}' r='{radius}'"
 
 
 def _triangle(x: float, tip: float) -> str:
