@@ -18,6 +18,7 @@ README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 SEVERAL = {
     "worth.py",
     "ablations.py",
+    "choosing.py",
     "probe_accuracy.py",
     "versus_plain.py",
     "whole_fit.py",
@@ -28,6 +29,10 @@ RUNS = {
     "ablations.py": (
         ["--trials", "8", "--seeds", "1", "--only", "without cache"],
         {"search", "validation", "test", "seconds", "trials", "test difference (points)"},
+    ),
+    "choosing.py": (
+        ["choices", "--examples", "30", "--draws", "2"],
+        {"by score", "by worth", "ensemble", "best of all", "worth, points", "error of worth, points"},
     ),
     "crash.py": (
         ["--fits", "1", "--kills", "2", "--trials", "10", "--epochs", "1"],
@@ -61,6 +66,14 @@ def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Pa
     assert result["rows"]
     assert set(result["rows"][0]) >= RUNS[name][1]
     assert result["machine"]["cores"] >= 1
+
+
+def test_views_are_held_against_each_other(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    given = ["views", "--examples", "30", "--draws", "1"]
+    rows = run("choosing.py", digit_folder, tiny_zoo, tmp_path / "result.json", given)["rows"]
+    assert {"logistic", "ridge", "knn", "ncm", "stage_ridge"} == {row["head"] for row in rows}
+    assert all(0 < row[f"accuracy, {count} views"] <= 1 for row in rows for count in (1, 2, 4))
+    assert any(row["log loss, 1"] != row["log loss, 2"] for row in rows)  # a second view is seen
 
 
 def in_one_process(code: str, *arguments: object) -> Any:

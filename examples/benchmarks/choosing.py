@@ -1,0 +1,171 @@
+"""What choosing candidates by their log loss, ensembles of them, and views are worth, over random parts of data sets.
+
+    python choosing.py choices --data ants_bees dtd10 --zoo zoo/timm --examples 100 400 --draws 8
+    python choosing.py views --data ants_bees dtd10 --zoo zoo/timm --examples 400 --draws 8
+
+A fit says little where a test image is a point. Here every closed-form setup of every backbone is scored by five folds
+of so many examples, as in a fit, and on all the other images of train/ and test/, many times over. ``choices`` holds
+ways to choose among them against each other, ``views`` the same setups in one view, two and four.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from oracle import CLOSED_FORMS
+
+from autotransfer import Candidate
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.sources import load_examples
+from autotransfer.data.split import folds, split
+from autotransfer.ending.ensemble import choose_ensemble, diverse
+from autotransfer.ending.held_out import HeldOut
+from autotransfer.preparation import available_backbones, offered_heads, prepare_data
+from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.records import TrialRecord
+from autotransfer.search.worth import tied, worth
+from autotransfer.temperature import least_losses
+from autotransfer.transfer.device import resolve_device
+from autotransfer.transfer.loaded import LoadedBackbone
+from autotransfer.transfer.memory import pages_kept
+from autotransfer.transfer.training import Lesson
+
+_FOLDS = 5
+_VIEWS = (1, 2, 4)
+
+
+class Pool:
+    """All images of a data set, train/ and test/, and every closed form on every backbone."""
+
+    def __init__(self, data: Path, zoo: Path, cache: Path) -> None:
+        config = SearchConfig(budget=Budget(), zoos=(zoo,), metric="accuracy", cache_dir=cache)
+        self.registry, self.device = Registry.load((zoo,)), resolve_device("cpu")
+        examples = load_examples(data / "train").holding_out(load_examples(data / "test"))
+        backbones = available_backbones(self.registry, config, self.device, len(examples), print)
+        self.loaded = [LoadedBackbone(spec, self.device) for spec in backbones]
+        heads = partial(offered_heads, self.registry, config)
+        prepared = prepare_data(examples, backbones, config, heads=heads)
+        self.extractor, self.digests = prepared.extractor, prepared.images.digests
+        self.task, self.targets = prepared.lessons[0].task, prepared.lessons[0].targets
+        self.candidates = [Candidate(backbone=spec.name, **form) for spec in backbones for form in CLOSED_FORMS]
+
+    def draw(self, examples: int, seed: int) -> tuple[list[Lesson], Lesson]:
+        """Return the folds of so many examples, and those that train on all of them and are scored on the others."""
+        share = examples / len(self.targets)
+        others, drawn = split(self.targets, self.task, self.digests, share=share, seed=seed)
+        some = [self.digests[i] for i in drawn]
+        lesson = partial(Lesson, task=self.task, targets=self.targets)
+        dealt = folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
+        inner = [lesson(train=drawn[train], validation=drawn[validation]) for train, validation in dealt]
+        return inner, lesson(train=drawn, validation=others)
+
+    def scores(self, candidate: Candidate, lessons: Sequence[Lesson]) -> np.ndarray:
+        """Return predictions (N, outputs) of what the lessons validate, NaN elsewhere."""
+        evaluator = Evaluator(self.registry, self.extractor, lessons, self.device, seed=0, loaded=self.loaded)
+        found = evaluator(candidate, lambda epoch, score: False, lambda: False).scores
+        assert found is not None  # nothing stopped it
+        return found
+
+
+def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
+    """Return the accuracy on the other images of what each way chooses."""
+    inner, final = pool.draw(examples, seed)
+    validated = [pool.scores(candidate, inner) for candidate in pool.candidates]
+    tested = [pool.scores(candidate, [final])[final.validation] for candidate in pool.candidates]
+    rows, task, targets = final.train, pool.task, pool.targets[final.validation]
+    values = [worth(task, pool.targets[rows], scores[rows], len(rows)) for scores in validated]
+    records = [
+        TrialRecord(number=i, state="complete", candidate=candidate, objective=value, scores=scores)
+        for i, (candidate, value, scores) in enumerate(zip(pool.candidates, values, validated, strict=True))
+    ]
+    by_score = int(np.argmax([tied(task, pool.targets[rows], scores[rows]) for scores in validated]))
+    by_worth = records[int(np.argmax(values))]
+    together = tested[by_worth.number]
+    ensemble = choose_ensemble(diverse(by_worth, records), HeldOut.of(inner, validated[by_worth.number]))
+    if ensemble is not None and ensemble.pays:
+        together = sum(member.weight * tested[member.number] for member in ensemble.members)  # type: ignore[assignment]
+    return {
+        "by score": task.score(targets, tested[by_score]),
+        "by worth": task.score(targets, tested[by_worth.number]),
+        "ensemble": task.score(targets, together),
+        "best of all": max(task.score(targets, scores) for scores in tested),
+    }
+
+
+def choices(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield, for each data set and number of examples, what ways to choose come to."""
+    for data, pool in pools(given):
+        for examples in sizes(pool, given.examples):
+            found = [choose(pool, examples, seed) for seed in range(given.draws)]
+            yield {
+                "data": data,
+                "examples": examples,
+                **{name: statistics.mean(one[name] for one in found) for name in found[0]},
+                **difference("worth, points", [one["by worth"] - one["by score"] for one in found]),
+                **difference("ensemble, points", [one["ensemble"] - one["by worth"] for one in found]),
+            }
+
+
+def views(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield, for each data set, number of examples and head, what its setups come to by the number of views."""
+    for data, pool in pools(given):
+        for examples in sizes(pool, given.examples):
+            found = defaultdict[tuple[str, int], list[tuple[float, float]]](list)
+            for seed in range(given.draws):
+                final = pool.draw(examples, seed)[1]
+                targets = pool.targets[final.validation]
+                for candidate in pool.candidates:
+                    for count in _VIEWS:
+                        scores = pool.scores(replace(candidate, training={"views": count}), [final])[final.validation]
+                        losses = least_losses(pool.task, targets, scores)
+                        found[candidate.head, count].append((pool.task.score(targets, scores), float(losses.mean())))
+            for head in dict.fromkeys(head for head, _ in found):
+                means = {count: np.mean(found[head, count], axis=0) for count in _VIEWS}
+                accuracies = {f"accuracy, {count} views": float(mean[0]) for count, mean in means.items()}
+                losses_of = {f"log loss, {count}": float(mean[1]) for count, mean in means.items()}
+                yield {"data": data, "examples": examples, "head": head, **accuracies, **losses_of}
+
+
+def pools(given: argparse.Namespace) -> Iterator[tuple[str, Pool]]:
+    for data in given.data:
+        with tempfile.TemporaryDirectory() as cache, pages_kept():
+            yield data.name, Pool(data, given.zoo, Path(cache))
+
+
+def sizes(pool: Pool, wanted: Sequence[int]) -> list[int]:
+    """Return the numbers of examples that leave as many to test on."""
+    return [number for number in wanted if 2 * number <= len(pool.targets)]
+
+
+def difference(name: str, values: Sequence[float]) -> dict[str, float]:
+    """Return the mean of differences in points, and its standard error."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return {name: 100 * statistics.mean(values), f"error of {name}": 100 * error}
+
+
+def main() -> None:
+    arguments = common.parser(__doc__.splitlines()[0], several=True)
+    arguments.add_argument("mode", choices=("choices", "views"))
+    arguments.add_argument("--examples", type=int, nargs="+", default=[100, 400], help="to choose on; half at most")
+    arguments.add_argument("--draws", type=int, default=8, help="random parts of each data set")
+    given = arguments.parse_args()
+    rows: list[dict[str, Any]] = []
+    for row in {"choices": choices, "views": views}[given.mode](given):
+        common.note(rows, **row)
+    common.finish(rows, given.out)
+
+
+if __name__ == "__main__":
+    main()
