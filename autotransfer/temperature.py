@@ -10,7 +10,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 
 from autotransfer.task import Task
 
-__all__ = ["fit_temperature", "least_losses", "temper"]
+__all__ = ["fit_temperature", "temper"]
 
 _COOLEST, _HOTTEST = 0.05, 20.0
 # Single-precision probabilities of several labels come no nearer to 1 than this.
@@ -51,12 +51,6 @@ def fit_temperature(task: Task, targets: np.ndarray, scores: np.ndarray) -> floa
 
     bounds = (math.log(_COOLEST), math.log(_HOTTEST))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
-
-
-def least_losses(task: Task, targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the log loss of each example (n,) at the temperature where their sum is least, as it is fitted."""
-    temperature = fit_temperature(task, targets, scores)
-    return _losses(task, _logits(task, scores) / temperature, _wanted(task, targets))
 
 
 def _wanted(task: Task, targets: np.ndarray) -> np.ndarray:

@@ -31,8 +31,8 @@ RUNS = {
         {"search", "validation", "test", "seconds", "trials", "test difference (points)"},
     ),
     "choosing.py": (
-        ["choices", "--examples", "30", "--draws", "2"],
-        {"by score", "by worth", "ensemble", "best of all", "worth, points", "error of worth, points"},
+        ["ensembles", "--examples", "30", "--draws", "2"],
+        {"best alone", "ensemble", "best on them", "gain (points)", "its standard error"},
     ),
     "crash.py": (
         ["--fits", "1", "--kills", "2", "--trials", "10", "--epochs", "1"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotransfer.search.worth import tied
+from autotransfer.search.worth import worth
 from autotransfer.task import Task
 from autotransfer.transfer.training import Lesson
 
@@ -68,4 +68,4 @@ class HeldOut:
 
     def worth(self, scores: np.ndarray) -> float:
         """Return the metric less a trace of the log loss, which decides between equal ones."""
-        return tied(self.task, self.targets, scores)
+        return worth(self.task, self.targets, scores)

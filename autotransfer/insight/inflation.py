@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.worth import worths
 from autotransfer.task import Task
 
 __all__ = ["Inflation", "estimate_inflation"]
@@ -54,9 +53,9 @@ def estimate_inflation(
 ) -> Inflation | None:
     """Estimate by how much the winner's score flatters, from the out-of-fold outputs of the candidates.
 
-    The choice is repeated as the search made it: by what scores are worth (see ``worth``). Candidates that trained
-    stages may be scored on one fold only. They take part with the examples of that fold, and what the search took off
-    for it (their objective is lower) is taken off every draw, too.
+    Candidates that trained stages may be scored on one fold only. They take part with the examples of that fold, and
+    what the search took off their score for it (their objective is lower) is taken off every draw, too: the choice is
+    repeated as the search made it.
 
     Args:
         best: The winner.
@@ -84,7 +83,7 @@ def estimate_inflation(
     if not np.isfinite(expected):
         return None
     # A choice never makes an estimate too low.
-    inflation = max(best.score - _handicap(best, task, targets, len(rows)) - expected, 0.0)
+    inflation = max(best.score - _handicap(best, len(rows)) - expected, 0.0)
     return Inflation(inflation=inflation, corrected=best.score - inflation, candidates=len(records), tried=len(tried))
 
 
@@ -92,8 +91,8 @@ def _expected(
     records: Sequence[TrialRecord], task: Task, targets: np.ndarray, rows: np.ndarray, draws: np.ndarray
 ) -> float:
     """Return the mean score, on the examples not drawn, of the candidates that are best on those drawn."""
-    handicaps = np.array([_handicap(record, task, targets, len(rows)) for record in records])
-    inside = _worths(records, task, targets, rows, draws) - handicaps
+    handicaps = np.array([_handicap(record, len(rows)) for record in records])
+    inside = _scores(records, task, targets, rows, draws) - handicaps
     chosen = np.where(np.isnan(inside), -np.inf, inside).argmax(1)
     outside = [
         _scores([records[choice]], task, targets, rows, left[None])[0, 0] - handicaps[choice]
@@ -103,28 +102,9 @@ def _expected(
     return float(np.mean(finite)) if finite else np.nan
 
 
-def _handicap(record: TrialRecord, task: Task, targets: np.ndarray, examples: int) -> float:
-    """Return what the search took off the worth of a candidate that was scored on fewer examples than others."""
-    scored = _scored(record)
-    if scored.sum() == examples:
-        return 0.0
-    found = worths(task, targets[scored], _outputs(record)[scored], examples)
-    return (record.score or 0.0 if found is None else float(found.mean())) - (record.objective or 0.0)
-
-
-def _worths(
-    records: Sequence[TrialRecord], task: Task, targets: np.ndarray, rows: np.ndarray, draws: np.ndarray
-) -> np.ndarray:
-    """Return what scores on the examples drawn (draws, candidates) are worth: by this the search chooses."""
-    each = np.full((len(records), len(targets)), np.nan)
-    for values, record in zip(each, records, strict=True):
-        scored = _scored(record)
-        found = worths(task, targets[scored], _outputs(record)[scored], len(rows))
-        if found is None:
-            return _scores(records, task, targets, rows, draws)
-        values[scored] = found
-    each = each[:, rows]
-    return _means(np.nan_to_num(each), ~np.isnan(each), draws)
+def _handicap(record: TrialRecord, examples: int) -> float:
+    """Return what the search took off the score of a candidate that was scored on fewer examples than others."""
+    return 0.0 if _scored(record).sum() == examples else (record.score or 0.0) - (record.objective or 0.0)
 
 
 def _scores(
@@ -146,11 +126,11 @@ def _scores(
         return np.asarray(np.where(there, recalls, 0.0).sum(0) / there.sum(0))
 
 
-def _means(values: np.ndarray, scored: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the mean (draws, candidates) over the drawn examples that a candidate was scored on."""
+def _means(right: np.ndarray, scored: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the share (draws, candidates) of right examples among the drawn ones that a candidate was scored on."""
     weights = draws.astype(np.float32)
     with np.errstate(invalid="ignore"):
-        return np.asarray((weights @ values.T.astype(np.float32)) / (weights @ scored.T.astype(np.float32)))
+        return np.asarray((weights @ right.T.astype(np.float32)) / (weights @ scored.T.astype(np.float32)))
 
 
 def _members(truth: np.ndarray) -> list[np.ndarray]:

@@ -90,7 +90,6 @@ class Evaluator:
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
         self._costs = Costs(tuple(lessons))
-        self._compared = sum(len(lesson.validation) for lesson in lessons)  # examples
         self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
         self.leaks = Leaks()
 
@@ -130,7 +129,7 @@ class Evaluator:
         if math.isfinite(found.seconds):
             self._costs.learn(self._setup(candidate), self.extractor, found)
         scored = ~np.isnan(found.scores).any(1)
-        score = self.worth(self.targets[scored], found.scores[scored])
+        score = worth(self.task, self.targets[scored], found.scores[scored])
         fair, doubt, first, name = score, 0.0, self.lessons[0].validation, candidate.backbone
         if not all(scored[lesson.validation].all() for lesson in self.lessons):
             whole, known = self._references.get(name, (score, score))
@@ -140,12 +139,8 @@ class Evaluator:
             share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
             doubt = _DOUBT * math.sqrt(share * (1 - share) / count)
         elif len(self.lessons) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
-            self._references[name] = (score, self.worth(self.targets[first], found.scores[first]))
+            self._references[name] = (score, worth(self.task, self.targets[first], found.scores[first]))
         return replace(found, objective=fair - doubt)
-
-    def worth(self, targets: np.ndarray, scores: np.ndarray) -> float:
-        """Return what predictions (n, outputs) are worth beside those of others."""
-        return worth(self.task, targets, scores, self._compared)
 
     def measure(
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None

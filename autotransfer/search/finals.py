@@ -25,6 +25,7 @@ from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.search.study import make_finals_study
 from autotransfer.search.work import describe
+from autotransfer.search.worth import worth
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["Finalist", "Finals", "Folds", "finalists", "finals_seconds", "hold_finals", "refit_seconds"]
@@ -296,7 +297,7 @@ def _run(
         score = task.score(targets, scores)
         if math.isnan(score):
             continue  # a class is missing there
-        found[step] = score, folds.evaluator.worth(targets, scores)
+        found[step] = score, worth(task, targets, scores)
         trial.report(found[step][1], number)
         upcoming = steps[number + 1 : number + 2]
         costly = record.epochs > 0 and any(not folds.known(record, step) for step in upcoming)

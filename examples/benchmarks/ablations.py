@@ -23,7 +23,6 @@ import optuna
 
 import autotransfer.finish
 import autotransfer.resuming
-import autotransfer.search.evaluate
 import autotransfer.searching
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.search.budget import Order
@@ -34,7 +33,6 @@ from autotransfer.search.schedule import CurveModel, FreezeThaw
 from autotransfer.search.sizes import Sizes
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.views import Views
-from autotransfer.search.worth import tied
 from autotransfer.transfer.cache import ActivationCache
 
 Switch = AbstractContextManager[Any]
@@ -139,13 +137,6 @@ def without_views() -> Switch:
     return patch.object(Views, "look_closer", lambda views, *given: None)
 
 
-def without_worth() -> Switch:
-    """Compare candidates by their scores; the log loss only decides between equal ones."""
-    return patch.object(
-        autotransfer.search.evaluate, "worth", lambda task, targets, scores, _: tied(task, targets, scores)
-    )
-
-
 def without_far_first() -> Switch:
     """Let what has seen other images wait its turn before it is trained from its middle on."""
     return patch.object(Growth, "_far_first", lambda growth, *given: "")
@@ -163,7 +154,6 @@ ABLATIONS: dict[str, Callable[[], Switch]] = {
     "without smaller inputs": without_sizes,
     "without ensembles": without_ensembles,
     "without views": without_views,
-    "without worth": without_worth,
     "without far first": without_far_first,
 }
 

@@ -1,11 +1,11 @@
-"""What choosing candidates by their log loss, ensembles of them, and views are worth, over random parts of data sets.
+"""What ensembles and views are worth, over many random parts of data sets.
 
-    python choosing.py choices --data ants_bees dtd10 --zoo zoo/timm --examples 100 400 --draws 8
+    python choosing.py ensembles --data ants_bees dtd10 --zoo zoo/timm --examples 100 400 --draws 8
     python choosing.py views --data ants_bees dtd10 --zoo zoo/timm --examples 400 --draws 8
 
 A fit says little where a test image is a point. Here every closed-form setup of every backbone is scored by five folds
-of so many examples, as in a fit, and on all the other images of train/ and test/, many times over. ``choices`` holds
-ways to choose among them against each other, ``views`` the same setups in one view, two and four.
+of so many examples, as in a fit, and on all the other images of train/ and test/, many times over. ``ensembles`` holds
+the one that a fit would choose against the best candidate alone, ``views`` the same setups in one view, two and four.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from autotransfer.ending.held_out import HeldOut
 from autotransfer.preparation import available_backbones, offered_heads, prepare_data
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.records import TrialRecord
-from autotransfer.search.worth import tied, worth
-from autotransfer.temperature import least_losses
+from autotransfer.search.worth import worth
+from autotransfer.temperature import fit_temperature, temper
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
@@ -80,42 +80,38 @@ class Pool:
 
 
 def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
-    """Return the accuracy on the other images of what each way chooses."""
+    """Return the accuracy on the other images of what is chosen: the best alone, and an ensemble around it."""
     inner, final = pool.draw(examples, seed)
     validated = [pool.scores(candidate, inner) for candidate in pool.candidates]
     tested = [pool.scores(candidate, [final])[final.validation] for candidate in pool.candidates]
     rows, task, targets = final.train, pool.task, pool.targets[final.validation]
-    values = [worth(task, pool.targets[rows], scores[rows], len(rows)) for scores in validated]
+    values = [worth(task, pool.targets[rows], scores[rows]) for scores in validated]
     records = [
         TrialRecord(number=i, state="complete", candidate=candidate, objective=value, scores=scores)
         for i, (candidate, value, scores) in enumerate(zip(pool.candidates, values, validated, strict=True))
     ]
-    by_score = int(np.argmax([tied(task, pool.targets[rows], scores[rows]) for scores in validated]))
-    by_worth = records[int(np.argmax(values))]
-    together = tested[by_worth.number]
-    ensemble = choose_ensemble(diverse(by_worth, records), HeldOut.of(inner, validated[by_worth.number]))
+    best = int(np.argmax(values))
+    together = tested[best]
+    ensemble = choose_ensemble(diverse(records[best], records), HeldOut.of(inner, validated[best]))
     if ensemble is not None and ensemble.pays:
         together = sum(member.weight * tested[member.number] for member in ensemble.members)  # type: ignore[assignment]
     return {
-        "by score": task.score(targets, tested[by_score]),
-        "by worth": task.score(targets, tested[by_worth.number]),
+        "best alone": task.score(targets, tested[best]),
         "ensemble": task.score(targets, together),
-        "best of all": max(task.score(targets, scores) for scores in tested),
+        "best on them": max(task.score(targets, scores) for scores in tested),
     }
 
 
-def choices(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield, for each data set and number of examples, what ways to choose come to."""
+def ensembles(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield, for each data set and number of examples, what an ensemble comes to beside the best alone."""
     for data, pool in pools(given):
         for examples in sizes(pool, given.examples):
             found = [choose(pool, examples, seed) for seed in range(given.draws)]
-            yield {
-                "data": data,
-                "examples": examples,
-                **{name: statistics.mean(one[name] for one in found) for name in found[0]},
-                **difference("worth, points", [one["by worth"] - one["by score"] for one in found]),
-                **difference("ensemble, points", [one["ensemble"] - one["by worth"] for one in found]),
-            }
+            gains = [100 * (one["ensemble"] - one["best alone"]) for one in found]
+            error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+            means = {name: statistics.mean(one[name] for one in found) for name in found[0]}
+            gain = {"gain (points)": statistics.mean(gains), "its standard error": error}
+            yield {"data": data, "examples": examples, **means, **gain}
 
 
 def views(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -129,8 +125,9 @@ def views(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 for candidate in pool.candidates:
                     for count in _VIEWS:
                         scores = pool.scores(replace(candidate, training={"views": count}), [final])[final.validation]
-                        losses = least_losses(pool.task, targets, scores)
-                        found[candidate.head, count].append((pool.task.score(targets, scores), float(losses.mean())))
+                        tempered = temper(pool.task, scores, fit_temperature(pool.task, targets, scores))
+                        measured = pool.task.score(targets, scores), pool.task.log_loss(targets, tempered)
+                        found[candidate.head, count].append(measured)
             for head in dict.fromkeys(head for head, _ in found):
                 means = {count: np.mean(found[head, count], axis=0) for count in _VIEWS}
                 accuracies = {f"accuracy, {count} views": float(mean[0]) for count, mean in means.items()}
@@ -149,20 +146,14 @@ def sizes(pool: Pool, wanted: Sequence[int]) -> list[int]:
     return [number for number in wanted if 2 * number <= len(pool.targets)]
 
 
-def difference(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Return the mean of differences in points, and its standard error."""
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return {name: 100 * statistics.mean(values), f"error of {name}": 100 * error}
-
-
 def main() -> None:
     arguments = common.parser(__doc__.splitlines()[0], several=True)
-    arguments.add_argument("mode", choices=("choices", "views"))
-    arguments.add_argument("--examples", type=int, nargs="+", default=[100, 400], help="to choose on; half at most")
+    arguments.add_argument("mode", choices=("ensembles", "views"))
+    arguments.add_argument("--examples", type=int, nargs="+", default=[100, 400], help="drawn each time; half at most")
     arguments.add_argument("--draws", type=int, default=8, help="random parts of each data set")
     given = arguments.parse_args()
     rows: list[dict[str, Any]] = []
-    for row in {"choices": choices, "views": views}[given.mode](given):
+    for row in {"ensembles": ensembles, "views": views}[given.mode](given):
         common.note(rows, **row)
     common.finish(rows, given.out)
 

@@ -141,10 +141,10 @@ def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEv
     corrected = _evaluate(evaluator, _linear(2, freeze="depth"))
     assert probe.scores is not None
     assert corrected.scores is not None
-    on_first = evaluator.worth(evaluator.targets[first], probe.scores[first])
+    on_first = worth(evaluator.task, evaluator.targets[first], probe.scores[first])
     assert abs(on_first - probe.objective) > 0.003  # or this shows nothing
     assert corrected.score == uncorrected.score  # what is reported is what was measured
-    found = evaluator.worth(evaluator.targets[first], corrected.scores[first])
+    found = worth(evaluator.task, evaluator.targets[first], corrected.scores[first])
     fair = as_on_all(found, first=on_first, whole=probe.objective, examples=len(first), ceiling=1.0)
     assert corrected.objective == pytest.approx(uncorrected.objective + fair - found)
     other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
@@ -155,8 +155,8 @@ def test_candidates_are_compared_by_what_their_scores_are_worth(make: MakeEvalua
     evaluator = make()
     found = _evaluate(evaluator, Candidate(backbone="test_resnet", head="ridge"))
     assert found.scores is not None
-    assert found.objective == worth(evaluator.task, evaluator.targets, found.scores, len(evaluator.targets))
-    assert found.objective != found.score
+    assert found.objective == worth(evaluator.task, evaluator.targets, found.scores)
+    assert 0 < found.score - found.objective < 0.01
 
 
 # --- training ------------------------------------------------------------------------------------------------------
