@@ -1,15 +1,21 @@
-"""What tests of whole searches share."""
+"""What tests of searches, and of what evaluates their candidates, share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from autotransfer.config import Budget
+from autotransfer.config import Budget, SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.data.sources import load_examples
+from autotransfer.preparation import prepare_data
+from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.growth import Growth
 from autotransfer.search.schedule import CurveModel
+from autotransfer.transfer.device import resolve_device
 
 
 @pytest.fixture
@@ -33,5 +39,25 @@ def growth(curves: CurveModel) -> Callable[[str, Budget], Growth]:
             curves=curves,
             seconds=None if budget.seconds is None else lambda params, epochs: float(epochs),
         )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def registry(tiny_zoo: Path) -> Registry:
+    return Registry.load((tiny_zoo,))
+
+
+@pytest.fixture(scope="module")
+def make(registry: Registry, digits: tuple[np.ndarray, np.ndarray]) -> Callable[..., Evaluator]:
+    """Return a function that makes an evaluator of two tiny backbones on ninety digits."""
+
+    def make(*, noise: bool = False, seed: int = 0, folds: int | None = None) -> Evaluator:
+        images, labels = digits[0][:90], digits[1][:90]
+        if noise:  # labels that nothing in the images tells
+            labels = np.random.default_rng(0).permutation(labels)
+        specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
+        data = prepare_data(load_examples(images, labels), specs, SearchConfig(cache=False, folds=folds))
+        return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=seed)
 
     return make

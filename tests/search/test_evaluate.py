@@ -15,24 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import SearchConfig
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import HeadSpec
-from autotransfer.data.sources import load_examples
 from autotransfer.errors import TrialError, UnknownNameError
-from autotransfer.preparation import prepare_data
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.fairness import as_on_all
 from autotransfer.search.loop import Evaluation
 from autotransfer.search.setup import Setup
 from autotransfer.search.worth import worth
-from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.network import Network
 from autotransfer.transfer.pixels import prepare
 from autotransfer.transfer.training import Training
-
-CPU = resolve_device("cpu")
 
 
 class Recorder(nn.Module):
@@ -72,19 +66,6 @@ def registry(tiny_zoo: Path) -> Registry:
 
 
 MakeEvaluator = Callable[..., Evaluator]
-
-
-@pytest.fixture(scope="module")
-def make(registry: Registry, digits: tuple[np.ndarray, np.ndarray]) -> MakeEvaluator:
-    def make(*, noise: bool = False, seed: int = 0, folds: int | None = None) -> Evaluator:
-        images, labels = digits[0][:90], digits[1][:90]
-        if noise:  # labels that nothing in the images tells
-            labels = np.random.default_rng(0).permutation(labels)
-        specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
-        data = prepare_data(load_examples(images, labels), specs, SearchConfig(cache=False, folds=folds))
-        return Evaluator(registry, data.extractor, data.lessons, CPU, seed=seed)
-
-    return make
 
 
 def _evaluate(evaluator: Evaluator, candidate: Candidate, stop_after: int = 99) -> Evaluation:
@@ -416,87 +397,6 @@ def test_the_best_network_gives_the_scores_that_are_reported(make: MakeEvaluator
     rows = evaluator.lessons[0].validation
     images, how = evaluator.extractor.images, network.backbone.preprocessing
     with torch.inference_mode():
-        outputs = network(prepare(images.pixels[how.crop_mode][rows], how, CPU.torch)).softmax(1)
+        outputs = network(prepare(images.pixels[how.crop_mode][rows], how, torch.device("cpu"))).softmax(1)
     np.testing.assert_allclose(outputs.numpy(), scores, atol=0.05)  # 16 bit where the machine has it
     assert (outputs.numpy().argmax(1) == scores.argmax(1)).mean() > 0.9
-
-
-# --- what it costs -------------------------------------------------------------------------------------------------
-
-
-def test_what_is_cached_is_expected_to_cost_its_solution_alone(make: MakeEvaluator) -> None:
-    evaluator, probe = make(), Candidate(backbone="test_resnet", head="ridge")
-    assert evaluator.predicted_seconds(probe) > 0
-    found = _evaluate(evaluator, probe)
-    assert found.seconds > 0
-    assert evaluator.predicted_seconds(probe) == pytest.approx(found.seconds)
-
-
-def test_each_view_is_expected_to_cost_a_pass_until_it_is_cached(make: MakeEvaluator) -> None:
-    evaluator, probes = make(), [Candidate(backbone="test_vit", head="ridge", training={"views": n}) for n in (1, 2, 4)]
-    one, two, four = (evaluator.predicted_seconds(probe) for probe in probes)
-    each = evaluator.pass_seconds("test_vit")
-    assert (two - one, four - one) == pytest.approx((each, 3 * each))
-    _evaluate(evaluator, probes[1])
-    assert evaluator.predicted_seconds(probes[2]) - evaluator.predicted_seconds(probes[1]) == pytest.approx(2 * each)
-
-    def epoch(views: int) -> float:
-        training = {"epochs": 1, "views": views}
-        return evaluator.predicted_seconds(Candidate(backbone="test_vit", freeze="full", training=training))
-
-    share = len(evaluator.lessons[0].validation) / len(evaluator.targets)
-    assert epoch(2) - epoch(1) == pytest.approx(share * each, rel=0.01)
-
-
-def test_a_solution_is_expected_to_take_longer_where_more_features_are_solved_for(make: MakeEvaluator) -> None:
-    # Thousands of columns and rows take seconds: who is short of time must know.
-    evaluator = make()
-    pooled, staged = (Candidate(backbone="test_resnet", head=head) for head in ("ridge", "stage_ridge"))
-    for probe in (pooled, staged):
-        _evaluate(evaluator, probe)
-    before = evaluator.predicted_seconds(pooled)
-    evaluator.judge(staged, replace(_evaluate(evaluator, staged), seconds=40.0))
-    assert evaluator.predicted_seconds(staged) == pytest.approx(40.0)
-    assert evaluator.predicted_seconds(pooled) == before, "another head"
-
-
-def test_more_epochs_and_more_stages_are_expected_to_cost_more(make: MakeEvaluator) -> None:
-    evaluator = make()
-
-    def seconds(depth: int, epochs: int) -> float:
-        candidate = Candidate(
-            backbone="test_resnet", freeze="depth", freeze_params={"depth": depth}, training={"epochs": epochs}
-        )
-        return evaluator.predicted_seconds(candidate)
-
-    assert seconds(0, 4) == pytest.approx(2 * seconds(0, 2))
-    assert seconds(0, 10) > seconds(3, 10) > 0
-
-
-def test_a_head_that_was_slower_than_expected_is_expected_to_be_so_again(make: MakeEvaluator) -> None:
-    evaluator = make(folds=3)
-    probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})
-    other = replace(probe, backbone="test_vit", training={"epochs": 8})
-    _evaluate(evaluator, Candidate(backbone="test_vit", head="ridge"))
-    before = evaluator.predicted_seconds(other)
-    found = _evaluate(evaluator, probe)
-    assert found.seconds > 0
-    at_first = make(folds=3)
-    _evaluate(at_first, Candidate(backbone="test_resnet", head="ridge"))  # the pass is made
-    slower = replace(found, seconds=100 * at_first.predicted_seconds(probe))
-    evaluator.judge(probe, slower)
-    assert evaluator.predicted_seconds(other) == pytest.approx(100 * before, rel=1e-3), "whatever the backbone"
-
-
-def test_a_head_that_ran_out_of_time_tells_how_long_all_folds_take(make: MakeEvaluator) -> None:
-    probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})
-    epochs: list[int] = []
-
-    def report(epoch: int, score: float) -> bool:
-        epochs.append(epoch)
-        return False
-
-    found = make(folds=3).measure(probe, report, lambda: len(epochs) >= 2)
-    assert len(found.curve) == 2
-    whole = make(folds=3).measure(probe, lambda epoch, score: False, lambda: False)
-    assert found.seconds > whole.seconds / 6, "of twelve epochs it has seen two"
