@@ -86,7 +86,9 @@ def ants_bees(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """397 real photographs of two classes, unpacked: ``train/CLASS/x.jpg`` and ``test/CLASS/x.jpg``."""
     folder = tmp_path_factory.mktemp("ants_bees")
     with tarfile.open(shared / "data" / "ants_bees.tar") as archive:
-        archive.extractall(folder, filter="data")
+        # Python before 3.11.4 has no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+        archive.extractall(folder)
     return folder if (folder / "train").is_dir() else folder / "ants_bees"
 
 
