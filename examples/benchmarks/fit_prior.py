@@ -27,6 +27,7 @@ from autotransfer.search.schedule import CurveModel
 Array = npt.NDArray[np.float64]
 RUNGS = (1, 3, 9, 27, 50)
 FOLDS = 4
+LEAVES = 16  # of a tree of scores or spreads; 8 tell less of tasks that the fit has not seen
 UNKNOWN = {"n_train": 5000, "n_classes": 40}  # what is taken where a data set has no descriptors
 
 
@@ -98,9 +99,9 @@ def fit(datasets: Mapping[str, Recorded], *, source: str = "", digest: str = "",
         for name, d in datasets.items()
     }
     scores = {name: _by_rung(datasets[name]) for name in names}
-    score = boost(_stack(rows, names), _stack(scores, names), trees=100, leaves=8, seed=seed)
+    score = boost(_stack(rows, names), _stack(scores, names), trees=100, leaves=LEAVES, seed=seed)
     errors = dict(_left_out_errors(rows, scores, seed))
-    spread = boost(_stack(rows, names), np.abs(_stack(errors, names)), trees=40, leaves=8, seed=seed)
+    spread = boost(_stack(rows, names), np.abs(_stack(errors, names)), trees=40, leaves=LEAVES, seed=seed)
     costs = np.concatenate([_log_cost(datasets[name]) for name in names])[:, None]
     scaled = {}
     for name in names:
@@ -137,7 +138,7 @@ def _left_out_errors(rows: Mapping[str, Array], scores: Mapping[str, Array], see
     for fold in range(FOLDS):
         out = names[fold::FOLDS]
         kept = [name for name in names if name not in out]
-        trees = boost(_stack(rows, kept), _stack(scores, kept), trees=100, leaves=8, seed=seed)
+        trees = boost(_stack(rows, kept), _stack(scores, kept), trees=100, leaves=LEAVES, seed=seed)
         for name in out:
             yield name, scores[name] - trees.predict(rows[name])
 

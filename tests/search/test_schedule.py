@@ -247,10 +247,11 @@ def test_tree_follows_its_splits() -> None:
 def test_committed_prior_is_small_and_knows_the_obvious() -> None:
     prior = Prior.load()
     assert (Path(sys.modules[Prior.__module__].__file__ or "").parent / "prior.json").stat().st_size < 300_000
-    small = {"cat:model:edgenext_small": 1.0, "lr": 1e-3, "batch_size": 32.0}
-    arms = prior.arms({"small": small, "diverges": {**small, "lr": 1e-2, "momentum": 0.99}}, examples=5000, classes=20)
+    small = {"cat:model:edgenext_small": 1.0, "cat:opt:adamw": 1.0, "lr": 1e-4, "batch_size": 32.0}
+    setups = {"small": small, "timid": {**small, "lr": 1e-5}, "diverges": {**small, "lr": 1e-2}}
+    arms = prior.arms(setups, examples=5000, classes=20)
     assert arms[0].mean[-1] > arms[0].mean[0]
-    assert arms[0].mean[-1] > arms[1].mean[-1]
+    assert arms[0].mean[-1] > max(arms[1].mean[-1], arms[2].mean[-1]) + 0.02
     more = prior.arms({"small": small}, examples=50_000, classes=20)
     assert more[0].seconds > 3 * arms[0].seconds
     assert prior.arms({}, examples=10, classes=2) == []
