@@ -99,7 +99,7 @@ def fit(datasets: Mapping[str, Recorded], *, source: str = "", digest: str = "",
         for name, d in datasets.items()
     }
     scores = {name: _by_rung(datasets[name]) for name in names}
-    score = boost(_stack(rows, names), _stack(scores, names), trees=100, leaves=LEAVES, seed=seed)
+    score = _boost_scores(rows, scores, names, seed)
     errors = dict(_left_out_errors(rows, scores, seed))
     spread = boost(_stack(rows, names), np.abs(_stack(errors, names)), trees=40, leaves=LEAVES, seed=seed)
     costs = np.concatenate([_log_cost(datasets[name]) for name in names])[:, None]
@@ -132,13 +132,17 @@ def _stack(parts: Mapping[str, Array], names: Sequence[str]) -> Array:
     return np.concatenate([parts[name] for name in names])
 
 
+def _boost_scores(rows: Mapping[str, Array], scores: Mapping[str, Array], names: Sequence[str], seed: int) -> Ensemble:
+    return boost(_stack(rows, names), _stack(scores, names), trees=100, leaves=LEAVES, seed=seed)
+
+
 def _left_out_errors(rows: Mapping[str, Array], scores: Mapping[str, Array], seed: int) -> Iterator[tuple[str, Array]]:
     """Yield, for each data set, the errors of trees that did not see it."""
     names = list(rows)
     for fold in range(FOLDS):
         out = names[fold::FOLDS]
         kept = [name for name in names if name not in out]
-        trees = boost(_stack(rows, kept), _stack(scores, kept), trees=100, leaves=LEAVES, seed=seed)
+        trees = _boost_scores(rows, scores, kept, seed)
         for name in out:
             yield name, scores[name] - trees.predict(rows[name])
 
