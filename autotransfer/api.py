@@ -155,6 +155,7 @@ def _fit(
     show: Progress,
 ) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
+    show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
     purse = Purse(config.budget)
     with engage(config) as crew:
         found = search_setups(config, examples, test, run, call, purse, crew, show)
@@ -188,6 +189,7 @@ def _fit(
         grouping=data.grouping,
         leaks=evaluator.leaks.suspects(),
         decoded=data.images.decoded,
+        fit_warnings=tuple(show.warnings),
         model=ending.model,
         run=run.path,
         examples=examples,

@@ -13,6 +13,7 @@ from rich.status import Status
 from rich.text import Text
 
 from autotransfer.config import Budget
+from autotransfer.fit_warnings import WarningList
 from autotransfer.search.records import TrialRecord, Trials
 
 __all__ = ["Progress"]
@@ -34,11 +35,15 @@ class Progress:
         budget: What may be spent.
         stream: Where to; standard error unless told otherwise.
         shown: Whether anything is shown at all.
+
+    Attributes:
+        warnings: What a user should know; printed once, at the end.
     """
 
     def __init__(self, budget: Budget, *, stream: TextIO | None = None, shown: bool = True) -> None:
         self.budget = budget
         self.shown = shown
+        self.warnings = WarningList()
         self._console = _Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._trials = Trials()
@@ -63,6 +68,8 @@ class Progress:
             self._heart.join()
         if self._status:
             self._status.stop()
+        for warning in self.warnings if self.shown and error is None else ():
+            self._console.print(self._plain(f"warning: {warning}"))
 
     def phase(self, text: str) -> None:
         """Say what begins."""

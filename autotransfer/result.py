@@ -14,12 +14,14 @@ from autotransfer.data.examples import Examples, Skipped
 from autotransfer.ending.calibration import Calibration
 from autotransfer.ending.ensemble import Ensemble
 from autotransfer.ending.soup import Soup
+from autotransfer.fit_warnings import FitWarning
 from autotransfer.grouping import Grouping
 from autotransfer.insight.summary import Insight
 from autotransfer.model import TransferModel
 from autotransfer.score import Score
 from autotransfer.search.finals import Finals
 from autotransfer.search.records import Trials
+from autotransfer.text import escape
 
 __all__ = ["FitResult", "Leaderboard"]
 
@@ -53,6 +55,7 @@ class FitResult:
         grouping: What the split kept together, and how much it would have flattered otherwise; None for nothing.
         leaks: Parts of candidates that seem to keep memory, in words, and about how many bytes with each trial.
         decoded: Number of images that were decoded, the test images left out.
+        fit_warnings: What a user should know; see ``warnings``.
         model: The refitted model.
         run: The run folder.
         examples: What was searched on, for what follows a search, such as ``distill``.
@@ -73,10 +76,16 @@ class FitResult:
     grouping: Grouping | None
     leaks: Mapping[str, int] = field(default_factory=dict)
     decoded: int
+    fit_warnings: tuple[FitWarning, ...] = ()
     model: TransferModel
     run: Path
     examples: Examples = field(repr=False, compare=False)
     test_examples: Examples | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """What a user should know, as JSON: ``{"code": ..., "message": ...}``, with details beside them."""
+        return [warning.to_json() for warning in self.fit_warnings]
 
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""
@@ -111,11 +120,13 @@ class FitResult:
             "grouping": self.grouping.to_json() if self.grouping else None,
             "leaks": dict(self.leaks),
             "decoded": self.decoded,
+            "warnings": self.warnings,
             "skipped": [{"name": entry.name, "reason": entry.reason} for entry in self.skipped],
         }
 
     def __str__(self) -> str:
-        lines = [f"best        {self.best}", f"validation  {_with_interval(self.validation)}"]
+        lines = [f"warning     {escape(warning)}" for warning in self.fit_warnings]
+        lines += [f"best        {self.best}", f"validation  {_with_interval(self.validation)}"]
         if self.test:
             lines.append(f"test        {_with_interval(self.test)}")
         lines += str(self.insight).splitlines()

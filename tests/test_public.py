@@ -35,7 +35,19 @@ PUBLIC = [
 ]
 # Lower floors know nothing of higher ones. Rooms on one floor may know each other, without cycles.
 FLOORS = (
-    {"_version", "errors", "config", "task", "candidate", "files", "text", "threads", "temperature", "score"},
+    {
+        "_version",
+        "errors",
+        "config",
+        "task",
+        "candidate",
+        "files",
+        "text",
+        "threads",
+        "temperature",
+        "score",
+        "fit_warnings",
+    },
     {"contract"},
     {"data", "transfer"},
     {"search"},

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from autotransfer.fit_warnings import FitWarning
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -42,6 +44,7 @@ class Examples:
             was said.
         skipped: What was found but left out, and why.
         held_out: Whether each is there to score candidates on, not to train them; None where a split is to be made.
+        warnings: What a user should know of how they were read.
     """
 
     items: Sequence[Item]
@@ -50,6 +53,7 @@ class Examples:
     groups: tuple[Hashable, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     held_out: tuple[bool, ...] | None = None
+    warnings: tuple[FitWarning, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,6 +67,7 @@ class Examples:
             targets=[*(self.targets or ()), *(others.targets or ())],
             skipped=self.skipped + others.skipped,
             held_out=(False,) * len(self) + (True,) * len(others),
+            warnings=self.warnings + others.warnings,
         )
 
 
