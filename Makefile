@@ -1,5 +1,5 @@
 # make run   makes a virtual environment, installs the project into it and runs its demonstration
-# make test  does the same with what the tests need, and runs them
+# make test  does the same with what the tests need, and runs them, on up to four cores
 # make lint  checks style and types
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ run: $(VENV)/.installed-run-$(KEY)
 	$(BIN)/autotransfer demo $(ARGS)
 
 test: $(VENV)/.installed-test-$(KEY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 $(ARGS)
 
 lint: $(VENV)/.installed-dev-$(KEY)
 	$(BIN)/python -m ruff check .
