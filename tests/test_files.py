@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from autotransfer.errors import DataError, OutputError
-from autotransfer.files import write_atomically, writing
+from autotransfer.files import replacing, write_atomically, writing
 
 
 def test_text_is_written_and_replaced(tmp_path: Path) -> None:
@@ -66,3 +67,19 @@ def test_errors_that_are_not_of_writing_pass(tmp_path: Path) -> None:
         with pytest.raises(type(error)) as caught, writing(tmp_path):
             raise error
         assert caught.value is error
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    # tempfile and safetensors make files for their owner alone.
+    def private(file: Path) -> None:
+        file.unlink()
+        file.touch(mode=0o600)
+
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "model") as temporary:
+            private(temporary)
+        write_atomically(tmp_path / "text", "")
+    finally:
+        os.umask(before)
+    assert {oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == {"0o640"}
