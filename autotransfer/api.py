@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotransfer.calls import call_of, configure, examples_of, test_examples_of
+from autotransfer.chart import draw
+from autotransfer.checks import check_settings
 from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Examples
-from autotransfer.errors import RunFormatError
+from autotransfer.errors import DataNotFoundError, RunFormatError
+from autotransfer.files import write_atomically, writing
 from autotransfer.finish import finish, score_test
 from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
@@ -142,6 +145,8 @@ def fit(
     config, call = configure(arguments), call_of(arguments)
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
+        show.step("loading the plugins")
+        check_settings(config)
         show.step("looking for the images")
         return _fit(config, examples_of(arguments), test_examples_of(arguments), run, call, show)
 
@@ -162,7 +167,8 @@ def _fit(
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
 
     ending = finish(found.trials, data, evaluator, purse, config, show, tested=0 if test is None else len(test))
-    ending.model.save(run.model)
+    with writing(run.path, run.advice):
+        ending.model.write(run.model)
     seconds["finals"] = ending.seconds
     seconds["refit"] = purse.spent - sum(seconds.values())
 
@@ -195,7 +201,11 @@ def _fit(
         examples=examples,
         test_examples=test,
     )
-    run.write_result(result.to_json())
+    lines = {} if test_score is None else {"the model, test": test_score.score}
+    chart = draw(list(found.trials), "Every trial of the search", lines, metric=ending.validation.metric)
+    with writing(run.path, run.advice):
+        write_atomically(run.path / "trials.svg", chart)
+        run.write_result(result.to_json())
     evaluator.checkpoints.clear()
     evaluator.registry.notify("search_finished", result)
     return result
@@ -213,10 +223,17 @@ def resume(
         progress: Show progress on standard error.
 
     Raises:
-        RunFormatError: There is no run that can go on.
+        DataNotFoundError: There is no run.
+        RunFormatError: The run cannot go on.
         DataError: The data have changed.
     """
     folder = RunFolder.choose(run, resume=True)
+    if not folder.goes_on:
+        what = "is empty" if folder.path.is_dir() else "does not exist"
+        raise DataNotFoundError(
+            f"There is no run in {folder.path}: the folder {what}. Name the folder that fit wrote (its out), or start "
+            "a run with fit."
+        )
     settings = folder.settings()
     call = settings.get("call")
     if not isinstance(call, dict):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotransfer._version import __version__
+from autotransfer.cli_model import predict, score
 from autotransfer.cli_pretrain import pretrain
 from autotransfer.cli_worker import worker
 from autotransfer.console import (
@@ -19,6 +20,7 @@ from autotransfer.console import (
     Commands,
     Device,
     Zoos,
+    announce_start,
     only_on_stderr,
     option,
     print_json,
@@ -27,7 +29,6 @@ from autotransfer.console import (
     show_size,
     show_table,
 )
-from autotransfer.text import escape
 from autotransfer.threads import settle_threads
 
 if TYPE_CHECKING:
@@ -61,13 +62,6 @@ def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"autotransfer {__version__}")
         raise typer.Exit
-
-
-def _writable(file: Path | None) -> Path | None:
-    """Refuse, before any work, a file that cannot be written in the end."""
-    if file is not None and not file.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {file.absolute().parent}")
-    return file
 
 
 def _share_or_data(text: str) -> float | str:
@@ -178,6 +172,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Find the best transfer setup for labelled images and train it."""
+    announce_start()
     with only_on_stderr():
         from autotransfer import api
 
@@ -233,6 +228,7 @@ def resume_run(
     as_json: AsJson = False,
 ) -> None:
     """Go on with a run that was broken off: no finished trial is lost or repeated."""
+    announce_start()
     with only_on_stderr():
         from autotransfer import api
 
@@ -248,42 +244,8 @@ def _show_result(result: FitResult, as_json: bool) -> None:
         show(*str(result).split("\n"), f"next        {next_step}")
 
 
-@app.command()
-def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, and folders of images.")],
-    as_json: AsJson = False,
-    csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", dir_okay=False, callback=_writable, help="Write a CSV file instead."),
-    ] = None,
-    device: Device = "auto",
-) -> None:
-    """Predict with a trained model: PATH, PREDICTION, PROBABILITY on each line, with tabs between them.
-
-    Images that cannot be read are named on standard error; it is an error when none can.
-    """
-    with only_on_stderr():
-        from autotransfer.files import write_atomically
-        from autotransfer.model import TransferModel
-        from autotransfer.predictions import predict_by_name, to_csv
-
-        model = TransferModel.load(run, device=device)
-        rows = predict_by_name(model, images)
-    for row in rows:
-        if row.error:
-            say(f"{row.name} cannot be read: {row.error}")
-    if csv is not None:
-        write_atomically(csv, to_csv(rows, model.task))
-        say(f"{len(rows)} rows written to {csv}")
-    if as_json:
-        print_json([row.to_json() for row in rows])
-    elif csv is None:
-        for row in rows:
-            if not row.error:
-                typer.echo("\t".join(map(escape, row.cells())).rstrip())
-
-
+app.command()(predict)
+app.command()(score)
 app.command()(pretrain)
 app.command()(worker)
 
@@ -299,6 +261,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Show the whole thing at once: a search on handwritten digits. It needs no network, no weights and no data."""
+    announce_start()
     with only_on_stderr():
         from autotransfer.demo import run_demo
 

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from autotransfer.console import AsJson, CacheDir, Device, Zoos, only_on_stderr, option, print_json, show
+from autotransfer.console import (
+    AsJson,
+    CacheDir,
+    Device,
+    Zoos,
+    announce_start,
+    only_on_stderr,
+    option,
+    print_json,
+    show,
+)
 
 __all__ = ["pretrain"]
 
@@ -55,6 +65,7 @@ def pretrain(
     as_json: AsJson = False,
 ) -> None:
     """Train a backbone on a source task, or on what a teacher sees; interrupted, the same command goes on with it."""
+    announce_start()
     with only_on_stderr():
         from autotransfer.source.pretrain import pretrain as train
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from autotransfer.console import CacheDir, Device, Zoos, only_on_stderr, option, say
+from autotransfer.console import CacheDir, Device, Zoos, announce_start, only_on_stderr, option, say
 
 __all__ = ["worker"]
 
@@ -27,6 +27,7 @@ def worker(
     wait: Annotated[float, option("--wait", metavar="SECONDS", help="How long to wait for the search.")] = 60.0,
 ) -> None:
     """Join a search that runs elsewhere, and evaluate candidates for it until it ends."""
+    announce_start()
     with only_on_stderr():
         from autotransfer.storage import close_storage, open_storage
         from autotransfer.workers.joining import join

@@ -21,6 +21,7 @@ __all__ = [
     "Commands",
     "Device",
     "Zoos",
+    "announce_start",
     "only_on_stderr",
     "option",
     "print_json",
@@ -71,6 +72,12 @@ class Commands(TyperGroup):
                 raise
             say(f"error: {error.strerror}: {error.filename}")
             raise typer.Exit(_FAILED) from None
+
+
+def announce_start() -> None:
+    """Say why nothing happens yet, before the imports that take seconds."""
+    if "torch" not in sys.modules:
+        say("starting: loading torch")
 
 
 @contextlib.contextmanager

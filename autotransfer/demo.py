@@ -139,7 +139,8 @@ def run_demo(
     scratch = _from_scratch(registry, result, device, progress)
     chart = result.run / "trials.svg"
     lines = {"from scratch, test": scratch.score}
-    write_atomically(chart, draw(list(result.trials), "Handwritten digits: every trial of the search", lines))
+    title = "Handwritten digits: every trial of the search"
+    write_atomically(chart, draw(list(result.trials), title, lines, metric=result.validation.metric))
     return DemoResult(
         fit=result,
         scratch=scratch,

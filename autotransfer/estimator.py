@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from autotransfer import api
+from autotransfer.errors import ConfigError, DataError
+from autotransfer.run import RunFolder
 from autotransfer.task import Kind
 
 __all__ = ["AutoTransferClassifier", "AutoTransferRegressor"]
@@ -88,14 +93,13 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
 
     def _search(self, images: Any, targets: Any, task: Kind | None, groups: Any) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
+        _refuse_mismatch(images, targets)
         settings = self.get_params(deep=False)
         state, out = settings.pop("random_state"), settings.pop("out")
         fixed = isinstance(state, Integral)
-        seed = int(state) if fixed else int(check_random_state(state).randint(2**31 - 1))
-        with tempfile.TemporaryDirectory(prefix="autotransfer-") as folder:
-            self.result_ = api.fit(
-                images, targets, groups=groups, task=task, seed=seed, out=folder if out is None else out, **settings
-            )
+        settings["seed"] = int(state) if fixed else int(check_random_state(state).randint(2**31 - 1))
+        with tempfile.TemporaryDirectory(prefix="autotransfer-") as temporary, _claimed(out or temporary) as folder:
+            self.result_ = api.fit(images, targets, groups=groups, task=task, out=folder, overwrite=True, **settings)
         self.model_ = self.result_.model
 
     def __sklearn_tags__(self) -> Any:
@@ -105,6 +109,62 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         tags.target_tags.required = False  # a folder or a table holds its targets
         tags.non_deterministic = self.trials is None  # as repeatable as the clock
         return tags
+
+
+def _refuse_mismatch(X: Any, y: Any) -> None:
+    """Refuse in terms of ``X`` and ``y`` what ``fit`` would refuse in terms of its own arguments.
+
+    Raises:
+        DataError: There is not one target for each image.
+    """
+    if isinstance(X, (str, PathLike)) or hasattr(X, "columns"):
+        if y is not None:
+            raise DataError("X is a folder or a table, which holds its labels: leave y out, or give a list of paths.")
+        return
+    if isinstance(X, (Mapping, Set)) or not hasattr(X, "__getitem__") or issparse(X):
+        kind = f"{type(X).__module__}.{type(X).__name__}".removeprefix("builtins.")
+        raise DataError(f"X holds images: an array or a list, a folder, a table or a Dataset; got {kind}.")
+    if y is None:
+        if isinstance(X, (Sequence, np.ndarray)):
+            raise DataError(
+                f"X holds {len(X)} images and no labels: give y, one label for each; or give a folder with a "
+                "sub-folder for each class, a table, or a Dataset of (image, label)."
+            )
+    elif isinstance(y, (str, Mapping, Set)) or not hasattr(y, "__len__"):
+        raise DataError(f"y holds one target for each image in X; got {type(y).__name__}.")
+    elif len(X) != len(y):
+        raise DataError(f"X holds {len(X)} images, but y holds {len(y)} targets: give one for each.")
+
+
+@contextlib.contextmanager
+def _claimed(out: str | Path) -> Iterator[Path]:
+    """Give a run folder that no other fit has: ``out``, or, where that holds a run, ``out-2``, ``out-3``, ….
+
+    So every fit of a cross-validation is kept, also of those that run side by side: whoever makes ``run.json`` has it.
+
+    Raises:
+        ConfigError: The folder cannot be used.
+    """
+    path, number = Path(out), 1
+    while True:
+        try:
+            RunFolder.choose(path)
+            made = not path.exists()
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "run.json").touch(exist_ok=False)
+            break
+        except FileExistsError:
+            number += 1
+            path = Path(out).with_name(f"{Path(out).name}-{number}")
+        except OSError as error:
+            raise ConfigError(f"The output folder {path} cannot be written: {error}.") from error
+    try:
+        yield path
+    finally:
+        if not (path / "run.json").stat().st_size:  # the fit was refused before it began
+            (path / "run.json").unlink()
+            if made:
+                path.rmdir()
 
 
 class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[misc]
@@ -139,7 +199,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         cache: Keep activations on disk between fits.
         cache_dir: Folder of that cache.
         progress: Show progress on standard error.
-        out: The run folder; None keeps none.
+        out: The run folder; None keeps none. Where it holds a run, a further fit takes ``out-2``, ``out-3``, … beside
+            it, so that cross-validation keeps every fit; ``result_.run`` says which.
 
     Attributes:
         classes_: Labels, in the order of the columns of ``predict_proba``.

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from autotransfer._version import __version__
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.decode import decode
-from autotransfer.data.examples import Examples, Images
-from autotransfer.data.sources import find_images
-from autotransfer.errors import AutoTransferError, DataNotFoundError, ModelFormatError
-from autotransfer.files import write_atomically
+from autotransfer.data.examples import Examples, Images, Skipped
+from autotransfer.data.sources import find_images, load_examples
+from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
+from autotransfer.files import replacing, write_atomically, writing
 from autotransfer.parts import Part, described, read_parts, read_side, tensors_of
+from autotransfer.score import Score
 from autotransfer.task import Task
 from autotransfer.temperature import temper
 from autotransfer.text import one_line
@@ -33,6 +34,9 @@ from autotransfer.transfer.inference import FrozenBackbone, batch_sizes
 from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.network import Network, to_scores
 from autotransfer.transfer.pixels import VIEWS, prepare
+
+if TYPE_CHECKING:
+    from autotransfer.predictions import Prediction
 
 __all__ = ["TransferModel"]
 
@@ -94,6 +98,55 @@ class TransferModel:
         """
         return self.predict_images(self.decode(find_images(data), strict=True))
 
+    def predict_table(self, data: Any) -> list[Prediction]:
+        """Predict for images, and for those in folders, with the path, label and probabilities of each.
+
+        Returns:
+            One for each image that was found; one that cannot be read says why.
+
+        Raises:
+            DataError: There is no image, or none can be read.
+        """
+        from autotransfer.predictions import predict_by_name
+
+        return predict_by_name(self, data)
+
+    def score(
+        self,
+        data: Any,
+        targets: Any = None,
+        *,
+        path_column: str | None = None,
+        target_column: str | Sequence[str] | None = None,
+    ) -> Score:
+        """Score the model on labelled examples, in any form that ``fit`` takes.
+
+        Images that cannot be read are left out.
+
+        Args:
+            data: The examples.
+            targets: One target for each, where ``data`` does not hold them.
+            path_column: Column of image paths in a table; guessed when not given.
+            target_column: Column of targets, or several.
+
+        Returns:
+            The value of the metric that the search used, with its 95% interval.
+
+        Raises:
+            DataError: The data cannot be used, hold labels that the model does not know, or no image can be read.
+        """
+        examples = load_examples(data, targets, path_column=path_column, target_column=target_column)
+        return self.score_examples(examples)[0]
+
+    def score_examples(self, examples: Examples) -> tuple[Score, tuple[Skipped, ...]]:
+        """Return the score on labelled examples, and which of them cannot be read; see ``score``."""
+        if examples.targets is None:
+            raise DataError("The images have no labels: give a folder for each class, a table, or targets.")
+        self.task.encode(examples.targets)  # an unknown label is refused before images are decoded
+        images = self.decode(examples)
+        encoded = self.task.encode([examples.targets[i] for i in images.kept])
+        return Score.of(self.task, encoded, self.predict_images(images)), examples.skipped + images.skipped
+
     def decode(self, examples: Examples, *, strict: bool = False) -> Images:
         """Decode examples as the search did."""
         sides = {part.network.backbone.preprocessing.crop_mode: self.side for part in self.parts}
@@ -143,6 +196,11 @@ class TransferModel:
         """Leave out what is made again when needed."""
         return {name: value for name, value in self.__dict__.items() if name != "_fast"}
 
+    def __repr__(self) -> str:
+        others = f", an ensemble of {len(self.parts)} with {self.candidate}" if self.others else f", {self.candidate}"
+        classes = f" of {len(self.task.classes)} classes" if self.task.classes else ""
+        return f"<TransferModel: {self.task.kind}{classes}{others}, on {self.device.torch}>"
+
     @cached_property
     def _fast(self) -> list[tuple[FrozenBackbone, list[int]]]:
         """Each backbone as the search ran it while it was frozen, with the positions of the parts that it serves."""
@@ -161,13 +219,19 @@ class TransferModel:
 
         Returns:
             The folder.
+
+        Raises:
+            OutputError: The disk is full, or the folder cannot be written.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder, "Save the model again once there is room."):
+            return self.write(Path(folder))
+
+    def write(self, folder: Path) -> Path:
+        """Like ``save``; what goes wrong with the disk is not put in words."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self.parts).items()}
-        temporary = folder / ".model.safetensors.new"
-        save_file(_unshared(tensors), temporary)
-        temporary.replace(folder / "model.safetensors")
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "model.safetensors") as temporary:
+            save_file(_unshared(tensors), temporary)
         write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
         return folder
 

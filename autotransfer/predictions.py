@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,35 +18,33 @@ __all__ = ["Prediction", "predict_by_name", "to_csv"]
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What is predicted for one image.
+    """What is predicted for one image; ``pandas.DataFrame`` takes a list of them.
 
     Attributes:
-        name: Its path.
-        task: What is predicted.
-        value: The label, a list of labels, a number or a list of numbers; None when the image cannot be read.
-        scores: Probability of each class, or the values of a regression; empty when the image cannot be read.
+        path: Its path, or ``item 3`` for an image that has none.
+        prediction: The label, a list of labels, a number or a list of numbers; None when the image cannot be read.
+        probabilities: Probability of each class; None for a regression, or when the image cannot be read.
         error: Why it cannot be read.
     """
 
-    name: str
-    task: Task
-    value: Any = None
-    scores: tuple[float, ...] = ()
+    path: str
+    prediction: Any = None
+    probabilities: Mapping[Any, float] | None = None
     error: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return path, prediction and probabilities by class (null for a regression), and the error if there is one."""
-        known = dict(zip(map(str, self.task.classes), self.scores, strict=False)) if self.scores else None
-        row = {"path": self.name, "prediction": self.value, "probabilities": known or None}
+        known = self.probabilities and {str(label): value for label, value in self.probabilities.items()}
+        row = {"path": self.path, "prediction": self.prediction, "probabilities": known}
         return row | ({"error": self.error} if self.error else {})
 
     def cells(self) -> tuple[str, str, str]:
         """Return path, prediction and probability as text; several predictions are joined by commas."""
-        values = self.value if isinstance(self.value, list) else [self.value]
-        if not self.task.classes:
-            return self.name, ",".join(f"{value:.6g}" for value in values), ""
-        of = dict(zip(self.task.classes, self.scores, strict=True))
-        return self.name, ",".join(map(str, values)), ",".join(f"{of[value]:.4f}" for value in values)
+        values = self.prediction if isinstance(self.prediction, list) else [self.prediction]
+        of = self.probabilities
+        if of is None:
+            return self.path, ",".join(f"{value:.6g}" for value in values), ""
+        return self.path, ",".join(map(str, values)), ",".join(f"{of[value]:.4f}" for value in values)
 
 
 def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Prediction]:
@@ -62,15 +60,19 @@ def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Predicti
     examples = find_images(paths)
     images = model.decode(examples)
     scores = model.predict_images(images)
-    values = model.task.predict(scores).tolist()
+    values, classes = model.task.predict(scores).tolist(), model.task.classes
     rows = {
-        int(i): Prediction(name=examples.names[i], task=model.task, value=_plain(value), scores=tuple(row.tolist()))
+        int(i): Prediction(
+            path=examples.names[i],
+            prediction=list(value) if isinstance(value, tuple) else value,
+            probabilities=dict(zip(classes, row.tolist(), strict=True)) if classes else None,
+        )
         for i, value, row in zip(images.kept, values, scores, strict=True)
     }
     unread = [i for i in range(len(examples)) if i not in rows]
     for i, left_out in zip(unread, images.skipped, strict=True):
-        rows[i] = Prediction(name=left_out.name, task=model.task, error=left_out.reason)
-    found = [Prediction(name=left_out.name, task=model.task, error=left_out.reason) for left_out in examples.skipped]
+        rows[i] = Prediction(path=left_out.name, error=left_out.reason)
+    found = [Prediction(path=left_out.name, error=left_out.reason) for left_out in examples.skipped]
     return [rows[i] for i in range(len(examples))] + found
 
 
@@ -88,13 +90,9 @@ def to_csv(rows: Sequence[Prediction], task: Task) -> str:
         if row.error:
             cells: Sequence[Any] = [""] * (len(values) + len(task.classes))
         elif several:
-            cells = row.scores
+            cells = row.prediction
         else:
-            value = ",".join(map(str, row.value)) if isinstance(row.value, list) else row.value
-            cells = [value, *(row.scores if task.classes else ())]
-        writer.writerow(map(cell, [row.name, *cells]))
+            value = ",".join(map(str, row.prediction)) if isinstance(row.prediction, list) else row.prediction
+            cells = [value, *(row.probabilities or {}).values()]
+        writer.writerow(map(cell, [row.path, *cells]))
     return text.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -201,6 +201,7 @@ def prepare_data(
         raise DataError("The images have no labels: give a folder per class, or targets.")
     task = infer_task(examples.targets, config.task, config.metric)
     refuse_foreign_weights(config, task)
+    heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
     images = decode(
         examples,
         _sides(backbones),

@@ -72,8 +72,8 @@ class Progress:
             self._console.print(self._plain(f"warning: {warning}"))
 
     def phase(self, text: str) -> None:
-        """Say what begins."""
-        self._phase = text
+        """Say what begins; what stands behind a colon is said once, and no part of the live line."""
+        self._phase = text.partition(": ")[0]
         self.say(text)
 
     def say(self, text: str) -> None:
@@ -94,20 +94,20 @@ class Progress:
         self._trials.add(record)
         best = self._trials.best
         if best is not None and best is not before and best.score is not None:
-            self.say(f"best {best.objective:.4f} (score {best.score:.4f})  trial {best.number}: {best.candidate}")
+            self.say(f"best {best.score:.4f}  trial {best.number}: {best.candidate}")
         elif record.state == "failed":
             self.say(f"trial {record.number} failed: {record.reason}")
         self._refresh()
 
     def summary(self) -> str:
-        """Return the state of the search in one line."""
-        counts = self._trials.counts()
-        text = f"{self._clock()}  {self._phase}"
+        """Return the state of the search in one line: the figures first, since a narrow terminal cuts the end."""
+        counts, text = self._trials.counts(), self._clock()
+        if (best := self._trials.best) and best.score is not None:
+            text += f" best {best.score:.4f}"
         if len(self._trials):
-            text += f" | {counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed"
-        if (best := self._trials.best) and best.objective is not None:
-            text += f" | best {best.objective:.4f}"
-        return text
+            failed = f", {counts['failed']} failed" if counts["failed"] else ""
+            text += f" | {len(self._trials)} tried{failed}"
+        return f"{text} | {self._phase}" if len(self._trials) else f"{text} {self._phase}"
 
     def _clock(self) -> str:
         spent = time.monotonic() - self._started
@@ -119,9 +119,16 @@ class Progress:
         cleaned = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
         return Text(cleaned.encode(self._console.encoding, "replace").decode(self._console.encoding))
 
+    def _line(self) -> Text:
+        """Return the summary, as much of it as one line holds; a spinner takes two columns."""
+        line = self._plain(self.summary())
+        ellipsis_fits = self._console.encoding.startswith("utf")
+        line.truncate(max(self._console.width - 3, 1), overflow="ellipsis" if ellipsis_fits else "crop")
+        return line
+
     def _refresh(self) -> None:
         if self._status:
-            self._status.update(self._plain(self.summary()))
+            self._status.update(self._line())
 
     def _beat(self) -> None:
         while not self._stop.wait(1.0):
@@ -129,7 +136,7 @@ class Progress:
                 self._refresh()
             elif time.monotonic() - self._spoken > _QUIET:
                 self._spoken = time.monotonic()
-                self._console.print(self._plain(self.summary()))
+                self._console.print(self._line())
 
 
 def _minutes(seconds: float) -> str:

@@ -18,6 +18,7 @@ from autotransfer.fit_warnings import FitWarning
 from autotransfer.grouping import Grouping
 from autotransfer.insight.summary import Insight
 from autotransfer.model import TransferModel
+from autotransfer.predictions import Prediction
 from autotransfer.score import Score
 from autotransfer.search.finals import Finals
 from autotransfer.search.records import Trials
@@ -99,6 +100,14 @@ class FitResult:
         """Return probabilities of the refitted model; see ``TransferModel.predict_proba``."""
         return self.model.predict_proba(data)
 
+    def predict_table(self, data: Any) -> list[Prediction]:
+        """Predict with the refitted model, with the path of each image; see ``TransferModel.predict_table``."""
+        return self.model.predict_table(data)
+
+    def score(self, data: Any, targets: Any = None) -> Score:
+        """Score the refitted model on labelled examples; see ``TransferModel.score``."""
+        return self.model.score(data, targets)
+
     def save(self, folder: str | Path) -> Path:
         """Write the model into a folder and return the folder."""
         return self.model.save(folder)
@@ -124,11 +133,17 @@ class FitResult:
             "skipped": [{"name": entry.name, "reason": entry.reason} for entry in self.skipped],
         }
 
+    def __repr__(self) -> str:
+        scores = f"validation {self.validation.metric} {self.validation.score:.4f}"
+        scores += f", test {self.test.score:.4f}" if self.test else ""
+        warnings = f", {len(self.fit_warnings)} warnings" if self.fit_warnings else ""
+        return f"<FitResult: {self.best}, {scores}, {len(self.trials)} trials{warnings}, run {str(self.run)!r}>"
+
     def __str__(self) -> str:
         lines = [f"warning     {escape(warning)}" for warning in self.fit_warnings]
-        lines += [f"best        {self.best}", f"validation  {_with_interval(self.validation)}"]
+        lines += [f"best        {self.best}", f"validation  {self.validation}"]
         if self.test:
-            lines.append(f"test        {_with_interval(self.test)}")
+            lines.append(f"test        {self.test}")
         lines += str(self.insight).splitlines()
         if self.grouping:
             lines.append(f"split       {self.grouping}")
@@ -145,11 +160,6 @@ class FitResult:
         counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
         lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
         return "\n".join(lines)
-
-
-def _with_interval(score: Score) -> str:
-    low, high = score.ci95
-    return f"{score.metric} {score.score:.4f} (95% interval {low:.4f} to {high:.4f}, {score.examples} examples)"
 
 
 def _cell(value: object) -> str:

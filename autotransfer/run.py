@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ __all__ = ["RunFolder"]
 # Always there and in this order; the settings of the candidates stand between them and the last ones.
 _FIRST = ("number", "state", "score", "backbone", "head", "freeze", "depth")
 _LAST = ("objective", "best_epoch", "epochs", "seconds", "reason")
-_OURS = ("run.json", "result.json", "trials.csv", "study.journal", "model", "checkpoints")
+_OURS = ("run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model", "checkpoints")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +69,14 @@ class RunFolder:
     def create(self, settings: dict[str, Any]) -> None:
         """Make the folder, without what an earlier run left in it, and write what this run was asked for.
 
+        ``run.json`` is replaced at once: whoever looks for a free folder never sees this one without it.
+
         Raises:
             ConfigError: It cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for entry in (self.path / name for name in _OURS):
+            for entry in (self.path / name for name in _OURS if name != "run.json"):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:
@@ -117,6 +120,13 @@ class RunFolder:
     def model(self) -> Path:
         """Folder of the model."""
         return self.path / "model"
+
+    @property
+    def advice(self) -> str:
+        """What to do when the disk is full."""
+        return (
+            f"What was finished is kept: make room, then go on with autotransfer resume {shlex.quote(str(self.path))}"
+        )
 
     def write_trials(self, records: Sequence[TrialRecord]) -> None:
         """Write a row for each trial; text that a spreadsheet would run as a formula gets an apostrophe before it."""

@@ -52,6 +52,10 @@ class Score:
             "examples": self.examples,
         }
 
+    def __str__(self) -> str:
+        low, high = self.ci95
+        return f"{self.metric} {self.score:.4f} (95% interval {low:.4f} to {high:.4f}, {self.examples} examples)"
+
 
 def score_interval(
     task: Task, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None, seed: int = 0

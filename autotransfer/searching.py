@@ -90,6 +90,7 @@ def search_setups(
     show: Progress,
 ) -> Searched:
     """Decode the examples, make or open the study, and search."""
+    show.step("looking for the backbones")
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
     backbones = available_backbones(registry, config, device, len(examples), show.say)
     policies = registry.select_policies(config.freeze)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+import autotransfer
 from autotransfer import AutoTransferClassifier, AutoTransferRegressor
 from autotransfer.errors import ConfigError, DataError
+from autotransfer.estimator import _claimed
 
 # Most checks fit a table of numbers. X are images here, and a table is refused with a message that says so.
 _TABLES = "X are images; the check fits a table (n_samples, n_features)"
@@ -245,7 +249,9 @@ def test_random_state_takes_what_scikit_learn_takes(
     assert estimator.random_state is state
 
 
-def test_wrong_use_is_said_plainly(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+def test_wrong_use_is_said_plainly(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     images, labels = digits
     with pytest.raises(NotFittedError):
         AutoTransferClassifier().predict_proba(images)
@@ -253,7 +259,75 @@ def test_wrong_use_is_said_plainly(quick: dict[str, Any], digits: tuple[np.ndarr
         AutoTransferClassifier(**quick).fit(images.reshape(len(images), -1), labels)
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         AutoTransferClassifier(**quick).fit(images, labels + 0.5)
-    with pytest.raises(DataError, match="120 images but 60 targets"):
+    with pytest.raises(DataError, match="X holds 120 images, but y holds 60 targets"):
         AutoTransferRegressor(**quick).fit(images, labels[:60])
+    with pytest.raises(DataError, match="X holds 120 images and no labels: give y"):
+        AutoTransferClassifier(**quick).fit(images)
+    with pytest.raises(DataError, match="leave y out"):
+        AutoTransferRegressor(**quick).fit(tmp_path, labels)
+    with pytest.raises(DataError, match="y holds one target for each image in X; got float"):
+        AutoTransferRegressor(**quick).fit(images, 1.0)
+    with pytest.raises(DataError, match=r"X holds images: .*; got dict"):
+        AutoTransferClassifier(**quick).fit({"a": 1}, [1])
     with pytest.raises(ConfigError, match="validation share"):
         AutoTransferClassifier(**quick, validation=2.0).fit(images, labels)
+
+
+def test_every_fit_with_an_output_folder_keeps_its_own(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    estimator = AutoTransferClassifier(heads="ncm", **quick, out=tmp_path / "run")
+    first = estimator.fit(*digits).result_.run
+    (first / "notes.txt").write_text("mine")
+    second = estimator.fit(*digits).result_.run
+    assert [first, second] == [tmp_path / "run", tmp_path / "run-2"]
+    assert (first / "notes.txt").read_text() == "mine"
+    for run in (first, second):
+        assert autotransfer.load(run).predict(digits[0][:2]).shape == (2,)
+    copy = pickle.loads(pickle.dumps(clone(estimator))).fit(*digits)
+    assert copy.result_.run == tmp_path / "run-3"
+
+
+def test_an_output_folder_that_is_none_is_refused_and_left_alone(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for out in ("photos", "photos/a.txt"):
+        with pytest.raises(ConfigError):
+            AutoTransferClassifier(**quick, out=tmp_path / out).fit(*digits)
+    for out in ("empty", "new"):  # refused before it began: nothing is left, and nothing is taken away
+        with pytest.raises(ConfigError, match="Did you mean linear"):
+            AutoTransferClassifier(heads="lineer", **quick, out=tmp_path / out).fit(*digits)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "empty",
+        "photos",
+        "photos/a.txt",
+    ]
+    assert AutoTransferClassifier(heads="ncm", **quick, out=tmp_path / "empty").fit(*digits).result_.run.name == "empty"
+
+
+def test_cross_validation_in_two_processes_keeps_every_run(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    estimator = AutoTransferClassifier(heads="logistic", **quick, out=tmp_path / "run")
+    scores = cross_val_score(estimator, *digits, cv=2, n_jobs=2)
+    assert scores.min() > 0.6  # chance is a third
+    assert sorted(path.name for path in tmp_path.glob("run*")) == ["run", "run-2"]
+    assert all((tmp_path / run / "result.json").is_file() for run in ("run", "run-2"))
+
+
+def test_no_two_fits_side_by_side_have_one_output_folder(tmp_path: Path) -> None:
+    barrier = Barrier(8)
+
+    def claim(number: int) -> str:
+        barrier.wait()
+        with _claimed(tmp_path / "run") as folder:
+            (folder / "run.json").write_text(str(number))
+            return folder.name
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(claim, range(8)))
+    assert sorted(names) == ["run", *(f"run-{number}" for number in range(2, 9))]
+    assert {(tmp_path / name / "run.json").read_text() for name in names} == set("01234567")

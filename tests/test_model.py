@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from safetensors.torch import load_file
 
 import autotransfer
 from autotransfer.candidate import Candidate
-from autotransfer.data.sources import find_images
-from autotransfer.errors import ModelFormatError
+from autotransfer.data.sources import find_images, load_examples
+from autotransfer.errors import DataError, ModelFormatError, OutputError
 from autotransfer.model import TransferModel
 from autotransfer.parts import Part
 from autotransfer.transfer.network import to_scores
@@ -181,3 +183,94 @@ def test_damaged_ensembles_are_refused(
     (tmp_path / "model.json").write_text(json.dumps(about))
     with pytest.raises(ModelFormatError, match=reason):
         autotransfer.load(tmp_path, device="cpu")
+
+
+@pytest.fixture
+def little_room() -> Iterator[None]:
+    """A limit of 4 kB on every file that is written."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_model_that_cannot_be_written_is_an_error_in_words(
+    trained: dict[str, TransferModel], tmp_path: Path, little_room: None
+) -> None:
+    with pytest.raises(OutputError, match=r"cannot be written: .*Save the model again once there is room") as caught:
+        trained["ridge"].save(tmp_path / "model")
+    assert str(tmp_path / "model") in str(caught.value)
+    assert not list((tmp_path / "model").iterdir()), "nothing half written is left"
+
+
+def test_the_files_of_a_model_are_as_readable_as_any_new_file(
+    trained: dict[str, TransferModel], tmp_path: Path
+) -> None:
+    before = os.umask(0o022)
+    try:
+        trained["ridge"].save(tmp_path)
+    finally:
+        os.umask(before)
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()} == {
+        "model.safetensors": "0o644",
+        "model.json": "0o644",
+    }
+
+
+def test_a_model_scores_labelled_examples(
+    trained: dict[str, TransferModel], digits: Digits, digit_folder: Path, tmp_path: Path
+) -> None:
+    model, (images, labels) = trained["ridge"], digits
+    score = model.score(images[60:], labels[60:])
+    assert score.metric == model.task.metric == "accuracy"
+    assert score.score == (model.predict(images[60:]) == labels[60:]).mean()
+    assert score.ci95[0] < score.score <= score.ci95[1]
+    assert score.examples == 60
+    assert str(score).startswith(f"accuracy {score.score:.4f} (95% interval {score.ci95[0]:.4f} to ")
+
+    # A table; an image that cannot be read is left out, and named by what the command uses.
+    (tmp_path / "bad.png").write_text("no image")
+    files = sorted((digit_folder / "test").rglob("*.png"))
+    of = {"zero": 0, "one": 1, "two": 2}
+    rows = [f"{file},{of[file.parent.name]}" for file in files] + [f"{tmp_path / 'bad.png'},1"]
+    (tmp_path / "test.csv").write_text("\n".join(["picture,digit", *rows]))
+    table = {"path_column": "picture", "target_column": "digit"}
+    assert model.score(tmp_path / "test.csv", **table).examples == 30
+    _, skipped = model.score_examples(load_examples(tmp_path / "test.csv", **table))
+    assert [entry.name for entry in skipped] == [str(tmp_path / "bad.png")]
+
+    with pytest.raises(DataError, match="Unknown label 'one'; the classes are"):
+        model.score(digit_folder / "test")
+    with pytest.raises(DataError, match="no targets"):
+        model.score(images)
+
+
+def test_a_table_of_predictions_names_each_image(
+    trained: dict[str, TransferModel], digit_folder: Path, tmp_path: Path
+) -> None:
+    model = trained["ridge"]
+    for number, file in enumerate(sorted((digit_folder / "test" / "one").iterdir())[:3]):
+        shutil.copy(file, tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_text("no image")
+    rows = model.predict_table(tmp_path)
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    by_path = {row.path: row for row in rows}
+    assert sorted(by_path) == sorted(map(str, tmp_path.iterdir()))
+    read = [by_path[str(file)] for file in files]
+    assert [row.prediction for row in read] == model.predict(files).tolist()
+    given = [list((row.probabilities or {}).values()) for row in read]
+    np.testing.assert_array_equal(np.array(given, np.float32), model.predict_proba(files))
+    assert list(read[0].probabilities or {}) == [0, 1, 2]
+    bad = by_path[str(tmp_path / "bad.png")]
+    assert (bad.prediction, bad.probabilities) == (None, None)
+    assert bad.error == "no image that Pillow can read"
+
+
+def test_what_a_notebook_shows_of_a_model_is_one_line(
+    ensemble: TransferModel, trained: dict[str, TransferModel]
+) -> None:
+    assert repr(trained["ridge"]).startswith("<TransferModel: multiclass of 3 classes, test_resnet + ridge")
+    assert repr(trained["ridge"]).endswith(", on cpu>")
+    assert "an ensemble of 5 with test_resnet + ridge" in repr(ensemble)
+    assert all(len(repr(model)) < 200 for model in (ensemble, *trained.values()))

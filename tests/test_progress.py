@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -101,12 +102,39 @@ def test_each_new_best_trial_and_each_failure_gets_a_line() -> None:
         show.trial(record(3, None, "failed", "the loss became [nan]"))
         show.trial(record(4, 0.1, "pruned"))
         show.step("searching")
-        assert show.summary().endswith("searching | 3 complete, 1 pruned, 1 failed | best 0.7000")
+        assert show.summary() == "0:00/1:00 best 0.7000 | 5 tried, 1 failed | searching"
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
     assert "trial 0: resnet18 + linear + frozen" in lines[0]
-    assert "0.7000" in lines[1]
+    assert lines[1] == "0:00/1:00 best 0.7000  trial 2: resnet18 + linear + frozen"
     assert lines[2].endswith("trial 3 failed: the loss became [nan]")
+
+
+def test_the_best_is_shown_by_the_one_number_that_users_know() -> None:
+    # What candidates are compared by, the objective, has a doubt taken off that the score in the result has not.
+    stream = io.StringIO()
+    with Progress(Budget(seconds=60.0), stream=stream) as show:
+        show.trial(replace(record(0, 0.9344), objective=0.9343))
+        assert "best 0.9344 |" in show.summary()
+    assert stream.getvalue() == "0:00/1:00 best 0.9344  trial 0: resnet18 + linear + frozen\n"
+
+
+def test_figures_stand_first_and_the_phase_is_cut_at_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_QUIET", 0.3)
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = io.StringIO()
+    with Progress(Budget(seconds=45.0), stream=stream) as show:
+        show.phase("searching 5 backbones: binary, accuracy, 244 examples, 5 folds, 2 classes")
+        show.trial(record(0, 0.7881))
+        assert show.summary().endswith("0:00/0:45 best 0.7881 | 1 tried | searching 5 backbones")
+        show.step("decoding " + "x" * 100)
+        deadline = time.monotonic() + 10
+        while len(stream.getvalue().splitlines()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    first, _, sign = stream.getvalue().splitlines()[:3]
+    assert first.endswith("binary, accuracy, 244 examples, 5 folds, 2 classes"), "it is said in full once"
+    assert len(sign) < 60
+    assert "/0:45 best 0.7881 | 1 tried | decoding xxx" in sign
 
 
 def test_silence_is_broken_by_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +145,7 @@ def test_silence_is_broken_by_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) ->
         deadline = time.monotonic() + 10
         while not stream.getvalue() and time.monotonic() < deadline:
             time.sleep(0.05)
-    assert stream.getvalue().splitlines()[0].endswith("/1:00  training [1]")
+    assert stream.getvalue().splitlines()[0].endswith("/1:00 training [1]")
 
 
 def test_nothing_is_said_when_nobody_wants_to_hear_it() -> None:

@@ -67,12 +67,13 @@ FLOORS = (
         "interrupts",
         "storage",
         "calls",
+        "checks",
     },
     {"insight", "workers"},
     {"result", "searching"},
     {"api", "evaluation"},
     {"estimator", "testing", "console", "source", "demo"},
-    {"cli", "cli_pretrain", "cli_worker", "__main__"},
+    {"cli", "cli_model", "cli_pretrain", "cli_worker", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

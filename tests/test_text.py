@@ -50,9 +50,9 @@ def test_all_else_stays_as_it_is(value: object) -> None:
 def test_predictions_hold_no_formulas() -> None:
     task = Task(kind="binary", classes=("=HYPERLINK(0)", "-1"))
     rows = [
-        Prediction(name="@x.png", task=task, value="=HYPERLINK(0)", scores=(0.75, 0.25)),
-        Prediction(name='a,"\n.png', task=task, value="-1", scores=(0.25, 0.75)),
-        Prediction(name="+broken.png", task=task, error="no image"),
+        Prediction(path="@x.png", prediction="=HYPERLINK(0)", probabilities={"=HYPERLINK(0)": 0.75, "-1": 0.25}),
+        Prediction(path='a,"\n.png', prediction="-1", probabilities={"=HYPERLINK(0)": 0.25, "-1": 0.75}),
+        Prediction(path="+broken.png", error="no image"),
     ]
     assert list(csv.reader(io.StringIO(to_csv(rows, task)))) == [
         ["path", "prediction", "p_=HYPERLINK(0)", "p_-1"],

@@ -174,14 +174,14 @@ class Registry:
         """Return the image backbones to search when none of the default ones can be had."""
         return [spec for spec in self.backbones.values() if spec.fallback and spec.modality == "image"]
 
-    def select_heads(self, patterns: tuple[str, ...], kind: str) -> list[HeadSpec]:
-        """Return the heads that names or glob patterns ask for and that can do this kind of task.
+    def select_heads(self, patterns: tuple[str, ...], kind: str | None) -> list[HeadSpec]:
+        """Return the heads that names or glob patterns ask for and that can do this kind of task; None means any.
 
         Raises:
             UnknownNameError: A pattern matches none.
         """
-        able = {name: spec for name, spec in self.heads.items() if kind in spec.tasks}
-        return _select(f"head for a {kind} task", patterns, able)
+        able = {name: spec for name, spec in self.heads.items() if kind is None or kind in spec.tasks}
+        return _select(f"head for a {kind} task" if kind else "head", patterns, able)
 
     def select_policies(self, patterns: tuple[str, ...] = ()) -> list[FreezePolicySpec]:
         """Return the freeze policies that names or glob patterns ask for.

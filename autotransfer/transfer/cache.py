@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import platformdirs
@@ -187,8 +188,9 @@ class _Staging:
 
     def __enter__(self) -> _Staging:
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root))
+            folder = self.root / f"{_NEW}{uuid4().hex}"
+            folder.mkdir(parents=True)
+            self.folder = folder
         except OSError as error:
             self.warn(str(error))
         return self

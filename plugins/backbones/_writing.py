@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def write_folder(
     timm.models.save_for_hf(
         model, folder, model_config={"pretrained_cfg": pretrained, **extra}, safe_serialization=True, data_config=how
     )
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors writes for the owner alone
 
 
 def _fill(model: Any, classifier: tuple[Tensor, Tensor], backbone: TimmBackbone) -> None:

@@ -1,0 +1,36 @@
+"""What can be refused at once: settings that name what does not exist, before any image is looked for."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from sklearn.metrics import get_scorer_names
+
+from autotransfer.config import SearchConfig
+from autotransfer.contract.registry import Registry
+from autotransfer.errors import UnknownNameError
+from autotransfer.storage import close_storage, open_storage
+from autotransfer.task import Kind
+from autotransfer.transfer.device import resolve_device
+
+__all__ = ["check_settings"]
+
+
+def check_settings(config: SearchConfig) -> None:
+    """Refuse settings that cannot be right, whatever the data are.
+
+    Raises:
+        UnknownNameError: There is no such task, metric, backbone, head or freeze policy.
+        ConfigError: The device, a zoo or the storage cannot be used.
+    """
+    if config.task not in (None, *get_args(Kind)):
+        raise UnknownNameError("kind of task", str(config.task), get_args(Kind))
+    if isinstance(config.metric, str) and config.metric not in get_scorer_names():
+        raise UnknownNameError("metric", config.metric, get_scorer_names(), "Any scikit-learn scorer's name will do.")
+    resolve_device(config.device)
+    registry = Registry.load(config.zoos)
+    registry.select_heads(config.heads, config.task)
+    registry.select_policies(config.freeze)
+    registry.select_backbones(config.backbones)
+    if config.storage is not None:
+        close_storage(open_storage(config.storage))

@@ -1,0 +1,93 @@
+"""The commands that use a trained model: ``autotransfer predict`` and ``autotransfer score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotransfer.console import AsJson, Device, announce_start, only_on_stderr, option, print_json, say, show
+from autotransfer.text import escape
+
+__all__ = ["predict", "score"]
+
+Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
+
+
+def _writable(file: Path | None) -> Path | None:
+    """Refuse, before any work, a file that cannot be written in the end."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {file.absolute().parent}")
+    return file
+
+
+def predict(
+    run: Model,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, and folders of images.")],
+    as_json: AsJson = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", dir_okay=False, callback=_writable, help="Write a CSV file instead."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Predict with a trained model: PATH, PREDICTION, PROBABILITY on each line, with tabs between them.
+
+    Images that cannot be read are named on standard error; it is an error when none can.
+    """
+    announce_start()
+    with only_on_stderr():
+        from autotransfer.files import write_atomically, writing
+        from autotransfer.model import TransferModel
+        from autotransfer.predictions import to_csv
+
+        model = TransferModel.load(run, device=device)
+        rows = model.predict_table(images)
+    for row in rows:
+        if row.error:
+            say(f"{row.path} cannot be read: {row.error}")
+    if csv is not None:
+        with writing(csv, "Make room, or name a file elsewhere, and predict again."):
+            write_atomically(csv, to_csv(rows, model.task))
+        say(f"{len(rows)} rows written to {csv}")
+    if as_json:
+        print_json([row.to_json() for row in rows])
+    elif csv is None:
+        for row in rows:
+            if not row.error:
+                typer.echo("\t".join(map(escape, row.cells())).rstrip())
+
+
+def score(
+    run: Model,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
+    ],
+    path_column: Annotated[
+        str | None, option("--path-column", metavar="C", help="Column of image paths in a table.")
+    ] = None,
+    target_column: Annotated[
+        list[str] | None, option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """Score a trained model on labelled images, by the metric that its search used, with a 95% interval."""
+    announce_start()
+    with only_on_stderr():
+        from autotransfer.data.sources import load_examples
+        from autotransfer.model import TransferModel
+
+        model = TransferModel.load(run, device=device)
+        examples = load_examples(data, path_column=path_column, target_column=target_column)
+        found, skipped = model.score_examples(examples)
+    for warning in examples.warnings:
+        say(f"warning: {warning}")
+    for left_out in skipped:
+        say(f"{left_out.name} is left out: {left_out.reason}")
+    if as_json:
+        left = [{"name": entry.name, "reason": entry.reason} for entry in skipped]
+        print_json({**found.to_json(), "skipped": left, "warnings": [w.to_json() for w in examples.warnings]})
+    else:
+        show(str(found))
