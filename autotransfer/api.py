@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ def fit(
     test_targets: Any = None,
     path_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
+    label_separator: str | None = None,
     groups: Any = None,
     backbones: Patterns = (),
     zoo: Folders | None = None,
@@ -47,7 +48,8 @@ def fit(
     time_budget: str | float | None = None,
     trials: int | None = None,
     task: Kind | None = None,
-    metric: str | None = None,
+    metric: str | Callable[..., Any] | None = None,
+    positive_class: Any = None,
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
     validation: Any = 0.25,
     validation_targets: Any = None,
@@ -82,7 +84,10 @@ def fit(
         test: Examples to score the final model on, once; any form that ``data`` may have.
         test_targets: Their targets.
         path_column: Column of image paths in a table; guessed when not given.
-        target_column: Column of targets, or several.
+        target_column: Column of targets, or several: of 0 and 1, which are then the classes of a multilabel task, or of
+            numbers.
+        label_separator: What stands between the labels of one text, such as ``"|"``: each is a label of its own, and
+            the task is multilabel. None takes a text for one label.
         groups: What no split may tear apart, such as photographs of one object: one for each image; the column of a
             table; or a regular expression that finds the group in a path. None keeps near-duplicates together.
         backbones: Names or glob patterns of backbones; none means the zoo's, or a short portfolio.
@@ -92,8 +97,13 @@ def fit(
         time_budget: Wall time for search and refit, as ``"5m"`` or seconds; 5 minutes when ``trials`` is not given.
         trials: Number of trials; with it alone, equal seeds give equal results on one machine.
         task: Kind of task; inferred from the targets.
-        metric: A scikit-learn scorer's name; chosen by task: accuracy, or balanced accuracy when classes are
-            imbalanced; macro F1 for multilabel; R2 for regression.
+        metric: A scikit-learn scorer: its name, an object as ``make_scorer`` gives, a callable ``(estimator, X, y)``
+            whose greater values are better, or a function such as ``sklearn.metrics.f1_score``. Objects that no name
+            says cannot be written down: ``resume`` and machines that join need ``fit`` to be called again with them.
+            None chooses by task: accuracy, or balanced accuracy when classes are imbalanced; macro F1 for multilabel;
+            R2 for regression.
+        positive_class: Which of two classes the metric takes for the positive one, as recall and precision ask. None
+            takes the rarer one, of two that are as frequent the one that is sorted last, and says so.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: What candidates are scored on: a share of the examples, from 3,000 on (fewer are divided into
@@ -148,7 +158,8 @@ def fit(
         show.step("loading the plugins")
         check_settings(config)
         show.step("looking for the images")
-        return _fit(config, examples_of(arguments), test_examples_of(arguments), run, call, show)
+        examples = examples_of(arguments)
+        return _fit(config, examples, test_examples_of(arguments, examples), run, call, show)
 
 
 def _fit(
@@ -238,8 +249,8 @@ def resume(
     call = settings.get("call")
     if not isinstance(call, dict):
         raise RunFormatError(
-            f"The run in {folder.path} was started with data that no file holds: call fit with the same data, "
-            "out= this folder and resume=True."
+            f"The run in {folder.path} was started with data, or a metric, that no file holds: call fit with the same "
+            "arguments, out= this folder and resume=True."
         )
     if time_budget is not None or trials is not None:
         call |= {"time_budget": time_budget, "trials": trials}

@@ -9,10 +9,14 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autotransfer.config import Budget, SearchConfig, parse_duration
+from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError
+from autotransfer.metrics import find_metric
 from autotransfer.preparation import zoos_from
 
 __all__ = ["call_of", "configure", "examples_of", "share_of", "test_examples_of"]
@@ -30,11 +34,14 @@ def configure(given: Mapping[str, Any]) -> SearchConfig:
         ConfigError: One of them is wrong.
     """
     same = {field.name: given[field.name] for field in fields(SearchConfig) if field.name in given}
-    cache = given["cache_dir"]
+    cache, (name, scorer) = given["cache_dir"], (None, None)
+    if given["metric"] is not None:
+        name, scorer = find_metric(given["metric"])
     return SearchConfig(
         **{
             **same,
             "validation": share_of(given["validation"]),
+            "metric": given["metric"] if scorer is not None else name,
             "budget": _budget(given["time_budget"], given["trials"]),
             "zoos": zoos_from(given["zoo"]),
             "cache_dir": None if cache is None else Path(cache),
@@ -63,16 +70,18 @@ def examples_of(given: Mapping[str, Any]) -> Examples:
         return examples
     if given["groups"] is not None:
         raise ConfigError("Groups say how to split the examples, and validation is the split: leave one of them out.")
-    return examples.holding_out(_load(given, given["validation"], given["validation_targets"]))
+    return examples.holding_out(_load(given, given["validation"], given["validation_targets"], like=examples))
 
 
-def test_examples_of(given: Mapping[str, Any]) -> Examples | None:
-    """Return the test examples that the arguments of ``fit`` name, if any.
+def test_examples_of(given: Mapping[str, Any], trained: Examples) -> Examples | None:
+    """Return the test examples that the arguments of ``fit`` name, if any, with targets as ``trained`` has them.
 
     Raises:
         DataError: They cannot be used.
     """
-    return None if given["test"] is None else _load(given, given["test"], given["test_targets"])
+    if given["test"] is None:
+        return None
+    return _load(given, given["test"], given["test_targets"], like=trained).in_form_of(trained)
 
 
 def call_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -84,15 +93,24 @@ def call_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
             call[name] = str(Path(value).absolute())
         elif name == "zoo" and value is not None:
             call[name] = [str(Path(folder).absolute()) for folder in value]
+    if call.get("metric") is not None and (found := find_metric(call["metric"]))[1] is None:
+        call["metric"] = found[0]
+    if isinstance(call.get("positive_class"), np.generic):
+        call["positive_class"] = call["positive_class"].item()
     try:
         return dict(json.loads(json.dumps(call)))
     except (TypeError, ValueError):
         return None
 
 
-def _load(given: Mapping[str, Any], data: Any, targets: Any, *, groups: Any = None) -> Examples:
+def _load(
+    given: Mapping[str, Any], data: Any, targets: Any, *, groups: Any = None, like: Examples | None = None
+) -> Examples:
     columns = {name: given.get(name) for name in ("path_column", "target_column")}
-    return load_examples(data, targets, groups=groups, **columns)
+    reader = TargetReader(
+        kind=given.get("task"), separator=given.get("label_separator"), like=None if like is None else like.reading
+    )
+    return load_examples(data, targets, groups=groups, reader=reader, **columns)
 
 
 def _budget(time_budget: str | float | None, trials: int | None) -> Budget:

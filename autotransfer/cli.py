@@ -110,6 +110,10 @@ def fit(
         str | None,
         option("--task", metavar="KIND", help="binary, multiclass, multilabel or regression. [default: by targets]"),
     ] = None,
+    positive_class: Annotated[
+        str | None,
+        option("--positive-class", metavar="LABEL", help="What recall and the like are of. [default: the rarer class]"),
+    ] = None,
     seed: Annotated[int, option("--seed", help="Seed of sampler, split and training.")] = 0,
     device: Device = "auto",
     path_column: Annotated[
@@ -117,6 +121,10 @@ def fit(
     ] = None,
     target_column: Annotated[
         Patterns, option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
+    ] = None,
+    label_separator: Annotated[
+        str | None,
+        option("--label-separator", metavar="TEXT", help="What stands between several labels of one image, such as |."),
     ] = None,
     groups: Annotated[
         str | None,
@@ -181,6 +189,7 @@ def fit(
             test=test,
             path_column=path_column,
             target_column=target_column[0] if target_column and len(target_column) == 1 else target_column,
+            label_separator=label_separator,
             groups=groups,
             backbones=backbones or (),
             zoo=zoo,
@@ -190,6 +199,7 @@ def fit(
             trials=trials,
             task=task,  # type: ignore[arg-type]  # checked there, like the class weight
             metric=metric,
+            positive_class=positive_class,
             class_weight=class_weight,  # type: ignore[arg-type]
             validation=_share_or_data(validation),
             epochs=epochs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -60,7 +60,12 @@ def _class_weight(given: Any) -> Any:
     for label, weight in given.items():
         if not 0 < _number(weight) < math.inf:
             raise ConfigError(f"The weight of a class is a positive number; got {weight!r} for {label!r}.")
-    return {getattr(label, "item", lambda label=label: label)(): float(weight) for label, weight in given.items()}
+    return {_plain(label): float(weight) for label, weight in given.items()}
+
+
+def _plain(label: Any) -> Any:
+    """Return a NumPy scalar as the Python value that JSON can hold."""
+    return label.item() if hasattr(label, "item") else label
 
 
 def _is_whole(value: object, low: int, high: float = math.inf) -> bool:
@@ -97,7 +102,8 @@ class SearchConfig:
         heads: Names or glob patterns; empty means all.
         freeze: Names or glob patterns of freeze policies; empty means all.
         task: Kind of task; None infers it from the targets.
-        metric: A scikit-learn scorer's name; None chooses by task.
+        metric: A scikit-learn scorer's name, or a scorer; None chooses by task.
+        positive_class: Which of two classes is the positive one; None takes the rarer one where the metric asks.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, where they are not cross-validated.
@@ -130,7 +136,8 @@ class SearchConfig:
     heads: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
     task: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
-    metric: str | None = None
+    metric: str | Callable[..., Any] | None = None
+    positive_class: Any = None
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
     validation: float = 0.25
     folds: int | None = None
@@ -166,6 +173,7 @@ class SearchConfig:
             raise ConfigError(f"A seed is a whole number from 0 to 2**32 - 1; got {self.seed!r}.")
         self._check_executor()
         object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
+        object.__setattr__(self, "positive_class", _plain(self.positive_class))
         if self.memory_limit is not None and self.memory_limit < 0:
             raise ConfigError(f"The memory limit is a number of bytes of 0 or more; got {self.memory_limit}.")
         check_device(self.device)

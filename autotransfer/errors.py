@@ -24,7 +24,8 @@ Messages say what was wrong, what was given and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from autotransfer.text import escape
@@ -72,12 +73,17 @@ class UnknownNameError(ConfigError, LookupError):
         name: What was given.
         known: The names that exist; the closest ones are suggested.
         hint: A sentence to add.
+        meant: What is suggested; None suggests the names that are closest.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], hint: str = "", *, meant: Sequence[str] | None = None
+    ) -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name.strip("*?"), names, n=4, cutoff=0.5)
-        if close:
+        close = difflib.get_close_matches(name.strip("*?"), names, n=4, cutoff=0.5) if meant is None else meant
+        if meant is not None and not meant:
+            advice = ""
+        elif close:
             advice = f"Did you mean {', '.join(close)}?"
         elif names:
             shown = ", ".join(names[:8]) + (f", … ({len(names)} in all)" if len(names) > 8 else "")
@@ -85,10 +91,10 @@ class UnknownNameError(ConfigError, LookupError):
         else:
             advice = "None is registered."
         super().__init__(" ".join(filter(None, [f"No {kind} matches {name!r}.", advice, hint])))
-        self._arguments = (kind, name, names, hint)
+        self._again = partial(type(self), kind, name, names, hint, meant=meant)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._arguments  # exceptions are unpickled from their message alone otherwise
+        return self._again, ()  # exceptions are unpickled from their message alone otherwise
 
 
 class RunExistsError(ConfigError, FileExistsError):

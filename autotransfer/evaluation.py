@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +13,11 @@ from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.finish import as_model
 from autotransfer.model import TransferModel
-from autotransfer.preparation import Folders, prepare_data, zoos_from
+from autotransfer.preparation import Folders, prepare_data, task_of, zoos_from
 from autotransfer.score import Score
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.setup import Setup
-from autotransfer.task import Kind, infer_task
+from autotransfer.task import Kind
 from autotransfer.transfer.device import resolve_device
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import pages_kept
@@ -46,7 +46,8 @@ def evaluate(
     groups: Any = None,
     zoo: Folders | None = None,
     task: Kind | None = None,
-    metric: str | None = None,
+    metric: str | Callable[..., Any] | None = None,
+    positive_class: Any = None,
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
     validation: Any = 0.25,
     validation_targets: Any = None,
@@ -75,6 +76,7 @@ def evaluate(
         zoos=zoos_from(zoo),
         task=task,
         metric=metric,
+        positive_class=positive_class,
         class_weight=class_weight,
         validation=share_of(validation),
         folds=1,
@@ -87,8 +89,7 @@ def evaluate(
     spec = registry.backbone(candidate.backbone)
     registry.head(candidate.head), registry.policy(candidate.freeze)
     examples, where = examples_of(arguments), resolve_device(device)
-    assert examples.targets is not None  # load_examples sees to it
-    kind = infer_task(examples.targets, task, metric)
+    kind = task_of(examples, config)
     loaded = LoadedBackbone(spec, where)
     Setup.of(candidate, loaded, registry, kind).head_size(kind)  # builds all that it names: wrong settings show here
     prepared = prepare_data(examples, [spec], config)

@@ -20,6 +20,7 @@ from autotransfer.parts import Part
 from autotransfer.preparation import Prepared
 from autotransfer.progress import Progress
 from autotransfer.score import Score
+from autotransfer.scoring import check_scored
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.finals import Finals, Folds, finalists, finals_seconds, hold_finals, refit_seconds
@@ -189,6 +190,11 @@ def score_test(model: TransferModel, test: Examples, show: Progress) -> Score | 
         show.say(f"{len(images.skipped)} test images cannot be read and are not scored: {images.skipped[0].name}, …")
     assert test.targets is not None  # refused before the search
     encoded = model.task.encode([test.targets[i] for i in images.kept])
+    try:
+        show.warnings.add(*check_scored(model.task, encoded, "test"))
+    except DataError as error:  # what could be read of them
+        show.warnings.warn("test_not_scored", str(error))
+        return None
     return Score.of(model.task, encoded, model.predict_images(images))
 
 

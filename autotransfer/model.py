@@ -83,7 +83,7 @@ class TransferModel:
         """Predict for images: paths, folders, arrays or PIL images.
 
         Returns:
-            Labels (N,); an object array of label tuples for multilabel; float32 (N,) or (N, targets) for regression.
+            Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, targets) for regression.
 
         Raises:
             DataError: An image cannot be read.
@@ -91,7 +91,7 @@ class TransferModel:
         return self.task.predict(self.predict_proba(data))
 
     def predict_proba(self, data: Any) -> np.ndarray:
-        """Return probabilities (N, classes), or the values (N, targets) of a regression, as float32.
+        """Return probabilities (N, classes) as float32, or the values (N, targets) of a regression as float64.
 
         Raises:
             DataError: An image cannot be read.
@@ -157,7 +157,7 @@ class TransferModel:
 
         Each backbone sees each view of them once, however many heads it has.
         """
-        parts, total = self.parts, np.zeros((len(images), self.task.outputs), dtype=np.float32)
+        parts, total = self.parts, np.zeros((len(images), self.task.outputs), dtype=self.task.dtype)
         for fast, members in self._fast:
             sums: dict[int, np.ndarray] = {}
             for position, view in enumerate(VIEWS):
@@ -166,13 +166,14 @@ class TransferModel:
                 for i, outputs in zip(seeing, found, strict=True):
                     sums[i] = sums[i] + outputs if i in sums else outputs
             for i, outputs in sums.items():
-                total += parts[i].weight * to_scores(self.task, torch.from_numpy(outputs / parts[i].views))
+                mean = parts[i].network.in_units(torch.from_numpy(outputs / parts[i].views))
+                total += parts[i].weight * to_scores(self.task, mean)
         return temper(self.task, total, self.temperature)
 
     def _outputs(
         self, images: Images, view: str, fast: FrozenBackbone, networks: Sequence[Network]
     ) -> tuple[np.ndarray, ...]:
-        """Return outputs (N, outputs) of networks that share a backbone, for one view of the images."""
+        """Return logits or standardised values (N, outputs) of networks that share a backbone, for one view."""
         how = networks[0].backbone.preprocessing
         pixels, maps = images.pixels[how.crop_mode], any(n.head_takes == "map" for n in networks)
         stages = next((network.stages for network in networks if network.stages is not None), None)

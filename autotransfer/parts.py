@@ -155,7 +155,7 @@ def _rebuild(
     if asked > size:
         raise ModelFormatError(f"Its head is to have {asked} parameters; the file of weights holds {size} values.")
     head = spec.build(shape, task.outputs, candidate.head_params)
-    width = np.zeros(task.width, dtype=np.float32) if task.kind == "regression" else 0.0
+    width = np.zeros(task.width) if task.kind == "regression" else 0.0
     stages = StageFeatures(backbone.eval(), probe_images(backbone)) if spec.features == "stages" else None
     if stages is not None and (*stages.widths, backbone.width) != shape:
         raise ModelFormatError(f"Its head takes features of the widths {shape}; its backbone gives others.")

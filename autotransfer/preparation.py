@@ -43,12 +43,15 @@ __all__ = [
     "offered_heads",
     "prepare_data",
     "refuse_unreadable",
+    "task_of",
     "zoos_from",
 ]
 
 Folders = str | Path | Sequence[str | Path]
 
 log = logging.getLogger("autotransfer")
+
+_NO_LABELS = "The images have no labels: give a folder per class, or targets."
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
@@ -198,8 +201,8 @@ def prepare_data(
         ConfigError: The task or the metric does not suit them.
     """
     if examples.targets is None:
-        raise DataError("The images have no labels: give a folder per class, or targets.")
-    task = infer_task(examples.targets, config.task, config.metric)
+        raise DataError(_NO_LABELS)
+    task = task_of(examples, config)
     refuse_foreign_weights(config, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
     images = decode(
@@ -213,7 +216,7 @@ def prepare_data(
         images = _agreeing(images, examples, examples.targets)
     targets = [examples.targets[i] for i in images.kept]
     if images.skipped:
-        task = infer_task(targets, config.task, config.metric)  # a class may be gone with its images
+        task = task_of(examples, config, targets)  # a class may be gone with its images
     cache = ActivationCache(
         (config.cache_dir or default_cache_dir()) if config.cache else None,
         memory_limit=memory_budget(config.memory_limit),
@@ -240,6 +243,24 @@ def prepare_data(
         skipped=(*examples.skipped, *images.skipped),
         grouping=division.grouping,
         deal=division.deal,
+    )
+
+
+def task_of(examples: Examples, config: SearchConfig, targets: Sequence[object] | None = None) -> Task:
+    """Return the task that examples make, or those of them that have these targets.
+
+    Raises:
+        DataError: There are no targets, or they make no task.
+        ConfigError: The task or the metric does not suit them.
+    """
+    if examples.targets is None:
+        raise DataError(_NO_LABELS)
+    return infer_task(
+        examples.targets if targets is None else targets,
+        config.task or examples.reading.kind,
+        config.metric,
+        positive_class=config.positive_class,
+        names=examples.reading.columns,
     )
 
 

@@ -23,6 +23,7 @@ class Score:
         ci95: 95% interval: Wilson's for accuracy, a bootstrap over examples otherwise.
         accuracy: Share of right predictions, for tasks with one label; None for the others.
         examples: Number of examples.
+        positive_class: Which of two classes is the positive one, where the metric depends on that.
     """
 
     metric: str
@@ -30,6 +31,12 @@ class Score:
     ci95: tuple[float, float]
     accuracy: float | None
     examples: int
+    positive_class: Any = None
+
+    @property
+    def metric_in_words(self) -> str:
+        """The metric, and its positive class where it has one: ``recall of 'defect'``."""
+        return self.metric if self.positive_class is None else f"{self.metric} of {self.positive_class!r}"
 
     @classmethod
     def of(cls, task: Task, encoded: np.ndarray, scores: np.ndarray) -> Score:
@@ -40,6 +47,7 @@ class Score:
             ci95=score_interval(task, encoded, scores),
             accuracy=float((scores.argmax(1) == encoded).mean()) if task.single_label else None,
             examples=len(encoded),
+            positive_class=task.positive_class if task.asks_for_positive else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -50,11 +58,13 @@ class Score:
             "ci95": [_number(bound) for bound in self.ci95],
             "accuracy": self.accuracy,
             "examples": self.examples,
+            "positive_class": self.positive_class,
         }
 
     def __str__(self) -> str:
         low, high = self.ci95
-        return f"{self.metric} {self.score:.4f} (95% interval {low:.4f} to {high:.4f}, {self.examples} examples)"
+        interval = f"95% interval {low:.4f} to {high:.4f}"
+        return f"{self.metric_in_words} {self.score:.4f} ({interval}, {self.examples} examples)"
 
 
 def score_interval(

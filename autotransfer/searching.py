@@ -26,10 +26,12 @@ from autotransfer.preparation import (
     offered_heads,
     prepare_data,
     refuse_unreadable,
+    task_of,
 )
 from autotransfer.progress import Progress
 from autotransfer.resuming import open_study
 from autotransfer.run import RunFolder
+from autotransfer.scoring import check_scored, positive_class_warning
 from autotransfer.search.budget import Purse
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.evaluate import Evaluator
@@ -94,6 +96,7 @@ def search_setups(
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
     backbones = available_backbones(registry, config, device, len(examples), show.say)
     policies = registry.select_policies(config.freeze)
+    _check_scored(examples, test, task_of(examples, config), show)
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
@@ -105,7 +108,7 @@ def search_setups(
     if data.grouping is not None:
         show.say(str(data.grouping))
     task = data.lessons[0].task
-    _refuse_foreign_targets(test, task)
+    _say_what_is_scored(data, config, show)
     if test is not None and config.strict:
         refuse_unreadable(test)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
@@ -138,7 +141,7 @@ def search_setups(
     study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
     seconds = {"decode": purse.spent}
 
-    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric}, {data}")
+    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric_in_words}, {data}")
     names = [spec.name for spec in sizes.backbones]
     brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
     executor = crew.executor(brief)
@@ -221,9 +224,24 @@ def _curves_allowed(purse: Purse, space: SearchSpace, evaluator: Evaluator) -> f
     return 0.0 if params is None else purse.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
 
 
-def _refuse_foreign_targets(test: Examples | None, task: Task) -> None:
-    """Refuse test labels that the task does not know before the search, not after it."""
+def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:
+    """Refuse, before anything is decoded, examples that cannot be scored; say what others lack."""
+    for warning in examples.warnings:
+        if warning.code == "read_as":
+            show.say(warning.message)
     if test is not None:
         if test.targets is None:
             raise DataError("The test images have no labels: give a folder per class, or test_targets.")
-        task.encode(test.targets)
+        show.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
+    if examples.held_out is not None and examples.targets is not None:
+        held = [target for target, there in zip(examples.targets, examples.held_out, strict=True) if there]
+        show.warnings.add(*check_scored(task, task.encode(held), "validation"))
+
+
+def _say_what_is_scored(data: Prepared, config: SearchConfig, show: Progress) -> None:
+    """Say which class is positive where the user has not said; refuse folds on which nothing can be scored."""
+    lesson = data.lessons[0]
+    check_scored(lesson.task, lesson.targets[lesson.validation], "validation")
+    if (warning := positive_class_warning(lesson.task, lesson.targets, config.positive_class)) is not None:
+        show.warnings.add(warning)
+        show.say(warning.message)

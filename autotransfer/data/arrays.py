@@ -25,7 +25,8 @@ def to_numpy(value: Any) -> np.ndarray:
     """Return a tensor, on any device and of any precision, or anything else that NumPy takes, as an array."""
     if is_tensor(value):
         value = value.detach().cpu()
-        return np.asarray(value.float() if value.is_floating_point() else value)
+        # NumPy has no bfloat16; what has more than 16 bit keeps all of them.
+        return np.asarray(value.float() if value.is_floating_point() and value.element_size() < 4 else value)
     return np.asarray(value)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from autotransfer.data.columns import Reading, in_form_of
 from autotransfer.fit_warnings import FitWarning
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Examples:
             was said.
         skipped: What was found but left out, and why.
         held_out: Whether each is there to score candidates on, not to train them; None where a split is to be made.
+        reading: How the targets were read.
         warnings: What a user should know of how they were read.
     """
 
@@ -53,13 +55,19 @@ class Examples:
     groups: tuple[Hashable, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     held_out: tuple[bool, ...] | None = None
+    reading: Reading = field(default_factory=Reading)
     warnings: tuple[FitWarning, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def holding_out(self, others: Examples) -> Examples:
-        """Return these examples, and behind them others that candidates are scored on."""
+        """Return these examples, and behind them others that candidates are scored on.
+
+        Raises:
+            DataError: Their targets are in other columns.
+        """
+        others = others.in_form_of(self)
         known, both = set(self.names), (self.items, others.items)
         return Examples(
             items=[*self.items, *others.items] if all(isinstance(part, list) for part in both) else _Joined(*both),
@@ -67,8 +75,20 @@ class Examples:
             targets=[*(self.targets or ()), *(others.targets or ())],
             skipped=self.skipped + others.skipped,
             held_out=(False,) * len(self) + (True,) * len(others),
+            reading=self.reading,
             warnings=self.warnings + others.warnings,
         )
+
+    def in_form_of(self, trained: Examples) -> Examples:
+        """Return these examples with targets as those of the examples to train on are written; see ``in_form_of``.
+
+        Raises:
+            DataError: Their targets are in other columns.
+        """
+        if self.targets is None or trained.targets is None:
+            return self
+        targets, reading = in_form_of(self.targets, self.reading, trained.targets, trained.reading)
+        return replace(self, targets=targets, reading=reading)
 
 
 class _Joined(Sequence[Item]):

@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image
 
 from autotransfer.data.arrays import batch_of_images, image_of, is_tensor, to_numpy, to_storable
+from autotransfer.data.columns import Reading, TargetReader
 from autotransfer.data.examples import Examples, Item, Skipped
 from autotransfer.data.folders import kind_of, printable, walk
 from autotransfer.data.groups import groups_in_names, known_groups
 from autotransfer.data.tables import Table, read_csv, read_frame, series_values
 from autotransfer.errors import DataError, DataNotFoundError
+from autotransfer.fit_warnings import FitWarning
 
 __all__ = ["find_images", "load_examples"]
 
@@ -37,6 +39,7 @@ def load_examples(
     path_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
     groups: Any = None,
+    reader: TargetReader | None = None,
 ) -> Examples:
     """Turn labelled data of any common form into examples.
 
@@ -53,6 +56,7 @@ def load_examples(
             None finds it.
         groups: What may not be torn apart by a split, such as the photographs of one object: one for each image of an
             array or list; the column of a table; or a regular expression that finds the group in a path.
+        reader: Reads the targets; None reads them without knowing what is wanted of them.
 
     Returns:
         The examples, in a repeatable order, and what was left out: missing files, repeats, links that lead away.
@@ -62,27 +66,29 @@ def load_examples(
         DataError: The data have another form, or other numbers of images and targets.
         UnknownNameError: There is no such column.
     """
-    table = _as_table(data)
+    table, reader = _as_table(data), reader or TargetReader()
     if table is not None:
         if targets is not None:
             raise DataError("A table holds its targets: name their column with target_column, and leave targets out.")
-        return _grouped(_from_table(table, path_column, target_column, groups), groups)
+        return _grouped(_from_table(table, path_column, target_column, groups, reader), groups)
     if path_column is not None or target_column is not None:
         raise DataError(f"path_column and target_column are for tables; got {_kind(data)}.")
     if isinstance(data, (str, os.PathLike)):
         if targets is not None:
             raise DataError("The sub-folders of a folder are its labels: leave targets out, or give a list of paths.")
-        return _grouped(_from_folder(Path(data)), groups)
+        return _grouped(_from_folder(Path(data), reader), groups)
     if _is_dataset(data):
-        return _grouped(_from_dataset(data, targets), groups)
+        return _grouped(_from_dataset(data, targets, reader), groups)
     items = _as_items(data)
     if not items:
         raise DataError("There are no images.")
-    labels = _as_targets(targets, len(items))
+    labels, reading, warnings = _as_read(targets, _as_targets(targets, len(items)), reader)
     if any(isinstance(item, Path) for item in items):
         given = [None] * len(items) if groups is None or isinstance(groups, str) else _one_each(groups, len(items))
-        return _grouped(_existing(list(zip(items, _names(items), labels, given, strict=True))), groups)
-    return _grouped(Examples(items=items, names=_names(items), targets=labels), groups)
+        found = _existing(list(zip(items, _names(items), labels, given, strict=True)))
+    else:
+        found = Examples(items=items, names=_names(items), targets=labels)
+    return _grouped(replace(found, reading=reading, warnings=warnings), groups)
 
 
 def find_images(paths: Any) -> Examples:
@@ -127,11 +133,16 @@ def _as_table(data: Any) -> Table | None:
 
 
 def _from_table(
-    table: Table, path_column: str | None, target_column: str | Sequence[str] | None, groups: Any
+    table: Table,
+    path_column: str | None,
+    target_column: str | Sequence[str] | None,
+    groups: Any,
+    reader: TargetReader,
 ) -> Examples:
     path_column = table.path_column(path_column)
     group_column = groups if isinstance(groups, str) and groups in table.columns else None
-    targets = table.targets(table.target_columns(target_column, path_column, group_column))
+    names = table.target_columns(target_column, path_column, group_column)
+    targets, reading, warnings = reader.read({name: table.columns[name] for name in names}, untyped=table.untyped)
     given = [None] * len(targets) if group_column is None else table.columns[group_column]
     rows: list[_Row] = []
     skipped = list(table.skipped)
@@ -140,10 +151,10 @@ def _from_table(
             skipped.append(Skipped(name=row, reason="no path" if value is None else "no target"))
         else:
             rows.append((table.folder / str(value), printable(str(value)), target, group))
-    return _existing(rows, skipped)
+    return replace(_existing(rows, skipped), reading=reading, warnings=warnings)
 
 
-def _from_folder(root: Path) -> Examples:
+def _from_folder(root: Path, reader: TargetReader) -> Examples:
     found, skipped = walk(root)
     rows: list[_Row] = []
     for path in found:
@@ -163,10 +174,12 @@ def _from_folder(root: Path) -> Examples:
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith(".") and printable(folder.name) not in classes:
             skipped.append(Skipped(name=printable(folder), reason="a folder without images"))
-    return _existing(rows, skipped)
+    examples = _existing(rows, skipped)
+    targets, reading, warnings = reader.read(list(examples.targets or ()), labels=True)
+    return replace(examples, targets=targets, reading=reading, warnings=warnings)
 
 
-def _from_dataset(dataset: Any, targets: Any) -> Examples:
+def _from_dataset(dataset: Any, targets: Any, reader: TargetReader) -> Examples:
     total = len(dataset)
     if not total:
         raise DataError("The data set is empty.")
@@ -175,10 +188,12 @@ def _from_dataset(dataset: Any, targets: Any) -> Examples:
         targets = own if own is not None and hasattr(own, "__len__") and len(own) == total else None
     if targets is not None:
         items: Sequence[Item] = _DatasetImages(dataset)
-        return Examples(items=items, names=_names(items), targets=_as_targets(targets, total))
+        labels, reading, warnings = _as_read(targets, _as_targets(targets, total), reader)
+        return Examples(items=items, names=_names(items), targets=labels, reading=reading, warnings=warnings)
     pairs = [_pair(dataset[i], i) for i in range(total)]
     items = _as_items([image for image, _ in pairs])
-    return Examples(items=items, names=_names(items), targets=[_plain(label) for _, label in pairs])
+    labels, reading, warnings = reader.read([_plain(label) for _, label in pairs])
+    return Examples(items=items, names=_names(items), targets=labels, reading=reading, warnings=warnings)
 
 
 class _DatasetImages(Sequence[Item]):
@@ -193,6 +208,15 @@ class _DatasetImages(Sequence[Item]):
     def __getitem__(self, i: Any) -> Any:
         sample = self.dataset[i]
         return _as_item(sample[0] if isinstance(sample, (tuple, list)) else sample, i)
+
+
+def _as_read(given: Any, values: list[Any], reader: TargetReader) -> tuple[list[Any], Reading, tuple[FitWarning, ...]]:
+    """Read plain targets; those of a data frame or series have the names of its columns."""
+    columns = getattr(given, "columns", None)
+    if columns is not None and len(columns) > 1:
+        return reader.read({str(name): [row[i] for row in values] for i, name in enumerate(columns)})
+    name = columns[0] if columns is not None and len(columns) else getattr(given, "name", None)
+    return reader.read(values if not isinstance(name, str) else {name: values})
 
 
 def _pair(sample: Any, i: int) -> tuple[Any, Any]:

@@ -21,7 +21,6 @@ __all__ = ["Table", "read_csv", "read_frame", "series_values"]
 _TARGETS = ("target", "label", "class", "y")
 _UNNAMED = ("", "Unnamed: 0", "index")  # the row numbers that pandas writes beside the columns
 _IMAGE = re.compile(r".+\.\w{2,5}", re.DOTALL)
-_INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 _FLOAT = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -35,6 +34,7 @@ class Table:
         rows: What to call each row in messages.
         folder: Where relative paths start.
         skipped: Rows that could not be read.
+        untyped: Whether the values are the texts of a file, which say no types.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Table:
     rows: Sequence[str]
     folder: Path
     skipped: tuple[Skipped, ...] = ()
+    untyped: bool = False
 
     def path_column(self, name: str | None) -> str:
         """Return the column of paths: ``name``, or the one with the most values that are existing files.
@@ -92,25 +93,6 @@ class Table:
             )
         return others
 
-    def targets(self, columns: Sequence[str]) -> list[Any]:
-        """Return one target for each row: a value, a list of numbers for several columns, None where one is missing.
-
-        Raises:
-            DataError: One of several columns holds something else than numbers.
-        """
-        if len(columns) == 1:
-            return list(self.columns[columns[0]])
-        for column in columns:
-            odd = [v for v in self.columns[column] if v is not None and not isinstance(v, (int, float))]
-            if odd:
-                raise DataError(
-                    f"Several target columns must hold numbers; {column!r} of {self.name} holds {odd[0]!r}."
-                )
-        rows = list(zip(*(self.columns[column] for column in columns), strict=True))
-        # A float anywhere makes all of them floats: a row of mixed types would read as labels.
-        number = float if any(isinstance(v, float) for row in rows for v in row) else int
-        return [None if None in row else [number(v) for v in row] for row in rows]
-
     def _known(self, name: str) -> str:
         if name not in self.columns:
             raise UnknownNameError(f"column of {self.name}", str(name), map(str, self.columns))
@@ -120,7 +102,7 @@ class Table:
 def read_csv(path: Path) -> Table:
     """Read a CSV or TSV file with a header row; commas, semicolons and tabs separate.
 
-    Labels stay text, so that leading zeros survive, unless a whole column reads as plain numbers.
+    Values stay texts, so that leading zeros survive; empty ones are missing. ``TargetReader`` finds the numbers.
 
     Raises:
         DataError: It is no table, or it has no header.
@@ -145,13 +127,14 @@ def read_csv(path: Path) -> Table:
         for number, fields in lines[1:]
         if len(fields) != len(header)
     )
-    columns = [_typed(list(column)) for column in zip_longest(*(fields for _, fields in good))]
+    columns = [[value.strip() or None for value in column] for column in zip_longest(*(fields for _, fields in good))]
     return Table(
         name=str(path),
         columns=dict(zip(header, columns or [[]] * len(header), strict=True)),
         rows=[f"{path}, line {number}" for number, _ in good],
         folder=path.parent,
         skipped=skipped,
+        untyped=True,
     )
 
 
@@ -181,16 +164,3 @@ def _check_header(header: Sequence[str], path: Path) -> None:
         raise DataError(f"The first row of {path} names an image: put a header row above it, such as 'path,label'.")
     if len(set(header)) < len(header):
         raise DataError(f"Two columns of {path} have the same name: {list(header)[:20]}.")
-
-
-def _typed(column: list[str]) -> list[Any]:
-    """Make plain numbers of a column where every value is one; empty values are missing."""
-    values = [value.strip() or None for value in column]
-    given = [value for value in values if value is not None]
-    for pattern, number in ((_INTEGER, int), (_FLOAT, float)):
-        if given and all(pattern.fullmatch(value) for value in given):
-            try:
-                return [None if value is None else number(value) for value in values]
-            except ValueError:  # Python refuses to read integers of thousands of digits
-                break
-    return list(values)

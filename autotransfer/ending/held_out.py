@@ -63,7 +63,8 @@ class HeldOut:
     def loss(self, scores: np.ndarray) -> float:
         """Return the log loss of scores (n, outputs); of a regression, the squared error as a share of the variance."""
         if self.task.kind == "regression":
-            return float(((scores - self.targets) ** 2).mean() / max(self.targets.var(0).mean(), 1e-12))
+            variance = self.targets.var(0)
+            return float((((scores - self.targets) ** 2).mean(0) / np.where(variance > 0, variance, 1.0)).mean())
         return self.task.log_loss(self.targets, scores)
 
     def worth(self, scores: np.ndarray) -> float:

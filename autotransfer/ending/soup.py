@@ -146,7 +146,7 @@ def averaged(states: Sequence[State]) -> State:
 
 def _placed(evaluator: Evaluator, scores: np.ndarray) -> np.ndarray:
     """Return the first fold's scores among NaN for all other examples."""
-    placed = np.full((len(evaluator.targets), evaluator.task.outputs), np.nan, dtype=np.float32)
+    placed = np.full((len(evaluator.targets), evaluator.task.outputs), np.nan, dtype=evaluator.task.dtype)
     placed[evaluator.lessons[0].validation] = scores
     return placed
 

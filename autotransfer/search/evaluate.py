@@ -375,7 +375,7 @@ class Evaluator:
         return replace(found, best_epoch=best + 1, curve=tuple(curve))
 
     def _evaluation(self, setup: Setup, folds: list[np.ndarray]) -> Evaluation:
-        scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=np.float32)
+        scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=self.task.dtype)
         for lesson, part in zip(self.lessons, folds, strict=False):
             scores[lesson.validation] = part
         return Evaluation(score=self._score(folds), depth=setup.plan.depth, scores=scores)

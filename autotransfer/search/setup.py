@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -174,12 +175,12 @@ class Setup:
         for view in self.views:
             features = torch.from_numpy(extractor.taken(self.loaded, self.head.features, view)[rows])
             with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
-                found.append(network.head_outputs(features.to(network.shift.device)))
+                found.append(network.head_outputs(features.to(_device_of(network.head))))
             self._check_outputs(found[-1], (len(rows), task.outputs))
         outputs = torch.stack(found).mean(0)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite")
-        return to_scores(task, outputs)
+        return to_scores(task, network.in_units(outputs))
 
     def scores(
         self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray, device: Device
@@ -189,8 +190,8 @@ class Setup:
         with torch.inference_mode(), device.autocast(not self.frozen and not self.loaded.precise):
             for start in range(0, len(rows), _BATCH):
                 outputs = feed.outputs(network, rows[start : start + _BATCH], None)
-                parts.append(outputs.float() * network.scale + network.shift)
-        return to_scores(task, torch.cat(parts))
+                parts.append(outputs.float())
+        return to_scores(task, network.in_units(torch.cat(parts)))
 
     def _network(self, lesson: Lesson, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
@@ -201,9 +202,7 @@ class Setup:
         shift, scale = lesson.standardisation()
         takes = self.head.features
         stages = self.loaded.stages if takes == "stages" else None
-        network = Network(backbone, head.to(device.torch), shape, shift, scale, head_takes=takes, stages=stages)
-        network.shift, network.scale = network.shift.to(device.torch), network.scale.to(device.torch)
-        return network
+        return Network(backbone, head.to(device.torch), shape, shift, scale, head_takes=takes, stages=stages)
 
     def _try_head(self, network: Network, device: Device, outputs: int) -> None:
         """Pass two examples through the head: a wrong shape would fail far from its cause, or not at all.
@@ -276,6 +275,12 @@ def startable(heads: Iterable[HeadSpec], outputs: int) -> dict[str, tuple[str, .
         if head.solve is None and (own := shapes(head)) is not None
     }
     return {name: starts for name, starts in found.items() if starts}
+
+
+def _device_of(head: nn.Module) -> torch.device:
+    """Return where a head is; one without tensors runs anywhere."""
+    tensor = next(itertools.chain(head.parameters(), head.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
 
 
 def _build(spec: HeadSpec, shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:

@@ -22,7 +22,7 @@ from autotransfer.result import FitResult
 from autotransfer.score import Score
 from autotransfer.source.course import Course, CourseSettings, Pupil, length_of
 from autotransfer.source.material import Material, prepare_material
-from autotransfer.source.objectives import SMALLEST, Objective, from_answers, standardise
+from autotransfer.source.objectives import Objective, from_answers
 from autotransfer.source.teachers import variance_matched
 from autotransfer.task import Task
 from autotransfer.transfer.device import Device, resolve_device
@@ -219,8 +219,10 @@ def _to_learn(task: Task, answers: np.ndarray, material: Material, device: Devic
     if task.kind != "regression":
         return from_answers(task, answers, device.torch), (0.0, 1.0)
     known = answers[material.train]
-    learned = standardise(answers, material.train)
-    return from_answers(task, learned, device.torch), (known.mean(0), np.maximum(known.std(0), SMALLEST))
+    shift, spread = known.mean(0), known.std(0)
+    scale = np.where(spread > 0, spread, 1.0)
+    learned = np.asarray((answers - shift) / scale, dtype=np.float32)
+    return from_answers(task, learned, device.torch), (shift, scale)
 
 
 def _student(registry: Registry, name: str, input_size: int | None) -> Backbone:
@@ -267,7 +269,7 @@ def _examples(
 def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
     """Return the mean probabilities, or values, of the models (N, outputs)."""
     answers = [model.predict_images(model.decode(examples)) for model in models]
-    return np.asarray(np.mean(answers, axis=0), dtype=np.float32)
+    return np.asarray(np.mean(answers, axis=0))
 
 
 def _score(task: Task, test: Examples, models: Sequence[TransferModel]) -> Score:

@@ -54,7 +54,7 @@ class Material:
         assert self.lesson is not None  # only where there are labels
         lesson = self.lesson
         shift, scale = lesson.standardisation()
-        scores = to_scores(lesson.task, torch.from_numpy(np.asarray(outputs * scale + shift, dtype=np.float32)))
+        scores = to_scores(lesson.task, torch.from_numpy(outputs * scale + shift))
         return Score.of(lesson.task, lesson.targets[self.held], scores)
 
 

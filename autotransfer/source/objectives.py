@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from autotransfer.task import Task
 
-__all__ = ["SMALLEST", "Objective", "from_answers", "from_features", "from_labels", "standardise"]
+__all__ = ["Objective", "from_answers", "from_features", "from_labels", "standardise"]
 
-SMALLEST = 1e-6
+_SMALLEST = 1e-6
 _TEMPERATURE = 2.0
 _SMOOTHING = 0.1
 
@@ -66,7 +66,7 @@ def from_answers(task: Task, scores: np.ndarray, device: torch.device) -> Object
     """
     given = torch.as_tensor(scores, device=device)
     if task.single_label:
-        given = (given.clamp(min=SMALLEST).log() / _TEMPERATURE).softmax(1)
+        given = (given.clamp(min=_SMALLEST).log() / _TEMPERATURE).softmax(1)
 
     def loss(outputs: Tensor, rows: Tensor) -> Tensor:
         wanted = given[rows]
@@ -98,4 +98,4 @@ def from_features(features: np.ndarray, device: torch.device) -> Objective:
 def standardise(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return values (N, width) with the mean 0 and the deviation 1 over ``rows``; what is constant becomes 0."""
     centred = values - values[rows].mean(0)
-    return np.asarray(centred / np.maximum(values[rows].std(0), SMALLEST), dtype=np.float32)
+    return np.asarray(centred / np.maximum(values[rows].std(0), _SMALLEST), dtype=np.float32)

@@ -40,10 +40,11 @@ def taught(features: np.ndarray, match: Match, material: Material, registry: Reg
     spec = registry.head(_PROBE)
     assert spec.solve is not None
     probe = spec.build((features.shape[1],), lesson.task.outputs, {})
-    spec.solve(probe, features[lesson.train], lesson.targets[lesson.train], lesson.task, {}, None)
+    targets = lesson.standardised_targets()[lesson.train]
+    spec.solve(probe, features[lesson.train], targets, lesson.task, {}, None)
     with torch.inference_mode():
         answers = to_scores(lesson.task, probe(torch.from_numpy(features)))
-    return from_answers(lesson.task, answers, device.torch)
+    return from_answers(lesson.task, answers.astype(np.float32), device.torch)
 
 
 def variance_matched(predicted: np.ndarray, features: np.ndarray) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ __all__ = ["Network", "to_scores"]
 
 class Network(nn.Module):
     """What a candidate trains and a model predicts with.
+
+    Targets of a regression are standardised: the head's outputs are float32 near 0, and the units of the targets are
+    kept, and given back, in float64 on the CPU: float32 rounds 1.7e9 to a multiple of 128, and holds no 1e40.
 
     Args:
         backbone: Feature extractor.
@@ -47,8 +52,17 @@ class Network(nn.Module):
         self.head_shape = head_shape
         self.head_takes, self.stages = head_takes, stages
         # Copies: two buffers over one array would be loaded into each other.
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32).clone())
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).clone())
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64).clone())
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64).clone())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
+        """Leave the units where they are and as they are: not every device has float64."""
+        units = {name: self._buffers.pop(name) for name in ("shift", "scale")}
+        try:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        finally:
+            self._buffers.update(units)
+        return self
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to what the head takes."""
@@ -59,19 +73,24 @@ class Network(nn.Module):
         return self.backbone(images)  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to logits or regression values (N, outputs)."""
-        return self.head_outputs(self.features(images))
+        """Map images (N, 3, H, W) to logits, or regression values in the units of the target (N, outputs)."""
+        return self.in_units(self.head_outputs(self.features(images)))
 
     def head_outputs(self, features: Tensor) -> Tensor:
-        """Map what the head takes to outputs (N, outputs), in the units of the target."""
-        return self.head(features).float() * self.scale + self.shift  # type: ignore[no-any-return]
+        """Map what the head takes to logits, or standardised values (N, outputs), as float32."""
+        return self.head(features).float()  # type: ignore[no-any-return]
+
+    def in_units(self, outputs: Tensor) -> Tensor:
+        """Give standardised values (N, outputs) the units of the target, as float64 on the CPU; logits stay."""
+        if not self.scale.ndim:
+            return outputs
+        return outputs.double().cpu() * self.scale + self.shift
 
 
 def to_scores(task: Task, outputs: Tensor) -> np.ndarray:
-    """Turn outputs (N, outputs) into probabilities, or regression values, as float32."""
-    outputs = outputs.float()
+    """Turn outputs (N, outputs) into probabilities as float32, or regression values as float64."""
     if task.single_label:
-        outputs = outputs.softmax(1)
+        outputs = outputs.float().softmax(1)
     elif task.kind == "multilabel":
-        outputs = outputs.sigmoid()
-    return np.asarray(outputs.detach().cpu().numpy(), dtype=np.float32)
+        outputs = outputs.float().sigmoid()
+    return np.asarray(outputs.detach().cpu().numpy(), dtype=task.dtype)

@@ -58,11 +58,12 @@ class Lesson:
     class_weights: np.ndarray | None = None
 
     def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """Return mean and standard deviation of regression targets; 0 and 1 for classes."""
+        """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes."""
         if self.task.kind != "regression":
             return 0.0, 1.0
         values = self.targets[self.train]
-        return values.mean(0), np.maximum(values.std(0), 1e-6)
+        spread = values.std(0)
+        return values.mean(0), np.where(spread > 0, spread, 1.0)  # one value alone has no scale
 
     def standardised_targets(self) -> np.ndarray:
         """Return the targets as a network learns them."""
@@ -173,12 +174,12 @@ class Training:
                 except (RuntimeError, MemoryError) as error:
                     self._evaluated = halved(len(part), error)
                     continue
-                parts.append(outputs.float() * self.network.scale + self.network.shift)
+                parts.append(outputs.float())
                 done += len(part)
         outputs = torch.cat(parts)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
-        return to_scores(self.lesson.task, outputs)
+        return to_scores(self.lesson.task, self.network.in_units(outputs))
 
     def predict_now(self, rows: np.ndarray) -> np.ndarray:
         """Return ``predict`` of the network as its last epoch has left it."""

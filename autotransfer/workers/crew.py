@@ -98,7 +98,7 @@ class _Local(Crew):
         if config.spread == "local" or config.storage is None:
             return self._local
         if brief.call is None:
-            brief.say("no one can join: the data are not in files that others could read")
+            brief.say("no one can join: the data, or the metric, are not in files that others could read")
             return self._local
         name = brief.run.settings()["study"]
         about = about_search(brief.data, brief.backbones, brief.call)

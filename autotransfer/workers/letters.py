@@ -39,9 +39,9 @@ def read_text(attributes: Mapping[str, Any], name: str) -> str:
 
 def write_evaluation(write: SetAttribute, found: Evaluation) -> None:
     """Write what came of a job."""
-    scores = np.zeros((0, 0), np.float32) if found.scores is None else found.scores.astype(np.float32)
+    scores = np.zeros((0, 0), np.float32) if found.scores is None else found.scores
     packed = base64.b85encode(zlib.compress(scores.tobytes())).decode()
-    about = {**asdict(replace(found, scores=None)), "shape": scores.shape, "scores": packed}
+    about = {**asdict(replace(found, scores=None)), "shape": scores.shape, "dtype": scores.dtype.str, "scores": packed}
     write_text(write, "found", json.dumps(about))
 
 
@@ -49,5 +49,5 @@ def read_evaluation(attributes: Mapping[str, Any]) -> Evaluation:
     """Return what ``write_evaluation`` wrote."""
     about = json.loads(read_text(attributes, "found"))
     raw = zlib.decompress(base64.b85decode(about["scores"]))
-    scores = np.frombuffer(raw, np.float32).reshape(about.pop("shape")).copy()
+    scores = np.frombuffer(raw, about.pop("dtype")).reshape(about.pop("shape")).copy()
     return Evaluation(**{**about, "curve": tuple(about["curve"]), "scores": scores if scores.size else None})
