@@ -93,8 +93,7 @@ def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialReco
     chosen = {_kind(best): best}
     ranked = sorted(records, key=lambda record: (-(record.objective or 0.0), record.number))
     for record in ranked:
-        scored = record.state == "complete" and record.scores is not None
-        if scored and not np.isnan(record.scores[wanted]).any():  # type: ignore[index]
+        if record.stands and record.scores is not None and not np.isnan(record.scores[wanted]).any():
             chosen.setdefault(_kind(record), record)
     return list(chosen.values())[:_POOL]
 
