@@ -15,7 +15,7 @@ from scipy.stats import norm, t
 
 from autotransfer.task import Task
 
-__all__ = ["better", "difference_error", "expanded_levels", "number_of_units", "resamples", "standard_error"]
+__all__ = ["better", "difference_error", "error_of_sum", "expanded_levels", "number_of_units", "resamples", "standard_error"]
 
 # Draws for a standard error: a scorer takes a millisecond, and one is asked for after each trial that trains stages.
 _DRAWS = 12
@@ -74,8 +74,7 @@ def standard_error(task: Task, encoded: np.ndarray, scores: np.ndarray, units: n
     count = number_of_units(len(encoded), units)
     least = 1.0 / (count + 2) if task.kind != "regression" and task.ceiling == 1.0 else 0.0
     if (shares := _shares_of_accuracy(task, encoded, scores)) is not None:
-        sums = shares if units is None else np.bincount(np.unique(units, return_inverse=True)[1], weights=shares)
-        return max(float(np.sqrt((sums**2).sum())), least)
+        return max(error_of_sum(shares, units), least)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # predictions were checked before
         drawn = [
             task.score(encoded[rows], scores[rows]) for rows in resamples(len(encoded), units, _DRAWS, most=_MOST_UNITS)
@@ -84,6 +83,17 @@ def standard_error(task: Task, encoded: np.ndarray, scores: np.ndarray, units: n
     if len(finite) < 2:
         return least  # classes are missing in every draw: nothing can be said
     return max(float(finite.std(ddof=1)) * math.sqrt(min(count, _MOST_UNITS) / count), least)
+
+
+def error_of_sum(shares: np.ndarray, units: np.ndarray | None = None) -> float:
+    """Return the standard error of what examples add up to.
+
+    Args:
+        shares: What each example (n,) adds, less the mean of that.
+        units: Number (n,) of the unit of each example; None means that each is its own.
+    """
+    sums = shares if units is None else np.bincount(np.unique(units, return_inverse=True)[1], weights=shares)
+    return float(np.sqrt((sums**2).sum()))
 
 
 def difference_error(
