@@ -11,13 +11,13 @@ import numpy as np
 from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Images
 from autotransfer.data.likeness import find_alike
-from autotransfer.data.split import folds, group_keys, split
+from autotransfer.data.split import folds, group_keys, split, units_of
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.grouping import Grouping
 from autotransfer.task import Task
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Division", "class_weights", "divide", "refuse_foreign_weights"]
+__all__ = ["Division", "divide", "refuse_foreign_weights"]
 
 log = logging.getLogger("autotransfer")
 
@@ -69,7 +69,8 @@ def divide(
     classes = task.encode(targets) if task.single_label else None
     alike = None if features is None or groups is not None else find_alike(features(), names, classes)
     if held_out is not None:
-        given = (_given_lesson(task, targets, held_out, config),)
+        units = units_of(images.digests, alike if groups is None else groups)
+        given = (_given_lesson(task, targets, held_out, config, units),)
         _warn_of_twins(images.digests, alike, held_out)
         return Division(lessons=given, deal=lambda further: given)
     together = alike if groups is None else groups
@@ -91,16 +92,6 @@ def divide(
         return _deal(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), together)
 
     return Division(lessons=lessons, grouping=grouping, deal=deal)
-
-
-def class_weights(config: SearchConfig, task: Task, encoded: np.ndarray) -> np.ndarray | None:
-    """Return the weights (classes,) of the loss on training examples; None for equal ones."""
-    if config.class_weight is None:
-        return None
-    if isinstance(config.class_weight, str):
-        return task.class_weights(encoded)
-    # A class whose images cannot be read may be gone since the weights were checked.
-    return task.listed_weights({label: w for label, w in config.class_weight.items() if label in task.classes})
 
 
 def refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
@@ -126,19 +117,23 @@ def _deal(
         parts = folds(encoded, task, images.digests, count=count, seed=config.seed, groups=groups)
     else:
         parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed, groups=groups)]
+    units = units_of(images.digests, groups)
     return tuple(
         Lesson(
             task=task,
             targets=encoded,
             train=train,
             validation=validation,
-            class_weights=class_weights(config, task, encoded[train]),
+            class_weight=config.class_weight,
+            units=units,
         )
         for train, validation in parts
     )
 
 
-def _given_lesson(task: Task, targets: Sequence[object], held_out: np.ndarray, config: SearchConfig) -> Lesson:
+def _given_lesson(
+    task: Task, targets: Sequence[object], held_out: np.ndarray, config: SearchConfig, units: np.ndarray
+) -> Lesson:
     """Return the split that the user made.
 
     Raises:
@@ -153,8 +148,9 @@ def _given_lesson(task: Task, targets: Sequence[object], held_out: np.ndarray, c
             f"There are no images to train on of {', '.join(repr(task.classes[i]) for i in foreign[:10])}, which only "
             "the validation examples have. Add some, or leave these out."
         )
-    weights = class_weights(config, task, encoded[train])
-    return Lesson(task=task, targets=encoded, train=train, validation=validation, class_weights=weights)
+    return Lesson(
+        task=task, targets=encoded, train=train, validation=validation, class_weight=config.class_weight, units=units
+    )
 
 
 def _warn_of_twins(digests: Sequence[str], alike: Sequence[Hashable] | None, held_out: np.ndarray) -> None:

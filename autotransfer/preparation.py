@@ -21,7 +21,7 @@ from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.errors import AutoTransferError, DataError, PluginError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
-from autotransfer.lessons import class_weights, divide, refuse_foreign_weights
+from autotransfer.lessons import divide, refuse_foreign_weights
 from autotransfer.search.portfolio import choose_portfolio
 from autotransfer.task import Task, infer_task
 from autotransfer.text import escape
@@ -272,20 +272,16 @@ def fingerprint(data: Prepared) -> str:
     return digest.hexdigest()
 
 
-def deal_again(data: Prepared, validation: Sequence[np.ndarray], config: SearchConfig) -> tuple[Lesson, ...]:
+def deal_again(data: Prepared, validation: Sequence[np.ndarray], units: np.ndarray | None) -> tuple[Lesson, ...]:
     """Return the lessons of folds that were dealt elsewhere.
 
     Args:
         data: The examples.
         validation: For each fold, the rows that score; all others train.
-        config: The settings.
+        units: Number (N,) of the set that each example cannot leave.
     """
-    lesson, lessons = data.lessons[0], list[Lesson]()
-    for rows in validation:
-        train = np.setdiff1d(np.arange(len(lesson.targets)), rows)
-        weights = class_weights(config, lesson.task, lesson.targets[train])
-        lessons.append(replace(lesson, train=train, validation=rows, class_weights=weights))
-    return tuple(lessons)
+    lesson, everything = replace(data.lessons[0], units=units), np.arange(len(data.lessons[0].targets))
+    return tuple(replace(lesson, train=np.setdiff1d(everything, rows), validation=rows) for rows in validation)
 
 
 def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> Images:

@@ -46,6 +46,7 @@ FLOORS = (
         "threads",
         "temperature",
         "score",
+        "resampling",
         "fit_warnings",
     },
     {"contract"},

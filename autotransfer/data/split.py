@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from autotransfer.errors import DataError
 from autotransfer.task import Task
 
-__all__ = ["folds", "group_keys", "refuse_tiny_classes", "split"]
+__all__ = ["folds", "group_keys", "refuse_tiny_classes", "split", "units_of"]
 
 _BINS = 10
 _ATTEMPTS = 10
@@ -113,7 +113,7 @@ def _deal_fairly(
 ) -> np.ndarray:
     """Return the side (N,) of each example."""
     refuse_tiny_classes(encoded, task)
-    units = _units(digests, groups)
+    units = units_of(digests, groups)
     refuse_tiny_classes(encoded, task, units)
     # Two on each side are the least that a regression can be scored on.
     least = len(shares) * (2 if task.kind == "regression" else 1)
@@ -137,8 +137,12 @@ def _deal_fairly(
     return np.asarray(sides[units])
 
 
-def _units(digests: Sequence[str], groups: Sequence[Hashable] | None) -> np.ndarray:
-    """Number the sets of examples that equal digests or groups hold together: the parts of a graph."""
+def units_of(digests: Sequence[str], groups: Sequence[Hashable] | None) -> np.ndarray:
+    """Number the sets of examples (N,) that equal digests or groups hold together: the parts of a graph.
+
+    Raises:
+        DataError: There is not one group for each.
+    """
     ties = [digests] if groups is None else [digests, groups]
     if any(len(tie) != len(digests) for tie in ties):
         raise DataError(f"There are {len(digests)} images but {len(ties[-1])} groups: give one for each.")

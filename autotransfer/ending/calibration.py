@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotransfer.ending.held_out import HeldOut
+from autotransfer.resampling import error_of_sum
 from autotransfer.task import Task
 from autotransfer.temperature import fit_temperature, temper
 
@@ -26,6 +27,7 @@ class Calibration:
         ece_after: And after; the same where the temperature is 1.
         log_loss_before: Log loss before.
         log_loss_after: And after.
+        error: Standard error of the difference between the two log losses; 0 where the temperature is 1.
     """
 
     temperature: float
@@ -33,6 +35,7 @@ class Calibration:
     ece_after: float
     log_loss_before: float
     log_loss_after: float
+    error: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -41,6 +44,11 @@ class Calibration:
     def __str__(self) -> str:
         if self.temperature == 1.0:
             return f"calibration error {self.ece_before:.4f}; no temperature makes it better"
+        if self.log_loss_before - self.log_loss_after <= self.error:
+            return (
+                f"calibration error {self.ece_before:.4f}; a temperature of {self.temperature:.3g} makes no measurable "
+                f"difference to the log loss of {self.log_loss_before:.4f} (standard error {self.error:.4f})"
+            )
         return (
             f"calibration error {self.ece_before:.4f} to {self.ece_after:.4f}, log loss {self.log_loss_before:.4f} to "
             f"{self.log_loss_after:.4f}, by a temperature of {self.temperature:.3g}"
@@ -64,7 +72,7 @@ def calibrate(held_out: HeldOut, scores: np.ndarray) -> Calibration | None:
     for part in held_out.parts:
         rest = held_out.but(part)
         after[part] = temper(task, scores[part], fit_temperature(task, targets[rest], scores[rest]))
-    losses = task.log_loss(targets, scores), task.log_loss(targets, after)
+    losses = held_out.loss(scores), held_out.loss(after)
     helps = losses[1] < losses[0]
     before = expected_calibration_error(task, targets, scores)
     return Calibration(
@@ -73,7 +81,15 @@ def calibrate(held_out: HeldOut, scores: np.ndarray) -> Calibration | None:
         ece_after=expected_calibration_error(task, targets, after) if helps else before,
         log_loss_before=losses[0],
         log_loss_after=losses[1] if helps else losses[0],
+        error=_difference_error(held_out, scores, after) if helps else 0.0,
     )
+
+
+def _difference_error(held_out: HeldOut, before: np.ndarray, after: np.ndarray) -> float:
+    """Return the standard error of the difference between the log losses of two predictions (n, outputs)."""
+    logs = [np.log(np.clip(held_out.evidence(scores), 1e-7, 1.0)).mean(1) for scores in (before, after)]
+    gains = logs[1] - logs[0]
+    return error_of_sum((gains - gains.mean()) / len(gains), held_out.units)
 
 
 def expected_calibration_error(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.ending.held_out import HeldOut
+from autotransfer.resampling import difference_error
 from autotransfer.search.records import TrialRecord
 from autotransfer.temperature import fit_temperature, temper
 
-__all__ = ["Ensemble", "Member", "choose_ensemble", "diverse"]
+__all__ = ["Ensemble", "Member", "choose_ensemble", "diverse", "greedy_weights"]
 
 # Most candidates that an ensemble is chosen from, and most that are in one.
 _POOL, _MEMBERS = 8, 5
@@ -24,7 +25,6 @@ _WORTH = 0.005
 # Standard errors by which its score may be below that of the best alone, which is flattered: it is the best of many.
 # Other metrics need not follow the loss.
 _TOLERATED = {"accuracy": 2.0}
-_DRAWS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +75,13 @@ class Ensemble:
         return {"used": self.pays, **found, "members": members}
 
     def __str__(self) -> str:
-        gain = f"{self.gain:+.4f} (standard error {self.error:.4f}) against the best alone, loss {-self.relief:+.1%}"
+        gain = f"score {self.gain:+.4f} (standard error {self.error:.4f})"
+        if abs(self.gain) <= self.error:
+            gain = f"no measurable difference in score (standard error {self.error:.4f})"
+        found = f"loss {-self.relief:+.1%} against the best alone, {gain}"
         if not self.pays:
-            return f"not used: {gain}"
-        shares = ", ".join(f"{member.weight:.2f} of trial {member.number}" for member in self.members)
-        return f"{gain}: {shares}"
+            return f"not used: {found}"
+        return ", ".join(f"{member.weight:.2f} of trial {member.number}" for member in self.members) + f": {found}"
 
 
 def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -93,8 +95,7 @@ def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialReco
     chosen = {_kind(best): best}
     ranked = sorted(records, key=lambda record: (-(record.objective or 0.0), record.number))
     for record in ranked:
-        scored = record.state == "complete" and record.scores is not None
-        if scored and not np.isnan(record.scores[wanted]).any():  # type: ignore[index]
+        if record.stands and record.scores is not None and not np.isnan(record.scores[wanted]).any():
             chosen.setdefault(_kind(record), record)
     return list(chosen.values())[:_POOL]
 
@@ -119,11 +120,11 @@ def choose_ensemble(pool: Sequence[TrialRecord], held_out: HeldOut) -> Ensemble 
     predictions = np.stack([record.scores[held_out.rows] for record in pool])  # type: ignore[index]  # diverse() asks
     crossed = np.empty_like(predictions[0])
     for part in held_out.parts:
-        rest = held_out.but(part)
-        weights = _greedy(held_out.only(rest).loss, predictions[:, rest])
+        weights = greedy_weights(held_out.only(held_out.but(part)), predictions[:, held_out.but(part)])
         crossed[part] = np.tensordot(weights, predictions[:, part], 1)
-    weights = _greedy(held_out.loss, predictions)
-    gain, error = _gain(held_out, predictions[0], crossed)
+    weights = greedy_weights(held_out, predictions)
+    gain = held_out.score(crossed) - held_out.score(predictions[0])
+    error = difference_error(held_out.task, held_out.targets, crossed, predictions[0], held_out.units)
     alone = _least_loss(held_out, predictions[0])
     members = tuple(
         Member(number=record.number, candidate=record.candidate, weight=float(weight))
@@ -140,20 +141,20 @@ def choose_ensemble(pool: Sequence[TrialRecord], held_out: HeldOut) -> Ensemble 
     )
 
 
-def _greedy(loss: Callable[[np.ndarray], float], predictions: np.ndarray) -> np.ndarray:
+def greedy_weights(held_out: HeldOut, predictions: np.ndarray) -> np.ndarray:
     """Return weights (M,) for predictions (M, n, outputs): the first one, then what helps most, again and again."""
-    counts: np.ndarray = np.zeros(len(predictions))
-    counts[0], total = 1, predictions[0]
+    counts, evidence, loss = np.zeros(len(predictions)), held_out.evidence(predictions), held_out.loss_of
+    counts[0], total = 1, evidence[0]
     best = loss(total)
     for size in range(2, _ROUNDS + 1):
         full = np.count_nonzero(counts) >= _MEMBERS
         open_to = [m for m in range(len(predictions)) if counts[m] or not full]
-        losses = [loss((total + predictions[m]) / size) for m in open_to]
+        losses = [loss((total + evidence[m]) / size) for m in open_to]
         if not min(losses) < best:
             break
         best, chosen = min(losses), open_to[int(np.argmin(losses))]
         counts[chosen] += 1
-        total = total + predictions[chosen]
+        total = total + evidence[chosen]
     return np.asarray(counts / counts.sum())
 
 
@@ -163,18 +164,6 @@ def _least_loss(held_out: HeldOut, scores: np.ndarray) -> float:
     if task.kind == "regression":
         return held_out.loss(scores)
     return held_out.loss(temper(task, scores, fit_temperature(task, held_out.targets, scores)))
-
-
-def _gain(held_out: HeldOut, alone: np.ndarray, together: np.ndarray) -> tuple[float, float]:
-    """Return how much better the second predictions score, and the standard error of that by a paired bootstrap."""
-    rng, draws = np.random.default_rng(0), []
-    for _ in range(_DRAWS):
-        rows = rng.integers(0, len(held_out.rows), len(held_out.rows))
-        drawn = held_out.only(rows)
-        draws.append(drawn.score(together[rows]) - drawn.score(alone[rows]))
-    finite = np.array(draws)[np.isfinite(draws)]
-    error = float(finite.std()) if len(finite) else float("inf")  # nowhere defined: nothing can be said of it
-    return held_out.score(together) - held_out.score(alone), error
 
 
 def _kind(record: TrialRecord) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autotransfer.candidate import Candidate
 from autotransfer.ending.held_out import HeldOut
+from autotransfer.resampling import difference_error
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.records import TrialRecord
 from autotransfer.search.setup import Setup
@@ -50,6 +51,8 @@ class Soup:
         alone: Score of the best alone there.
         pays: Whether it is better than the best alone.
         scores: Its predictions (N, outputs) of all examples; NaN where they were not scored.
+        error: Standard error of the difference between the two scores.
+        tried: Predictions (N, outputs) of each average that was tried: the soup was chosen among them.
     """
 
     ingredients: tuple[Ingredient, ...]
@@ -57,16 +60,21 @@ class Soup:
     alone: float
     pays: bool
     scores: np.ndarray = field(compare=False, repr=False)
+    error: float
+    tried: tuple[np.ndarray, ...] = field(compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         found = [{"trial": i.number, "candidate": i.candidate.to_json(), "epochs": i.epochs} for i in self.ingredients]
-        return {"used": self.pays, "score": self.score, "alone": self.alone, "ingredients": found}
+        scores = {"score": self.score, "alone": self.alone, "error": self.error}
+        return {"used": self.pays, **scores, "ingredients": found}
 
     def __str__(self) -> str:
         trials = ", ".join(str(ingredient.number) for ingredient in self.ingredients)
         used = "" if self.pays else "not used: "
-        return f"{used}{self.score:.4f} against {self.alone:.4f} of the best alone, from trials {trials}"
+        alike = ", no measurable difference" if abs(self.score - self.alone) <= self.error else ""
+        beside = f"{self.alone:.4f} of the best alone{alike} (standard error of the difference {self.error:.4f})"
+        return f"{used}trials {trials}: {self.score:.4f} on the first fold against {beside}"
 
 
 def ingredients(best: TrialRecord, records: Iterable[TrialRecord], evaluator: Evaluator) -> list[TrialRecord]:
@@ -81,7 +89,7 @@ def ingredients(best: TrialRecord, records: Iterable[TrialRecord], evaluator: Ev
         candidate = _candidate(record)
         return candidate.backbone, record.depth, candidate.head, _setup(record, evaluator).head_size(evaluator.task)
 
-    others = [record for record in records if record.state == "complete" and record.number != best.number]
+    others = [record for record in records if record.stands and record.number != best.number]
     others.sort(key=lambda record: (-(record.objective or 0.0), record.number))
     return [best, *(record for record in others if shape(record) == shape(best))][:_INGREDIENTS]
 
@@ -96,15 +104,17 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
     trained = [evaluator.best_network(_candidate(record)) for record in records]
     order = sorted(range(len(records)), key=lambda i: -held_out.worth(trained[i][1]))
     records, networks = [records[i] for i in order], [trained[i][0] for i in order]
-    setup, taster = _setup(records[0], evaluator), deepcopy(networks[0])
+    setup, taster, tried = _setup(records[0], evaluator), deepcopy(networks[0]), list[np.ndarray]()
 
     def scores(state: State) -> np.ndarray:
         taster.load_state_dict(state)
-        return setup.scores(taster, evaluator.extractor, task, lesson.validation, evaluator.device)
+        tried.append(setup.scores(taster, evaluator.extractor, task, lesson.validation, evaluator.device))
+        return tried[-1]
 
     states: list[State] = [network.state_dict() for network in networks]
     chosen = greedy(states, lambda state: held_out.worth(scores(state)))
-    soup, alone = scores(averaged([states[i] for i in chosen])), scores(states[0])
+    averages = tuple(_placed(evaluator, found) for found in tried)
+    soup, alone = scores(averaged([states[i] for i in chosen])), tried[0]
     return Soup(
         ingredients=tuple(
             Ingredient(number=records[i].number, candidate=_candidate(records[i]), epochs=records[i].best_epoch)
@@ -113,6 +123,8 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
         score=held_out.score(soup),
         alone=held_out.score(alone),
         scores=_placed(evaluator, soup),
+        error=difference_error(task, held_out.targets, soup, alone, held_out.units),
+        tried=averages,
         pays=held_out.worth(soup) > held_out.worth(alone),
     )
 

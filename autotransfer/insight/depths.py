@@ -42,7 +42,7 @@ class DepthScore:
 
 
 def best_by_depth(trials: Iterable[TrialRecord], stages: Mapping[str, int]) -> tuple[DepthScore, ...]:
-    """Return the best complete candidate of each backbone at each freeze depth.
+    """Return the best candidate of each backbone at each freeze depth, of those that ended and those that are paused.
 
     Args:
         trials: The trials.
@@ -60,7 +60,7 @@ def best_by_depth(trials: Iterable[TrialRecord], stages: Mapping[str, int]) -> t
 
 
 def _row(record: TrialRecord, stages: Mapping[str, int]) -> DepthScore | None:
-    if record.state != "complete" or record.candidate is None or record.depth is None:
+    if not record.stands or record.candidate is None or record.depth is None:
         return None
     if record.score is None or record.objective is None:
         return None

@@ -35,14 +35,14 @@ def measure_importance(
     look, it says nothing.
 
     Args:
-        trials: The trials; the complete ones are used.
+        trials: The trials; those that ended and those that are paused are used.
         stages: Number of stages by backbone.
         seed: Seed of the forest.
 
     Returns:
-        Shares that sum to 1; None where too few trials are complete or their objectives do not vary.
+        Shares that sum to 1; None where too few trials have a score or their objectives do not vary.
     """
-    used = [r for r in trials if r.state == "complete" and r.objective is not None and r.candidate is not None]
+    used = [record for record in trials if record.stands and record.candidate is not None]
     objectives = np.array([record.objective for record in used], dtype=float)
     if len(used) < _FEWEST or np.ptp(objectives) < _FLAT:
         return None

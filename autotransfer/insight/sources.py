@@ -66,7 +66,7 @@ def rank_sources(
     for record in trials:
         if record.candidate is None or record.objective is None:
             continue
-        if record.state in ("complete", "paused"):
+        if record.stands:
             by_name.setdefault(record.candidate.backbone, []).append(record)
         elif record.sampled is not None:
             given_up.setdefault(record.candidate.backbone, []).append(record)

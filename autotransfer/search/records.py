@@ -53,6 +53,11 @@ class TrialRecord:
     sampled: float | None = None
     scores: np.ndarray | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def stands(self) -> bool:
+        """Whether it can win, and counts wherever candidates are compared: it ended, or it was paused with a score."""
+        return self.state in ("complete", "paused") and self.objective is not None
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON, without the outputs."""
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scores"}
@@ -122,7 +127,7 @@ class Trials:
     @property
     def best(self) -> TrialRecord | None:
         """The trial with the highest objective, unless it was pruned; the earlier one of equals."""
-        standing = [r for r in self.records if r.state in ("complete", "paused") and r.objective is not None]
+        standing = [record for record in self.records if record.stands]
         return max(standing, key=lambda record: (record.objective, -record.number)) if standing else None
 
     def counts(self) -> dict[str, int]:

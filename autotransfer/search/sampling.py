@@ -82,20 +82,25 @@ def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndar
 
 
 def _dealt(lesson: Lesson, rows: np.ndarray, seed: int) -> tuple[Lesson, ...]:
-    """Return folds of a sample alone, the classes spread over them."""
-    targets = lesson.targets[rows]
+    """Return folds of a sample alone, the classes spread over them; a unit falls into one."""
+    lesson, targets = _of(lesson, rows), lesson.targets[rows]
     order = np.random.default_rng(seed).permutation(len(rows))
     if lesson.task.single_label:
         order = order[np.argsort(targets[order], kind="stable")]
-    folds = (np.sort(order[start::_FOLDS]) for start in range(_FOLDS))
     everything = np.arange(len(rows))
-    return tuple(
-        replace(lesson, targets=targets, train=np.setdiff1d(everything, fold), validation=fold) for fold in folds
-    )
+    units = everything if lesson.units is None else lesson.units
+    _, first, of = np.unique(units[order], return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[of]  # of its unit among all, in the order in which they come
+    folds = (np.sort(order[place % _FOLDS == number]) for number in range(_FOLDS))
+    return tuple(replace(lesson, train=np.setdiff1d(everything, fold), validation=fold) for fold in folds)
 
 
 def _cut(lesson: Lesson, rows: np.ndarray) -> Lesson:
     train, validation = (
         np.searchsorted(rows, np.intersect1d(part, rows)) for part in (lesson.train, lesson.validation)
     )
-    return replace(lesson, targets=lesson.targets[rows], train=train, validation=validation)
+    return replace(_of(lesson, rows), train=train, validation=validation)
+
+
+def _of(lesson: Lesson, rows: np.ndarray) -> Lesson:
+    return replace(lesson, targets=lesson.targets[rows], units=lesson.units_of(rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -48,14 +48,33 @@ class Lesson:
         targets: Encoded targets of all examples.
         train: Rows to train on.
         validation: Rows to score on; empty in a refit.
-        class_weights: Weights (classes,) of the loss; None for equal ones.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
+            class, 1 for those that it leaves out; None for equal ones.
+        units: Number (N,) of the set that each example cannot leave, as copies and groups are; None means that each
+            is by itself.
     """
 
     task: Task
     targets: np.ndarray
     train: np.ndarray
     validation: np.ndarray
-    class_weights: np.ndarray | None = None
+    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
+    units: np.ndarray | None = None
+
+    @property
+    def class_weights(self) -> np.ndarray | None:
+        """Weights (classes,) of the loss on the rows to train on; None for equal ones."""
+        if self.class_weight is None:
+            return None
+        if isinstance(self.class_weight, str):
+            return self.task.class_weights(self.targets[self.train])
+        # A class whose images cannot be read may be gone since the weights were checked.
+        known = {label: weight for label, weight in self.class_weight.items() if label in self.task.classes}
+        return self.task.listed_weights(known)
+
+    def units_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the units of some rows; None where each example is by itself."""
+        return None if self.units is None else self.units[rows]
 
     def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
         """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes."""

@@ -46,6 +46,7 @@ def about_search(data: Prepared, names: Sequence[str], call: Mapping[str, Any]) 
         "backbones": list(names),
         "data": fingerprint(data),
         "validation": [lesson.validation.tolist() for lesson in data.lessons],
+        "units": None if data.lessons[0].units is None else data.lessons[0].units.tolist(),
         "ahead": data.extractor.ahead,
         "staged": data.extractor.staged,
     }
@@ -132,7 +133,8 @@ def _assignment(call: Mapping[str, Any], about: Mapping[str, Any], workers: int,
             f"The data of the search are not those in {call['data']}: {len(found.images)} examples are here, and some "
             "are others. Name the folder that has them with --data."
         )
-    lessons = deal_again(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], config)
+    units = None if about["units"] is None else np.array(about["units"], dtype=np.int64)
+    lessons = deal_again(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], units)
     extractor = replace(found.extractor, ahead=about["ahead"], staged=about["staged"])
     return Assignment.of(config, extractor, lessons, threads=threads, share=workers)
 

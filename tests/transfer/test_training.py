@@ -226,8 +226,8 @@ class Scarce(PixelFeed):
 
 LESSONS = {
     "plain": lambda: make_lesson(LABELS),
-    "class weights": lambda: make_lesson(LABELS, class_weights=np.array([3.0, 0.5], dtype=np.float32)),
-    "several labels": lambda: make_lesson(np.stack([LABELS, [0, 1] * 5], 1), class_weights=np.float32([3, 0.5])),
+    "class weights": lambda: make_lesson(LABELS, class_weight={0: 3.0, 1: 0.5}),
+    "several labels": lambda: make_lesson(np.stack([LABELS, [0, 1] * 5], 1), class_weight={0: 3.0, 1: 0.5}),
     "regression": lambda: make_lesson(np.stack([LABELS, [0.5, 1.5] * 5], 1), kind="regression"),
 }
 
@@ -366,7 +366,7 @@ def test_label_smoothing_takes_confidence_away(start: Start) -> None:
 
 def test_class_weights_turn_the_balance(start: Start) -> None:
     def share_of_ones(weight: float) -> float:
-        lesson = make_lesson([0, 1] * 5, class_weights=np.array([1.0, weight], dtype=np.float32))
+        lesson = make_lesson([0, 1] * 5, class_weight={0: 1.0, 1: weight})
         feed = FeatureFeed([(np.ones((10, 32), dtype=np.float32),)], CPU)  # all alike: only the prior can be learned
         training = start(net(2), lesson, {"epochs": 80, "lr": 0.05, "batch_size": 10}, plan=FROZEN, feed=feed)
         run(training)
