@@ -155,11 +155,12 @@ def fit(
     config, call = configure(arguments), call_of(arguments)
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
+        purse = Purse(config.budget)
         show.step("loading the plugins")
         check_settings(config)
         show.step("looking for the images")
         examples = examples_of(arguments)
-        return _fit(config, examples, test_examples_of(arguments, examples), run, call, show)
+        return _fit(config, examples, test_examples_of(arguments, examples), run, call, purse, show)
 
 
 def _fit(
@@ -168,11 +169,11 @@ def _fit(
     test: Examples | None,
     run: RunFolder,
     call: dict[str, Any] | None,
+    purse: Purse,
     show: Progress,
 ) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
     show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
-    purse = Purse(config.budget)
     with engage(config) as crew:
         found = search_setups(config, examples, test, run, call, purse, crew, show)
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
@@ -238,13 +239,13 @@ def resume(
         RunFormatError: The run cannot go on.
         DataError: The data have changed.
     """
-    folder = RunFolder.choose(run, resume=True)
-    if not folder.goes_on:
-        what = "is empty" if folder.path.is_dir() else "does not exist"
+    path = Path(run)
+    if not (path / "run.json").exists():
+        what = "it does not exist" if not path.exists() else "it holds no run.json" if path.is_dir() else "it is a file"
         raise DataNotFoundError(
-            f"There is no run in {folder.path}: the folder {what}. Name the folder that fit wrote (its out), or start "
-            "a run with fit."
+            f"There is no run in {path}: {what}. Name the folder that fit wrote, its out, or start a run with fit."
         )
+    folder = RunFolder.choose(path, resume=True)
     settings = folder.settings()
     call = settings.get("call")
     if not isinstance(call, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,9 +69,10 @@ class Commands(TyperGroup):
             wrong_use = isinstance(error, (ConfigError, DataNotFoundError))
             raise typer.Exit(_WRONG_USE if wrong_use else _FAILED) from None
         except OSError as error:
-            if error.filename is None:  # not about a file of the user's: a fault of the program, or a closed pipe
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if error.filename is None and not full:  # a fault of the program, or a closed pipe, which typer knows
                 raise
-            say(f"error: {error.strerror}: {error.filename}")
+            say(f"error: {error.strerror}: {error.filename or 'standard output'}")
             raise typer.Exit(_FAILED) from None
 
 

@@ -50,11 +50,14 @@ def replacing(file: Path) -> Iterator[Path]:
     """Give a temporary path to write to; at the end what is there takes the place of the file.
 
     A reader sees the old file or the new one, never half. Its permissions are those of any new file, also where a
-    library makes it for its owner alone.
+    library makes it for its owner alone. A device or a pipe, such as ``/dev/stdout``, is written to as it is.
 
     Raises:
         OSError: It cannot be written; then the old one is still there.
     """
+    if file.exists() and not file.is_file():
+        yield file
+        return
     temporary = file.with_name(f".{file.name}.{os.getpid()}.new")
     try:
         temporary.touch()

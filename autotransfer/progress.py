@@ -89,12 +89,12 @@ class Progress:
         self._refresh()
 
     def trial(self, record: TrialRecord) -> None:
-        """Count a finished trial; a new best one gets a line."""
-        before = self._trials.best
+        """Count a finished trial; a new best one gets a line, unless it looks the same."""
+        before = self._best()
         self._trials.add(record)
         best = self._trials.best
-        if best is not None and best is not before and best.score is not None:
-            self.say(f"best {best.score:.4f}  trial {best.number}: {best.candidate}")
+        if best is not None and self._best() != before:
+            self.say(f"{self._best()}  trial {best.number}: {best.candidate}")
         elif record.state == "failed":
             self.say(f"trial {record.number} failed: {record.reason}")
         self._refresh()
@@ -102,12 +102,15 @@ class Progress:
     def summary(self) -> str:
         """Return the state of the search in one line: the figures first, since a narrow terminal cuts the end."""
         counts, text = self._trials.counts(), self._clock()
-        if (best := self._trials.best) and best.score is not None:
-            text += f" best {best.score:.4f}"
+        text += f" {best}" if (best := self._best()) else ""
         if len(self._trials):
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
             text += f" | {len(self._trials)} tried{failed}"
         return f"{text} | {self._phase}" if len(self._trials) else f"{text} {self._phase}"
+
+    def _best(self) -> str:
+        best = self._trials.best
+        return "" if best is None or best.score is None else f"best {best.score:.4f}"
 
     def _clock(self) -> str:
         spent = time.monotonic() - self._started

@@ -141,7 +141,8 @@ def search_setups(
     study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
     seconds = {"decode": purse.spent}
 
-    show.phase(f"searching {len(backbones)} backbones: {task.kind}, {task.metric_in_words}, {data}")
+    many = "s" if len(backbones) > 1 else ""
+    show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_in_words}, {data}")
     names = [spec.name for spec in sizes.backbones]
     brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
     executor = crew.executor(brief)

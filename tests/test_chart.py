@@ -60,3 +60,21 @@ def test_lines_to_compare_with_are_drawn_inside() -> None:
 def test_nothing_to_draw_is_drawn() -> None:
     assert not trials(draw([], "None"))
     assert not trials(draw([record(0, "a", float("nan"))], "None"))
+
+
+def test_the_best_backbones_have_a_colour_and_all_others_are_grey() -> None:
+    many = [record(number, f"backbone {number} " + "x" * 40, 0.5 + number / 100) for number in range(40)]
+    root = ElementTree.fromstring(draw(many, "Many", metric="accuracy"))
+    grey = [circle for circle in trials(draw(many, "Many")) if circle.get("fill") == "#999999"]
+    assert len(grey) == 33
+    shown = [text.text or "" for text in root.iter(f"{SVG}text")]
+    assert "accuracy" in shown
+    assert "33 more" in shown
+    assert sum(text.startswith("backbone 39 ") for text in shown) == 1
+    assert not any(text.startswith("backbone 0 ") for text in shown)
+    assert max(map(len, shown)) <= 30
+    assert all(0 < float(text.get("y", "nan")) < 380 for text in root.iter(f"{SVG}text"))
+
+
+def test_a_line_that_is_no_number_is_left_out() -> None:
+    assert "test: " not in draw([record(0, "a", 0.5)], "One", {"test": float("nan")})

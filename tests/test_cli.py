@@ -95,7 +95,7 @@ def test_version() -> None:
     assert run("--version") == (0, f"autotransfer {autotransfer.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["fit", "predict", "pretrain", "demo", "plugins", "backbones", "cache"])
+@pytest.mark.parametrize("command", ["fit", "predict", "score", "pretrain", "demo", "plugins", "backbones", "cache"])
 def test_every_command_explains_itself(command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
@@ -129,6 +129,12 @@ def test_what_follows_a_search_can_be_switched_off(
 def test_validation_is_a_share_or_data(given: str, taken: object, tmp_path: Path, asked: dict[str, object]) -> None:
     run("fit", tmp_path, "--validation", given)
     assert asked["validation"] == taken
+
+
+def test_what_takes_seconds_to_load_is_said_before_it(tmp_path: Path) -> None:
+    done = program("predict", tmp_path, tmp_path, cwd=tmp_path)
+    assert done.stderr.splitlines()[0] == "starting: loading torch"
+    assert "There is no model in" in done.stderr
 
 
 def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, object]]) -> None:
@@ -174,6 +180,30 @@ def test_predict_agrees_with_the_score_that_fit_reported(
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     again = autotransfer.load(folder).predict_proba([row["path"] for row in rows])
     np.testing.assert_array_equal(again, np.array([list(r["probabilities"].values()) for r in rows], np.float32))
+
+
+def test_score_is_what_fit_reported(fitted: tuple[Path, dict[str, object]], digit_folder: Path, tmp_path: Path) -> None:
+    folder, printed = fitted
+    code, out, _ = run("score", folder, digit_folder / "test", "--json")
+    assert code == 0
+    assert json.loads(out) == {**printed["test"], "skipped": [], "warnings": []}  # type: ignore[dict-item]
+    code, out, _ = run("score", folder / "model", digit_folder / "test")
+    value = printed["test"]["score"]  # type: ignore[index]
+    assert out.startswith(f"accuracy {value:.4f} (95% interval ")
+
+    # A table with columns of other names; what cannot be read is named and left out.
+    files = sorted((digit_folder / "test").rglob("*.png"))
+    (tmp_path / "bad\x1b.png").write_text("no image")
+    rows = [[str(file), file.parent.name] for file in files] + [[str(tmp_path / "bad\x1b.png"), "one"]]
+    with (tmp_path / "test.csv").open("w", newline="") as table:
+        csv.writer(table).writerows([["picture", "digit"], *rows])
+    columns = ("--path-column", "picture", "--target-column", "digit")
+    code, out, err = run("score", folder, tmp_path / "test.csv", *columns, "--json")
+    assert (json.loads(out)["examples"], len(json.loads(out)["skipped"])) == (30, 1)
+    assert "bad\\x1b.png is left out: no image that Pillow can read" in err
+    code, out, err = run("score", folder, digit_folder, "--json")
+    assert (code, out) == (1, "")
+    assert "splits, not classes" in err
 
 
 def test_predict_names_what_it_cannot_read(
@@ -249,6 +279,19 @@ def test_predict_writes_csv(fitted: tuple[Path, dict[str, object]], digit_folder
     assert "there is no folder" in err
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no disk that is always full")
+def test_a_full_disk_is_said_plainly(fitted: tuple[Path, dict[str, object]], digit_folder: Path) -> None:
+    code, _, err = run("predict", fitted[0], digit_folder / "test", "--csv", "/dev/full")
+    assert code == 1
+    assert "error: /dev/full cannot be written: the disk is full. Make room, or name a file elsewhere" in err
+    assert Path("/dev/full").is_char_device(), "a device is not replaced by a file"
+    command = [sys.executable, "-m", "autotransfer", "plugins", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("error: No space left on device: standard output\n")
+
+
 def test_plugins_and_backbones(tiny_zoo: Path) -> None:
     code, out, _ = run("plugins", "--json")
     assert code == 0
@@ -298,6 +341,8 @@ def test_cache_shows_and_clears(fitted: tuple[Path, dict[str, object]], tmp_path
         (["fit", "{data}/zero"], 1, "No class with images"),
         (["fit", "{data}", "--zoo", "{zoo}", "--trials", "1", "--out", "/proc/run"], 2, "cannot be written"),
         (["predict", "{data}", "{data}"], 2, "There is no model in"),
+        (["score", "{data}", "{data}"], 2, "There is no model in"),
+        (["resume", "{data}/nowhere"], 2, "There is no run in"),
         (["predict", "{broken}", "{data}"], 1, "not readable JSON"),
         (["backbones", "no-such-model"], 2, "No backbone matches 'no-such-model'"),
         (["unknown"], 2, "No such command"),

@@ -116,6 +116,7 @@ def test_the_best_is_shown_by_the_one_number_that_users_know() -> None:
     with Progress(Budget(seconds=60.0), stream=stream) as show:
         show.trial(replace(record(0, 0.9344), objective=0.9343))
         assert "best 0.9344 |" in show.summary()
+        show.trial(replace(record(1, 0.93439), objective=0.9344))  # to four digits, that is no news
     assert stream.getvalue() == "0:00/1:00 best 0.9344  trial 0: resnet18 + linear + frozen\n"
 
 

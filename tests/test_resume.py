@@ -19,7 +19,7 @@ import pytest
 
 import autotransfer
 from autotransfer.config import Budget
-from autotransfer.errors import ConfigError, DataError, RunExistsError, RunFormatError
+from autotransfer.errors import ConfigError, DataError, DataNotFoundError, OutputError, RunExistsError, RunFormatError
 from autotransfer.interrupts import interruptible
 from autotransfer.search.budget import Purse
 
@@ -140,8 +140,13 @@ def test_a_run_that_cannot_go_on_says_why(digits: Digits, tiny_zoo: Path, tmp_pa
         (tmp_path / "run" / "run.json").write_text(content)
         with pytest.raises(RunFormatError, match=r"run\.json"):
             autotransfer.resume(tmp_path / "run")
-    with pytest.raises(RunFormatError):
-        autotransfer.resume(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    what = {"photos": "it holds no run.json", "photos/a.txt": "it is a file"}
+    for name, reason in {"nothing": "it does not exist", "empty": "it holds no run.json", **what}.items():
+        with pytest.raises(DataNotFoundError, match=rf"no run in .*{name}: {reason}\. Name the folder that fit wrote"):
+            autotransfer.resume(tmp_path / name)
 
 
 def test_a_storage_that_cannot_be_used_is_named(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
@@ -213,3 +218,21 @@ def test_a_new_run_does_not_take_the_study_of_another_one(digits: Digits, tiny_z
     assert not (tmp_path / "second").exists()
     again = autotransfer.fit(*digits, **options, study="photos", out=tmp_path / "other", resume=True)
     assert [record.candidate for record in again.trials] == [record.candidate for record in other.trials]
+
+
+def test_a_run_that_the_disk_had_no_room_for_goes_on_once_there_is_room(
+    digits: Digits, tiny_zoo: Path, tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    options = _options(tiny_zoo, None, trials=3, out=tmp_path / "a run") | {"cache": False}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # bytes: the trials fit in, a model does not
+    try:
+        with pytest.raises(OutputError, match=r"a run cannot be written: .* go on with autotransfer resume '.*a run'"):
+            autotransfer.fit(*digits, **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    finished = (tmp_path / "a run" / "trials.csv").read_text()
+    result = autotransfer.fit(*digits, **options, resume=True)
+    assert (tmp_path / "a run" / "trials.csv").read_text() == finished, "no trial is lost or repeated"
+    assert result.model.predict(digits[0][:2]).shape == (2,)
