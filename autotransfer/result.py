@@ -149,9 +149,8 @@ class FitResult:
 
 def _with_interval(score: Score) -> str:
     low, high = score.ci95
-    return (
-        f"{score.metric_in_words} {score.score:.4f} (95% interval {low:.4f} to {high:.4f}, {score.examples} examples)"
-    )
+    interval = f"95% interval {low:.4f} to {high:.4f}, {score.examples} examples"
+    return f"{score.metric_in_words} {score.score:.4f} ({interval})"
 
 
 def _cell(value: object) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["NumberForm"]
 
@@ -37,9 +38,9 @@ class NumberForm:
         percent = all(text.rstrip().endswith("%") for text in texts)
         bare = [text.rstrip().removesuffix("%").rstrip() for text in texts] if percent else texts
         for decimal in ".,":
-            if texts and all(_pattern(decimal).fullmatch(text) for text in bare):
-                grouped = any(_grouping(decimal).search(text) for text in bare)
-                return cls(decimal=decimal, grouped=grouped, percent=percent)
+            form = cls(decimal=decimal, percent=percent)
+            if texts and all((number := form.number(text)) is not None and math.isfinite(number) for text in texts):
+                return replace(form, grouped=any(_grouping(decimal).search(text) for text in bare))
         return None
 
     def number(self, text: str) -> float | None:
