@@ -171,7 +171,14 @@ def score(metric: str, outcome: Outcome) -> float:
 
     Raises:
         ValueError: The metric is not defined on these examples.
+        ConfigError: No scorer has this name.
     """
+    from sklearn.metrics import get_scorer_names
+
+    if metric not in get_scorer_names():
+        raise ConfigError(
+            f"The metric {metric!r} was given as an object, which no file holds: give it again, or another one."
+        )
     truth, outputs = _as_truth(outcome), outcome.outputs
     if outcome.kind == "binary" and outcome.positive == 0:  # for scikit-learn, the positive class is 1
         truth, outputs = 1 - truth, outputs[:, ::-1]
