@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -40,7 +40,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         zoo: Folders | None = None,
         heads: Patterns = (),
         freeze: Patterns = (),
-        metric: str | None = None,
+        metric: str | Callable[..., Any] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
         views: int = 4,
@@ -91,10 +91,10 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         check_is_fitted(self)
         return self.model_.predict(X)
 
-    def _search(self, images: Any, targets: Any, task: Kind | None, groups: Any) -> None:
+    def _search(self, images: Any, targets: Any, task: Kind | None, groups: Any, **more: Any) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
         _refuse_mismatch(images, targets)
-        settings = self.get_params(deep=False)
+        settings = self.get_params(deep=False) | more
         state, out = settings.pop("random_state"), settings.pop("out")
         fixed = isinstance(state, Integral)
         settings["seed"] = int(state) if fixed else int(check_random_state(state).randint(2**31 - 1))
@@ -182,7 +182,12 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         zoo: Folders of checkpoints.
         heads: Names or glob patterns of heads.
         freeze: Names or glob patterns of freeze policies.
-        metric: A scikit-learn scorer's name, for the search; ``score`` is the accuracy whatever it is.
+        metric: A scikit-learn scorer, by name or as an object, for the search; ``score`` is the accuracy whatever it
+            is.
+        positive_class: Which of two classes the metric takes for the positive one. None takes the one that is sorted
+            last in ``y``, as scikit-learn has it, so that the search and ``GridSearchCV`` mean the same by recall;
+            ``autotransfer.fit`` takes the rarer one, and so does this where ``X`` holds the labels.
+        label_separator: What stands between the labels of one text, where ``X`` is a table; see ``fit``.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
@@ -217,7 +222,9 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         zoo: Folders | None = None,
         heads: Patterns = (),
         freeze: Patterns = (),
-        metric: str | None = None,
+        metric: str | Callable[..., Any] | None = None,
+        positive_class: Any = None,
+        label_separator: str | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
@@ -258,6 +265,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             out=out,
         )
         self.class_weight = class_weight
+        self.positive_class = positive_class
+        self.label_separator = label_separator
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> AutoTransferClassifier:
         """Search on images and their labels.
@@ -277,7 +286,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             check_classification_targets(y)
             several = type_of_target(y) == "multilabel-indicator"
             task, y = ("multilabel", y) if several else ("multiclass", column_or_1d(y, warn=True))
-        self._search(X, y, task, groups)
+        self._search(X, y, task, groups, **self._positive(y, task))
         self.classes_ = np.array(self.model_.task.classes)
         return self
 
@@ -297,6 +306,13 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         check_is_fitted(self)
         return self.model_.predict_proba(X)
 
+    def _positive(self, y: Any, task: Kind | None) -> dict[str, Any]:
+        """Return the positive class, where there is one: of two classes in ``y``, the one that is sorted last."""
+        if self.positive_class is not None or task != "multiclass":
+            return {}
+        classes = np.unique(y)
+        return {"positive_class": classes[-1]} if len(classes) == 2 else {}
+
     def _is_multilabel(self) -> bool:
         check_is_fitted(self)
         return bool(self.model_.task.kind == "multilabel")
@@ -310,7 +326,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
 class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc]
     """``autotransfer.fit`` as a scikit-learn regressor.
 
-    The arguments and attributes are those of ``AutoTransferClassifier``, without ``class_weight`` and ``classes_``.
+    The arguments and attributes are those of ``AutoTransferClassifier``, without ``class_weight``, ``positive_class``,
+    ``label_separator`` and ``classes_``.
     """
 
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> AutoTransferRegressor:

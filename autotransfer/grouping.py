@@ -63,7 +63,7 @@ def _probe(features: np.ndarray, lessons: Sequence[Lesson]) -> float:
 
     task, targets = lessons[0].task, lessons[0].targets
     wanted = np.eye(task.outputs)[targets] if task.single_label else targets
-    x = StandardScaler().fit_transform(features)
+    x = StandardScaler().fit_transform(features.astype(np.float64))  # targets would be cast to the type of x
     found, rows = [], []
     for lesson in lessons:
         ridge = Ridge(alpha=float(features.shape[1])).fit(x[lesson.train], wanted[lesson.train])

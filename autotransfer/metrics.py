@@ -16,7 +16,7 @@ import numpy as np
 from autotransfer.errors import ConfigError, UnknownNameError
 from autotransfer.targets import Kind
 
-__all__ = ["Metric", "Outcome", "find_metric", "positive_of", "score", "scores_values", "unsuited"]
+__all__ = ["UNBOUNDED", "Metric", "Outcome", "find_metric", "positive_of", "score", "scores_values", "unsuited"]
 
 _ANY = "Any scikit-learn scorer will do: its name, or from Python a scorer such as make_scorer gives."
 # What people call a scorer, and scikit-learn's name.
@@ -65,6 +65,8 @@ _WRITTEN: Mapping[str, str] = {
     "specificity": "make_scorer(recall_score, pos_label=THE_NEGATIVE_CLASS)",
     "hamming_loss": "make_scorer(hamming_loss, greater_is_better=False)",
 }
+UNBOUNDED = frozenset({"positive_likelihood_ratio", "mutual_info_score"})
+"""Scorers whose values are not bounded by 1."""
 # Endings of the names of scikit-learn's functions whose smaller values are better.
 _ERRORS = ("_error", "_loss", "_deviance")
 
@@ -108,7 +110,7 @@ class Metric:
     scorer: Callable[..., Any]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from joblib.externals import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped]
 
         return _unpacked, (self.name, cloudpickle.dumps(self.scorer))
 
@@ -124,8 +126,9 @@ class Metric:
         scorer, labels = self.scorer, np.array(outcome.classes)
         if outcome.single_label:
             more: dict[str, Any] = {"labels": labels} if _takes_labels(scorer) else {}
-            if outcome.positive is not None and _free_positive(scorer):
-                more["pos_label"] = outcome.classes[outcome.positive]
+            if _free_positive(scorer):
+                last = len(labels) - 1 if outcome.positive is None else outcome.positive
+                more["pos_label"] = outcome.classes[last] if outcome.kind == "binary" else None
             truth, scorer = labels[outcome.truth], _with(scorer, more) if more else scorer
         else:
             truth = _as_truth(outcome)
@@ -157,7 +160,7 @@ def find_metric(metric: Any) -> tuple[str, Metric | None]:
         raise ConfigError(f"A metric is the name of a scikit-learn scorer, or a scorer; got {metric!r:.80}.")
     scorer = _as_scorer(metric)
     for name in get_scorer_names():
-        if _is_scorer(scorer) and repr(get_scorer(name)) == repr(scorer) and _same_function(get_scorer(name), scorer):
+        if _is_scorer(scorer) and _says(get_scorer(name)) == _says(scorer):
             return name, None
     name = _name_of(scorer)
     return (f"custom {name}" if name in get_scorer_names() else name), Metric(name, scorer)
@@ -168,7 +171,14 @@ def score(metric: str, outcome: Outcome) -> float:
 
     Raises:
         ValueError: The metric is not defined on these examples.
+        ConfigError: No scorer has this name.
     """
+    from sklearn.metrics import get_scorer_names
+
+    if metric not in get_scorer_names():
+        raise ConfigError(
+            f"The metric {metric!r} was given as an object, which no file holds: give it again, or another one."
+        )
     truth, outputs = _as_truth(outcome), outcome.outputs
     if outcome.kind == "binary" and outcome.positive == 0:  # for scikit-learn, the positive class is 1
         truth, outputs = 1 - truth, outputs[:, ::-1]
@@ -257,8 +267,25 @@ def _is_scorer(metric: Any) -> bool:
     return hasattr(metric, "_score_func") and hasattr(metric, "_kwargs") and hasattr(metric, "_response_method")
 
 
-def _same_function(one: Any, other: Any) -> bool:
-    return one._score_func is other._score_func
+def _says(scorer: Any) -> tuple[Any, ...]:
+    """Return what a scorer does, so that equal ones can be told; a positive class of None is none."""
+    settings = {key: value for key, value in scorer._kwargs.items() if (key, value) != ("pos_label", None)}
+    response = scorer._response_method
+    asked = (response,) if isinstance(response, str) else tuple(response)
+    return scorer._score_func, scorer._sign, asked, _settings(scorer._score_func, settings)
+
+
+def _settings(function: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out settings that are what the function takes anyway."""
+    known = _parameters(function)
+    return {key: v for key, v in settings.items() if not (key in known and _equal(known[key].default, v))}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays
+        return False
 
 
 def _name_of(scorer: Any) -> str:

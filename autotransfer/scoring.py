@@ -19,6 +19,8 @@ Part = Literal["test", "validation"]
 
 # Classes that a message names.
 _NAMED = 5
+# What the score of perfect predictions may fall short by.
+_ROUNDING = 1e-6
 
 
 def check_scored(task: Task, encoded: np.ndarray, part: Part) -> tuple[FitWarning, ...]:
@@ -46,7 +48,7 @@ def check_scored(task: Task, encoded: np.ndarray, part: Part) -> tuple[FitWarnin
         f"The {part} examples lack {len(missing)} of {len(task.classes)} classes ({named}): the score says nothing of "
         "them."
     )
-    if not task.single_label and best < task.ceiling:
+    if not task.single_label and best < task.ceiling - _ROUNDING:
         message += f" Even perfect predictions have a {task.metric} of {best:.4f}."
     return (FitWarning(code="missing_classes", message=message, details={"where": part, "classes": [*missing]}),)
 
@@ -88,7 +90,7 @@ def _defined(task: Task, encoded: np.ndarray, best: float, missing: Sequence[Any
     if task.kind == "regression":
         return task.scorer is not None or all(_tells_apart(task, encoded, i) for i in range(task.width))
     # Without positives, recall is set to 0. Of several labels, the others still say something.
-    return not (task.single_label and missing and task.scorer is None and best < task.ceiling)
+    return not (task.single_label and missing and task.scorer is None and best < task.ceiling - _ROUNDING)
 
 
 def _tells_apart(task: Task, encoded: np.ndarray, column: int) -> bool:

@@ -127,9 +127,11 @@ class Task:
 
     @property
     def ceiling(self) -> float:
-        """The best score that the metric has: 0 for errors, which scikit-learn negates, and 1 for the others."""
+        """The best score that the metric has: 0 for errors, which scikit-learn negates, and 1 for most others."""
         if self.scorer is not None:
             return _ceiling(self, self.scorer)
+        if self.metric in metrics.UNBOUNDED:
+            return math.inf
         return 0.0 if self.metric.startswith("neg_") else 1.0
 
     @property

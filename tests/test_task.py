@@ -147,7 +147,8 @@ def test_the_metric_follows_the_targets(targets: Any, metric: str) -> None:
 def test_targets_become_arrays(targets: Any, encoded: Any) -> None:
     result = infer_task(targets).encode(targets)
     np.testing.assert_array_equal(result, encoded)
-    assert result.dtype == (np.int64 if result.ndim == 1 else np.float32)
+    kind = infer_task(targets).kind
+    assert result.dtype == {"multilabel": np.float32, "regression": np.float64}.get(kind, np.int64)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_targets_become_arrays(targets: Any, encoded: Any) -> None:
         (Task(kind="regression"), ["x"], "not 1 number"),
         (Task(kind="regression"), [[1.0], [1.0, 2.0]], "not 1 number"),
         (Task(kind="regression"), [1.0, math.nan], "position 1 is not finite"),
-        (Task(kind="regression"), [1e300], "position 0 is not finite"),
+        (Task(kind="regression"), [1e300], r"position 0 is beyond 1e\+150"),
     ],
 )
 def test_other_targets_than_those_of_the_task_are_refused(task: Task, targets: Any, message: str) -> None:
@@ -201,7 +202,7 @@ def test_predictions_keep_the_type_of_the_labels() -> None:
 
 
 def test_a_task_survives_json() -> None:
-    for targets in (["a", "b"], np.array([3, 7, 9]), [["a"], ["b"]], [0.5, 1.5], np.ones((2, 3)) * 0.5):
+    for targets in (["a", "b"], np.array([3, 7, 9]), [["a"], ["b"]], [0.5, 1.5], np.arange(6).reshape(2, 3) * 0.5):
         task = infer_task(targets)
         assert Task.from_json(json.loads(json.dumps(task.to_json()))) == task
 
@@ -246,9 +247,8 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert Task(kind="regression", width=2).score(values, chances, "r2") == pytest.approx(r2_score(values, chances))
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss"])
-def test_a_metric_that_is_not_defined_is_nan_and_no_warning(metric: str) -> None:
-    task = Task(kind="binary", classes=("a", "b"), metric=metric)
+def test_a_metric_that_is_not_defined_is_nan_and_no_warning() -> None:
+    task = Task(kind="binary", classes=("a", "b"), metric="roc_auc")
     assert math.isnan(task.score(np.zeros(4, dtype=np.int64), np.full((4, 2), 0.5)))
 
 

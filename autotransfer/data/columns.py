@@ -68,7 +68,12 @@ class TargetReader:
     like: Reading | None = None
 
     def read(
-        self, columns: Mapping[str, Sequence[Any]] | Sequence[Any], *, untyped: bool = False, labels: bool = False
+        self,
+        columns: Mapping[str, Sequence[Any]] | Sequence[Any],
+        *,
+        untyped: bool = False,
+        labels: bool = False,
+        comma: bool = False,
     ) -> tuple[list[Any], Reading, tuple[FitWarning, ...]]:
         """Read targets.
 
@@ -76,6 +81,7 @@ class TargetReader:
             columns: Columns by name, or values without a name.
             untyped: Whether texts are those of a table file.
             labels: Whether texts are labels, whatever they look like, unless the user wants a regression.
+            comma: Whether a comma is rather a decimal mark; see ``NumberForm.of``.
 
         Returns:
             One target for each example, a row of numbers for several columns, None where one is missing; how they were
@@ -87,33 +93,31 @@ class TargetReader:
         names = tuple(map(str, columns)) if isinstance(columns, Mapping) else ()
         parts = list(columns.values()) if isinstance(columns, Mapping) else [columns]
         if len(parts) > 1:
-            values, reading = _rows(names, parts), Reading(columns=names)
-            return values, reading, ()
+            return _rows(names, parts, comma), Reading(columns=names), ()
         reading = Reading(columns=names)
         values = list(parts[0])
         if self.separator is not None:
             return _divided(values, self.separator, reading), replace(reading, kind="multilabel"), ()
         texts = [value for value in values if value is not None]
-        if texts and all(isinstance(value, str) for value in texts):
-            values, reading, more = self._read_texts(values, reading, untyped, labels)
+        settled = labels and self.kind != "regression"
+        if texts and not settled and all(isinstance(value, str) for value in texts):
+            values, reading, more = self._read_texts(values, reading, untyped, comma)
         else:
             more = ()
         return values, reading, (*more, *self._said(values, reading))
 
     def _read_texts(
-        self, values: list[Any], reading: Reading, untyped: bool, labels: bool
+        self, values: list[Any], reading: Reading, untyped: bool, comma: bool
     ) -> tuple[list[Any], Reading, tuple[FitWarning, ...]]:
         """Read a column of texts as numbers where it is one."""
         if self.like is not None:
             return _in_form(values, self.like.form), reading, ()
-        if labels and self.kind != "regression":
-            return values, reading, ()
         texts = [value.strip() for value in values if value is not None]
-        form = NumberForm.of(texts)
+        form = NumberForm.of(texts, comma=comma)
         warnings = []
         if form is None and self.kind in (None, "regression"):
             known = [text for text in texts if text.lower() not in _MISSING]
-            form = NumberForm.of(known)
+            form = NumberForm.of(known, comma=comma)
             if form is not None:
                 words = sorted(set(texts) - set(known))
                 values = [None if value is None or value.strip() in words else value for value in values]
@@ -178,16 +182,16 @@ def in_form_of(
     return targets, trained
 
 
-def _rows(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[Any]:
+def _rows(names: Sequence[str], columns: Sequence[Sequence[Any]], comma: bool) -> list[Any]:
     """Return a row of numbers for each example; words for true and false are 1 and 0."""
-    numbers = [_numeric(name, list(column)) for name, column in zip(names, columns, strict=True)]
+    numbers = [_numeric(name, list(column), comma) for name, column in zip(names, columns, strict=True)]
     rows = list(zip(*numbers, strict=True))
     # A float anywhere makes all of them floats: a row of mixed types would read as labels.
     number = float if any(isinstance(v, float) for row in rows for v in row) else int
     return [None if None in row else [number(v) for v in row] for row in rows]
 
 
-def _numeric(name: str, column: list[Any]) -> list[Any]:
+def _numeric(name: str, column: list[Any], comma: bool) -> list[Any]:
     given = [value for value in column if value is not None]
     if all(isinstance(value, (int, float)) for value in given):
         return column
@@ -195,7 +199,7 @@ def _numeric(name: str, column: list[Any]) -> list[Any]:
     if len(texts) == len(given):
         if all(text.lower() in _TRUTH for text in texts):
             return [None if value is None else _TRUTH[value.strip().lower()] for value in column]
-        if (form := NumberForm.of(texts)) is not None:
+        if (form := NumberForm.of(texts, comma=comma)) is not None:
             whole = all(_WHOLE.fullmatch(text) for text in texts)
             read = [None if value is None else form.number(value.strip()) for value in column]
             return [None if value is None else int(value) for value in read] if whole else read

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["NumberForm"]
 
@@ -32,14 +33,19 @@ class NumberForm:
         return self.decimal != "." or self.grouped or self.percent
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> NumberForm | None:
-        """Find the form that all texts have; None where there is none. A point is preferred to a comma."""
+    def of(cls, texts: Sequence[str], *, comma: bool = False) -> NumberForm | None:
+        """Find the form that all texts have; None where there is none.
+
+        Args:
+            texts: The texts.
+            comma: Whether a comma is rather a decimal mark, where ``62,125`` could be one number or the other.
+        """
         percent = all(text.rstrip().endswith("%") for text in texts)
         bare = [text.rstrip().removesuffix("%").rstrip() for text in texts] if percent else texts
-        for decimal in ".,":
-            if texts and all(_pattern(decimal).fullmatch(text) for text in bare):
-                grouped = any(_grouping(decimal).search(text) for text in bare)
-                return cls(decimal=decimal, grouped=grouped, percent=percent)
+        for decimal in ",." if comma and any("," in text for text in bare) else ".,":
+            form = cls(decimal=decimal, percent=percent)
+            if texts and all((number := form.number(text)) is not None and math.isfinite(number) for text in texts):
+                return replace(form, grouped=any(_grouping(decimal).search(text) for text in bare))
         return None
 
     def number(self, text: str) -> float | None:

@@ -142,7 +142,8 @@ def _from_table(
     path_column = table.path_column(path_column)
     group_column = groups if isinstance(groups, str) and groups in table.columns else None
     names = table.target_columns(target_column, path_column, group_column)
-    targets, reading, warnings = reader.read({name: table.columns[name] for name in names}, untyped=table.untyped)
+    columns = {name: table.columns[name] for name in names}
+    targets, reading, warnings = reader.read(columns, untyped=table.untyped, comma=table.comma)
     given = [None] * len(targets) if group_column is None else table.columns[group_column]
     rows: list[_Row] = []
     skipped = list(table.skipped)

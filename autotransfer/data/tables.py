@@ -35,6 +35,7 @@ class Table:
         folder: Where relative paths start.
         skipped: Rows that could not be read.
         untyped: Whether the values are the texts of a file, which say no types.
+        comma: Whether a comma is rather a decimal mark, since it separates no columns.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Table:
     folder: Path
     skipped: tuple[Skipped, ...] = ()
     untyped: bool = False
+    comma: bool = False
 
     def path_column(self, name: str | None) -> str:
         """Return the column of paths: ``name``, or the one with the most values that are existing files.
@@ -135,6 +137,7 @@ def read_csv(path: Path) -> Table:
         folder=path.parent,
         skipped=skipped,
         untyped=True,
+        comma=delimiter == ";",
     )
 
 

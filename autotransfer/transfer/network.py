@@ -93,4 +93,5 @@ def to_scores(task: Task, outputs: Tensor) -> np.ndarray:
         outputs = outputs.float().softmax(1)
     elif task.kind == "multilabel":
         outputs = outputs.float().sigmoid()
-    return np.asarray(outputs.detach().cpu().numpy(), dtype=task.dtype)
+    outputs = outputs.detach().cpu()
+    return np.asarray((outputs.double() if task.kind == "regression" else outputs).numpy(), dtype=task.dtype)

@@ -77,19 +77,21 @@ class Lesson:
         return None if self.units is None else self.units[rows]
 
     def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes."""
+        """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes.
+
+        The deviation is 0 where all that train have one value: it is what a network then says.
+        """
         if self.task.kind != "regression":
             return 0.0, 1.0
         values = self.targets[self.train]
-        spread = values.std(0)
-        return values.mean(0), np.where(spread > 0, spread, 1.0)  # one value alone has no scale
+        return values.mean(0), values.std(0)
 
     def standardised_targets(self) -> np.ndarray:
         """Return the targets as a network learns them."""
         if self.task.kind != "regression":
             return self.targets
         shift, scale = self.standardisation()
-        return np.asarray((self.targets - shift) / scale, dtype=np.float32)
+        return np.asarray((self.targets - shift) / np.where(np.equal(scale, 0.0), 1.0, scale), dtype=np.float32)
 
 
 class Training:

@@ -279,12 +279,14 @@ def test_separators_byte_order_mark_and_quotes(listed: Path, name: str, separato
         (["007", "7", "1"], ["007", "7", "1"]),
         (["0", "10", "-2"], [0, 10, -2]),
         (["0.5", "1e3", "2"], [0.5, 1000.0, 2.0]),
+        (["1e3", "2e3", "1e3"], ["1e3", "2e3", "1e3"]),
+        (["1.0", "2.0", "1.0"], ["1.0", "2.0", "1.0"]),
         (["1", "2", "x"], ["1", "2", "x"]),
-        (["1", "2", "nan"], ["1", "2", "nan"]),
+        (["1", "2", "nan"], [1, 2]),
         (["1", "2", "3" * 5000], ["1", "2", "3" * 5000]),
     ],
 )
-def test_labels_are_text_unless_the_whole_column_is_plain_numbers(
+def test_labels_are_text_unless_the_whole_column_is_numbers(
     listed: Path, values: list[str], targets: list[Any]
 ) -> None:
     write(listed, "path,y", *(f"img/{n}.png,{v}" for n, v in zip("abc", values, strict=True)))
@@ -521,7 +523,7 @@ def test_a_column_of_groups_is_not_taken_for_the_target(tmp_path: Path) -> None:
     table = write(tmp_path / "table.csv", "file,patient,finding", "a.png,7,yes", "b.png,8,no", "c.png,,yes")
     examples = load_examples(table, groups="patient")
     assert examples.targets == ["yes", "no", "yes"]
-    assert examples.groups == (7, 8, None), "without a patient it is alone"
+    assert examples.groups == ("7", "8", None), "without a patient it is alone"
 
 
 def test_a_regular_expression_finds_the_group_in_a_path(pets: Path) -> None:

@@ -116,8 +116,8 @@ def test_outputs_of_a_regression_are_in_units_of_the_target(make_backbone: Make)
     shift, scale = np.array([10.0, -5.0]), np.array([2.0, 0.5])
     net = Network(backbone, nn.Linear(backbone.width, 2), (backbone.width,), shift, scale).eval()
     features = torch.randn(3, backbone.width)
-    expected = net.head(features) * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -5.0])
-    torch.testing.assert_close(net.head_outputs(features), expected)
+    expected = net.head(features).double() * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -5.0])
+    torch.testing.assert_close(net.in_units(net.head_outputs(features)), expected)
     assert {"shift", "scale"} <= set(net.state_dict()), "they are saved with the model"
 
 
@@ -133,4 +133,4 @@ def test_outputs_become_scores(task: Task, expected: Any) -> None:
     outputs = torch.tensor([[0.0, 0.0], [-50.0, 50.0]], dtype=torch.bfloat16, requires_grad=True)
     scores = to_scores(task, outputs)
     np.testing.assert_allclose(scores, expected, atol=1e-6)
-    assert scores.dtype == np.float32
+    assert scores.dtype == (np.float64 if task.kind == "regression" else np.float32)

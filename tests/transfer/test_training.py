@@ -140,12 +140,31 @@ def test_several_regression_targets_are_standardised_each(start: Start) -> None:
     np.testing.assert_allclose(lesson.standardised_targets().std(0), 1, rtol=1e-3)
 
 
-def test_a_constant_target_is_no_division_by_zero(start: Start) -> None:
-    lesson = make_lesson([2.5] * 10, metric="neg_mean_squared_error")
+def test_one_value_to_train_on_is_what_is_predicted(start: Start) -> None:
+    lesson = make_lesson([2.5] * 9 + [7.5], metric="neg_mean_squared_error")
+    lesson = replace(lesson, train=np.arange(9), validation=np.arange(10))
     shift, scale = lesson.standardisation()
     training = start(net(1, shift=shift, scale=scale), lesson)
     run(training)
-    assert training.predict(np.arange(10), 0) == pytest.approx(2.5, abs=1e-3)
+    assert training.predict(np.arange(10), 0) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1.7e9, 1.0), (0.0, 1e40), (0.0, 1e-40), (-3e12, 0.5), (1e145, 1e140)])
+def test_targets_of_any_size_are_learned_alike(offset: float, unit: float, start: Start) -> None:
+    # The same values in other units: what is learned, and its R2, are the same.
+    values = np.array([0.5, -1.0, 2.0, 1.5, 0.0, -0.5, 3.0, 1.0, -2.0, 0.25])
+
+    def learned(targets: np.ndarray) -> tuple[float, np.ndarray]:
+        lesson = make_lesson(targets, kind="regression")
+        shift, scale = lesson.standardisation()
+        training = start(net(1, shift=shift, scale=scale), lesson, {"epochs": 5})
+        return run(training)[-1], training.predict(np.arange(10), 0)[:, 0]
+
+    (plain, expected), (score, found) = learned(values), learned(offset + unit * values)
+    found = (found - offset) / unit
+    assert plain < 0.99, "a perfect score would hide what rounding does"
+    assert score == pytest.approx(plain, abs=0.01)
+    np.testing.assert_allclose(found, expected, atol=0.01)
 
 
 def test_several_labels_are_learned_at_once(start: Start) -> None:
