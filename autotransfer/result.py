@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +127,10 @@ class FitResult:
 
     def __str__(self) -> str:
         lines = [f"warning     {escape(warning)}" for warning in self.fit_warnings]
-        lines += [f"best        {self.best}", f"validation  {_with_interval(self.validation)}"]
+        lines.append(f"best        {self.best}")
+        if self.insight.selected.kind != "single":
+            lines.append(f"model       {self.insight.selected}, which the scores are of")
+        lines.append(f"validation  {_with_interval(self.validation)}")
         if self.test:
             lines.append(f"test        {_with_interval(self.test)}")
         lines += str(self.insight).splitlines()
@@ -149,7 +153,9 @@ class FitResult:
 
 def _with_interval(score: Score) -> str:
     low, high = score.ci95
-    return f"{score.metric} {score.score:.4f} (95% interval {low:.4f} to {high:.4f}, {score.examples} examples)"
+    interval = "no interval can be told" if math.isnan(low) else f"95% interval {low:.4f} to {high:.4f}"
+    units = "" if score.units is None else f" in {score.units} groups"
+    return f"{score.metric} {score.score:.4f} ({interval}, {score.examples} examples{units})"
 
 
 def _cell(value: object) -> str:

@@ -132,7 +132,8 @@ def _drawn_scores(
         whole.append(not task.single_label or len(np.unique(encoded[rows])) == kinds)
     values, holds_all = np.array(found), np.array(whole)
     finite = np.isfinite(values)
-    return values[finite & holds_all] if 2 * (finite & holds_all).sum() >= len(values) else values[finite]
+    kept = finite & holds_all
+    return np.asarray(values[kept if 2 * kept.sum() >= len(values) else finite])
 
 
 def _wilson(p: float, n: int, z: float = 1.96) -> tuple[float, float]:
