@@ -27,6 +27,7 @@ from autotransfer.search.setup import Setup
 from autotransfer.search.study import make_finals_study
 from autotransfer.search.work import describe
 from autotransfer.search.worth import worth
+from autotransfer.transfer.settings import TrainingSettings
 from autotransfer.transfer.training import Lesson
 
 __all__ = [
@@ -153,7 +154,7 @@ def finals_seconds(trials: Trials, folds: Folds, budget: Budget) -> float:
     """Return the seconds of a budget that a search leaves to its finals; 0 where not even one fold fits into these."""
     if budget.seconds is None:
         return 0.0
-    most = min(_SHARE * budget.seconds, search_seconds(trials))
+    most = _SHARE * budget.seconds
     _, _, seconds = _chosen(trials, folds, folds.seconds, most)
     return min(_MARGIN * seconds, most)
 
@@ -181,10 +182,16 @@ def finalists(trials: Trials) -> list[TrialRecord]:
 def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
     """Return about how long training a record's candidate on all examples will take."""
     assert record.candidate is not None  # complete trials have one
-    seconds = evaluator.predicted_seconds(record.candidate, record.epochs or None)
+    seconds = evaluator.predicted_seconds(record.candidate)
     if record.epochs:
-        seconds = max(seconds, record.seconds) * record.best_epoch / record.epochs
+        seconds = max(seconds / _planned(record), record.seconds / record.epochs) * record.best_epoch
     return seconds * len(evaluator.targets) / len(evaluator.lessons[0].train)
+
+
+def _planned(record: TrialRecord) -> int:
+    """Return the epochs that a trial's candidate trains for; a paused one has not seen all of them."""
+    assert record.candidate is not None  # complete trials have one
+    return TrainingSettings.from_candidate(record.candidate.training).epochs
 
 
 class Folds:
@@ -221,9 +228,9 @@ class Folds:
     def seconds(self, record: TrialRecord) -> float:
         """Return about how long a candidate takes for one fold."""
         assert record.candidate is not None  # complete trials have one
-        share = record.best_epoch / record.epochs if record.epochs else 1.0
+        share = record.best_epoch / _planned(record) if record.epochs else 1.0
         scored = sum(self.known(record, (0, fold)) for fold in range(len(self.evaluator.lessons)))
-        return self.evaluator.predicted_seconds(record.candidate, record.epochs or None) * share / max(scored, 1)
+        return self.evaluator.predicted_seconds(record.candidate) * share / max(scored, 1)
 
     def predict(self, record: TrialRecord, step: Step, expired: Callable[[], bool]) -> np.ndarray | None:
         """Train a candidate for its epochs, and return its predictions (n, outputs); None when the time runs out."""
