@@ -185,12 +185,12 @@ def _fit(
     seconds["refit"] = purse.spent - sum(seconds.values())
 
     started = purse.spent
-    test_score = None if test is None else score_test(ending.model, test, show)
+    test_score = None if test is None else score_test(ending.model, test, ending.validation, show)
     seconds["test"] = purse.spent - started
 
     show.phase("asking how far the score is to be believed, and what transfer gains")
     started = purse.spent
-    insight = explain(ending.best, found.trials, evaluator, purse, config, found.stages)
+    insight = explain(ending, found.trials, evaluator, purse, config, found.stages, show.warnings)
     seconds |= {"insight": purse.spent - started, "total": purse.spent}
     result = FitResult(
         best=ending.model.candidate,

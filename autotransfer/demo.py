@@ -17,10 +17,11 @@ from autotransfer.config import Budget
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import WeightsUnavailableError
 from autotransfer.files import write_atomically
+from autotransfer.insight.gain import too_little
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
 from autotransfer.score import Score
-from autotransfer.source.course import CourseSettings
+from autotransfer.source.course import Course, CourseSettings
 from autotransfer.source.distill import train_whole
 from autotransfer.source.material import prepare_material
 from autotransfer.source.objectives import from_labels
@@ -40,6 +41,8 @@ class DemoResult:
     Attributes:
         fit: The result of the search.
         scratch: Test score of the winner's architecture, trained from random weights on the same images.
+        scratch_epochs: Epochs that it was trained for.
+        scratch_steps: Optimizer steps of these epochs.
         truth: What some test images show.
         predicted: What the model says that they show.
         chart: The picture of the search.
@@ -47,6 +50,8 @@ class DemoResult:
 
     fit: FitResult
     scratch: Score
+    scratch_epochs: int
+    scratch_steps: int
     truth: tuple[int, ...]
     predicted: tuple[int, ...]
     chart: Path
@@ -62,7 +67,13 @@ class DemoResult:
         predictions = [{"truth": t, "predicted": p} for t, p in zip(self.truth, self.predicted, strict=True)]
         return {
             **self.fit.to_json(),
-            "scratch": self.scratch.to_json(),
+            "scratch": {
+                **self.scratch.to_json(),
+                "epochs": self.scratch_epochs,
+                "steps": self.scratch_steps,
+                "seconds": self.fit.seconds["search"],
+                "too_little_training": too_little(self.scratch_epochs, self.scratch_steps),
+            },
             "gain": self.gain,
             "predictions": predictions,
             "leaderboard": list(self.fit.leaderboard())[:_ROWS],
@@ -74,6 +85,10 @@ class DemoResult:
         run = shlex.quote(str(self.fit.run))
         seen = "  ".join(f"{t} -> {p}" for t, p in zip(self.truth, self.predicted, strict=True))
         table = str(self.fit.leaderboard()).splitlines()[: _ROWS + 1]
+        had = f"{self.scratch_epochs} epochs, {self.scratch_steps} steps, {self.fit.seconds['search']:.1f} s"
+        gain = f"{self.gain:+.4f}"
+        if too_little(self.scratch_epochs, self.scratch_steps):
+            gain = "not known: random weights had too little training; a larger --time-budget gives them more"
         return "\n".join(
             [
                 str(self.fit),
@@ -82,9 +97,9 @@ class DemoResult:
                 *table,
                 "",
                 f"What transfer gained, on {self.fit.test.examples} test images",
-                f"pretrained    {self.fit.test.score:.4f}",
-                f"from scratch  {self.scratch.score:.4f}  (the same network, in as much time as the search took)",
-                f"gain          {self.gain:+.4f}",
+                f"pretrained    {self.fit.test.score:.4f}  ({self.fit.insight.selected})",
+                f"from scratch  {self.scratch.score:.4f}  (the winner's network: {had}, as long as the search took)",
+                f"gain          {gain}",
                 "",
                 f"Images that it has not seen, and what it says: {seen}",
                 "",
@@ -136,7 +151,7 @@ def run_demo(
         compare_scratch=False,  # its own comparison below has more time, and test images
         progress=progress,
     )
-    scratch = _from_scratch(registry, result, device, progress)
+    scratch, course = _from_scratch(registry, result, device, progress)
     chart = result.run / "trials.svg"
     lines = {"from scratch, test": scratch.score}
     title = "Handwritten digits: every trial of the search"
@@ -144,6 +159,8 @@ def run_demo(
     return DemoResult(
         fit=result,
         scratch=scratch,
+        scratch_epochs=course.epoch,
+        scratch_steps=course.step,
         truth=tuple(truth[:_SHOWN].tolist()),
         predicted=tuple(result.predict(list(test[:_SHOWN])).tolist()),
         chart=chart,
@@ -155,7 +172,7 @@ def _from_scratch(
     result: FitResult,
     device: str,
     progress: bool,
-) -> Score:
+) -> tuple[Score, Course]:
     """Train the winner's architecture from random weights for as long as the search took, and score it alike."""
     where, test = resolve_device(device), result.test_examples
     where.seed(0)
@@ -169,7 +186,7 @@ def _from_scratch(
         task = material.lesson.task
         objective = from_labels(task, material.lesson.targets, where.torch)
         name = f"{result.best.backbone} from scratch"
-        model, _ = train_whole(backbone, name, task, objective, material, settings, registry, where, show)
+        model, course = train_whole(backbone, name, task, objective, material, settings, registry, where, show)
     assert test is not None
     assert test.targets is not None
-    return Score.of(task, task.encode(test.targets), model.predict_images(model.decode(test)))
+    return Score.of(task, task.encode(test.targets), model.predict_images(model.decode(test))), course

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget, SearchConfig
 from autotransfer.data.examples import Examples
+from autotransfer.data.split import units_of
 from autotransfer.ending.calibration import Calibration, calibrate
 from autotransfer.ending.ensemble import Ensemble, choose_ensemble, diverse
 from autotransfer.ending.held_out import HeldOut
-from autotransfer.ending.soup import Ingredient, Soup, averaged, cook, ingredients
-from autotransfer.errors import DataError, SearchError, TrialError
+from autotransfer.ending.refit import Recipe, as_part, refit
+from autotransfer.ending.selected import Selected
+from autotransfer.ending.soup import Ingredient, Soup, cook, ingredients
+from autotransfer.errors import DataError, SearchError
 from autotransfer.model import TransferModel
 from autotransfer.parts import Part
 from autotransfer.preparation import Prepared
@@ -22,16 +26,23 @@ from autotransfer.progress import Progress
 from autotransfer.score import Score
 from autotransfer.scoring import check_scored
 from autotransfer.search.budget import Purse
+from autotransfer.search.effort import Effort
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.finals import Finals, Folds, finalists, finals_seconds, hold_finals, refit_seconds
+from autotransfer.search.finals import (
+    Finals,
+    Folds,
+    finalists,
+    finals_seconds,
+    hold_finals,
+    refit_seconds,
+    search_seconds,
+)
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.work import describe
 from autotransfer.transfer.network import Network
 
 __all__ = ["Ending", "as_model", "choose_winner", "ending_seconds", "finish", "score_test"]
 
-# Share of the time budget that a refit may overrun it by.
-_TOLERANCE = 0.05
 # Largest share of the time budget that the search leaves to the other members of an ensemble.
 _TOGETHER = 0.06
 
@@ -42,6 +53,8 @@ class Ending:
 
     Attributes:
         best: The trial that won.
+        selected: What the model is: that trial's candidate, an ensemble or a soup.
+        records: The trials, with what the finals have added to what is known of them.
         model: The trained model.
         validation: Its score on examples that were held out.
         finals: How the best candidates compared again; None where they were not.
@@ -52,6 +65,8 @@ class Ending:
     """
 
     best: TrialRecord
+    selected: Selected
+    records: tuple[TrialRecord, ...]
     model: TransferModel
     validation: Score
     finals: Finals | None
@@ -70,8 +85,15 @@ class _Plan:
         scores: Predictions (N, outputs) for examples that were held out; NaN for the others.
     """
 
-    parts: tuple[tuple[float, tuple[Ingredient, ...]], ...]
+    parts: Recipe
     scores: np.ndarray
+
+    @property
+    def selected(self) -> Selected:
+        """What it is."""
+        numbers = tuple(one.number for _, averaged_ones in self.parts for one in averaged_ones)
+        kind: Literal["single", "ensemble", "soup"] = "ensemble" if len(self.parts) > 1 else "soup"
+        return Selected(kind="single" if len(numbers) == 1 else kind, trials=numbers, scores=self.scores)
 
 
 def ending_seconds(trials: Trials, folds: Folds, budget: Budget, tested: int, *, ensemble: bool) -> float:
@@ -118,8 +140,7 @@ def finish(
         SearchError: No trial is complete.
     """
     best, started = choose_winner(trials), purse.spent
-    show.phase("comparing the best candidates again")
-    finals = _finals(trials, data, evaluator, purse)
+    finals = _finals(trials, data, evaluator, purse, config, show)
     best, again = (best, ()) if finals is None else (finals.winner, finals.records)
     renewed = {record.number: record for record in again}
     records = [renewed.get(record.number, record) for record in trials]
@@ -132,25 +153,32 @@ def finish(
         plan = _Plan(parts=((1.0, soup.ingredients),), scores=soup.scores)
     seconds = purse.spent - started
 
-    what = {1: "the best"}.get(len(plan.parts), f"an ensemble of {len(plan.parts)}")
-    show.phase(f"refitting {what} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
+    show.phase(f"refitting {plan.selected} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
     found = {record.number: record.scores for record in records}
     try:
-        parts = _refit(plan, found, evaluator, purse, show)
+        parts = refit(plan.parts, found, evaluator, purse, show.warnings)
     except Exception as error:
         if plan is alone:
             raise
-        show.say(f"only the best is refitted: {describe(error)}")
+        show.warnings.warn(
+            "refit_cut",
+            f"{plan.selected} could not be trained on all examples, so that {alone.selected} is the model: "
+            f"{describe(error)}",
+            trials=list(plan.selected.trials),
+            reason=describe(error),
+        )
         plan, ensemble, soup = alone, None, None
-        parts = _refit(plan, found, evaluator, purse, show)
+        parts = refit(plan.parts, found, evaluator, purse, show.warnings)
     held_out = HeldOut.of(evaluator.lessons, plan.scores, seed=config.seed)
     scores = plan.scores[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
     calibration = calibrate(held_out, scores) if config.calibrate and config.class_weight is None else None
     return Ending(
         best=best,
+        selected=plan.selected,
+        records=tuple(records),
         model=_as_model(parts, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
-        validation=Score.of(held_out.task, held_out.targets, scores),
+        validation=Score.of(held_out.task, held_out.targets, scores, held_out.units),
         finals=finals,
         ensemble=ensemble,
         soup=soup,
@@ -175,19 +203,25 @@ def choose_winner(trials: Trials) -> TrialRecord:
 
 def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
     """Return a trained network with all that it needs to predict."""
-    return _as_model([_part(network, candidate, evaluator)], data, evaluator)
+    return _as_model([as_part(network, candidate, evaluator)], data, evaluator)
 
 
-def score_test(model: TransferModel, test: Examples, show: Progress) -> Score | None:
-    """Score the model on the test examples; None, with a word, where none can be read: the search must not be lost."""
+def score_test(model: TransferModel, test: Examples, validation: Score, show: Progress) -> Score | None:
+    """Score the model on the test examples, and say where it keeps less than validation has promised.
+
+    Returns:
+        The score; None, with a warning, where no example can be read: the search must not be lost.
+    """
     show.phase(f"scoring {len(test)} test images")
     try:
         images = model.decode(test)
     except DataError as error:
-        show.say(f"the test examples are not scored: {error}")
+        show.warnings.warn("test_not_scored", f"The test examples are not scored: {error}", examples=len(test))
         return None
     if images.skipped:
-        show.say(f"{len(images.skipped)} test images cannot be read and are not scored: {images.skipped[0].name}, …")
+        text = f"{len(images.skipped)} of {len(test)} test images cannot be read and are not scored: "
+        names = [skipped.name for skipped in images.skipped]
+        show.warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
     assert test.targets is not None  # refused before the search
     encoded = model.task.encode([test.targets[i] for i in images.kept])
     try:
@@ -195,16 +229,41 @@ def score_test(model: TransferModel, test: Examples, show: Progress) -> Score | 
     except DataError as error:  # what could be read of them
         show.warnings.warn("test_not_scored", str(error))
         return None
-    return Score.of(model.task, encoded, model.predict_images(images))
+    groups = None if test.groups is None else [test.groups[i] for i in images.kept]
+    score = Score.of(model.task, encoded, model.predict_images(images), units_of(images.digests, groups))
+    _warn_if_below(score, validation, show)
+    return score
 
 
-def _finals(trials: Trials, data: Prepared, evaluator: Evaluator, purse: Purse) -> Finals | None:
-    """Hold the finals in the time that the longest refit of a finalist leaves."""
+def _warn_if_below(test: Score, validation: Score, show: Progress) -> None:
+    """Say where all of the test score's interval is below that of the validation score."""
+    if not test.ci95[1] < validation.ci95[0]:
+        return
+    (low, high), (least, most) = test.ci95, validation.ci95
+    show.warnings.warn(
+        "test_below_validation",
+        f"The test score, {test.score:.4f} ({low:.4f} to {high:.4f}), lies below what validation promised, "
+        f"{validation.score:.4f} ({least:.4f} to {most:.4f}): the examples depend on each other (bursts, series, "
+        "patients: give groups), or the test examples are of another kind.",
+        test=test.to_json(),
+        validation=validation.to_json(),
+    )
+
+
+def _finals(
+    trials: Trials, data: Prepared, evaluator: Evaluator, purse: Purse, config: SearchConfig, show: Progress
+) -> Finals | None:
+    """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
     purse.aside = 0.0
+    if purse.budget.seconds is None:
+        effort = Effort(trials, len(evaluator.lessons), evaluator.registry)
+        return hold_finals(trials, evaluator, data.deal, effort=effort, say=show.phase)
     refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
     needed = max(filter(purse.affords, refits), default=0.0)
+    seconds = min(purse.remaining - needed, search_seconds(trials) / (config.workers or 1))
+    ends = purse.spent + seconds
     return hold_finals(
-        trials, evaluator, data.deal, seconds=purse.remaining - needed, expired=lambda: purse.remaining < needed
+        trials, evaluator, data.deal, seconds=seconds, expired=lambda: purse.spent > ends, say=show.phase
     )
 
 
@@ -286,59 +345,6 @@ def _cooking_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
 def _ingredient(record: TrialRecord) -> Ingredient:
     assert record.candidate is not None  # complete trials have one
     return Ingredient(number=record.number, candidate=record.candidate, epochs=record.best_epoch)
-
-
-def _refit(
-    plan: _Plan, found: Mapping[int, np.ndarray | None], evaluator: Evaluator, purse: Purse, show: Progress
-) -> list[Part]:
-    """Train on all examples; an overrun of the time budget by more than its tolerance cuts it short.
-
-    Args:
-        plan: What is trained.
-        found: Of each trial, its predictions (N, outputs) in the search, NaN where there are none.
-        evaluator: What trains it.
-        purse: The budget.
-        show: Progress.
-    """
-    allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
-    parts = []
-    for weight, averaged_ones in plan.parts:
-        networks = [_trained(one, found.get(one.number), evaluator, purse, allowed, show) for one in averaged_ones]
-        if len(networks) > 1:
-            networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
-        parts.append(_part(networks[0], averaged_ones[0].candidate, evaluator, weight))
-    return parts
-
-
-def _trained(
-    ingredient: Ingredient,
-    found: np.ndarray | None,
-    evaluator: Evaluator,
-    purse: Purse,
-    allowed: float,
-    show: Progress,
-) -> Network:
-    """Train on all examples; where that takes longer than there is time, or fails, take what the search has made."""
-    candidate, epochs = ingredient.candidate, ingredient.epochs
-    if epochs and evaluator.checkpoints.load(candidate) is not None:
-        share = len(evaluator.targets) / len(evaluator.lessons[0].train)
-        if evaluator.predicted_seconds(candidate, epochs) * share > purse.remaining:
-            return evaluator.best_network(candidate)[0]
-    try:
-        return evaluator.refit(candidate, epochs, lambda: purse.spent > allowed, found)
-    except TrialError as error:
-        show.say(f"what was trained on a part of the examples is kept, since on all of them {error}")
-        return evaluator.best_network(candidate)[0]
-
-
-def _part(network: Network, candidate: Candidate, evaluator: Evaluator, weight: float = 1.0) -> Part:
-    return Part(
-        network=network.eval().requires_grad_(False),
-        candidate=candidate,
-        autocast=not evaluator.load(candidate.backbone).precise,
-        weight=weight,
-        views=candidate.views,
-    )
 
 
 def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, temperature: float = 1.0) -> TransferModel:

@@ -15,7 +15,15 @@ from scipy.stats import norm, t
 
 from autotransfer.task import Task
 
-__all__ = ["better", "difference_error", "error_of_sum", "expanded_levels", "number_of_units", "resamples", "standard_error"]
+__all__ = [
+    "better",
+    "difference_error",
+    "error_of_sum",
+    "expanded_levels",
+    "number_of_units",
+    "resamples",
+    "standard_error",
+]
 
 # Draws for a standard error: a scorer takes a millisecond, and one is asked for after each trial that trains stages.
 _DRAWS = 12

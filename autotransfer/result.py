@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +142,10 @@ class FitResult:
 
     def __str__(self) -> str:
         lines = [f"warning     {escape(warning)}" for warning in self.fit_warnings]
-        lines += [f"best        {self.best}", f"validation  {self.validation}"]
+        lines.append(f"best        {self.best}")
+        if self.insight.selected.kind != "single":
+            lines.append(f"model       {self.insight.selected}, which the scores are of")
+        lines.append(f"validation  {self.validation}")
         if self.test:
             lines.append(f"test        {self.test}")
         lines += str(self.insight).splitlines()

@@ -81,8 +81,9 @@ class Score:
 
     def __str__(self) -> str:
         low, high = self.ci95
-        interval = f"95% interval {low:.4f} to {high:.4f}"
-        return f"{self.metric_in_words} {self.score:.4f} ({interval}, {self.examples} examples)"
+        interval = "no interval can be told" if math.isnan(low) else f"95% interval {low:.4f} to {high:.4f}"
+        units = "" if self.units is None else f" in {self.units} groups"
+        return f"{self.metric_in_words} {self.score:.4f} ({interval}, {self.examples} examples{units})"
 
 
 def score_interval(
@@ -146,7 +147,8 @@ def _drawn_scores(
         whole.append(not task.single_label or len(np.unique(encoded[rows])) == kinds)
     values, holds_all = np.array(found), np.array(whole)
     finite = np.isfinite(values)
-    return values[finite & holds_all] if 2 * (finite & holds_all).sum() >= len(values) else values[finite]
+    kept = finite & holds_all
+    return np.asarray(values[kept if 2 * kept.sum() >= len(values) else finite])
 
 
 def _wilson(p: float, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -18,11 +18,15 @@ from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.ending.ensemble import Ensemble
-from autotransfer.ending.soup import Ingredient, Soup, cook
-from autotransfer.finish import _ensemble, _trained, ending_seconds
+from autotransfer.ending.refit import refit
+from autotransfer.ending.soup import Ingredient, Soup, averaged, cook
+from autotransfer.errors import TrialError
+from autotransfer.finish import _ensemble, ending_seconds, score_test
+from autotransfer.fit_warnings import WarningList
 from autotransfer.preparation import prepare_data
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
+from autotransfer.score import Score
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.finals import Folds
@@ -113,21 +117,22 @@ def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.Monk
 def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autotransfer.search.evaluate import Evaluator
-
     monkeypatch.setattr(Ensemble, "pays", property(lambda self: len(self.members) > 1))
     refit, calls = Evaluator.refit, list[int]()
 
-    def failing(self: Evaluator, *arguments: Any) -> Any:
+    def failing(self: Evaluator, *arguments: Any, **named: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise MemoryError("no room for a second one")
-        return refit(self, *arguments)
+        return refit(self, *arguments, **named)
 
     monkeypatch.setattr(Evaluator, "refit", failing)
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
     assert len(calls) == 3
     assert result.ensemble is None
+    (cut,) = (warning for warning in result.warnings if warning["code"] == "refit_cut")
+    assert "no room for a second one" in cut["message"]
+    assert result.insight.selected.kind == "single"
     assert not result.model.others
     _reloads(result, digits)
 
@@ -211,31 +216,118 @@ def test_a_winner_that_is_not_refitted_leaves_its_time_to_an_ensemble(
     assert pools == [2, 1, 2]
 
 
-@pytest.mark.parametrize("left_behind", [True, False])
-def test_a_winner_that_time_does_not_allow_to_refit_ends_in_time(
-    tiny_zoo: Path, digits: Digits, left_behind: bool
-) -> None:
-    registry = Registry.load((tiny_zoo,))
-    spec = registry.backbone("test_vit")
-    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), [spec], SearchConfig(cache=False, folds=1))
-    evaluator = Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
-    candidate = Candidate(backbone="test_vit", head="linear", freeze="full", training={"epochs": 3})
-    if left_behind:
-        evaluator(candidate, lambda epoch, score: False, lambda: False, 1)
-        expected, _ = evaluator.best_network(candidate)
-    else:  # as after a full disk
-        expected = evaluator.refit(candidate, 3, lambda: True)
-    purse = Purse(Budget(seconds=1e-3))
-    found = _trained(Ingredient(number=0, candidate=candidate, epochs=3), None, evaluator, purse, 1e-3, _mute())
-    assert _same(found, expected)
+def _one_split(zoo: Path, digits: Digits) -> Evaluator:
+    registry = Registry.load((zoo,))
+    data = prepare_data(
+        load_examples(digits[0][:60], digits[1][:60]),
+        [registry.backbone("test_vit")],
+        SearchConfig(cache=False, folds=1),
+    )
+    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
 
 
-def _mute() -> Progress:
-    return Progress(Budget(trials=1), shown=False)
+def _refitted(
+    evaluator: Evaluator, purse: Purse, *ingredients: Ingredient, found: np.ndarray | None = None
+) -> tuple[Network, WarningList]:
+    warnings = WarningList()
+    (part,) = refit(((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, purse, warnings)
+    return part.network, warnings
 
 
 def _same(network: Network, other: Network) -> bool:
     return all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
+
+
+class Ticking:
+    """A clock that goes on by a second whenever it is read."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+TUNED = Candidate(backbone="test_vit", head="linear", freeze="full", training={"epochs": 3})
+
+
+@pytest.mark.parametrize("cut", ["before it begins", "within its second epoch"])
+def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_validated_is(
+    tiny_zoo: Path, digits: Digits, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    evaluator(TUNED, lambda epoch, score: False, lambda: False, 1)
+    expected, _ = evaluator.best_network(TUNED)
+    purse = Purse(Budget(seconds=1e-3))
+    if cut == "within its second epoch":
+        monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate, epochs: 0.0)
+        purse = Purse(Budget(seconds=6.0), clock=Ticking())
+    network, warnings = _refitted(evaluator, purse, Ingredient(number=7, candidate=TUNED, epochs=3))
+    assert _same(network, expected)
+    (warning,) = warnings
+    assert (warning.code, warning.details["trials"]) == ("refit_cut", [7])
+    assert (warning.details["learned"], warning.details["examples"]) == (len(evaluator.lessons[0].train), 60)
+    assert ("in epoch 2 of 3" if cut == "within its second epoch" else "0 s were left") in warning.message
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        pytest.param(TUNED, id="its checkpoint is lost, as after a full disk"),
+        pytest.param(Candidate(backbone="test_vit", head="linear", training={"epochs": 3}), id="a head alone has none"),
+    ],
+)
+def test_where_no_validated_network_is_left_a_refit_is_never_cut(
+    tiny_zoo: Path, digits: Digits, candidate: Candidate
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    expected = evaluator.refit(candidate, 3)
+    network, warnings = _refitted(
+        evaluator, Purse(Budget(seconds=1e-3)), Ingredient(number=0, candidate=candidate, epochs=3)
+    )
+    assert _same(network, expected)
+    assert not len(warnings)
+
+
+def test_a_soup_whose_refit_is_cut_is_the_one_that_was_validated(
+    tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    candidates = [replace(TUNED, training={"epochs": 2, "lr": lr}) for lr in (1e-3, 3e-3)]
+    for candidate in candidates:
+        evaluator(candidate, lambda epoch, score: False, lambda: False, 2)
+    networks = [evaluator.best_network(candidate)[0] for candidate in candidates]
+    networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
+    whole = Evaluator.refit
+
+    def cut(self: Evaluator, candidate: Candidate, *rest: Any, **named: Any) -> Network:
+        if candidate == candidates[1]:
+            raise TrialError("the time ran out in epoch 1 of 2")
+        return whole(self, candidate, *rest, **named)
+
+    monkeypatch.setattr(Evaluator, "refit", cut)
+    made = [Ingredient(number=i, candidate=candidate, epochs=2) for i, candidate in enumerate(candidates)]
+    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), *made)
+    assert _same(network, networks[0])  # not the mean of one that learned from all with one that did not
+    assert [warning.details["trials"] for warning in warnings] == [[0, 1]]
+
+
+def test_whatever_goes_wrong_in_a_refit_the_validated_network_is_the_model(
+    tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    evaluator(TUNED, lambda epoch, score: False, lambda: False, 1)
+
+    def fail(self: Evaluator, *rest: Any, **named: Any) -> Network:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Evaluator, "refit", fail)
+    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
+    assert _same(network, evaluator.best_network(TUNED)[0])
+    assert [warning.code for warning in warnings] == ["refit_cut"]
+    evaluator.checkpoints.clear()
+    with pytest.raises(MemoryError):
+        _refitted(evaluator, Purse(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
 
 
 @pytest.mark.parametrize(
@@ -248,17 +340,57 @@ def _same(network: Network, other: Network) -> bool:
 )
 def test_a_refit_that_comes_to_nothing_costs_nothing(tiny_zoo: Path, digits: Digits, known: float, kept: bool) -> None:
     # A training that went well on a part of the examples can diverge on all of them.
-    registry = Registry.load((tiny_zoo,))
-    spec = registry.backbone("test_vit")
-    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), [spec], SearchConfig(cache=False, folds=1))
-    evaluator = Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
-    training = {"epochs": 1, "lr": 1e-6}  # which hardly learns
-    candidate = Candidate(backbone="test_vit", head="linear", freeze="full", training=training)
+    evaluator = _one_split(tiny_zoo, digits)
+    candidate = replace(TUNED, training={"epochs": 1, "lr": 1e-6})  # which hardly learns
     evaluator(candidate, lambda epoch, score: False, lambda: False, 1)
     found = np.full((60, evaluator.task.outputs), 0.01)
     found[np.arange(60), evaluator.targets] = known
     whole, part = evaluator.refit(candidate, 1), evaluator.best_network(candidate)[0]
-    purse = Purse(Budget(trials=1))
-    trained = _trained(Ingredient(number=0, candidate=candidate, epochs=1), found, evaluator, purse, np.inf, _mute())
-    assert _same(trained, part if kept else whole)
+    made = Ingredient(number=0, candidate=candidate, epochs=1)
+    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), made, found=found)
+    assert _same(network, part if kept else whole)
+    assert [warning.code for warning in warnings] == ["refit_cut"] * kept
     assert not _same(part, whole)
+
+
+def _score(value: float, low: float, high: float) -> Score:
+    return Score(metric="accuracy", score=value, ci95=(low, high), accuracy=value, examples=60)
+
+
+@pytest.mark.parametrize(
+    ("validated", "warned"),
+    [
+        pytest.param(_score(0.99, 0.97, 1.0), True, id="all of its interval is above that of the test"),
+        pytest.param(_score(0.6, 0.3, 0.9), False, id="the intervals overlap"),
+        pytest.param(_score(0.99, np.nan, np.nan), False, id="it has none"),
+    ],
+)
+def test_a_test_score_below_what_validation_promised_is_said(
+    fit: Fit, digits: Digits, validated: Score, warned: bool
+) -> None:
+    result = fit(backbones="test_vit", heads="ncm", trials=1, compare_scratch=False)
+    wrong = [(label + 1) % 3 if i % 2 else label for i, label in enumerate(digits[1][60:120].tolist())]
+    show = _mute()
+    score = score_test(result.model, load_examples(digits[0][60:120], wrong), validated, show)
+    assert score is not None
+    assert [warning.code for warning in show.warnings] == ["test_below_validation"] * warned
+    for warning in show.warnings:
+        assert (warning.details["test"], warning.details["validation"]) == (score.to_json(), validated.to_json())
+        assert f"{score.score:.4f}" in warning.message
+
+
+def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None:
+    result = fit(backbones="test_vit", heads="ncm", trials=1, compare_scratch=False)
+    images, labels = digits[0][60:120], digits[1][60:120]
+    validation = _score(0.5, 0.0, 1.0)
+    single = score_test(result.model, load_examples(images, labels), validation, _mute())
+    groups = [label * 3 + i % 3 for i, label in enumerate(labels.tolist())]
+    grouped = score_test(result.model, load_examples(images, labels, groups=groups), validation, _mute())
+    assert single is not None
+    assert grouped is not None
+    assert (single.units, grouped.units, single.score) == (None, 9, grouped.score)
+    assert grouped.ci95 != single.ci95
+
+
+def _mute() -> Progress:
+    return Progress(Budget(trials=1), shown=False)

@@ -1,28 +1,37 @@
-"""Transfer gain: the winner against its own architecture from random weights, so that negative transfer is seen."""
+"""Transfer gain: the model against the winner's architecture from random weights, so that negative transfer is seen.
+
+There is one baseline: the better of random weights that were trained as a whole and of random features, frozen. What
+is said of it rests on a paired test, and on whether the random weights had a fair chance.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, Phase
+from autotransfer.ending.selected import Selected
 from autotransfer.errors import BackboneError
+from autotransfer.resampling import better, difference_error
 from autotransfer.search.budget import Purse
+from autotransfer.search.effort import Effort
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.records import TrialRecord
+from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.search.work import describe
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer.transfer.memory import give_back
 from autotransfer.transfer.settings import TrainingSettings
 
-__all__ = ["TransferGain", "measure_gain", "reserved_seconds"]
+__all__ = ["TransferGain", "measure_gain", "reserved_seconds", "too_little"]
+
+Verdict = Literal["gain", "negative_transfer", "none", "too_little_training", "not_compared"]
 
 log = logging.getLogger("autotransfer")
 
@@ -35,8 +44,12 @@ _PLANNED, _FREE = 0.9, 0.25
 _PASS = 0.2
 # A training step costs about three forward passes, and each of them twice what a backbone made fast takes.
 _STEP_COST = 6.0
-# Examples that training from random weights sees at most where no time budget bounds it, one epoch excepted.
-_SHOWN = 4000
+# Share of what the search has trained that training from random weights may take where trials are counted; and its
+# epochs in times of what the search's take: nothing is fused, and no prefix is cached.
+_OF_SEARCH, _DEARER = 0.5, 2.0
+# Training that says little of what random weights can come to: so few steps, or so few epochs unless their steps are
+# many. After one epoch on handwritten digits, random weights were no better than chance.
+_FEW_STEPS, _FEW_EPOCHS, _MANY_STEPS = 50, 5, 1000
 # Share that a batch has in running statistics: where steps are few, slower ones would stay those of nothing.
 _MOMENTUM = 0.3
 # Added to the seed: backbones whose weights are random themselves, as stand-ins are, tend to have that of the search.
@@ -49,20 +62,27 @@ _SETTINGS = TrainingSettings(
 
 @dataclass(frozen=True, kw_only=True)
 class TransferGain:
-    """The winner against its own architecture without what it was pretrained on.
+    """The model against the winner's architecture without what it was pretrained on.
 
     All scores are on the validation examples of the first fold, after training on the rest.
 
     Attributes:
-        transfer: Score of the winner.
-        scratch: Score of the best epoch of the same architecture, trained as a whole from random weights; None where
-            it was not trained.
+        transfer: Score of the model.
+        scratch: Score of the best epoch of the winner's architecture, trained as a whole from random weights; None
+            where it was not trained.
         untrained: Score of the random backbone, frozen, under a closed-form head; None where there is none, or no time.
         head: That head.
         examples: Number of examples.
         epochs: Epochs that the random weights were trained for.
+        steps: Optimizer steps of these epochs.
         seconds: Wall time of that.
+        error: Standard error of the gain; None where there is no gain.
+        verdict: What may be said: ``"gain"`` and ``"negative_transfer"`` where a paired test says so; ``"none"`` where
+            it says nothing; ``"too_little_training"`` where random weights had no fair chance to come near;
+            ``"not_compared"``.
+        of: The model, in words.
         reason: Why something is missing.
+        baseline: Predictions (examples, outputs) of the better random weights; None without any.
     """
 
     transfer: float
@@ -71,23 +91,39 @@ class TransferGain:
     head: str = ""
     examples: int = 0
     epochs: int = 0
+    steps: int = 0
     seconds: float = 0.0
+    error: float | None = None
+    verdict: Verdict = "not_compared"
+    of: str = ""
     reason: str = ""
+    baseline: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def gain(self) -> float | None:
-        """By how much transfer is better than random weights in the same training budget; negative where it harms."""
-        return None if self.scratch is None else self.transfer - self.scratch
+        """By how much transfer is better than the better of random weights; negative where it harms."""
+        return None if self.floor is None else self.transfer - self.floor
 
     @property
     def floor(self) -> float | None:
-        """The better score of random weights; a source below it does harm."""
+        """The better score of random weights, which sources are compared with, too."""
         return max((score for score in (self.scratch, self.untrained) if score is not None), default=None)
+
+    @property
+    def late(self) -> bool:
+        """Whether random weights had too little training to say anything."""
+        return self.scratch is None or too_little(self.epochs, self.steps)
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as JSON; null where a score is not defined, since JSON has no NaN."""
-        row = {**asdict(self), "gain": self.gain}
+        row = {**asdict(replace(self, baseline=None)), "gain": self.gain}
+        del row["baseline"]
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def too_little(epochs: int, steps: int) -> bool:
+    """Whether so much training from random weights says little of what they can come to."""
+    return steps < _FEW_STEPS or (epochs < _FEW_EPOCHS and steps < _MANY_STEPS)
 
 
 def reserved_seconds(purse: Purse, evaluator: Evaluator, backbone: str) -> float:
@@ -102,17 +138,21 @@ def reserved_seconds(purse: Purse, evaluator: Evaluator, backbone: str) -> float
     return share if share >= _LEAST and share >= _epoch_seconds(evaluator, backbone) else 0.0
 
 
-def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: int) -> TransferGain:
-    """Train the winner's architecture from random weights and score it beside the winner.
+def measure_gain(
+    best: TrialRecord, selected: Selected, trials: Trials, evaluator: Evaluator, purse: Purse, epochs: int
+) -> TransferGain:
+    """Train the winner's architecture from random weights and score it beside the model.
 
-    The budget: within ``trials``, as many epochs as a candidate that trains stages has, or as few as show the network
-    some thousand examples. Within a time budget, the
-    seconds that the winner took, with one pass of its backbone over the examples, or what that many epochs take where
-    this is more, but for that no more than what was set apart or a quarter of the time left; and one epoch at least.
-    Nothing runs beyond the time budget.
+    The budget: within ``trials``, as many epochs as a candidate that trains stages has, and no more than half of what
+    the search has trained. Within a time budget, the seconds that the winner took, with one pass of its backbone over
+    the examples, or what that many epochs take where this is more, but for that no more than what was set apart or a
+    quarter of the time left, and no more than the trials took; and one epoch at least. Nothing runs beyond the time
+    budget.
 
     Args:
-        best: The winner, with its outputs.
+        best: The winner.
+        selected: The model that it became, with its outputs.
+        trials: The search.
         evaluator: What scored it.
         purse: The budget.
         epochs: Epochs of a candidate that trains stages.
@@ -120,13 +160,12 @@ def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: 
     Returns:
         The comparison; where something failed or did not fit in, its reason says so: a comparison costs no result.
     """
-    lesson = evaluator.lessons[0]
-    rows = lesson.validation
-    assert best.candidate is not None  # the winner has both
-    assert best.scores is not None
-    gain = TransferGain(transfer=lesson.task.score(lesson.targets[rows], best.scores[rows]), examples=len(rows))
+    task, targets = evaluator.task, evaluator.targets[evaluator.lessons[0].validation]
+    outputs = selected.scores[evaluator.lessons[0].validation]
+    assert best.candidate is not None  # the winner has one
+    gain = TransferGain(transfer=task.score(targets, outputs), examples=len(targets), of=str(selected))
     if not math.isfinite(gain.transfer):
-        return replace(gain, reason=f"the metric {lesson.task.metric!r} is not defined on the first fold")
+        return replace(gain, reason=f"the metric {task.metric!r} is not defined on the first fold")
     if _left(purse) < _LEAST:
         return replace(gain, reason="no time was left")
     try:
@@ -134,12 +173,27 @@ def measure_gain(best: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: 
         passes = best.candidate.views * evaluator.pass_seconds(best.candidate.backbone)
         if purse.budget.seconds is None or passes < _PASS * _left(purse):
             gain = _untrained(gain, best.candidate, loaded, evaluator)
-        return _scratch(gain, best, loaded, evaluator, purse, epochs)
+        gain = _scratch(gain, best, trials, loaded, evaluator, purse, epochs)
     except Exception as error:  # a plugin's or torch's: whatever it is, the search has its result
         log.info("The winner is not compared with random weights: %s", describe(error))
-        return replace(gain, reason=describe(error))
+        gain = replace(gain, reason=describe(error))
     finally:
         give_back()
+    return _judged(gain, outputs, evaluator)
+
+
+def _judged(gain: TransferGain, outputs: np.ndarray, evaluator: Evaluator) -> TransferGain:
+    """Add what may be said of the gain."""
+    if gain.baseline is None:
+        return gain
+    lesson = evaluator.lessons[0]
+    targets, units = lesson.targets[lesson.validation], lesson.units_of(lesson.validation)
+    verdict: Verdict = "too_little_training" if gain.late else "none"
+    if better(lesson.task, targets, gain.baseline, outputs, units):
+        verdict = "negative_transfer"
+    elif not gain.late and better(lesson.task, targets, outputs, gain.baseline, units):
+        verdict = "gain"
+    return replace(gain, verdict=verdict, error=difference_error(lesson.task, targets, outputs, gain.baseline, units))
 
 
 def _left(purse: Purse) -> float:
@@ -189,11 +243,17 @@ def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone,
     network = setup.solve(extractor, lesson, evaluator.device, evaluator.seed)
     outputs = setup.head_scores(network, extractor, lesson.task, lesson.validation)
     score = lesson.task.score(lesson.targets[lesson.validation], outputs)
-    return replace(gain, untrained=score, head=head.name) if math.isfinite(score) else gain
+    return replace(gain, untrained=score, head=head.name, baseline=outputs) if math.isfinite(score) else gain
 
 
 def _scratch(
-    gain: TransferGain, best: TrialRecord, loaded: LoadedBackbone, evaluator: Evaluator, purse: Purse, epochs: int
+    gain: TransferGain,
+    best: TrialRecord,
+    trials: Trials,
+    loaded: LoadedBackbone,
+    evaluator: Evaluator,
+    purse: Purse,
+    epochs: int,
 ) -> TransferGain:
     """Add the score of all stages, trained from random weights."""
     lesson, head = evaluator.lessons[0], evaluator.registry.head(Candidate(backbone="").head)
@@ -204,7 +264,10 @@ def _scratch(
     whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
     described = Candidate(backbone=loaded.spec.name, head=head.name)
     if not timed:
-        epochs = min(epochs, max(1, _SHOWN // len(lesson.train)))
+        effort = Effort(trials, len(evaluator.lessons), evaluator.registry)
+        epochs = min(epochs, int(effort.whole_epochs(_OF_SEARCH / _DEARER, best.candidate.backbone)))
+        if not epochs:
+            return replace(gain, reason="a single epoch would take more than half of what the search has trained")
     settings = replace(_SETTINGS, epochs=epochs, views=best.candidate.views)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
     run = setup.training(evaluator.extractor, lesson, evaluator.device, evaluator.seed)
@@ -214,12 +277,21 @@ def _scratch(
         return replace(gain, reason="the time ran out before the first epoch ended")
     if purse.budget.seconds is not None:
         each, left = purse.spent - started, _left(purse)
-        granted = min(epochs * each, max(_SHARE * purse.budget.seconds, _FREE * left))
+        searched = sum(record.seconds for record in trials)
+        granted = min(epochs * each, searched, max(_SHARE * purse.budget.seconds, _FREE * left))
         wanted = max(best.seconds + evaluator.pass_seconds(best.candidate.backbone), granted) / each
         epochs = 1 + int(max(min(wanted - 1, _PLANNED * left / each), 0.0))
         run.settings = replace(settings, epochs=epochs)  # now that it is known what an epoch takes
     run.run(epochs, _go_on, lambda: _left(purse) < 0)
-    return replace(gain, scratch=run.best_score, epochs=run.epoch, seconds=round(purse.spent - started, 3))
+    better_one = gain.untrained is None or run.best_score >= gain.untrained
+    return replace(
+        gain,
+        scratch=run.best_score,
+        epochs=run.epoch,
+        steps=run.epoch * math.ceil(len(lesson.train) / settings.batch_size),
+        seconds=round(purse.spent - started, 3),
+        baseline=run.best_scores if better_one else gain.baseline,
+    )
 
 
 def _epoch_seconds(evaluator: Evaluator, backbone: str) -> float:

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 
 from autotransfer.insight.gain import TransferGain
+from autotransfer.resampling import better
 from autotransfer.search.records import TrialRecord
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["Source", "rank_sources"]
+
+# Probability with which one of all sources is named where none does harm.
+_LEVEL = 0.025
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +30,8 @@ class Source:
         objective: What candidates are compared by: what the score is worth, made fair, less its doubt.
         frozen: Best score with the backbone frozen as a whole; None where that was not tried.
         trial: Number of the best candidate's trial.
-        negative: Whether even its best candidate is below random weights of the winner's architecture, on the same
-            examples: negative transfer. None where that was not compared.
+        negative: Whether even its best candidate is worse than the random weights that the gain is told against, by a
+            paired test on the same examples: negative transfer. None where that was not compared.
         given_up: Whether it was given up on a sample of the images: its scores are those on the sample.
     """
 
@@ -59,7 +63,7 @@ def rank_sources(
         stages: Number of stages by backbone.
         words: What each backbone was trained on.
         lesson: The first fold.
-        gain: What random weights reached on its validation examples.
+        gain: What random weights predict for its validation examples.
     """
     by_name: dict[str, list[TrialRecord]] = {}
     given_up: dict[str, list[TrialRecord]] = {}
@@ -71,13 +75,20 @@ def rank_sources(
         elif record.sampled is not None:
             given_up.setdefault(record.candidate.backbone, []).append(record)
     by_name = {**given_up, **by_name}
-    floor = None if gain is None else gain.floor
-    rows = [_row(name, records, stages[name], words.get(name, ""), lesson, floor) for name, records in by_name.items()]
+    baseline, level = None if gain is None else gain.baseline, _LEVEL / max(len(by_name), 1)
+    rows = [
+        _row(name, records, stages[name], words.get(name, ""), _does_harm(_best(records), lesson, baseline, level))
+        for name, records in by_name.items()
+    ]
     return tuple(sorted(rows, key=lambda row: (-row.objective, row.trial)))
 
 
-def _row(name: str, records: list[TrialRecord], stages: int, words: str, lesson: Lesson, floor: float | None) -> Source:
-    best = max(records, key=lambda record: (record.objective or 0.0, -record.number))
+def _best(records: list[TrialRecord]) -> TrialRecord:
+    return max(records, key=lambda record: (record.objective or 0.0, -record.number))
+
+
+def _row(name: str, records: list[TrialRecord], stages: int, words: str, negative: bool | None) -> Source:
+    best = _best(records)
     frozen = [record.score for record in records if record.depth == stages and record.score is not None]
     assert best.score is not None  # a complete trial has one
     assert best.objective is not None
@@ -88,19 +99,14 @@ def _row(name: str, records: list[TrialRecord], stages: int, words: str, lesson:
         objective=best.objective,
         frozen=max(frozen, default=None),
         trial=best.number,
-        negative=None if floor is None else _first_fold(best, lesson) < floor,
+        negative=negative,
         given_up=best.state == "pruned",
     )
 
 
-def _first_fold(record: TrialRecord, lesson: Lesson) -> float:
-    """Return a record's score on the validation examples of the first fold; on all where its outputs are gone."""
-    assert record.score is not None
-    if record.scores is None:
-        return record.score
+def _does_harm(record: TrialRecord, lesson: Lesson, baseline: np.ndarray | None, level: float) -> bool | None:
+    """Whether a record is worse than random weights on the first fold; None where its outputs there are not known."""
     rows = lesson.validation
-    return (
-        record.score
-        if np.isnan(record.scores[rows]).any()
-        else lesson.task.score(lesson.targets[rows], record.scores[rows])
-    )
+    if baseline is None or record.scores is None or np.isnan(record.scores[rows]).any():
+        return None
+    return better(lesson.task, lesson.targets[rows], baseline, record.scores[rows], lesson.units_of(rows), level=level)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autotransfer.config import SearchConfig
+from autotransfer.ending.selected import Selected
+from autotransfer.finish import Ending
+from autotransfer.fit_warnings import WarningList
 from autotransfer.insight.depths import DepthScore, best_by_depth
 from autotransfer.insight.gain import TransferGain, measure_gain
 from autotransfer.insight.importance import measure_importance
@@ -14,7 +18,7 @@ from autotransfer.insight.inflation import Inflation, estimate_inflation
 from autotransfer.insight.sources import Source, rank_sources
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.records import Trials
 from autotransfer.text import escape
 
 __all__ = ["Insight", "explain"]
@@ -27,17 +31,19 @@ _WORTH = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class Insight:
-    """How far the winner's score is to be believed, and what made it.
+    """How far the model's score is to be believed, and what made it.
 
     Attributes:
+        selected: What the model is: one trial's candidate, or an ensemble or soup of several.
         inflation: How much choosing the best of many candidates flatters it; None where there was no choice.
-        gain: The winner against its own architecture from random weights; None where that was not asked for.
+        gain: The model against the winner's architecture from random weights; None where that was not asked for.
         sources: The backbones by how well what they were trained on transfers, the best first.
         importance: Share of the differences between candidates that each choice accounts for, the largest first; None
             where too few trials say.
         depths: The best candidate of each backbone at each freeze depth, those that train fewest stages first.
     """
 
+    selected: Selected
     inflation: Inflation | None
     gain: TransferGain | None
     sources: tuple[Source, ...]
@@ -47,6 +53,7 @@ class Insight:
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON."""
         return {
+            "model": self.selected.to_json(),
             "inflation": self.inflation.to_json() if self.inflation else None,
             "gain": self.gain.to_json() if self.gain else None,
             "sources": [source.to_json() for source in self.sources],
@@ -66,34 +73,43 @@ class Insight:
 
 
 def explain(
-    best: TrialRecord,
+    ending: Ending,
     trials: Trials,
     evaluator: Evaluator,
     purse: Purse,
     config: SearchConfig,
     stages: Callable[[str], tuple[str, ...]],
+    warnings: WarningList,
 ) -> Insight:
-    """Answer what the trials can answer, and compare the winner with random weights in the time that is left.
+    """Answer what the trials can answer, and compare the model with random weights in the time that is left.
 
     Args:
-        best: The winner.
+        ending: The winner, and the model that it became.
         trials: All trials.
         evaluator: What scored them.
         purse: The budget.
         config: The settings.
         stages: Returns the stages of a backbone that was tried.
+        warnings: Takes what a user should know of the comparison.
     """
     lesson = evaluator.lessons[0]
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
     counts = {name: len(stages(name)) for name in names}
-    inflation = estimate_inflation(best, trials, lesson.task, lesson.targets, seed=config.seed)
+    averages = ending.soup.tried if ending.soup is not None and ending.selected.kind == "soup" else ()
+    inflation = estimate_inflation(ending.selected, ending.records, lesson, averages=averages, seed=config.seed)
     importance = measure_importance(trials, counts, seed=config.seed)
-    gain = measure_gain(best, evaluator, purse, config.epochs) if config.compare_scratch else None
+    gain = None
+    if config.compare_scratch:
+        gain = measure_gain(ending.best, ending.selected, trials, evaluator, purse, config.epochs)
     words = {name: evaluator.registry.backbone(name).source for name in names}
+    sources = rank_sources(trials, counts, words, lesson, gain)
+    if gain is not None:
+        _warn_of(gain, sources, warnings)
     return Insight(
+        selected=ending.selected,
         inflation=inflation,
         gain=gain,
-        sources=rank_sources(trials, counts, words, lesson, gain),
+        sources=sources,
         importance=importance,
         depths=best_by_depth(trials, counts),
     )
@@ -103,19 +119,54 @@ def _inflation(found: Inflation | None) -> str:
     if found is None:
         return ""
     among = f"{found.candidates} of {found.tried}" if found.candidates < found.tried else f"{found.tried}"
-    return f"{found.corrected:.4f}: choosing the best of {among} candidates flatters by {found.inflation:.4f}"
+    how = f"choosing the best of {among} candidates flatters by {found.inflation:.4f}"
+    return f"{found.corrected:.4f} for {found.of}: {how}"
 
 
 def _gain(found: TransferGain | None) -> str:
     if found is None:
         return ""
+    if found.gain is None:
+        return f"not compared with random weights: {found.reason}"
+    error = "" if found.error is None or not math.isfinite(found.error) else f" (standard error {found.error:.4f})"
+    said = {
+        "gain": f"{found.gain:+.4f}{error} over random weights",
+        "negative_transfer": f"{found.gain:+.4f}{error}, worse than random weights: negative transfer",
+        "none": f"no measurable difference from random weights{error}",
+    }.get(found.verdict, "not known, since random weights had too little training")
+    return f"{said}: {found.of} {found.transfer:.4f} against {_baselines(found)}; {found.examples} examples"
+
+
+def _baselines(found: TransferGain) -> str:
+    """Return what random weights came to, and in how much training."""
     frozen = "" if found.untrained is None else f"{found.untrained:.4f} (frozen, {found.head})"
-    if found.scratch is None or found.gain is None:
-        beside = f"{found.transfer:.4f} against {frozen} from random weights; " if frozen else ""
-        return f"{beside}training them was left out: {found.reason}"
-    trained = f"{found.scratch:.4f} ({found.epochs} epochs, {found.seconds:.1f} s)"
-    others = f"{trained} or {frozen}" if frozen else trained
-    return f"{found.gain:+.4f} over random weights: {found.transfer:.4f} against {others}; {found.examples} examples"
+    if found.scratch is None:
+        return f"{frozen} from random weights; training them was left out: {found.reason}"
+    epochs = f"{found.epochs} epoch{'' if found.epochs == 1 else 's'}"
+    trained = f"{found.scratch:.4f} ({epochs}, {found.steps} steps, {found.seconds:.1f} s)"
+    return f"{trained} or {frozen}" if frozen else trained
+
+
+def _warn_of(gain: TransferGain, sources: Sequence[Source], warnings: WarningList) -> None:
+    """Say which backbones do harm, and where the comparison came too late to say anything."""
+    harmful, details = [source.backbone for source in sources if source.negative], gain.to_json()
+    if harmful or gain.verdict == "negative_transfer":
+        names = ", ".join(harmful) or gain.of
+        warnings.warn(
+            "negative_transfer",
+            f"Worse than random weights of the winner's architecture, by a paired test on {gain.examples} examples: "
+            f"{names}. What these backbones were trained on does harm here: try others, or pretrain one on your data.",
+            backbones=harmful,
+            gain=details,
+        )
+    elif gain.verdict == "too_little_training":
+        had = "none" if gain.scratch is None else f"{gain.epochs} epochs of {gain.steps} steps in all"
+        warnings.warn(
+            "compared_late",
+            f"What transfer gains is not known: random weights had too little training ({had}). A larger budget gives "
+            "them more; compare_scratch=False (--no-compare-scratch) leaves the comparison out.",
+            gain=details,
+        )
 
 
 def _sources(found: tuple[Source, ...]) -> str:

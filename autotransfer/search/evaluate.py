@@ -14,6 +14,7 @@ import torch
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import TrialError
+from autotransfer.resampling import standard_error
 from autotransfer.score import Score
 from autotransfer.search.checkpoints import Checkpoints
 from autotransfer.search.costs import Costs
@@ -134,10 +135,8 @@ class Evaluator:
         if not all(scored[lesson.validation].all() for lesson in self.lessons):
             whole, known = self._references.get(name, (score, score))
             fair = as_on_all(score, first=known, whole=whole, examples=len(first), ceiling=self.task.ceiling)
-            # As if there were one error more: a fold without any is not beyond doubt (after Agresti and Coull, 1998).
-            count = int(scored.sum()) + 2
-            share = float(np.clip((score * (count - 2) + 1) / count, 0.0, 1.0))
-            doubt = _DOUBT * math.sqrt(share * (1 - share) / count)
+            units = self.lessons[0].units_of(np.flatnonzero(scored))
+            doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.scores[scored], units)
         elif len(self.lessons) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
             self._references[name] = (score, worth(self.task, self.targets[first], found.scores[first]))
         return replace(found, objective=fair - doubt)
@@ -291,7 +290,7 @@ class Evaluator:
         expired: Callable[[], bool] = lambda: False,
         found: np.ndarray | None = None,
     ) -> Network:
-        """Train a candidate on all examples for the number of epochs that validation asked for, if time allows.
+        """Train a candidate on all examples for the number of epochs that validation asked for.
 
         Args:
             candidate: The candidate.
@@ -300,8 +299,9 @@ class Evaluator:
             found: Predictions (N, outputs) of the search, NaN where there are none.
 
         Raises:
-            TrialError: The training diverged: its loss is not finite, or it knows some of the examples that it has
-                learned from worse than the search's did, which had not seen them.
+            TrialError: The time ran out before the last of them, and what was learned by then is no model; or the
+                training diverged: its loss is not finite, or it knows some of the examples that it has learned from
+                worse than the search's did, which had not seen them.
         """
         rows = np.arange(len(self.targets))
         lesson = replace(self.lessons[0], train=rows, validation=rows[:0])
@@ -310,7 +310,9 @@ class Evaluator:
             return setup.solve(self.extractor, lesson, self.device, self.seed)
         training = setup.training(self.extractor, lesson, self.device, self.seed)
         training.run(epochs, lambda epoch, score, scores: False, expired)
-        if found is not None and training.epoch == epochs:
+        if training.epoch < epochs:
+            raise TrialError(f"the time ran out in epoch {training.epoch + 1} of {epochs}")
+        if found is not None:
             self._refuse_worse(training, found)
         return training.network.eval()
 
@@ -319,7 +321,7 @@ class Evaluator:
         rows = rows[~np.isnan(found[rows]).any(1)]
         if not len(rows):
             return
-        before = Score.of(self.task, self.targets[rows], found[rows])
+        before = Score.of(self.task, self.targets[rows], found[rows], self.lessons[0].units_of(rows))
         after = self.task.score(self.targets[rows], training.predict_now(rows))
         if after < before.ci95[0]:
             raise TrialError(

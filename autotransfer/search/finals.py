@@ -3,7 +3,7 @@
 The best of many scores is partly luck (the winner's curse). Candidates that train stages were scored on the first fold
 only; here they run on the others, too. Then all of them run on other assignments of the examples to folds, each with
 another seed of training. A finalist that is behind, fold by fold, is stopped by Optuna's ``WilcoxonPruner``. They are
-compared by what their scores are worth (see ``worth``), as in the search.
+compared by what their scores are worth (see ``worth``), as in the search. Finals take no longer than the search did.
 """
 
 from __future__ import annotations
@@ -20,15 +20,26 @@ import optuna
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget
 from autotransfer.errors import DataError
+from autotransfer.search.effort import Effort
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.search.study import make_finals_study
 from autotransfer.search.work import describe
 from autotransfer.search.worth import worth
+from autotransfer.transfer.settings import TrainingSettings
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Finalist", "Finals", "Folds", "finalists", "finals_seconds", "hold_finals", "refit_seconds"]
+__all__ = [
+    "Finalist",
+    "Finals",
+    "Folds",
+    "finalists",
+    "finals_seconds",
+    "hold_finals",
+    "refit_seconds",
+    "search_seconds",
+]
 
 _FINALISTS = 3
 # Assignments of the examples to folds beside the one of the search.
@@ -55,6 +66,10 @@ class Finalist:
         score: Mean over the folds that all complete ones have in common; over its own if it was pruned.
         folds: Number of these folds.
         spread: Standard deviation between the means of each seed; None for a single seed.
+        fits: Number of folds that it was trained on in the finals; the search knew the others.
+        behind: By how much less it scores than the winner, on the folds of both; None of the winner, and where it has
+            none.
+        error: Standard error of that; None with a single fold.
         reason: Why it failed.
     """
 
@@ -64,6 +79,9 @@ class Finalist:
     score: float | None
     folds: int
     spread: float | None
+    fits: int = 0
+    behind: float | None = None
+    error: float | None = None
     reason: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -88,8 +106,13 @@ class Finals:
     def __str__(self) -> str:
         won = next(row for row in self.rows if row.state == "won")
         spread = "" if won.spread is None else f" (standard deviation between seeds {won.spread:.4f})"
-        others = ", ".join(f"trial {row.number} {_shown(row)}" for row in self.rows if row is not won)
-        return f"trial {won.number} {_shown(won)} on {won.folds} folds{spread}, before {others}"
+        others = ", ".join(f"{_place(row)} trial {row.number} {_shown(row)}" for row in self.rows if row is not won)
+        return f"trial {won.number} {_shown(won)} on {won.folds} folds{spread}, {others}; {self.fits} fits more"
+
+    @property
+    def fits(self) -> int:
+        """Number of times that a candidate was trained in the finals."""
+        return sum(row.fits for row in self.rows)
 
 
 def hold_finals(
@@ -98,7 +121,9 @@ def hold_finals(
     deal: Deal,
     *,
     seconds: float = math.inf,
+    effort: Effort | None = None,
     expired: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Finals | None:
     """Compare the best candidates of a search again.
 
@@ -108,14 +133,21 @@ def hold_finals(
         deal: Returns the folds of another seed, which is so far from the seed of the search.
         seconds: What the finals may take; the third, then the second finalist is left out where they are expected to
             take longer.
+        effort: What the search has trained, which bounds them in the place of seconds: equal seeds give equal finals.
         expired: Whether the time is up.
+        say: Is told what runs.
 
     Returns:
         What came of them; None where the best has no rival, or where no fold fits into the time.
     """
     folds = Folds(evaluator, deal)
-    chosen, steps, _ = _chosen(trials, folds, seconds)
-    return _compare(chosen, folds, steps, expired) if steps else None
+    cost, most = (folds.seconds, seconds) if effort is None else (effort.of_fold, effort.total)
+    chosen, steps, _ = _chosen(trials, folds, cost, most)
+    if not steps:
+        return None
+    fits = sum(not folds.known(record, step) for record in chosen for step in steps)
+    say(f"comparing the {len(chosen)} best candidates again, in {fits} fits at most")
+    return _compare(chosen, folds, steps, expired)
 
 
 def finals_seconds(trials: Trials, folds: Folds, budget: Budget) -> float:
@@ -123,8 +155,13 @@ def finals_seconds(trials: Trials, folds: Folds, budget: Budget) -> float:
     if budget.seconds is None:
         return 0.0
     most = _SHARE * budget.seconds
-    _, _, seconds = _chosen(trials, folds, most)
+    _, _, seconds = _chosen(trials, folds, folds.seconds, most)
     return min(_MARGIN * seconds, most)
+
+
+def search_seconds(trials: Trials) -> float:
+    """Return the seconds that trials have taken: finals are to take no longer."""
+    return sum(record.seconds for record in trials)
 
 
 def finalists(trials: Trials) -> list[TrialRecord]:
@@ -147,8 +184,14 @@ def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
     assert record.candidate is not None  # complete trials have one
     seconds = evaluator.predicted_seconds(record.candidate)
     if record.epochs:
-        seconds = max(seconds, record.seconds) * record.best_epoch / record.epochs
+        seconds = max(seconds / _planned(record), record.seconds / record.epochs) * record.best_epoch
     return seconds * len(evaluator.targets) / len(evaluator.lessons[0].train)
+
+
+def _planned(record: TrialRecord) -> int:
+    """Return the epochs that a trial's candidate trains for; a paused one has not seen all of them."""
+    assert record.candidate is not None  # complete trials have one
+    return TrainingSettings.from_candidate(record.candidate.training).epochs
 
 
 class Folds:
@@ -185,7 +228,7 @@ class Folds:
     def seconds(self, record: TrialRecord) -> float:
         """Return about how long a candidate takes for one fold."""
         assert record.candidate is not None  # complete trials have one
-        share = record.best_epoch / record.epochs if record.epochs else 1.0
+        share = record.best_epoch / _planned(record) if record.epochs else 1.0
         scored = sum(self.known(record, (0, fold)) for fold in range(len(self.evaluator.lessons)))
         return self.evaluator.predicted_seconds(record.candidate) * share / max(scored, 1)
 
@@ -209,18 +252,21 @@ class Folds:
         return found[-1] if len(found) == record.best_epoch else None
 
 
-def _chosen(trials: Trials, folds: Folds, seconds: float) -> tuple[list[TrialRecord], list[Step], float]:
-    """Return the finalists that time allows, the folds that they run on, and about how long that takes."""
+Cost = Callable[[TrialRecord], float]
+
+
+def _chosen(trials: Trials, folds: Folds, cost: Cost, most: float) -> tuple[list[TrialRecord], list[Step], float]:
+    """Return the finalists that the bound allows, the folds that they run on, and what that is expected to cost."""
     chosen = finalists(trials)
     for count in range(len(chosen), 1, -1):
-        steps, spent = _affordable(chosen[:count], folds, seconds)
+        steps, spent = _affordable(chosen[:count], folds, cost, most)
         if steps:
             return chosen[:count], steps, spent
     return [], [], 0.0
 
 
-def _affordable(chosen: Sequence[TrialRecord], folds: Folds, seconds: float) -> tuple[list[Step], float]:
-    """Return the folds that all finalists can run on in time, those of the search first, and their seconds.
+def _affordable(chosen: Sequence[TrialRecord], folds: Folds, cost: Cost, most: float) -> tuple[list[Step], float]:
+    """Return the folds that all finalists can run on within the bound, those of the search first, and their cost.
 
     None if no fold is new.
     Of another seed, candidates that train stages run on the first fold only.
@@ -229,10 +275,10 @@ def _affordable(chosen: Sequence[TrialRecord], folds: Folds, seconds: float) -> 
     own: list[Step] = [(0, fold) for fold in range(count)]
     partial = any(not folds.known(record, step) for record in chosen for step in own)
     others: list[Step] = [(s, fold) for s in range(1, _SEEDS + 1) for fold in range(1 if partial else count)]
-    each, steps, spent = [folds.seconds(record) for record in chosen], list[Step](), 0.0
+    each, steps, spent = [cost(record) for record in chosen], list[Step](), 0.0
     for step in (*own, *filter(folds.has, others)):
-        more = sum(cost for cost, record in zip(each, chosen, strict=True) if not folds.known(record, step))
-        if spent + more > seconds:
+        more = sum(own for own, record in zip(each, chosen, strict=True) if not folds.known(record, step))
+        if spent + more > most:
             break
         steps.append(step)
         spent += more
@@ -255,6 +301,7 @@ def _compare(
     for i, (record, scores, state, reason) in enumerate(ran):
         assert record.candidate is not None  # complete trials have one
         own = common if state == "complete" else list(scores)
+        behind, error = (None, None) if i == best else _behind(ran[best][1], scores, folds)
         rows.append(
             Finalist(
                 number=record.number,
@@ -263,6 +310,9 @@ def _compare(
                 score=_mean(scores, own) if own else None,
                 folds=len(own),
                 spread=_spread(scores, own),
+                fits=sum(not folds.known(chosen[i], step) for step in scores),
+                behind=behind,
+                error=error,
                 reason=reason,
             )
         )
@@ -326,6 +376,27 @@ def _mean(scores: _Found, steps: Sequence[Step], part: Literal[0, 1] = 0) -> flo
 def _spread(scores: _Found, steps: Sequence[Step]) -> float | None:
     means = [_mean(scores, [step for step in steps if step[0] == seed]) for seed in sorted({seed for seed, _ in steps})]
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
+
+
+def _behind(best: _Found, other: _Found, folds: Folds) -> tuple[float | None, float | None]:
+    """Return by how much less the other scores on the folds of both, and the standard error of that.
+
+    Folds share examples to train on, so that their scores are not independent (Nadeau and Bengio 2003).
+    """
+    common = [step for step in best if step in other]
+    if not common:
+        return None, None
+    gaps = np.array([best[step][0] - other[step][0] for step in common])
+    lesson = folds.evaluator.lessons[0]
+    dependent = 1 / len(gaps) + len(lesson.validation) / len(lesson.train)
+    error = float(np.sqrt(gaps.var(ddof=1) * dependent)) if len(gaps) > 1 else None
+    return float(gaps.mean()), error
+
+
+def _place(row: Finalist) -> str:
+    """Return whether a finalist is behind the winner by more than chance does."""
+    behind = row.behind is None or row.error is None or row.behind > row.error
+    return "before" if behind else "level with"
 
 
 def _shown(row: Finalist) -> str:

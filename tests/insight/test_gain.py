@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +20,25 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.data.sources import load_examples
-from autotransfer.insight.gain import TransferGain, measure_gain, reserved_seconds
+from autotransfer.ending.selected import Selected
+from autotransfer.insight.gain import TransferGain, measure_gain, reserved_seconds, too_little
 from autotransfer.insight.sources import rank_sources
 from autotransfer.preparation import prepare_data
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.records import TrialRecord
+from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.transfer.device import resolve_device
 
 TRIALS = Purse(Budget(trials=1))
+# Of a search that has trained so much that it bounds nothing.
+LONG = Trials(
+    [
+        TrialRecord(
+            number=0, state="complete", candidate=Candidate(backbone="test_resnet"), objective=0.5, epochs=1000,
+            seconds=1000.0, depth=0,
+        )
+    ]
+)  # fmt: skip
 
 
 def _network(recipe: Mapping[str, Any] | None) -> SequentialBackbone:
@@ -89,6 +100,14 @@ def _winner(evaluator: Evaluator, **parts: Any) -> TrialRecord:
     )  # fmt: skip
 
 
+def _measure(
+    winner: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: int, trials: Trials = LONG
+) -> TransferGain:
+    assert winner.scores is not None
+    selected = Selected(kind="single", trials=(winner.number,), scores=winner.scores)
+    return measure_gain(winner, selected, trials, evaluator, purse, epochs)
+
+
 class Ticking:
     """A clock that goes on by a tenth of a second whenever it is read: every step of training reads it."""
 
@@ -101,7 +120,7 @@ class Ticking:
 
 def test_random_weights_are_trained_and_scored_as_the_winner_was(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
-    found = measure_gain(winner, evaluator, TRIALS, epochs=4)
+    found = _measure(winner, evaluator, TRIALS, epochs=4)
     lesson = evaluator.lessons[0]
     assert winner.scores is not None
     outputs = winner.scores[lesson.validation]
@@ -110,8 +129,12 @@ def test_random_weights_are_trained_and_scored_as_the_winner_was(evaluator: Eval
     assert (found.epochs, found.head, found.reason) == (4, "ridge", "")
     assert found.scratch is not None
     assert found.untrained is not None
-    assert found.gain == found.transfer - found.scratch
     assert found.floor == max(found.scratch, found.untrained)
+    assert found.gain == found.transfer - found.floor  # one baseline: what sources are compared with, too
+    assert found.steps == 4 * math.ceil(len(lesson.train) / 32)
+    assert found.baseline is not None
+    assert lesson.task.score(lesson.targets[lesson.validation], found.baseline) == found.floor
+    assert found.of == "trial 0"
     assert found.untrained > 0.5  # of three classes; even random features tell digits
     assert 0.2 < found.scratch <= 1.0
 
@@ -119,7 +142,7 @@ def test_random_weights_are_trained_and_scored_as_the_winner_was(evaluator: Eval
 def test_equal_seeds_give_equal_scores_and_leave_the_winner_alone(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     before = {name: tensor.clone() for name, tensor in evaluator.load("test_resnet").backbone.state_dict().items()}
-    one, two = (measure_gain(winner, evaluator, TRIALS, epochs=2) for _ in range(2))
+    one, two = (_measure(winner, evaluator, TRIALS, epochs=2) for _ in range(2))
     assert replace(one, seconds=0.0) == replace(two, seconds=0.0)
     after = evaluator.load("test_resnet").backbone.state_dict()
     assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
@@ -127,11 +150,12 @@ def test_equal_seeds_give_equal_scores_and_leave_the_winner_alone(evaluator: Eva
 
 def test_a_source_that_does_harm_shows_a_negative_gain(evaluator: Evaluator) -> None:
     harmed, unharmed = _winner(evaluator, backbone="harmful"), replace(_winner(evaluator), number=1)
-    found = measure_gain(harmed, evaluator, TRIALS, epochs=60)
+    found = _measure(harmed, evaluator, TRIALS, epochs=60)
     assert harmed.score is not None
     assert harmed.score < 0.5
     assert found.gain is not None
     assert found.gain < -0.2
+    assert found.verdict == "negative_transfer"
     rows = rank_sources([harmed, unharmed], {"harmful": 2, "test_resnet": 5}, {}, evaluator.lessons[0], found)
     assert [(row.backbone, row.negative) for row in rows][-1] == ("harmful", True)
 
@@ -143,7 +167,7 @@ def test_a_source_that_does_harm_shows_a_negative_gain(evaluator: Evaluator) -> 
 def test_a_backbone_that_cannot_be_built_without_its_weights_is_not_compared(
     evaluator: Evaluator, backbone: str, reason: str
 ) -> None:
-    found = measure_gain(_winner(evaluator, backbone=backbone), evaluator, TRIALS, epochs=2)
+    found = _measure(_winner(evaluator, backbone=backbone), evaluator, TRIALS, epochs=2)
     assert (found.scratch, found.untrained, found.gain, found.floor) == (None, None, None, None)
     assert reason in found.reason
 
@@ -155,7 +179,7 @@ def test_whatever_fails_becomes_a_reason(evaluator: Evaluator, monkeypatch: pyte
 
     winner = _winner(evaluator)
     monkeypatch.setattr(Registry, "rebuild", fail)
-    found = measure_gain(winner, evaluator, TRIALS, epochs=2)
+    found = _measure(winner, evaluator, TRIALS, epochs=2)
     assert (found.scratch, found.reason) == (
         None,
         "The backbone 'test_resnet (random weights)' failed: RuntimeError: out of luck",
@@ -168,7 +192,7 @@ def test_random_features_are_scored_under_the_head_that_a_tuned_winner_starts_fr
 ) -> None:
     training = {"epochs": 1, "start": start}
     winner = _winner(evaluator, head="linear", freeze="depth", training=training)
-    found = measure_gain(winner, evaluator, TRIALS, epochs=1)
+    found = _measure(winner, evaluator, TRIALS, epochs=1)
     assert (found.head, found.untrained is None) == (head, head == "")
     assert found.scratch is not None
 
@@ -176,7 +200,7 @@ def test_random_features_are_scored_under_the_head_that_a_tuned_winner_starts_fr
 def test_a_time_budget_is_kept(evaluator: Evaluator) -> None:
     winner = replace(_winner(evaluator), seconds=1000.0)
     purse = Purse(Budget(seconds=8.0), clock=Ticking())
-    found = measure_gain(winner, evaluator, purse, epochs=3)
+    found = _measure(winner, evaluator, purse, epochs=3)
     assert found.scratch is not None
     assert found.epochs > 3  # what is there is used
     assert 4.0 < purse.spent < 8.5  # a tick or two for looking at the clock
@@ -184,16 +208,16 @@ def test_a_time_budget_is_kept(evaluator: Evaluator) -> None:
 
 def test_a_search_that_ended_early_does_not_make_it_long(evaluator: Evaluator) -> None:
     purse = Purse(Budget(seconds=40.0), clock=Ticking())
-    found = measure_gain(_winner(evaluator), evaluator, purse, epochs=1000)
+    found = _measure(_winner(evaluator), evaluator, purse, epochs=1000)
     assert found.epochs > 3
     assert purse.spent < 0.25 * 40 + 2
 
 
 def test_within_a_time_budget_random_weights_get_the_epochs_of_a_candidate_at_least(evaluator: Evaluator) -> None:
-    found = measure_gain(_winner(evaluator), evaluator, Purse(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
+    found = _measure(_winner(evaluator), evaluator, Purse(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
     assert found.epochs == 3  # the winner took a second, which is less than three epochs here
     long = replace(_winner(evaluator), seconds=10.0)
-    more = measure_gain(long, evaluator, Purse(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
+    more = _measure(long, evaluator, Purse(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
     assert more.epochs > 6
 
 
@@ -201,7 +225,7 @@ def test_without_time_nothing_is_begun(evaluator: Evaluator) -> None:
     clock = Ticking()
     purse = Purse(Budget(seconds=5.0), clock=clock)
     clock.now += 4.5
-    found = measure_gain(_winner(evaluator), evaluator, purse, epochs=3)
+    found = _measure(_winner(evaluator), evaluator, purse, epochs=3)
     assert (found.scratch, found.untrained, found.reason) == (None, None, "no time was left")
     assert found.transfer > 0.5
 
@@ -212,7 +236,7 @@ def test_the_time_ends_within_the_first_epoch(evaluator: Evaluator) -> None:
             self.now += 0.9
             return self.now
 
-    found = measure_gain(_winner(evaluator), evaluator, Purse(Budget(seconds=5.0), clock=Leap()), epochs=3)
+    found = _measure(_winner(evaluator), evaluator, Purse(Budget(seconds=5.0), clock=Leap()), epochs=3)
     assert found.scratch is None
     assert found.reason == "the time ran out before the first epoch ended"
 
@@ -234,7 +258,7 @@ def test_a_twentieth_of_the_time_is_set_apart_where_that_buys_an_epoch(
 def test_the_comparison_is_json() -> None:
     found = TransferGain(transfer=0.9, scratch=0.5, untrained=0.6, head="ridge", examples=40, epochs=3, seconds=1.5)
     row = found.to_json()
-    assert row.pop("gain") == pytest.approx(0.4)
+    assert row.pop("gain") == pytest.approx(0.3)
     assert TransferGain(**row) == found
     assert found.floor == 0.6
 
@@ -243,6 +267,46 @@ def test_a_metric_that_the_first_fold_leaves_undefined_is_said(evaluator: Evalua
     winner = _winner(evaluator)
     lesson = replace(evaluator.lessons[0], validation=evaluator.lessons[0].validation[:0])
     blind = Evaluator(evaluator.registry, evaluator.extractor, [lesson], evaluator.device, seed=0)
-    found = measure_gain(winner, blind, TRIALS, epochs=1)
+    found = _measure(winner, blind, TRIALS, epochs=1)
+    assert (found.verdict, found.gain) == ("not_compared", None)
     assert found.reason == "the metric 'accuracy' is not defined on the first fold"
     assert found.to_json()["transfer"] is None
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "little"), [(1, 20, True), (12, 36, True), (4, 900, True), (5, 50, False), (1, 1000, False)]
+)
+def test_a_network_of_few_steps_or_epochs_says_nothing_of_random_weights(epochs: int, steps: int, little: bool) -> None:
+    assert too_little(epochs, steps) is little
+
+
+def test_a_gain_over_a_network_of_one_epoch_is_not_told(evaluator: Evaluator) -> None:
+    found = _measure(_winner(evaluator), evaluator, TRIALS, epochs=1)
+    assert found.gain is not None
+    assert found.epochs == 1
+    assert found.verdict == "too_little_training"
+
+
+def test_where_trials_are_counted_random_weights_train_for_half_of_what_the_search_did_at_most(
+    evaluator: Evaluator,
+) -> None:
+    winner = _winner(evaluator)
+    tuned = replace(LONG.records[0], epochs=24)
+
+    def found(*records: TrialRecord) -> TransferGain:
+        return _measure(winner, evaluator, TRIALS, 12, Trials(list(records)))
+
+    # An epoch from random weights takes as long as two of the search's.
+    assert found(tuned).epochs == 6
+    frozen = found(replace(winner, seconds=1e6))  # however long its trials took: seconds are not counted
+    assert (frozen.scratch, frozen.epochs) == (None, 0)
+    assert "a single epoch would take more" in frozen.reason
+    assert frozen.untrained is not None
+
+
+def test_the_gain_is_that_of_the_model(evaluator: Evaluator) -> None:
+    winner = _winner(evaluator)
+    right = np.eye(3, dtype=np.float32)[evaluator.targets]
+    ensemble = Selected(kind="ensemble", trials=(0, 4), scores=right)
+    found = measure_gain(winner, ensemble, Trials([winner]), evaluator, TRIALS, 1)
+    assert (found.transfer, found.of) == (1.0, "the ensemble of trials 0, 4")

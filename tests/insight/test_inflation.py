@@ -9,9 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autotransfer.ending.ensemble import choose_ensemble, diverse
+from autotransfer.ending.held_out import HeldOut
+from autotransfer.ending.selected import Selected
 from autotransfer.insight.inflation import Inflation, estimate_inflation
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.task import Task
+from autotransfer.transfer.training import Lesson
 
 MakeRecord = Callable[..., TrialRecord]
 BINARY = Task(kind="binary", classes=("no", "yes"))
@@ -38,12 +42,26 @@ def _trials(
     return trials
 
 
-def _estimate(trials: Trials, task: Task, targets: np.ndarray) -> tuple[float, Inflation]:
+def _lesson(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Lesson:
+    return Lesson(task=task, targets=targets, train=np.arange(0), validation=np.arange(len(targets)), units=units)
+
+
+def _asked(trials: Trials, lesson: Lesson) -> Inflation | None:
+    best = trials.best
+    assert best is not None
+    scores = np.full((len(lesson.targets), 2), np.nan) if best.scores is None else best.scores
+    return estimate_inflation(Selected(kind="single", trials=(best.number,), scores=scores), trials, lesson)
+
+
+def _estimate(
+    trials: Trials, task: Task, targets: np.ndarray, units: np.ndarray | None = None
+) -> tuple[float, Inflation]:
     best = trials.best
     assert best is not None
     assert best.score is not None
-    found = estimate_inflation(best, trials, task, targets)
+    found = _asked(trials, _lesson(task, targets, units))
     assert found is not None
+    assert found.of == f"trial {best.number}"
     assert found.inflation == pytest.approx(best.score - found.corrected)
     return best.score, found
 
@@ -141,8 +159,7 @@ def test_where_there_is_no_choice_there_is_nothing_to_correct(make_record: MakeR
     few = _trials(make_record, BINARY, targets[:6], [0.8, 0.7])
     forgotten = Trials([make_record(i, 0.5 + i / 10) for i in range(3)])
     for trials, truth in ((alone, targets), (few, targets[:6]), (forgotten, targets)):
-        assert trials.best is not None
-        assert estimate_inflation(trials.best, trials, BINARY, truth) is None
+        assert _asked(trials, _lesson(BINARY, truth)) is None
 
 
 def test_equal_seeds_give_equal_estimates_in_little_time(make_record: MakeRecord) -> None:
@@ -153,3 +170,73 @@ def test_equal_seeds_give_equal_estimates_in_little_time(make_record: MakeRecord
     first = _estimate(trials, task, targets)
     assert time.process_time() - started < 3.0  # a second where nobody shares the machine
     assert _estimate(trials, task, targets) == first
+
+
+def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record: MakeRecord) -> None:
+    # Its weights are cross-fitted, but its members were chosen on all examples: the choice is repeated, too.
+    scores, corrected = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        targets, trials = rng.integers(0, 2, 60), Trials()
+        for number in range(150):
+            sure = rng.random(60).astype(np.float32)
+            outputs = np.stack([sure, 1 - sure], 1)
+            trials.add(make_record(number, BINARY.score(targets, outputs), scores=outputs, head=f"head{number}"))
+        best, lesson = trials.best, _lesson(BINARY, targets)
+        assert best is not None
+        assert best.scores is not None
+        held_out = HeldOut.of([lesson], best.scores)
+        ensemble = choose_ensemble(diverse(best, trials), held_out)
+        assert ensemble is not None
+        members = tuple(member.number for member in ensemble.members)
+        selected = Selected(kind="ensemble", trials=members, scores=ensemble.scores)
+        found = estimate_inflation(selected, trials, lesson)
+        assert found is not None
+        assert found.of == f"the ensemble of trials {', '.join(map(str, members))}"
+        score = BINARY.score(targets, ensemble.scores)
+        assert found.corrected == pytest.approx(score - found.inflation)
+        scores.append(score)
+        corrected.append(found.corrected)
+    assert np.mean(scores) > 0.6
+    assert np.mean(corrected) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record: MakeRecord) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, 200)
+    trials = _trials(make_record, BINARY, targets, [0.5] * 2, scored=60)
+    averages = [r.scores for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
+    soups = [scores for scores in averages if scores is not None]
+    best = max(soups, key=lambda scores: BINARY.score(targets[:60], scores[:60]))
+    assert trials.best is not None
+    selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), scores=best)
+    found = estimate_inflation(selected, trials, _lesson(BINARY, targets), averages=soups)
+    assert found is not None
+    assert (found.candidates, found.tried) == (2, 2)
+    assert BINARY.score(targets[:60], best[:60]) > 0.6
+    assert found.corrected == pytest.approx(0.5, abs=0.08)
+
+
+def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> None:
+    # Twenty groups whose examples are all right or all wrong: the best of many coins on twenty, not on two hundred.
+    units = np.arange(200) // 10
+    targets = np.random.default_rng(0).integers(0, 2, 20)
+    few = _trials(make_record, BINARY, targets, [0.5] * 50)
+    trials = Trials()
+    for record in few:
+        assert record.scores is not None
+        trials.add(replace(record, scores=np.repeat(record.scores, 10, axis=0)))
+    whole = np.repeat(targets, 10)
+    best, found = _estimate(trials, BINARY, whole, units)
+    assert best > 0.7
+    assert found.corrected == pytest.approx(0.5, abs=0.1)
+    assert _estimate(trials, BINARY, whole)[1].corrected > 0.7  # as if there were two hundred coins
+    assert _asked(trials, _lesson(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
+
+
+def test_a_paused_winner_is_corrected_like_any(make_record: MakeRecord) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, 100)
+    trials = _trials(make_record, BINARY, targets, [0.5] * 40)
+    assert trials.best is not None
+    before = _estimate(trials, BINARY, targets)
+    trials.add(replace(trials.best, state="paused"))
+    assert _estimate(trials, BINARY, targets) == before

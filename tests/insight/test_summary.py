@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import pytest
+
+from autotransfer.ending.selected import Selected
+from autotransfer.fit_warnings import WarningList
 from autotransfer.insight.depths import DepthScore
 from autotransfer.insight.gain import TransferGain
 from autotransfer.insight.inflation import Inflation
 from autotransfer.insight.sources import Source
-from autotransfer.insight.summary import Insight
+from autotransfer.insight.summary import Insight, _warn_of
 
-NOTHING = Insight(inflation=None, gain=None, sources=(), importance=None, depths=())
+ALONE = Selected(kind="single", trials=(3,), scores=np.empty((0, 2)))
+NOTHING = Insight(selected=ALONE, inflation=None, gain=None, sources=(), importance=None, depths=())
 
 
 def _source(name: str, score: float, *, negative: bool | None = False) -> Source:
@@ -21,9 +29,14 @@ def _depth(frozen: int, score: float, backbone: str = "b") -> DepthScore:
     return DepthScore(frozen=frozen, stages=9, backbone=backbone, score=score, objective=score, trial=0)
 
 
+GAIN = TransferGain(
+    transfer=0.95, scratch=0.5, untrained=0.625, head="ridge", examples=49, epochs=7, steps=210, seconds=12.345,
+    error=0.0311, verdict="gain", of="trial 3",
+)  # fmt: skip
 FULL = Insight(
-    inflation=Inflation(inflation=0.0123, corrected=0.9, candidates=88, tried=90),
-    gain=TransferGain(transfer=0.95, scratch=0.5, untrained=0.625, head="ridge", examples=49, epochs=7, seconds=12.345),
+    selected=ALONE,
+    inflation=Inflation(inflation=0.0123, corrected=0.9, candidates=88, tried=90, of="trial 3"),
+    gain=GAIN,
     sources=(_source("birds", 0.91), _source("noise", 0.4, negative=True)),
     importance={"backbone": 0.75, "settings": 0.247, "depth": 0.003},
     depths=(_depth(9, 0.91), _depth(9, 0.9, "c"), _depth(8, 0.89)),
@@ -32,9 +45,9 @@ FULL = Insight(
 
 def test_every_answer_has_one_line() -> None:
     assert str(FULL).splitlines() == [
-        "corrected   0.9000: choosing the best of 88 of 90 candidates flatters by 0.0123",
-        "gain        +0.4500 over random weights: 0.9500 against 0.5000 (7 epochs, 12.3 s) or 0.6250 (frozen, ridge); "
-        "49 examples",
+        "corrected   0.9000 for trial 3: choosing the best of 88 of 90 candidates flatters by 0.0123",
+        "gain        +0.3250 (standard error 0.0311) over random weights: trial 3 0.9500 against 0.5000 (7 epochs, "
+        "210 steps, 12.3 s) or 0.6250 (frozen, ridge); 49 examples",
         "sources     birds 0.9100, noise 0.4000 (negative transfer)",
         "depths      0 trained 0.9100, 1 trained 0.8900",
         "mattered    backbone 75%, settings 25%",
@@ -45,22 +58,66 @@ def test_what_is_not_known_is_not_printed() -> None:
     assert str(NOTHING) == ""
 
 
-def test_why_nothing_was_compared_is_said() -> None:
-    untrained = TransferGain(transfer=0.9, untrained=0.6, head="ncm", reason="the time left is too short for an epoch")
-    lines = [
-        str(Insight(**{**vars(NOTHING), "gain": gain}))
-        for gain in (untrained, TransferGain(transfer=0.9, reason="why"))
-    ]
-    assert lines == [
-        "gain        0.9000 against 0.6000 (frozen, ncm) from random weights; training them was left out: the time "
-        "left is too short for an epoch",
-        "gain        training them was left out: why",
-    ]
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param(
+            {"verdict": "none"},
+            "no measurable difference from random weights (standard error 0.0311): trial 3 0.9500 against 0.5000 (7 "
+            "epochs, 210 steps, 12.3 s) or 0.6250 (frozen, ridge); 49 examples",
+            id="within its error",
+        ),
+        pytest.param(
+            {"verdict": "negative_transfer", "transfer": 0.25},
+            "-0.3750 (standard error 0.0311), worse than random weights: negative transfer: trial 3 0.2500 against "
+            "0.5000 (7 epochs, 210 steps, 12.3 s) or 0.6250 (frozen, ridge); 49 examples",
+            id="harm",
+        ),
+        pytest.param(
+            {"verdict": "too_little_training", "untrained": None, "epochs": 1, "steps": 30, "scratch": 0.06},
+            "not known, since random weights had too little training: trial 3 0.9500 against 0.0600 (1 epoch, 30 "
+            "steps, 12.3 s); 49 examples",
+            id="one epoch is no rival, and no finding",
+        ),
+        pytest.param(
+            {"verdict": "too_little_training", "scratch": None, "reason": "the time left is too short for an epoch"},
+            "not known, since random weights had too little training: trial 3 0.9500 against 0.6250 (frozen, ridge) "
+            "from random weights; training them was left out: the time left is too short for an epoch; 49 examples",
+            id="frozen only",
+        ),
+        pytest.param(
+            {"verdict": "not_compared", "scratch": None, "untrained": None, "reason": "no time was left"},
+            "not compared with random weights: no time was left",
+            id="not at all",
+        ),
+    ],
+)
+def test_what_is_said_of_the_gain_is_what_a_test_bears_out(changes: dict[str, Any], said: str) -> None:
+    assert str(replace(NOTHING, gain=replace(GAIN, **changes))) == f"gain        {said}"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "harmful", "codes"),
+    [
+        ("gain", False, []),
+        ("none", False, []),
+        ("gain", True, ["negative_transfer"]),
+        ("negative_transfer", False, ["negative_transfer"]),
+        ("too_little_training", False, ["compared_late"]),
+    ],
+)
+def test_what_a_user_should_know_of_the_gain_is_a_warning(verdict: Any, harmful: bool, codes: list[str]) -> None:
+    warnings = WarningList()
+    _warn_of(replace(GAIN, verdict=verdict), (_source("noise", 0.4, negative=harmful),), warnings)
+    assert [warning.code for warning in warnings] == codes
+    for warning in warnings:
+        json.dumps(warning.to_json())
+        assert ("noise" in warning.message) is harmful
 
 
 def test_long_lists_are_cut_for_people_only() -> None:
     many = Insight(
-        inflation=None, gain=None, importance=None,
+        selected=ALONE, inflation=None, gain=None, importance=None,
         sources=tuple(_source(f"s{i}", 1 - i / 100) for i in range(8)),
         depths=tuple(_depth(9 - i, 0.5) for i in range(8)),
     )  # fmt: skip
@@ -71,17 +128,22 @@ def test_long_lists_are_cut_for_people_only() -> None:
 
 
 def test_names_cannot_steer_the_terminal() -> None:
-    hostile = Insight(**{**vars(NOTHING), "sources": (_source("\x1b[2Jgone\n", 0.5),)})
+    hostile = replace(NOTHING, sources=(_source("\x1b[2Jgone\n", 0.5),))
     assert str(hostile) == "sources     \\x1b[2Jgone\\x0a 0.5000"
 
 
 def test_json_holds_all_of_it() -> None:
     data = json.loads(json.dumps(FULL.to_json()))
-    assert data["inflation"] == {"inflation": 0.0123, "corrected": 0.9, "candidates": 88, "tried": 90}
-    assert data["gain"]["gain"] == 0.95 - 0.5
+    assert data["model"] == {"kind": "single", "trials": [3]}
+    assert data["inflation"] == {
+        "inflation": 0.0123, "corrected": 0.9, "candidates": 88, "tried": 90, "of": "trial 3"
+    }  # fmt: skip
+    assert data["gain"]["gain"] == 0.95 - 0.625
+    assert "baseline" not in data["gain"]
     assert [row["negative"] for row in data["sources"]] == [False, True]
     assert data["importance"] == {"backbone": 0.75, "settings": 0.247, "depth": 0.003}
     assert [row["frozen"] for row in data["depths"]] == [9, 9, 8]
     assert json.dumps(NOTHING.to_json()) == (
-        '{"inflation": null, "gain": null, "sources": [], "importance": null, "depths": []}'
+        '{"model": {"kind": "single", "trials": [3]}, "inflation": null, '
+        '"gain": null, "sources": [], "importance": null, "depths": []}'
     )

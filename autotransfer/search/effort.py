@@ -1,0 +1,68 @@
+"""How much a search has trained, told without a clock: what follows it is bounded by that where trials are counted.
+
+Seconds differ from run to run, and equal seeds are to give equal results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotransfer.contract.registry import Registry
+from autotransfer.search.records import TrialRecord
+
+__all__ = ["Effort"]
+
+# In epochs of a whole network: a pass of all examples through a backbone, which is forward only and made fast; and an
+# epoch of a head alone, or a closed form, on one fold.
+_PASS, _HEAD = 0.2, 0.02
+
+
+class Effort:
+    """What the trials of a search took, in epochs of a whole network; those of a costly backbone count for more.
+
+    Args:
+        trials: The trials.
+        folds: Number of folds, over which heads alone are cross-validated.
+        registry: Knows what a forward pass of each backbone costs; where it does not know all, they count alike.
+    """
+
+    def __init__(self, trials: Iterable[TrialRecord], folds: int, registry: Registry) -> None:
+        tried = [record for record in trials if record.candidate is not None and record.depth is not None]
+        names = dict.fromkeys(record.candidate.backbone for record in tried if record.candidate)
+        costs = {name: registry.backbone(name).gmacs for name in names}
+        known = all(costs.values())
+        self._costs = {name: cost if known and cost else 1.0 for name, cost in costs.items()}
+        # Every backbone is screened frozen, so its deepest trial tells how many stages it has.
+        self._stages = {name: max(r.depth or 0 for r in tried if _backbone(r) == name) for name in names}
+        passes = {(_backbone(record), view) for record in tried for view in range(_views(record))}
+        passed = sum(_PASS * self._costs[name] for name, _ in passes)
+        self.total = passed + sum(
+            self.of_epochs(record, record.epochs) * (folds if self._frozen(record) else 1) for record in tried
+        )
+
+    def of_fold(self, record: TrialRecord) -> float:
+        """Return what training a trial's candidate for its epochs takes on another fold."""
+        return self.of_epochs(record, record.best_epoch)
+
+    def of_epochs(self, record: TrialRecord, epochs: int) -> float:
+        """Return what so many epochs of a trial's candidate take; a closed form takes as much as one of a head."""
+        stages = self._stages[_backbone(record)]
+        trained = 1.0 - (record.depth or 0) / stages if stages else 1.0
+        return self._costs[_backbone(record)] * max(epochs, 1) * (trained + _HEAD)
+
+    def whole_epochs(self, share: float, backbone: str) -> float:
+        """Return how many epochs of a whole backbone a share of all that was trained comes to."""
+        return share * self.total / self._costs[backbone]
+
+    def _frozen(self, record: TrialRecord) -> bool:
+        return record.depth == self._stages[_backbone(record)] != 0
+
+
+def _backbone(record: TrialRecord) -> str:
+    assert record.candidate is not None  # only these take part
+    return record.candidate.backbone
+
+
+def _views(record: TrialRecord) -> int:
+    assert record.candidate is not None  # only these take part
+    return record.candidate.views
