@@ -13,6 +13,7 @@ Each one is also the built-in type that a caller would already catch::
     ├── BackboneError (RuntimeError)            a backbone cannot be built or loaded
     │   └── WeightsUnavailableError (OSError)   its weights are not here and cannot be fetched
     ├── ModelFormatError (ValueError)           a saved model cannot be read
+    ├── OutputError (OSError)                   a disk is full, or cannot be written
     ├── RunFormatError (ValueError)             a run folder cannot be read, or its run cannot go on
     └── SearchError (RuntimeError)              a search ended without a usable candidate
         └── TrialError                          one trial failed; the search goes on
@@ -35,6 +36,7 @@ __all__ = [
     "DataError",
     "DataNotFoundError",
     "ModelFormatError",
+    "OutputError",
     "PluginError",
     "RunExistsError",
     "RunFormatError",
@@ -119,6 +121,10 @@ class WeightsUnavailableError(BackboneError, OSError):
 
 class ModelFormatError(AutoTransferError, ValueError):
     """A saved model cannot be read."""
+
+
+class OutputError(AutoTransferError, OSError):
+    """A disk is full, or a file or folder cannot be written."""
 
 
 class RunFormatError(AutoTransferError, ValueError):

@@ -1,11 +1,46 @@
-"""Files that are never half written."""
+"""Files that are never half written, and disks that are full or cannot be written."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+from autotransfer.errors import AutoTransferError, OutputError
+from autotransfer.text import one_line
+
+__all__ = ["write_atomically", "writing"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Libraries that write from native code (safetensors, torch) say it in words.
+_FULL_WORDS = re.compile(r"no space left|disk quota exceeded|os error (28|122)\b|disk is full", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def writing(place: str | Path, advice: str = "") -> Iterator[None]:
+    """Say what it means when something cannot be written within the block.
+
+    Args:
+        place: The folder or file that is written.
+        advice: What to do once it can be written.
+
+    Raises:
+        OutputError: The disk is full, or the place cannot be written.
+    """
+    try:
+        yield
+    except AutoTransferError:
+        raise
+    except Exception as error:
+        full = _FULL_WORDS.search(str(error)) or (isinstance(error, OSError) and error.errno in _FULL)
+        if not full and not isinstance(error, OSError):
+            raise
+        reason = "the disk is full" if full else (isinstance(error, OSError) and error.strerror) or one_line(error)
+        folder = Path(place).absolute()
+        raise OutputError(f"{folder} cannot be written: {reason}. {advice}".strip()) from error
 
 
 def write_atomically(file: Path, text: str) -> None:

@@ -1,12 +1,14 @@
-"""Files that are never half written."""
+"""Files that are never half written, and disks that are full or cannot be written."""
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from autotransfer.files import write_atomically
+from autotransfer.errors import DataError, OutputError
+from autotransfer.files import write_atomically, writing
 
 
 def test_text_is_written_and_replaced(tmp_path: Path) -> None:
@@ -40,3 +42,27 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "missing" / "result.json", "")
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=rf"^{tmp_path} cannot be written: the disk is full\. Make room\.$"),
+        writing(tmp_path, "Make room."),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    for message in ("I/O error: No space left on device (os error 28)", "database or disk is full"):
+        with pytest.raises(OutputError, match="the disk is full"), writing(tmp_path):
+            raise RuntimeError(message)  # as libraries say it that write from native code
+
+
+def test_what_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+    file = tmp_path / "missing" / "result.json"
+    with pytest.raises(OutputError, match=rf"{file} cannot be written: No such file or directory"), writing(file):
+        write_atomically(file, "")
+
+
+def test_errors_that_are_not_of_writing_pass(tmp_path: Path) -> None:
+    for error in (DataError("no labels"), ValueError("wrong"), KeyError("x")):
+        with pytest.raises(type(error)) as caught, writing(tmp_path):
+            raise error
+        assert caught.value is error
