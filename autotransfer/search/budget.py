@@ -36,6 +36,7 @@ class Order:
         until: Epochs after which it is paused and judged again; None trains it to its end.
         arm: What the schedule knows it by.
         again: Whether it was broken off once.
+        note: What the schedule decided on the way to it, as JSON: what it needs to take the order in again.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Order:
     until: int | None = None
     arm: str = ""
     again: bool = False
+    note: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass

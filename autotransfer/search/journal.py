@@ -29,7 +29,6 @@ class Entry:
 
     Attributes:
         order: The order.
-        left: Seconds that were left when it was given.
         record: The trial's record; None when it was not run.
         spent: Seconds of the search when it had ended.
         params: Parameters of the trial.
@@ -39,7 +38,6 @@ class Entry:
     """
 
     order: Order
-    left: float
     record: TrialRecord | None
     spent: float
     params: Mapping[str, Any]
@@ -48,9 +46,9 @@ class Entry:
     interrupted: bool = False
 
 
-def note_order(trial: optuna.trial.Trial, order: Order, left: float, step: int) -> None:
+def note_order(trial: optuna.trial.Trial, order: Order, step: int) -> None:
     """Write down what a trial is to do, before it begins."""
-    trial.set_user_attr(_ORDER, {**asdict(order), "params": dict(order.params), "left": _number(left), "step": step})
+    trial.set_user_attr(_ORDER, {**asdict(order), "params": dict(order.params), "step": step})
 
 
 def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
@@ -67,18 +65,16 @@ def read_journal(study: optuna.Study) -> list[Entry]:
         broken = trial.user_attrs.get(INTERRUPTED)
         if about is None or (outcome is None and broken is None):  # it is running
             continue
-        given = dict(about)
-        left, begun = given.pop("left"), given.pop("step")
+        given = {name: value for name, value in about.items() if name in _FIELDS}
         ended = int(broken if outcome is None else outcome["step"])  # type: ignore[arg-type]  # one of them is there
         record = None if outcome is None else outcome["record"]
         entries.append(
             Entry(
                 order=Order(**given),
-                left=float("inf") if left is None else left,
                 record=None if record is None else TrialRecord.from_json(record),
                 spent=0.0 if outcome is None else outcome["spent"],
                 params=trial.params,
-                begun=begun,
+                begun=about["step"],
                 ended=ended,
                 interrupted=outcome is None,
             )
@@ -154,7 +150,8 @@ def settle(study: optuna.Study) -> list[Order]:
         else:
             if "candidate" in trial.user_attrs:  # what was left open was sampled: it is not sampled anew
                 order["params"] = dict(trial.params)
-            again += [Order(**{**order, "again": True})] if order else []
+            # What it notes is taken in with the order that was broken off.
+            again += [Order(**{**order, "again": True, "note": {}})] if order else []
             _end(study, running, step)
     return again[::-1]  # the first that was begun is taken first
 
@@ -190,8 +187,3 @@ def _tell(study: optuna.Study, running: optuna.trial.Trial, record: Mapping[str,
         study.tell(running, record["objective"])
     else:
         study.tell(running, state=TrialState.FAIL if state == "failed" else TrialState.PRUNED)
-
-
-def _number(value: float) -> float | None:
-    """JSON has no infinity."""
-    return value if value != float("inf") else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -34,6 +33,10 @@ class Schedule(Protocol):
 
         None means that nothing is worth its time, or nothing before one of those has ended.
         """
+        ...
+
+    def restore(self, order: Order) -> None:
+        """Take in an order of a search that was broken off, by what was noted with it; what came of it follows."""
         ...
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
@@ -138,17 +141,11 @@ class _Progress:
 def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progress: _Progress) -> None:
     """Take in what was carried out, in the order in which it began and ended."""
     events = [(entry.begun, entry, False) for entry in entries] + [(entry.ended, entry, True) for entry in entries]
-    running: list[Order] = []
     for step, entry, ending in sorted(events, key=lambda event: event[0]):
         runner.step = step
         if not ending:
-            if not entry.order.again:
-                with contextlib.suppress(Exception):  # what it would have proposed is known
-                    schedule.next(progress.trials, entry.left, running)
-            running.append(entry.order)
-            continue
-        running.remove(entry.order)
-        if not entry.interrupted:
+            schedule.restore(entry.order)
+        elif not entry.interrupted:
             runner.recall(entry)
             schedule.observe(entry.order, entry.record)
             progress.add(entry.record, entry.spent)

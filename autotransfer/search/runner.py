@@ -139,7 +139,7 @@ class Runner:
             self.study.enqueue_trial(dict(order.params))
         left = self.purse.left
         trial = self.study.ask()
-        note_order(trial, order, left, self._count())
+        note_order(trial, order, self._count())
         try:
             candidate, expected, until = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
         except Exception as error:  # a plugin's error costs its trial, not the search

@@ -91,6 +91,9 @@ class Orders:
         self.known.append(len(trials))
         return self.orders[len(self.known) - 1] if len(self.known) <= len(self.orders) else Order()
 
+    def restore(self, order: Order) -> None:
+        self.known.append(-1)
+
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         self.told.append(record)
 
