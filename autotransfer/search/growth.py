@@ -171,7 +171,7 @@ class Growth:
             return order
         if running and not pays:
             return None
-        return self._probing() if running or far else Order()
+        return self._probing() if running or far else self._sampling()
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         """Take in what came of an order."""
@@ -258,7 +258,11 @@ class Growth:
         return sorted(chain.from_iterable(best), key=lambda name: -trials.objective_of(name))
 
     def _probing(self) -> Order:
-        return Order(params={} if self._probe is None else {"freeze": self._probe})
+        return self._sampling() if self._probe is None else Order(params={"freeze": self._probe})
+
+    def _sampling(self) -> Order:
+        """Return what the study chooses; where no policy freezes all, that trains stages and takes its time."""
+        return Order(proposed="sampled" if self._probe is not None or self._seconds is None else "varied")
 
     def _one_after_the_other(self, trials: Trials, running: Sequence[Order]) -> Order:
         """Return the next depth of the first backbone that training deeper still pays for; it rests meanwhile."""
