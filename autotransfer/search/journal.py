@@ -15,9 +15,23 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.search.budget import Order
-from autotransfer.search.records import TrialRecord
+from autotransfer.search.records import TrialRecord, Trials
 
-__all__ = ["INTERRUPTED", "Entry", "adopt", "note_order", "note_outcome", "read_journal", "seconds_spent", "settle"]
+__all__ = [
+    "INTERRUPTED",
+    "Entry",
+    "adopt",
+    "lost_in",
+    "note_order",
+    "note_outcome",
+    "read_journal",
+    "records_of",
+    "seconds_spent",
+    "settle",
+    "steps_of",
+]
+
+Suggest = Callable[[optuna.trial.BaseTrial], Candidate]
 
 _ORDER, _OUTCOME, INTERRUPTED = "order", "outcome", "interrupted"
 _FIELDS = {field.name for field in fields(Order)}
@@ -52,9 +66,14 @@ def note_order(trial: optuna.trial.Trial, order: Order, step: int) -> None:
 
 
 def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
-    """Write down what came of it, before the study is told."""
+    """Write down what came of it, before the study is told; who looks at the study sees number, score and reason."""
     outcome = {"record": None if record is None else record.to_json(), "spent": spent, "step": step}
     trial.set_user_attr(_OUTCOME, outcome)
+    if record is not None:
+        shown = {"trial": record.number, "score": record.score, "reason": record.reason or None}
+        for name, value in shown.items():
+            if value is not None:
+                trial.set_user_attr(name, value)
 
 
 def read_journal(study: optuna.Study) -> list[Entry]:
@@ -82,51 +101,86 @@ def read_journal(study: optuna.Study) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.ended)
 
 
-def seconds_spent(study: optuna.Study) -> float:
-    """Return how many seconds a search had taken when it was broken off."""
-    return max((entry.spent for entry in read_journal(study)), default=0.0)
+def seconds_spent(study: optuna.Study, since: int = 0) -> float:
+    """Return how many seconds a search had taken when it was broken off, of a budget that counts from a step on."""
+    return max((entry.spent for entry in read_journal(study) if entry.ended > since), default=0.0)
 
 
-def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Callable[[optuna.trial.BaseTrial], Candidate]) -> int:
+def records_of(study: optuna.Study) -> Trials:
+    """Return the trials of a search that was broken off, as they stand."""
+    trials = Trials()
+    for entry in read_journal(study):
+        if entry.record is not None:
+            trials.add(entry.record)
+    return trials
+
+
+def lost_in(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
+    """Return the numbers of a search's trials that could not be taken over, since what they used is gone.
+
+    Args:
+        study: The study of the search.
+        suggest: Turns parameters into a candidate, with the choices that there are now.
+    """
+    lost = set[int]()
+    for trial in study.get_trials(deepcopy=False):
+        record = (trial.user_attrs.get(_OUTCOME) or {}).get("record")
+        if record is not None and record["candidate"] is not None and _fixed(trial, suggest) is None:
+            lost.add(record["number"])
+    return frozenset(lost)
+
+
+def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
     """Take over the trials of a study that had other choices: a backbone came or went since then.
+
+    Of those that used what is gone no more is taken over than what was noted with their orders.
 
     Args:
         study: The study that goes on.
         earlier: The one whose trials are taken over.
         suggest: Turns parameters into a candidate, with the choices that there are now.
-
-    Returns:
-        How many trials could not be taken over, since what they used is gone.
     """
-    numbers, lost = dict[int, int](), 0
+    lost = lost_in(earlier, suggest)
+    kept = [record.number for record in records_of(earlier) if record.number not in lost]
+    numbers = {old: new for new, old in enumerate(kept)}
     for trial in earlier.get_trials(deepcopy=False):
-        outcome, about = trial.user_attrs.get(_OUTCOME), trial.user_attrs.get(_ORDER)
-        if outcome is None or about is None or outcome["record"] is None or not trial.state.is_finished():
+        attributes = dict(trial.user_attrs)
+        if (about := attributes.get(_ORDER)) is None:
             continue
-        record, fixed = outcome["record"], optuna.trial.FixedTrial(trial.params)
-        try:
-            suggest(fixed)
-            resumes = None if about["resumes"] is None else numbers[about["resumes"]]
-        except Exception:  # whatever is not there any more
-            lost += 1
-            continue
-        number = numbers.setdefault(record["number"], len(numbers))
-        attributes = {
-            **trial.user_attrs,
-            _ORDER: {**about, "resumes": resumes},
-            _OUTCOME: {**outcome, "record": {**record, "number": number}},
-        }
+        outcome = attributes.get(_OUTCOME)
+        record = None if outcome is None else outcome["record"]
+        fixed = _fixed(trial, suggest)
+        if about["resumes"] in lost or (record is not None and record["number"] in lost):
+            ended = {"record": None, "spent": outcome["spent"] if outcome else 0.0}
+            step = outcome["step"] if outcome else attributes.pop(INTERRUPTED, about["step"])
+            attributes = {_ORDER: {**about, "resumes": None}, _OUTCOME: {**ended, "step": step}}
+            state, value, fixed = TrialState.PRUNED, None, None
+        else:
+            state, value = trial.state, trial.value
+            if about["resumes"] is not None:
+                attributes[_ORDER] = {**about, "resumes": numbers[about["resumes"]]}
+            if outcome is not None and record is not None:
+                attributes[_OUTCOME] = {**outcome, "record": {**record, "number": numbers[record["number"]]}}
         study.add_trial(
             optuna.trial.create_trial(
-                state=trial.state,
-                value=trial.value,
-                params={name: trial.params[name] for name in fixed.distributions},
-                distributions=fixed.distributions,
+                state=state,
+                value=value,
+                params={} if fixed is None else {name: trial.params[name] for name in fixed.distributions},
+                distributions={} if fixed is None else fixed.distributions,
                 user_attrs=attributes,
                 intermediate_values=trial.intermediate_values,
             )
         )
-    return lost
+
+
+def _fixed(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optuna.trial.FixedTrial | None:
+    """Return a trial's parameters among the choices that there are now; None where some of them are gone."""
+    fixed = optuna.trial.FixedTrial(trial.params)
+    try:
+        suggest(fixed)
+    except Exception:  # whatever is not there any more
+        return None
+    return fixed
 
 
 def settle(study: optuna.Study) -> list[Order]:
@@ -134,7 +188,7 @@ def settle(study: optuna.Study) -> list[Order]:
 
     One that was broken off twice is a failed trial: what ends the whole process is not tried for ever.
     """
-    again, step = [], _steps(study)
+    again, step = [], steps_of(study)
     for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         _end(study, study.ask(), step)  # asking takes the waiting ones first
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -156,7 +210,7 @@ def settle(study: optuna.Study) -> list[Order]:
     return again[::-1]  # the first that was begun is taken first
 
 
-def _steps(study: optuna.Study) -> int:
+def steps_of(study: optuna.Study) -> int:
     """Return how many begins and ends were counted."""
     noted = (t.user_attrs.get(name) for t in study.get_trials(deepcopy=False) for name in (_ORDER, _OUTCOME))
     return max((about["step"] for about in noted if about is not None), default=0)
