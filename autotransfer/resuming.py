@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from itertools import count
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 from warnings import catch_warnings, simplefilter
@@ -32,8 +33,8 @@ from autotransfer.storage import open_storage
 
 __all__ = ["Choices", "known_backbones", "open_study", "pick"]
 
-# The attribute of a study that tells its choices.
-_CHOICES = "choices"
+# Attributes of a study: the run that it is of, and what tells its choices.
+_PART_OF, _CHOICES = "part_of", "choices"
 
 
 class _HasName(Protocol):
@@ -180,7 +181,7 @@ def _refuse_taken_name(storage: BaseStorage, name: str) -> None:
     Raises:
         ConfigError: There is one of that name.
     """
-    if _studies_of(storage, name):
+    if name in optuna.get_all_study_names(storage) or _latest(storage, name) is not None:
         raise ConfigError(
             f"The storage already holds a study named {name!r}. Choose another name, or go on with the run that it "
             "belongs to (resume)."
@@ -198,10 +199,9 @@ def _open(
     warnings: WarningList,
 ) -> optuna.Study:
     """Open the run's study for these choices; make one where there is none, with what the run tried under others."""
-    prefix, digest = settings["study"], _digest(space)
-    there = _studies_of(storage, prefix)
-    name = next((one for one, known in there.items() if known == digest), f"{prefix}-{digest}" if there else prefix)
-    earlier = None if name in there else _longest(storage, there)
+    digest, latest = _digest(space), _latest(storage, settings["study"])
+    goes_on = latest is not None and latest[1] == digest
+    earlier = None if goes_on or latest is None else optuna.load_study(study_name=latest[0], storage=storage)
     lost = frozenset[int]() if earlier is None else lost_in(earlier, space.suggest)
     if earlier is not None and lost:
         _refuse_great_loss(run, settings, space, records_of(earlier), lost)
@@ -210,13 +210,13 @@ def _open(
         curves=curves,
         startup=len(space.screening()),
         storage=storage,
-        name=name,
+        name=latest[0] if goes_on and latest is not None else _free_name(storage, settings["study"]),
         parallel=config.processes > 1 or config.spread != "local",
     )
-    if name not in there:
-        _describe(study, config, data, digest, run)
     if earlier is not None:
         adopt(study, earlier, space.suggest)
+    if not goes_on:
+        _describe(study, config, data, run, {_PART_OF: settings["study"], _CHOICES: digest})
     if lost:
         missing = _missing(settings, space)
         warnings.warn(
@@ -228,8 +228,10 @@ def _open(
     return study
 
 
-def _describe(study: optuna.Study, config: SearchConfig, data: Prepared, digest: str, run: RunFolder) -> None:
-    """Write down what a study is about, for whoever looks at it with Optuna's tools."""
+def _describe(
+    study: optuna.Study, config: SearchConfig, data: Prepared, run: RunFolder, marks: Mapping[str, str]
+) -> None:
+    """Write down what a study is about, for whoever looks at it with Optuna's tools; at last, that it is whole."""
     task = data.lessons[0].task
     with catch_warnings():
         simplefilter("ignore", ExperimentalWarning)
@@ -237,28 +239,37 @@ def _describe(study: optuna.Study, config: SearchConfig, data: Prepared, digest:
     about = {name: value for name, value in asdict(config).items() if name not in ("budget", "storage", "ray_address")}
     about |= {"time_budget": config.budget.seconds, "trials": config.budget.trials, "run": str(run.path.absolute())}
     about |= {"autotransfer": __version__, "task": task.kind, "metric": str(task.metric), "examples": len(data.images)}
-    for name, value in {**about, _CHOICES: digest}.items():
+    for name, value in {**about, **marks}.items():
         study.set_user_attr(name, json.loads(json.dumps(value, default=str)))
 
 
-def _studies_of(storage: BaseStorage, prefix: str) -> dict[str, str]:
-    """Return a run's studies by name, with what tells their choices: one for each set of choices that it had.
+def _latest(storage: BaseStorage, name: str) -> tuple[str, str] | None:
+    """Return the name of a run's latest study, and what tells its choices; None where there is no study of the run.
 
-    The first has the run's name alone. Runs of earlier versions have what tells the choices in every name.
+    A run has one for each set of choices that it had. Those of earlier versions tell their choices by their names.
     """
-    pattern = re.compile(rf"{re.escape(prefix)}(?:-([0-9a-f]{{8}}))?")
-    found = {}
-    for name in optuna.get_all_study_names(storage):
-        if (match := pattern.fullmatch(name)) is not None:
-            attributes = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
-            found[name] = str(attributes.get(_CHOICES, match[1]))
-    return found
+    pattern, found = re.compile(rf"{re.escape(name)}-([0-9a-f]{{8}})"), dict[int, tuple[str, str]]()
+    for one in optuna.get_all_study_names(storage):
+        if one.startswith(name):
+            number = storage.get_study_id_from_name(one)
+            attributes, match = storage.get_study_user_attrs(number), pattern.fullmatch(one)
+            if attributes.get(_PART_OF) == name and _CHOICES in attributes:
+                found[number] = one, attributes[_CHOICES]
+            elif match is not None and _PART_OF not in attributes:
+                found[number] = one, match[1]
+    return found[max(found)] if found else None
 
 
-def _longest(storage: BaseStorage, names: Iterable[str]) -> optuna.Study | None:
-    """Return the study of these with the most trials."""
-    studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
-    return max(studies, key=lambda study: len(study.get_trials(deepcopy=False)), default=None)
+def _free_name(storage: BaseStorage, name: str) -> str:
+    """Return the name for a run's next study: the run's own, or that with a number."""
+    for number in count(1):
+        free = name if number == 1 else f"{name}-{number}"
+        if free not in optuna.get_all_study_names(storage):
+            return free
+        study = storage.get_study_id_from_name(free)
+        if not storage.get_all_trials(study, deepcopy=False) and not storage.get_study_user_attrs(study):
+            return free  # it was broken off when it had just been made
+    raise AssertionError  # there is always a number
 
 
 def _digest(space: SearchSpace) -> str:
