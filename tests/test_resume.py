@@ -129,7 +129,7 @@ def test_a_run_searches_what_it_began_with_unless_others_are_asked_for(
     with pytest.raises(RunFormatError, match=rf"all of its 9 trials used what is not here \(missing: {best}\)"):
         autotransfer.fit(*digits, **{**options, "trials": 12}, backbones=other, resume=True)
     again = _rows(tmp_path / "run")
-    with pytest.raises(AutoTransferError, match="cannot be had|nothing of what it searched is here"):
+    with pytest.raises(AutoTransferError, match=r"cannot be had|nothing of what it searched is here"):
         autotransfer.fit(*digits, **{**options, "trials": 12}, backbones="test_*", resume=True)
     assert _rows(tmp_path / "run") == again, "a refused run is as it was"
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
-from autotransfer.errors import TrialError
+from autotransfer.errors import OutputError, TrialError
 from autotransfer.search.budget import Order, Purse
 from autotransfer.search.journal import Entry, note_order, note_outcome
 from autotransfer.search.records import State, TrialRecord, Trials
@@ -180,6 +180,8 @@ class Runner:
         note_order(trial, order, self._count())
         try:
             candidate, expected, until = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
+        except OutputError:
+            raise
         except Exception as error:  # a plugin's error costs its trial, not the search
             failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
             return self._tell(trial, failed, TrialState.FAIL)

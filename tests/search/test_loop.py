@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget
-from autotransfer.errors import TrialError
+from autotransfer.errors import OutputError, TrialError
 from autotransfer.search.budget import Order, Proposed, Purse
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.records import TrialRecord, Trials
@@ -707,3 +707,43 @@ def test_a_search_that_goes_on_knows_the_best_on_the_sample() -> None:
         study = make_study(seed=0, curves=50, storage=storage, name="search")
         trials = _run(Budget(trials=budget), evaluate=Sampled(Clock()), schedule=_given(0.8, 0.5), study=study)
         assert [record.state for record in trials] == states
+
+
+# --- a search that goes on -------------------------------------------------------------------------------------------
+
+
+def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_anything() -> None:
+    storage, clock, said = optuna.storages.InMemoryStorage(), Clock(), list[tuple[int, float, int]]()
+    study, began = make_study(seed=0, curves=50, storage=storage, name="search"), Clock()
+    begun = Sampled(began, cost=lambda candidate: 4.0)
+    _run(Budget(trials=2), evaluate=begun, schedule=_given(0.8, 0.5), study=study, clock=began)
+    purse = Purse(Budget(seconds=100.0), clock=clock)
+    evaluate = Sampled(clock)
+    search(
+        make_study(seed=0, curves=50, storage=storage, name="search"),
+        _suggest(),
+        evaluate,
+        purse,
+        Orders(),
+        refit_factor=1.25,
+        observe=lambda record: None,
+        recalled=lambda trials: said.append((len(trials), purse.reserve, len(evaluate.seen))),
+    )
+    assert said == [(2, 5.0, 0)]  # 4 s, times what all examples are to those that were trained on
+
+
+def test_a_disk_that_is_full_ends_the_search_and_is_no_fault_of_a_candidate() -> None:
+    def full(record: TrialRecord) -> None:
+        raise OutputError("the disk is full")
+
+    study = make_study(seed=0, curves=50)
+    with pytest.raises(OutputError):
+        _run(Budget(trials=2), study=study, observe=full)
+
+    def report(epoch: int, score: float) -> float:
+        raise OutputError("the disk is full")
+
+    evaluate = Recorded(Clock(), score=lambda candidate, epoch: report(epoch, 0.0))
+    with pytest.raises(OutputError):
+        _run(Budget(trials=2), _suggest(3), evaluate, study=(study := make_study(seed=0, curves=50)))
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING], "it is carried out again"
