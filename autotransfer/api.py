@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from autotransfer.calls import call_of, configure, examples_of, test_examples_of
+from autotransfer.calls import arguments_of, call_of, configure, examples_of, test_examples_of
 from autotransfer.chart import draw
 from autotransfer.checks import check_settings
 from autotransfer.config import SearchConfig
@@ -253,9 +253,10 @@ def resume(
             f"The run in {folder.path} was started with data, or a metric, that no file holds: call fit with the same "
             "arguments, out= this folder and resume=True."
         )
+    call = arguments_of(call) | dict(settings.get("folders", {}))
     if time_budget is not None or trials is not None:
         call |= {"time_budget": time_budget, "trials": trials}
-        folder.forget_budget()
+        folder.update(budget=None)
     return fit(**{**call, "progress": progress}, out=folder.path, resume=True)
 
 

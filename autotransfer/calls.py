@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from numbers import Real
@@ -19,12 +18,16 @@ from autotransfer.errors import ConfigError
 from autotransfer.metrics import find_metric
 from autotransfer.preparation import zoos_from
 
-__all__ = ["call_of", "configure", "examples_of", "share_of", "test_examples_of"]
+__all__ = ["arguments_of", "call_of", "configure", "examples_of", "share_of", "test_examples_of"]
 
 _DEFAULT_SECONDS = 300.0
 # Arguments that say where a run is, not what it is.
 _PLACE = ("out", "overwrite", "resume")
 _PATHS = ("data", "validation", "test", "zoo", "cache_dir")
+# Where JSON has no type for a value, an object with this key says which it is. Arrays of targets have up to two axes;
+# those of images, which have more, are not written down.
+_TAG, _MOST_AXES = "$type", 2
+_COLLECTIONS: Mapping[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 def configure(given: Mapping[str, Any]) -> SearchConfig:
@@ -85,22 +88,71 @@ def test_examples_of(given: Mapping[str, Any], trained: Examples) -> Examples | 
 
 
 def call_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the arguments of ``fit`` as JSON, files by their absolute paths; None where JSON cannot hold them."""
+    """Return the arguments of ``fit`` as JSON, files by their absolute paths; None where JSON cannot hold them.
+
+    ``arguments_of`` returns them with the types that they had.
+    """
     call = {name: value for name, value in given.items() if name not in _PLACE}
     for name in _PATHS:
         value = call.get(name)
         if isinstance(value, (str, Path)):
             call[name] = str(Path(value).absolute())
-        elif name == "zoo" and value is not None:
-            call[name] = [str(Path(folder).absolute()) for folder in value]
+        elif isinstance(value, Sequence) and all(isinstance(one, (str, Path)) for one in value):
+            call[name] = [str(Path(one).absolute()) for one in value]
     if call.get("metric") is not None and (found := find_metric(call["metric"]))[1] is None:
         call["metric"] = found[0]
-    if isinstance(call.get("positive_class"), np.generic):
-        call["positive_class"] = call["positive_class"].item()
     try:
-        return dict(json.loads(json.dumps(call)))
-    except (TypeError, ValueError):
+        return {name: _to_json(value) for name, value in call.items()}
+    except TypeError:
         return None
+
+
+def arguments_of(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that ``call_of`` wrote down."""
+    return {name: _from_json(value) for name, value in call.items()}
+
+
+def _to_json(value: Any) -> Any:
+    """Return a value as JSON that keeps its type: keys that are no text, tuples, sets, paths and NumPy's values.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+    """
+    if isinstance(value, (np.generic, np.ndarray)):
+        if value.ndim > _MOST_AXES or value.dtype == object:
+            raise TypeError(f"an array of {value.ndim} axes of {value.dtype}")
+        return {_TAG: "array", "values": value.tolist(), "type": str(value.dtype)} if value.ndim else value.item()
+    if isinstance(value, Path):
+        return {_TAG: "path", "values": str(value.absolute())}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) for key in value) and _TAG not in value:
+            return {key: _to_json(one) for key, one in value.items()}
+        return {_TAG: "dict", "values": [[_to_json(key), _to_json(one)] for key, one in value.items()]}
+    if isinstance(value, list):
+        return [_to_json(one) for one in value]
+    for name, kind in _COLLECTIONS.items():
+        if type(value) is kind:
+            return {_TAG: name, "values": [_to_json(one) for one in value]}
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"a {type(value).__name__}")
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_from_json(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if _TAG not in value:
+        return {key: _from_json(one) for key, one in value.items()}
+    kind, values = value[_TAG], value["values"]
+    if kind == "array":
+        return np.array(values, dtype=value["type"])
+    if kind == "path":
+        return Path(values)
+    if kind == "dict":
+        return {_from_json(key): _from_json(one) for key, one in values}
+    return _COLLECTIONS[kind](map(_from_json, values))
 
 
 def _load(

@@ -195,10 +195,9 @@ def choose_winner(trials: Trials) -> TrialRecord:
     """
     if (best := trials.best) is not None:
         return best
-    reasons = list(dict.fromkeys(record.reason for record in trials if record.reason))
-    raise SearchError(
-        f"None of {len(trials)} trials succeeded: {'; '.join(reasons[:3]) or 'the budget was too small for any'}."
-    )
+    reasons = list(dict.fromkeys(record.reason for record in trials if record.reason))[:3]
+    why = "; ".join([*reasons, trials.misfit] if trials.misfit else reasons) or "the budget was too small for any"
+    raise SearchError(f"None of {len(trials)} trials succeeded: {why}.")
 
 
 def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:

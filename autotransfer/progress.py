@@ -99,6 +99,14 @@ class Progress:
             self.say(f"trial {record.number} failed: {record.reason}")
         self._refresh()
 
+    def recall(self, trials: Trials) -> None:
+        """Count the trials of a run that goes on, and show the best of them."""
+        for record in trials:
+            self._trials.add(record)
+        best = self._trials.best
+        shown = "" if best is None or best.objective is None else f", the best {best.objective:.4f}: {best.candidate}"
+        self.say(f"going on after {len(trials)} trials{shown}")
+
     def summary(self) -> str:
         """Return the state of the search in one line: the figures first, since a narrow terminal cuts the end."""
         counts, text = self._trials.counts(), self._clock()

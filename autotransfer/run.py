@@ -8,13 +8,14 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from autotransfer.errors import ConfigError, RunExistsError, RunFormatError
-from autotransfer.files import write_atomically
+from autotransfer.files import write_atomically, writing
 from autotransfer.search.records import TrialRecord
 from autotransfer.text import cell, one_line
 
@@ -81,7 +82,7 @@ class RunFolder:
                     shutil.rmtree(entry)
                 else:
                     entry.unlink(missing_ok=True)
-            write_atomically(self.path / "run.json", json.dumps(settings, indent=2, default=str))
+            write_atomically(self.path / "run.json", _as_json(settings))
         except OSError as error:
             raise ConfigError(f"The output folder {self.path} cannot be written: {error}.") from error
 
@@ -100,11 +101,18 @@ class RunFolder:
             raise RunFormatError(f"{file} is not of a run that can go on: it does not say what its data were.")
         return settings
 
-    def forget_budget(self) -> None:
-        """Let the next part of the run have a budget of its own."""
-        settings = self.settings()
-        settings["config"] = {name: value for name, value in settings["config"].items() if name != "budget"}
-        write_atomically(self.path / "run.json", json.dumps(settings, indent=2))
+    def update(self, **settings: Any) -> None:
+        """Replace some of what ``create`` wrote: what the run goes on with.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        with self.writing():
+            write_atomically(self.path / "run.json", _as_json(self.settings() | settings))
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Say what it means when something cannot be written to the folder within the block."""
+        return writing(self.path, f"Once that is put right, go on with autotransfer resume {self.path}.")
 
     @property
     def study(self) -> Path:
@@ -129,18 +137,32 @@ class RunFolder:
         )
 
     def write_trials(self, records: Sequence[TrialRecord]) -> None:
-        """Write a row for each trial; text that a spreadsheet would run as a formula gets an apostrophe before it."""
+        """Write a row for each trial; text that a spreadsheet would run as a formula gets an apostrophe before it.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         rows = [record.to_row() for record in records]
         settings = sorted({name for row in rows for name in row} - {*_FIRST, *_LAST})
         text = io.StringIO()
         writer = csv.DictWriter(text, [*_FIRST, *settings, *_LAST], restval="")
         writer.writeheader()
         writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
-        write_atomically(self.path / "trials.csv", text.getvalue())
+        with self.writing():
+            write_atomically(self.path / "trials.csv", text.getvalue())
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write the result as JSON."""
-        write_atomically(self.path / "result.json", json.dumps(result, indent=2))
+        """Write the result as JSON.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        with self.writing():
+            write_atomically(self.path / "result.json", json.dumps(result, indent=2))
+
+
+def _as_json(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, indent=2, default=str)
 
 
 def _fresh(path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial
 
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import HeadSpec
 from autotransfer.data.decode import typical_side
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataError
@@ -29,7 +30,7 @@ from autotransfer.preparation import (
     task_of,
 )
 from autotransfer.progress import Progress
-from autotransfer.resuming import open_study
+from autotransfer.resuming import Choices, known_backbones, open_study, pick
 from autotransfer.run import RunFolder
 from autotransfer.scoring import check_scored, positive_class_warning
 from autotransfer.search.budget import Purse
@@ -94,15 +95,24 @@ def search_setups(
     """Decode the examples, make or open the study, and search."""
     show.step("looking for the backbones")
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
-    backbones = available_backbones(registry, config, device, len(examples), show.say)
+    began, choosing = Choices.of(run, config), config
+    if began is not None:
+        choosing = replace(config, backbones=known_backbones(registry, run, began.backbones))
+    backbones = available_backbones(registry, choosing, device, len(examples), show.say)
     policies = registry.select_policies(config.freeze)
+    if began is not None:
+        policies = pick(policies, began.freeze) or policies
     _check_scored(examples, test, task_of(examples, config), show)
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
     sizes = offer_sizes(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
     first = load_first(sizes.first, device)
-    heads = partial(offered_heads, registry, config)
+
+    def heads(task: Task, examples: int) -> list[HeadSpec]:
+        offered = offered_heads(registry, config, task, examples)
+        return offered if began is None else pick(offered, began.heads) or offered
+
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, heads=heads, step=show.step)
     crew.share_cores()
     if data.grouping is not None:
@@ -138,7 +148,14 @@ def search_setups(
     if config.compare_scratch:
         purse.overhead += reserved_seconds(purse, evaluator, space.backbones[0].name)
     curves = _curves_allowed(purse, space, evaluator)
-    study = open_study(config, data, space, purse, run, call=call, curves=curves, say=show.say)
+    choices = Choices(
+        backbones=tuple(spec.name for spec in backbones),
+        heads=tuple(spec.name for spec in space.heads),
+        freeze=tuple(spec.name for spec in space.policies),
+    )
+    study = open_study(
+        config, data, space, purse, run, choices=choices, call=call, curves=curves, warnings=show.warnings
+    )
     seconds = {"decode": purse.spent}
 
     many = "s" if len(backbones) > 1 else ""
@@ -154,6 +171,7 @@ def search_setups(
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
         trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave)
+    _warn_of_untried(study, sizes, show)
     seconds["search"] = purse.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -180,9 +198,12 @@ def _search(
         show.trial(record)
         evaluator.registry.notify("trial_finished", record)
 
-    for entry in read_journal(study):
-        if entry.record is not None:
-            told.add(entry.record)
+    def recalled(trials: Trials) -> None:
+        told.records = list(trials.records)
+        purse.aside = leave(told)
+        run.write_trials(told.records)
+        show.recall(told)
+
     lesson, timed = evaluator.lessons[0], purse.budget.seconds is not None
     fewest = min(math.ceil(_STEPS * _BATCH / len(lesson.train)), _EPOCHS)
     return search(
@@ -204,12 +225,27 @@ def _search(
             begin=1 if len(lesson.train) < _MANY else 2,
             middle=lambda backbone: 0 if len(lesson.train) < _MANY else len(evaluator.stages(backbone)) // 2,
             fewest=fewest,
+            backbones=[spec.name for spec in sizes.backbones],
         ),
         refit_factor=len(lesson.targets) / len(lesson.train),
         fewest=fewest,
         observe=observe,
+        recalled=recalled,
         executor=executor,
     )
+
+
+def _warn_of_untried(study: optuna.Study, sizes: Sizes, show: Progress) -> None:
+    """Name the backbones that were tried at no size."""
+    tried = {entry.params.get("backbone") for entry in read_journal(study) if entry.record is not None}
+    names = [spec.name for spec in sizes.first if not {spec.name, sizes.others.get(spec.name)} & tried]
+    if names:
+        show.warnings.warn(
+            "not_tried",
+            f"{len(names)} of {len(sizes.first)} backbones were not tried, since the budget ended before: "
+            f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
+            backbones=names,
+        )
 
 
 def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:

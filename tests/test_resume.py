@@ -19,7 +19,15 @@ import pytest
 
 import autotransfer
 from autotransfer.config import Budget
-from autotransfer.errors import ConfigError, DataError, DataNotFoundError, OutputError, RunExistsError, RunFormatError
+from autotransfer.errors import (
+    AutoTransferError,
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OutputError,
+    RunExistsError,
+    RunFormatError,
+)
 from autotransfer.interrupts import interruptible
 from autotransfer.search.budget import Purse
 
@@ -102,21 +110,101 @@ def test_where_there_is_no_run_one_begins(digits: Digits, tiny_zoo: Path, tmp_pa
     assert len(autotransfer.fit(*digits, **options).trials) == 1
 
 
-def test_a_backbone_that_is_gone_costs_its_trials_and_one_that_came_is_searched(
+def test_a_run_searches_what_it_began_with_unless_others_are_asked_for(
     digits: Digits, tiny_zoo: Path, tmp_path: Path
 ) -> None:
     options = _options(tmp_path / "zoo", tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
     shutil.copytree(tiny_zoo, tmp_path / "zoo")
     shutil.move(tmp_path / "zoo" / "test_vit", tmp_path / "later")
-    first = autotransfer.fit(*digits, **{**options, "trials": 4})
+    first = autotransfer.fit(*digits, **{**options, "trials": 3})
     shutil.move(tmp_path / "later", tmp_path / "zoo" / "test_vit")
-    both = autotransfer.fit(*digits, **{**options, "trials": 8}, resume=True)
-    assert [r.candidate for r in both.trials][:4] == [r.candidate for r in first.trials]
-    assert {r.candidate.backbone for r in both.trials if r.candidate} == {"test_resnet", "test_vit"}
-    shutil.rmtree(tmp_path / "zoo" / "test_resnet")
-    left = autotransfer.fit(*digits, **{**options, "trials": 9}, resume=True)
-    assert {r.candidate.backbone for r in left.trials if r.candidate} == {"test_vit"}
+    same = autotransfer.fit(*digits, **{**options, "trials": 4}, resume=True)
+    assert _backbones(same) == {"test_resnet"}, "what came meanwhile is not searched"
+    both = autotransfer.fit(*digits, **{**options, "trials": 8}, backbones="test_*", resume=True)
+    assert [r.candidate for r in both.trials][:3] == [r.candidate for r in first.trials]
+    assert _backbones(both) == {"test_resnet", "test_vit"}
+    assert both.trials.best is not None
+    best = both.trials.best.candidate.backbone if both.trials.best.candidate else ""
+    (other,) = {"test_resnet", "test_vit"} - {best}
+    shutil.move(tmp_path / "zoo" / other, tmp_path / other)
+    left = autotransfer.fit(*digits, **{**options, "trials": 9}, backbones="test_*", resume=True)
+    assert _backbones(left) == {best}
     assert [record.number for record in left.trials] == list(range(9))
+    (warning,) = [warning for warning in left.fit_warnings if warning.code == "trials_lost"]
+    assert f"({other})" in warning.message
+    shutil.move(tmp_path / other, tmp_path / "zoo" / other)
+    shutil.rmtree(tmp_path / "zoo" / best)
+    with pytest.raises(RunFormatError, match=rf"all of its 9 trials used what is not here \(missing: {best}\)"):
+        autotransfer.fit(*digits, **{**options, "trials": 12}, backbones=other, resume=True)
+    again = _rows(tmp_path / "run")
+    with pytest.raises(AutoTransferError, match=r"cannot be had|nothing of what it searched is here"):
+        autotransfer.fit(*digits, **{**options, "trials": 12}, backbones="test_*", resume=True)
+    assert _rows(tmp_path / "run") == again, "a refused run is as it was"
+
+
+def _backbones(result: autotransfer.FitResult) -> set[str]:
+    return {record.candidate.backbone for record in result.trials if record.candidate}
+
+
+def test_a_run_in_another_shell_uses_the_zoo_and_cache_that_it_began_with(
+    digit_folder: Path, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_zoo.parent)
+    monkeypatch.setenv("AUTOTRANSFER_ZOO", tiny_zoo.name)  # a relative path
+    monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
+    options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
+    autotransfer.fit(digit_folder / "train", **{**options, "zoo": None, "cache_dir": None})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTOTRANSFER_ZOO")
+    monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "another"))
+    result = autotransfer.resume(tmp_path / "run", trials=4, progress=False)
+    assert _backbones(result) == {"test_resnet", "test_vit"}
+    assert len(result.trials) == 4
+    assert not (tmp_path / "another").exists()
+    # The same call in such a shell is refused: all trials would be lost, and another model would come of the run.
+    call = {**options, "zoo": None, "cache_dir": None, "trials": 6, "backbones": "mobilenet*"}
+    with pytest.raises(AutoTransferError):
+        autotransfer.fit(digit_folder / "train", **call, resume=True)
+    assert len(_rows(tmp_path / "run")) == 4
+
+
+def test_the_weights_of_classes_that_are_numbers_survive_a_resume(
+    digit_folder: Path, tiny_zoo: Path, tmp_path: Path
+) -> None:
+    files = sorted((digit_folder / "train").rglob("*.png"))
+    rows = [f"{file},{int(file.parent.name == 'one')}" for file in files]
+    (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows))
+    options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
+    first = autotransfer.fit(tmp_path / "labels.csv", **options, class_weight={0: 1.0, 1: 5.0})
+    again = autotransfer.resume(tmp_path / "run", trials=3, progress=False)
+    assert len(again.trials) == 3
+    assert [r.candidate for r in again.trials][:2] == [r.candidate for r in first.trials]
+
+
+def test_a_budget_that_a_run_went_on_with_is_the_one_that_is_left_of(
+    digit_folder: Path, tiny_zoo: Path, tmp_path: Path
+) -> None:
+    options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
+    autotransfer.fit(digit_folder / "train", **options)
+    assert len(autotransfer.resume(tmp_path / "run", trials=4, progress=False).trials) == 4
+    assert len(autotransfer.resume(tmp_path / "run", progress=False).trials) == 4
+
+
+def test_a_run_that_goes_on_shows_the_trials_that_there_were_and_names_what_was_not_tried(
+    digit_folder: Path, tiny_zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
+    first = autotransfer.fit(digit_folder / "train", **{**options, "trials": 1})
+    (warning,) = [warning for warning in first.fit_warnings if warning.code == "not_tried"]
+    (name,) = {"test_resnet", "test_vit"} - _backbones(first)
+    assert warning.details["backbones"] == [name]
+    assert warning.message.startswith(f"1 of 2 backbones were not tried, since the budget ended before: {name}.")
+    capsys.readouterr()
+    again = autotransfer.resume(tmp_path / "run", trials=3)
+    assert first.trials.best is not None
+    said = capsys.readouterr().err
+    assert f"going on after 1 trials, the best {first.trials.best.objective:.4f}: test_" in said
+    assert "not_tried" not in {warning.code for warning in again.fit_warnings}
 
 
 def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from autotransfer.config import Budget
 __all__ = ["Order", "Proposed", "Purse"]
 
 Clock = Callable[[], float]
-Proposed = Literal["screened", "planned", "grown", "varied", "sampled"]
+Proposed = Literal["screened", "planned", "grown", "varied", "sampled", "last"]
 
 # A search gives up when so many trials, and so large a share of the time, brought nothing better.
 _PATIENCE_TRIALS = 60
@@ -21,8 +21,16 @@ _PATIENCE_TIME = 0.25
 # Largest share of the time budget that a refit is worth: to learn from a fourth or fifth more examples.
 _REFIT_SHARE = 0.25
 # Largest share of the time budget that one trial may be expected to take, by what proposed it: one that trains stages
-# with settings that the study chose ("varied") may fall on costly ones.
-_SHARES: Mapping[str, float] = {"screened": 1.0, "planned": 1.0, "grown": 0.5, "varied": 0.15, "sampled": 0.02}
+# with settings that the study chose ("varied") may fall on costly ones. The last resort, where nothing else fits
+# ("last"), may take all.
+_SHARES: Mapping[str, float] = {
+    "screened": 1.0,
+    "planned": 1.0,
+    "grown": 0.5,
+    "varied": 0.15,
+    "sampled": 0.02,
+    "last": 1.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +44,7 @@ class Order:
         until: Epochs after which it is paused and judged again; None trains it to its end.
         arm: What the schedule knows it by.
         again: Whether it was broken off once.
+        note: What the schedule decided on the way to it, as JSON: what it needs to take the order in again.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +53,7 @@ class Order:
     until: int | None = None
     arm: str = ""
     again: bool = False
+    note: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass

@@ -269,8 +269,9 @@ class Evaluator:
     def recall(self, trials: Trials) -> None:
         """Learn again what is not written down of a search: its leaders' outputs, and what the first fold flatters.
 
-        Nothing is trained again that trains stages: checkpoints hold the outputs of their epochs.
+        Of what trains stages, none but the best is trained again: checkpoints hold the outputs of their epochs.
         """
+        best = trials.best
         ranked = [r for r in trials.leaderboard() if r.state in ("complete", "paused") and r.candidate is not None]
         frozen: dict[str, TrialRecord] = {}
         for record in ranked:
@@ -279,7 +280,8 @@ class Evaluator:
                 frozen.setdefault(record.candidate.backbone, record)
         for record in {r.number: r for r in (*frozen.values(), *ranked[:_RECALLED])}.values():
             assert record.candidate is not None
-            if self._setup(record.candidate).frozen or self.checkpoints.load(record.candidate) is not None:
+            is_kept = self._setup(record.candidate).frozen or self.checkpoints.load(record.candidate) is not None
+            if is_kept or (best is not None and record.number == best.number):
                 result = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
                 trials.add(replace(record, scores=result.scores))
 

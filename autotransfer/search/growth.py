@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 
 from autotransfer.search.budget import Order, Proposed
+from autotransfer.search.decisions import Decisions, Grown, changes
+from autotransfer.search.probes import CHANCE, Probes
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.schedule import Arm, CurveModel, FreezeThaw
 from autotransfer.search.views import Views
@@ -38,15 +40,9 @@ class Tuning(Protocol):
 _TUNED = 3
 # Probes between two trials that may train stages.
 _BETWEEN = 4
-# Until there were so many probes, they get half of the time; unless the last ones brought nothing better.
-_PROBES, _VAIN = 40, 12
-# They have no chance where what trains stages makes so large a share fewer errors than the best of them.
-_BEHIND = 0.5
 # Before it is seen, fine-tuning is expected to end where the best probe is, give or take a share of what is missing to
 # a perfect score. In its first epochs, at the highest learning rate, it loses about all of that.
 _SPREAD, _DIP = 0.3, 1.0
-# Least deviation of a score: what chance does to it.
-_CHANCE = 0.01
 # Share of the time left that the first fine-tuning of a backbone may take if it trains more than the last stage.
 _FIRST_SHARE = 0.3
 # A backbone is trained from its middle on when its last stages gained this share of what probes miss to the best score,
@@ -56,8 +52,6 @@ _PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
 # Share of the time left that a pass through a backbone at its other size, or those in more views, may take.
 _PASS_SHARE = 0.1
 _COSTS = ("start", "seconds")
-# A smaller gain is none.
-_GAIN = 1e-3
 
 
 class Growth:
@@ -83,6 +77,8 @@ class Growth:
         others: By the name of a screened backbone, the name of the same one at another input size.
         unlike: Backbones that have seen other images than those of the task, as far as can be said of any.
         views: In how many views backbones see images: the best ones are looked at in more of them.
+        backbones: Names of all backbones, at all sizes; what a search that goes on knew of others is forgotten. None
+            forgets nothing.
     """
 
     def __init__(
@@ -101,6 +97,7 @@ class Growth:
         others: Mapping[str, str] | None = None,
         unlike: Collection[str] = (),
         views: Views | None = None,
+        backbones: Collection[str] | None = None,
     ) -> None:
         self._screening, self._first, self._tuning, self._probe = list(screening), tuple(screening), tuning, probe
         self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
@@ -108,45 +105,73 @@ class Growth:
         self._others, self._unlike = dict(others or {}) if screening else {}, unlike
         self._one_of = {other: name for name, other in self._others.items()}  # what names one backbone at two sizes
         self._thaw = FreezeThaw(curves)
-        self._screened, self._issued, self._begin = set[int](), 0, begin  # numbers of trials; of orders; of stages
+        self._probes, self._begin = Probes(probe, ceiling), begin
         self._timed = False  # an epoch has just told what one takes: what paused for it goes on
-        self._sampled: dict[str, float] = {}  # the objectives of sampled arms
         self._views = Views() if views is None else views
-        self._ranked: list[str] | None = None
-        self._trained, self._before = dict[str, int](), dict[str, float]()
-        self._grown: dict[str, _Grown] = {}
-        self._middles: dict[str, int] = {}  # backbones that are trained from the middle on: number of stages that train
+        self._backbones = backbones
+        self._decided, self._noted = Decisions(), dict[str, Any]()
 
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what is tried next; None where what is being tried has to end first."""
+        order = self._next(trials, left, running)
+        return None if order is None else replace(order, note=self._note())
+
+    def restore(self, order: Order) -> None:
+        """Take in an order of a search that was broken off, as if it had just been given: by what was noted with it."""
+        undecided = self._decided.more is None
+        self._decided.restore(order.note, self._knows)
+        if undecided and self._decided.more is not None:
+            self._screening += filter(lambda params: self._knows(params["backbone"]), self._decided.more)
+            self._others = {}
+        self._screening = [params for params in self._screening if params != order.params]
+        self._views.restore(order.note.get("views", {}))
+        self._thaw.restore(order, self._knows)
+        self._note()
+
+    def _note(self) -> dict[str, Any]:
+        """Return what has been decided since the last call, as JSON."""
+        before, known = self._noted, self._noted.get("arms", {})
+        arms = known | {arm.name: asdict(arm) for arm in self._thaw.arms[len(known) :]}
+        self._noted = self._decided.to_json() | {"views": self._views.to_json(), "arms": arms}
+        return changes(self._noted, before)
+
+    def _knows(self, backbone: str) -> bool:
+        return self._backbones is None or backbone in self._backbones
+
+    def _next(self, trials: Trials, left: float, running: Sequence[Order]) -> Order | None:
         screens = any(order.proposed == "screened" for order in running)
         far = "" if self._screening or running else self._far_first(trials, left)
         if self._others and not self._screening and not screens and not far:
-            self._screening, self._others = self._other_sizes(trials, left), {}
-            self._ranked = None  # there are more to rank
+            self._decided.more = self._other_sizes(trials, left)
+            self._screening, self._others = list(self._decided.more), {}
+            self._decided.ranked = None  # there are more to rank
         if self._screening:
             return Order(params=self._screening.pop(self._next_screened(trials, running)), proposed="screened")
         if not screens and not far and (closer := self._closer(trials, left)) is not None:
             return Order(params=closer, proposed="screened")
-        position, self._issued, pays = self._issued, self._issued + 1, self._probes_pay(trials)
+        if self._seconds is None and (order := self._thaw.to_its_end(trials.best, running)) is not None:
+            return order  # it was paused when time was what counted
+        position, pays = self._decided.issued, self._probes.pay(trials)
+        self._decided.issued += 1
+        due = self._seconds is not None and self._probes.are_due(trials)
         # Beside what trains stages, waiting is better than a probe in vain: many of these in a row end a search.
-        probing = position % (_BETWEEN + 1) or self._hasty(trials) if pays else position % 2 and not running
+        probing = position % (_BETWEEN + 1) or due if pays else position % 2 and not running
         # What is still screened may be what is tuned first.
         if (probing and not self._timed and not far) or screens:
             return self._probing()
-        if self._ranked is None:
-            self._ranked = self._to_tune(trials)
+        if self._decided.ranked is None:
+            self._decided.ranked = self._to_tune(trials)
         if self._seconds is None:
             return self._one_after_the_other(trials, running)
         if not far:
             self._sprout(trials, left)
-        elif far not in self._middles:
+        elif far not in self._decided.middles:
             self._begin_in_the_middle(far, self._middle_trained(far, trials, left), trials)
         if (order := self._thaw.next(trials, left, running)) is not None:
             return order
         if running and not pays:
             return None
-        return self._probing() if running or far else Order()
+        return self._probing() if running or far else self._sampling()
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         """Take in what came of an order."""
@@ -157,13 +182,13 @@ class Growth:
         if order.proposed == "screened":
             objective = None if record is None else record.objective
             self._views.judge(str(order.params.get("backbone")), objective, self._ceiling)
-            self._screened |= set() if record is None else {record.number}
+            self._probes.screened |= set() if record is None else {record.number}
         if record is None or record.objective is None:
             return
-        if order.arm in self._sampled:
-            self._sampled[order.arm] = record.objective
-        if order.arm in self._grown:
-            self._grown[order.arm].objective = record.objective
+        if order.arm in self._decided.sampled:
+            self._decided.sampled[order.arm] = record.objective
+        if order.arm in self._decided.grown:
+            self._decided.grown[order.arm].objective = record.objective
 
     def _next_screened(self, trials: Trials, running: Sequence[Order]) -> int:
         """Return the place of what is screened next: side by side, two would wait for one backbone's features.
@@ -182,10 +207,10 @@ class Growth:
         It has seen images of another kind. That alone can make up for it, and wants the time while there is much.
         """
         name = next(iter(trials.backbones()), "")
-        if self._seconds is None or name not in self._unlike or name not in (self._ranked or [name]):
+        if self._seconds is None or name not in self._unlike or name not in (self._decided.ranked or [name]):
             return ""
-        if name in self._middles:
-            return "" if self._thaw.told(f"{name}/{self._middles[name]}") else name
+        if name in self._decided.middles:
+            return "" if self._thaw.told(f"{name}/{self._decided.middles[name]}") else name
         return name if self._middle_trained(name, trials, left) else ""
 
     def _other_sizes(self, trials: Trials, left: float) -> list[dict[str, Any]]:
@@ -206,7 +231,7 @@ class Growth:
 
     def _closer(self, trials: Trials, left: float) -> dict[str, Any] | None:
         """Return what is screened again in more views: one of the best backbones, where that takes little time."""
-        ranked = [] if self._are_behind(trials) else trials.backbones()[: 1 if self._seconds is None else _TUNED]
+        ranked = [] if self._probes.are_behind(trials) else trials.backbones()[: 1 if self._seconds is None else _TUNED]
 
         def again(name: str) -> dict[str, Any]:
             return {**self._like(trials.best_of(name)), "backbone": name}
@@ -233,46 +258,51 @@ class Growth:
         return sorted(chain.from_iterable(best), key=lambda name: -trials.objective_of(name))
 
     def _probing(self) -> Order:
-        return Order(params={} if self._probe is None else {"freeze": self._probe})
+        return self._sampling() if self._probe is None else Order(params={"freeze": self._probe})
+
+    def _sampling(self) -> Order:
+        """Return what the study chooses; where no policy freezes all, that trains stages and takes its time."""
+        return Order(proposed="sampled" if self._probe is not None or self._seconds is None else "varied")
 
     def _one_after_the_other(self, trials: Trials, running: Sequence[Order]) -> Order:
         """Return the next depth of the first backbone that training deeper still pays for; it rests meanwhile."""
-        assert self._ranked is not None  # made before
+        assert self._decided.ranked is not None  # made before
         busy = {order.params.get("backbone") for order in running if order.proposed == "grown"}
-        for backbone in [name for name in self._ranked if name not in busy]:
+        for backbone in [name for name in self._decided.ranked if name not in busy]:
             if (params := self._deeper(backbone, trials)) is not None:
                 return Order(params=params, proposed="grown")
-            self._ranked.remove(backbone)
+            self._decided.ranked.remove(backbone)
         return Order()
 
     def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
         """Return parameters to train one more stage with, if the last one paid."""
-        best, trained = trials.objective_of(backbone), self._trained.get(backbone, self._begin - 1)
-        if backbone in self._before and best <= self._before[backbone]:
+        best, trained = trials.objective_of(backbone), self._decided.trained.get(backbone, self._begin - 1)
+        if backbone in self._decided.before and best <= self._decided.before[backbone]:
             return None
-        if trained + 1 == self._middles.get(backbone):
+        if trained + 1 == self._decided.middles.get(backbone):
             trained += 1  # there is one already
-        self._trained[backbone], self._before[backbone] = trained + 1, best
+        self._decided.trained[backbone], self._decided.before[backbone] = trained + 1, best
         return self._tuning(backbone, trained + 1)
 
     def _sprout(self, trials: Trials, left: float) -> None:
         """Add arms: the next depth of a backbone when the last one has shown itself, and what is sampled after all."""
-        assert self._ranked is not None  # made before
-        for backbone in list(self._ranked):
-            if backbone in self._middles:
+        assert self._decided.ranked is not None  # made before
+        for backbone in list(self._decided.ranked):
+            if backbone in self._decided.middles:
                 self._go_on_from_the_middle(backbone, trials)
             elif trained := self._middle_trained(backbone, trials, left):
                 self._begin_in_the_middle(backbone, trained, trials)
-            if not self._thaw.told(f"{backbone}/{self._trained.get(backbone, 0)}"):
+            if not self._thaw.told(f"{backbone}/{self._decided.trained.get(backbone, 0)}"):
                 continue
-            if backbone not in self._trained:
-                self._trained[backbone], self._before[backbone] = self._shallow(backbone, left) - 1, -math.inf
+            if backbone not in self._decided.trained:
+                self._decided.trained[backbone] = self._shallow(backbone, left) - 1
+                self._decided.before[backbone] = -math.inf
             if (params := self._deeper(backbone, trials)) is None:
-                if self._thaw.told(f"{backbone}/{self._middles.get(backbone, 0)}"):
-                    self._ranked.remove(backbone)
+                if self._thaw.told(f"{backbone}/{self._decided.middles.get(backbone, 0)}"):
+                    self._decided.ranked.remove(backbone)
                 continue
-            self._add(backbone, self._trained[backbone], params, trials)
-        count = len(self._sampled)
+            self._add(backbone, self._decided.trained[backbone], params, trials)
+        count = len(self._decided.sampled)
         if self._policies and self._thaw.arms and all(self._thaw.told(arm.name, rungs=1) for arm in self._thaw.arms):
             self._thaw.add(self._sampled_arm(count, trials))
 
@@ -285,7 +315,7 @@ class Growth:
 
     def _middle_trained(self, backbone: str, trials: Trials, left: float) -> int:
         """Return how many last stages to train if a backbone is to be trained from its middle on now, else 0."""
-        arms, half = [arm for arm in self._grown.values() if arm.backbone == backbone], self._middle(backbone)
+        arms, half = [arm for arm in self._decided.grown.values() if arm.backbone == backbone], self._middle(backbone)
         if not arms and half and backbone in self._unlike and self._ceiling - trials.objective_of(backbone) >= _MUCH:
             return half if self._takes(backbone, half, self._fewest) <= _MIDDLE_SHARE * left else 0
         before, shown = arms[0].before if arms else 0.0, max((arm.objective for arm in arms), default=-math.inf)
@@ -296,17 +326,17 @@ class Growth:
         return next(fits, 0)
 
     def _begin_in_the_middle(self, backbone: str, trained: int, trials: Trials) -> None:
-        self._middles[backbone] = trained
+        self._decided.middles[backbone] = trained
         params = self._tuning(backbone, trained, far=True)
         assert params is not None  # it takes finite time
         self._add(backbone, trained, params, trials, _MIDDLE_GAIN)
 
     def _go_on_from_the_middle(self, backbone: str, trials: Trials) -> None:
         """Deepen from the middle, where that was the best thing to do."""
-        middle = self._middles[backbone]
-        is_best = self._grown[f"{backbone}/{middle}"].objective >= trials.objective_of(backbone)
-        if is_best and self._trained.get(backbone, 0) < middle:
-            self._trained[backbone], self._before[backbone] = middle, -math.inf
+        middle = self._decided.middles[backbone]
+        is_best = self._decided.grown[f"{backbone}/{middle}"].objective >= trials.objective_of(backbone)
+        if is_best and self._decided.trained.get(backbone, 0) < middle:
+            self._decided.trained[backbone], self._decided.before[backbone] = middle, -math.inf
 
     def _takes(self, backbone: str, trained: int, epochs: int) -> float:
         """Return the seconds that so many epochs of so many last stages take."""
@@ -317,7 +347,7 @@ class Growth:
     def _add(self, backbone: str, trained: int, params: dict[str, Any], trials: Trials, gain: float = 0.0) -> None:
         """Add an arm that is expected to gain a share of what is missing to the best score."""
         name, best = f"{backbone}/{trained}", trials.objective_of(backbone)
-        self._grown[name] = _Grown(backbone=backbone, trained=trained, before=best)
+        self._decided.grown[name] = Grown(backbone=backbone, trained=trained, before=best)
         self._thaw.add(self._arm(name, params, best + gain * (self._ceiling - best), trials))
 
     def _arm(self, name: str, params: dict[str, Any], expected: float, trials: Trials) -> Arm:
@@ -336,64 +366,13 @@ class Growth:
         start, seconds = (float(np.median([getattr(arm, part) for arm in self._thaw.arms])) for part in _COSTS)
         best = trials.best
         expected = best.objective if best and best.objective is not None else 0.0
-        self._sampled[name] = expected = float(np.mean([expected, *self._sampled.values()]))
+        self._decided.sampled[name] = expected = float(np.mean([expected, *self._decided.sampled.values()]))
         return self._scored(name, expected, trials, "varied", params=params, start=start, seconds=seconds)
 
     def _scored(self, name: str, expected: float, trials: Trials, proposed: Proposed = "grown", **about: Any) -> Arm:
         best = trials.best
         known = expected if best is None or best.objective is None else max(best.objective, expected)
-        missing = max(self._ceiling - known, _CHANCE)
+        missing = max(self._ceiling - known, CHANCE)
         mean = [expected - _DIP * missing * (1 - rung / self._curves.rungs[-1]) ** 4 for rung in self._curves.rungs]
-        std = [max(_SPREAD * missing, _CHANCE)] * len(mean)
+        std = [max(_SPREAD * missing, CHANCE)] * len(mean)
         return Arm(name=name, mean=mean, std=std, proposed=proposed, **about)
-
-    def _probes_pay(self, trials: Trials) -> bool:
-        """Whether one of the last probes brought something better, or there were too few to say, but are near."""
-        if self._are_behind(trials):
-            return False
-        best, gains = -math.inf, list[bool]()
-        for record in trials:
-            if self._is_probe(record) and record.number not in self._screened:
-                gains.append(_objective(record) > best + _GAIN)
-            best = max(best, _objective(record))
-        return len(gains) < _VAIN or any(gains[-_VAIN:])
-
-    def _are_behind(self, trials: Trials) -> bool:
-        """Whether what trains stages is so far ahead of all probes that these have no chance."""
-        best = max(map(_objective, trials), default=-math.inf)
-        probed = max(map(_objective, filter(self._is_probe, trials)), default=-math.inf)
-        return best - probed > max(_BEHIND * (self._ceiling - probed), _CHANCE)
-
-    def _hasty(self, trials: Trials) -> bool:
-        """Whether fine-tuning has taken more than its share while there is still much to learn from probes."""
-        if self._probe is None or self._seconds is None:
-            return False
-        probes, seconds = 0, {True: 0.0, False: 0.0}
-        for record in (record for record in trials if record.number not in self._screened):
-            is_probe = self._is_probe(record)
-            probes, seconds[is_probe] = probes + is_probe, seconds[is_probe] + record.seconds
-        return probes < _PROBES and seconds[False] > seconds[True]
-
-    def _is_probe(self, record: TrialRecord) -> bool:
-        return record.candidate is not None and record.candidate.freeze == self._probe
-
-
-def _objective(record: TrialRecord) -> float:
-    return -math.inf if record.objective is None else record.objective
-
-
-@dataclass
-class _Grown:
-    """A depth of a backbone that is trained.
-
-    Attributes:
-        backbone: Its name.
-        trained: Number of last stages that train.
-        before: The backbone's best before.
-        objective: What came of it so far.
-    """
-
-    backbone: str
-    trained: int
-    before: float
-    objective: float = -math.inf

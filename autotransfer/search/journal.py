@@ -15,9 +15,23 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.search.budget import Order
-from autotransfer.search.records import TrialRecord
+from autotransfer.search.records import TrialRecord, Trials
 
-__all__ = ["INTERRUPTED", "Entry", "adopt", "note_order", "note_outcome", "read_journal", "seconds_spent", "settle"]
+__all__ = [
+    "INTERRUPTED",
+    "Entry",
+    "adopt",
+    "lost_in",
+    "note_order",
+    "note_outcome",
+    "read_journal",
+    "records_of",
+    "seconds_spent",
+    "settle",
+    "steps_of",
+]
+
+Suggest = Callable[[optuna.trial.BaseTrial], Candidate]
 
 _ORDER, _OUTCOME, INTERRUPTED = "order", "outcome", "interrupted"
 _FIELDS = {field.name for field in fields(Order)}
@@ -29,7 +43,6 @@ class Entry:
 
     Attributes:
         order: The order.
-        left: Seconds that were left when it was given.
         record: The trial's record; None when it was not run.
         spent: Seconds of the search when it had ended.
         params: Parameters of the trial.
@@ -39,7 +52,6 @@ class Entry:
     """
 
     order: Order
-    left: float
     record: TrialRecord | None
     spent: float
     params: Mapping[str, Any]
@@ -48,15 +60,20 @@ class Entry:
     interrupted: bool = False
 
 
-def note_order(trial: optuna.trial.Trial, order: Order, left: float, step: int) -> None:
+def note_order(trial: optuna.trial.Trial, order: Order, step: int) -> None:
     """Write down what a trial is to do, before it begins."""
-    trial.set_user_attr(_ORDER, {**asdict(order), "params": dict(order.params), "left": _number(left), "step": step})
+    trial.set_user_attr(_ORDER, {**asdict(order), "params": dict(order.params), "step": step})
 
 
 def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
-    """Write down what came of it, before the study is told."""
+    """Write down what came of it, before the study is told; who looks at the study sees number, score and reason."""
     outcome = {"record": None if record is None else record.to_json(), "spent": spent, "step": step}
     trial.set_user_attr(_OUTCOME, outcome)
+    if record is not None:
+        shown = {"trial": record.number, "score": record.score, "reason": record.reason or None}
+        for name, value in shown.items():
+            if value is not None:
+                trial.set_user_attr(name, value)
 
 
 def read_journal(study: optuna.Study) -> list[Entry]:
@@ -67,18 +84,16 @@ def read_journal(study: optuna.Study) -> list[Entry]:
         broken = trial.user_attrs.get(INTERRUPTED)
         if about is None or (outcome is None and broken is None):  # it is running
             continue
-        given = dict(about)
-        left, begun = given.pop("left"), given.pop("step")
+        given = {name: value for name, value in about.items() if name in _FIELDS}
         ended = int(broken if outcome is None else outcome["step"])  # type: ignore[arg-type]  # one of them is there
         record = None if outcome is None else outcome["record"]
         entries.append(
             Entry(
                 order=Order(**given),
-                left=float("inf") if left is None else left,
                 record=None if record is None else TrialRecord.from_json(record),
                 spent=0.0 if outcome is None else outcome["spent"],
                 params=trial.params,
-                begun=begun,
+                begun=about["step"],
                 ended=ended,
                 interrupted=outcome is None,
             )
@@ -86,51 +101,86 @@ def read_journal(study: optuna.Study) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.ended)
 
 
-def seconds_spent(study: optuna.Study) -> float:
-    """Return how many seconds a search had taken when it was broken off."""
-    return max((entry.spent for entry in read_journal(study)), default=0.0)
+def seconds_spent(study: optuna.Study, since: int = 0) -> float:
+    """Return how many seconds a search had taken when it was broken off, of a budget that counts from a step on."""
+    return max((entry.spent for entry in read_journal(study) if entry.ended > since), default=0.0)
 
 
-def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Callable[[optuna.trial.BaseTrial], Candidate]) -> int:
+def records_of(study: optuna.Study) -> Trials:
+    """Return the trials of a search that was broken off, as they stand."""
+    trials = Trials()
+    for entry in read_journal(study):
+        if entry.record is not None:
+            trials.add(entry.record)
+    return trials
+
+
+def lost_in(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
+    """Return the numbers of a search's trials that could not be taken over, since what they used is gone.
+
+    Args:
+        study: The study of the search.
+        suggest: Turns parameters into a candidate, with the choices that there are now.
+    """
+    lost = set[int]()
+    for trial in study.get_trials(deepcopy=False):
+        record = (trial.user_attrs.get(_OUTCOME) or {}).get("record")
+        if record is not None and record["candidate"] is not None and _fixed(trial, suggest) is None:
+            lost.add(record["number"])
+    return frozenset(lost)
+
+
+def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
     """Take over the trials of a study that had other choices: a backbone came or went since then.
+
+    Of those that used what is gone no more is taken over than what was noted with their orders.
 
     Args:
         study: The study that goes on.
         earlier: The one whose trials are taken over.
         suggest: Turns parameters into a candidate, with the choices that there are now.
-
-    Returns:
-        How many trials could not be taken over, since what they used is gone.
     """
-    numbers, lost = dict[int, int](), 0
+    lost = lost_in(earlier, suggest)
+    kept = [record.number for record in records_of(earlier) if record.number not in lost]
+    numbers = {old: new for new, old in enumerate(kept)}
     for trial in earlier.get_trials(deepcopy=False):
-        outcome, about = trial.user_attrs.get(_OUTCOME), trial.user_attrs.get(_ORDER)
-        if outcome is None or about is None or outcome["record"] is None or not trial.state.is_finished():
+        attributes = dict(trial.user_attrs)
+        if (about := attributes.get(_ORDER)) is None:
             continue
-        record, fixed = outcome["record"], optuna.trial.FixedTrial(trial.params)
-        try:
-            suggest(fixed)
-            resumes = None if about["resumes"] is None else numbers[about["resumes"]]
-        except Exception:  # whatever is not there any more
-            lost += 1
-            continue
-        number = numbers.setdefault(record["number"], len(numbers))
-        attributes = {
-            **trial.user_attrs,
-            _ORDER: {**about, "resumes": resumes},
-            _OUTCOME: {**outcome, "record": {**record, "number": number}},
-        }
+        outcome = attributes.get(_OUTCOME)
+        record = None if outcome is None else outcome["record"]
+        fixed = _fixed(trial, suggest)
+        if about["resumes"] in lost or (record is not None and record["number"] in lost):
+            ended = {"record": None, "spent": outcome["spent"] if outcome else 0.0}
+            step = outcome["step"] if outcome else attributes.pop(INTERRUPTED, about["step"])
+            attributes = {_ORDER: {**about, "resumes": None}, _OUTCOME: {**ended, "step": step}}
+            state, value, fixed = TrialState.PRUNED, None, None
+        else:
+            state, value = trial.state, trial.value
+            if about["resumes"] is not None:
+                attributes[_ORDER] = {**about, "resumes": numbers[about["resumes"]]}
+            if outcome is not None and record is not None:
+                attributes[_OUTCOME] = {**outcome, "record": {**record, "number": numbers[record["number"]]}}
         study.add_trial(
             optuna.trial.create_trial(
-                state=trial.state,
-                value=trial.value,
-                params={name: trial.params[name] for name in fixed.distributions},
-                distributions=fixed.distributions,
+                state=state,
+                value=value,
+                params={} if fixed is None else {name: trial.params[name] for name in fixed.distributions},
+                distributions={} if fixed is None else fixed.distributions,
                 user_attrs=attributes,
                 intermediate_values=trial.intermediate_values,
             )
         )
-    return lost
+
+
+def _fixed(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optuna.trial.FixedTrial | None:
+    """Return a trial's parameters among the choices that there are now; None where some of them are gone."""
+    fixed = optuna.trial.FixedTrial(trial.params)
+    try:
+        suggest(fixed)
+    except Exception:  # whatever is not there any more
+        return None
+    return fixed
 
 
 def settle(study: optuna.Study) -> list[Order]:
@@ -138,7 +188,7 @@ def settle(study: optuna.Study) -> list[Order]:
 
     One that was broken off twice is a failed trial: what ends the whole process is not tried for ever.
     """
-    again, step = [], _steps(study)
+    again, step = [], steps_of(study)
     for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         _end(study, study.ask(), step)  # asking takes the waiting ones first
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -154,12 +204,13 @@ def settle(study: optuna.Study) -> list[Order]:
         else:
             if "candidate" in trial.user_attrs:  # what was left open was sampled: it is not sampled anew
                 order["params"] = dict(trial.params)
-            again += [Order(**{**order, "again": True})] if order else []
+            # What it notes is taken in with the order that was broken off.
+            again += [Order(**{**order, "again": True, "note": {}})] if order else []
             _end(study, running, step)
     return again[::-1]  # the first that was begun is taken first
 
 
-def _steps(study: optuna.Study) -> int:
+def steps_of(study: optuna.Study) -> int:
     """Return how many begins and ends were counted."""
     noted = (t.user_attrs.get(name) for t in study.get_trials(deepcopy=False) for name in (_ORDER, _OUTCOME))
     return max((about["step"] for about in noted if about is not None), default=0)
@@ -190,8 +241,3 @@ def _tell(study: optuna.Study, running: optuna.trial.Trial, record: Mapping[str,
         study.tell(running, record["objective"])
     else:
         study.tell(running, state=TrialState.FAIL if state == "failed" else TrialState.PRUNED)
-
-
-def _number(value: float) -> float | None:
-    """JSON has no infinity."""
-    return value if value != float("inf") else None

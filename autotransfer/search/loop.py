@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -36,6 +35,10 @@ class Schedule(Protocol):
         """
         ...
 
+    def restore(self, order: Order) -> None:
+        """Take in an order of a search that was broken off, by what was noted with it; what came of it follows."""
+        ...
+
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         """Take in what came of an order; None says that it was not carried out."""
         ...
@@ -51,6 +54,7 @@ def search(
     refit_factor: float,
     fewest: int = 3,
     observe: Callable[[TrialRecord], None],
+    recalled: Callable[[Trials], None] = lambda trials: None,
     executor: Executor | None = None,
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
@@ -66,6 +70,7 @@ def search(
         refit_factor: Time of a refit in times of its trial.
         fewest: Epochs that a trial is shortened to at most, where there is no time for all; fewer tell nothing.
         observe: Is told of every trial when it ends or pauses.
+        recalled: Is told of the trials of a search that goes on, before anything else is tried.
         executor: Where candidates are evaluated; None means here, by ``evaluate``, one after the other.
     """
     executor = executor or Inline(evaluate)
@@ -75,6 +80,15 @@ def search(
     _replay(read_journal(study), schedule, runner, progress)
     if progress.trials.records:
         evaluate.recall(progress.trials)
+        progress.set_apart()
+        recalled(progress.trials)
+
+    def begin(order: Order) -> None:
+        begun = runner.begin(order, progress.trials)
+        if isinstance(begun, Job):
+            executor.submit(begun)
+        else:
+            conclude(order, begun, 0.0)
 
     def conclude(order: Order, record: TrialRecord | None, expected: float) -> None:
         schedule.observe(order, record)
@@ -89,13 +103,11 @@ def search(
             if order is None:
                 going = False
                 break
-            begun = runner.begin(order, progress.trials)
-            if isinstance(begun, Job):
-                executor.submit(begun)
-            else:
-                conclude(order, begun, 0.0)
+            begin(order)
         if not going and not runner.running:
-            return progress.trials
+            if (last := runner.last_resort(progress.trials)) is None:
+                return progress.trials
+            begin(last)
         for job, result in executor.poll():
             order, record = runner.end(job, result, progress.trials)
             conclude(order, record, job.expected)
@@ -131,24 +143,23 @@ class _Progress:
             return
         if (record.objective or 0.0) > before + _GAIN:
             self._since_best, self._best_at = 0, spent
-        share = record.best_epoch / record.epochs if record.epochs else 1.0
-        self._purse.set_apart(max(record.seconds, expected) * share * self._factor)
+        self.set_apart(expected)
+
+    def set_apart(self, expected: float = 0.0) -> None:
+        """Set apart what the refit of the best trial takes, which was expected to take so many seconds itself."""
+        if (best := self.trials.best) is not None:
+            share = best.best_epoch / best.epochs if best.epochs else 1.0
+            self._purse.set_apart(max(best.seconds, expected) * share * self._factor)
 
 
 def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progress: _Progress) -> None:
     """Take in what was carried out, in the order in which it began and ended."""
     events = [(entry.begun, entry, False) for entry in entries] + [(entry.ended, entry, True) for entry in entries]
-    running: list[Order] = []
     for step, entry, ending in sorted(events, key=lambda event: event[0]):
         runner.step = step
         if not ending:
-            if not entry.order.again:
-                with contextlib.suppress(Exception):  # what it would have proposed is known
-                    schedule.next(progress.trials, entry.left, running)
-            running.append(entry.order)
-            continue
-        running.remove(entry.order)
-        if not entry.interrupted:
+            schedule.restore(entry.order)
+        elif not entry.interrupted:
             runner.recall(entry)
             schedule.observe(entry.order, entry.record)
             progress.add(entry.record, entry.spent)

@@ -102,9 +102,15 @@ class TrialRecord:
 
 @dataclass
 class Trials:
-    """The trials of a search, in order."""
+    """The trials of a search, in order.
+
+    Attributes:
+        records: Their records, by number.
+        misfit: Why nothing could be tried, where the budget was too small; else nothing.
+    """
 
     records: list[TrialRecord] = field(default_factory=list)
+    misfit: str = ""
 
     def __iter__(self) -> Iterator[TrialRecord]:
         return iter(self.records)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
-from autotransfer.errors import TrialError
+from autotransfer.errors import OutputError, TrialError
 from autotransfer.search.budget import Order, Purse
 from autotransfer.search.journal import Entry, note_order, note_outcome
 from autotransfer.search.records import State, TrialRecord, Trials
@@ -26,7 +26,7 @@ _OVERRUN = 1.5
 _CHEAP = 0.02
 # Predictions may be 0 seconds; nothing is.
 _INSTANT = 1e-6
-# Share of the time that it is allowed which a trial that goes on is planned to take: predictions err.
+# Share of the time that it is allowed which a trial is planned to take that fills it: predictions err.
 _PLANNED = 0.9
 
 Suggest = Callable[[optuna.trial.Trial], Candidate]
@@ -77,6 +77,21 @@ class _Running:
         return self.pruned
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Misfit:
+    """A candidate that does not fit into what one may take.
+
+    Attributes:
+        candidate: The candidate.
+        params: Parameters of its trial.
+        seconds: What it is predicted to take with a single epoch.
+    """
+
+    candidate: Candidate
+    params: Mapping[str, Any]
+    seconds: float
+
+
 class Runner:
     """Carries out orders.
 
@@ -108,6 +123,7 @@ class Runner:
         self._seen: set[Candidate] = set()
         self._params: dict[int, dict[str, Any]] = {}
         self._standard = -math.inf
+        self._cheapest: _Misfit | None = None  # while there is no result
 
     @property
     def running(self) -> list[Order]:
@@ -126,6 +142,28 @@ class Runner:
             self._params[entry.record.number] = dict(entry.params)
             self._raise_standard(entry.record)
 
+    def last_resort(self, trials: Trials) -> Order | None:
+        """Return the order to try the cheapest of what did not fit, where nothing has come of the search; once.
+
+        It may take all the time that is left, and the first trial as much as the whole budget: a result that comes
+        late is worth more than none.
+        """
+        cheapest, self._cheapest = self._cheapest, None
+        budget = self.purse.budget
+        if cheapest is None or budget.seconds is None or trials.best is not None or self.purse.halted:
+            return None
+        if budget.trials is not None and len(trials) >= budget.trials:
+            return None
+        if cheapest.seconds <= max(self.purse.left, 0.0 if trials.records else budget.seconds):
+            return Order(params=cheapest.params, proposed="last")
+        trials.misfit = (
+            f"the budget was too small for any: the cheapest that was looked at, {cheapest.candidate}, takes about "
+            f"{cheapest.seconds:.3g} s for a single epoch, and {max(self.purse.left, 0.0):.3g} s of "
+            f"{budget.seconds:g} s were left. Give a longer time budget, a smaller backbone, or a head that is solved "
+            "in closed form on a frozen backbone"
+        )
+        return None
+
     def begin(self, order: Order, trials: Trials) -> Job | TrialRecord | None:
         """Return what is to be evaluated; None where it does not fit or was tried before; a record where it failed."""
         started, paused = self.purse.clock(), None
@@ -139,9 +177,11 @@ class Runner:
             self.study.enqueue_trial(dict(order.params))
         left = self.purse.left
         trial = self.study.ask()
-        note_order(trial, order, left, self._count())
+        note_order(trial, order, self._count())
         try:
             candidate, expected, until = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
+        except OutputError:
+            raise
         except Exception as error:  # a plugin's error costs its trial, not the search
             failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
             return self._tell(trial, failed, TrialState.FAIL)
@@ -166,8 +206,11 @@ class Runner:
 
         def expired() -> bool:
             purse = self.purse
-            # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
-            running.expired = purse.halted or purse.left <= 0 or purse.clock() - started > _OVERRUN * allowed
+            if order.proposed == "last" and not running.curve:  # it takes what a single epoch takes, within reason
+                running.expired = purse.halted or purse.left <= -(purse.budget.seconds or 0.0)
+            else:
+                # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
+                running.expired = purse.halted or purse.left <= 0 or purse.clock() - started > _OVERRUN * allowed
             return running.expired
 
         job = Job(candidate=candidate, until=until, report=running.report, expired=expired, expected=expected)
@@ -200,12 +243,30 @@ class Runner:
         # A closed form always runs while there is no result: however small the budget, it buys one.
         if expected <= allowed or (is_first and "epochs" not in candidate.training):
             return candidate, expected, order.until
+        if order.proposed == "last":
+            candidate = self._at_least_one_epoch(candidate, expected, allowed)
+            return candidate, self.evaluate.predicted_seconds(candidate), order.until
         shorter = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT), self.fewest)
-        if shorter is None:
+        if shorter is not None:
+            # What comes before the first epoch does not shrink with their number.
+            expected = self.evaluate.predicted_seconds(shorter)
+        if shorter is None or expected > _OVERRUN * allowed:
+            if is_first:
+                self._keep_cheapest(candidate, trial.params)
             return None, expected, None
-        # What comes before the first epoch does not shrink with their number.
-        expected = self.evaluate.predicted_seconds(shorter)
-        return (shorter if expected <= _OVERRUN * allowed else None), expected, order.until
+        return shorter, expected, order.until
+
+    def _keep_cheapest(self, candidate: Candidate, params: Mapping[str, Any]) -> None:
+        single = _with_epochs(candidate, 1)
+        seconds = self.evaluate.predicted_seconds(single)
+        if self._cheapest is None or seconds < self._cheapest.seconds:
+            self._cheapest = _Misfit(candidate=single, params=dict(params), seconds=seconds)
+
+    def _at_least_one_epoch(self, candidate: Candidate, expected: float, allowed: float) -> Candidate:
+        """Return the candidate with as many epochs as fit in; with one where none does."""
+        most, single = int(candidate.training["epochs"]), self.evaluate.predicted_seconds(candidate, 1)
+        further = (_PLANNED * allowed - single) / max((expected - single) / max(most - 1, 1), _INSTANT)
+        return _with_epochs(candidate, int(min(1 + max(further, 0.0), most)))
 
     def _planned_anew(
         self, paused: TrialRecord, most: int | None, until: int | None, allowed: float
@@ -223,7 +284,7 @@ class Runner:
                 epochs = max(epochs, done + 1)  # what was planned to be the last epoch
             if epochs == done:
                 return None, each, None
-            candidate = replace(candidate, training={**candidate.training, "epochs": epochs})
+            candidate = _with_epochs(candidate, epochs)
             until = _end(epochs, done, until, shortened=epochs < most)
         expected = self.evaluate.predicted_seconds(candidate, until, done)
         return (candidate if expected <= allowed else None), expected, until
@@ -307,4 +368,8 @@ def _end(epochs: int, done: int, until: int | None, *, shortened: bool) -> int:
 def _shorten(candidate: Candidate, share: float, fewest: int) -> Candidate | None:
     """Return the candidate with fewer epochs; None where too few would be left to tell anything."""
     epochs = int(int(candidate.training.get("epochs", 0)) * share)
-    return replace(candidate, training={**candidate.training, "epochs": epochs}) if epochs >= fewest else None
+    return _with_epochs(candidate, epochs) if epochs >= fewest else None
+
+
+def _with_epochs(candidate: Candidate, epochs: int) -> Candidate:
+    return replace(candidate, training={**candidate.training, "epochs": epochs})

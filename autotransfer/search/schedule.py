@@ -16,7 +16,7 @@ Freeze-thaw: Swersky et al. 2014 (arXiv 1406.3896). Improvement per second, over
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,6 +152,27 @@ class FreezeThaw:
         row = self._index.get(name)
         return row is None or not self._open[row] or self._state[row] >= rungs
 
+    def knows(self, name: str) -> bool:
+        """Whether there is an arm of that name."""
+        return name in self._index
+
+    def restore(self, order: Order, known: Callable[[str], bool] = lambda backbone: True) -> None:
+        """Add the arms that were noted with an order, of backbones that are known, made for as many rungs."""
+        for name, about in order.note.get("arms", {}).items():
+            arm = Arm(**about)
+            if not self.knows(name) and len(arm.mean) == len(self.model.rungs) and known(arm.params["backbone"]):
+                self.add(arm)
+
+    def to_its_end(self, record: TrialRecord | None, running: Sequence[Order] = ()) -> Order | None:
+        """Return the order that trains a paused trial to its end; None where it is none, or is being trained."""
+        if record is None or record.state != "paused" or any(order.resumes == record.number for order in running):
+            return None
+        for row, number in self._trial.items():
+            if number == record.number and self._open[row]:
+                arm = self.arms[row]
+                return Order(params=arm.params, proposed=arm.proposed, resumes=number, arm=arm.name)
+        return None
+
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         """Return what to train next; None when no open arm that rests can finish an epoch in time, or improve."""
         best = trials.best
@@ -166,6 +187,8 @@ class FreezeThaw:
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         """Take in what came of an order; an arm that was not run, failed or ended is closed."""
+        if not self.knows(order.arm):  # made for backbones or rungs that there were when the search began
+            return
         row = self._index[order.arm]
         if record is None or record.objective is None or not record.curve:
             self._open[row] = False

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
+from autotransfer.files import writing
 from autotransfer.search.journal import INTERRUPTED
 
 __all__ = ["OneWriterJournal", "StepwiseSampler", "make_finals_study", "make_pruner", "make_study"]
@@ -134,12 +135,24 @@ class OneWriterJournal(JournalFileBackend):
         self._path = path
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append entries."""
-        with self._path.open("ab") as file:
-            file.write(b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs))
-            file.flush()
-            if any("state" in log for log in logs):
-                os.fsync(file.fileno())
+        """Append entries: all of them or none.
+
+        Raises:
+            OutputError: The disk is full, or the file cannot be written.
+        """
+        entries = b"".join(json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in logs)
+        folder = self._path.parent
+        with writing(folder, f"Once that is put right, go on with autotransfer resume {folder}."):
+            size = self._path.stat().st_size
+            try:
+                with self._path.open("ab") as file:
+                    file.write(entries)
+                    file.flush()
+                    if any("state" in log for log in logs):
+                        os.fsync(file.fileno())
+            except OSError:
+                os.truncate(self._path, size)
+                raise
 
 
 def make_finals_study() -> optuna.Study:

@@ -8,7 +8,8 @@ validation says so. Each view takes a pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 __all__ = ["Views"]
 
@@ -72,6 +73,18 @@ class Views:
         found = -math.inf if objective is None else objective
         if found < best - _LOST * max(ceiling - best, 0.0):
             self._settle(backbone, before)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return, by backbone, its views, its views and its best before more are tried, and whether it has settled."""
+        return {name: [views, self._looks.get(name), name in self._settled] for name, views in self._of.items()}
+
+    def restore(self, noted: Mapping[str, Any]) -> None:
+        """Take in what ``to_json`` returned."""
+        for name, (views, look, settled) in noted.items():
+            self._of[name] = views
+            self._looks.pop(name, None)
+            self._looks |= {} if look is None else {name: (look[0], look[1])}
+            self._settled |= {name} if settled else set()
 
     def _settle(self, backbone: str, views: int) -> None:
         self._of[backbone] = views

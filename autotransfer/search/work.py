@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.errors import AutoTransferError
+from autotransfer.errors import AutoTransferError, OutputError
 from autotransfer.search.records import Trials
 from autotransfer.search.watch import ended_when_silent, silence_allowed
 
@@ -169,6 +169,8 @@ class Inline:
                     return job.expired()
 
                 return [(job, self.evaluate(job.candidate, job.report, expired, job.until))]
+        except OutputError:  # what is found cannot be written down any more: no fault of the candidate
+            raise
         except Exception as error:
             return [(job, error)]
 

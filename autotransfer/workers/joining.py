@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 from optuna.storages import BaseStorage
 
-from autotransfer.calls import configure, examples_of
+from autotransfer.calls import arguments_of, configure, examples_of
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.preparation import Prepared, deal_again, fingerprint, prepare_data
@@ -88,7 +88,7 @@ def join(
     """
     post = _wait_for(storage, study, wait)
     about = post.about()
-    call = {**about["call"], "device": device}
+    call = {**arguments_of(about["call"]), "device": device}
     call |= {} if data is None else {"data": str(data)}
     call |= {} if validation is None else {"validation": str(validation)}
     call |= {} if zoo is None else {"zoo": [str(folder) for folder in zoo]}

@@ -86,8 +86,11 @@ class Mailbox:
         return sum(places for (places, _), heard in self._workers.values() if now - heard < GONE)
 
     def close(self) -> None:
-        """Let the workers go."""
+        """Let the workers go; of a mailbox that nobody has used, nothing is left beside the search's study."""
         self._study.set_user_attr("closed", True)
+        joined = any(name.startswith(WORKER) for name in self.storage.get_study_user_attrs(self._id))
+        if not joined and not self.storage.get_all_trials(self._id, deepcopy=False):
+            self.storage.delete_study(self._id)
 
     def free(self) -> int:
         """Return how many more jobs somebody would begin at once."""

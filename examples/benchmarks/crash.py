@@ -3,7 +3,8 @@
 Every fit runs once undisturbed. Then the same fit is begun again, killed (``kill -9``) after a random time and gone on
 with, over and over; at the end it runs to its end. Nothing that was finished may be missing or different, nothing may
 be there twice, and the trials and the score must be those of the undisturbed fit; with workers, whose trials end in
-another order each time, these may be others.
+another order each time, these may be others, and with a budget of time, too. Of a run with a budget of time, every
+third part has a budget of trials, and every third one a new budget of time.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from typing import Any
 
 from common import finish, note, parser
 
+# Trials of these states may go on; how many epochs one has may change then.
+GOING_ON, LENGTH = ("paused", "pruned"), "training.epochs"
+
 
 def main() -> None:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--fits", type=int, default=5, help="fits, each with a seed of its own")
     options.add_argument("--kills", type=int, default=10, help="kills in each fit")
     options.add_argument("--trials", type=int, default=25)
+    options.add_argument("--time-budget", help="a budget of time, such as 60s, in place of one of trials")
     options.add_argument("--epochs", type=int, default=3)
     options.add_argument("--workers", type=int, help="worker processes of each fit; none means the process itself")
     arguments = options.parse_args()
@@ -40,16 +45,16 @@ def main() -> None:
 def crash(arguments: Any, seed: int, folder: Path) -> dict[str, Any]:
     """Kill one fit so many times; return what came of it."""
     cache, chance = folder / "cache", random.Random(seed)
-    run(arguments, seed, folder / "warm", cache)  # so that both find the same activations
+    run(command(arguments, seed, folder / "warm", cache))  # so that both find the same activations
     started = time.monotonic()
-    run(arguments, seed, folder / "whole", cache)
+    run(command(arguments, seed, folder / "whole", cache))
     seconds, killed = time.monotonic() - started, folder / "killed"
     kills = lost = unreadable = 0
     while kills < arguments.kills:
         before = trials(killed)
-        process = subprocess.Popen(
-            command(arguments, seed, killed, cache), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        goes_on = arguments.time_budget is not None and (killed / "run.json").exists()
+        how = going_on(arguments, killed, kills) if goes_on else command(arguments, seed, killed, cache)
+        process = subprocess.Popen(how, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             process.wait(timeout=chance.uniform(0.0, seconds))
         except subprocess.TimeoutExpired:
@@ -61,14 +66,16 @@ def crash(arguments: Any, seed: int, folder: Path) -> dict[str, Any]:
             print(errors.decode(errors="replace"), file=sys.stderr)
             break
         after = trials(killed)
-        lost += sum(after.get(number) != row for number, row in before.items() if row["state"] != "paused")
+        ended = {number: row for number, row in before.items() if row["state"] not in GOING_ON}
+        lost += sum(after.get(number) != row for number, row in ended.items()) + len(set(before) - set(after))
         if process.returncode == 0:  # it came to its end before it was killed: the next one begins anew
             shutil.rmtree(killed)
     if not unreadable:
-        run(arguments, seed, killed, cache)
+        goes_on = arguments.time_budget is not None and (killed / "run.json").exists()
+        run(going_on(arguments, killed, 0) if goes_on else command(arguments, seed, killed, cache))
     whole, found = trials(folder / "whole"), trials(killed)
     candidates = [
-        json.dumps({k: v for k, v in row.items() if "." in k or k in ("backbone", "head", "freeze")})
+        json.dumps({k: v for k, v in row.items() if ("." in k and k != LENGTH) or k in ("backbone", "head", "freeze")})
         for row in found.values()
     ]
     return {
@@ -89,8 +96,11 @@ def command(arguments: Any, seed: int, out: Path, cache: Path) -> list[str]:
     how = [
         "--seed",
         seed,
-        "--trials",
-        arguments.trials,
+        *(
+            ["--trials", arguments.trials]
+            if arguments.time_budget is None
+            else ["--time-budget", arguments.time_budget]
+        ),
         "--epochs",
         arguments.epochs,
         "--no-compare-scratch",
@@ -100,9 +110,15 @@ def command(arguments: Any, seed: int, out: Path, cache: Path) -> list[str]:
     return [sys.executable, "-m", "autotransfer", "fit", *map(str, [arguments.data, *where, *how])]
 
 
-def run(arguments: Any, seed: int, out: Path, cache: Path) -> None:
+def going_on(arguments: Any, out: Path, part: int) -> list[str]:
+    """Return the command line that goes on with a run of a time budget, under one budget after the other."""
+    budgets = [[], ["--trials", len(trials(out)) + 5], ["--time-budget", arguments.time_budget]]
+    return [sys.executable, "-m", "autotransfer", "resume", *map(str, [out, *budgets[part % 3]])]
+
+
+def run(how: list[str]) -> None:
     """Run a fit to its end."""
-    subprocess.run(command(arguments, seed, out, cache), check=True, capture_output=True)
+    subprocess.run(how, check=True, capture_output=True)
 
 
 def trials(out: Path) -> dict[str, dict[str, str]]:

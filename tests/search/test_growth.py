@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -196,7 +197,8 @@ def test_a_backbone_that_only_failed_comes_last() -> None:
 def test_the_study_chooses_where_nothing_can_be_tuned(timed: bool) -> None:
     search = _search(timed, tuning=lambda backbone, trained: None, a=0.5)
     assert search.next() == Order()
-    assert _search(timed, probe=None).next() == Order(), "nothing was tried"
+    expected = Order(proposed="varied" if timed else "sampled")  # what trains stages takes its time
+    assert _search(timed, probe=None).next() == expected, "nothing was tried"
 
 
 # --- with a budget of time: rungs ----------------------------------------------------------------------------------
@@ -579,3 +581,43 @@ def test_an_arm_that_is_being_trained_is_not_given_twice_and_waiting_is_better_t
             running.append(order)
     assert [order.arm for order in running] == ["", "a/1"]
     assert search.growth.next(search.trials, 1e6, running) is None
+
+
+# --- a search that was broken off ----------------------------------------------------------------------------------
+
+
+def _growth(*backbones: str, timed: bool) -> Growth:
+    return Growth(
+        screening=[{"backbone": name} for name in backbones],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth", "full"),
+        curves=CURVES,
+        seconds=(lambda params, epochs: float(epochs)) if timed else None,
+        backbones=backbones,
+    )
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_what_a_broken_off_search_knew_of_backbones_that_are_gone_is_forgotten(timed: bool) -> None:
+    first, orders = Search(_growth("a", "b", timed=True)), []
+    for number in range(40):
+        orders.append(first.next())
+        first.carry_out(0.5 + number / 100)
+    assert {order.params.get("backbone") for order in orders} >= {"a", "b"}
+    later = Search(_growth("a", timed=timed))
+    for order, record in zip(orders, first.trials.records, strict=False):
+        later.growth.restore(order)
+        if record.candidate is not None and record.candidate.backbone == "a":
+            later.trials.add(replace(record, number=len(later.trials)))
+    for number in range(40):
+        assert later.next().params.get("backbone") != "b"
+        later.carry_out(0.9 + number / 1000)
+
+
+def test_an_order_that_is_noted_can_be_written_as_json() -> None:
+    search = _search(True, a=0.6, b=0.5)
+    for number in range(30):
+        order = search.next()
+        assert json.loads(json.dumps(order.note, allow_nan=False)) == order.note
+        search.carry_out(0.6 + number / 100)

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget
-from autotransfer.errors import TrialError
+from autotransfer.errors import OutputError, TrialError
 from autotransfer.search.budget import Order, Proposed, Purse
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.records import TrialRecord, Trials
@@ -90,6 +90,9 @@ class Orders:
     def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
         self.known.append(len(trials))
         return self.orders[len(self.known) - 1] if len(self.known) <= len(self.orders) else Order()
+
+    def restore(self, order: Order) -> None:
+        self.known.append(-1)
 
     def observe(self, order: Order, record: TrialRecord | None) -> None:
         self.told.append(record)
@@ -176,11 +179,53 @@ def test_a_candidate_is_shortened_to_what_fits() -> None:
     assert (record.epochs, record.state, record.reason) == (7, "complete", "")
 
 
-def test_fewer_than_three_epochs_are_not_worth_a_trial() -> None:
+def test_fewer_than_three_epochs_are_not_worth_a_trial_beside_others() -> None:
+    # A fiftieth of 1,400 s is 28 s: two epochs of 10 s.
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
-    trials = _run(Budget(seconds=1400.0), _suggest(12), evaluate, clock=clock)
+    trials = _run(Budget(seconds=1400.0), _suggest(12), evaluate, clock=clock, schedule=_given(0.5, proposed="grown"))
+    assert [record.epochs for record in trials] == [12]
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(1400.0, 12), (60.0, 5), (25.0, 2), (12.0, 1), (10.0, 1)])
+def test_where_nothing_fits_the_first_trial_may_use_the_whole_budget(seconds: float, epochs: int) -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 10.0)
+    trials = _run(Budget(seconds=seconds), _suggest(12), evaluate, clock=clock)
+    assert [(record.state, record.epochs) for record in trials] == [("complete", epochs)]
+    assert trials.misfit == ""
+
+
+def test_the_first_trial_ends_its_first_epoch_though_the_clock_has_run_out() -> None:
+    # It was predicted to take 4 s and takes 15 s of 10 s: late, and a result. The next epoch is cut.
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 15.0)
+    evaluate.predicted_seconds = lambda candidate, until=None, after=0: (
+        4.0
+        * (  # type: ignore[method-assign]
+            (candidate.training["epochs"] if until is None else until) - after
+        )
+    )
+    (record,) = _run(Budget(seconds=10.0), _suggest(12), evaluate, clock=clock)
+    assert (record.state, record.epochs) == ("complete", 1)
+    assert record.reason == "the time ran out after epoch 1"
+
+
+def test_of_what_does_not_fit_the_cheapest_is_tried() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 1.0 + 20.0 * float(candidate.head_params["x"]))
+    (record,) = _run(Budget(seconds=30.0), _suggest(12), evaluate, clock=clock)
+    assert record.candidate is not None
+    assert record.candidate.head_params["x"] < 0.1
+
+
+def test_where_no_epoch_fits_it_is_said_what_the_cheapest_takes() -> None:
+    clock = Clock()
+    evaluate = Recorded(clock, cost=lambda candidate: 10.0)
+    trials = _run(Budget(seconds=4.0), _suggest(12), evaluate, clock=clock)
     assert len(trials) == 0
+    assert trials.misfit.startswith("the budget was too small for any: the cheapest that was looked at, b + linear")
+    assert "takes about 10 s for a single epoch, and 4 s of 4 s were left. Give a longer time budget" in trials.misfit
 
 
 def test_what_comes_before_the_first_epoch_does_not_shrink_with_their_number() -> None:
@@ -189,9 +234,11 @@ def test_what_comes_before_the_first_epoch_does_not_shrink_with_their_number() -
 
     class Cold(Recorded):
         def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
-            return 90.0 + super().predicted_seconds(candidate)
+            return 90.0 + super().predicted_seconds(candidate, until)
 
-    assert len(_run(Budget(seconds=1000.0), _suggest(12), Cold(clock), clock=clock)) == 0
+    assert len(_run(Budget(seconds=80.0), _suggest(12), Cold(clock), clock=clock)) == 0
+    (record,) = _run(Budget(seconds=110.0), _suggest(30), Cold(clock), clock=clock)
+    assert record.epochs == 9, "where nothing else fits, the first trial may take all"
 
 
 def test_what_is_due_may_take_more_than_what_is_sampled() -> None:
@@ -660,3 +707,43 @@ def test_a_search_that_goes_on_knows_the_best_on_the_sample() -> None:
         study = make_study(seed=0, curves=50, storage=storage, name="search")
         trials = _run(Budget(trials=budget), evaluate=Sampled(Clock()), schedule=_given(0.8, 0.5), study=study)
         assert [record.state for record in trials] == states
+
+
+# --- a search that goes on -------------------------------------------------------------------------------------------
+
+
+def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_anything() -> None:
+    storage, clock, said = optuna.storages.InMemoryStorage(), Clock(), list[tuple[int, float, int]]()
+    study, began = make_study(seed=0, curves=50, storage=storage, name="search"), Clock()
+    begun = Sampled(began, cost=lambda candidate: 4.0)
+    _run(Budget(trials=2), evaluate=begun, schedule=_given(0.8, 0.5), study=study, clock=began)
+    purse = Purse(Budget(seconds=100.0), clock=clock)
+    evaluate = Sampled(clock)
+    search(
+        make_study(seed=0, curves=50, storage=storage, name="search"),
+        _suggest(),
+        evaluate,
+        purse,
+        Orders(),
+        refit_factor=1.25,
+        observe=lambda record: None,
+        recalled=lambda trials: said.append((len(trials), purse.reserve, len(evaluate.seen))),
+    )
+    assert said == [(2, 5.0, 0)]  # 4 s, times what all examples are to those that were trained on
+
+
+def test_a_disk_that_is_full_ends_the_search_and_is_no_fault_of_a_candidate() -> None:
+    def full(record: TrialRecord) -> None:
+        raise OutputError("the disk is full")
+
+    study = make_study(seed=0, curves=50)
+    with pytest.raises(OutputError):
+        _run(Budget(trials=2), study=study, observe=full)
+
+    def report(epoch: int, score: float) -> float:
+        raise OutputError("the disk is full")
+
+    evaluate = Recorded(Clock(), score=lambda candidate, epoch: report(epoch, 0.0))
+    with pytest.raises(OutputError):
+        _run(Budget(trials=2), _suggest(3), evaluate, study=(study := make_study(seed=0, curves=50)))
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING], "it is carried out again"

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import optuna
+import errno
+from pathlib import Path
+from typing import Any
 
-from autotransfer.search.study import make_study
+import optuna
+import pytest
+from optuna.storages.journal import JournalStorage
+
+from autotransfer.errors import OutputError
+from autotransfer.search.study import OneWriterJournal, make_study
 
 
 def _values(seed: int) -> list[float]:
@@ -72,3 +79,38 @@ def test_a_good_curve_goes_on_and_few_curves_stop_nobody() -> None:
     lonely = _with_history(3).ask()
     lonely.report(0.0, 3)
     assert not lonely.should_prune()
+
+
+class _Full:
+    """A file of a disk that is full: half of what is written gets there."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __enter__(self) -> _Full:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data[: len(data) // 2])
+        self._file.flush()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_journal_on_a_full_disk_says_so_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.journal"
+    study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="s")
+    study.tell(study.ask(), 0.5)
+    before, opened = path.read_bytes(), Path.open
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda self, *mode: _Full(opened(self, *mode)))
+        with pytest.raises(OutputError, match=rf"{tmp_path} cannot be written: the disk is full\. Once .* resume"):
+            study.ask()
+    assert path.read_bytes() == before, "no half entry is left"
+    again = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="s")
+    again.tell(again.ask(), 0.6)
+    assert [trial.value for trial in again.trials] == [0.5, 0.6]
