@@ -8,13 +8,14 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from autotransfer.errors import ConfigError, RunExistsError, RunFormatError
-from autotransfer.files import write_atomically
+from autotransfer.files import write_atomically, writing
 from autotransfer.search.records import TrialRecord
 from autotransfer.text import cell, one_line
 
@@ -106,6 +107,11 @@ class RunFolder:
         settings["config"] = {name: value for name, value in settings["config"].items() if name != "budget"}
         write_atomically(self.path / "run.json", json.dumps(settings, indent=2))
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Say what it means when something cannot be written to the folder within the block."""
+        run = shlex.quote(str(self.path))
+        return writing(self.path, f"Once that is put right, go on with autotransfer resume {run}.")
+
     @property
     def study(self) -> Path:
         """File of the study."""
@@ -120,13 +126,6 @@ class RunFolder:
     def model(self) -> Path:
         """Folder of the model."""
         return self.path / "model"
-
-    @property
-    def advice(self) -> str:
-        """What to do when the disk is full."""
-        return (
-            f"What was finished is kept: make room, then go on with autotransfer resume {shlex.quote(str(self.path))}"
-        )
 
     def write_trials(self, records: Sequence[TrialRecord]) -> None:
         """Write a row for each trial; text that a spreadsheet would run as a formula gets an apostrophe before it."""
