@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.result import FitResult
+from autotransfer.search.budget import Purse
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -150,6 +154,25 @@ def test_the_result_explains_itself(result: FitResult) -> None:
         title.split()
     )
     assert len(rows) == len(result.leaderboard())
+
+
+def test_what_a_notebook_shows_is_one_line(result: FitResult) -> None:
+    assert result.test is not None
+    shown = repr(result)
+    assert shown.startswith(f"<FitResult: {result.best}, validation accuracy {result.validation.score:.4f}, test ")
+    assert shown.endswith(f"{len(result.trials)} trials, run {str(result.run)!r}>")
+    assert len(shown) < 400
+    assert len(repr(result.model)) < 200
+
+
+def test_every_run_has_a_picture_of_its_trials(result: FitResult) -> None:
+    root = ElementTree.parse(result.run / "trials.svg").getroot()
+    marks = [element for element in root.iter() if "fill-opacity" in element.attrib]
+    assert len(marks) == sum(record.score is not None for record in result.trials)
+    shown = [element.text or "" for element in root.iter()]
+    assert {"accuracy", "test_resnet", "test_vit"} <= set(shown)
+    assert result.test is not None
+    assert f"the model, test: {result.test.score:.3f}" in shown
 
 
 def test_the_result_says_how_far_it_is_to_be_believed(result: FitResult) -> None:
@@ -347,12 +370,14 @@ def test_every_head_and_every_policy_can_win_and_comes_back(
 # --- budgets and repeats -------------------------------------------------------------------------------------------
 
 
-def test_a_time_budget_is_kept(fit: Fit, digits: Digits) -> None:
-    # How much fits into it is a matter of the machine; no trial begins when it is over, and some do before.
+def test_a_time_budget_is_kept(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = itertools.count()
+    # A clock that goes on by a twentieth of a second whenever it is looked at, however busy the machine is.
+    monkeypatch.setattr("autotransfer.api.Purse", partial(Purse, clock=lambda: next(looks) / 20))
     result = fit(digits[0][:90], digits[1][:90], time_budget="5s", trials=None)
-    longest = max(record.seconds for record in result.trials)
-    assert result.seconds["decode"] + result.seconds["search"] - longest < 5
-    assert len(result.trials) >= 1
+    assert result.seconds["decode"] + result.seconds["search"] < 5.5
+    assert result.seconds["total"] < 7  # what follows looks at it, too
+    assert len(result.trials) > 1
 
 
 def test_a_tiny_time_budget_still_gives_a_model(fit: Fit, digits: Digits) -> None:
