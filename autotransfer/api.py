@@ -10,9 +10,10 @@ from autotransfer.calls import arguments_of, call_of, configure, examples_of, te
 from autotransfer.chart import draw
 from autotransfer.checks import check_settings
 from autotransfer.config import SearchConfig
+from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataNotFoundError, RunFormatError
-from autotransfer.files import write_atomically, writing
+from autotransfer.files import write_atomically
 from autotransfer.finish import finish, score_test
 from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
@@ -157,7 +158,7 @@ def fit(
     with pages_kept(), Progress(config.budget, shown=progress) as show:
         purse = Purse(config.budget)
         show.step("loading the plugins")
-        check_settings(config)
+        check_settings(config, Registry.load(config.zoos))
         show.step("looking for the images")
         examples = examples_of(arguments)
         return _fit(config, examples, test_examples_of(arguments, examples), run, call, purse, show)
@@ -179,7 +180,7 @@ def _fit(
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
 
     ending = finish(found.trials, data, evaluator, purse, config, show, tested=0 if test is None else len(test))
-    with writing(run.path, run.advice):
+    with run.writing():
         ending.model.write(run.model)
     seconds["finals"] = ending.seconds
     seconds["refit"] = purse.spent - sum(seconds.values())
@@ -215,7 +216,7 @@ def _fit(
     )
     lines = {} if test_score is None else {"the model, test": test_score.score}
     chart = draw(list(found.trials), "Every trial of the search", lines, metric=ending.validation.metric)
-    with writing(run.path, run.advice):
+    with run.writing():
         write_atomically(run.path / "trials.svg", chart)
         run.write_result(result.to_json())
     evaluator.checkpoints.clear()

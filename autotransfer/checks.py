@@ -16,19 +16,18 @@ from autotransfer.transfer.device import resolve_device
 __all__ = ["check_settings"]
 
 
-def check_settings(config: SearchConfig) -> None:
+def check_settings(config: SearchConfig, registry: Registry) -> None:
     """Refuse settings that cannot be right, whatever the data are.
 
     Raises:
         UnknownNameError: There is no such task, metric, backbone, head or freeze policy.
-        ConfigError: The device, a zoo or the storage cannot be used.
+        ConfigError: The device or the storage cannot be used.
     """
     if config.task not in (None, *get_args(Kind)):
         raise UnknownNameError("kind of task", str(config.task), get_args(Kind))
     if isinstance(config.metric, str) and config.metric not in get_scorer_names():
         raise UnknownNameError("metric", config.metric, get_scorer_names(), "Any scikit-learn scorer's name will do.")
     resolve_device(config.device)
-    registry = Registry.load(config.zoos)
     registry.select_heads(config.heads, config.task)
     registry.select_policies(config.freeze)
     registry.select_backbones(config.backbones)

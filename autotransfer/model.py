@@ -111,14 +111,7 @@ class TransferModel:
 
         return predict_by_name(self, data)
 
-    def score(
-        self,
-        data: Any,
-        targets: Any = None,
-        *,
-        path_column: str | None = None,
-        target_column: str | Sequence[str] | None = None,
-    ) -> Score:
+    def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples, in any form that ``fit`` takes.
 
         Images that cannot be read are left out.
@@ -126,8 +119,7 @@ class TransferModel:
         Args:
             data: The examples.
             targets: One target for each, where ``data`` does not hold them.
-            path_column: Column of image paths in a table; guessed when not given.
-            target_column: Column of targets, or several.
+            reading: How they are read: ``path_column``, ``target_column`` and what else ``fit`` takes for that.
 
         Returns:
             The value of the metric that the search used, with its 95% interval.
@@ -135,8 +127,7 @@ class TransferModel:
         Raises:
             DataError: The data cannot be used, hold labels that the model does not know, or no image can be read.
         """
-        examples = load_examples(data, targets, path_column=path_column, target_column=target_column)
-        return self.score_examples(examples)[0]
+        return self.score_examples(load_examples(data, targets, **reading))[0]
 
     def score_examples(self, examples: Examples) -> tuple[Score, tuple[Skipped, ...]]:
         """Return the score on labelled examples, and which of them cannot be read; see ``score``."""

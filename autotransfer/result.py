@@ -104,9 +104,9 @@ class FitResult:
         """Predict with the refitted model, with the path of each image; see ``TransferModel.predict_table``."""
         return self.model.predict_table(data)
 
-    def score(self, data: Any, targets: Any = None) -> Score:
+    def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the refitted model on labelled examples; see ``TransferModel.score``."""
-        return self.model.score(data, targets)
+        return self.model.score(data, targets, **reading)
 
     def save(self, folder: str | Path) -> Path:
         """Write the model into a folder and return the folder."""

@@ -114,6 +114,11 @@ class RunFolder:
         """Say what it means when something cannot be written to the folder within the block."""
         return writing(self.path, f"Once that is put right, go on with autotransfer resume {self.path}.")
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Say what it means when something cannot be written to the folder within the block."""
+        run = shlex.quote(str(self.path))
+        return writing(self.path, f"Once that is put right, go on with autotransfer resume {run}.")
+
     @property
     def study(self) -> Path:
         """File of the study."""
@@ -128,13 +133,6 @@ class RunFolder:
     def model(self) -> Path:
         """Folder of the model."""
         return self.path / "model"
-
-    @property
-    def advice(self) -> str:
-        """What to do when the disk is full."""
-        return (
-            f"What was finished is kept: make room, then go on with autotransfer resume {shlex.quote(str(self.path))}"
-        )
 
     def write_trials(self, records: Sequence[TrialRecord]) -> None:
         """Write a row for each trial; text that a spreadsheet would run as a formula gets an apostrophe before it.

@@ -316,7 +316,9 @@ def test_a_run_that_the_disk_had_no_room_for_goes_on_once_there_is_room(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # bytes: the trials fit in, a model does not
     try:
-        with pytest.raises(OutputError, match=r"a run cannot be written: .* go on with autotransfer resume '.*a run'"):
+        with pytest.raises(
+            OutputError, match=r"a run cannot be written: .* go on with autotransfer resume '.*a run'\."
+        ):
             autotransfer.fit(*digits, **options)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
