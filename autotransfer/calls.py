@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -12,7 +13,7 @@ from typing import Any
 from autotransfer.config import Budget, SearchConfig, parse_duration
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import ConfigError
+from autotransfer.errors import ConfigError, DataError
 from autotransfer.preparation import zoos_from
 
 __all__ = ["call_of", "configure", "examples_of", "share_of", "test_examples_of"]
@@ -67,12 +68,17 @@ def examples_of(given: Mapping[str, Any]) -> Examples:
 
 
 def test_examples_of(given: Mapping[str, Any]) -> Examples | None:
-    """Return the test examples that the arguments of ``fit`` name, if any.
+    """Return the test examples that the arguments of ``fit`` name, if any, in the groups of these where they have any.
 
     Raises:
         DataError: They cannot be used.
     """
-    return None if given["test"] is None else _load(given, given["test"], given["test_targets"])
+    if given["test"] is None:
+        return None
+    if isinstance(given["groups"], str):
+        with contextlib.suppress(DataError):  # the test examples need not have the column, or match the expression
+            return _load(given, given["test"], given["test_targets"], groups=given["groups"])
+    return _load(given, given["test"], given["test_targets"])
 
 
 def call_of(given: Mapping[str, Any]) -> dict[str, Any] | None:

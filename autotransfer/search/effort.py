@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotransfer.contract.registry import Registry
+from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.records import TrialRecord
 
 __all__ = ["Effort"]
@@ -22,18 +22,18 @@ class Effort:
 
     Args:
         trials: The trials.
-        folds: Number of folds, over which heads alone are cross-validated.
-        registry: Knows what a forward pass of each backbone costs; where it does not know all, they count alike.
+        evaluator: What scored them. What a forward pass of a backbone costs is told by its registry; where it does not
+            know all, they count alike.
     """
 
-    def __init__(self, trials: Iterable[TrialRecord], folds: int, registry: Registry) -> None:
+    def __init__(self, trials: Iterable[TrialRecord], evaluator: Evaluator) -> None:
         tried = [record for record in trials if record.candidate is not None and record.depth is not None]
         names = dict.fromkeys(record.candidate.backbone for record in tried if record.candidate)
-        costs = {name: registry.backbone(name).gmacs for name in names}
+        costs = {name: evaluator.registry.backbone(name).gmacs for name in names}
         known = all(costs.values())
         self._costs = {name: cost if known and cost else 1.0 for name, cost in costs.items()}
-        # Every backbone is screened frozen, so its deepest trial tells how many stages it has.
-        self._stages = {name: max(r.depth or 0 for r in tried if _backbone(r) == name) for name in names}
+        self._stages = {name: len(evaluator.stages(name)) for name in names}
+        folds = len(evaluator.lessons)
         passes = {(_backbone(record), view) for record in tried for view in range(_views(record))}
         passed = sum(_PASS * self._costs[name] for name, _ in passes)
         self.total = passed + sum(
@@ -46,8 +46,7 @@ class Effort:
 
     def of_epochs(self, record: TrialRecord, epochs: int) -> float:
         """Return what so many epochs of a trial's candidate take; a closed form takes as much as one of a head."""
-        stages = self._stages[_backbone(record)]
-        trained = 1.0 - (record.depth or 0) / stages if stages else 1.0
+        trained = 1.0 - (record.depth or 0) / self._stages[_backbone(record)]
         return self._costs[_backbone(record)] * max(epochs, 1) * (trained + _HEAD)
 
     def whole_epochs(self, share: float, backbone: str) -> float:
@@ -55,7 +54,7 @@ class Effort:
         return share * self.total / self._costs[backbone]
 
     def _frozen(self, record: TrialRecord) -> bool:
-        return record.depth == self._stages[_backbone(record)] != 0
+        return record.depth == self._stages[_backbone(record)]
 
 
 def _backbone(record: TrialRecord) -> str:

@@ -84,6 +84,11 @@ class Finalist:
     error: float | None = None
     reason: str = ""
 
+    @property
+    def level(self) -> bool:
+        """Whether it is behind the winner by no more than the standard error."""
+        return self.behind is not None and self.error is not None and self.behind <= self.error
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {**asdict(self), "candidate": self.candidate.to_json()}
@@ -106,8 +111,11 @@ class Finals:
     def __str__(self) -> str:
         won = next(row for row in self.rows if row.state == "won")
         spread = "" if won.spread is None else f" (standard deviation between seeds {won.spread:.4f})"
-        others = ", ".join(f"{_place(row)} trial {row.number} {_shown(row)}" for row in self.rows if row is not won)
-        return f"trial {won.number} {_shown(won)} on {won.folds} folds{spread}, {others}; {self.fits} fits more"
+        others = [row for row in self.rows if row is not won]
+        level = [f"trial {row.number} {_shown(row)}" for row in others if row.level]
+        behind = [f"trial {row.number} {_shown(row)}" for row in others if not row.level]
+        places = [f"{how} {', '.join(who)}" for how, who in (("level with", level), ("before", behind)) if who]
+        return f"trial {won.number} {_shown(won)} on {won.folds} folds{spread}, {', '.join(places)}; {self.fits} fits"
 
     @property
     def fits(self) -> int:
@@ -391,12 +399,6 @@ def _behind(best: _Found, other: _Found, folds: Folds) -> tuple[float | None, fl
     dependent = 1 / len(gaps) + len(lesson.validation) / len(lesson.train)
     error = float(np.sqrt(gaps.var(ddof=1) * dependent)) if len(gaps) > 1 else None
     return float(gaps.mean()), error
-
-
-def _place(row: Finalist) -> str:
-    """Return whether a finalist is behind the winner by more than chance does."""
-    behind = row.behind is None or row.error is None or row.behind > row.error
-    return "before" if behind else "level with"
 
 
 def _shown(row: Finalist) -> str:
