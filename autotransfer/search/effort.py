@@ -13,8 +13,9 @@ from autotransfer.search.records import TrialRecord
 __all__ = ["Effort"]
 
 # In epochs of a whole network: a pass of all examples through a backbone, which is forward only and made fast; and an
-# epoch of a head alone, or a closed form, on one fold.
+# epoch of a head alone. A closed form takes no less than one step of a batch.
 _PASS, _HEAD = 0.2, 0.02
+_BATCH = 32
 
 
 class Effort:
@@ -33,6 +34,7 @@ class Effort:
         known = all(costs.values())
         self._costs = {name: cost if known and cost else 1.0 for name, cost in costs.items()}
         self._stages = {name: len(evaluator.stages(name)) for name in names}
+        self._solution = max(_HEAD, min(_BATCH / len(evaluator.lessons[0].train), 1.0))
         folds = len(evaluator.lessons)
         passes = {(_backbone(record), view) for record in tried for view in range(_views(record))}
         passed = sum(_PASS * self._costs[name] for name, _ in passes)
@@ -45,9 +47,9 @@ class Effort:
         return self.of_epochs(record, record.best_epoch)
 
     def of_epochs(self, record: TrialRecord, epochs: int) -> float:
-        """Return what so many epochs of a trial's candidate take; a closed form takes as much as one of a head."""
+        """Return what so many epochs of a trial's candidate take on one fold; none are those of a closed form."""
         trained = 1.0 - (record.depth or 0) / self._stages[_backbone(record)]
-        return self._costs[_backbone(record)] * max(epochs, 1) * (trained + _HEAD)
+        return self._costs[_backbone(record)] * (epochs * (trained + _HEAD) if epochs else self._solution)
 
     def whole_epochs(self, share: float, backbone: str) -> float:
         """Return how many epochs of a whole backbone a share of all that was trained comes to."""

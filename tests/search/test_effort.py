@@ -44,9 +44,9 @@ def test_whole_networks_count_whole_and_heads_next_to_nothing(evaluator: Evaluat
     whole, half, head, solved = (
         _record(0, 0, 10), _record(1, stages // 2, 10), _record(2, stages, 10), _record(3, stages, 0)
     )  # fmt: skip
-    effort = Effort([whole], evaluator)
+    effort, solution = Effort([whole], evaluator), 32 / len(evaluator.lessons[0].train)
     costs = [effort.of_fold(record) for record in (whole, half, head, solved)]
-    assert costs == pytest.approx([10.2, 10 * (1 - stages // 2 / stages + 0.02), 0.2, 0.02])
+    assert costs == pytest.approx([10.2, 10 * (1 - stages // 2 / stages + 0.02), 0.2, solution])
     assert effort.total == pytest.approx(0.2 + 10.2)  # a pass, and the epochs
     assert effort.whole_epochs(0.5, "test_resnet") == pytest.approx(5.2)
 
@@ -54,7 +54,7 @@ def test_whole_networks_count_whole_and_heads_next_to_nothing(evaluator: Evaluat
 def test_heads_alone_are_cross_validated_and_each_view_takes_a_pass(evaluator: Evaluator) -> None:
     stages = len(evaluator.stages("test_resnet"))
     effort = Effort([_record(0, stages, 0), _record(1, stages, 10, views=2)], evaluator)
-    assert effort.total == pytest.approx(2 * 0.2 + 5 * (0.02 + 0.2))
+    assert effort.total == pytest.approx(2 * 0.2 + 5 * (32 / len(evaluator.lessons[0].train) + 0.2))
 
 
 def test_seconds_do_not_count_and_neither_do_trials_that_failed(evaluator: Evaluator) -> None:
