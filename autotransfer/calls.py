@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from numbers import Real
@@ -14,7 +15,7 @@ from autotransfer.config import Budget, SearchConfig, parse_duration
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import ConfigError
+from autotransfer.errors import ConfigError, DataError
 from autotransfer.metrics import find_metric
 from autotransfer.preparation import zoos_from
 
@@ -79,11 +80,18 @@ def examples_of(given: Mapping[str, Any]) -> Examples:
 def test_examples_of(given: Mapping[str, Any], trained: Examples) -> Examples | None:
     """Return the test examples that the arguments of ``fit`` name, if any, with targets as ``trained`` has them.
 
+    They are in groups where those name a column or an expression that test examples have, too.
+
     Raises:
         DataError: They cannot be used.
     """
     if given["test"] is None:
         return None
+    if isinstance(given["groups"], str):
+        with contextlib.suppress(DataError):  # the test examples need not have the column, or match the expression
+            return _load(
+                given, given["test"], given["test_targets"], groups=given["groups"], like=trained
+            ).in_form_of(trained)
     return _load(given, given["test"], given["test_targets"], like=trained).in_form_of(trained)
 
 

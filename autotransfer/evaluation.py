@@ -98,6 +98,6 @@ def evaluate(
     with pages_kept():
         network, scores = evaluator.best_network(candidate)
     return EvaluationResult(
-        score=Score.of(lesson.task, lesson.targets[lesson.validation], scores),
+        score=Score.of(lesson.task, lesson.targets[lesson.validation], scores, lesson.units_of(lesson.validation)),
         model=as_model(network, candidate, prepared, evaluator),
     )

@@ -255,7 +255,7 @@ def _finals(
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
     purse.aside = 0.0
     if purse.budget.seconds is None:
-        effort = Effort(trials, len(evaluator.lessons), evaluator.registry)
+        effort = Effort(trials, evaluator)
         return hold_finals(trials, evaluator, data.deal, effort=effort, say=show.phase)
     refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
     needed = max(filter(purse.affords, refits), default=0.0)

@@ -81,6 +81,7 @@ def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatc
         result.model.task.score(digits[1][:60], result.ensemble.scores)
     )  # of weights that were chosen on other examples
     assert "\nensemble    " in str(result)
+    _says_of_what(result, "ensemble")
     _reloads(result, digits)
 
 
@@ -100,7 +101,23 @@ def test_a_soup_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: py
     assert result.best == result.soup.ingredients[0].candidate
     assert result.validation.score == pytest.approx(result.soup.score)
     assert "\nsoup        " in str(result)
+    _says_of_what(result, "soup")
     _reloads(result, digits)
+
+
+def _says_of_what(result: FitResult, kind: str) -> None:
+    """Check that text and JSON name the model that each number is of, and agree."""
+    insight, saved = result.insight, json.loads((result.run / "result.json").read_text())
+    model = str(insight.selected)
+    assert saved["model"] == {"kind": kind, "trials": list(insight.selected.trials)}
+    assert f"model       {model}" in str(result)
+    assert insight.inflation is not None
+    assert insight.gain is not None
+    assert saved["inflation"]["of"] == saved["gain"]["of"] == model
+    assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
+    assert f"{insight.inflation.corrected:.4f} for {model}" in str(result)
+    lesson_rows = ~np.isnan(insight.selected.scores).any(1)
+    assert result.validation.examples == lesson_rows.sum()
 
 
 def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.data.sources import load_examples
 from autotransfer.errors import UnknownNameError, WeightsUnavailableError
-from autotransfer.preparation import available_backbones, offered_heads
+from autotransfer.preparation import available_backbones, deal_again, offered_heads, prepare_data
 from autotransfer.task import Task
 from autotransfer.transfer.device import resolve_device
 
@@ -116,3 +121,22 @@ def test_weights_that_cannot_be_had_are_left_out_with_a_word_and_an_error_if_all
     assert (names, said) == (["many_b"], ["left out: many_a: no weights"])
     with pytest.raises(WeightsUnavailableError, match="many_a"):
         _available(Absent(), SearchConfig(backbones=("many_a",)))
+
+
+@pytest.mark.parametrize("given", ["folds", "validation"])
+def test_lessons_know_which_examples_cannot_be_torn_apart(
+    tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray], given: str
+) -> None:
+    images, labels = digits[0][:60].copy(), digits[1][:60].copy()
+    images[59], labels[59] = images[0], labels[0]  # a copy
+    groups = [None if i >= 30 else i // 3 for i in range(60)]
+    examples = load_examples(images, labels, groups=groups)
+    if given == "validation":
+        examples = replace(examples, held_out=tuple(i % 2 == 0 for i in range(60)))
+    spec = Registry.load((tiny_zoo,)).backbone("test_resnet")
+    data = prepare_data(examples, [spec], SearchConfig(cache=False, seed=3))
+    for lesson in (*data.lessons, *data.deal(1), *deal_again(data, [np.arange(5)], data.lessons[0].units)):
+        assert lesson.units is not None
+        sizes = Counter(lesson.units.tolist())
+        assert sorted(sizes.values()) == [1] * 29 + [3] * 9 + [4]
+        assert lesson.units[59] == lesson.units[0] == lesson.units[2]

@@ -264,7 +264,7 @@ def _scratch(
     whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
     described = Candidate(backbone=loaded.spec.name, head=head.name)
     if not timed:
-        effort = Effort(trials, len(evaluator.lessons), evaluator.registry)
+        effort = Effort(trials, evaluator)
         epochs = min(epochs, int(effort.whole_epochs(_OF_SEARCH / _DEARER, best.candidate.backbone)))
         if not epochs:
             return replace(gain, reason="a single epoch would take more than half of what the search has trained")

@@ -128,6 +128,9 @@ def _gain(found: TransferGain | None) -> str:
         return ""
     if found.gain is None:
         return f"not compared with random weights: {found.reason}"
+    if found.scratch is None and found.verdict == "too_little_training":
+        beside = f"{found.of} {found.transfer:.4f} against {found.untrained:.4f} (frozen, {found.head})"
+        return f"not known: {beside} from random weights, which were not trained: {found.reason}"
     error = "" if found.error is None or not math.isfinite(found.error) else f" (standard error {found.error:.4f})"
     said = {
         "gain": f"{found.gain:+.4f}{error} over random weights",
@@ -141,10 +144,15 @@ def _baselines(found: TransferGain) -> str:
     """Return what random weights came to, and in how much training."""
     frozen = "" if found.untrained is None else f"{found.untrained:.4f} (frozen, {found.head})"
     if found.scratch is None:
-        return f"{frozen} from random weights; training them was left out: {found.reason}"
-    epochs = f"{found.epochs} epoch{'' if found.epochs == 1 else 's'}"
-    trained = f"{found.scratch:.4f} ({epochs}, {found.steps} steps, {found.seconds:.1f} s)"
+        return frozen
+    trained = f"{found.scratch:.4f} ({_training(found)})"
     return f"{trained} or {frozen}" if frozen else trained
+
+
+def _training(found: TransferGain) -> str:
+    """Return how much training random weights had."""
+    epochs = f"{found.epochs} epoch{'' if found.epochs == 1 else 's'}"
+    return f"{epochs}, {found.steps} steps, {found.seconds:.1f} s"
 
 
 def _warn_of(gain: TransferGain, sources: Sequence[Source], warnings: WarningList) -> None:
@@ -159,12 +167,11 @@ def _warn_of(gain: TransferGain, sources: Sequence[Source], warnings: WarningLis
             backbones=harmful,
             gain=details,
         )
-    elif gain.verdict == "too_little_training":
-        had = "none" if gain.scratch is None else f"{gain.epochs} epochs of {gain.steps} steps in all"
+    elif gain.verdict == "too_little_training" and gain.scratch is not None:
         warnings.warn(
             "compared_late",
-            f"What transfer gains is not known: random weights had too little training ({had}). A larger budget gives "
-            "them more; compare_scratch=False (--no-compare-scratch) leaves the comparison out.",
+            f"What transfer gains is not known: random weights had too little training, {_training(gain)}. A larger "
+            "budget gives them more; compare_scratch=False (--no-compare-scratch) leaves the comparison out.",
             gain=details,
         )
 

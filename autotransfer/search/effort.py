@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotransfer.contract.registry import Registry
+from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.records import TrialRecord
 
 __all__ = ["Effort"]
 
 # In epochs of a whole network: a pass of all examples through a backbone, which is forward only and made fast; and an
-# epoch of a head alone, or a closed form, on one fold.
+# epoch of a head alone. A closed form takes no less than one step of a batch.
 _PASS, _HEAD = 0.2, 0.02
+_BATCH = 32
 
 
 class Effort:
@@ -22,18 +23,19 @@ class Effort:
 
     Args:
         trials: The trials.
-        folds: Number of folds, over which heads alone are cross-validated.
-        registry: Knows what a forward pass of each backbone costs; where it does not know all, they count alike.
+        evaluator: What scored them. What a forward pass of a backbone costs is told by its registry; where it does not
+            know all, they count alike.
     """
 
-    def __init__(self, trials: Iterable[TrialRecord], folds: int, registry: Registry) -> None:
+    def __init__(self, trials: Iterable[TrialRecord], evaluator: Evaluator) -> None:
         tried = [record for record in trials if record.candidate is not None and record.depth is not None]
         names = dict.fromkeys(record.candidate.backbone for record in tried if record.candidate)
-        costs = {name: registry.backbone(name).gmacs for name in names}
+        costs = {name: evaluator.registry.backbone(name).gmacs for name in names}
         known = all(costs.values())
         self._costs = {name: cost if known and cost else 1.0 for name, cost in costs.items()}
-        # Every backbone is screened frozen, so its deepest trial tells how many stages it has.
-        self._stages = {name: max(r.depth or 0 for r in tried if _backbone(r) == name) for name in names}
+        self._stages = {name: len(evaluator.stages(name)) for name in names}
+        self._solution = max(_HEAD, min(_BATCH / len(evaluator.lessons[0].train), 1.0))
+        folds = len(evaluator.lessons)
         passes = {(_backbone(record), view) for record in tried for view in range(_views(record))}
         passed = sum(_PASS * self._costs[name] for name, _ in passes)
         self.total = passed + sum(
@@ -45,17 +47,16 @@ class Effort:
         return self.of_epochs(record, record.best_epoch)
 
     def of_epochs(self, record: TrialRecord, epochs: int) -> float:
-        """Return what so many epochs of a trial's candidate take; a closed form takes as much as one of a head."""
-        stages = self._stages[_backbone(record)]
-        trained = 1.0 - (record.depth or 0) / stages if stages else 1.0
-        return self._costs[_backbone(record)] * max(epochs, 1) * (trained + _HEAD)
+        """Return what so many epochs of a trial's candidate take on one fold; none are those of a closed form."""
+        trained = 1.0 - (record.depth or 0) / self._stages[_backbone(record)]
+        return self._costs[_backbone(record)] * (epochs * (trained + _HEAD) if epochs else self._solution)
 
     def whole_epochs(self, share: float, backbone: str) -> float:
         """Return how many epochs of a whole backbone a share of all that was trained comes to."""
         return share * self.total / self._costs[backbone]
 
     def _frozen(self, record: TrialRecord) -> bool:
-        return record.depth == self._stages[_backbone(record)] != 0
+        return record.depth == self._stages[_backbone(record)]
 
 
 def _backbone(record: TrialRecord) -> str:

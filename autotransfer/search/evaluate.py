@@ -90,6 +90,7 @@ class Evaluator:
         self.device, self.seed, self.sample = device, seed, sample
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
+        self._stages: dict[str, tuple[str, ...]] = {}
         self._costs = Costs(tuple(lessons))
         self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
         self.leaks = Leaks()
@@ -104,8 +105,10 @@ class Evaluator:
         return self._loaded[name]
 
     def stages(self, name: str) -> tuple[str, ...]:
-        """Return the stages of a backbone."""
-        return self.load(name).backbone.stages
+        """Return the stages of a backbone, which is loaded once for that however many others are."""
+        if name not in self._stages:
+            self._stages[name] = self.load(name).backbone.stages
+        return self._stages[name]
 
     def __call__(
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None

@@ -19,16 +19,13 @@ import optuna
 
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget
-from autotransfer.errors import DataError
 from autotransfer.search.effort import Effort
 from autotransfer.search.evaluate import Evaluator
+from autotransfer.search.folds import Deal, Folds, Step, planned_epochs
 from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.setup import Setup
 from autotransfer.search.study import make_finals_study
 from autotransfer.search.work import describe
 from autotransfer.search.worth import worth
-from autotransfer.transfer.settings import TrainingSettings
-from autotransfer.transfer.training import Lesson
 
 __all__ = [
     "Finalist",
@@ -49,10 +46,6 @@ _SEEDS = 2
 _ASKED = 10
 # Largest share of a time budget that is left to finals, and how many times what they are expected to take.
 _SHARE, _MARGIN = 0.06, 1.5
-
-Step = tuple[int, int]
-"""How far the seed is from that of the search, and the fold."""
-Deal = Callable[[int], Sequence[Lesson]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +77,11 @@ class Finalist:
     error: float | None = None
     reason: str = ""
 
+    @property
+    def level(self) -> bool:
+        """Whether it is behind the winner by no more than the standard error."""
+        return self.behind is not None and self.error is not None and self.behind <= self.error
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {**asdict(self), "candidate": self.candidate.to_json()}
@@ -106,8 +104,11 @@ class Finals:
     def __str__(self) -> str:
         won = next(row for row in self.rows if row.state == "won")
         spread = "" if won.spread is None else f" (standard deviation between seeds {won.spread:.4f})"
-        others = ", ".join(f"{_place(row)} trial {row.number} {_shown(row)}" for row in self.rows if row is not won)
-        return f"trial {won.number} {_shown(won)} on {won.folds} folds{spread}, {others}; {self.fits} fits more"
+        others = [row for row in self.rows if row is not won]
+        level = [f"trial {row.number} {_shown(row)}" for row in others if row.level]
+        behind = [f"trial {row.number} {_shown(row)}" for row in others if not row.level]
+        places = [f"{how} {', '.join(who)}" for how, who in (("level with", level), ("before", behind)) if who]
+        return f"trial {won.number} {_shown(won)} on {won.folds} folds{spread}, {', '.join(places)}; {self.fits} fits"
 
     @property
     def fits(self) -> int:
@@ -184,72 +185,8 @@ def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
     assert record.candidate is not None  # complete trials have one
     seconds = evaluator.predicted_seconds(record.candidate)
     if record.epochs:
-        seconds = max(seconds / _planned(record), record.seconds / record.epochs) * record.best_epoch
+        seconds = max(seconds / planned_epochs(record), record.seconds / record.epochs) * record.best_epoch
     return seconds * len(evaluator.targets) / len(evaluator.lessons[0].train)
-
-
-def _planned(record: TrialRecord) -> int:
-    """Return the epochs that a trial's candidate trains for; a paused one has not seen all of them."""
-    assert record.candidate is not None  # complete trials have one
-    return TrainingSettings.from_candidate(record.candidate.training).epochs
-
-
-class Folds:
-    """Folds of the search and of other seeds, and what candidates predict on them.
-
-    Args:
-        evaluator: What the search scores candidates with.
-        deal: Returns the folds of another seed, which is so far from the seed of the search.
-    """
-
-    def __init__(self, evaluator: Evaluator, deal: Deal) -> None:
-        self.evaluator, self._deal = evaluator, deal
-        self._lessons: dict[int, Sequence[Lesson]] = {0: evaluator.lessons}
-
-    def lesson(self, step: Step) -> Lesson:
-        """Return what is trained on and scored on."""
-        seed, fold = step
-        if seed not in self._lessons:
-            self._lessons[seed] = self._deal(seed)
-        return self._lessons[seed][fold]
-
-    def has(self, step: Step) -> bool:
-        """Whether the examples can be dealt so: with another seed, groups may fall on one side."""
-        try:
-            return bool(self.lesson(step))
-        except (DataError, IndexError):
-            return False
-
-    def known(self, record: TrialRecord, step: Step) -> bool:
-        """Whether the search has predictions for a fold."""
-        assert record.scores is not None  # finalists have some
-        return step[0] == 0 and not np.isnan(record.scores[self.lesson(step).validation]).any()
-
-    def seconds(self, record: TrialRecord) -> float:
-        """Return about how long a candidate takes for one fold."""
-        assert record.candidate is not None  # complete trials have one
-        share = record.best_epoch / _planned(record) if record.epochs else 1.0
-        scored = sum(self.known(record, (0, fold)) for fold in range(len(self.evaluator.lessons)))
-        return self.evaluator.predicted_seconds(record.candidate) * share / max(scored, 1)
-
-    def predict(self, record: TrialRecord, step: Step, expired: Callable[[], bool]) -> np.ndarray | None:
-        """Train a candidate for its epochs, and return its predictions (n, outputs); None when the time runs out."""
-        evaluator, lesson, seed = self.evaluator, self.lesson(step), self.evaluator.seed + step[0]
-        assert record.candidate is not None  # complete trials have one
-        backbone = evaluator.load(record.candidate.backbone)
-        setup = Setup.of(record.candidate, backbone, evaluator.registry, evaluator.task)
-        if setup.closed_form:
-            network = setup.solve(evaluator.extractor, lesson, evaluator.device, seed)
-            return setup.head_scores(network, evaluator.extractor, evaluator.task, lesson.validation)
-        found: list[np.ndarray] = []
-
-        def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
-            found.append(scores)
-            return False
-
-        training = setup.training(evaluator.extractor, lesson, evaluator.device, seed)
-        training.run(record.best_epoch, keep, expired)
-        return found[-1] if len(found) == record.best_epoch else None
 
 
 Cost = Callable[[TrialRecord], float]
@@ -391,12 +328,6 @@ def _behind(best: _Found, other: _Found, folds: Folds) -> tuple[float | None, fl
     dependent = 1 / len(gaps) + len(lesson.validation) / len(lesson.train)
     error = float(np.sqrt(gaps.var(ddof=1) * dependent)) if len(gaps) > 1 else None
     return float(gaps.mean()), error
-
-
-def _place(row: Finalist) -> str:
-    """Return whether a finalist is behind the winner by more than chance does."""
-    behind = row.behind is None or row.error is None or row.behind > row.error
-    return "before" if behind else "level with"
 
 
 def _shown(row: Finalist) -> str:

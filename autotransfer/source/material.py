@@ -11,7 +11,7 @@ import torch
 from autotransfer.contract.specs import CropMode, Preprocessing
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images
-from autotransfer.data.split import split
+from autotransfer.data.split import split, units_of
 from autotransfer.errors import DataError
 from autotransfer.progress import Progress
 from autotransfer.score import Score
@@ -55,7 +55,7 @@ class Material:
         lesson = self.lesson
         shift, scale = lesson.standardisation()
         scores = to_scores(lesson.task, torch.from_numpy(outputs * scale + shift))
-        return Score.of(lesson.task, lesson.targets[self.held], scores)
+        return Score.of(lesson.task, lesson.targets[self.held], scores, lesson.units_of(self.held))
 
 
 def prepare_material(
@@ -93,7 +93,8 @@ def prepare_material(
     encoded = task.encode(targets)
     groups = None if examples.groups is None else [examples.groups[i] for i in images.kept]
     train, held = split(encoded, task, images.digests, share=share, seed=seed, groups=groups)
-    lesson = Lesson(task=task, targets=encoded, train=train, validation=held)
+    units = units_of(images.digests, groups)
+    lesson = Lesson(task=task, targets=encoded, train=train, validation=held, units=units)
     return Material(images=images, train=train, held=held, lesson=lesson)
 
 

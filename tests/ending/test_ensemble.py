@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,3 +148,34 @@ def test_the_pool_holds_the_best_of_each_setup_that_scored_the_same_examples() -
     ]
     assert [record.number for record in diverse(records[0], records)] == [0, 2, 6]
     assert [record.number for record in diverse(records[3], records)] == [3, 0, 2, 6]
+
+
+def test_a_paused_trial_is_a_member_like_any() -> None:
+    one, two = _complementary()
+    paused = replace(_record(1, two), state="paused")
+    pruned = replace(_record(2, two), state="pruned")
+    pool = diverse(_record(0, one), [_record(0, one), paused, pruned])
+    assert [record.number for record in pool] == [0, 1]
+
+
+def test_examples_of_one_unit_are_one_witness_of_what_an_ensemble_gains() -> None:
+    one, two = _complementary()
+    pool = [_record(0, one), _record(1, two)]
+    plain = choose_ensemble(pool, _held_out(one))
+    parts = np.array_split(np.arange(200), 5)
+    order = np.argsort(one[np.arange(200), TARGETS], kind="stable")
+    units = np.empty(200, dtype=np.int64)
+    units[order] = np.arange(200) // 10  # who errs together is of one unit
+    lessons = [Lesson(task=TASK, targets=TARGETS, train=np.arange(0), validation=part, units=units) for part in parts]
+    grouped = choose_ensemble(pool, HeldOut.of(lessons, one))
+    assert plain is not None
+    assert grouped is not None
+    assert grouped.error > 2 * plain.error
+
+
+def test_a_difference_below_its_error_is_called_none() -> None:
+    one, two = _complementary()
+    found = choose_ensemble([_record(0, one), _record(1, two)], _held_out(one))
+    assert found is not None
+    assert "score +0.2500 (standard error" in str(found)
+    assert "no measurable difference in score" in str(replace(found, gain=0.001))

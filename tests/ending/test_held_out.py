@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,3 +44,38 @@ def test_the_log_loss_decides_between_equal_scores_only() -> None:
     worse[0] = 1 - worse[0]
     assert held_out.worth(worse) < held_out.worth(unsure)
     assert held_out.worth(sure) == pytest.approx(1 - 1e-3 * TASK.log_loss(TARGETS, sure))
+
+
+def test_a_single_fold_is_dealt_by_units() -> None:
+    scores, units = np.full((60, 2), np.nan), np.arange(60) // 4
+    scores[PARTS[1]] = 0.5
+    lessons = [replace(lesson, units=units) for lesson in LESSONS]
+    held_out = HeldOut.of(lessons, scores)
+    assert held_out.units is not None
+    assert held_out.units.tolist() == units[held_out.rows].tolist()
+    of = [set(held_out.units[part].tolist()) for part in held_out.parts]
+    assert sum(map(len, of)) == len(set.union(*of))  # none is in two parts
+    assert sorted(np.concatenate(held_out.parts).tolist()) == list(range(20))
+    some = held_out.only(np.array([3, 3, 5]))
+    assert some.units is not None
+    assert some.units.tolist() == held_out.units[[3, 3, 5]].tolist()
+
+
+def test_examples_of_one_unit_cannot_be_dealt() -> None:
+    scores = np.full((60, 2), np.nan)
+    scores[PARTS[1]] = 0.5
+    held_out = HeldOut.of([replace(lesson, units=np.zeros(60, dtype=int)) for lesson in LESSONS], scores)
+    assert len(held_out.parts) == 1  # so that nothing is cross-fitted on it
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel", "regression"])
+def test_what_a_loss_takes_averages_as_predictions_do(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    task = Task(kind=kind, classes=() if kind == "regression" else ("a", "b"), width=2)
+    targets = {"binary": TARGETS, "multilabel": np.eye(2, dtype=np.float32)[TARGETS]}.get(kind, rng.random((60, 2)))
+    held_out = HeldOut(task=task, rows=np.arange(60), targets=targets, parts=())
+    one, two = (rng.dirichlet((1, 1), 60) for _ in range(2))
+    mixed = held_out.evidence(np.stack([one, two])).mean(0)
+    assert held_out.loss_of(mixed) == pytest.approx(held_out.loss((one + two) / 2))
+    if kind != "regression":
+        assert held_out.loss(one) == pytest.approx(task.log_loss(targets, one))

@@ -78,6 +78,10 @@ def test_a_soup_of_tuned_networks_is_what_its_average_predicts(evaluator: Evalua
     scored = np.flatnonzero(~np.isnan(soup.scores).any(1))
     assert scored.tolist() == evaluator.lessons[0].validation.tolist()
     assert len(soup.ingredients) >= 1
+    assert len(soup.tried) >= 3
+    assert all(scores.shape == soup.scores.shape for scores in soup.tried)
+    assert soup.to_json()["error"] == soup.error >= 0
+    assert ("no measurable difference" in str(soup)) == (abs(soup.score - soup.alone) <= soup.error)
     assert "of the best alone" in str(soup)
 
 
@@ -97,7 +101,8 @@ def test_only_what_trains_the_same_stages_under_the_same_head_is_an_ingredient(e
         replace(best, number=2, depth=(best.depth or 0) + 1),
         replace(best, number=3, candidate=replace(best.candidate, head="mlp")),
         replace(best, number=4, state="pruned"),
+        replace(best, number=5, state="paused"),
     ]
-    assert [record.number for record in ingredients(best, [best, *others], evaluator)] == [0, 1]
+    assert [record.number for record in ingredients(best, [best, *others], evaluator)] == [0, 1, 5]
     frozen = replace(best, depth=len(evaluator.stages("test_resnet")))
     assert ingredients(frozen, [frozen, replace(frozen, number=1)], evaluator) == [frozen]

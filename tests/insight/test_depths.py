@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from autotransfer.insight.depths import best_by_depth
 from autotransfer.search.records import TrialRecord
@@ -38,3 +39,9 @@ def test_each_backbone_has_its_best_candidate_at_each_depth(make_record: MakeRec
 def test_the_earlier_of_equals_stays(make_record: MakeRecord) -> None:
     (row,) = best_by_depth([make_record(i, 0.5, backbone="small", depth=1) for i in range(3)], STAGES)
     assert row.trial == 0
+
+
+def test_a_paused_trial_counts_as_one_that_ended(make_record: MakeRecord) -> None:
+    trials = [make_record(0, 0.7, backbone="small", depth=2), make_record(1, 0.98, backbone="small", depth=2)]
+    (row,) = best_by_depth([trials[0], replace(trials[1], state="paused")], STAGES)
+    assert (row.trial, row.score) == (1, 0.98)

@@ -298,7 +298,7 @@ def test_where_trials_are_counted_random_weights_train_for_half_of_what_the_sear
 
     # An epoch from random weights takes as long as two of the search's.
     assert found(tuned).epochs == 6
-    frozen = found(replace(winner, seconds=1e6))  # however long its trials took: seconds are not counted
+    frozen = found(replace(winner, seconds=1e6))
     assert (frozen.scratch, frozen.epochs) == (None, 0)
     assert "a single epoch would take more" in frozen.reason
     assert frozen.untrained is not None

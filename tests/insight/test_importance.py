@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,9 @@ def test_three_hundred_trials_take_little_time(make_record: MakeRecord) -> None:
     started = time.process_time()
     measure_importance(trials, STAGES)
     assert time.process_time() - started < 3.0  # a second where nobody shares the machine
+
+
+def test_paused_trials_count_as_those_that_ended(make_record: MakeRecord) -> None:
+    trials = _trials(make_record, 40, lambda chosen: float(chosen["backbone"] == "a"))
+    paused = [replace(record, state="paused") if record.number % 2 else record for record in trials]
+    assert measure_importance(paused, STAGES) == measure_importance(trials, STAGES)

@@ -19,6 +19,7 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import TrialError, UnknownNameError
+from autotransfer.resampling import standard_error
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.fairness import as_on_all
 from autotransfer.search.loop import Evaluation
@@ -130,6 +131,29 @@ def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEv
     assert corrected.objective == pytest.approx(uncorrected.objective + fair - found)
     other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
     assert _evaluate(evaluator, other).objective == _evaluate(make(noise=True), other).objective  # its own backbone's
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "neg_log_loss", "f1_macro"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_doubt_of_a_fold_is_that_of_the_metric_and_of_its_units(
+    make: MakeEvaluator, metric: str, grouped: bool
+) -> None:
+    plain = make(folds=2)
+    units = np.arange(len(plain.targets)) // 6 if grouped else None
+    task = replace(plain.task, metric=metric)
+    lessons = [replace(lesson, task=task, units=units) for lesson in plain.lessons]
+    evaluator = Evaluator(plain.registry, plain.extractor, lessons, plain.device, seed=0)
+    rows = evaluator.lessons[0].validation
+    rng = np.random.default_rng(0)
+    outputs = np.full((len(plain.targets), task.outputs), np.nan, dtype=np.float32)
+    drawn = rng.random((len(rows), task.outputs)) + 1.5 * np.eye(task.outputs)[plain.targets[rows]]
+    outputs[rows] = drawn / drawn.sum(1, keepdims=True)
+    given = Evaluation(score=task.score(plain.targets[rows], outputs[rows]), scores=outputs)
+    judged = evaluator.judge(_linear(freeze="depth"), given)
+    expected = standard_error(task, plain.targets[rows], outputs[rows], None if units is None else units[rows])
+    doubt = worth(task, plain.targets[rows], outputs[rows]) - judged.objective
+    assert doubt == pytest.approx(0.5 * expected)
+    assert doubt > 0
 
 
 def test_candidates_are_compared_by_what_their_scores_are_worth(make: MakeEvaluator) -> None:
@@ -378,6 +402,38 @@ def test_the_refit_of_a_closed_form_holds_every_example(make: MakeEvaluator) -> 
     network = make().refit(Candidate(backbone="test_resnet", head="knn", head_params={"k": 1}), 0)
     assert isinstance(network.head.keys, Tensor)
     assert len(network.head.keys) == 90
+
+
+@pytest.mark.parametrize("candidate", [_linear(3), _linear(3, freeze="depth")], ids=["a head alone", "stages"])
+def test_a_refit_that_is_cut_is_no_network(make: MakeEvaluator, candidate: Candidate) -> None:
+    with pytest.raises(TrialError, match="the time ran out in epoch 1 of 3"):
+        make(folds=1).refit(candidate, 3, lambda: True)
+
+
+def test_class_weights_are_those_of_the_rows_that_a_refit_trains_on(make: MakeEvaluator) -> None:
+    seen: list[np.ndarray] = []
+    evaluator = make(folds=3)
+    first = evaluator.lessons[0]
+    skewed = np.flatnonzero((first.targets != 0) | (np.arange(len(first.targets)) % 9 == 0))
+    lessons = [replace(first, class_weight="balanced", train=skewed)]  # in which one class is rarer than in all
+    evaluator = Evaluator(evaluator.registry, evaluator.extractor, lessons, evaluator.device, seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        made = Training.__init__
+
+        def noted(
+            self: Training, network: Network, plan: Any, settings: Any, lesson: Any, *rest: Any, **n: Any
+        ) -> None:
+            assert lesson.class_weights is not None
+            seen.append(lesson.class_weights)
+            made(self, network, plan, settings, lesson, *rest, **n)
+
+        patch.setattr(Training, "__init__", noted)
+        evaluator.refit(_linear(1), 1)
+        evaluator.best_network(_linear(1))
+    task = evaluator.task
+    np.testing.assert_allclose(seen[0], task.class_weights(evaluator.targets))
+    np.testing.assert_allclose(seen[1], task.class_weights(evaluator.targets[skewed]))
+    assert seen[1][0] > 2 * seen[0][0]
 
 
 @pytest.mark.parametrize(

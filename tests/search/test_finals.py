@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.preparation import Prepared, prepare_data
+from autotransfer.search.effort import Effort
 from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.finals import Folds, finalists, finals_seconds, hold_finals, refit_seconds
+from autotransfer.search.finals import Finalist, Finals, Folds, finalists, finals_seconds, hold_finals, refit_seconds
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.setup import Setup
 from autotransfer.transfer.device import resolve_device
@@ -167,6 +169,55 @@ def test_a_search_leaves_to_the_finals_what_they_need_and_nothing_where_they_do_
     assert finals_seconds(_trials(trials.records[:1]), folds, Budget(seconds=100.0)) == 0.0
 
 
+def test_finals_train_no_more_than_the_search_did_where_trials_are_counted(
+    evaluator: Evaluator, data: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = ("logistic", "ridge", "ncm")
+    trials = _trials([_record(evaluator, i, 0.9 - i / 10, head=head) for i, head in enumerate(heads)])
+    effort, said = Effort(trials, evaluator), list[str]()
+    monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 1e6)  # which nobody asks for
+    fold = effort.of_fold(trials.records[0])
+    for most, count, folds in ((9.5, 3, 3), (2.5, 2, 1)):
+        effort.total = most * fold
+        found = hold_finals(trials, evaluator, data.deal, effort=effort, say=said.append)
+        assert found is not None
+        assert (len(found.rows), found.fits) == (count, count * folds)
+        assert [row.fits for row in found.rows] == [folds] * count
+        assert {row.folds for row in found.rows} == {5 + folds}
+        assert said[-1] == f"comparing the {count} best candidates again, in {count * folds} fits at most"
+        assert f"; {count * folds} fits" in str(found)
+    effort.total = 1.5 * fold
+    assert hold_finals(trials, evaluator, data.deal, effort=effort) is None
+
+
+def test_who_is_behind_by_less_than_the_standard_error_is_level() -> None:
+    def row(number: int, score: float, behind: float | None, **more: Any) -> Finalist:
+        candidate = Candidate(backbone="one", head=f"head{number}")
+        given = {"state": "complete", "spread": None, "error": 0.01, "fits": 2, **more}
+        return Finalist(number=number, candidate=candidate, score=score, folds=7, behind=behind, **given)
+
+    rows = (row(0, 0.95, None, state="won", error=None), row(1, 0.945, 0.005), row(2, 0.9, 0.05), row(3, 0.96, -0.01))
+    record = TrialRecord(number=0, state="complete", candidate=rows[0].candidate)
+    text = str(Finals(rows=rows, records=(), winner=record))
+    assert text == (
+        "trial 0 0.9500 on 7 folds, level with trial 1 0.9450, trial 3 0.9600, before trial 2 0.9000; 8 fits"
+    )
+    assert rows[1].to_json()["behind"] == 0.005
+
+
+def test_the_gap_between_finalists_comes_with_its_error(evaluator: Evaluator, data: Prepared) -> None:
+    trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ncm"))])
+    found = hold_finals(trials, evaluator, data.deal)
+    assert found is not None
+    won, other = sorted(found.rows, key=lambda row: row.state != "won")
+    assert (won.behind, won.error) == (None, None)
+    assert won.score is not None
+    assert other.score is not None
+    assert other.behind == pytest.approx(won.score - other.score)
+    assert other.error is not None
+    assert other.error > 0
+
+
 def test_nothing_is_decided_on_what_the_search_knew_when_the_time_is_up(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ridge"))])
     assert hold_finals(trials, evaluator, data.deal, expired=lambda: True) is None
@@ -194,3 +245,5 @@ def test_a_refit_takes_its_share_of_epochs_and_all_examples(
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 8.0)
     factor = len(evaluator.targets) / len(evaluator.lessons[0].train)
     assert refit_seconds(record, evaluator) == pytest.approx(16.0 / 4 * factor)
+    paused = replace(record, state="paused", best_epoch=2, epochs=2, seconds=1.0)  # of twelve that it is planned for
+    assert refit_seconds(paused, evaluator) == pytest.approx(8.0 / 12 * 2 * factor)

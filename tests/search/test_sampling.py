@@ -201,3 +201,18 @@ def test_a_worker_draws_the_sample_that_the_search_has_drawn(
     assert found[0] is not None
     assert (found[0].rows == drawn.rows).all()
     assert found[1] is None, "where the search does not answer at once"
+
+
+def test_folds_of_a_sample_keep_units_together(prepared: Callable[..., Prepared]) -> None:
+    data = prepared(folds=1)
+    lesson = data.lessons[0]
+    units = np.arange(len(lesson.targets)) // 3
+    sample = draw([replace(lesson, units=units)], 0)
+    assert sample is not None
+    for fold in sample.lessons:
+        assert fold.units is not None
+        assert fold.units.tolist() == units[sample.rows].tolist()
+        assert not set(fold.units[fold.train].tolist()) & set(fold.units[fold.validation].tolist())
+    assert sorted(np.concatenate([fold.validation for fold in sample.lessons]).tolist()) == list(
+        range(len(sample.rows))
+    )
