@@ -60,6 +60,7 @@ FLOORS = (
         "grouping",
         "lessons",
         "preparation",
+        "availability",
         "predictions",
         "finish",
         "chart",
