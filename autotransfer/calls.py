@@ -9,17 +9,16 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from autotransfer.config import Budget, SearchConfig, parse_duration
+from autotransfer.config import Budget, SearchConfig, parse_duration, zoos_from
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError
-from autotransfer.preparation import zoos_from
 
 __all__ = ["call_of", "configure", "examples_of", "share_of", "test_examples_of"]
 
 _DEFAULT_SECONDS = 300.0
-# Arguments that say where a run is, not what it is.
-_PLACE = ("out", "overwrite", "resume")
+# Arguments that say where a run is and who looks on, not what it is.
+_PLACE = ("out", "overwrite", "resume", "callbacks")
 _PATHS = ("data", "validation", "test", "zoo", "cache_dir")
 
 
@@ -39,7 +38,7 @@ def configure(given: Mapping[str, Any]) -> SearchConfig:
             "zoos": zoos_from(given["zoo"]),
             "cache_dir": None if cache is None else Path(cache),
             "trial_timeout": parse_duration(given["trial_timeout"]),
-            **{name: _patterns(given[name]) for name in ("backbones", "heads", "freeze")},
+            **{name: _patterns(given[name]) for name in ("backbones", "exclude", "heads", "freeze")},
         }
     )
 

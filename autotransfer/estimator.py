@@ -32,6 +32,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         time_budget: str | float | None = None,
         trials: int | None = None,
         backbones: Patterns = (),
+        exclude: Patterns = (),
         zoo: Folders | None = None,
         heads: Patterns = (),
         freeze: Patterns = (),
@@ -48,12 +49,14 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         workers: int | None = None,
         cache: bool = True,
         cache_dir: str | Path | None = None,
+        callbacks: Sequence[object] = (),
         progress: bool = False,
         out: str | Path | None = None,
     ) -> None:
         self.time_budget = time_budget
         self.trials = trials
         self.backbones = backbones
+        self.exclude = exclude
         self.zoo = zoo
         self.heads = heads
         self.freeze = freeze
@@ -70,6 +73,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.workers = workers
         self.cache = cache
         self.cache_dir = cache_dir
+        self.callbacks = callbacks
         self.progress = progress
         self.out = out
 
@@ -119,6 +123,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         time_budget: Wall time of a fit, as ``"5m"`` or seconds; 5 minutes when ``trials`` is not given.
         trials: Number of trials.
         backbones: Names or glob patterns of backbones.
+        exclude: Names or glob patterns of backbones to leave out.
         zoo: Folders of checkpoints.
         heads: Names or glob patterns of heads.
         freeze: Names or glob patterns of freeze policies.
@@ -138,6 +143,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         workers: Number of processes that evaluate candidates; None means this process.
         cache: Keep activations on disk between fits.
         cache_dir: Folder of that cache.
+        callbacks: Objects that observe each search; see ``fit``. ``clone`` copies them, as it does all parameters.
         progress: Show progress on standard error.
         out: The run folder; None keeps none.
 
@@ -153,6 +159,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         time_budget: str | float | None = None,
         trials: int | None = None,
         backbones: Patterns = (),
+        exclude: Patterns = (),
         zoo: Folders | None = None,
         heads: Patterns = (),
         freeze: Patterns = (),
@@ -170,6 +177,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         workers: int | None = None,
         cache: bool = True,
         cache_dir: str | Path | None = None,
+        callbacks: Sequence[object] = (),
         progress: bool = False,
         out: str | Path | None = None,
     ) -> None:
@@ -177,6 +185,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             time_budget=time_budget,
             trials=trials,
             backbones=backbones,
+            exclude=exclude,
             zoo=zoo,
             heads=heads,
             freeze=freeze,
@@ -193,6 +202,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             workers=workers,
             cache=cache,
             cache_dir=cache_dir,
+            callbacks=callbacks,
             progress=progress,
             out=out,
         )

@@ -12,7 +12,9 @@ import optuna
 from optuna.trial import FixedTrial
 
 from autotransfer.config import SearchConfig
+from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import EpochRecord
 from autotransfer.data.decode import typical_side
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataError
@@ -88,10 +90,12 @@ def search_setups(
     purse: Purse,
     crew: Crew,
     show: Progress,
+    registry: Registry,
+    observers: Observers,
 ) -> Searched:
     """Decode the examples, make or open the study, and search."""
-    device, registry = resolve_device(config.device), Registry.load(config.zoos)
-    backbones = available_backbones(registry, config, device, len(examples), show.say)
+    device = resolve_device(config.device)
+    backbones = available_backbones(registry, config, device, len(examples), show.say, show.warnings)
     policies = registry.select_policies(config.freeze)
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
@@ -148,7 +152,7 @@ def search_setups(
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
-        trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave)
+        trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave, observers)
     seconds["search"] = purse.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -164,6 +168,7 @@ def _search(
     run: RunFolder,
     show: Progress,
     leave: Callable[[Trials], float],
+    observers: Observers,
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
     told = Trials()
@@ -173,7 +178,10 @@ def _search(
         purse.aside = leave(told)
         run.write_trials(told.records)
         show.trial(record)
-        evaluator.registry.notify("trial_finished", record)
+        observers.tell("trial_finished", result=record)
+
+    def observe_epoch(epoch: EpochRecord) -> None:
+        observers.tell("epoch_finished", epoch=epoch)
 
     for entry in read_journal(study):
         if entry.record is not None:
@@ -203,6 +211,7 @@ def _search(
         refit_factor=len(lesson.targets) / len(lesson.train),
         fewest=fewest,
         observe=observe,
+        observe_epoch=observe_epoch,
         executor=executor,
     )
 
