@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from autotransfer.calls import arguments_of, call_of, configure, examples_of, test_examples_of
 from autotransfer.chart import draw
 from autotransfer.checks import check_settings
-from autotransfer.config import SearchConfig
+from autotransfer.config import Folders, SearchConfig
+from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataNotFoundError, RunFormatError
@@ -17,7 +20,6 @@ from autotransfer.files import write_atomically
 from autotransfer.finish import finish, score_test
 from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
-from autotransfer.preparation import Folders
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
 from autotransfer.run import RunFolder
@@ -43,6 +45,7 @@ def fit(
     label_separator: str | None = None,
     groups: Any = None,
     backbones: Patterns = (),
+    exclude: Patterns = (),
     zoo: Folders | None = None,
     heads: Patterns = (),
     freeze: Patterns = (),
@@ -74,6 +77,7 @@ def fit(
     compare_scratch: bool = True,
     cache: bool = True,
     cache_dir: str | Path | None = None,
+    callbacks: Sequence[object] = (),
     progress: bool = True,
 ) -> FitResult:
     """Find the best transfer setup for a task and train it.
@@ -92,6 +96,7 @@ def fit(
         groups: What no split may tear apart, such as photographs of one object: one for each image; the column of a
             table; or a regular expression that finds the group in a path. None keeps near-duplicates together.
         backbones: Names or glob patterns of backbones; none means the zoo's, or a short portfolio.
+        exclude: Names or glob patterns of backbones to leave out, such as a broken checkpoint of a zoo.
         zoo: Folders of checkpoints; None takes the environment variable ``AUTOTRANSFER_ZOO``.
         heads: Names or glob patterns of heads.
         freeze: Names or glob patterns of freeze policies.
@@ -141,6 +146,9 @@ def fit(
             about a twentieth of a time budget, or as many epochs as one candidate.
         cache: Keep activations on disk between runs.
         cache_dir: Folder of that cache.
+        callbacks: Objects that observe the search, with any of the methods ``search_started``, ``epoch_finished``,
+            ``trial_finished``, ``search_finished`` and ``search_failed``; ``autotransfer.contract.hookspecs`` says what
+            each is told. What goes wrong in them costs nothing but a warning. A run that goes on needs them anew.
         progress: Show progress on standard error.
 
     Returns:
@@ -158,10 +166,24 @@ def fit(
     with pages_kept(), Progress(config.budget, shown=progress) as show:
         purse = Purse(config.budget)
         show.step("loading the plugins")
-        check_settings(config, Registry.load(config.zoos))
-        show.step("looking for the images")
-        examples = examples_of(arguments)
-        return _fit(config, examples, test_examples_of(arguments, examples), run, call, purse, show)
+        registry = Registry.load(config.zoos)
+        check_settings(config, registry)
+        observers = Observers(registry.loaded, callbacks, show.warnings.warn)
+        with observers.following(_settings(config, run)):
+            show.step("looking for the images")
+            examples = examples_of(arguments)
+            test_examples = test_examples_of(arguments, examples)
+            result = _fit(config, examples, test_examples, run, call, purse, show, registry, observers)
+        observers.tell("search_finished", result=result)
+        if len(show.warnings) > len(result.fit_warnings):  # an observer failed at the very end
+            result = replace(result, fit_warnings=tuple(show.warnings))
+            run.write_result(result.to_json())
+        return result
+
+
+def _settings(config: SearchConfig, run: RunFolder) -> dict[str, Any]:
+    """Return what observers are told of a search that starts, as JSON."""
+    return dict(json.loads(json.dumps({**asdict(config), "run": run.path}, default=str)))
 
 
 def _fit(
@@ -172,11 +194,13 @@ def _fit(
     call: dict[str, Any] | None,
     purse: Purse,
     show: Progress,
+    registry: Registry,
+    observers: Observers,
 ) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
     show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
     with engage(config) as crew:
-        found = search_setups(config, examples, test, run, call, purse, crew, show)
+        found = search_setups(config, examples, test, run, call, purse, crew, show, registry, observers)
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
 
     ending = finish(found.trials, data, evaluator, purse, config, show, tested=0 if test is None else len(test))
@@ -220,12 +244,16 @@ def _fit(
         write_atomically(run.path / "trials.svg", chart)
         run.write_result(result.to_json())
     evaluator.checkpoints.clear()
-    evaluator.registry.notify("search_finished", result)
     return result
 
 
 def resume(
-    run: str | Path, *, time_budget: str | float | None = None, trials: int | None = None, progress: bool = True
+    run: str | Path,
+    *,
+    time_budget: str | float | None = None,
+    trials: int | None = None,
+    callbacks: Sequence[object] = (),
+    progress: bool = True,
 ) -> FitResult:
     """Go on with a run that was broken off, as it was started; see ``fit``.
 
@@ -233,6 +261,7 @@ def resume(
         run: The run folder.
         time_budget: A new budget of time; None goes on with what is left.
         trials: A new number of trials, those that there are included.
+        callbacks: Objects that observe the search, as for ``fit``: a run folder keeps none.
         progress: Show progress on standard error.
 
     Raises:
@@ -258,7 +287,7 @@ def resume(
     if time_budget is not None or trials is not None:
         call |= {"time_budget": time_budget, "trials": trials}
         folder.update(budget=None)
-    return fit(**{**call, "progress": progress}, out=folder.path, resume=True)
+    return fit(**{**call, "progress": progress}, callbacks=callbacks, out=folder.path, resume=True)
 
 
 def load(folder: str | Path, *, device: str = "auto") -> TransferModel:

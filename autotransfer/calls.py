@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.config import Budget, SearchConfig, parse_duration
+from autotransfer.config import Budget, SearchConfig, parse_duration, zoos_from
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.metrics import find_metric
-from autotransfer.preparation import zoos_from
 
 __all__ = ["arguments_of", "call_of", "configure", "examples_of", "share_of", "test_examples_of"]
 
 _DEFAULT_SECONDS = 300.0
-# Arguments that say where a run is, not what it is.
-_PLACE = ("out", "overwrite", "resume")
+# Arguments that say where a run is and who looks on, not what it is.
+_PLACE = ("out", "overwrite", "resume", "callbacks")
 _PATHS = ("data", "validation", "test", "zoo", "cache_dir")
 # Where JSON has no type for a value, an object with this key says which it is. Arrays of targets have up to two axes;
 # those of images, which have more, are not written down.
@@ -50,7 +49,7 @@ def configure(given: Mapping[str, Any]) -> SearchConfig:
             "zoos": zoos_from(given["zoo"]),
             "cache_dir": None if cache is None else Path(cache),
             "trial_timeout": parse_duration(given["trial_timeout"]),
-            **{name: _patterns(given[name]) for name in ("backbones", "heads", "freeze")},
+            **{name: _patterns(given[name]) for name in ("backbones", "exclude", "heads", "freeze")},
         }
     )
 
@@ -89,9 +88,9 @@ def test_examples_of(given: Mapping[str, Any], trained: Examples) -> Examples | 
         return None
     if isinstance(given["groups"], str):
         with contextlib.suppress(DataError):  # the test examples need not have the column, or match the expression
-            return _load(
-                given, given["test"], given["test_targets"], groups=given["groups"], like=trained
-            ).in_form_of(trained)
+            return _load(given, given["test"], given["test_targets"], groups=given["groups"], like=trained).in_form_of(
+                trained
+            )
     return _load(given, given["test"], given["test_targets"], like=trained).in_form_of(trained)
 
 

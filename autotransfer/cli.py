@@ -48,6 +48,9 @@ app = typer.Typer(
 
 
 Patterns = list[str] | None
+Excluded = Annotated[
+    Patterns, option("--exclude", metavar="PATTERN", help="Backbones to leave out, by name or pattern; repeatable.")
+]
 
 
 def main() -> None:
@@ -98,6 +101,7 @@ def fit(
     backbones: Annotated[
         Patterns, option("--backbones", metavar="PATTERN", help="Backbones to search; repeatable.")
     ] = None,
+    exclude: Excluded = None,
     zoo: Zoos = None,
     heads: Annotated[Patterns, option("--heads", metavar="PATTERN", help="Heads to search; repeatable.")] = None,
     freeze: Annotated[
@@ -192,6 +196,7 @@ def fit(
             label_separator=label_separator,
             groups=groups,
             backbones=backbones or (),
+            exclude=exclude or (),
             zoo=zoo,
             heads=heads or (),
             freeze=freeze or (),
@@ -302,16 +307,17 @@ def backbones(
         str | None,
         typer.Argument(metavar="PATTERN", help="A name or glob pattern, in quotes. [default: what fit searches]"),
     ] = None,
+    exclude: Excluded = None,
     zoo: Zoos = None,
     as_json: AsJson = False,
 ) -> None:
     """List backbones: those that fit searches by default, or all that a pattern matches."""
     with only_on_stderr():
+        from autotransfer.config import zoos_from
         from autotransfer.contract.registry import Registry
-        from autotransfer.preparation import zoos_from
 
         registry = Registry.load(zoos_from(zoo))
-        rows = [spec.to_row() for spec in registry.find_backbones(pattern)]
+        rows = [spec.to_row() for spec in registry.find_backbones(pattern, tuple(exclude or ()))]
     if as_json:
         print_json(rows)
         return

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any, Literal
 
 from autotransfer.errors import ConfigError
 
-__all__ = ["Budget", "SearchConfig", "check_device", "parse_duration"]
+__all__ = ["Budget", "Folders", "SearchConfig", "check_device", "parse_duration", "zoos_from"]
+
+Folders = str | Path | Sequence[str | Path]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _NUMBER, _UNIT = r"\s*\d+(?:\.\d+)?\s*", r"(?:min|[smhd])"
@@ -44,6 +47,13 @@ def parse_duration(value: str | float) -> float:
     if not 0 < seconds < math.inf:
         raise ConfigError(f"A time budget must be positive; got {value!r}.")
     return seconds
+
+
+def zoos_from(zoo: Folders | None) -> tuple[Path, ...]:
+    """Return the zoo folders: those given, else those of the environment variable ``AUTOTRANSFER_ZOO``."""
+    if zoo is None:
+        return tuple(Path(folder) for folder in os.environ.get("AUTOTRANSFER_ZOO", "").split(os.pathsep) if folder)
+    return tuple(Path(folder) for folder in ([zoo] if isinstance(zoo, (str, Path)) else zoo))
 
 
 def _number(value: Any) -> float:
@@ -98,6 +108,7 @@ class SearchConfig:
     Attributes:
         budget: Time and trials.
         backbones: Names or glob patterns; empty means every default backbone.
+        exclude: Names or glob patterns of backbones that are left out.
         zoos: Folders of checkpoints.
         heads: Names or glob patterns; empty means all.
         freeze: Names or glob patterns of freeze policies; empty means all.
@@ -132,6 +143,7 @@ class SearchConfig:
 
     budget: Budget = Budget(seconds=300.0)
     backbones: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     zoos: tuple[Path, ...] = ()
     heads: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ Messages say what was wrong, what was given and what to do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -47,6 +48,10 @@ __all__ = [
     "UnreadableImageError",
     "WeightsUnavailableError",
 ]
+
+
+# Near matches that an error suggests.
+_SHOWN = 4
 
 
 class AutoTransferError(Exception):
@@ -80,7 +85,7 @@ class UnknownNameError(ConfigError, LookupError):
         self, kind: str, name: str, known: Iterable[str], hint: str = "", *, meant: Sequence[str] | None = None
     ) -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name.strip("*?"), names, n=4, cutoff=0.5) if meant is None else meant
+        close = _close(name, names) if meant is None else meant
         if meant is not None and not meant:
             advice = ""
         elif close:
@@ -95,6 +100,23 @@ class UnknownNameError(ConfigError, LookupError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._again, ()  # exceptions are unpickled from their message alone otherwise
+
+
+def _close(given: str, names: Sequence[str]) -> list[str]:
+    """Return the names that are nearest to a name, or of which a part is nearest to the text of a glob pattern."""
+    text = max(re.split(r"[*?]|\[[^]]*\]", given.lower()), key=len)
+    whole = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(text, whole, n=_SHOWN, cutoff=0.5) if text == given.lower() else []
+    if close or not text:
+        return [whole[name] for name in close]
+    # About as long a part of each name as the text, from each of its words on; short names and their beginnings first.
+    words = ((word.start(), len(name), name) for name in whole for word in re.finditer(r"[a-z0-9]+", name))
+    parts: dict[str, str] = {}
+    for start, _, name in sorted(words):
+        for length in (len(text), len(text) + 1):
+            parts.setdefault(name[start : start + length], whole[name])
+    close = difflib.get_close_matches(text, parts, n=2 * _SHOWN, cutoff=0.6)
+    return list(dict.fromkeys(parts[part] for part in close))[:_SHOWN]
 
 
 class RunExistsError(ConfigError, FileExistsError):

@@ -37,6 +37,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         time_budget: str | float | None = None,
         trials: int | None = None,
         backbones: Patterns = (),
+        exclude: Patterns = (),
         zoo: Folders | None = None,
         heads: Patterns = (),
         freeze: Patterns = (),
@@ -53,12 +54,14 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         workers: int | None = None,
         cache: bool = True,
         cache_dir: str | Path | None = None,
+        callbacks: Sequence[object] = (),
         progress: bool = False,
         out: str | Path | None = None,
     ) -> None:
         self.time_budget = time_budget
         self.trials = trials
         self.backbones = backbones
+        self.exclude = exclude
         self.zoo = zoo
         self.heads = heads
         self.freeze = freeze
@@ -75,6 +78,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.workers = workers
         self.cache = cache
         self.cache_dir = cache_dir
+        self.callbacks = callbacks
         self.progress = progress
         self.out = out
 
@@ -179,6 +183,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         time_budget: Wall time of a fit, as ``"5m"`` or seconds; 5 minutes when ``trials`` is not given.
         trials: Number of trials.
         backbones: Names or glob patterns of backbones.
+        exclude: Names or glob patterns of backbones to leave out.
         zoo: Folders of checkpoints.
         heads: Names or glob patterns of heads.
         freeze: Names or glob patterns of freeze policies.
@@ -203,6 +208,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         workers: Number of processes that evaluate candidates; None means this process.
         cache: Keep activations on disk between fits.
         cache_dir: Folder of that cache.
+        callbacks: Objects that observe each search; see ``fit``. ``clone`` copies them, as it does all parameters.
         progress: Show progress on standard error.
         out: The run folder; None keeps none. Where it holds a run, a further fit takes ``out-2``, ``out-3``, … beside
             it, so that cross-validation keeps every fit; ``result_.run`` says which.
@@ -219,6 +225,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         time_budget: str | float | None = None,
         trials: int | None = None,
         backbones: Patterns = (),
+        exclude: Patterns = (),
         zoo: Folders | None = None,
         heads: Patterns = (),
         freeze: Patterns = (),
@@ -238,6 +245,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         workers: int | None = None,
         cache: bool = True,
         cache_dir: str | Path | None = None,
+        callbacks: Sequence[object] = (),
         progress: bool = False,
         out: str | Path | None = None,
     ) -> None:
@@ -245,6 +253,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             time_budget=time_budget,
             trials=trials,
             backbones=backbones,
+            exclude=exclude,
             zoo=zoo,
             heads=heads,
             freeze=freeze,
@@ -261,6 +270,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             workers=workers,
             cache=cache,
             cache_dir=cache_dir,
+            callbacks=callbacks,
             progress=progress,
             out=out,
         )

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from autotransfer.calls import examples_of, share_of
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget, SearchConfig
+from autotransfer.config import Budget, Folders, SearchConfig, zoos_from
 from autotransfer.contract.registry import Registry
 from autotransfer.finish import as_model
 from autotransfer.model import TransferModel
-from autotransfer.preparation import Folders, prepare_data, task_of, zoos_from
+from autotransfer.preparation import prepare_data, task_of
 from autotransfer.score import Score
 from autotransfer.search.evaluate import Evaluator
 from autotransfer.search.setup import Setup

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 
+from autotransfer.availability import about_left_out, examine, why_not
 from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
 from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.errors import AutoTransferError, DataError, PluginError, WeightsUnavailableError
+from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
+from autotransfer.fit_warnings import WarningList
 from autotransfer.grouping import Grouping
 from autotransfer.lessons import divide, refuse_foreign_weights
 from autotransfer.search.portfolio import choose_portfolio
 from autotransfer.task import Task, infer_task
 from autotransfer.text import escape
-from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor
@@ -34,7 +33,6 @@ from autotransfer.transfer.memory import memory_budget
 from autotransfer.transfer.training import Lesson
 
 __all__ = [
-    "Folders",
     "Prepared",
     "available_backbones",
     "deal_again",
@@ -44,10 +42,7 @@ __all__ = [
     "prepare_data",
     "refuse_unreadable",
     "task_of",
-    "zoos_from",
 ]
-
-Folders = str | Path | Sequence[str | Path]
 
 log = logging.getLogger("autotransfer")
 
@@ -98,61 +93,70 @@ class Prepared:
         return f"{len(self.images)} examples, {how}{classes}{skipped}"
 
 
-def zoos_from(zoo: Folders | None) -> tuple[Path, ...]:
-    """Return the zoo folders: those given, else those of the environment variable ``AUTOTRANSFER_ZOO``."""
-    if zoo is None:
-        return tuple(Path(folder) for folder in os.environ.get("AUTOTRANSFER_ZOO", "").split(os.pathsep) if folder)
-    return tuple(Path(folder) for folder in ([zoo] if isinstance(zoo, (str, Path)) else zoo))
-
-
 def available_backbones(
-    registry: Registry, config: SearchConfig, device: Device, images: int, say: Callable[[str], None]
+    registry: Registry,
+    config: SearchConfig,
+    device: Device,
+    images: int,
+    say: Callable[[str], None],
+    warnings: WarningList | None = None,
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
-    Those whose weights cannot be had, or whose plugin is broken, are left out, with a word; a broken checkpoint is an
-    error: the user put it there. Where none is named and none can be had, the fallbacks are searched.
+    All are asked first whether they can be had, then the budget chooses among those that can. What is left out is
+    named, with its reason, in the warning ``backbones_left_out``; a broken checkpoint is an error: the user put it
+    there. Where none is named and none can be had, the fallbacks are searched.
+
+    Args:
+        registry: What there is.
+        config: The settings.
+        device: Where images pass through them.
+        images: Number of images.
+        say: Is told in short.
+        warnings: Gets the warning.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
+        ConfigError: All are excluded.
         BackboneError: A backbone is broken.
         WeightsUnavailableError: No backbone is left.
         PluginError: The same, and the plugin of the first is broken.
     """
-    chosen = registry.select_backbones(config.backbones)
-    if not chosen:
+    asked = _asked_for(registry, config)
+    named = registry.named_in_full(config.backbones)
+    left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
+    sound: dict[str, BackboneSpec] = {}
+    chosen: list[BackboneSpec] = []
+    while reachable := [spec for spec in asked if spec.name not in left_out]:
+        chosen = _cut(reachable, named, config.budget, partial(_pass_seconds, device=device, images=images))
+        if all(examine(spec, sound, left_out) for spec in chosen):
+            break  # otherwise others take the places of what turned out to be broken
+    over_budget = [spec.name for spec in reachable if spec not in chosen]
+    fallbacks = [] if reachable or config.backbones else registry.fallbacks(config.exclude)
+    if not reachable and not fallbacks:
+        raise next(iter(left_out.values()))
+    if left_out or over_budget:
+        message = about_left_out(left_out, over_budget, len(asked), fallbacks)
+        say(message)
+        if warnings is not None:
+            reasons = {name: str(error) for name, error in left_out.items()}
+            warnings.warn("backbones_left_out", message, unavailable=reasons, over_budget=over_budget)
+    return [sound[spec.name] for spec in chosen] if reachable else fallbacks
+
+
+def _asked_for(registry: Registry, config: SearchConfig) -> list[BackboneSpec]:
+    """Return the backbones that the settings ask for, the cheapest first.
+
+    Raises:
+        ConfigError: All are excluded.
+        WeightsUnavailableError: There is none.
+    """
+    asked = registry.select_backbones(config.backbones, config.exclude)
+    if not asked and config.exclude and registry.select_backbones(config.backbones):
+        raise ConfigError(f"All backbones are left out by exclude: {', '.join(config.exclude)}; leave out fewer.")
+    if not asked:
         raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
-    chosen.sort(key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
-    found, named = len(chosen), registry.named_in_full(config.backbones)
-    chosen = _cut(chosen, named, config.budget, partial(_pass_seconds, device=device, images=images))
-    if len(chosen) < found:
-        say(
-            f"{found - len(chosen)} of {found} backbones are left out: the budget allows no look at all of them, and "
-            "the others promise more for their cost; one that --backbones names in full is always searched"
-        )
-    usable: list[BackboneSpec] = []
-    problems: list[AutoTransferError] = []
-    for spec in chosen:
-        try:
-            with blamed(f"The backbone {spec.name!r}"):
-                if spec.check is not None:
-                    spec.check()
-                how = spec.preprocessing or spec.load().preprocessing
-                if not isinstance(how, Preprocessing):
-                    raise TypeError(f"its preprocessing is a {type(how).__name__}; expected a Preprocessing")
-                usable.append(replace(spec, preprocessing=how))
-        except (WeightsUnavailableError, PluginError) as error:
-            problems.append(error)
-    if not usable:
-        usable = [] if config.backbones else registry.fallbacks()
-        if not usable:
-            raise problems[0]
-        say(f"left out, like all others: {problems[0]}")
-        say(f"searching the {len(usable)} small backbones that come with the package instead")
-        return usable
-    for problem in problems:
-        say(f"left out: {problem}")
-    return usable
+    return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
 def offered_heads(registry: Registry, config: SearchConfig, task: Task, examples: int) -> list[HeadSpec]:

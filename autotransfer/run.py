@@ -112,10 +112,6 @@ class RunFolder:
 
     def writing(self) -> AbstractContextManager[None]:
         """Say what it means when something cannot be written to the folder within the block."""
-        return writing(self.path, f"Once that is put right, go on with autotransfer resume {self.path}.")
-
-    def writing(self) -> AbstractContextManager[None]:
-        """Say what it means when something cannot be written to the folder within the block."""
         run = shlex.quote(str(self.path))
         return writing(self.path, f"Once that is put right, go on with autotransfer resume {run}.")
 

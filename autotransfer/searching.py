@@ -12,8 +12,9 @@ import optuna
 from optuna.trial import FixedTrial
 
 from autotransfer.config import SearchConfig
+from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import HeadSpec
+from autotransfer.contract.specs import EpochRecord, HeadSpec
 from autotransfer.data.decode import typical_side
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataError
@@ -91,14 +92,16 @@ def search_setups(
     purse: Purse,
     crew: Crew,
     show: Progress,
+    registry: Registry,
+    observers: Observers,
 ) -> Searched:
     """Decode the examples, make or open the study, and search."""
     show.step("looking for the backbones")
-    device, registry = resolve_device(config.device), Registry.load(config.zoos)
+    device = resolve_device(config.device)
     began, choosing = Choices.of(run, config), config
     if began is not None:
         choosing = replace(config, backbones=known_backbones(registry, run, began.backbones))
-    backbones = available_backbones(registry, choosing, device, len(examples), show.say)
+    backbones = available_backbones(registry, choosing, device, len(examples), show.say, show.warnings)
     policies = registry.select_policies(config.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
@@ -170,7 +173,7 @@ def search_setups(
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
-        trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave)
+        trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave, observers)
     _warn_of_untried(study, sizes, show)
     seconds["search"] = purse.spent - seconds["decode"]
     close_storage(study._storage)
@@ -187,6 +190,7 @@ def _search(
     run: RunFolder,
     show: Progress,
     leave: Callable[[Trials], float],
+    observers: Observers,
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
     told = Trials()
@@ -196,7 +200,10 @@ def _search(
         purse.aside = leave(told)
         run.write_trials(told.records)
         show.trial(record)
-        evaluator.registry.notify("trial_finished", record)
+        observers.tell("trial_finished", result=record)
+
+    def observe_epoch(epoch: EpochRecord) -> None:
+        observers.tell("epoch_finished", epoch=epoch)
 
     def recalled(trials: Trials) -> None:
         told.records = list(trials.records)
@@ -231,6 +238,7 @@ def _search(
         fewest=fewest,
         observe=observe,
         recalled=recalled,
+        observe_epoch=observe_epoch,
         executor=executor,
     )
 

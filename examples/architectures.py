@@ -1,9 +1,12 @@
 """Measure what timm's architectures cost, without their weights: the table that comes with the package.
 
 python examples/architectures.py --out plugins/backbones/architectures.csv [--only 'resnet*']
+python examples/architectures.py --catalogue plugins/backbones/catalogue.csv
 
 Each architecture that has pretrained weights is built without memory and passed once, which counts its parameters
 before the classifier, and its multiply-accumulates at the input size of its default weights. Takes about ten minutes.
+With --catalogue, what the installed timm says of all its models is written instead, which takes seconds: models are
+listed from that, without timm, as long as it is of the version that is installed.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from pathlib import Path
 import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from autotransfer_plugins.backbones._catalogue import catalogue, rows_of
 
 COLUMNS = ("architecture", "parameters", "gmacs", "height", "width")
 
@@ -33,11 +38,27 @@ def cost(architecture: str) -> dict[str, object]:
     return dict(zip(COLUMNS, (architecture, parameters, gmacs, height, width), strict=True))
 
 
+def write_catalogue(out: Path) -> None:
+    """Write what timm, which is loaded here and therefore asked, says of its models."""
+    rows = rows_of(catalogue().values())
+    with out.open("w", newline="") as file:
+        file.write(f"timm {timm.__version__}\n")
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(rows)} models")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="the table to write")
+    table = parser.add_mutually_exclusive_group(required=True)
+    table.add_argument("--out", type=Path, help="the table of costs to write")
+    table.add_argument("--catalogue", type=Path, help="the table of models to write")
     parser.add_argument("--only", default="", help="a glob pattern of architectures")
     given = parser.parse_args()
+    if given.catalogue is not None:
+        write_catalogue(given.catalogue)
+        return
     rows = []
     for architecture in sorted({name.partition(".")[0] for name in timm.list_models(given.only, pretrained=True)}):
         try:

@@ -311,6 +311,35 @@ def test_plugins_and_backbones(tiny_zoo: Path) -> None:
     assert len(json.loads(run("backbones", "test_vit*", "--json")[1])) > 1  # beyond the default ones
 
 
+@pytest.mark.parametrize("command", [["plugins"], ["backbones"], ["backbones", "*resnet50*", "--exclude", "*clip*"]])
+def test_lists_need_no_torch(command: list[str], tiny_zoo: Path) -> None:
+    zoo = ["--zoo", str(tiny_zoo)] if command[0] == "backbones" else []
+    code = (
+        "import sys\nfrom autotransfer.cli import app\n"
+        f"app({[*command, *zoo]!r}, standalone_mode=False)\n"
+        "print([m for m in ('torch', 'timm', 'sklearn', 'scipy', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) > 3
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_backbones_are_left_out_by_name_or_pattern(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
+    shown = json.loads(run("backbones", "--zoo", tiny_zoo, "--exclude", "*_vit", "--json")[1])
+    assert [row["name"] for row in shown] == ["test_resnet"]
+    zoo = shutil.copytree(tiny_zoo, tmp_path / "zoo")
+    (zoo / "test_vit" / "config.json").write_text("{")
+    few = ("--heads", "ncm", "--trials", "1", "--no-cache", "--no-compare-scratch", "--json")
+    command = ("fit", digit_folder / "train", "--zoo", zoo, "--out", tmp_path / "run", *few)
+    code, _, err = run(*command)
+    assert code == 1
+    assert f"{zoo / 'test_vit' / 'config.json'} is not JSON" in err
+    assert "(--exclude test_vit)" in err
+    code, out, err = run(*command, "--exclude", "test_vit")
+    assert (code, json.loads(out)["best"]["backbone"]) == (0, "test_resnet"), err
+    assert run(*command, "--overwrite", "--exclude", "test_vitt")[0] == 2
+
+
 def test_cache_shows_and_clears(fitted: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
     folder = shutil.copytree(fitted[0].parent / "cache", tmp_path / "cache")
     held = json.loads(run("cache", "--cache-dir", folder, "--json")[1])

@@ -62,6 +62,10 @@ def test_names_in_messages_cannot_steer_the_terminal(name: str) -> None:
     [
         ("resnet19", ["resnet18", "vgg"], "", "No head matches 'resnet19'. Did you mean resnet18?"),
         ("*resnet19*", ["resnet18"], "", "No head matches '*resnet19*'. Did you mean resnet18?"),
+        ("resnt*", ["resnet18.a1_in1k", "vgg"], "", "No head matches 'resnt*'. Did you mean resnet18.a1_in1k?"),
+        ("ResNet*", ["my_resnet18", "resnet"], "", "No head matches 'ResNet*'. Did you mean resnet, my_resnet18?"),
+        ("*[ab]net_b9?", ["a", "unet_b8_small"], "", "No head matches '*[ab]net_b9?'. Did you mean unet_b8_small?"),
+        ("***", ["b", "a"], "", "No head matches '***'. Known: a, b."),
         ("zzz", ["b", "a"], "", "No head matches 'zzz'. Known: a, b."),
         ("zzz", map(str, range(12)), "", "No head matches 'zzz'. Known: 0, 1, 10, 11, 2, 3, 4, 5, … (12 in all)."),
         ("zzz", [], "", "No head matches 'zzz'. None is registered."),

@@ -186,7 +186,7 @@ def test_backbones_at_fault_are_left_out_or_cost_their_trials_by_name(
     result = fit(backbones=["bad_*", "load_leaves", "test_resnet"], heads="ridge", trials=5, progress=True)
     told = capsys.readouterr().err
     for name in ("bad_preprocessing", "bad_check", "load_leaves"):
-        assert f"left out: The backbone '{name}' failed: " in told
+        assert f"{name} (The backbone '{name}' failed: " in told
     found = {record.reason.split("'")[1]: record.reason for record in result.trials if record.state == "failed"}
     assert found.keys() == {"bad_load", "bad_forward", "bad_pool", "bad_stage"}
     assert "has 1 stages, and parameters in stages {7}" in found["bad_stage"]

@@ -64,6 +64,7 @@ FLOORS = (
         "grouping",
         "lessons",
         "preparation",
+        "availability",
         "predictions",
         "finish",
         "chart",

@@ -1,9 +1,53 @@
-"""The doors. A plugin is a module that implements any of these with ``autotransfer.contract.hookspecs.hookimpl``.
+"""The doors. A plugin is a module, or an object, that implements any of these with ``hookimpl``.
 
 It is found through an entry point in the group ``autotransfer``; our own plugins use the same one::
 
     [project.entry-points."autotransfer"]
-    my_backbones = "my_package.plugin"
+    my_tracker = "my_package.plugin"
+
+A hook takes any part of its arguments, by their names. A whole plugin, ``my_package/plugin.py``, that adds a backbone
+and writes down how a search goes::
+
+    from autotransfer import hookimpl
+    from autotransfer.contract.late import Late
+    from autotransfer.contract.specs import BackboneSpec
+
+
+    @hookimpl
+    def register_backbones(register):
+        # Late("module:function") imports torch when the backbone is loaded, not whenever plugins are listed.
+        register(BackboneSpec(name="mine", load=Late("my_package.network:load_mine"), version="mine 2"))
+
+
+    @hookimpl
+    def search_started(settings):
+        print("seed", settings["seed"], "budget", settings["budget"])
+
+
+    @hookimpl
+    def epoch_finished(epoch):
+        print(epoch.candidate.backbone, epoch.epoch, epoch.score, epoch.loss, epoch.learning_rate)
+
+
+    @hookimpl
+    def trial_finished(result):
+        print("trial", result.number, result.state, result.score)
+
+
+    @hookimpl
+    def search_finished(result):
+        print("done:", result.best, result.run)
+
+
+    @hookimpl
+    def search_failed(error):
+        print("not done:", type(error).__name__, error)
+
+``search_started`` is followed by exactly one of ``search_finished`` and ``search_failed``. These five observe: what
+goes wrong in them is logged, is in the result's warnings (``plugin_failed``), and never ends a search. An object with
+methods of their names, with or without ``hookimpl``, observes one search where ``fit`` gets it as a callback::
+
+    autotransfer.fit("photos", callbacks=[MyTracker()])
 """
 
 from __future__ import annotations
@@ -14,14 +58,29 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
+from autotransfer.contract.specs import BackboneSpec, EpochRecord, FreezePolicySpec, HeadSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
 
-__all__ = ["hookimpl", "hookspec"]
+__all__ = [
+    "hookimpl",
+    "hookspec",
+    "register_backbones",
+    "resolve_backbone",
+    "rebuild_backbone",
+    "outline_backbone",
+    "write_backbone",
+    "register_heads",
+    "register_freeze_policies",
+    "search_started",
+    "epoch_finished",
+    "trial_finished",
+    "search_finished",
+    "search_failed",
+]
 
 hookspec = pluggy.HookspecMarker("autotransfer")
 hookimpl = pluggy.HookimplMarker("autotransfer")
@@ -34,7 +93,10 @@ def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Pat
 
 @hookspec(firstresult=True)
 def resolve_backbone(name: str) -> BackboneSpec | None:
-    """Return a spec for a name that cannot be listed beforehand (``hf-hub:...``), or None when it is not yours."""
+    """Return a spec for a name that cannot be listed beforehand (``hf-hub:...``), or None when it is not yours.
+
+    Raise ``UnknownNameError`` to suggest other names: it is shown where no plugin knows this one.
+    """
 
 
 @hookspec(firstresult=True)
@@ -73,10 +135,31 @@ def register_freeze_policies(register: Callable[[FreezePolicySpec], None]) -> No
 
 
 @hookspec
+def search_started(settings: Mapping[str, Any]) -> None:
+    """Observe the start of a search, before any data are read.
+
+    ``settings`` is JSON: each field of ``SearchConfig`` by its name, and ``run``, the path of the run folder.
+    """
+
+
+@hookspec
+def epoch_finished(epoch: EpochRecord) -> None:
+    """Observe one epoch of a trial as soon as it is scored, also one of a worker process or of another machine."""
+
+
+@hookspec
 def trial_finished(result: Any) -> None:
-    """Observe one finished ``TrialRecord``. Errors are logged, never fatal."""
+    """Observe one ``TrialRecord`` when its trial ends, or pauses; a paused one that goes on comes again."""
 
 
 @hookspec
 def search_finished(result: Any) -> None:
-    """Observe the ``FitResult``. Errors are logged, never fatal."""
+    """Observe the ``FitResult`` of a search that came to its end; the run folder holds its model."""
+
+
+@hookspec
+def search_failed(error: BaseException) -> None:
+    """Observe that a search ends without a result: by an error, or by a ``KeyboardInterrupt``.
+
+    A first Ctrl-C ends the search only: the best so far is trained, and ``search_finished`` follows.
+    """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -12,24 +13,31 @@ from typing import Any, Literal
 import pluggy
 
 from autotransfer.contract import hookspecs
-from autotransfer.errors import PluginError
+from autotransfer.errors import ConfigError, PluginError
 from autotransfer.text import escape
 
-__all__ = ["GROUP", "PluginState", "Plugins", "load_plugins"]
+__all__ = ["FAILURES", "GROUP", "OBSERVING", "OWN", "PluginState", "Plugins", "load_plugins", "warn_once"]
 
 GROUP = "autotransfer"
 OWN = "autotransfer"  # our own distribution: a broken plugin of ours raises
 FAILURES = (Exception, SystemExit)  # a plugin that calls sys.exit() must not end the program
 
+_OBSERVERS = "observers"
 _KINDS = {
     "register_backbones": "backbones",
     "resolve_backbone": "backbones",
     "rebuild_backbone": "backbones",
+    "outline_backbone": "backbones",
+    "write_backbone": "backbones",
     "register_heads": "heads",
     "register_freeze_policies": "freeze policies",
-    "trial_finished": "observers",
-    "search_finished": "observers",
+    "search_started": _OBSERVERS,
+    "epoch_finished": _OBSERVERS,
+    "trial_finished": _OBSERVERS,
+    "search_finished": _OBSERVERS,
+    "search_failed": _OBSERVERS,
 }
+OBSERVING = tuple(hook for hook, kind in _KINDS.items() if kind == _OBSERVERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,11 @@ class PluginState:
     def key(self) -> str:
         """The name that it is registered under: ``distribution:name``."""
         return f"{self.distribution}:{self.name}" if self.distribution else self.name
+
+    @property
+    def origin(self) -> str:
+        """What it came with: ``distribution version``; its name where it was passed in."""
+        return f"{self.distribution} {self.version}" if self.distribution else self.name
 
 
 class Plugins:
@@ -121,7 +134,9 @@ def load_plugins(objects: Iterable[Any] = ()) -> Plugins:
 
     Raises:
         PluginError: A plugin of our own is broken; those of others are recorded as broken and left out.
+        ConfigError: There is no folder for temporary files, without which half of them would seem broken.
     """
+    _require_temporary_folder()
     plugins = Plugins()
     for state, entry in sorted(map(_describe, entry_points(group=GROUP)), key=lambda pair: pair[0].key):
         plugins.add(state, entry.load)
@@ -135,6 +150,21 @@ def load_plugins(objects: Iterable[Any] = ()) -> Plugins:
 def warn_once(message: str) -> None:
     """Log a warning, once in a process; what plugins say cannot steer the terminal."""
     logging.getLogger("autotransfer").warning("%s", escape(message))
+
+
+def _require_temporary_folder() -> None:
+    """Refuse to go on without a folder for temporary files: torch, and what plugins import, ask for one.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise ConfigError(
+            f"There is no folder for temporary files: {error.strerror}. Free some space there, or set TMPDIR to a "
+            "folder that can be written to."
+        ) from None
 
 
 def _itself(plugin: Any) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from autotransfer.contract.late import Late
 from autotransfer.contract.loading import FAILURES, OWN, Plugins, PluginState, load_plugins, warn_once
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import (
@@ -131,24 +132,26 @@ class Registry:
         """
         return _exact("freeze policy", name, self.policies)
 
-    def select_backbones(self, patterns: tuple[str, ...] = ()) -> list[BackboneSpec]:
+    def select_backbones(self, patterns: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
         """Return the image backbones that names or glob patterns ask for; without any, all default ones.
 
         A pattern is matched among the default backbones, then among all, then plugins are asked to resolve it.
+
+        Args:
+            patterns: What is asked for.
+            exclude: Names or glob patterns of those to leave out.
 
         Raises:
             UnknownNameError: A pattern matches none.
         """
         images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
         default = {name: spec for name, spec in images.items() if spec.default}
-        if not patterns:
-            return list(default.values())
-        chosen: dict[str, BackboneSpec] = {}
+        chosen: dict[str, BackboneSpec] = {} if patterns else dict(default)
         for pattern in patterns:
             exact = [images[pattern]] if pattern in images else []
             for spec in exact or _match(pattern, default) or _match(pattern, images) or [self.backbone(pattern)]:
                 chosen.setdefault(spec.name, spec)
-        return list(chosen.values())
+        return _without(chosen, exclude, images)
 
     def named_in_full(self, patterns: tuple[str, ...]) -> frozenset[str]:
         """Return the names of the backbones that are asked for one by one, by a name that is no glob pattern.
@@ -159,20 +162,26 @@ class Registry:
         alone = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
         return frozenset(self.backbone(name).name for name in alone)
 
-    def find_backbones(self, pattern: str | None = None) -> list[BackboneSpec]:
+    def find_backbones(self, pattern: str | None = None, exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
         """Return every image backbone that a name or glob pattern matches; without one, all default ones.
 
+        Args:
+            pattern: What is asked for.
+            exclude: Names or glob patterns of those to leave out.
+
         Raises:
-            UnknownNameError: The pattern matches none.
+            UnknownNameError: A pattern matches none.
         """
         if pattern is None:
-            return self.select_backbones()
+            return self.select_backbones(exclude=exclude)
         images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
-        return _match(pattern, images) or [self.backbone(pattern)]
+        found = _match(pattern, images) or [self.backbone(pattern)]
+        return _without({spec.name: spec for spec in found}, exclude, images)
 
-    def fallbacks(self) -> list[BackboneSpec]:
+    def fallbacks(self, exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
         """Return the image backbones to search when none of the default ones can be had."""
-        return [spec for spec in self.backbones.values() if spec.fallback and spec.modality == "image"]
+        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
+        return _without({name: spec for name, spec in images.items() if spec.fallback}, exclude, images)
 
     def select_heads(self, patterns: tuple[str, ...], kind: str | None) -> list[HeadSpec]:
         """Return the heads that names or glob patterns ask for and that can do this kind of task; None means any.
@@ -243,13 +252,12 @@ class Registry:
         ):
             raise BackboneError(f"No plugin can write a {type(backbone).__name__} as a checkpoint.")
 
-    def notify(self, hook: str, result: Any) -> None:
-        """Tell every observer; what goes wrong there is logged and never fatal."""
-        for state, call in self.loaded.each(hook):
-            try:
-                call(result=result)
-            except FAILURES as error:
-                warn_once(f"The plugin {state.key} failed in {hook}: {type(error).__name__}: {error}")
+    def warm(self) -> None:
+        """Import what plugins have left for later, so that who measures what heads take measures their work alone."""
+        specs = (*self.backbones.values(), *self.heads.values(), *self.policies.values())
+        parts = (getattr(part, "func", part) for spec in specs for part in vars(spec).values())
+        for late in {part for part in parts if isinstance(part, Late)}:
+            late.found()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each plugin and kind: kind, name, distribution, version, state, reason and what it has."""
@@ -270,14 +278,18 @@ class Registry:
     def _first(self, hook: str, expected: type[Any], **arguments: Any) -> Any:
         """Return the first answer to a hook that is not None.
 
-        What a plugin says on purpose (``AutoTransferError``) is passed on; any other error only loses its answer.
+        What a plugin says on purpose (``AutoTransferError``) is passed on, names that it suggests only where no other
+        plugin has an answer; any other error only loses its answer.
         """
+        suggestion: UnknownNameError | None = None
         for state, call in self.loaded.each(hook):
             try:
                 answer = call(**arguments)
                 if answer is not None:
                     _check_type(state, hook, answer, expected)
-                    return answer
+                    return replace(answer, origin=state.origin) if isinstance(answer, BackboneSpec) else answer
+            except UnknownNameError as error:
+                suggestion = suggestion or error
             except FAILURES as error:
                 if isinstance(error, AutoTransferError) and not isinstance(error, PluginError):
                     raise
@@ -285,6 +297,8 @@ class Registry:
                 if state.distribution == OWN:
                     raise PluginError(message) from error
                 warn_once(message)
+        if suggestion is not None:
+            raise suggestion
         return None
 
 
@@ -303,7 +317,7 @@ def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> lis
                 raise PluginError(f"{state.key} gives {hook} a spec whose name is {spec.name!r}; it takes plain text")
             if (kind, spec.name) in found:
                 raise PluginError(f"{state.key} registers {spec.name!r} twice among the {kind}")
-            found[kind, spec.name] = spec
+            found[kind, spec.name] = replace(spec, origin=state.origin) if isinstance(spec, BackboneSpec) else spec
 
         return register
 
@@ -328,6 +342,23 @@ def _check_type(state: PluginState, hook: str, value: Any, expected: type[Any]) 
 
 def _match(pattern: str, specs: Mapping[str, S]) -> list[S]:
     return [spec for name, spec in specs.items() if fnmatchcase(name, pattern)]
+
+
+def _without(
+    chosen: Mapping[str, BackboneSpec], exclude: Iterable[str], known: Mapping[str, BackboneSpec]
+) -> list[BackboneSpec]:
+    """Return what was chosen but for what is to be left out.
+
+    Raises:
+        UnknownNameError: A pattern of what is to be left out matches nothing that there is.
+    """
+    left = dict(chosen)
+    for pattern in exclude:
+        if not _match(pattern, {**known, **chosen}):
+            raise UnknownNameError("backbone to leave out", pattern, {**known, **chosen})
+        for spec in _match(pattern, left):
+            del left[spec.name]
+    return list(left.values())
 
 
 def _exact(kind: str, name: str, specs: Mapping[str, S]) -> S:

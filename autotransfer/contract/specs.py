@@ -15,17 +15,28 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from torch import nn
 
+    from autotransfer.candidate import Candidate
     from autotransfer.contract.backbone import Backbone
     from autotransfer.task import Task
 
-__all__ = ["GRID", "BackboneSpec", "FreezePlan", "FreezePolicySpec", "HeadSpec", "Phase", "Preprocessing", "Takes"]
+__all__ = [
+    "GRID",
+    "BackboneSpec",
+    "EpochRecord",
+    "FreezePlan",
+    "FreezePolicySpec",
+    "HeadSpec",
+    "Phase",
+    "Preprocessing",
+    "Takes",
+]
 
 CropMode = Literal["center", "squash"]
 Takes = Literal["pooled", "map", "stages"]
 
 # Sides of other sizes are multiples of what networks mostly reduce an image by.
 GRID = 32
-_NOT_SHOWN = ("load", "load_at", "check", "preprocessing")
+_NOT_SHOWN = ("load", "load_at", "check", "locate", "preprocessing", "origin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,9 @@ class BackboneSpec:
         source: What the weights were trained on, in words.
         weights: Where the weights are or come from, in words.
         check: Raises ``WeightsUnavailableError`` or ``BackboneError``, quickly, when ``load`` could not work.
+        locate: Raises ``WeightsUnavailableError``, within a millisecond, when the weights are neither here nor can be
+            fetched; asked of all, so that only backbones that can be had are chosen from. None means that ``check`` is
+            as quick; where there is a ``locate``, only what was chosen is checked.
         default: Searched when the user names no backbone.
         fallback: Searched when the user names none and no default one can be had.
         parameters: Number of parameters.
@@ -73,6 +87,9 @@ class BackboneSpec:
         accuracy: Published ImageNet top-1 accuracy, 0..1.
         preprocessing: How it wants its images, where that is known without loading it; it is loaded to ask otherwise.
         license: Licence of the weights.
+        version: What its features depend on beside its weights, such as the version of a library that builds it;
+            features that were cached under another are computed anew.
+        origin: Distribution and version of the plugin that registered it; the registry fills it in.
         load_at: ``load_at(side)`` builds it for square images of another side in pixels, a multiple of 32; None where
             it takes one size only.
     """
@@ -83,6 +100,7 @@ class BackboneSpec:
     source: str = ""
     weights: str = ""
     check: Callable[[], None] | None = None
+    locate: Callable[[], None] | None = None
     default: bool = True
     fallback: bool = False
     parameters: int | None = None
@@ -91,6 +109,8 @@ class BackboneSpec:
     accuracy: float | None = None
     preprocessing: Preprocessing | None = None
     license: str = ""
+    version: str = ""
+    origin: str = ""
     load_at: Callable[[int], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
@@ -195,3 +215,25 @@ class FreezePolicySpec:
     name: str
     plan: Callable[[tuple[str, ...], Mapping[str, Any]], FreezePlan]
     parameters: Callable[[tuple[str, ...]], Mapping[str, BaseDistribution]] = lambda stages: {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One epoch of a trial that trains by gradient.
+
+    Attributes:
+        trial: Number that the trial's record has, or will have; None for a new one while several are evaluated at a
+            time: they get their numbers as they end, and are told apart by their candidates.
+        candidate: What is trained.
+        epoch: Number of epochs that are done.
+        score: Score on the validation examples; of a cross-validated head, on the first fold.
+        loss: Mean training loss over the epoch; NaN where a worker on another machine does not say.
+        learning_rate: Rate of the head at the end of the epoch; NaN where a worker on another machine does not say.
+    """
+
+    trial: int | None
+    candidate: Candidate
+    epoch: int
+    score: float
+    loss: float
+    learning_rate: float

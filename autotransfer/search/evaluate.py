@@ -23,7 +23,7 @@ from autotransfer.search.leaks import Leaks
 from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.sampling import Features, Sample
 from autotransfer.search.setup import Setup
-from autotransfer.search.work import Evaluation, Report
+from autotransfer.search.work import EpochScore, Evaluation, Report
 from autotransfer.search.worth import worth
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor
@@ -52,6 +52,11 @@ class _Stopped(Exception):
     def __init__(self, score: float) -> None:
         super().__init__(score)
         self.score = score
+
+
+def _telling(training: Training, report: Report) -> Report:
+    """Return a report of an epoch's score that tells its loss and learning rate, too."""
+    return lambda epoch, score: report(epoch, EpochScore(score, training.loss, training.learning_rate))
 
 
 class Evaluator:
@@ -179,15 +184,19 @@ class Evaluator:
         seconds, done = 0.0, 0
         for lesson in self.lessons:
             epochs: list[np.ndarray] = []
-            tell = report if not folds else lambda epoch, score: False
+            training = setup.training(self.extractor, lesson, self.device, self.seed)
+            tell = _telling(training, report) if not folds else lambda epoch, score: False
 
             def keep(
-                epoch: int, score: float, scores: np.ndarray, epochs: list[np.ndarray] = epochs, tell: Report = tell
+                epoch: int,
+                score: float,
+                scores: np.ndarray,
+                epochs: list[np.ndarray] = epochs,
+                tell: Report = tell,
             ) -> bool:
                 epochs.append(scores)
                 return tell(epoch, score)
 
-            training = setup.training(self.extractor, lesson, self.device, self.seed)
             started = time.perf_counter()
             training.run(setup.settings.epochs, keep, expired)
             seconds += time.perf_counter() - started
@@ -251,11 +260,11 @@ class Evaluator:
         training = setup.training(self.extractor, self.lessons[0], self.device, self.seed, paused=state)
         if state is not None:
             epochs.extend(state["epochs"].numpy())
-        known = len(epochs)
+        known, tell = len(epochs), _telling(training, report)
 
         def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
             epochs.append(scores)
-            return report(epoch, score)
+            return tell(epoch, score)
 
         if training.epoch < until:
             training.prepare()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import optuna
 
+from autotransfer.contract.specs import EpochRecord
 from autotransfer.search.budget import Order, Purse
 from autotransfer.search.journal import Entry, read_journal, settle
 from autotransfer.search.records import TrialRecord, Trials
@@ -55,6 +56,7 @@ def search(
     fewest: int = 3,
     observe: Callable[[TrialRecord], None],
     recalled: Callable[[Trials], None] = lambda trials: None,
+    observe_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
     executor: Executor | None = None,
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
@@ -71,11 +73,13 @@ def search(
         fewest: Epochs that a trial is shortened to at most, where there is no time for all; fewer tell nothing.
         observe: Is told of every trial when it ends or pauses.
         recalled: Is told of the trials of a search that goes on, before anything else is tried.
+        observe_epoch: Is told of every epoch as it is scored.
         executor: Where candidates are evaluated; None means here, by ``evaluate``, one after the other.
     """
     executor = executor or Inline(evaluate)
     progress = _Progress(purse, refit_factor)
-    runner = Runner(study, suggest, evaluate, purse, refit_factor, fewest)
+    alone = isinstance(executor, Inline)
+    runner = Runner(study, suggest, evaluate, purse, refit_factor, fewest, observe_epoch, alone=alone)
     again = settle(study)
     _replay(read_journal(study), schedule, runner, progress)
     if progress.trials.records:

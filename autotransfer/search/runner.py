@@ -11,12 +11,13 @@ import optuna
 from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
+from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import OutputError, TrialError
 from autotransfer.search.budget import Order, Purse
 from autotransfer.search.journal import Entry, note_order, note_outcome
 from autotransfer.search.records import State, TrialRecord, Trials
 from autotransfer.search.sampling import SAMPLE_DOUBT
-from autotransfer.search.work import Evaluate, Evaluation, Job, describe
+from autotransfer.search.work import EpochScore, Evaluate, Evaluation, Job, describe
 
 __all__ = ["Runner", "Suggest"]
 
@@ -49,6 +50,8 @@ class _Running:
         standard: Best score on the sample so far.
         doubt: What its own may be below that without being stopped.
         sampled: Its own.
+        observe: Is told of every epoch.
+        number: Number of its record, where that is known already.
     """
 
     trial: optuna.trial.Trial
@@ -63,6 +66,8 @@ class _Running:
     standard: float = -math.inf
     doubt: float = SAMPLE_DOUBT
     sampled: float | None = None
+    observe: Callable[[EpochRecord], None]
+    number: int | None
 
     def report(self, epoch: int, score: float) -> bool:
         """Take in the score of an epoch, or on the sample; return whether to stop."""
@@ -73,8 +78,23 @@ class _Running:
             self.reported = epoch
             self.trial.report(score, epoch)
             self.pruned = self.trial.should_prune()
-        self.curve[epoch - 1 :] = [score]
+            self._tell(epoch, score)
+        self.curve[epoch - 1 :] = [float(score)]
         return self.pruned
+
+    def _tell(self, epoch: int, score: float) -> None:
+        assert self.before.candidate is not None  # it is evaluated
+        known = score if isinstance(score, EpochScore) else EpochScore(score)
+        self.observe(
+            EpochRecord(
+                trial=self.number,
+                candidate=self.before.candidate,
+                epoch=epoch,
+                score=float(score),
+                loss=known.loss,
+                learning_rate=known.learning_rate,
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +122,8 @@ class Runner:
         purse: The budget.
         refit_factor: Time of a refit in times of its trial.
         fewest: Epochs that a trial is shortened to at most, where there is no time for all.
+        observe_epoch: Is told of every epoch.
+        alone: Whether one trial is evaluated at a time, so that its number is known when it begins.
 
     Attributes:
         step: Counts what begins and what ends, so that both can be taken in again in order.
@@ -115,9 +137,13 @@ class Runner:
         purse: Purse,
         refit_factor: float,
         fewest: int,
+        observe_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
+        *,
+        alone: bool = True,
     ) -> None:
         self.study, self.suggest, self.evaluate, self.purse = study, suggest, evaluate, purse
         self.refit_factor, self.fewest = refit_factor, fewest
+        self.observe_epoch, self.alone = observe_epoch, alone
         self.step = 0
         self._jobs: dict[Job, _Running] = {}
         self._seen: set[Candidate] = set()
@@ -201,6 +227,8 @@ class Runner:
             curve=list(before.curve),
             reported=len(before.curve),
             standard=self._standard,
+            observe=self.observe_epoch,
+            number=paused.number if paused is not None else len(trials) if self.alone else None,
             doubt=SAMPLE_DOUBT * math.sqrt(min(1.0, _CHEAP * max(left, 0.0) / max(expected, _INSTANT))),
         )
 

@@ -16,6 +16,7 @@ from autotransfer.search.watch import ended_when_silent, silence_allowed
 
 __all__ = [
     "Evaluate",
+    "EpochScore",
     "Evaluation",
     "Executor",
     "Finished",
@@ -29,7 +30,28 @@ __all__ = [
 ]
 
 Report = Callable[[int, float], bool]
-"""Called with an epoch and its score, epoch 0 for that on a sample; returns True when the trial is to stop."""
+"""Called with an epoch and its score, epoch 0 for that on a sample; returns True when the trial is to stop.
+
+The score of an epoch is an ``EpochScore``, unless it came through a storage, which keeps numbers only.
+"""
+
+
+class EpochScore(float):
+    """The score of an epoch, which knows how the epoch went.
+
+    Attributes:
+        loss: Mean training loss over the epoch.
+        learning_rate: Rate of the head at its end.
+    """
+
+    loss: float
+    learning_rate: float
+
+    def __new__(cls, score: float, loss: float = math.nan, learning_rate: float = math.nan) -> EpochScore:
+        """Make one of a score."""
+        made = super().__new__(cls, score)
+        made.loss, made.learning_rate = loss, learning_rate
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)

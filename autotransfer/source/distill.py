@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget
+from autotransfer.config import Budget, Folders, zoos_from
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model import TransferModel
-from autotransfer.preparation import Folders, zoos_from
 from autotransfer.progress import Progress
 from autotransfer.result import FitResult
 from autotransfer.score import Score

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from autotransfer._version import __version__
-from autotransfer.config import Budget
+from autotransfer.config import Budget, Folders, zoos_from
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
-from autotransfer.preparation import Folders, zoos_from
 from autotransfer.progress import Progress
 from autotransfer.score import Score
 from autotransfer.source.course import Course, CourseSettings, Pupil, length_of
@@ -241,7 +240,7 @@ class _Work:
             version=__version__,
             recipe=dict(self.recipe),
             settings=asdict(self.settings),
-            teacher=[teacher.digest, self.match] if teacher else [],
+            teacher=[teacher.identity, self.match] if teacher else [],
             images=material.images.fingerprint,
             side=material.images.side,
             targets=[] if material.lesson is None else material.lesson.targets.tolist(),

@@ -111,14 +111,13 @@ class FeatureExtractor:
     def _key(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
         return content_key(
             version=__version__,  # how features are computed may change with it
-            weights=loaded.digest,
-            architecture=loaded.backbone.recipe or loaded.spec.name,
+            backbone=loaded.identity,
             boundary=boundary,
             preprocessing=repr(loaded.backbone.preprocessing),
             view=view,
             images=self.images.fingerprint,
             side=self.images.side,
-            half=str(loaded.device.half),  # the rest of the way in which it is computed follows from the weights
+            half=str(loaded.device.half),  # the rest of the way in which it is computed follows from the backbone
         )
 
     def _sample_key(self, loaded: LoadedBackbone, takes: Takes) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from hashlib import blake2b
 from typing import Any, Literal
 
 import torch
@@ -19,7 +20,7 @@ from autotransfer.transfer.device import Device
 from autotransfer.transfer.fold import fold_batch_norm
 from autotransfer.transfer.fuse import can_fuse, fuse_layers
 
-__all__ = ["FrozenBackbone", "Precision", "batch_sizes", "probe_images"]
+__all__ = ["FrozenBackbone", "Precision", "batch_sizes", "outputs_digest", "probe_images"]
 
 log = logging.getLogger("autotransfer")
 
@@ -41,6 +42,8 @@ _AGREEMENT = 0.995
 _BATCHES = {"cpu": (16, 8, 32), "cuda": (128,)}
 # Seconds of work from which compiling is tried, and the speed-up from which its result is used.
 _COMPILE_FROM, _COMPILE_GAIN = 600.0, 1.05
+# Sums that stand for the outputs on the probe images.
+_SUMS = 8
 # Numbers in an attention matrix beyond which torch's kernel, which never holds all of it, is used.
 _LARGEST_ATTENTION = 2**25
 
@@ -162,6 +165,21 @@ class FrozenBackbone:
 def probe_images(backbone: Backbone) -> Tensor:
     """Return float32 (3, 3, H, W) noise, as large as the backbone's images, to check it on."""
     return torch.randn(3, 3, *backbone.preprocessing.size, generator=torch.Generator().manual_seed(0))
+
+
+def outputs_digest(outputs: Tensor) -> str:
+    """Return a hash of what a backbone gives for its probe images: another computation has another one.
+
+    Float noise, as of another number of threads, mostly leaves it as it is, since what is hashed are a few rounded
+    sums over all numbers, with random signs, relative to their norm: noise of one in a million changes it once in a
+    hundred times, a change of a single feature by a hundredth of the norm always.
+    """
+    values = outputs.detach().cpu().flatten().double()
+    norm = values.norm().clamp(min=torch.finfo(torch.float32).tiny)
+    signs = torch.randint(0, 2, values.shape, generator=torch.Generator().manual_seed(0), dtype=torch.int8) * 2 - 1
+    signed = signs * values / norm
+    sums = [round(float(signed[part::_SUMS].sum()), 3) + 0.0 for part in range(_SUMS)]  # of two zeros, the positive one
+    return blake2b(f"{tuple(outputs.shape)} {norm:.2e} {sums}".encode(), digest_size=20).hexdigest()
 
 
 def batch_sizes(device: Device) -> tuple[int, ...]:

@@ -15,8 +15,9 @@ from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, PluginError
 from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.boundary import Cut
+from autotransfer.transfer.cache import content_key
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.inference import FrozenBackbone, probe_images
+from autotransfer.transfer.inference import FrozenBackbone, outputs_digest, probe_images
 from autotransfer.transfer.stages import StageFeatures
 
 __all__ = ["LoadedBackbone"]
@@ -35,6 +36,9 @@ class LoadedBackbone:
         spec: Its spec.
         backbone: The module.
         digest: Hash of its weights.
+        identity: Hash of all that its activations depend on: weights, architecture, stages, the versions of the plugin
+            and of what builds it, and its outputs on the probe images, which change with its code whatever it is
+            called.
         map_shape: Shape (C, h, w) of the last feature map.
 
     Raises:
@@ -64,10 +68,22 @@ class LoadedBackbone:
         if not bool(pooled.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
         self._pooled = pooled
+        with blamed(f"The backbone {spec.name!r}"):
+            self.identity = self._identity(features, pooled)
         device.place(self.backbone)
         self._cuts: dict[int, Cut] = {}
         self._extendable: dict[int, bool] = {}
         self._handed_over: set[int] = set()
+
+    def _identity(self, features: Tensor, pooled: Tensor) -> str:
+        stage_of = self.backbone.stage_of
+        return content_key(
+            weights=self.digest,
+            architecture=self.backbone.recipe or self.spec.name,
+            stages=[(name, stage_of(name)) for name in sorted(self.backbone.state_dict())],
+            versions=[self.spec.origin, self.spec.version],
+            outputs=[outputs_digest(features), outputs_digest(pooled)],
+        )
 
     @cached_property
     def fast(self) -> FrozenBackbone:

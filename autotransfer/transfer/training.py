@@ -125,6 +125,7 @@ class Training:
         self.network, self.plan, self.settings, self.lesson = network, plan, settings, lesson
         self.feed, self.device, self.autocast = feed, device, autocast
         self.epoch, self.best_epoch, self.best_score = 0, 0, -math.inf
+        self.loss = math.nan  # mean of the last epoch
         self.interrupted = False  # within an epoch: what was learned since its start belongs to no epoch
         self.best_scores: np.ndarray | None = None
         self._best_state: dict[str, Tensor] = {}
@@ -148,6 +149,11 @@ class Training:
         self._targets = self._to_tensor(lesson)
         weights = lesson.class_weights
         self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the head in the step that was taken last."""
+        return self.settings.lr * self._rate(max(self._schedule.last_epoch - 1, 0))
 
     def prepare(self) -> None:
         """Compute what the next epoch takes in, where that is not known: it is no part of what an epoch takes."""
@@ -258,17 +264,19 @@ class Training:
             train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.lesson.train[torch.randperm(len(self.lesson.train), generator=self._rng).numpy()]
-        unasked = list[Tensor]()
+        unasked, total, count = list[Tensor](), torch.zeros((), device=self.device.torch), 0
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             if len(rows) == 1 < min(size, len(order)):
                 continue  # batch norm cannot learn from one example
             unasked.append(self._step(feed, rows, depth))
+            total, count = total + unasked[-1] * len(rows), count + len(rows)
             if len(unasked) == _UNASKED.get(self.device.torch.type, 1):
                 self._check(unasked)
             if expired():
                 return False
         self._check(unasked)
+        self.loss = float(total) / max(count, 1)
         return True
 
     def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> Tensor:

@@ -85,7 +85,7 @@ def prepare() -> None:
 
     import_module("autotransfer.workers.assignment")
     with contextlib.suppress(Exception):  # whatever is wrong shows again when it is needed
-        Registry.load()
+        Registry.load().warm()
 
 
 def main() -> None:

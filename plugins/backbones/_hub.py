@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -16,67 +16,26 @@ import torch
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 
-from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import AutoTransferError, BackboneError, WeightsUnavailableError
 from autotransfer.text import one_line
+from autotransfer_plugins.backbones._checkpoint import load_folder
 from autotransfer_plugins.backbones._model import TimmBackbone
-from autotransfer_plugins.backbones._published import published
-from autotransfer_plugins.backbones._recipe import Recipe, preprocessing_of, strip_classifier
-from autotransfer_plugins.backbones._zoo import load_folder
+from autotransfer_plugins.backbones._recipe import Recipe, strip_classifier
 
-__all__ = ["hub_spec", "repository_spec"]
+__all__ = ["check", "check_repository", "load", "load_repository"]
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _PATIENCE = 2.0  # seconds for a host to answer
-_SOURCES = {
-    "in1k": "ImageNet-1k",
-    "in12k": "ImageNet-12k",
-    "in21k": "ImageNet-21k",
-    "in22k": "ImageNet-22k",
-    "openai": "OpenAI's image-text pairs",
-    "laion2b": "LAION-2B image-text pairs",
-    "webli": "WebLI image-text pairs",
-    "lvd142m": "LVD-142M, without labels",
-    "lvd1689m": "LVD-1689M, without labels",
-    "dino": "ImageNet-1k, without labels",
-}
 
 
-def hub_spec(name: str, default: bool = False) -> BackboneSpec:
-    """Describe one of timm's pretrained models, by its name with its tag."""
-    config = timm.get_pretrained_cfg(name)
-    how = preprocessing_of(vars(config))
-    known = published(name, how.size)
-    tag = name.partition(".")[2]
-    return BackboneSpec(
-        name=name,
-        load=partial(_load, name),
-        check=partial(_check, name),
-        source=", then ".join(_SOURCES[word] for word in tag.split("_") if word in _SOURCES) or tag,
-        weights=f"hub {config.hf_hub_id}" if config.hf_hub_id else f"download {config.url}",
-        default=default,
-        parameters=known.parameters,
-        gmacs=known.gmacs,
-        accuracy=known.accuracy,
-        input_size=how.size,
-        preprocessing=how,
-        license=config.license or "",
-        load_at=None if config.fixed_input_size else partial(_load, name),
-    )
+def load(name: str, side: int | None = None) -> TimmBackbone:
+    """Build one of timm's models with its weights, for images of a side in pixels; None takes its own.
 
-
-def repository_spec(repository: str) -> BackboneSpec:
-    """Describe a repository of anybody's on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
-    return BackboneSpec(
-        name=f"hf-hub:{repository}",
-        load=partial(_load_repository, repository),
-        check=partial(_check_repository, repository),
-        weights=f"hub {repository}",
-    )
-
-
-def _load(name: str, side: int | None = None) -> TimmBackbone:
-    _check(name)  # otherwise the hub's client tries again for a minute
+    Raises:
+        WeightsUnavailableError: They are not here and cannot be fetched.
+        BackboneError: They are damaged.
+    """
+    check(name)  # otherwise the hub's client tries again for a minute
     config = timm.get_pretrained_cfg(name)
     cached = None if config.hf_hub_filename else _cached(config.hf_hub_id, _WEIGHTS)
     overlay = {"file": cached, "custom_load": False} if cached else None  # no question to the hub for what is here
@@ -91,9 +50,9 @@ def _load(name: str, side: int | None = None) -> TimmBackbone:
     return TimmBackbone(model, recipe if side is None else recipe.at(side))
 
 
-def _load_repository(repository: str) -> TimmBackbone:
+def load_repository(repository: str) -> TimmBackbone:
     """Fetch a repository and load it as any folder, since a stranger may have written it."""
-    _check_repository(repository)
+    check_repository(repository)
     name, _, revision = repository.partition("@")
     with _translated(repository):
         config, _ = (
@@ -103,18 +62,19 @@ def _load_repository(repository: str) -> TimmBackbone:
     return load_folder(Path(config).parent)
 
 
-def _check(name: str) -> None:
+def check(name: str) -> None:
     """Raise WeightsUnavailableError unless the weights are cached or their host answers."""
     config = timm.get_pretrained_cfg(name)
     if config.hf_hub_id:
-        _check_repository(config.hf_hub_id)
+        check_repository(config.hf_hub_id)
         return
     address = config.url if isinstance(config.url, str) else config.url[0]
     if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(address).path).name).is_file():
         _check_host(address, name)
 
 
-def _check_repository(repository: str) -> None:
+def check_repository(repository: str) -> None:
+    """Raise WeightsUnavailableError unless a repository's weights are cached or the hub answers."""
     with _translated(repository):
         cached = _cached(repository, _WEIGHTS)
     if not cached:

@@ -1,18 +1,21 @@
-"""How to build a timm model: read from JSON that may come from strangers, checked before timm sees any of it."""
+"""How to build a timm model: read from JSON that may come from strangers, checked before timm sees any of it.
+
+Neither timm nor torch is imported before a model is built: zoos are listed without them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-import timm
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotransfer.contract.specs import Preprocessing
 from autotransfer.errors import BackboneError, UnknownNameError
 from autotransfer.text import one_line
+from autotransfer_plugins.backbones._catalogue import architectures, is_architecture
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Recipe", "preprocessing_of", "strip_classifier"]
 
@@ -80,8 +83,8 @@ class Recipe:
         if not isinstance(data, dict) or not isinstance(data.get("architecture"), str):
             raise BackboneError(f"{where} names no timm architecture: 'architecture' must be text.")
         architecture = data["architecture"]
-        if not timm.is_model(architecture) or "." in architecture:
-            raise BackboneError(f"{where}: {UnknownNameError('timm architecture', architecture, timm.list_models())}")
+        if "." in architecture or not is_architecture(architecture):
+            raise BackboneError(f"{where}: {UnknownNameError('timm architecture', architecture, architectures())}")
         config = data.get("pretrained_cfg", data)  # one flat object before timm 0.9
         if not isinstance(config, dict):
             raise BackboneError(f"{where}: 'pretrained_cfg' must be an object; got {config!r:.60}.")
@@ -106,8 +109,8 @@ class Recipe:
     @property
     def resizable(self) -> bool:
         """Whether the model takes square images of another size, by what timm knows of its architecture."""
-        known = timm.get_pretrained_cfg(self.architecture, allow_unregistered=True)
-        fixed = self.pretrained_cfg["fixed_input_size"] or (known is not None and known.fixed_input_size)
+        known = architectures().get(self.architecture)
+        fixed = self.pretrained_cfg["fixed_input_size"] or (known is not None and known.config["fixed_input_size"])
         return not fixed and "img_size" not in self.model_args
 
     def at(self, side: int) -> Recipe:
@@ -145,6 +148,8 @@ class Recipe:
         Raises:
             BackboneError: timm cannot build it, or it is too large.
         """
+        import torch
+
         try:
             with torch.device("meta"):
                 model, classifier = self._create()
@@ -162,6 +167,9 @@ class Recipe:
         Raises:
             BackboneError: timm cannot build it.
         """
+        import timm
+        import torch
+
         config = _tuples({**self.pretrained_cfg, "num_classes": classes})
         try:
             with torch.inference_mode(False):  # parameters made within it could never be trained
@@ -170,6 +178,8 @@ class Recipe:
             raise self._unbuildable(error) from error
 
     def _create(self) -> tuple[nn.Module, set[str]]:
+        import torch
+
         # A classifier of any width is thrown away again, but heads with and without one are built differently.
         model = self.build_whole(2 if self.pretrained_cfg["num_classes"] else 0)
         try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer_plugins.backbones._zoo import find_checkpoints, folder_spec
+from autotransfer_plugins.backbones._specs import folder_spec
+from autotransfer_plugins.backbones._zoo import find_checkpoints
 
 __all__ = ["WEIGHTS", "register_backbones"]
 

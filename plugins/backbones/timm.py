@@ -1,24 +1,29 @@
-"""Backbones from timm: its pretrained models by name, the hub, and folders of checkpoints."""
+"""Backbones from timm: its pretrained models by name, the hub, and folders of checkpoints.
+
+Listing them imports neither timm nor torch, which take seconds: what builds models is imported when one is built.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import timm
-from torch import Tensor
-
-from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.errors import BackboneError, ModelFormatError
-from autotransfer_plugins.backbones._hub import hub_spec, repository_spec
-from autotransfer_plugins.backbones._model import TimmBackbone
+from autotransfer.errors import BackboneError, ModelFormatError, UnknownNameError
+from autotransfer_plugins.backbones._catalogue import architectures, catalogue, is_architecture
 from autotransfer_plugins.backbones._published import PORTFOLIO
 from autotransfer_plugins.backbones._recipe import Recipe
-from autotransfer_plugins.backbones._writing import outline, write_folder
-from autotransfer_plugins.backbones._zoo import find_checkpoints, folder_spec
+from autotransfer_plugins.backbones._specs import folder_spec, hub_spec, repository_spec
+from autotransfer_plugins.backbones._zoo import find_checkpoints
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autotransfer.contract.backbone import Backbone
+    from autotransfer_plugins.backbones._model import TimmBackbone
 
 __all__ = [
     "TimmBackbone",
@@ -28,6 +33,14 @@ __all__ = [
     "resolve_backbone",
     "write_backbone",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "TimmBackbone":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from autotransfer_plugins.backbones._model import TimmBackbone
+
+    return TimmBackbone
 
 
 @hookimpl
@@ -43,24 +56,37 @@ def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Pat
     checkpoints = find_checkpoints(zoos)
     for name, folder in checkpoints.items():
         register(folder_spec(folder, name))
-    for name in timm.list_models(pretrained=True):
-        if name not in checkpoints:
-            register(hub_spec(name, default=not zoos and name in PORTFOLIO))
+    for name, entry in catalogue().items():
+        if entry.pretrained and name not in checkpoints:
+            register(hub_spec(entry, default=not zoos and name in PORTFOLIO))
 
 
 @hookimpl
 def resolve_backbone(name: str) -> BackboneSpec | None:
-    """Describe a bare architecture (``resnet18``), ``hf-hub:OWNER/NAME``, ``local-dir:PATH`` or a checkpoint's path."""
+    """Describe a bare architecture (``resnet18``), ``hf-hub:OWNER/NAME``, ``local-dir:PATH`` or a checkpoint's path.
+
+    Raises:
+        UnknownNameError: timm had models of this name, or pattern, and calls them otherwise today.
+    """
     source, _, rest = name.partition(":")
     if source == "hf-hub" and rest:
         return repository_spec(rest)
     folder = Path(rest if source == "local-dir" else name).expanduser().resolve()
     if source == "local-dir" or (folder / "config.json").is_file():
         return folder_spec(folder, f"local-dir:{folder}")
-    if "." not in name and timm.is_model_pretrained(name):
-        tag = timm.get_pretrained_cfg(name).tag
-        return hub_spec(f"{name}.{tag}" if tag else name)
+    entry = architectures().get(name)
+    if entry is not None and entry.pretrained:
+        return hub_spec(entry)
+    if renamed := _renamed(name):
+        raise UnknownNameError("backbone", name, renamed, "timm has renamed what it once called so.")
     return None
+
+
+def _renamed(pattern: str) -> list[str]:
+    """Return what timm calls today the models that had a name, or names of a pattern, before."""
+    from timm.models import get_deprecated_models
+
+    return [new for old, new in get_deprecated_models().items() if new and fnmatchcase(old, pattern)]
 
 
 @hookimpl
@@ -72,6 +98,8 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> TimmBackbone | None:
     """
     if recipe.get("plugin") != "timm":
         return None
+    from autotransfer_plugins.backbones._model import TimmBackbone
+
     try:
         checked = Recipe.from_json(dict(recipe), "The recipe of the backbone")
         return TimmBackbone(checked.build(), checked)
@@ -86,7 +114,11 @@ def outline_backbone(architecture: str, input_size: int | None, classes: int) ->
     Raises:
         ConfigError: It cannot be built for this size.
     """
-    return outline(architecture, input_size, classes) if timm.is_model(architecture) else None
+    if not is_architecture(architecture):
+        return None
+    from autotransfer_plugins.backbones._writing import outline
+
+    return outline(architecture, input_size, classes)
 
 
 @hookimpl
@@ -98,6 +130,9 @@ def write_backbone(
     Raises:
         BackboneError: The classifier does not suit the architecture, or a weight is not finite.
     """
+    from autotransfer_plugins.backbones._model import TimmBackbone
+    from autotransfer_plugins.backbones._writing import write_folder
+
     if not isinstance(backbone, TimmBackbone):
         return None
     write_folder(backbone, classifier, about, folder)

@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import FloatDistribution
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dpotri
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from autotransfer.contract.specs import HeadSpec
 from autotransfer.task import Task
 from autotransfer_plugins.heads._solving import Standardised, fill, indicators, one_thread, prior_shift, sharpness
 
-__all__ = ["DEFAULTS", "LOGISTIC", "NCM", "RIDGE", "fit_ridge"]
+__all__ = ["DEFAULTS", "build", "fit_ridge", "solve_logistic", "solve_ncm", "solve_ridge"]
 
 DEFAULTS: Mapping[str, Any] = {"C": 0.1, "alpha": 1e3}
 
@@ -29,12 +27,13 @@ DEFAULTS: Mapping[str, Any] = {"C": 0.1, "alpha": 1e3}
 _ABSENT = 10.0
 
 
-def _build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    """Return an untrained head; see ``HeadSpec.build``."""
     return nn.Linear(shape[0], outputs)
 
 
 @one_thread
-def _solve_logistic(
+def solve_logistic(
     module: nn.Module,
     features: np.ndarray,
     targets: np.ndarray,
@@ -83,7 +82,7 @@ def _without_absent(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, present
 
 
 @one_thread
-def _solve_ridge(
+def solve_ridge(
     module: nn.Module,
     features: np.ndarray,
     targets: np.ndarray,
@@ -134,7 +133,7 @@ def _ridge(x: np.ndarray, y: np.ndarray, alpha: float) -> tuple[np.ndarray, np.n
 
 
 @one_thread
-def _solve_ncm(
+def solve_ncm(
     module: nn.Module,
     features: np.ndarray,
     targets: np.ndarray,
@@ -157,16 +156,3 @@ def _solve_ncm(
     factor = sharpness(scores, targets, task)
     weight, bias = factor * means, -factor * (means**2).sum(1) / 2
     fill(module, weight, _without_absent(x.values, weight, bias, np.flatnonzero(counts)), x)
-
-
-LOGISTIC = HeadSpec(
-    name="logistic",
-    build=_build,
-    solve=_solve_logistic,
-    parameters={"C": FloatDistribution(1e-4, 1e2, log=True)},
-    tasks=frozenset({"binary", "multiclass", "multilabel"}),
-)
-RIDGE = HeadSpec(
-    name="ridge", build=_build, solve=_solve_ridge, parameters={"alpha": FloatDistribution(1.0, 1e5, log=True)}
-)
-NCM = HeadSpec(name="ncm", build=_build, solve=_solve_ncm, tasks=frozenset({"binary", "multiclass"}))

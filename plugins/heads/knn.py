@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from optuna.distributions import IntDistribution
 from torch import Tensor, nn
 
-from autotransfer.contract.specs import HeadSpec
 from autotransfer.task import Task
 from autotransfer_plugins.heads._solving import indicators, prior_shift, require_finite
 
-__all__ = ["DEFAULTS", "KNN", "NearestNeighbours"]
+__all__ = ["DEFAULTS", "NearestNeighbours", "build", "solve"]
 
 DEFAULTS: Mapping[str, Any] = {"k": 10}
 
@@ -76,11 +74,12 @@ class NearestNeighbours(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    """Return an untrained head; see ``HeadSpec.build``."""
     return NearestNeighbours(shape[0], outputs, {**DEFAULTS, **params}["k"])
 
 
-def _solve(
+def solve(
     module: nn.Module,
     features: np.ndarray,
     targets: np.ndarray,
@@ -100,6 +99,3 @@ def _solve(
     module.values = torch.as_tensor(y, dtype=torch.float32, device=module.mean.device)
     module.kind.fill_(_KINDS.index(kind))
     module.shift.copy_(torch.from_numpy(prior_shift(weights, targets, task)))
-
-
-KNN = HeadSpec(name="knn", build=_build, solve=_solve, parameters={"k": IntDistribution(1, 30, log=True)})

@@ -11,13 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import Tensor, nn
 
-from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import ConfigError
 
-__all__ = ["DEFAULTS", "MLP", "MapPooling"]
+__all__ = ["DEFAULTS", "MapPooling", "build"]
 
 DEFAULTS: Mapping[str, Any] = {"pooling": "avg", "width": 256, "layers": 1, "dropout": 0.0}
 _POOLINGS = ("avg", "max", "avgmax", "flatten")
@@ -49,7 +47,8 @@ class MapPooling(nn.Module):
         return torch.cat([pooled[name]() for name in ("avg", "max") if name in self.mode], dim=1)
 
 
-def _build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    """Return an untrained head; see ``HeadSpec.build``."""
     settings = {**DEFAULTS, **params}
     pooling = MapPooling(settings["pooling"])
     widths = [pooling.width(shape), *[settings["width"]] * settings["layers"]]
@@ -57,16 +56,3 @@ def _build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> n
     for inputs, hidden in pairwise(widths):
         layers += [nn.Linear(inputs, hidden), nn.ReLU(), nn.Dropout(settings["dropout"])]
     return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
-
-
-MLP = HeadSpec(
-    name="mlp",
-    build=_build,
-    features="map",
-    parameters={
-        "pooling": CategoricalDistribution(_POOLINGS),
-        "width": IntDistribution(64, 2048, log=True),
-        "layers": IntDistribution(1, 3),
-        "dropout": FloatDistribution(0.0, 0.5),
-    },
-)

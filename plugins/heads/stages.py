@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from optuna.distributions import FloatDistribution
 from torch import nn
 
-from autotransfer.contract.specs import HeadSpec
 from autotransfer.task import Task
 from autotransfer_plugins.heads._solving import Standardised, fill, one_thread
 from autotransfer_plugins.heads.closed_form import fit_ridge
 
-__all__ = ["DEFAULTS", "STAGE_RIDGE"]
+__all__ = ["DEFAULTS", "build", "solve"]
 
 DEFAULTS: Mapping[str, Any] = {"alpha": 300.0, "early": 0.3}
 
@@ -39,12 +37,13 @@ class _StageLinear(nn.Linear):
         self.widths = widths
 
 
-def _build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    """Return an untrained head; see ``HeadSpec.build``."""
     return _StageLinear(shape, outputs)
 
 
 @one_thread
-def _solve(
+def solve(
     module: nn.Module,
     features: np.ndarray,
     targets: np.ndarray,
@@ -61,12 +60,3 @@ def _solve(
     # Thousands of columns: single precision halves the time, and the products of the rows are exact enough.
     weight, bias = fit_ridge((x.values * factors).astype(np.float32), targets, task, settings["alpha"], weights)
     fill(module, weight * factors, bias, x)
-
-
-STAGE_RIDGE = HeadSpec(
-    name="stage_ridge",
-    build=_build,
-    solve=_solve,
-    features="stages",
-    parameters={"alpha": FloatDistribution(1.0, 1e5, log=True), "early": FloatDistribution(0.01, 10.0, log=True)},
-)

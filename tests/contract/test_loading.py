@@ -11,7 +11,7 @@ import pytest
 
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.loading import load_plugins, warn_once
-from autotransfer.errors import PluginError
+from autotransfer.errors import ConfigError, PluginError
 
 HEAD = """
 from autotransfer.contract.hookspecs import hookimpl
@@ -112,6 +112,18 @@ def test_two_objects_of_one_name_are_told_apart() -> None:
 
     names = [state.name for state in load_plugins([observer(), observer()]).states.values() if not state.distribution]
     assert names == ["SimpleNamespace", "SimpleNamespace'"]
+
+
+def test_a_missing_temporary_folder_is_no_fault_of_a_plugin(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("writes", "import tempfile; tempfile.gettempdir()\n" + HEAD.format(name="x"))
+    assert load_plugins().states["writes:plugin"].state == "loaded"
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "file")])
+    with pytest.raises(ConfigError, match=r"no folder for temporary files: No usable .* set TMPDIR to a folder that"):
+        load_plugins()
 
 
 def test_our_own_plugins_come_through_the_same_door() -> None:

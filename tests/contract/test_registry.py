@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from torch import nn
 
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.late import Late
 from autotransfer.contract.loading import warn_once
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, HeadSpec, Preprocessing
@@ -242,40 +243,40 @@ def test_rebuild_asks_every_plugin_and_names_the_missing_one() -> None:
         registry.rebuild({"plugin": "gone"})
 
 
-def test_a_plugin_may_be_an_object_that_cannot_be_hashed() -> None:
-    # pluggy's own way to call one plugin of many puts them into a set.
-    @dataclass
-    class Tracker:
-        told: list[int] = field(default_factory=list)
-
-        @hookimpl
-        def trial_finished(self, result: int) -> None:
-            self.told.append(result)
-
-    trackers = [Tracker(), Tracker()]
-    Registry.load(plugins=trackers).notify("trial_finished", 7)
-    assert [tracker.told for tracker in trackers] == [[7], [7]]
+def test_a_spec_says_which_plugin_in_which_version_it_came_with() -> None:
+    registry = Registry.load(plugins=[ZOO, _resolver("knows", lambda name: _spec(name) if "hub:" in name else None)])
+    ours = registry.backbone("mini_vit.letters")
+    assert ours.origin == f"autotransfer {version('autotransfer')}"
+    assert ours.version == f"timm {version('timm')}"
+    assert (registry.backbone("tiny_a").origin, registry.backbone("hub:mine").origin) == ("tinies", "knows")
 
 
-def test_observers_are_all_told_and_never_fatal(caplog: pytest.LogCaptureFixture) -> None:
-    warn_once.cache_clear()
-    seen: list[Any] = []
+def test_a_resolver_that_suggests_names_is_heard_where_no_other_has_an_answer() -> None:
+    def suggest(name: str) -> None:
+        if name.startswith("old_"):
+            raise UnknownNameError("backbone", name, [name.removeprefix("old_")])
 
-    def fails(result: Any) -> None:
-        raise ConnectionError("tracker is down")
+    knows = _resolver("knows", lambda name: _spec(name) if name == "old_mine" else None)
+    registry = Registry.load(plugins=[_resolver("suggests", suggest), knows])
+    assert registry.backbone("old_mine").origin == "knows"
+    with pytest.raises(UnknownNameError, match="Did you mean yours"):
+        registry.backbone("old_yours")
 
-    def watches(result: Any) -> None:
-        seen.append(result)
 
-    watcher = _plugin("watcher", trial_finished=watches)
-    registry = Registry.load(plugins=[_plugin("tracker", trial_finished=fails), watcher])
-    with caplog.at_level(logging.WARNING, "autotransfer"):
-        registry.notify("trial_finished", 1)
-        registry.notify("trial_finished", 2)
-        registry.notify("search_finished", 3)
-    assert seen == [1, 2]
-    messages = [record.getMessage() for record in caplog.records]
-    assert messages == ["The plugin tracker failed in trial_finished: ConnectionError: tracker is down"]
+def test_what_was_left_for_later_can_be_imported_at_once() -> None:
+    late = HeadSpec(name="late", build=Late("optuna.importance:get_param_importances"))
+    registry = Registry.load(plugins=[_heads("tardy", late)])
+    registry.warm()
+    assert "autotransfer_plugins.heads.knn" in sys.modules
+    assert "optuna.importance" in sys.modules
+
+
+def test_names_to_leave_out_are_left_out_of_whatever_is_asked_for(registry: Registry) -> None:
+    assert "tiny_a" not in _names(registry.select_backbones(exclude=("tiny_a",)))
+    assert _names(registry.select_backbones(("tiny_*",), exclude=("*_a",))) == ["tiny_b"]
+    assert _names(registry.find_backbones("tiny_[abh]*", ("*_[ab]",))) == ["tiny_hidden"]
+    with pytest.raises(UnknownNameError, match=r"No backbone to leave out matches 'tiny_z'. Did you mean .*tiny_a"):
+        registry.select_backbones(("tiny_*",), exclude=("tiny_z",))
 
 
 def test_rows_list_every_plugin_by_kind(registry: Registry) -> None:

@@ -355,6 +355,69 @@ def test_whatever_changes_the_features_changes_their_key(
     assert computed(load(resnet(), cpu), swapped), "another order"
 
 
+class Plain(SequentialBackbone):
+    """A third party's backbone: two convolutions of fixed weights."""
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            body = {"stem": nn.Conv2d(3, 8, 3, stride=4), "top": nn.Conv2d(8, 16, 3, stride=2)}
+        super().__init__(body, preprocessing=Preprocessing(size=(64, 64)), width=16, recipe={"plugin": "plain"})
+
+
+class Rectified(Plain):
+    """The same weights, and another forward pass."""
+
+    def forward_map(self, images: Tensor) -> Tensor:
+        return super().forward_map(images).relu()
+
+
+class Strongest(Plain):
+    """The same map, pooled otherwise."""
+
+    def pool(self, features: Tensor) -> Tensor:
+        return features.amax((2, 3))
+
+
+class Shifted(Plain):
+    """The same outputs, and another cut between the stages."""
+
+    def stage_of(self, parameter: str) -> int:
+        return 1
+
+
+def test_other_code_on_equal_weights_gets_features_of_its_own(
+    make_images: MakeImages, cpu: Device, tmp_path: Path
+) -> None:
+    images = make_images()
+    known = extractor(images, tmp_path).pooled(load(Plain(), cpu))
+    for other in (Rectified, Strongest):
+        loaded = load(other(), cpu)
+        assert loaded.digest == load(Plain(), cpu).digest, "the weights are the same"
+        again = extractor(images, tmp_path)
+        found = again.pooled(loaded)
+        assert again.cache.computed == 1
+        assert_close(found, plain(other(), images))
+        assert np.abs(found - known).max() > 0.01
+    assert extractor(images, tmp_path).is_cached(load(Plain(), cpu), 2)
+    assert not extractor(images, tmp_path).is_cached(load(Shifted(), cpu), 2)
+
+
+def test_another_version_of_a_plugin_or_of_what_builds_it_gets_features_of_its_own(
+    make_images: MakeImages, cpu: Device, tmp_path: Path
+) -> None:
+    def computed(**versions: str) -> bool:
+        spec = BackboneSpec(name="plain", load=Plain, **versions)
+        found = extractor(make_images(), tmp_path)
+        found.pooled(LoadedBackbone(spec, cpu))
+        return found.cache.computed > 0
+
+    assert computed(origin="plain-plugin 1.0", version="timm 1.0.31")
+    assert not computed(origin="plain-plugin 1.0", version="timm 1.0.31")
+    assert computed(origin="plain-plugin 1.1", version="timm 1.0.31")
+    assert computed(origin="plain-plugin 1.0", version="timm 1.0.32")
+
+
 def test_one_changed_weight_changes_the_key(make_backbone: Make, cpu: Device) -> None:
     one, other = make_backbone("test_resnet"), make_backbone("test_resnet")
     with torch.no_grad():

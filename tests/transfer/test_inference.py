@@ -15,7 +15,7 @@ from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.transfer import inference
 from autotransfer.transfer.device import Device
-from autotransfer.transfer.inference import FrozenBackbone, _ComposedAttention, probe_images
+from autotransfer.transfer.inference import FrozenBackbone, _ComposedAttention, outputs_digest, probe_images
 from autotransfer.transfer.loaded import LoadedBackbone
 from autotransfer_plugins.backbones.timm import TimmBackbone
 
@@ -225,3 +225,46 @@ def test_what_is_no_faster_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = FrozenBackbone.of(backbone, HALF)
     fast.compile_for(fast.take(probe_images(backbone)), count=10)
     assert not fast._compiled
+
+
+def _outputs(seed: int = 0) -> Tensor:
+    return torch.randn(3, 64, 5, 5, generator=torch.Generator().manual_seed(seed)).relu()
+
+
+def test_float_noise_mostly_leaves_the_digest_of_outputs_as_it_is() -> None:
+    def same(seed: int) -> bool:
+        outputs = _outputs(seed)
+        noise = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(seed + 1))
+        noisy = outputs + noise * (1e-6 * outputs.norm() / noise.norm())
+        assert not torch.equal(noisy, outputs)
+        return outputs_digest(noisy) == outputs_digest(outputs)
+
+    assert sum(map(same, range(200))) >= 190  # where it does not, features are computed once more
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: -x,
+        lambda x: 1.02 * x,
+        lambda x: x.flip(0),
+        lambda x: x.flip(1),
+        lambda x: x.flip(2),
+        lambda x: x.roll(1, 3),
+        lambda x: x.clamp(max=1.0),
+        lambda x: x - x.mean(1, keepdim=True),
+        lambda x: torch.cat([x[:, :-1], torch.zeros_like(x[:, -1:])], 1),
+        lambda x: x[:, :, :4],
+        lambda x: x.flatten(2),
+        lambda x: x * 0,
+    ],
+)
+def test_another_computation_has_another_digest_of_outputs(change: Callable[[Tensor], Tensor]) -> None:
+    assert outputs_digest(change(_outputs())) != outputs_digest(_outputs())
+
+
+def test_the_digest_of_outputs_bears_zeros_and_any_magnitude() -> None:
+    zeros = torch.zeros(3, 4)
+    assert outputs_digest(zeros) == outputs_digest(-zeros)
+    assert len({outputs_digest(scale * torch.eye(3)) for scale in (1e-30, 1.0, 1e30)}) == 3
+    assert outputs_digest(torch.eye(3).half()) == outputs_digest(torch.eye(3))

@@ -116,6 +116,19 @@ def test_random_labels_are_learned_by_heart(optimizer: str, start: Start) -> Non
     assert training.best_score == 1.0
 
 
+def test_an_epoch_knows_its_mean_loss_and_the_rate_of_its_last_step(start: Start) -> None:
+    # Steps too small to change anything: the loss over the epoch is that of the network as it is.
+    training = start(net(2), make_lesson(LABELS), {"lr": 1e-9, "epochs": 3})
+    run(training)
+    probabilities = torch.from_numpy(training.predict(np.arange(10), 0))
+    expected = nn.functional.nll_loss(probabilities.log(), torch.tensor(LABELS))
+    assert training.loss == pytest.approx(float(expected), rel=1e-4)
+    assert 0 < training.learning_rate < 1e-10, "the end of a cosine"
+    constant = start(net(2), make_lesson(LABELS), {"lr": 1e-3, "epochs": 1, "schedule": "constant"})
+    run(constant)
+    assert constant.learning_rate == 1e-3
+
+
 def test_a_regression_is_learned_in_units_of_the_target(start: Start) -> None:
     # Far from 0 and far from 1: only standardised targets can be learned in so few steps.
     targets = [1000.0 + 50.5 * label for label in LABELS]

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import pytest
 
 import autotransfer
 from autotransfer.candidate import Candidate
+from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import ConfigError
 from autotransfer.search.work import Job
 from autotransfer.transfer.cache import list_entries
@@ -74,9 +76,13 @@ def test_two_workers_try_as_many_trials_and_compute_each_prefix_once(
 ) -> None:
     options: dict[str, Any] = {"zoo": tiny_zoo, "epochs": 2, "progress": False, "compare_scratch": False}
     images, labels = digits
+    epochs: list[EpochRecord] = []
+    options["callbacks"] = [SimpleNamespace(epoch_finished=lambda epoch: epochs.append(epoch))]
     result = autotransfer.fit(
         images, labels, trials=26, workers=2, out=tmp_path / "run", cache_dir=tmp_path / "cache", **options
     )
+    assert len(epochs) == sum(record.epochs for record in result.trials), "each, as it comes"
+    assert all(0 < epoch.loss < 50 and epoch.learning_rate >= 0 for epoch in epochs)
     assert [record.number for record in result.trials] == list(range(26))
     assert {record.state for record in result.trials} <= {"complete", "pruned"}
     assert len({record.candidate for record in result.trials}) == 26

@@ -1,0 +1,102 @@
+"""What is said of timm's models, repositories and checkpoints before they are loaded: no torch, no timm, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autotransfer.contract.late import Late
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.errors import BackboneError, WeightsUnavailableError
+from autotransfer_plugins.backbones._catalogue import Entry, timm_version
+from autotransfer_plugins.backbones._published import published
+from autotransfer_plugins.backbones._recipe import Recipe, preprocessing_of
+from autotransfer_plugins.backbones._zoo import count_parameters, read_config
+
+__all__ = ["folder_spec", "hub_spec", "repository_spec"]
+
+_SOURCES = {
+    "in1k": "ImageNet-1k",
+    "in12k": "ImageNet-12k",
+    "in21k": "ImageNet-21k",
+    "in22k": "ImageNet-22k",
+    "openai": "OpenAI's image-text pairs",
+    "laion2b": "LAION-2B image-text pairs",
+    "webli": "WebLI image-text pairs",
+    "lvd142m": "LVD-142M, without labels",
+    "lvd1689m": "LVD-1689M, without labels",
+    "dino": "ImageNet-1k, without labels",
+}
+_HUB, _CHECKPOINT = "autotransfer_plugins.backbones._hub", "autotransfer_plugins.backbones._checkpoint"
+_LOAD, _CHECK = Late(f"{_HUB}:load"), Late(f"{_HUB}:check")
+
+
+def hub_spec(entry: Entry, default: bool = False) -> BackboneSpec:
+    """Describe one of timm's pretrained models."""
+    how, name = preprocessing_of(entry.config), entry.name
+    known = published(name, how.size)
+    tag = name.partition(".")[2]
+    return BackboneSpec(
+        name=name,
+        load=partial(_LOAD, name),
+        check=partial(_CHECK, name),
+        source=", then ".join(_SOURCES[word] for word in tag.split("_") if word in _SOURCES) or tag,
+        weights=f"hub {entry.hub}" if entry.hub else f"download {entry.url}",
+        default=default,
+        parameters=known.parameters,
+        gmacs=known.gmacs,
+        accuracy=known.accuracy,
+        input_size=how.size,
+        preprocessing=how,
+        license=entry.license,
+        version=f"timm {timm_version()}",
+        load_at=None if entry.config["fixed_input_size"] else partial(_LOAD, name),
+    )
+
+
+def repository_spec(repository: str) -> BackboneSpec:
+    """Describe a repository of anybody's on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
+    return BackboneSpec(
+        name=f"hf-hub:{repository}",
+        load=partial(Late(f"{_HUB}:load_repository"), repository),
+        check=partial(Late(f"{_HUB}:check_repository"), repository),
+        weights=f"hub {repository}",
+        version=f"timm {timm_version()}",
+    )
+
+
+def folder_spec(folder: Path, name: str) -> BackboneSpec:
+    """Describe the checkpoint in a folder without loading it; ``check`` says what is wrong with a broken one."""
+    config: Mapping[str, Any] = {}
+    recipe = how = parameters = None
+    try:
+        data = read_config(folder)
+        recipe = Recipe.from_json(data, str(folder))
+        how = recipe.preprocessing
+        config = data.get("pretrained_cfg", data)
+        parameters = count_parameters(folder, config.get("classifier"))
+    except BackboneError:
+        pass  # check() tells
+    load = partial(Late(f"{_CHECKPOINT}:load_folder"), folder)
+    return BackboneSpec(
+        name=name,
+        load=load,
+        check=partial(Late(f"{_CHECKPOINT}:check_folder"), folder),
+        locate=partial(_locate, folder),
+        source=str(config.get("description") or config.get("tag") or ""),
+        weights=f"folder {folder}",
+        parameters=parameters,
+        input_size=how.size if how else None,
+        preprocessing=how,
+        license=str(config.get("license") or ""),
+        version=f"timm {timm_version()}",
+        load_at=load if recipe is not None and recipe.resizable else None,
+    )
+
+
+def _locate(folder: Path) -> None:
+    """Raise WeightsUnavailableError where the folder is gone; ``check`` reads what is in it."""
+    if not folder.is_dir():
+        raise WeightsUnavailableError(f"The checkpoint folder {folder} is gone.")
