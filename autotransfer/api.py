@@ -37,6 +37,7 @@ def fit(
     path_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
     groups: Any = None,
+    value_range: tuple[float, float] | None = None,
     backbones: Patterns = (),
     zoo: Folders | None = None,
     heads: Patterns = (),
@@ -82,6 +83,9 @@ def fit(
         target_column: Column of targets, or several.
         groups: What no split may tear apart, such as photographs of one object: one for each image; the column of a
             table; or a regular expression that finds the group in a path. None keeps near-duplicates together.
+        value_range: The values of images that are black and white, such as ``(0, 4095)`` for 12-bit images in 16-bit
+            files. None decides by the training images: 0..255 for those of 8 bits that exceed 16, 0..1 for fractions
+            up to 1, and otherwise by the least and the greatest value of all of them.
         backbones: Names or glob patterns of backbones; none means the zoo's, or a short portfolio.
         zoo: Folders of checkpoints; None takes the environment variable ``AUTOTRANSFER_ZOO``.
         heads: Names or glob patterns of heads.

@@ -6,7 +6,7 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,6 +77,14 @@ def _share_or_data(text: str) -> float | str:
         return text
 
 
+def _low_and_high(text: str) -> Any:
+    """Return two numbers; what are none is refused where the settings are checked."""
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        return text
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -115,6 +123,10 @@ def fit(
     task: Annotated[
         str | None,
         option("--task", metavar="KIND", help="binary, multiclass, multilabel or regression. [default: by targets]"),
+    ] = None,
+    value_range: Annotated[
+        str | None,
+        option("--value-range", metavar="LOW,HIGH", help="Values that are black and white. [default: by the images]"),
     ] = None,
     seed: Annotated[int, option("--seed", help="Seed of sampler, split and training.")] = 0,
     device: Device = "auto",
@@ -194,6 +206,7 @@ def fit(
             time_budget=time_budget,
             trials=trials,
             task=task,  # type: ignore[arg-type]  # checked there, like the class weight
+            value_range=None if value_range is None else _low_and_high(value_range),
             metric=metric,
             class_weight=class_weight,  # type: ignore[arg-type]
             validation=_share_or_data(validation),
@@ -273,6 +286,8 @@ def predict(
     for row in rows:
         if row.error:
             say(f"{row.name} cannot be read: {row.error}")
+        elif row.warning:
+            say(f"{row.name}: {row.warning}")
     if csv is not None:
         write_atomically(csv, to_csv(rows, model.task))
         say(f"{len(rows)} rows written to {csv}")

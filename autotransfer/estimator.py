@@ -36,6 +36,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         heads: Patterns = (),
         freeze: Patterns = (),
         metric: str | None = None,
+        value_range: tuple[float, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
         views: int = 4,
@@ -58,6 +59,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.heads = heads
         self.freeze = freeze
         self.metric = metric
+        self.value_range = value_range
         self.validation = validation
         self.epochs = epochs
         self.views = views
@@ -123,6 +125,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         heads: Names or glob patterns of heads.
         freeze: Names or glob patterns of freeze policies.
         metric: A scikit-learn scorer's name, for the search; ``score`` is the accuracy whatever it is.
+        value_range: The values of images that are black and white, such as ``(0, 4095)``; None decides by the images.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
@@ -157,6 +160,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         heads: Patterns = (),
         freeze: Patterns = (),
         metric: str | None = None,
+        value_range: tuple[float, float] | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
@@ -181,6 +185,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             heads=heads,
             freeze=freeze,
             metric=metric,
+            value_range=value_range,
             validation=validation,
             epochs=epochs,
             views=views,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotransfer.data.sources import find_images
 from autotransfer.model import TransferModel
 from autotransfer.task import Task
 from autotransfer.text import cell
@@ -26,6 +25,7 @@ class Prediction:
         value: The label, a list of labels, a number or a list of numbers; None when the image cannot be read.
         scores: Probability of each class, or the values of a regression; empty when the image cannot be read.
         error: Why it cannot be read.
+        warning: What is lost of it, since its values are not those of the training images.
     """
 
     name: str
@@ -33,12 +33,14 @@ class Prediction:
     value: Any = None
     scores: tuple[float, ...] = ()
     error: str = ""
+    warning: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return path, prediction and probabilities by class (null for a regression), and the error if there is one."""
+        """Return path, prediction and probabilities by class (null for a regression), and error or warning if any."""
         known = dict(zip(map(str, self.task.classes), self.scores, strict=False)) if self.scores else None
         row = {"path": self.name, "prediction": self.value, "probabilities": known or None}
-        return row | ({"error": self.error} if self.error else {})
+        said = {"error": self.error, "warning": self.warning}
+        return row | {name: text for name, text in said.items() if text}
 
     def cells(self) -> tuple[str, str, str]:
         """Return path, prediction and probability as text; several predictions are joined by commas."""
@@ -59,12 +61,18 @@ def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Predicti
         DataNotFoundError: A file or folder is missing.
         DataError: There is no image, or none can be read.
     """
-    examples = find_images(paths)
+    examples = model.find_images(paths)
     images = model.decode(examples)
     scores = model.predict_images(images)
     values = model.task.predict(scores).tolist()
     rows = {
-        int(i): Prediction(name=examples.names[i], task=model.task, value=_plain(value), scores=tuple(row.tolist()))
+        int(i): Prediction(
+            name=examples.names[i],
+            task=model.task,
+            value=_plain(value),
+            scores=tuple(row.tolist()),
+            warning=images.remarks.get(int(i), ""),
+        )
         for i, value, row in zip(images.kept, values, scores, strict=True)
     }
     unread = [i for i in range(len(examples)) if i not in rows]

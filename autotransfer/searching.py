@@ -100,13 +100,14 @@ def search_setups(
     first = load_first(sizes.first, device)
     heads = partial(offered_heads, registry, config)
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, heads=heads, step=show.step)
+    show.warnings.add(*data.images.warnings)
     crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
     task = data.lessons[0].task
     _refuse_foreign_targets(test, task)
     if test is not None and config.strict:
-        refuse_unreadable(test)
+        refuse_unreadable(test, data.images.decoding)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
     loaded = [] if first is None else [first]
     evaluator = Evaluator(
