@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,8 +99,8 @@ class ValueRangeWarning(UserWarning):
     """Images to predict on leave the range of the training images' values, or hold next to one single value of it."""
 
     @classmethod
-    def of(cls, remarks: Mapping[int, str]) -> ValueRangeWarning:
-        """Return the warning for what is said of images by their position."""
+    def of(cls, remarks: Mapping[int, str], names: Sequence[str]) -> ValueRangeWarning:
+        """Return the warning for what is said of images by their position in the names."""
         position, first = next(iter(remarks.items()))
         count = "1 image does" if len(remarks) == 1 else f"{len(remarks)} images do"
-        return cls(f"{count} not suit the values of the training images; the first, image {position}: {first}.")
+        return cls(f"{count} not suit the values of the training images; the first, {names[position]}: {first}.")

@@ -96,12 +96,15 @@ class TransferModel:
     def predict_proba(self, data: Any) -> np.ndarray:
         """Return probabilities (N, classes), or the values (N, targets) of a regression, as float32.
 
+        A ``ValueRangeWarning`` says where images do not suit the values of the training images.
+
         Raises:
             DataError: An image cannot be read.
         """
-        images = self.decode(self.find_images(data), strict=True)
+        examples = self.find_images(data)
+        images = self.decode(examples, strict=True)
         if images.remarks:
-            warnings.warn(ValueRangeWarning.of(images.remarks), stacklevel=2)
+            warnings.warn(ValueRangeWarning.of(images.remarks, examples.names), stacklevel=2)
         return self.predict_images(images)
 
     def find_images(self, data: Any) -> Examples:

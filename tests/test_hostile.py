@@ -567,6 +567,8 @@ def edited(folder: Path, *way: str, value: Any) -> None:
         (("backbone", "preprocessing", "size"), [10**6, 10**6], "side of an image"),
         (("backbone", "preprocessing", "std"), [0, 0, 0], "is none"),
         (("task", "kind"), "magic", "a kind, classes"),
+        (("decoding", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
+        (("decoding", "background"), "pink", "background of a model"),
         (("task", "classes"), ["a"], "a kind, classes"),
     ],
 )

@@ -71,7 +71,7 @@ def split_images(value: Any, channels: int | None) -> Any:
 
     Args:
         value: What is to be predicted on.
-        channels: 1 where all training images were grey, 3 where all had colours, None for both or unknown.
+        channels: 1 where all training images were grey, 3 where nearly all had colours, None for both or unknown.
 
     Raises:
         DataError: It can be read in both ways, or in none.

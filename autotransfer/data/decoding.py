@@ -24,8 +24,8 @@ class Decoding:
     Attributes:
         ranges: Which values are black and white, by the kinds of values that the training images hold.
         background: What transparent images are laid on.
-        channels: 1 where all training images are grey, 3 where all have colours, None for both or unknown. An array of
-            three axes is read by it.
+        channels: 1 where all training images are grey, 3 where nearly all have colours, None for both or unknown. An
+            array of three axes is read by it.
     """
 
     ranges: Mapping[ValueKind, Range] = field(default_factory=dict)

@@ -23,6 +23,8 @@ _MANY = 1 / 3
 # Fewer grey levels than this for nearly all values are a loss; so is less than this share of the range for one image.
 _FEW_LEVELS, _THIN = 32, 0.01
 _LOOKED_AT = 64
+# A few grey ones among photographs leave it a set of colours.
+_NEARLY_ALL = 0.9
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Survey:
     positions: dict[ValueKind, list[int]] = field(default_factory=dict)
     values: dict[int, Range] = field(default_factory=dict)
     cropped: list[float] = field(default_factory=list)
-    channels: set[int] = field(default_factory=set)
+    colours: int = 0
     vanishing: list[frozenset[Background]] = field(default_factory=list)
     several: list[int] = field(default_factory=list)
     narrowed: list[int] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Survey:
     def add(self, position: int, found: Decoded) -> None:
         """Take note of an image."""
         self.cropped.append(1 - min(found.size) / max(found.size))
-        self.channels.add(found.channels)
+        self.colours += found.channels == 3
         if found.vanishing is not None:
             self.vanishing.append(found.vanishing)
         if found.several:
@@ -78,7 +80,7 @@ class Survey:
         return Decoding(
             ranges=decide_ranges(self.seen, self.given),
             background=choose_background(self.vanishing),
-            channels=min(self.channels) if len(self.channels) == 1 else None,
+            channels=1 if not self.colours else 3 if self.colours >= _NEARLY_ALL * len(self.cropped) else None,
         )
 
     def warnings(
