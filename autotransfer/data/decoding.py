@@ -34,7 +34,11 @@ class Decoding:
 
     def range_of(self, kind: ValueKind) -> Range:
         """Return which values are black and white."""
-        return range_for(kind, self.ranges)
+        return range_for(kind, self.ranges) or STANDARD[kind]
+
+    def knows(self, kind: ValueKind) -> bool:
+        """Whether the training images tell which values are black and white."""
+        return range_for(kind, self.ranges) is not None
 
     def is_plain(self, kind: ValueKind) -> bool:
         """Whether values of a kind are pixels as they are."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -12,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from autotransfer.data.folders import open_regular
 from autotransfer.errors import DataError, UnreadableImageError
 
-__all__ = ["quiet_pillow", "read_file", "reason_for", "refuse_hostile", "size_in_header", "upright"]
+__all__ = ["open_image", "quiet_pillow", "read_file", "reason_for", "refuse_hostile", "size_in_header", "upright"]
 
 _LARGEST_FILE = 2**30  # as many pixels as Pillow allows take less, uncompressed and in 16 bit
 # Pillow starts Ghostscript for the one, and calls Windows for the other: a PostScript file is a program.
@@ -22,18 +26,33 @@ _RAW = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf"}
     | {".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 )
-# What files hold, where, and what to do with them.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_FOREIGN: tuple[tuple[int, tuple[bytes, ...], str], ...] = (
-    (4, tuple(b"ftyp" + brand for brand in _HEIF_BRANDS), "a HEIC file: pip install pillow-heif, which reads it"),
-    (4, (b"ftypavif", b"ftypavis"), "an AVIF file: pip install pillow-avif-plugin, which reads it"),
-    (0, (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), "a JPEG XL file: pip install pillow-jxl-plugin, which reads it"),
-    (128, (b"DICM",), "a DICOM file: read it with pydicom, and give its pixel_array or save it as a 16-bit PNG"),
-    (0, (b"<svg", b"<?xml"), "a drawing, such as SVG: convert it to PNG first, with cairosvg for instance"),
-    (0, (b"%PDF", b"%!PS"), "a document: convert its pages to PNG first, with pdf2image for instance"),
-    (0, (b"\x93NUMPY",), "a NumPy file: give the array that numpy.load returns"),
-    (0, (b"\x89HDF",), "an HDF5 file: read it with h5py, and give its arrays"),
+
+
+@dataclass(frozen=True)
+class _Foreign:
+    """A format that Pillow alone does not read: its first bytes, and the place of them.
+
+    ``module`` adds it to Pillow, once it is installed.
+    """
+
+    at: int
+    marks: tuple[bytes, ...]
+    advice: str
+    module: str | None = None
+
+
+_FOREIGN = (
+    _Foreign(4, tuple(b"ftyp" + brand for brand in _HEIF_BRANDS), "HEIC: pip install pillow-heif", "pillow_heif"),
+    _Foreign(4, (b"ftypavif", b"ftypavis"), "AVIF: pip install pillow-avif-plugin", "pillow_avif"),
+    _Foreign(0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL: pip install pillow-jxl-plugin", "pillow_jxl"),
+    _Foreign(128, (b"DICM",), "DICOM: read it with pydicom, and give its pixel_array or save it as a 16-bit PNG"),
+    _Foreign(0, (b"<svg", b"<?xml"), "a drawing, such as SVG: convert it to PNG, with cairosvg for instance"),
+    _Foreign(0, (b"%PDF", b"%!PS"), "a document: convert its pages to PNG, with pdf2image for instance"),
+    _Foreign(0, (b"\x93NUMPY",), "NumPy: give the array that numpy.load returns"),
+    _Foreign(0, (b"\x89HDF",), "HDF5: read it with h5py, and give its arrays"),
 )
+_HEAD = 256
 _RAW_ADVICE = "a camera's raw file: develop it to JPEG, PNG or TIFF first, with rawpy for instance"
 
 
@@ -100,6 +119,21 @@ def size_in_header(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def open_image(data: bytes) -> Image.Image:
+    """Open an image, with a package that adds its format to Pillow where it is needed and installed.
+
+    Raises:
+        UnidentifiedImageError: It is none, or none that can be read here.
+    """
+    try:
+        return Image.open(BytesIO(data))
+    except UnidentifiedImageError:
+        foreign = _foreign(data[:_HEAD])
+        if foreign is None or foreign.module is None or not _can_read(foreign.module):
+            raise
+        return Image.open(BytesIO(data))
+
+
 def reason_for(error: Exception, path: Path | None = None) -> str:
     """Say in a few words why an image cannot be used; ``path`` is its file, if it is one."""
     if isinstance(error, FileNotFoundError):
@@ -107,20 +141,33 @@ def reason_for(error: Exception, path: Path | None = None) -> str:
     if isinstance(error, PermissionError):
         return "permission denied"
     if isinstance(error, UnidentifiedImageError):
-        return (path and _foreign(path)) or "no image that Pillow can read"
+        foreign = None if path is None else _foreign(_start(path))
+        return "no image that Pillow can read" + (f", but {foreign.advice}" if foreign else "")
     if isinstance(error, (DataError, OSError)):
         return str(error).rstrip(".") or type(error).__name__
     return f"{type(error).__name__}: {error}".rstrip(".")
 
 
-def _foreign(path: Path) -> str | None:
-    """Say what a file is that Pillow cannot read, and what reads it."""
+def _start(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
-            start = file.read(256)
+            return file.read(_HEAD)
     except OSError:
-        return None
-    for offset, marks, advice in _FOREIGN:
-        if start[offset:].lstrip().startswith(marks) or start[offset:].startswith(marks):
-            return advice
-    return None
+        return b""
+
+
+def _foreign(start: bytes) -> _Foreign | None:
+    """Return the format of a file that Pillow does not know, by its first bytes."""
+    return next((each for each in _FOREIGN if start[each.at :].startswith(each.marks)), None)
+
+
+@cache
+def _can_read(module: str) -> bool:
+    """Let Pillow read what an installed package adds to it."""
+    try:
+        found = import_module(module)
+    except ImportError:
+        return False
+    if register := getattr(found, "register_heif_opener", None):  # the others register by being imported
+        register()
+    return True

@@ -20,8 +20,10 @@ _NAMED = 3
 _CROPPED = 0.34
 # ... in the mean, or of so large a share of the images.
 _MANY = 1 / 3
-# Fewer grey levels than this for nearly all values are a loss; so is less than this share of the range for one image.
-_FEW_LEVELS, _THIN = 32, 0.01
+# Fewer grey levels than this for nearly all values are a loss.
+_FEW_LEVELS = 32
+# So is an image within less than this share of the range, or of a range that the training images do not tell.
+_THIN, _DIM = 0.01, 0.125
 _LOOKED_AT = 64
 # A few grey ones among photographs leave it a set of colours.
 _NEARLY_ALL = 0.9
@@ -194,19 +196,20 @@ class Survey:
 
 def remark_on(found: Decoded, decoding: Decoding) -> str | None:
     """Say what is lost of an image whose values do not suit the range that was decided before; None for nothing."""
-    if found.kind is None or found.values is None:
+    if found.kind is None:
         return None
-    allowed, (low, high) = decoding.range_of(found.kind), found.values
-    if outside(found.values, allowed):
+    allowed, told = decoding.range_of(found.kind), decoding.knows(found.kind)
+    low, high = values = found.values or STANDARD[found.kind]
+    if not told and found.kind == "uint8" and decoding.value_range[1] > 255:
         return (
-            f"its values, {show_range(found.values)}, are clipped to {show_range(allowed)}, the range of the training "
-            "images"
+            f"it has 8 bits, of which 0..255 are taken for black and white; of the training images, "
+            f"{show_range(decoding.value_range)} were"
         )
-    if 0 < high - low < _THIN * (allowed[1] - allowed[0]):
-        return (
-            f"its values, {show_range(found.values)}, are nearly one single grey in {show_range(allowed)}, the range "
-            "of the training images"
-        )
+    of = "of the training images" if told else f"that is taken for {found.kind}, which no training image was"
+    if outside(values, allowed):
+        return f"its values, {show_range(values)}, are clipped to {show_range(allowed)}, the range {of}"
+    if 0 < high - low < (_THIN if told else _DIM) * (allowed[1] - allowed[0]):
+        return f"its values, {show_range(values)}, show little in {show_range(allowed)}, the range {of}"
     return None
 
 

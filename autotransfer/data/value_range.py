@@ -90,15 +90,15 @@ def decide_ranges(seen: Mapping[ValueKind, Range], given: Range | None = None) -
     return decided
 
 
-def range_for(kind: ValueKind, known: Mapping[ValueKind, Range]) -> Range:
-    """Return the range of a kind of values, given those that training saw."""
+def range_for(kind: ValueKind, known: Mapping[ValueKind, Range]) -> Range | None:
+    """Return the range of a kind of values, given those that training saw; None where these do not tell."""
     if kind in known:
         return known[kind]
     same = next(
         (known[other] for other in reversed(KINDS) if other in known and not _is_apart(other, known[other])), None
     )
     if same is None or (kind == "uint8" and not 0 <= same[0] < same[1] <= 255):
-        return STANDARD[kind]
+        return None
     return same
 
 

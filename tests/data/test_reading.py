@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from autotransfer.data import reading
 from autotransfer.data.decode import decode, typical_side
 from autotransfer.data.examples import Images
 from autotransfer.data.sources import find_images
@@ -45,6 +46,28 @@ def test_a_file_that_pillow_cannot_read_is_named_with_what_reads_it(
 ) -> None:
     (tmp_path / name).write_bytes(start)
     assert said in read(tmp_path / name).skipped[0].reason
+
+
+def test_a_package_that_adds_a_format_to_pillow_is_used_once_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It reads files that begin like JPEG XL and hold a PNG behind that.
+    (tmp_path / "pillow_jxl.py").write_text(
+        "import io\n"
+        "from PIL import Image, PngImagePlugin\n"
+        "def opened(file, name):\n"
+        "    return PngImagePlugin.PngImageFile(io.BytesIO(file.read()[2:]))\n"
+        "Image.register_open('JXL', opened, lambda start: start.startswith(b'\\xff\\x0a'))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    reading._can_read.cache_clear()
+    content = BytesIO()
+    Image.new("RGB", (20, 20), "red").save(content, "PNG")
+    (tmp_path / "x.jxl").write_bytes(b"\xff\x0a" + content.getvalue())
+    assert (read(tmp_path / "x.jxl").pixels["center"][0] == [255, 0, 0]).all()
+    reading._can_read.cache_clear()
 
 
 def test_no_warning_of_pillow_comes_through(tmp_path: Path) -> None:

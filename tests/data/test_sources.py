@@ -163,7 +163,7 @@ def test_the_range_is_decided_over_the_whole_array(dtype: str, top: float) -> No
         (np.zeros((2, 4), dtype=[("r", "u1"), ("g", "u1")]), r"shape \(2, 4\)"),
         (np.zeros(8), r"\(N, height, width\)"),
         (np.zeros((2, 3, 4, 4, 3)), r"got an array of shape \(2, 3, 4, 4, 3\)"),
-        (np.zeros((2, 4, 4, 2)), "choose three"),
+        (np.zeros((2, 8, 8, 2)), "choose three"),
         (np.ma.masked_less(np.ones((2, 4, 4)), 2), "filled"),
     ],
 )

@@ -90,24 +90,25 @@ def test_kinds_whose_equal_numbers_are_equal_shades_share_one_range() -> None:
 @pytest.mark.parametrize(
     ("known", "kind", "expected"),
     [
-        ({}, "uint8", (0, 255)),
-        ({}, "float", (0, 1)),
-        ({"uint8": (0, 255)}, "uint16", (0, 65535)),
-        ({"uint8": (0, 255)}, "integer", (0, 255)),
-        ({"uint8": (0, 255)}, "float", (0, 1)),
+        ({}, "uint8", None),
+        ({"uint8": (0, 255)}, "uint16", None),
+        ({"uint8": (0, 255)}, "integer", None),
+        ({"uint8": (0, 255)}, "float", None),
         ({"uint8": (0, 16)}, "float", (0, 16)),
         ({"float": (0, 16)}, "uint8", (0, 16)),
-        ({"float": (0, 1)}, "uint8", (0, 255)),
+        ({"float": (0, 1)}, "uint8", None),
         ({"float": (0, 255)}, "integer", (0, 255)),
         ({"integer": (0, 4095)}, "float", (0, 4095)),
         ({"integer": (0, 4095)}, "uint16", (0, 4095)),
-        ({"integer": (0, 4095)}, "uint8", (0, 255)),
+        ({"integer": (0, 4095)}, "uint8", None),
     ],
 )
 def test_a_kind_that_training_did_not_see_takes_the_range_of_one_that_it_saw(
-    known: Any, kind: Any, expected: tuple[float, float]
+    known: Any, kind: Any, expected: tuple[float, float] | None
 ) -> None:
     assert range_for(kind, known) == expected
+    standard = {"uint8": 255, "uint16": 65535, "integer": 255, "float": 1}[kind]
+    assert Decoding(ranges=known).range_of(kind) == (expected or (0, standard))
 
 
 @pytest.mark.parametrize(
@@ -269,12 +270,14 @@ def test_ordinary_values_give_no_warning(values: np.ndarray) -> None:
     ("trained", "asked", "said"),
     [
         (smooth(3) * 4000, smooth(1)[0] * 60000, "clipped to 0..4000"),
-        (smooth(3) * 4000, smooth(1)[0], "one single grey"),
+        (smooth(3) * 4000, smooth(1)[0], "show little in"),
         (np.rint(smooth(3) * 16).astype(np.uint8), (smooth(1)[0] * 255).astype(np.uint8), "clipped to 0..16"),
         (smooth(3), smooth(1)[0] * 255, "clipped to 0..1"),
+        ((smooth(3) * 4000).astype(np.int32), (smooth(1)[0] * 250).astype(np.uint8), "it has 8 bits"),
+        ((smooth(3) * 250).astype(np.uint8), (smooth(1)[0] * 4000).astype(np.uint16), "taken for uint16"),
         ((smooth(3) * 4000).astype(np.int32), (smooth(1)[0] * -900).astype(np.int32), "clipped"),
     ],
-    ids=["brighter", "darker", "bytes", "fractions", "negative"],
+    ids=["brighter", "darker", "bytes", "fractions", "bytes after counts", "12 bit after bytes", "negative"],
 )
 def test_values_that_do_not_suit_those_of_training_are_remarked_on(
     trained: np.ndarray, asked: np.ndarray, said: str
