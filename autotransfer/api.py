@@ -44,6 +44,7 @@ def fit(
     target_column: str | Sequence[str] | None = None,
     label_separator: str | None = None,
     groups: Any = None,
+    value_range: tuple[float, float] | None = None,
     backbones: Patterns = (),
     exclude: Patterns = (),
     zoo: Folders | None = None,
@@ -95,6 +96,9 @@ def fit(
             the task is multilabel. None takes a text for one label.
         groups: What no split may tear apart, such as photographs of one object: one for each image; the column of a
             table; or a regular expression that finds the group in a path. None keeps near-duplicates together.
+        value_range: The values of images that are black and white, such as ``(0, 4095)`` for 12-bit images in 16-bit
+            files. None decides by the training images: 0..255 for those of 8 bits that exceed 16, 0..1 for fractions
+            up to 1, and otherwise by the least and the greatest value of all of them.
         backbones: Names or glob patterns of backbones; none means the zoo's, or a short portfolio.
         exclude: Names or glob patterns of backbones to leave out, such as a broken checkpoint of a zoo.
         zoo: Folders of checkpoints; None takes the environment variable ``AUTOTRANSFER_ZOO``.

@@ -6,7 +6,7 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,6 +74,14 @@ def _share_or_data(text: str) -> float | str:
         return text
 
 
+def _low_and_high(text: str) -> Any:
+    """Return two numbers; what are none is refused where the settings are checked."""
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        return text
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -117,6 +125,10 @@ def fit(
     positive_class: Annotated[
         str | None,
         option("--positive-class", metavar="LABEL", help="What recall and the like are of. [default: the rarer class]"),
+    ] = None,
+    value_range: Annotated[
+        str | None,
+        option("--value-range", metavar="LOW,HIGH", help="Values that are black and white. [default: by the images]"),
     ] = None,
     seed: Annotated[int, option("--seed", help="Seed of sampler, split and training.")] = 0,
     device: Device = "auto",
@@ -203,6 +215,7 @@ def fit(
             time_budget=time_budget,
             trials=trials,
             task=task,  # type: ignore[arg-type]  # checked there, like the class weight
+            value_range=None if value_range is None else _low_and_high(value_range),
             metric=metric,
             positive_class=positive_class,
             class_weight=class_weight,  # type: ignore[arg-type]

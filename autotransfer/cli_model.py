@@ -47,6 +47,8 @@ def predict(
     for row in rows:
         if row.error:
             say(f"{row.path} cannot be read: {row.error}")
+        elif row.warning:
+            say(f"{row.path}: {row.warning}")
     if csv is not None:
         with writing(csv, "Make room, or name a file elsewhere, and predict again."):
             write_atomically(csv, to_csv(rows, model.task))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -78,6 +78,16 @@ def _plain(label: Any) -> Any:
     return label.item() if hasattr(label, "item") else label
 
 
+def _value_range(given: Any) -> tuple[float, float] | None:
+    """Return the values that are black and white as two numbers."""
+    if given is None:
+        return None
+    numbers = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(map(_number, given))
+    if len(numbers) != 2 or not -math.inf < numbers[0] < numbers[1] < math.inf:
+        raise ConfigError(f"The value range is two numbers, such as (0, 4095), the lower one first; got {given!r}.")
+    return numbers[0], numbers[1]
+
+
 def _is_whole(value: object, low: int, high: float = math.inf) -> bool:
     return isinstance(value, Integral) and low <= int(value) <= high
 
@@ -115,6 +125,7 @@ class SearchConfig:
         task: Kind of task; None infers it from the targets.
         metric: A scikit-learn scorer's name, or a scorer; None chooses by task.
         positive_class: Which of two classes is the positive one; None takes the rarer one where the metric asks.
+        value_range: The values of images that are black and white; None decides by the training images.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, where they are not cross-validated.
@@ -150,6 +161,7 @@ class SearchConfig:
     task: Literal["binary", "multiclass", "multilabel", "regression"] | None = None
     metric: str | Callable[..., Any] | None = None
     positive_class: Any = None
+    value_range: tuple[float, float] | None = None
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
     validation: float = 0.25
     folds: int | None = None
@@ -186,6 +198,7 @@ class SearchConfig:
         self._check_executor()
         object.__setattr__(self, "class_weight", _class_weight(self.class_weight))
         object.__setattr__(self, "positive_class", _plain(self.positive_class))
+        object.__setattr__(self, "value_range", _value_range(self.value_range))
         if self.memory_limit is not None and self.memory_limit < 0:
             raise ConfigError(f"The memory limit is a number of bytes of 0 or more; got {self.memory_limit}.")
         check_device(self.device)

@@ -181,7 +181,14 @@ def _from_scratch(
         seconds=result.seconds["search"], batch_size=64, augmentation="light", ema=0.98, half=False
     )
     with pages_kept(), Progress(Budget(), shown=progress) as show:
-        material = prepare_material(result.examples, [backbone.preprocessing], share=_HELD, seed=0, show=show)
+        material = prepare_material(
+            result.examples,
+            [backbone.preprocessing],
+            share=_HELD,
+            seed=0,
+            show=show,
+            decoding=result.model.decoding,
+        )
         assert material.lesson is not None  # all have labels
         task = material.lesson.task
         objective = from_labels(task, material.lesson.targets, where.torch)

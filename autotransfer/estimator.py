@@ -42,6 +42,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         heads: Patterns = (),
         freeze: Patterns = (),
         metric: str | Callable[..., Any] | None = None,
+        value_range: tuple[float, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
         views: int = 4,
@@ -66,6 +67,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.heads = heads
         self.freeze = freeze
         self.metric = metric
+        self.value_range = value_range
         self.validation = validation
         self.epochs = epochs
         self.views = views
@@ -193,6 +195,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             last in ``y``, as scikit-learn has it, so that the search and ``GridSearchCV`` mean the same by recall;
             ``autotransfer.fit`` takes the rarer one, and so does this where ``X`` holds the labels.
         label_separator: What stands between the labels of one text, where ``X`` is a table; see ``fit``.
+        value_range: The values of images that are black and white, such as ``(0, 4095)``; None decides by the images.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
@@ -232,6 +235,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         metric: str | Callable[..., Any] | None = None,
         positive_class: Any = None,
         label_separator: str | None = None,
+        value_range: tuple[float, float] | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
@@ -258,6 +262,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             heads=heads,
             freeze=freeze,
             metric=metric,
+            value_range=value_range,
             validation=validation,
             epochs=epochs,
             views=views,

@@ -221,6 +221,15 @@ def score_test(model: TransferModel, test: Examples, validation: Score, show: Pr
         text = f"{len(images.skipped)} of {len(test)} test images cannot be read and are not scored: "
         names = [skipped.name for skipped in images.skipped]
         show.warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
+    if images.remarks:
+        first = test.names[next(iter(images.remarks))]
+        show.warnings.warn(
+            "value_range",
+            f"{len(images.remarks)} of {len(images)} test images do not suit the values of the training images; the "
+            f"first, {first}: {images.remarks[next(iter(images.remarks))]}.",
+            range=list(model.decoding.value_range),
+            count=len(images.remarks),
+        )
     assert test.targets is not None  # refused before the search
     encoded = model.task.encode([test.targets[i] for i in images.kept])
     try:
@@ -353,6 +362,7 @@ def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, tempe
         task=data.lessons[0].task,
         candidate=first.candidate,
         side=data.images.side,
+        decoding=data.images.decoding,
         device=evaluator.device,
         autocast=first.autocast,
         temperature=temperature,

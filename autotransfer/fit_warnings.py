@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from autotransfer.errors import ConfigError
 
-__all__ = ["WARNING_CODES", "FitWarning", "WarningList"]
+__all__ = ["WARNING_CODES", "FitWarning", "ValueRangeWarning", "WarningList"]
 
 WARNING_CODES: Mapping[str, str] = {
     "backbones_left_out": "Backbones that could not be had, or that the budget allows no look at.",
@@ -27,6 +27,7 @@ WARNING_CODES: Mapping[str, str] = {
     "positive_class": "Which class the metric takes for the positive one.",
     "read_as": "How the targets were read, where they can be read in another way.",
     "refit_cut": "The refit on all examples was cut or went wrong; the model is the one that was validated.",
+    "several_frames": "Files with several frames or pages, of which the first is used.",
     "small_classes": "Classes with too few examples were left out.",
     "split_used": "Data that were divided into train, validation and test parts were used as such.",
     "test_below_validation": "The test score lies below the interval of the validation score.",
@@ -92,3 +93,14 @@ class WarningList:
     def warn(self, code: str, message: str, **details: Any) -> None:
         """Add a warning with this code, message and details."""
         self.add(FitWarning(code=code, message=message, details=details))
+
+
+class ValueRangeWarning(UserWarning):
+    """Images to predict on leave the range of the training images' values, or hold next to one single value of it."""
+
+    @classmethod
+    def of(cls, remarks: Mapping[int, str], names: Sequence[str]) -> ValueRangeWarning:
+        """Return the warning for what is said of images by their position in the names."""
+        position, first = next(iter(remarks.items()))
+        count = "1 image does" if len(remarks) == 1 else f"{len(remarks)} images do"
+        return cls(f"{count} not suit the values of the training images; the first, {names[position]}: {first}.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,14 @@ from torch import Tensor
 from autotransfer._version import __version__
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
+from autotransfer.data.arrays import split_images
 from autotransfer.data.decode import decode
+from autotransfer.data.decoding import Decoding
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
 from autotransfer.files import replacing, write_atomically, writing
+from autotransfer.fit_warnings import ValueRangeWarning
 from autotransfer.parts import Part, described, read_parts, read_side, tensors_of
 from autotransfer.score import Score
 from autotransfer.task import Task
@@ -40,8 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TransferModel"]
 
-# Format 1 has neither a temperature nor other members; format 2 sees images in one view only.
-_FORMAT, _READABLE = 3, (1, 2, 3)
+# Format 1 has neither a temperature nor other members; format 2 sees images in one view only; format 3 does not say
+# which values are black and white.
+_FORMAT, _READABLE = 4, (1, 2, 3, 4)
 _COLDEST, _HOTTEST = 0.01, 100.0
 
 
@@ -59,6 +64,7 @@ class TransferModel:
         temperature: What the logits of a classifier are divided by.
         others: Further networks of an ensemble, whose outputs are averaged; this one's share is what theirs leave.
         views: Number of fixed views of an image that the network's outputs are the mean over.
+        decoding: Which values of an image are black and white, and what transparent ones are laid on: as in training.
     """
 
     network: Network
@@ -70,6 +76,7 @@ class TransferModel:
     temperature: float = 1.0
     others: tuple[Part, ...] = ()
     views: int = 1
+    decoding: Decoding = field(default_factory=Decoding)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -93,10 +100,24 @@ class TransferModel:
     def predict_proba(self, data: Any) -> np.ndarray:
         """Return probabilities (N, classes) as float32, or the values (N, targets) of a regression as float64.
 
+        A ``ValueRangeWarning`` says where images do not suit the values of the training images.
+
         Raises:
             DataError: An image cannot be read.
         """
-        return self.predict_images(self.decode(find_images(data), strict=True))
+        examples = self.find_images(data)
+        images = self.decode(examples, strict=True)
+        if images.remarks:
+            warnings.warn(ValueRangeWarning.of(images.remarks, examples.names), stacklevel=2)
+        return self.predict_images(images)
+
+    def find_images(self, data: Any) -> Examples:
+        """Collect images to predict on; an array of three axes is read as the training images tell.
+
+        Raises:
+            DataError: There is no image, or something that is none.
+        """
+        return find_images(split_images(data, self.decoding.channels))
 
     def predict_table(self, data: Any) -> list[Prediction]:
         """Predict for images, and for those in folders, with the path, label and probabilities of each.
@@ -141,7 +162,9 @@ class TransferModel:
     def decode(self, examples: Examples, *, strict: bool = False) -> Images:
         """Decode examples as the search did."""
         sides = {part.network.backbone.preprocessing.crop_mode: self.side for part in self.parts}
-        return decode(examples, sides, exact=True, strict=strict, memory_limit=memory_budget(None))
+        return decode(
+            examples, sides, decoding=self.decoding, exact=True, strict=strict, memory_limit=memory_budget(None)
+        )
 
     def predict_images(self, images: Images) -> np.ndarray:
         """Like ``predict_proba``, for decoded images.
@@ -240,6 +263,7 @@ class TransferModel:
         try:
             state = load_file(folder / "model.safetensors")
             task, side, temperature = Task.from_json(about["task"]), read_side(about["side"]), _temperature(about)
+            decoding = Decoding.from_json(about["decoding"]) if about["format"] > 3 else Decoding()
             first, *others = read_parts(about, task, registry or Registry.load(), state)
         except AutoTransferError:
             raise
@@ -262,6 +286,7 @@ class TransferModel:
             temperature=temperature,
             others=tuple(others),
             views=first.views,
+            decoding=decoding,
         )
 
     def _describe(self) -> dict[str, Any]:
@@ -273,6 +298,7 @@ class TransferModel:
             **first,
             "side": self.side,
             "temperature": self.temperature,
+            "decoding": self.decoding.to_json(),
             "others": others,
         }
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotransfer.data.sources import find_images
 from autotransfer.model import TransferModel
 from autotransfer.task import Task
 from autotransfer.text import cell
@@ -25,18 +24,21 @@ class Prediction:
         prediction: The label, a list of labels, a number or a list of numbers; None when the image cannot be read.
         probabilities: Probability of each class; None for a regression, or when the image cannot be read.
         error: Why it cannot be read.
+        warning: What is lost of it, since its values are not those of the training images.
     """
 
     path: str
     prediction: Any = None
     probabilities: Mapping[Any, float] | None = None
     error: str = ""
+    warning: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return path, prediction and probabilities by class (null for a regression), and the error if there is one."""
+        """Return path, prediction and probabilities by class (null for a regression), and error or warning if any."""
         known = self.probabilities and {str(label): value for label, value in self.probabilities.items()}
         row = {"path": self.path, "prediction": self.prediction, "probabilities": known}
-        return row | ({"error": self.error} if self.error else {})
+        said = {"error": self.error, "warning": self.warning}
+        return row | {name: text for name, text in said.items() if text}
 
     def cells(self) -> tuple[str, str, str]:
         """Return path, prediction and probability as text; several predictions are joined by commas."""
@@ -57,7 +59,7 @@ def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Predicti
         DataNotFoundError: A file or folder is missing.
         DataError: There is no image, or none can be read.
     """
-    examples = find_images(paths)
+    examples = model.find_images(paths)
     images = model.decode(examples)
     scores = model.predict_images(images)
     values, classes = model.task.predict(scores).tolist(), model.task.classes
@@ -66,6 +68,7 @@ def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Predicti
             path=examples.names[i],
             prediction=list(value) if isinstance(value, tuple) else value,
             probabilities=dict(zip(classes, row.tolist(), strict=True)) if classes else None,
+            warning=images.remarks.get(int(i), ""),
         )
         for i, value, row in zip(images.kept, values, scores, strict=True)
     }

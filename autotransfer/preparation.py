@@ -17,6 +17,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
 from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
+from autotransfer.data.decoding import Decoding
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.fit_warnings import WarningList
@@ -212,6 +213,7 @@ def prepare_data(
     images = decode(
         examples,
         _sides(backbones),
+        value_range=config.value_range,
         strict=config.strict,
         memory_limit=memory_budget(config.memory_limit),
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
@@ -302,13 +304,17 @@ def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> I
     return agreeing
 
 
-def refuse_unreadable(test: Examples) -> None:
+def refuse_unreadable(test: Examples, decoding: Decoding) -> None:
     """Read every test image, in small, so that a strict run ends before the search and not after it.
+
+    Args:
+        test: The test examples.
+        decoding: What was decided over the training examples.
 
     Raises:
         UnreadableImageError: One cannot be decoded.
     """
-    decode(test, {"center": 1}, strict=True)
+    decode(test, {"center": 1}, decoding=decoding, strict=True)
 
 
 def _pass_seconds(spec: BackboneSpec, device: Device, images: int) -> float:

@@ -117,13 +117,14 @@ def search_setups(
         return offered if began is None else pick(offered, began.heads) or offered
 
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, heads=heads, step=show.step)
+    show.warnings.add(*data.images.warnings)
     crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
     task = data.lessons[0].task
     _say_what_is_scored(data, config, show)
     if test is not None and config.strict:
-        refuse_unreadable(test)
+        refuse_unreadable(test, data.images.decoding)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
     loaded = [] if first is None else [first]
     evaluator = Evaluator(

@@ -255,7 +255,7 @@ def test_wrong_use_is_said_plainly(
     images, labels = digits
     with pytest.raises(NotFittedError):
         AutoTransferClassifier().predict_proba(images)
-    with pytest.raises(DataError, match="Images need a height and a width"):
+    with pytest.raises(DataError, match="N images have the shape"):
         AutoTransferClassifier(**quick).fit(images.reshape(len(images), -1), labels)
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         AutoTransferClassifier(**quick).fit(images, labels + 0.5)

@@ -91,7 +91,6 @@ IMAGES: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name", IMAGES)
 def test_images(name: str, attempt: Attempt, tmp_path: Path) -> None:
     make, reason = IMAGES[name]
@@ -212,7 +211,6 @@ def damage(draw: st.DrawFn) -> Callable[[bytes], bytes]:
     return apply
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 @settings(fuzz, max_examples=400)
 @given(data=st.data())
 def test_damaged_images(data: st.DataObject, pictures: list[bytes], attempt: Attempt, tmp_path: Path) -> None:
@@ -569,6 +567,8 @@ def edited(folder: Path, *way: str, value: Any) -> None:
         (("backbone", "preprocessing", "size"), [10**6, 10**6], "side of an image"),
         (("backbone", "preprocessing", "std"), [0, 0, 0], "is none"),
         (("task", "kind"), "magic", "a kind, classes"),
+        (("decoding", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
+        (("decoding", "background"), "pink", "background of a model"),
         (("task", "classes"), ["a"], "a kind, classes"),
     ],
 )

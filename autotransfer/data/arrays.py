@@ -1,4 +1,4 @@
-"""Images that are in memory already: NumPy arrays and torch tensors, brought to 8-bit (H, W) or (H, W, C) arrays."""
+"""Images that are in memory already: NumPy arrays and torch tensors, as arrays (H, W) or (H, W, C)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 
 from autotransfer.errors import DataError
 
-__all__ = ["batch_of_images", "image_of", "is_tensor", "to_numpy", "to_storable"]
+__all__ = ["batch_of_images", "image_of", "is_tensor", "split_images", "to_numpy", "to_storable"]
 
 _CHANNELS = (1, 3, 4)
-# Interpolation overshoots a little; such values are clipped, not taken for another range.
-_SLACK = 1e-2
+_SHAPES = "(N, height, width), (N, height, width, channels) or (N, channels, height, width), with 1, 3 or 4 channels"
 
 
 def is_tensor(value: Any) -> bool:
@@ -22,25 +21,31 @@ def is_tensor(value: Any) -> bool:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """Return a tensor, on any device and of any precision, or anything else that NumPy takes, as an array."""
+    """Return a tensor, on any device and of any precision, or anything else that NumPy takes, as an array.
+
+    Raises:
+        DataError: Values of a masked array are hidden.
+    """
     if is_tensor(value):
         value = value.detach().cpu()
         # NumPy has no bfloat16; what has more than 16 bit keeps all of them.
         return np.asarray(value.float() if value.is_floating_point() and value.element_size() < 4 else value)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise DataError("A masked array hides some of its values: say with .filled(VALUE) what stands in their place.")
     return np.asarray(value)
 
 
 def batch_of_images(value: Any) -> list[np.ndarray]:
-    """Split one array (N, H, W) or (N, H, W, C), or tensor (N, C, H, W), into images of uint8 or uint16.
+    """Split one array or tensor (N, H, W), (N, H, W, C) or (N, C, H, W) into images.
 
     Raises:
-        DataError: Flat rows, odd shapes, or values outside of 0..1, 0..255 and 0..65535.
+        DataError: Flat rows, other shapes, or values that are no finite numbers.
     """
     array = to_numpy(value)
     if array.ndim == 4:
         array = _channels_last(array, tensor=is_tensor(value))
     elif array.ndim != 3:
-        raise DataError(f"Images need a height and a width; got an array of shape {array.shape}.{_unflatten(array)}")
+        raise DataError(f"N images have the shape {_SHAPES}; got an array of shape {array.shape}.{_advice(array)}")
     return to_storable(list(array))
 
 
@@ -58,44 +63,53 @@ def image_of(value: Any) -> np.ndarray:
     return np.asarray(_channels_last(array[None], tensor=is_tensor(value))[0])
 
 
-def to_storable(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Bring images to uint8; uint8 and uint16 stay as they are. The range of values is judged over all of them.
+def split_images(value: Any, channels: int | None) -> Any:
+    """Return an array or tensor of one or more images to predict on as a list of them; anything else as it is.
+
+    An array of three axes is several grey images or one with channels. One whose last axis is 1, 3 or 4 is one image.
+    One whose first axis is 3 or 4 is one image, channels first, where training saw colours, and several grey images
+    where it saw grey ones.
+
+    Args:
+        value: What is to be predicted on.
+        channels: 1 where all training images were grey, 3 where nearly all had colours, None for both or unknown.
 
     Raises:
-        DataError: Empty images, NaN, infinity, or values in no known range.
+        DataError: It can be read in both ways, or in none.
     """
-    if any(image.size == 0 or image.dtype.kind not in "buif" for image in images):
-        raise DataError("Images are arrays of numbers, at least one pixel high and wide.")
-    odd = [image for image in images if image.dtype not in (np.uint8, np.uint16, np.bool_)]
-    scale = _scale(odd) if odd else 1.0
-    return [_storable(image, scale) for image in images]
-
-
-def _storable(image: np.ndarray, scale: float) -> np.ndarray:
-    if image.dtype in (np.uint8, np.uint16):
-        return image
-    if image.dtype == np.bool_:
-        return np.asarray(image * np.uint8(255))
-    return np.asarray(np.clip(np.rint(image * scale), 0, 255), dtype=np.uint8)
-
-
-def _scale(images: Sequence[np.ndarray]) -> float:
-    """Return the factor that brings the values to 0..255."""
-    low = float(np.min([image.min() for image in images]))
-    high = float(np.max([image.max() for image in images]))
-    floating = any(image.dtype.kind == "f" for image in images)
-    if not np.isfinite([low, high]).all():
-        raise DataError("Images hold NaN or infinity: clean them, or leave these images out.")
-    if floating and low >= -_SLACK and high <= 1 + _SLACK:
-        return 255.0
-    if low >= -_SLACK and high <= 255 + _SLACK:
-        return 1.0
-    if not floating and low >= 0 and high <= 65535:
-        return 1 / 257
+    if not is_tensor(value) and not (isinstance(value, np.ndarray) and (value.ndim != 1 or value.dtype.kind in "buif")):
+        return value  # an array of one axis may hold paths
+    if value.ndim != 3 or value.shape[0] == 1:  # one grey image either way
+        return batch_of_images(value)
+    first, last = value.shape[0] in _CHANNELS, value.shape[2] in _CHANNELS
+    if last:
+        return to_storable([image_of(value if not is_tensor(value) else to_numpy(value))])
+    if not first or channels == 1:
+        return batch_of_images(value)
+    if channels == 3 or is_tensor(value):
+        return to_storable([np.moveaxis(to_numpy(value), 0, -1)])
     raise DataError(
-        f"Values of images lie in 0..1 or 0..255 (0..65535 for 16 bit); these lie in {low:.4g}..{high:.4g}. "
-        "Give images as they are before any normalisation."
+        f"An array of shape {tuple(value.shape)} is one image with its channels first, x[None], or {value.shape[0]} "
+        "grey images, list(x): give one of the two, since the training images do not tell."
     )
+
+
+def to_storable(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return images in the machine's own byte order; their values stay as they are.
+
+    Raises:
+        DataError: Empty images, or values that are no finite numbers.
+    """
+    for image in images:
+        if image.size == 0 or image.dtype.kind not in "buif":
+            raise DataError(
+                "Images are arrays of numbers, at least one pixel high and wide; got an array of the type "
+                f"{image.dtype} and the shape {image.shape}. Such arrays of objects are put together by np.stack, and "
+                "of complex numbers one part is chosen."
+            )
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise DataError("Images hold NaN or infinity: clean them, or leave these images out.")
+    return [image.astype(image.dtype.newbyteorder("="), copy=False) for image in images]
 
 
 def _channels_last(array: np.ndarray, *, tensor: bool) -> np.ndarray:
@@ -103,16 +117,21 @@ def _channels_last(array: np.ndarray, *, tensor: bool) -> np.ndarray:
     first, last = array.shape[1] in _CHANNELS, array.shape[-1] in _CHANNELS
     if first or last:
         return np.asarray(np.moveaxis(array, 1, -1)) if first and (tensor or not last) else array
-    raise DataError(f"Images have 1, 3 or 4 channels; got the shape {array.shape[1:]}.")
+    raise DataError(
+        f"Images have 1, 3 or 4 channels, first or last; got the shape {array.shape[1:]}. Of other channels choose "
+        "three, such as x[..., :3], or give each as a grey image."
+    )
 
 
-def _unflatten(array: np.ndarray) -> str:
-    """Advice for flat rows of pixels."""
+def _advice(array: np.ndarray) -> str:
+    """Advice for flat rows of pixels and for a single image."""
     if array.ndim != 2:
         return ""
+    single = " One grey image is x[None]."
     for channels in (1, 3):
         side = round((array.shape[1] / channels) ** 0.5)
         if side > 1 and side * side * channels == array.shape[1]:
             shape = (-1, side, side) if channels == 1 else (-1, side, side, channels)
-            return f" If these are flat images, reshape them first: x.reshape({', '.join(map(str, shape))})."
-    return " If these are flat images, reshape them to (N, height, width) or (N, height, width, channels) first."
+            return f" If these are flat images, reshape them first: x.reshape({', '.join(map(str, shape))}).{single}"
+    flat = " If these are flat images, reshape them to (N, height, width) or (N, height, width, channels) first."
+    return flat + single

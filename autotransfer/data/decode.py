@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import math
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
-from hashlib import blake2b
-from io import BytesIO
 from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from autotransfer.contract.specs import CropMode
-from autotransfer.data.arrays import to_storable
+from autotransfer.data.decoding import Decoding
 from autotransfer.data.examples import Examples, Images, Item, Skipped
-from autotransfer.data.folders import open_regular
+from autotransfer.data.reading import quiet_pillow, reason_for, refuse_hostile, size_in_header
+from autotransfer.data.single import Decoded, Plan, decode_one
+from autotransfer.data.store import SquareStore
+from autotransfer.data.survey import Survey, remark_on
+from autotransfer.data.value_range import Range
 from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.fit_warnings import FitWarning
 from autotransfer.threads import usable_cores
 
 __all__ = ["decode", "typical_side"]
 
 _SMALLEST = 8
-# A JPEG is decoded at a reduced scale only down to this multiple of the wanted side: the resize hides the rest.
-_DRAFT_GAP = 2
-# Longer than this, an image is resized inside the crop only: the whole of it could be gigabytes.
-_PANORAMA = 4
 _PEEKED, _MEASURED = 16, 64
-_LARGEST_FILE = 2**30  # as many pixels as Pillow allows take less, uncompressed and in 16 bit
-# Pillow starts Ghostscript for the one, and calls Windows for the other: a PostScript file is a program.
-_PROGRAMS = ("EPS", "WMF")
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    squares: dict[str, np.ndarray]
-    digest: str
 
 
 def decode(
     examples: Examples,
     sides: Mapping[CropMode, int],
     *,
+    decoding: Decoding | None = None,
+    value_range: Range | None = None,
     exact: bool = False,
     strict: bool = False,
     memory_limit: int | None = None,
@@ -58,12 +46,16 @@ def decode(
 
     ``"center"`` resizes the shorter side and crops the centre, ``"squash"`` resizes both sides; bicubic, pixel for
     pixel as torchvision and timm do it. All squares have one side: the largest that is asked for, unless every image
-    is smaller than that. Images are turned upright by their EXIF data, transparent ones are laid on white, 16-bit
-    ones scaled to 8, and of animated ones the first frame is taken.
+    is smaller than that. Images are turned upright by their EXIF data, and of several frames the first is taken.
+
+    Which values are black and white, and what transparent images are laid on, is decided once, over all examples: see
+    ``value_range`` and ``background``. Images that are decoded later are told the decision.
 
     Args:
         examples: What to decode.
         sides: Side in pixels that each crop mode needs.
+        decoding: What was decided for other examples; None decides over these.
+        value_range: The values that are black and white; None decides that, too.
         exact: Store the sides asked for, however small the images: a model sees what its training saw.
         strict: Raise on the first unreadable image instead of leaving it out.
         memory_limit: Bytes above which pixels are kept in temporary files; None keeps them in memory.
@@ -74,22 +66,45 @@ def decode(
         UnreadableImageError: An image cannot be decoded, and ``strict`` is set.
         DataError: No image can be decoded, or the disk is too small for them.
     """
-    total = len(examples)
-    if not total:
+    if not len(examples):
         raise DataError("There are no images.")
-    lazy = not isinstance(examples.items, (list, tuple))
-    held = _peek(examples.items) if lazy else {}
-    small = held.values() if lazy else examples.items
-    side = max(sides.values()) if exact else _stored_side(small, sides, lazy=lazy)
-    pixels = _allocate(list(sides), (total, side, side, 3), memory_limit, scratch)
+    with quiet_pillow():
+        lazy = not isinstance(examples.items, (list, tuple))
+        held = _peek(examples.items) if lazy else {}
+        small = held.values() if lazy else examples.items
+        side = max(sides.values()) if exact else _stored_side(small, sides, lazy=lazy)
+        survey = Survey(given=value_range, crops="center" in sides)
+        store = SquareStore(list(sides), len(examples), side, memory_limit, scratch)
+
+        def plan() -> Plan:
+            return Plan(modes=list(sides), side=side, decoding=decoding, doubted=0 if decoding else survey.doubted)
+
+        return _collect(examples, held, plan, survey, store, strict, progress)
+
+
+def _collect(
+    examples: Examples,
+    held: dict[int, Item],
+    plan: Callable[[], Plan],
+    survey: Survey,
+    store: SquareStore,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+) -> Images:
+    """Decode every image, and decide what is undecided when all have been seen."""
+    decoding, total = plan().decoding, len(examples)
     kept: list[int] = []
     digests: list[str] = []
     skipped: list[Skipped] = []
-    with closing(_results(examples.items, held, list(sides), side)) as results:
+    remarks: dict[int, str] = {}
+    with closing(_results(examples.items, held, plan)) as results:
         for i, result in enumerate(results):
-            if isinstance(result, _Decoded):
-                for mode, square in result.squares.items():
-                    pixels[mode][len(kept)] = square
+            if isinstance(result, Decoded):
+                store.put(len(kept), result)
+                if decoding is None:
+                    survey.add(len(kept), result)
+                elif remark := remark_on(result, decoding):
+                    remarks[i] = remark
                 kept.append(i)
                 digests.append(result.digest)
             elif strict:
@@ -101,27 +116,37 @@ def decode(
     if not kept:
         first = skipped[0]
         raise DataError(f"None of the {total} images can be decoded; the first, {first.name}: {first.reason}.")
+    pixels: dict[str, np.ndarray] = {mode: array[: len(kept)] for mode, array in store.pixels.items()}
+    decided = decoding or survey.decide()
+    warnings: tuple[FitWarning, ...] = ()
+    if decoding is None:
+        store.settle(decided)
+        names = [examples.names[i] for i in kept]
+        warnings = survey.warnings(decided, next(iter(pixels.values())), sorted(store.constant), names)
     return Images(
-        pixels={mode: array[: len(kept)] for mode, array in pixels.items()},
+        pixels=pixels,
         digests=tuple(digests),
         kept=np.array(kept, dtype=np.int64),
         skipped=tuple(skipped),
         decoded=len(kept),
-        side=side,
+        side=next(iter(pixels.values())).shape[1],
+        decoding=decided,
+        warnings=warnings,
+        remarks=remarks,
     )
 
 
 def _results(
-    items: Sequence[Item], held: dict[int, Item], modes: Sequence[CropMode], side: int
-) -> Generator[_Decoded | str, None, None]:
+    items: Sequence[Item], held: dict[int, Item], plan: Callable[[], Plan]
+) -> Generator[Decoded | str, None, None]:
     """Yield each decoded image, or the reason why it is none, in order; few are under way at any time."""
     workers = usable_cores()
-    waiting: deque[Future[_Decoded | str]] = deque()
+    waiting: deque[Future[Decoded | str]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for i in range(len(items)):
                 # Fetched here, one by one: neither data sets nor lazily opened PIL images promise to be thread-safe.
-                waiting.append(pool.submit(_attempt, _fetch(items, held, i), modes, side))
+                waiting.append(pool.submit(_attempt, _fetch(items, held, i), plan()))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -134,122 +159,21 @@ def _fetch(items: Sequence[Item], held: dict[int, Item], i: int) -> Item | Excep
     try:
         item = held.pop(i) if i in held else items[i]
         if isinstance(item, Image.Image):
-            _refuse_hostile(item)
+            refuse_hostile(item)
             item.load()
         return item
     except Exception as error:  # a data set is the user's code: anything can come
         return error
 
 
-def _attempt(item: Item | Exception, modes: Sequence[CropMode], side: int) -> _Decoded | str:
+def _attempt(item: Item | Exception, plan: Plan) -> Decoded | str:
     """Decode one image, or say why it cannot be."""
     try:
         if isinstance(item, Exception):
             raise item
-        return _decode_one(item, modes, side)
-    except FileNotFoundError:
-        return "the file is gone"
-    except PermissionError:
-        return "permission denied"
-    except UnidentifiedImageError:
-        return "no image that Pillow can read"
-    except (DataError, OSError) as error:
-        return str(error).rstrip(".") or type(error).__name__
+        return decode_one(item, plan)
     except Exception as error:  # Pillow's readers raise nearly every built-in type on damaged files
-        return f"{type(error).__name__}: {error}".rstrip(".")
-
-
-def _decode_one(item: Item, modes: Sequence[CropMode], side: int) -> _Decoded:
-    """Decode one image once, and make all squares from it."""
-    if isinstance(item, Path):
-        data = _read(item)
-        digest = blake2b(data, digest_size=16)
-        with Image.open(BytesIO(data)) as opened:
-            _refuse_hostile(opened)
-            opened.draft("RGB", (_DRAFT_GAP * side, _DRAFT_GAP * side))
-            image = _to_rgb(_upright(opened))
-    elif isinstance(item, Image.Image):
-        image = _to_rgb(_upright(item))
-        digest = blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16)
-    else:
-        digest = blake2b(f"{item.shape} {item.dtype}".encode() + item.tobytes(), digest_size=16)
-        image = _to_rgb(_from_array(item))
-    return _Decoded({mode: np.asarray(_square(image, mode, side)) for mode in modes}, digest.hexdigest())
-
-
-def _read(path: Path) -> bytes:
-    with open_regular(path) as file:
-        data = file.read(_LARGEST_FILE + 1)
-    if not data:
-        raise UnreadableImageError("the file is empty")
-    if len(data) > _LARGEST_FILE:
-        raise UnreadableImageError("the file is larger than 1 GB")
-    return data
-
-
-def _refuse_hostile(image: Image.Image) -> None:
-    """Refuse, before it is decoded, an image that is too large, or that another program would have to draw."""
-    width, height = image.size
-    # Pillow itself only warns between its limit and twice of it.
-    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise UnreadableImageError(f"{width} x {height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS allows")
-    if image.format in _PROGRAMS:
-        raise UnreadableImageError(f"{image.format} files are drawings that another program draws: convert it first")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data raise nearly anything, and the pixels are good
-        return image
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    """Turn (H, W) or (H, W, C) of any type into an 8-bit image."""
-    (array,) = to_storable([array])
-    if array.dtype == np.uint16:
-        array = _scaled(array, 1 / 257)
-    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_eight_bit(image)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _eight_bit(image: Image.Image) -> np.ndarray:
-    """Scale the modes with more than 8 bits: 16-bit integers, 32-bit integers that hold 8 or 16 bits, and floats."""
-    values = np.asarray(image)
-    high = values.max()
-    if image.mode == "F":
-        if not np.isfinite(values).all():
-            raise UnreadableImageError("it holds NaN or infinity")
-        return _scaled(values, 255 if high <= 1 else 1)
-    return _scaled(values, 1 / 257 if image.mode.startswith("I;16") or high > 255 else 1)
-
-
-def _scaled(values: np.ndarray, factor: float) -> np.ndarray:
-    return np.clip(np.rint(values * factor), 0, 255).astype(np.uint8)
-
-
-def _square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
-    """Resize and crop as torchvision's ``Resize(side)`` and ``CenterCrop(side)`` do, or squash both sides."""
-    width, height = image.size
-    if mode == "squash":
-        return image.resize((side, side), Image.Resampling.BICUBIC)
-    short = min(width, height)
-    wide, high = (int(side * length / short) for length in (width, height))
-    left, top = round((wide - side) / 2), round((high - side) / 2)
-    if max(wide, high) > _PANORAMA * side:
-        x, y = width / wide, height / high
-        box = (left * x, top * y, (left + side) * x, (top + side) * y)
-        return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-    return image.resize((wide, high), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+        return reason_for(error, item if isinstance(item, Path) else None)
 
 
 def _peek(items: Sequence[Item]) -> dict[int, Item]:
@@ -288,7 +212,8 @@ def typical_side(items: Sequence[Item]) -> float | None:
     if not isinstance(items, (list, tuple)):
         return None  # to ask it for an item may decode it
     some = dict.fromkeys(np.linspace(0, len(items) - 1, _MEASURED).astype(int).tolist())
-    sides = [min(size) for size in (_size_of(items[i]) for i in some) if size is not None]
+    with quiet_pillow():
+        sides = [min(size) for size in (_size_of(items[i]) for i in some) if size is not None]
     return median(sides) if sides else None
 
 
@@ -298,29 +223,4 @@ def _size_of(item: Item) -> tuple[int, int] | None:
         return item.shape[1], item.shape[0]
     if isinstance(item, Image.Image):
         return item.size
-    try:
-        with open_regular(item) as file, Image.open(file) as image:
-            _refuse_hostile(image)
-            size: tuple[int, int] = image.size
-            return size
-    except Exception:  # unreadable: said why when it is decoded
-        return None
-
-
-def _allocate(
-    modes: Sequence[CropMode], shape: tuple[int, int, int, int], memory_limit: int | None, scratch: Path | None
-) -> dict[str, np.ndarray]:
-    """Return an array for each mode, in memory or in temporary files that go away with it."""
-    needed = math.prod(shape) * len(modes)
-    if memory_limit is None or needed <= memory_limit:
-        return {mode: np.empty(shape, dtype=np.uint8) for mode in modes}
-    folder = scratch or Path(tempfile.gettempdir())
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < needed:  # a full disk kills the process when a mapped page is written, so look before
-        raise DataError(f"Decoded images need {needed / 1e9:.1f} GB in {folder}; {free / 1e9:.1f} GB are free.")
-    pixels: dict[str, np.ndarray] = {}
-    for mode in modes:
-        with tempfile.TemporaryFile(dir=folder) as file:  # unlinked; the mapping keeps it alive
-            pixels[mode] = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
-    return pixels
+    return size_in_header(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 
 from autotransfer.data.columns import Reading, in_form_of
+from autotransfer.data.decoding import Decoding
 from autotransfer.fit_warnings import FitWarning
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class Images:
         skipped: What could not be read.
         decoded: How many images were decoded: the counter that shows that nothing is decoded twice.
         side: Height and width of the stored squares in pixels.
+        decoding: How their values became pixels: decided over them, or told.
+        warnings: What a user should know of them, where it was decided over them.
+        remarks: What is lost of an image that does not suit what was told, by its position in the ``Examples``.
     """
 
     pixels: dict[str, np.ndarray]
@@ -124,13 +128,16 @@ class Images:
     skipped: tuple[Skipped, ...] = ()
     decoded: int = 0
     side: int = 0
+    decoding: Decoding = field(default_factory=Decoding)
+    warnings: tuple[FitWarning, ...] = ()
+    remarks: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.digests)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all images in order: the data's part of a cache key."""
+        """Hash of all images in order, and of how their values became pixels: the data's part of a cache key."""
         from hashlib import blake2b
 
-        return blake2b("".join(self.digests).encode(), digest_size=16).hexdigest()
+        return blake2b(("".join(self.digests) + self.decoding.key).encode(), digest_size=16).hexdigest()

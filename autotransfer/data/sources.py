@@ -229,7 +229,7 @@ def _pair(sample: Any, i: int) -> tuple[Any, Any]:
 
 
 def _as_items(data: Any) -> list[Item]:
-    if is_tensor(data) or (isinstance(data, np.ndarray) and data.dtype.kind in "buif"):
+    if is_tensor(data) or (isinstance(data, np.ndarray) and (data.ndim != 1 or data.dtype.kind in "buif")):
         return list(batch_of_images(data))
     if isinstance(data, np.ndarray) and data.ndim == 1:
         data = data.tolist()

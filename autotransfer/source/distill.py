@@ -149,7 +149,9 @@ def distill(
     backbone = _student(registry, architecture, input_size)
     with pages_kept(), Progress(Budget(), shown=progress) as show:
         plain = Examples(items=examples.items, names=examples.names)
-        material = prepare_material(plain, [backbone.preprocessing], share=validation, seed=seed, show=show)
+        material = prepare_material(
+            plain, [backbone.preprocessing], share=validation, seed=seed, show=show, decoding=models[0].decoding
+        )
         show.phase(f"the teacher answers {len(examples)} images")
         answers = _answers(models, plain)
         objective, units = _to_learn(task, answers, material, where)
@@ -207,6 +209,7 @@ def train_whole(
         task=task,
         candidate=Candidate(backbone=name, freeze="full", training=training),
         side=material.images.side,
+        decoding=material.images.decoding,
         device=device,
         autocast=settings.half and device.half is not None,
     )

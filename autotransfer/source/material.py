@@ -10,6 +10,7 @@ import torch
 
 from autotransfer.contract.specs import CropMode, Preprocessing
 from autotransfer.data.decode import decode
+from autotransfer.data.decoding import Decoding
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.split import split, units_of
 from autotransfer.errors import DataError
@@ -59,7 +60,13 @@ class Material:
 
 
 def prepare_material(
-    examples: Examples, wanted: Iterable[Preprocessing], *, share: float, seed: int, show: Progress
+    examples: Examples,
+    wanted: Iterable[Preprocessing],
+    *,
+    share: float,
+    seed: int,
+    show: Progress,
+    decoding: Decoding | None = None,
 ) -> Material:
     """Decode every image once, for all that look at them, and hold a share of them out.
 
@@ -68,7 +75,8 @@ def prepare_material(
         wanted: How those that look at them want them.
         share: Share of the images that is held out.
         seed: Seed of the split.
-        show: Is told how far decoding is.
+        show: Is told how far decoding is, and what a user should know of the images.
+        decoding: Which values are black and white, as a model takes them; None decides over the images.
 
     Raises:
         DataError: No image can be decoded, or there are too few.
@@ -80,9 +88,11 @@ def prepare_material(
     images = decode(
         examples,
         sides,
+        decoding=decoding,
         memory_limit=memory_budget(None),
         progress=lambda done, total: show.step(f"decoding images: {done} of {total}"),
     )
+    show.warnings.add(*images.warnings)
     if images.skipped:
         show.say(f"{len(images.skipped)} images cannot be read: {images.skipped[0].name}, …")
     if examples.targets is None:

@@ -95,16 +95,20 @@ def test_grey_with_a_transparent_value_is_white_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [0, 257 * 3, 65535])
 def test_16_bit_is_scaled_not_clipped(tmp_path: Path, value: int) -> None:
     values = np.full((20, 20), value, dtype=np.uint16)
+    values[0, 0] = 65535
     Image.fromarray(values).save(tmp_path / "x.png")
     Image.fromarray(values).save(tmp_path / "x.tif")
     images = read(tmp_path / "x.png", tmp_path / "x.tif", values, np.stack([values] * 3, -1))
-    assert (images.pixels["center"] == value // 257).all()
+    assert (images.pixels["center"][:, 1:] == value // 257).all()
 
 
-def test_32_bit_integers_and_floats(tmp_path: Path) -> None:
-    for i, values in enumerate([np.int32(200), np.int32(51400), np.float32(200), np.float32(200 / 255)]):
-        Image.fromarray(np.full((20, 20), values)).save(tmp_path / f"{i}.tif")
-    assert (read(tmp_path).pixels["center"] == 200).all()
+@pytest.mark.parametrize(
+    "values", [np.int32([0, 200, 255]), np.float32([0, 200, 255]), np.float32([0, 200, 255]) / 255]
+)
+def test_32_bit_files_of_8_bit_values_and_of_fractions_keep_their_levels(tmp_path: Path, values: np.ndarray) -> None:
+    Image.fromarray(np.repeat(values, 7).reshape(3, 7).repeat(7, 0)).save(tmp_path / "x.tif")
+    images = decode(find_images(tmp_path), {"squash": 21})
+    assert images.pixels["squash"][0, ::10, 0, 0].tolist() == [0, 200, 255]
 
 
 def test_float_files_with_nan_are_unreadable(tmp_path: Path) -> None:
@@ -127,7 +131,6 @@ def test_exif_rotations_are_undone(tmp_path: Path, orientation: int) -> None:
         assert np.abs(only(got, mode) - only(expected, mode)).mean() < 2
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_damaged_exif_does_not_cost_the_image(tmp_path: Path) -> None:
     photo().save(tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
     assert len(read(tmp_path / "x.jpg")) == 1
@@ -214,7 +217,6 @@ def damaged(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_unreadable_files_are_left_out_and_named(damaged: Path) -> None:
     images = decode(find_images(damaged), CENTER)
     reasons = {Path(s.name).name: s.reason for s in images.skipped}
