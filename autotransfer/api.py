@@ -167,7 +167,7 @@ def _fit(
     seconds["refit"] = purse.spent - sum(seconds.values())
 
     started = purse.spent
-    test_score = None if test is None else score_test(ending.model, test, show)
+    test_score = None if test is None else score_test(ending.model, test, data, evaluator, purse, show)
     seconds["test"] = purse.spent - started
 
     show.phase("asking how far the score is to be believed, and what transfer gains")

@@ -19,6 +19,7 @@ from autotransfer.model import TransferModel
 from autotransfer.parts import Part
 from autotransfer.preparation import Prepared
 from autotransfer.progress import Progress
+from autotransfer.repeats import warn_of_repeats
 from autotransfer.score import Score
 from autotransfer.search.budget import Purse
 from autotransfer.search.evaluate import Evaluator
@@ -177,7 +178,9 @@ def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: 
     return _as_model([_part(network, candidate, evaluator)], data, evaluator)
 
 
-def score_test(model: TransferModel, test: Examples, show: Progress) -> Score | None:
+def score_test(
+    model: TransferModel, test: Examples, data: Prepared, evaluator: Evaluator, purse: Purse, show: Progress
+) -> Score | None:
     """Score the model on the test examples; None, with a word, where none can be read: the search must not be lost."""
     show.phase(f"scoring {len(test)} test images")
     try:
@@ -189,7 +192,9 @@ def score_test(model: TransferModel, test: Examples, show: Progress) -> Score | 
         show.say(f"{len(images.skipped)} test images cannot be read and are not scored: {images.skipped[0].name}, …")
     assert test.targets is not None  # refused before the search
     encoded = model.task.encode([test.targets[i] for i in images.kept])
-    return Score.of(model.task, encoded, model.predict_images(images))
+    score = Score.of(model.task, encoded, model.predict_images(images))
+    warn_of_repeats(images, data, evaluator, purse, show.warnings)
+    return score
 
 
 def _finals(trials: Trials, data: Prepared, evaluator: Evaluator, purse: Purse) -> Finals | None:

@@ -99,7 +99,16 @@ def search_setups(
     sizes = offer_sizes(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
     first = load_first(sizes.first, device)
     heads = partial(offered_heads, registry, config)
-    data = prepare_data(examples, backbones, config, ahead=ahead, first=first, heads=heads, step=show.step)
+    data = prepare_data(
+        examples,
+        backbones,
+        config,
+        ahead=ahead,
+        first=first,
+        heads=heads,
+        step=show.step,
+        warnings=show.warnings,
+    )
     crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
