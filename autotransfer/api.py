@@ -9,6 +9,7 @@ from typing import Any, Literal
 from autotransfer.calls import call_of, configure, examples_of, test_examples_of
 from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Examples
+from autotransfer.defaults import default_settings
 from autotransfer.errors import RunFormatError
 from autotransfer.finish import finish, score_test
 from autotransfer.insight.summary import explain
@@ -28,6 +29,7 @@ __all__ = ["fit", "load", "resume"]
 Patterns = str | Sequence[str]
 
 
+@default_settings()
 def fit(
     data: Any,
     targets: Any = None,

@@ -21,6 +21,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.sources import find_images
+from autotransfer.defaults import default_settings
 from autotransfer.errors import AutoTransferError, DataNotFoundError, ModelFormatError
 from autotransfer.files import write_atomically
 from autotransfer.parts import Part, described, read_parts, read_side, tensors_of
@@ -99,6 +100,7 @@ class TransferModel:
         sides = {part.network.backbone.preprocessing.crop_mode: self.side for part in self.parts}
         return decode(examples, sides, exact=True, strict=strict, memory_limit=memory_budget(None))
 
+    @default_settings()
     def predict_images(self, images: Images) -> np.ndarray:
         """Like ``predict_proba``, for decoded images.
 
@@ -172,6 +174,7 @@ class TransferModel:
         return folder
 
     @classmethod
+    @default_settings()
     def load(cls, folder: str | Path, *, device: str = "auto", registry: Registry | None = None) -> TransferModel:
         """Read what ``save`` wrote, or the model of a run folder.
 

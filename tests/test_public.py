@@ -39,6 +39,7 @@ FLOORS = (
         "_version",
         "errors",
         "config",
+        "defaults",
         "task",
         "candidate",
         "files",
