@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,14 +18,14 @@ from autotransfer.data.split import folds, possible_folds
 from autotransfer.errors import DataError
 from autotransfer.task import Task
 
-__all__ = ["Dependence", "compare_folds"]
+__all__ = ["GROWTH", "Dependence", "compare_folds"]
 
 # Growth of the errors, less two standard errors of its logarithm, from which examples depend on each other. Calibrated
-# with ImageNet features on 20 independent sets of 50 to 5,000 images (at most 1.7) and 15 sets of exposures, frames
+# with ImageNet features on 20 independent sets of 50 to 5,000 images (at most 1.8) and 15 sets of exposures, frames
 # and slices (at least 3.2). A smaller fall of the score than this is not worth a word.
-_GROWTH, _LEAST_FALL = 2.2, 0.02
+GROWTH, _LEAST_FALL = 2.4, 0.02
 # Examples that are compared at most, by whole sets, and examples of a class at least.
-_COMPARED, _EACH = 4096, 40
+_COMPARED, _EACH = 2048, 40
 _FOLDS = 5
 # Numbers of one matrix of likeness that is held at a time: 16 MB.
 _HELD = 2**22
@@ -50,7 +50,7 @@ class Dependence:
     @property
     def falls_far(self) -> bool:
         """Whether the score falls far beyond its error."""
-        return self.least > _GROWTH and not self.random - self.clustered < _LEAST_FALL * max(abs(self.random), 1e-12)
+        return self.least > GROWTH and not self.random - self.clustered < _LEAST_FALL * max(abs(self.random), 1e-12)
 
 
 def compare_folds(
@@ -60,6 +60,7 @@ def compare_folds(
     sets: np.ndarray,
     digests: Sequence[str],
     *,
+    base: np.ndarray | None = None,
     seed: int = 0,
 ) -> Dependence | None:
     """Score probes over folds at random and over folds of whole sets.
@@ -70,6 +71,7 @@ def compare_folds(
         task: What is predicted.
         sets: Number (N,) of the set of each example.
         digests: Hash of each image's content: of copies, one is looked at.
+        base: Number (N,) of finer sets, folds of which take the place of folds at random.
         seed: Seed of the folds.
 
     Returns:
@@ -79,9 +81,10 @@ def compare_folds(
     rows = _chosen(sets, encoded, task, np.unique(np.array(digests), return_index=True)[1], rng)
     if len(rows) < 2 * _FOLDS:
         return None
-    sets, y = np.unique(sets[rows], return_inverse=True)[1], encoded[rows]
+    sets = np.unique(sets[rows], return_inverse=True)[1]
+    task, y = _reduced(task, encoded[rows])
     classes = y if task.single_label else np.zeros(len(rows), dtype=int)
-    random = _shuffled_within(classes, sets, rng)
+    random = _shuffled_within(classes, sets, rng) if base is None else np.unique(base[rows], return_inverse=True)[1]
     x = _standardised(features[rows])
     wanted, weights = _wanted(y, task)
     found = []
@@ -91,7 +94,7 @@ def compare_folds(
             found.append(_ridge(x, wanted, weights, fold))
     except DataError:
         return None
-    nearest = _nearest(unit_features(features[rows]), [np.arange(len(rows)), sets])
+    nearest = _nearest(unit_features(features[rows]), [np.arange(len(rows)) if base is None else random, sets])
     errors = [[_errors(answers, wanted, task) for answers in probe] for probe in (found, [wanted[i] for i in nearest])]
     growth, deviation = _growth(errors, weights, sets)
     at_random, clustered = (_score(task, y, answers, wanted) for answers in found)
@@ -119,7 +122,17 @@ def _chosen(
         own = own[np.argsort(rank, kind="stable")][:wanted]
         chosen.append(own)
         left -= len(own)
+        if left < _EACH:
+            break
     return np.sort(np.concatenate(chosen))
+
+
+def _reduced(task: Task, encoded: np.ndarray) -> tuple[Task, np.ndarray]:
+    """Leave out classes that no example has."""
+    if not task.single_label:
+        return task, encoded
+    present, encoded = np.unique(encoded, return_inverse=True)
+    return replace(task, classes=tuple(task.classes[i] for i in present)), encoded
 
 
 def _shuffled_within(classes: np.ndarray, sets: np.ndarray, rng: np.random.Generator) -> np.ndarray:

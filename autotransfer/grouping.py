@@ -12,13 +12,13 @@ import numpy as np
 
 from autotransfer.data.likeness import Likeness, find_alike
 from autotransfer.data.split import group_keys
-from autotransfer.dependence import Dependence, compare_folds
+from autotransfer.dependence import GROWTH, Dependence, compare_folds
 from autotransfer.fit_warnings import WarningList
 from autotransfer.task import Task
 
 __all__ = ["Grouping", "Together", "find_together", "given_together"]
 
-# Objects are kept together, and not clusters of about four, where such a share of the examples has others of its own.
+# Finer sets than clusters of about four are kept together where such a share of the examples is in one of several.
 _COVERED = 0.85
 
 
@@ -134,7 +134,7 @@ def find_together(
         choices.insert(0, Together(groups=alike.groups.tolist(), grouping=grouping, objects=alike.objects))
     step("comparing folds at random with folds of whole clusters")
     sets, dependence = _dependent_sets(alike, features, encoded, task, digests)
-    if dependence is not None and dependence.falls_far:
+    if dependence is not None and (sets is not alike.whole or dependence.falls_far):
         grouping = Grouping.of(sets.tolist(), source="clustered").compared(dependence)
         _warn_of_dependence(grouping, dependence, task, warnings)
         choices.insert(0, Together(groups=sets.tolist(), grouping=grouping, objects=alike.objects))
@@ -144,12 +144,15 @@ def find_together(
 def _dependent_sets(
     alike: Likeness, features: np.ndarray, encoded: np.ndarray, task: Task, digests: Sequence[str]
 ) -> tuple[np.ndarray, Dependence | None]:
-    """Return objects where nearly all examples are in one of several, else whole clusters, and how they compare."""
+    """Return the finest sets that leave no dependence, or whole clusters, and how they compare to folds at random."""
     whole = compare_folds(features, encoded, task, alike.whole, digests)
-    if whole is not None and whole.falls_far and np.mean(np.bincount(alike.objects)[alike.objects] > 1) >= _COVERED:
-        objects = compare_folds(features, encoded, task, alike.objects, digests)
-        if objects is not None and objects.falls_far:
-            return alike.objects, objects
+    if whole is None or not whole.falls_far:
+        return alike.whole, whole
+    for finer in (alike.groups, alike.objects):
+        if np.mean(np.bincount(finer)[finer] > 1) >= _COVERED:
+            further = compare_folds(features, encoded, task, alike.whole, digests, base=finer)
+            if further is not None and further.growth < GROWTH:
+                return finer, compare_folds(features, encoded, task, finer, digests)
     return alike.whole, whole
 
 

@@ -20,9 +20,10 @@ _CLUSTER_SIZE, _FEWEST_CLUSTERS = 4, 5
 _TIGHT, _OBJECT = 0.5, 0.7
 # Where features have few dimensions, many clusters stand apart by chance: tight ones lie below this power of the
 # median.
-_RARE = 4
-# No cluster may hold a larger share of the examples: that says more of the backbone, or of a class, than of an object.
-_LARGEST_SHARE = 0.1
+_RARE = 6
+# No cluster may hold a larger share of the examples, or of a class: that says more of the backbone, or of the class,
+# than of an object.
+_LARGEST_SHARE, _LARGEST_CLASS_SHARE = 0.1, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +48,11 @@ def find_clusters(unit: np.ndarray, classes: np.ndarray) -> Clusters:
         unit: Centred features (N, width) of length 1.
         classes: Class (N,) of each.
     """
-    most = max(2, int(_LARGEST_SHARE * len(unit)))
     found = np.tile(np.arange(len(unit)), (3, 1))
     for label in np.unique(classes):
-        for rows in blocks(unit, np.flatnonzero(classes == label), _LARGEST_BLOCK):
+        own = np.flatnonzero(classes == label)
+        most = max(2, int(min(_LARGEST_SHARE * len(unit), _LARGEST_CLASS_SHARE * len(own))))
+        for rows in blocks(unit, own, _LARGEST_BLOCK):
             if len(rows) > 2:
                 found[:, rows] = rows[_cluster(unit[rows], most)]
     return Clusters(tight=found[0], objects=found[1], whole=found[2])

@@ -10,8 +10,8 @@ from scipy.sparse.csgraph import connected_components
 
 __all__ = ["blocks", "join", "join_alike", "join_pairs", "unit_features"]
 
-# Numbers of one matrix of likeness that is held at a time: 16 MB.
-_HELD = 2**22
+# Rows of the matrix of likeness that are held at a time.
+_STRIP = 128
 # Steps of the power iteration that finds the direction in which examples spread most.
 _ITERATIONS = 6
 
@@ -71,12 +71,12 @@ def join_alike(unit: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
         thresholds: The cosines, ascending.
     """
     labels = np.tile(np.arange(len(unit)), (len(thresholds), 1))
-    height = max(_HELD // max(len(unit), 1), 1)
-    for start in range(0, len(unit), height):
-        cosine = unit[start : start + height] @ unit[start:].T
-        first, second = np.nonzero(cosine >= thresholds[0])
-        alike = cosine[first, second]
+    for start in range(0, len(unit), _STRIP):
+        rows = slice(start, start + _STRIP)
+        cosine = unit[rows] @ unit[start:].T
         for level, least in enumerate(thresholds):
-            kept = alike >= least
-            labels[level] = join_pairs(labels[level], first[kept] + start, second[kept] + start)
+            # Of many pairs of one scene, the first ones join them all.
+            news = (cosine >= least) & (labels[level, rows, None] != labels[level, start:])
+            first, second = np.nonzero(news)
+            labels[level] = join_pairs(labels[level], first + start, second + start)
     return labels

@@ -19,8 +19,8 @@ _NEXT, _NEIGHBOURS = 0.4, 0.4
 # Where features have few dimensions, many images are close by chance: the first share is at most this power of the one
 # that is usual among images that were trained.
 _RARE = 8
-# Share of the images up to which near-duplicates are no news: some pictures look the same.
-_CHANCE = 0.01
+# Number of images, and share of all, up to which near-duplicates are no news: some pictures look the same.
+_FEW, _FEW_SHARE = 2, 0.01
 # Examples whose neighbours say what is usual, numbers of one matrix that is held at a time, and the width to which
 # features are projected: distances stay the same within a few percent (Johnson and Lindenstrauss, 1984).
 _SAMPLE, _HELD, _WIDTH = 1024, 2**22, 256
@@ -41,7 +41,7 @@ class Repeats:
     examples: int
 
     def __bool__(self) -> bool:
-        return self.copies > 0 or (self.near_duplicates or 0) > _CHANCE * self.examples
+        return self.copies > 0 or (self.near_duplicates or 0) > _FEW + _FEW_SHARE * self.examples
 
     def warn(self, what: Literal["validation", "test"], warnings: WarningList) -> None:
         """Say how many examples to score on repeat examples to train on, if any do."""
