@@ -15,6 +15,7 @@ from autotransfer.config import Folders, SearchConfig
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
+from autotransfer.defaults import default_settings
 from autotransfer.errors import DataNotFoundError, RunFormatError
 from autotransfer.files import write_atomically
 from autotransfer.finish import finish, score_test
@@ -34,6 +35,7 @@ __all__ = ["fit", "load", "resume"]
 Patterns = str | Sequence[str]
 
 
+@default_settings()
 def fit(
     data: Any,
     targets: Any = None,
@@ -214,7 +216,10 @@ def _fit(
     seconds["refit"] = purse.spent - sum(seconds.values())
 
     started = purse.spent
-    test_score = None if test is None else score_test(ending.model, test, ending.validation, show)
+    if test is None:
+        test_score = None
+    else:
+        test_score = score_test(ending.model, test, ending.validation, data, evaluator, purse, show)
     seconds["test"] = purse.spent - started
 
     show.phase("asking how far the score is to be believed, and what transfer gains")

@@ -11,6 +11,7 @@ from autotransfer.calls import examples_of, share_of
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget, Folders, SearchConfig, zoos_from
 from autotransfer.contract.registry import Registry
+from autotransfer.defaults import default_settings
 from autotransfer.finish import as_model
 from autotransfer.model import TransferModel
 from autotransfer.preparation import prepare_data, task_of
@@ -38,6 +39,7 @@ class EvaluationResult:
     model: TransferModel
 
 
+@default_settings()
 def evaluate(
     candidate: Candidate,
     data: Any,

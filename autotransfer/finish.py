@@ -23,6 +23,7 @@ from autotransfer.model import TransferModel
 from autotransfer.parts import Part
 from autotransfer.preparation import Prepared
 from autotransfer.progress import Progress
+from autotransfer.repeats import warn_of_repeats
 from autotransfer.score import Score
 from autotransfer.scoring import check_scored
 from autotransfer.search.budget import Purse
@@ -205,7 +206,15 @@ def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: 
     return _as_model([as_part(network, candidate, evaluator)], data, evaluator)
 
 
-def score_test(model: TransferModel, test: Examples, validation: Score, show: Progress) -> Score | None:
+def score_test(
+    model: TransferModel,
+    test: Examples,
+    validation: Score,
+    data: Prepared,
+    evaluator: Evaluator,
+    purse: Purse,
+    show: Progress,
+) -> Score | None:
     """Score the model on the test examples, and say where it keeps less than validation has promised.
 
     Returns:
@@ -239,6 +248,7 @@ def score_test(model: TransferModel, test: Examples, validation: Score, show: Pr
         return None
     groups = None if test.groups is None else [test.groups[i] for i in images.kept]
     score = Score.of(model.task, encoded, model.predict_images(images), units_of(images.digests, groups))
+    warn_of_repeats(images, data, evaluator, purse, show.warnings)
     _warn_if_below(score, validation, show)
     return score
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,16 +9,16 @@ import numpy as np
 
 from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Images
-from autotransfer.data.likeness import find_alike
-from autotransfer.data.split import folds, group_keys, split, units_of
+from autotransfer.data.likeness import Likeness, find_alike
+from autotransfer.data.repeats import count_repeats
+from autotransfer.data.split import folds, possible_folds, split, units_of
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.grouping import Grouping
+from autotransfer.fit_warnings import WarningList
+from autotransfer.grouping import Grouping, Together, find_together, given_together
 from autotransfer.task import Task
 from autotransfer.transfer.training import Lesson
 
 __all__ = ["Division", "divide", "refuse_foreign_weights"]
-
-log = logging.getLogger("autotransfer")
 
 # Below so many examples, candidates that cost next to nothing are cross-validated.
 _FEW, _FOLDS = 3000, 5
@@ -33,11 +32,13 @@ class Division:
         lessons: One for each fold, or a single one.
         grouping: What is kept together beside copies of an image; None for nothing.
         deal: Returns the lessons of another seed, which is so far from the seed of these.
+        objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
     """
 
     lessons: tuple[Lesson, ...]
     grouping: Grouping | None = None
     deal: Callable[[int], tuple[Lesson, ...]]
+    objects: np.ndarray | None = None
 
 
 def divide(
@@ -50,8 +51,10 @@ def divide(
     groups: Sequence[Hashable] | None,
     held_out: np.ndarray | None,
     features: Callable[[], np.ndarray] | None,
+    warnings: WarningList,
+    step: Callable[[str], None] = lambda text: None,
 ) -> Division:
-    """Divide the examples: as the user has, else so that groups or near-duplicates stay together.
+    """Divide the examples: as the user has, else so that what depends on each other stays together.
 
     Args:
         task: What is predicted.
@@ -62,36 +65,56 @@ def divide(
         groups: What the user said belongs together; None for nothing.
         held_out: Which images the user wants candidates to be scored on; None leaves that to us.
         features: Returns features by which near-duplicates are told; None looks for none.
+        warnings: Takes up what the user should know.
+        step: Is told what is looked at.
 
     Raises:
         DataError: The examples cannot be divided.
     """
-    classes = task.encode(targets) if task.single_label else None
-    alike = None if features is None or groups is not None else find_alike(features(), names, classes)
+    encoded = task.encode(targets)
     if held_out is not None:
-        units = units_of(images.digests, alike if groups is None else groups)
-        given = (_given_lesson(task, targets, held_out, config, units),)
-        _warn_of_twins(images.digests, alike, held_out)
+        known = None if features is None else features()
+        alike = None if known is None else find_alike(known, names, encoded if task.single_label else None, step=step)
+        if groups is None and alike is not None:
+            groups = alike.groups.tolist()
+        given = (_given_lesson(task, targets, held_out, config, units_of(images.digests, groups)),)
+        _warn_of_repeats(images.digests, held_out, known, alike, warnings)
         return Division(lessons=given, deal=lambda further: given)
-    together = alike if groups is None else groups
-    try:
-        lessons = _deal(task, targets, images, config, together)
-    except DataError as error:
-        if alike is None:
-            raise
-        log.warning("Near-duplicates are not kept together: %s", error)  # the user knows nothing of them
-        together, lessons = None, _deal(task, targets, images, config)
-    grouping = None
-    if together is not None:
-        grouping = Grouping.of(together, source="found" if groups is None else "given")
-        if features is not None:
-            torn = _deal(task, targets, images, config)
-            grouping = grouping.scored(features(), kept=lessons, torn=torn)
+    choices = [Together()]
+    if groups is not None:
+        choices = [given_together(groups, encoded, task, images.digests, features)]
+    elif features is not None:
+        choices = find_together(features(), encoded, task, images.digests, names, warnings=warnings, step=step)
+    step("dealing the examples into folds")
+    chosen, lessons = _deal_first(choices, task, targets, images, config, warnings)
 
     def deal(further: int) -> tuple[Lesson, ...]:
-        return _deal(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), together)
+        return _deal(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), chosen.groups)
 
-    return Division(lessons=lessons, grouping=grouping, deal=deal)
+    return Division(lessons=lessons, grouping=chosen.grouping, deal=deal, objects=chosen.objects)
+
+
+def _deal_first(
+    choices: Sequence[Together],
+    task: Task,
+    targets: Sequence[object],
+    images: Images,
+    config: SearchConfig,
+    warnings: WarningList,
+) -> tuple[Together, tuple[Lesson, ...]]:
+    """Deal by the first choice that can be dealt; one that the user did not ask for is given up with a word."""
+    *others, last = choices
+    for choice in others:
+        try:
+            return choice, _deal(task, targets, images, config, choice.groups)
+        except DataError as error:
+            warnings.warn(
+                "grouping_given_up",
+                "Near-duplicates cannot all stay on one side of a split, and the validation score may flatter: give "
+                f"groups, or validation examples of your own. {error}",
+                reason=str(error),
+            )
+    return last, _deal(task, targets, images, config, last.groups)
 
 
 def refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
@@ -113,7 +136,7 @@ def _deal(
     encoded = task.encode(targets)
     count = config.folds or (_FOLDS if len(encoded) < _FEW else 1)
     if count > 1:
-        count = _possible(count, encoded, task, groups)
+        count = possible_folds(count, encoded, task, groups)
         parts = folds(encoded, task, images.digests, count=count, seed=config.seed, groups=groups)
     else:
         parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed, groups=groups)]
@@ -153,30 +176,24 @@ def _given_lesson(
     )
 
 
-def _warn_of_twins(digests: Sequence[str], alike: Sequence[Hashable] | None, held_out: np.ndarray) -> None:
-    """Say how many images that the user holds out are copies or near-duplicates of images to train on."""
-    ties = [digests] if alike is None else [digests, group_keys(alike)]
-    trained = [{key for key, held in zip(tie, held_out, strict=True) if not held} for tie in ties]
-    twins = sum(
-        any(tie[i] in seen for tie, seen in zip(ties, trained, strict=True)) for i in np.flatnonzero(held_out).tolist()
+def _warn_of_repeats(
+    digests: Sequence[str],
+    held_out: np.ndarray,
+    features: np.ndarray | None,
+    alike: Likeness | None,
+    warnings: WarningList,
+) -> None:
+    """Say how many images that the user holds out repeat images to train on."""
+    hashes, trained, objects, tied = np.array(digests), ~held_out, None, None
+    if alike is not None:
+        objects = alike.objects[trained]
+        tied = np.isin(alike.groups[held_out], alike.groups[trained])
+    repeats = count_repeats(
+        hashes[held_out],
+        hashes[trained],
+        None if features is None else features[held_out],
+        None if features is None else features[trained],
+        objects=objects,
+        tied=tied,
     )
-    if twins:
-        log.warning(
-            "%d of %d validation images are copies or near-duplicates of images to train on: their score flatters. "
-            "Leave them out on one side.",
-            twins,
-            int(held_out.sum()),
-        )
-
-
-def _possible(count: int, encoded: np.ndarray, task: Task, groups: Sequence[Hashable] | None) -> int:
-    """Return the number of folds that the smallest class, or the number of examples, allows; at least 2.
-
-    Of a group, one example counts.
-    """
-    units = group_keys([None] * len(encoded) if groups is None else groups)
-    if task.single_label:
-        most = min(len({units[i] for i in np.flatnonzero(encoded == label)}) for label in np.unique(encoded))
-    else:
-        most = len(set(units)) // 2  # a regression is scored on two at least
-    return max(2, min(count, most))
+    repeats.warn("validation", warnings)

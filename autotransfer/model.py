@@ -24,6 +24,7 @@ from autotransfer.data.decode import decode
 from autotransfer.data.decoding import Decoding
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.sources import find_images, load_examples
+from autotransfer.defaults import default_settings
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
 from autotransfer.files import replacing, write_atomically, writing
 from autotransfer.fit_warnings import ValueRangeWarning
@@ -166,6 +167,7 @@ class TransferModel:
             examples, sides, decoding=self.decoding, exact=True, strict=strict, memory_limit=memory_budget(None)
         )
 
+    @default_settings()
     def predict_images(self, images: Images) -> np.ndarray:
         """Like ``predict_proba``, for decoded images.
 
@@ -251,6 +253,7 @@ class TransferModel:
         return folder
 
     @classmethod
+    @default_settings()
     def load(cls, folder: str | Path, *, device: str = "auto", registry: Registry | None = None) -> TransferModel:
         """Read what ``save`` wrote, or the model of a run folder.
 

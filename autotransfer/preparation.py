@@ -73,6 +73,8 @@ class Prepared:
         skipped: What could not be used, and why.
         grouping: What the split keeps together beside copies of an image; None for nothing.
         deal: Returns the lessons of another seed, which is so far from the seed of these.
+        first: The backbone whose features told near-duplicates; None where none was looked for.
+        objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
     """
 
     extractor: FeatureExtractor
@@ -80,6 +82,8 @@ class Prepared:
     skipped: tuple[Skipped, ...]
     grouping: Grouping | None = None
     deal: Callable[[int], tuple[Lesson, ...]]
+    first: str | None = None
+    objects: np.ndarray | None = None
 
     @property
     def images(self) -> Images:
@@ -189,6 +193,7 @@ def prepare_data(
     first: LoadedBackbone | None = None,
     heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
     step: Callable[[str], None] = lambda text: None,
+    warnings: WarningList | None = None,
 ) -> Prepared:
     """Infer the task, decode every image once, and split.
 
@@ -199,7 +204,8 @@ def prepare_data(
         ahead: Number of last boundaries at which trials are likely to train on.
         first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
-        step: Is told how far decoding is.
+        step: Is told how far decoding is, and what is looked at after it.
+        warnings: Takes up what the user should know of the examples; None drops it.
 
     Raises:
         DataError: The examples cannot be used.
@@ -241,7 +247,9 @@ def prepare_data(
         names=[examples.names[i] for i in images.kept],
         groups=None if examples.groups is None else [examples.groups[i] for i in images.kept],
         held_out=None if examples.held_out is None else np.array(examples.held_out)[images.kept],
-        features=None if first is None else partial(extractor.pooled, first),
+        features=None if first is None else partial(_pooled, extractor, first, step),
+        warnings=WarningList() if warnings is None else warnings,
+        step=step,
     )
     return Prepared(
         extractor=extractor,
@@ -249,6 +257,8 @@ def prepare_data(
         skipped=(*examples.skipped, *images.skipped),
         grouping=division.grouping,
         deal=division.deal,
+        first=None if first is None else first.spec.name,
+        objects=division.objects,
     )
 
 
@@ -268,6 +278,12 @@ def task_of(examples: Examples, config: SearchConfig, targets: Sequence[object] 
         positive_class=config.positive_class,
         names=examples.reading.columns,
     )
+
+
+def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, step: Callable[[str], None]) -> np.ndarray:
+    """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
+    step(f"looking at {len(extractor.images)} images through {first.spec.name}")
+    return extractor.pooled(first)
 
 
 def fingerprint(data: Prepared) -> str:

@@ -116,7 +116,16 @@ def search_setups(
         offered = offered_heads(registry, config, task, examples)
         return offered if began is None else pick(offered, began.heads) or offered
 
-    data = prepare_data(examples, backbones, config, ahead=ahead, first=first, heads=heads, step=show.step)
+    data = prepare_data(
+        examples,
+        backbones,
+        config,
+        ahead=ahead,
+        first=first,
+        heads=heads,
+        step=show.step,
+        warnings=show.warnings,
+    )
     show.warnings.add(*data.images.warnings)
     crew.share_cores()
     if data.grouping is not None:

@@ -14,6 +14,7 @@ import autotransfer
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
+from autotransfer.fit_warnings import WarningList
 from autotransfer.grouping import Grouping
 from autotransfer.preparation import Prepared, prepare_data
 from autotransfer.transfer.device import resolve_device
@@ -37,9 +38,15 @@ def exposures(digits: Digits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return images, (np.arange(40) % 2)[things], things
 
 
-def prepared(images: np.ndarray, labels: np.ndarray, first: LoadedBackbone, groups: object = None) -> Prepared:
+def prepared(
+    images: np.ndarray,
+    labels: np.ndarray,
+    first: LoadedBackbone,
+    groups: object = None,
+    warnings: WarningList | None = None,
+) -> Prepared:
     examples = load_examples(images, labels, groups=groups)
-    return prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first)
+    return prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first, warnings=warnings)
 
 
 def torn(data: Prepared, things: Sequence[int]) -> int:
@@ -55,11 +62,40 @@ def test_near_duplicates_are_kept_together_and_what_they_would_flatter_is_said(
     data = prepared(images, labels, first)
     assert torn(data, things) == 0
     assert data.grouping is not None
-    assert (data.grouping.source, data.grouping.examples) == ("found", 120)
+    assert (data.grouping.source, data.grouping.examples) == ("clustered", 120)
     assert 35 <= data.grouping.groups <= 40, "two digits of one shape may look alike, too"
     # Nothing tells the labels of unseen things; of seen ones, they are remembered.
     assert data.grouping.kept < 0.65
     assert data.grouping.torn > data.grouping.kept + 0.1
+
+
+def test_dependent_examples_are_warned_of_with_both_scores(
+    exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
+) -> None:
+    images, labels, _ = exposures
+    warnings = WarningList()
+    data = prepared(images, labels, first, warnings=warnings)
+    (warning,) = warnings
+    assert warning.code == "dependent_data"
+    assert data.grouping is not None
+    assert (warning.details["random"], warning.details["clustered"]) == (data.grouping.torn, data.grouping.kept)
+    assert f"{data.grouping.kept:.3f}" in warning.message
+    json.dumps(warning.to_json())
+
+
+def test_digits_are_no_dependent_examples(digits: Digits, first: LoadedBackbone) -> None:
+    warnings = WarningList()
+    prepared(*digits, first, warnings=warnings)
+    assert not list(warnings)
+
+
+def test_clusters_stay_together_in_the_deals_of_other_seeds(
+    exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
+) -> None:
+    images, labels, things = exposures
+    data = prepared(images, labels, first)
+    for lesson in data.deal(3):
+        assert not set(things[lesson.train]) & set(things[lesson.validation])
 
 
 def test_groups_of_the_user_come_before_what_looks_alike(
@@ -84,16 +120,18 @@ def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) ->
         np.testing.assert_array_equal(one.validation, other.validation)
 
 
-def test_near_duplicates_that_leave_no_split_are_not_kept(
-    digits: Digits, first: LoadedBackbone, caplog: pytest.LogCaptureFixture
+def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
+    digits: Digits, first: LoadedBackbone
 ) -> None:
     # One class is three exposures of one thing: kept together, nothing of it could be validated.
     images = np.concatenate([digits[0][digits[1] == 1], np.repeat(digits[0][digits[1] == 0][:1], 3, axis=0)])
     images[-1, 0, 0], images[-2, 0, 1] = 9, 9  # no copies: those are kept together in any case
     targets = [0] * (len(images) - 3) + [1] * 3
-    data = prepared(images, np.array(targets), first)
-    assert data.grouping is None
-    assert "not kept together" in caplog.text
+    warnings = WarningList()
+    data = prepared(images, np.array(targets), first, warnings=warnings)
+    assert all({0, 1} == set(lesson.targets[lesson.validation]) for lesson in data.lessons)
+    (warning,) = (warning for warning in warnings if warning.code == "grouping_given_up")
+    assert warning.details["largest"] == 3
 
 
 @pytest.mark.parametrize(
@@ -131,5 +169,6 @@ def test_a_fit_reports_its_groups(
     )
     assert result.grouping is not None
     assert result.grouping.groups == 40
+    assert "dependent_data" not in {warning.code for warning in result.fit_warnings}, "the user knows better"
     assert "split       40 groups of 120 examples" in str(result)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["grouping"]["groups"] == 40

@@ -6,90 +6,83 @@ their names: neither alone is enough. Many images of a series look alike and are
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-__all__ = ["find_alike"]
+from autotransfer.data.clusters import Clusters, find_clusters
+from autotransfer.data.neighbours import blocks, join, join_alike, join_pairs, unit_features
+from autotransfer.data.series import name_keys, neighbours_by_name, reading_order
+
+__all__ = ["Likeness", "find_alike"]
 
 # Cosine of centred features above which two images are the same but for noise, and above which they are if they were
 # named one after the other.
 _SAME, _ROW = 0.97, 0.85
-# Numbers of two names of one series that are no further apart.
-_NEAR = 2
 # A part of the names groups the examples if those that share it are so much more alike than others: in standard
 # deviations of the likeness between others; and so many pairs show it.
 _TELLING, _PAIRS = 0.75, 20
-# No group may hold a larger share of the examples: that says more of the backbone, or of a class, than of an object.
-_LARGEST, _STEP = 0.1, 0.25
-# More examples than this are not compared: it would take minutes.
-_MOST = 20_000
-_BLOCK = 1024
+# A group that holds a larger share of the examples is looked at more strictly, so many times: it may say more of the
+# backbone, or of a class, than of an object. One that is left stays whole up to the shares of all examples and of a
+# class that still leave something to train on.
+_LARGE_SHARE, _STEP, _LEVELS = 0.1, 0.25, 4
+_WHOLE_SHARE, _WHOLE_CLASS_SHARE = 1 / 3, 2 / 3
+# Runs that a group is cut into where it cannot stay whole, at least.
+_RUNS = 5
+# Examples that are compared all with all; of more, those of blocks that are near each other.
+_COMPARED = 2048
 _SAMPLE = 5000
 
 
-def find_alike(features: np.ndarray, names: Sequence[str], classes: np.ndarray | None = None) -> list[Hashable] | None:
-    """Find examples that belong together.
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """What belongs together: partitions of the examples, the number of its set for each (N,).
+
+    Attributes:
+        groups: What names and near-duplicates show.
+        objects: The same, and what is closer than the second tier: objects, where examples depend on each other.
+        whole: The same, and clusters of about four, whatever the examples are.
+        cut: Number of groups that were too large to stay whole, and are cut into runs of neighbours by name.
+        largest: Examples of the largest of these; 0 where there is none.
+    """
+
+    groups: np.ndarray
+    objects: np.ndarray
+    whole: np.ndarray
+    cut: int = 0
+    largest: int = 0
+
+
+def find_alike(
+    features: np.ndarray,
+    names: Sequence[str],
+    classes: np.ndarray | None = None,
+    *,
+    step: Callable[[str], None] = lambda text: None,
+) -> Likeness | None:
+    """Find examples that belong together, in time and memory that grow with their number and not with its square.
 
     Args:
         features: Features (N, width) of any pretrained backbone.
         names: What each is called: its path, or ``item 3``.
-        classes: Class (N,) of each: examples are compared with others of their class. None compares all.
+        classes: Class (N,) of each: clusters hold one class only. None takes all for one.
+        step: Is told what is looked at.
 
     Returns:
-        For each example the number of its group, or None where it is alone; None where no two belong together, or
-        there are too many examples to compare.
+        What belongs together; None where there are fewer than three examples.
     """
-    if not 2 < len(features) <= _MOST:
+    if len(features) < 3:
         return None
-    unit = _unit(features)
+    unit = unit_features(features)
     classes = np.zeros(len(unit), dtype=int) if classes is None else classes
-    ties = [key for key in _keys(names) if _tells(key, unit, classes)]
-    series, same, row = _Series(names), _SAME, _ROW
-    most = max(2, _LARGEST * len(unit))
-    for _ in range(4):
-        groups = _parts(np.array([*_pairs(unit, series, same, row), *_ties(ties)]).reshape(-1, 2), len(unit))
-        sizes = np.bincount(groups)
-        if sizes.max() <= most:
-            found: list[Hashable] = [int(group) if sizes[group] > 1 else None for group in groups]
-            return found if sizes.max() > 1 else None
-        same, row = same + _STEP * (1 - same), row + _STEP * (1 - row)
-    return None
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    """Centre features and bring them to length 1: what all images share says nothing."""
-    centred = (features - features.mean(0)).astype(np.float32)
-    return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12))
-
-
-def _keys(names: Sequence[str]) -> Iterator[np.ndarray]:
-    """Yield what names may be grouped by: all but one of their numbers, or their folder; -1 for those without.
-
-    ``exp1_num_4727.jpg`` and ``exp2_num_4727.jpg`` share all but their first number.
-    """
-    parts = [re.split(r"(\d+)", PurePath(name).name) for name in names]
-    for position in range(1, max(map(len, parts)), 2):
-        yield _numbered([None if len(p) <= position else (*p[:position], *p[position + 1 :]) for p in parts])
-    yield _numbered([str(PurePath(name).parent) for name in names])
-
-
-def _numbered(keys: Sequence[Hashable]) -> np.ndarray:
-    """Number keys that are not rare and not common: -1 stands for the others."""
-    members = defaultdict(list)
-    for i, key in enumerate(keys):
-        members[key].append(i)
-    numbers = np.full(len(keys), -1)
-    for number, (key, rows) in enumerate(members.items()):
-        if key is not None and 2 <= len(rows) <= max(2, _LARGEST * len(keys)):
-            numbers[rows] = number
-    return numbers
+    step(f"comparing the names of {len(unit)} examples")
+    tied = [key for key in name_keys(names) if _tells(key, unit, classes)]
+    step(f"clustering {len(unit)} examples")
+    clusters = find_clusters(unit, classes)
+    named = join(*(np.where(key < 0, -1 - np.arange(len(key)), key) for key in tied), clusters.tight)
+    groups = _near_duplicates(unit, names, named, step)
+    return _fitted(groups, clusters, classes, names)
 
 
 def _tells(key: np.ndarray, unit: np.ndarray, classes: np.ndarray) -> bool:
@@ -104,53 +97,78 @@ def _tells(key: np.ndarray, unit: np.ndarray, classes: np.ndarray) -> bool:
     others = np.concatenate([rng.permutation(np.flatnonzero(classes == label)) for label in np.unique(classes)])
     apart = (classes[others[:-1]] == classes[others[1:]]) & (key[others[:-1]] != key[others[1:]])
     within = (unit[first] * unit[second]).sum(1)
-    between = (unit[others[:-1][apart]] * unit[others[1:][apart]]).sum(1)
+    between = (unit[others[:-1][apart][:_SAMPLE]] * unit[others[1:][apart][:_SAMPLE]]).sum(1)
     if len(between) < _PAIRS:
         return False
     return float(within.mean() - between.mean()) > _TELLING * float(between.std())
 
 
-def _ties(keys: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
-    """Yield pairs that chain the examples of equal keys."""
-    for key in keys:
-        order = np.argsort(key, kind="stable")
-        equal = (key[order[:-1]] == key[order[1:]]) & (key[order[:-1]] >= 0)
-        yield from zip(order[:-1][equal].tolist(), order[1:][equal].tolist(), strict=True)
+def _near_duplicates(
+    unit: np.ndarray, names: Sequence[str], named: np.ndarray, step: Callable[[str], None]
+) -> np.ndarray:
+    """Join what looks the same to what is tied by other signs, more strictly until no group is large."""
+    first, second = neighbours_by_name(names)
+    cosine = np.concatenate(
+        [(unit[i] * unit[j]).sum(1) for i, j in zip(_strips(first), _strips(second), strict=True)] or [np.empty(0)]
+    )
+    strict = 1 - (1 - _STEP) ** np.arange(_LEVELS)
+    same, done = np.empty((_LEVELS, len(unit)), dtype=np.int64), 0
+    for block in blocks(unit, np.arange(len(unit)), _COMPARED):
+        step(f"looking for near-duplicates: {done} of {len(unit)} examples")
+        same[:, block] = block[join_alike(unit[block], (_SAME + strict * (1 - _SAME)).tolist())]
+        done += len(block)
+    most = max(2, _LARGE_SHARE * len(unit))
+    for level in range(_LEVELS):
+        near = cosine >= _ROW + strict[level] * (1 - _ROW)
+        groups = join_pairs(join(named, same[level]), first[near], second[near])
+        if np.bincount(groups).max() <= most:
+            break
+    return groups
 
 
-@dataclass(init=False)
-class _Series:
-    """Names by their last number: ``clip7_frame031.jpg`` is number 31 of ``clip7_frame#.jpg``."""
-
-    of: np.ndarray
-    number: np.ndarray
-
-    def __init__(self, names: Sequence[str]) -> None:
-        keys: dict[str, int] = {}
-        self.of, self.number = np.full(len(names), -1), np.zeros(len(names))
-        for i, name in enumerate(names):
-            if match := re.search(r"\d+(?=\D*$)", PurePath(name).name):
-                key = match.string[: match.start()] + "#" + match.string[match.end() :]
-                self.of[i], self.number[i] = keys.setdefault(key, len(keys)), float(match.group()[-15:])
-
-    def near(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Whether two were named one after the other."""
-        alike = (self.of[first] == self.of[second]) & (self.of[first] >= 0)
-        return np.asarray(alike & (np.abs(self.number[first] - self.number[second]) <= _NEAR))
+def _strips(rows: np.ndarray) -> list[np.ndarray]:
+    """Divide rows into strips whose features fit into memory once more."""
+    return np.array_split(rows, len(rows) // _SAMPLE + 1) if len(rows) else []
 
 
-def _pairs(unit: np.ndarray, series: _Series, same: float, row: float) -> Iterator[tuple[int, int]]:
-    """Yield the pairs that look alike, each once."""
-    for start in range(0, len(unit), _BLOCK):
-        likeness = unit[start : start + _BLOCK] @ unit.T
-        first, second = np.nonzero(likeness >= row)
-        once = first + start < second
-        first, second = first[once], second[once]
-        kept = (likeness[first, second] >= same) | series.near(first + start, second)
-        yield from zip((first[kept] + start).tolist(), second[kept].tolist(), strict=True)
+def _fitted(groups: np.ndarray, clusters: Clusters, classes: np.ndarray, names: Sequence[str]) -> Likeness:
+    """Cut groups that leave nothing to train on, or nothing to score, into runs of neighbours by name."""
+    objects, whole = (_joined(groups, partition, classes) for partition in (clusters.objects, clusters.whole))
+    too_large = _too_large(groups, classes)
+    if not len(too_large):
+        return Likeness(groups=groups, objects=objects, whole=whole)
+    place, sizes = np.empty(len(groups), dtype=np.int64), np.bincount(groups)
+    place[reading_order(names)] = np.arange(len(groups))
+    runs, following = np.full(len(groups), -1), 0
+    for group in too_large:
+        rows = np.flatnonzero(groups == group)
+        count = max(_RUNS, round(2 * len(rows) / (_LARGE_SHARE * len(groups))))
+        for run in np.array_split(rows[np.argsort(place[rows])], count):
+            runs[run] = following
+            following += 1
+    groups, objects, whole = (
+        np.unique(np.where(runs < 0, following + kept, runs), return_inverse=True)[1]
+        for kept in (groups, objects, whole)
+    )
+    return Likeness(
+        groups=groups, objects=objects, whole=whole, cut=len(too_large), largest=int(sizes[too_large].max())
+    )
 
 
-def _parts(pairs: np.ndarray, count: int) -> np.ndarray:
-    """Number the sets that pairs hold together."""
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1])
+def _joined(groups: np.ndarray, clusters: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Join groups and clusters; within each class only, where groups of several would chain too many together."""
+    joined = join(groups, clusters)
+    if np.bincount(joined).max() <= max(2, _LARGE_SHARE * len(groups), np.bincount(groups).max()):
+        return joined
+    return join(np.unique(np.stack([groups, classes]), axis=1, return_inverse=True)[1].ravel(), clusters)
+
+
+def _too_large(groups: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the groups that hold too large a share of the examples, or of a class of several."""
+    sizes = np.bincount(groups)
+    found = sizes > max(2, _WHOLE_SHARE * len(groups))
+    if len(labels := np.unique(classes)) > 1:
+        for label in labels:
+            own = np.bincount(groups[classes == label], minlength=len(sizes))
+            found |= (own > 1) & (own > _WHOLE_CLASS_SHARE * own.sum())
+    return np.flatnonzero(found)

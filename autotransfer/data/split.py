@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from autotransfer.errors import DataError
 from autotransfer.task import Task
 
-__all__ = ["folds", "group_keys", "refuse_tiny_classes", "split", "units_of"]
+__all__ = ["folds", "group_keys", "possible_folds", "refuse_tiny_classes", "split", "units_of"]
 
 _BINS = 10
 _ATTEMPTS = 10
@@ -75,6 +75,19 @@ def folds(
 def group_keys(groups: Sequence[Hashable]) -> list[Hashable]:
     """Return a key for each group; None is a group of one, so each has a key of its own."""
     return [("alone", i) if group is None else ("tied", group) for i, group in enumerate(groups)]
+
+
+def possible_folds(count: int, encoded: np.ndarray, task: Task, groups: Sequence[Hashable] | None = None) -> int:
+    """Return ``count``, or the fewer folds that the smallest class, or the number of examples, allows; at least 2.
+
+    Of a group, one example counts.
+    """
+    units = group_keys([None] * len(encoded) if groups is None else groups)
+    if task.single_label:
+        most = min(len({units[i] for i in np.flatnonzero(encoded == label)}) for label in np.unique(encoded))
+    else:
+        most = len(set(units)) // 2  # a regression is scored on two at least
+    return max(2, min(count, most))
 
 
 def refuse_tiny_classes(encoded: np.ndarray, task: Task, units: np.ndarray | None = None) -> None:

@@ -14,6 +14,7 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
+from autotransfer.defaults import default_settings
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model import TransferModel
 from autotransfer.progress import Progress
@@ -87,6 +88,7 @@ class DistillResult:
         return "\n".join(lines)
 
 
+@default_settings()
 def distill(
     result: Models,
     data: Any = None,

@@ -19,6 +19,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
+from autotransfer.defaults import default_settings
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.progress import Progress
 from autotransfer.score import Score
@@ -76,6 +77,7 @@ class PretrainResult:
         return "\n".join(lines)
 
 
+@default_settings()
 def pretrain(
     data: Any,
     targets: Any = None,

@@ -19,6 +19,7 @@ DEFAULTS: Mapping[str, Any] = {"k": 10}
 
 _TEMPERATURE = 0.07  # of the similarities, as in both papers
 _SMOOTHING = 0.1  # of a vote for every class, so that logits are finite
+_HELD = 2**24  # similarities that are held at a time: 64 MB in float32
 _KINDS = ("single", "multilabel", "regression")
 
 
@@ -54,10 +55,10 @@ class NearestNeighbours(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Let the ``k`` most similar examples vote."""
-        similarity = self.embed(features) @ self.keys.float().T
-        nearest = similarity.topk(min(self.k, len(self.keys)), dim=1)
-        share = F.softmax(nearest.values / _TEMPERATURE, dim=1)
-        votes = torch.einsum("nk,nko->no", share, self.values[nearest.indices])
+        embedded, keys = self.embed(features), self.keys.float().T
+        rows = max(_HELD // len(self.keys), 1)
+        starts = range(0, max(len(embedded), 1), rows)
+        votes = torch.cat([self._votes(embedded[start : start + rows], keys) for start in starts])
         kind = _KINDS[int(self.kind)]
         if kind == "regression":
             return votes
@@ -65,6 +66,12 @@ class NearestNeighbours(nn.Module):
         if kind == "multilabel":
             return torch.log(votes + smooth) - torch.log(1 - votes + smooth) + self.shift
         return torch.log(votes + smooth) + self.shift
+
+    def _votes(self, embedded: Tensor, keys: Tensor) -> Tensor:
+        """Return the mean value (N, outputs) of the neighbours, weighted by their similarity."""
+        nearest = (embedded @ keys).topk(min(self.k, len(self.keys)), dim=1)
+        share = F.softmax(nearest.values / _TEMPERATURE, dim=1)
+        return torch.einsum("nk,nko->no", share, self.values[nearest.indices])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         for name in ("keys", "values"):
