@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from autotransfer.calls import call_of, configure, examples_of, test_examples_of
+from autotransfer.calls import call_of, configure, data_of
 from autotransfer.config import SearchConfig
 from autotransfer.data.examples import Examples
 from autotransfer.errors import RunFormatError
@@ -37,6 +37,10 @@ def fit(
     path_column: str | None = None,
     target_column: str | Sequence[str] | None = None,
     groups: Any = None,
+    root: str | Path | None = None,
+    suffix: str | None = None,
+    follow_links: bool = False,
+    min_images: int | None = None,
     backbones: Patterns = (),
     zoo: Folders | None = None,
     heads: Patterns = (),
@@ -74,7 +78,8 @@ def fit(
 
     Args:
         data: A folder with a sub-folder per class; arrays, paths or PIL images with ``targets``; a DataFrame or CSV
-            file; or a ``torch.utils.data.Dataset`` of (image, label).
+            file; or a ``torch.utils.data.Dataset`` of (image, label). Where a table has a column, or a folder has
+            folders, of the parts train, validation and test, these are used as such.
         targets: One target for each example, where ``data`` does not hold them.
         test: Examples to score the final model on, once; any form that ``data`` may have.
         test_targets: Their targets.
@@ -82,6 +87,11 @@ def fit(
         target_column: Column of targets, or several.
         groups: What no split may tear apart, such as photographs of one object: one for each image; the column of a
             table; or a regular expression that finds the group in a path. None keeps near-duplicates together.
+        root: Folder that the relative paths of a table or list are looked for in, before the folder of the table (for a
+            list or DataFrame, the current one).
+        suffix: What these paths lack at the end, such as ``".png"`` where a table lists the ids of images.
+        follow_links: Follow links that lead out of a folder, and links to folders; loops end.
+        min_images: Leave out classes with fewer images to train on; None refuses a class with a single image.
         backbones: Names or glob patterns of backbones; none means the zoo's, or a short portfolio.
         zoo: Folders of checkpoints; None takes the environment variable ``AUTOTRANSFER_ZOO``.
         heads: Names or glob patterns of heads.
@@ -143,7 +153,7 @@ def fit(
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
         show.step("looking for the images")
-        return _fit(config, examples_of(arguments), test_examples_of(arguments), run, call, show)
+        return _fit(config, *data_of(arguments), run, call, show)
 
 
 def _fit(

@@ -128,6 +128,16 @@ def fit(
         str | None,
         option("--groups", metavar="G", help="Column, or regular expression on paths, of what no split tears apart."),
     ] = None,
+    root: Annotated[
+        Path | None, option("--root", metavar="DIR", help="Folder where the relative paths of a table start.")
+    ] = None,
+    suffix: Annotated[
+        str | None, option("--suffix", metavar="S", help="What the paths of a table lack at the end, such as .png.")
+    ] = None,
+    follow_links: Annotated[bool, option("--follow-links", help="Follow links that lead out of a folder.")] = False,
+    min_images: Annotated[
+        int | None, option("--min-images", metavar="N", help="Leave out classes with fewer images.")
+    ] = None,
     class_weight: Annotated[
         str | None, option("--class-weight", metavar="balanced", help="Weight the loss by inverse class frequency.")
     ] = None,
@@ -187,6 +197,10 @@ def fit(
             path_column=path_column,
             target_column=target_column[0] if target_column and len(target_column) == 1 else target_column,
             groups=groups,
+            root=root,
+            suffix=suffix,
+            follow_links=follow_links,
+            min_images=min_images,
             backbones=backbones or (),
             zoo=zoo,
             heads=heads or (),
@@ -251,7 +265,20 @@ def _show_result(result: FitResult, as_json: bool) -> None:
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, and folders of images.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, folders of images, CSV or TSV files that list some."),
+    ],
+    path_column: Annotated[
+        str | None, option("--path-column", metavar="C", help="Column of image paths in a table.")
+    ] = None,
+    root: Annotated[
+        Path | None, option("--root", metavar="DIR", help="Folder where the relative paths of a table start.")
+    ] = None,
+    suffix: Annotated[
+        str | None, option("--suffix", metavar="S", help="What the paths of a table lack at the end, such as .png.")
+    ] = None,
+    follow_links: Annotated[bool, option("--follow-links", help="Follow links that lead out of a folder.")] = False,
     as_json: AsJson = False,
     csv: Annotated[
         Path | None,
@@ -269,7 +296,9 @@ def predict(
         from autotransfer.predictions import predict_by_name, to_csv
 
         model = TransferModel.load(run, device=device)
-        rows = predict_by_name(model, images)
+        rows = predict_by_name(
+            model, images, path_column=path_column, root=root, suffix=suffix, follow_links=follow_links
+        )
     for row in rows:
         if row.error:
             say(f"{row.name} cannot be read: {row.error}")

@@ -36,6 +36,10 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         heads: Patterns = (),
         freeze: Patterns = (),
         metric: str | None = None,
+        root: str | Path | None = None,
+        suffix: str | None = None,
+        follow_links: bool = False,
+        min_images: int | None = None,
         validation: float = 0.25,
         epochs: int = 12,
         views: int = 4,
@@ -58,6 +62,10 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.heads = heads
         self.freeze = freeze
         self.metric = metric
+        self.root = root
+        self.suffix = suffix
+        self.follow_links = follow_links
+        self.min_images = min_images
         self.validation = validation
         self.epochs = epochs
         self.views = views
@@ -123,6 +131,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         heads: Names or glob patterns of heads.
         freeze: Names or glob patterns of freeze policies.
         metric: A scikit-learn scorer's name, for the search; ``score`` is the accuracy whatever it is.
+        root: Folder that the relative paths of a table or list are looked for in first.
+        suffix: What these paths lack at the end, such as ``".png"``.
+        follow_links: Follow links that lead out of a folder, and links to folders.
+        min_images: Leave out classes with fewer images to train on.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
@@ -157,6 +169,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         heads: Patterns = (),
         freeze: Patterns = (),
         metric: str | None = None,
+        root: str | Path | None = None,
+        suffix: str | None = None,
+        follow_links: bool = False,
+        min_images: int | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
@@ -181,6 +197,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             heads=heads,
             freeze=freeze,
             metric=metric,
+            root=root,
+            suffix=suffix,
+            follow_links=follow_links,
+            min_images=min_images,
             validation=validation,
             epochs=epochs,
             views=views,

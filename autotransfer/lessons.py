@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autotransfer.config import SearchConfig
-from autotransfer.data.examples import Images
+from autotransfer.data.examples import Examples, Images
 from autotransfer.data.likeness import find_alike
-from autotransfer.data.split import folds, group_keys, split
+from autotransfer.data.split import folds, group_keys, refuse_tiny_classes, split
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.grouping import Grouping
 from autotransfer.task import Task
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Division", "class_weights", "divide", "refuse_foreign_weights"]
+__all__ = ["Division", "class_weights", "divide", "refuse_foreign_weights", "refuse_undividable"]
 
 log = logging.getLogger("autotransfer")
 
@@ -148,13 +148,35 @@ def _given_lesson(task: Task, targets: Sequence[object], held_out: np.ndarray, c
     if not len(train) or not len(validation):
         side = "to score candidates on" if len(train) else "to train on"
         raise DataError(f"None of the images {side} can be used: give others.")
-    if task.single_label and (foreign := sorted(set(encoded[validation]) - set(encoded[train]))):
+    _refuse_foreign_classes(task, encoded, held_out)
+    weights = class_weights(config, task, encoded[train])
+    return Lesson(task=task, targets=encoded, train=train, validation=validation, class_weights=weights)
+
+
+def refuse_undividable(examples: Examples, task: Task) -> None:
+    """Refuse, before anything is decoded, examples that cannot be divided whatever their images hold.
+
+    Raises:
+        DataError: A class has too few images, or none to train on.
+    """
+    encoded = task.encode(examples.targets or ())
+    if examples.held_out is not None:
+        _refuse_foreign_classes(task, encoded, np.array(examples.held_out))
+    elif examples.groups is None:
+        refuse_tiny_classes(encoded, task)
+    else:
+        keys = group_keys(examples.groups)
+        numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        refuse_tiny_classes(encoded, task, np.array([numbers[key] for key in keys]))
+
+
+def _refuse_foreign_classes(task: Task, encoded: np.ndarray, held_out: np.ndarray) -> None:
+    """Refuse classes that are to be scored and not trained."""
+    if task.single_label and (foreign := sorted(set(encoded[held_out]) - set(encoded[~held_out]))):
         raise DataError(
             f"There are no images to train on of {', '.join(repr(task.classes[i]) for i in foreign[:10])}, which only "
             "the validation examples have. Add some, or leave these out."
         )
-    weights = class_weights(config, task, encoded[train])
-    return Lesson(task=task, targets=encoded, train=train, validation=validation, class_weights=weights)
 
 
 def _warn_of_twins(digests: Sequence[str], alike: Sequence[Hashable] | None, held_out: np.ndarray) -> None:

@@ -76,13 +76,17 @@ class TransferModel:
         return (first, *self.others)
 
     def predict(self, data: Any) -> np.ndarray:
-        """Predict for images: paths, folders, arrays or PIL images.
+        """Predict for images, in the order in which they are given.
+
+        Args:
+            data: A path, a folder, an array or PIL image, or several; a CSV file or DataFrame with a column of paths; a
+                map-style Dataset.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float32 (N,) or (N, targets) for regression.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or a row of a table names none.
         """
         return self.task.predict(self.predict_proba(data))
 
@@ -90,9 +94,9 @@ class TransferModel:
         """Return probabilities (N, classes), or the values (N, targets) of a regression, as float32.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or a row of a table names none.
         """
-        return self.predict_images(self.decode(find_images(data), strict=True))
+        return self.predict_images(self.decode(find_images(data, strict=True), strict=True))
 
     def decode(self, examples: Examples, *, strict: bool = False) -> Images:
         """Decode examples as the search did."""

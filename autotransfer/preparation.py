@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Collection, Sequence
@@ -19,12 +18,13 @@ from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec, Prepro
 from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples, Images, Skipped
+from autotransfer.data.left_out import with_labels
+from autotransfer.data.small_classes import without_small_classes
 from autotransfer.errors import AutoTransferError, DataError, PluginError, WeightsUnavailableError
 from autotransfer.grouping import Grouping
-from autotransfer.lessons import class_weights, divide, refuse_foreign_weights
+from autotransfer.lessons import class_weights, divide, refuse_foreign_weights, refuse_undividable
 from autotransfer.search.portfolio import choose_portfolio
 from autotransfer.task import Task, infer_task
-from autotransfer.text import escape
 from autotransfer.transfer.blame import blamed
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
@@ -47,8 +47,6 @@ __all__ = [
 ]
 
 Folders = str | Path | Sequence[str | Path]
-
-log = logging.getLogger("autotransfer")
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
@@ -201,6 +199,7 @@ def prepare_data(
         raise DataError("The images have no labels: give a folder per class, or targets.")
     task = infer_task(examples.targets, config.task, config.metric)
     refuse_foreign_weights(config, task)
+    refuse_undividable(examples, task)
     images = decode(
         examples,
         _sides(backbones),
@@ -209,7 +208,9 @@ def prepare_data(
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
     )
     if task.single_label:
-        images = _agreeing(images, examples, examples.targets)
+        images = without_contradictions(images, examples.names, examples.targets)
+    if config.min_images is not None:
+        images = without_small_classes(images, examples, config.min_images)
     targets = [examples.targets[i] for i in images.kept]
     if images.skipped:
         task = infer_task(targets, config.task, config.metric)  # a class may be gone with its images
@@ -236,7 +237,7 @@ def prepare_data(
     return Prepared(
         extractor=extractor,
         lessons=division.lessons,
-        skipped=(*examples.skipped, *images.skipped),
+        skipped=(*examples.skipped, *with_labels(images.skipped, examples)),
         grouping=division.grouping,
         deal=division.deal,
     )
@@ -264,20 +265,6 @@ def deal_again(data: Prepared, validation: Sequence[np.ndarray], config: SearchC
         weights = class_weights(config, lesson.task, lesson.targets[train])
         lessons.append(replace(lesson, train=train, validation=rows, class_weights=weights))
     return tuple(lessons)
-
-
-def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> Images:
-    """Leave out copies of one image that have different labels, and name them."""
-    agreeing = without_contradictions(images, examples.names, labels)
-    if found := agreeing.skipped[len(images.skipped) :]:
-        shown = "; ".join(f"{skipped.name} is {skipped.reason}" for skipped in found[:4])
-        log.warning(
-            "%d images left out, since copies of them have other labels: %s%s",
-            len(found),
-            escape(shown),
-            "; …" if len(found) > 4 else "",
-        )
-    return agreeing
 
 
 def refuse_unreadable(test: Examples) -> None:

@@ -15,6 +15,7 @@ from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.decode import typical_side
 from autotransfer.data.examples import Examples
+from autotransfer.data.left_out import warnings_of
 from autotransfer.errors import DataError
 from autotransfer.finish import ending_seconds
 from autotransfer.insight.gain import reserved_seconds
@@ -46,7 +47,7 @@ from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.views import Views
 from autotransfer.search.work import Executor
 from autotransfer.storage import close_storage, failing_clearly
-from autotransfer.task import Task
+from autotransfer.task import Task, infer_task
 from autotransfer.transfer.device import resolve_device
 from autotransfer.workers.crew import Brief, Crew
 
@@ -90,6 +91,11 @@ def search_setups(
     show: Progress,
 ) -> Searched:
     """Decode the examples, make or open the study, and search."""
+    for given in (examples, test):
+        if given is not None and given.described:
+            show.say(given.described)
+    _refuse_foreign_targets(test, infer_task(examples.targets or (), config.task, config.metric))
+    run.refuse_unwritable()
     device, registry = resolve_device(config.device), Registry.load(config.zoos)
     backbones = available_backbones(registry, config, device, len(examples), show.say)
     policies = registry.select_policies(config.freeze)
@@ -100,11 +106,13 @@ def search_setups(
     first = load_first(sizes.first, device)
     heads = partial(offered_heads, registry, config)
     data = prepare_data(examples, backbones, config, ahead=ahead, first=first, heads=heads, step=show.step)
+    used = [examples.targets[i] for i in data.images.kept] if examples.targets is not None else []
+    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, clutter=examples.clutter))
     crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
     task = data.lessons[0].task
-    _refuse_foreign_targets(test, task)
+    _refuse_foreign_targets(test, task)  # again: a class may be gone with its images
     if test is not None and config.strict:
         refuse_unreadable(test)
     purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)

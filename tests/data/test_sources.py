@@ -521,7 +521,7 @@ def test_a_column_of_groups_is_not_taken_for_the_target(tmp_path: Path) -> None:
     table = write(tmp_path / "table.csv", "file,patient,finding", "a.png,7,yes", "b.png,8,no", "c.png,,yes")
     examples = load_examples(table, groups="patient")
     assert examples.targets == ["yes", "no", "yes"]
-    assert examples.groups == (7, 8, None), "without a patient it is alone"
+    assert examples.groups == ("7", "8", None), "without a patient it is alone"
 
 
 def test_a_regular_expression_finds_the_group_in_a_path(pets: Path) -> None:
