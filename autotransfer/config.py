@@ -161,9 +161,7 @@ class SearchConfig:
         if self.folds is not None and not _is_whole(self.folds, 1):
             raise ConfigError(f"The number of folds must be at least 1; got {self.folds!r}.")
         if self.min_images is not None and not _is_whole(self.min_images, 1):
-            raise ConfigError(
-                f"The fewest images of a class are a number of at least 1; got {self.min_images!r}."
-            )
+            raise ConfigError(f"The fewest images of a class are a number of at least 1; got {self.min_images!r}.")
         if not _is_whole(self.epochs, 1):
             raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs!r}.")
         if not _is_whole(self.views, 1):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from autotransfer.data.examples import Examples, Skipped
-from autotransfer.data.folders import Found, printable, walk
-from autotransfer.data.layout import Layout, Steps
+from autotransfer.data.folders import LINKS, Found, kind_of, printable, walk
+from autotransfer.data.layout import NO_LABEL, Layout, Steps
 from autotransfer.data.listed import Row, because, examples_of_rows
 from autotransfer.data.tables import Table
 from autotransfer.errors import DataError
@@ -46,8 +46,8 @@ def table_examples(
         elif split is not None and part is None:
             skipped.append(Skipped(name=line, reason=f"nothing in the column {split}", label=str(target)))
         else:
-            item = table.places.find(path)
-            missing = missing or ("" if table.places.holds(path) else table.places.tried(path))
+            item = table.place(line, path_column, path)
+            missing = missing or ("" if kind_of(item) == "file" else table.places.tried(path))
             rows.append(Row(item=item, name=printable(str(path)), target=target, group=group, part=part))
     examples = examples_of_rows(rows, skipped, missing)
     named = ", ".join(map(str, target_columns))
@@ -82,20 +82,22 @@ def folder_examples(root: Path, *, follow_links: bool = False, known: Collection
             skipped.append(_left_out(path, layout.why_not(steps), layout, steps))
         else:
             rows.append(Row(item=path, name=printable(path), target=printable(label), part=part))
+    links = any(reason in LINKS for _, reason in found.skipped)
+    advice = ("--follow-links (follow_links=True) follows links.",) if links else ()
     if not rows:
-        raise DataError(f"No class with images in {printable(root)!r}{because(skipped)}. {LAYOUT}")
+        raise DataError(f"No class with images in {printable(root)!r}{because(skipped)}. {' '.join((*advice, LAYOUT))}")
+    named = {row.target for row in rows} | {left_out.label for left_out in skipped}
     rows, nameless = _without_nameless_parts(rows)
-    skipped += nameless + _bare_folders(root, found, layout, {row.target for row in rows})
+    skipped += nameless + _bare_folders(root, found, layout, named)
     examples = examples_of_rows(rows, skipped)
     start = printable(Path(root, *layout.start))
-    links = any("link to a folder: not" in reason or "out of the folder" in reason for _, reason in found.skipped)
     hints = [FitWarning(code="split_ignored", message=f"In {start}, {hint}.") for hint in layout.hints]
     return replace(
         examples,
         divided_by=f"the folders {', '.join(sorted(layout.parts))} in {start}" if layout.parts else "",
         described=f"{len(examples)} images of {_classes(examples)} from the folder {start}",
         warnings=tuple(hints),
-        advice=("--follow-links (follow_links=True) follows links.",) if links else (),
+        advice=advice,
         clutter=found.clutter,
     )
 
@@ -105,13 +107,13 @@ def _left_out(path: Path, reason: str, layout: Layout, steps: Steps) -> Skipped:
     return Skipped(name=printable(path), reason=reason, label=None if label is None else printable(label))
 
 
-def _bare_folders(root: Path, found: Found, layout: Layout, classes: Collection[str]) -> list[Skipped]:
-    """Return folders that stand where classes do, without an image that can be used."""
+def _bare_folders(root: Path, found: Found, layout: Layout, named: Collection[str | None]) -> list[Skipped]:
+    """Return folders that stand where classes do, and hold nothing that is named already."""
     places = {Path(root, *base) for base in layout.bases()}
     return [
         Skipped(name=printable(folder), reason="a folder without images", label=printable(folder.name))
         for folder in sorted(found.folders)
-        if folder.parent in places and folder != root and printable(folder.name) not in classes
+        if folder.parent in places and folder != root and printable(folder.name) not in named
         if not layout.outer or folder.name not in layout.outer
     ]
 
@@ -122,8 +124,7 @@ def _without_nameless_parts(rows: Sequence[Row]) -> tuple[list[Row], list[Skippe
     others = {part: {row.target for row in rows if row.part == part} for part in ("validation", "test")}
     nameless = {part for part, labels in others.items() if len(labels) == 1 and not labels & trained}
     kept = [row for row in rows if row.part not in nameless]
-    reason = "in a part without folders of classes: it has no label"
-    return kept, [Skipped(name=row.name, reason=reason) for row in rows if row.part in nameless]
+    return kept, [Skipped(name=row.name, reason=NO_LABEL) for row in rows if row.part in nameless]
 
 
 def _classes(examples: Examples) -> str:

@@ -12,8 +12,10 @@ from typing import BinaryIO, Literal
 
 from PIL import Image
 
-__all__ = ["Found", "kind_of", "open_regular", "printable", "walk"]
+__all__ = ["LINKS", "Found", "kind_of", "open_regular", "printable", "walk"]
 
+# Why links are left out unless they are to be followed.
+LINKS = ("a link to a folder: not followed", "a link that leads out of the folder")
 # Images by name: those that cannot be decoded are reported, with the package that reads them, and not passed over.
 _SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
@@ -101,7 +103,7 @@ def walk(root: Path, *, follow_links: bool = False) -> Found:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name.lower() not in _NO_DATA)
         for link in [path for name in folders if (path := Path(folder, name)).is_symlink()]:
             target = os.path.realpath(link)
-            reason = "" if follow_links else "a link to a folder: not followed"
+            reason = "" if follow_links else LINKS[0]
             above = any(place.is_relative_to(target) for place in (inside, Path(real)))
             if follow_links and (above or (*(top or (link.name,)), target) in entered):
                 reason = "a link back to a folder that is read already"
@@ -121,7 +123,7 @@ def _sort_in(path: Path, inside: Path | None, found: Found) -> None:
         found.clutter["hidden"] += 1
         return
     if inside is not None and path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-        reason = "a link that leads out of the folder"
+        reason = LINKS[1]
     elif kind_of(path) != "file":
         reason = "a broken link, or no regular file"
     elif not known and not _holds_image(path):

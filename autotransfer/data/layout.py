@@ -10,8 +10,9 @@ from autotransfer.data.examples import Part
 from autotransfer.data.part_names import parts_in, stands_for
 from autotransfer.errors import DataError
 
-__all__ = ["Layout"]
+__all__ = ["NO_LABEL", "Layout"]
 
+NO_LABEL = "in a part of the data, but in no folder of a class: it has no label"
 Steps = tuple[str, ...]  # a path below the root, step by step
 
 
@@ -121,7 +122,7 @@ class Layout:
             return f"beside the folder {'/'.join(self.start)}, which holds the classes"
         if self.outer and below[0] not in self.outer:
             return f"beside the folders {', '.join(sorted(self.outer))}, which hold the classes"
-        return "directly in the folder: it belongs to no class"
+        return NO_LABEL if self.outer else "directly in the folder: it belongs to no class"
 
     def bases(self) -> list[Steps]:
         """Return the folders that hold the folders of classes."""

@@ -78,7 +78,7 @@ def _left_out(
         for label, counts in sorted(classes.items(), key=lambda item: -item[1].total())
     }
     shown = _listed([f"{reason} ({count})" for reason, count in reasons.most_common()], "; ")
-    message = f"{len(skipped)} of {len(skipped) + used} files or rows of {what} are not used: {shown}"
+    message = f"{len(skipped)} of {len(skipped) + used} files, folders or rows of {what} are not used: {shown}"
     if classes:
         counts = {label: classes[label].total() for label in by_class}
         shown = _listed([f"{label} {count} of {count + labels[label]}" for label, count in counts.items()])

@@ -35,8 +35,8 @@ def part_for(examples: Examples, part: Part) -> Examples:
         return replace(examples, parts=None)
     found = examples.only(part)
     message = (
-        f"Of the {part} data, the {len(found)} examples of the part {part} are used, not the other "
-        f"{len(examples) - len(found)}: they are divided by {examples.divided_by}."
+        f"Of the {part} data, which are divided by {examples.divided_by}, the part {part} alone is used: {len(found)} "
+        f"of {len(examples)} examples."
     )
     details = {"by": examples.divided_by, "of": part, part: len(found), "unused": len(examples) - len(found)}
     return replace(found, warnings=(*found.warnings, FitWarning(code="split_used", message=message, details=details)))
@@ -55,7 +55,7 @@ def split_used(data: Examples, replaced: Sequence[str], *, groups: bool) -> FitW
     used = [f"{counts[part]} {use}" for part, use in uses.items() if counts[part] and part not in replaced]  # type: ignore[index]
     message = f"The data are divided by {data.divided_by}: {', '.join(used)}."
     for part in replaced:
-        message += f" The {counts[part]} of the part {part} are not used, since {part} data are given."  # type: ignore[index]
+        message += f" The part {part} ({counts[part]}) is not used, since {part} data are given."  # type: ignore[index]
     if groups and "validation" in counts and "validation" not in replaced:
         message += " The groups have no effect on that."
     details = {"by": data.divided_by, "unused": list(replaced), **{part: counts[part] for part in uses}}  # type: ignore[index]

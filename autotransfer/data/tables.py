@@ -12,6 +12,7 @@ import numpy as np
 
 from autotransfer.data.delimited import foreign_bytes, read_rows
 from autotransfer.data.examples import Part, Skipped
+from autotransfer.data.folders import kind_of
 from autotransfer.data.part_names import parts_in
 from autotransfer.data.places import Places
 from autotransfer.errors import DataError, UnknownNameError
@@ -20,6 +21,7 @@ __all__ = ["Table", "read_csv", "read_frame", "series_values"]
 
 _TARGETS = ("target", "label", "class", "y")
 _SPLITS = ("split", "subset", "fold", "partition", "set", "phase", "usage")
+_FLAGS = ("is_train", "is_val", "is_valid", "is_validation", "is_test")
 _MOST_PARTS = 12  # names of parts in one table
 _UNNAMED = ("", "Unnamed: 0", "index")  # the row numbers that pandas writes beside the columns
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".JPG", ".JPEG", ".PNG")
@@ -143,7 +145,7 @@ class Table:
     def not_parts(self, used: Sequence[str | None]) -> tuple[str, list[str]] | None:
         """Return a column that is called like one of parts, is not used, and holds something else; with its values."""
         for column in self.columns:
-            if str(column).strip().lower() in _SPLITS and column not in used:
+            if str(column).strip().lower() in (*_SPLITS, *_FLAGS) and column not in used:
                 values = sorted({str(value) for value in self.columns[column] if value is not None})
                 if len(values) > 1:
                     return column, values
@@ -161,15 +163,31 @@ class Table:
             DataError: They are in another encoding than UTF-8.
         """
         values = self.columns[column]
+        self._refuse_foreign("the header", column, column)
         for row, value in zip(self.rows, values, strict=True):
-            if self.untyped and value is not None and (foreign := foreign_bytes(value)) is not None:
-                encoding, text = foreign
-                raise DataError(
-                    f"{self.name} is not in UTF-8: {row} holds {value!r} in the column {column!r}, which reads "
-                    f"{text!r} in the encoding {encoding}. Save the file as UTF-8, or, if that is right, give the "
-                    f"table that pandas.read_csv(path, encoding={encoding!r}) returns."
-                )
+            self._refuse_foreign(row, column, value)
         return values
+
+    def place(self, row: str, column: str, value: Any) -> Path:
+        """Return where the file is that a row names.
+
+        Raises:
+            DataError: It is there under the name that another encoding than UTF-8 makes of the value.
+        """
+        path = self.places.find(value)
+        foreign = foreign_bytes(value) if isinstance(value, str) else None
+        if foreign is not None and kind_of(path) != "file" and self.places.holds(foreign[1]):
+            self._refuse_foreign(row, column, value)
+        return path
+
+    def _refuse_foreign(self, row: str, column: str, value: Any) -> None:
+        if self.untyped and isinstance(value, str) and (foreign := foreign_bytes(value)) is not None:
+            encoding, text = foreign
+            raise DataError(
+                f"{self.name} is not in UTF-8: {row} holds {value!r} in the column {column!r}, which reads {text!r} in "
+                f"the encoding {encoding}. Save the file as UTF-8, or, if that is right, give the table that "
+                f"pandas.read_csv(path, encoding={encoding!r}) returns."
+            )
 
     def targets(self, columns: Sequence[str]) -> list[Any]:
         """Return one target for each row: a value, a list of numbers for several columns, None where one is missing.
