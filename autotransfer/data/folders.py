@@ -103,10 +103,11 @@ def walk(root: Path, *, follow_links: bool = False) -> Found:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name.lower() not in _NO_DATA)
         for link in [path for name in folders if (path := Path(folder, name)).is_symlink()]:
             target = os.path.realpath(link)
+            key = (*(top or (link.name,)), target)
             reason = "" if follow_links else LINKS[0]
-            above = any(place.is_relative_to(target) for place in (inside, Path(real)))
-            if follow_links and (above or (*(top or (link.name,)), target) in entered):
+            if follow_links and (key in entered or any(Path(place).is_relative_to(target) for place in (inside, real))):
                 reason = "a link back to a folder that is read already"
+            entered.add(key)
             if reason:
                 folders.remove(link.name)
                 found.skipped.append((link, reason))
