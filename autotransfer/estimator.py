@@ -92,15 +92,10 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             DataError: An image cannot be read.
         """
         check_is_fitted(self)
-        return self.model_.predict(self._as_fitted(X))
-
-    def _as_fitted(self, X: Any) -> Any:
-        """Return X; grey images, as those of ``fit`` were, in a shape that is never taken for the channels of one."""
-        return X[..., None] if self._grey and isinstance(X, np.ndarray) and X.ndim == 3 else X
+        return self.model_.predict(X)
 
     def _search(self, images: Any, targets: Any, task: Kind | None, groups: Any) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
-        self._grey = isinstance(images, np.ndarray) and images.ndim == 3
         settings = self.get_params(deep=False)
         state, out = settings.pop("random_state"), settings.pop("out")
         fixed = isinstance(state, Integral)
@@ -259,7 +254,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             DataError: An image cannot be read.
         """
         check_is_fitted(self)
-        return self.model_.predict_proba(self._as_fitted(X))
+        return self.model_.predict_proba(X)
 
     def _is_multilabel(self) -> bool:
         check_is_fitted(self)

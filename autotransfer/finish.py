@@ -347,4 +347,5 @@ def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, tempe
         temperature=temperature,
         others=tuple(others),
         views=first.views,
+        grey=data.grey,
     )

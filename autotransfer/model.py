@@ -55,6 +55,7 @@ class TransferModel:
         temperature: What the logits of a classifier are divided by.
         others: Further networks of an ensemble, whose outputs are averaged; this one's share is what theirs leave.
         views: Number of fixed views of an image that the network's outputs are the mean over.
+        grey: Whether it was trained on an array (N, height, width): such an array is then never a single image.
     """
 
     network: Network
@@ -66,6 +67,7 @@ class TransferModel:
     temperature: float = 1.0
     others: tuple[Part, ...] = ()
     views: int = 1
+    grey: bool = False
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -96,7 +98,7 @@ class TransferModel:
         Raises:
             DataError: An image cannot be read, or a row of a table names none.
         """
-        return self.predict_images(self.decode(find_images(data, strict=True), strict=True))
+        return self.predict_images(self.decode(find_images(data, strict=True, grey=self.grey), strict=True))
 
     def decode(self, examples: Examples, *, strict: bool = False) -> Images:
         """Decode examples as the search did."""
@@ -210,6 +212,7 @@ class TransferModel:
             temperature=temperature,
             others=tuple(others),
             views=first.views,
+            grey=about.get("grey") is True,
         )
 
     def _describe(self) -> dict[str, Any]:
@@ -221,6 +224,7 @@ class TransferModel:
             **first,
             "side": self.side,
             "temperature": self.temperature,
+            "grey": self.grey,
             "others": others,
         }
 

@@ -64,7 +64,7 @@ def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Pre
         DataNotFoundError: A file or folder is missing.
         DataError: There is no image, or none can be read.
     """
-    examples = find_images(data, **reading)
+    examples = find_images(data, grey=model.grey, **reading)
     images = model.decode(examples)
     scores = model.predict_images(images)
     values = model.task.predict(scores).tolist()

@@ -72,6 +72,7 @@ class Prepared:
         skipped: What could not be used, and why.
         grouping: What the split keeps together beside copies of an image; None for nothing.
         deal: Returns the lessons of another seed, which is so far from the seed of these.
+        grey: Whether they came as one array (N, height, width).
     """
 
     extractor: FeatureExtractor
@@ -79,6 +80,7 @@ class Prepared:
     skipped: tuple[Skipped, ...]
     grouping: Grouping | None = None
     deal: Callable[[int], tuple[Lesson, ...]]
+    grey: bool = False
 
     @property
     def images(self) -> Images:
@@ -240,6 +242,7 @@ def prepare_data(
         skipped=(*examples.skipped, *with_labels(images.skipped, examples)),
         grouping=division.grouping,
         deal=division.deal,
+        grey=examples.grey,
     )
 
 

@@ -117,12 +117,21 @@ def test_one_reader_serves_every_form(
     frame = pd.DataFrame({"path": paths, "label": "?"})
     for data in (paths, np.array(paths), pd.Series(paths), frame, images[90:, ..., None], list(images[90:])):
         np.testing.assert_array_equal(model.predict(data), expected)
-    with pytest.raises(DataError, match=r"the shape \(3, 32, 32\) could be 3 grey images"):
-        model.predict(images[:3])
+    for loaded in (model, autotransfer.load(quick["out"])):  # trained on grey images, it takes three for three
+        np.testing.assert_array_equal(loaded.predict(images[:3]), model.predict(images)[:3])
     with pytest.raises(UnreadableImageError, match=r"gone\.png"):
         model.predict(frame.assign(path=[*paths[:-1], "gone.png"]))
     with pytest.raises(DataError, match="Not every row"):
         model.predict(frame.assign(path=[*paths[:-1], None]))
+
+
+def test_a_model_of_files_refuses_an_array_that_is_one_image_or_three(
+    digit_folder: Path, quick: dict[str, Any]
+) -> None:
+    model = autotransfer.fit(digit_folder / "test", **quick).model
+    with pytest.raises(DataError, match=r"the shape \(3, 32, 32\) could be 3 grey images"):
+        model.predict(np.zeros((3, 32, 32), np.uint8))
+    assert model.predict(np.zeros((32, 32, 1), np.uint8)).shape == (1,)
 
 
 def test_the_estimator_takes_three_grey_images_for_three(

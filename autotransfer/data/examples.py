@@ -53,6 +53,7 @@ class Examples:
         divided_by: What divides them, such as ``the column 'split'``.
         described: What was read from where, in a few words.
         advice: What to do about what was left out.
+        grey: Whether they came as one array (N, height, width), so that such an array is never a single image.
         clutter: Files that nobody takes for images, such as ``.txt`` or ``Thumbs.db``, with their number.
     """
 
@@ -67,6 +68,7 @@ class Examples:
     divided_by: str = ""
     described: str = ""
     advice: tuple[str, ...] = ()
+    grey: bool = False
     clutter: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -102,6 +104,7 @@ class Examples:
             held_out=(False,) * len(self) + (True,) * len(others),
             warnings=self.warnings + others.warnings,
             described="; to score candidates on, ".join(filter(None, (self.described, others.described))),
+            grey=self.grey,
             advice=tuple(dict.fromkeys(self.advice + others.advice)),
             clutter=Counter(self.clutter) + Counter(others.clutter),
         )

@@ -107,8 +107,9 @@ def load_examples(
     ]
     tried = next((places.tried(row.name) for row in rows if isinstance(row.item, Path)), "")
     examples = examples_of_rows(rows, tried=tried)
-    shape = f" of the shape {tuple(data.shape)}" if hasattr(data, "shape") and hasattr(data, "dtype") else ""
-    return _grouped(replace(examples, described=f"{len(examples)} images from {_kind(data)}{shape}"), groups)
+    shape = tuple(data.shape) if hasattr(data, "shape") and hasattr(data, "dtype") else ()
+    described = f"{len(examples)} images from {_kind(data)}{f' of the shape {shape}' if shape else ''}"
+    return _grouped(replace(examples, described=described, grey=len(shape) == 3), groups)
 
 
 def find_images(
@@ -119,6 +120,7 @@ def find_images(
     suffix: str | None = None,
     follow_links: bool = False,
     strict: bool = False,
+    grey: bool = False,
 ) -> Examples:
     """Collect images to predict on, in the order in which they are given.
 
@@ -130,6 +132,7 @@ def find_images(
         suffix: What these paths lack at the end.
         follow_links: Whether to follow links that lead out of a folder, and links to folders.
         strict: Refuse a table of which a row names no file, since not each row would have its image.
+        grey: Whether an array of three dimensions holds grey images (N, height, width), and is never a single image.
 
     Returns:
         The examples. Files that a table or list names and that are missing are among them, so that each row has one.
@@ -149,7 +152,7 @@ def find_images(
     if isinstance(data, (str, os.PathLike, Image.Image)):
         data = [data]
     found: list[Examples] = []
-    for item in _placed(_as_items(_one_as_list(data), _IMAGES), places):
+    for item in _placed(_as_items(data if grey else _one_as_list(data), _IMAGES), places):
         if not isinstance(item, Path):
             found.append(Examples(items=[item], names=("",)))
         elif item.suffix.lower() in _TABLES and kind_of(item) == "file":
