@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from autotransfer.calls import arguments_of, call_of, configure, examples_of, test_examples_of
+from autotransfer.calls import arguments_of, call_of, configure, data_of
 from autotransfer.chart import draw
 from autotransfer.checks import check_settings
 from autotransfer.config import Folders, SearchConfig
@@ -46,6 +46,10 @@ def fit(
     target_column: str | Sequence[str] | None = None,
     label_separator: str | None = None,
     groups: Any = None,
+    root: str | Path | None = None,
+    suffix: str | None = None,
+    follow_links: bool = False,
+    min_images: int | None = None,
     value_range: tuple[float, float] | None = None,
     backbones: Patterns = (),
     exclude: Patterns = (),
@@ -87,7 +91,8 @@ def fit(
 
     Args:
         data: A folder with a sub-folder per class; arrays, paths or PIL images with ``targets``; a DataFrame or CSV
-            file; or a ``torch.utils.data.Dataset`` of (image, label).
+            file; or a ``torch.utils.data.Dataset`` of (image, label). Where a table has a column, or a folder has
+            folders, of the parts train, validation and test, these are used as such.
         targets: One target for each example, where ``data`` does not hold them.
         test: Examples to score the final model on, once; any form that ``data`` may have.
         test_targets: Their targets.
@@ -98,6 +103,11 @@ def fit(
             the task is multilabel. None takes a text for one label.
         groups: What no split may tear apart, such as photographs of one object: one for each image; the column of a
             table; or a regular expression that finds the group in a path. None keeps near-duplicates together.
+        root: Folder that the relative paths of a table or list are looked for in, before the folder of the table (for a
+            list or DataFrame, the current one).
+        suffix: What these paths lack at the end, such as ``".png"`` where a table lists the ids of images.
+        follow_links: Follow links that lead out of a folder, and links to folders; loops end.
+        min_images: Leave out classes with fewer images to train on; None refuses a class with a single image.
         value_range: The values of images that are black and white, such as ``(0, 4095)`` for 12-bit images in 16-bit
             files. None decides by the training images: 0..255 for those of 8 bits that exceed 16, 0..1 for fractions
             up to 1, and otherwise by the least and the greatest value of all of them.
@@ -177,8 +187,7 @@ def fit(
         observers = Observers(registry.loaded, callbacks, show.warnings.warn)
         with observers.following(_settings(config, run)):
             show.step("looking for the images")
-            examples = examples_of(arguments)
-            test_examples = test_examples_of(arguments, examples)
+            examples, test_examples = data_of(arguments)
             result = _fit(config, examples, test_examples, run, call, purse, show, registry, observers)
         observers.tell("search_finished", result=result)
         if len(show.warnings) > len(result.fit_warnings):  # an observer failed at the very end

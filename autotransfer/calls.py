@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from autotransfer.config import Budget, SearchConfig, parse_duration, zoos_from
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import load_examples
+from autotransfer.data.left_out import warnings_of
+from autotransfer.data.parts import part_for, parts_of, split_used
+from autotransfer.data.small_classes import small_classes, without_classes
+from autotransfer.data.sources import is_folder, is_table, load_examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.metrics import find_metric
 
-__all__ = ["arguments_of", "call_of", "configure", "examples_of", "share_of", "test_examples_of"]
+__all__ = ["arguments_of", "call_of", "configure", "data_of", "examples_of", "share_of"]
 
 _DEFAULT_SECONDS = 300.0
 # Arguments that say where a run is and who looks on, not what it is.
 _PLACE = ("out", "overwrite", "resume", "callbacks")
-_PATHS = ("data", "validation", "test", "zoo", "cache_dir")
+_PATHS = ("data", "validation", "test", "root", "zoo", "cache_dir")
 # Where JSON has no type for a value, an object with this key says which it is. Arrays of targets have up to two axes;
 # those of images, which have more, are not written down.
 _TAG, _MOST_AXES = "$type", 2
@@ -59,39 +62,44 @@ def share_of(validation: Any) -> float:
     return float(validation) if isinstance(validation, Real) else SearchConfig.validation
 
 
-def examples_of(given: Mapping[str, Any]) -> Examples:
-    """Return the examples that the arguments of ``fit`` or ``evaluate`` name, those to score candidates on included.
+def data_of(given: Mapping[str, Any]) -> tuple[Examples, Examples | None]:
+    """Return the examples that the arguments of ``fit`` or ``evaluate`` name, and those to test on, if any.
+
+    Those to score candidates on are among the former, held out. Where the data are divided into parts, these are used
+    as such, unless others are given.
 
     Raises:
         ConfigError: What is given of them does not go together.
         DataError: They cannot be used.
     """
-    examples = _load(given, given["data"], given["targets"], groups=given["groups"])
-    if isinstance(given["validation"], Real):
-        if given["validation_targets"] is not None:
-            raise ConfigError(f"validation_targets need examples in validation; it is {given['validation']}, a share.")
-        return examples
-    if given["groups"] is not None:
+    data = _load(given, "data", "targets", groups=given["groups"])
+    share = isinstance(given["validation"], Real)
+    if share and given["validation_targets"] is not None:
+        raise ConfigError(f"validation_targets need examples in validation; it is {given['validation']}, a share.")
+    if not share and given["groups"] is not None:
         raise ConfigError("Groups say how to split the examples, and validation is the split: leave one of them out.")
-    return examples.holding_out(_load(given, given["validation"], given["validation_targets"], like=examples))
+    train, own_validation, own_test = parts_of(data)
+    validation = own_validation if share else _load(given, "validation", "validation_targets", train)
+    test = own_test if given.get("test") is None else _load_test(given, train)
+    if data.parts is not None and len(set(data.parts)) > 1:
+        own = {"validation": (own_validation, validation), "test": (own_test, test)}
+        replaced = [part for part, (ours, used) in own.items() if ours is not None and ours is not used]
+        said = split_used(data, replaced, groups=given["groups"] is not None)
+        train = replace(train, warnings=(*train.warnings, said))
+    examples = train if validation is None else train.holding_out(validation)
+    if given.get("min_images") is not None:
+        small = small_classes(examples, given["min_images"])
+        examples = without_classes(examples, small)
+        test = None if test is None else without_classes(test, small)
+    if test is not None:
+        said_of_test = warnings_of(test.skipped, test.targets or (), what="the test data", advice=test.advice)
+        test = replace(test, warnings=(*test.warnings, *said_of_test))
+    return examples, test
 
 
-def test_examples_of(given: Mapping[str, Any], trained: Examples) -> Examples | None:
-    """Return the test examples that the arguments of ``fit`` name, if any, with targets as ``trained`` has them.
-
-    They are in groups where those name a column or an expression that test examples have, too.
-
-    Raises:
-        DataError: They cannot be used.
-    """
-    if given["test"] is None:
-        return None
-    if isinstance(given["groups"], str):
-        with contextlib.suppress(DataError):  # the test examples need not have the column, or match the expression
-            return _load(given, given["test"], given["test_targets"], groups=given["groups"], like=trained).in_form_of(
-                trained
-            )
-    return _load(given, given["test"], given["test_targets"], like=trained).in_form_of(trained)
+def examples_of(given: Mapping[str, Any]) -> Examples:
+    """Return the examples that the arguments of ``fit`` or ``evaluate`` name, as ``data_of`` does."""
+    return data_of({**given, "test": None})[0]
 
 
 def call_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -162,14 +170,43 @@ def _from_json(value: Any) -> Any:
     return _COLLECTIONS[kind](map(_from_json, values))
 
 
+def _load_test(given: Mapping[str, Any], train: Examples) -> Examples:
+    """Return the test examples, in groups where those name a column or an expression that they have, too."""
+    if isinstance(given["groups"], str):
+        with contextlib.suppress(DataError):
+            return _load(given, "test", "test_targets", train, groups=given["groups"]).in_form_of(train)
+    return _load(given, "test", "test_targets", train).in_form_of(train)
+
+
 def _load(
-    given: Mapping[str, Any], data: Any, targets: Any, *, groups: Any = None, like: Examples | None = None
+    given: Mapping[str, Any],
+    name: Literal["data", "validation", "test"],
+    targets: str,
+    trained: Examples | None = None,
+    groups: Any = None,
 ) -> Examples:
-    columns = {name: given.get(name) for name in ("path_column", "target_column")}
+    """Return the examples that an argument names; of those to score on, the part that is there for it."""
+    data = given[name]
+    options = {option: given.get(option) for option in ("path_column", "target_column", "root", "suffix")}
+    if trained is not None:  # what is said of the data may not suit those to score on
+        options |= {} if is_table(data) else {"path_column": None, "target_column": None}
+        options |= {"root": None, "suffix": None} if is_folder(data) else {}
     reader = TargetReader(
-        kind=given.get("task"), separator=given.get("label_separator"), like=None if like is None else like.reading
+        kind=given.get("task"),
+        separator=given.get("label_separator"),
+        like=None if trained is None else trained.reading,
     )
-    return load_examples(data, targets, groups=groups, reader=reader, **columns)
+    examples = load_examples(
+        data,
+        given[targets],
+        groups=groups,
+        reader=reader,
+        follow_links=bool(given.get("follow_links")),
+        known=frozenset(map(str, trained.targets or ())) if trained is not None and is_folder(data) else (),
+        argument=targets,
+        **options,
+    )
+    return examples if name == "data" else part_for(examples, name)
 
 
 def _budget(time_budget: str | float | None, trials: int | None) -> Budget:

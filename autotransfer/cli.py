@@ -146,6 +146,16 @@ def fit(
         str | None,
         option("--groups", metavar="G", help="Column, or regular expression on paths, of what no split tears apart."),
     ] = None,
+    root: Annotated[
+        Path | None, option("--root", metavar="DIR", help="Folder where the relative paths of a table start.")
+    ] = None,
+    suffix: Annotated[
+        str | None, option("--suffix", metavar="S", help="What the paths of a table lack at the end, such as .png.")
+    ] = None,
+    follow_links: Annotated[bool, option("--follow-links", help="Follow links that lead out of a folder.")] = False,
+    min_images: Annotated[
+        int | None, option("--min-images", metavar="N", help="Leave out classes with fewer images.")
+    ] = None,
     class_weight: Annotated[
         str | None, option("--class-weight", metavar="balanced", help="Weight the loss by inverse class frequency.")
     ] = None,
@@ -207,6 +217,10 @@ def fit(
             target_column=target_column[0] if target_column and len(target_column) == 1 else target_column,
             label_separator=label_separator,
             groups=groups,
+            root=root,
+            suffix=suffix,
+            follow_links=follow_links,
+            min_images=min_images,
             backbones=backbones or (),
             exclude=exclude or (),
             zoo=zoo,

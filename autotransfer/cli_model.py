@@ -12,6 +12,12 @@ from autotransfer.text import escape
 
 __all__ = ["predict", "score"]
 
+PathColumn = Annotated[str | None, option("--path-column", metavar="C", help="Column of image paths in a table.")]
+Root = Annotated[Path | None, option("--root", metavar="DIR", help="Folder where the relative paths of a table start.")]
+Suffix = Annotated[
+    str | None, option("--suffix", metavar="S", help="What the paths of a table lack at the end, such as .png.")
+]
+FollowLinks = Annotated[bool, option("--follow-links", help="Follow links that lead out of a folder.")]
 Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
 
 
@@ -24,7 +30,14 @@ def _writable(file: Path | None) -> Path | None:
 
 def predict(
     run: Model,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, and folders of images.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, folders of images, CSV or TSV files that list some."),
+    ],
+    path_column: PathColumn = None,
+    root: Root = None,
+    suffix: Suffix = None,
+    follow_links: FollowLinks = False,
     as_json: AsJson = False,
     csv: Annotated[
         Path | None,
@@ -43,7 +56,7 @@ def predict(
         from autotransfer.predictions import to_csv
 
         model = TransferModel.load(run, device=device)
-        rows = model.predict_table(images)
+        rows = model.predict_table(images, path_column=path_column, root=root, suffix=suffix, follow_links=follow_links)
     for row in rows:
         if row.error:
             say(f"{row.path} cannot be read: {row.error}")
@@ -66,9 +79,7 @@ def score(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
     ],
-    path_column: Annotated[
-        str | None, option("--path-column", metavar="C", help="Column of image paths in a table.")
-    ] = None,
+    path_column: PathColumn = None,
     target_column: Annotated[
         list[str] | None, option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
     ] = None,

@@ -128,6 +128,7 @@ class SearchConfig:
         value_range: The values of images that are black and white; None decides by the training images.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
+        min_images: Classes with fewer images to train on are left out; None leaves none out.
         validation: Share of the examples that candidates are scored on, where they are not cross-validated.
         folds: Number of folds of the cross-validation; None means 5 below 3,000 examples and one split above.
         epochs: Most epochs of one trial.
@@ -163,6 +164,7 @@ class SearchConfig:
     positive_class: Any = None
     value_range: tuple[float, float] | None = None
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
+    min_images: int | None = None
     validation: float = 0.25
     folds: int | None = None
     epochs: int = 12
@@ -189,6 +191,8 @@ class SearchConfig:
             raise ConfigError(f"The validation share lies between 0 and 1; got {self.validation!r}.")
         if self.folds is not None and not _is_whole(self.folds, 1):
             raise ConfigError(f"The number of folds must be at least 1; got {self.folds!r}.")
+        if self.min_images is not None and not _is_whole(self.min_images, 1):
+            raise ConfigError(f"The fewest images of a class are a number of at least 1; got {self.min_images!r}.")
         if not _is_whole(self.epochs, 1):
             raise ConfigError(f"The number of epochs must be at least 1; got {self.epochs!r}.")
         if not _is_whole(self.views, 1):

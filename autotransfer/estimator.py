@@ -43,6 +43,10 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         freeze: Patterns = (),
         metric: str | Callable[..., Any] | None = None,
         value_range: tuple[float, float] | None = None,
+        root: str | Path | None = None,
+        suffix: str | None = None,
+        follow_links: bool = False,
+        min_images: int | None = None,
         validation: float = 0.25,
         epochs: int = 12,
         views: int = 4,
@@ -68,6 +72,10 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self.freeze = freeze
         self.metric = metric
         self.value_range = value_range
+        self.root = root
+        self.suffix = suffix
+        self.follow_links = follow_links
+        self.min_images = min_images
         self.validation = validation
         self.epochs = epochs
         self.views = views
@@ -196,6 +204,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             ``autotransfer.fit`` takes the rarer one, and so does this where ``X`` holds the labels.
         label_separator: What stands between the labels of one text, where ``X`` is a table; see ``fit``.
         value_range: The values of images that are black and white, such as ``(0, 4095)``; None decides by the images.
+        root: Folder that the relative paths of a table or list are looked for in first.
+        suffix: What these paths lack at the end, such as ``".png"``.
+        follow_links: Follow links that lead out of a folder, and links to folders.
+        min_images: Leave out classes with fewer images to train on.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out.
         validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
@@ -236,6 +248,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         positive_class: Any = None,
         label_separator: str | None = None,
         value_range: tuple[float, float] | None = None,
+        root: str | Path | None = None,
+        suffix: str | None = None,
+        follow_links: bool = False,
+        min_images: int | None = None,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         validation: float = 0.25,
         epochs: int = 12,
@@ -263,6 +279,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             freeze=freeze,
             metric=metric,
             value_range=value_range,
+            root=root,
+            suffix=suffix,
+            follow_links=follow_links,
+            min_images=min_images,
             validation=validation,
             epochs=epochs,
             views=views,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotransfer.errors import ConfigError
+from autotransfer.text import escape
 
 __all__ = ["WARNING_CODES", "FitWarning", "ValueRangeWarning", "WarningList"]
 
@@ -29,6 +30,7 @@ WARNING_CODES: Mapping[str, str] = {
     "refit_cut": "The refit on all examples was cut or went wrong; the model is the one that was validated.",
     "several_frames": "Files with several frames or pages, of which the first is used.",
     "small_classes": "Classes with too few examples were left out.",
+    "split_ignored": "Data that look as if they were divided into parts were read as one.",
     "split_used": "Data that were divided into train, validation and test parts were used as such.",
     "test_below_validation": "The test score lies below the interval of the validation score.",
     "test_not_scored": "Test examples that could not be scored.",
@@ -59,6 +61,7 @@ class FitWarning:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "message", escape(self.message))  # names from data may hold anything
         if self.code not in WARNING_CODES:
             raise ConfigError(f"No warning has the code {self.code!r}; the codes are {sorted(WARNING_CODES)}.")
         if taken := {"code", "message"} & set(self.details):

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autotransfer.config import SearchConfig
-from autotransfer.data.examples import Images
+from autotransfer.data.examples import Examples, Images
 from autotransfer.data.likeness import Likeness, find_alike
 from autotransfer.data.repeats import count_repeats
-from autotransfer.data.split import folds, possible_folds, split, units_of
+from autotransfer.data.split import folds, group_keys, possible_folds, refuse_tiny_classes, split, units_of
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.fit_warnings import WarningList
 from autotransfer.grouping import Grouping, Together, find_together, given_together
 from autotransfer.task import Task
 from autotransfer.transfer.training import Lesson
 
-__all__ = ["Division", "divide", "refuse_foreign_weights"]
+__all__ = ["Division", "divide", "refuse_foreign_weights", "refuse_undividable"]
 
 # Below so many examples, candidates that cost next to nothing are cross-validated.
 _FEW, _FOLDS = 3000, 5
@@ -166,14 +166,36 @@ def _given_lesson(
     if not len(train) or not len(validation):
         side = "to score candidates on" if len(train) else "to train on"
         raise DataError(f"None of the images {side} can be used: give others.")
-    if task.single_label and (foreign := sorted(set(encoded[validation]) - set(encoded[train]))):
+    _refuse_foreign_classes(task, encoded, held_out)
+    return Lesson(
+        task=task, targets=encoded, train=train, validation=validation, class_weight=config.class_weight, units=units
+    )
+
+
+def refuse_undividable(examples: Examples, task: Task) -> None:
+    """Refuse, before anything is decoded, examples that cannot be divided whatever their images hold.
+
+    Raises:
+        DataError: A class has too few images, or none to train on.
+    """
+    encoded = task.encode(examples.targets or ())
+    if examples.held_out is not None:
+        _refuse_foreign_classes(task, encoded, np.array(examples.held_out))
+    elif examples.groups is None:
+        refuse_tiny_classes(encoded, task)
+    else:
+        keys = group_keys(examples.groups)
+        numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        refuse_tiny_classes(encoded, task, np.array([numbers[key] for key in keys]))
+
+
+def _refuse_foreign_classes(task: Task, encoded: np.ndarray, held_out: np.ndarray) -> None:
+    """Refuse classes that are to be scored and not trained."""
+    if task.single_label and (foreign := sorted(set(encoded[held_out]) - set(encoded[~held_out]))):
         raise DataError(
             f"There are no images to train on of {', '.join(repr(task.classes[i]) for i in foreign[:10])}, which only "
             "the validation examples have. Add some, or leave these out."
         )
-    return Lesson(
-        task=task, targets=encoded, train=train, validation=validation, class_weight=config.class_weight, units=units
-    )
 
 
 def _warn_of_repeats(

@@ -88,13 +88,17 @@ class TransferModel:
         return (first, *self.others)
 
     def predict(self, data: Any) -> np.ndarray:
-        """Predict for images: paths, folders, arrays or PIL images.
+        """Predict for images, in the order in which they are given.
+
+        Args:
+            data: A path, a folder, an array or PIL image, or several; a CSV file or DataFrame with a column of paths; a
+                map-style Dataset.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, targets) for regression.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or a row of a table names none.
         """
         return self.task.predict(self.predict_proba(data))
 
@@ -104,23 +108,23 @@ class TransferModel:
         A ``ValueRangeWarning`` says where images do not suit the values of the training images.
 
         Raises:
-            DataError: An image cannot be read.
+            DataError: An image cannot be read, or a row of a table names none.
         """
-        examples = self.find_images(data)
+        examples = self.find_images(data, strict=True)
         images = self.decode(examples, strict=True)
         if images.remarks:
             warnings.warn(ValueRangeWarning.of(images.remarks, examples.names), stacklevel=2)
         return self.predict_images(images)
 
-    def find_images(self, data: Any) -> Examples:
+    def find_images(self, data: Any, **reading: Any) -> Examples:
         """Collect images to predict on; an array of three axes is read as the training images tell.
 
         Raises:
             DataError: There is no image, or something that is none.
         """
-        return find_images(split_images(data, self.decoding.channels))
+        return find_images(split_images(data, self.decoding.channels), **reading)
 
-    def predict_table(self, data: Any) -> list[Prediction]:
+    def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
         """Predict for images, and for those in folders, with the path, label and probabilities of each.
 
         Returns:
@@ -131,7 +135,7 @@ class TransferModel:
         """
         from autotransfer.predictions import predict_by_name
 
-        return predict_by_name(self, data)
+        return predict_by_name(self, data, **reading)
 
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples, in any form that ``fit`` takes.

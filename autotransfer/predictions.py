@@ -49,17 +49,22 @@ class Prediction:
         return self.path, ",".join(map(str, values)), ",".join(f"{of[value]:.4f}" for value in values)
 
 
-def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Prediction]:
-    """Predict for images and for those in folders, in the order and batches in which ``fit`` scores test images.
+def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Prediction]:
+    """Predict for images, in the order in which they are given and in the batches in which ``fit`` scores test images.
+
+    Args:
+        model: The model.
+        data: Everything that ``find_images`` takes: files, folders, tables, arrays, data sets, or a list of them.
+        reading: How it is read: the other arguments of ``find_images``.
 
     Returns:
-        One prediction for each image found, those that cannot be read included.
+        One prediction for each image found, those that cannot be read included; then what is no image, with the reason.
 
     Raises:
         DataNotFoundError: A file or folder is missing.
         DataError: There is no image, or none can be read.
     """
-    examples = model.find_images(paths)
+    examples = model.find_images(data, **reading)
     images = model.decode(examples)
     scores = model.predict_images(images)
     values, classes = model.task.predict(scores).tolist(), model.task.classes

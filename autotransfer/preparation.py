@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,14 @@ from autotransfer.data.contradictions import without_contradictions
 from autotransfer.data.decode import decode
 from autotransfer.data.decoding import Decoding
 from autotransfer.data.examples import Examples, Images, Skipped
+from autotransfer.data.left_out import with_labels
+from autotransfer.data.small_classes import without_small_classes
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.fit_warnings import WarningList
 from autotransfer.grouping import Grouping
-from autotransfer.lessons import divide, refuse_foreign_weights
+from autotransfer.lessons import divide, refuse_foreign_weights, refuse_undividable
 from autotransfer.search.portfolio import choose_portfolio
 from autotransfer.task import Task, infer_task
-from autotransfer.text import escape
 from autotransfer.transfer.cache import ActivationCache, default_cache_dir
 from autotransfer.transfer.device import Device
 from autotransfer.transfer.features import FeatureExtractor
@@ -44,8 +44,6 @@ __all__ = [
     "refuse_unreadable",
     "task_of",
 ]
-
-log = logging.getLogger("autotransfer")
 
 _NO_LABELS = "The images have no labels: give a folder per class, or targets."
 
@@ -216,6 +214,7 @@ def prepare_data(
     task = task_of(examples, config)
     refuse_foreign_weights(config, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
+    refuse_undividable(examples, task)
     images = decode(
         examples,
         _sides(backbones),
@@ -225,7 +224,9 @@ def prepare_data(
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
     )
     if task.single_label:
-        images = _agreeing(images, examples, examples.targets)
+        images = without_contradictions(images, examples.names, examples.targets)
+    if config.min_images is not None:
+        images = without_small_classes(images, examples, config.min_images)
     targets = [examples.targets[i] for i in images.kept]
     if images.skipped:
         task = task_of(examples, config, targets)  # a class may be gone with its images
@@ -254,7 +255,7 @@ def prepare_data(
     return Prepared(
         extractor=extractor,
         lessons=division.lessons,
-        skipped=(*examples.skipped, *images.skipped),
+        skipped=(*examples.skipped, *with_labels(images.skipped, examples)),
         grouping=division.grouping,
         deal=division.deal,
         first=None if first is None else first.spec.name,
@@ -304,20 +305,6 @@ def deal_again(data: Prepared, validation: Sequence[np.ndarray], units: np.ndarr
     """
     lesson, everything = replace(data.lessons[0], units=units), np.arange(len(data.lessons[0].targets))
     return tuple(replace(lesson, train=np.setdiff1d(everything, rows), validation=rows) for rows in validation)
-
-
-def _agreeing(images: Images, examples: Examples, labels: Sequence[object]) -> Images:
-    """Leave out copies of one image that have different labels, and name them."""
-    agreeing = without_contradictions(images, examples.names, labels)
-    if found := agreeing.skipped[len(images.skipped) :]:
-        shown = "; ".join(f"{skipped.name} is {skipped.reason}" for skipped in found[:4])
-        log.warning(
-            "%d images left out, since copies of them have other labels: %s%s",
-            len(found),
-            escape(shown),
-            "; …" if len(found) > 4 else "",
-        )
-    return agreeing
 
 
 def refuse_unreadable(test: Examples, decoding: Decoding) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import shlex
 import shutil
+import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -85,6 +87,24 @@ class RunFolder:
             write_atomically(self.path / "run.json", _as_json(settings))
         except OSError as error:
             raise ConfigError(f"The output folder {self.path} cannot be written: {error}.") from error
+
+    def refuse_unwritable(self) -> None:
+        """Refuse, before any work, a folder that cannot be written; nothing is left of the attempt.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        missing = [place for place in (self.path, *self.path.parents) if not place.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise ConfigError(f"The output folder {self.path} cannot be written: {error}.") from error
+        finally:
+            for place in missing:
+                with contextlib.suppress(OSError):  # it was not made, or another process has put something there
+                    place.rmdir()
 
     def settings(self) -> dict[str, Any]:
         """Return what ``create`` wrote.

@@ -17,6 +17,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import EpochRecord, HeadSpec
 from autotransfer.data.decode import typical_side
 from autotransfer.data.examples import Examples
+from autotransfer.data.left_out import warnings_of
 from autotransfer.errors import DataError
 from autotransfer.finish import ending_seconds
 from autotransfer.insight.gain import reserved_seconds
@@ -96,6 +97,11 @@ def search_setups(
     observers: Observers,
 ) -> Searched:
     """Decode the examples, make or open the study, and search."""
+    for given in (examples, test):
+        if given is not None and given.described:
+            show.say(given.described)
+    _check_scored(examples, test, task_of(examples, config), show)
+    run.refuse_unwritable()
     show.step("looking for the backbones")
     device = resolve_device(config.device)
     began, choosing = Choices.of(run, config), config
@@ -105,7 +111,6 @@ def search_setups(
     policies = registry.select_policies(config.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
-    _check_scored(examples, test, task_of(examples, config), show)
     show.phase(f"decoding {len(examples)} images")
     decoding = purse.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
@@ -127,10 +132,14 @@ def search_setups(
         warnings=show.warnings,
     )
     show.warnings.add(*data.images.warnings)
+    used = [examples.targets[i] for i in data.images.kept] if examples.targets is not None else []
+    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, clutter=examples.clutter))
     crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
     task = data.lessons[0].task
+    if test is not None and test.targets is not None:
+        task.encode(test.targets)  # again: a class may be gone with its images
     _say_what_is_scored(data, config, show)
     if test is not None and config.strict:
         refuse_unreadable(test, data.images.decoding)

@@ -82,9 +82,11 @@ def test_images_directly_in_the_folder(refuse: Refuse, digit_folder: Path) -> No
     assert "belongs to no class" in refuse(DataError, ValueError, digit_folder / "train" / "zero")
 
 
-def test_a_folder_of_splits(refuse: Refuse, digit_folder: Path) -> None:
-    message = refuse(DataError, ValueError, digit_folder)
-    assert "splits, not classes (test, train): give one of them" in message
+def test_a_folder_of_splits_without_one_to_train_on(refuse: Refuse, digit_folder: Path, tmp_path: Path) -> None:
+    for part in ("test", "val"):
+        shutil.copytree(digit_folder / "test", tmp_path / "parts" / part)
+    message = refuse(DataError, ValueError, tmp_path / "parts")
+    assert "splits, not classes (test, val), and none is there to train on" in message
 
 
 def test_a_file_that_is_no_table(refuse: Refuse, tmp_path: Path) -> None:
@@ -206,6 +208,79 @@ def test_a_missing_test_folder(refuse: Refuse, digit_folder: Path, tmp_path: Pat
 def test_labels_that_are_no_numbers_for_a_regression(refuse: Refuse, digit_folder: Path) -> None:
     message = refuse(DataError, ValueError, digit_folder / "train", task="regression")
     assert "A regression needs numbers as targets; got 'one'" in message
+
+
+@pytest.fixture
+def undecoded(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> Refuse:
+    """Expect ``fit`` to refuse before any image is decoded."""
+
+    def no_decoding(*arguments: Any, **settings: Any) -> Any:
+        raise AssertionError("images were decoded")
+
+    monkeypatch.setattr("autotransfer.preparation.decode", no_decoding)
+    return refuse
+
+
+@pytest.fixture
+def few(digit_folder: Path, tmp_path: Path) -> Path:
+    """A folder of three classes of which one has a single image."""
+    folder = shutil.copytree(digit_folder / "train", tmp_path / "few")
+    for path in sorted((folder / "one").iterdir())[1:]:
+        path.unlink()
+    return folder
+
+
+def test_a_single_image_of_a_class_is_refused_at_once(undecoded: Refuse, few: Path) -> None:
+    message = undecoded(DataError, ValueError, few)
+    assert "Class 'one' has fewer than two images" in message
+    assert "--min-images 2 (min_images=2)" in message
+
+
+def test_a_class_within_one_group_is_refused_at_once(undecoded: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
+    message = undecoded(
+        DataError, ValueError, *images, groups=["a" if label == 1 else i for i, label in enumerate(images[1])]
+    )
+    assert "Class 1 has fewer than two images" in message
+    assert "groups count once" in message
+
+
+def test_an_unknown_test_label_is_refused_at_once(undecoded: Refuse, digit_folder: Path, tmp_path: Path) -> None:
+    test = shutil.copytree(digit_folder / "test", tmp_path / "strange")
+    (test / "one").rename(test / "seven")
+    assert "Unknown label 'seven'" in undecoded(DataError, ValueError, digit_folder / "train", test=test)
+
+
+def test_a_class_of_the_validation_examples_alone_is_refused_at_once(
+    undecoded: Refuse, digit_folder: Path, tmp_path: Path
+) -> None:
+    held_out = shutil.copytree(digit_folder / "test", tmp_path / "strange")
+    (held_out / "one").rename(held_out / "seven")
+    message = undecoded(DataError, ValueError, digit_folder / "train", validation=held_out)
+    assert "no images to train on of 'seven'" in message
+
+
+@pytest.mark.parametrize("argument", ["test", "validation"])
+def test_examples_to_score_on_without_targets_are_refused_by_name(
+    undecoded: Refuse, images: tuple[np.ndarray, list[int]], argument: str
+) -> None:
+    message = undecoded(DataError, ValueError, *images, **{argument: images[0]})
+    assert f"The 30 images have no targets: give one for each in {argument}_targets." in message
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(undecoded: Refuse, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("taken")
+    assert "cannot be written" in undecoded(ConfigError, ValueError, out=tmp_path / "file" / "runs" / "one")
+
+
+def test_min_images_for_values(undecoded: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
+    targets = [label + 0.5 for label in images[1]]
+    assert "no classes" in undecoded(ConfigError, ValueError, images[0], targets, min_images=2)
+    assert "at least 1; got 0" in undecoded(ConfigError, ValueError, *images, min_images=0)
+
+
+def test_a_root_for_a_folder(undecoded: Refuse, digit_folder: Path) -> None:
+    message = undecoded(DataError, ValueError, digit_folder / "train", root=digit_folder)
+    assert "for tables and lists of paths" in message
 
 
 # --- names ---------------------------------------------------------------------------------------------------------

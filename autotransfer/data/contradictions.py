@@ -11,7 +11,7 @@ import numpy as np
 from autotransfer.data.examples import Images, Skipped
 from autotransfer.errors import DataError
 
-__all__ = ["without_contradictions"]
+__all__ = ["keep_rows", "without_contradictions"]
 
 
 def without_contradictions(images: Images, names: Sequence[str], labels: Sequence[Any]) -> Images:
@@ -48,6 +48,11 @@ def without_contradictions(images: Images, names: Sequence[str], labels: Sequenc
     if not stay:
         last = skipped[-1]
         raise DataError(f"No image is left: each has a copy with another label; {last.name} is {last.reason}.")
+    return keep_rows(images, stay, skipped[len(images.skipped) :])
+
+
+def keep_rows(images: Images, stay: Sequence[int], skipped: Sequence[Skipped]) -> Images:
+    """Return the images at some positions, moved up within their arrays; the others are listed as left out."""
     for pixels in images.pixels.values():
         for to, position in enumerate(stay):
             if to != position:
@@ -57,5 +62,5 @@ def without_contradictions(images: Images, names: Sequence[str], labels: Sequenc
         pixels={mode: pixels[: len(stay)] for mode, pixels in images.pixels.items()},
         digests=tuple(images.digests[position] for position in stay),
         kept=images.kept[np.array(stay)],
-        skipped=tuple(skipped),
+        skipped=(*images.skipped, *skipped),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
 
@@ -16,9 +17,10 @@ from autotransfer.fit_warnings import FitWarning
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Examples", "Images", "Skipped"]
+__all__ = ["Examples", "Images", "Part", "Skipped"]
 
 Item = Union[Path, np.ndarray, "Image.Image"]
+Part = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +30,12 @@ class Skipped:
     Attributes:
         name: Its path, or its position.
         reason: Why.
+        label: Its class, where it is known to have one.
     """
 
     name: str
     reason: str
+    label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,11 @@ class Examples:
         held_out: Whether each is there to score candidates on, not to train them; None where a split is to be made.
         reading: How the targets were read.
         warnings: What a user should know of how they were read.
+        parts: The part that each belongs to, where the data are divided already; None where they are not.
+        divided_by: What divides them, such as ``the column 'split'``.
+        described: What was read from where, in a few words.
+        advice: What to do about what was left out.
+        clutter: Files that nobody takes for images, such as ``.txt`` or ``Thumbs.db``, with their number.
     """
 
     items: Sequence[Item]
@@ -58,9 +67,33 @@ class Examples:
     held_out: tuple[bool, ...] | None = None
     reading: Reading = field(default_factory=Reading)
     warnings: tuple[FitWarning, ...] = ()
+    parts: tuple[Part, ...] | None = None
+    divided_by: str = ""
+    described: str = ""
+    advice: tuple[str, ...] = ()
+    clutter: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def take(self, rows: Sequence[int], skipped: Sequence[Skipped] = ()) -> Examples:
+        """Return some of the examples, and what was left out beside what already is."""
+        return replace(
+            self,
+            items=[self.items[i] for i in rows] if isinstance(self.items, list) else _Some(self.items, rows),
+            names=tuple(self.names[i] for i in rows),
+            targets=None if self.targets is None else [self.targets[i] for i in rows],
+            groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
+            held_out=None if self.held_out is None else tuple(self.held_out[i] for i in rows),
+            parts=None if self.parts is None else tuple(self.parts[i] for i in rows),
+            skipped=(*self.skipped, *skipped),
+        )
+
+    def only(self, part: Part) -> Examples:
+        """Return the examples of one part; all of them where they are not divided, or where that part has none."""
+        if self.parts is None or part not in self.parts:
+            return self
+        return replace(self.take([i for i, own in enumerate(self.parts) if own == part]), parts=None)
 
     def holding_out(self, others: Examples) -> Examples:
         """Return these examples, and behind them others that candidates are scored on.
@@ -78,6 +111,9 @@ class Examples:
             held_out=(False,) * len(self) + (True,) * len(others),
             reading=self.reading,
             warnings=self.warnings + others.warnings,
+            described="; to score candidates on, ".join(filter(None, (self.described, others.described))),
+            advice=tuple(dict.fromkeys(self.advice + others.advice)),
+            clutter=Counter(self.clutter) + Counter(others.clutter),
         )
 
     def in_form_of(self, trained: Examples) -> Examples:
@@ -90,6 +126,19 @@ class Examples:
             return self
         targets, reading = in_form_of(self.targets, self.reading, trained.targets, trained.reading)
         return replace(self, targets=targets, reading=reading)
+
+
+class _Some(Sequence[Item]):
+    """Some items of a sequence, each fetched when it is asked for."""
+
+    def __init__(self, items: Sequence[Item], rows: Sequence[int]) -> None:
+        self.items, self.rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.items[self.rows[i]]
 
 
 class _Joined(Sequence[Item]):

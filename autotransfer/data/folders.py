@@ -1,21 +1,55 @@
-"""Folders of images."""
+"""Folders of images: what is in them, told by names where these say it, and else by what the files hold."""
 
 from __future__ import annotations
 
 import os
 import stat
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from autotransfer.data.examples import Skipped
+from PIL import Image
 
-__all__ = ["kind_of", "open_regular", "printable", "walk"]
+__all__ = ["LINKS", "Found", "kind_of", "open_regular", "printable", "walk"]
 
-# HEIC needs a plugin of Pillow: where it is missing these files are reported, not passed over.
+# Why links are left out unless they are to be followed.
+LINKS = ("a link to a folder: not followed", "a link that leads out of the folder")
+# Images by name: those that cannot be decoded are reported, with the package that reads them, and not passed over.
 _SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
-    | {".heic", ".heif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
+    | {".heic", ".heif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".mpo", ".jxl", ".dcm"}
+    | {".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
 )
+# What belongs to no data, or says something about them.
+_CLUTTER = frozenset(
+    {".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".doc", ".docx", ".rtf", ".json", ".jsonl", ".csv", ".tsv"}
+    | {".xml", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".xls", ".xlsx", ".mat", ".pkl", ".npy", ".npz", ".h5"}
+    | {".py", ".ipynb", ".sh", ".bat", ".m", ".log", ".db", ".lnk", ".url", ".aae", ".xmp", ".md5", ".sha256"}
+    | {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z"}
+)
+_CLUTTER_NAMES = frozenset({"readme", "license", "licence", "copying", "changelog", "makefile", "thumbs.db", "icon\r"})
+_NO_DATA = frozenset({"__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found"})
+# Formats that cannot be taken for another one. Others have so weak a mark that any file may pass, or run programs.
+_BY_CONTENT = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "PSD", "ICO", "QOI")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is below a folder.
+
+    Attributes:
+        files: The images, sorted.
+        skipped: What cannot be used, each with the reason.
+        folders: All folders that were read.
+        clutter: Number of files that nobody takes for images, by suffix or name.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    clutter: Counter[str] = field(default_factory=Counter)
 
 
 def kind_of(path: Path) -> Literal["file", "folder", "other", "missing"]:
@@ -44,30 +78,86 @@ def open_regular(path: Path) -> BinaryIO:
     return file
 
 
-def walk(root: Path) -> tuple[list[Path], list[Skipped]]:
-    """Find the images below a folder, sorted. Links to folders are not entered, so that loops end."""
-    found: list[Path] = []
-    skipped: list[Skipped] = []
+def walk(root: Path, *, follow_links: bool = False) -> Found:
+    """Find the images below a folder.
+
+    A file without the suffix of an image is one if Pillow knows it by what it holds.
+
+    Args:
+        root: The folder; it may be a link.
+        follow_links: Whether to enter links to folders, and take files that a link finds outside of the folder. No
+            folder is read twice in one sub-folder of the root, so that loops end.
+    """
+    found = Found()
+    inside = Path(os.path.realpath(root))
+    entered: set[tuple[str, ...]] = set()
 
     def closed(error: OSError) -> None:
-        skipped.append(Skipped(name=printable(error.filename), reason=f"cannot be listed: {error.strerror}"))
+        found.skipped.append((Path(error.filename), f"cannot be listed: {error.strerror}"))
 
-    inside = Path(os.path.realpath(root))
-    for folder, folders, files in os.walk(root, onerror=closed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        linked = [path for name in folders if (path := Path(folder, name)).is_symlink()]
-        skipped += [Skipped(name=printable(path), reason="a link to a folder: not followed") for path in linked]
+    for here, folders, files in os.walk(root, onerror=closed, followlinks=True):
+        folder, real = Path(here), os.path.realpath(here)
+        top = folder.relative_to(root).parts[:1]
+        found.folders.append(folder)
+        entered.add((*top, real))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name.lower() not in _NO_DATA)
+        for link in [path for name in folders if (path := Path(folder, name)).is_symlink()]:
+            target = os.path.realpath(link)
+            key = (*(top or (link.name,)), target)
+            reason = "" if follow_links else LINKS[0]
+            if follow_links and (key in entered or any(Path(place).is_relative_to(target) for place in (inside, real))):
+                reason = "a link back to a folder that is read already"
+            entered.add(key)
+            if reason:
+                folders.remove(link.name)
+                found.skipped.append((link, reason))
         for name in sorted(files):
-            path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in _SUFFIXES:
-                continue
-            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
-                skipped.append(Skipped(name=printable(path), reason="a link that leads out of the folder"))
-            elif kind_of(path) == "file":
-                found.append(path)
-            else:
-                skipped.append(Skipped(name=printable(path), reason="a broken link, or no regular file"))
-    return sorted(found), skipped
+            _sort_in(Path(folder, name), None if follow_links else inside, found)
+    found.files.sort()
+    return found
+
+
+def _sort_in(path: Path, inside: Path | None, found: Found) -> None:
+    """Put a file where it belongs; with ``inside``, a link must not lead out of that folder."""
+    known, reason = path.suffix.lower() in _SUFFIXES, ""
+    if path.name.startswith("."):
+        found.clutter["hidden"] += 1
+        return
+    if inside is not None and path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+        reason = LINKS[1]
+    elif kind_of(path) != "file":
+        reason = "a broken link, or no regular file"
+    elif not known and not _holds_image(path):
+        reason = "no image that Pillow can read"
+    if not reason:
+        found.files.append(path)
+    elif known or not (clutter := _clutter_kind(path)):
+        found.skipped.append((path, reason))
+    else:
+        found.clutter[clutter] += 1
+
+
+def _clutter_kind(path: Path) -> str:
+    """Return by which suffix or name nobody takes a file for an image; empty for no such file."""
+    for known, names in ((path.suffix.lower(), _CLUTTER), (path.name.lower(), _CLUTTER_NAMES)):
+        if known in names:
+            return known
+    return ""
+
+
+def _holds_image(path: Path) -> bool:
+    """Whether the header of a file is one of an image."""
+    if not Image.OPEN.get(_BY_CONTENT[-1]):
+        Image.init()
+    try:
+        with open_regular(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(file, formats=[name for name in _BY_CONTENT if name in Image.OPEN]).close()
+    except Image.DecompressionBombError:  # it is one, and refused when its turn comes
+        return True
+    except Exception:  # Pillow's readers raise nearly every built-in type
+        return False
+    return True
 
 
 def printable(path: str | Path) -> str:

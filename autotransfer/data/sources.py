@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Hashable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,24 @@ from PIL import Image
 
 from autotransfer.data.arrays import batch_of_images, image_of, is_tensor, to_numpy, to_storable
 from autotransfer.data.columns import Reading, TargetReader
+from autotransfer.data.divided import LAYOUT, folder_examples, table_examples
 from autotransfer.data.examples import Examples, Item, Skipped
 from autotransfer.data.folders import kind_of, printable, walk
 from autotransfer.data.groups import groups_in_names, known_groups
+from autotransfer.data.listed import Row, because, examples_of_rows
+from autotransfer.data.places import Places
 from autotransfer.data.tables import Table, read_csv, read_frame, series_values
 from autotransfer.errors import DataError, DataNotFoundError
 from autotransfer.fit_warnings import FitWarning
 
-__all__ = ["find_images", "load_examples"]
+__all__ = ["find_images", "is_folder", "is_table", "load_examples"]
 
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"})
-_LAYOUT = "Expected one sub-folder for each class, with its images in it: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg."
-_Row = tuple[Item, str, Any, Hashable]  # the item, its name, its target, its group
+_IMAGES = (
+    "a file, a folder, an array or tensor of images, a PIL image, or a list of these; a CSV file or DataFrame with a "
+    "column of paths; or a map-style Dataset"
+)
+_CHANNELS = (1, 3, 4)
+_TABLES = (".csv", ".tsv", ".tab")
 _ACCEPTED = (
     "a folder with one sub-folder per class, a CSV file or DataFrame, or targets together with an array or tensor of "
     "images, or a list of paths, PIL images or arrays; or a map-style Dataset of (image, label)"
@@ -40,6 +45,11 @@ def load_examples(
     target_column: str | Sequence[str] | None = None,
     groups: Any = None,
     reader: TargetReader | None = None,
+    root: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    follow_links: bool = False,
+    known: Collection[str] = (),
+    argument: str = "targets",
 ) -> Examples:
     """Turn labelled data of any common form into examples.
 
@@ -57,9 +67,15 @@ def load_examples(
         groups: What may not be torn apart by a split, such as the photographs of one object: one for each image of an
             array or list; the column of a table; or a regular expression that finds the group in a path.
         reader: Reads the targets; None reads them without knowing what is wanted of them.
+        root: Folder that the relative paths of a table or list are looked for in, before the table's own folder.
+        suffix: What these paths lack at the end, such as ``".png"``.
+        follow_links: Whether to follow links that lead out of a folder, and links to folders.
+        known: Classes that are known already, of which a folder may hold a single one.
+        argument: What messages call the targets.
 
     Returns:
-        The examples, in a repeatable order, and what was left out: missing files, repeats, links that lead away.
+        The examples, in a repeatable order, with their ``parts`` where a table or folder is divided into train and test
+        already; and what was left out: missing files, repeats, links that lead away, files that are no images.
 
     Raises:
         DataNotFoundError: The folder or file, or every file listed, is missing.
@@ -70,53 +86,158 @@ def load_examples(
     if table is not None:
         if targets is not None:
             raise DataError("A table holds its targets: name their column with target_column, and leave targets out.")
-        return _grouped(_from_table(table, path_column, target_column, groups, reader), groups)
+        table = table.at(Places.of(table.places.folder, root, suffix))
+        return _grouped(table_examples(table, path_column, target_column, groups, reader), groups)
     if path_column is not None or target_column is not None:
         raise DataError(f"path_column and target_column are for tables; got {_kind(data)}.")
+    if (root is not None or suffix is not None) and (is_folder(data) or _is_dataset(data)):
+        raise DataError(f"root and suffix are for tables and lists of paths; got {_kind(data)}.")
     if isinstance(data, (str, os.PathLike)):
         if targets is not None:
             raise DataError("The sub-folders of a folder are its labels: leave targets out, or give a list of paths.")
-        return _grouped(_from_folder(Path(data), reader), groups)
+        return _grouped(folder_examples(Path(data), reader, follow_links=follow_links, known=known), groups)
     if _is_dataset(data):
-        return _grouped(_from_dataset(data, targets, reader), groups)
-    items = _as_items(data)
+        described = f"{len(data)} images of a data set, {_kind(data)}"
+        return _grouped(replace(_from_dataset(data, targets, reader), described=described), groups)
+    places = Places.of(Path(), root, suffix)
+    items = _placed(_as_items(data), places)
     if not items:
         raise DataError("There are no images.")
-    labels, reading, warnings = _as_read(targets, _as_targets(targets, len(items)), reader)
-    if any(isinstance(item, Path) for item in items):
-        given = [None] * len(items) if groups is None or isinstance(groups, str) else _one_each(groups, len(items))
-        found = _existing(list(zip(items, _names(items), labels, given, strict=True)))
-    else:
-        found = Examples(items=items, names=_names(items), targets=labels)
-    return _grouped(replace(found, reading=reading, warnings=warnings), groups)
+    labels, reading, warnings = _as_read(targets, _as_targets(targets, len(items), argument), reader)
+    given = [None] * len(items) if groups is None or isinstance(groups, str) else _one_each(groups, len(items))
+    rows = [
+        Row(item=item, name=name, target=label, group=group)
+        for item, name, label, group in zip(items, _names(items), labels, given, strict=True)
+    ]
+    tried = next((places.tried(row.name) for row in rows if isinstance(row.item, Path)), "")
+    examples = examples_of_rows(rows, tried=tried)
+    shape = tuple(data.shape) if hasattr(data, "shape") and hasattr(data, "dtype") else ()
+    described = f"{len(examples)} images from {_kind(data)}{f' of the shape {shape}' if shape else ''}"
+    return _grouped(replace(examples, described=described, reading=reading, warnings=warnings), groups)
 
 
-def find_images(paths: Any) -> Examples:
-    """Collect images to predict on: files, folders (searched to the bottom), arrays and PIL images, one or many.
+def find_images(
+    data: Any,
+    *,
+    path_column: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    follow_links: bool = False,
+    strict: bool = False,
+) -> Examples:
+    """Collect images to predict on, in the order in which they are given.
+
+    Args:
+        data: Everything that ``load_examples`` takes, but without targets; a file, folder (searched to the bottom),
+            array (H, W, C) or PIL image; or a list of any of these. A table gives an image for each row.
+        path_column: Column of paths in a table; None finds it.
+        root: Folder that relative paths are looked for in first.
+        suffix: What these paths lack at the end.
+        follow_links: Whether to follow links that lead out of a folder, and links to folders.
+        strict: Refuse a table of which a row names no file, since not each row would have its image.
+
+    Returns:
+        The examples. Files that a table or list names and that are missing are among them, so that each row has one.
 
     Raises:
         DataNotFoundError: A file or folder is missing.
         DataError: There is no image, or something that is none.
     """
-    if isinstance(paths, (str, os.PathLike, Image.Image)) or _is_one_image(paths):
-        paths = [paths]
-    items: list[Item] = []
-    skipped: list[Skipped] = []
-    for item in _as_items(paths):
-        kind = kind_of(item) if isinstance(item, Path) else ""
-        if isinstance(item, Path) and kind == "folder":
-            found, left_out = walk(item)
-            items += found
-            skipped += left_out
-        elif kind == "missing":
-            raise DataNotFoundError(f"There is no file or folder {str(item)!r}.")
-        elif kind == "other":
-            raise DataError(f"{str(item)!r} is neither a file nor a folder.")
+    places = Places.of(Path(), root, suffix)
+    if hasattr(data, "columns") and hasattr(data, "iloc"):
+        return _images_of_table(read_frame(data), path_column, places, strict)
+    if _is_dataset(data):
+        if not len(data):
+            raise DataError("The data set is empty.")
+        items: Sequence[Item] = _DatasetImages(data)
+        return Examples(items=items, names=_names(items))
+    if isinstance(data, (str, os.PathLike, Image.Image)):
+        data = [data]
+    found: list[Examples] = []
+    for item in _placed(_as_items(_one_as_list(data), _IMAGES), places):
+        if not isinstance(item, Path):
+            found.append(Examples(items=[item], names=("",)))
+        elif item.suffix.lower() in _TABLES and kind_of(item) == "file":
+            table = read_csv(item)
+            found.append(_images_of_table(table, path_column, replace(places, folder=table.places.folder), strict))
         else:
-            items.append(item)
+            found.append(_images_at(item, follow_links))
+    skipped = tuple(left_out for examples in found for left_out in examples.skipped)
+    items = [item for examples in found for item in examples.items]
     if not items:
-        raise DataError(f"There are no images{_because(skipped)}.")
-    return Examples(items=items, names=_names(items), skipped=tuple(skipped))
+        raise DataError(f"There are no images{because(skipped)}.")
+    names = [name for examples in found for name in examples.names]
+    return Examples(items=items, names=tuple(name or f"item {i}" for i, name in enumerate(names)), skipped=skipped)
+
+
+def is_folder(data: Any) -> bool:
+    """Whether data are a folder."""
+    return isinstance(data, (str, os.PathLike)) and kind_of(Path(data)) == "folder"
+
+
+def is_table(data: Any) -> bool:
+    """Whether data are a table: a data frame, or a file that is no folder."""
+    return (hasattr(data, "columns") and hasattr(data, "iloc")) or (
+        isinstance(data, (str, os.PathLike)) and not is_folder(data)
+    )
+
+
+def _images_at(path: Path, follow_links: bool) -> Examples:
+    """Return the image that is at a path, or those below a folder."""
+    kind = kind_of(path)
+    if kind == "missing":
+        raise DataNotFoundError(f"There is no file or folder {str(path)!r}.")
+    if kind == "other":
+        raise DataError(f"{str(path)!r} is neither a file nor a folder.")
+    if kind == "file":
+        return Examples(items=[path], names=_names([path]))
+    below = walk(path, follow_links=follow_links)
+    skipped = tuple(Skipped(name=printable(file), reason=reason) for file, reason in below.skipped)
+    return Examples(items=below.files, names=_names(below.files), skipped=skipped)
+
+
+def _images_of_table(table: Table, path_column: str | None, places: Places, strict: bool) -> Examples:
+    """Return the images of a table, one for each row."""
+    table = table.at(places)
+    values = table.columns[table.path_column(path_column)]
+    named = [value for value in values if value is not None]
+    bare = [row for row, value in zip(table.rows, values, strict=True) if value is None]
+    skipped = (*table.skipped, *(Skipped(name=row, reason="no path") for row in bare))
+    if strict and skipped:
+        raise DataError(f"Not every row of {table.name} names an image{because(skipped)}.")
+    if not any(map(places.holds, named)):
+        where = f"; the first is {named[0]!r} ({places.tried(named[0])})" if named else ""
+        raise DataNotFoundError(f"None of the {len(named)} files that {table.name} lists is there{where}.")
+    names = tuple(printable(str(value)) for value in named)
+    return Examples(items=[places.find(value) for value in named], names=names, skipped=skipped)
+
+
+def _one_as_list(data: Any) -> Any:
+    """Return an array that is one image in a list, and anything else as it is.
+
+    Raises:
+        DataError: An array could be one image as well as several.
+    """
+    if not is_tensor(data) and not (isinstance(data, np.ndarray) and data.dtype.kind in "buif"):
+        return data
+    if data.ndim != 3:
+        return data
+    shape = tuple(data.shape)
+    if shape[-1] in _CHANNELS or (is_tensor(data) and shape[0] in _CHANNELS):
+        return [data]
+    if shape[0] in _CHANNELS[1:]:
+        raise DataError(
+            f"An array of the shape {shape} could be {shape[0]} grey images or one image with {shape[0]} channels in "
+            f"front. Give images in the shape (N, height, width, channels): {(*shape, 1)} for the one, x[..., None]; "
+            f"{(1, *shape)} for the other, x[None]."
+        )
+    return data
+
+
+def _placed(items: Sequence[Item], places: Places) -> list[Item]:
+    """Return the items with paths to where the files are."""
+    usual = places == Places()
+    return [places.find(item) if isinstance(item, Path) and not usual else item for item in items]
 
 
 def _as_table(data: Any) -> Table | None:
@@ -127,57 +248,9 @@ def _as_table(data: Any) -> Table | None:
     path = Path(data)
     if kind_of(path) == "missing":
         raise DataNotFoundError(f"There is no file or folder {str(path)!r}.")
-    if path.suffix.lower() not in (".csv", ".tsv", ".tab") or kind_of(path) != "file":
-        raise DataError(f"{path} is neither a folder nor a CSV or TSV file. {_LAYOUT}")
+    if path.suffix.lower() not in _TABLES or kind_of(path) != "file":
+        raise DataError(f"{path} is neither a folder nor a CSV or TSV file. {LAYOUT}")
     return read_csv(path)
-
-
-def _from_table(
-    table: Table,
-    path_column: str | None,
-    target_column: str | Sequence[str] | None,
-    groups: Any,
-    reader: TargetReader,
-) -> Examples:
-    path_column = table.path_column(path_column)
-    group_column = groups if isinstance(groups, str) and groups in table.columns else None
-    names = table.target_columns(target_column, path_column, group_column)
-    columns = {name: table.columns[name] for name in names}
-    targets, reading, warnings = reader.read(columns, untyped=table.untyped, comma=table.comma)
-    given = [None] * len(targets) if group_column is None else table.columns[group_column]
-    rows: list[_Row] = []
-    skipped = list(table.skipped)
-    for row, value, target, group in zip(table.rows, table.columns[path_column], targets, given, strict=True):
-        if value is None or target is None:
-            skipped.append(Skipped(name=row, reason="no path" if value is None else "no target"))
-        else:
-            rows.append((table.folder / str(value), printable(str(value)), target, group))
-    return replace(_existing(rows, skipped), reading=reading, warnings=warnings)
-
-
-def _from_folder(root: Path, reader: TargetReader) -> Examples:
-    found, skipped = walk(root)
-    rows: list[_Row] = []
-    for path in found:
-        parts = path.relative_to(root).parts
-        if len(parts) > 1:
-            rows.append((path, printable(path), printable(parts[0]), None))
-        else:
-            skipped.append(Skipped(name=printable(path), reason="directly in the folder: it belongs to no class"))
-    if not rows:
-        raise DataError(f"No class with images in {printable(root)!r}{_because(skipped)}. {_LAYOUT}")
-    classes = {label for _, _, label, _ in rows}
-    if {label.lower() for label in classes} <= _SPLITS and not any(p.parent.parent == root for p in found):
-        raise DataError(
-            f"The sub-folders of {printable(root)!r} are splits, not classes ({', '.join(sorted(classes))}): "
-            "give one of them."
-        )
-    for folder in sorted(root.iterdir()):
-        if folder.is_dir() and not folder.name.startswith(".") and printable(folder.name) not in classes:
-            skipped.append(Skipped(name=printable(folder), reason="a folder without images"))
-    examples = _existing(rows, skipped)
-    targets, reading, warnings = reader.read(list(examples.targets or ()), labels=True)
-    return replace(examples, targets=targets, reading=reading, warnings=warnings)
 
 
 def _from_dataset(dataset: Any, targets: Any, reader: TargetReader) -> Examples:
@@ -222,13 +295,14 @@ def _as_read(given: Any, values: list[Any], reader: TargetReader) -> tuple[list[
 
 def _pair(sample: Any, i: int) -> tuple[Any, Any]:
     if not isinstance(sample, (tuple, list)) or len(sample) < 2:
-        raise DataError(f"A data set yields (image, label); sample {i} is {_kind(sample)}.")
+        advice = f" Give lists of its columns, which are {list(sample)[:10]}." if isinstance(sample, Mapping) else ""
+        raise DataError(f"A data set yields (image, label); sample {i} is {_kind(sample)}.{advice}")
     if isinstance(sample[0], Image.Image):
         sample[0].load()  # closes the file of an image that was only opened: thousands of them would stay open
     return sample[0], sample[1]
 
 
-def _as_items(data: Any) -> list[Item]:
+def _as_items(data: Any, accepted: str = _ACCEPTED) -> list[Item]:
     if is_tensor(data) or (isinstance(data, np.ndarray) and (data.ndim != 1 or data.dtype.kind in "buif")):
         return list(batch_of_images(data))
     if isinstance(data, np.ndarray) and data.ndim == 1:
@@ -236,7 +310,7 @@ def _as_items(data: Any) -> list[Item]:
     elif hasattr(data, "notna"):
         data = series_values(data)
     if not isinstance(data, (list, tuple)):
-        raise DataError(f"Data are {_ACCEPTED}; got {_kind(data)}.")
+        raise DataError(f"Data are {accepted}; got {_kind(data)}.{_other_form(data)}")
     items = [_as_item(value, i) for i, value in enumerate(data)]
     arrays = iter(to_storable([item for item in items if isinstance(item, np.ndarray)]))
     return [next(arrays) if isinstance(item, np.ndarray) else item for item in items]
@@ -252,10 +326,11 @@ def _as_item(value: Any, i: int) -> Item:
     raise DataError(f"Item {i} is {_kind(value)}; an image is a path, a PIL image, an array or a tensor.")
 
 
-def _as_targets(targets: Any, count: int) -> list[Any]:
+def _as_targets(targets: Any, count: int, argument: str = "targets") -> list[Any]:
     """Return one plain Python target for each image."""
     if targets is None:
-        raise DataError(f"The {count} images have no targets: give one for each.")
+        where = "" if argument == "targets" else f" in {argument}"
+        raise DataError(f"The {count} images have no targets: give one for each{where}.")
     if isinstance(targets, (str, Set, Mapping)) or not hasattr(targets, "__len__"):
         raise DataError(f"Targets are a sequence with one for each of the {count} images; got {_kind(targets)}.")
     if len(targets) != count:
@@ -273,32 +348,6 @@ def _as_targets(targets: Any, count: int) -> list[Any]:
 def _plain(target: Any) -> Any:
     """Return a scalar or row of NumPy or torch as Python values."""
     return to_numpy(target).tolist() if is_tensor(target) or isinstance(target, (np.generic, np.ndarray)) else target
-
-
-def _existing(rows: Sequence[_Row], skipped: Iterable[Skipped] = ()) -> Examples:
-    """Make examples of the rows whose files are there, each file once."""
-    left_out = list(skipped)
-    there: list[_Row] = []
-    for row in rows:
-        kind = kind_of(row[0]) if isinstance(row[0], Path) else "file"
-        if kind != "file":
-            left_out.append(Skipped(name=row[1], reason="not found" if kind == "missing" else f"no file ({kind})"))
-        else:
-            there.append(row)
-    if rows and not there:
-        raise DataNotFoundError(f"None of the {len(rows)} files listed is there; the first is {str(rows[0][0])!r}.")
-    kept, repeats = _without_repeats(there)
-    left_out += repeats
-    if not kept:
-        raise DataError(f"No example is left{_because(left_out)}.")
-    items, names, targets, groups = zip(*kept, strict=True)
-    return Examples(
-        items=list(items),
-        names=names,
-        targets=list(targets),
-        groups=None if all(group is None for group in groups) else groups,
-        skipped=tuple(left_out),
-    )
 
 
 def _grouped(examples: Examples, groups: Any) -> Examples:
@@ -323,56 +372,19 @@ def _one_each(groups: Any, count: int) -> list[Hashable]:
     return known_groups(values)
 
 
-def _without_repeats(rows: Sequence[_Row]) -> tuple[list[_Row], list[Skipped]]:
-    """Keep the first of equal rows, and neither of two rows that give one file two labels."""
-    keys = _keys(rows)
-    known: dict[Any, list[Any]] = defaultdict(list)
-    first = []
-    for key, (_, _, target, _) in zip(keys, rows, strict=True):
-        first.append(target not in known[key])
-        if first[-1]:
-            known[key].append(target)
-    kept: list[_Row] = []
-    skipped: list[Skipped] = []
-    for key, new, row in zip(keys, first, rows, strict=True):
-        labels = known[key]
-        if len(labels) > 1 and all(isinstance(label, (str, int)) for label in labels):
-            count = "two" if len(labels) == 2 else len(labels)
-            reason = f"listed under {count} labels: {', '.join(sorted(map(str, labels)))}"
-            skipped.append(Skipped(name=row[1], reason=reason))
-        elif new:
-            kept.append(row)
-        else:
-            skipped.append(Skipped(name=row[1], reason="duplicate row"))
-    return kept, skipped
-
-
-def _keys(rows: Sequence[_Row]) -> list[Any]:
-    """Return what tells files apart: the real path; arrays and PIL images all differ."""
-    folders: dict[Path, str] = {}
-    keys: list[Any] = []
-    for i, (item, *_) in enumerate(rows):
-        if not isinstance(item, Path):
-            keys.append(i)
-        elif item.is_symlink():
-            keys.append(os.path.realpath(item))
-        else:
-            folder = folders.get(item.parent) or folders.setdefault(item.parent, os.path.realpath(item.parent))
-            keys.append(str(Path(folder, item.name)))
-    return keys
-
-
 def _is_dataset(data: Any) -> bool:
     """Whether it is a map-style data set, as torch asks of one."""
     known = isinstance(data, (list, tuple, np.ndarray, Image.Image)) or is_tensor(data) or hasattr(data, "notna")
     return not known and hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, dict))
 
 
-def _is_one_image(data: Any) -> bool:
-    """Whether an array is one image (H, W, C), or a tensor one of (C, H, W), rather than several in grey."""
-    if not is_tensor(data) and not isinstance(data, np.ndarray):
-        return False
-    return data.ndim == 3 and (data.shape[0] if is_tensor(data) else data.shape[-1]) in (3, 4)
+def _other_form(data: Any) -> str:
+    """Advise on data that can be gone through once and in one order only."""
+    if hasattr(data, "dataset"):
+        return " Give the data set of the loader, loader.dataset."
+    if hasattr(data, "__iter__") and not isinstance(data, (str, bytes, Mapping, Set)):
+        return " Make a list of it first, and of its targets: list(...)."
+    return ""
 
 
 def _names(items: Sequence[Any]) -> tuple[str, ...]:
@@ -383,10 +395,6 @@ def _names(items: Sequence[Any]) -> tuple[str, ...]:
 
 def _name(item: Item, i: int) -> str:
     return printable(item) if isinstance(item, Path) else f"item {i}"
-
-
-def _because(skipped: Sequence[Skipped]) -> str:
-    return f" ({len(skipped)} left out; the first, {skipped[0].name}: {skipped[0].reason})" if skipped else ""
 
 
 def _kind(value: Any) -> str:

@@ -112,7 +112,7 @@ def refuse_tiny_classes(encoded: np.ndarray, task: Task, units: np.ndarray | Non
     raise DataError(
         f"{'Class' if one else 'Classes'} {names} {'has' if one else 'have'} fewer than two images that differ"
         f"{'' if units is None else ' (copies and groups count once)'}: one to train on and one to validate on are the "
-        "least. Add images, or leave the class out."
+        "least. Add images, or leave the class out: --min-images 2 (min_images=2) does."
     )
 
 

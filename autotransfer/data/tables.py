@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autotransfer.data.examples import Skipped
+from autotransfer.data.delimited import foreign_bytes, read_rows
+from autotransfer.data.examples import Part, Skipped
 from autotransfer.data.folders import kind_of
+from autotransfer.data.part_names import parts_in
+from autotransfer.data.places import Places
 from autotransfer.errors import DataError, UnknownNameError
 
 __all__ = ["Table", "read_csv", "read_frame", "series_values"]
 
 _TARGETS = ("target", "label", "class", "y")
+_SPLITS = ("split", "subset", "fold", "partition", "set", "phase", "usage")
+_FLAGS = ("is_train", "is_val", "is_valid", "is_validation", "is_test")
+_MOST_PARTS = 12  # names of parts in one table
 _UNNAMED = ("", "Unnamed: 0", "index")  # the row numbers that pandas writes beside the columns
+_SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".JPG", ".JPEG", ".PNG")
 _IMAGE = re.compile(r".+\.\w{2,5}", re.DOTALL)
+_IMAGE_NAME = re.compile(r".+\.(jpe?g|png|gif|bmp|tiff?|webp|heic|avif|pgm|ppm)", re.DOTALL | re.IGNORECASE)
 _FLOAT = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -32,19 +38,33 @@ class Table:
         name: What to call it in messages.
         columns: Values by column; None where one is missing.
         rows: What to call each row in messages.
-        folder: Where relative paths start.
+        places: Where the files are that it lists.
         skipped: Rows that could not be read.
-        untyped: Whether the values are the texts of a file, which say no types.
+        untyped: Whether the values are texts as they were written, so that what they mean is still to be found out.
         comma: Whether a comma is rather a decimal mark, since it separates no columns.
     """
 
     name: str
     columns: Mapping[str, Sequence[Any]]
     rows: Sequence[str]
-    folder: Path
+    places: Places = field(default_factory=Places)
     skipped: tuple[Skipped, ...] = ()
     untyped: bool = False
     comma: bool = False
+
+    def at(self, places: Places) -> Table:
+        """Return the table with other places to look for files in.
+
+        Raises:
+            DataError: What should be a header names an image there.
+        """
+        image = next((name for name in self.columns if _is_image(name, places)), None) if self.untyped else None
+        if image is not None:
+            raise DataError(
+                f"The first row of {self.name} names an image, {image!r}: put a header row above it, such as "
+                "'path,label'."
+            )
+        return replace(self, places=places)
 
     def path_column(self, name: str | None) -> str:
         """Return the column of paths: ``name``, or the one with the most values that are existing files.
@@ -57,43 +77,118 @@ class Table:
             return self._known(name)
         best, most = None, (0, 0)
         for column, values in self.columns.items():
-            texts = [value for value in values if isinstance(value, str)]
-            sample = [t for t in texts[:: max(1, len(texts) // 50)] if _IMAGE.fullmatch(t) and not _FLOAT.fullmatch(t)]
-            fit = (sum(kind_of(self.folder / text) == "file" for text in sample), len(sample))
+            sample = _sample(values)
+            named = [v for v in sample if isinstance(v, str) and _IMAGE.fullmatch(v) and not _FLOAT.fullmatch(v)]
+            known = sample if self.places.suffix else named
+            fit = (sum(map(self.places.holds, known)), len(named))
             if fit > most:
                 best, most = column, fit
         if best is None:
             raise DataError(
                 f"No column of {self.name} looks like paths of images; its columns are {list(self.columns)[:20]}. "
-                f"Name one with path_column; relative paths start at {self.folder.absolute()}."
+                f"Name one with path_column; relative paths start at {self.places.folder.absolute()}.{self._advice()}"
             )
         return best
 
-    def target_columns(
-        self, name: str | Sequence[str] | None, path_column: str, group_column: str | None = None
-    ) -> list[str]:
+    def _advice(self) -> str:
+        """Return which suffix makes paths of a column, if one does."""
+        for suffix in () if self.places.suffix else _SUFFIXES:
+            places = replace(self.places, suffix=suffix)
+            for column, values in self.columns.items():
+                if any(map(places.holds, _sample(values))):
+                    return f" With --suffix {suffix} (suffix={suffix!r}) the column {column!r} holds paths."
+        return ""
+
+    def columns_for(
+        self, path_column: str, target_column: str | Sequence[str] | None, group_column: str | None
+    ) -> tuple[list[str], str | None]:
         """Return the target columns: those given, or the one with a usual name, or the only one left.
+
+        Returns:
+            The target columns; and the column that says which part each row belongs to, None for no such column.
 
         Raises:
             UnknownNameError: There is no such column.
-            DataError: More than one column could be meant.
+            DataError: More than one column could be meant, or none.
         """
-        if name is not None:
-            names = [name] if isinstance(name, str) and name in self.columns else name
-            names = names.split(",") if isinstance(names, str) else names
-            return [self._known(n if n in self.columns else str(n).strip()) for n in names]
-        others = [column for column in self.columns if column not in (path_column, group_column)]
-        for usual in _TARGETS:
-            for column in others:
-                if str(column).strip().lower() == usual:
-                    return [column]
-        others = [column for column in others if column not in _UNNAMED]
+        targets = [] if target_column is None else self._named(target_column)
+        left = [column for column in self.columns if column not in (path_column, group_column, *targets)]
+        for usual in () if targets else _TARGETS:
+            targets = targets or [column for column in left if str(column).strip().lower() == usual][:1]
+        left = [column for column in left if column not in targets]
+        split = self._split_column(left)
+        others = [column for column in left if column not in (*_UNNAMED, split)]
+        if targets:
+            return targets, split
+        if not others and split is not None and str(split).strip().lower() not in _SPLITS:
+            return [split], None  # classes that are called so
         if len(others) != 1:
             raise DataError(
                 f"Which column of {self.name} is the target? It has {list(self.columns)[:20]}: name it with "
                 "target_column, or several numeric ones by a list."
             )
-        return others
+        return others, split
+
+    def _named(self, given: str | Sequence[str]) -> list[str]:
+        names = [given] if isinstance(given, str) and given in self.columns else given
+        names = names.split(",") if isinstance(names, str) else names
+        return [self._known(name if name in self.columns else str(name).strip()) for name in names]
+
+    def _split_column(self, columns: Sequence[str]) -> str | None:
+        """Return the first column that holds the names of parts and nothing else; those with a usual name first."""
+        for column in sorted(columns, key=lambda column: str(column).strip().lower() not in _SPLITS):
+            values = {value for value in self.columns[column] if value is not None}
+            words = all(isinstance(value, str) for value in values) and len(values) <= _MOST_PARTS
+            if words and values and parts_in(values).keys() == values:
+                return column
+        return None
+
+    def not_parts(self, used: Sequence[str | None]) -> tuple[str, list[str]] | None:
+        """Return a column that is called like one of parts, is not used, and holds something else; with its values."""
+        for column in self.columns:
+            if str(column).strip().lower() in (*_SPLITS, *_FLAGS) and column not in used:
+                values = sorted({str(value) for value in self.columns[column] if value is not None})
+                if len(values) > 1:
+                    return column, values
+        return None
+
+    def parts(self, column: str) -> list[Part | None]:
+        """Return the part that each row belongs to; None where that is missing."""
+        names = parts_in({value for value in self.columns[column] if value is not None})
+        return [None if value is None else names[value] for value in self.columns[column]]
+
+    def texts(self, column: str) -> Sequence[Any]:
+        """Return the values of a column, None where one is missing.
+
+        Raises:
+            DataError: They are in another encoding than UTF-8.
+        """
+        values = self.columns[column]
+        self._refuse_foreign("the header", column, column)
+        for row, value in zip(self.rows, values, strict=True):
+            self._refuse_foreign(row, column, value)
+        return values
+
+    def place(self, row: str, column: str, value: Any) -> Path:
+        """Return where the file is that a row names.
+
+        Raises:
+            DataError: It is there under the name that another encoding than UTF-8 makes of the value.
+        """
+        path = self.places.find(value)
+        foreign = foreign_bytes(value) if isinstance(value, str) else None
+        if foreign is not None and kind_of(path) != "file" and self.places.holds(foreign[1]):
+            self._refuse_foreign(row, column, value)
+        return path
+
+    def _refuse_foreign(self, row: str, column: str, value: Any) -> None:
+        if self.untyped and isinstance(value, str) and (foreign := foreign_bytes(value)) is not None:
+            encoding, text = foreign
+            raise DataError(
+                f"{self.name} is not in UTF-8: {row} holds {value!r} in the column {column!r}, which reads {text!r} in "
+                f"the encoding {encoding}. Save the file as UTF-8, or, if that is right, give the table that "
+                f"pandas.read_csv(path, encoding={encoding!r}) returns."
+            )
 
     def _known(self, name: str) -> str:
         if name not in self.columns:
@@ -102,42 +197,25 @@ class Table:
 
 
 def read_csv(path: Path) -> Table:
-    """Read a CSV or TSV file with a header row; commas, semicolons and tabs separate.
+    """Read a CSV or TSV file with a header row; see ``read_rows``.
 
     Values stay texts, so that leading zeros survive; empty ones are missing. ``TargetReader`` finds the numbers.
 
     Raises:
         DataError: It is no table, or it has no header.
     """
-    try:
-        # Paths may hold bytes that are no UTF-8; surrogateescape carries them to the file system.
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            first = file.readline()
-            delimiter = "\t" if path.suffix.lower() in (".tsv", ".tab") else max(",;\t", key=first.count)
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter)
-            lines = [(reader.line_num, fields) for fields in reader if fields]
-    except (csv.Error, OSError) as error:
-        raise DataError(f"{path} cannot be read as a table of comma- or tab-separated values: {error}.") from None
-    if len(lines) < 2:
-        raise DataError(f"{path} needs a header row and at least one row below it; it has {len(lines)} rows.")
-    header = [name.strip() for name in lines[0][1]]
-    _check_header(header, path)
-    good = [(number, fields) for number, fields in lines[1:] if len(fields) == len(header)]
-    skipped = tuple(
-        Skipped(name=f"{path}, line {number}", reason=f"{len(fields)} fields; the header has {len(header)}")
-        for number, fields in lines[1:]
-        if len(fields) != len(header)
-    )
-    columns = [[value.strip() or None for value in column] for column in zip_longest(*(fields for _, fields in good))]
+    found = read_rows(path)
+    if len(set(found.header)) < len(found.header):
+        raise DataError(f"Two columns of {path} have the same name: {list(found.header)[:20]}.")
+    columns = [[value.strip() or None for value in column] for column in zip(*found.rows, strict=True)]
     return Table(
         name=str(path),
-        columns=dict(zip(header, columns or [[]] * len(header), strict=True)),
-        rows=[f"{path}, line {number}" for number, _ in good],
-        folder=path.parent,
-        skipped=skipped,
+        columns=dict(zip(found.header, columns, strict=True)),
+        rows=[f"{path}, line {number}" for number in found.lines],
+        places=Places(folder=path.parent),
+        skipped=found.skipped,
         untyped=True,
-        comma=delimiter == ";",
+        comma=found.separator == ";",
     )
 
 
@@ -153,7 +231,7 @@ def read_frame(frame: Any) -> Table:
             f"The table needs rows, and columns with different names; it has {len(frame)} rows and {names}."
         )
     columns = {name: series_values(frame[name]) for name in names}
-    return Table(name="the table", columns=columns, rows=[f"row {i}" for i in range(len(frame))], folder=Path())
+    return Table(name="the table", columns=columns, rows=[f"row {i}" for i in range(len(frame))])
 
 
 def series_values(series: Any) -> list[Any]:
@@ -162,8 +240,11 @@ def series_values(series: Any) -> list[Any]:
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
-def _check_header(header: Sequence[str], path: Path) -> None:
-    if any(_IMAGE.fullmatch(name) and kind_of(path.parent / name) == "file" for name in header):
-        raise DataError(f"The first row of {path} names an image: put a header row above it, such as 'path,label'.")
-    if len(set(header)) < len(header):
-        raise DataError(f"Two columns of {path} have the same name: {list(header)[:20]}.")
+def _sample(values: Sequence[Any]) -> list[Any]:
+    """Return about fifty of the values that are there."""
+    given = [value for value in values if isinstance(value, (str, int, float))]
+    return given[:: max(1, len(given) // 50)]
+
+
+def _is_image(name: str, places: Places) -> bool:
+    return bool(_IMAGE_NAME.fullmatch(name)) or (bool(name) and places.holds(name))

@@ -13,6 +13,7 @@ from autotransfer.config import Budget, Folders, zoos_from
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
+from autotransfer.data.parts import part_for
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.defaults import default_settings
 from autotransfer.errors import ConfigError, DataError
@@ -266,7 +267,7 @@ def _examples(
         raise DataError("A model alone holds no images to learn on: give some.")
     examples = searched.examples if data is None and searched is not None else find_images(data)
     if test is not None:
-        return examples, load_examples(test, test_targets)
+        return examples, part_for(load_examples(test, test_targets), "test")
     return examples, searched.test_examples if searched is not None else None
 
 

@@ -156,7 +156,7 @@ def pretrain(
     spec = None if teacher is None else registry.backbone(teacher)
     workshop = _workshop(Path(out), overwrite)
     columns = {"path_column": path_column, "target_column": target_column, "groups": groups}
-    examples = load_examples(data, targets, **columns) if labels else find_images(data)
+    examples = load_examples(data, targets, **columns).only("train") if labels else find_images(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     work = _Work(
         out=Path(out),

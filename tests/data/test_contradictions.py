@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from pathlib import Path
 
@@ -50,19 +49,17 @@ def test_nothing_but_contradictions_is_an_error() -> None:
         without_contradictions(images, names, [0, 1])
 
 
-def test_the_user_is_told_by_name(
-    tiny_zoo: Path, digit_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_user_is_told_by_name(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     data = shutil.copytree(digit_folder / "train", tmp_path / "data")
     source = sorted((data / "one").iterdir())[0]
     shutil.copy(source, data / "two" / "cop\x1b[2J.png")
-    with caplog.at_level(logging.WARNING, "autotransfer"):
-        result = autotransfer.fit(
-            data, zoo=tiny_zoo, backbones="test_resnet", heads="ridge", trials=1, cache=False, out=tmp_path / "run"
-        )
-    (message,) = [record.getMessage() for record in caplog.records if "copies" in record.getMessage()]
-    assert message.startswith("2 images left out")
-    assert source.name in message
-    assert "cop\\x1b[2J.png" in message
+    result = autotransfer.fit(
+        data, zoo=tiny_zoo, backbones="test_resnet", heads="ridge", trials=1, cache=False, out=tmp_path / "run"
+    )
+    (warning,) = [warning for warning in result.warnings if warning["code"] == "label_conflicts"]
+    assert warning["message"].startswith("2 files of the data are not used, since copies of them have other labels")
+    assert source.name in warning["message"]
+    assert "cop\\x1b[2J.png" in warning["message"]
+    assert warning["count"] == 2
     assert {Path(skipped.name).name for skipped in result.skipped} == {source.name, "cop\x1b[2J.png"}
     assert result.validation.examples == 89

@@ -74,9 +74,11 @@ def test_missing_empty_and_flat_folders_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_splits_is_not_taken_for_classes(tmp_path: Path) -> None:
-    save(tmp_path / "train/cat/a.png"), save(tmp_path / "test/dog/a.png")
-    with pytest.raises(DataError, match=r"splits, not classes \(test, train\)"):
-        load_examples(tmp_path)
+    for name in ("train/cat/a.png", "train/dog/b.png", "test/cat/a.png", "test/dog/a.png"):
+        save(tmp_path / name)
+    examples = load_examples(tmp_path)
+    assert examples.targets == ["cat", "dog", "cat", "dog"]
+    assert examples.parts == ("test", "test", "train", "train")
 
 
 def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
@@ -482,6 +484,82 @@ def test_find_images_takes_files_folders_and_images(pets: Path, tmp_path: Path) 
         assert len(examples) == 1
         assert examples.targets is None
     assert len(find_images(np.zeros((5, 9, 9)))) == 5
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (np.zeros((64, 64, 1), np.uint8), 1),
+        (np.zeros((64, 64, 3), np.uint8), 1),
+        (np.zeros((5, 64, 64), np.uint8), 5),
+        (np.zeros((1, 64, 64), np.uint8), 1),
+        (np.zeros((3, 64, 64, 1), np.uint8), 3),
+        (np.zeros((1, 3, 64, 64), np.uint8), 1),
+        (torch.zeros(3, 64, 64), 1),
+        (torch.zeros(64, 64, 3), 1),
+        (torch.zeros(5, 64, 64), 5),
+        (torch.zeros(5, 3, 64, 64), 5),
+    ],
+)
+def test_find_images_tells_one_array_from_several(data: Any, count: int) -> None:
+    assert len(find_images(data)) == count
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_an_array_that_is_one_image_or_several_is_refused_with_shapes_that_say_it(channels: int) -> None:
+    array = np.zeros((channels, 64, 64), np.uint8)
+    with pytest.raises(DataError) as caught:
+        find_images(array)
+    assert f"the shape ({channels}, 64, 64) could be {channels} grey images or one image" in str(caught.value)
+    assert f"({channels}, 64, 64, 1) for the one" in str(caught.value)
+    assert f"(1, {channels}, 64, 64) for the other" in str(caught.value)
+    assert (len(find_images(array[..., None])), len(find_images(array[None]))) == (channels, 1)
+
+
+def test_find_images_reads_every_form_that_fit_reads(pets: Path) -> None:
+    paths = [str(pets / name) for name in ("dog/b.png", "cat/y.png", "dog/b.png")]
+    table = pets.parent / "t.csv"
+    table.write_text("\n".join(["file", *paths]))
+    for data in (paths, tuple(paths), np.array(paths), pd.Series(paths), pd.DataFrame({"f": paths}), table, [table]):
+        assert find_images(data).names == tuple(paths), "in their order, also where one comes twice"
+    for lazy in (Squares("pil", 4), Squares("array", 4, targets=[0] * 4)):
+        examples = find_images(lazy)
+        assert (len(examples), examples.targets, lazy.asked) == (4, None, [])
+        assert decode(examples, {"center": 8}).pixels["center"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="empty"):
+        find_images(Squares("pil", 0))
+
+
+@pytest.mark.parametrize("read", [find_images, lambda data: load_examples(data, [0])])
+def test_what_can_be_gone_through_once_is_refused_with_what_to_give(read: Any) -> None:
+    loader = torch.utils.data.DataLoader(Squares("tensor", 4))
+    with pytest.raises(DataError, match=r"got .*DataLoader\. Give the data set of the loader, loader\.dataset"):
+        read(loader)
+    for stream in ((path for path in ["a.png"]), iter(["a.png"]), range(0).__iter__()):
+        with pytest.raises(DataError, match=r"Make a list of it first"):
+            read(stream)
+    with pytest.raises(
+        DataError, match=r"sample 0 is dict\. Give lists of its columns, which are \['image', 'label'\]"
+    ):
+        load_examples(_Records())
+
+
+class _Records(Dataset):
+    """A data set of dictionaries, as the ``datasets`` package has them."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return {"image": Image.new("L", (9, 9)), "label": i}
+
+
+def test_a_folder_to_predict_on_names_what_is_no_image(pets: Path) -> None:
+    save(pets / "cat" / "plain").rename(pets / "cat" / "picture")
+    (pets / "cat" / "broken").write_bytes(b"123")
+    examples = find_images(pets)
+    assert "picture" in {Path(name).name for name in examples.names}
+    assert reasons(examples.skipped) == {"broken": "no image that Pillow can read"}
 
 
 def test_find_images_names_what_is_missing(tmp_path: Path) -> None:
