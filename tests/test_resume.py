@@ -248,11 +248,19 @@ def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_pa
 
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     options = _options(tiny_zoo, tmp_path / "cache", trials=3, out=tmp_path / "run", storage=url)
-    autotransfer.fit(*digits, **options)
-    (name,) = optuna.get_all_study_names(url)
-    assert len(optuna.load_study(study_name=name, storage=url).trials) >= 3
+    first = autotransfer.fit(*digits, **options, study="bees", seed=3)
+    assert optuna.get_all_study_names(url) == ["bees"]
+    study = optuna.load_study(study_name="bees", storage=url)
+    assert study.metric_names == ["accuracy"]
+    about = {"metric": "accuracy", "task": "multiclass", "examples": 120, "seed": 3, "trials": 3, "epochs": 2}
+    assert study.user_attrs.items() >= about.items()
+    assert "storage" not in study.user_attrs, "its URL may hold a password"
+    shown = {trial.user_attrs["trial"]: trial.user_attrs["score"] for trial in study.trials}
+    assert shown == {record.number: record.score for record in first.trials}
     assert not (tmp_path / "run" / "study.journal").exists()
-    assert len(autotransfer.fit(*digits, **{**options, "trials": 5}, resume=True).trials) == 5
+    again = autotransfer.fit(*digits, **{**options, "trials": 5}, study="bees", seed=3, resume=True)
+    assert len(again.trials) == 5
+    assert optuna.get_all_study_names(url) == ["bees"]
 
 
 # --- interrupts ----------------------------------------------------------------------------------------------------

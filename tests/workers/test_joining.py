@@ -54,8 +54,7 @@ def test_four_workers_and_two_hundred_trials_on_postgresql(
     assert sum(counts.values()) == 200
     assert counts["failed"] == 0
     storage = open_storage(postgresql)
-    name = next(name for name in optuna.get_all_study_names(storage) if name.startswith("digits-"))
-    entries = read_journal(optuna.load_study(study_name=name, storage=storage))
+    entries = read_journal(optuna.load_study(study_name="digits", storage=storage))
     close_storage(storage)
     tried = Counter(entry.record.number for entry in entries if entry.record is not None)
     assert sorted(tried) == list(range(200))

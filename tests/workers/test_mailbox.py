@@ -196,6 +196,11 @@ def test_a_search_that_ends_or_dies_lets_its_workers_go(
     assert not post.is_open(1)
 
 
+def test_of_a_mailbox_that_nobody_used_nothing_is_left(box: Mailbox, storage: optuna.storages.BaseStorage) -> None:
+    box.close()
+    assert latest_mailbox(storage, "search") is None
+
+
 def test_each_search_has_a_mailbox_of_its_own(box: Mailbox, storage: optuna.storages.BaseStorage) -> None:
     first = latest_mailbox(storage, "search")
     Mailbox(storage, "search", {}, judge=as_found, patience=1.0)
