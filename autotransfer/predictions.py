@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Prediction:
         """Return path, prediction and probability as text; several predictions are joined by commas."""
         values = self.value if isinstance(self.value, list) else [self.value]
         if not self.task.classes:
-            return self.name, ",".join(f"{value:.6g}" for value in values), ""
+            return self.name, ",".join(map(_shown, values)), ""
         of = dict(zip(self.task.classes, self.scores, strict=True))
         return self.name, ",".join(map(str, values)), ",".join(f"{of[value]:.4f}" for value in values)
 
@@ -75,12 +76,14 @@ def predict_by_name(model: TransferModel, paths: Sequence[Any]) -> list[Predicti
 
 
 def to_csv(rows: Sequence[Prediction], task: Task) -> str:
-    """Return a table: path, prediction (several of a regression: ``prediction_0``, …), and ``p_CLASS`` for each class.
+    """Return a table: path, prediction, and ``p_CLASS`` for each class.
 
+    Several values of a regression are ``prediction_NAME`` each, or ``prediction_0``, … where they have no names.
     An unreadable image has empty cells. Names that a spreadsheet would run as a formula get an apostrophe before them.
     """
     several = not task.classes and task.width > 1
-    values = [f"prediction_{i}" for i in range(task.width)] if several else ["prediction"]
+    names = task.target_names or range(task.width)
+    values = [f"prediction_{name}" for name in names] if several else ["prediction"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", *values, *(f"p_{label}" for label in task.classes)])
@@ -94,6 +97,12 @@ def to_csv(rows: Sequence[Prediction], task: Task) -> str:
             cells = [value, *(row.scores if task.classes else ())]
         writer.writerow(map(cell, [row.name, *cells]))
     return text.getvalue()
+
+
+def _shown(value: float) -> str:
+    """Return a value with six digits, or as many as its fourth decimal place takes: 1.7e9 and some is not 1.7e9."""
+    whole = math.floor(math.log10(abs(value))) + 1 if value else 0
+    return f"{value:.{min(max(6, whole + 4), 17)}g}"
 
 
 def _plain(value: Any) -> Any:
