@@ -180,7 +180,8 @@ def test_the_rarer_class_is_positive_where_the_metric_asks(targets: Any, metric:
 
 def test_a_positive_class_is_one_of_two() -> None:
     assert infer_task([0, 1, 1], metric="recall", positive_class="1").positive_class == 1  # as a command line says it
-    assert infer_task(NAMES, positive_class="ok").metric_in_words == "accuracy", "accuracy is of both"
+    even = infer_task(["ok", "defect"], positive_class="ok")
+    assert (even.positive_class, even.metric_in_words) == ("ok", "accuracy"), "accuracy is of both"
     with pytest.raises(ConfigError, match=r"'bad' is no class; the classes are \['defect', 'ok'\]"):
         infer_task(NAMES, positive_class="bad")
     with pytest.raises(ConfigError, match="one of two classes, and this is a multiclass task"):

@@ -20,7 +20,7 @@ def check(task: Task, targets: Any) -> list[str]:
     return [warning.message for warning in check_scored(task, task.encode(targets), "test")]
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "f1_macro", "neg_log_loss", "matthews_corrcoef"])
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "f1_macro", "neg_log_loss", "roc_auc_ovo"])
 def test_classes_that_are_missing_are_named(metric: str) -> None:
     task = infer_task(THREE, metric=metric)
     assert check(task, THREE) == []
@@ -28,10 +28,11 @@ def test_classes_that_are_missing_are_named(metric: str) -> None:
     assert message.startswith("The test examples lack 1 of 3 classes ('c')")
 
 
-@pytest.mark.parametrize("metric", ["roc_auc_ovr", "roc_auc_ovo"])
-def test_a_metric_that_needs_every_class_is_refused_without_one(metric: str) -> None:
-    with pytest.raises(DataError, match=rf"{metric} is not defined on the test examples: they lack 'c'\. Add examples"):
-        check(infer_task(THREE, metric=metric), ["a", "b"])
+def test_a_metric_that_needs_every_class_is_refused_without_one() -> None:
+    with pytest.raises(
+        DataError, match=r"roc_auc_ovr is not defined on the test examples: they lack 'c'\. Add examples"
+    ):
+        check(infer_task(THREE, metric="roc_auc_ovr"), ["a", "b"])
 
 
 @pytest.mark.parametrize("metric", ["recall", "f1", "jaccard", "average_precision", "roc_auc"])
