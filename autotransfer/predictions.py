@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class Prediction:
         values = self.prediction if isinstance(self.prediction, list) else [self.prediction]
         of = self.probabilities
         if of is None:
-            return self.path, ",".join(f"{value:.6g}" for value in values), ""
+            return self.path, ",".join(map(_shown, values)), ""
         return self.path, ",".join(map(str, values)), ",".join(f"{of[value]:.4f}" for value in values)
 
 
@@ -85,12 +86,14 @@ def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Pre
 
 
 def to_csv(rows: Sequence[Prediction], task: Task) -> str:
-    """Return a table: path, prediction (several of a regression: ``prediction_0``, …), and ``p_CLASS`` for each class.
+    """Return a table: path, prediction, and ``p_CLASS`` for each class.
 
+    Several values of a regression are ``prediction_NAME`` each, or ``prediction_0``, … where they have no names.
     An unreadable image has empty cells. Names that a spreadsheet would run as a formula get an apostrophe before them.
     """
     several = not task.classes and task.width > 1
-    values = [f"prediction_{i}" for i in range(task.width)] if several else ["prediction"]
+    names = task.target_names or range(task.width)
+    values = [f"prediction_{name}" for name in names] if several else ["prediction"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", *values, *(f"p_{label}" for label in task.classes)])
@@ -104,3 +107,9 @@ def to_csv(rows: Sequence[Prediction], task: Task) -> str:
             cells = [value, *(row.probabilities or {}).values()]
         writer.writerow(map(cell, [row.path, *cells]))
     return text.getvalue()
+
+
+def _shown(value: float) -> str:
+    """Return a value with six digits, or as many as its fourth decimal place takes: 1.7e9 and some is not 1.7e9."""
+    whole = math.floor(math.log10(abs(value))) + 1 if value else 0
+    return f"{value:.{min(max(6, whole + 4), 17)}g}"

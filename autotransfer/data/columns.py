@@ -203,8 +203,9 @@ def _numeric(name: str, column: list[Any], comma: bool) -> list[Any]:
             whole = all(_WHOLE.fullmatch(text) for text in texts)
             read = [None if value is None else form.number(value.strip()) for value in column]
             return [None if value is None else int(value) for value in read] if whole else read
-    odd = next(v for v in given if not isinstance(v, str) or NumberForm.of([v.strip()]) is None)
-    raise DataError(f"Several target columns must hold numbers; {name!r} holds {odd!r}.")
+    odd = [v for v in given if not isinstance(v, str) or NumberForm.of([v.strip()]) is None]
+    unknown = [v for v in odd if not isinstance(v, str) or v.strip().lower() not in _TRUTH]
+    raise DataError(f"Several target columns must hold numbers; {name!r} holds {(unknown or odd or given)[0]!r}.")
 
 
 def _divided(values: Sequence[Any], separator: str, reading: Reading) -> list[Any]:
