@@ -21,7 +21,7 @@ from autotransfer.task import Task
 __all__ = ["GROWTH", "Dependence", "compare_folds"]
 
 # Growth of the errors, less two standard errors of its logarithm, from which examples depend on each other. Calibrated
-# with ImageNet features on 20 independent sets of 50 to 5,000 images (at most 1.8) and 15 sets of exposures, frames
+# with ImageNet features on 22 independent sets of 50 to 5,000 images (at most 1.8) and 15 sets of exposures, frames
 # and slices (at least 3.2). A smaller fall of the score than this is not worth a word.
 GROWTH, _LEAST_FALL = 2.4, 0.02
 # Examples that are compared at most, by whole sets, and examples of a class at least.

@@ -1,0 +1,26 @@
+"""Neighbours vote the same whether all rows are scored at once or block by block."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autotransfer_plugins.heads import knn
+
+
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_blocks_of_rows_vote_as_all_rows_do(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    head = knn.NearestNeighbours(8, 3, k=5)
+    head.keys = head.embed(torch.randn(40, 8, generator=draw)).half()
+    head.values = torch.eye(3)[torch.randint(0, 3, (40,), generator=draw)]
+    features, blocks = torch.randn(count, 8, generator=draw), []
+    whole = head(features)
+    votes = knn.NearestNeighbours._votes
+    monkeypatch.setattr(knn, "_HELD", 7 * 40)  # seven rows against 40 examples
+    monkeypatch.setattr(
+        knn.NearestNeighbours, "_votes", lambda self, rows, keys: blocks.append(len(rows)) or votes(self, rows, keys)
+    )
+    torch.testing.assert_close(head(features), whole)
+    assert whole.shape == (count, 3)
+    assert max(blocks) <= 7
