@@ -131,6 +131,11 @@ def test_validation_is_a_share_or_data(given: str, taken: object, tmp_path: Path
     assert asked["validation"] == taken
 
 
+def test_targets_can_be_explained(tmp_path: Path, asked: dict[str, object]) -> None:
+    run("fit", tmp_path, "--metric", "recall", "--positive-class", "defect", "--label-separator", "|")
+    assert (asked["positive_class"], asked["label_separator"]) == ("defect", "|")
+
+
 def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, object]]) -> None:
     # The object on standard output is the one in the run folder.
     folder, printed = fitted

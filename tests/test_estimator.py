@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
@@ -257,3 +258,23 @@ def test_wrong_use_is_said_plainly(quick: dict[str, Any], digits: tuple[np.ndarr
         AutoTransferRegressor(**quick).fit(images, labels[:60])
     with pytest.raises(ConfigError, match="validation share"):
         AutoTransferClassifier(**quick, validation=2.0).fit(images, labels)
+
+
+def test_the_positive_class_is_that_of_scikit_learn_unless_one_is_given(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    # `fit` would take "a", the rarer one; GridSearchCV(scoring="recall") means the label that is sorted last.
+    images, names = digits[0], np.where(digits[1] == 0, "a", "b")
+    plain = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(images, names)
+    assert plain.result_.validation.positive_class == "b"
+    assert "positive_class" not in [warning["code"] for warning in plain.result_.warnings]
+    given = AutoTransferClassifier(heads="ncm", metric="recall", positive_class="a", **quick).fit(images, names)
+    assert given.result_.validation.positive_class == "a"
+
+
+def test_columns_of_a_data_frame_name_the_classes(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = digits
+    tags = pd.DataFrame({"zero": labels == 0, "big": labels > 0}).astype(int)
+    fitted = AutoTransferClassifier(heads="ridge", **quick).fit(images, tags)
+    assert fitted.classes_.tolist() == ["zero", "big"]
+    assert fitted.score(images, tags) > 0.8
