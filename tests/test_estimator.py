@@ -10,6 +10,7 @@ from threading import Barrier
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
@@ -273,6 +274,7 @@ def test_wrong_use_is_said_plainly(
         AutoTransferClassifier(**quick, validation=2.0).fit(images, labels)
 
 
+<<<<<<< HEAD
 def test_every_fit_with_an_output_folder_keeps_its_own(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
@@ -331,3 +333,23 @@ def test_no_two_fits_side_by_side_have_one_output_folder(tmp_path: Path) -> None
         names = list(pool.map(claim, range(8)))
     assert sorted(names) == ["run", *(f"run-{number}" for number in range(2, 9))]
     assert {(tmp_path / name / "run.json").read_text() for name in names} == set("01234567")
+=======
+def test_the_positive_class_is_that_of_scikit_learn_unless_one_is_given(
+    quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    # `fit` would take "a", the rarer one; GridSearchCV(scoring="recall") means the label that is sorted last.
+    images, names = digits[0], np.where(digits[1] == 0, "a", "b")
+    plain = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(images, names)
+    assert plain.result_.validation.positive_class == "b"
+    assert "positive_class" not in [warning["code"] for warning in plain.result_.warnings]
+    given = AutoTransferClassifier(heads="ncm", metric="recall", positive_class="a", **quick).fit(images, names)
+    assert given.result_.validation.positive_class == "a"
+
+
+def test_columns_of_a_data_frame_name_the_classes(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = digits
+    tags = pd.DataFrame({"zero": labels == 0, "big": labels > 0}).astype(int)
+    fitted = AutoTransferClassifier(heads="ridge", **quick).fit(images, tags)
+    assert fitted.classes_.tolist() == ["zero", "big"]
+    assert fitted.score(images, tags) > 0.8
+>>>>>>> task
