@@ -131,16 +131,15 @@ def test_validation_is_a_share_or_data(given: str, taken: object, tmp_path: Path
     assert asked["validation"] == taken
 
 
-<<<<<<< HEAD
 def test_what_takes_seconds_to_load_is_said_before_it(tmp_path: Path) -> None:
     done = program("predict", tmp_path, tmp_path, cwd=tmp_path)
     assert done.stderr.splitlines()[0] == "starting: loading torch"
     assert "There is no model in" in done.stderr
-=======
+
+
 def test_targets_can_be_explained(tmp_path: Path, asked: dict[str, object]) -> None:
     run("fit", tmp_path, "--metric", "recall", "--positive-class", "defect", "--label-separator", "|")
     assert (asked["positive_class"], asked["label_separator"]) == ("defect", "|")
->>>>>>> task
 
 
 def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, object]]) -> None:

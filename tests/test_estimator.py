@@ -274,7 +274,6 @@ def test_wrong_use_is_said_plainly(
         AutoTransferClassifier(**quick, validation=2.0).fit(images, labels)
 
 
-<<<<<<< HEAD
 def test_every_fit_with_an_output_folder_keeps_its_own(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
@@ -333,7 +332,8 @@ def test_no_two_fits_side_by_side_have_one_output_folder(tmp_path: Path) -> None
         names = list(pool.map(claim, range(8)))
     assert sorted(names) == ["run", *(f"run-{number}" for number in range(2, 9))]
     assert {(tmp_path / name / "run.json").read_text() for name in names} == set("01234567")
-=======
+
+
 def test_the_positive_class_is_that_of_scikit_learn_unless_one_is_given(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -352,4 +352,3 @@ def test_columns_of_a_data_frame_name_the_classes(quick: dict[str, Any], digits:
     fitted = AutoTransferClassifier(heads="ridge", **quick).fit(images, tags)
     assert fitted.classes_.tolist() == ["zero", "big"]
     assert fitted.score(images, tags) > 0.8
->>>>>>> task
