@@ -78,7 +78,10 @@ class Post:
         """Take a job: its number, candidate, epochs to be done and predicted seconds; None where there is none."""
         for trial in self._storage.get_all_trials(self._id, deepcopy=False, states=(TrialState.WAITING,)):
             if self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                self._storage.set_trial_user_attr(trial._trial_id, "by", self._worker)
+                with _ended_elsewhere() as ended:
+                    self._storage.set_trial_user_attr(trial._trial_id, "by", self._worker)
+                if ended():
+                    continue
                 about, self._looked[trial._trial_id] = trial.user_attrs, time.monotonic()
                 return trial._trial_id, Candidate.from_json(about["candidate"]), about["until"], about["expected"]
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
@@ -194,6 +195,24 @@ def test_a_search_that_ends_or_dies_lets_its_workers_go(
     assert post.is_open(1)
     box.close()
     assert not post.is_open(1)
+
+
+def test_a_job_that_the_search_gives_up_while_it_is_taken_is_left_alone(
+    box: Mailbox, storage: optuna.storages.BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, take = _post(storage, "one"), storage.set_trial_state_values
+    box.submit(_job("a"))
+    box.submit(_job("b"))
+
+    def given_up(trial: int, state: TrialState, values: object = None) -> bool:
+        took = take(trial, state)
+        monkeypatch.setattr(storage, "set_trial_state_values", take)
+        return take(trial, TrialState.FAIL) and took
+
+    monkeypatch.setattr(storage, "set_trial_state_values", given_up)
+    taken = worker.take()
+    assert taken is not None
+    assert taken[1] == Candidate(backbone="b")
 
 
 def test_of_a_mailbox_that_nobody_used_nothing_is_left(box: Mailbox, storage: optuna.storages.BaseStorage) -> None:
