@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import autotransfer
 from autotransfer.cli import app
+from autotransfer.fit_warnings import WARNING_CODES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,6 +42,7 @@ def test_the_readme_holds_what_these_tests_look_for() -> None:
     assert [shlex.split(command)[1] for command in COMMANDS] == [
         "fit",
         "predict",
+        "score",
         "resume",
         "pretrain",
         "backbones",
@@ -51,6 +53,10 @@ def test_the_readme_holds_what_these_tests_look_for() -> None:
         "worker",
         "fit",
     ]
+
+
+def test_every_code_of_a_warning_is_explained() -> None:
+    assert {code for code in WARNING_CODES if f"`{code}`" not in README} == set()
 
 
 def test_the_first_snippet_fits_predicts_and_saves(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
