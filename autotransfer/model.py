@@ -19,7 +19,6 @@ from torch import Tensor
 from autotransfer._version import __version__
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
-from autotransfer.data.arrays import split_images
 from autotransfer.data.decode import decode
 from autotransfer.data.decoding import Decoding
 from autotransfer.data.examples import Examples, Images, Skipped
@@ -122,7 +121,7 @@ class TransferModel:
         Raises:
             DataError: There is no image, or something that is none.
         """
-        return find_images(split_images(data, self.decoding.channels), **reading)
+        return find_images(data, channels=self.decoding.channels, **reading)
 
     def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
         """Predict for images, and for those in folders, with the path, label and probabilities of each.

@@ -289,8 +289,8 @@ def test_a_root_for_a_folder(undecoded: Refuse, digit_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "given", "kind", "close"),
     [
-        ("heads", "linaer", "head for a multiclass task", "linear"),
-        ("heads", ["ridge", "lin*x"], "head for a multiclass task", "linear"),
+        ("heads", "linaer", "head", "linear"),
+        ("heads", ["ridge", "lin*x"], "head", "linear"),
         ("freeze", "frozn", "freeze policy", "frozen"),
         ("freeze", "q*", "freeze policy", "frozen"),  # nothing is close: what there is, is listed
         ("backbones", "test_resnt", "backbone", "test_resnet"),

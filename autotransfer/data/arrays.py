@@ -88,9 +88,11 @@ def split_images(value: Any, channels: int | None) -> Any:
         return batch_of_images(value)
     if channels == 3 or is_tensor(value):
         return to_storable([np.moveaxis(to_numpy(value), 0, -1)])
+    shape, count = tuple(value.shape), value.shape[0]
     raise DataError(
-        f"An array of shape {tuple(value.shape)} is one image with its channels first, x[None], or {value.shape[0]} "
-        "grey images, list(x): give one of the two, since the training images do not tell."
+        f"An array of the shape {shape} could be {count} grey images or one image with {count} channels in front, and "
+        f"the training images do not tell. Give images in the shape (N, height, width, channels): {(*shape, 1)} for "
+        f"the one, x[..., None]; {(1, *shape)} for the other, x[None]."
     )
 
 

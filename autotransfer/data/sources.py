@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autotransfer.data.arrays import batch_of_images, image_of, is_tensor, to_numpy, to_storable
+from autotransfer.data.arrays import batch_of_images, image_of, is_tensor, split_images, to_numpy, to_storable
 from autotransfer.data.columns import Reading, TargetReader
 from autotransfer.data.divided import LAYOUT, folder_examples, table_examples
 from autotransfer.data.examples import Examples, Item, Skipped
@@ -29,7 +29,6 @@ _IMAGES = (
     "a file, a folder, an array or tensor of images, a PIL image, or a list of these; a CSV file or DataFrame with a "
     "column of paths; or a map-style Dataset"
 )
-_CHANNELS = (1, 3, 4)
 _TABLES = (".csv", ".tsv", ".tab")
 _ACCEPTED = (
     "a folder with one sub-folder per class, a CSV file or DataFrame, or targets together with an array or tensor of "
@@ -124,6 +123,7 @@ def find_images(
     suffix: str | None = None,
     follow_links: bool = False,
     strict: bool = False,
+    channels: int | None = None,
 ) -> Examples:
     """Collect images to predict on, in the order in which they are given.
 
@@ -135,6 +135,7 @@ def find_images(
         suffix: What these paths lack at the end.
         follow_links: Whether to follow links that lead out of a folder, and links to folders.
         strict: Refuse a table of which a row names no file, since not each row would have its image.
+        channels: What an array of three axes holds; see ``split_images``.
 
     Returns:
         The examples. Files that a table or list names and that are missing are among them, so that each row has one.
@@ -154,7 +155,7 @@ def find_images(
     if isinstance(data, (str, os.PathLike, Image.Image)):
         data = [data]
     found: list[Examples] = []
-    for item in _placed(_as_items(_one_as_list(data), _IMAGES), places):
+    for item in _placed(_as_items(split_images(data, channels), _IMAGES), places):
         if not isinstance(item, Path):
             found.append(Examples(items=[item], names=("",)))
         elif item.suffix.lower() in _TABLES and kind_of(item) == "file":
@@ -210,28 +211,6 @@ def _images_of_table(table: Table, path_column: str | None, places: Places, stri
         raise DataNotFoundError(f"None of the {len(named)} files that {table.name} lists is there{where}.")
     names = tuple(printable(str(value)) for value in named)
     return Examples(items=[places.find(value) for value in named], names=names, skipped=skipped)
-
-
-def _one_as_list(data: Any) -> Any:
-    """Return an array that is one image in a list, and anything else as it is.
-
-    Raises:
-        DataError: An array could be one image as well as several.
-    """
-    if not is_tensor(data) and not (isinstance(data, np.ndarray) and data.dtype.kind in "buif"):
-        return data
-    if data.ndim != 3:
-        return data
-    shape = tuple(data.shape)
-    if shape[-1] in _CHANNELS or (is_tensor(data) and shape[0] in _CHANNELS):
-        return [data]
-    if shape[0] in _CHANNELS[1:]:
-        raise DataError(
-            f"An array of the shape {shape} could be {shape[0]} grey images or one image with {shape[0]} channels in "
-            f"front. Give images in the shape (N, height, width, channels): {(*shape, 1)} for the one, x[..., None]; "
-            f"{(1, *shape)} for the other, x[None]."
-        )
-    return data
 
 
 def _placed(items: Sequence[Item], places: Places) -> list[Item]:

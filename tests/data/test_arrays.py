@@ -44,7 +44,7 @@ def test_three_axes_with_three_first_are_one_image_in_colours_or_three_grey_ones
     assert shapes(array, GREY) == [(64, 60)] * 3
     assert shapes(torch.from_numpy(array), COLOURS) == shapes(torch.from_numpy(array), None) == [(64, 60, 3)]
     assert shapes(torch.from_numpy(array), GREY) == [(64, 60)] * 3
-    with pytest.raises(DataError, match=r"\(3, 64, 60\) is one image with its channels first, x\[None\], or 3 grey"):
+    with pytest.raises(DataError, match=r"\(3, 64, 60\) could be 3 grey images or one image with 3 channels in front"):
         split_images(array, None)
     assert shapes(array[None], None) == [(64, 60, 3)]
     assert shapes(list(array), None) == [(64, 60)] * 3

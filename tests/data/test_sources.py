@@ -525,7 +525,7 @@ def test_find_images_reads_every_form_that_fit_reads(pets: Path) -> None:
     for lazy in (Squares("pil", 4), Squares("array", 4, targets=[0] * 4)):
         examples = find_images(lazy)
         assert (len(examples), examples.targets, lazy.asked) == (4, None, [])
-        assert decode(examples, {"center": 8}).pixels["center"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+        assert decode(examples, {"center": 8}).pixels["center"][:, 0, 0, 0].tolist() == [0, 85, 170, 255]
     with pytest.raises(DataError, match="empty"):
         find_images(Squares("pil", 0))
 

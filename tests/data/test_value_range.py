@@ -29,13 +29,17 @@ def smooth(count: int, shape: tuple[int, int] = (40, 50), seed: int = 0) -> np.n
 
 
 def read(items: Any, **settings: Any) -> Images:
-    return decode(find_images(items), {"center": 32, "squash": 32}, **settings)
+    return decode(find_images(items, channels=1), {"center": 32, "squash": 32}, **settings)
 
 
 def again(items: Any, images: Images, **settings: Any) -> Images:
     """Decode as a model does that was trained on images."""
     return decode(
-        find_images(items), dict.fromkeys(images.pixels, images.side), decoding=images.decoding, exact=True, **settings
+        find_images(items, channels=1),
+        dict.fromkeys(images.pixels, images.side),
+        decoding=images.decoding,
+        exact=True,
+        **settings,
     )
 
 
