@@ -71,7 +71,7 @@ def standard_error(task: Task, encoded: np.ndarray, scores: np.ndarray, units: n
     """Return the standard error of a score of the task's metric.
 
     It is exact for accuracies, and a small bootstrap of the metric otherwise. A few examples without any error are not
-    beyond doubt: of a classifier it is that of one wrong unit at least.
+    beyond doubt: of a classifier it is that of one wrong example at least.
 
     Args:
         task: The task.
@@ -80,7 +80,7 @@ def standard_error(task: Task, encoded: np.ndarray, scores: np.ndarray, units: n
         units: Number (n,) of the unit of each example; None means that each is its own.
     """
     count = number_of_units(len(encoded), units)
-    least = 1.0 / (count + 2) if task.kind != "regression" and task.ceiling == 1.0 else 0.0
+    least = 1.0 / (len(encoded) + 2) if task.kind != "regression" and task.ceiling == 1.0 else 0.0
     if (shares := _shares_of_accuracy(task, encoded, scores)) is not None:
         return max(error_of_sum(shares, units), least)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # predictions were checked before
