@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from autotransfer.finish import finish, score_test
 from autotransfer.insight.summary import explain
 from autotransfer.model import TransferModel
 from autotransfer.progress import Progress
+from autotransfer.repeats import warn_of_repeats
 from autotransfer.result import FitResult
 from autotransfer.run import RunFolder
 from autotransfer.search.budget import Purse
@@ -228,7 +230,8 @@ def _fit(
     if test is None:
         test_score = None
     else:
-        test_score = score_test(ending.model, test, ending.validation, data, evaluator, purse, show)
+        repeats = partial(warn_of_repeats, data=data, evaluator=evaluator, purse=purse, warnings=show.warnings)
+        test_score = score_test(ending.model, test, ending.validation, show, repeats)
     seconds["test"] = purse.spent - started
 
     show.phase("asking how far the score is to be believed, and what transfer gains")

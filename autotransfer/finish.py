@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.config import Budget, SearchConfig
-from autotransfer.data.examples import Examples
+from autotransfer.data.examples import Examples, Images
 from autotransfer.data.split import units_of
 from autotransfer.ending.calibration import Calibration, calibrate
 from autotransfer.ending.ensemble import Ensemble, choose_ensemble, diverse
@@ -23,7 +23,6 @@ from autotransfer.model import TransferModel
 from autotransfer.parts import Part
 from autotransfer.preparation import Prepared
 from autotransfer.progress import Progress
-from autotransfer.repeats import warn_of_repeats
 from autotransfer.score import Score
 from autotransfer.scoring import check_scored
 from autotransfer.search.budget import Purse
@@ -210,12 +209,17 @@ def score_test(
     model: TransferModel,
     test: Examples,
     validation: Score,
-    data: Prepared,
-    evaluator: Evaluator,
-    purse: Purse,
     show: Progress,
+    check: Callable[[Images], None] = lambda images: None,
 ) -> Score | None:
     """Score the model on the test examples, and say where it keeps less than validation has promised.
+
+    Args:
+        model: The model.
+        test: The test examples.
+        validation: What validation has promised.
+        show: Progress.
+        check: Is given the decoded test images.
 
     Returns:
         The score; None, with a warning, where no example can be read: the search must not be lost.
@@ -248,7 +252,7 @@ def score_test(
         return None
     groups = None if test.groups is None else [test.groups[i] for i in images.kept]
     score = Score.of(model.task, encoded, model.predict_images(images), units_of(images.digests, groups))
-    warn_of_repeats(images, data, evaluator, purse, show.warnings)
+    check(images)
     _warn_if_below(score, validation, show)
     return score
 
