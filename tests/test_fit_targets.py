@@ -307,6 +307,6 @@ def test_predictions_are_printed_with_the_digits_that_tell_them_apart() -> None:
     from autotransfer.task import Task
 
     task = Task(kind="regression", metric="r2", width=2, target_names=("x", "y"))
-    row = Prediction(name="a.png", task=task, value=[1700000052.25, 0.1234567], scores=(1700000052.25, 0.1234567))
+    row = Prediction(path="a.png", prediction=[1700000052.25, 0.1234567])
     assert row.cells()[1] == "1700000052.25,0.123457"
     assert to_csv([row], task).splitlines() == ["path,prediction_x,prediction_y", "a.png,1700000052.25,0.1234567"]
