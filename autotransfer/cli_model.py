@@ -83,17 +83,35 @@ def score(
     target_column: Annotated[
         list[str] | None, option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
     ] = None,
+    label_separator: Annotated[
+        str | None, option("--label-separator", metavar="S", help="What stands between the labels of one text.")
+    ] = None,
+    root: Root = None,
+    suffix: Suffix = None,
+    follow_links: FollowLinks = False,
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
     """Score a trained model on labelled images, by the metric that its search used, with a 95% interval."""
     announce_start()
     with only_on_stderr():
+        from autotransfer.data.columns import TargetReader
+        from autotransfer.data.parts import part_for
         from autotransfer.data.sources import load_examples
         from autotransfer.model import TransferModel
 
         model = TransferModel.load(run, device=device)
-        examples = load_examples(data, path_column=path_column, target_column=target_column)
+        examples = load_examples(
+            data,
+            path_column=path_column,
+            target_column=target_column,
+            reader=TargetReader(kind=model.task.kind, separator=label_separator),
+            root=root,
+            suffix=suffix,
+            follow_links=follow_links,
+            known=frozenset(map(str, model.task.classes)),
+        )
+        examples = part_for(examples, "test")
         found, skipped = model.score_examples(examples)
     for warning in examples.warnings:
         say(f"warning: {warning}")

@@ -104,7 +104,7 @@ class Progress:
         for record in trials:
             self._trials.add(record)
         best = self._trials.best
-        shown = "" if best is None or best.objective is None else f", the best {best.objective:.4f}: {best.candidate}"
+        shown = "" if best is None else f", {self._best()}: {best.candidate}"
         self.say(f"going on after {len(trials)} trials{shown}")
 
     def summary(self) -> str:
