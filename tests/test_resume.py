@@ -222,7 +222,9 @@ def test_a_run_that_cannot_go_on_says_why(digits: Digits, tiny_zoo: Path, tmp_pa
     autotransfer.fit(*digits, **options)
     with pytest.raises(RunExistsError, match="go on with it"):
         autotransfer.fit(*digits, **options)
-    with pytest.raises(RunFormatError, match=r"data that no file holds: call fit with the same data.*resume=True"):
+    with pytest.raises(
+        RunFormatError, match=r"data, or a metric, that no file holds: call fit with the same arguments.*resume=True"
+    ):
         autotransfer.resume(tmp_path / "run")
     for content in ("{", "[]", "{}", '{"data": 3}'):
         (tmp_path / "run" / "run.json").write_text(content)
