@@ -224,8 +224,6 @@ def test_a_run_that_cannot_go_on_says_why(digits: Digits, tiny_zoo: Path, tmp_pa
         autotransfer.fit(*digits, **options)
     no_file = r"data, or a metric, that no file holds: call fit with the same arguments.*resume=True"
     with pytest.raises(RunFormatError, match=no_file):
-        RunFormatError, match=r"data, or a metric, that no file holds: call fit with the same arguments.*resume=True"
-    ):
         autotransfer.resume(tmp_path / "run")
     for content in ("{", "[]", "{}", '{"data": 3}'):
         (tmp_path / "run" / "run.json").write_text(content)
