@@ -139,7 +139,7 @@ def test_a_pipe_keeps_nobody_waiting(tmp_path: Path, attempt: Attempt) -> None:
 def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture().save(tmp_path / "x.png")
     os.truncate(tmp_path / "x.png", 2**40)  # takes no room on the disk, but would in memory
-    monkeypatch.setattr("autotransfer.data.decode._LARGEST_FILE", 10**6)  # a gigabyte takes seconds to read
+    monkeypatch.setattr("autotransfer.data.reading._LARGEST_FILE", 10**6)  # a gigabyte takes seconds to read
     with pytest.raises(DataError, match="larger than 1 GB"):
         decode(find_images(tmp_path / "x.png"), {"center": 32})
 
