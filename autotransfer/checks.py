@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-from sklearn.metrics import get_scorer_names
-
 from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import UnknownNameError
@@ -20,13 +18,11 @@ def check_settings(config: SearchConfig, registry: Registry) -> None:
     """Refuse settings that cannot be right, whatever the data are.
 
     Raises:
-        UnknownNameError: There is no such task, metric, backbone, head or freeze policy.
+        UnknownNameError: There is no such task, backbone, head or freeze policy.
         ConfigError: The device or the storage cannot be used.
     """
     if config.task not in (None, *get_args(Kind)):
         raise UnknownNameError("kind of task", str(config.task), get_args(Kind))
-    if isinstance(config.metric, str) and config.metric not in get_scorer_names():
-        raise UnknownNameError("metric", config.metric, get_scorer_names(), "Any scikit-learn scorer's name will do.")
     resolve_device(config.device)
     registry.select_heads(config.heads, config.task)
     registry.select_policies(config.freeze)
