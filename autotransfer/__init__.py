@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.threads import settle_threads
+from autotransfer.runtime.threads import settle_threads
 
 if TYPE_CHECKING:
     from autotransfer._version import __version__
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from autotransfer.contract.hookspecs import hookimpl
     from autotransfer.errors import AutoTransferError
     from autotransfer.estimator import AutoTransferClassifier, AutoTransferRegressor
-    from autotransfer.evaluation import EvaluationResult, evaluate
-    from autotransfer.model import TransferModel
-    from autotransfer.result import FitResult
-    from autotransfer.source.distill import DistillResult, distill
-    from autotransfer.source.pretrain import PretrainResult, pretrain
+    from autotransfer.model.transfer_model import TransferModel
+    from autotransfer.pipeline.evaluate import EvaluationResult, evaluate
+    from autotransfer.pretraining.distill import DistillResult, distill
+    from autotransfer.pretraining.pretrain import PretrainResult, pretrain
+    from autotransfer.run.result import FitResult
 
 __all__ = [
     "AutoTransferClassifier",
@@ -51,27 +51,27 @@ _HOMES = {
     "AutoTransferError": "errors",
     "AutoTransferRegressor": "estimator",
     "Candidate": "candidate",
-    "DistillResult": "source.distill",
-    "EvaluationResult": "evaluation",
-    "FitResult": "result",
-    "PretrainResult": "source.pretrain",
-    "TransferModel": "model",
+    "DistillResult": "pretraining.distill",
+    "EvaluationResult": "pipeline.evaluate",
+    "FitResult": "run.result",
+    "PretrainResult": "pretraining.pretrain",
+    "TransferModel": "model.transfer_model",
     "__version__": "_version",
-    "distill": "source.distill",
-    "evaluate": "evaluation",
+    "distill": "pretraining.distill",
+    "evaluate": "pipeline.evaluate",
     "fit": "api",
     "hookimpl": "contract.hookspecs",
     "load": "api",
-    "pretrain": "source.pretrain",
+    "pretrain": "pretraining.pretrain",
     "resume": "api",
 }
-_HEAVY = ("api", "estimator", "evaluation", "model", "result", "source.distill", "source.pretrain")  # they load torch
+_LIGHT = ("_version", "candidate", "contract.hookspecs", "errors")  # all others load torch
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOMES[name] in _HEAVY:
+    if _HOMES[name] not in _LIGHT:
         settle_threads()
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value

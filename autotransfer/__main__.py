@@ -1,6 +1,6 @@
 """``python -m autotransfer``."""
 
-from autotransfer.cli import main
+from autotransfer.cli.main import main
 
 if __name__ == "__main__":
     main()

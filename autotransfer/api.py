@@ -9,28 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from autotransfer.calls import arguments_of, call_of, configure, data_of
-from autotransfer.chart import draw
-from autotransfer.checks import check_settings
-from autotransfer.config import Folders, SearchConfig
+from autotransfer.analysis.summary import explain
+from autotransfer.analysis.train_test_overlap import warn_of_repeats
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
-from autotransfer.defaults import default_settings
 from autotransfer.errors import DataNotFoundError, RunFormatError
-from autotransfer.files import write_atomically
-from autotransfer.finish import finish, score_test
-from autotransfer.insight.summary import explain
-from autotransfer.model import TransferModel
-from autotransfer.progress import Progress
-from autotransfer.repeats import warn_of_repeats
-from autotransfer.result import FitResult
-from autotransfer.run import RunFolder
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.calls import arguments_of, call_of, configure, data_of
+from autotransfer.pipeline.checks import check_settings
+from autotransfer.pipeline.search import search_setups
+from autotransfer.pipeline.select import finish, score_test
+from autotransfer.report.chart import draw
+from autotransfer.run.folder import RunFolder
+from autotransfer.run.progress import Progress
+from autotransfer.run.result import FitResult
+from autotransfer.runtime.files import write_atomically
+from autotransfer.runtime.library_defaults import default_settings
+from autotransfer.runtime.memory import pages_kept
 from autotransfer.search.budget import Purse
-from autotransfer.searching import search_setups
-from autotransfer.task import Kind
-from autotransfer.transfer.memory import pages_kept
-from autotransfer.workers.crew import engage
+from autotransfer.settings import Folders, SearchConfig
+from autotransfer.tasks.task import Kind
+from autotransfer.workers.pool import engage
 
 __all__ = ["fit", "load", "resume"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotransfer.errors import ConfigError
-from autotransfer.text import escape
+from autotransfer.runtime.text import escape
 
 __all__ = ["Candidate"]
 

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from autotransfer.text import escape
+from autotransfer.runtime.text import escape
 
 __all__ = [
     "AutoTransferError",

@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from autotransfer import api
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.run import RunFolder
-from autotransfer.task import Kind
+from autotransfer.run.folder import RunFolder
+from autotransfer.tasks.task import Kind
 
 __all__ = ["AutoTransferClassifier", "AutoTransferRegressor"]
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import GRID, BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
 from autotransfer.errors import AutoTransferError, PluginError
-from autotransfer.task import Kind, Task
+from autotransfer.tasks.task import Kind, Task
 
 __all__ = ["check_backbone", "check_freeze_policy", "check_head"]
 

@@ -22,6 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+# What tests of several folders share; see tests/fixtures.
+pytest_plugins = ("fixtures.networks", "fixtures.searches", "fixtures.trials")
+
 _EXAMPLE = Path(__file__).parents[1] / "examples" / "third_party_backbone"
 
 

@@ -24,7 +24,7 @@ from autotransfer.errors import (
     UnreadableImageError,
     WeightsUnavailableError,
 )
-from autotransfer.search.evaluate import Evaluator
+from autotransfer.evaluation.evaluator import Evaluator
 
 Refuse = Callable[..., str]
 
@@ -217,7 +217,7 @@ def undecoded(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> Refuse:
     def no_decoding(*arguments: Any, **settings: Any) -> Any:
         raise AssertionError("images were decoded")
 
-    monkeypatch.setattr("autotransfer.preparation.decode", no_decoding)
+    monkeypatch.setattr("autotransfer.pipeline.prepare.decode", no_decoding)
     return refuse
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
-from autotransfer.result import FitResult
+from autotransfer.run.result import FitResult
 from autotransfer.search.budget import Purse
 
 Fit = Callable[..., FitResult]

@@ -16,7 +16,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score, make_scorer, r2_score, 
 
 import autotransfer
 from autotransfer.errors import ConfigError, DataError, RunFormatError
-from autotransfer.result import FitResult
+from autotransfer.run.result import FitResult
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -303,8 +303,8 @@ def test_texts_that_hold_several_labels_are_divided(fit: Fit, digits: Digits, fi
 
 
 def test_predictions_are_printed_with_the_digits_that_tell_them_apart() -> None:
-    from autotransfer.predictions import Prediction, to_csv
-    from autotransfer.task import Task
+    from autotransfer.model.predictions import Prediction, to_csv
+    from autotransfer.tasks.task import Task
 
     task = Task(kind="regression", metric="r2", width=2, target_names=("x", "y"))
     row = Prediction(path="a.png", prediction=[1700000052.25, 0.1234567])

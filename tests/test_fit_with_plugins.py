@@ -21,7 +21,7 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, EpochRecord, Preprocessing
 from autotransfer.errors import DataError
-from autotransfer.search.records import TrialRecord
+from autotransfer.search.trials import TrialRecord
 
 NOSY = """
 from autotransfer import hookimpl

@@ -24,13 +24,13 @@ from safetensors.torch import load_file, save_file
 import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
-from autotransfer.data.decode import decode
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.data.split import folds
 from autotransfer.errors import AutoTransferError, BackboneError, DataError, ModelFormatError
-from autotransfer.task import infer_task
-from autotransfer.transfer.cache import ActivationCache, list_entries
+from autotransfer.features.cache import ActivationCache, list_entries
+from autotransfer.images.decode import decode
+from autotransfer.tasks.task import infer_task
 
 Attempt = Callable[[str, Callable[[], Any]], Any]
 
@@ -139,7 +139,7 @@ def test_a_pipe_keeps_nobody_waiting(tmp_path: Path, attempt: Attempt) -> None:
 def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture().save(tmp_path / "x.png")
     os.truncate(tmp_path / "x.png", 2**40)  # takes no room on the disk, but would in memory
-    monkeypatch.setattr("autotransfer.data.reading._LARGEST_FILE", 10**6)  # a gigabyte takes seconds to read
+    monkeypatch.setattr("autotransfer.images.reading._LARGEST_FILE", 10**6)  # a gigabyte takes seconds to read
     with pytest.raises(DataError, match="larger than 1 GB"):
         decode(find_images(tmp_path / "x.png"), {"center": 32})
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 import autotransfer
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.plugin_call import blamed
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase, Preprocessing
 from autotransfer.errors import PluginError
-from autotransfer.result import FitResult
-from autotransfer.transfer.blame import blamed
+from autotransfer.run.result import FitResult
 
 Fit = Callable[..., FitResult]
 

@@ -35,53 +35,14 @@ PUBLIC = [
 ]
 # Lower floors know nothing of higher ones. Rooms on one floor may know each other, without cycles.
 FLOORS = (
-    {
-        "_version",
-        "errors",
-        "config",
-        "defaults",
-        "task",
-        "targets",
-        "metrics",
-        "scoring",
-        "candidate",
-        "files",
-        "text",
-        "threads",
-        "temperature",
-        "score",
-        "resampling",
-        "fit_warnings",
-    },
+    {"_version", "errors", "warnings", "settings", "candidate", "runtime", "tasks"},
     {"contract"},
-    {"data", "transfer"},
-    {"search"},
-    {
-        "model",
-        "parts",
-        "ending",
-        "run",
-        "progress",
-        "dependence",
-        "grouping",
-        "repeats",
-        "lessons",
-        "preparation",
-        "availability",
-        "predictions",
-        "finish",
-        "chart",
-        "resuming",
-        "interrupts",
-        "storage",
-        "calls",
-        "checks",
-    },
-    {"insight", "workers"},
-    {"result", "searching"},
-    {"api", "evaluation"},
-    {"estimator", "testing", "console", "source", "demo"},
-    {"cli", "cli_model", "cli_pretrain", "cli_worker", "__main__"},
+    {"data", "images", "backbones", "features", "training"},
+    {"search", "evaluation"},
+    {"model", "selection", "run", "report", "analysis", "workers", "pipeline"},
+    {"api"},
+    {"estimator", "testing", "pretraining"},
+    {"cli", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -146,7 +107,8 @@ def test_all_names_what_exists(name: str) -> None:
 def test_importing_loads_nothing_heavy(tmp_path: Path) -> None:
     # A third-party plugin imports the contract, everybody the package: neither may cost seconds.
     code = (
-        "import sys, autotransfer, autotransfer.contract.hookspecs, autotransfer.contract.specs, autotransfer.config\n"
+        "import sys, autotransfer, autotransfer.settings\n"
+        "import autotransfer.contract.hookspecs, autotransfer.contract.specs\n"
         "autotransfer.hookimpl, autotransfer.AutoTransferError, autotransfer.Candidate, autotransfer.__version__\n"
         "print([m for m in ('torch', 'timm', 'sklearn', 'optuna', 'numpy', 'typer', 'rich') if m in sys.modules])"
     )

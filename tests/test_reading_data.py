@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import autotransfer
-from autotransfer.cli import app
+from autotransfer.cli.main import app
 from autotransfer.errors import DataError, UnreadableImageError
 
 Codes = dict[str, dict[str, Any]]

@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 import autotransfer
-from autotransfer.cli import app
-from autotransfer.fit_warnings import WARNING_CODES
+from autotransfer.cli.main import app
+from autotransfer.warnings import WARNING_CODES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 import autotransfer
-from autotransfer.config import Budget
 from autotransfer.errors import (
     AutoTransferError,
     ConfigError,
@@ -28,8 +27,9 @@ from autotransfer.errors import (
     RunExistsError,
     RunFormatError,
 )
-from autotransfer.interrupts import interruptible
+from autotransfer.run.interrupts import interruptible
 from autotransfer.search.budget import Purse
+from autotransfer.settings import Budget
 
 Digits = tuple[np.ndarray, np.ndarray]
 

@@ -16,7 +16,7 @@ from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase, Preprocessing
 from autotransfer.errors import PluginError, WeightsUnavailableError
-from autotransfer.task import Task
+from autotransfer.tasks.task import Task
 from autotransfer.testing import check_backbone, check_freeze_policy, check_head
 
 

@@ -13,13 +13,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import autotransfer
-from autotransfer.calls import arguments_of
 from autotransfer.candidate import Candidate
-from autotransfer.cli import app
+from autotransfer.cli.main import app
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.fit_warnings import ValueRangeWarning
-from autotransfer.model import TransferModel
-from autotransfer.predictions import predict_by_name
+from autotransfer.model.predictions import predict_by_name
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.calls import arguments_of
+from autotransfer.warnings import ValueRangeWarning
 
 FROZEN = Candidate(backbone="test_resnet", freeze="frozen", head="ridge")
 

@@ -9,7 +9,7 @@ A hook takes any part of its arguments, by their names. A whole plugin, ``my_pac
 and writes down how a search goes::
 
     from autotransfer import hookimpl
-    from autotransfer.contract.late import Late
+    from autotransfer.contract.late_import import Late
     from autotransfer.contract.specs import BackboneSpec
 
 

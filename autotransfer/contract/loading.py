@@ -14,7 +14,7 @@ import pluggy
 
 from autotransfer.contract import hookspecs
 from autotransfer.errors import ConfigError, PluginError
-from autotransfer.text import escape
+from autotransfer.runtime.text import escape
 
 __all__ = ["FAILURES", "GROUP", "OBSERVING", "OWN", "PluginState", "Plugins", "load_plugins", "warn_once"]
 

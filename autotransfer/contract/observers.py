@@ -12,7 +12,7 @@ import pluggy
 from autotransfer.contract import hookspecs
 from autotransfer.contract.loading import FAILURES, OBSERVING, Plugins
 from autotransfer.errors import ConfigError
-from autotransfer.text import escape, one_line
+from autotransfer.runtime.text import escape, one_line
 
 __all__ = ["Observers"]
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autotransfer.contract.late import Late
+from autotransfer.contract.late_import import Late
 from autotransfer.contract.loading import FAILURES, OWN, Plugins, PluginState, load_plugins, warn_once
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from autotransfer.candidate import Candidate
     from autotransfer.contract.backbone import Backbone
-    from autotransfer.task import Task
+    from autotransfer.tasks.task import Task
 
 __all__ = [
     "GRID",

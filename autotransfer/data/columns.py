@@ -10,8 +10,8 @@ from typing import Any
 
 from autotransfer.data.number_form import NumberForm
 from autotransfer.errors import DataError
-from autotransfer.fit_warnings import FitWarning
-from autotransfer.targets import Kind, Labels, is_collection, too_many_for_classes
+from autotransfer.tasks.targets import Kind, Labels, is_collection, too_many_for_classes
+from autotransfer.warnings import FitWarning
 
 __all__ = ["Reading", "TargetReader", "in_form_of"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 import numpy as np
 
 from autotransfer.data.columns import Reading, in_form_of
-from autotransfer.data.decoding import Decoding
-from autotransfer.fit_warnings import FitWarning
+from autotransfer.images.decoding import Decoding
+from autotransfer.warnings import FitWarning
 
 if TYPE_CHECKING:
     from PIL import Image

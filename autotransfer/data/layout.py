@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autotransfer.data.examples import Part
-from autotransfer.data.part_names import parts_in, stands_for
+from autotransfer.data.split_names import parts_in, stands_for
 from autotransfer.errors import DataError
 
 __all__ = ["NO_LABEL", "Layout"]

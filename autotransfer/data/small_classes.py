@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from autotransfer.data.contradictions import keep_rows
 from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.data.left_out import TOO_SMALL
+from autotransfer.data.label_conflicts import keep_rows
+from autotransfer.data.skipped import TOO_SMALL
 from autotransfer.errors import ConfigError, DataError
 
 __all__ = ["small_classes", "without_classes", "without_small_classes"]

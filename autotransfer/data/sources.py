@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autotransfer.data.arrays import batch_of_images, image_of, is_tensor, split_images, to_numpy, to_storable
 from autotransfer.data.columns import Reading, TargetReader
-from autotransfer.data.divided import LAYOUT, folder_examples, table_examples
 from autotransfer.data.examples import Examples, Item, Skipped
+from autotransfer.data.file_lists import Row, because, examples_of_rows
+from autotransfer.data.file_lookup import Places
 from autotransfer.data.folders import kind_of, printable, walk
 from autotransfer.data.groups import groups_in_names, known_groups
-from autotransfer.data.listed import Row, because, examples_of_rows
-from autotransfer.data.places import Places
+from autotransfer.data.predefined_splits import LAYOUT, folder_examples, table_examples
 from autotransfer.data.tables import Table, read_csv, read_frame, series_values
 from autotransfer.errors import DataError, DataNotFoundError
-from autotransfer.fit_warnings import FitWarning
+from autotransfer.images.arrays import batch_of_images, image_of, is_tensor, split_images, to_numpy, to_storable
+from autotransfer.warnings import FitWarning
 
 __all__ = ["find_images", "is_folder", "is_table", "load_examples"]
 

@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from autotransfer.errors import DataError
-from autotransfer.task import Task
+from autotransfer.tasks.task import Task
 
 __all__ = ["folds", "group_keys", "possible_folds", "refuse_tiny_classes", "split", "units_of"]
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from autotransfer.data.delimited import foreign_bytes, read_rows
 from autotransfer.data.examples import Part, Skipped
+from autotransfer.data.file_lookup import Places
 from autotransfer.data.folders import kind_of
-from autotransfer.data.part_names import parts_in
-from autotransfer.data.places import Places
+from autotransfer.data.split_names import parts_in
 from autotransfer.errors import DataError, UnknownNameError
 
 __all__ = ["Table", "read_csv", "read_frame", "series_values"]

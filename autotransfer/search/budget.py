@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from autotransfer.config import Budget
+from autotransfer.settings import Budget
 
 __all__ = ["Order", "Proposed", "Purse"]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.records import TrialRecord
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.search.trials import TrialRecord
 
 __all__ = ["Effort"]
 

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.search.budget import Order
-from autotransfer.search.records import TrialRecord, Trials
+from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = [
     "INTERRUPTED",

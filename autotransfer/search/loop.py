@@ -11,10 +11,10 @@ import optuna
 
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.search.budget import Order, Purse
+from autotransfer.search.jobs import Evaluate, Evaluation, Executor, Inline, Job, Report, describe
 from autotransfer.search.journal import Entry, read_journal, settle
-from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.runner import Runner, Suggest
-from autotransfer.search.work import Evaluate, Evaluation, Executor, Inline, Job, Report, describe
+from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Evaluate", "Evaluation", "Report", "Schedule", "Suggest", "search"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotransfer.errors import ModelFormatError
-from autotransfer.search.schedule import Arm, CurveModel
+from autotransfer.search.freeze_thaw import Arm, CurveModel
 
 __all__ = ["Ensemble", "Prior", "Tree", "encode"]
 

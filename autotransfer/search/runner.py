@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import OutputError, TrialError
+from autotransfer.evaluation.subsample import SAMPLE_DOUBT
 from autotransfer.search.budget import Order, Purse
+from autotransfer.search.jobs import EpochScore, Evaluate, Evaluation, Job, describe
 from autotransfer.search.journal import Entry, note_order, note_outcome
-from autotransfer.search.records import State, TrialRecord, Trials
-from autotransfer.search.sampling import SAMPLE_DOUBT
-from autotransfer.search.work import EpochScore, Evaluate, Evaluation, Job, describe
+from autotransfer.search.trials import State, TrialRecord, Trials
 
 __all__ = ["Runner", "Suggest"]
 

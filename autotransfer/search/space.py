@@ -12,10 +12,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autotransfer.candidate import Candidate
+from autotransfer.contract.plugin_call import blamed
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import ConfigError, PluginError
 from autotransfer.search.views import Views
-from autotransfer.transfer.blame import blamed
 
 __all__ = ["SearchSpace", "freezes_all"]
 

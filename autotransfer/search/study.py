@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from autotransfer.files import writing
+from autotransfer.runtime.files import writing
 from autotransfer.search.journal import INTERRUPTED
 
 __all__ = ["OneWriterJournal", "StepwiseSampler", "make_finals_study", "make_pruner", "make_study"]

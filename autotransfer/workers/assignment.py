@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Images
-from autotransfer.search.checkpoints import Checkpoints
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.sampling import draw
-from autotransfer.transfer.cache import ActivationCache
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import FeatureExtractor
-from autotransfer.transfer.training import Lesson
+from autotransfer.evaluation.checkpoints import Checkpoints
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.subsample import draw
+from autotransfer.features.cache import ActivationCache
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.runtime.device import resolve_device
+from autotransfer.settings import SearchConfig
+from autotransfer.training.trainer import Lesson
 
 __all__ = ["Assignment"]
 

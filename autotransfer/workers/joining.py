@@ -15,15 +15,15 @@ from uuid import uuid4
 import numpy as np
 from optuna.storages import BaseStorage
 
-from autotransfer.calls import arguments_of, configure, examples_of
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.preparation import Prepared, deal_again, fingerprint, prepare_data
-from autotransfer.search.work import Job
-from autotransfer.storage import failing_clearly
+from autotransfer.pipeline.calls import arguments_of, configure, examples_of
+from autotransfer.pipeline.prepare import Prepared, deal_again, fingerprint, prepare_data
+from autotransfer.runtime.storage import failing_clearly
+from autotransfer.search.jobs import Job
 from autotransfer.workers.assignment import Assignment
-from autotransfer.workers.local import LocalWorkers
 from autotransfer.workers.post import Post, latest_mailbox
+from autotransfer.workers.processes import LocalWorkers
 
 __all__ = ["about_search", "join"]
 

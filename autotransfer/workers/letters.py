@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.search.work import Evaluation
+from autotransfer.search.jobs import Evaluation
 
 __all__ = ["SetAttribute", "read_evaluation", "read_text", "write_evaluation", "write_text"]
 

@@ -19,8 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from autotransfer.errors import TrialError
-from autotransfer.search.watch import hung, silence_allowed
-from autotransfer.search.work import Evaluation, Finished, Job, Judge, describe, judged
+from autotransfer.runtime.watchdog import hung, silence_allowed
+from autotransfer.search.jobs import Evaluation, Finished, Job, Judge, describe, judged
 from autotransfer.workers.letters import read_evaluation, write_text
 from autotransfer.workers.post import BEAT, GONE, WORKER, latest_mailbox
 

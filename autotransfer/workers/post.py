@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
-from autotransfer.search.work import Evaluation
+from autotransfer.search.jobs import Evaluation
 from autotransfer.workers.letters import read_text, write_evaluation
 
 __all__ = ["BEAT", "GONE", "WORKER", "Post", "latest_mailbox"]

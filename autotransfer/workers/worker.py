@@ -20,10 +20,10 @@ import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autotransfer.threads import settle_threads
+from autotransfer.runtime.threads import settle_threads
 
 if TYPE_CHECKING:
-    from autotransfer.search.evaluate import Evaluator
+    from autotransfer.evaluation.evaluator import Evaluator
 
 __all__ = ["main", "prepare"]
 
@@ -101,8 +101,8 @@ def main() -> None:
 
 def _work(line: _Line) -> None:
     """Carry out one job after the other."""
-    from autotransfer.search.work import describe
-    from autotransfer.transfer.memory import pages_kept
+    from autotransfer.runtime.memory import pages_kept
+    from autotransfer.search.jobs import describe
 
     evaluator: Evaluator = line.receive()[1].evaluator()
     line.send("ready")

@@ -21,19 +21,19 @@ import common
 import numpy as np
 import optuna
 
-import autotransfer.finish
-import autotransfer.resuming
-import autotransfer.searching
+import autotransfer.pipeline.resume
+import autotransfer.pipeline.search
+import autotransfer.pipeline.select
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.features.cache import ActivationCache
 from autotransfer.search.budget import Order
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.growth import Growth
+from autotransfer.search.freeze_thaw import CurveModel, FreezeThaw
 from autotransfer.search.prior import Prior
-from autotransfer.search.schedule import CurveModel, FreezeThaw
-from autotransfer.search.sizes import Sizes
+from autotransfer.search.resolutions import Sizes
 from autotransfer.search.space import SearchSpace
+from autotransfer.search.strategy import Growth
 from autotransfer.search.views import Views
-from autotransfer.transfer.cache import ActivationCache
 
 Switch = AbstractContextManager[Any]
 
@@ -55,17 +55,17 @@ def without_prior() -> Switch:
 
 def without_stages() -> Switch:
     """Offer no head on what all stages of a backbone give."""
-    offer = autotransfer.searching.offered_heads
+    offer = autotransfer.pipeline.search.offered_heads
 
     def pooled(*arguments: Any) -> list[HeadSpec]:
         return [head for head in offer(*arguments) if head.features != "stages"]
 
-    return patch.object(autotransfer.searching, "offered_heads", pooled)
+    return patch.object(autotransfer.pipeline.search, "offered_heads", pooled)
 
 
 def without_sample() -> Switch:
     """Let all images pass through every backbone: none is judged by a sample first."""
-    return patch.object(autotransfer.searching, "draw", lambda lessons, seed: None)
+    return patch.object(autotransfer.pipeline.search, "draw", lambda lessons, seed: None)
 
 
 def without_cache() -> Switch:
@@ -107,29 +107,29 @@ def random_sampler() -> Switch:
 
 
 def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
-    make = autotransfer.resuming.make_study
+    make = autotransfer.pipeline.resume.make_study
 
     def make_changed(*, seed: int, **settings: Any) -> optuna.Study:
         study = make(seed=seed, **settings)
         change(study, seed)
         return study
 
-    return patch.object(autotransfer.resuming, "make_study", make_changed)
+    return patch.object(autotransfer.pipeline.resume, "make_study", make_changed)
 
 
 def without_sizes() -> Switch:
     """Search each backbone at its own input size alone."""
-    offer = autotransfer.searching.offer_sizes
+    offer = autotransfer.pipeline.search.offer_sizes
 
     def own(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Sizes:
         return offer(backbones, [spec.name for spec in backbones], typical)
 
-    return patch.object(autotransfer.searching, "offer_sizes", own)
+    return patch.object(autotransfer.pipeline.search, "offer_sizes", own)
 
 
 def without_ensembles() -> Switch:
     """Let the best candidate alone be the model."""
-    return patch.object(autotransfer.finish, "choose_ensemble", lambda pool, held_out: None)
+    return patch.object(autotransfer.pipeline.select, "choose_ensemble", lambda pool, held_out: None)
 
 
 def without_views() -> Switch:

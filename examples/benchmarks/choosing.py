@@ -26,21 +26,21 @@ import numpy as np
 from oracle import CLOSED_FORMS
 
 from autotransfer import Candidate
-from autotransfer.config import Budget, SearchConfig
+from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.data.split import folds, split
-from autotransfer.ending.ensemble import choose_ensemble, diverse
-from autotransfer.ending.held_out import HeldOut
-from autotransfer.preparation import available_backbones, offered_heads, prepare_data
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.records import TrialRecord
-from autotransfer.search.worth import worth
-from autotransfer.temperature import fit_temperature, temper
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.loaded import LoadedBackbone
-from autotransfer.transfer.memory import pages_kept
-from autotransfer.transfer.training import Lesson
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.objective import worth
+from autotransfer.model.temperature import fit_temperature, temper
+from autotransfer.pipeline.prepare import available_backbones, offered_heads, prepare_data
+from autotransfer.runtime.device import resolve_device
+from autotransfer.runtime.memory import pages_kept
+from autotransfer.search.trials import TrialRecord
+from autotransfer.selection.ensemble import choose_ensemble, diverse
+from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.settings import Budget, SearchConfig
+from autotransfer.training.trainer import Lesson
 
 _FOLDS = 5
 _VIEWS = (1, 2, 4)

@@ -100,7 +100,7 @@ def fit(data: Path, zoo: Path, *examples: Any, **settings: Any) -> dict[str, Any
     """
     import autotransfer
     from autotransfer.contract.registry import Registry
-    from autotransfer.search.records import Trials
+    from autotransfer.search.trials import Trials
 
     trials, history = Trials(), list[tuple[float, float]]()
 

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
+from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.prior import LEAST_STD, PROBE, Ensemble, Prior, Tree, encode
-from autotransfer.search.schedule import CurveModel
 
 Array = npt.NDArray[np.float64]
 RUNGS = (1, 3, 9, 27, 50)

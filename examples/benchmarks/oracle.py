@@ -25,18 +25,18 @@ import common
 import numpy as np
 
 from autotransfer import Candidate
-from autotransfer.config import Budget, SearchConfig
+from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
-from autotransfer.data.decode import decode
 from autotransfer.data.sources import load_examples
-from autotransfer.preparation import available_backbones, prepare_data
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.transfer.cache import ActivationCache
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import FeatureExtractor
-from autotransfer.transfer.loaded import LoadedBackbone
-from autotransfer.transfer.memory import memory_budget, pages_kept
-from autotransfer.transfer.training import Lesson
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.features.cache import ActivationCache
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.images.decode import decode
+from autotransfer.pipeline.prepare import available_backbones, prepare_data
+from autotransfer.runtime.device import resolve_device
+from autotransfer.runtime.memory import memory_budget, pages_kept
+from autotransfer.settings import Budget, SearchConfig
+from autotransfer.training.trainer import Lesson
 
 _STRENGTHS = [{"alpha": alpha, "early": early} for alpha in (30.0, 300.0, 3e3) for early in (0.1, 1.0)]
 CLOSED_FORMS = [

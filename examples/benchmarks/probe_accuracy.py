@@ -10,13 +10,13 @@ from __future__ import annotations
 import common
 import numpy as np
 
-from autotransfer.config import Budget, SearchConfig
+from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
-from autotransfer.preparation import Prepared, prepare_data
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.loaded import LoadedBackbone
-from autotransfer.transfer.pixels import prepare
+from autotransfer.images.pixels import prepare
+from autotransfer.pipeline.prepare import Prepared, prepare_data
+from autotransfer.runtime.device import resolve_device
+from autotransfer.settings import Budget, SearchConfig
 
 
 def plain(data: Prepared, loaded: LoadedBackbone) -> np.ndarray:

@@ -21,14 +21,14 @@ import optuna
 from fit_prior import Recorded, fit, read
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget
 from autotransfer.errors import TrialError
 from autotransfer.search.budget import Order, Purse
+from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.prior import Prior
-from autotransfer.search.records import Trials
-from autotransfer.search.schedule import Arm, CurveModel, FreezeThaw
 from autotransfer.search.study import make_study
+from autotransfer.search.trials import Trials
+from autotransfer.settings import Budget
 
 PARTS = {
     "scores": "no setup is expected to do better than another",

@@ -24,14 +24,14 @@ import torch
 from PIL import Image
 from timm.models import save_for_hf
 
+from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
-from autotransfer.data.decode import decode
 from autotransfer.data.sources import load_examples
-from autotransfer.transfer.cache import ActivationCache
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import FeatureExtractor
-from autotransfer.transfer.loaded import LoadedBackbone
-from autotransfer.transfer.memory import pages_kept
+from autotransfer.features.cache import ActivationCache
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.images.decode import decode
+from autotransfer.runtime.device import resolve_device
+from autotransfer.runtime.memory import pages_kept
 
 
 class Files(torch.utils.data.Dataset):

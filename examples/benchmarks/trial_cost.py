@@ -13,17 +13,17 @@ from pathlib import Path
 import common
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
-from autotransfer.preparation import prepare_data
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.setup import Setup
-from autotransfer.transfer.cache import ActivationCache
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.features import FeatureExtractor
-from autotransfer.transfer.feeds import PixelFeed
-from autotransfer.transfer.memory import memory_budget
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.setup import Setup
+from autotransfer.features.cache import ActivationCache
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.pipeline.prepare import prepare_data
+from autotransfer.runtime.device import resolve_device
+from autotransfer.runtime.memory import memory_budget
+from autotransfer.settings import Budget, SearchConfig
+from autotransfer.training.inputs import PixelFeed
 
 
 def never(*_: object) -> bool:

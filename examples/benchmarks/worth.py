@@ -13,15 +13,15 @@ from functools import partial
 import common
 import numpy as np
 
-from autotransfer.config import Budget, SearchConfig
+from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
-from autotransfer.preparation import Prepared, prepare_data
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.loaded import LoadedBackbone
+from autotransfer.pipeline.prepare import Prepared, prepare_data
+from autotransfer.runtime.device import resolve_device
+from autotransfer.settings import Budget, SearchConfig
 
 
 def digits() -> tuple[Examples, Examples]:

@@ -17,7 +17,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 
 from autotransfer.errors import AutoTransferError, BackboneError, WeightsUnavailableError
-from autotransfer.text import one_line
+from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._checkpoint import load_folder
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._recipe import Recipe, strip_classifier

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from autotransfer.contract.backbone import Backbone
 from autotransfer.errors import BackboneError
-from autotransfer.text import one_line
+from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones._stages import find_stages, reached
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autotransfer.contract.specs import Preprocessing
 from autotransfer.errors import BackboneError, UnknownNameError
-from autotransfer.text import one_line
+from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._catalogue import architectures, is_architecture
 
 if TYPE_CHECKING:

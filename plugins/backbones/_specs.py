@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autotransfer.contract.late import Late
+from autotransfer.contract.late_import import Late
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, WeightsUnavailableError
 from autotransfer_plugins.backbones._catalogue import Entry, timm_version

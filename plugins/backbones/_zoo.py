@@ -15,7 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from autotransfer.errors import BackboneError, ConfigError, DataNotFoundError
-from autotransfer.text import escape
+from autotransfer.runtime.text import escape
 
 __all__ = ["CONFIG", "WEIGHTS", "count_parameters", "find_checkpoints", "read_config", "weights_file"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.late import Late
+from autotransfer.contract.late_import import Late
 from autotransfer.contract.specs import HeadSpec
 
 __all__ = ["KNN", "LINEAR", "LOGISTIC", "MLP", "NCM", "RIDGE", "STAGE_RIDGE", "register_heads"]

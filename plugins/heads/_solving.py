@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from torch import nn
 
 from autotransfer.errors import TrialError
-from autotransfer.task import Task
+from autotransfer.tasks.task import Task
 
 __all__ = ["Standardised", "fill", "indicators", "one_thread", "prior_shift", "require_finite", "sharpness"]
 

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from autotransfer.task import Task
+from autotransfer.tasks.task import Task
 from autotransfer_plugins.heads._solving import Standardised, fill, indicators, one_thread, prior_shift, sharpness
 
 __all__ = ["DEFAULTS", "build", "fit_ridge", "solve_logistic", "solve_ncm", "solve_ridge"]

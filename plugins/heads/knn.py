@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autotransfer.task import Task
+from autotransfer.tasks.task import Task
 from autotransfer_plugins.heads._solving import indicators, prior_shift, require_finite
 
 __all__ = ["DEFAULTS", "NearestNeighbours", "build", "solve"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from autotransfer.task import Task
+from autotransfer.tasks.task import Task
 from autotransfer_plugins.heads._solving import Standardised, fill, one_thread
 from autotransfer_plugins.heads.closed_form import fit_ridge
 

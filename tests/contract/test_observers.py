@@ -17,7 +17,7 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.loading import _KINDS, OBSERVING, load_plugins
 from autotransfer.contract.observers import Observers
 from autotransfer.errors import ConfigError, SearchError
-from autotransfer.fit_warnings import WarningList
+from autotransfer.warnings import WarningList
 
 
 class Diary:

@@ -14,7 +14,7 @@ from torch import nn
 
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.late import Late
+from autotransfer.contract.late_import import Late
 from autotransfer.contract.loading import warn_once
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, HeadSpec, Preprocessing

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from autotransfer.data.decode import decode
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.errors import DataError, DataNotFoundError, UnknownNameError
+from autotransfer.images.decode import decode
 
 
 def save(path: Path, value: int = 0) -> Path:

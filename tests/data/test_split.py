@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from autotransfer.data.split import folds, refuse_tiny_classes, split
 from autotransfer.errors import DataError
-from autotransfer.task import Task, infer_task
+from autotransfer.tasks.task import Task, infer_task
 
 
 def distinct(count: int) -> list[str]:

@@ -13,17 +13,17 @@ import pytest
 from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget
 from autotransfer.errors import TrialError
 from autotransfer.search.budget import Purse
-from autotransfer.search.growth import Growth
+from autotransfer.search.freeze_thaw import CurveModel
+from autotransfer.search.jobs import Evaluation, Report
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
-from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.schedule import CurveModel
+from autotransfer.search.strategy import Growth
 from autotransfer.search.study import OneWriterJournal, make_study
+from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
-from autotransfer.search.work import Evaluation, Report
+from autotransfer.settings import Budget
 
 STAGES, EPOCHS = 6, 6
 OTHERS = {"a": "a@small", "b": "b@small", "c": "c@small"}

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from autotransfer.config import Budget
 from autotransfer.search.budget import Purse
+from autotransfer.settings import Budget
 
 
 class Clock:

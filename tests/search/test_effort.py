@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
-from autotransfer.preparation import prepare_data
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.pipeline.prepare import prepare_data
+from autotransfer.runtime.device import resolve_device
 from autotransfer.search.effort import Effort
-from autotransfer.search.evaluate import Evaluator
-from autotransfer.search.records import TrialRecord
-from autotransfer.transfer.device import resolve_device
+from autotransfer.search.trials import TrialRecord
+from autotransfer.settings import SearchConfig
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ import pytest
 from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget
 from autotransfer.search.budget import Purse
-from autotransfer.search.growth import Growth
+from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.journal import read_journal, seconds_spent
 from autotransfer.search.loop import Evaluation, Report, search
-from autotransfer.search.records import TrialRecord, Trials
-from autotransfer.search.schedule import CurveModel
+from autotransfer.search.strategy import Growth
 from autotransfer.search.study import OneWriterJournal, make_study
+from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.settings import Budget
 
 Schedules = Callable[[str, Budget], Growth]
 

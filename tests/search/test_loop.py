@@ -12,12 +12,12 @@ import pytest
 from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget
 from autotransfer.errors import OutputError, TrialError
 from autotransfer.search.budget import Order, Proposed, Purse
 from autotransfer.search.loop import Evaluation, Report, search
-from autotransfer.search.records import TrialRecord, Trials
 from autotransfer.search.study import make_study
+from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.settings import Budget
 
 
 @dataclass

@@ -12,15 +12,15 @@ import pytest
 from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
-from autotransfer.config import Budget
 from autotransfer.errors import TrialError
 from autotransfer.search.budget import Purse
-from autotransfer.search.growth import Growth
+from autotransfer.search.jobs import Evaluation, Finished, Job
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
-from autotransfer.search.records import Trials
+from autotransfer.search.strategy import Growth
 from autotransfer.search.study import OneWriterJournal, make_study
-from autotransfer.search.work import Evaluation, Finished, Job
+from autotransfer.search.trials import Trials
+from autotransfer.settings import Budget
 
 Schedules = Callable[[str, Budget], Growth]
 

@@ -13,18 +13,18 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import nn
 
+from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.errors import ConfigError, PluginError
-from autotransfer.search.setup import Setup, startable
+from autotransfer.evaluation.setup import Setup, startable
+from autotransfer.runtime.device import resolve_device
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import make_study
 from autotransfer.search.views import Views
-from autotransfer.task import Task
-from autotransfer.transfer.device import resolve_device
-from autotransfer.transfer.loaded import LoadedBackbone
+from autotransfer.tasks.task import Task
 
 TASK = Task(kind="multiclass", classes=(0, 1, 2))
 

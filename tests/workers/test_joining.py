@@ -16,8 +16,8 @@ import optuna
 import pytest
 
 from autotransfer.errors import ConfigError, DataError
+from autotransfer.runtime.storage import close_storage, open_storage
 from autotransfer.search.journal import read_journal
-from autotransfer.storage import close_storage, open_storage
 from autotransfer.workers.joining import join
 
 

@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
-from autotransfer.search.work import Evaluation, Finished, Job, as_found
-from autotransfer.storage import close_storage, open_storage
+from autotransfer.runtime.storage import close_storage, open_storage
+from autotransfer.search.jobs import Evaluation, Finished, Job, as_found
 from autotransfer.workers import mailbox, post
 from autotransfer.workers.letters import read_text, write_text
 from autotransfer.workers.mailbox import Mailbox

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import FloatDistribution
 
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.late import Late
+from autotransfer.contract.late_import import Late
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import timm
 
-from autotransfer.config import Budget, SearchConfig
 from autotransfer.contract.registry import Registry
-from autotransfer.preparation import available_backbones
-from autotransfer.transfer.device import resolve_device
+from autotransfer.pipeline.prepare import available_backbones
+from autotransfer.runtime.device import resolve_device
+from autotransfer.settings import Budget, SearchConfig
 from autotransfer_plugins.backbones import _hub
 from autotransfer_plugins.backbones._published import PORTFOLIO, _table, published
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from autotransfer.config import SearchConfig
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.errors import BackboneError, WeightsUnavailableError
-from autotransfer.preparation import available_backbones
+from autotransfer.pipeline.prepare import available_backbones
+from autotransfer.runtime.device import resolve_device
+from autotransfer.settings import SearchConfig
 from autotransfer.testing import check_backbone
-from autotransfer.transfer.device import resolve_device
 from autotransfer_plugins.backbones.shipped import WEIGHTS
 
 FOLDERS = sorted(path.parent for path in WEIGHTS.glob("*/config.json"))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import autotransfer_plugins.heads as heads
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import ConfigError, TrialError
-from autotransfer.task import Task
+from autotransfer.tasks.task import Task
 from autotransfer.testing import check_head
 from autotransfer_plugins.heads import KNN, LINEAR, LOGISTIC, MLP, NCM, RIDGE, STAGE_RIDGE
 

@@ -1,0 +1,155 @@
+"""A backbone with its weights, on the device: what trials copy, what infers fast, and where it can be cut."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from functools import cached_property
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+
+from autotransfer.backbones.cut import Cut
+from autotransfer.backbones.frozen import FrozenBackbone, outputs_digest, probe_images
+from autotransfer.backbones.stage_features import StageFeatures
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.plugin_call import blamed
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.errors import BackboneError, PluginError
+from autotransfer.features.cache import content_key
+from autotransfer.runtime.device import Device
+
+__all__ = ["LoadedBackbone"]
+
+log = logging.getLogger("autotransfer")
+
+
+class LoadedBackbone:
+    """A backbone with its weights on the device, in eval mode, and its cuts. It is never trained: trials copy it.
+
+    Args:
+        spec: What to load.
+        device: Where it runs.
+
+    Attributes:
+        spec: Its spec.
+        backbone: The module.
+        digest: Hash of its weights.
+        identity: Hash of all that its activations depend on: weights, architecture, stages, the versions of the plugin
+            and of what builds it, and its outputs on the probe images, which change with its code whatever it is
+            called.
+        map_shape: Shape (C, h, w) of the last feature map.
+
+    Raises:
+        PluginError: It does not keep its contract.
+        BackboneError: It cannot be loaded.
+    """
+
+    def __init__(self, spec: BackboneSpec, device: Device) -> None:
+        with blamed(f"The backbone {spec.name!r}"):
+            backbone = spec.load()
+        if not isinstance(backbone, Backbone):
+            raise PluginError(f"The backbone {spec.name!r} loads a {type(backbone).__name__}; expected a Backbone.")
+        self.spec, self.device = spec, device
+        with blamed(f"The backbone {spec.name!r}"), torch.inference_mode():
+            self.backbone = backbone.eval().requires_grad_(False)
+            self.digest = _weights_digest(backbone)
+            self._images = probe_images(backbone)
+            features = backbone.forward_map(self._images)
+            pooled = backbone.pool(features)
+            self.map_shape = tuple(backbone.as_map(features).shape[1:])
+            stages = {backbone.stage_of(name) for name in backbone.state_dict()}
+        if not isinstance(pooled, Tensor) or pooled.shape != (3, backbone.width):
+            given = tuple(pooled.shape) if isinstance(pooled, Tensor) else f"a {type(pooled).__name__}"
+            raise PluginError(f"The backbone {spec.name!r} pools to {given}; said (3, {backbone.width}).")
+        if odd := stages - set(range(self.depths)):
+            raise PluginError(f"The backbone {spec.name!r} has {self.depths} stages, and parameters in stages {odd}.")
+        if not bool(pooled.isfinite().all()):
+            raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
+        self._pooled = pooled
+        with blamed(f"The backbone {spec.name!r}"):
+            self.identity = self._identity(features, pooled)
+        device.place(self.backbone)
+        self._cuts: dict[int, Cut] = {}
+        self._extendable: dict[int, bool] = {}
+        self._handed_over: set[int] = set()
+
+    def _identity(self, features: Tensor, pooled: Tensor) -> str:
+        stage_of = self.backbone.stage_of
+        return content_key(
+            weights=self.digest,
+            architecture=self.backbone.recipe or self.spec.name,
+            stages=[(name, stage_of(name)) for name in sorted(self.backbone.state_dict())],
+            versions=[self.spec.origin, self.spec.version],
+            outputs=[outputs_digest(features), outputs_digest(pooled)],
+        )
+
+    @cached_property
+    def fast(self) -> FrozenBackbone:
+        """The same, made fast for inference; only when something is left to be computed."""
+        return FrozenBackbone(self.backbone, self._images, self._pooled, self.device)
+
+    @cached_property
+    def stages(self) -> StageFeatures:
+        """Where its stages end."""
+        return StageFeatures(self.backbone, self._images.to(self.device.torch))
+
+    @property
+    def frozen(self) -> Backbone:
+        """The module that infers fast."""
+        return self.fast.module
+
+    @property
+    def precise(self) -> bool:
+        """Whether 16 bit is not good enough for it."""
+        return self.fast.precision == "full"
+
+    @property
+    def depths(self) -> int:
+        """Number of stages."""
+        return len(self.backbone.stages)
+
+    def cut(self, depth: int) -> Cut:
+        """Return the cut at a depth; made and checked once, in float32."""
+        if depth not in self._cuts:
+            cut = Cut(self.backbone, depth, self._images.to(self.device.torch))
+            if not cut.exact:
+                log.info("%s is frozen, but not cached, at stage %d: %s", self.spec.name, depth, cut.reason)
+            self._cuts[depth] = cut
+        return self._cuts[depth]
+
+    def hand_over(self, depth: int) -> None:
+        """See to it that stages which train can go on from what the fast module gives at a depth; checked once."""
+
+        def handed(images: Tensor) -> Tensor:
+            cut = self.cut(depth)
+            entering = tuple(tensor.float() for tensor in cut.prefix(self.frozen, images))
+            with self.device.autocast(not self.precise):  # as training does
+                return cut.suffix(self.backbone, entering)  # type: ignore[no-any-return]
+
+        if depth not in self._handed_over:
+            while not self.fast.agrees(handed) and self.fast.lower():
+                log.info("%s runs in precision %r from now on", self.spec.name, self.fast.precision)
+            self._handed_over.add(depth)
+
+    def extends(self, depth: int) -> bool:
+        """Whether the fast module, too, goes on from what is cached at a depth; checked once."""
+        if depth not in self._extendable:
+            cut = self.cut(depth)
+            self._extendable[depth] = cut.exact and (
+                self.precise or self.fast.agrees(lambda x: cut.suffix(self.frozen, cut.prefix(self.frozen, x)))
+            )
+        return self._extendable[depth]
+
+    def copy(self) -> Backbone:
+        """Return a copy to train."""
+        return copy.deepcopy(self.backbone)
+
+
+def _weights_digest(backbone: Backbone) -> str:
+    digest = blake2b(digest_size=20)
+    for name, tensor in sorted(backbone.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

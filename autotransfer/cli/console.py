@@ -1,0 +1,122 @@
+"""What the commands share: options, printing that nothing from outside can disturb, and errors as exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from autotransfer.errors import AutoTransferError, ConfigError, DataNotFoundError
+from autotransfer.runtime.text import escape
+
+__all__ = [
+    "AsJson",
+    "CacheDir",
+    "Commands",
+    "Device",
+    "Zoos",
+    "announce_start",
+    "only_on_stderr",
+    "option",
+    "print_json",
+    "say",
+    "show",
+    "show_size",
+    "show_table",
+]
+
+_WRONG_USE, _FAILED, _INTERRUPTED = 2, 1, 130
+
+
+def option(*names: str, help: str, metavar: str | None = None) -> Any:
+    """Return an option of a command."""
+    return typer.Option(*names, help=help, metavar=metavar)
+
+
+AsJson = Annotated[bool, option("--json", help="Print JSON, and nothing else, on standard output.")]
+CacheDir = Annotated[
+    Path | None, option("--cache-dir", metavar="DIR", help="Folder of the activation cache. [env: AUTOTRANSFER_CACHE]")
+]
+Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Zoos = Annotated[
+    list[Path] | None,
+    option("--zoo", metavar="DIR", help="Folder of checkpoints; repeatable. [env: AUTOTRANSFER_ZOO]"),
+]
+
+
+class Commands(TyperGroup):
+    """Runs a command; an error that was raised on purpose becomes a message on standard error and an exit code.
+
+    Exit codes: 2 for wrong use, a missing file included; 1 for what else goes wrong; 130 when interrupted.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the command line names."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(_INTERRUPTED) from None
+        except AutoTransferError as error:
+            say(f"error: {error}")
+            wrong_use = isinstance(error, (ConfigError, DataNotFoundError))
+            raise typer.Exit(_WRONG_USE if wrong_use else _FAILED) from None
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            if error.filename is None and not full:  # a fault of the program, or a closed pipe, which typer knows
+                raise
+            say(f"error: {error.strerror}: {error.filename or 'standard output'}")
+            raise typer.Exit(_FAILED) from None
+
+
+def announce_start() -> None:
+    """Say why nothing happens yet, before the imports that take seconds."""
+    if "torch" not in sys.modules:
+        say("starting: loading torch")
+
+
+@contextlib.contextmanager
+def only_on_stderr() -> Iterator[None]:
+    """Send what libraries and plugins print meanwhile to standard error: standard output is for the answer."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    typer.echo(escape(line), err=True)
+
+
+def show(*lines: str) -> None:
+    """Print lines on standard output."""
+    for line in lines:
+        typer.echo(escape(line))
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value, in ASCII, on standard output."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print rows as a table on standard output; ``columns`` gives the title of each key."""
+    cells = [[*columns.values()], *([escape("" if row[key] is None else row[key]) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_size(size: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

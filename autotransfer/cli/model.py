@@ -1,0 +1,124 @@
+"""The commands that use a trained model: ``autotransfer predict`` and ``autotransfer score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotransfer.cli.console import AsJson, Device, announce_start, only_on_stderr, option, print_json, say, show
+from autotransfer.runtime.text import escape
+
+__all__ = ["predict", "score"]
+
+PathColumn = Annotated[str | None, option("--path-column", metavar="C", help="Column of image paths in a table.")]
+Root = Annotated[Path | None, option("--root", metavar="DIR", help="Folder where the relative paths of a table start.")]
+Suffix = Annotated[
+    str | None, option("--suffix", metavar="S", help="What the paths of a table lack at the end, such as .png.")
+]
+FollowLinks = Annotated[bool, option("--follow-links", help="Follow links that lead out of a folder.")]
+Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
+
+
+def _writable(file: Path | None) -> Path | None:
+    """Refuse, before any work, a file that cannot be written in the end."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {file.absolute().parent}")
+    return file
+
+
+def predict(
+    run: Model,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, folders of images, CSV or TSV files that list some."),
+    ],
+    path_column: PathColumn = None,
+    root: Root = None,
+    suffix: Suffix = None,
+    follow_links: FollowLinks = False,
+    as_json: AsJson = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", dir_okay=False, callback=_writable, help="Write a CSV file instead."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Predict with a trained model: PATH, PREDICTION, PROBABILITY on each line, with tabs between them.
+
+    Images that cannot be read are named on standard error; it is an error when none can.
+    """
+    announce_start()
+    with only_on_stderr():
+        from autotransfer.model.predictions import to_csv
+        from autotransfer.model.transfer_model import TransferModel
+        from autotransfer.runtime.files import write_atomically, writing
+
+        model = TransferModel.load(run, device=device)
+        rows = model.predict_table(images, path_column=path_column, root=root, suffix=suffix, follow_links=follow_links)
+    for row in rows:
+        if row.error:
+            say(f"{row.path} cannot be read: {row.error}")
+        elif row.warning:
+            say(f"{row.path}: {row.warning}")
+    if csv is not None:
+        with writing(csv, "Make room, or name a file elsewhere, and predict again."):
+            write_atomically(csv, to_csv(rows, model.task))
+        say(f"{len(rows)} rows written to {csv}")
+    if as_json:
+        print_json([row.to_json() for row in rows])
+    elif csv is None:
+        for row in rows:
+            if not row.error:
+                typer.echo("\t".join(map(escape, row.cells())).rstrip())
+
+
+def score(
+    run: Model,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
+    ],
+    path_column: PathColumn = None,
+    target_column: Annotated[
+        list[str] | None, option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
+    ] = None,
+    label_separator: Annotated[
+        str | None, option("--label-separator", metavar="S", help="What stands between the labels of one text.")
+    ] = None,
+    root: Root = None,
+    suffix: Suffix = None,
+    follow_links: FollowLinks = False,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """Score a trained model on labelled images, by the metric that its search used, with a 95% interval."""
+    announce_start()
+    with only_on_stderr():
+        from autotransfer.data.columns import TargetReader
+        from autotransfer.data.sources import load_examples
+        from autotransfer.data.split_parts import part_for
+        from autotransfer.model.transfer_model import TransferModel
+
+        model = TransferModel.load(run, device=device)
+        examples = load_examples(
+            data,
+            path_column=path_column,
+            target_column=target_column,
+            reader=TargetReader(kind=model.task.kind, separator=label_separator),
+            root=root,
+            suffix=suffix,
+            follow_links=follow_links,
+            known=frozenset(map(str, model.task.classes)),
+        )
+        examples = part_for(examples, "test")
+        found, skipped = model.score_examples(examples)
+    for warning in examples.warnings:
+        say(f"warning: {warning}")
+    for left_out in skipped:
+        say(f"{left_out.name} is left out: {left_out.reason}")
+    if as_json:
+        left = [{"name": entry.name, "reason": entry.reason} for entry in skipped]
+        print_json({**found.to_json(), "skipped": left, "warnings": [w.to_json() for w in examples.warnings]})
+    else:
+        show(str(found))

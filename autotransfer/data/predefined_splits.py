@@ -1,0 +1,156 @@
+"""Examples of tables and folders, in the parts that these are divided into."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotransfer.data.columns import TargetReader
+from autotransfer.data.examples import Examples, Skipped
+from autotransfer.data.file_lists import Row, because, examples_of_rows
+from autotransfer.data.folders import LINKS, Found, kind_of, printable, walk
+from autotransfer.data.layout import NO_LABEL, Layout, Steps
+from autotransfer.data.tables import Table
+from autotransfer.errors import DataError
+from autotransfer.warnings import FitWarning
+
+__all__ = ["LAYOUT", "folder_examples", "table_examples"]
+
+LAYOUT = "Expected one sub-folder for each class, with its images in it: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg."
+_SHOWN = 5  # classes that are named with their numbers of images
+
+
+def table_examples(
+    table: Table,
+    path_column: str | None,
+    target_column: str | Sequence[str] | None,
+    groups: Any,
+    reader: TargetReader,
+) -> Examples:
+    """Return the examples of a table, their targets as the reader reads its columns.
+
+    Raises:
+        DataNotFoundError: No file that it lists is there.
+        DataError: It does not say what its columns are, or no example is left.
+    """
+    path_column = table.path_column(path_column)
+    group_column = groups if isinstance(groups, str) and groups in table.columns else None
+    target_columns, split = table.columns_for(path_column, target_column, group_column)
+    named = {column: table.texts(column) for column in target_columns}
+    targets, reading, said = reader.read(named, untyped=table.untyped, comma=table.comma)
+    given = [None] * len(targets) if group_column is None else table.texts(group_column)
+    parts = [None] * len(targets) if split is None else table.parts(split)
+    rows: list[Row] = []
+    skipped, missing = list(table.skipped), ""
+    columns = (table.rows, table.columns[path_column], targets, given, parts)
+    for line, path, target, group, part in zip(*columns, strict=True):
+        if path is None or target is None:
+            skipped.append(Skipped(name=line, reason="no path" if path is None else "no target"))
+        elif split is not None and part is None:
+            skipped.append(Skipped(name=line, reason=f"nothing in the column {split}", label=str(target)))
+        else:
+            item = table.place(line, path_column, path)
+            missing = missing or ("" if kind_of(item) == "file" else table.places.tried(path))
+            rows.append(Row(item=item, name=printable(str(path)), target=target, group=group, part=part))
+    examples = examples_of_rows(rows, skipped, missing)
+    read = f"paths in the column {path_column}, targets in {', '.join(map(str, target_columns))}"
+    odd = table.not_parts((path_column, group_column, split, *target_columns))
+    return replace(
+        examples,
+        divided_by="" if split is None else f"the column {split!r}",
+        described=f"{len(examples)} images from {table.name}: {read}",
+        reading=reading,
+        warnings=(*said, *(() if odd is None else (_not_divided(table, *odd),))),
+    )
+
+
+def folder_examples(
+    root: Path, reader: TargetReader, *, follow_links: bool = False, known: Collection[str] = ()
+) -> Examples:
+    """Return the examples of a folder with a sub-folder for each class.
+
+    Args:
+        root: The folder; it may hold parts, such as ``train`` and ``test``, or one folder that holds all.
+        reader: Reads the names of the sub-folders.
+        follow_links: Whether to follow links that lead out of it, and links to folders.
+        known: Classes that are known already.
+
+    Raises:
+        DataError: It holds no class with images, or its parts are none to train on.
+    """
+    found = walk(root, follow_links=follow_links)
+    layout = Layout.of((path.relative_to(root).parts for path in found.files), known)
+    rows: list[Row] = []
+    skipped = [_left_out(path, reason, layout, path.relative_to(root).parts) for path, reason in found.skipped]
+    for path in found.files:
+        steps = path.relative_to(root).parts
+        label, part = layout.label_of(steps), layout.part_of(steps)
+        if label is None or (layout.parts and part is None):
+            skipped.append(_left_out(path, layout.why_not(steps), layout, steps))
+        else:
+            rows.append(Row(item=path, name=printable(path), target=printable(label), part=part))
+    links = any(reason in LINKS for _, reason in found.skipped)
+    advice = ("--follow-links (follow_links=True) follows links.",) if links else ()
+    if not rows:
+        raise DataError(f"No class with images in {printable(root)!r}{because(skipped)}. {' '.join((*advice, LAYOUT))}")
+    named = {row.target for row in rows} | {left_out.label for left_out in skipped}
+    rows, nameless = _without_nameless_parts(rows)
+    skipped += nameless + _bare_folders(root, found, layout, named)
+    examples = examples_of_rows(rows, skipped)
+    targets, reading, said = reader.read(list(examples.targets or ()), labels=True)
+    start = printable(Path(root, *layout.start))
+    hints = [FitWarning(code="split_ignored", message=f"In {start}, {hint}.") for hint in layout.hints]
+    return replace(
+        examples,
+        divided_by=f"the folders {', '.join(sorted(layout.parts))} in {start}" if layout.parts else "",
+        described=f"{len(examples)} images of {_classes(examples)} from the folder {start}",
+        targets=targets,
+        reading=reading,
+        warnings=(*said, *hints),
+        advice=advice,
+        clutter=found.clutter,
+    )
+
+
+def _left_out(path: Path, reason: str, layout: Layout, steps: Steps) -> Skipped:
+    label = layout.label_of((*steps, "")) if "link to a folder" in reason else layout.label_of(steps)
+    return Skipped(name=printable(path), reason=reason, label=None if label is None else printable(label))
+
+
+def _bare_folders(root: Path, found: Found, layout: Layout, named: Collection[str | None]) -> list[Skipped]:
+    """Return folders that stand where classes do, and hold nothing that is named already."""
+    places = {Path(root, *base) for base in layout.bases()}
+    return [
+        Skipped(name=printable(folder), reason="a folder without images", label=printable(folder.name))
+        for folder in sorted(found.folders)
+        if folder.parent in places and folder != root and printable(folder.name) not in named
+        if not layout.outer or folder.name not in layout.outer
+    ]
+
+
+def _without_nameless_parts(rows: Sequence[Row]) -> tuple[list[Row], list[Skipped]]:
+    """Leave out parts without labels: all of their images are in one folder that is no class, as ``test/images`` is."""
+    trained = {row.target for row in rows if row.part in (None, "train")}
+    others = {part: {row.target for row in rows if row.part == part} for part in ("validation", "test")}
+    nameless = {part for part, labels in others.items() if len(labels) == 1 and not labels & trained}
+    kept = [row for row in rows if row.part not in nameless]
+    return kept, [Skipped(name=row.name, reason=NO_LABEL) for row in rows if row.part in nameless]
+
+
+def _classes(examples: Examples) -> str:
+    counts = Counter(map(str, examples.targets or ()))
+    shown = ", ".join(f"{label} {count}" for label, count in sorted(counts.items())[:_SHOWN])
+    return f"{len(counts)} class{'es' * (len(counts) != 1)} ({shown}{', …' if len(counts) > _SHOWN else ''})"
+
+
+def _not_divided(table: Table, column: str, values: Sequence[str]) -> FitWarning:
+    shown = ", ".join(values[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")
+    return FitWarning(
+        code="split_ignored",
+        message=f"The column {column!r} of {table.name} is not used, all rows are there to train on: it holds {shown}. "
+        "A column of train, val and test divides the rows; --validation and --test take rows of their own.",
+        details={"column": column, "values": list(values[:20])},
+    )

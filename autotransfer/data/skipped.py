@@ -1,0 +1,127 @@
+"""What to tell a user of what was left out: how much, by reason and class, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autotransfer.data.examples import Examples, Skipped
+from autotransfer.warnings import FitWarning
+
+__all__ = ["TOO_SMALL", "with_labels", "warnings_of"]
+
+TOO_SMALL = "its class has fewer images than min_images"
+# Reasons that say that images contradict each other.
+_CONFLICT = re.compile(r"listed under |labelled ")
+_SHOWN = 5
+
+
+def with_labels(skipped: Sequence[Skipped], examples: Examples) -> tuple[Skipped, ...]:
+    """Return what was left out of examples, each with its class where the examples know it."""
+    targets = dict(zip(examples.names, examples.targets or (), strict=False))
+    return tuple(
+        Skipped(name=one.name, reason=one.reason, label=str(targets[one.name]))
+        if one.label is None and isinstance(targets.get(one.name), (str, int))
+        else one
+        for one in skipped
+    )
+
+
+def warnings_of(
+    skipped: Sequence[Skipped],
+    used: Sequence[Any],
+    *,
+    what: str = "the data",
+    advice: Sequence[str] = (),
+    clutter: Mapping[str, int] | None = None,
+) -> tuple[FitWarning, ...]:
+    """Return the warnings about what was left out.
+
+    Args:
+        skipped: What was left out.
+        used: The targets of the examples that are used.
+        what: What they are examples of.
+        advice: What to do about it.
+        clutter: Files that nobody takes for images: they are counted, and are no reason for a warning.
+    """
+    small = [one for one in skipped if one.reason == TOO_SMALL]
+    conflicts = [one for one in skipped if _CONFLICT.match(one.reason)]
+    others = [one for one in skipped if one.reason != TOO_SMALL and not _CONFLICT.match(one.reason)]
+    found = []
+    if others:
+        labels = Counter(str(target) for target in used if isinstance(target, (str, int)))
+        found.append(_left_out(others, labels, len(used), what, advice, clutter or {}))
+    if small:
+        found.append(_small_classes(small, what))
+    if conflicts:
+        found.append(_label_conflicts(conflicts, what))
+    return tuple(found)
+
+
+def _left_out(
+    skipped: Sequence[Skipped],
+    labels: Counter[str],
+    used: int,
+    what: str,
+    advice: Sequence[str],
+    clutter: Mapping[str, int],
+) -> FitWarning:
+    reasons = Counter(map(_kind, skipped))
+    classes: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in skipped:
+        if one.label is not None:
+            classes[one.label][_kind(one)] += 1
+    by_class = {
+        label: {"left_out": counts.total(), "used": labels[label], "reasons": dict(counts)}
+        for label, counts in sorted(classes.items(), key=lambda item: -item[1].total())
+    }
+    shown = _listed([f"{reason} ({count})" for reason, count in reasons.most_common()], "; ")
+    message = f"{len(skipped)} of {len(skipped) + used} files, folders or rows of {what} are not used: {shown}"
+    if classes:
+        counts = {label: classes[label].total() for label in by_class}
+        shown = _listed([f"{label} {count} of {count + labels[label]}" for label, count in counts.items()])
+        message += f". By class: {shown}"
+    if gone := [repr(label) for label in by_class if not labels[label]]:
+        message += f". Nothing can be used of {_listed(gone)}"
+    first = skipped[0].name
+    message = " ".join([f"{message}. The first is {first}.", *advice])
+    details = {
+        "of": what,
+        "count": len(skipped),
+        "used": used,
+        "reasons": dict(reasons),
+        "classes": by_class,
+        "clutter": dict(clutter),
+    }
+    return FitWarning(code="left_out", message=message, details=details)
+
+
+def _small_classes(skipped: Sequence[Skipped], what: str) -> FitWarning:
+    counts = Counter(str(one.label) for one in skipped)
+    shown = _listed([f"{label} ({count})" for label, count in sorted(counts.items())])
+    return FitWarning(
+        code="small_classes",
+        message=f"{len(counts)} classes of {what} have fewer images than min_images and are not used: {shown}.",
+        details={"of": what, "classes": dict(counts)},
+    )
+
+
+def _label_conflicts(skipped: Sequence[Skipped], what: str) -> FitWarning:
+    shown = _listed([f"{one.name} is {one.reason}" for one in skipped], "; ")
+    return FitWarning(
+        code="label_conflicts",
+        message=f"{len(skipped)} files of {what} are not used, since copies of them have other labels: {shown}.",
+        details={"of": what, "count": len(skipped), "names": [one.name for one in skipped[:20]]},
+    )
+
+
+def _listed(texts: Sequence[str], between: str = ", ") -> str:
+    return between.join(texts[:_SHOWN]) + (f"{between}…" if len(texts) > _SHOWN else "")
+
+
+def _kind(skipped: Skipped) -> str:
+    """Return a reason without what differs from file to file."""
+    reason = re.sub(r"\d+", "N", skipped.reason)
+    return reason if len(reason) <= 80 else f"{reason[:79]}…"

@@ -1,0 +1,67 @@
+"""The parts of data that are divided already: to train on, to score candidates on, and to test the model on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from autotransfer.data.examples import Examples, Part
+from autotransfer.errors import DataError
+from autotransfer.warnings import FitWarning
+
+__all__ = ["part_for", "parts_of", "split_used"]
+
+
+def parts_of(data: Examples) -> tuple[Examples, Examples | None, Examples | None]:
+    """Return the examples to train on, to score candidates on, and to test on; None for a part that is not there.
+
+    Raises:
+        DataError: No example of a divided whole is there to train on.
+    """
+    if data.parts is None:
+        return data, None, None
+    if "train" not in data.parts:
+        raise DataError(f"Of the parts by {data.divided_by}, none of the examples to train on can be used.")
+    train = replace(data.only("train"), described=data.described)
+    others = ("validation", "test")
+    validation, test = (_bare(data.only(part)) if part in data.parts else None for part in others)
+    return train, validation, test
+
+
+def part_for(examples: Examples, part: Part) -> Examples:
+    """Return the part of divided examples that is there for what they were given for, and say so; else all."""
+    if examples.parts is None or len(set(examples.parts)) < 2 or part not in examples.parts:
+        return replace(examples, parts=None)
+    found = examples.only(part)
+    message = (
+        f"Of the {part} data, which are divided by {examples.divided_by}, the part {part} alone is used: {len(found)} "
+        f"of {len(examples)} examples."
+    )
+    details = {"by": examples.divided_by, "of": part, part: len(found), "unused": len(examples) - len(found)}
+    return replace(found, warnings=(*found.warnings, FitWarning(code="split_used", message=message, details=details)))
+
+
+def split_used(data: Examples, replaced: Sequence[str], *, groups: bool) -> FitWarning:
+    """Return the warning that says how divided data are used.
+
+    Args:
+        data: All examples.
+        replaced: Parts in whose place other examples are given.
+        groups: Whether groups are given.
+    """
+    counts = Counter(data.parts)
+    uses = {"train": "to train on", "validation": "to score candidates on", "test": "to test the model on, once"}
+    used = [f"{counts[part]} {use}" for part, use in uses.items() if counts[part] and part not in replaced]  # type: ignore[index]
+    message = f"The data are divided by {data.divided_by}: {', '.join(used)}."
+    for part in replaced:
+        message += f" The part {part} ({counts[part]}) is not used, since {part} data are given."  # type: ignore[index]
+    if groups and "validation" in counts and "validation" not in replaced:
+        message += " The groups have no effect on that."
+    details = {"by": data.divided_by, "unused": list(replaced), **{part: counts[part] for part in uses}}  # type: ignore[index]
+    return FitWarning(code="split_used", message=message, details=details)
+
+
+def _bare(examples: Examples) -> Examples:
+    """Return a part without what is said of the whole."""
+    return replace(examples, skipped=(), warnings=(), described="", advice=(), clutter={})

@@ -1,0 +1,96 @@
+"""What a candidate will take: from the measured speed of its backbone, and from how long others took."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.evaluation.setup import Setup
+from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_image
+from autotransfer.search.jobs import Evaluation
+from autotransfer.training.trainer import Lesson
+
+__all__ = ["Costs"]
+
+# What one backbone's pace may tell of another's: a machine that is busy for a moment says nothing.
+_TRUSTED = (0.67, 1.5)
+# A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
+_STEP_COST = 3.0
+# Time of a step on a head beside its arithmetic.
+_STEP_SECONDS = 1.5e-3
+# Time that each parameter of a head takes in a step of the optimizer, and for an example forward and backward.
+_SECONDS_PER_STEP, _SECONDS_PER_EXAMPLE = 4e-9, 1e-10
+# Time of a closed form, and for each product in its normal equations.
+_SOLUTION_SECONDS, _SECONDS_PER_PRODUCT = 3e-3, 5e-11
+
+
+class Costs:
+    """Predicts the seconds of candidates, and learns from those that were measured.
+
+    Args:
+        folds: One lesson for each fold.
+    """
+
+    def __init__(self, folds: tuple[Lesson, ...]) -> None:
+        self._folds, self._examples = folds, len(folds[0].targets)
+        self._seconds_per_image: dict[str, float] = {}
+        self._pace: dict[tuple[str, str], float] = {}
+
+    def seconds(self, setup: Setup, extractor: FeatureExtractor, until: int, after: int = 0) -> float:
+        """Return about how long it will take a candidate to get from one epoch to another, evaluation included."""
+        start, training = self.expected(setup, extractor, until, after)
+        pace = self._pace.get(_paced(setup), 1.0) if setup.frozen else self._pace_of(_paced(setup))
+        return start + training * pace
+
+    def expected(self, setup: Setup, extractor: FeatureExtractor, until: int, after: int) -> tuple[float, float]:
+        """Return the seconds before the first epoch and those of the epochs, from the backbone's measured speed.
+
+        For closed forms the latter are those of the solution.
+        """
+        depth, takes, epochs = setup.plan.depth, setup.head.features, until - after
+        share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
+        before, during = 0.0, 0.0
+        train, validation = len(self._folds[0].train), len(self._folds[0].validation)
+        if setup.cacheable:
+            missing = [v for v in setup.views if not extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
+            before = len(missing) * self._examples * share
+        if not setup.frozen:
+            during = epochs * (_STEP_COST * train + len(setup.views) * validation) * (1.0 - share)
+        speed = self.forward_seconds(setup.loaded, extractor) if before or during else 0.0
+        return before * speed, self._head_seconds(setup, train, epochs) + during * speed
+
+    def _head_seconds(self, setup: Setup, train: int, epochs: int) -> float:
+        folds = len(self._folds) if setup.frozen else 1
+        if setup.closed_form:
+            products = train * setup.head_width * min(train, setup.head_width)
+            return folds * (_SOLUTION_SECONDS + _SECONDS_PER_PRODUCT * products)
+        steps = train / setup.settings.batch_size
+        each = steps * _SECONDS_PER_STEP + train * _SECONDS_PER_EXAMPLE
+        return folds * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self._folds[0].task))
+
+    def learn(self, setup: Setup, extractor: FeatureExtractor, found: Evaluation) -> None:
+        """Take in how long a candidate took."""
+        ended, before = len(found.curve), len(found.curve) - found.trained
+        if setup.frozen:
+            ended, before = setup.settings.epochs, 0
+        _, predicted = self.expected(setup, extractor, ended, before)
+        self._pace[_paced(setup)] = found.seconds / max(predicted, 1e-6)
+
+    def forward_seconds(self, loaded: LoadedBackbone, extractor: FeatureExtractor) -> float:
+        """Return the seconds that one image takes through a backbone; measured once."""
+        name = loaded.spec.name
+        if name not in self._seconds_per_image:
+            self._seconds_per_image[name] = measure_seconds_per_image(loaded, extractor.images)
+        return self._seconds_per_image[name]
+
+    def _pace_of(self, backbone: tuple[str, str]) -> float:
+        """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""
+        others = [pace for (kind, _), pace in self._pace.items() if kind == backbone[0]]
+        if backbone in self._pace or not others:
+            return self._pace.get(backbone, 1.0)
+        return float(np.clip(np.exp(np.mean(np.log(others))), *_TRUSTED))
+
+
+def _paced(setup: Setup) -> tuple[str, str]:
+    """Return what takes the time of a training, by which it is predicted: the backbone, or a head alone."""
+    return ("head", setup.head.name) if setup.frozen else ("backbone", setup.loaded.spec.name)

@@ -1,0 +1,106 @@
+"""A sample of the examples, by which a backbone is judged while its images pass: the sample goes first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.contract.specs import Takes
+from autotransfer.training.trainer import Lesson
+
+__all__ = ["SAMPLE_DOUBT", "Features", "Sample", "draw"]
+
+# Examples of a sample that are scored.
+_SCORED = 256
+# What a score on a sample may be wrong by: two standard errors of a share of so many examples, at most.
+SAMPLE_DOUBT = 2 * math.sqrt(0.25 / _SCORED)
+# The examples have to be so many times a sample: else it saves little.
+_WORTH = 2
+# Folds that a sample is scored in where the examples have a single split.
+_FOLDS = 5
+# Examples of each class: on average, and at least where it has them.
+_EACH, _LEAST = 8, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A part of the examples.
+
+    Attributes:
+        rows: Which, sorted.
+        lessons: The folds, cut down to them, or folds of its own; rows are those of the sample.
+    """
+
+    rows: np.ndarray
+    lessons: tuple[Lesson, ...]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one head takes, of a sample or of all examples, where an extractor would be asked for it.
+
+    Attributes:
+        values: By view, float32 (rows, width).
+    """
+
+    values: Mapping[str, np.ndarray]
+
+    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str = "center") -> np.ndarray:
+        """Return those of a view."""
+        return self.values[view]
+
+
+def draw(lessons: Sequence[Lesson], seed: int) -> Sample | None:
+    """Draw a sample that has all classes in proportion; None where it would not be worth its time.
+
+    All of it is scored: where there is a single split, it is drawn from what trains, and cross-validated by itself.
+
+    Args:
+        lessons: The folds.
+        seed: Which sample; equal seeds give equal samples.
+    """
+    task, targets, single = lessons[0].task, lessons[0].targets, len(lessons) == 1
+    size = max(_SCORED, _EACH * len(task.classes) if task.single_label else 0)
+    if task.kind == "regression" or task.ceiling != 1.0 or len(targets) < _WORTH * size:
+        return None
+    order = np.random.default_rng(seed).permutation(lessons[0].train if single else len(targets))
+    rows = np.sort(_in_proportion(order, targets, size) if task.single_label else order[:size])
+    if not single:
+        return Sample(rows=rows, lessons=tuple(_cut(lesson, rows) for lesson in lessons))
+    return Sample(rows=rows, lessons=_dealt(lessons[0], rows, seed))
+
+
+def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndarray:
+    """Return the first rows of each class, as many as it has of all, and a few at least."""
+    labels = targets[order]
+    classes = (order[labels == label] for label in np.unique(labels))
+    return np.concatenate([rows[: max(round(size * len(rows) / len(order)), _LEAST)] for rows in classes])
+
+
+def _dealt(lesson: Lesson, rows: np.ndarray, seed: int) -> tuple[Lesson, ...]:
+    """Return folds of a sample alone, the classes spread over them; a unit falls into one."""
+    lesson, targets = _of(lesson, rows), lesson.targets[rows]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    if lesson.task.single_label:
+        order = order[np.argsort(targets[order], kind="stable")]
+    everything = np.arange(len(rows))
+    units = everything if lesson.units is None else lesson.units
+    _, first, of = np.unique(units[order], return_index=True, return_inverse=True)
+    place = np.argsort(np.argsort(first))[of]  # of its unit among all, in the order in which they come
+    folds = (np.sort(order[place % _FOLDS == number]) for number in range(_FOLDS))
+    return tuple(replace(lesson, train=np.setdiff1d(everything, fold), validation=fold) for fold in folds)
+
+
+def _cut(lesson: Lesson, rows: np.ndarray) -> Lesson:
+    train, validation = (
+        np.searchsorted(rows, np.intersect1d(part, rows)) for part in (lesson.train, lesson.validation)
+    )
+    return replace(_of(lesson, rows), train=train, validation=validation)
+
+
+def _of(lesson: Lesson, rows: np.ndarray) -> Lesson:
+    return replace(lesson, targets=lesson.targets[rows], units=lesson.units_of(rows))

@@ -1,0 +1,1 @@
+"""Features of a frozen prefix: computed once, cached, and read by every trial."""

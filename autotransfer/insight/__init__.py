@@ -1,1 +1,0 @@
-"""What a search found out beside its winner, and how far its score is to be believed."""

@@ -1,0 +1,1 @@
+"""The trained model: predicting, saving and loading."""

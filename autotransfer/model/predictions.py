@@ -1,0 +1,115 @@
+"""Predictions by the name of each image, for people, JSON and CSV; an unreadable image has a row with the reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.runtime.text import cell
+from autotransfer.tasks.task import Task
+
+__all__ = ["Prediction", "predict_by_name", "to_csv"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What is predicted for one image; ``pandas.DataFrame`` takes a list of them.
+
+    Attributes:
+        path: Its path, or ``item 3`` for an image that has none.
+        prediction: The label, a list of labels, a number or a list of numbers; None when the image cannot be read.
+        probabilities: Probability of each class; None for a regression, or when the image cannot be read.
+        error: Why it cannot be read.
+        warning: What is lost of it, since its values are not those of the training images.
+    """
+
+    path: str
+    prediction: Any = None
+    probabilities: Mapping[Any, float] | None = None
+    error: str = ""
+    warning: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return path, prediction and probabilities by class (null for a regression), and error or warning if any."""
+        known = self.probabilities and {str(label): value for label, value in self.probabilities.items()}
+        row = {"path": self.path, "prediction": self.prediction, "probabilities": known}
+        said = {"error": self.error, "warning": self.warning}
+        return row | {name: text for name, text in said.items() if text}
+
+    def cells(self) -> tuple[str, str, str]:
+        """Return path, prediction and probability as text; several predictions are joined by commas."""
+        values = self.prediction if isinstance(self.prediction, list) else [self.prediction]
+        of = self.probabilities
+        if of is None:
+            return self.path, ",".join(map(_shown, values)), ""
+        return self.path, ",".join(map(str, values)), ",".join(f"{of[value]:.4f}" for value in values)
+
+
+def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Prediction]:
+    """Predict for images, in the order in which they are given and in the batches in which ``fit`` scores test images.
+
+    Args:
+        model: The model.
+        data: Everything that ``find_images`` takes: files, folders, tables, arrays, data sets, or a list of them.
+        reading: How it is read: the other arguments of ``find_images``.
+
+    Returns:
+        One prediction for each image found, those that cannot be read included; then what is no image, with the reason.
+
+    Raises:
+        DataNotFoundError: A file or folder is missing.
+        DataError: There is no image, or none can be read.
+    """
+    examples = model.find_images(data, **reading)
+    images = model.decode(examples)
+    scores = model.predict_images(images)
+    values, classes = model.task.predict(scores).tolist(), model.task.classes
+    rows = {
+        int(i): Prediction(
+            path=examples.names[i],
+            prediction=list(value) if isinstance(value, tuple) else value,
+            probabilities=dict(zip(classes, row.tolist(), strict=True)) if classes else None,
+            warning=images.remarks.get(int(i), ""),
+        )
+        for i, value, row in zip(images.kept, values, scores, strict=True)
+    }
+    unread = [i for i in range(len(examples)) if i not in rows]
+    for i, left_out in zip(unread, images.skipped, strict=True):
+        rows[i] = Prediction(path=left_out.name, error=left_out.reason)
+    found = [Prediction(path=left_out.name, error=left_out.reason) for left_out in examples.skipped]
+    return [rows[i] for i in range(len(examples))] + found
+
+
+def to_csv(rows: Sequence[Prediction], task: Task) -> str:
+    """Return a table: path, prediction, and ``p_CLASS`` for each class.
+
+    Several values of a regression are ``prediction_NAME`` each, or ``prediction_0``, … where they have no names.
+    An unreadable image has empty cells. Names that a spreadsheet would run as a formula get an apostrophe before them.
+    """
+    several = not task.classes and task.width > 1
+    names = task.target_names or range(task.width)
+    values = [f"prediction_{name}" for name in names] if several else ["prediction"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", *values, *(f"p_{label}" for label in task.classes)])
+    for row in rows:
+        if row.error:
+            cells: Sequence[Any] = [""] * (len(values) + len(task.classes))
+        elif several:
+            cells = row.prediction
+        else:
+            value = ",".join(map(str, row.prediction)) if isinstance(row.prediction, list) else row.prediction
+            cells = [value, *(row.probabilities or {}).values()]
+        writer.writerow(map(cell, [row.path, *cells]))
+    return text.getvalue()
+
+
+def _shown(value: float) -> str:
+    """Return a value with six digits, or as many as its fourth decimal place takes: 1.7e9 and some is not 1.7e9."""
+    whole = math.floor(math.log10(abs(value))) + 1 if value else 0
+    return f"{value:.{min(max(6, whole + 4), 17)}g}"

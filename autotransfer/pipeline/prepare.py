@@ -1,0 +1,349 @@
+"""Before the search: from what the user gave to decoded, split examples and the backbones that can be searched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
+
+import numpy as np
+
+from autotransfer.backbones.availability import about_left_out, examine, why_not
+from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
+from autotransfer.data.examples import Examples, Images, Skipped
+from autotransfer.data.folds import divide, refuse_foreign_weights, refuse_undividable
+from autotransfer.data.grouping import Grouping
+from autotransfer.data.label_conflicts import without_contradictions
+from autotransfer.data.skipped import with_labels
+from autotransfer.data.small_classes import without_small_classes
+from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
+from autotransfer.features.cache import ActivationCache, default_cache_dir
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.images.decode import decode
+from autotransfer.images.decoding import Decoding
+from autotransfer.runtime.device import Device
+from autotransfer.runtime.memory import memory_budget
+from autotransfer.search.shortlist import choose_portfolio
+from autotransfer.settings import Budget, SearchConfig
+from autotransfer.tasks.task import Task, infer_task
+from autotransfer.training.trainer import Lesson
+from autotransfer.warnings import WarningList
+
+__all__ = [
+    "Prepared",
+    "available_backbones",
+    "deal_again",
+    "fingerprint",
+    "load_first",
+    "offered_heads",
+    "prepare_data",
+    "refuse_unreadable",
+    "task_of",
+]
+
+_NO_LABELS = "The images have no labels: give a folder per class, or targets."
+
+# Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
+_SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
+# Share of the time budget that one pass of a backbone over the images may take.
+_PASS_SHARE = 0.1
+# Share that the passes of all of them may take.
+_SCREENING_SHARE = 0.3
+# Most backbones that are looked at; fewer, if the trials would not suffice for as many each.
+_MOST, _ALWAYS, _TRIALS_EACH = 64, 8, 8
+# Up to so many examples, what early stages give is worth solving for; of more, training deeper makes more in that time.
+_STAGED = 5000
+# From so many images on, a pass of its own for each boundary costs more than cutting the backbone there.
+_MANY = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Examples, ready to be searched on.
+
+    Attributes:
+        extractor: The decoded images and the cache of their features.
+        lessons: For each fold, the targets, and which rows train and which score.
+        skipped: What could not be used, and why.
+        grouping: What the split keeps together beside copies of an image; None for nothing.
+        deal: Returns the lessons of another seed, which is so far from the seed of these.
+        first: The backbone whose features told near-duplicates; None where none was looked for.
+        objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
+    """
+
+    extractor: FeatureExtractor
+    lessons: tuple[Lesson, ...]
+    skipped: tuple[Skipped, ...]
+    grouping: Grouping | None = None
+    deal: Callable[[int], tuple[Lesson, ...]]
+    first: str | None = None
+    objects: np.ndarray | None = None
+
+    @property
+    def images(self) -> Images:
+        """The decoded images."""
+        return self.extractor.images
+
+    def __str__(self) -> str:
+        lesson = self.lessons[0]
+        classes = f", {len(lesson.task.classes)} classes" if lesson.task.classes else ""
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        how = f"{len(self.lessons)} folds" if len(self.lessons) > 1 else f"{len(lesson.validation)} of them to score on"
+        return f"{len(self.images)} examples, {how}{classes}{skipped}"
+
+
+def available_backbones(
+    registry: Registry,
+    config: SearchConfig,
+    device: Device,
+    images: int,
+    say: Callable[[str], None],
+    warnings: WarningList | None = None,
+) -> list[BackboneSpec]:
+    """Return the backbones to search, the cheapest first.
+
+    All are asked first whether they can be had, then the budget chooses among those that can. What is left out is
+    named, with its reason, in the warning ``backbones_left_out``; a broken checkpoint is an error: the user put it
+    there. Where none is named and none can be had, the fallbacks are searched.
+
+    Args:
+        registry: What there is.
+        config: The settings.
+        device: Where images pass through them.
+        images: Number of images.
+        say: Is told in short.
+        warnings: Gets the warning.
+
+    Raises:
+        UnknownNameError: A pattern matches nothing.
+        ConfigError: All are excluded.
+        BackboneError: A backbone is broken.
+        WeightsUnavailableError: No backbone is left.
+        PluginError: The same, and the plugin of the first is broken.
+    """
+    asked = _asked_for(registry, config)
+    named = registry.named_in_full(config.backbones)
+    left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
+    sound: dict[str, BackboneSpec] = {}
+    chosen: list[BackboneSpec] = []
+    while reachable := [spec for spec in asked if spec.name not in left_out]:
+        chosen = _cut(reachable, named, config.budget, partial(_pass_seconds, device=device, images=images))
+        if all(examine(spec, sound, left_out) for spec in chosen):
+            break  # otherwise others take the places of what turned out to be broken
+    over_budget = [spec.name for spec in reachable if spec not in chosen]
+    fallbacks = [] if reachable or config.backbones else registry.fallbacks(config.exclude)
+    if not reachable and not fallbacks:
+        raise next(iter(left_out.values()))
+    if left_out or over_budget:
+        message = about_left_out(left_out, over_budget, len(asked), fallbacks)
+        say(message)
+        if warnings is not None:
+            reasons = {name: str(error) for name, error in left_out.items()}
+            warnings.warn("backbones_left_out", message, unavailable=reasons, over_budget=over_budget)
+    return [sound[spec.name] for spec in chosen] if reachable else fallbacks
+
+
+def _asked_for(registry: Registry, config: SearchConfig) -> list[BackboneSpec]:
+    """Return the backbones that the settings ask for, the cheapest first.
+
+    Raises:
+        ConfigError: All are excluded.
+        WeightsUnavailableError: There is none.
+    """
+    asked = registry.select_backbones(config.backbones, config.exclude)
+    if not asked and config.exclude and registry.select_backbones(config.backbones):
+        raise ConfigError(f"All backbones are left out by exclude: {', '.join(config.exclude)}; leave out fewer.")
+    if not asked:
+        raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
+    return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
+
+
+def offered_heads(registry: Registry, config: SearchConfig, task: Task, examples: int) -> list[HeadSpec]:
+    """Return the heads to search: those named, or all that this kind and number of examples suits.
+
+    Raises:
+        UnknownNameError: A pattern matches none.
+    """
+    heads = registry.select_heads(config.heads, task.kind)
+    if config.heads or examples <= _STAGED:
+        return heads
+    return [head for head in heads if head.features != "stages"] or heads
+
+
+def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackbone | None:
+    """Load the first backbone; None where it fails, which costs its trials and nothing else."""
+    try:
+        return LoadedBackbone(backbones[0], device)
+    except Exception:  # its trials say why
+        return None
+
+
+def prepare_data(
+    examples: Examples,
+    backbones: Sequence[BackboneSpec],
+    config: SearchConfig,
+    *,
+    ahead: int = 0,
+    first: LoadedBackbone | None = None,
+    heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
+    step: Callable[[str], None] = lambda text: None,
+    warnings: WarningList | None = None,
+) -> Prepared:
+    """Infer the task, decode every image once, and split.
+
+    Args:
+        examples: What the user gave.
+        backbones: What is searched.
+        config: The settings.
+        ahead: Number of last boundaries at which trials are likely to train on.
+        first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
+        heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
+        step: Is told how far decoding is, and what is looked at after it.
+        warnings: Takes up what the user should know of the examples; None drops it.
+
+    Raises:
+        DataError: The examples cannot be used.
+        ConfigError: The task or the metric does not suit them.
+    """
+    if examples.targets is None:
+        raise DataError(_NO_LABELS)
+    task = task_of(examples, config)
+    refuse_foreign_weights(config, task)
+    heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
+    refuse_undividable(examples, task)
+    images = decode(
+        examples,
+        _sides(backbones),
+        value_range=config.value_range,
+        strict=config.strict,
+        memory_limit=memory_budget(config.memory_limit),
+        progress=lambda done, total: step(f"decoding images: {done} of {total}"),
+    )
+    if task.single_label:
+        images = without_contradictions(images, examples.names, examples.targets)
+    if config.min_images is not None:
+        images = without_small_classes(images, examples, config.min_images)
+    targets = [examples.targets[i] for i in images.kept]
+    if images.skipped:
+        task = task_of(examples, config, targets)  # a class may be gone with its images
+    cache = ActivationCache(
+        (config.cache_dir or default_cache_dir()) if config.cache else None,
+        memory_limit=memory_budget(config.memory_limit),
+    )
+    extractor = FeatureExtractor(
+        images=images,
+        cache=cache,
+        ahead=ahead if len(images) >= _MANY else 0,
+        staged=any(head.features == "stages" for head in heads(task, len(images))),
+    )
+    division = divide(
+        task,
+        targets,
+        images,
+        config,
+        names=[examples.names[i] for i in images.kept],
+        groups=None if examples.groups is None else [examples.groups[i] for i in images.kept],
+        held_out=None if examples.held_out is None else np.array(examples.held_out)[images.kept],
+        features=None if first is None else partial(_pooled, extractor, first, step),
+        warnings=WarningList() if warnings is None else warnings,
+        step=step,
+    )
+    return Prepared(
+        extractor=extractor,
+        lessons=division.lessons,
+        skipped=(*examples.skipped, *with_labels(images.skipped, examples)),
+        grouping=division.grouping,
+        deal=division.deal,
+        first=None if first is None else first.spec.name,
+        objects=division.objects,
+    )
+
+
+def task_of(examples: Examples, config: SearchConfig, targets: Sequence[object] | None = None) -> Task:
+    """Return the task that examples make, or those of them that have these targets.
+
+    Raises:
+        DataError: There are no targets, or they make no task.
+        ConfigError: The task or the metric does not suit them.
+    """
+    if examples.targets is None:
+        raise DataError(_NO_LABELS)
+    return infer_task(
+        examples.targets if targets is None else targets,
+        config.task or examples.reading.kind,
+        config.metric,
+        positive_class=config.positive_class,
+        names=examples.reading.columns,
+    )
+
+
+def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, step: Callable[[str], None]) -> np.ndarray:
+    """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
+    step(f"looking at {len(extractor.images)} images through {first.spec.name}")
+    return extractor.pooled(first)
+
+
+def fingerprint(data: Prepared) -> str:
+    """Return a hash of the images and their targets, in order."""
+    targets = np.ascontiguousarray(data.lessons[0].targets)
+    digest = blake2b(f"{data.images.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
+    digest.update(targets.tobytes())
+    return digest.hexdigest()
+
+
+def deal_again(data: Prepared, validation: Sequence[np.ndarray], units: np.ndarray | None) -> tuple[Lesson, ...]:
+    """Return the lessons of folds that were dealt elsewhere.
+
+    Args:
+        data: The examples.
+        validation: For each fold, the rows that score; all others train.
+        units: Number (N,) of the set that each example cannot leave.
+    """
+    lesson, everything = replace(data.lessons[0], units=units), np.arange(len(data.lessons[0].targets))
+    return tuple(replace(lesson, train=np.setdiff1d(everything, rows), validation=rows) for rows in validation)
+
+
+def refuse_unreadable(test: Examples, decoding: Decoding) -> None:
+    """Read every test image, in small, so that a strict run ends before the search and not after it.
+
+    Args:
+        test: The test examples.
+        decoding: What was decided over the training examples.
+
+    Raises:
+        UnreadableImageError: One cannot be decoded.
+    """
+    decode(test, {"center": 1}, decoding=decoding, strict=True)
+
+
+def _pass_seconds(spec: BackboneSpec, device: Device, images: int) -> float:
+    """Return about how long one pass over the images takes, before anything is measured; 0 for unknown."""
+    return (spec.gmacs or 0.0) * images / _SPEED[device.torch.type]
+
+
+def _cut(
+    specs: list[BackboneSpec], named: Collection[str], budget: Budget, seconds: Callable[[BackboneSpec], float]
+) -> list[BackboneSpec]:
+    """Return the backbones that the budget allows a look at, the cheapest first; those named in full always."""
+    always = [spec for spec in specs if spec.name in named]
+    others = [spec for spec in specs if spec.name not in named]
+    allowed = math.inf
+    if budget.seconds is not None:
+        allowed = budget.seconds * _SCREENING_SHARE
+        others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
+    most = _MOST if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
+    chosen = [*always, *choose_portfolio(others, seconds, allowed, min(most, _MOST))]
+    return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
+
+
+def _sides(backbones: Sequence[BackboneSpec]) -> dict[CropMode, int]:
+    """Return, for each crop mode, the side of the stored squares that the largest input needs."""
+    sides: dict[CropMode, int] = {}
+    for spec in backbones:
+        how = spec.preprocessing or spec.load().preprocessing  # loaded to be asked by evaluate() alone
+        sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
+    return sides

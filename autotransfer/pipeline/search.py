@@ -1,0 +1,311 @@
+"""The search of a fit: from examples to trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import optuna
+from optuna.trial import FixedTrial
+
+from autotransfer.analysis.transfer_gain import reserved_seconds
+from autotransfer.contract.observers import Observers
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import EpochRecord, HeadSpec
+from autotransfer.data.examples import Examples
+from autotransfer.data.skipped import warnings_of
+from autotransfer.errors import DataError
+from autotransfer.evaluation.checkpoints import Checkpoints
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.setup import startable
+from autotransfer.evaluation.subsample import draw
+from autotransfer.images.decode import typical_side
+from autotransfer.pipeline.prepare import (
+    Prepared,
+    available_backbones,
+    load_first,
+    offered_heads,
+    prepare_data,
+    refuse_unreadable,
+    task_of,
+)
+from autotransfer.pipeline.resume import Choices, known_backbones, open_study, pick
+from autotransfer.pipeline.select import ending_seconds
+from autotransfer.run.folder import RunFolder
+from autotransfer.run.interrupts import interruptible
+from autotransfer.run.progress import Progress
+from autotransfer.runtime.device import resolve_device
+from autotransfer.runtime.storage import close_storage, failing_clearly
+from autotransfer.search.budget import Purse
+from autotransfer.search.jobs import Executor
+from autotransfer.search.journal import read_journal
+from autotransfer.search.loop import search
+from autotransfer.search.prior import Prior
+from autotransfer.search.resolutions import Sizes, offer_sizes
+from autotransfer.search.space import SearchSpace, freezes_all
+from autotransfer.search.strategy import Growth
+from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.search.views import Views
+from autotransfer.selection.finals import Folds
+from autotransfer.settings import SearchConfig
+from autotransfer.tasks.preconditions import check_scored, positive_class_warning
+from autotransfer.tasks.task import Task
+from autotransfer.workers.pool import Brief, Crew
+
+__all__ = ["Searched", "search_setups"]
+
+# Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
+_TUNED_STAGES = 3
+# With so many examples, the last stage alone is too little to learn from them.
+_MANY = 500
+# Steps of a training whose head starts from a solution that tell something; no more than so many epochs are asked for.
+_STEPS, _BATCH, _EPOCHS = 30, 32, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What a search leaves to what follows it.
+
+    Attributes:
+        trials: The trials.
+        data: The examples.
+        evaluator: What scored them, with the backbones that it has loaded.
+        stages: Returns the stages of a backbone.
+        seconds: Wall time of each part.
+    """
+
+    trials: Trials
+    data: Prepared
+    evaluator: Evaluator
+    stages: Callable[[str], tuple[str, ...]]
+    seconds: Mapping[str, float]
+
+
+def search_setups(
+    config: SearchConfig,
+    examples: Examples,
+    test: Examples | None,
+    run: RunFolder,
+    call: dict[str, Any] | None,
+    purse: Purse,
+    crew: Crew,
+    show: Progress,
+    registry: Registry,
+    observers: Observers,
+) -> Searched:
+    """Decode the examples, make or open the study, and search."""
+    for given in (examples, test):
+        if given is not None and given.described:
+            show.say(given.described)
+    _check_scored(examples, test, task_of(examples, config), show)
+    run.refuse_unwritable()
+    show.step("looking for the backbones")
+    device = resolve_device(config.device)
+    began, choosing = Choices.of(run, config), config
+    if began is not None:
+        choosing = replace(config, backbones=known_backbones(registry, run, began.backbones))
+    backbones = available_backbones(registry, choosing, device, len(examples), show.say, show.warnings)
+    policies = registry.select_policies(config.freeze)
+    if began is not None:
+        policies = pick(policies, began.freeze) or policies
+    show.phase(f"decoding {len(examples)} images")
+    decoding = purse.spent
+    ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
+    sizes = offer_sizes(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
+    first = load_first(sizes.first, device)
+
+    def heads(task: Task, examples: int) -> list[HeadSpec]:
+        offered = offered_heads(registry, config, task, examples)
+        return offered if began is None else pick(offered, began.heads) or offered
+
+    data = prepare_data(
+        examples,
+        backbones,
+        config,
+        ahead=ahead,
+        first=first,
+        heads=heads,
+        step=show.step,
+        warnings=show.warnings,
+    )
+    show.warnings.add(*data.images.warnings)
+    used = [examples.targets[i] for i in data.images.kept] if examples.targets is not None else []
+    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, clutter=examples.clutter))
+    crew.share_cores()
+    if data.grouping is not None:
+        show.say(str(data.grouping))
+    task = data.lessons[0].task
+    if test is not None and test.targets is not None:
+        task.encode(test.targets)  # again: a class may be gone with its images
+    _say_what_is_scored(data, config, show)
+    if test is not None and config.strict:
+        refuse_unreadable(test, data.images.decoding)
+    purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
+    loaded = [] if first is None else [first]
+    evaluator = Evaluator(
+        registry,
+        data.extractor,
+        data.lessons,
+        device,
+        seed=config.seed,
+        loaded=loaded,
+        checkpoints=Checkpoints(run.checkpoints),
+        sample=draw(data.lessons, config.seed) if len(backbones) > 1 else None,
+    )
+    stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
+    space = SearchSpace(
+        backbones=sizes.backbones,
+        heads=tuple(heads(task, len(data.images))),
+        policies=tuple(policies),
+        starts=startable(registry.select_heads((), task.kind), task.outputs),
+        stages=stages,
+        epochs=config.epochs,
+        examples=len(data.lessons[0].train),
+        others=sizes.others,
+        views=Views(config.views),
+    )
+    if config.compare_scratch:
+        purse.overhead += reserved_seconds(purse, evaluator, space.backbones[0].name)
+    curves = _curves_allowed(purse, space, evaluator)
+    choices = Choices(
+        backbones=tuple(spec.name for spec in backbones),
+        heads=tuple(spec.name for spec in space.heads),
+        freeze=tuple(spec.name for spec in space.policies),
+    )
+    study = open_study(
+        config, data, space, purse, run, choices=choices, call=call, curves=curves, warnings=show.warnings
+    )
+    seconds = {"decode": purse.spent}
+
+    many = "s" if len(backbones) > 1 else ""
+    show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_in_words}, {data}")
+    names = [spec.name for spec in sizes.backbones]
+    brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
+    executor = crew.executor(brief)
+    folds, tested = Folds(evaluator, data.deal), 0 if test is None else len(test)
+
+    def leave(trials: Trials) -> float:
+        return ending_seconds(trials, folds, purse.budget, tested, ensemble=config.ensemble)
+
+    advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
+    with interruptible(purse, show.say), failing_clearly(advice):
+        trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave, observers)
+    _warn_of_untried(study, sizes, show)
+    seconds["search"] = purse.spent - seconds["decode"]
+    close_storage(study._storage)
+    return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
+
+
+def _search(
+    study: optuna.Study,
+    space: SearchSpace,
+    sizes: Sizes,
+    evaluator: Evaluator,
+    purse: Purse,
+    executor: Executor,
+    run: RunFolder,
+    show: Progress,
+    leave: Callable[[Trials], float],
+    observers: Observers,
+) -> Trials:
+    """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
+    told = Trials()
+
+    def observe(record: TrialRecord) -> None:
+        told.add(record)
+        purse.aside = leave(told)
+        run.write_trials(told.records)
+        show.trial(record)
+        observers.tell("trial_finished", result=record)
+
+    def observe_epoch(epoch: EpochRecord) -> None:
+        observers.tell("epoch_finished", epoch=epoch)
+
+    def recalled(trials: Trials) -> None:
+        told.records = list(trials.records)
+        purse.aside = leave(told)
+        run.write_trials(told.records)
+        show.recall(told)
+
+    lesson, timed = evaluator.lessons[0], purse.budget.seconds is not None
+    fewest = min(math.ceil(_STEPS * _BATCH / len(lesson.train)), _EPOCHS)
+    return search(
+        study,
+        space.suggest,
+        evaluator,
+        purse,
+        Growth(
+            screening=space.screening(),
+            others=sizes.others,
+            views=space.views,
+            unlike=sizes.smaller,
+            tuning=space.tuning,
+            probe=space.freezing,
+            policies=space.tuning_policies,
+            curves=Prior.load().curves.scaled(space.epochs),
+            seconds=partial(_predicted, space, evaluator) if timed else None,
+            ceiling=lesson.task.ceiling,
+            begin=1 if len(lesson.train) < _MANY else 2,
+            middle=lambda backbone: 0 if len(lesson.train) < _MANY else len(evaluator.stages(backbone)) // 2,
+            fewest=fewest,
+            backbones=[spec.name for spec in sizes.backbones],
+        ),
+        refit_factor=len(lesson.targets) / len(lesson.train),
+        fewest=fewest,
+        observe=observe,
+        recalled=recalled,
+        observe_epoch=observe_epoch,
+        executor=executor,
+    )
+
+
+def _warn_of_untried(study: optuna.Study, sizes: Sizes, show: Progress) -> None:
+    """Name the backbones that were tried at no size."""
+    tried = {entry.params.get("backbone") for entry in read_journal(study) if entry.record is not None}
+    names = [spec.name for spec in sizes.first if not {spec.name, sizes.others.get(spec.name)} & tried]
+    if names:
+        show.warnings.warn(
+            "not_tried",
+            f"{len(names)} of {len(sizes.first)} backbones were not tried, since the budget ended before: "
+            f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
+            backbones=names,
+        )
+
+
+def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:
+    """Return about how long a trial with these parameters takes to so many epochs, in seconds."""
+    return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
+
+
+def _curves_allowed(purse: Purse, space: SearchSpace, evaluator: Evaluator) -> float:
+    """Return about how many trials that train stages the budget allows."""
+    if purse.budget.trials is not None:
+        return purse.budget.trials
+    params = space.tuning(space.backbones[0].name, 1)
+    return 0.0 if params is None else purse.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
+
+
+def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:
+    """Refuse, before anything is decoded, examples that cannot be scored; say what others lack."""
+    for warning in examples.warnings:
+        if warning.code == "read_as":
+            show.say(warning.message)
+    if test is not None:
+        if test.targets is None:
+            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
+        show.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
+    if examples.held_out is not None and examples.targets is not None:
+        held = [target for target, there in zip(examples.targets, examples.held_out, strict=True) if there]
+        show.warnings.add(*check_scored(task, task.encode(held), "validation"))
+
+
+def _say_what_is_scored(data: Prepared, config: SearchConfig, show: Progress) -> None:
+    """Say which class is positive where the user has not said; refuse folds on which nothing can be scored."""
+    lesson = data.lessons[0]
+    check_scored(lesson.task, lesson.targets[lesson.validation], "validation")
+    if (warning := positive_class_warning(lesson.task, lesson.targets, config.positive_class)) is not None:
+        show.warnings.add(warning)
+        show.say(warning.message)

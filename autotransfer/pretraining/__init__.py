@@ -1,0 +1,1 @@
+"""Training source models: on a source task, or from a teacher."""

@@ -1,0 +1,118 @@
+"""What a network is trained on: decoded images, their labels where they have any, and which of them are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from autotransfer.contract.specs import CropMode, Preprocessing
+from autotransfer.data.examples import Examples, Images
+from autotransfer.data.split import split, units_of
+from autotransfer.errors import DataError
+from autotransfer.images.decode import decode
+from autotransfer.images.decoding import Decoding
+from autotransfer.run.progress import Progress
+from autotransfer.runtime.memory import memory_budget
+from autotransfer.tasks.score import Score
+from autotransfer.tasks.task import infer_task
+from autotransfer.training.network import to_scores
+from autotransfer.training.trainer import Lesson
+
+__all__ = ["Material", "prepare_material"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Decoded images.
+
+    Attributes:
+        images: The images.
+        train: Rows to learn from.
+        held: Rows to score on.
+        lesson: The labels; None without any.
+    """
+
+    images: Images
+    train: np.ndarray
+    held: np.ndarray
+    lesson: Lesson | None = None
+
+    @property
+    def held_images(self) -> Images:
+        """The images that are held out."""
+        return replace(
+            self.images,
+            pixels={mode: pixels[self.held] for mode, pixels in self.images.pixels.items()},
+            digests=tuple(self.images.digests[i] for i in self.held),
+            kept=self.images.kept[self.held],
+        )
+
+    def score(self, outputs: np.ndarray) -> Score:
+        """Score what a network says of the held-out rows (N, outputs): logits, or standardised values."""
+        assert self.lesson is not None  # only where there are labels
+        lesson = self.lesson
+        shift, scale = lesson.standardisation()
+        scores = to_scores(lesson.task, torch.from_numpy(outputs * scale + shift))
+        return Score.of(lesson.task, lesson.targets[self.held], scores, lesson.units_of(self.held))
+
+
+def prepare_material(
+    examples: Examples,
+    wanted: Iterable[Preprocessing],
+    *,
+    share: float,
+    seed: int,
+    show: Progress,
+    decoding: Decoding | None = None,
+) -> Material:
+    """Decode every image once, for all that look at them, and hold a share of them out.
+
+    Args:
+        examples: Labelled or not.
+        wanted: How those that look at them want them.
+        share: Share of the images that is held out.
+        seed: Seed of the split.
+        show: Is told how far decoding is, and what a user should know of the images.
+        decoding: Which values are black and white, as a model takes them; None decides over the images.
+
+    Raises:
+        DataError: No image can be decoded, or there are too few.
+    """
+    show.phase(f"decoding {len(examples)} images")
+    sides: dict[CropMode, int] = {}
+    for how in wanted:
+        sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
+    images = decode(
+        examples,
+        sides,
+        decoding=decoding,
+        memory_limit=memory_budget(None),
+        progress=lambda done, total: show.step(f"decoding images: {done} of {total}"),
+    )
+    show.warnings.add(*images.warnings)
+    if images.skipped:
+        show.say(f"{len(images.skipped)} images cannot be read: {images.skipped[0].name}, …")
+    if examples.targets is None:
+        train, held = _deal(images, share, seed)
+        return Material(images=images, train=train, held=held)
+    targets = [examples.targets[i] for i in images.kept]
+    task = infer_task(targets)
+    encoded = task.encode(targets)
+    groups = None if examples.groups is None else [examples.groups[i] for i in images.kept]
+    train, held = split(encoded, task, images.digests, share=share, seed=seed, groups=groups)
+    units = units_of(images.digests, groups)
+    lesson = Lesson(task=task, targets=encoded, train=train, validation=held, units=units)
+    return Material(images=images, train=train, held=held, lesson=lesson)
+
+
+def _deal(images: Images, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split unlabelled images; copies of one stay on one side."""
+    _, of = np.unique(images.digests, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(of.max() + 1)
+    if len(order) < 2:
+        raise DataError("One image is not enough: some are held out to score on.")
+    held = np.isin(of, order[: max(1, round(share * len(order)))])
+    return np.flatnonzero(~held), np.flatnonzero(held)

@@ -1,0 +1,52 @@
+"""What a registered backbone teaches: its features, or the answers of a probe on them. It shares no parameter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.contract.registry import Registry
+from autotransfer.features.cache import ActivationCache
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.pretraining.dataset import Material
+from autotransfer.pretraining.losses import Objective, from_answers, from_features, standardise
+from autotransfer.runtime.device import Device
+from autotransfer.runtime.memory import memory_budget
+from autotransfer.training.network import to_scores
+
+__all__ = ["Match", "features_of", "taught", "variance_matched"]
+
+Match = Literal["features", "answers"]
+_PROBE = "logistic"
+
+
+def features_of(loaded: LoadedBackbone, material: Material, cache_dir: Path | None) -> np.ndarray:
+    """Return the teacher's standardised features (N, width) of all images; cached, so that no pass is made twice."""
+    cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
+    features = FeatureExtractor(images=material.images, cache=cache).pooled(loaded)
+    return standardise(features, material.train)
+
+
+def taught(features: np.ndarray, match: Match, material: Material, registry: Registry, device: Device) -> Objective:
+    """Return what is learned from a teacher's features."""
+    if match == "features":
+        return from_features(features, device.torch)
+    lesson = material.lesson
+    assert lesson is not None  # answers need labels
+    spec = registry.head(_PROBE)
+    assert spec.solve is not None
+    probe = spec.build((features.shape[1],), lesson.task.outputs, {})
+    targets = lesson.standardised_targets()[lesson.train]
+    spec.solve(probe, features[lesson.train], targets, lesson.task, {}, None)
+    with torch.inference_mode():
+        answers = to_scores(lesson.task, probe(torch.from_numpy(features)))
+    return from_answers(lesson.task, answers.astype(np.float32), device.torch)
+
+
+def variance_matched(predicted: np.ndarray, features: np.ndarray) -> float:
+    """Return the share of the variance of features (N, width) that is predicted: 1 is all, 0 what their mean does."""
+    return float(1 - ((predicted - features) ** 2).sum() / ((features - features.mean(0)) ** 2).sum())

@@ -1,0 +1,297 @@
+"""A course: one network learns its objectives, all of it, and can go on where it was interrupted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.specs import FreezePlan, Phase
+from autotransfer.data.examples import Images
+from autotransfer.errors import ConfigError, TrialError
+from autotransfer.images.pixels import AUGMENTATIONS, augment, prepare
+from autotransfer.pretraining.losses import Objective
+from autotransfer.runtime.device import Device, send
+from autotransfer.runtime.memory import halved
+from autotransfer.settings import parse_duration
+from autotransfer.training.freezing import parameter_groups, train_mode
+
+__all__ = ["Course", "CourseSettings", "Pupil", "length_of"]
+
+_ALL = FreezePlan(phases=(Phase(start=0.0, depth=0),))
+_WARMUP = 0.05  # share of the course in which the learning rate rises
+_LONGEST_NORM = 5.0  # of the gradients
+_EVALUATION_BATCH = 256
+_EPOCHS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseSettings:
+    """How a network is trained.
+
+    Attributes:
+        epochs: Passes over the training images; None where time decides.
+        seconds: Training time; None where epochs decide.
+        lr: Highest learning rate of AdamW.
+        weight_decay: Decoupled decay of weights; norms and biases are spared.
+        batch_size: Images in one step.
+        augmentation: Strength, one of ``AUGMENTATIONS``.
+        ema: Decay by step of the moving average of the weights, which is what remains.
+        half: Whether 16 bit is used where the hardware has it.
+        seed: Seed of the first weights, of order, augmentation and dropout.
+    """
+
+    epochs: int | None = None
+    seconds: float | None = None
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    batch_size: int = 128
+    augmentation: str = "medium"
+    ema: float = 0.998
+    half: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.augmentation not in AUGMENTATIONS:
+            raise ConfigError(f"The augmentation is one of {list(AUGMENTATIONS)}; got {self.augmentation!r}.")
+        if not isinstance(self.batch_size, int) or self.batch_size < 2:
+            raise ConfigError(f"The batch size is a whole number from 2 on; got {self.batch_size!r}.")
+        if not 0 < self.lr < 1:
+            raise ConfigError(f"The learning rate lies between 0 and 1; got {self.lr!r}.")
+
+
+def length_of(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
+    """Return how long a course takes, as settings: epochs or seconds.
+
+    Raises:
+        ConfigError: Both are given, or one is none.
+    """
+    if time_budget is not None:
+        if epochs is not None:
+            raise ConfigError(
+                "Give epochs or a time budget, not both: one of them says when the learning rate is zero."
+            )
+        return {"seconds": parse_duration(time_budget)}
+    if epochs is not None and (not isinstance(epochs, int) or epochs < 1):
+        raise ConfigError(f"The number of epochs must be at least 1; got {epochs!r}.")
+    return {"epochs": epochs or _EPOCHS}
+
+
+class Pupil(nn.Module):
+    """A backbone with a head for each kind of objective."""
+
+    def __init__(self, backbone: Backbone, heads: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map images (N, 3, H, W) to the float32 outputs (N, outputs) of each head."""
+        features = self.backbone(images)
+        return {name: head(features).float() for name, head in self.heads.items()}
+
+
+class Course:
+    """A network in training. The moving average of its weights is what it has learned.
+
+    Args:
+        pupil: What trains; it is placed on the device.
+        images: What it looks at.
+        rows: The images to learn from.
+        objectives: What to learn of them.
+        settings: How.
+        device: Where.
+        saved: File that the state is kept in after each epoch, and taken up from.
+        key: Tells whether a saved state is of the same course.
+
+    Raises:
+        ConfigError: The file holds the state of another course, or is damaged.
+    """
+
+    def __init__(
+        self,
+        pupil: Pupil,
+        images: Images,
+        rows: np.ndarray,
+        objectives: Sequence[Objective],
+        settings: CourseSettings,
+        device: Device,
+        *,
+        saved: Path | None = None,
+        key: str = "",
+    ) -> None:
+        self.pupil, self.images, self.rows = device.place(pupil), images, rows
+        self.objectives, self.settings, self.device = objectives, settings, device
+        self.saved, self.key = saved, key
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self._rng = torch.Generator().manual_seed(settings.seed)
+        self._average = AveragedModel(pupil, multi_avg_fn=self._move_average, use_buffers=True)
+        # Most images that pass through the network at once; halved when memory runs out.
+        self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
+        groups = parameter_groups(
+            pupil.backbone, pupil.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
+        )
+        self._optimizer = torch.optim.AdamW(groups, fused=device.torch.type in ("cpu", "cuda"))
+        self._scaler = torch.amp.GradScaler(device.torch.type, enabled=settings.half and device.half == torch.float16)
+        if saved is not None and saved.is_file():
+            self._resume(saved)
+
+    @property
+    def learned(self) -> Pupil:
+        """The moving average of the network, in eval mode."""
+        pupil = self._average.module.eval()
+        assert isinstance(pupil, Pupil)
+        return pupil
+
+    @property
+    def done(self) -> float:
+        """Share of the course that is over, 0..1."""
+        if self.settings.seconds is not None:
+            return min(1.0, self.seconds / self.settings.seconds)
+        assert self.settings.epochs is not None  # one of the two is given
+        steps = self.settings.epochs * math.ceil(len(self.rows) / self.settings.batch_size)
+        return min(1.0, self.step / steps)
+
+    def run(self, report: Callable[[int, float], None]) -> None:
+        """Train to the end; ``report(epoch, loss)`` is called after each epoch.
+
+        Raises:
+            TrialError: The loss is not finite, or one image does not fit into memory.
+        """
+        while self.done < 1:
+            with self.device.repeatable():
+                loss = self._train_epoch()
+            self.epoch += 1
+            if self.saved is not None:
+                self._save(self.saved)
+            report(self.epoch, loss)
+
+    def outputs(self, rows: np.ndarray, pupil: Pupil | None = None) -> dict[str, np.ndarray]:
+        """Return the outputs (N, outputs) of each head for these images, in float32."""
+        pupil, how = pupil or self.learned, self.pupil.backbone.preprocessing
+        parts: list[dict[str, Tensor]] = []
+        done = 0
+        with torch.inference_mode():
+            while done < len(rows):
+                part = rows[done : done + self._evaluated]
+                try:
+                    parts.append(pupil(prepare(self.images.pixels[how.crop_mode][part], how, self.device.torch)))
+                except (RuntimeError, MemoryError) as error:
+                    self._evaluated = halved(len(part), error)
+                    continue
+                done += len(part)
+        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in pupil.heads}
+
+    def _train_epoch(self) -> float:
+        """Train on all rows once, or until the time is over, and return the mean loss."""
+        # Dropout draws from torch's own generator: seeded here, it does not depend on what else drew before.
+        self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
+        self.pupil.heads.train()
+        train_mode(self.pupil.backbone, _ALL, 0, live_norms=True)
+        order = self.rows[torch.randperm(len(self.rows), generator=self._rng).numpy()]
+        total, seen, size = 0.0, 0, self.settings.batch_size
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            self.step += 1
+            if len(rows) == 1 < len(order):
+                continue  # batch norm cannot learn from one example
+            started = time.monotonic()
+            total += self._learn(rows) * len(rows)
+            seen += len(rows)
+            self.seconds += time.monotonic() - started
+            if self.settings.seconds is not None and self.done >= 1:
+                break
+        return total / max(seen, 1)
+
+    def _learn(self, rows: np.ndarray) -> float:
+        """Take one step and return its loss; out of memory, the batch is worked off in smaller parts."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings.lr * _rate(self.done)
+        while True:
+            size, losses = min(self._micro, len(rows)), list[Tensor]()
+            try:
+                self._optimizer.zero_grad(set_to_none=True)
+                for start in range(0, len(rows), size):
+                    part = rows[start : start + size]
+                    loss = self._loss(part) * (len(part) / len(rows))
+                    torch.autograd.backward(self._scaler.scale(loss))
+                    losses.append(loss.detach())
+                break
+            except (RuntimeError, MemoryError) as error:
+                self._micro = halved(size, error)
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self.pupil.parameters(), _LONGEST_NORM)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._average.update_parameters(self.pupil)
+        found = float(sum(losses))  # a GPU is waited for once in a step, at its end
+        if not math.isfinite(found):
+            raise TrialError(f"The loss became {found} in epoch {self.epoch + 1}: lower the learning rate.")
+        return found
+
+    def _loss(self, rows: np.ndarray) -> Tensor:
+        """Return the mean loss of these images."""
+        how = self.pupil.backbone.preprocessing
+        pixels = self.images.pixels[how.crop_mode][rows]
+        batch = augment(pixels, how, self.device.torch, self.settings.augmentation, self._rng)
+        with self.device.autocast(self.settings.half):
+            outputs = self.pupil(batch)
+        at = send(rows, self.device.torch)
+        return torch.stack([objective.loss(outputs[objective.head], at) for objective in self.objectives]).sum()
+
+    def _move_average(self, averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+        """Update an exponential moving average that forgets faster at first, while there is little in it."""
+        done = int(self._average.n_averaged)  # ``count`` is the same on the device, which would be waited for
+        weight = 1 - min(self.settings.ema, (1 + done) / (10 + done))
+        if averages[0].is_floating_point():  # they are grouped by type
+            torch._foreach_lerp_(list(averages), list(values), weight)
+        else:
+            torch._foreach_copy_(list(averages), list(values))
+
+    def _save(self, file: Path) -> None:
+        state = {
+            "key": self.key,
+            "at": {"epoch": self.epoch, "step": self.step, "seconds": self.seconds},
+            "pupil": self.pupil.state_dict(),
+            "average": self._average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "rng": self._rng.get_state(),
+        }
+        temporary = file.with_name(f"{file.name}.new")
+        torch.save(state, temporary)
+        temporary.replace(file)
+
+    def _resume(self, file: Path) -> None:
+        try:
+            state = torch.load(file, map_location=self.device.torch, weights_only=True)
+            other = state["key"] != self.key
+        except Exception as error:  # a damaged file: torch raises many kinds
+            raise ConfigError(f"The interrupted training in {file} cannot be read: {error} Remove it.") from error
+        if other:
+            raise ConfigError(
+                f"{file} holds an interrupted training with other data or settings. Give the same ones to go on with "
+                "it, another folder, or --overwrite to begin anew."
+            )
+        self.epoch, self.step, self.seconds = (state["at"][name] for name in ("epoch", "step", "seconds"))
+        self.pupil.load_state_dict(state["pupil"])
+        self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._rng.set_state(state["rng"].cpu())
+
+
+def _rate(done: float) -> float:
+    """Factor on the learning rate: a linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
+    if done < _WARMUP:
+        return max(done, 1e-3) / _WARMUP
+    return 0.5 * (1 + math.cos(math.pi * (done - _WARMUP) / (1 - _WARMUP)))

@@ -1,0 +1,154 @@
+"""What a user sees while a search runs: a live line on a terminal, plain lines elsewhere, never ten silent seconds."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
+from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.settings import Budget
+from autotransfer.warnings import WarningList
+
+__all__ = ["Progress"]
+
+_QUIET = 8.0  # seconds after which a plain line is due
+
+
+class _Console(Console):
+    """A console that falls silent, and does not end the program, when nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+class Progress:
+    """Shows how a search goes.
+
+    Args:
+        budget: What may be spent.
+        stream: Where to; standard error unless told otherwise.
+        shown: Whether anything is shown at all.
+
+    Attributes:
+        warnings: What a user should know; printed once, at the end.
+    """
+
+    def __init__(self, budget: Budget, *, stream: TextIO | None = None, shown: bool = True) -> None:
+        self.budget = budget
+        self.shown = shown
+        self.warnings = WarningList()
+        self._console = _Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+        self._trials = Trials()
+        self._phase = ""
+        self._started = self._spoken = time.monotonic()
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Progress:
+        if self.shown:
+            if self._console.is_terminal:
+                self._status = self._console.status("", spinner="dots" if self._console.encoding == "utf-8" else "line")
+                self._status.start()
+            self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self.shown:
+            self._heart.join()
+        if self._status:
+            self._status.stop()
+        for warning in self.warnings if self.shown and error is None else ():
+            self._console.print(self._plain(f"warning: {warning}"))
+
+    def phase(self, text: str) -> None:
+        """Say what begins; what stands behind a colon is said once, and no part of the live line."""
+        self._phase = text.partition(": ")[0]
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """Print a line; names that came from data cannot change how it looks."""
+        if self.shown:
+            self._spoken = time.monotonic()
+            self._console.print(Text.assemble((self._clock(), "dim"), " ", self._plain(text)))
+            self._refresh()
+
+    def step(self, text: str) -> None:
+        """Say how far the phase has come, without a line of its own."""
+        self._phase = text
+        self._refresh()
+
+    def trial(self, record: TrialRecord) -> None:
+        """Count a finished trial; a new best one gets a line, unless it looks the same."""
+        before = self._best()
+        self._trials.add(record)
+        best = self._trials.best
+        if best is not None and self._best() != before:
+            self.say(f"{self._best()}  trial {best.number}: {best.candidate}")
+        elif record.state == "failed":
+            self.say(f"trial {record.number} failed: {record.reason}")
+        self._refresh()
+
+    def recall(self, trials: Trials) -> None:
+        """Count the trials of a run that goes on, and show the best of them."""
+        for record in trials:
+            self._trials.add(record)
+        best = self._trials.best
+        shown = "" if best is None else f", {self._best()}: {best.candidate}"
+        self.say(f"going on after {len(trials)} trials{shown}")
+
+    def summary(self) -> str:
+        """Return the state of the search in one line: the figures first, since a narrow terminal cuts the end."""
+        counts, text = self._trials.counts(), self._clock()
+        text += f" {best}" if (best := self._best()) else ""
+        if len(self._trials):
+            failed = f", {counts['failed']} failed" if counts["failed"] else ""
+            text += f" | {len(self._trials)} tried{failed}"
+        return f"{text} | {self._phase}" if len(self._trials) else f"{text} {self._phase}"
+
+    def _best(self) -> str:
+        best = self._trials.best
+        return "" if best is None or best.score is None else f"best {best.score:.4f}"
+
+    def _clock(self) -> str:
+        spent = time.monotonic() - self._started
+        total = f"/{_minutes(self.budget.seconds)}" if self.budget.seconds else ""
+        return f"{_minutes(spent)}{total}"
+
+    def _plain(self, text: str) -> Text:
+        """Replace control characters, which a file name may hold, and what the stream cannot encode."""
+        cleaned = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        return Text(cleaned.encode(self._console.encoding, "replace").decode(self._console.encoding))
+
+    def _line(self) -> Text:
+        """Return the summary, as much of it as one line holds; a spinner takes two columns."""
+        line = self._plain(self.summary())
+        ellipsis_fits = self._console.encoding.startswith("utf")
+        line.truncate(max(self._console.width - 3, 1), overflow="ellipsis" if ellipsis_fits else "crop")
+        return line
+
+    def _refresh(self) -> None:
+        if self._status:
+            self._status.update(self._line())
+
+    def _beat(self) -> None:
+        while not self._stop.wait(1.0):
+            if self._status:
+                self._refresh()
+            elif time.monotonic() - self._spoken > _QUIET:
+                self._spoken = time.monotonic()
+                self._console.print(self._line())
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,203 @@
+"""What passes between the loop and whoever evaluates candidates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from autotransfer.candidate import Candidate
+from autotransfer.errors import AutoTransferError, OutputError
+from autotransfer.runtime.watchdog import ended_when_silent, silence_allowed
+from autotransfer.search.trials import Trials
+
+__all__ = [
+    "Evaluate",
+    "EpochScore",
+    "Evaluation",
+    "Executor",
+    "Finished",
+    "Inline",
+    "Job",
+    "Judge",
+    "Report",
+    "as_found",
+    "describe",
+    "judged",
+]
+
+Report = Callable[[int, float], bool]
+"""Called with an epoch and its score, epoch 0 for that on a sample; returns True when the trial is to stop.
+
+The score of an epoch is an ``EpochScore``, unless it came through a storage, which keeps numbers only.
+"""
+
+
+class EpochScore(float):
+    """The score of an epoch, which knows how the epoch went.
+
+    Attributes:
+        loss: Mean training loss over the epoch.
+        learning_rate: Rate of the head at its end.
+    """
+
+    loss: float
+    learning_rate: float
+
+    def __new__(cls, score: float, loss: float = math.nan, learning_rate: float = math.nan) -> EpochScore:
+        """Make one of a score."""
+        made = super().__new__(cls, score)
+        made.loss, made.learning_rate = loss, learning_rate
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What came of a candidate.
+
+    Attributes:
+        score: Score on the validation examples; greater is better.
+        objective: What candidates are compared by: the score, made fair between them and less its doubt; NaN means
+            the score itself.
+        depth: Number of frozen leading stages.
+        best_epoch: Epoch of that score; 0 for closed forms.
+        curve: Score after each epoch.
+        scores: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
+        trained: Number of epochs that were trained now, at the end of the curve.
+        seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where it tells nothing of
+            others.
+        grown: Bytes by which the process has grown meanwhile, the cache apart.
+    """
+
+    score: float
+    objective: float = math.nan
+    depth: int | None = None
+    best_epoch: int = 0
+    curve: tuple[float, ...] = ()
+    scores: np.ndarray | None = None
+    trained: int = 0
+    seconds: float = math.nan
+    grown: int = 0
+
+
+class Evaluate(Protocol):
+    """Scores candidates: real training, or recorded curves."""
+
+    def __call__(
+        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
+    ) -> Evaluation:
+        """Train a candidate until so many epochs are done, from where it was paused, and score it.
+
+        Reports after each epoch; ends early when told to, or when the time has expired.
+        """
+        ...
+
+    def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
+        """Return about how long that will take, when ``after`` epochs are done."""
+        ...
+
+    def recall(self, trials: Trials) -> None:
+        """Take in the trials of a search that was broken off."""
+        ...
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """A candidate that is to be evaluated.
+
+    Attributes:
+        candidate: The candidate.
+        until: Epochs after which it is paused; None trains it to its end.
+        report: Takes an epoch and its score; returns whether to stop. An epoch that is repeated replaces what followed.
+        expired: Whether its time is up.
+        expected: Seconds that it is predicted to take.
+    """
+
+    candidate: Candidate
+    until: int | None = None
+    report: Report
+    expired: Callable[[], bool]
+    expected: float = 0.0
+
+
+Finished = tuple[Job, "Evaluation | Exception"]
+
+Judge = Callable[[Candidate, Evaluation], Evaluation]
+"""Makes what was measured of a candidate comparable with what was measured of others."""
+
+
+def as_found(candidate: Candidate, found: Evaluation) -> Evaluation:
+    """Return what was found: who asked for it compares it with what others found."""
+    return found
+
+
+def judged(judge: Judge, job: Job, found: Evaluation) -> Evaluation | Exception:
+    """Return what was measured elsewhere, made comparable; or why that fails, as a metric may."""
+    try:
+        return judge(job.candidate, found)
+    except Exception as error:
+        return error
+
+
+class Executor(Protocol):
+    """Evaluates candidates: here, in other processes, or on other machines."""
+
+    def free(self) -> int:
+        """Return how many jobs can be taken on now."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Take on a job."""
+        ...
+
+    def poll(self) -> list[Finished]:
+        """Return the jobs that have ended, with what came of them; waits for a moment if none has."""
+        ...
+
+
+@dataclass
+class Inline:
+    """Evaluates in this process, one candidate after the other.
+
+    Attributes:
+        evaluate: Scores a candidate.
+        patience: Seconds without a sign of life, beside ten times what a trial was predicted to take, after which it
+            hangs and is ended.
+    """
+
+    evaluate: Evaluate
+    patience: float = math.inf
+    _jobs: list[Job] = field(default_factory=list)
+
+    def free(self) -> int:
+        """Return 1 unless there is a job."""
+        return 0 if self._jobs else 1
+
+    def submit(self, job: Job) -> None:
+        """Take on a job; it is done when ``poll`` is called."""
+        self._jobs.append(job)
+
+    def poll(self) -> list[Finished]:
+        """Do the job, and return what came of it."""
+        job = self._jobs.pop()
+        try:
+            with ended_when_silent(silence_allowed(self.patience, job.expected)) as alive:
+
+                def expired() -> bool:
+                    alive()
+                    return job.expired()
+
+                return [(job, self.evaluate(job.candidate, job.report, expired, job.until))]
+        except OutputError:  # what is found cannot be written down any more: no fault of the candidate
+            raise
+        except Exception as error:
+            return [(job, error)]
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line: our own in their words, others with their type."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, AutoTransferError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,92 @@
+"""Examples with predictions of networks that did not see them: what every choice after a search is made on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from autotransfer.evaluation.objective import worth
+from autotransfer.tasks.task import Task
+from autotransfer.training.trainer import Lesson
+
+__all__ = ["HeldOut"]
+
+# Parts that examples are dealt into where the search has scored them in one piece.
+_PARTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Examples that were scored, in parts to cross-fit over: what is chosen on the others is judged on each part.
+
+    Attributes:
+        task: What is predicted.
+        rows: Their positions (n,) among all examples.
+        targets: Their encoded targets (n, ...).
+        units: Number (n,) of the set that each cannot leave; None means that each is by itself.
+        parts: Positions in ``rows``, disjoint, all of them together; a set is in one of them.
+    """
+
+    task: Task
+    rows: np.ndarray
+    targets: np.ndarray
+    units: np.ndarray | None = None
+    parts: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, lessons: Sequence[Lesson], scores: np.ndarray, seed: int = 0) -> HeldOut:
+        """Take the examples that have scores (N, outputs), those of one fold in one part.
+
+        Folds keep units together; within one, units are dealt at random.
+        """
+        rows = np.flatnonzero(~np.isnan(scores).any(1))
+        units = lessons[0].units_of(rows)
+        parts = [np.flatnonzero(np.isin(rows, lesson.validation)) for lesson in lessons]
+        parts = [part for part in parts if len(part)]
+        if len(parts) < 2:
+            of = np.arange(len(rows)) if units is None else np.unique(units, return_inverse=True)[1]
+            dealt = np.array_split(np.random.default_rng(seed).permutation(of.max(initial=-1) + 1), _PARTS)
+            parts = [np.flatnonzero(np.isin(of, chosen)) for chosen in dealt if len(chosen)]
+        task, targets, parts = lessons[0].task, lessons[0].targets[rows], [np.sort(part) for part in parts]
+        return cls(task=task, rows=rows, targets=targets, units=units, parts=tuple(parts))
+
+    def only(self, chosen: np.ndarray) -> HeldOut:
+        """Return some of the examples, as one part."""
+        rows, units = self.rows[chosen], None if self.units is None else self.units[chosen]
+        return replace(self, rows=rows, targets=self.targets[chosen], units=units, parts=(np.arange(len(rows)),))
+
+    def but(self, part: np.ndarray) -> np.ndarray:
+        """Return the positions that are not in a part."""
+        return np.setdiff1d(np.arange(len(self.rows)), part)
+
+    def score(self, scores: np.ndarray) -> float:
+        """Return the metric of scores (n, outputs)."""
+        return self.task.score(self.targets, scores)
+
+    def loss(self, scores: np.ndarray) -> float:
+        """Return the log loss of scores (n, outputs); of a regression, the squared error as a share of the variance."""
+        return self.loss_of(self.evidence(scores))
+
+    def evidence(self, scores: np.ndarray) -> np.ndarray:
+        """Return what the loss takes of predictions (..., n, outputs): it averages as they do, and is often smaller.
+
+        Returns:
+            Probabilities (..., n, 1) of the right class, (..., n, labels) of what is right of each label, or the errors
+            (..., n, width) of a regression.
+        """
+        if self.task.single_label:
+            return scores[..., np.arange(len(self.rows)), self.targets][..., None]
+        return scores - self.targets if self.task.kind == "regression" else np.where(self.targets, scores, 1 - scores)
+
+    def loss_of(self, evidence: np.ndarray) -> float:
+        """Return the loss of what ``evidence`` returned for one prediction of each example."""
+        if self.task.kind == "regression":
+            variance = self.targets.var(0)
+            return float(((evidence**2).mean(0) / np.where(variance > 0, variance, 1.0)).mean())
+        return float(-np.log(np.clip(evidence, 1e-7, 1.0)).mean())
+
+    def worth(self, scores: np.ndarray) -> float:
+        """Return the metric less a trace of the log loss, which decides between equal ones."""
+        return worth(self.task, self.targets, scores)

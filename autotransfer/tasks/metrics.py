@@ -1,0 +1,383 @@
+"""Metrics: scikit-learn's scorers by name, and scorers that a user gives as objects."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+
+from autotransfer.errors import ConfigError, UnknownNameError
+from autotransfer.tasks.targets import Kind
+
+__all__ = ["UNBOUNDED", "Metric", "Outcome", "find_metric", "positive_of", "score", "scores_values", "unsuited"]
+
+_ANY = "Any scikit-learn scorer will do: its name, or from Python a scorer such as make_scorer gives."
+# What people call a scorer, and scikit-learn's name.
+_MEANT: Mapping[str, str] = {
+    "mae": "neg_mean_absolute_error",
+    "mse": "neg_mean_squared_error",
+    "rmse": "neg_root_mean_squared_error",
+    "msle": "neg_mean_squared_log_error",
+    "rmsle": "neg_root_mean_squared_log_error",
+    "mape": "neg_mean_absolute_percentage_error",
+    "medae": "neg_median_absolute_error",
+    "r_squared": "r2",
+    "r^2": "r2",
+    "mcc": "matthews_corrcoef",
+    "auc": "roc_auc",
+    "auroc": "roc_auc",
+    "roc": "roc_auc",
+    "ap": "average_precision",
+    "map": "average_precision",
+    "auprc": "average_precision",
+    "pr_auc": "average_precision",
+    "acc": "accuracy",
+    "bacc": "balanced_accuracy",
+    "balanced_acc": "balanced_accuracy",
+    "logloss": "neg_log_loss",
+    "cross_entropy": "neg_log_loss",
+    "nll": "neg_log_loss",
+    "brier": "neg_brier_score",
+    "iou": "jaccard",
+    "dice": "f1",
+    "sensitivity": "recall",
+    "tpr": "recall",
+    "ppv": "precision",
+    "top5": "top_k_accuracy",
+    "topk": "top_k_accuracy",
+}
+# What no scorer's name says, and how it is given.
+_WRITTEN: Mapping[str, str] = {
+    "kappa": "make_scorer(cohen_kappa_score)",
+    "cohen_kappa": "make_scorer(cohen_kappa_score)",
+    "qwk": 'make_scorer(cohen_kappa_score, weights="quadratic")',
+    "quadratic_kappa": 'make_scorer(cohen_kappa_score, weights="quadratic")',
+    "quadratic_weighted_kappa": 'make_scorer(cohen_kappa_score, weights="quadratic")',
+    "f2": "make_scorer(fbeta_score, beta=2)",
+    "fbeta": "make_scorer(fbeta_score, beta=2)",
+    "specificity": "make_scorer(recall_score, pos_label=THE_NEGATIVE_CLASS)",
+    "hamming_loss": "make_scorer(hamming_loss, greater_is_better=False)",
+}
+UNBOUNDED = frozenset({"positive_likelihood_ratio", "mutual_info_score"})
+"""Scorers whose values are not bounded by 1."""
+# Endings of the names of scikit-learn's functions whose smaller values are better.
+_ERRORS = ("_error", "_loss", "_deviance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What is scored.
+
+    Attributes:
+        kind: Kind of task.
+        classes: Labels in the order of the outputs; empty for regression.
+        positive: Position of the positive class of two; None leaves it to the scorer.
+        truth: Encoded targets (N, ...).
+        outputs: Probabilities (N, classes), or values (N, width).
+    """
+
+    kind: Kind
+    classes: tuple[Any, ...]
+    positive: int | None = None
+    truth: np.ndarray
+    outputs: np.ndarray
+
+    @property
+    def single_label(self) -> bool:
+        """Whether each example has exactly one class."""
+        return self.kind in ("binary", "multiclass")
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A scorer that a user gave as an object, since no name says it.
+
+    It is sent to worker processes by value, so that one that a script or a notebook defines reaches them.
+
+    Attributes:
+        name: What results call it.
+        scorer: Called as ``scorer(estimator, X, y)``; greater is better.
+    """
+
+    name: str
+    scorer: Callable[..., Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import cloudpickle  # type: ignore[import-untyped]
+
+        return _unpacked, (self.name, cloudpickle.dumps(self.scorer))
+
+    def __call__(self, outcome: Outcome) -> float:
+        """Score; the scorer sees labels as the user gave them.
+
+        Returns:
+            The score; NaN where the scorer finds none.
+
+        Raises:
+            TypeError: It returns no number.
+        """
+        scorer, labels = self.scorer, np.array(outcome.classes)
+        if outcome.single_label:
+            more: dict[str, Any] = {"labels": labels} if _takes_labels(scorer) else {}
+            if _free_positive(scorer):
+                last = len(labels) - 1 if outcome.positive is None else outcome.positive
+                more["pos_label"] = outcome.classes[last] if outcome.kind == "binary" else None
+            truth, scorer = labels[outcome.truth], _with(scorer, more) if more else scorer
+        else:
+            truth = _as_truth(outcome)
+        return _asked(scorer, _outputs_of(outcome.kind, outcome.classes, outcome.outputs.shape[1]), outcome, truth)
+
+
+def _unpacked(name: str, scorer: bytes) -> Metric:
+    return Metric(name, pickle.loads(scorer))  # from the process that started this one
+
+
+def find_metric(metric: Any) -> tuple[str, Metric | None]:
+    """Return the name of a metric, and the metric where a name alone does not say it.
+
+    Args:
+        metric: The name of a scikit-learn scorer; a scorer; a callable ``(estimator, X, y)`` whose greater values are
+            better; or one of scikit-learn's functions of ``(y_true, y_pred)``.
+
+    Raises:
+        UnknownNameError: No scorer has this name.
+        ConfigError: It is none of these.
+    """
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    if isinstance(metric, str):
+        if metric not in get_scorer_names():
+            raise _unknown(metric, get_scorer_names())
+        return metric, None
+    if not callable(metric):
+        raise ConfigError(f"A metric is the name of a scikit-learn scorer, or a scorer; got {metric!r:.80}.")
+    scorer = _as_scorer(metric)
+    for name in get_scorer_names():
+        if _is_scorer(scorer) and _says(get_scorer(name)) == _says(scorer):
+            return name, None
+    name = _name_of(scorer)
+    return (f"custom {name}" if name in get_scorer_names() else name), Metric(name, scorer)
+
+
+def score(metric: str, outcome: Outcome) -> float:
+    """Score with a scikit-learn scorer.
+
+    Raises:
+        ValueError: The metric is not defined on these examples.
+        ConfigError: No scorer has this name.
+    """
+    from sklearn.metrics import get_scorer_names
+
+    if metric not in get_scorer_names():
+        raise ConfigError(
+            f"The metric {metric!r} was given as an object, which no file holds: give it again, or another one."
+        )
+    truth, outputs = _as_truth(outcome), outcome.outputs
+    if outcome.kind == "binary" and outcome.positive == 0:  # for scikit-learn, the positive class is 1
+        truth, outputs = 1 - truth, outputs[:, ::-1]
+    classes = tuple(range(len(outcome.classes)))
+    turned = Outcome(kind=outcome.kind, classes=classes, truth=truth, outputs=outputs)
+    scorer = _named(metric, len(classes) if outcome.single_label else 0)
+    return _asked(scorer, _outputs_of(outcome.kind, classes, outputs.shape[1]), turned, truth)
+
+
+def scores_values(metric: str, given: Metric | None) -> bool | None:
+    """Whether a metric scores values rather than classes; None where nobody knows."""
+    from sklearn.metrics import get_scorer
+
+    scorer = get_scorer(metric) if given is None else given.scorer
+    module = getattr(getattr(scorer, "_score_func", None), "__module__", "") or ""
+    return module.endswith("_regression") if module.startswith("sklearn.metrics") else None
+
+
+def unsuited(metric: str, given: Metric | None, kind: Kind, why: object) -> ConfigError:
+    """Return the error for a metric that does not suit a kind of task, with those that do where names tell."""
+    from sklearn.metrics import get_scorer_names
+
+    near = [name for end in ("macro", "weighted", "micro", "samples", "ovr", "ovo") if (name := f"{metric}_{end}")]
+    known = [name for name in near if name in get_scorer_names() and (kind == "multilabel") >= name.endswith("samples")]
+    if given is None and known and kind in ("multiclass", "multilabel"):
+        what = "several classes" if kind == "multiclass" else "several labels"
+        return ConfigError(
+            f"The metric {metric!r} is for two classes, and this is a {kind} task: for {what} take {_or(known)}."
+        )
+    return ConfigError(f"The metric {metric!r} does not suit a {kind} task: {why}")
+
+
+def _or(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _unknown(name: str, known: Sequence[str]) -> UnknownNameError:
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    if plain in _WRITTEN:
+        hint = f"From Python, metric={_WRITTEN[plain]} says it (see sklearn.metrics)."
+        return UnknownNameError("metric", name, known, hint, meant=())
+    guesses = (plain, _MEANT.get(plain, ""), f"neg_{plain}", plain.removesuffix("_score"), f"neg_{plain}_score")
+    meant = [guess for guess in guesses if guess in known][:1]
+    return UnknownNameError("metric", name, known, _ANY, meant=meant or None)
+
+
+def _as_scorer(metric: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a scorer of one of scikit-learn's functions of truth and predictions; anything else is one.
+
+    Raises:
+        ConfigError: It takes truth and predictions, and nothing says whether greater values are better.
+    """
+    from sklearn.metrics import get_scorer, get_scorer_names, make_scorer
+
+    if _is_scorer(metric):
+        return metric
+    name, parameters = getattr(metric, "__name__", ""), _parameters(metric)
+    asked = [p for p in parameters.values() if p.default is Parameter.empty and p.kind != Parameter.VAR_KEYWORD]
+    function = next(iter(parameters), "") in ("y_true", "labels_true", "y_score") or len(asked) == 2
+    if not function:
+        return metric
+    if not (getattr(metric, "__module__", None) or "").startswith("sklearn.metrics"):
+        raise ConfigError(
+            f"The metric {name!r} takes truth and predictions; whether greater values are better, it does not say: "
+            f"give sklearn.metrics.make_scorer({name}, greater_is_better=...), or a callable (estimator, X, y)."
+        )
+    for known in map(get_scorer, get_scorer_names()):
+        if known._score_func is metric and set(known._kwargs) <= {"average"} and _plain_kwargs(known):
+            return known  # type: ignore[no-any-return]
+    return make_scorer(metric, greater_is_better=not name.endswith(_ERRORS))  # type: ignore[no-any-return]
+
+
+def _plain_kwargs(scorer: Any) -> bool:
+    """Whether a scorer calls its function as it is called without settings."""
+    return all(_parameters(scorer._score_func)[key].default == value for key, value in scorer._kwargs.items())
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:
+    try:
+        return signature(function).parameters
+    except (TypeError, ValueError):  # built in C
+        return {}
+
+
+def _is_scorer(metric: Any) -> bool:
+    return hasattr(metric, "_score_func") and hasattr(metric, "_kwargs") and hasattr(metric, "_response_method")
+
+
+def _says(scorer: Any) -> tuple[Any, ...]:
+    """Return what a scorer does, so that equal ones can be told; a positive class of None is none."""
+    settings = {key: value for key, value in scorer._kwargs.items() if (key, value) != ("pos_label", None)}
+    response = scorer._response_method
+    asked = (response,) if isinstance(response, str) else tuple(response)
+    return scorer._score_func, scorer._sign, asked, _settings(scorer._score_func, settings)
+
+
+def _settings(function: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out settings that are what the function takes anyway."""
+    known = _parameters(function)
+    return {key: v for key, v in settings.items() if not (key in known and _equal(known[key].default, v))}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except ValueError:  # arrays
+        return False
+
+
+def _name_of(scorer: Any) -> str:
+    """Return ``fbeta_score(beta=2)``, or the name of a function or class; ``neg_`` before what is less when better."""
+    if not _is_scorer(scorer):
+        return str(getattr(scorer, "__name__", type(scorer).__name__))
+    function = scorer._score_func
+    name = getattr(function, "__name__", type(function).__name__)
+    settings = ", ".join(f"{key}={value!r}" for key, value in scorer._kwargs.items())
+    return ("neg_" if scorer._sign < 0 else "") + name + (f"({settings})" if settings else "")
+
+
+def _takes_labels(scorer: Any) -> bool:
+    """Whether a scorer takes probabilities, and may be told of classes that the examples lack.
+
+    Those of predictions mean something else by ``labels``: which classes count.
+    """
+    if not _is_scorer(scorer) or scorer._response_method == "predict" or "labels" in scorer._kwargs:
+        return False
+    return "labels" in _parameters(scorer._score_func)
+
+
+def _free_positive(scorer: Any) -> bool:
+    """Whether a scorer asks for a positive class, and the user has not said which."""
+    return _is_scorer(scorer) and "pos_label" not in scorer._kwargs and "pos_label" in _parameters(scorer._score_func)
+
+
+def positive_of(given: Metric | None) -> Any:
+    """Return the positive class that a scorer was made with; None where it leaves that open."""
+    return getattr(given.scorer, "_kwargs", {}).get("pos_label") if given is not None else None
+
+
+def _with(scorer: Any, settings: Mapping[str, Any]) -> Any:
+    from sklearn.metrics import make_scorer
+
+    greater = scorer._sign > 0
+    response = scorer._response_method
+    return make_scorer(
+        scorer._score_func, response_method=response, greater_is_better=greater, **scorer._kwargs, **settings
+    )
+
+
+@lru_cache(maxsize=64)
+def _named(metric: str, classes: int) -> Any:
+    """Return a scorer that knows of all classes, those that the examples lack included."""
+    from sklearn.metrics import get_scorer
+
+    scorer = get_scorer(metric)
+    return _with(scorer, {"labels": list(range(classes))}) if classes and _takes_labels(scorer) else scorer
+
+
+def _asked(scorer: Callable[..., Any], estimator: Any, outcome: Outcome, truth: np.ndarray) -> float:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", UserWarning)  # of classes that are missing here: the score says enough
+        found = scorer(estimator, outcome.outputs, truth)
+    if isinstance(found, (str, bytes)) or np.ndim(found):
+        raise TypeError(f"a metric returns one number; it returned {found!r:.80}")
+    value = float(found)
+    return value if not math.isinf(value) else math.nan
+
+
+def _as_truth(outcome: Outcome) -> np.ndarray:
+    if outcome.kind == "regression" and outcome.truth.shape[1] == 1:
+        return outcome.truth.ravel()
+    return outcome.truth.astype(int) if outcome.kind == "multilabel" else outcome.truth
+
+
+@lru_cache(maxsize=16)  # a score is asked for after each epoch, and defining a class costs more than it
+def _outputs_of(kind: Kind, classes: tuple[Any, ...], width: int) -> Any:
+    """Return an estimator whose ``X`` are outputs that were computed before: scorers ask estimators."""
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+    single = kind in ("binary", "multiclass")
+
+    class Regression(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def predict(self, outputs: np.ndarray) -> np.ndarray:
+            return outputs[:, 0] if width == 1 else outputs
+
+    class Classification(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        # As scikit-learn's multilabel estimators have it: an array for each label.
+        classes_ = np.array(classes) if single else [np.arange(2) for _ in classes]
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+        def predict(self, outputs: np.ndarray) -> np.ndarray:
+            return self.classes_[outputs.argmax(1)] if single else (outputs > 0.5).astype(int)
+
+        def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
+            return outputs.astype(np.float64) / outputs.sum(1, keepdims=True) if single else outputs
+
+    return Regression() if kind == "regression" else Classification()

@@ -1,0 +1,396 @@
+"""What is predicted: the kind of task, its classes, its targets as arrays, and its metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, get_args
+
+import numpy as np
+
+from autotransfer.errors import ConfigError, DataError, UnknownNameError
+from autotransfer.tasks import metrics
+from autotransfer.tasks.metrics import Metric, Outcome
+from autotransfer.tasks.targets import (
+    Kind,
+    Labels,
+    are_indicators,
+    classes_of,
+    counted,
+    flat,
+    infer_kind,
+    is_collection,
+    numbers_of,
+    refuse_constant,
+    refuse_missing,
+)
+
+__all__ = ["Kind", "Task", "infer_task"]
+
+# Above this ratio of the largest to the smallest class, plain accuracy hides the small one.
+_IMBALANCED = 3.0
+# More outputs than this take memory that a look at a metric is not worth.
+_MANY = 10_000_000
+# Difference of a score between one positive class and the other that is no rounding.
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is predicted.
+
+    Attributes:
+        kind: Kind of task.
+        classes: Labels in the order of the outputs; empty for regression.
+        metric: Name of the metric, mostly a scikit-learn scorer's; greater is better.
+        width: Number of regression targets.
+        positive_class: Which of two classes is the positive one; None where nobody said and the metric does not ask.
+        target_names: Names of the regression targets, where there are several and their columns have names.
+        scorer: The metric itself where its name alone does not say it; JSON cannot hold it.
+    """
+
+    kind: Kind
+    classes: tuple[Any, ...] = ()
+    metric: str = "accuracy"
+    width: int = 1
+    positive_class: Any = None
+    target_names: tuple[str, ...] = ()
+    scorer: Metric | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a head."""
+        return len(self.classes) or self.width
+
+    @property
+    def single_label(self) -> bool:
+        """Whether each example has exactly one class."""
+        return self.kind in ("binary", "multiclass")
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Type of what a model says: probabilities are float32, values of a regression float64."""
+        return np.float64 if self.kind == "regression" else np.float32
+
+    def encode(self, targets: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Turn targets into an array; labels may be written in another way than the classes (see ``Labels``).
+
+        Returns:
+            int64 (N,) class indices; float32 (N, classes) indicators for multilabel; float64 (N, width) for regression.
+
+        Raises:
+            DataError: A label that the task does not know, or a value that is no finite number.
+        """
+        if self.kind == "regression":
+            return numbers_of(targets, self.width)
+        position = self._positions()
+        if self.single_label:
+            return np.array([position(target) for target in flat(targets)], dtype=np.int64)
+        if wrong := [target for target in targets if not is_collection(target)]:
+            raise DataError(f"Multilabel targets are lists of labels or rows of 0 and 1; got {wrong[0]!r}.")
+        if are_indicators(targets, len(self.classes)):
+            return np.array([list(row) for row in targets], dtype=np.float32)
+        encoded = np.zeros((len(targets), len(self.classes)), dtype=np.float32)
+        for row, labels in zip(encoded, targets, strict=True):
+            row[[position(label) for label in labels]] = 1
+        return encoded
+
+    def _positions(self) -> Callable[[Any], int]:
+        labels, known = Labels(self.classes), list(self.classes)[:20]
+
+        def position(label: Any) -> int:
+            if (found := labels.find(label)) is None:
+                raise DataError(f"Unknown label {label!r}; the classes are {known}.")
+            return found
+
+        return position
+
+    def predict(self, scores: np.ndarray) -> np.ndarray:
+        """Turn probabilities (N, classes), or regression values (N, width), into predictions.
+
+        Returns:
+            Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, width) for regression.
+        """
+        if self.kind == "regression":
+            return scores[:, 0] if self.width == 1 else scores
+        labels = np.empty(len(self.classes), dtype=object)
+        labels[:] = self.classes
+        if self.single_label:
+            chosen = labels[scores.argmax(1)]
+            kinds = {type(label) for label in self.classes}
+            return np.array(chosen.tolist()) if len(kinds) == 1 else chosen
+        rows = np.empty(len(scores), dtype=object)
+        rows[:] = [tuple(labels[row > 0.5]) for row in scores]
+        return rows
+
+    @property
+    def ceiling(self) -> float:
+        """The best score that the metric has: 0 for errors, which scikit-learn negates, and 1 for most others."""
+        if self.scorer is not None:
+            return _ceiling(self, self.scorer)
+        if self.metric in metrics.UNBOUNDED:
+            return math.inf
+        return 0.0 if self.metric.startswith("neg_") else 1.0
+
+    @property
+    def metric_in_words(self) -> str:
+        """The metric, and its positive class where it has one: ``recall of 'defect'``."""
+        return f"{self.metric} of {self.positive_class!r}" if self.asks_for_positive else self.metric
+
+    @property
+    def asks_for_positive(self) -> bool:
+        """Whether the metric depends on which of two classes is the positive one."""
+        return self.kind == "binary" and _asks_for_positive(self.metric, self.scorer, self.classes)
+
+    def score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
+        """Score outputs against targets, both as ``encode`` and a model give them.
+
+        Args:
+            encoded: Targets (N, ...).
+            scores: Probabilities (N, classes), or values (N, width).
+            metric: Name of a scikit-learn scorer; None takes the metric of the task.
+
+        Returns:
+            The score, greater is better; NaN where the metric is not defined on these examples.
+
+        Raises:
+            ConfigError: The metric was given as an object, and the task was read from a file.
+        """
+        try:
+            return self._score(encoded, scores, metric)
+        except ValueError as error:  # for example the area under the curve of examples that lack a class
+            if isinstance(error, ConfigError):
+                raise
+            return math.nan
+
+    def _score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
+        positive = None if self.positive_class is None else self.classes.index(self.positive_class)
+        outcome = Outcome(kind=self.kind, classes=self.classes, positive=positive, truth=encoded, outputs=scores)
+        if self.scorer is not None and metric in (None, self.metric):
+            return self.scorer(outcome)
+        return metrics.score(metric or self.metric, outcome)
+
+    def perfect(self, encoded: np.ndarray) -> np.ndarray:
+        """Return the outputs (N, outputs) that say exactly what the targets are."""
+        if self.single_label:
+            return np.asarray(np.eye(len(self.classes), dtype=np.float32)[encoded])
+        return encoded
+
+    def log_loss(self, encoded: np.ndarray, scores: np.ndarray) -> float:
+        """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
+        if self.kind == "regression":
+            return 0.0
+        if self.single_label:
+            right = scores[np.arange(len(encoded)), encoded]
+        else:
+            right = np.where(encoded > 0, scores, 1 - scores)
+        return float(-np.log(np.clip(right, 1e-7, 1.0)).mean())
+
+    def class_weights(self, encoded: np.ndarray) -> np.ndarray:
+        """Return weights (classes,) inverse to the class frequency, of mean 1 over the examples."""
+        if self.single_label:
+            counts = np.bincount(encoded, minlength=len(self.classes)).astype(np.float32)
+        else:
+            counts = encoded.sum(0)
+        return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
+
+    def listed_weights(self, given: Mapping[Any, float]) -> np.ndarray:
+        """Return weights (classes,) from those given by class; 1 for a class that is not among them.
+
+        Raises:
+            ConfigError: A weight is given for what is no class of this task.
+        """
+        labels, weights = Labels(self.classes), np.ones(len(self.classes), dtype=np.float32)
+        for label, weight in given.items():
+            if (position := labels.find(label)) is None:
+                known = list(self.classes)[:20]
+                raise ConfigError(f"A class weight is given for {label!r}, which is no class; the classes are {known}.")
+            weights[position] = weight
+        return weights
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the task as JSON; of a metric that was given as an object, the name."""
+        return {
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "metric": self.metric,
+            "width": self.width,
+            "positive_class": self.positive_class,
+            "target_names": list(self.target_names),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Task:
+        """Read what ``to_json`` wrote; older files know nothing of a positive class or of names.
+
+        Raises:
+            ConfigError: A key is missing, or a value is none that it can have.
+        """
+        values: list[Any] = [data.get(key) for key in ("kind", "classes", "metric", "width")]
+        kind, classes, metric, width = values
+        positive, names = data.get("positive_class"), data.get("target_names", [])
+        right = (
+            kind in get_args(Kind)
+            and isinstance(classes, list)
+            and all(isinstance(label, (str, int, float)) for label in classes)
+            and len(set(classes)) == len(classes)
+            and len(classes) >= {"regression": 0, "multilabel": 1}.get(kind, 2)
+            and not (classes and kind == "regression")
+            and isinstance(metric, str)
+            and type(width) is int
+            and width > 0
+            and (positive is None or (kind == "binary" and positive in classes))
+            and isinstance(names, list)
+            and all(isinstance(name, str) for name in names)
+            and len(names) in (0, width)
+        )
+        if not right:
+            raise ConfigError(f"The task {dict(data)!r:.200} is none: it has a kind, classes, a metric and a width.")
+        return cls(
+            kind=kind,
+            classes=tuple(classes),
+            metric=metric,
+            width=width,
+            positive_class=positive,
+            target_names=tuple(names),
+        )
+
+
+def infer_task(
+    targets: Sequence[Any] | np.ndarray,
+    kind: Kind | None = None,
+    metric: Any = None,
+    *,
+    positive_class: Any = None,
+    names: Sequence[str] = (),
+) -> Task:
+    """Find out what is to be predicted from the targets.
+
+    Text and integers are classes, floats that are not whole numbers are a regression, collections of labels or an
+    indicator matrix are multilabel, rows of floats with other values than 0 and 1 are a regression with several
+    targets. ``kind`` overrules this.
+
+    Args:
+        targets: One for each example.
+        kind: The kind of task; None infers it.
+        metric: A scikit-learn scorer's name, or a scorer; None chooses by task.
+        positive_class: Which of two classes is the positive one; where it is None and the metric asks for one, it is
+            the rarer class, and of two that are as frequent the one that is sorted last, as scikit-learn has it.
+        names: Names of the columns of targets, where there are several.
+
+    Raises:
+        DataError: Missing targets, one class or value only, or targets that do not fit the kind.
+        ConfigError: Unknown kind or metric, or a positive class that is none.
+    """
+    if kind is not None and kind not in get_args(Kind):
+        raise UnknownNameError("kind of task", kind, get_args(Kind))
+    if len(targets) == 0:
+        raise DataError("There are no targets.")
+    if kind != "multilabel":
+        targets = flat(targets)
+    refuse_missing(targets)
+    kind = kind or infer_kind(targets)
+    name, scorer = (None, None) if metric is None else metrics.find_metric(metric)
+    if kind == "regression":
+        values = numbers_of(targets)
+        refuse_constant(values, names)
+        named = tuple(names) if len(names) == values.shape[1] > 1 else ()
+        task = Task(kind=kind, width=values.shape[1], target_names=named)
+    else:
+        classes = classes_of(targets, kind, names)
+        if kind != "multilabel":
+            kind = "binary" if len(classes) == 2 else "multiclass"
+        task = Task(kind=kind, classes=classes)
+    task = replace(task, metric=name or _default_metric(targets, kind), scorer=scorer)
+    task = replace(task, positive_class=_positive_class(task, targets, positive_class))
+    _check_metric(task, targets)
+    return task
+
+
+def _default_metric(targets: Sequence[Any] | np.ndarray, kind: Kind) -> str:
+    if kind == "regression":
+        return "r2"
+    if kind == "multilabel":
+        return "f1_macro"
+    counts = counted(targets).values()
+    return "balanced_accuracy" if max(counts) > _IMBALANCED * min(counts) else "accuracy"
+
+
+def _positive_class(task: Task, targets: Sequence[Any] | np.ndarray, given: Any) -> Any:
+    """Return the positive class: the one that is given, else the rarer one where the metric asks for one."""
+    fixed = metrics.positive_of(task.scorer)
+    if given is None and fixed is not None and task.kind == "binary":
+        given = fixed
+    if given is None:
+        if not task.asks_for_positive:
+            return None
+        counts = counted(targets)
+        first, last = task.classes
+        return first if counts[first] < counts[last] else last
+    if task.kind != "binary":
+        raise ConfigError(f"A positive class is one of two classes, and this is a {task.kind} task; got {given!r}.")
+    if (position := Labels(task.classes).find(given)) is None:
+        raise ConfigError(f"The positive class {given!r} is no class; the classes are {list(task.classes)}.")
+    positive = task.classes[position]
+    if fixed is not None and Labels(task.classes).find(fixed) != position:
+        raise ConfigError(f"The metric takes {fixed!r} for the positive class; positive_class says {positive!r}.")
+    return positive
+
+
+@lru_cache(maxsize=64)
+def _asks_for_positive(metric: str, scorer: Metric | None, classes: tuple[Any, ...]) -> bool:
+    """Whether a metric gives one and the same outcome another score when the other class is the positive one."""
+    if metrics.positive_of(scorer) is not None:
+        return True
+    rng = np.random.default_rng(0)
+    truth = (np.arange(60) % 3 == 0).astype(np.int64)
+    chances = np.clip(0.3 + 0.3 * truth + rng.normal(0, 0.2, len(truth)), 0.01, 0.99)
+    outputs, found = np.stack([1 - chances, chances], axis=1), list[float]()
+    for positive in classes:
+        try:
+            found.append(
+                Task(kind="binary", classes=classes, metric=metric, positive_class=positive, scorer=scorer)._score(
+                    truth, outputs
+                )
+            )
+        except Exception:  # a metric that does not suit two classes is refused elsewhere
+            return False
+    return abs(found[0] - found[1]) > _ROUNDING
+
+
+@lru_cache(maxsize=16)
+def _ceiling(task: Task, scorer: Metric) -> float:
+    """Return the score of perfect outputs for a few examples of each class, or a few values."""
+    count = 2 * task.outputs
+    encoded: np.ndarray
+    if task.single_label:
+        encoded = np.arange(count) % task.outputs
+    elif task.kind == "multilabel":
+        encoded = np.concatenate([np.eye(task.outputs), 1 - np.eye(task.outputs)]).astype(np.float32)
+    else:
+        encoded = np.linspace(1.0, 2.0, 2 * count).reshape(-1, task.width)
+    try:
+        found = replace(task, scorer=scorer).score(encoded, task.perfect(encoded))
+    except Exception:
+        return 1.0
+    return found if math.isfinite(found) else 1.0
+
+
+def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
+    """Try the metric on perfect outputs, so that a wrong one is refused before any training."""
+    for_values = metrics.scores_values(task.metric, task.scorer)
+    if for_values is not None and for_values != (task.kind == "regression"):
+        # Some would take classes for numbers, or whole numbers for classes.
+        what = "values" if for_values else "classes"
+        raise metrics.unsuited(task.metric, task.scorer, task.kind, f"it scores {what}.")
+    encoded = task.encode(targets)
+    if task.single_label and encoded.size * len(task.classes) > _MANY:  # an example of each class will do
+        encoded = encoded[np.unique(encoded, return_index=True)[1]]
+    try:
+        value = task._score(encoded, task.perfect(encoded))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise metrics.unsuited(task.metric, task.scorer, task.kind, error) from None
+    if not math.isfinite(value):
+        raise ConfigError(f"The metric {task.metric!r} is not defined for a {task.kind} task with these targets.")

@@ -1,0 +1,122 @@
+"""Where examples enter the network in training: as images, at a boundary, or as the features that the head takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autotransfer.backbones.cut import Activation, Cut
+from autotransfer.data.examples import Images
+from autotransfer.features.cache import Arrays
+from autotransfer.images.pixels import VIEWS, augment, prepare
+from autotransfer.runtime.device import send
+from autotransfer.runtime.memory import out_of_memory
+from autotransfer.training.network import Network
+
+__all__ = ["BoundaryFeed", "Feed", "FeatureFeed", "PixelFeed"]
+
+# Bytes of features that a GPU holds while it trains on them, and the share of its free memory that they may take.
+_HELD, _HELD_SHARE = 2**30, 0.1
+_CHUNK = 2**26
+
+
+class Feed(Protocol):
+    """A way into the network."""
+
+    def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
+        """Return the head's outputs for these examples.
+
+        ``rng`` draws a view, or augmentation; without it they are the mean over all views.
+        """
+        ...
+
+
+class PixelFeed:
+    """Images pass through the whole network: augmented on the device, or in the first ``views`` of the fixed views."""
+
+    def __init__(self, images: Images, augmentation: str, device: torch.device, views: int = 1) -> None:
+        self.images, self.augmentation, self.device, self.views = images, augmentation, device, VIEWS[:views]
+
+    def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
+        """Run the whole network."""
+        how = network.backbone.preprocessing
+        pixels = self.images.pixels[how.crop_mode][rows]
+        if rng:
+            return network.head(network.features(augment(pixels, how, self.device, self.augmentation, rng)))  # type: ignore[no-any-return]
+        batches = (prepare(pixels, how, self.device, view) for view in self.views)
+        return _mean([network.head(network.features(batch)) for batch in batches])
+
+
+class BoundaryFeed:
+    """Cached activations enter at the boundary; only the suffix runs."""
+
+    def __init__(self, views: Sequence[Arrays], cut: Cut, device: torch.device) -> None:
+        self.views, self.cut, self.device = _near(views, device), cut, device
+
+    def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
+        """Run the suffix and the head."""
+        backbone = network.backbone
+
+        def run(cached: Activation) -> Tensor:
+            if network.head_takes == "map":
+                features = self.cut.suffix(backbone, cached, lambda x: backbone.as_map(backbone.forward_map(x)))
+            else:
+                features = self.cut.suffix(backbone, cached)
+            return network.head(features)  # type: ignore[no-any-return]
+
+        return _mean([run(cached) for cached in _chosen(self.views, rows, rng, self.device)])
+
+
+class FeatureFeed:
+    """Cached features enter the head; the backbone does not run at all."""
+
+    def __init__(self, views: Sequence[Arrays], device: torch.device) -> None:
+        self.views, self.device = _near(views, device), device
+
+    def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
+        """Run the head."""
+        as_map = network.backbone.as_map if network.head_takes == "map" else lambda features: features
+        chosen = _chosen(self.views, rows, rng, self.device)
+        return _mean([network.head(as_map(features)) for (features,) in chosen])
+
+
+def _chosen(
+    views: Sequence[Arrays] | Sequence[Activation], rows: np.ndarray, rng: torch.Generator | None, device: torch.device
+) -> Iterator[Activation]:
+    """Gather rows: in training each batch sees one of the views."""
+    one = int(torch.randint(len(views), (1,), generator=rng)) if rng and len(views) > 1 else 0
+    for view in views[one : one + 1] if rng else views:
+        yield tuple(_gathered(array, rows, device).float() for array in view)
+
+
+def _mean(outputs: Sequence[Tensor]) -> Tensor:
+    return outputs[0] if len(outputs) == 1 else torch.stack(list(outputs)).mean(0)
+
+
+def _gathered(array: np.ndarray | Tensor, rows: np.ndarray, device: torch.device) -> Tensor:
+    return array[send(rows, device)] if isinstance(array, Tensor) else send(array[rows], device)
+
+
+def _near(views: Sequence[Arrays], device: torch.device) -> Sequence[Arrays] | Sequence[Activation]:
+    """Bring features to a GPU once, if they are small beside its memory, instead of a batch of them in each step."""
+    if device.type != "cuda":
+        return views
+    size = sum(array.nbytes for arrays in views for array in arrays)
+    if size > min(_HELD, _HELD_SHARE * torch.cuda.mem_get_info(device)[0]):
+        return views
+    try:
+        return [tuple(_copied(array, device) for array in arrays) for arrays in views]
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        return views
+
+
+def _copied(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array in parts: one that is mapped to a file cannot be sent as it is."""
+    step = max(1, _CHUNK * len(array) // max(array.nbytes, 1))
+    return torch.cat([send(np.array(array[i : i + step]), device) for i in range(0, len(array), step)])

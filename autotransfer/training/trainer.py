@@ -1,0 +1,368 @@
+"""Training a candidate by gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from autotransfer.contract.specs import FreezePlan
+from autotransfer.errors import TrialError
+from autotransfer.runtime.device import Device, send
+from autotransfer.runtime.memory import halved
+from autotransfer.tasks.task import Task
+from autotransfer.training.freezing import depth_at, freeze, parameter_groups, train_mode
+from autotransfer.training.inputs import Feed
+from autotransfer.training.network import Network, to_scores
+from autotransfer.training.settings import TrainingSettings
+
+__all__ = ["Lesson", "Training"]
+
+_OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": lambda groups, lr, fused: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=fused),
+}
+_EVALUATION_BATCH = 128
+# Largest norm of all gradients of a step that trains stages: a single spike can undo what a backbone has learned.
+_CLIP = 1.0
+# Steps after which it is asked whether their losses are finite: a GPU has to end them all before it can answer.
+_UNASKED = {"cpu": 1, "cuda": 32}
+
+EpochReport = Callable[[int, float, np.ndarray], bool]
+"""Called after each epoch with its number, the score and the scores' evidence; returns True to stop."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What is learned from.
+
+    Attributes:
+        task: The task.
+        targets: Encoded targets of all examples.
+        train: Rows to train on.
+        validation: Rows to score on; empty in a refit.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
+            class, 1 for those that it leaves out; None for equal ones.
+        units: Number (N,) of the set that each example cannot leave, as copies and groups are; None means that each
+            is by itself.
+    """
+
+    task: Task
+    targets: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
+    units: np.ndarray | None = None
+
+    @property
+    def class_weights(self) -> np.ndarray | None:
+        """Weights (classes,) of the loss on the rows to train on; None for equal ones."""
+        if self.class_weight is None:
+            return None
+        if isinstance(self.class_weight, str):
+            return self.task.class_weights(self.targets[self.train])
+        # A class whose images cannot be read may be gone since the weights were checked.
+        known = {label: weight for label, weight in self.class_weight.items() if label in self.task.classes}
+        return self.task.listed_weights(known)
+
+    def units_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the units of some rows; None where each example is by itself."""
+        return None if self.units is None else self.units[rows]
+
+    def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
+        """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes.
+
+        The deviation is 0 where all that train have one value: it is what a network then says.
+        """
+        if self.task.kind != "regression":
+            return 0.0, 1.0
+        values = self.targets[self.train]
+        return values.mean(0), values.std(0)
+
+    def standardised_targets(self) -> np.ndarray:
+        """Return the targets as a network learns them."""
+        if self.task.kind != "regression":
+            return self.targets
+        shift, scale = self.standardisation()
+        return np.asarray((self.targets - shift) / np.where(np.equal(scale, 0.0), 1.0, scale), dtype=np.float32)
+
+
+class Training:
+    """One network in training. ``run`` goes epoch by epoch; the best epoch's weights are kept.
+
+    Where stages train, gradients are clipped to a norm of 1 over all of them (Pascanu et al., 2013).
+
+    Args:
+        network: What trains, on the device.
+        plan: What of it trains, and when.
+        settings: How.
+        lesson: From what.
+        feed: ``feed(depth)`` is the way in when so many leading stages are frozen.
+        device: Where.
+        autocast: Whether 16 bit may be used.
+        seed: Seed of order, views, augmentation and dropout.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plan: FreezePlan,
+        settings: TrainingSettings,
+        lesson: Lesson,
+        feed: Callable[[int], Feed],
+        device: Device,
+        *,
+        autocast: bool,
+        seed: int,
+    ) -> None:
+        self.network, self.plan, self.settings, self.lesson = network, plan, settings, lesson
+        self.feed, self.device, self.autocast = feed, device, autocast
+        self.epoch, self.best_epoch, self.best_score = 0, 0, -math.inf
+        self.loss = math.nan  # mean of the last epoch
+        self.interrupted = False  # within an epoch: what was learned since its start belongs to no epoch
+        self.best_scores: np.ndarray | None = None
+        self._best_state: dict[str, Tensor] = {}
+        self._depth: int | None = None
+        self._rng = torch.Generator().manual_seed(seed)
+        # Most examples that pass through the network at once; halved when memory runs out.
+        self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
+        groups = parameter_groups(
+            network.backbone,
+            network.head,
+            plan,
+            lr=settings.lr,
+            backbone_lr=settings.backbone_lr,
+            weight_decay=settings.weight_decay,
+        )
+        fused = device.torch.type in ("cpu", "cuda")  # one kernel for an update, not one for each of its operations
+        self._optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=fused)
+        self._trained = [parameter for group in groups for parameter in group["params"]]
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._scaler = torch.amp.GradScaler(device.torch.type, enabled=autocast and device.half == torch.float16)
+        self._targets = self._to_tensor(lesson)
+        weights = lesson.class_weights
+        self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the head in the step that was taken last."""
+        return self.settings.lr * self._rate(max(self._schedule.last_epoch - 1, 0))
+
+    def prepare(self) -> None:
+        """Compute what the next epoch takes in, where that is not known: it is no part of what an epoch takes."""
+        self.feed(depth_at(self.plan, self.epoch, self.settings.epochs))
+
+    def run(self, epochs: int, report: EpochReport, expired: Callable[[], bool]) -> None:
+        """Train until ``epochs`` are done, ``report(epoch, score, scores)`` returns True, or ``expired()`` does.
+
+        Raises:
+            TrialError: The loss, the outputs or the score are not finite, or one example does not fit into memory.
+        """
+        while self.epoch < epochs:
+            depth = depth_at(self.plan, self.epoch, self.settings.epochs)
+            with self.device.repeatable():
+                self.interrupted = not self._train_epoch(depth, expired)
+            if self.interrupted:
+                return
+            self.epoch += 1
+            if not len(self.lesson.validation):
+                continue
+            scores = self.predict(self.lesson.validation, depth)
+            score = self.lesson.task.score(self.lesson.targets[self.lesson.validation], scores)
+            if math.isnan(score):
+                raise TrialError(f"the metric {self.lesson.task.metric!r} is not defined on the validation examples")
+            if score >= self.best_score:  # of equals, the later one: its learning rates are lower
+                self._keep(score, scores)
+            if report(self.epoch, score, scores):
+                return
+
+    def predict(self, rows: np.ndarray, depth: int) -> np.ndarray:
+        """Return probabilities or values (N, outputs) for these rows.
+
+        Raises:
+            TrialError: They are not finite, or one example does not fit into memory.
+        """
+        self.network.head.eval()
+        if not self._frozen(depth):
+            self.network.backbone.eval()
+        feed, parts, done = self.feed(depth), [], 0
+        with torch.inference_mode(), self._autocast(depth):
+            while done < len(rows):
+                part = rows[done : done + self._evaluated]
+                try:
+                    outputs = feed.outputs(self.network, part, None)
+                except (RuntimeError, MemoryError) as error:
+                    self._evaluated = halved(len(part), error)
+                    continue
+                parts.append(outputs.float())
+                done += len(part)
+        outputs = torch.cat(parts)
+        if not bool(outputs.isfinite().all()):
+            raise TrialError("the outputs are not finite: the training diverged")
+        return to_scores(self.lesson.task, self.network.in_units(outputs))
+
+    def predict_now(self, rows: np.ndarray) -> np.ndarray:
+        """Return ``predict`` of the network as its last epoch has left it."""
+        return self.predict(rows, depth_at(self.plan, max(self.epoch - 1, 0), self.settings.epochs))
+
+    def state(self, *, ended: bool = False) -> dict[str, Any]:
+        """Return all that a training between two epochs needs to go on: tensors, numbers and text.
+
+        Of one that has ended, it is what its best epoch needs.
+        """
+        best = {
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+            "best_scores": None if self.best_scores is None else torch.from_numpy(self.best_scores),
+            "best": self._best_state,
+        }
+        if ended:
+            return best
+        return {
+            **best,
+            "network": _state_that_changes(self.network, self.plan),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "rng": self._rng.get_state(),
+        }
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state`` returned; the steps that follow are those that would have followed there."""
+        self.epoch, self.best_epoch, self.best_score = state["epoch"], state["best_epoch"], state["best_score"]
+        self.best_scores = None if state["best_scores"] is None else state["best_scores"].numpy()
+        self._best_state = dict(state["best"])
+        if "network" in state:
+            self.network.load_state_dict(state["network"], strict=False)
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict(state["schedule"])
+            self._scaler.load_state_dict(state["scaler"])
+            self._rng.set_state(state["rng"])
+
+    def restore_best(self) -> None:
+        """Put the weights of the best epoch back."""
+        if self._best_state:
+            self.network.load_state_dict(self._best_state, strict=False)
+
+    def _train_epoch(self, depth: int, expired: Callable[[], bool]) -> bool:
+        """Train on all rows once; return False when the time ran out before the end."""
+        if depth != self._depth:
+            freeze(self.network.backbone, self.plan, depth)
+            self._depth = depth
+        # Dropout draws from torch's own generator: seeded here, it does not depend on what else drew before.
+        self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
+        self.network.head.train()
+        if not self._frozen(depth):
+            train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
+        feed, size = self.feed(depth), self.settings.batch_size
+        order = self.lesson.train[torch.randperm(len(self.lesson.train), generator=self._rng).numpy()]
+        unasked, total, count = list[Tensor](), torch.zeros((), device=self.device.torch), 0
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            if len(rows) == 1 < min(size, len(order)):
+                continue  # batch norm cannot learn from one example
+            unasked.append(self._step(feed, rows, depth))
+            total, count = total + unasked[-1] * len(rows), count + len(rows)
+            if len(unasked) == _UNASKED.get(self.device.torch.type, 1):
+                self._check(unasked)
+            if expired():
+                return False
+        self._check(unasked)
+        self.loss = float(total) / max(count, 1)
+        return True
+
+    def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> Tensor:
+        """Take one optimizer step and return its loss; out of memory, the batch is worked off in smaller parts."""
+        targets = self._targets[send(rows, self.device.torch)]
+        while True:
+            size, losses = min(self._micro, len(rows)), list[Tensor]()
+            try:
+                self._optimizer.zero_grad(set_to_none=True)
+                for start in range(0, len(rows), size):
+                    part = slice(start, start + size)
+                    with self._autocast(depth):
+                        outputs = feed.outputs(self.network, rows[part], self._rng)
+                    loss = self._loss(outputs.float(), targets[part]) * self._share(targets[part], targets)
+                    torch.autograd.backward(self._scaler.scale(loss))
+                    losses.append(loss.detach())
+                break
+            except (RuntimeError, MemoryError) as error:
+                self._micro = halved(size, error)
+        if not self._frozen(depth):
+            self._scaler.unscale_(self._optimizer)
+            torch.nn.utils.clip_grad_norm_(self._trained, _CLIP)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _check(self, losses: list[Tensor]) -> None:
+        """Look at losses, and forget them.
+
+        Raises:
+            TrialError: One is not finite: the training diverged.
+        """
+        for loss in torch.stack(losses).tolist() if losses else ():
+            if not math.isfinite(loss):
+                raise TrialError(f"the loss became {loss} in epoch {self.epoch + 1}: lower the lr")
+        losses.clear()
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.lesson.task.kind == "regression":
+            return F.mse_loss(outputs, targets)
+        if self.lesson.task.kind == "multilabel":
+            smooth = self.settings.label_smoothing
+            return F.binary_cross_entropy_with_logits(
+                outputs, targets * (1 - smooth) + smooth / 2, pos_weight=self._weights
+            )
+        return F.cross_entropy(outputs, targets, weight=self._weights, label_smoothing=self.settings.label_smoothing)
+
+    def _share(self, part: Tensor, whole: Tensor) -> Tensor | float:
+        """Return what a part of a batch counts in the mean loss of all of it."""
+        if self._weights is None or not self.lesson.task.single_label:
+            return len(part) / len(whole)
+        return self._weights[part].sum() / self._weights[whole].sum()  # the weighted mean divides by the weights
+
+    def _rate(self, step: int) -> float:
+        """Factor on the learning rates: a linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
+        if self.settings.schedule == "constant":
+            return 1.0
+        steps = self.settings.epochs * math.ceil(len(self.lesson.train) / self.settings.batch_size)
+        warm = max(1.0, self.settings.warmup * steps)
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1.0, steps - warm))))
+
+    def _frozen(self, depth: int) -> bool:
+        """Whether the head trains alone, on features: the backbone does not run, and stays in eval mode."""
+        return depth == len(self.network.backbone.stages)
+
+    def _autocast(self, depth: int) -> torch.autocast:
+        # A head alone is too small to gain anything from 16 bit.
+        return self.device.autocast(self.autocast and not self._frozen(depth))  # type: ignore[return-value]
+
+    def _to_tensor(self, lesson: Lesson) -> Tensor:
+        return torch.from_numpy(lesson.standardised_targets()).to(self.device.torch)
+
+    def _keep(self, score: float, scores: np.ndarray) -> None:
+        self.best_score, self.best_epoch, self.best_scores = score, self.epoch, scores
+        trained = _state_that_changes(self.network, self.plan)
+        self._best_state = {name: tensor.detach().clone() for name, tensor in trained.items()}
+
+
+def _state_that_changes(network: Network, plan: FreezePlan) -> dict[str, Tensor]:
+    """Return the head's tensors and those of the stages that train at some time."""
+    changing = {f"head.{name}": tensor for name, tensor in network.head.state_dict().items()}
+    stage_of = network.backbone.stage_of
+    if plan.depth < len(network.backbone.stages):
+        state = network.backbone.state_dict()
+        changing |= {f"backbone.{name}": tensor for name, tensor in state.items() if stage_of(name) >= plan.depth}
+    return changing

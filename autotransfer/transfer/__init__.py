@@ -1,1 +1,0 @@
-"""Transfer: freezing, the boundary, the cache at the boundary, training."""

@@ -1,0 +1,242 @@
+"""The winner's curse, measured: on candidates whose true scores are known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autotransfer.analysis.selection_bias import Inflation, estimate_inflation
+from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.selection.ensemble import choose_ensemble, diverse
+from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.selected import Selected
+from autotransfer.tasks.task import Task
+from autotransfer.training.trainer import Lesson
+
+MakeRecord = Callable[..., TrialRecord]
+BINARY = Task(kind="binary", classes=("no", "yes"))
+
+
+def _trials(
+    make_record: MakeRecord,
+    task: Task,
+    targets: np.ndarray,
+    skills: list[float],
+    *,
+    scored: int | None = None,
+    seed: int = 1,
+) -> Trials:
+    """Return candidates that are right with a probability each; of examples of which the first so many are scored."""
+    rng, trials, outputs = np.random.default_rng(seed), Trials(), task.outputs
+    for number, skill in enumerate(skills):
+        wrong = (targets + rng.integers(1, outputs, len(targets))) % outputs
+        named = np.where(rng.random(len(targets)) < skill, targets, wrong)
+        scores = np.eye(outputs, dtype=np.float32)[named] * 0.8 + 0.1
+        scores[scored:] = np.nan if scored else scores[scored:]
+        rows = slice(scored)
+        trials.add(make_record(number, task.score(targets[rows], scores[rows]), scores=scores))
+    return trials
+
+
+def _lesson(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Lesson:
+    return Lesson(task=task, targets=targets, train=np.arange(0), validation=np.arange(len(targets)), units=units)
+
+
+def _asked(trials: Trials, lesson: Lesson) -> Inflation | None:
+    best = trials.best
+    assert best is not None
+    scores = np.full((len(lesson.targets), 2), np.nan) if best.scores is None else best.scores
+    return estimate_inflation(Selected(kind="single", trials=(best.number,), scores=scores), trials, lesson)
+
+
+def _estimate(
+    trials: Trials, task: Task, targets: np.ndarray, units: np.ndarray | None = None
+) -> tuple[float, Inflation]:
+    best = trials.best
+    assert best is not None
+    assert best.score is not None
+    found = _asked(trials, _lesson(task, targets, units))
+    assert found is not None
+    assert found.of == f"trial {best.number}"
+    assert found.inflation == pytest.approx(best.score - found.corrected)
+    return best.score, found
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
+def test_the_best_of_many_coins_is_no_better_than_a_coin(make_record: MakeRecord, metric: str) -> None:
+    task, targets = replace(BINARY, metric=metric), np.random.default_rng(0).integers(0, 2, 100)
+    best, found = _estimate(_trials(make_record, task, targets, [0.5] * 200), task, targets)
+    assert best > 0.6
+    assert found.corrected == pytest.approx(0.5, abs=0.04)
+    assert (found.candidates, found.tried) == (200, 200)
+
+
+def test_a_candidate_that_is_far_better_than_all_others_is_hardly_flattered(make_record: MakeRecord) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, 400)
+    best, found = _estimate(_trials(make_record, BINARY, targets, [0.5] * 50 + [0.9]), BINARY, targets)
+    assert best > 0.85
+    assert found.inflation < 0.01
+
+
+def test_more_candidates_flatter_more(make_record: MakeRecord) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, 100)
+    few, many = (
+        _estimate(_trials(make_record, BINARY, targets, [0.7] * count), BINARY, targets)[1].inflation
+        for count in (3, 100)
+    )
+    assert many > few + 0.02
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
+def test_the_fast_way_scores_as_the_metric_does(make_record: MakeRecord, metric: str) -> None:
+    # The vectorised scores, against scikit-learn's on the very examples, of which some classes may be missing.
+    from autotransfer.analysis.selection_bias import _scores
+
+    task = Task(kind="multiclass", classes=(0, 1, 2), metric=metric)
+    rng = np.random.default_rng(2)
+    targets = rng.integers(0, 3, 30)
+    records = list(_trials(make_record, task, targets, [0.5, 0.6, 0.7]))
+    assert records[2].scores is not None
+    records[2].scores[20:] = np.nan  # scored on a part only
+    draws = rng.multinomial(30, np.full(30, 1 / 30), size=8)
+    fast = _scores(records, task, targets, np.arange(30), draws)
+    for draw, row in zip(draws, fast, strict=True):
+        for record, score in zip(records, row, strict=True):
+            rows = np.repeat(np.arange(30), draw)
+            rows = rows[rows < 20] if record is records[2] else rows
+            assert record.scores is not None
+            assert score == pytest.approx(task.score(targets[rows], record.scores[rows]), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", "f1"])
+def test_any_metric_will_do(make_record: MakeRecord, metric: str) -> None:
+    task, targets = replace(BINARY, metric=metric), np.random.default_rng(0).integers(0, 2, 100)
+    best, found = _estimate(_trials(make_record, task, targets, [0.5] * 30), task, targets)
+    assert 0 < found.inflation < 1
+    assert found.corrected < best
+    assert found.candidates < found.tried == 30  # each score is a call of a scorer: the leaders have to do
+
+
+def test_a_regression_is_corrected_too(make_record: MakeRecord) -> None:
+    task, rng = Task(kind="regression", metric="r2"), np.random.default_rng(0)
+    targets, trials = rng.normal(size=(60, 1)).astype(np.float32), Trials()
+    for number in range(20):
+        outputs = (targets + rng.normal(size=(60, 1))).astype(np.float32)
+        trials.add(make_record(number, task.score(targets, outputs), scores=outputs))
+    best, found = _estimate(trials, task, targets)
+    assert 0 < found.inflation < 0.5
+    assert found.corrected < best
+
+
+def test_candidates_scored_on_one_fold_take_part_with_what_the_search_took_off(make_record: MakeRecord) -> None:
+    # A lucky fold: tuned candidates are right on all of it. The search took their luck off, so they never win.
+    targets = np.random.default_rng(0).integers(0, 2, 100)
+    plain = _trials(make_record, BINARY, targets, [0.8] * 5)
+    before = _estimate(plain, BINARY, targets)[1]
+    for record in _trials(make_record, BINARY, targets, [1.0] * 5, scored=20):
+        plain.add(replace(record, number=record.number + 5, objective=0.5))
+    after = _estimate(plain, BINARY, targets)[1]
+    assert after.candidates == 10
+    assert after.inflation == pytest.approx(before.inflation, abs=0.03)
+
+
+def test_a_winner_scored_on_one_fold_is_corrected_on_it(make_record: MakeRecord) -> None:
+    # Of forty examples one estimate errs by some points: the mean of many must not.
+    targets = np.random.default_rng(0).integers(0, 2, 200)
+    trials = [_trials(make_record, BINARY, targets, [0.5] * 20, scored=40, seed=seed) for seed in range(100, 130)]
+    scores, found = zip(*(_estimate(each, BINARY, targets) for each in trials), strict=True)
+    assert np.mean(scores) > 0.6
+    assert np.mean([each.corrected for each in found]) == pytest.approx(0.5, abs=0.03)
+
+
+def test_where_there_is_no_choice_there_is_nothing_to_correct(make_record: MakeRecord) -> None:
+    targets = np.array([0, 1] * 50)
+    alone = _trials(make_record, BINARY, targets, [0.8])
+    few = _trials(make_record, BINARY, targets[:6], [0.8, 0.7])
+    forgotten = Trials([make_record(i, 0.5 + i / 10) for i in range(3)])
+    for trials, truth in ((alone, targets), (few, targets[:6]), (forgotten, targets)):
+        assert _asked(trials, _lesson(BINARY, truth)) is None
+
+
+def test_equal_seeds_give_equal_estimates_in_little_time(make_record: MakeRecord) -> None:
+    task = Task(kind="multiclass", classes=tuple(range(10)))
+    targets = np.random.default_rng(0).integers(0, 10, 1000)
+    trials = _trials(make_record, task, targets, [0.8] * 300)
+    started = time.process_time()
+    first = _estimate(trials, task, targets)
+    assert time.process_time() - started < 3.0  # a second where nobody shares the machine
+    assert _estimate(trials, task, targets) == first
+
+
+def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record: MakeRecord) -> None:
+    # Its weights are cross-fitted, but its members were chosen on all examples: the choice is repeated, too.
+    scores, corrected = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        targets, trials = rng.integers(0, 2, 60), Trials()
+        for number in range(150):
+            sure = rng.random(60).astype(np.float32)
+            outputs = np.stack([sure, 1 - sure], 1)
+            trials.add(make_record(number, BINARY.score(targets, outputs), scores=outputs, head=f"head{number}"))
+        best, lesson = trials.best, _lesson(BINARY, targets)
+        assert best is not None
+        assert best.scores is not None
+        held_out = HeldOut.of([lesson], best.scores)
+        ensemble = choose_ensemble(diverse(best, trials), held_out)
+        assert ensemble is not None
+        members = tuple(member.number for member in ensemble.members)
+        selected = Selected(kind="ensemble", trials=members, scores=ensemble.scores)
+        found = estimate_inflation(selected, trials, lesson)
+        assert found is not None
+        assert found.of == f"the ensemble of trials {', '.join(map(str, members))}"
+        score = BINARY.score(targets, ensemble.scores)
+        assert found.corrected == pytest.approx(score - found.inflation)
+        scores.append(score)
+        corrected.append(found.corrected)
+    assert np.mean(scores) > 0.6
+    assert np.mean(corrected) == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record: MakeRecord) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, 200)
+    trials = _trials(make_record, BINARY, targets, [0.5] * 2, scored=60)
+    averages = [r.scores for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
+    soups = [scores for scores in averages if scores is not None]
+    best = max(soups, key=lambda scores: BINARY.score(targets[:60], scores[:60]))
+    assert trials.best is not None
+    selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), scores=best)
+    found = estimate_inflation(selected, trials, _lesson(BINARY, targets), averages=soups)
+    assert found is not None
+    assert (found.candidates, found.tried) == (2, 2)
+    assert BINARY.score(targets[:60], best[:60]) > 0.6
+    assert found.corrected == pytest.approx(0.5, abs=0.08)
+
+
+def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> None:
+    # Twenty groups whose examples are all right or all wrong: the best of many coins on twenty, not on two hundred.
+    units = np.arange(200) // 10
+    targets = np.random.default_rng(0).integers(0, 2, 20)
+    few = _trials(make_record, BINARY, targets, [0.5] * 50)
+    trials = Trials()
+    for record in few:
+        assert record.scores is not None
+        trials.add(replace(record, scores=np.repeat(record.scores, 10, axis=0)))
+    whole = np.repeat(targets, 10)
+    best, found = _estimate(trials, BINARY, whole, units)
+    assert best > 0.7
+    assert found.corrected == pytest.approx(0.5, abs=0.1)
+    assert _estimate(trials, BINARY, whole)[1].corrected > 0.7  # as if there were two hundred coins
+    assert _asked(trials, _lesson(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
+
+
+def test_a_paused_winner_is_corrected_like_any(make_record: MakeRecord) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, 100)
+    trials = _trials(make_record, BINARY, targets, [0.5] * 40)
+    assert trials.best is not None
+    before = _estimate(trials, BINARY, targets)
+    trials.add(replace(trials.best, state="paused"))
+    assert _estimate(trials, BINARY, targets) == before

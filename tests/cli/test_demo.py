@@ -1,0 +1,66 @@
+"""The demonstration: it needs nothing but the package, and says what it found."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from autotransfer.cli.demo import run_demo
+from autotransfer.cli.main import app
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network, no hub cache, no zoo, another folder."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("there is no network")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.delenv("AUTOTRANSFER_ZOO", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_command_shows_everything(offline: None, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(app, ["demo", "--out", "run", "--time-budget", "8s"])
+    assert outcome.exit_code == 0, outcome.output
+    for part in (
+        "best ",
+        "The best of",
+        "pretrained",
+        "from scratch",
+        "gain",
+        " -> ",
+        "trials.svg",
+        "autotransfer fit",
+    ):
+        assert part in outcome.stdout, part
+    assert {"run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model"} == {
+        p.name for p in Path("run").iterdir()
+    }
+    ElementTree.parse(tmp_path / "run" / "trials.svg")
+    again = CliRunner().invoke(app, ["demo", "--out", "run"])
+    assert again.exit_code == 2, "a run is never overwritten unasked"
+
+
+def test_as_json_it_is_one_object(offline: None) -> None:
+    outcome = CliRunner().invoke(app, ["demo", "--json", "--out", "run", "--time-budget", "8s"])
+    assert outcome.exit_code == 0, outcome.output
+    result = json.loads(outcome.stdout)
+    assert result["test"]["examples"] == 500
+    assert result["test"]["score"] >= 0.9, "what it comes to in its own time is measured, not tested"
+    assert result["gain"] == pytest.approx(result["test"]["score"] - result["scratch"]["score"])
+    assert len(result["predictions"]) == 8
+    assert Path(result["chart"]).is_file()
+
+
+def test_without_progress_it_says_nothing(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    result = run_demo(out=tmp_path / "quiet", time_budget="5s", progress=False)
+    assert capsys.readouterr() == ("", "")
+    assert len(result.truth) == len(result.predicted) == 8

@@ -1,0 +1,174 @@
+"""What belongs together stays on one side of the split, and the user is told what a split that tears it would say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import autotransfer
+from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.contract.registry import Registry
+from autotransfer.data.grouping import Grouping
+from autotransfer.data.sources import load_examples
+from autotransfer.pipeline.prepare import Prepared, prepare_data
+from autotransfer.runtime.device import resolve_device
+from autotransfer.settings import SearchConfig
+from autotransfer.warnings import WarningList
+
+Digits = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def first(tiny_zoo: Path) -> LoadedBackbone:
+    return LoadedBackbone(Registry.load((tiny_zoo,)).backbone("test_resnet"), resolve_device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def exposures(digits: Digits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three exposures each of 40 things, whose labels nothing tells: images, labels, things."""
+    rng = np.random.default_rng(0)
+    things = np.repeat(np.arange(40), 3)
+    noise = rng.integers(-6, 7, (120, *digits[0].shape[1:]))
+    images = np.clip(digits[0][things].astype(int) + noise, 0, 255).astype(np.uint8)
+    return images, (np.arange(40) % 2)[things], things
+
+
+def prepared(
+    images: np.ndarray,
+    labels: np.ndarray,
+    first: LoadedBackbone,
+    groups: object = None,
+    warnings: WarningList | None = None,
+) -> Prepared:
+    examples = load_examples(images, labels, groups=groups)
+    return prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first, warnings=warnings)
+
+
+def torn(data: Prepared, things: Sequence[int]) -> int:
+    """Count the things that are on both sides of a split."""
+    own = np.asarray(things)
+    return sum(len(set(own[lesson.train]) & set(own[lesson.validation])) for lesson in data.lessons)
+
+
+def test_near_duplicates_are_kept_together_and_what_they_would_flatter_is_said(
+    exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
+) -> None:
+    images, labels, things = exposures
+    data = prepared(images, labels, first)
+    assert torn(data, things) == 0
+    assert data.grouping is not None
+    assert (data.grouping.source, data.grouping.examples) == ("clustered", 120)
+    assert 35 <= data.grouping.groups <= 40, "two digits of one shape may look alike, too"
+    # Nothing tells the labels of unseen things; of seen ones, they are remembered.
+    assert data.grouping.kept < 0.65
+    assert data.grouping.torn > data.grouping.kept + 0.1
+
+
+def test_dependent_examples_are_warned_of_with_both_scores(
+    exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
+) -> None:
+    images, labels, _ = exposures
+    warnings = WarningList()
+    data = prepared(images, labels, first, warnings=warnings)
+    (warning,) = warnings
+    assert warning.code == "dependent_data"
+    assert data.grouping is not None
+    assert (warning.details["random"], warning.details["clustered"]) == (data.grouping.torn, data.grouping.kept)
+    assert f"{data.grouping.kept:.3f}" in warning.message
+    json.dumps(warning.to_json())
+
+
+def test_digits_are_no_dependent_examples(digits: Digits, first: LoadedBackbone) -> None:
+    warnings = WarningList()
+    prepared(*digits, first, warnings=warnings)
+    assert not list(warnings)
+
+
+def test_clusters_stay_together_in_the_deals_of_other_seeds(
+    exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
+) -> None:
+    images, labels, things = exposures
+    data = prepared(images, labels, first)
+    for lesson in data.deal(3):
+        assert not set(things[lesson.train]) & set(things[lesson.validation])
+
+
+def test_groups_of_the_user_come_before_what_looks_alike(
+    exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
+) -> None:
+    images, labels, _ = exposures
+    pairs = np.arange(120) // 2
+    data = prepared(images, labels, first, pairs)
+    assert torn(data, pairs) == 0
+    assert data.grouping is not None
+    assert (data.grouping.source, data.grouping.groups) == ("given", 60)
+
+
+def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) -> None:
+    rng = np.random.default_rng(0)
+    images = np.stack([np.kron(rng.integers(0, 256, (4, 4)), np.ones((8, 8))) for _ in range(30)]).astype(np.uint8)
+    examples = load_examples(images, rng.integers(0, 2, 30))
+    looked = prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first)
+    plain = prepare_data(examples, [first.spec], SearchConfig(cache=False))
+    assert looked.grouping is None
+    for one, other in zip(looked.lessons, plain.lessons, strict=True):
+        np.testing.assert_array_equal(one.validation, other.validation)
+
+
+def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
+    digits: Digits, first: LoadedBackbone
+) -> None:
+    # One class is three exposures of one thing: kept together, nothing of it could be validated.
+    images = np.concatenate([digits[0][digits[1] == 1], np.repeat(digits[0][digits[1] == 0][:1], 3, axis=0)])
+    images[-1, 0, 0], images[-2, 0, 1] = 9, 9  # no copies: those are kept together in any case
+    targets = [0] * (len(images) - 3) + [1] * 3
+    warnings = WarningList()
+    data = prepared(images, np.array(targets), first, warnings=warnings)
+    assert all({0, 1} == set(lesson.targets[lesson.validation]) for lesson in data.lessons)
+    (warning,) = (warning for warning in warnings if warning.code == "grouping_given_up")
+    assert warning.details["largest"] == 3
+
+
+@pytest.mark.parametrize(
+    ("grouping", "text"),
+    [
+        (
+            Grouping(source="found", groups=2, examples=5, kept=0.75, torn=0.9),
+            "2 groups of near-duplicates of 5 examples stay on one side of the split; torn apart, they score 0.900 "
+            "instead of 0.750",
+        ),
+        (Grouping.of(["a", "a", None, "b", None], "given"), "1 groups of 2 examples stay on one side of the split"),
+    ],
+)
+def test_it_is_put_in_words_and_as_json(grouping: Grouping, text: str) -> None:
+    assert str(grouping) == text
+    data = json.loads(json.dumps(grouping.to_json()))
+    assert data["groups"] == grouping.groups
+    assert (data["torn"] is None) == math.isnan(grouping.torn)
+
+
+def test_a_fit_reports_its_groups(
+    exposures: tuple[np.ndarray, np.ndarray, np.ndarray], tiny_zoo: Path, tmp_path: Path
+) -> None:
+    images, labels, things = exposures
+    result = autotransfer.fit(
+        images,
+        labels,
+        groups=things,
+        zoo=tiny_zoo,
+        trials=2,
+        heads="ridge",
+        out=tmp_path / "run",
+        cache=False,
+        progress=False,
+    )
+    assert result.grouping is not None
+    assert result.grouping.groups == 40
+    assert "dependent_data" not in {warning.code for warning in result.fit_warnings}, "the user knows better"
+    assert "split       40 groups of 120 examples" in str(result)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["grouping"]["groups"] == 40

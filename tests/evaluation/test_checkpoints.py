@@ -1,0 +1,76 @@
+"""Paused trainings on disk: kept, bounded, and never a way in for code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from autotransfer.candidate import Candidate
+from autotransfer.evaluation.checkpoints import Checkpoints
+
+A, B, C = (Candidate(backbone=name) for name in "abc")
+
+
+def _state(size: int = 10) -> dict[str, object]:
+    return {"epoch": 3, "network": {"w": torch.arange(size, dtype=torch.float32)}}
+
+
+def test_what_is_kept_comes_back(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "new")
+    assert kept.load(A) is None
+    kept.save(A, _state())
+    state = kept.load(A)
+    assert state is not None
+    assert state["epoch"] == 3
+    assert torch.equal(state["network"]["w"], torch.arange(10.0))
+    assert kept.load(B) is None
+
+
+def test_a_training_that_was_planned_anew_is_found(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(Candidate(backbone="a", training={"epochs": 10, "lr": 0.1}), _state())
+    assert kept.load(Candidate(backbone="a", training={"epochs": 4, "lr": 0.1})) is not None
+    assert kept.load(Candidate(backbone="a", training={"epochs": 10, "lr": 0.2})) is None
+
+
+def test_the_longest_untouched_go_first_when_the_folder_grows(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, limit=2 * 4000 + 4000)
+    for age, candidate in enumerate((A, B)):
+        kept.save(candidate, _state(1000))
+        os.utime(max(tmp_path.glob("*.pt"), key=lambda file: file.stat().st_mtime_ns), (age + 1, age + 1))
+    kept.load(A)  # touched
+    kept.save(C, _state(1000))
+    assert [kept.load(candidate) is not None for candidate in (A, B, C)] == [True, False, True]
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"cos\nsystem\n(S'touch pwned'\ntR."])
+def test_a_damaged_or_forged_file_is_no_state_and_runs_nothing(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = Checkpoints(tmp_path / "kept")
+    kept.save(A, _state())
+    (file,) = (tmp_path / "kept").glob("*.pt")
+    file.write_bytes(content)
+    assert kept.load(A) is None
+    assert not (tmp_path / "pwned").exists()
+    assert not file.exists(), "the training starts anew"
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_means_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    kept = Checkpoints(tmp_path / "file" / "kept")
+    kept.save(A, _state())
+    assert kept.load(A) is None
+
+
+def test_without_a_folder_it_is_temporary() -> None:
+    kept = Checkpoints()
+    kept.save(A, _state())
+    folder = kept.folder
+    assert kept.load(A) is not None
+    del kept
+    assert not folder.exists()

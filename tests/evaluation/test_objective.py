@@ -1,0 +1,39 @@
+"""What candidates are compared by: the log loss decides between equal scores, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotransfer.evaluation.objective import worth
+from autotransfer.tasks.task import Task
+
+TASK = Task(kind="multiclass", metric="accuracy", classes=("a", "b", "c"))
+
+
+def test_of_equal_accuracies_the_surer_one_is_worth_more_and_never_as_much_as_one_more_right() -> None:
+    targets = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    sure = np.where(np.eye(3)[targets] > 0, 0.9, 0.05)
+    vague = np.where(np.eye(3)[targets] > 0, 0.4, 0.3)
+    wrong = sure.copy()
+    wrong[0] = (0.4, 0.6, 0.0)
+    assert worth(TASK, targets, sure) > worth(TASK, targets, vague) > worth(TASK, targets, wrong)
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "outputs"),
+    [
+        (TASK, [0, 1, 2], [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+        (replace(TASK, metric="balanced_accuracy"), [0, 1, 2], [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.6, 0.2, 0.2]]),
+        (Task(kind="regression", metric="r2"), [[0.0], [1.0], [2.0]], [[0.1], [0.9], [2.2]]),
+    ],
+)
+def test_it_is_the_score_but_for_a_trace_even_of_one_that_is_sure_and_wrong(
+    task: Task, targets: Any, outputs: Any
+) -> None:
+    encoded, scores = np.asarray(targets), np.asarray(outputs, dtype=np.float32)
+    score = task.score(encoded, scores)
+    assert score - 0.01 <= worth(task, encoded, scores) <= score

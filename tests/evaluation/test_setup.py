@@ -1,0 +1,268 @@
+"""From a candidate's description to networks, on real tiny backbones: what is looked up, refused, built and started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.candidate import Candidate
+from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import FreezePlan, FreezePolicySpec, HeadSpec, Phase
+from autotransfer.data.sources import load_examples
+from autotransfer.errors import ConfigError, PluginError, TrialError, UnknownNameError
+from autotransfer.evaluation.setup import Setup, startable
+from autotransfer.evaluation.subsample import Features
+from autotransfer.images.pixels import VIEWS
+from autotransfer.pipeline.prepare import Prepared, prepare_data
+from autotransfer.runtime.device import resolve_device
+from autotransfer.settings import SearchConfig
+from autotransfer.tasks.task import Task
+from autotransfer.training.network import Network, to_scores
+
+CPU = resolve_device("cpu")
+
+
+class Odd:
+    """A plugin that breaks its contract in one way for each name."""
+
+    @hookimpl
+    def register_heads(self, register: Callable[[HeadSpec], None]) -> None:
+        def narrow(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+            return nn.Linear(shape[0], outputs + 1)
+
+        def nothing(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> Any:
+            return "no module"
+
+        def infinite(module: Any, *rest: Any) -> None:
+            nn.init.constant_(module.weight, float("inf"))
+
+        def untouched(module: Any, *rest: Any) -> None:
+            pass
+
+        def linear(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+            return nn.Linear(shape[0], outputs)
+
+        register(HeadSpec(name="narrow", build=narrow, solve=untouched))
+        register(HeadSpec(name="nothing", build=nothing))
+        register(HeadSpec(name="infinite", build=linear, solve=infinite))
+
+        def wide(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+            return nn.Linear(sum(shape), outputs)
+
+        register(HeadSpec(name="staged", build=wide, features="stages"))
+
+    @hookimpl
+    def register_freeze_policies(self, register: Callable[[FreezePolicySpec], None]) -> None:
+        def deep(stages: tuple[str, ...], params: Mapping[str, Any]) -> FreezePlan:
+            return FreezePlan(phases=(Phase(start=0.0, depth=len(stages) + 1),))
+
+        register(FreezePolicySpec(name="too_deep", plan=deep))
+
+
+@pytest.fixture(scope="module")
+def registry(tiny_zoo: Path) -> Registry:
+    return Registry.load((tiny_zoo,), plugins=[Odd()])
+
+
+@pytest.fixture(scope="module")
+def loaded(registry: Registry) -> LoadedBackbone:
+    return LoadedBackbone(registry.backbone("test_resnet"), CPU)
+
+
+@pytest.fixture(scope="module")
+def data(registry: Registry, digits: tuple[np.ndarray, np.ndarray]) -> Prepared:
+    images, labels = digits
+    config = SearchConfig(cache=False, folds=1)
+    return prepare_data(load_examples(images[:60], labels[:60]), [registry.backbone("test_resnet")], config)
+
+
+def _setup(candidate: Candidate, loaded: LoadedBackbone, registry: Registry, kind: Any = "multiclass") -> Setup:
+    classes = () if kind == "regression" else (0, 1, 2)
+    return Setup.of(candidate, loaded, registry, Task(kind=kind, classes=classes))
+
+
+# --- looking up ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"head": "linaer"}, UnknownNameError, "No head matches 'linaer'. Did you mean linear"),
+        ({"freeze": "frozn"}, UnknownNameError, "No freeze policy matches 'frozn'. Did you mean frozen"),
+        ({"head_params": {"drop": 0.1}}, ConfigError, r"Unknown setting\(s\) \['drop'\] of the head 'linear'; known"),
+        ({"freeze_params": {"depth": 1}}, ConfigError, r"Unknown setting\(s\) \['depth'\] of the freeze policy"),
+        ({"training": {"learning_rate": 1.0}}, ConfigError, r"Unknown training setting\(s\) \['learning_rate'\]"),
+        ({"training": {"optimizer": "adm"}}, ConfigError, "'optimizer' is one of"),
+        ({"training": {"epochs": 0}}, ConfigError, "whole number from 1"),
+        ({"training": {"start": "linear"}}, ConfigError, "'linear' is trained by gradient"),
+        ({"training": {"start": "nosuch"}}, UnknownNameError, "No head matches 'nosuch'"),
+        ({"head": "ridge", "freeze": "full"}, ConfigError, "needs a backbone that is frozen as a whole"),
+        ({"head": "stage_ridge", "freeze": "full"}, ConfigError, "needs a backbone that is frozen as a whole"),
+        ({"head": "staged", "freeze": "full"}, ConfigError, "takes what all stages give and needs a backbone that is"),
+        ({"freeze": "depth", "freeze_params": {"depth": 99}}, ConfigError, "The freeze depth lies in"),
+        ({"freeze": "too_deep"}, PluginError, "'too_deep' plans a depth outside"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_a_reason(
+    loaded: LoadedBackbone, registry: Registry, wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        _setup(Candidate(backbone="test_resnet", **wrong), loaded, registry)
+
+
+def test_a_head_for_other_tasks_is_refused(loaded: LoadedBackbone, registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="'logistic' does not do regression tasks"):
+        _setup(Candidate(backbone="test_resnet", head="logistic"), loaded, registry, "regression")
+    start = Candidate(backbone="test_resnet", head="linear", training={"start": "logistic"})
+    with pytest.raises(ConfigError, match="'logistic' does not do regression tasks"):
+        _setup(start, loaded, registry, "regression")
+
+
+def test_it_knows_what_trains_and_what_may_be_cached(loaded: LoadedBackbone, registry: Registry) -> None:
+    def of(**more: Any) -> tuple[bool, bool, bool]:
+        setup = _setup(Candidate(backbone="test_resnet", **more), loaded, registry)
+        return setup.closed_form, setup.frozen, setup.cacheable
+
+    assert of(head="ridge") == (True, True, True)
+    assert of(head="linear") == (False, True, True)
+    assert of(head="linear", freeze="depth") == (False, False, True)
+    assert of(head="linear", freeze="full") == (False, False, False)  # nothing is frozen
+
+
+# --- solving and building ------------------------------------------------------------------------------------------
+
+
+def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
+    loaded: LoadedBackbone, registry: Registry, data: Prepared
+) -> None:
+    setup, lesson = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry), data.lessons[0]
+    network = setup.solve(data.extractor, lesson, CPU, 0)
+    scores = setup.head_scores(network, data.extractor, lesson.task, lesson.validation)
+    assert scores.shape == (len(lesson.validation), 3)
+    assert scores.sum(1) == pytest.approx(1.0, abs=1e-5)
+    assert lesson.task.score(lesson.targets[lesson.validation], scores) > 0.8
+    assert not network.training
+
+
+@pytest.mark.parametrize("head", ["ridge", "stage_ridge", "knn"])
+def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_their_mean(
+    loaded: LoadedBackbone, registry: Registry, data: Prepared, head: str
+) -> None:
+    lesson, takes = data.lessons[0], registry.head(head).features
+
+    def of(views: int) -> tuple[Setup, Network]:
+        setup = _setup(Candidate(backbone="test_resnet", head=head, training={"views": views}), loaded, registry)
+        return setup, setup.solve(data.extractor, lesson, CPU, 0)
+
+    each = [data.extractor.taken(loaded, takes, view) for view in VIEWS[:4]]
+    assert not np.allclose(each[0], each[1], rtol=1e-2)
+    (one, _), (four, network) = of(1), of(4)
+    alone = one.solve(Features({"center": np.mean(each, axis=0)}), lesson, CPU, 0)
+    torch.testing.assert_close(network.head.state_dict(), alone.head.state_dict())
+    with torch.inference_mode():
+        outputs = [network.head_outputs(torch.from_numpy(features[lesson.validation])) for features in each]
+    scores = four.head_scores(network, data.extractor, lesson.task, lesson.validation)
+    np.testing.assert_allclose(scores, to_scores(lesson.task, torch.stack(outputs).mean(0)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "message"),
+    [
+        ("narrow", PluginError, r"'narrow' gives outputs of shape \(15, 4\); expected \(15, 3\)"),
+        ("nothing", PluginError, "'nothing' builds a str; expected an nn.Module"),
+        ("infinite", TrialError, "not finite"),
+    ],
+)
+def test_a_head_that_breaks_its_contract_is_named(
+    loaded: LoadedBackbone, registry: Registry, data: Prepared, head: str, error: type[Exception], message: str
+) -> None:
+    setup, lesson = _setup(Candidate(backbone="test_resnet", head=head), loaded, registry), data.lessons[0]
+
+    def use() -> None:
+        network = setup.solve(data.extractor, lesson, CPU, 0)
+        setup.head_scores(network, data.extractor, lesson.task, lesson.validation)
+
+    with pytest.raises(error, match=message):
+        use() if setup.closed_form else setup.training(data.extractor, lesson, CPU, 0)
+
+
+def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
+    loaded: LoadedBackbone, registry: Registry, data: Prepared
+) -> None:
+    # Trials must not see each other's training.
+    before = {name: tensor.clone() for name, tensor in loaded.backbone.state_dict().items()}
+    tuned = _setup(Candidate(backbone="test_resnet", freeze="full", training={"epochs": 1}), loaded, registry)
+    training = tuned.training(data.extractor, data.lessons[0], CPU, 0)
+    assert training.network.backbone is not loaded.backbone
+    training.run(1, lambda epoch, score, scores: False, lambda: False)
+    trained = training.network.backbone.state_dict()
+    assert any(not torch.equal(trained[name], tensor) for name, tensor in before.items())
+    assert all(torch.equal(loaded.backbone.state_dict()[name], tensor) for name, tensor in before.items())
+    frozen = _setup(Candidate(backbone="test_resnet"), loaded, registry)
+    assert frozen.training(data.extractor, data.lessons[0], CPU, 0).network.backbone is loaded.backbone
+
+
+def test_the_seed_decides_what_an_untrained_head_looks_like(
+    loaded: LoadedBackbone, registry: Registry, data: Prepared
+) -> None:
+    setup = _setup(Candidate(backbone="test_resnet", head="mlp"), loaded, registry)
+
+    def weights(seed: int) -> torch.Tensor:
+        head = setup.training(data.extractor, data.lessons[0], CPU, seed).network.head
+        return torch.cat([parameter.flatten() for parameter in head.parameters()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+# --- starting from a solution --------------------------------------------------------------------------------------
+
+
+def test_a_head_starts_where_the_closed_form_ended(loaded: LoadedBackbone, registry: Registry, data: Prepared) -> None:
+    lesson = data.lessons[0]
+    solved = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry)
+    reached = solved.solve(data.extractor, lesson, CPU, 0).head.state_dict()
+    started = _setup(
+        Candidate(backbone="test_resnet", freeze="depth", training={"start": "ridge"}), loaded, registry
+    ).training(data.extractor, lesson, CPU, 0)
+    for own, theirs in zip(started.network.head.state_dict().values(), reached.values(), strict=True):
+        assert torch.equal(own, theirs)
+
+
+def test_a_head_that_a_solution_does_not_fit_is_refused(
+    loaded: LoadedBackbone, registry: Registry, data: Prepared
+) -> None:
+    setup = _setup(Candidate(backbone="test_resnet", head="mlp", training={"start": "ridge"}), loaded, registry)
+    with pytest.raises(ConfigError, match="cannot start from this closed form"):
+        setup.training(data.extractor, data.lessons[0], CPU, 0)
+
+
+def test_starts_are_found_by_the_shapes_of_what_heads_hold(registry: Registry) -> None:
+    found = startable(registry.select_heads((), "multiclass"), 3)
+    assert {"logistic", "ncm", "ridge"} <= set(found["linear"])
+    assert not {"knn", "narrow"} & set(found["linear"])
+    assert "mlp" not in found  # its hidden layers have no solution
+
+
+def test_a_head_that_cannot_be_built_for_any_width_hinders_nobody() -> None:
+    def picky(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+        raise ValueError(f"{shape[0]} is not divisible by 8")
+
+    def linear(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+        return nn.Linear(shape[0], outputs)
+
+    heads = [
+        HeadSpec(name="picky", build=picky),
+        HeadSpec(name="picky_solved", build=picky, solve=lambda *arguments: None),
+        HeadSpec(name="plain", build=linear),
+        HeadSpec(name="solved", build=linear, solve=lambda *arguments: None),
+    ]
+    assert startable(heads, 3) == {"plain": ("solved",)}

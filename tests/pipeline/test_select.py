@@ -1,0 +1,414 @@
+"""What follows a search, end to end: finals, an ensemble or a soup, a refit, a temperature."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import autotransfer
+from autotransfer.candidate import Candidate
+from autotransfer.contract.registry import Registry
+from autotransfer.data.sources import load_examples
+from autotransfer.errors import TrialError
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.pipeline.prepare import prepare_data
+from autotransfer.pipeline.select import _ensemble, ending_seconds, score_test
+from autotransfer.run.progress import Progress
+from autotransfer.run.result import FitResult
+from autotransfer.runtime.device import resolve_device
+from autotransfer.search.budget import Purse
+from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.selection.ensemble import Ensemble
+from autotransfer.selection.finals import Folds
+from autotransfer.selection.refit import refit
+from autotransfer.selection.soup import Ingredient, Soup, averaged, cook
+from autotransfer.settings import Budget, SearchConfig
+from autotransfer.tasks.score import Score
+from autotransfer.training.network import Network
+from autotransfer.warnings import WarningList
+
+Fit = Callable[..., FitResult]
+Digits = tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture
+def fit(tiny_zoo: Path, digits: Digits, tmp_path: Path) -> Fit:
+    def fit(**settings: Any) -> FitResult:
+        images, labels = digits
+        ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
+        return autotransfer.fit(images[:60], labels[:60], **{**ours, "epochs": 2, **settings})
+
+    return fit
+
+
+def _reloads(result: FitResult, digits: Digits) -> None:
+    loaded = autotransfer.load(result.run)
+    np.testing.assert_array_equal(loaded.predict_proba(digits[0]), result.predict_proba(digits[0]))
+    assert loaded.predict(digits[0]).tolist() == result.predict(digits[0]).tolist()
+
+
+def test_a_search_ends_with_finals_and_a_temperature_and_says_so(fit: Fit, digits: Digits) -> None:
+    result = fit(backbones="test_vit", heads=["knn", "ncm"], freeze="frozen", trials=4)
+    assert result.finals is not None
+    assert result.finals.winner.candidate == result.best
+    assert result.calibration is not None
+    assert result.model.temperature == result.calibration.temperature
+    saved = json.loads((result.run / "result.json").read_text())
+    assert [row["state"] for row in saved["finals"]].count("won") == 1
+    assert saved["calibration"] == result.calibration.to_json()
+    assert saved["soup"] is None  # nothing but heads was trained
+    lines = [line.split()[0] for line in str(result).splitlines()]
+    assert lines.index("finals") < lines.index("calibration") < lines.index("trials")
+    _reloads(result, digits)
+
+
+def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ensemble, "pays", property(lambda self: len(self.members) > 1))  # however little it pays
+    result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
+    assert result.ensemble is not None
+    assert len(result.ensemble.members) > 1
+    assert [part.candidate for part in result.model.parts] == [m.candidate for m in result.ensemble.members]
+    assert [part.weight for part in result.model.parts] == pytest.approx([m.weight for m in result.ensemble.members])
+    assert result.best == result.model.candidate
+    assert result.validation.score == pytest.approx(
+        result.model.task.score(digits[1][:60], result.ensemble.scores)
+    )  # of weights that were chosen on other examples
+    assert "\nensemble    " in str(result)
+    _says_of_what(result, "ensemble")
+    _reloads(result, digits)
+
+
+def test_a_soup_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    cooked: list[Soup] = []
+
+    def pays(*arguments: Any) -> Soup:
+        soup = cook(*arguments)
+        cooked.append(replace(soup, pays=True))  # however little
+        return cooked[0]
+
+    monkeypatch.setattr("autotransfer.pipeline.select.cook", pays)
+    result = fit(backbones="test_resnet", heads="linear", freeze="full", trials=3, ensemble=False)
+    assert result.soup is cooked[0]
+    assert result.ensemble is None
+    assert not result.model.others
+    assert result.best == result.soup.ingredients[0].candidate
+    assert result.validation.score == pytest.approx(result.soup.score)
+    assert "\nsoup        " in str(result)
+    _says_of_what(result, "soup")
+    _reloads(result, digits)
+
+
+def _says_of_what(result: FitResult, kind: str) -> None:
+    """Check that text and JSON name the model that each number is of, and agree."""
+    insight, saved = result.insight, json.loads((result.run / "result.json").read_text())
+    model = str(insight.selected)
+    assert saved["model"] == {"kind": kind, "trials": list(insight.selected.trials)}
+    assert f"model       {model}" in str(result)
+    assert insight.inflation is not None
+    assert insight.gain is not None
+    assert saved["inflation"]["of"] == saved["gain"]["of"] == model
+    assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
+    assert f"{insight.inflation.corrected:.4f} for {model}" in str(result)
+    lesson_rows = ~np.isnan(insight.selected.scores).any(1)
+    assert result.validation.examples == lesson_rows.sum()
+
+
+def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*arguments: Any, **named: Any) -> Any:
+        raise AssertionError("this was switched off")
+
+    for name in ("cook", "choose_ensemble", "calibrate"):
+        monkeypatch.setattr(f"autotransfer.pipeline.select.{name}", never)
+    result = fit(backbones="test_resnet", heads="linear", trials=3, ensemble=False, soup=False, calibrate=False)
+    assert (result.ensemble, result.soup, result.calibration) == (None, None, None)
+    assert (result.model.temperature, result.model.others) == (1.0, ())
+
+
+def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
+    fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ensemble, "pays", property(lambda self: len(self.members) > 1))
+    refit, calls = Evaluator.refit, list[int]()
+
+    def failing(self: Evaluator, *arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError("no room for a second one")
+        return refit(self, *arguments, **named)
+
+    monkeypatch.setattr(Evaluator, "refit", failing)
+    result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
+    assert len(calls) == 3
+    assert result.ensemble is None
+    (cut,) = (warning for warning in result.warnings if warning["code"] == "refit_cut")
+    assert "no room for a second one" in cut["message"]
+    assert result.insight.selected.kind == "single"
+    assert not result.model.others
+    _reloads(result, digits)
+
+
+@pytest.fixture
+def evaluator(tiny_zoo: Path, digits: Digits) -> Evaluator:
+    registry = Registry.load((tiny_zoo,))
+    specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
+    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False, folds=3))
+    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+
+
+def _tried(evaluator: Evaluator, *candidates: Candidate) -> Trials:
+    trials = Trials()
+    for number, candidate in enumerate(candidates):
+        found = evaluator(candidate, lambda epoch, score: False, lambda: False)
+        trials.add(
+            TrialRecord(
+                number=number,
+                state="complete",
+                candidate=candidate,
+                objective=1.0 - number / 10,
+                best_epoch=found.best_epoch,
+                epochs=len(found.curve),
+                seconds=1.0,
+                scores=found.scores,
+            )
+        )
+    return trials
+
+
+def test_a_search_leaves_time_to_the_members_of_an_ensemble_and_their_passes_of_test_images(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (("test_resnet", "ridge"), ("test_resnet", "ncm"), ("test_vit", "ridge"))
+    trials = _tried(evaluator, *(Candidate(backbone=backbone, head=head) for backbone, head in names))
+    monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 1.0)  # 1.5 on all examples
+    monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
+    monkeypatch.setattr("autotransfer.pipeline.select.finals_seconds", lambda *arguments: 0.5)
+    folds = Folds(evaluator, lambda further: evaluator.lessons)
+
+    def left(seconds: float, tested: int, ensemble: bool = True) -> float:
+        return ending_seconds(trials, folds, Budget(seconds=seconds), tested, ensemble=ensemble)
+
+    assert left(100.0, 0) == pytest.approx(0.5 + 1.5 + 1.5)
+    assert left(100.0, 60) == pytest.approx(0.5 + 1.5 + (1.5 + 2.0))  # another backbone sees the test images, too
+    assert left(50.0, 60) == pytest.approx(0.5 + 1.5)  # no more than a share of the budget
+    assert left(100.0, 60, ensemble=False) == 0.5
+    assert ending_seconds(trials, folds, Budget(trials=5), 60, ensemble=True) == 0.5
+
+
+def test_a_search_leaves_time_to_further_views_of_test_images(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
+    monkeypatch.setattr("autotransfer.pipeline.select.finals_seconds", lambda *arguments: 0.5)
+    folds = Folds(evaluator, lambda further: evaluator.lessons)
+
+    def left(views: int, tested: int) -> float:
+        trials = _tried(evaluator, Candidate(backbone="test_resnet", head="ridge", training={"views": views}))
+        return ending_seconds(trials, folds, Budget(seconds=100.0), tested, ensemble=False)
+
+    half = len(evaluator.targets) // 2
+    assert (left(1, half), left(4, 0)) == (0.5, 0.5)
+    assert left(4, half) == pytest.approx(0.5 + 3 * 2.0 * half / len(evaluator.targets))
+
+
+def test_a_winner_that_is_not_refitted_leaves_its_time_to_an_ensemble(
+    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (("test_resnet", "ridge"), ("test_resnet", "ncm"))
+    trials = _tried(evaluator, *(Candidate(backbone=backbone, head=head) for backbone, head in names))
+    assert trials.best is not None
+    pools: list[int] = []
+    monkeypatch.setattr("autotransfer.pipeline.select.choose_ensemble", lambda pool, held_out: pools.append(len(pool)))
+    for seconds in (1.0, 9.0, 100.0):
+        monkeypatch.setattr(
+            "autotransfer.pipeline.select.refit_seconds",
+            lambda record, evaluator, s=seconds: s if record.number == 0 else 2.0,
+        )
+        _ensemble(trials.best, trials.records, evaluator, Purse(Budget(seconds=10.0), clock=lambda: 0.0), 0)
+    assert pools == [2, 1, 2]
+
+
+def _one_split(zoo: Path, digits: Digits) -> Evaluator:
+    registry = Registry.load((zoo,))
+    data = prepare_data(
+        load_examples(digits[0][:60], digits[1][:60]),
+        [registry.backbone("test_vit")],
+        SearchConfig(cache=False, folds=1),
+    )
+    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+
+
+def _refitted(
+    evaluator: Evaluator, purse: Purse, *ingredients: Ingredient, found: np.ndarray | None = None
+) -> tuple[Network, WarningList]:
+    warnings = WarningList()
+    (part,) = refit(((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, purse, warnings)
+    return part.network, warnings
+
+
+def _same(network: Network, other: Network) -> bool:
+    return all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
+
+
+class Ticking:
+    """A clock that goes on by a second whenever it is read."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+TUNED = Candidate(backbone="test_vit", head="linear", freeze="full", training={"epochs": 3})
+
+
+@pytest.mark.parametrize("cut", ["before it begins", "within its second epoch"])
+def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_validated_is(
+    tiny_zoo: Path, digits: Digits, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    evaluator(TUNED, lambda epoch, score: False, lambda: False, 1)
+    expected, _ = evaluator.best_network(TUNED)
+    purse = Purse(Budget(seconds=1e-3))
+    if cut == "within its second epoch":
+        monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate, epochs: 0.0)
+        purse = Purse(Budget(seconds=6.0), clock=Ticking())
+    network, warnings = _refitted(evaluator, purse, Ingredient(number=7, candidate=TUNED, epochs=3))
+    assert _same(network, expected)
+    (warning,) = warnings
+    assert (warning.code, warning.details["trials"]) == ("refit_cut", [7])
+    assert (warning.details["learned"], warning.details["examples"]) == (len(evaluator.lessons[0].train), 60)
+    assert ("in epoch 2 of 3" if cut == "within its second epoch" else "0 s were left") in warning.message
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        pytest.param(TUNED, id="its checkpoint is lost, as after a full disk"),
+        pytest.param(Candidate(backbone="test_vit", head="linear", training={"epochs": 3}), id="a head alone has none"),
+    ],
+)
+def test_where_no_validated_network_is_left_a_refit_is_never_cut(
+    tiny_zoo: Path, digits: Digits, candidate: Candidate
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    expected = evaluator.refit(candidate, 3)
+    network, warnings = _refitted(
+        evaluator, Purse(Budget(seconds=1e-3)), Ingredient(number=0, candidate=candidate, epochs=3)
+    )
+    assert _same(network, expected)
+    assert not len(warnings)
+
+
+def test_a_soup_whose_refit_is_cut_is_the_one_that_was_validated(
+    tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    candidates = [replace(TUNED, training={"epochs": 2, "lr": lr}) for lr in (1e-3, 3e-3)]
+    for candidate in candidates:
+        evaluator(candidate, lambda epoch, score: False, lambda: False, 2)
+    networks = [evaluator.best_network(candidate)[0] for candidate in candidates]
+    networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
+    whole = Evaluator.refit
+
+    def cut(self: Evaluator, candidate: Candidate, *rest: Any, **named: Any) -> Network:
+        if candidate == candidates[1]:
+            raise TrialError("the time ran out in epoch 1 of 2")
+        return whole(self, candidate, *rest, **named)
+
+    monkeypatch.setattr(Evaluator, "refit", cut)
+    made = [Ingredient(number=i, candidate=candidate, epochs=2) for i, candidate in enumerate(candidates)]
+    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), *made)
+    assert _same(network, networks[0])  # not the mean of one that learned from all with one that did not
+    assert [warning.details["trials"] for warning in warnings] == [[0, 1]]
+
+
+def test_whatever_goes_wrong_in_a_refit_the_validated_network_is_the_model(
+    tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = _one_split(tiny_zoo, digits)
+    evaluator(TUNED, lambda epoch, score: False, lambda: False, 1)
+
+    def fail(self: Evaluator, *rest: Any, **named: Any) -> Network:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Evaluator, "refit", fail)
+    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
+    assert _same(network, evaluator.best_network(TUNED)[0])
+    assert [warning.code for warning in warnings] == ["refit_cut"]
+    evaluator.checkpoints.clear()
+    with pytest.raises(MemoryError):
+        _refitted(evaluator, Purse(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
+
+
+@pytest.mark.parametrize(
+    ("known", "kept"),
+    [
+        pytest.param(1.0, True, id="it knew them before it had seen them"),
+        pytest.param(0.0, False, id="it did not"),
+        pytest.param(np.nan, False, id="they were not asked for"),
+    ],
+)
+def test_a_refit_that_comes_to_nothing_costs_nothing(tiny_zoo: Path, digits: Digits, known: float, kept: bool) -> None:
+    # A training that went well on a part of the examples can diverge on all of them.
+    evaluator = _one_split(tiny_zoo, digits)
+    candidate = replace(TUNED, training={"epochs": 1, "lr": 1e-6})  # which hardly learns
+    evaluator(candidate, lambda epoch, score: False, lambda: False, 1)
+    found = np.full((60, evaluator.task.outputs), 0.01)
+    found[np.arange(60), evaluator.targets] = known
+    whole, part = evaluator.refit(candidate, 1), evaluator.best_network(candidate)[0]
+    made = Ingredient(number=0, candidate=candidate, epochs=1)
+    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), made, found=found)
+    assert _same(network, part if kept else whole)
+    assert [warning.code for warning in warnings] == ["refit_cut"] * kept
+    assert not _same(part, whole)
+
+
+def _score(value: float, low: float, high: float) -> Score:
+    return Score(metric="accuracy", score=value, ci95=(low, high), accuracy=value, examples=60)
+
+
+@pytest.mark.parametrize(
+    ("validated", "warned"),
+    [
+        pytest.param(_score(0.99, 0.97, 1.0), True, id="all of its interval is above that of the test"),
+        pytest.param(_score(0.6, 0.3, 0.9), False, id="the intervals overlap"),
+        pytest.param(_score(0.99, np.nan, np.nan), False, id="it has none"),
+    ],
+)
+def test_a_test_score_below_what_validation_promised_is_said(
+    fit: Fit, digits: Digits, validated: Score, warned: bool
+) -> None:
+    result = fit(backbones="test_vit", heads="ncm", trials=1, compare_scratch=False)
+    wrong = [(label + 1) % 3 if i % 2 else label for i, label in enumerate(digits[1][60:120].tolist())]
+    show = _mute()
+    score = score_test(result.model, load_examples(digits[0][60:120], wrong), validated, show)
+    assert score is not None
+    assert [warning.code for warning in show.warnings] == ["test_below_validation"] * warned
+    for warning in show.warnings:
+        assert (warning.details["test"], warning.details["validation"]) == (score.to_json(), validated.to_json())
+        assert f"{score.score:.4f}" in warning.message
+
+
+def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None:
+    result = fit(backbones="test_vit", heads="ncm", trials=1, compare_scratch=False)
+    images, labels = digits[0][60:120], digits[1][60:120]
+    validation = _score(0.5, 0.0, 1.0)
+    single = score_test(result.model, load_examples(images, labels), validation, _mute())
+    groups = [label * 3 + i % 3 for i, label in enumerate(labels.tolist())]
+    grouped = score_test(result.model, load_examples(images, labels, groups=groups), validation, _mute())
+    assert single is not None
+    assert grouped is not None
+    assert (single.units, grouped.units, single.score) == (None, 9, grouped.score)
+    assert grouped.ci95 != single.ci95
+
+
+def _mute() -> Progress:
+    return Progress(Budget(trials=1), shown=False)

@@ -1,0 +1,623 @@
+"""What a live search tries in which order: screening, probes, and fine-tuning that grows from the head downwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotransfer.candidate import Candidate
+from autotransfer.search.budget import Order
+from autotransfer.search.freeze_thaw import CurveModel
+from autotransfer.search.strategy import Growth
+from autotransfer.search.trials import State, TrialRecord, Trials
+from autotransfer.search.views import Views
+
+CURVES = CurveModel(rungs=(1, 3, 6, 12), own=np.full((4, 4), 0.8), shared=np.full((4, 4), 0.1), growth=(1, 1, 1, 1))
+EPOCHS = CURVES.rungs[-1]
+
+
+def _tuning(backbone: str, trained: int) -> dict[str, Any] | None:
+    """Backbones have three stages."""
+    return {"backbone": backbone, "trained": trained} if trained <= 3 else None
+
+
+class Search:
+    """Carries out orders: ``score(params, epochs)`` is what a trial is worth, every epoch takes a second."""
+
+    def __init__(self, growth: Growth, **screened: float | None) -> None:
+        self.growth, self.trials, self.screened = growth, Trials(), screened
+        self.order: Order | None = None
+
+    def next(self, left: float = 1e6) -> Order:
+        self.order = self.growth.next(self.trials, left)
+        assert self.order is not None
+        return self.order
+
+    def carry_out(self, objective: float | None, *, state: State = "complete") -> None:
+        """Record what came of the last order."""
+        assert self.order is not None
+        params, known = self.order.params, None
+        if self.order.resumes is not None:
+            known = self.trials.records[self.order.resumes]
+        epochs = self.order.until or 0
+        if epochs and state == "complete" and epochs < EPOCHS:
+            state = "paused"
+        candidate = (
+            known.candidate
+            if known
+            else Candidate(
+                backbone=params.get("backbone", "other"),
+                freeze=params.get("freeze", "depth"),
+                training={"epochs": len(self.trials)},
+            )
+        )
+        record = TrialRecord(
+            number=known.number if known else len(self.trials),
+            state="failed" if objective is None else state,
+            candidate=candidate,
+            score=objective,
+            objective=objective,
+            epochs=epochs,
+            curve=(objective or 0.0,) * epochs,
+            seconds=float(epochs),
+        )
+        self.trials.add(record)
+        self.growth.observe(self.order, record)
+
+    def grown(self, *, limit: int = 60) -> Order | None:
+        """Let probes that bring nothing pass until fine-tuning is due, or for long."""
+        for _ in range(limit):
+            order = self.next()
+            if order.proposed in ("grown", "varied"):
+                return order
+            self.carry_out(0.0)
+        return None
+
+
+def _search(
+    timed: bool = False,
+    *,
+    probe: str | None = "frozen",
+    tuning: Any = _tuning,
+    middle: int = 0,
+    others: Mapping[str, str] | None = None,
+    unlike: tuple[str, ...] = (),
+    views: int = 1,
+    cost: float = 1.0,
+    **scores: float | None,
+) -> Search:
+    seen = Views(views)
+    growth = Growth(
+        screening=[{"backbone": backbone} for backbone in scores],
+        tuning=tuning,
+        probe=probe,
+        policies=("depth", "full"),
+        curves=CURVES,
+        seconds=(lambda params, epochs: cost * (epochs if epochs else seen(params["backbone"]) - 1)) if timed else None,
+        middle=lambda backbone: middle,
+        others=others,
+        unlike=unlike,
+        views=seen,
+    )
+    search = Search(growth)
+    for backbone, score in scores.items():
+        assert search.next() == Order(params={"backbone": backbone}, proposed="screened")
+        search.carry_out(score)
+    return search
+
+
+def test_screening_comes_first_and_then_the_best_of_it() -> None:
+    assert _search(a=0.5, b=0.9, c=0.7).next().params == {"backbone": "b", "trained": 1}
+
+
+@pytest.mark.parametrize(("timed", "expected"), [(True, "a1 a2 b1 b2"), (False, "a1 b1 a2 b2")])
+def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_passes(
+    timed: bool, expected: str
+) -> None:
+    growth = Growth(
+        screening=[{"backbone": name, "head": head} for head in "12" for name in "ab"],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth",),
+        curves=CURVES,
+        seconds=(lambda params, epochs: float(epochs)) if timed else None,
+    )
+    search, seen = Search(growth), []
+    while (order := search.next()).proposed == "screened":
+        seen.append(order.params["backbone"] + order.params["head"])
+        search.carry_out(0.5)
+    assert " ".join(seen) == expected
+
+
+@pytest.mark.parametrize(("timed", "looked"), [(True, "b2 b4 c2 a2 a4"), (False, "b2 b4")])
+def test_after_screening_the_best_backbones_are_looked_at_in_more_views(timed: bool, looked: str) -> None:
+    # Where time is not what counts, each look is a trial less for others.
+    search = _search(timed, views=4, a=0.5, b=0.9, c=0.7, d=0.1)
+    scores, seen = {"b2": 0.92, "b4": 0.93, "c2": 0.6, "a2": 0.55, "a4": 0.55}, []
+    while (order := search.next(left=1000.0)).proposed == "screened":
+        name = order.params["backbone"]
+        seen.append(f"{name}{search.growth._views(name)}")
+        search.carry_out(scores[seen[-1]])
+    assert " ".join(seen) == looked
+    assert search.growth._views("b") == 4
+    assert search.growth._views("c") == 1, "it was worse"
+
+
+def test_more_views_are_not_worth_a_large_share_of_the_time() -> None:
+    # A pass takes 5 s: more than a tenth of 40 s, and of 100 s three more passes are.
+    for left, looked in ((40.0, []), (100.0, [2]), (200.0, [2, 4])):
+        search, seen = _search(True, views=4, cost=5.0, a=0.5), []
+        while search.next(left=left).proposed == "screened":
+            seen.append(search.growth._views("a"))
+            search.carry_out(0.6)
+        assert seen == looked
+
+
+def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> None:
+    search = _search(a=0.6, b=0.5)
+    assert search.next().params == {"backbone": "a", "trained": 1}
+    search.carry_out(0.7)  # better
+    order = search.grown()
+    assert order is not None
+    assert order.params == {"backbone": "a", "trained": 2}
+    search.carry_out(0.65)  # no better
+    order = search.grown()
+    assert order is not None
+    assert order.params == {"backbone": "b", "trained": 1}
+
+
+def test_probes_run_between_two_that_grow() -> None:
+    search, proposed = _search(a=0.6), []
+    for number in range(11):
+        order = search.next()
+        proposed.append((order.proposed, order.params.get("freeze")))
+        search.carry_out(0.7 - number / 100)
+    probes = [("sampled", "frozen")] * 4
+    assert proposed == [("grown", None), *probes, ("grown", None), *probes, ("sampled", None)]
+
+
+def test_it_ends_at_the_last_stage_of_the_best_three() -> None:
+    search, seen, score = _search(a=0.6, b=0.5, c=0.4, d=0.3), [], 1.0
+    while (order := search.grown()) is not None:
+        seen.append((order.params["backbone"], order.params["trained"]))
+        search.carry_out(score := score + 1)
+    assert seen == [(backbone, trained) for backbone in "abc" for trained in (1, 2, 3)]
+
+
+def test_a_backbone_that_only_failed_comes_last() -> None:
+    assert _search(a=None, b=0.5, c=None).next().params == {"backbone": "b", "trained": 1}
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_the_study_chooses_where_nothing_can_be_tuned(timed: bool) -> None:
+    search = _search(timed, tuning=lambda backbone, trained: None, a=0.5)
+    assert search.next() == Order()
+    expected = Order(proposed="varied" if timed else "sampled")  # what trains stages takes its time
+    assert _search(timed, probe=None).next() == expected, "nothing was tried"
+
+
+# --- with a budget of time: rungs ----------------------------------------------------------------------------------
+
+
+def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goes_on() -> None:
+    search = _search(True, a=0.6, b=0.6)
+    seen: dict[str, list[int]] = {}
+    for _ in range(20):
+        if (order := search.grown()) is None:
+            break
+        assert order.until in CURVES.rungs
+        seen.setdefault(order.arm, []).append(order.until or 0)
+        search.carry_out({"a/1": 0.0, "b/1": 0.65}.get(order.arm, 0.3))
+    assert seen["b/1"] == [1, 3, 6, EPOCHS]
+    assert seen["a/1"] == [1], "it fell behind in its first epoch"
+
+
+def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itself() -> None:
+    search = _search(True, a=0.6)
+    arms = []
+    for _ in range(5):
+        order = search.grown()
+        assert order is not None
+        arms.append((order.arm, order.until))
+        search.carry_out(0.6 + len(arms) / 20 if order.arm.startswith("a") else 0.2)
+    first_of_two = arms.index(next(entry for entry in arms if entry[0] == "a/2"))
+    assert ("a/1", 3) in arms[:first_of_two]
+
+
+def _six(backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
+    """Backbones have six stages."""
+    return {"backbone": backbone, "trained": trained, "far": far} if trained <= 6 else None
+
+
+def _arms(scores: dict[str, float], *, left: float = 1e6, probe: float = 0.6) -> list[str]:
+    """Return the arms of a search that may begin in the middle of six stages, in the order in which they began."""
+    search, arms = _search(True, middle=3, tuning=_six, a=probe), dict[str, None]()
+    for _ in range(200):
+        if (order := search.next(left)).proposed == "grown":
+            arms[order.arm] = None
+        search.carry_out(scores.get(order.arm, 0.1))
+    return [arm for arm in arms if arm.startswith("a")]
+
+
+def test_where_the_last_stage_gains_half_of_the_backbone_is_trained_next_and_goes_deeper_from_there() -> None:
+    assert _arms({"a/1": 0.7, "a/3": 0.8, "a/4": 0.9, "a/5": 0.7})[:4] == ["a/1", "a/3", "a/4", "a/5"]
+
+
+@pytest.mark.parametrize(
+    ("last", "left"),
+    [
+        pytest.param(0.62, 1e6, id="the last stage gains little"),
+        pytest.param(0.98, 1e6, id="little is missing still"),
+        pytest.param(0.7, 4.0, id="the time is too short for three epochs"),
+    ],
+)
+def test_else_the_next_stage_is_trained(last: float, left: float) -> None:
+    assert _arms({"a/1": last, "a/2": 0.5}, left=left) == ["a/1", "a/2"]
+
+
+def test_where_the_middle_brings_nothing_the_stages_before_it_do_and_it_is_passed_over() -> None:
+    assert _arms({"a/1": 0.7, "a/3": 0.3, "a/2": 0.8, "a/4": 0.5}) == ["a/1", "a/3", "a/2", "a/4"]
+
+
+@pytest.mark.parametrize(
+    ("unlike", "left", "first"),
+    [
+        pytest.param(("a",), 1e6, "a/3", id="it has seen other images"),
+        pytest.param((), 1e6, "a/1", id="it has seen such images"),
+        pytest.param(("a",), 4.0, "a/1", id="three epochs take most of the time left"),
+    ],
+)
+def test_on_images_unlike_those_it_has_seen_half_of_the_backbone_is_trained_at_once(
+    unlike: tuple[str, ...], left: float, first: str
+) -> None:
+    search = _search(True, middle=3, tuning=_six, unlike=unlike, a=0.6)
+    order = search.next(left)
+    assert order.arm == first
+    assert order.params["far"] == (first == "a/3"), "with the settings for it"
+
+
+def _far(**options: Any) -> Search:
+    """Return a search whose best backbone has seen other images, and has further looks to take."""
+    others = {"a@128px": "a", "b@128px": "b"}
+    given = {"others": others, "unlike": tuple(others), "views": 2, "middle": 3, "tuning": _six, "cost": 0.1}
+    return _search(True, **{**given, **options}, **{"a@128px": 0.6, "b@128px": 0.5})
+
+
+def test_on_such_images_that_training_comes_before_all_further_looks_and_probes_until_it_has_shown_itself() -> None:
+    search, seen = _far(), []
+    for _ in range(5):
+        order = search.next(100.0)
+        seen.append((order.proposed, order.arm or order.params["backbone"], order.until))
+        search.carry_out({1: 0.62, 3: 0.64}.get(order.until or 0, 0.5))
+    assert seen[:2] == [("grown", "a@128px/3", 1), ("grown", "a@128px/3", 3)]
+    assert seen[2:] == [("screened", "a", None), ("screened", "b", None), ("screened", "a@128px", None)]
+
+
+def test_another_worker_takes_the_further_looks_meanwhile() -> None:
+    search = _far()
+    order = search.next(100.0)
+    beside = search.growth.next(search.trials, 100.0, [order])
+    assert beside is not None
+    assert (beside.proposed, beside.params["backbone"]) == ("screened", "a")
+
+
+def test_such_a_training_that_the_time_ends_leaves_the_rest_to_probes() -> None:
+    search = _far()
+    assert search.next(100.0).proposed == "grown"
+    search.carry_out(0.62)
+    assert search.next(0.05).params == {"freeze": "frozen"}
+
+
+def test_where_probes_have_no_chance_any_more_no_backbone_is_looked_at_in_more_views() -> None:
+    search = _far(others=None)
+    _probe(search, 0.6)
+    for objective in (0.7, 0.9):
+        assert search.next(100.0).arm == "a@128px/3"
+        search.carry_out(objective)
+    order = search.next(100.0)
+    assert (order.proposed, order.arm) == ("grown", "a@128px/4"), "it goes deeper from there"
+
+
+# --- two input sizes ----------------------------------------------------------------------------------------------
+
+
+def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_best_head() -> None:
+    growth = Growth(
+        screening=[{"backbone": name, "head": head} for head in ("knn", "ridge") for name in "abcde"],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth",),
+        curves=CURVES,
+        others={name: f"{name}@128px" for name in "abde"},
+    )
+    search = Search(growth)
+    for number in range(10):
+        order = search.next()
+        assert (order.proposed, len(order.params["backbone"])) == ("screened", 1)
+        search.carry_out({"a": 0.1, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5}[order.params["backbone"]] + number / 100)
+        search.trials.records[-1] = replace(
+            search.trials.records[-1],
+            candidate=Candidate(backbone=order.params["backbone"], head=order.params["head"]),
+        )
+    found = []
+    while (order := search.next()).proposed == "screened":
+        found.append(dict(order.params))
+        search.carry_out(0.5)
+    assert found == [{"backbone": "b@128px", "head": "ridge"}, {"backbone": "d@128px", "head": "ridge"}], "c has none"
+
+
+def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_takes_too_long() -> None:
+    search = _search(True, others={"a": "a@128px"}, a=0.6)
+    running = (Order(params={"backbone": "b"}, proposed="screened"),)
+    order = search.growth.next(search.trials, 1e6, running)
+    assert order is not None
+    assert order.proposed == "sampled", "what is still screened may be better"
+    assert search.next().params == {"backbone": "a@128px"}
+
+    slow = Growth(
+        screening=[{"backbone": "a"}],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth",),
+        curves=CURVES,
+        others={"a": "a@128px"},
+        seconds=lambda params, epochs: 20.0,
+    )
+    search = Search(slow)
+    search.next()
+    search.carry_out(0.6)
+    assert search.next(100.0).proposed != "screened"
+
+
+def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_long() -> None:
+    # To predict its time it would have to be loaded.
+    asked: list[Any] = []
+
+    def seconds(params: dict[str, Any], epochs: int) -> float:
+        asked.append(params["backbone"])
+        return 1.0
+
+    def screened(unlike: tuple[str, ...], took: float) -> Order:
+        asked.clear()
+        growth = Growth(
+            screening=[{"backbone": "a@128px"}],
+            tuning=_tuning,
+            probe="frozen",
+            policies=("depth",),
+            curves=CURVES,
+            others={"a@128px": "a"},
+            unlike=unlike,
+            seconds=seconds,
+        )
+        search = Search(growth)
+        search.next(100.0)
+        search.carry_out(0.6)
+        search.trials.records[-1] = replace(search.trials.records[-1], seconds=took)
+        return search.next(100.0)
+
+    assert screened(("a@128px",), took=11.0).proposed != "screened"
+    assert "a" not in asked
+    assert screened(("a@128px",), took=9.0).params["backbone"] == "a"
+    assert screened((), took=11.0).params["backbone"] == "a", "a smaller size may be faster"
+
+
+def test_a_backbone_that_was_stopped_on_the_sample_is_neither_tuned_nor_screened_at_another_size() -> None:
+    search = _search(True, others={"a": "a@128px", "b": "b@128px"}, a=0.6, b=0.7)
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.7)
+    assert search.next().params == {"backbone": "a@128px"}
+    search.carry_out(0.5)
+    tuned = set()
+    while len(tuned) < 2 and (order := search.grown()) is not None:
+        tuned.add(order.params.get("backbone"))
+        search.carry_out(0.6)
+    assert tuned == {"a", "a@128px"}
+
+
+def test_without_screening_nothing_is_screened_at_another_size() -> None:
+    growth = Growth(
+        screening=[], tuning=_tuning, probe=None, policies=("full",), curves=CURVES, others={"a": "a@128px"}
+    )
+    assert Search(growth).next() == Order()
+
+
+def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_where_time_counts() -> None:
+    scores = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
+    for timed, expected in ((True, {"a", "a@128px", "b", "c"}), (False, {"a", "b", "c"})):
+        search = _search(timed, others={"a": "a@128px"}, **scores)
+        assert search.next().params == {"backbone": "a@128px"}
+        search.carry_out(0.85)
+        tuned: list[str] = []
+        for _ in range(200):
+            if "trained" in (order := search.next()).params:
+                tuned.append(order.params["backbone"])
+            search.carry_out(0.1)
+        assert set(tuned) == expected
+        assert tuned[0] == "a"
+
+
+def _sampled(search: Search, parameter: str, count: int) -> list[Any]:
+    """Return a parameter of the first sampled trials that train stages."""
+    values: list[Any] = []
+    while len(values) < count:
+        order = search.grown()
+        assert order is not None
+        if order.arm.startswith("sampled") and order.resumes is None:
+            values.append(order.params[parameter])
+        search.carry_out(0.55)
+    return values
+
+
+def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
+    assert _sampled(_search(True, a=0.6), "freeze", 4) == ["depth", "full", "depth", "full"]
+
+
+def _probe(search: Search, objective: float) -> None:
+    number = len(search.trials)
+    candidate = Candidate(backbone="a", freeze="frozen", head_params={"x": number})
+    search.trials.add(TrialRecord(number=number, state="complete", candidate=candidate, objective=objective))
+
+
+def test_sampled_trials_that_train_stages_take_backbones_in_turn_that_were_worth_more_than_a_sample() -> None:
+    search = _search(True, a=0.6, b=0.5, c=0.4)
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.5)
+    assert _sampled(search, "backbone", 2) == ["a", "c"]
+
+
+def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_turns() -> None:
+    def orders(rungs: tuple[int, ...]) -> list[Order]:
+        curves = CurveModel(rungs=rungs, own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
+        growth = Growth(
+            screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
+            seconds=lambda params, epochs: float(epochs),
+        )  # fmt: skip
+        search, found = Search(growth), []
+        search.next()
+        search.carry_out(0.5)
+        for _ in range(60):
+            found.append(search.next())
+            search.carry_out(0.3, state="paused" if found[-1].arm else "complete")
+        return found
+
+    found = orders((3, 6))
+    first = next(place for place, order in enumerate(found) if order.arm)
+    assert [order.until for order in found[first : first + 2]] == [1, 3]
+    assert not found[first + 2].arm
+    found = orders((1, 6))
+    first = next(place for place, order in enumerate(found) if order.arm)
+    assert found[first].until == 1
+    assert not found[first + 1].arm
+
+
+def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better() -> None:
+    # Probes take no time here: after the first fine-tuning, forty of them come before the next.
+    search = _search(True, a=0.6)
+    search.grown()
+    search.carry_out(0.7)
+    for number in range(40):
+        assert search.next().params == {"freeze": "frozen"}, number
+        _probe(search, 0.7 + number / 500)
+    assert search.grown() is not None
+
+
+@pytest.mark.parametrize(("tuned", "probes"), [(0.75, 3), (0.85, 1)])
+def test_where_fine_tuning_has_halved_the_errors_of_probes_these_have_no_chance(tuned: float, probes: int) -> None:
+    # Twelve of them in vain would take the time of three more epochs.
+    search = _search(True, a=0.6)
+    search.grown()
+    search.carry_out(tuned)
+    orders = [search.next()]
+    while not orders[-1].arm and len(orders) < 4:
+        _probe(search, 0.5)
+        orders.append(search.next())
+    assert sum(not order.arm for order in orders) >= probes
+    assert any(order.arm for order in orders) == (probes == 1)
+
+
+@pytest.mark.parametrize(("epochs", "first"), [(1, True), (2, True), (3, False)])
+def test_what_paused_between_rungs_goes_on_first(epochs: int, first: bool) -> None:
+    curves = CurveModel(rungs=(3, 6), own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
+    growth = Growth(
+        screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
+        seconds=lambda params, epochs: float(epochs),
+    )  # fmt: skip
+    search = Search(growth)
+    search.next()
+    search.carry_out(0.5)
+    while not search.next().arm:
+        search.carry_out(0.3)
+    assert search.order is not None
+    search.order = replace(search.order, until=epochs)
+    search.carry_out(0.5, state="paused")
+    assert bool(search.next().arm) == first
+
+
+def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
+    search = _search(True, a=0.6)
+    search.grown()
+    search.carry_out(0.7)
+    for _ in range(12):
+        assert search.next().params == {"freeze": "frozen"}
+        _probe(search, 0.5)
+    orders = [search.next() for _ in range(6)]
+    assert [order.proposed for order in orders].count("grown") == 3, "every other one"
+
+
+# --- with trials side by side ----------------------------------------------------------------------------------------
+
+
+def test_what_is_still_screened_may_be_what_is_tuned_first() -> None:
+    search = _search(a=0.6)
+    running = [Order(params={"backbone": "b"}, proposed="screened")]
+    assert search.growth.next(search.trials, 1e6, running) == Order(params={"freeze": "frozen"})
+    assert search.next().proposed == "sampled", "one of those that would have been probes"
+
+
+def test_a_depth_is_not_judged_before_it_has_ended() -> None:
+    search = _search(a=0.6, b=0.5)
+    first = search.next()
+    assert first.params == {"backbone": "a", "trained": 1}
+    seen = []
+    for _ in range(12):
+        order = search.growth.next(search.trials, 1e6, [first])
+        assert order is not None
+        seen.append(order.params)
+    assert {"backbone": "b", "trained": 1} in seen
+    assert {"backbone": "a", "trained": 2} not in seen
+
+
+def test_an_arm_that_is_being_trained_is_not_given_twice_and_waiting_is_better_than_a_probe_in_vain() -> None:
+    search = _search(True, a=0.6)
+    for _ in range(20):
+        search.next()
+        _probe(search, 0.1)  # in vain
+    running = [Order(params={"freeze": "frozen"})]
+    for _ in range(6):
+        if (order := search.growth.next(search.trials, 1e6, running)) is not None:
+            running.append(order)
+    assert [order.arm for order in running] == ["", "a/1"]
+    assert search.growth.next(search.trials, 1e6, running) is None
+
+
+# --- a search that was broken off ----------------------------------------------------------------------------------
+
+
+def _growth(*backbones: str, timed: bool) -> Growth:
+    return Growth(
+        screening=[{"backbone": name} for name in backbones],
+        tuning=_tuning,
+        probe="frozen",
+        policies=("depth", "full"),
+        curves=CURVES,
+        seconds=(lambda params, epochs: float(epochs)) if timed else None,
+        backbones=backbones,
+    )
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_what_a_broken_off_search_knew_of_backbones_that_are_gone_is_forgotten(timed: bool) -> None:
+    first, orders = Search(_growth("a", "b", timed=True)), []
+    for number in range(40):
+        orders.append(first.next())
+        first.carry_out(0.5 + number / 100)
+    assert {order.params.get("backbone") for order in orders} >= {"a", "b"}
+    later = Search(_growth("a", timed=timed))
+    for order, record in zip(orders, first.trials.records, strict=False):
+        later.growth.restore(order)
+        if record.candidate is not None and record.candidate.backbone == "a":
+            later.trials.add(replace(record, number=len(later.trials)))
+    for number in range(40):
+        assert later.next().params.get("backbone") != "b"
+        later.carry_out(0.9 + number / 1000)
+
+
+def test_an_order_that_is_noted_can_be_written_as_json() -> None:
+    search = _search(True, a=0.6, b=0.5)
+    for number in range(30):
+        order = search.next()
+        assert json.loads(json.dumps(order.note, allow_nan=False)) == order.note
+        search.carry_out(0.6 + number / 100)
