@@ -354,13 +354,13 @@ def test_strange_data(
     | st.lists(st.integers(), max_size=3)
 )
 def test_strange_groups(groups: list[Any], attempt: Attempt) -> None:
-    def divide() -> list[Any]:
+    def make_folds() -> list[Any]:
         labels = [0, 1] * 5
         examples = load_examples([np.zeros((9, 9), dtype=np.uint8)] * 10, labels, groups=groups)
         task = infer_task(labels)
         return folds(task.encode(labels), task, list("abcdefghij"), count=2, seed=0, groups=examples.groups)
 
-    attempt("groups", divide)
+    attempt("groups", make_folds)
 
 
 @settings(fuzz, max_examples=40)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import diverse, greedy_weights
 from autotransfer.selection.out_of_fold import HeldOut
 from autotransfer.selection.selected import Selected
 from autotransfer.tasks.task import Task
-from autotransfer.training.trainer import Lesson
 
 __all__ = ["Inflation", "estimate_inflation"]
 
@@ -59,7 +59,7 @@ class Inflation:
 def estimate_inflation(
     selected: Selected,
     trials: Iterable[TrialRecord],
-    lesson: Lesson,
+    fold: Fold,
     *,
     averages: Sequence[np.ndarray] = (),
     seed: int = 0,
@@ -74,24 +74,24 @@ def estimate_inflation(
     Args:
         selected: The model.
         trials: All trials; those that ended or are paused, and whose outputs were kept, take part.
-        lesson: The task, the targets of all examples, and their units.
+        fold: The task, the targets of all examples, and their units.
         averages: Predictions (N, outputs) of each average that a soup was chosen from.
         seed: Seed of the draws.
 
     Returns:
         The estimate; None where there is no choice to repeat, or too few units.
     """
-    task, by_number = lesson.task, {record.number: record for record in trials}
+    task, by_number = fold.task, {record.number: record for record in trials}
     tried = sorted((r for r in by_number.values() if r.stands), key=lambda r: (-(r.objective or 0.0), r.number))
     records, best = [record for record in tried if record.scores is not None], by_number[selected.trials[0]]
     fast = task.single_label and task.metric in ("accuracy", "balanced_accuracy")
     # In the order of the trials: were ties broken by who leads on all examples, those not drawn would take part.
     records = sorted(records if fast else records[:_SLOW_CANDIDATES], key=lambda record: record.number)
-    records += _as_records(averages, best, lesson)
+    records += _as_records(averages, best, fold)
     if len(records) < 2 or best.score is None or best.scores is None:
         return None
     rows = np.flatnonzero(np.any([_scored(record) for record in records], axis=0))
-    units = np.arange(len(rows)) if lesson.units is None else np.unique(lesson.units[rows], return_inverse=True)[1]
+    units = np.arange(len(rows)) if fold.units is None else np.unique(fold.units[rows], return_inverse=True)[1]
     if (count := units.max(initial=-1) + 1) < _FEWEST:
         return None
     number = min(_DRAWS, max(_SLOW_DRAWS, _NUMBERS // len(rows))) if fast else _SLOW_DRAWS
@@ -99,9 +99,9 @@ def estimate_inflation(
         number = int(np.clip(_ENSEMBLE_NUMBERS // (len(rows) * _outputs(best).shape[1]), _LEAST_DRAWS, _SLOW_DRAWS))
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number)[:, units]
     repeat = _together if selected.kind == "ensemble" else _alone
-    expected = _expected(records, lesson, rows, draws, repeat)
+    expected = _expected(records, fold, rows, draws, repeat)
     found = np.flatnonzero(~np.isnan(selected.scores).any(1))
-    score = task.score(lesson.targets[found], selected.scores[found])
+    score = task.score(fold.targets[found], selected.scores[found])
     if not np.isfinite(expected) or not np.isfinite(score):
         return None
     # A choice never makes an estimate too low.
@@ -115,45 +115,43 @@ def estimate_inflation(
     )
 
 
-def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, lesson: Lesson) -> list[TrialRecord]:
+def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, fold: Fold) -> list[TrialRecord]:
     """Return averages of weights as if each were a trial, which has the best one's handicap."""
     found = []
     for scores in averages:
         rows = np.flatnonzero(~np.isnan(scores).any(1))
-        score = lesson.task.score(lesson.targets[rows], scores[rows])
+        score = fold.task.score(fold.targets[rows], scores[rows])
         handicap = (best.score or 0.0) - (best.objective or 0.0)
         found.append(replace(best, score=score, objective=score - handicap, scores=scores))
     return found
 
 
-Repeat = Callable[[Sequence[TrialRecord], np.ndarray, Lesson, np.ndarray, np.ndarray], TrialRecord]
-"""Chooses again: from records, their scores on what was drawn, the lesson, the rows, and how often each was drawn."""
+Repeat = Callable[[Sequence[TrialRecord], np.ndarray, Fold, np.ndarray, np.ndarray], TrialRecord]
+"""Chooses again: from records, their scores on what was drawn, the fold, the rows, and how often each was drawn."""
 
 
-def _expected(
-    records: Sequence[TrialRecord], lesson: Lesson, rows: np.ndarray, draws: np.ndarray, repeat: Repeat
-) -> float:
+def _expected(records: Sequence[TrialRecord], fold: Fold, rows: np.ndarray, draws: np.ndarray, repeat: Repeat) -> float:
     """Return the mean score, on the examples not drawn, of what is chosen on those drawn."""
     handicaps = np.array([_handicap(record, len(rows)) for record in records])
-    inside = _scores(records, lesson.task, lesson.targets, rows, draws) - handicaps
+    inside = _scores(records, fold.task, fold.targets, rows, draws) - handicaps
     outside = []
     for found, draw in zip(np.where(np.isnan(inside), -np.inf, inside), draws, strict=True):
-        chosen = repeat(records, found, lesson, rows, draw)
+        chosen = repeat(records, found, fold, rows, draw)
         left = (draw == 0).astype(int)[None]
-        outside.append(_scores([chosen], lesson.task, lesson.targets, rows, left)[0, 0] - handicaps[found.argmax()])
+        outside.append(_scores([chosen], fold.task, fold.targets, rows, left)[0, 0] - handicaps[found.argmax()])
     finite = [value for value in outside if np.isfinite(value)]
     return float(np.mean(finite)) if finite else np.nan
 
 
 def _alone(
-    records: Sequence[TrialRecord], found: np.ndarray, lesson: Lesson, rows: np.ndarray, draw: np.ndarray
+    records: Sequence[TrialRecord], found: np.ndarray, fold: Fold, rows: np.ndarray, draw: np.ndarray
 ) -> TrialRecord:
     """Return the record that is best on what was drawn."""
     return records[int(found.argmax())]
 
 
 def _together(
-    records: Sequence[TrialRecord], found: np.ndarray, lesson: Lesson, rows: np.ndarray, draw: np.ndarray
+    records: Sequence[TrialRecord], found: np.ndarray, fold: Fold, rows: np.ndarray, draw: np.ndarray
 ) -> TrialRecord:
     """Return the ensemble around the best one on what was drawn, with weights that are chosen there."""
     best = records[int(found.argmax())]
@@ -163,7 +161,7 @@ def _together(
     drawn = drawn[_scored(best)[drawn]]
     if not len(drawn):
         return best
-    held_out = HeldOut(task=lesson.task, rows=drawn, targets=lesson.targets[drawn], parts=())
+    held_out = HeldOut(task=fold.task, rows=drawn, targets=fold.targets[drawn], parts=())
     weights = greedy_weights(held_out, np.stack([_outputs(record)[drawn] for record in pool]))
     mixed = sum(weight * _outputs(record) for weight, record in zip(weights, pool, strict=True) if weight)
     return replace(best, scores=np.where(_scored(best)[:, None], mixed, np.nan))

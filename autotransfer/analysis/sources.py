@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from autotransfer.analysis.transfer_gain import TransferGain
+from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.tasks.bootstrap import better
-from autotransfer.training.trainer import Lesson
 
 __all__ = ["Source", "rank_sources"]
 
@@ -53,7 +53,7 @@ def rank_sources(
     trials: Iterable[TrialRecord],
     stages: Mapping[str, int],
     words: Mapping[str, str],
-    lesson: Lesson,
+    fold: Fold,
     gain: TransferGain | None,
 ) -> tuple[Source, ...]:
     """Return the sources, the best first.
@@ -62,7 +62,7 @@ def rank_sources(
         trials: The trials; the complete ones count, and of a backbone that has none, those given up on a sample.
         stages: Number of stages by backbone.
         words: What each backbone was trained on.
-        lesson: The first fold.
+        fold: The first fold.
         gain: What random weights predict for its validation examples.
     """
     by_name: dict[str, list[TrialRecord]] = {}
@@ -77,7 +77,7 @@ def rank_sources(
     by_name = {**given_up, **by_name}
     baseline, level = None if gain is None else gain.baseline, _LEVEL / max(len(by_name), 1)
     rows = [
-        _row(name, records, stages[name], words.get(name, ""), _does_harm(_best(records), lesson, baseline, level))
+        _row(name, records, stages[name], words.get(name, ""), _does_harm(_best(records), fold, baseline, level))
         for name, records in by_name.items()
     ]
     return tuple(sorted(rows, key=lambda row: (-row.objective, row.trial)))
@@ -104,9 +104,9 @@ def _row(name: str, records: list[TrialRecord], stages: int, words: str, negativ
     )
 
 
-def _does_harm(record: TrialRecord, lesson: Lesson, baseline: np.ndarray | None, level: float) -> bool | None:
+def _does_harm(record: TrialRecord, fold: Fold, baseline: np.ndarray | None, level: float) -> bool | None:
     """Whether a record is worse than random weights on the first fold; None where its outputs there are not known."""
-    rows = lesson.validation
+    rows = fold.validation_rows
     if baseline is None or record.scores is None or np.isnan(record.scores[rows]).any():
         return None
-    return better(lesson.task, lesson.targets[rows], baseline, record.scores[rows], lesson.units_of(rows), level=level)
+    return better(fold.task, fold.targets[rows], baseline, record.scores[rows], fold.units_of(rows), level=level)

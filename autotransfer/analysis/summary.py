@@ -92,17 +92,17 @@ def explain(
         stages: Returns the stages of a backbone that was tried.
         warnings: Takes what a user should know of the comparison.
     """
-    lesson = evaluator.lessons[0]
+    fold = evaluator.folds[0]
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
     counts = {name: len(stages(name)) for name in names}
     averages = ending.soup.tried if ending.soup is not None and ending.selected.kind == "soup" else ()
-    inflation = estimate_inflation(ending.selected, ending.records, lesson, averages=averages, seed=config.seed)
+    inflation = estimate_inflation(ending.selected, ending.records, fold, averages=averages, seed=config.seed)
     importance = measure_importance(trials, counts, seed=config.seed)
     gain = None
     if config.compare_scratch:
         gain = measure_gain(ending.best, ending.selected, trials, evaluator, purse, config.epochs)
     words = {name: evaluator.registry.backbone(name).source for name in names}
-    sources = rank_sources(trials, counts, words, lesson, gain)
+    sources = rank_sources(trials, counts, words, fold, gain)
     if gain is not None:
         _warn_of(gain, sources, warnings)
     return Insight(

@@ -160,8 +160,8 @@ def measure_gain(
     Returns:
         The comparison; where something failed or did not fit in, its reason says so: a comparison costs no result.
     """
-    task, targets = evaluator.task, evaluator.targets[evaluator.lessons[0].validation]
-    outputs = selected.scores[evaluator.lessons[0].validation]
+    task, targets = evaluator.task, evaluator.targets[evaluator.folds[0].validation_rows]
+    outputs = selected.scores[evaluator.folds[0].validation_rows]
     assert best.candidate is not None  # the winner has one
     gain = TransferGain(transfer=task.score(targets, outputs), examples=len(targets), of=str(selected))
     if not math.isfinite(gain.transfer):
@@ -186,14 +186,14 @@ def _judged(gain: TransferGain, outputs: np.ndarray, evaluator: Evaluator) -> Tr
     """Add what may be said of the gain."""
     if gain.baseline is None:
         return gain
-    lesson = evaluator.lessons[0]
-    targets, units = lesson.targets[lesson.validation], lesson.units_of(lesson.validation)
+    fold = evaluator.folds[0]
+    targets, units = fold.targets[fold.validation_rows], fold.units_of(fold.validation_rows)
     verdict: Verdict = "too_little_training" if gain.late else "none"
-    if better(lesson.task, targets, gain.baseline, outputs, units):
+    if better(fold.task, targets, gain.baseline, outputs, units):
         verdict = "negative_transfer"
-    elif not gain.late and better(lesson.task, targets, outputs, gain.baseline, units):
+    elif not gain.late and better(fold.task, targets, outputs, gain.baseline, units):
         verdict = "gain"
-    return replace(gain, verdict=verdict, error=difference_error(lesson.task, targets, outputs, gain.baseline, units))
+    return replace(gain, verdict=verdict, error=difference_error(fold.task, targets, outputs, gain.baseline, units))
 
 
 def _left(purse: Purse) -> float:
@@ -239,10 +239,10 @@ def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone,
     described = Candidate(backbone=loaded.spec.name, head=head.name, head_params=params)
     settings = replace(_SETTINGS, views=candidate.views)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=settings)
-    lesson, extractor = evaluator.lessons[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
-    network = setup.solve(extractor, lesson, evaluator.device, evaluator.seed)
-    outputs = setup.head_scores(network, extractor, lesson.task, lesson.validation)
-    score = lesson.task.score(lesson.targets[lesson.validation], outputs)
+    fold, extractor = evaluator.folds[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
+    network = setup.solve(extractor, fold, evaluator.device, evaluator.seed)
+    outputs = setup.head_scores(network, extractor, fold.task, fold.validation_rows)
+    score = fold.task.score(fold.targets[fold.validation_rows], outputs)
     return replace(gain, untrained=score, head=head.name, baseline=outputs) if math.isfinite(score) else gain
 
 
@@ -256,7 +256,7 @@ def _scratch(
     epochs: int,
 ) -> TransferGain:
     """Add the score of all stages, trained from random weights."""
-    lesson, head = evaluator.lessons[0], evaluator.registry.head(Candidate(backbone="").head)
+    fold, head = evaluator.folds[0], evaluator.registry.head(Candidate(backbone="").head)
     assert best.candidate is not None  # the winner has one
     timed = purse.budget.seconds is not None
     if timed and _left(purse) < _epoch_seconds(evaluator, best.candidate.backbone):
@@ -270,7 +270,7 @@ def _scratch(
             return replace(gain, reason="a single epoch would take more than half of what the search has trained")
     settings = replace(_SETTINGS, epochs=epochs, views=best.candidate.views)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
-    run = setup.training(evaluator.extractor, lesson, evaluator.device, evaluator.seed)
+    run = setup.training(evaluator.extractor, fold, evaluator.device, evaluator.seed)
     started = purse.spent
     run.run(1, _go_on, lambda: _left(purse) < 0)
     if not run.epoch:
@@ -288,7 +288,7 @@ def _scratch(
         gain,
         scratch=run.best_score,
         epochs=run.epoch,
-        steps=run.epoch * math.ceil(len(lesson.train) / settings.batch_size),
+        steps=run.epoch * math.ceil(len(fold.train_rows) / settings.batch_size),
         seconds=round(purse.spent - started, 3),
         baseline=run.best_scores if better_one else gain.baseline,
     )
@@ -296,8 +296,8 @@ def _scratch(
 
 def _epoch_seconds(evaluator: Evaluator, backbone: str) -> float:
     """Return about how long an epoch of all stages takes."""
-    lesson = evaluator.lessons[0]
-    return _STEP_COST * evaluator.pass_seconds(backbone) * len(lesson.train) / len(lesson.targets)
+    fold = evaluator.folds[0]
+    return _STEP_COST * evaluator.pass_seconds(backbone) * len(fold.train_rows) / len(fold.targets)
 
 
 def _go_on(epoch: int, score: float, outputs: np.ndarray) -> bool:

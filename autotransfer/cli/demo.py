@@ -189,9 +189,9 @@ def _from_scratch(
             show=show,
             decoding=result.model.decoding,
         )
-        assert material.lesson is not None  # all have labels
-        task = material.lesson.task
-        objective = from_labels(task, material.lesson.targets, where.torch)
+        assert material.fold is not None  # all have labels
+        task = material.fold.task
+        objective = from_labels(task, material.fold.targets, where.torch)
         name = f"{result.best.backbone} from scratch"
         model, course = train_whole(backbone, name, task, objective, material, settings, registry, where, show)
     assert test is not None

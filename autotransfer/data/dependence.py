@@ -1,6 +1,6 @@
 """Whether examples depend on each other: folds of whole clusters against folds at random of the same sizes.
 
-Where several examples show one object, one that was trained answers for another that is scored. Folds that keep
+Where several examples show one object, one that was trained answers for another that is scored. FoldRunner that keep
 clusters whole take these answers away, and errors grow many times; of independent examples they grow less than twofold.
 Two probes ask it on the features of one backbone: a ridge regression, and the nearest neighbour, which remembers best.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autotransfer.data.neighbours import unit_features
-from autotransfer.data.split import folds, possible_folds
+from autotransfer.data.split import deal_folds, possible_folds
 from autotransfer.errors import DataError
 from autotransfer.tasks.task import Task
 
@@ -90,7 +90,7 @@ def compare_folds(
     found = []
     try:
         for partition in (random, sets):
-            fold = _deal(y, task, partition, seed)
+            fold = _split_once(y, task, partition, seed)
             found.append(_ridge(x, wanted, weights, fold))
     except DataError:
         return None
@@ -163,7 +163,7 @@ def _wanted(encoded: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray]:
     return scaled.astype(np.float32), np.ones(len(encoded), dtype=np.float32)
 
 
-def _deal(encoded: np.ndarray, task: Task, sets: np.ndarray, seed: int) -> np.ndarray:
+def _split_once(encoded: np.ndarray, task: Task, sets: np.ndarray, seed: int) -> np.ndarray:
     """Return the fold (N,) of each example.
 
     Raises:
@@ -172,7 +172,7 @@ def _deal(encoded: np.ndarray, task: Task, sets: np.ndarray, seed: int) -> np.nd
     groups, own = sets.tolist(), [str(i) for i in range(len(sets))]
     count = possible_folds(_FOLDS, encoded, task, groups)
     fold = np.empty(len(sets), dtype=np.int64)
-    for number, (_, validation) in enumerate(folds(encoded, task, own, count=count, seed=seed, groups=groups)):
+    for number, (_, validation) in enumerate(deal_folds(encoded, task, own, count=count, seed=seed, groups=groups)):
         fold[validation] = number
     return fold
 

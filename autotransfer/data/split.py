@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from autotransfer.errors import DataError
 from autotransfer.tasks.task import Task
 
-__all__ = ["folds", "group_keys", "possible_folds", "refuse_tiny_classes", "split", "units_of"]
+__all__ = ["deal_folds", "group_keys", "possible_folds", "refuse_tiny_classes", "split", "units_of"]
 
 _BINS = 10
 _ATTEMPTS = 10
@@ -50,7 +50,7 @@ def split(
     return np.flatnonzero(side == 0), np.flatnonzero(side == 1)
 
 
-def folds(
+def deal_folds(
     encoded: np.ndarray,
     task: Task,
     digests: Sequence[str],
@@ -59,7 +59,7 @@ def folds(
     seed: int,
     groups: Sequence[Hashable] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Deal examples into ``count`` folds by the rules of ``split``.
+    """Resplit examples into ``count`` folds by the rules of ``split``.
 
     Returns:
         Training and validation indices for each fold. Every class is on every training side; it is on every
@@ -192,12 +192,12 @@ def _indicators(numbers: np.ndarray, count: int) -> csr_matrix:
 
 
 def _best_deal(counts: csr_matrix, sizes: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """Deal until every side has what it can have: an unlucky order may use a label up, and another may not."""
+    """Resplit until every side has what it can have: an unlucky order may use a label up, and another may not."""
     rng = np.random.default_rng(seed)
     possible = np.minimum(counts.getnnz(axis=0), len(shares)).sum()
     best, most = np.empty(0, dtype=np.int64), -1
     for _ in range(_ATTEMPTS):
-        sides = _deal(counts, sizes, shares, rng)
+        sides = _split_once(counts, sizes, shares, rng)
         reached = int(_sides_with(counts, sides, len(shares)).sum())
         if reached > most:
             best, most = sides, reached
@@ -206,8 +206,8 @@ def _best_deal(counts: csr_matrix, sizes: np.ndarray, shares: np.ndarray, seed: 
     return best
 
 
-def _deal(counts: csr_matrix, sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Deal units to sides, rarest stratum first, each to the side that lacks most of it.
+def _split_once(counts: csr_matrix, sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Resplit units to sides, rarest stratum first, each to the side that lacks most of it.
 
     Args:
         counts: Examples (units, strata) of each stratum.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.data.folds import Fold
 from autotransfer.evaluation.setup import Setup
 from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_image
 from autotransfer.search.jobs import Evaluation
-from autotransfer.training.trainer import Lesson
 
 __all__ = ["Costs"]
 
@@ -28,10 +28,10 @@ class Costs:
     """Predicts the seconds of candidates, and learns from those that were measured.
 
     Args:
-        folds: One lesson for each fold.
+        folds: One fold for each fold.
     """
 
-    def __init__(self, folds: tuple[Lesson, ...]) -> None:
+    def __init__(self, folds: tuple[Fold, ...]) -> None:
         self._folds, self._examples = folds, len(folds[0].targets)
         self._seconds_per_image: dict[str, float] = {}
         self._pace: dict[tuple[str, str], float] = {}
@@ -50,7 +50,7 @@ class Costs:
         depth, takes, epochs = setup.plan.depth, setup.head.features, until - after
         share = 1.0 if setup.frozen else setup.loaded.cut(depth).share if setup.cacheable else 0.0
         before, during = 0.0, 0.0
-        train, validation = len(self._folds[0].train), len(self._folds[0].validation)
+        train, validation = len(self._folds[0].train_rows), len(self._folds[0].validation_rows)
         if setup.cacheable:
             missing = [v for v in setup.views if not extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
             before = len(missing) * self._examples * share
@@ -60,13 +60,13 @@ class Costs:
         return before * speed, self._head_seconds(setup, train, epochs) + during * speed
 
     def _head_seconds(self, setup: Setup, train: int, epochs: int) -> float:
-        folds = len(self._folds) if setup.frozen else 1
+        count = len(self._folds) if setup.frozen else 1
         if setup.closed_form:
             products = train * setup.head_width * min(train, setup.head_width)
-            return folds * (_SOLUTION_SECONDS + _SECONDS_PER_PRODUCT * products)
+            return count * (_SOLUTION_SECONDS + _SECONDS_PER_PRODUCT * products)
         steps = train / setup.settings.batch_size
         each = steps * _SECONDS_PER_STEP + train * _SECONDS_PER_EXAMPLE
-        return folds * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self._folds[0].task))
+        return count * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self._folds[0].task))
 
     def learn(self, setup: Setup, extractor: FeatureExtractor, found: Evaluation) -> None:
         """Take in how long a candidate took."""

@@ -14,6 +14,7 @@ import torch
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
+from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.cost_model import Costs
@@ -30,7 +31,7 @@ from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.tasks.bootstrap import standard_error
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
-from autotransfer.training.trainer import Lesson, Training
+from autotransfer.training.trainer import Training
 
 __all__ = ["Evaluator"]
 
@@ -69,7 +70,7 @@ class Evaluator:
     Args:
         registry: Where names are looked up.
         extractor: The images and the cache of their features.
-        lessons: One for each fold; a single one where there are examples enough.
+        folds: One for each fold; a single one where there are examples enough.
         device: Where.
         seed: Seed of every training.
         loaded: Backbones that are loaded already.
@@ -81,7 +82,7 @@ class Evaluator:
         self,
         registry: Registry,
         extractor: FeatureExtractor,
-        lessons: Sequence[Lesson],
+        folds: Sequence[Fold],
         device: Device,
         *,
         seed: int,
@@ -89,14 +90,14 @@ class Evaluator:
         checkpoints: Checkpoints | None = None,
         sample: Sample | None = None,
     ) -> None:
-        self.registry, self.lessons = registry, lessons
+        self.registry, self.folds = registry, folds
         self.extractor = extractor if sample is None else replace(extractor, sample=sample.rows)
-        self.task, self.targets = lessons[0].task, lessons[0].targets
+        self.task, self.targets = folds[0].task, folds[0].targets
         self.device, self.seed, self.sample = device, seed, sample
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
         self._stages: dict[str, tuple[str, ...]] = {}
-        self._costs = Costs(tuple(lessons))
+        self._costs = Costs(tuple(folds))
         self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
         self.leaks = Leaks()
 
@@ -139,13 +140,13 @@ class Evaluator:
             self._costs.learn(self._setup(candidate), self.extractor, found)
         scored = ~np.isnan(found.scores).any(1)
         score = worth(self.task, self.targets[scored], found.scores[scored])
-        fair, doubt, first, name = score, 0.0, self.lessons[0].validation, candidate.backbone
-        if not all(scored[lesson.validation].all() for lesson in self.lessons):
+        fair, doubt, first, name = score, 0.0, self.folds[0].validation_rows, candidate.backbone
+        if not all(scored[fold.validation_rows].all() for fold in self.folds):
             whole, known = self._references.get(name, (score, score))
             fair = as_on_all(score, first=known, whole=whole, examples=len(first), ceiling=self.task.ceiling)
-            units = self.lessons[0].units_of(np.flatnonzero(scored))
+            units = self.folds[0].units_of(np.flatnonzero(scored))
             doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.scores[scored], units)
-        elif len(self.lessons) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
+        elif len(self.folds) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
             self._references[name] = (score, worth(self.task, self.targets[first], found.scores[first]))
         return replace(found, objective=fair - doubt)
 
@@ -180,12 +181,12 @@ class Evaluator:
 
     def _cross_validated(self, setup: Setup, report: Report, expired: Callable[[], bool]) -> Evaluation:
         """Train a head alone, on all folds if it is not stopped and time allows."""
-        folds: list[list[np.ndarray]] = []
+        per_fold: list[list[np.ndarray]] = []
         seconds, done = 0.0, 0
-        for lesson in self.lessons:
+        for fold in self.folds:
             epochs: list[np.ndarray] = []
-            training = setup.training(self.extractor, lesson, self.device, self.seed)
-            tell = _telling(training, report) if not folds else lambda epoch, score: False
+            training = setup.training(self.extractor, fold, self.device, self.seed)
+            tell = _telling(training, report) if not per_fold else lambda epoch, score: False
 
             def keep(
                 epoch: int,
@@ -201,13 +202,13 @@ class Evaluator:
             training.run(setup.settings.epochs, keep, expired)
             seconds += time.perf_counter() - started
             done += len(epochs)
-            if len(epochs) < (len(folds[0]) if folds else 1):
+            if len(epochs) < (len(per_fold[0]) if per_fold else 1):
                 break  # the time ran out within this fold
-            folds.append(epochs)
+            per_fold.append(epochs)
             if len(epochs) < setup.settings.epochs:
                 break  # pruned, or out of time
-        whole = len(self.lessons) * setup.settings.epochs
-        return replace(self._best_epoch(setup, folds), seconds=seconds * whole / max(done, 1))
+        whole = len(self.folds) * setup.settings.epochs
+        return replace(self._best_epoch(setup, per_fold), seconds=seconds * whole / max(done, 1))
 
     def _solved(self, setup: Setup, report: Report) -> Evaluation:
         """Score a closed form on all folds, unless it is to stop when its score on the sample is known."""
@@ -227,7 +228,7 @@ class Evaluator:
         takes = setup.head.features
         known = Features({view: self.extractor.taken(setup.loaded, takes, view) for view in setup.views})
         started = time.perf_counter()  # the pass is no part of what solving takes
-        found = self._evaluation(setup, [self._solved_scores(setup, known, lesson) for lesson in self.lessons])
+        found = self._evaluation(setup, [self._solved_scores(setup, known, fold) for fold in self.folds])
         return replace(found, seconds=time.perf_counter() - started)
 
     def _sampled_score(self, setup: Setup, features: np.ndarray) -> float | None:
@@ -235,10 +236,10 @@ class Evaluator:
         assert self.sample is not None  # these are its features
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
-            for lesson in self.sample.lessons:
-                parts.append(self._solved_scores(setup, Features({"center": features}), lesson))
-                rows.append(lesson.validation)
-            targets = self.sample.lessons[0].targets[np.concatenate(rows)]
+            for fold in self.sample.folds:
+                parts.append(self._solved_scores(setup, Features({"center": features}), fold))
+                rows.append(fold.validation_rows)
+            targets = self.sample.folds[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))
         except Exception:  # too few examples for the head or the metric say nothing of all of them
             return None
@@ -257,7 +258,7 @@ class Evaluator:
         state = self.checkpoints.load(candidate)
         if state is not None and "network" not in state and state["epoch"] < until:
             state = None  # it was cut within an epoch: only its best one is left, from which it cannot go on
-        training = setup.training(self.extractor, self.lessons[0], self.device, self.seed, paused=state)
+        training = setup.training(self.extractor, self.folds[0], self.device, self.seed, paused=state)
         if state is not None:
             epochs.extend(state["epochs"].numpy())
         known, tell = len(epochs), _telling(training, report)
@@ -318,11 +319,11 @@ class Evaluator:
                 worse than the search's did, which had not seen them.
         """
         rows = np.arange(len(self.targets))
-        lesson = replace(self.lessons[0], train=rows, validation=rows[:0])
+        fold = replace(self.folds[0], train_rows=rows, validation_rows=rows[:0])
         setup = self._setup(candidate)
         if setup.closed_form:
-            return setup.solve(self.extractor, lesson, self.device, self.seed)
-        training = setup.training(self.extractor, lesson, self.device, self.seed)
+            return setup.solve(self.extractor, fold, self.device, self.seed)
+        training = setup.training(self.extractor, fold, self.device, self.seed)
         training.run(epochs, lambda epoch, score, scores: False, expired)
         if training.epoch < epochs:
             raise TrialError(f"the time ran out in epoch {training.epoch + 1} of {epochs}")
@@ -331,11 +332,11 @@ class Evaluator:
         return training.network.eval()
 
     def _refuse_worse(self, training: Training, found: np.ndarray) -> None:
-        rows = self.lessons[0].validation[:_ASKED]
+        rows = self.folds[0].validation_rows[:_ASKED]
         rows = rows[~np.isnan(found[rows]).any(1)]
         if not len(rows):
             return
-        before = Score.of(self.task, self.targets[rows], found[rows], self.lessons[0].units_of(rows))
+        before = Score.of(self.task, self.targets[rows], found[rows], self.folds[0].units_of(rows))
         after = self.task.score(self.targets[rows], training.predict_now(rows))
         if after < before.ci95[0]:
             raise TrialError(
@@ -348,12 +349,12 @@ class Evaluator:
 
         It is trained, unless a trial has left it behind.
         """
-        setup, lesson = self._setup(candidate), self.lessons[0]
+        setup, fold = self._setup(candidate), self.folds[0]
         if setup.closed_form:
-            network = setup.solve(self.extractor, lesson, self.device, self.seed)
-            return network, setup.head_scores(network, self.extractor, self.task, lesson.validation)
+            network = setup.solve(self.extractor, fold, self.device, self.seed)
+            return network, setup.head_scores(network, self.extractor, self.task, fold.validation_rows)
         state = self.checkpoints.load(candidate)
-        training = setup.training(self.extractor, lesson, self.device, self.seed, paused=state)
+        training = setup.training(self.extractor, fold, self.device, self.seed, paused=state)
         if state is None:
             training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
         training.restore_best()
@@ -374,32 +375,32 @@ class Evaluator:
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
 
-    def _solved_scores(self, setup: Setup, known: Features, lesson: Lesson) -> np.ndarray:
-        network = setup.solve(known, lesson, self.device, self.seed)
-        return setup.head_scores(network, known, self.task, lesson.validation)
+    def _solved_scores(self, setup: Setup, known: Features, fold: Fold) -> np.ndarray:
+        network = setup.solve(known, fold, self.device, self.seed)
+        return setup.head_scores(network, known, self.task, fold.validation_rows)
 
-    def _best_epoch(self, setup: Setup, folds: list[list[np.ndarray]]) -> Evaluation:
+    def _best_epoch(self, setup: Setup, per_fold: list[list[np.ndarray]]) -> Evaluation:
         """Choose the epoch that is best over all folds: one for each fold would flatter. Of a head alone, the last."""
-        if not folds or not folds[0]:
+        if not per_fold or not per_fold[0]:
             raise TrialError("the time ran out before the first epoch ended")
-        curve = [self._score(list(parts)) for parts in zip(*folds, strict=False)]
+        curve = [self._score(list(parts)) for parts in zip(*per_fold, strict=False)]
         # Where rates are high, one epoch stands out by chance; refits that stopped there made 20 to 76% more errors.
         # Of equal epochs of others, the later one: over 35 fine-tunings, by 0.3 points better on test images.
         last = len(curve) - 1
         best = last if setup.frozen else last - int(np.argmax(curve[::-1]))
-        found = self._evaluation(setup, [fold[best] for fold in folds])
+        found = self._evaluation(setup, [fold[best] for fold in per_fold])
         return replace(found, best_epoch=best + 1, curve=tuple(curve))
 
-    def _evaluation(self, setup: Setup, folds: list[np.ndarray]) -> Evaluation:
+    def _evaluation(self, setup: Setup, per_fold: list[np.ndarray]) -> Evaluation:
         scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=self.task.dtype)
-        for lesson, part in zip(self.lessons, folds, strict=False):
-            scores[lesson.validation] = part
-        return Evaluation(score=self._score(folds), depth=setup.plan.depth, scores=scores)
+        for fold, part in zip(self.folds, per_fold, strict=False):
+            scores[fold.validation_rows] = part
+        return Evaluation(score=self._score(per_fold), depth=setup.plan.depth, scores=scores)
 
-    def _score(self, folds: list[np.ndarray]) -> float:
+    def _score(self, per_fold: list[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""
-        rows = np.concatenate([lesson.validation for lesson, _ in zip(self.lessons, folds, strict=False)])
-        return self.task.score(self.targets[rows], np.concatenate(folds))
+        rows = np.concatenate([fold.validation_rows for fold, _ in zip(self.folds, per_fold, strict=False)])
+        return self.task.score(self.targets[rows], np.concatenate(per_fold))
 
     def pass_seconds(self, name: str) -> float:
         """Return about how long one pass of a frozen backbone over all examples, in one view, takes."""

@@ -16,6 +16,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.plugin_call import blamed
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, HeadSpec, Takes
+from autotransfer.data.folds import Fold
 from autotransfer.errors import ConfigError, PluginError, TrialError
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.images.pixels import VIEWS
@@ -25,7 +26,7 @@ from autotransfer.training.freezing import check_plan
 from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, PixelFeed
 from autotransfer.training.network import Network, to_scores
 from autotransfer.training.settings import TrainingSettings
-from autotransfer.training.trainer import Lesson, Training
+from autotransfer.training.trainer import Training
 
 __all__ = ["Setup", "startable"]
 
@@ -34,7 +35,7 @@ _BATCH = 64
 
 
 class Known(Protocol):
-    """Knows the features of the examples of a lesson."""
+    """Knows the features of the examples of a fold."""
 
     def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str = "center") -> np.ndarray:
         """Return float32 features (N, width) of the examples in one view."""
@@ -129,30 +130,30 @@ class Setup:
             return (*self.loaded.stages.widths, width)
         return (width,) if takes == "pooled" else self.loaded.map_shape
 
-    def solve(self, extractor: Known, lesson: Lesson, device: Device, seed: int) -> Network:
+    def solve(self, extractor: Known, fold: Fold, device: Device, seed: int) -> Network:
         """Return the network with its head solved in closed form on the training rows, on the mean over their views."""
-        network = self._network(lesson, device, seed)
-        network.head = self._solved(self.head, self.candidate.head_params, extractor, lesson).to(device.torch)
+        network = self._network(fold, device, seed)
+        network.head = self._solved(self.head, self.candidate.head_params, extractor, fold).to(device.torch)
         return network.eval()
 
     def training(
         self,
         extractor: FeatureExtractor,
-        lesson: Lesson,
+        fold: Fold,
         device: Device,
         seed: int,
         paused: Mapping[str, Any] | None = None,
     ) -> Training:
         """Return the network about to be trained on the training rows, or to go on from where it was paused."""
-        network = self._network(lesson, device, seed)
-        self._try_head(network, device, lesson.task.outputs)
+        network = self._network(fold, device, seed)
+        self._try_head(network, device, fold.task.outputs)
         if self.start is not None and paused is None:
-            _take_over(network.head, self._solved(self.start, {}, extractor, lesson))
+            _take_over(network.head, self._solved(self.start, {}, extractor, fold))
         training = Training(
             network,
             self.plan,
             self.settings,
-            lesson,
+            fold,
             self._feeds(extractor, device),
             device,
             autocast=not self.frozen and not self.loaded.precise,
@@ -193,13 +194,13 @@ class Setup:
                 parts.append(outputs.float())
         return to_scores(task, network.in_units(torch.cat(parts)))
 
-    def _network(self, lesson: Lesson, device: Device, seed: int) -> Network:
+    def _network(self, fold: Fold, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
         loaded, shape = self.loaded, self._head_shape
         device.seed(seed)
-        head = _build(self.head, shape, lesson.task.outputs, self.candidate.head_params)
+        head = _build(self.head, shape, fold.task.outputs, self.candidate.head_params)
         backbone = loaded.backbone if self.frozen else loaded.copy()
-        shift, scale = lesson.standardisation()
+        shift, scale = fold.standardisation()
         takes = self.head.features
         stages = self.loaded.stages if takes == "stages" else None
         return Network(backbone, head.to(device.torch), shape, shift, scale, head_takes=takes, stages=stages)
@@ -221,16 +222,16 @@ class Setup:
             given = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"in a {type(found).__name__}"
             raise PluginError(f"The head {self.head.name!r} gives outputs {given}; expected {expected}.")
 
-    def _solved(self, spec: HeadSpec, params: Mapping[str, Any], extractor: Known, lesson: Lesson) -> nn.Module:
+    def _solved(self, spec: HeadSpec, params: Mapping[str, Any], extractor: Known, fold: Fold) -> nn.Module:
         """Return a closed-form head, solved on the training rows, on the CPU."""
         assert spec.solve is not None  # only closed forms come here
         shape = self._head_shape if spec is self.head else (self.loaded.backbone.width,)
-        head = _build(spec, shape, lesson.task.outputs, params)
-        targets = lesson.standardised_targets()[lesson.train]
-        seen = [extractor.taken(self.loaded, spec.features, view)[lesson.train] for view in self.views]
+        head = _build(spec, shape, fold.task.outputs, params)
+        targets = fold.standardised_targets()[fold.train_rows]
+        seen = [extractor.taken(self.loaded, spec.features, view)[fold.train_rows] for view in self.views]
         features = seen[0] if len(seen) == 1 else np.mean(seen, axis=0)
         with blamed(f"The head {spec.name!r}"):
-            spec.solve(head, features, targets, lesson.task, params, lesson.class_weights)
+            spec.solve(head, features, targets, fold.task, params, fold.class_weights)
         return head
 
     def _feeds(self, extractor: FeatureExtractor, device: Device) -> Callable[[int], Feed]:

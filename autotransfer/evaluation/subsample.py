@@ -10,7 +10,7 @@ import numpy as np
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.specs import Takes
-from autotransfer.training.trainer import Lesson
+from autotransfer.data.folds import Fold
 
 __all__ = ["SAMPLE_DOUBT", "Features", "Sample", "draw"]
 
@@ -20,7 +20,7 @@ _SCORED = 256
 SAMPLE_DOUBT = 2 * math.sqrt(0.25 / _SCORED)
 # The examples have to be so many times a sample: else it saves little.
 _WORTH = 2
-# Folds that a sample is scored in where the examples have a single split.
+# FoldRunner that a sample is scored in where the examples have a single split.
 _FOLDS = 5
 # Examples of each class: on average, and at least where it has them.
 _EACH, _LEAST = 8, 5
@@ -32,11 +32,11 @@ class Sample:
 
     Attributes:
         rows: Which, sorted.
-        lessons: The folds, cut down to them, or folds of its own; rows are those of the sample.
+        folds: The folds, cut down to them, or folds of its own; rows are those of the sample.
     """
 
     rows: np.ndarray
-    lessons: tuple[Lesson, ...]
+    folds: tuple[Fold, ...]
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,24 @@ class Features:
         return self.values[view]
 
 
-def draw(lessons: Sequence[Lesson], seed: int) -> Sample | None:
+def draw(folds: Sequence[Fold], seed: int) -> Sample | None:
     """Draw a sample that has all classes in proportion; None where it would not be worth its time.
 
     All of it is scored: where there is a single split, it is drawn from what trains, and cross-validated by itself.
 
     Args:
-        lessons: The folds.
+        folds: The folds.
         seed: Which sample; equal seeds give equal samples.
     """
-    task, targets, single = lessons[0].task, lessons[0].targets, len(lessons) == 1
+    task, targets, single = folds[0].task, folds[0].targets, len(folds) == 1
     size = max(_SCORED, _EACH * len(task.classes) if task.single_label else 0)
     if task.kind == "regression" or task.ceiling != 1.0 or len(targets) < _WORTH * size:
         return None
-    order = np.random.default_rng(seed).permutation(lessons[0].train if single else len(targets))
+    order = np.random.default_rng(seed).permutation(folds[0].train_rows if single else len(targets))
     rows = np.sort(_in_proportion(order, targets, size) if task.single_label else order[:size])
     if not single:
-        return Sample(rows=rows, lessons=tuple(_cut(lesson, rows) for lesson in lessons))
-    return Sample(rows=rows, lessons=_dealt(lessons[0], rows, seed))
+        return Sample(rows=rows, folds=tuple(_cut(fold, rows) for fold in folds))
+    return Sample(rows=rows, folds=_dealt(folds[0], rows, seed))
 
 
 def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndarray:
@@ -81,26 +81,26 @@ def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndar
     return np.concatenate([rows[: max(round(size * len(rows) / len(order)), _LEAST)] for rows in classes])
 
 
-def _dealt(lesson: Lesson, rows: np.ndarray, seed: int) -> tuple[Lesson, ...]:
+def _dealt(fold: Fold, rows: np.ndarray, seed: int) -> tuple[Fold, ...]:
     """Return folds of a sample alone, the classes spread over them; a unit falls into one."""
-    lesson, targets = _of(lesson, rows), lesson.targets[rows]
+    fold, targets = _of(fold, rows), fold.targets[rows]
     order = np.random.default_rng(seed).permutation(len(rows))
-    if lesson.task.single_label:
+    if fold.task.single_label:
         order = order[np.argsort(targets[order], kind="stable")]
     everything = np.arange(len(rows))
-    units = everything if lesson.units is None else lesson.units
+    units = everything if fold.units is None else fold.units
     _, first, of = np.unique(units[order], return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[of]  # of its unit among all, in the order in which they come
-    folds = (np.sort(order[place % _FOLDS == number]) for number in range(_FOLDS))
-    return tuple(replace(lesson, train=np.setdiff1d(everything, fold), validation=fold) for fold in folds)
+    scored = (np.sort(order[place % _FOLDS == number]) for number in range(_FOLDS))
+    return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in scored)
 
 
-def _cut(lesson: Lesson, rows: np.ndarray) -> Lesson:
+def _cut(fold: Fold, rows: np.ndarray) -> Fold:
     train, validation = (
-        np.searchsorted(rows, np.intersect1d(part, rows)) for part in (lesson.train, lesson.validation)
+        np.searchsorted(rows, np.intersect1d(part, rows)) for part in (fold.train_rows, fold.validation_rows)
     )
-    return replace(_of(lesson, rows), train=train, validation=validation)
+    return replace(_of(fold, rows), train_rows=train, validation_rows=validation)
 
 
-def _of(lesson: Lesson, rows: np.ndarray) -> Lesson:
-    return replace(lesson, targets=lesson.targets[rows], units=lesson.units_of(rows))
+def _of(fold: Fold, rows: np.ndarray) -> Fold:
+    return replace(fold, targets=fold.targets[rows], units=fold.units_of(rows))

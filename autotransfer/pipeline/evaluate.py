@@ -97,11 +97,11 @@ def evaluate(
     loaded = LoadedBackbone(spec, where)
     Setup.of(candidate, loaded, registry, kind).head_size(kind)  # builds all that it names: wrong settings show here
     prepared = prepare_data(examples, [spec], config)
-    evaluator = Evaluator(registry, prepared.extractor, prepared.lessons, where, seed=seed, loaded=[loaded])
-    lesson = prepared.lessons[0]
+    evaluator = Evaluator(registry, prepared.extractor, prepared.folds, where, seed=seed, loaded=[loaded])
+    fold = prepared.folds[0]
     with pages_kept():
         network, scores = evaluator.best_network(candidate)
     return EvaluationResult(
-        score=Score.of(lesson.task, lesson.targets[lesson.validation], scores, lesson.units_of(lesson.validation)),
+        score=Score.of(fold.task, fold.targets[fold.validation_rows], scores, fold.units_of(fold.validation_rows)),
         model=as_model(network, candidate, prepared, evaluator),
     )

@@ -15,11 +15,12 @@ from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
 from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.data.folds import divide, refuse_foreign_weights, refuse_undividable
+from autotransfer.data.folds import Fold
 from autotransfer.data.grouping import Grouping
 from autotransfer.data.label_conflicts import without_contradictions
 from autotransfer.data.skipped import with_labels
 from autotransfer.data.small_classes import without_small_classes
+from autotransfer.data.splitting import make_folds, refuse_foreign_weights, refuse_undividable
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.features.cache import ActivationCache, default_cache_dir
 from autotransfer.features.extractor import FeatureExtractor
@@ -30,13 +31,12 @@ from autotransfer.runtime.memory import memory_budget
 from autotransfer.search.shortlist import choose_portfolio
 from autotransfer.settings import Budget, SearchConfig
 from autotransfer.tasks.task import Task, infer_task
-from autotransfer.training.trainer import Lesson
 from autotransfer.warnings import WarningList
 
 __all__ = [
     "Prepared",
     "available_backbones",
-    "deal_again",
+    "folds_of",
     "fingerprint",
     "load_first",
     "offered_heads",
@@ -67,19 +67,19 @@ class Prepared:
 
     Attributes:
         extractor: The decoded images and the cache of their features.
-        lessons: For each fold, the targets, and which rows train and which score.
+        folds: For each fold, the targets, and which rows train and which score.
         skipped: What could not be used, and why.
         grouping: What the split keeps together beside copies of an image; None for nothing.
-        deal: Returns the lessons of another seed, which is so far from the seed of these.
+        resplit: Returns the folds of another seed, which is so far from the seed of these.
         first: The backbone whose features told near-duplicates; None where none was looked for.
         objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
     """
 
     extractor: FeatureExtractor
-    lessons: tuple[Lesson, ...]
+    folds: tuple[Fold, ...]
     skipped: tuple[Skipped, ...]
     grouping: Grouping | None = None
-    deal: Callable[[int], tuple[Lesson, ...]]
+    resplit: Callable[[int], tuple[Fold, ...]]
     first: str | None = None
     objects: np.ndarray | None = None
 
@@ -89,10 +89,10 @@ class Prepared:
         return self.extractor.images
 
     def __str__(self) -> str:
-        lesson = self.lessons[0]
-        classes = f", {len(lesson.task.classes)} classes" if lesson.task.classes else ""
+        fold = self.folds[0]
+        classes = f", {len(fold.task.classes)} classes" if fold.task.classes else ""
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
-        how = f"{len(self.lessons)} folds" if len(self.lessons) > 1 else f"{len(lesson.validation)} of them to score on"
+        how = f"{len(self.folds)} folds" if len(self.folds) > 1 else f"{len(fold.validation_rows)} of them to score on"
         return f"{len(self.images)} examples, {how}{classes}{skipped}"
 
 
@@ -240,7 +240,7 @@ def prepare_data(
         ahead=ahead if len(images) >= _MANY else 0,
         staged=any(head.features == "stages" for head in heads(task, len(images))),
     )
-    division = divide(
+    division = make_folds(
         task,
         targets,
         images,
@@ -254,10 +254,10 @@ def prepare_data(
     )
     return Prepared(
         extractor=extractor,
-        lessons=division.lessons,
+        folds=division.folds,
         skipped=(*examples.skipped, *with_labels(images.skipped, examples)),
         grouping=division.grouping,
-        deal=division.deal,
+        resplit=division.resplit,
         first=None if first is None else first.spec.name,
         objects=division.objects,
     )
@@ -289,22 +289,22 @@ def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, step: Callable[[
 
 def fingerprint(data: Prepared) -> str:
     """Return a hash of the images and their targets, in order."""
-    targets = np.ascontiguousarray(data.lessons[0].targets)
+    targets = np.ascontiguousarray(data.folds[0].targets)
     digest = blake2b(f"{data.images.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
     digest.update(targets.tobytes())
     return digest.hexdigest()
 
 
-def deal_again(data: Prepared, validation: Sequence[np.ndarray], units: np.ndarray | None) -> tuple[Lesson, ...]:
-    """Return the lessons of folds that were dealt elsewhere.
+def folds_of(data: Prepared, validation: Sequence[np.ndarray], units: np.ndarray | None) -> tuple[Fold, ...]:
+    """Return the folds of folds that were dealt elsewhere.
 
     Args:
         data: The examples.
         validation: For each fold, the rows that score; all others train.
         units: Number (N,) of the set that each example cannot leave.
     """
-    lesson, everything = replace(data.lessons[0], units=units), np.arange(len(data.lessons[0].targets))
-    return tuple(replace(lesson, train=np.setdiff1d(everything, rows), validation=rows) for rows in validation)
+    fold, everything = replace(data.folds[0], units=units), np.arange(len(data.folds[0].targets))
+    return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in validation)
 
 
 def refuse_unreadable(test: Examples, decoding: Decoding) -> None:

@@ -142,7 +142,7 @@ def open_study(
             "study": config.study or f"autotransfer-{uuid4().hex[:8]}",
             "data": fingerprint(data),
             "examples": len(data.images),
-            "task": data.lessons[0].task.to_json(),
+            "task": data.folds[0].task.to_json(),
             "config": asdict(config),
             **now,
             "call": call,
@@ -232,7 +232,7 @@ def _describe(
     study: optuna.Study, config: SearchConfig, data: Prepared, run: RunFolder, marks: Mapping[str, str]
 ) -> None:
     """Write down what a study is about, for whoever looks at it with Optuna's tools; at last, that it is whole."""
-    task = data.lessons[0].task
+    task = data.folds[0].task
     with catch_warnings():
         simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([str(task.metric)])

@@ -49,7 +49,7 @@ from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.strategy import Growth
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
-from autotransfer.selection.finals import Folds
+from autotransfer.selection.finals import FoldRunner
 from autotransfer.settings import SearchConfig
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
@@ -137,7 +137,7 @@ def search_setups(
     crew.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
-    task = data.lessons[0].task
+    task = data.folds[0].task
     if test is not None and test.targets is not None:
         task.encode(test.targets)  # again: a class may be gone with its images
     _say_what_is_scored(data, config, show)
@@ -148,12 +148,12 @@ def search_setups(
     evaluator = Evaluator(
         registry,
         data.extractor,
-        data.lessons,
+        data.folds,
         device,
         seed=config.seed,
         loaded=loaded,
         checkpoints=Checkpoints(run.checkpoints),
-        sample=draw(data.lessons, config.seed) if len(backbones) > 1 else None,
+        sample=draw(data.folds, config.seed) if len(backbones) > 1 else None,
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
@@ -163,7 +163,7 @@ def search_setups(
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,
         epochs=config.epochs,
-        examples=len(data.lessons[0].train),
+        examples=len(data.folds[0].train_rows),
         others=sizes.others,
         views=Views(config.views),
     )
@@ -185,10 +185,10 @@ def search_setups(
     names = [spec.name for spec in sizes.backbones]
     brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
     executor = crew.executor(brief)
-    folds, tested = Folds(evaluator, data.deal), 0 if test is None else len(test)
+    fold_runner, tested = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
 
     def leave(trials: Trials) -> float:
-        return ending_seconds(trials, folds, purse.budget, tested, ensemble=config.ensemble)
+        return ending_seconds(trials, fold_runner, purse.budget, tested, ensemble=config.ensemble)
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(purse, show.say), failing_clearly(advice):
@@ -230,8 +230,8 @@ def _search(
         run.write_trials(told.records)
         show.recall(told)
 
-    lesson, timed = evaluator.lessons[0], purse.budget.seconds is not None
-    fewest = min(math.ceil(_STEPS * _BATCH / len(lesson.train)), _EPOCHS)
+    fold, timed = evaluator.folds[0], purse.budget.seconds is not None
+    fewest = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
     return search(
         study,
         space.suggest,
@@ -247,13 +247,13 @@ def _search(
             policies=space.tuning_policies,
             curves=Prior.load().curves.scaled(space.epochs),
             seconds=partial(_predicted, space, evaluator) if timed else None,
-            ceiling=lesson.task.ceiling,
-            begin=1 if len(lesson.train) < _MANY else 2,
-            middle=lambda backbone: 0 if len(lesson.train) < _MANY else len(evaluator.stages(backbone)) // 2,
+            ceiling=fold.task.ceiling,
+            begin=1 if len(fold.train_rows) < _MANY else 2,
+            middle=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
             fewest=fewest,
             backbones=[spec.name for spec in sizes.backbones],
         ),
-        refit_factor=len(lesson.targets) / len(lesson.train),
+        refit_factor=len(fold.targets) / len(fold.train_rows),
         fewest=fewest,
         observe=observe,
         recalled=recalled,
@@ -304,8 +304,8 @@ def _check_scored(examples: Examples, test: Examples | None, task: Task, show: P
 
 def _say_what_is_scored(data: Prepared, config: SearchConfig, show: Progress) -> None:
     """Say which class is positive where the user has not said; refuse folds on which nothing can be scored."""
-    lesson = data.lessons[0]
-    check_scored(lesson.task, lesson.targets[lesson.validation], "validation")
-    if (warning := positive_class_warning(lesson.task, lesson.targets, config.positive_class)) is not None:
+    fold = data.folds[0]
+    check_scored(fold.task, fold.targets[fold.validation_rows], "validation")
+    if (warning := positive_class_warning(fold.task, fold.targets, config.positive_class)) is not None:
         show.warnings.add(warning)
         show.say(warning.message)

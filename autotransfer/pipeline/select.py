@@ -25,7 +25,7 @@ from autotransfer.selection.calibration import Calibration, calibrate
 from autotransfer.selection.ensemble import Ensemble, choose_ensemble, diverse
 from autotransfer.selection.finals import (
     Finals,
-    Folds,
+    FoldRunner,
     finalists,
     finals_seconds,
     hold_finals,
@@ -96,23 +96,23 @@ class _Plan:
         return Selected(kind="single" if len(numbers) == 1 else kind, trials=numbers, scores=self.scores)
 
 
-def ending_seconds(trials: Trials, folds: Folds, budget: Budget, tested: int, *, ensemble: bool) -> float:
+def ending_seconds(trials: Trials, fold_runner: FoldRunner, budget: Budget, tested: int, *, ensemble: bool) -> float:
     """Return the seconds of a budget that a search leaves to finals, an ensemble and more views, as it stands.
 
     Args:
         trials: The search.
-        folds: What the finals run on.
+        fold_runner: What the finals run on.
         budget: The budget.
         tested: Number of test examples.
         ensemble: Whether there may be one.
     """
-    seconds = finals_seconds(trials, folds, budget)
+    seconds = finals_seconds(trials, fold_runner, budget)
     if budget.seconds is None or trials.best is None or trials.best.candidate is None:
         return seconds
     # One pass of the test examples is no part of the budget.
-    seconds += (trials.best.candidate.views - 1) * _pass_seconds(trials.best, folds.evaluator, tested)
+    seconds += (trials.best.candidate.views - 1) * _pass_seconds(trials.best, fold_runner.evaluator, tested)
     if ensemble and trials.best.scores is not None:
-        seconds += _members(trials.best, trials, folds.evaluator, _TOGETHER * budget.seconds, tested)[1]
+        seconds += _members(trials.best, trials, fold_runner.evaluator, _TOGETHER * budget.seconds, tested)[1]
     return seconds
 
 
@@ -169,7 +169,7 @@ def finish(
         )
         plan, ensemble, soup = alone, None, None
         parts = refit(plan.parts, found, evaluator, purse, show.warnings)
-    held_out = HeldOut.of(evaluator.lessons, plan.scores, seed=config.seed)
+    held_out = HeldOut.of(evaluator.folds, plan.scores, seed=config.seed)
     scores = plan.scores[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
     calibration = calibrate(held_out, scores) if config.calibrate and config.class_weight is None else None
@@ -279,13 +279,13 @@ def _finals(
     purse.aside = 0.0
     if purse.budget.seconds is None:
         effort = Effort(trials, evaluator)
-        return hold_finals(trials, evaluator, data.deal, effort=effort, say=show.phase)
+        return hold_finals(trials, evaluator, data.resplit, effort=effort, say=show.phase)
     refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
     needed = max(filter(purse.affords, refits), default=0.0)
     seconds = min(purse.remaining - needed, search_seconds(trials) / (config.workers or 1))
     ends = purse.spent + seconds
     return hold_finals(
-        trials, evaluator, data.deal, seconds=seconds, expired=lambda: purse.spent > ends, say=show.phase
+        trials, evaluator, data.resplit, seconds=seconds, expired=lambda: purse.spent > ends, say=show.phase
     )
 
 
@@ -302,7 +302,7 @@ def _ensemble(
     refit = refit_seconds(best, evaluator)
     left = purse.remaining - (refit if refit <= purse.remaining else 0.0)  # else what the search left behind is taken
     others, _ = _members(best, records, evaluator, left, tested)
-    return choose_ensemble([best, *others], HeldOut.of(evaluator.lessons, best.scores))
+    return choose_ensemble([best, *others], HeldOut.of(evaluator.folds, best.scores))
 
 
 def _members(
@@ -373,7 +373,7 @@ def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, tempe
     first, *others = parts
     return TransferModel(
         network=first.network,
-        task=data.lessons[0].task,
+        task=data.folds[0].task,
         candidate=first.candidate,
         side=data.images.side,
         decoding=data.images.decoding,

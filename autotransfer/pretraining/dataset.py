@@ -10,6 +10,7 @@ import torch
 
 from autotransfer.contract.specs import CropMode, Preprocessing
 from autotransfer.data.examples import Examples, Images
+from autotransfer.data.folds import Fold
 from autotransfer.data.split import split, units_of
 from autotransfer.errors import DataError
 from autotransfer.images.decode import decode
@@ -19,26 +20,25 @@ from autotransfer.runtime.memory import memory_budget
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import infer_task
 from autotransfer.training.network import to_scores
-from autotransfer.training.trainer import Lesson
 
-__all__ = ["Material", "prepare_material"]
+__all__ = ["PretrainingData", "prepare_material"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class PretrainingData:
     """Decoded images.
 
     Attributes:
         images: The images.
         train: Rows to learn from.
         held: Rows to score on.
-        lesson: The labels; None without any.
+        fold: The labels; None without any.
     """
 
     images: Images
     train: np.ndarray
     held: np.ndarray
-    lesson: Lesson | None = None
+    fold: Fold | None = None
 
     @property
     def held_images(self) -> Images:
@@ -52,11 +52,11 @@ class Material:
 
     def score(self, outputs: np.ndarray) -> Score:
         """Score what a network says of the held-out rows (N, outputs): logits, or standardised values."""
-        assert self.lesson is not None  # only where there are labels
-        lesson = self.lesson
-        shift, scale = lesson.standardisation()
-        scores = to_scores(lesson.task, torch.from_numpy(outputs * scale + shift))
-        return Score.of(lesson.task, lesson.targets[self.held], scores, lesson.units_of(self.held))
+        assert self.fold is not None  # only where there are labels
+        fold = self.fold
+        shift, scale = fold.standardisation()
+        scores = to_scores(fold.task, torch.from_numpy(outputs * scale + shift))
+        return Score.of(fold.task, fold.targets[self.held], scores, fold.units_of(self.held))
 
 
 def prepare_material(
@@ -67,7 +67,7 @@ def prepare_material(
     seed: int,
     show: Progress,
     decoding: Decoding | None = None,
-) -> Material:
+) -> PretrainingData:
     """Decode every image once, for all that look at them, and hold a share of them out.
 
     Args:
@@ -96,19 +96,19 @@ def prepare_material(
     if images.skipped:
         show.say(f"{len(images.skipped)} images cannot be read: {images.skipped[0].name}, …")
     if examples.targets is None:
-        train, held = _deal(images, share, seed)
-        return Material(images=images, train=train, held=held)
+        train, held = _split_once(images, share, seed)
+        return PretrainingData(images=images, train=train, held=held)
     targets = [examples.targets[i] for i in images.kept]
     task = infer_task(targets)
     encoded = task.encode(targets)
     groups = None if examples.groups is None else [examples.groups[i] for i in images.kept]
     train, held = split(encoded, task, images.digests, share=share, seed=seed, groups=groups)
     units = units_of(images.digests, groups)
-    lesson = Lesson(task=task, targets=encoded, train=train, validation=held, units=units)
-    return Material(images=images, train=train, held=held, lesson=lesson)
+    fold = Fold(task=task, targets=encoded, train_rows=train, validation_rows=held, units=units)
+    return PretrainingData(images=images, train=train, held=held, fold=fold)
 
 
-def _deal(images: Images, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _split_once(images: Images, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split unlabelled images; copies of one stay on one side."""
     _, of = np.unique(images.digests, return_inverse=True)
     order = np.random.default_rng(seed).permutation(of.max() + 1)

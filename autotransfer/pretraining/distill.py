@@ -16,7 +16,7 @@ from autotransfer.data.sources import find_images, load_examples
 from autotransfer.data.split_parts import part_for
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.pretraining.dataset import Material, prepare_material
+from autotransfer.pretraining.dataset import PretrainingData, prepare_material
 from autotransfer.pretraining.losses import Objective, from_answers
 from autotransfer.pretraining.teacher import variance_matched
 from autotransfer.pretraining.trainer import Course, CourseSettings, Pupil, length_of
@@ -179,7 +179,7 @@ def train_whole(
     name: str,
     task: Task,
     objective: Objective,
-    material: Material,
+    material: PretrainingData,
     settings: CourseSettings,
     registry: Registry,
     device: Device,
@@ -219,7 +219,9 @@ def train_whole(
     return model, course
 
 
-def _to_learn(task: Task, answers: np.ndarray, material: Material, device: Device) -> tuple[Objective, tuple[Any, Any]]:
+def _to_learn(
+    task: Task, answers: np.ndarray, material: PretrainingData, device: Device
+) -> tuple[Objective, tuple[Any, Any]]:
     """Return the teacher's answers (N, outputs) as an objective, and the units of what is learned."""
     if task.kind != "regression":
         return from_answers(task, answers, device.torch), (0.0, 1.0)

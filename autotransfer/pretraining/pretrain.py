@@ -21,7 +21,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
-from autotransfer.pretraining.dataset import Material, prepare_material
+from autotransfer.pretraining.dataset import PretrainingData, prepare_material
 from autotransfer.pretraining.losses import Objective, from_labels
 from autotransfer.pretraining.teacher import Match, features_of, taught, variance_matched
 from autotransfer.pretraining.trainer import Course, CourseSettings, Pupil, length_of
@@ -228,15 +228,15 @@ class _Work:
         course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
         return self._finished(course, material, features, show)
 
-    def _objectives(self, material: Material, features: np.ndarray | None) -> list[Objective]:
+    def _objectives(self, material: PretrainingData, features: np.ndarray | None) -> list[Objective]:
         objectives = []
-        if (lesson := material.lesson) is not None:
-            objectives.append(from_labels(lesson.task, lesson.standardised_targets(), self.device.torch))
+        if (fold := material.fold) is not None:
+            objectives.append(from_labels(fold.task, fold.standardised_targets(), self.device.torch))
         if features is not None:
             objectives.append(taught(features, self.match, material, self.registry, self.device))
         return objectives
 
-    def _key(self, material: Material, teacher: LoadedBackbone | None) -> str:
+    def _key(self, material: PretrainingData, teacher: LoadedBackbone | None) -> str:
         """Return a hash of everything that the training depends on."""
         return content_key(
             version=__version__,
@@ -245,12 +245,12 @@ class _Work:
             teacher=[teacher.identity, self.match] if teacher else [],
             images=material.images.fingerprint,
             side=material.images.side,
-            targets=[] if material.lesson is None else material.lesson.targets.tolist(),
+            targets=[] if material.fold is None else material.fold.targets.tolist(),
             validation=self.validation,
         )
 
     def _finished(
-        self, course: Course, material: Material, features: np.ndarray | None, show: Progress
+        self, course: Course, material: PretrainingData, features: np.ndarray | None, show: Progress
     ) -> PretrainResult:
         """Score the network as it is written, and put it in its place."""
         show.phase(f"scoring {len(material.held)} held-out images")
@@ -276,20 +276,20 @@ class _Work:
         show.say(f"written to {self.out}")
         return result
 
-    def _write(self, pupil: Pupil, material: Material, measured: Mapping[str, Any]) -> None:
-        images, lesson = len(material.train), material.lesson
+    def _write(self, pupil: Pupil, material: PretrainingData, measured: Mapping[str, Any]) -> None:
+        images, fold = len(material.train), material.fold
         teacher = None if self.teacher is None else f"{self.match} of {self.teacher.name} ({self.teacher.source})"
         what = f"{self.source}, {images} images"
-        if lesson is not None:
-            what += f", {len(lesson.task.classes)} classes" if lesson.task.classes else f", {lesson.task.width} targets"
+        if fold is not None:
+            what += f", {len(fold.task.classes)} classes" if fold.task.classes else f", {fold.task.width} targets"
         shown = {name: measured.get(name) for name in ("score", "match", "epochs", "seconds")}
         about = {
             "description": what if teacher is None else f"{teacher} on {what}",
             "license": self.license,
-            "label_names": [str(label) for label in lesson.task.classes] if lesson else [],
+            "label_names": [str(label) for label in fold.task.classes] if fold else [],
             "source": {"data": self.source, "images": images, "teacher": teacher, **shown, "autotransfer": __version__},
         }
-        classifier = None if lesson is None else _classifier(pupil, lesson.standardisation())
+        classifier = None if fold is None else _classifier(pupil, fold.standardisation())
         self.registry.write(pupil.backbone, self.workshop, about, classifier)
 
 

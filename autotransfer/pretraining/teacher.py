@@ -12,7 +12,7 @@ from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.pretraining.dataset import Material
+from autotransfer.pretraining.dataset import PretrainingData
 from autotransfer.pretraining.losses import Objective, from_answers, from_features, standardise
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
@@ -24,27 +24,29 @@ Match = Literal["features", "answers"]
 _PROBE = "logistic"
 
 
-def features_of(loaded: LoadedBackbone, material: Material, cache_dir: Path | None) -> np.ndarray:
+def features_of(loaded: LoadedBackbone, material: PretrainingData, cache_dir: Path | None) -> np.ndarray:
     """Return the teacher's standardised features (N, width) of all images; cached, so that no pass is made twice."""
     cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
     features = FeatureExtractor(images=material.images, cache=cache).pooled(loaded)
     return standardise(features, material.train)
 
 
-def taught(features: np.ndarray, match: Match, material: Material, registry: Registry, device: Device) -> Objective:
+def taught(
+    features: np.ndarray, match: Match, material: PretrainingData, registry: Registry, device: Device
+) -> Objective:
     """Return what is learned from a teacher's features."""
     if match == "features":
         return from_features(features, device.torch)
-    lesson = material.lesson
-    assert lesson is not None  # answers need labels
+    fold = material.fold
+    assert fold is not None  # answers need labels
     spec = registry.head(_PROBE)
     assert spec.solve is not None
-    probe = spec.build((features.shape[1],), lesson.task.outputs, {})
-    targets = lesson.standardised_targets()[lesson.train]
-    spec.solve(probe, features[lesson.train], targets, lesson.task, {}, None)
+    probe = spec.build((features.shape[1],), fold.task.outputs, {})
+    targets = fold.standardised_targets()[fold.train_rows]
+    spec.solve(probe, features[fold.train_rows], targets, fold.task, {}, None)
     with torch.inference_mode():
-        answers = to_scores(lesson.task, probe(torch.from_numpy(features)))
-    return from_answers(lesson.task, answers.astype(np.float32), device.torch)
+        answers = to_scores(fold.task, probe(torch.from_numpy(features)))
+    return from_answers(fold.task, answers.astype(np.float32), device.torch)
 
 
 def variance_matched(predicted: np.ndarray, features: np.ndarray) -> float:

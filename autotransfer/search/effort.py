@@ -34,8 +34,8 @@ class Effort:
         known = all(costs.values())
         self._costs = {name: cost if known and cost else 1.0 for name, cost in costs.items()}
         self._stages = {name: len(evaluator.stages(name)) for name in names}
-        self._solution = max(_HEAD, min(_BATCH / len(evaluator.lessons[0].train), 1.0))
-        folds = len(evaluator.lessons)
+        self._solution = max(_HEAD, min(_BATCH / len(evaluator.folds[0].train_rows), 1.0))
+        folds = len(evaluator.folds)
         passes = {(_backbone(record), view) for record in tried for view in range(_views(record))}
         passed = sum(_PASS * self._costs[name] for name, _ in passes)
         self.total = passed + sum(

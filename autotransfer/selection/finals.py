@@ -24,13 +24,13 @@ from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.study import make_finals_study
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.folds import Deal, Folds, Step, planned_epochs
+from autotransfer.selection.folds import FoldRunner, Resplit, Step, planned_epochs
 from autotransfer.settings import Budget
 
 __all__ = [
     "Finalist",
     "Finals",
-    "Folds",
+    "FoldRunner",
     "finalists",
     "finals_seconds",
     "hold_finals",
@@ -119,7 +119,7 @@ class Finals:
 def hold_finals(
     trials: Trials,
     evaluator: Evaluator,
-    deal: Deal,
+    resplit: Resplit,
     *,
     seconds: float = math.inf,
     effort: Effort | None = None,
@@ -131,7 +131,7 @@ def hold_finals(
     Args:
         trials: The search.
         evaluator: What it scored candidates with.
-        deal: Returns the folds of another seed, which is so far from the seed of the search.
+        resplit: Returns the folds of another seed, which is so far from the seed of the search.
         seconds: What the finals may take; the third, then the second finalist is left out where they are expected to
             take longer.
         effort: What the search has trained, which bounds them in the place of seconds: equal seeds give equal finals.
@@ -141,22 +141,22 @@ def hold_finals(
     Returns:
         What came of them; None where the best has no rival, or where no fold fits into the time.
     """
-    folds = Folds(evaluator, deal)
-    cost, most = (folds.seconds, seconds) if effort is None else (effort.of_fold, effort.total)
-    chosen, steps, _ = _chosen(trials, folds, cost, most)
+    fold_runner = FoldRunner(evaluator, resplit)
+    cost, most = (fold_runner.seconds, seconds) if effort is None else (effort.of_fold, effort.total)
+    chosen, steps, _ = _chosen(trials, fold_runner, cost, most)
     if not steps:
         return None
-    fits = sum(not folds.known(record, step) for record in chosen for step in steps)
+    fits = sum(not fold_runner.known(record, step) for record in chosen for step in steps)
     say(f"comparing the {len(chosen)} best candidates again, in {fits} fits at most")
-    return _compare(chosen, folds, steps, expired)
+    return _compare(chosen, fold_runner, steps, expired)
 
 
-def finals_seconds(trials: Trials, folds: Folds, budget: Budget) -> float:
+def finals_seconds(trials: Trials, fold_runner: FoldRunner, budget: Budget) -> float:
     """Return the seconds of a budget that a search leaves to its finals; 0 where not even one fold fits into these."""
     if budget.seconds is None:
         return 0.0
     most = _SHARE * budget.seconds
-    _, _, seconds = _chosen(trials, folds, folds.seconds, most)
+    _, _, seconds = _chosen(trials, fold_runner, fold_runner.seconds, most)
     return min(_MARGIN * seconds, most)
 
 
@@ -186,59 +186,63 @@ def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
     seconds = evaluator.predicted_seconds(record.candidate)
     if record.epochs:
         seconds = max(seconds / planned_epochs(record), record.seconds / record.epochs) * record.best_epoch
-    return seconds * len(evaluator.targets) / len(evaluator.lessons[0].train)
+    return seconds * len(evaluator.targets) / len(evaluator.folds[0].train_rows)
 
 
 Cost = Callable[[TrialRecord], float]
 
 
-def _chosen(trials: Trials, folds: Folds, cost: Cost, most: float) -> tuple[list[TrialRecord], list[Step], float]:
+def _chosen(
+    trials: Trials, fold_runner: FoldRunner, cost: Cost, most: float
+) -> tuple[list[TrialRecord], list[Step], float]:
     """Return the finalists that the bound allows, the folds that they run on, and what that is expected to cost."""
     chosen = finalists(trials)
     for count in range(len(chosen), 1, -1):
-        steps, spent = _affordable(chosen[:count], folds, cost, most)
+        steps, spent = _affordable(chosen[:count], fold_runner, cost, most)
         if steps:
             return chosen[:count], steps, spent
     return [], [], 0.0
 
 
-def _affordable(chosen: Sequence[TrialRecord], folds: Folds, cost: Cost, most: float) -> tuple[list[Step], float]:
+def _affordable(
+    chosen: Sequence[TrialRecord], fold_runner: FoldRunner, cost: Cost, most: float
+) -> tuple[list[Step], float]:
     """Return the folds that all finalists can run on within the bound, those of the search first, and their cost.
 
     None if no fold is new.
     Of another seed, candidates that train stages run on the first fold only.
     """
-    count = len(folds.evaluator.lessons)
+    count = len(fold_runner.evaluator.folds)
     own: list[Step] = [(0, fold) for fold in range(count)]
-    partial = any(not folds.known(record, step) for record in chosen for step in own)
+    partial = any(not fold_runner.known(record, step) for record in chosen for step in own)
     others: list[Step] = [(s, fold) for s in range(1, _SEEDS + 1) for fold in range(1 if partial else count)]
     each, steps, spent = [cost(record) for record in chosen], list[Step](), 0.0
-    for step in (*own, *filter(folds.has, others)):
-        more = sum(own for own, record in zip(each, chosen, strict=True) if not folds.known(record, step))
+    for step in (*own, *filter(fold_runner.has, others)):
+        more = sum(own for own, record in zip(each, chosen, strict=True) if not fold_runner.known(record, step))
         if spent + more > most:
             break
         steps.append(step)
         spent += more
-    new = any(not folds.known(record, step) for record in chosen for step in steps)
+    new = any(not fold_runner.known(record, step) for record in chosen for step in steps)
     return (steps, spent) if new else ([], 0.0)
 
 
 def _compare(
-    chosen: Sequence[TrialRecord], folds: Folds, steps: Sequence[Step], expired: Callable[[], bool]
+    chosen: Sequence[TrialRecord], fold_runner: FoldRunner, steps: Sequence[Step], expired: Callable[[], bool]
 ) -> Finals | None:
     """Run the finalists, the best first, fold by fold, and rank those that were not stopped."""
     study = make_finals_study()
-    ran = [_run(record, folds, steps, study, expired) for record in chosen]
+    ran = [_run(record, fold_runner, steps, study, expired) for record in chosen]
     alive = [i for i, (_, _, state, _) in enumerate(ran) if state == "complete"]
     common = [step for step in steps if alive and all(step in ran[i][1] for i in alive)]
-    if not any(not folds.known(chosen[i], step) for i in alive for step in common):
+    if not any(not fold_runner.known(chosen[i], step) for i in alive for step in common):
         return None  # the time ran out, or all failed, before anything was learned
     best = max(alive, key=lambda i: (_mean(ran[i][1], common, 1), -i))
     rows = []
     for i, (record, scores, state, reason) in enumerate(ran):
         assert record.candidate is not None  # complete trials have one
         own = common if state == "complete" else list(scores)
-        behind, error = (None, None) if i == best else _behind(ran[best][1], scores, folds)
+        behind, error = (None, None) if i == best else _behind(ran[best][1], scores, fold_runner)
         rows.append(
             Finalist(
                 number=record.number,
@@ -247,7 +251,7 @@ def _compare(
                 score=_mean(scores, own) if own else None,
                 folds=len(own),
                 spread=_spread(scores, own),
-                fits=sum(not folds.known(chosen[i], step) for step in scores),
+                fits=sum(not fold_runner.known(chosen[i], step) for step in scores),
                 behind=behind,
                 error=error,
                 reason=reason,
@@ -261,33 +265,37 @@ _Run = tuple[TrialRecord, _Found, Literal["complete", "pruned", "failed"], str]
 
 
 def _run(
-    record: TrialRecord, folds: Folds, steps: Sequence[Step], study: optuna.Study, expired: Callable[[], bool]
+    record: TrialRecord,
+    fold_runner: FoldRunner,
+    steps: Sequence[Step],
+    study: optuna.Study,
+    expired: Callable[[], bool],
 ) -> _Run:
     """Score one finalist on all folds, as long as it is not behind; add its predictions to its record."""
-    trial, found, task = study.ask(), _Found(), folds.evaluator.task
+    trial, found, task = study.ask(), _Found(), fold_runner.evaluator.task
     assert record.scores is not None  # finalists have some
     predictions = record.scores.copy()
     for number, step in enumerate(steps):
-        lesson = folds.lesson(step)
-        scores = predictions[lesson.validation] if folds.known(record, step) else None
+        fold = fold_runner.fold(step)
+        scores = predictions[fold.validation_rows] if fold_runner.known(record, step) else None
         try:
             if scores is None and not expired():
-                scores = folds.predict(record, step, expired)
+                scores = fold_runner.predict(record, step, expired)
         except Exception as error:  # one finalist's error must not lose the search
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return record, found, "failed", describe(error)
         if scores is None:
             continue  # out of time; what is known costs none
         if step[0] == 0:
-            predictions[lesson.validation] = scores
-        targets = lesson.targets[lesson.validation]
+            predictions[fold.validation_rows] = scores
+        targets = fold.targets[fold.validation_rows]
         score = task.score(targets, scores)
         if math.isnan(score):
             continue  # a class is missing there
         found[step] = score, worth(task, targets, scores)
         trial.report(found[step][1], number)
         upcoming = steps[number + 1 : number + 2]
-        costly = record.epochs > 0 and any(not folds.known(record, step) for step in upcoming)
+        costly = record.epochs > 0 and any(not fold_runner.known(record, step) for step in upcoming)
         if costly and len(found) <= _ASKED and _is_behind(trial):
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             return record, found, "pruned", ""
@@ -296,7 +304,7 @@ def _run(
         return record, found, "failed", f"the metric {task.metric!r} is not defined on any fold"
     study.tell(trial, _mean(found, list(found), 1))
     scored = ~np.isnan(predictions).any(1)
-    score = task.score(folds.evaluator.targets[scored], predictions[scored])
+    score = task.score(fold_runner.evaluator.targets[scored], predictions[scored])
     return replace(record, scores=predictions, score=score), found, "complete", ""
 
 
@@ -315,17 +323,17 @@ def _spread(scores: _Found, steps: Sequence[Step]) -> float | None:
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
-def _behind(best: _Found, other: _Found, folds: Folds) -> tuple[float | None, float | None]:
+def _behind(best: _Found, other: _Found, fold_runner: FoldRunner) -> tuple[float | None, float | None]:
     """Return by how much less the other scores on the folds of both, and the standard error of that.
 
-    Folds share examples to train on, so that their scores are not independent (Nadeau and Bengio 2003).
+    FoldRunner share examples to train on, so that their scores are not independent (Nadeau and Bengio 2003).
     """
     common = [step for step in best if step in other]
     if not common:
         return None, None
     gaps = np.array([best[step][0] - other[step][0] for step in common])
-    lesson = folds.evaluator.lessons[0]
-    dependent = 1 / len(gaps) + len(lesson.validation) / len(lesson.train)
+    fold = fold_runner.evaluator.folds[0]
+    dependent = 1 / len(gaps) + len(fold.validation_rows) / len(fold.train_rows)
     error = float(np.sqrt(gaps.var(ddof=1) * dependent)) if len(gaps) > 1 else None
     return float(gaps.mean()), error
 

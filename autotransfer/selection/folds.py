@@ -1,4 +1,4 @@
-"""Folds of the search and of other seeds, and what candidates predict on them."""
+"""FoldRunner of the search and of other seeds, and what candidates predict on them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from autotransfer.data.folds import Fold
 from autotransfer.errors import DataError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
 from autotransfer.search.trials import TrialRecord
 from autotransfer.training.settings import TrainingSettings
-from autotransfer.training.trainer import Lesson
 
-__all__ = ["Deal", "Folds", "Step", "planned_epochs"]
+__all__ = ["Resplit", "FoldRunner", "Step", "planned_epochs"]
 
 Step = tuple[int, int]
 """How far the seed is from that of the search, and the fold."""
-Deal = Callable[[int], Sequence[Lesson]]
+Resplit = Callable[[int], Sequence[Fold]]
 
 
 def planned_epochs(record: TrialRecord) -> int:
@@ -26,59 +26,59 @@ def planned_epochs(record: TrialRecord) -> int:
     return TrainingSettings.from_candidate(record.candidate.training).epochs
 
 
-class Folds:
-    """Folds of the search and of other seeds, and what candidates predict on them.
+class FoldRunner:
+    """FoldRunner of the search and of other seeds, and what candidates predict on them.
 
     Args:
         evaluator: What the search scores candidates with.
-        deal: Returns the folds of another seed, which is so far from the seed of the search.
+        resplit: Returns the folds of another seed, which is so far from the seed of the search.
     """
 
-    def __init__(self, evaluator: Evaluator, deal: Deal) -> None:
-        self.evaluator, self._deal = evaluator, deal
-        self._lessons: dict[int, Sequence[Lesson]] = {0: evaluator.lessons}
+    def __init__(self, evaluator: Evaluator, resplit: Resplit) -> None:
+        self.evaluator, self._split_once = evaluator, resplit
+        self._folds: dict[int, Sequence[Fold]] = {0: evaluator.folds}
 
-    def lesson(self, step: Step) -> Lesson:
+    def fold(self, step: Step) -> Fold:
         """Return what is trained on and scored on."""
-        seed, fold = step
-        if seed not in self._lessons:
-            self._lessons[seed] = self._deal(seed)
-        return self._lessons[seed][fold]
+        seed, number = step
+        if seed not in self._folds:
+            self._folds[seed] = self._split_once(seed)
+        return self._folds[seed][number]
 
     def has(self, step: Step) -> bool:
         """Whether the examples can be dealt so: with another seed, groups may fall on one side."""
         try:
-            return bool(self.lesson(step))
+            return bool(self.fold(step))
         except (DataError, IndexError):
             return False
 
     def known(self, record: TrialRecord, step: Step) -> bool:
         """Whether the search has predictions for a fold."""
         assert record.scores is not None  # finalists have some
-        return step[0] == 0 and not np.isnan(record.scores[self.lesson(step).validation]).any()
+        return step[0] == 0 and not np.isnan(record.scores[self.fold(step).validation_rows]).any()
 
     def seconds(self, record: TrialRecord) -> float:
         """Return about how long a candidate takes for one fold."""
         assert record.candidate is not None  # complete trials have one
         share = record.best_epoch / planned_epochs(record) if record.epochs else 1.0
-        scored = sum(self.known(record, (0, fold)) for fold in range(len(self.evaluator.lessons)))
+        scored = sum(self.known(record, (0, fold)) for fold in range(len(self.evaluator.folds)))
         return self.evaluator.predicted_seconds(record.candidate) * share / max(scored, 1)
 
     def predict(self, record: TrialRecord, step: Step, expired: Callable[[], bool]) -> np.ndarray | None:
         """Train a candidate for its epochs, and return its predictions (n, outputs); None when the time runs out."""
-        evaluator, lesson, seed = self.evaluator, self.lesson(step), self.evaluator.seed + step[0]
+        evaluator, fold, seed = self.evaluator, self.fold(step), self.evaluator.seed + step[0]
         assert record.candidate is not None  # complete trials have one
         backbone = evaluator.load(record.candidate.backbone)
         setup = Setup.of(record.candidate, backbone, evaluator.registry, evaluator.task)
         if setup.closed_form:
-            network = setup.solve(evaluator.extractor, lesson, evaluator.device, seed)
-            return setup.head_scores(network, evaluator.extractor, evaluator.task, lesson.validation)
+            network = setup.solve(evaluator.extractor, fold, evaluator.device, seed)
+            return setup.head_scores(network, evaluator.extractor, evaluator.task, fold.validation_rows)
         found: list[np.ndarray] = []
 
         def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
             found.append(scores)
             return False
 
-        training = setup.training(evaluator.extractor, lesson, evaluator.device, seed)
+        training = setup.training(evaluator.extractor, fold, evaluator.device, seed)
         training.run(record.best_epoch, keep, expired)
         return found[-1] if len(found) == record.best_epoch else None

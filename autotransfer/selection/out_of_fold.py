@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from autotransfer.data.folds import Fold
 from autotransfer.evaluation.objective import worth
 from autotransfer.tasks.task import Task
-from autotransfer.training.trainer import Lesson
 
 __all__ = ["HeldOut"]
 
@@ -36,20 +36,20 @@ class HeldOut:
     parts: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, lessons: Sequence[Lesson], scores: np.ndarray, seed: int = 0) -> HeldOut:
+    def of(cls, folds: Sequence[Fold], scores: np.ndarray, seed: int = 0) -> HeldOut:
         """Take the examples that have scores (N, outputs), those of one fold in one part.
 
-        Folds keep units together; within one, units are dealt at random.
+        FoldRunner keep units together; within one, units are dealt at random.
         """
         rows = np.flatnonzero(~np.isnan(scores).any(1))
-        units = lessons[0].units_of(rows)
-        parts = [np.flatnonzero(np.isin(rows, lesson.validation)) for lesson in lessons]
+        units = folds[0].units_of(rows)
+        parts = [np.flatnonzero(np.isin(rows, fold.validation_rows)) for fold in folds]
         parts = [part for part in parts if len(part)]
         if len(parts) < 2:
             of = np.arange(len(rows)) if units is None else np.unique(units, return_inverse=True)[1]
             dealt = np.array_split(np.random.default_rng(seed).permutation(of.max(initial=-1) + 1), _PARTS)
             parts = [np.flatnonzero(np.isin(of, chosen)) for chosen in dealt if len(chosen)]
-        task, targets, parts = lessons[0].task, lessons[0].targets[rows], [np.sort(part) for part in parts]
+        task, targets, parts = folds[0].task, folds[0].targets[rows], [np.sort(part) for part in parts]
         return cls(task=task, rows=rows, targets=targets, units=units, parts=tuple(parts))
 
     def only(self, chosen: np.ndarray) -> HeldOut:

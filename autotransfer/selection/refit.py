@@ -69,7 +69,7 @@ def _trained(
     if not _kept(ingredient, evaluator):
         # Whatever else could become the model has to be trained as long: the clock would only cut it.
         return evaluator.refit(candidate, epochs, found=found)
-    share = len(evaluator.targets) / len(evaluator.lessons[0].train)
+    share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
     seconds = evaluator.predicted_seconds(candidate, epochs) * share
     if seconds > purse.remaining:
         raise TrialError(f"it would take about {seconds:.0f} s, and {max(purse.remaining, 0.0):.0f} s were left")
@@ -77,7 +77,7 @@ def _trained(
 
 
 def _warn_of_cut(kept: Sequence[Ingredient], error: Exception, evaluator: Evaluator, warnings: WarningList) -> None:
-    learned, examples = len(evaluator.lessons[0].train), len(evaluator.targets)
+    learned, examples = len(evaluator.folds[0].train_rows), len(evaluator.targets)
     trials, s = [ingredient.number for ingredient in kept], "" if len(kept) == 1 else "s"
     warnings.warn(
         "refit_cut",

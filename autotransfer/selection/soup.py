@@ -99,8 +99,8 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
 
     The soup pays if it is better there than the best alone.
     """
-    lesson, task = evaluator.lessons[0], evaluator.task
-    held_out = HeldOut.of(evaluator.lessons, _placed(evaluator, np.zeros((len(lesson.validation), task.outputs))))
+    fold, task = evaluator.folds[0], evaluator.task
+    held_out = HeldOut.of(evaluator.folds, _placed(evaluator, np.zeros((len(fold.validation_rows), task.outputs))))
     trained = [evaluator.best_network(_candidate(record)) for record in records]
     order = sorted(range(len(records)), key=lambda i: -held_out.worth(trained[i][1]))
     records, networks = [records[i] for i in order], [trained[i][0] for i in order]
@@ -108,7 +108,7 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
 
     def scores(state: State) -> np.ndarray:
         taster.load_state_dict(state)
-        tried.append(setup.scores(taster, evaluator.extractor, task, lesson.validation, evaluator.device))
+        tried.append(setup.scores(taster, evaluator.extractor, task, fold.validation_rows, evaluator.device))
         return tried[-1]
 
     states: list[State] = [network.state_dict() for network in networks]
@@ -159,7 +159,7 @@ def averaged(states: Sequence[State]) -> State:
 def _placed(evaluator: Evaluator, scores: np.ndarray) -> np.ndarray:
     """Return the first fold's scores among NaN for all other examples."""
     placed = np.full((len(evaluator.targets), evaluator.task.outputs), np.nan, dtype=evaluator.task.dtype)
-    placed[evaluator.lessons[0].validation] = scores
+    placed[evaluator.folds[0].validation_rows] = scores
     return placed
 
 

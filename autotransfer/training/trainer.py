@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +12,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autotransfer.contract.specs import FreezePlan
+from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.runtime.device import Device, send
 from autotransfer.runtime.memory import halved
-from autotransfer.tasks.task import Task
 from autotransfer.training.freezing import depth_at, freeze, parameter_groups, train_mode
 from autotransfer.training.inputs import Feed
 from autotransfer.training.network import Network, to_scores
 from autotransfer.training.settings import TrainingSettings
 
-__all__ = ["Lesson", "Training"]
+__all__ = ["Training"]
 
 _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
@@ -39,61 +38,6 @@ EpochReport = Callable[[int, float, np.ndarray], bool]
 """Called after each epoch with its number, the score and the scores' evidence; returns True to stop."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """What is learned from.
-
-    Attributes:
-        task: The task.
-        targets: Encoded targets of all examples.
-        train: Rows to train on.
-        validation: Rows to score on; empty in a refit.
-        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
-            class, 1 for those that it leaves out; None for equal ones.
-        units: Number (N,) of the set that each example cannot leave, as copies and groups are; None means that each
-            is by itself.
-    """
-
-    task: Task
-    targets: np.ndarray
-    train: np.ndarray
-    validation: np.ndarray
-    class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
-    units: np.ndarray | None = None
-
-    @property
-    def class_weights(self) -> np.ndarray | None:
-        """Weights (classes,) of the loss on the rows to train on; None for equal ones."""
-        if self.class_weight is None:
-            return None
-        if isinstance(self.class_weight, str):
-            return self.task.class_weights(self.targets[self.train])
-        # A class whose images cannot be read may be gone since the weights were checked.
-        known = {label: weight for label, weight in self.class_weight.items() if label in self.task.classes}
-        return self.task.listed_weights(known)
-
-    def units_of(self, rows: np.ndarray) -> np.ndarray | None:
-        """Return the units of some rows; None where each example is by itself."""
-        return None if self.units is None else self.units[rows]
-
-    def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes.
-
-        The deviation is 0 where all that train have one value: it is what a network then says.
-        """
-        if self.task.kind != "regression":
-            return 0.0, 1.0
-        values = self.targets[self.train]
-        return values.mean(0), values.std(0)
-
-    def standardised_targets(self) -> np.ndarray:
-        """Return the targets as a network learns them."""
-        if self.task.kind != "regression":
-            return self.targets
-        shift, scale = self.standardisation()
-        return np.asarray((self.targets - shift) / np.where(np.equal(scale, 0.0), 1.0, scale), dtype=np.float32)
-
-
 class Training:
     """One network in training. ``run`` goes epoch by epoch; the best epoch's weights are kept.
 
@@ -103,7 +47,7 @@ class Training:
         network: What trains, on the device.
         plan: What of it trains, and when.
         settings: How.
-        lesson: From what.
+        fold: From what.
         feed: ``feed(depth)`` is the way in when so many leading stages are frozen.
         device: Where.
         autocast: Whether 16 bit may be used.
@@ -115,14 +59,14 @@ class Training:
         network: Network,
         plan: FreezePlan,
         settings: TrainingSettings,
-        lesson: Lesson,
+        fold: Fold,
         feed: Callable[[int], Feed],
         device: Device,
         *,
         autocast: bool,
         seed: int,
     ) -> None:
-        self.network, self.plan, self.settings, self.lesson = network, plan, settings, lesson
+        self.network, self.plan, self.settings, self.fold = network, plan, settings, fold
         self.feed, self.device, self.autocast = feed, device, autocast
         self.epoch, self.best_epoch, self.best_score = 0, 0, -math.inf
         self.loss = math.nan  # mean of the last epoch
@@ -146,8 +90,8 @@ class Training:
         self._trained = [parameter for group in groups for parameter in group["params"]]
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
         self._scaler = torch.amp.GradScaler(device.torch.type, enabled=autocast and device.half == torch.float16)
-        self._targets = self._to_tensor(lesson)
-        weights = lesson.class_weights
+        self._targets = self._to_tensor(fold)
+        weights = fold.class_weights
         self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
 
     @property
@@ -172,12 +116,12 @@ class Training:
             if self.interrupted:
                 return
             self.epoch += 1
-            if not len(self.lesson.validation):
+            if not len(self.fold.validation_rows):
                 continue
-            scores = self.predict(self.lesson.validation, depth)
-            score = self.lesson.task.score(self.lesson.targets[self.lesson.validation], scores)
+            scores = self.predict(self.fold.validation_rows, depth)
+            score = self.fold.task.score(self.fold.targets[self.fold.validation_rows], scores)
             if math.isnan(score):
-                raise TrialError(f"the metric {self.lesson.task.metric!r} is not defined on the validation examples")
+                raise TrialError(f"the metric {self.fold.task.metric!r} is not defined on the validation examples")
             if score >= self.best_score:  # of equals, the later one: its learning rates are lower
                 self._keep(score, scores)
             if report(self.epoch, score, scores):
@@ -206,7 +150,7 @@ class Training:
         outputs = torch.cat(parts)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
-        return to_scores(self.lesson.task, self.network.in_units(outputs))
+        return to_scores(self.fold.task, self.network.in_units(outputs))
 
     def predict_now(self, rows: np.ndarray) -> np.ndarray:
         """Return ``predict`` of the network as its last epoch has left it."""
@@ -263,7 +207,7 @@ class Training:
         if not self._frozen(depth):
             train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
-        order = self.lesson.train[torch.randperm(len(self.lesson.train), generator=self._rng).numpy()]
+        order = self.fold.train_rows[torch.randperm(len(self.fold.train_rows), generator=self._rng).numpy()]
         unasked, total, count = list[Tensor](), torch.zeros((), device=self.device.torch), 0
         for start in range(0, len(order), size):
             rows = order[start : start + size]
@@ -316,9 +260,9 @@ class Training:
         losses.clear()
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if self.lesson.task.kind == "regression":
+        if self.fold.task.kind == "regression":
             return F.mse_loss(outputs, targets)
-        if self.lesson.task.kind == "multilabel":
+        if self.fold.task.kind == "multilabel":
             smooth = self.settings.label_smoothing
             return F.binary_cross_entropy_with_logits(
                 outputs, targets * (1 - smooth) + smooth / 2, pos_weight=self._weights
@@ -327,7 +271,7 @@ class Training:
 
     def _share(self, part: Tensor, whole: Tensor) -> Tensor | float:
         """Return what a part of a batch counts in the mean loss of all of it."""
-        if self._weights is None or not self.lesson.task.single_label:
+        if self._weights is None or not self.fold.task.single_label:
             return len(part) / len(whole)
         return self._weights[part].sum() / self._weights[whole].sum()  # the weighted mean divides by the weights
 
@@ -335,7 +279,7 @@ class Training:
         """Factor on the learning rates: a linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
         if self.settings.schedule == "constant":
             return 1.0
-        steps = self.settings.epochs * math.ceil(len(self.lesson.train) / self.settings.batch_size)
+        steps = self.settings.epochs * math.ceil(len(self.fold.train_rows) / self.settings.batch_size)
         warm = max(1.0, self.settings.warmup * steps)
         if step < warm:
             return (step + 1) / (warm + 1)
@@ -349,8 +293,8 @@ class Training:
         # A head alone is too small to gain anything from 16 bit.
         return self.device.autocast(self.autocast and not self._frozen(depth))  # type: ignore[return-value]
 
-    def _to_tensor(self, lesson: Lesson) -> Tensor:
-        return torch.from_numpy(lesson.standardised_targets()).to(self.device.torch)
+    def _to_tensor(self, fold: Fold) -> Tensor:
+        return torch.from_numpy(fold.standardised_targets()).to(self.device.torch)
 
     def _keep(self, score: float, scores: np.ndarray) -> None:
         self.best_score, self.best_epoch, self.best_scores = score, self.epoch, scores

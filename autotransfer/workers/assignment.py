@@ -12,6 +12,7 @@ import torch
 
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Images
+from autotransfer.data.folds import Fold
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.subsample import draw
@@ -19,7 +20,6 @@ from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import SearchConfig
-from autotransfer.training.trainer import Lesson
 
 __all__ = ["Assignment"]
 
@@ -31,7 +31,7 @@ class Assignment:
     Attributes:
         images: The decoded images, without pixels where ``files`` holds them.
         files: Files of pixels by crop mode, which the processes of one machine share.
-        lessons: The folds.
+        folds: The folds.
         seed: Seed of training.
         zoos: Folders of checkpoints, for the registry.
         ahead: Number of last boundaries that are cached along the way.
@@ -46,7 +46,7 @@ class Assignment:
 
     images: Images
     files: Mapping[str, Path] = field(default_factory=dict)
-    lessons: tuple[Lesson, ...]
+    folds: tuple[Fold, ...]
     seed: int
     zoos: tuple[Path, ...]
     ahead: int
@@ -63,7 +63,7 @@ class Assignment:
         cls,
         config: SearchConfig,
         extractor: FeatureExtractor,
-        lessons: tuple[Lesson, ...],
+        folds: tuple[Fold, ...],
         *,
         threads: int,
         share: int,
@@ -74,14 +74,14 @@ class Assignment:
         Args:
             config: The settings.
             extractor: The decoded images and the cache of their features.
-            lessons: The folds.
+            folds: The folds.
             threads: Number of threads of each worker.
             share: Number of workers that share this machine's memory.
             checkpoints: Folder of paused trainings.
         """
         return cls(
             images=extractor.images,
-            lessons=lessons,
+            folds=folds,
             seed=config.seed,
             zoos=tuple(folder.absolute() for folder in config.zoos),
             ahead=extractor.ahead,
@@ -112,9 +112,9 @@ class Assignment:
         return Evaluator(
             Registry.load(self.zoos),
             FeatureExtractor(images=images, cache=cache, ahead=self.ahead, staged=self.staged),
-            self.lessons,
+            self.folds,
             resolve_device(self.device),
             seed=self.seed,
             checkpoints=Checkpoints(paused if paused is not None and os.access(paused.parent, os.W_OK) else None),
-            sample=draw(self.lessons, self.seed) if self.sampling else None,
+            sample=draw(self.folds, self.seed) if self.sampling else None,
         )

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.pipeline.calls import arguments_of, configure, examples_of
-from autotransfer.pipeline.prepare import Prepared, deal_again, fingerprint, prepare_data
+from autotransfer.pipeline.prepare import Prepared, fingerprint, folds_of, prepare_data
 from autotransfer.runtime.storage import failing_clearly
 from autotransfer.search.jobs import Job
 from autotransfer.workers.assignment import Assignment
@@ -45,8 +45,8 @@ def about_search(data: Prepared, names: Sequence[str], call: Mapping[str, Any]) 
         "call": {name: value for name, value in call.items() if name not in _WHERE},
         "backbones": list(names),
         "data": fingerprint(data),
-        "validation": [lesson.validation.tolist() for lesson in data.lessons],
-        "units": None if data.lessons[0].units is None else data.lessons[0].units.tolist(),
+        "validation": [fold.validation_rows.tolist() for fold in data.folds],
+        "units": None if data.folds[0].units is None else data.folds[0].units.tolist(),
         "ahead": data.extractor.ahead,
         "staged": data.extractor.staged,
     }
@@ -134,9 +134,9 @@ def _assignment(call: Mapping[str, Any], about: Mapping[str, Any], workers: int,
             "are others. Name the folder that has them with --data."
         )
     units = None if about["units"] is None else np.array(about["units"], dtype=np.int64)
-    lessons = deal_again(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], units)
+    folds = folds_of(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], units)
     extractor = replace(found.extractor, ahead=about["ahead"], staged=about["staged"])
-    return Assignment.of(config, extractor, lessons, threads=threads, share=workers)
+    return Assignment.of(config, extractor, folds, threads=threads, share=workers)
 
 
 def _serve(post: Post, local: LocalWorkers, workers: int, say: Callable[[str], None]) -> int:

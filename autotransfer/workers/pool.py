@@ -51,7 +51,7 @@ class Brief:
         """Return it for workers with so many threads each, so many of which share this machine's memory."""
         checkpoints = self.run.checkpoints.absolute()
         return Assignment.of(
-            config, self.data.extractor, self.data.lessons, threads=threads, share=share, checkpoints=checkpoints
+            config, self.data.extractor, self.data.folds, threads=threads, share=share, checkpoints=checkpoints
         )
 
 

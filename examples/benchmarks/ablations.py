@@ -65,7 +65,7 @@ def without_stages() -> Switch:
 
 def without_sample() -> Switch:
     """Let all images pass through every backbone: none is judged by a sample first."""
-    return patch.object(autotransfer.pipeline.search, "draw", lambda lessons, seed: None)
+    return patch.object(autotransfer.pipeline.search, "draw", lambda folds, seed: None)
 
 
 def without_cache() -> Switch:

@@ -28,6 +28,7 @@ from oracle import CLOSED_FORMS
 from autotransfer import Candidate
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
+from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
 from autotransfer.data.split import folds, split
 from autotransfer.evaluation.evaluator import Evaluator
@@ -40,7 +41,6 @@ from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import choose_ensemble, diverse
 from autotransfer.selection.out_of_fold import HeldOut
 from autotransfer.settings import Budget, SearchConfig
-from autotransfer.training.trainer import Lesson
 
 _FOLDS = 5
 _VIEWS = (1, 2, 4)
@@ -58,22 +58,22 @@ class Pool:
         heads = partial(offered_heads, self.registry, config)
         prepared = prepare_data(examples, backbones, config, heads=heads)
         self.extractor, self.digests = prepared.extractor, prepared.images.digests
-        self.task, self.targets = prepared.lessons[0].task, prepared.lessons[0].targets
+        self.task, self.targets = prepared.folds[0].task, prepared.folds[0].targets
         self.candidates = [Candidate(backbone=spec.name, **form) for spec in backbones for form in CLOSED_FORMS]
 
-    def draw(self, examples: int, seed: int) -> tuple[list[Lesson], Lesson]:
+    def draw(self, examples: int, seed: int) -> tuple[list[Fold], Fold]:
         """Return the folds of so many examples, and those that train on all of them and are scored on the others."""
         share = examples / len(self.targets)
         others, drawn = split(self.targets, self.task, self.digests, share=share, seed=seed)
         some = [self.digests[i] for i in drawn]
-        lesson = partial(Lesson, task=self.task, targets=self.targets)
+        fold = partial(Fold, task=self.task, targets=self.targets)
         dealt = folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
-        inner = [lesson(train=drawn[train], validation=drawn[validation]) for train, validation in dealt]
-        return inner, lesson(train=drawn, validation=others)
+        inner = [fold(train=drawn[train], validation=drawn[validation]) for train, validation in dealt]
+        return inner, fold(train=drawn, validation=others)
 
-    def scores(self, candidate: Candidate, lessons: Sequence[Lesson]) -> np.ndarray:
-        """Return predictions (N, outputs) of what the lessons validate, NaN elsewhere."""
-        evaluator = Evaluator(self.registry, self.extractor, lessons, self.device, seed=0, loaded=self.loaded)
+    def scores(self, candidate: Candidate, folds: Sequence[Fold]) -> np.ndarray:
+        """Return predictions (N, outputs) of what the folds validate, NaN elsewhere."""
+        evaluator = Evaluator(self.registry, self.extractor, folds, self.device, seed=0, loaded=self.loaded)
         found = evaluator(candidate, lambda epoch, score: False, lambda: False).scores
         assert found is not None  # nothing stopped it
         return found

@@ -27,6 +27,7 @@ import numpy as np
 from autotransfer import Candidate
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
+from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
@@ -36,7 +37,6 @@ from autotransfer.pipeline.prepare import available_backbones, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import memory_budget, pages_kept
 from autotransfer.settings import Budget, SearchConfig
-from autotransfer.training.trainer import Lesson
 
 _STRENGTHS = [{"alpha": alpha, "early": early} for alpha in (30.0, 300.0, 3e3) for early in (0.1, 1.0)]
 CLOSED_FORMS = [
@@ -85,14 +85,14 @@ class Exam:
         prepared = prepare_data(train, self.backbones, config, first=loaded[0])
         sides = {mode: squares.shape[1] for mode, squares in prepared.images.pixels.items()}
         images = decode(train.holding_out(test), sides, strict=True)
-        task, split = prepared.lessons[0].task, len(train)
+        task, split = prepared.folds[0].task, len(train)
         targets = task.encode([*train.targets, *test.targets])
-        folds = [replace(lesson, targets=targets) for lesson in prepared.lessons]
-        final = Lesson(task=task, targets=targets, train=np.arange(split), validation=np.arange(split, len(targets)))
+        folds = [replace(fold, targets=targets) for fold in prepared.folds]
+        final = Fold(task=task, targets=targets, train=np.arange(split), validation=np.arange(split, len(targets)))
         store = ActivationCache(cache, memory_limit=memory_budget(None))
         extractor = FeatureExtractor(images=images, cache=store, ahead=0)
         self.validating, self.testing = (
-            Evaluator(registry, extractor, lessons, device, seed=seed, loaded=loaded) for lessons in (folds, [final])
+            Evaluator(registry, extractor, folds, device, seed=seed, loaded=loaded) for folds in (folds, [final])
         )
 
     def __call__(self, candidate: Candidate) -> dict[str, float]:

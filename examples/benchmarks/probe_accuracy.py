@@ -52,8 +52,8 @@ def main() -> None:
             exact = [plain(data, loaded) for data in (train, test)]
             for name, (x, x_test) in (("fast", fast), ("float32", exact)):
                 probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-                probe.fit(x, train.lessons[0].targets)
-                found[name].append(100 * probe.score(x_test, test.lessons[0].targets))
+                probe.fit(x, train.folds[0].targets)
+                found[name].append(100 * probe.score(x_test, test.folds[0].targets))
             alike = torch.nn.functional.cosine_similarity(torch.from_numpy(fast[1]), torch.from_numpy(exact[1]))
             found["cosine"].append(float(alike.min()))
         difference = np.array(found["fast"]) - np.array(found["float32"])

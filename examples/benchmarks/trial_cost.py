@@ -34,7 +34,7 @@ def uncached(evaluator: Evaluator, candidate: Candidate) -> tuple[float, float]:
     """Train a candidate with every image passing through the whole backbone in every epoch."""
     setup = Setup.of(candidate, evaluator.load(candidate.backbone), evaluator.registry, evaluator.task)
     begin = time.perf_counter()
-    training = setup.training(evaluator.extractor, evaluator.lessons[0], evaluator.device, 0)
+    training = setup.training(evaluator.extractor, evaluator.folds[0], evaluator.device, 0)
     feed = PixelFeed(evaluator.extractor.images, "none", evaluator.device.torch)
     training.feed = lambda depth: feed
     training.run(setup.settings.epochs, never, never)
@@ -64,7 +64,7 @@ def main() -> None:
     rows = []
     config = SearchConfig(budget=Budget(), folds=1, cache=False)
     data = prepare_data(load_examples(given.data), [registry.backbone(given.model)], config)
-    evaluator = Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    evaluator = Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
     for name, candidate in candidates(given.model, len(evaluator.stages(given.model)), given.epochs).items():
         with tempfile.TemporaryDirectory() as folder:
             # A fresh cache: the first trial pays for its prefix from the images on.

@@ -43,8 +43,8 @@ def accuracy(loaded: LoadedBackbone, train: Prepared, test: Prepared) -> float:
 
     features, features_test = (data.extractor.pooled(loaded) for data in (train, test))
     probe = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-1, 4, 11)))
-    probe.fit(features, train.lessons[0].targets)
-    return float(100 * probe.score(features_test, test.lessons[0].targets))
+    probe.fit(features, train.folds[0].targets)
+    return float(100 * probe.score(features_test, test.folds[0].targets))
 
 
 def twin(registry: Registry, spec: BackboneSpec, seed: int) -> BackboneSpec:

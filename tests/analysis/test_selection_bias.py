@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from autotransfer.analysis.selection_bias import Inflation, estimate_inflation
+from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.ensemble import choose_ensemble, diverse
 from autotransfer.selection.out_of_fold import HeldOut
 from autotransfer.selection.selected import Selected
 from autotransfer.tasks.task import Task
-from autotransfer.training.trainer import Lesson
 
 MakeRecord = Callable[..., TrialRecord]
 BINARY = Task(kind="binary", classes=("no", "yes"))
@@ -42,15 +42,15 @@ def _trials(
     return trials
 
 
-def _lesson(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Lesson:
-    return Lesson(task=task, targets=targets, train=np.arange(0), validation=np.arange(len(targets)), units=units)
+def _lesson(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Fold:
+    return Fold(task=task, targets=targets, train=np.arange(0), validation=np.arange(len(targets)), units=units)
 
 
-def _asked(trials: Trials, lesson: Lesson) -> Inflation | None:
+def _asked(trials: Trials, fold: Fold) -> Inflation | None:
     best = trials.best
     assert best is not None
-    scores = np.full((len(lesson.targets), 2), np.nan) if best.scores is None else best.scores
-    return estimate_inflation(Selected(kind="single", trials=(best.number,), scores=scores), trials, lesson)
+    scores = np.full((len(fold.targets), 2), np.nan) if best.scores is None else best.scores
+    return estimate_inflation(Selected(kind="single", trials=(best.number,), scores=scores), trials, fold)
 
 
 def _estimate(
@@ -182,15 +182,15 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
             sure = rng.random(60).astype(np.float32)
             outputs = np.stack([sure, 1 - sure], 1)
             trials.add(make_record(number, BINARY.score(targets, outputs), scores=outputs, head=f"head{number}"))
-        best, lesson = trials.best, _lesson(BINARY, targets)
+        best, fold = trials.best, _lesson(BINARY, targets)
         assert best is not None
         assert best.scores is not None
-        held_out = HeldOut.of([lesson], best.scores)
+        held_out = HeldOut.of([fold], best.scores)
         ensemble = choose_ensemble(diverse(best, trials), held_out)
         assert ensemble is not None
         members = tuple(member.number for member in ensemble.members)
         selected = Selected(kind="ensemble", trials=members, scores=ensemble.scores)
-        found = estimate_inflation(selected, trials, lesson)
+        found = estimate_inflation(selected, trials, fold)
         assert found is not None
         assert found.of == f"the ensemble of trials {', '.join(map(str, members))}"
         score = BINARY.score(targets, ensemble.scores)

@@ -9,14 +9,14 @@ import numpy as np
 
 from autotransfer.analysis.sources import rank_sources
 from autotransfer.analysis.transfer_gain import TransferGain
+from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.tasks.task import Task
-from autotransfer.training.trainer import Lesson
 
 MakeRecord = Callable[..., TrialRecord]
 STAGES = {"birds": 4, "cars": 4, "noise": 4}
 TARGETS = np.array([0, 1] * 5)
-LESSON = Lesson(
+LESSON = Fold(
     task=Task(kind="binary", classes=(0, 1)), targets=TARGETS, train=np.arange(4, 10), validation=np.arange(4)
 )
 
@@ -46,12 +46,12 @@ def _right(share: float, count: int = 120, seed: int = 0) -> np.ndarray:
 
 
 TRUTH = np.arange(120) % 2
-WHOLE = Lesson(task=Task(kind="binary", classes=(0, 1)), targets=TRUTH, train=np.arange(0), validation=np.arange(120))
+WHOLE = Fold(task=Task(kind="binary", classes=(0, 1)), targets=TRUTH, train=np.arange(0), validation=np.arange(120))
 
 
-def _named(trials: list[TrialRecord], baseline: np.ndarray | None, lesson: Lesson = WHOLE) -> dict[str, bool | None]:
+def _named(trials: list[TrialRecord], baseline: np.ndarray | None, fold: Fold = WHOLE) -> dict[str, bool | None]:
     gain = TransferGain(transfer=1.0, untrained=0.8, baseline=baseline)
-    return {row.backbone: row.negative for row in rank_sources(trials, STAGES, {}, lesson, gain)}
+    return {row.backbone: row.negative for row in rank_sources(trials, STAGES, {}, fold, gain)}
 
 
 def test_a_source_that_is_worse_than_random_weights_is_named_and_noise_is_not(make_record: MakeRecord) -> None:

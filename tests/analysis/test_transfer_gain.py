@@ -87,7 +87,7 @@ def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluato
     registry = Registry.load((tiny_zoo,), plugins=[Sources()])
     specs = [registry.backbone(name) for name in ("test_resnet", "harmful")]
     data = prepare_data(load_examples(*digits), specs, SearchConfig(cache=False, folds=3))
-    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
 def _winner(evaluator: Evaluator, **parts: Any) -> TrialRecord:
@@ -121,19 +121,19 @@ class Ticking:
 def test_random_weights_are_trained_and_scored_as_the_winner_was(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     found = _measure(winner, evaluator, TRIALS, epochs=4)
-    lesson = evaluator.lessons[0]
+    fold = evaluator.folds[0]
     assert winner.scores is not None
-    outputs = winner.scores[lesson.validation]
-    assert found.transfer == lesson.task.score(lesson.targets[lesson.validation], outputs)
-    assert found.examples == len(lesson.validation)
+    outputs = winner.scores[fold.validation_rows]
+    assert found.transfer == fold.task.score(fold.targets[fold.validation_rows], outputs)
+    assert found.examples == len(fold.validation_rows)
     assert (found.epochs, found.head, found.reason) == (4, "ridge", "")
     assert found.scratch is not None
     assert found.untrained is not None
     assert found.floor == max(found.scratch, found.untrained)
     assert found.gain == found.transfer - found.floor  # one baseline: what sources are compared with, too
-    assert found.steps == 4 * math.ceil(len(lesson.train) / 32)
+    assert found.steps == 4 * math.ceil(len(fold.train_rows) / 32)
     assert found.baseline is not None
-    assert lesson.task.score(lesson.targets[lesson.validation], found.baseline) == found.floor
+    assert fold.task.score(fold.targets[fold.validation_rows], found.baseline) == found.floor
     assert found.of == "trial 0"
     assert found.untrained > 0.5  # of three classes; even random features tell digits
     assert 0.2 < found.scratch <= 1.0
@@ -156,7 +156,7 @@ def test_a_source_that_does_harm_shows_a_negative_gain(evaluator: Evaluator) -> 
     assert found.gain is not None
     assert found.gain < -0.2
     assert found.verdict == "negative_transfer"
-    rows = rank_sources([harmed, unharmed], {"harmful": 2, "test_resnet": 5}, {}, evaluator.lessons[0], found)
+    rows = rank_sources([harmed, unharmed], {"harmful": 2, "test_resnet": 5}, {}, evaluator.folds[0], found)
     assert [(row.backbone, row.negative) for row in rows][-1] == ("harmful", True)
 
 
@@ -265,8 +265,8 @@ def test_the_comparison_is_json() -> None:
 
 def test_a_metric_that_the_first_fold_leaves_undefined_is_said(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
-    lesson = replace(evaluator.lessons[0], validation=evaluator.lessons[0].validation[:0])
-    blind = Evaluator(evaluator.registry, evaluator.extractor, [lesson], evaluator.device, seed=0)
+    fold = replace(evaluator.folds[0], validation=evaluator.folds[0].validation_rows[:0])
+    blind = Evaluator(evaluator.registry, evaluator.extractor, [fold], evaluator.device, seed=0)
     found = _measure(winner, blind, TRIALS, epochs=1)
     assert (found.verdict, found.gain) == ("not_compared", None)
     assert found.reason == "the metric 'accuracy' is not defined on the first fold"

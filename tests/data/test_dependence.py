@@ -1,4 +1,4 @@
-"""Folds of whole clusters tell dependent examples of many kinds from independent ones of many kinds."""
+"""FoldRunner of whole clusters tell dependent examples of many kinds from independent ones of many kinds."""
 
 from __future__ import annotations
 

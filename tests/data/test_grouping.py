@@ -52,7 +52,7 @@ def prepared(
 def torn(data: Prepared, things: Sequence[int]) -> int:
     """Count the things that are on both sides of a split."""
     own = np.asarray(things)
-    return sum(len(set(own[lesson.train]) & set(own[lesson.validation])) for lesson in data.lessons)
+    return sum(len(set(own[fold.train_rows]) & set(own[fold.validation_rows])) for fold in data.folds)
 
 
 def test_near_duplicates_are_kept_together_and_what_they_would_flatter_is_said(
@@ -94,8 +94,8 @@ def test_clusters_stay_together_in_the_deals_of_other_seeds(
 ) -> None:
     images, labels, things = exposures
     data = prepared(images, labels, first)
-    for lesson in data.deal(3):
-        assert not set(things[lesson.train]) & set(things[lesson.validation])
+    for fold in data.resplit(3):
+        assert not set(things[fold.train_rows]) & set(things[fold.validation_rows])
 
 
 def test_groups_of_the_user_come_before_what_looks_alike(
@@ -116,7 +116,7 @@ def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) ->
     looked = prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first)
     plain = prepare_data(examples, [first.spec], SearchConfig(cache=False))
     assert looked.grouping is None
-    for one, other in zip(looked.lessons, plain.lessons, strict=True):
+    for one, other in zip(looked.folds, plain.folds, strict=True):
         np.testing.assert_array_equal(one.validation, other.validation)
 
 
@@ -129,7 +129,7 @@ def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
     targets = [0] * (len(images) - 3) + [1] * 3
     warnings = WarningList()
     data = prepared(images, np.array(targets), first, warnings=warnings)
-    assert all({0, 1} == set(lesson.targets[lesson.validation]) for lesson in data.lessons)
+    assert all({0, 1} == set(fold.targets[fold.validation_rows]) for fold in data.folds)
     (warning,) = (warning for warning in warnings if warning.code == "grouping_given_up")
     assert warning.details["largest"] == 3
 

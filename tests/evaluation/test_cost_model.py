@@ -38,7 +38,7 @@ def test_each_view_is_expected_to_cost_a_pass_until_it_is_cached(make: MakeEvalu
         training = {"epochs": 1, "views": views}
         return evaluator.predicted_seconds(Candidate(backbone="test_vit", freeze="full", training=training))
 
-    share = len(evaluator.lessons[0].validation) / len(evaluator.targets)
+    share = len(evaluator.folds[0].validation_rows) / len(evaluator.targets)
     assert epoch(2) - epoch(1) == pytest.approx(share * each, rel=0.01)
 
 

@@ -112,12 +112,12 @@ def test_what_trains_stages_is_scored_on_the_first_fold_alone(make: MakeEvaluato
     evaluation = _evaluate(evaluator, _linear(2, freeze="depth"))
     assert evaluation.scores is not None
     scored = np.flatnonzero(~np.isnan(evaluation.scores).any(1))
-    assert scored.tolist() == evaluator.lessons[0].validation.tolist()
+    assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
 
 
 def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEvaluator) -> None:
     evaluator = make(noise=True)
-    first = evaluator.lessons[0].validation
+    first = evaluator.folds[0].validation_rows
     uncorrected = _evaluate(make(noise=True), _linear(2, freeze="depth"))
     probe = _evaluate(evaluator, Candidate(backbone="test_resnet", head="logistic"))
     corrected = _evaluate(evaluator, _linear(2, freeze="depth"))
@@ -141,9 +141,9 @@ def test_the_doubt_of_a_fold_is_that_of_the_metric_and_of_its_units(
     plain = make(folds=2)
     units = np.arange(len(plain.targets)) // 6 if grouped else None
     task = replace(plain.task, metric=metric)
-    lessons = [replace(lesson, task=task, units=units) for lesson in plain.lessons]
-    evaluator = Evaluator(plain.registry, plain.extractor, lessons, plain.device, seed=0)
-    rows = evaluator.lessons[0].validation
+    folds = [replace(fold, task=task, units=units) for fold in plain.folds]
+    evaluator = Evaluator(plain.registry, plain.extractor, folds, plain.device, seed=0)
+    rows = evaluator.folds[0].validation_rows
     rng = np.random.default_rng(0)
     outputs = np.full((len(plain.targets), task.outputs), np.nan, dtype=np.float32)
     drawn = rng.random((len(rows), task.outputs)) + 1.5 * np.eye(task.outputs)[plain.targets[rows]]
@@ -245,7 +245,7 @@ def test_a_paused_training_goes_on_as_if_it_had_never_been_paused(
     network, scores = evaluator.best_network(candidate)
     assert not told, "what a trial left behind is not trained again"
     best = int(np.argmax(whole.curve))
-    assert whole.curve[best] == evaluator.task.score(evaluator.targets[evaluator.lessons[0].validation], scores)
+    assert whole.curve[best] == evaluator.task.score(evaluator.targets[evaluator.folds[0].validation_rows], scores)
     assert not network.training
 
 
@@ -307,7 +307,7 @@ def test_a_training_cut_within_an_epoch_leaves_its_best_epoch_and_starts_anew(ma
     assert len(cut.curve) == 1
     told.clear()
     network, scores = evaluator.best_network(candidate)
-    validation = evaluator.lessons[0].validation
+    validation = evaluator.folds[0].validation_rows
     assert cut.scores is not None
     np.testing.assert_array_equal(scores, cut.scores[validation])
     other = make(folds=1)
@@ -413,19 +413,17 @@ def test_a_refit_that_is_cut_is_no_network(make: MakeEvaluator, candidate: Candi
 def test_class_weights_are_those_of_the_rows_that_a_refit_trains_on(make: MakeEvaluator) -> None:
     seen: list[np.ndarray] = []
     evaluator = make(folds=3)
-    first = evaluator.lessons[0]
+    first = evaluator.folds[0]
     skewed = np.flatnonzero((first.targets != 0) | (np.arange(len(first.targets)) % 9 == 0))
-    lessons = [replace(first, class_weight="balanced", train=skewed)]  # in which one class is rarer than in all
-    evaluator = Evaluator(evaluator.registry, evaluator.extractor, lessons, evaluator.device, seed=0)
+    folds = [replace(first, class_weight="balanced", train=skewed)]  # in which one class is rarer than in all
+    evaluator = Evaluator(evaluator.registry, evaluator.extractor, folds, evaluator.device, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         made = Training.__init__
 
-        def noted(
-            self: Training, network: Network, plan: Any, settings: Any, lesson: Any, *rest: Any, **n: Any
-        ) -> None:
-            assert lesson.class_weights is not None
-            seen.append(lesson.class_weights)
-            made(self, network, plan, settings, lesson, *rest, **n)
+        def noted(self: Training, network: Network, plan: Any, settings: Any, fold: Any, *rest: Any, **n: Any) -> None:
+            assert fold.class_weights is not None
+            seen.append(fold.class_weights)
+            made(self, network, plan, settings, fold, *rest, **n)
 
         patch.setattr(Training, "__init__", noted)
         evaluator.refit(_linear(1), 1)
@@ -450,7 +448,7 @@ def test_the_best_network_gives_the_scores_that_are_reported(make: MakeEvaluator
     # From the pixels, through the whole network: nothing of the way over the cache may be missing.
     evaluator = make(folds=1)
     network, scores = evaluator.best_network(candidate)
-    rows = evaluator.lessons[0].validation
+    rows = evaluator.folds[0].validation_rows
     images, how = evaluator.extractor.images, network.backbone.preprocessing
     with torch.inference_mode():
         outputs = network(prepare(images.pixels[how.crop_mode][rows], how, torch.device("cpu"))).softmax(1)

@@ -143,12 +143,12 @@ def test_it_knows_what_trains_and_what_may_be_cached(loaded: LoadedBackbone, reg
 def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
     loaded: LoadedBackbone, registry: Registry, data: Prepared
 ) -> None:
-    setup, lesson = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry), data.lessons[0]
-    network = setup.solve(data.extractor, lesson, CPU, 0)
-    scores = setup.head_scores(network, data.extractor, lesson.task, lesson.validation)
-    assert scores.shape == (len(lesson.validation), 3)
+    setup, fold = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry), data.folds[0]
+    network = setup.solve(data.extractor, fold, CPU, 0)
+    scores = setup.head_scores(network, data.extractor, fold.task, fold.validation_rows)
+    assert scores.shape == (len(fold.validation_rows), 3)
     assert scores.sum(1) == pytest.approx(1.0, abs=1e-5)
-    assert lesson.task.score(lesson.targets[lesson.validation], scores) > 0.8
+    assert fold.task.score(fold.targets[fold.validation_rows], scores) > 0.8
     assert not network.training
 
 
@@ -156,21 +156,21 @@ def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
 def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_their_mean(
     loaded: LoadedBackbone, registry: Registry, data: Prepared, head: str
 ) -> None:
-    lesson, takes = data.lessons[0], registry.head(head).features
+    fold, takes = data.folds[0], registry.head(head).features
 
     def of(views: int) -> tuple[Setup, Network]:
         setup = _setup(Candidate(backbone="test_resnet", head=head, training={"views": views}), loaded, registry)
-        return setup, setup.solve(data.extractor, lesson, CPU, 0)
+        return setup, setup.solve(data.extractor, fold, CPU, 0)
 
     each = [data.extractor.taken(loaded, takes, view) for view in VIEWS[:4]]
     assert not np.allclose(each[0], each[1], rtol=1e-2)
     (one, _), (four, network) = of(1), of(4)
-    alone = one.solve(Features({"center": np.mean(each, axis=0)}), lesson, CPU, 0)
+    alone = one.solve(Features({"center": np.mean(each, axis=0)}), fold, CPU, 0)
     torch.testing.assert_close(network.head.state_dict(), alone.head.state_dict())
     with torch.inference_mode():
-        outputs = [network.head_outputs(torch.from_numpy(features[lesson.validation])) for features in each]
-    scores = four.head_scores(network, data.extractor, lesson.task, lesson.validation)
-    np.testing.assert_allclose(scores, to_scores(lesson.task, torch.stack(outputs).mean(0)), atol=1e-6)
+        outputs = [network.head_outputs(torch.from_numpy(features[fold.validation_rows])) for features in each]
+    scores = four.head_scores(network, data.extractor, fold.task, fold.validation_rows)
+    np.testing.assert_allclose(scores, to_scores(fold.task, torch.stack(outputs).mean(0)), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_t
 def test_a_head_that_breaks_its_contract_is_named(
     loaded: LoadedBackbone, registry: Registry, data: Prepared, head: str, error: type[Exception], message: str
 ) -> None:
-    setup, lesson = _setup(Candidate(backbone="test_resnet", head=head), loaded, registry), data.lessons[0]
+    setup, fold = _setup(Candidate(backbone="test_resnet", head=head), loaded, registry), data.folds[0]
 
     def use() -> None:
-        network = setup.solve(data.extractor, lesson, CPU, 0)
-        setup.head_scores(network, data.extractor, lesson.task, lesson.validation)
+        network = setup.solve(data.extractor, fold, CPU, 0)
+        setup.head_scores(network, data.extractor, fold.task, fold.validation_rows)
 
     with pytest.raises(error, match=message):
-        use() if setup.closed_form else setup.training(data.extractor, lesson, CPU, 0)
+        use() if setup.closed_form else setup.training(data.extractor, fold, CPU, 0)
 
 
 def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
@@ -200,14 +200,14 @@ def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
     # Trials must not see each other's training.
     before = {name: tensor.clone() for name, tensor in loaded.backbone.state_dict().items()}
     tuned = _setup(Candidate(backbone="test_resnet", freeze="full", training={"epochs": 1}), loaded, registry)
-    training = tuned.training(data.extractor, data.lessons[0], CPU, 0)
+    training = tuned.training(data.extractor, data.folds[0], CPU, 0)
     assert training.network.backbone is not loaded.backbone
     training.run(1, lambda epoch, score, scores: False, lambda: False)
     trained = training.network.backbone.state_dict()
     assert any(not torch.equal(trained[name], tensor) for name, tensor in before.items())
     assert all(torch.equal(loaded.backbone.state_dict()[name], tensor) for name, tensor in before.items())
     frozen = _setup(Candidate(backbone="test_resnet"), loaded, registry)
-    assert frozen.training(data.extractor, data.lessons[0], CPU, 0).network.backbone is loaded.backbone
+    assert frozen.training(data.extractor, data.folds[0], CPU, 0).network.backbone is loaded.backbone
 
 
 def test_the_seed_decides_what_an_untrained_head_looks_like(
@@ -216,7 +216,7 @@ def test_the_seed_decides_what_an_untrained_head_looks_like(
     setup = _setup(Candidate(backbone="test_resnet", head="mlp"), loaded, registry)
 
     def weights(seed: int) -> torch.Tensor:
-        head = setup.training(data.extractor, data.lessons[0], CPU, seed).network.head
+        head = setup.training(data.extractor, data.folds[0], CPU, seed).network.head
         return torch.cat([parameter.flatten() for parameter in head.parameters()])
 
     assert torch.equal(weights(1), weights(1))
@@ -227,12 +227,12 @@ def test_the_seed_decides_what_an_untrained_head_looks_like(
 
 
 def test_a_head_starts_where_the_closed_form_ended(loaded: LoadedBackbone, registry: Registry, data: Prepared) -> None:
-    lesson = data.lessons[0]
+    fold = data.folds[0]
     solved = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry)
-    reached = solved.solve(data.extractor, lesson, CPU, 0).head.state_dict()
+    reached = solved.solve(data.extractor, fold, CPU, 0).head.state_dict()
     started = _setup(
         Candidate(backbone="test_resnet", freeze="depth", training={"start": "ridge"}), loaded, registry
-    ).training(data.extractor, lesson, CPU, 0)
+    ).training(data.extractor, fold, CPU, 0)
     for own, theirs in zip(started.network.head.state_dict().values(), reached.values(), strict=True):
         assert torch.equal(own, theirs)
 
@@ -242,7 +242,7 @@ def test_a_head_that_a_solution_does_not_fit_is_refused(
 ) -> None:
     setup = _setup(Candidate(backbone="test_resnet", head="mlp", training={"start": "ridge"}), loaded, registry)
     with pytest.raises(ConfigError, match="cannot start from this closed form"):
-        setup.training(data.extractor, data.lessons[0], CPU, 0)
+        setup.training(data.extractor, data.folds[0], CPU, 0)
 
 
 def test_starts_are_found_by_the_shapes_of_what_heads_hold(registry: Registry) -> None:

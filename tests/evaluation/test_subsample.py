@@ -48,7 +48,7 @@ def prepared(registry: Registry) -> Callable[..., Prepared]:
 
 
 def _drawn(data: Prepared, seed: int = 0) -> Sample | None:
-    return draw(data.lessons, seed)
+    return draw(data.folds, seed)
 
 
 def test_a_sample_has_the_classes_in_proportion_and_keeps_the_folds_apart(prepared: Callable[..., Prepared]) -> None:
@@ -56,15 +56,15 @@ def test_a_sample_has_the_classes_in_proportion_and_keeps_the_folds_apart(prepar
     sample = _drawn(data)
     assert sample is not None
     assert 250 <= len(sample.rows) <= 262
-    counts, whole = Counter(sample.lessons[0].targets.tolist()), Counter(data.lessons[0].targets.tolist())
+    counts, whole = Counter(sample.folds[0].targets.tolist()), Counter(data.folds[0].targets.tolist())
     for label, count in whole.items():
         assert counts[label] == pytest.approx(count * 256 / 1100, abs=1)
-    scored = np.concatenate([lesson.validation for lesson in sample.lessons])
+    scored = np.concatenate([fold.validation_rows for fold in sample.folds])
     assert sorted(scored) == list(range(len(sample.rows)))
-    for lesson, full in zip(sample.lessons, data.lessons, strict=True):
-        assert set(sample.rows[lesson.train]) <= set(full.train)
-        assert set(sample.rows[lesson.validation]) <= set(full.validation)
-        assert (lesson.targets == full.targets[sample.rows]).all()
+    for fold, full in zip(sample.folds, data.folds, strict=True):
+        assert set(sample.rows[fold.train_rows]) <= set(full.train_rows)
+        assert set(sample.rows[fold.validation_rows]) <= set(full.validation_rows)
+        assert (fold.targets == full.targets[sample.rows]).all()
 
 
 def test_a_rare_class_is_in_the_sample(prepared: Callable[..., Prepared]) -> None:
@@ -72,7 +72,7 @@ def test_a_rare_class_is_in_the_sample(prepared: Callable[..., Prepared]) -> Non
     labels[:6] = 2
     sample = _drawn(prepared(targets=labels))
     assert sample is not None
-    assert (sample.lessons[0].targets == 2).sum() == 5
+    assert (sample.folds[0].targets == 2).sum() == 5
 
 
 def test_with_one_split_the_sample_is_of_what_trains_and_scored_in_folds_of_its_own(
@@ -81,13 +81,13 @@ def test_with_one_split_the_sample_is_of_what_trains_and_scored_in_folds_of_its_
     data = prepared(folds=1)
     sample = _drawn(data)
     assert sample is not None
-    assert set(sample.rows) <= set(data.lessons[0].train), "validation examples never train"
-    scored = np.concatenate([lesson.validation for lesson in sample.lessons])
+    assert set(sample.rows) <= set(data.folds[0].train_rows), "validation examples never train"
+    scored = np.concatenate([fold.validation_rows for fold in sample.folds])
     assert sorted(scored) == list(range(len(sample.rows)))
-    for lesson in sample.lessons:
-        assert not set(lesson.train) & set(lesson.validation)
-        assert len(lesson.train) + len(lesson.validation) == len(sample.rows)
-        assert set(lesson.targets[lesson.validation]) == set(range(10)), "the classes are spread over the folds"
+    for fold in sample.folds:
+        assert not set(fold.train_rows) & set(fold.validation_rows)
+        assert len(fold.train_rows) + len(fold.validation_rows) == len(sample.rows)
+        assert set(fold.targets[fold.validation_rows]) == set(range(10)), "the classes are spread over the folds"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once
         return stopping
 
     staged = replace(data.extractor, staged=True)
-    evaluator = Evaluator(registry, staged, data.lessons, CPU, seed=0, sample=_drawn(data))
+    evaluator = Evaluator(registry, staged, data.folds, CPU, seed=0, sample=_drawn(data))
     with patch.object(FeatureExtractor, "_input", counting):
         stopping = True
         for head in heads:
@@ -162,7 +162,7 @@ def test_what_stands_the_test_has_passed_each_image_once_and_gives_the_same_feat
     data = prepared()
     sample = _drawn(data)
     evaluators = [
-        Evaluator(registry, each.extractor, each.lessons, CPU, seed=0, sample=drawn)
+        Evaluator(registry, each.extractor, each.folds, CPU, seed=0, sample=drawn)
         for each, drawn in ((data, sample), (prepared(), None))
     ]
     with patch.object(FeatureExtractor, "_input", counting):
@@ -179,7 +179,7 @@ def test_what_stands_the_test_has_passed_each_image_once_and_gives_the_same_feat
 
 def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, prepared: Callable[..., Prepared]) -> None:
     data = prepared()
-    evaluator = Evaluator(registry, data.extractor, data.lessons, CPU, seed=0, sample=_drawn(data))
+    evaluator = Evaluator(registry, data.extractor, data.folds, CPU, seed=0, sample=_drawn(data))
 
     def taken(features: Features, *about: Any) -> np.ndarray:
         if len(features.values["center"]) < 1000:
@@ -195,7 +195,7 @@ def test_a_worker_draws_the_sample_that_the_search_has_drawn(
 ) -> None:
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
     data, drawn = prepared(), _drawn(prepared())
-    assignment = Assignment.of(SearchConfig(seed=0), data.extractor, data.lessons, threads=1, share=1).shared(tmp_path)
+    assignment = Assignment.of(SearchConfig(seed=0), data.extractor, data.folds, threads=1, share=1).shared(tmp_path)
     found = [replace(assignment, sampling=sampling).evaluator().sample for sampling in (True, False)]
     assert drawn is not None
     assert found[0] is not None
@@ -205,14 +205,14 @@ def test_a_worker_draws_the_sample_that_the_search_has_drawn(
 
 def test_folds_of_a_sample_keep_units_together(prepared: Callable[..., Prepared]) -> None:
     data = prepared(folds=1)
-    lesson = data.lessons[0]
-    units = np.arange(len(lesson.targets)) // 3
-    sample = draw([replace(lesson, units=units)], 0)
+    fold = data.folds[0]
+    units = np.arange(len(fold.targets)) // 3
+    sample = draw([replace(fold, units=units)], 0)
     assert sample is not None
-    for fold in sample.lessons:
+    for fold in sample.folds:
         assert fold.units is not None
         assert fold.units.tolist() == units[sample.rows].tolist()
-        assert not set(fold.units[fold.train].tolist()) & set(fold.units[fold.validation].tolist())
-    assert sorted(np.concatenate([fold.validation for fold in sample.lessons]).tolist()) == list(
+        assert not set(fold.units[fold.train_rows].tolist()) & set(fold.units[fold.validation_rows].tolist())
+    assert sorted(np.concatenate([fold.validation_rows for fold in sample.folds]).tolist()) == list(
         range(len(sample.rows))
     )

@@ -20,7 +20,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import BackboneError, ConfigError, UnknownNameError, WeightsUnavailableError
-from autotransfer.pipeline.prepare import available_backbones, deal_again, offered_heads, prepare_data
+from autotransfer.pipeline.prepare import available_backbones, folds_of, offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Budget, SearchConfig
 from autotransfer.tasks.task import Task
@@ -149,11 +149,11 @@ def test_lessons_know_which_examples_cannot_be_torn_apart(
         examples = replace(examples, held_out=tuple(i % 2 == 0 for i in range(60)))
     spec = Registry.load((tiny_zoo,)).backbone("test_resnet")
     data = prepare_data(examples, [spec], SearchConfig(cache=False, seed=3))
-    for lesson in (*data.lessons, *data.deal(1), *deal_again(data, [np.arange(5)], data.lessons[0].units)):
-        assert lesson.units is not None
-        sizes = Counter(lesson.units.tolist())
+    for fold in (*data.folds, *data.resplit(1), *folds_of(data, [np.arange(5)], data.folds[0].units)):
+        assert fold.units is not None
+        sizes = Counter(fold.units.tolist())
         assert sorted(sizes.values()) == [1] * 29 + [3] * 9 + [4]
-        assert lesson.units[59] == lesson.units[0] == lesson.units[2]
+        assert fold.units[59] == fold.units[0] == fold.units[2]
 
 
 class Shelf:

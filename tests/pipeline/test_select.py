@@ -26,7 +26,7 @@ from autotransfer.runtime.device import resolve_device
 from autotransfer.search.budget import Purse
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.ensemble import Ensemble
-from autotransfer.selection.finals import Folds
+from autotransfer.selection.finals import FoldRunner
 from autotransfer.selection.refit import refit
 from autotransfer.selection.soup import Ingredient, Soup, averaged, cook
 from autotransfer.settings import Budget, SearchConfig
@@ -159,7 +159,7 @@ def evaluator(tiny_zoo: Path, digits: Digits) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
     data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False, folds=3))
-    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
 def _tried(evaluator: Evaluator, *candidates: Candidate) -> Trials:
@@ -189,7 +189,7 @@ def test_a_search_leaves_time_to_the_members_of_an_ensemble_and_their_passes_of_
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 1.0)  # 1.5 on all examples
     monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
     monkeypatch.setattr("autotransfer.pipeline.select.finals_seconds", lambda *arguments: 0.5)
-    folds = Folds(evaluator, lambda further: evaluator.lessons)
+    folds = FoldRunner(evaluator, lambda further: evaluator.folds)
 
     def left(seconds: float, tested: int, ensemble: bool = True) -> float:
         return ending_seconds(trials, folds, Budget(seconds=seconds), tested, ensemble=ensemble)
@@ -206,7 +206,7 @@ def test_a_search_leaves_time_to_further_views_of_test_images(
 ) -> None:
     monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
     monkeypatch.setattr("autotransfer.pipeline.select.finals_seconds", lambda *arguments: 0.5)
-    folds = Folds(evaluator, lambda further: evaluator.lessons)
+    folds = FoldRunner(evaluator, lambda further: evaluator.folds)
 
     def left(views: int, tested: int) -> float:
         trials = _tried(evaluator, Candidate(backbone="test_resnet", head="ridge", training={"views": views}))
@@ -241,7 +241,7 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
         [registry.backbone("test_vit")],
         SearchConfig(cache=False, folds=1),
     )
-    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
 def _refitted(
@@ -284,7 +284,7 @@ def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_v
     assert _same(network, expected)
     (warning,) = warnings
     assert (warning.code, warning.details["trials"]) == ("refit_cut", [7])
-    assert (warning.details["learned"], warning.details["examples"]) == (len(evaluator.lessons[0].train), 60)
+    assert (warning.details["learned"], warning.details["examples"]) == (len(evaluator.folds[0].train_rows), 60)
     assert ("in epoch 2 of 3" if cut == "within its second epoch" else "0 s were left") in warning.message
 
 

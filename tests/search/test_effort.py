@@ -24,7 +24,7 @@ def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluato
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
     data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False))
-    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
 def _record(number: int, depth: int, epochs: int, backbone: str = "test_resnet", views: int = 1) -> TrialRecord:
@@ -44,7 +44,7 @@ def test_whole_networks_count_whole_and_heads_next_to_nothing(evaluator: Evaluat
     whole, half, head, solved = (
         _record(0, 0, 10), _record(1, stages // 2, 10), _record(2, stages, 10), _record(3, stages, 0)
     )  # fmt: skip
-    effort, solution = Effort([whole], evaluator), 32 / len(evaluator.lessons[0].train)
+    effort, solution = Effort([whole], evaluator), 32 / len(evaluator.folds[0].train_rows)
     costs = [effort.of_fold(record) for record in (whole, half, head, solved)]
     assert costs == pytest.approx([10.2, 10 * (1 - stages // 2 / stages + 0.02), 0.2, solution])
     assert effort.total == pytest.approx(0.2 + 10.2)  # a pass, and the epochs
@@ -54,7 +54,7 @@ def test_whole_networks_count_whole_and_heads_next_to_nothing(evaluator: Evaluat
 def test_heads_alone_are_cross_validated_and_each_view_takes_a_pass(evaluator: Evaluator) -> None:
     stages = len(evaluator.stages("test_resnet"))
     effort = Effort([_record(0, stages, 0), _record(1, stages, 10, views=2)], evaluator)
-    assert effort.total == pytest.approx(2 * 0.2 + 5 * (32 / len(evaluator.lessons[0].train) + 0.2))
+    assert effort.total == pytest.approx(2 * 0.2 + 5 * (32 / len(evaluator.folds[0].train_rows) + 0.2))
 
 
 def test_seconds_do_not_count_and_neither_do_trials_that_failed(evaluator: Evaluator) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from autotransfer.candidate import Candidate
+from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import choose_ensemble, diverse
 from autotransfer.selection.out_of_fold import HeldOut
 from autotransfer.tasks.task import Task
-from autotransfer.training.trainer import Lesson
 
 TASK = Task(kind="binary", classes=("a", "b"))
 TARGETS = np.arange(200) % 2
@@ -27,8 +27,8 @@ def _record(number: int, scores: np.ndarray | None, **names: Any) -> TrialRecord
 
 def _held_out(scores: np.ndarray) -> HeldOut:
     parts = np.array_split(np.arange(200), 5)
-    lessons = [Lesson(task=TASK, targets=TARGETS, train=np.arange(0), validation=part) for part in parts]
-    return HeldOut.of(lessons, scores)
+    folds = [Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part) for part in parts]
+    return HeldOut.of(folds, scores)
 
 
 def _says(right: np.ndarray) -> np.ndarray:
@@ -99,8 +99,8 @@ def test_a_little_accuracy_may_be_given_for_much_less_loss_but_no_other_metric(m
     two[order[:20]], two[order[20:23]] = 0.45, 0.2
     task = Task(kind="binary", classes=("a", "b"), metric=metric)
     parts = np.array_split(np.arange(200), 5)
-    lessons = [Lesson(task=task, targets=TARGETS, train=np.arange(0), validation=part) for part in parts]
-    found = choose_ensemble([_record(0, _says(one)), _record(1, _says(two))], HeldOut.of(lessons, _says(one)))
+    folds = [Fold(task=task, targets=TARGETS, train_rows=np.arange(0), validation_rows=part) for part in parts]
+    found = choose_ensemble([_record(0, _says(one)), _record(1, _says(two))], HeldOut.of(folds, _says(one)))
     assert found is not None
     assert found.gain < 0 < found.relief
     assert found.pays is pays
@@ -111,9 +111,9 @@ def test_values_are_averaged_where_that_lessens_the_squared_error() -> None:
     targets = rng.normal(5.0, 3.0, (200, 1)).astype(np.float32)
     task = Task(kind="regression", metric="r2")
     parts = np.array_split(np.arange(200), 5)
-    lessons = [Lesson(task=task, targets=targets, train=np.arange(0), validation=part) for part in parts]
+    folds = [Fold(task=task, targets=targets, train_rows=np.arange(0), validation_rows=part) for part in parts]
     guesses = [(targets + rng.normal(0, 1.0, targets.shape)).astype(np.float32) for _ in range(2)]
-    found = choose_ensemble([_record(i, guess) for i, guess in enumerate(guesses)], HeldOut.of(lessons, guesses[0]))
+    found = choose_ensemble([_record(i, guess) for i, guess in enumerate(guesses)], HeldOut.of(folds, guesses[0]))
     assert found is not None
     assert found.pays
     assert 0.3 < found.relief < 0.7  # half of the variance of the errors
@@ -166,8 +166,10 @@ def test_examples_of_one_unit_are_one_witness_of_what_an_ensemble_gains() -> Non
     order = np.argsort(one[np.arange(200), TARGETS], kind="stable")
     units = np.empty(200, dtype=np.int64)
     units[order] = np.arange(200) // 10  # who errs together is of one unit
-    lessons = [Lesson(task=TASK, targets=TARGETS, train=np.arange(0), validation=part, units=units) for part in parts]
-    grouped = choose_ensemble(pool, HeldOut.of(lessons, one))
+    folds = [
+        Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part, units=units) for part in parts
+    ]
+    grouped = choose_ensemble(pool, HeldOut.of(folds, one))
     assert plain is not None
     assert grouped is not None
     assert grouped.error > 2 * plain.error

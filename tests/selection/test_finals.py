@@ -19,7 +19,15 @@ from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.effort import Effort
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.finals import Finalist, Finals, Folds, finalists, finals_seconds, hold_finals, refit_seconds
+from autotransfer.selection.finals import (
+    Finalist,
+    Finals,
+    FoldRunner,
+    finalists,
+    finals_seconds,
+    hold_finals,
+    refit_seconds,
+)
 from autotransfer.settings import Budget, SearchConfig
 
 
@@ -32,7 +40,7 @@ def data(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Prepared:
 
 @pytest.fixture
 def evaluator(tiny_zoo: Path, data: Prepared) -> Evaluator:
-    return Evaluator(Registry.load((tiny_zoo,)), data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    return Evaluator(Registry.load((tiny_zoo,)), data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
 def _record(evaluator: Evaluator, number: int, objective: float | None = None, **names: Any) -> TrialRecord:
@@ -54,7 +62,7 @@ def _record(evaluator: Evaluator, number: int, objective: float | None = None, *
 def _lucky(evaluator: Evaluator) -> TrialRecord:
     """A candidate that learns nothing, but by some luck was right about all examples of the first fold."""
     record = _record(evaluator, 0, 1.1, freeze="depth", training={"epochs": 1, "lr": 1e-9, "start": ""})
-    rows = evaluator.lessons[0].validation
+    rows = evaluator.folds[0].validation_rows
     assert record.scores is not None
     record.scores[rows] = np.eye(3, dtype=np.float32)[evaluator.targets[rows]]
     return record
@@ -71,7 +79,7 @@ def test_a_lucky_leader_is_turned_down(evaluator: Evaluator, data: Prepared) -> 
     trials = _trials([_lucky(evaluator), _record(evaluator, 1, head="logistic")])
     assert trials.best is not None
     assert trials.best.number == 0
-    found = hold_finals(trials, evaluator, data.deal)
+    found = hold_finals(trials, evaluator, data.resplit)
     assert found is not None
     lucky, honest = found.rows
     assert (lucky.state, honest.state, found.winner.number) == ("complete", "won", 1)
@@ -87,12 +95,12 @@ def test_a_tuned_finalist_is_scored_on_all_folds_of_the_search(evaluator: Evalua
     tuned = _record(evaluator, 0, 1.1, freeze="depth", training={"epochs": 2, "start": "ridge"})
     before = tuned.scores
     assert before is not None
-    found = hold_finals(_trials([tuned, _record(evaluator, 1, head="ncm")]), evaluator, data.deal)
+    found = hold_finals(_trials([tuned, _record(evaluator, 1, head="ncm")]), evaluator, data.resplit)
     assert found is not None
     after = found.records[0].scores
     assert after is not None
     assert not np.isnan(after).any()
-    rows = evaluator.lessons[0].validation
+    rows = evaluator.folds[0].validation_rows
     np.testing.assert_array_equal(after[rows], before[rows])  # what the search knew is not trained again
     assert found.records[0].score == evaluator.task.score(evaluator.targets, after)
     assert np.isnan(before).any()  # the record of the search is as it was
@@ -100,22 +108,22 @@ def test_a_tuned_finalist_is_scored_on_all_folds_of_the_search(evaluator: Evalua
 
 def test_frozen_finalists_are_compared_on_other_deals_of_the_examples(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ridge", "ncm"))])
-    found = hold_finals(trials, evaluator, data.deal)
+    found = hold_finals(trials, evaluator, data.resplit)
     assert found is not None
     assert {row.folds for row in found.rows} == {15}
     assert all(row.spread is not None and row.spread >= 0 for row in found.rows)
     assert sum(row.state == "won" for row in found.rows) == 1
     best = max(found.rows, key=lambda row: row.score or 0.0)
     assert found.winner.number == best.number
-    assert found == hold_finals(trials, evaluator, data.deal)  # and once more, the same
-    dealt = [data.deal(further)[0].validation.tolist() for further in (0, 1, 2)]
-    assert dealt[0] == data.lessons[0].validation.tolist()
+    assert found == hold_finals(trials, evaluator, data.resplit)  # and once more, the same
+    dealt = [data.resplit(further)[0].validation.tolist() for further in (0, 1, 2)]
+    assert dealt[0] == data.folds[0].validation_rows.tolist()
     assert len(set(map(tuple, dealt))) == 3
 
 
 def test_who_is_behind_on_every_fold_is_stopped(evaluator: Evaluator, data: Prepared) -> None:
     hopeless = _record(evaluator, 1, 0.1, head="linear", training={"epochs": 1, "lr": 1e-9, "start": ""})
-    found = hold_finals(_trials([_record(evaluator, 0, head="logistic"), hopeless]), evaluator, data.deal)
+    found = hold_finals(_trials([_record(evaluator, 0, head="logistic"), hopeless]), evaluator, data.resplit)
     assert found is not None
     assert [row.state for row in found.rows] == ["won", "pruned"]
     assert found.rows[1].folds == 5  # those of the search said enough: it was not trained again
@@ -135,7 +143,7 @@ def test_an_error_costs_its_finalist_only(
 
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 0.0)
     monkeypatch.setattr(Setup, "of", of)
-    found = hold_finals(_trials(records), evaluator, data.deal)
+    found = hold_finals(_trials(records), evaluator, data.resplit)
     assert found is not None
     assert [row.state for row in found.rows] == ["failed", "won"]
     assert "gone" in found.rows[0].reason
@@ -149,11 +157,11 @@ def test_the_third_is_left_out_before_the_finals_are(
     # Five folds of the search have taken what is predicted; one more fold takes a fifth of it.
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 5.0)
     for seconds, count in ((30.0, 3), (3.0, 3), (2.0, 2)):
-        found = hold_finals(trials, evaluator, data.deal, seconds=seconds)
+        found = hold_finals(trials, evaluator, data.resplit, seconds=seconds)
         assert found is not None
         assert len(found.rows) == count
-    assert hold_finals(trials, evaluator, data.deal, seconds=1.9) is None
-    assert hold_finals(_trials(trials.records[:1]), evaluator, data.deal) is None  # no rival
+    assert hold_finals(trials, evaluator, data.resplit, seconds=1.9) is None
+    assert hold_finals(_trials(trials.records[:1]), evaluator, data.resplit) is None  # no rival
 
 
 @pytest.mark.parametrize(("each", "expected"), [(0.1, 1.5 * 2.0), (0.5, 6.0), (20.0, 0.0)])
@@ -163,7 +171,7 @@ def test_a_search_leaves_to_the_finals_what_they_need_and_nothing_where_they_do_
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("ridge", "ncm"))])
     # Both run on five folds of two more seeds; six of 100 seconds are the most that finals may take.
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 5 * each)
-    folds = Folds(evaluator, data.deal)
+    folds = FoldRunner(evaluator, data.resplit)
     assert finals_seconds(trials, folds, Budget(seconds=100.0)) == pytest.approx(expected)
     assert finals_seconds(trials, folds, Budget(trials=3)) == 0.0
     assert finals_seconds(_trials(trials.records[:1]), folds, Budget(seconds=100.0)) == 0.0
@@ -179,7 +187,7 @@ def test_finals_train_no_more_than_the_search_did_where_trials_are_counted(
     fold = effort.of_fold(trials.records[0])
     for most, count, folds in ((9.5, 3, 3), (2.5, 2, 1)):
         effort.total = most * fold
-        found = hold_finals(trials, evaluator, data.deal, effort=effort, say=said.append)
+        found = hold_finals(trials, evaluator, data.resplit, effort=effort, say=said.append)
         assert found is not None
         assert (len(found.rows), found.fits) == (count, count * folds)
         assert [row.fits for row in found.rows] == [folds] * count
@@ -187,7 +195,7 @@ def test_finals_train_no_more_than_the_search_did_where_trials_are_counted(
         assert said[-1] == f"comparing the {count} best candidates again, in {count * folds} fits at most"
         assert f"; {count * folds} fits" in str(found)
     effort.total = 1.5 * fold
-    assert hold_finals(trials, evaluator, data.deal, effort=effort) is None
+    assert hold_finals(trials, evaluator, data.resplit, effort=effort) is None
 
 
 def test_who_is_behind_by_less_than_the_standard_error_is_level() -> None:
@@ -207,7 +215,7 @@ def test_who_is_behind_by_less_than_the_standard_error_is_level() -> None:
 
 def test_the_gap_between_finalists_comes_with_its_error(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ncm"))])
-    found = hold_finals(trials, evaluator, data.deal)
+    found = hold_finals(trials, evaluator, data.resplit)
     assert found is not None
     won, other = sorted(found.rows, key=lambda row: row.state != "won")
     assert (won.behind, won.error) == (None, None)
@@ -220,7 +228,7 @@ def test_the_gap_between_finalists_comes_with_its_error(evaluator: Evaluator, da
 
 def test_nothing_is_decided_on_what_the_search_knew_when_the_time_is_up(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ridge"))])
-    assert hold_finals(trials, evaluator, data.deal, expired=lambda: True) is None
+    assert hold_finals(trials, evaluator, data.resplit, expired=lambda: True) is None
 
 
 def test_finalists_are_different_setups_where_there_are_such() -> None:
@@ -243,7 +251,7 @@ def test_a_refit_takes_its_share_of_epochs_and_all_examples(
     candidate = Candidate(backbone="test_resnet", freeze="depth")
     record = TrialRecord(number=0, state="complete", candidate=candidate, best_epoch=3, epochs=12, seconds=16.0)
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 8.0)
-    factor = len(evaluator.targets) / len(evaluator.lessons[0].train)
+    factor = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
     assert refit_seconds(record, evaluator) == pytest.approx(16.0 / 4 * factor)
     paused = replace(record, state="paused", best_epoch=2, epochs=2, seconds=1.0)  # of twelve that it is planned for
     assert refit_seconds(paused, evaluator) == pytest.approx(8.0 / 12 * 2 * factor)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autotransfer.data.folds import Fold
 from autotransfer.selection.out_of_fold import HeldOut
 from autotransfer.tasks.task import Task
-from autotransfer.training.trainer import Lesson
 
 TASK = Task(kind="binary", classes=("a", "b"))
 TARGETS = np.arange(60) % 2
 PARTS = np.array_split(np.random.default_rng(0).permutation(60), 3)
-LESSONS = [Lesson(task=TASK, targets=TARGETS, train=np.arange(0), validation=part) for part in PARTS]
+LESSONS = [Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part) for part in PARTS]
 
 
 def test_examples_of_one_fold_are_judged_together() -> None:
@@ -49,8 +49,8 @@ def test_the_log_loss_decides_between_equal_scores_only() -> None:
 def test_a_single_fold_is_dealt_by_units() -> None:
     scores, units = np.full((60, 2), np.nan), np.arange(60) // 4
     scores[PARTS[1]] = 0.5
-    lessons = [replace(lesson, units=units) for lesson in LESSONS]
-    held_out = HeldOut.of(lessons, scores)
+    folds = [replace(fold, units=units) for fold in LESSONS]
+    held_out = HeldOut.of(folds, scores)
     assert held_out.units is not None
     assert held_out.units.tolist() == units[held_out.rows].tolist()
     of = [set(held_out.units[part].tolist()) for part in held_out.parts]
@@ -64,7 +64,7 @@ def test_a_single_fold_is_dealt_by_units() -> None:
 def test_examples_of_one_unit_cannot_be_dealt() -> None:
     scores = np.full((60, 2), np.nan)
     scores[PARTS[1]] = 0.5
-    held_out = HeldOut.of([replace(lesson, units=np.zeros(60, dtype=int)) for lesson in LESSONS], scores)
+    held_out = HeldOut.of([replace(fold, units=np.zeros(60, dtype=int)) for fold in LESSONS], scores)
     assert len(held_out.parts) == 1  # so that nothing is cross-fitted on it
 
 

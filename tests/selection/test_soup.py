@@ -50,7 +50,7 @@ def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluato
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone("test_resnet")]
     data = prepare_data(load_examples(digits[0][:90], digits[1][:90]), specs, SearchConfig(cache=False))
-    return Evaluator(registry, data.extractor, data.lessons, resolve_device("cpu"), seed=0)
+    return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
 def _tuned(evaluator: Evaluator, number: int, **training: Any) -> TrialRecord:
@@ -76,7 +76,7 @@ def test_a_soup_of_tuned_networks_is_what_its_average_predicts(evaluator: Evalua
     assert soup.score >= soup.alone  # greedy: nothing that lowers it is added
     assert soup.alone == pytest.approx(max(record.score or 0.0 for record in records), abs=0.06)
     scored = np.flatnonzero(~np.isnan(soup.scores).any(1))
-    assert scored.tolist() == evaluator.lessons[0].validation.tolist()
+    assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
     assert len(soup.ingredients) >= 1
     assert len(soup.tried) >= 3
     assert all(scores.shape == soup.scores.shape for scores in soup.tried)

@@ -14,6 +14,7 @@ from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, Phase, Preprocessing
 from autotransfer.data.examples import Images
+from autotransfer.data.folds import Fold
 from autotransfer.errors import PluginError
 from autotransfer.images.pixels import prepare
 from autotransfer.runtime.device import Device
@@ -22,7 +23,7 @@ from autotransfer.training.freezing import check_plan, depth_at, freeze, paramet
 from autotransfer.training.inputs import BoundaryFeed, Feed, PixelFeed
 from autotransfer.training.network import Network
 from autotransfer.training.settings import TrainingSettings
-from autotransfer.training.trainer import Lesson, Training
+from autotransfer.training.trainer import Training
 
 Make = Callable[..., Backbone]
 MakeImages = Callable[..., Images]
@@ -71,8 +72,8 @@ def train(
         feed = BoundaryFeed([cached], cut, device.torch)
     settings = TrainingSettings(lr=0.05, backbone_lr=1.0, batch_size=4, epochs=EPOCHS, batch_norm=batch_norm)  # type: ignore[arg-type]
     rows = np.arange(len(images))
-    lesson = Lesson(task=task, targets=targets, train=rows, validation=rows)
-    training = Training(network, plan, settings, lesson, lambda depth: feed, device, autocast=False, seed=0)
+    fold = Fold(task=task, targets=targets, train_rows=rows, validation_rows=rows)
+    training = Training(network, plan, settings, fold, lambda depth: feed, device, autocast=False, seed=0)
     training.run(epochs, lambda *_: False, lambda: False)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.specs import FreezePlan, Phase, Preprocessing
 from autotransfer.data.examples import Images
+from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.images.pixels import prepare
 from autotransfer.runtime.device import Device
@@ -22,7 +23,7 @@ from autotransfer.training import trainer as module
 from autotransfer.training.inputs import FeatureFeed, Feed, PixelFeed
 from autotransfer.training.network import Network
 from autotransfer.training.settings import TrainingSettings
-from autotransfer.training.trainer import Lesson, Training
+from autotransfer.training.trainer import Training
 
 MakeImages = Callable[..., Images]
 
@@ -44,11 +45,11 @@ def net(outputs: int, *, norm: type[nn.Module] = nn.Identity, dropout: float = 0
     return Network(backbone, head, (32,), **scaling)
 
 
-def make_lesson(targets: Any, validation: np.ndarray | None = None, **options: Any) -> Lesson:
+def make_fold(targets: Any, validation: np.ndarray | None = None, **options: Any) -> Fold:
     task = infer_task(targets, options.pop("kind", None), options.pop("metric", None))
     rows = np.arange(len(targets))
     checked = rows if validation is None else validation
-    return Lesson(task=task, targets=task.encode(targets), train=rows, validation=checked, **options)
+    return Fold(task=task, targets=task.encode(targets), train_rows=rows, validation_rows=checked, **options)
 
 
 class Start:
@@ -60,7 +61,7 @@ class Start:
     def __call__(
         self,
         network: Network,
-        lesson: Lesson,
+        fold: Fold,
         settings: Mapping[str, Any] | None = None,
         *,
         plan: FreezePlan = FULL,
@@ -72,7 +73,7 @@ class Start:
             network,
             plan,
             TrainingSettings(**{**given, **(settings or {})}),  # type: ignore[arg-type]
-            lesson,
+            fold,
             lambda depth: feed or PixelFeed(self.images, str((settings or {}).get("augmentation", "none")), CPU),
             Device(torch=CPU, half=None),
             autocast=False,
@@ -109,7 +110,7 @@ def assert_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor], **toler
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_random_labels_are_learned_by_heart(optimizer: str, start: Start) -> None:
     lr = 0.03 if optimizer == "sgd" else 3e-3
-    training = start(net(2), make_lesson(LABELS), {"epochs": 60, "optimizer": optimizer, "lr": lr})
+    training = start(net(2), make_fold(LABELS), {"epochs": 60, "optimizer": optimizer, "lr": lr})
     curve = run(training)
     assert curve[0] < 1.0
     assert curve[-1] == 1.0
@@ -118,13 +119,13 @@ def test_random_labels_are_learned_by_heart(optimizer: str, start: Start) -> Non
 
 def test_an_epoch_knows_its_mean_loss_and_the_rate_of_its_last_step(start: Start) -> None:
     # Steps too small to change anything: the loss over the epoch is that of the network as it is.
-    training = start(net(2), make_lesson(LABELS), {"lr": 1e-9, "epochs": 3})
+    training = start(net(2), make_fold(LABELS), {"lr": 1e-9, "epochs": 3})
     run(training)
     probabilities = torch.from_numpy(training.predict(np.arange(10), 0))
     expected = nn.functional.nll_loss(probabilities.log(), torch.tensor(LABELS))
     assert training.loss == pytest.approx(float(expected), rel=1e-4)
     assert 0 < training.learning_rate < 1e-10, "the end of a cosine"
-    constant = start(net(2), make_lesson(LABELS), {"lr": 1e-3, "epochs": 1, "schedule": "constant"})
+    constant = start(net(2), make_fold(LABELS), {"lr": 1e-3, "epochs": 1, "schedule": "constant"})
     run(constant)
     assert constant.learning_rate == 1e-3
 
@@ -132,10 +133,10 @@ def test_an_epoch_knows_its_mean_loss_and_the_rate_of_its_last_step(start: Start
 def test_a_regression_is_learned_in_units_of_the_target(start: Start) -> None:
     # Far from 0 and far from 1: only standardised targets can be learned in so few steps.
     targets = [1000.0 + 50.5 * label for label in LABELS]
-    lesson = make_lesson(targets)
-    shift, scale = lesson.standardisation()
+    fold = make_fold(targets)
+    shift, scale = fold.standardisation()
     network = net(1, shift=shift, scale=scale)
-    training = start(network, lesson, {"epochs": 60})
+    training = start(network, fold, {"epochs": 60})
     assert run(training)[-1] > 0.9
     predicted = training.predict(np.arange(10), 0)
     np.testing.assert_allclose(predicted[:, 0], targets, atol=20)
@@ -146,18 +147,18 @@ def test_a_regression_is_learned_in_units_of_the_target(start: Start) -> None:
 
 def test_several_regression_targets_are_standardised_each(start: Start) -> None:
     targets = np.stack([np.array(LABELS) * 1e-3 + 0.5, np.array(LABELS) * 1e4], 1)
-    lesson = make_lesson(targets, kind="regression")
-    shift, scale = lesson.standardisation()
-    training = start(net(2, shift=shift, scale=scale), lesson, {"epochs": 60})
+    fold = make_fold(targets, kind="regression")
+    shift, scale = fold.standardisation()
+    training = start(net(2, shift=shift, scale=scale), fold, {"epochs": 60})
     assert run(training)[-1] > 0.9
-    np.testing.assert_allclose(lesson.standardised_targets().std(0), 1, rtol=1e-3)
+    np.testing.assert_allclose(fold.standardised_targets().std(0), 1, rtol=1e-3)
 
 
 def test_one_value_to_train_on_is_what_is_predicted(start: Start) -> None:
-    lesson = make_lesson([2.5] * 9 + [7.5], metric="neg_mean_squared_error")
-    lesson = replace(lesson, train=np.arange(9), validation=np.arange(10))
-    shift, scale = lesson.standardisation()
-    training = start(net(1, shift=shift, scale=scale), lesson)
+    fold = make_fold([2.5] * 9 + [7.5], metric="neg_mean_squared_error")
+    fold = replace(fold, train_rows=np.arange(9), validation_rows=np.arange(10))
+    shift, scale = fold.standardisation()
+    training = start(net(1, shift=shift, scale=scale), fold)
     run(training)
     assert training.predict(np.arange(10), 0) == pytest.approx(2.5)
 
@@ -168,9 +169,9 @@ def test_targets_of_any_size_are_learned_alike(offset: float, unit: float, start
     values = np.array([0.5, -1.0, 2.0, 1.5, 0.0, -0.5, 3.0, 1.0, -2.0, 0.25])
 
     def learned(targets: np.ndarray) -> tuple[float, np.ndarray]:
-        lesson = make_lesson(targets, kind="regression")
-        shift, scale = lesson.standardisation()
-        training = start(net(1, shift=shift, scale=scale), lesson, {"epochs": 5})
+        fold = make_fold(targets, kind="regression")
+        shift, scale = fold.standardisation()
+        training = start(net(1, shift=shift, scale=scale), fold, {"epochs": 5})
         return run(training)[-1], training.predict(np.arange(10), 0)[:, 0]
 
     (plain, expected), (score, found) = learned(values), learned(offset + unit * values)
@@ -182,21 +183,21 @@ def test_targets_of_any_size_are_learned_alike(offset: float, unit: float, start
 
 def test_several_labels_are_learned_at_once(start: Start) -> None:
     targets = np.stack([LABELS, [1 - label for label in LABELS], [0, 1] * 5], 1)
-    training = start(net(3), make_lesson(targets), {"epochs": 60})
+    training = start(net(3), make_fold(targets), {"epochs": 60})
     assert run(training)[-1] == 1.0
     assert training.predict(np.arange(10), 0).shape == (10, 3)
 
 
 @pytest.mark.parametrize("settings", [{"lr": 1e30}, {"lr": 1e30, "optimizer": "sgd"}])
 def test_divergence_is_a_trial_error(settings: dict[str, Any], start: Start) -> None:
-    training = start(net(2), make_lesson(LABELS), {**settings, "schedule": "constant", "epochs": 20})
+    training = start(net(2), make_fold(LABELS), {**settings, "schedule": "constant", "epochs": 20})
     with pytest.raises(TrialError, match=r"the loss became|not finite"):
         run(training)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_ends_the_trial_at_its_first_step(value: float, start: Start) -> None:
-    training = start(net(2), make_lesson(LABELS), {"batch_size": 2, "epochs": 20})
+    training = start(net(2), make_fold(LABELS), {"batch_size": 2, "epochs": 20})
     steps: list[int] = []
 
     def spoil(module: nn.Module, given: object, outputs: torch.Tensor) -> torch.Tensor:
@@ -215,9 +216,9 @@ def test_steps_that_train_stages_are_no_larger_than_a_spike_may_be(
 ) -> None:
     # One large gradient can undo what a backbone has learned; a head alone has nothing to lose.
     monkeypatch.setattr(module, "_CLIP", 1e-3)
-    network, lesson = net(2), make_lesson(LABELS)
+    network, fold = net(2), make_fold(LABELS)
     feed = None if clipped else FeatureFeed([(np.random.default_rng(0).normal(size=(10, 32)).astype(np.float32),)], CPU)
-    start(network, lesson, plan=plan, feed=feed).run(1, lambda *report: False, lambda: False)
+    start(network, fold, plan=plan, feed=feed).run(1, lambda *report: False, lambda: False)
     gradients = [parameter.grad.norm() for parameter in network.parameters() if parameter.grad is not None]
     norm = float(torch.stack(gradients).norm())
     assert norm == pytest.approx(1e-3, rel=1e-3) if clipped else norm > 1e-2
@@ -225,7 +226,7 @@ def test_steps_that_train_stages_are_no_larger_than_a_spike_may_be(
 
 def test_a_gpu_is_asked_for_many_losses_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_UNASKED", {"cpu": 3})
-    training = start(net(2), make_lesson(LABELS), {"batch_size": 2, "epochs": 20})
+    training = start(net(2), make_fold(LABELS), {"batch_size": 2, "epochs": 20})
     steps: list[int] = []
     training.network.head.register_forward_hook(lambda *_: steps.append(1))
     training.network.head.register_forward_hook(lambda head, given, outputs: outputs + float("nan"))
@@ -236,7 +237,7 @@ def test_a_gpu_is_asked_for_many_losses_at_once(start: Start, monkeypatch: pytes
 
 def test_a_metric_that_the_validation_examples_do_not_define_is_a_trial_error(start: Start) -> None:
     ones = np.flatnonzero(np.array(LABELS) == 1)
-    training = start(net(2), make_lesson(LABELS, validation=ones, metric="roc_auc"))
+    training = start(net(2), make_fold(LABELS, validation=ones, metric="roc_auc"))
     with pytest.raises(TrialError, match="'roc_auc' is not defined"):
         run(training)
 
@@ -257,10 +258,10 @@ class Scarce(PixelFeed):
 
 
 LESSONS = {
-    "plain": lambda: make_lesson(LABELS),
-    "class weights": lambda: make_lesson(LABELS, class_weight={0: 3.0, 1: 0.5}),
-    "several labels": lambda: make_lesson(np.stack([LABELS, [0, 1] * 5], 1), class_weight={0: 3.0, 1: 0.5}),
-    "regression": lambda: make_lesson(np.stack([LABELS, [0.5, 1.5] * 5], 1), kind="regression"),
+    "plain": lambda: make_fold(LABELS),
+    "class weights": lambda: make_fold(LABELS, class_weight={0: 3.0, 1: 0.5}),
+    "several labels": lambda: make_fold(np.stack([LABELS, [0, 1] * 5], 1), class_weight={0: 3.0, 1: 0.5}),
+    "regression": lambda: make_fold(np.stack([LABELS, [0.5, 1.5] * 5], 1), kind="regression"),
 }
 
 
@@ -282,7 +283,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(
 
 def test_not_even_room_for_one_is_a_trial_error(start: Start) -> None:
     with pytest.raises(TrialError, match="memory runs out even with one example"):
-        run(start(net(2), make_lesson(LABELS), feed=Scarce(start.images, 0)))
+        run(start(net(2), make_fold(LABELS), feed=Scarce(start.images, 0)))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(start: Start) -> None:
@@ -291,19 +292,19 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(start: Start) -> None:
             raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        run(start(net(2), make_lesson(LABELS), feed=Broken(start.images, "none", CPU)))
+        run(start(net(2), make_fold(LABELS), feed=Broken(start.images, "none", CPU)))
 
 
 def test_predictions_survive_a_lack_of_memory(start: Start) -> None:
-    network, lesson = net(2), make_lesson(LABELS)
-    whole = start(network, lesson).predict(np.arange(10), 0)
+    network, fold = net(2), make_fold(LABELS)
+    whole = start(network, fold).predict(np.arange(10), 0)
     feed = Scarce(start.images, 3)
-    np.testing.assert_allclose(start(network, lesson, feed=feed).predict(np.arange(10), 0), whole, rtol=1e-5)
+    np.testing.assert_allclose(start(network, fold, feed=feed).predict(np.arange(10), 0), whole, rtol=1e-5)
     assert feed.sizes == [2, 2, 2, 2, 2]
 
 
 def test_what_comes_in_can_be_prepared_before_the_first_step(start: Start) -> None:
-    training, asked = start(net(2), make_lesson(LABELS)), list[int]()
+    training, asked = start(net(2), make_fold(LABELS)), list[int]()
     feed = training.feed
     training.feed = lambda depth: asked.append(depth) or feed(depth)  # type: ignore[func-returns-value]
     training.prepare()
@@ -319,8 +320,8 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
     network = net(2, norm=nn.BatchNorm2d)
     states: list[dict[str, Tensor]] = []
     settings = {"lr": 0.01, "epochs": 8, "batch_norm": "live"}
-    lesson = replace(make_lesson(labels, validation=np.arange(5, 10), metric="neg_log_loss"), train=np.arange(5))
-    training = start(network, lesson, settings)
+    fold = replace(make_fold(labels, validation=np.arange(5, 10), metric="neg_log_loss"), train=np.arange(5))
+    training = start(network, fold, settings)
 
     def report(epoch: int, score: float, scores: np.ndarray) -> bool:
         states.append(weights(network))
@@ -331,14 +332,14 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
     training.restore_best()
     assert_equal(weights(network), states[training.best_epoch - 1])
     assert training.best_scores is not None
-    np.testing.assert_array_equal(training.predict(training.lesson.validation, 0), training.best_scores)
+    np.testing.assert_array_equal(training.predict(training.fold.validation_rows, 0), training.best_scores)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "medium"])
 def test_equal_seeds_give_equal_results_whatever_drew_random_numbers_before(augmentation: str, start: Start) -> None:
     def once(seed: int, noise: int) -> dict[str, Tensor]:
         network = net(2, dropout=0.5)
-        training = start(network, make_lesson(LABELS), {"augmentation": augmentation}, seed=seed)
+        training = start(network, make_fold(LABELS), {"augmentation": augmentation}, seed=seed)
         torch.rand(noise)
         run(training)
         return weights(network)
@@ -351,16 +352,16 @@ def test_equal_seeds_give_equal_results_whatever_drew_random_numbers_before(augm
 def test_training_goes_on_where_it_stopped(start: Start) -> None:
     # A trial that is promoted ends where one that never paused would.
     paused, through = net(2), net(2)
-    training = start(paused, make_lesson(LABELS))
+    training = start(paused, make_fold(LABELS))
     run(training, 2)
     assert training.epoch == 2
     run(training, 4)
-    run(start(through, make_lesson(LABELS)))
+    run(start(through, make_fold(LABELS)))
     assert_equal(weights(paused), weights(through))
 
 
 def test_time_is_asked_for_after_each_step(start: Start) -> None:
-    training, asked, reports = start(net(2), make_lesson(LABELS)), [], []
+    training, asked, reports = start(net(2), make_fold(LABELS)), [], []
 
     def expired() -> bool:
         asked.append(1)
@@ -373,13 +374,13 @@ def test_time_is_asked_for_after_each_step(start: Start) -> None:
 
 
 def test_a_report_can_stop_the_training(start: Start) -> None:
-    training = start(net(2), make_lesson(LABELS))
+    training = start(net(2), make_fold(LABELS))
     training.run(4, lambda epoch, score, scores: epoch == 2, lambda: False)
     assert training.epoch == 2
 
 
 def test_a_refit_has_nothing_to_score(start: Start) -> None:
-    training = start(net(2), make_lesson(LABELS, validation=np.arange(0)))
+    training = start(net(2), make_fold(LABELS, validation=np.arange(0)))
     assert run(training) == []
     assert training.epoch == 4
     assert training.best_scores is None
@@ -387,7 +388,7 @@ def test_a_refit_has_nothing_to_score(start: Start) -> None:
 
 def test_label_smoothing_takes_confidence_away(start: Start) -> None:
     def confidence(smoothing: float, targets: Any, outputs: int) -> float:
-        training = start(net(outputs), make_lesson(targets), {"epochs": 60, "label_smoothing": smoothing})
+        training = start(net(outputs), make_fold(targets), {"epochs": 60, "label_smoothing": smoothing})
         run(training)
         return float(np.abs(training.predict(np.arange(10), 0) - 0.5).mean())
 
@@ -398,9 +399,9 @@ def test_label_smoothing_takes_confidence_away(start: Start) -> None:
 
 def test_class_weights_turn_the_balance(start: Start) -> None:
     def share_of_ones(weight: float) -> float:
-        lesson = make_lesson([0, 1] * 5, class_weight={0: 1.0, 1: weight})
+        fold = make_fold([0, 1] * 5, class_weight={0: 1.0, 1: weight})
         feed = FeatureFeed([(np.ones((10, 32), dtype=np.float32),)], CPU)  # all alike: only the prior can be learned
-        training = start(net(2), lesson, {"epochs": 80, "lr": 0.05, "batch_size": 10}, plan=FROZEN, feed=feed)
+        training = start(net(2), fold, {"epochs": 80, "lr": 0.05, "batch_size": 10}, plan=FROZEN, feed=feed)
         run(training)
         return float(training.predict(np.arange(10), 2)[:, 1].mean())
 
@@ -413,21 +414,21 @@ def test_a_last_batch_of_one_does_not_break_batch_norm(count: int, size: int, st
     settings = {"batch_size": size, "batch_norm": "live"}
     rows = np.arange(count)
     task = Task(kind="binary", classes=(0, 1))
-    lesson = Lesson(task=task, targets=np.array(LABELS), train=rows, validation=rows)
-    assert len(run(start(net(2, norm=nn.BatchNorm2d), lesson, settings))) == 4
+    fold = Fold(task=task, targets=np.array(LABELS), train_rows=rows, validation_rows=rows)
+    assert len(run(start(net(2, norm=nn.BatchNorm2d), fold, settings))) == 4
 
 
 def test_batches_of_one_train(start: Start) -> None:
     network = net(2)
     before = weights(network)
-    run(start(network, make_lesson(LABELS), {"batch_size": 1, "epochs": 1}))
+    run(start(network, make_fold(LABELS), {"batch_size": 1, "epochs": 1}))
     assert not torch.equal(weights(network)["head.1.weight"], before["head.1.weight"])
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
 def test_the_learning_rate_follows_its_schedule(schedule: str, start: Start) -> None:
     settings = {"schedule": schedule, "epochs": 10, "warmup": 0.1, "lr": 1.0, "backbone_lr": 0.1}
-    training = start(net(2), make_lesson(LABELS), settings)
+    training = start(net(2), make_fold(LABELS), settings)
     rates = []
     for _ in range(30):  # 10 epochs of 3 steps
         rates.append([group["lr"] for group in training._optimizer.param_groups])
