@@ -27,10 +27,10 @@ from autotransfer.run.result import FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import pages_kept
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.settings import Folders, SearchConfig
 from autotransfer.tasks.task import Kind
-from autotransfer.workers.pool import engage
+from autotransfer.workers.pool import open_pool
 
 __all__ = ["fit", "load", "resume"]
 
@@ -182,7 +182,7 @@ def fit(
     config, call = configure(arguments), call_of(arguments)
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
     with pages_kept(), Progress(config.budget, shown=progress) as show:
-        purse = Purse(config.budget)
+        budget = TimeBudget(config.budget)
         show.step("loading the plugins")
         registry = Registry.load(config.zoos)
         check_settings(config, registry)
@@ -190,7 +190,7 @@ def fit(
         with observers.following(_settings(config, run)):
             show.step("looking for the images")
             examples, test_examples = data_of(arguments)
-            result = _fit(config, examples, test_examples, run, call, purse, show, registry, observers)
+            result = _fit(config, examples, test_examples, run, call, budget, show, registry, observers)
         observers.tell("search_finished", result=result)
         if len(show.warnings) > len(result.fit_warnings):  # an observer failed at the very end
             result = replace(result, fit_warnings=tuple(show.warnings))
@@ -209,35 +209,35 @@ def _fit(
     test: Examples | None,
     run: RunFolder,
     call: dict[str, Any] | None,
-    purse: Purse,
+    budget: TimeBudget,
     show: Progress,
     registry: Registry,
     observers: Observers,
 ) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
     show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
-    with engage(config) as crew:
-        found = search_setups(config, examples, test, run, call, purse, crew, show, registry, observers)
+    with open_pool(config) as worker_pool:
+        found = search_setups(config, examples, test, run, call, budget, worker_pool, show, registry, observers)
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
 
-    ending = finish(found.trials, data, evaluator, purse, config, show, tested=0 if test is None else len(test))
+    ending = finish(found.trials, data, evaluator, budget, config, show, tested=0 if test is None else len(test))
     with run.writing():
         ending.model.write(run.model)
     seconds["finals"] = ending.seconds
-    seconds["refit"] = purse.spent - sum(seconds.values())
+    seconds["refit"] = budget.spent - sum(seconds.values())
 
-    started = purse.spent
+    started = budget.spent
     if test is None:
         test_score = None
     else:
-        repeats = partial(warn_of_repeats, data=data, evaluator=evaluator, purse=purse, warnings=show.warnings)
+        repeats = partial(warn_of_repeats, data=data, evaluator=evaluator, budget=budget, warnings=show.warnings)
         test_score = score_test(ending.model, test, ending.validation, show, repeats)
-    seconds["test"] = purse.spent - started
+    seconds["test"] = budget.spent - started
 
     show.phase("asking how far the score is to be believed, and what transfer gains")
-    started = purse.spent
-    insight = explain(ending, found.trials, evaluator, purse, config, found.stages, show.warnings)
-    seconds |= {"insight": purse.spent - started, "total": purse.spent}
+    started = budget.spent
+    insight = explain(ending, found.trials, evaluator, budget, config, found.stages, show.warnings)
+    seconds |= {"insight": budget.spent - started, "total": budget.spent}
     result = FitResult(
         best=ending.model.candidate,
         validation=ending.validation,

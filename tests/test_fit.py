@@ -21,7 +21,7 @@ import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.run.result import FitResult
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -374,7 +374,7 @@ def test_every_head_and_every_policy_can_win_and_comes_back(
 def test_a_time_budget_is_kept(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = itertools.count()
     # A clock that goes on by a twentieth of a second whenever it is looked at, however busy the machine is.
-    monkeypatch.setattr("autotransfer.api.Purse", partial(Purse, clock=lambda: next(looks) / 20))
+    monkeypatch.setattr("autotransfer.api.TimeBudget", partial(TimeBudget, clock=lambda: next(looks) / 20))
     result = fit(digits[0][:90], digits[1][:90], time_budget="5s", trials=None)
     assert result.seconds["decode"] + result.seconds["search"] < 5.5
     assert result.seconds["total"] < 7  # what follows looks at it, too

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import autotransfer
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.plugin_call import blamed
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase, Preprocessing
 from autotransfer.errors import PluginError
@@ -196,10 +196,10 @@ def test_backbones_at_fault_are_left_out_or_cost_their_trials_by_name(
 
 def test_a_lack_of_memory_and_our_own_errors_are_nobodys_fault() -> None:
     for error in (MemoryError(), RuntimeError("CUDA out of memory"), autotransfer.AutoTransferError("said on purpose")):
-        with pytest.raises(type(error)) as caught, blamed("The head 'x'"):
+        with pytest.raises(type(error)) as caught, plugin_call("The head 'x'"):
             raise error
         assert caught.value is error
-    with pytest.raises(PluginError, match="The head 'x' failed: RuntimeError: other"), blamed("The head 'x'"):
+    with pytest.raises(PluginError, match="The head 'x' failed: RuntimeError: other"), plugin_call("The head 'x'"):
         raise RuntimeError("other")
 
 

@@ -28,7 +28,7 @@ from autotransfer.errors import (
     RunFormatError,
 )
 from autotransfer.run.interrupts import interruptible
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.settings import Budget
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -276,12 +276,12 @@ def interrupts() -> Iterator[None]:
 
 
 def test_the_first_interrupt_ends_the_search_and_the_second_one_interrupts(interrupts: None) -> None:
-    purse, said = Purse(Budget(trials=5)), list[str]()
-    with interruptible(purse, said.append):
+    time_budget, said = TimeBudget(Budget(trials=5)), list[str]()
+    with interruptible(time_budget, said.append):
         os.kill(os.getpid(), signal.SIGINT)
-        assert purse.halted
-        assert purse.empty(1)
-        assert not purse.empty(0), "there is always a result"
+        assert time_budget.halted
+        assert time_budget.empty(1)
+        assert not time_budget.empty(0), "there is always a result"
         assert said == ["interrupted: the search ends here, and the best so far is trained; once more stops at once"]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

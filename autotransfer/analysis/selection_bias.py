@@ -16,11 +16,11 @@ import numpy as np
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import diverse, greedy_weights
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.selected import Selected
 from autotransfer.tasks.task import Task
 
-__all__ = ["Inflation", "estimate_inflation"]
+__all__ = ["SelectionBias", "estimate_selection_bias"]
 
 _DRAWS = 200
 # Where every score is a call of a scorer, so many draws and leading candidates have to do.
@@ -34,7 +34,7 @@ _FEWEST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inflation:
+class SelectionBias:
     """What choosing the best of many candidates adds to the score of the model.
 
     Attributes:
@@ -56,14 +56,14 @@ class Inflation:
         return asdict(self)
 
 
-def estimate_inflation(
+def estimate_selection_bias(
     selected: Selected,
     trials: Iterable[TrialRecord],
     fold: Fold,
     *,
     averages: Sequence[np.ndarray] = (),
     seed: int = 0,
-) -> Inflation | None:
+) -> SelectionBias | None:
     """Estimate by how much the model's score flatters, from the out-of-fold outputs of the candidates.
 
     Candidates that trained stages may be scored on one fold only. They take part with the examples of that fold, and
@@ -106,7 +106,7 @@ def estimate_inflation(
         return None
     # A choice never makes an estimate too low.
     inflation = max(score - _handicap(best, len(rows)) - expected, 0.0)
-    return Inflation(
+    return SelectionBias(
         inflation=inflation,
         corrected=score - inflation,
         candidates=len(records) - len(averages),
@@ -161,7 +161,7 @@ def _together(
     drawn = drawn[_scored(best)[drawn]]
     if not len(drawn):
         return best
-    held_out = HeldOut(task=fold.task, rows=drawn, targets=fold.targets[drawn], parts=())
+    held_out = OutOfFold(task=fold.task, rows=drawn, targets=fold.targets[drawn], parts=())
     weights = greedy_weights(held_out, np.stack([_outputs(record)[drawn] for record in pool]))
     mixed = sum(weight * _outputs(record) for weight, record in zip(weights, pool, strict=True) if weight)
     return replace(best, scores=np.where(_scored(best)[:, None], mixed, np.nan))

@@ -9,13 +9,13 @@ from typing import Any
 
 from autotransfer.analysis.depths import DepthScore, best_by_depth
 from autotransfer.analysis.importance import measure_importance
-from autotransfer.analysis.selection_bias import Inflation, estimate_inflation
+from autotransfer.analysis.selection_bias import SelectionBias, estimate_selection_bias
 from autotransfer.analysis.sources import Source, rank_sources
 from autotransfer.analysis.transfer_gain import TransferGain, measure_gain
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.select import Ending
 from autotransfer.runtime.text import escape
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import Trials
 from autotransfer.selection.selected import Selected
 from autotransfer.settings import SearchConfig
@@ -44,7 +44,7 @@ class Insight:
     """
 
     selected: Selected
-    inflation: Inflation | None
+    inflation: SelectionBias | None
     gain: TransferGain | None
     sources: tuple[Source, ...]
     importance: Mapping[str, float] | None
@@ -76,7 +76,7 @@ def explain(
     ending: Ending,
     trials: Trials,
     evaluator: Evaluator,
-    purse: Purse,
+    budget: TimeBudget,
     config: SearchConfig,
     stages: Callable[[str], tuple[str, ...]],
     warnings: WarningList,
@@ -87,7 +87,7 @@ def explain(
         ending: The winner, and the model that it became.
         trials: All trials.
         evaluator: What scored them.
-        purse: The budget.
+        budget: The budget.
         config: The settings.
         stages: Returns the stages of a backbone that was tried.
         warnings: Takes what a user should know of the comparison.
@@ -96,11 +96,11 @@ def explain(
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
     counts = {name: len(stages(name)) for name in names}
     averages = ending.soup.tried if ending.soup is not None and ending.selected.kind == "soup" else ()
-    inflation = estimate_inflation(ending.selected, ending.records, fold, averages=averages, seed=config.seed)
+    inflation = estimate_selection_bias(ending.selected, ending.records, fold, averages=averages, seed=config.seed)
     importance = measure_importance(trials, counts, seed=config.seed)
     gain = None
     if config.compare_scratch:
-        gain = measure_gain(ending.best, ending.selected, trials, evaluator, purse, config.epochs)
+        gain = measure_gain(ending.best, ending.selected, trials, evaluator, budget, config.epochs)
     words = {name: evaluator.registry.backbone(name).source for name in names}
     sources = rank_sources(trials, counts, words, fold, gain)
     if gain is not None:
@@ -115,7 +115,7 @@ def explain(
     )
 
 
-def _inflation(found: Inflation | None) -> str:
+def _inflation(found: SelectionBias | None) -> str:
     if found is None:
         return ""
     among = f"{found.candidates} of {found.tried}" if found.candidates < found.tried else f"{found.tried}"

@@ -8,28 +8,30 @@ from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.pipeline.prepare import Prepared
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.warnings import WarningList
 
 __all__ = ["warn_of_repeats"]
 
 
-def warn_of_repeats(test: Images, data: Prepared, evaluator: Evaluator, purse: Purse, warnings: WarningList) -> None:
+def warn_of_repeats(
+    test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget, warnings: WarningList
+) -> None:
     """Say how many test images are copies or near-duplicates of images to train on.
 
     Near-duplicates are told by the backbone that told them among the images to train on, if there is time for it.
     """
-    _repeats(test, data, evaluator, purse).warn("test", warnings)
+    _repeats(test, data, evaluator, budget).warn("test", warnings)
 
 
-def _repeats(test: Images, data: Prepared, evaluator: Evaluator, purse: Purse) -> Repeats:
+def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Repeats:
     copies = count_repeats(test.digests, data.images.digests)
     if data.first is None or copies.copies == len(test):
         return copies
     try:
         loaded = evaluator.load(data.first)
         seconds = evaluator.pass_seconds(data.first) * len(test) / len(data.images)
-        if seconds > purse.remaining + purse.overhead or loaded.backbone.preprocessing.crop_mode not in test.pixels:
+        if seconds > budget.remaining + budget.overhead or loaded.backbone.preprocessing.crop_mode not in test.pixels:
             return copies
         cache = ActivationCache(None, memory_limit=data.extractor.cache.memory_limit)
         features = FeatureExtractor(images=test, cache=cache).pooled(loaded)

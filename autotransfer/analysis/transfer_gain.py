@@ -21,7 +21,7 @@ from autotransfer.errors import BackboneError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
 from autotransfer.runtime.memory import give_back
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
@@ -126,20 +126,20 @@ def too_little(epochs: int, steps: int) -> bool:
     return steps < _FEW_STEPS or (epochs < _FEW_EPOCHS and steps < _MANY_STEPS)
 
 
-def reserved_seconds(purse: Purse, evaluator: Evaluator, backbone: str) -> float:
+def reserved_seconds(budget: TimeBudget, evaluator: Evaluator, backbone: str) -> float:
     """Return the seconds of a time budget to set apart for the comparison; 0 where that would buy nothing.
 
     Args:
-        purse: The budget.
+        budget: The budget.
         evaluator: What will score the winner.
         backbone: The backbone that is expected to take least.
     """
-    share = _SHARE * (purse.budget.seconds or 0.0)
+    share = _SHARE * (budget.limit.seconds or 0.0)
     return share if share >= _LEAST and share >= _epoch_seconds(evaluator, backbone) else 0.0
 
 
 def measure_gain(
-    best: TrialRecord, selected: Selected, trials: Trials, evaluator: Evaluator, purse: Purse, epochs: int
+    best: TrialRecord, selected: Selected, trials: Trials, evaluator: Evaluator, budget: TimeBudget, epochs: int
 ) -> TransferGain:
     """Train the winner's architecture from random weights and score it beside the model.
 
@@ -154,7 +154,7 @@ def measure_gain(
         selected: The model that it became, with its outputs.
         trials: The search.
         evaluator: What scored it.
-        purse: The budget.
+        budget: The budget.
         epochs: Epochs of a candidate that trains stages.
 
     Returns:
@@ -166,14 +166,14 @@ def measure_gain(
     gain = TransferGain(transfer=task.score(targets, outputs), examples=len(targets), of=str(selected))
     if not math.isfinite(gain.transfer):
         return replace(gain, reason=f"the metric {task.metric!r} is not defined on the first fold")
-    if _left(purse) < _LEAST:
+    if _left(budget) < _LEAST:
         return replace(gain, reason="no time was left")
     try:
         loaded = _random(evaluator, best.candidate)
         passes = best.candidate.views * evaluator.pass_seconds(best.candidate.backbone)
-        if purse.budget.seconds is None or passes < _PASS * _left(purse):
+        if budget.limit.seconds is None or passes < _PASS * _left(budget):
             gain = _untrained(gain, best.candidate, loaded, evaluator)
-        gain = _scratch(gain, best, trials, loaded, evaluator, purse, epochs)
+        gain = _scratch(gain, best, trials, loaded, evaluator, budget, epochs)
     except Exception as error:  # a plugin's or torch's: whatever it is, the search has its result
         log.info("The winner is not compared with random weights: %s", describe(error))
         gain = replace(gain, reason=describe(error))
@@ -196,8 +196,8 @@ def _judged(gain: TransferGain, outputs: np.ndarray, evaluator: Evaluator) -> Tr
     return replace(gain, verdict=verdict, error=difference_error(fold.task, targets, outputs, gain.baseline, units))
 
 
-def _left(purse: Purse) -> float:
-    return math.inf if purse.budget.seconds is None else purse.budget.seconds - purse.spent
+def _left(budget: TimeBudget) -> float:
+    return math.inf if budget.limit.seconds is None else budget.limit.seconds - budget.spent
 
 
 def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
@@ -252,14 +252,14 @@ def _scratch(
     trials: Trials,
     loaded: LoadedBackbone,
     evaluator: Evaluator,
-    purse: Purse,
+    budget: TimeBudget,
     epochs: int,
 ) -> TransferGain:
     """Add the score of all stages, trained from random weights."""
     fold, head = evaluator.folds[0], evaluator.registry.head(Candidate(backbone="").head)
     assert best.candidate is not None  # the winner has one
-    timed = purse.budget.seconds is not None
-    if timed and _left(purse) < _epoch_seconds(evaluator, best.candidate.backbone):
+    timed = budget.limit.seconds is not None
+    if timed and _left(budget) < _epoch_seconds(evaluator, best.candidate.backbone):
         return replace(gain, reason="the time left is too short for an epoch")
     whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
     described = Candidate(backbone=loaded.spec.name, head=head.name)
@@ -271,25 +271,25 @@ def _scratch(
     settings = replace(_SETTINGS, epochs=epochs, views=best.candidate.views)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
     run = setup.training(evaluator.extractor, fold, evaluator.device, evaluator.seed)
-    started = purse.spent
-    run.run(1, _go_on, lambda: _left(purse) < 0)
+    started = budget.spent
+    run.run(1, _go_on, lambda: _left(budget) < 0)
     if not run.epoch:
         return replace(gain, reason="the time ran out before the first epoch ended")
-    if purse.budget.seconds is not None:
-        each, left = purse.spent - started, _left(purse)
+    if budget.limit.seconds is not None:
+        each, left = budget.spent - started, _left(budget)
         searched = sum(record.seconds for record in trials)
-        granted = min(epochs * each, searched, max(_SHARE * purse.budget.seconds, _FREE * left))
+        granted = min(epochs * each, searched, max(_SHARE * budget.limit.seconds, _FREE * left))
         wanted = max(best.seconds + evaluator.pass_seconds(best.candidate.backbone), granted) / each
         epochs = 1 + int(max(min(wanted - 1, _PLANNED * left / each), 0.0))
         run.settings = replace(settings, epochs=epochs)  # now that it is known what an epoch takes
-    run.run(epochs, _go_on, lambda: _left(purse) < 0)
+    run.run(epochs, _go_on, lambda: _left(budget) < 0)
     better_one = gain.untrained is None or run.best_score >= gain.untrained
     return replace(
         gain,
         scratch=run.best_score,
         epochs=run.epoch,
         steps=run.epoch * math.ceil(len(fold.train_rows) / settings.batch_size),
-        seconds=round(purse.spent - started, 3),
+        seconds=round(budget.spent - started, 3),
         baseline=run.best_scores if better_one else gain.baseline,
     )
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from autotransfer.contract.plugin_call import blamed
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.errors import AutoTransferError, BackboneError, PluginError, WeightsUnavailableError
 
@@ -24,7 +24,7 @@ def why_not(spec: BackboneSpec) -> AutoTransferError | None:
     """
     question = spec.locate or spec.check
     try:
-        with blamed(f"The backbone {spec.name!r}"):
+        with plugin_call(f"The backbone {spec.name!r}"):
             if question is not None:
                 question()
     except (WeightsUnavailableError, PluginError) as error:
@@ -48,7 +48,7 @@ def examine(spec: BackboneSpec, sound: dict[str, BackboneSpec], left_out: dict[s
     if spec.name in sound:
         return True
     try:
-        with blamed(f"The backbone {spec.name!r}"):
+        with plugin_call(f"The backbone {spec.name!r}"):
             if spec.check is not None and spec.locate is not None:  # otherwise it was asked already
                 spec.check()
             how = spec.preprocessing or spec.load().preprocessing

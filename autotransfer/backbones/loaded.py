@@ -14,7 +14,7 @@ from autotransfer.backbones.cut import Cut
 from autotransfer.backbones.frozen import FrozenBackbone, outputs_digest, probe_images
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.backbone import Backbone
-from autotransfer.contract.plugin_call import blamed
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, PluginError
 from autotransfer.features.cache import content_key
@@ -47,12 +47,12 @@ class LoadedBackbone:
     """
 
     def __init__(self, spec: BackboneSpec, device: Device) -> None:
-        with blamed(f"The backbone {spec.name!r}"):
+        with plugin_call(f"The backbone {spec.name!r}"):
             backbone = spec.load()
         if not isinstance(backbone, Backbone):
             raise PluginError(f"The backbone {spec.name!r} loads a {type(backbone).__name__}; expected a Backbone.")
         self.spec, self.device = spec, device
-        with blamed(f"The backbone {spec.name!r}"), torch.inference_mode():
+        with plugin_call(f"The backbone {spec.name!r}"), torch.inference_mode():
             self.backbone = backbone.eval().requires_grad_(False)
             self.digest = _weights_digest(backbone)
             self._images = probe_images(backbone)
@@ -68,7 +68,7 @@ class LoadedBackbone:
         if not bool(pooled.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
         self._pooled = pooled
-        with blamed(f"The backbone {spec.name!r}"):
+        with plugin_call(f"The backbone {spec.name!r}"):
             self.identity = self._identity(features, pooled)
         device.place(self.backbone)
         self._cuts: dict[int, Cut] = {}

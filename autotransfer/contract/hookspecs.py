@@ -9,14 +9,14 @@ A hook takes any part of its arguments, by their names. A whole plugin, ``my_pac
 and writes down how a search goes::
 
     from autotransfer import hookimpl
-    from autotransfer.contract.late_import import Late
+    from autotransfer.contract.lazy_import import LazyImport
     from autotransfer.contract.specs import BackboneSpec
 
 
     @hookimpl
     def register_backbones(register):
-        # Late("module:function") imports torch when the backbone is loaded, not whenever plugins are listed.
-        register(BackboneSpec(name="mine", load=Late("my_package.network:load_mine"), version="mine 2"))
+        # LazyImport("module:function") imports torch when the backbone is loaded, not whenever plugins are listed.
+        register(BackboneSpec(name="mine", load=LazyImport("my_package.network:load_mine"), version="mine 2"))
 
 
     @hookimpl

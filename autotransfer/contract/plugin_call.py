@@ -12,11 +12,11 @@ from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.runtime.memory import out_of_memory
 from autotransfer.runtime.text import one_line
 
-__all__ = ["blamed"]
+__all__ = ["plugin_call"]
 
 
 @contextmanager
-def blamed(who: str) -> Iterator[None]:
+def plugin_call(who: str) -> Iterator[None]:
     """Run code of a plugin, and put back afterwards what it changes in torch for everybody.
 
     Errors of ours, and a lack of memory, go through as they are.

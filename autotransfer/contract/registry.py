@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autotransfer.contract.late_import import Late
+from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.loading import FAILURES, OWN, Plugins, PluginState, load_plugins, warn_once
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import (
@@ -256,7 +256,7 @@ class Registry:
         """Import what plugins have left for later, so that who measures what heads take measures their work alone."""
         specs = (*self.backbones.values(), *self.heads.values(), *self.policies.values())
         parts = (getattr(part, "func", part) for spec in specs for part in vars(spec).values())
-        for late in {part for part in parts if isinstance(part, Late)}:
+        for late in {part for part in parts if isinstance(part, LazyImport)}:
             late.found()
 
     def rows(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from autotransfer.data.dependence import GROWTH, Dependence, compare_folds
-from autotransfer.data.near_duplicates import Likeness, find_alike
+from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
 from autotransfer.data.split import group_keys
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import WarningList
@@ -121,7 +121,7 @@ def find_together(
     Returns:
         What to try, the best first; the last one keeps nothing together and can always be dealt.
     """
-    alike = find_alike(features, names, encoded if task.single_label else None, step=step)
+    alike = find_near_duplicates(features, names, encoded if task.single_label else None, step=step)
     if alike is None:
         return [Together()]
     if alike.cut:
@@ -142,7 +142,7 @@ def find_together(
 
 
 def _dependent_sets(
-    alike: Likeness, features: np.ndarray, encoded: np.ndarray, task: Task, digests: Sequence[str]
+    alike: NearDuplicates, features: np.ndarray, encoded: np.ndarray, task: Task, digests: Sequence[str]
 ) -> tuple[np.ndarray, Dependence | None]:
     """Return the finest sets that leave no dependence, or whole clusters, and how they compare to folds at random."""
     whole = compare_folds(features, encoded, task, alike.whole, digests)
@@ -172,7 +172,7 @@ def _warn_of_dependence(grouping: Grouping, dependence: Dependence, task: Task, 
     )
 
 
-def _warn_of_cut_groups(alike: Likeness, warnings: WarningList) -> None:
+def _warn_of_cut_groups(alike: NearDuplicates, warnings: WarningList) -> None:
     warnings.warn(
         "grouping_given_up",
         f"{alike.cut} groups of near-duplicates are too large to stay on one side of a split (the largest has "

@@ -11,10 +11,10 @@ import numpy as np
 from autotransfer.data.examples import Images, Skipped
 from autotransfer.errors import DataError
 
-__all__ = ["keep_rows", "without_contradictions"]
+__all__ = ["keep_rows", "without_label_conflicts"]
 
 
-def without_contradictions(images: Images, names: Sequence[str], labels: Sequence[Any]) -> Images:
+def without_label_conflicts(images: Images, names: Sequence[str], labels: Sequence[Any]) -> Images:
     """Leave out the images of which exact copies have another label, as a file that is listed under two labels is.
 
     Args:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotransfer.data.clusters import Clusters, find_clusters
-from autotransfer.data.neighbours import blocks, join, join_alike, join_pairs, unit_features
+from autotransfer.data.neighbours import blocks, join, join_near_duplicates, join_pairs, unit_features
 from autotransfer.data.series import name_keys, neighbours_by_name, reading_order
 
-__all__ = ["Likeness", "find_alike"]
+__all__ = ["NearDuplicates", "find_near_duplicates"]
 
 # Cosine of centred features above which two images are the same but for noise, and above which they are if they were
 # named one after the other.
@@ -36,7 +36,7 @@ _SAMPLE = 5000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likeness:
+class NearDuplicates:
     """What belongs together: partitions of the examples, the number of its set for each (N,).
 
     Attributes:
@@ -54,13 +54,13 @@ class Likeness:
     largest: int = 0
 
 
-def find_alike(
+def find_near_duplicates(
     features: np.ndarray,
     names: Sequence[str],
     classes: np.ndarray | None = None,
     *,
     step: Callable[[str], None] = lambda text: None,
-) -> Likeness | None:
+) -> NearDuplicates | None:
     """Find examples that belong together, in time and memory that grow with their number and not with its square.
 
     Args:
@@ -115,7 +115,7 @@ def _near_duplicates(
     same, done = np.empty((_LEVELS, len(unit)), dtype=np.int64), 0
     for block in blocks(unit, np.arange(len(unit)), _COMPARED):
         step(f"looking for near-duplicates: {done} of {len(unit)} examples")
-        same[:, block] = block[join_alike(unit[block], (_SAME + strict * (1 - _SAME)).tolist())]
+        same[:, block] = block[join_near_duplicates(unit[block], (_SAME + strict * (1 - _SAME)).tolist())]
         done += len(block)
     most = max(2, _LARGE_SHARE * len(unit))
     for level in range(_LEVELS):
@@ -131,12 +131,12 @@ def _strips(rows: np.ndarray) -> list[np.ndarray]:
     return np.array_split(rows, len(rows) // _SAMPLE + 1) if len(rows) else []
 
 
-def _fitted(groups: np.ndarray, clusters: Clusters, classes: np.ndarray, names: Sequence[str]) -> Likeness:
+def _fitted(groups: np.ndarray, clusters: Clusters, classes: np.ndarray, names: Sequence[str]) -> NearDuplicates:
     """Cut groups that leave nothing to train on, or nothing to score, into runs of neighbours by name."""
     objects, whole = (_joined(groups, partition, classes) for partition in (clusters.objects, clusters.whole))
     too_large = _too_large(groups, classes)
     if not len(too_large):
-        return Likeness(groups=groups, objects=objects, whole=whole)
+        return NearDuplicates(groups=groups, objects=objects, whole=whole)
     place, sizes = np.empty(len(groups), dtype=np.int64), np.bincount(groups)
     place[reading_order(names)] = np.arange(len(groups))
     runs, following = np.full(len(groups), -1), 0
@@ -150,7 +150,7 @@ def _fitted(groups: np.ndarray, clusters: Clusters, classes: np.ndarray, names: 
         np.unique(np.where(runs < 0, following + kept, runs), return_inverse=True)[1]
         for kept in (groups, objects, whole)
     )
-    return Likeness(
+    return NearDuplicates(
         groups=groups, objects=objects, whole=whole, cut=len(too_large), largest=int(sizes[too_large].max())
     )
 

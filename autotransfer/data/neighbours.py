@@ -1,4 +1,4 @@
-"""Likeness of features in bounded memory: blocks of examples that are near each other, and sets joined by pairs."""
+"""Near-duplicates by their features, in bounded memory: blocks of near examples, and sets joined by pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["blocks", "join", "join_alike", "join_pairs", "unit_features"]
+__all__ = ["blocks", "join", "join_near_duplicates", "join_pairs", "unit_features"]
 
 # Rows of the matrix of likeness that are held at a time.
 _STRIP = 128
@@ -63,7 +63,7 @@ def join(*partitions: np.ndarray) -> np.ndarray:
     return labels
 
 
-def join_alike(unit: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
+def join_near_duplicates(unit: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
     """Return for each threshold and example (thresholds, N) the first of those that cosines above it chain it to.
 
     Args:

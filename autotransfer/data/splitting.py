@@ -10,7 +10,7 @@ import numpy as np
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.folds import Fold
 from autotransfer.data.grouping import Grouping, Together, find_together, given_together
-from autotransfer.data.near_duplicates import Likeness, find_alike
+from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
 from autotransfer.data.split import deal_folds, group_keys, possible_folds, refuse_tiny_classes, split, units_of
 from autotransfer.data.train_test_overlap import count_repeats
 from autotransfer.errors import ConfigError, DataError
@@ -74,7 +74,11 @@ def make_folds(
     encoded = task.encode(targets)
     if held_out is not None:
         known = None if features is None else features()
-        alike = None if known is None else find_alike(known, names, encoded if task.single_label else None, step=step)
+        alike = (
+            None
+            if known is None
+            else find_near_duplicates(known, names, encoded if task.single_label else None, step=step)
+        )
         if groups is None and alike is not None:
             groups = alike.groups.tolist()
         given = (_predefined_fold(task, targets, held_out, config, units_of(images.digests, groups)),)
@@ -207,7 +211,7 @@ def _warn_of_repeats(
     digests: Sequence[str],
     held_out: np.ndarray,
     features: np.ndarray | None,
-    alike: Likeness | None,
+    alike: NearDuplicates | None,
     warnings: WarningList,
 ) -> None:
     """Say how many images that the user holds out repeat images to train on."""

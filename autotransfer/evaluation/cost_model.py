@@ -10,7 +10,7 @@ from autotransfer.evaluation.setup import Setup
 from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_image
 from autotransfer.search.jobs import Evaluation
 
-__all__ = ["Costs"]
+__all__ = ["CostModel"]
 
 # What one backbone's pace may tell of another's: a machine that is busy for a moment says nothing.
 _TRUSTED = (0.67, 1.5)
@@ -24,7 +24,7 @@ _SECONDS_PER_STEP, _SECONDS_PER_EXAMPLE = 4e-9, 1e-10
 _SOLUTION_SECONDS, _SECONDS_PER_PRODUCT = 3e-3, 5e-11
 
 
-class Costs:
+class CostModel:
     """Predicts the seconds of candidates, and learns from those that were measured.
 
     Args:

@@ -17,7 +17,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.checkpoints import Checkpoints
-from autotransfer.evaluation.cost_model import Costs
+from autotransfer.evaluation.cost_model import CostModel
 from autotransfer.evaluation.objective import worth
 from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features, Sample
@@ -97,7 +97,7 @@ class Evaluator:
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self.checkpoints = checkpoints or Checkpoints()
         self._stages: dict[str, tuple[str, ...]] = {}
-        self._costs = Costs(tuple(folds))
+        self._costs = CostModel(tuple(folds))
         self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
         self.leaks = Leaks()
 

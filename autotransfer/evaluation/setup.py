@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
-from autotransfer.contract.plugin_call import blamed
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, HeadSpec, Takes
 from autotransfer.data.folds import Fold
@@ -73,7 +73,7 @@ class Setup:
         head, policy = registry.head(candidate.head), registry.policy(candidate.freeze)
         stages = loaded.backbone.stages
         _refuse_unknown(candidate.head_params, head.parameters, f"the head {head.name!r}")
-        with blamed(f"The freeze policy {policy.name!r}"):
+        with plugin_call(f"The freeze policy {policy.name!r}"):
             known = policy.parameters(stages)
             _refuse_unknown(candidate.freeze_params, known, f"the freeze policy {policy.name!r}")
             plan = check_plan(policy.plan(stages, candidate.freeze_params), len(stages), policy.name)
@@ -175,7 +175,7 @@ class Setup:
         found = list[Tensor]()
         for view in self.views:
             features = torch.from_numpy(extractor.taken(self.loaded, self.head.features, view)[rows])
-            with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
+            with plugin_call(f"The head {self.head.name!r}"), torch.inference_mode():
                 found.append(network.head_outputs(features.to(_device_of(network.head))))
             self._check_outputs(found[-1], (len(rows), task.outputs))
         outputs = torch.stack(found).mean(0)
@@ -213,7 +213,7 @@ class Setup:
         """
         shape = self._head_shape
         examples = torch.zeros((2, sum(shape)) if self.head.features == "stages" else (2, *shape), device=device.torch)
-        with blamed(f"The head {self.head.name!r}"), torch.inference_mode():
+        with plugin_call(f"The head {self.head.name!r}"), torch.inference_mode():
             found = network.head.eval()(examples)
         self._check_outputs(found, (2, outputs))
 
@@ -230,7 +230,7 @@ class Setup:
         targets = fold.standardised_targets()[fold.train_rows]
         seen = [extractor.taken(self.loaded, spec.features, view)[fold.train_rows] for view in self.views]
         features = seen[0] if len(seen) == 1 else np.mean(seen, axis=0)
-        with blamed(f"The head {spec.name!r}"):
+        with plugin_call(f"The head {spec.name!r}"):
             spec.solve(head, features, targets, fold.task, params, fold.class_weights)
         return head
 
@@ -290,7 +290,7 @@ def _build(spec: HeadSpec, shape: tuple[int, ...], outputs: int, params: Mapping
     Raises:
         PluginError: It raises, or builds something else.
     """
-    with blamed(f"The head {spec.name!r}"):
+    with plugin_call(f"The head {spec.name!r}"):
         head = spec.build(shape, outputs, params)
     if not isinstance(head, nn.Module):
         raise PluginError(f"The head {spec.name!r} builds a {type(head).__name__}; expected an nn.Module.")

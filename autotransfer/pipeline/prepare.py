@@ -17,7 +17,7 @@ from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
 from autotransfer.data.examples import Examples, Images, Skipped
 from autotransfer.data.folds import Fold
 from autotransfer.data.grouping import Grouping
-from autotransfer.data.label_conflicts import without_contradictions
+from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.data.skipped import with_labels
 from autotransfer.data.small_classes import without_small_classes
 from autotransfer.data.splitting import make_folds, refuse_foreign_weights, refuse_undividable
@@ -224,7 +224,7 @@ def prepare_data(
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
     )
     if task.single_label:
-        images = without_contradictions(images, examples.names, examples.targets)
+        images = without_label_conflicts(images, examples.names, examples.targets)
     if config.min_images is not None:
         images = without_small_classes(images, examples, config.min_images)
     targets = [examples.targets[i] for i in images.kept]

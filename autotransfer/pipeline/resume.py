@@ -23,7 +23,7 @@ from autotransfer.errors import ConfigError, DataError, RunFormatError
 from autotransfer.pipeline.prepare import Prepared, fingerprint
 from autotransfer.run.folder import RunFolder
 from autotransfer.runtime.storage import open_storage
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.journal import adopt, lost_in, records_of, seconds_spent, steps_of
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import OneWriterJournal, make_study
@@ -98,7 +98,7 @@ def open_study(
     config: SearchConfig,
     data: Prepared,
     space: SearchSpace,
-    purse: Purse,
+    budget: TimeBudget,
     run: RunFolder,
     *,
     choices: Choices,
@@ -112,7 +112,7 @@ def open_study(
         config: The settings.
         data: The examples.
         space: What may be combined.
-        purse: The budget; of a run that goes on with the same one, what was spent is taken off.
+        budget: The budget; of a run that goes on with the same one, what was spent is taken off.
         run: The run folder.
         choices: What is chosen from.
         call: The arguments of the run, as JSON, if it can go on without being given its data again.
@@ -153,7 +153,7 @@ def open_study(
     study = _open(config, data, space, curves, storage, settings, run, warnings)
     if run.goes_on:
         if settings.get("budget", settings["config"].get("budget")) == now["budget"]:
-            purse.started -= seconds_spent(study, settings.get("since", 0))
+            budget.started -= seconds_spent(study, settings.get("since", 0))
         else:
             settings["since"] = steps_of(study)
         run.update(**now, since=settings.get("since", 0), call=call or settings.get("call"))

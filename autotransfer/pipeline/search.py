@@ -39,12 +39,12 @@ from autotransfer.run.interrupts import interruptible
 from autotransfer.run.progress import Progress
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.storage import close_storage, failing_clearly
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Executor
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
-from autotransfer.search.resolutions import Sizes, offer_sizes
+from autotransfer.search.resolutions import Resolutions, offer_resolutions
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.strategy import Growth
 from autotransfer.search.trials import TrialRecord, Trials
@@ -53,7 +53,7 @@ from autotransfer.selection.finals import FoldRunner
 from autotransfer.settings import SearchConfig
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
-from autotransfer.workers.pool import Brief, Crew
+from autotransfer.workers.pool import Brief, WorkerPool
 
 __all__ = ["Searched", "search_setups"]
 
@@ -90,8 +90,8 @@ def search_setups(
     test: Examples | None,
     run: RunFolder,
     call: dict[str, Any] | None,
-    purse: Purse,
-    crew: Crew,
+    budget: TimeBudget,
+    worker_pool: WorkerPool,
     show: Progress,
     registry: Registry,
     observers: Observers,
@@ -112,9 +112,9 @@ def search_setups(
     if began is not None:
         policies = pick(policies, began.freeze) or policies
     show.phase(f"decoding {len(examples)} images")
-    decoding = purse.spent
+    decoding = budget.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    sizes = offer_sizes(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
+    sizes = offer_resolutions(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
     first = load_first(sizes.first, device)
 
     def heads(task: Task, examples: int) -> list[HeadSpec]:
@@ -134,7 +134,7 @@ def search_setups(
     show.warnings.add(*data.images.warnings)
     used = [examples.targets[i] for i in data.images.kept] if examples.targets is not None else []
     show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, clutter=examples.clutter))
-    crew.share_cores()
+    worker_pool.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
     task = data.folds[0].task
@@ -143,7 +143,7 @@ def search_setups(
     _say_what_is_scored(data, config, show)
     if test is not None and config.strict:
         refuse_unreadable(test, data.images.decoding)
-    purse.overhead = 0.0 if test is None else (purse.spent - decoding) * len(test) / len(examples)
+    budget.overhead = 0.0 if test is None else (budget.spent - decoding) * len(test) / len(examples)
     loaded = [] if first is None else [first]
     evaluator = Evaluator(
         registry,
@@ -168,33 +168,33 @@ def search_setups(
         views=Views(config.views),
     )
     if config.compare_scratch:
-        purse.overhead += reserved_seconds(purse, evaluator, space.backbones[0].name)
-    curves = _curves_allowed(purse, space, evaluator)
+        budget.overhead += reserved_seconds(budget, evaluator, space.backbones[0].name)
+    curves = _curves_allowed(budget, space, evaluator)
     choices = Choices(
         backbones=tuple(spec.name for spec in backbones),
         heads=tuple(spec.name for spec in space.heads),
         freeze=tuple(spec.name for spec in space.policies),
     )
     study = open_study(
-        config, data, space, purse, run, choices=choices, call=call, curves=curves, warnings=show.warnings
+        config, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=show.warnings
     )
-    seconds = {"decode": purse.spent}
+    seconds = {"decode": budget.spent}
 
     many = "s" if len(backbones) > 1 else ""
     show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_in_words}, {data}")
     names = [spec.name for spec in sizes.backbones]
     brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
-    executor = crew.executor(brief)
+    executor = worker_pool.executor(brief)
     fold_runner, tested = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
 
     def leave(trials: Trials) -> float:
-        return ending_seconds(trials, fold_runner, purse.budget, tested, ensemble=config.ensemble)
+        return ending_seconds(trials, fold_runner, budget.limit, tested, ensemble=config.ensemble)
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
-    with interruptible(purse, show.say), failing_clearly(advice):
-        trials = _search(study, space, sizes, evaluator, purse, executor, run, show, leave, observers)
+    with interruptible(budget, show.say), failing_clearly(advice):
+        trials = _search(study, space, sizes, evaluator, budget, executor, run, show, leave, observers)
     _warn_of_untried(study, sizes, show)
-    seconds["search"] = purse.spent - seconds["decode"]
+    seconds["search"] = budget.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
 
@@ -202,9 +202,9 @@ def search_setups(
 def _search(
     study: optuna.Study,
     space: SearchSpace,
-    sizes: Sizes,
+    sizes: Resolutions,
     evaluator: Evaluator,
-    purse: Purse,
+    budget: TimeBudget,
     executor: Executor,
     run: RunFolder,
     show: Progress,
@@ -216,7 +216,7 @@ def _search(
 
     def observe(record: TrialRecord) -> None:
         told.add(record)
-        purse.aside = leave(told)
+        budget.aside = leave(told)
         run.write_trials(told.records)
         show.trial(record)
         observers.tell("trial_finished", result=record)
@@ -226,17 +226,17 @@ def _search(
 
     def recalled(trials: Trials) -> None:
         told.records = list(trials.records)
-        purse.aside = leave(told)
+        budget.aside = leave(told)
         run.write_trials(told.records)
         show.recall(told)
 
-    fold, timed = evaluator.folds[0], purse.budget.seconds is not None
+    fold, timed = evaluator.folds[0], budget.limit.seconds is not None
     fewest = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
     return search(
         study,
         space.suggest,
         evaluator,
-        purse,
+        budget,
         Growth(
             screening=space.screening(),
             others=sizes.others,
@@ -262,7 +262,7 @@ def _search(
     )
 
 
-def _warn_of_untried(study: optuna.Study, sizes: Sizes, show: Progress) -> None:
+def _warn_of_untried(study: optuna.Study, sizes: Resolutions, show: Progress) -> None:
     """Name the backbones that were tried at no size."""
     tried = {entry.params.get("backbone") for entry in read_journal(study) if entry.record is not None}
     names = [spec.name for spec in sizes.first if not {spec.name, sizes.others.get(spec.name)} & tried]
@@ -280,12 +280,12 @@ def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any],
     return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
 
 
-def _curves_allowed(purse: Purse, space: SearchSpace, evaluator: Evaluator) -> float:
+def _curves_allowed(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator) -> float:
     """Return about how many trials that train stages the budget allows."""
-    if purse.budget.trials is not None:
-        return purse.budget.trials
+    if budget.limit.trials is not None:
+        return budget.limit.trials
     params = space.tuning(space.backbones[0].name, 1)
-    return 0.0 if params is None else purse.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
+    return 0.0 if params is None else budget.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
 
 
 def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:

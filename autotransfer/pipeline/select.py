@@ -17,7 +17,7 @@ from autotransfer.model.serialization import Part
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.run.progress import Progress
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
@@ -32,7 +32,7 @@ from autotransfer.selection.finals import (
     refit_seconds,
     search_seconds,
 )
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.refit import Recipe, as_part, refit
 from autotransfer.selection.selected import Selected
 from autotransfer.selection.soup import Ingredient, Soup, cook, ingredients
@@ -120,7 +120,7 @@ def finish(
     trials: Trials,
     data: Prepared,
     evaluator: Evaluator,
-    purse: Purse,
+    budget: TimeBudget,
     config: SearchConfig,
     show: Progress,
     tested: int = 0,
@@ -131,7 +131,7 @@ def finish(
         trials: The search.
         data: The examples.
         evaluator: What scored them.
-        purse: The budget.
+        budget: The budget.
         config: The settings.
         show: Progress.
         tested: Number of test examples, which every backbone of an ensemble has to see.
@@ -139,24 +139,24 @@ def finish(
     Raises:
         SearchError: No trial is complete.
     """
-    best, started = choose_winner(trials), purse.spent
-    finals = _finals(trials, data, evaluator, purse, config, show)
+    best, started = choose_winner(trials), budget.spent
+    finals = _finals(trials, data, evaluator, budget, config, show)
     best, again = (best, ()) if finals is None else (finals.winner, finals.records)
     renewed = {record.number: record for record in again}
     records = [renewed.get(record.number, record) for record in trials]
     alone = plan = _alone(best)
-    ensemble = _ensemble(best, records, evaluator, purse, tested) if config.ensemble else None
+    ensemble = _ensemble(best, records, evaluator, budget, tested) if config.ensemble else None
     soup = None
     if ensemble is not None and ensemble.pays:
         plan = _together(ensemble, records, alone)
-    elif config.soup and (soup := _soup(best, records, evaluator, purse, show)) is not None and soup.pays:
+    elif config.soup and (soup := _soup(best, records, evaluator, budget, show)) is not None and soup.pays:
         plan = _Plan(parts=((1.0, soup.ingredients),), scores=soup.scores)
-    seconds = purse.spent - started
+    seconds = budget.spent - started
 
     show.phase(f"refitting {plan.selected} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
     found = {record.number: record.scores for record in records}
     try:
-        parts = refit(plan.parts, found, evaluator, purse, show.warnings)
+        parts = refit(plan.parts, found, evaluator, budget, show.warnings)
     except Exception as error:
         if plan is alone:
             raise
@@ -168,8 +168,8 @@ def finish(
             reason=describe(error),
         )
         plan, ensemble, soup = alone, None, None
-        parts = refit(plan.parts, found, evaluator, purse, show.warnings)
-    held_out = HeldOut.of(evaluator.folds, plan.scores, seed=config.seed)
+        parts = refit(plan.parts, found, evaluator, budget, show.warnings)
+    held_out = OutOfFold.of(evaluator.folds, plan.scores, seed=config.seed)
     scores = plan.scores[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
     calibration = calibrate(held_out, scores) if config.calibrate and config.class_weight is None else None
@@ -273,19 +273,19 @@ def _warn_if_below(test: Score, validation: Score, show: Progress) -> None:
 
 
 def _finals(
-    trials: Trials, data: Prepared, evaluator: Evaluator, purse: Purse, config: SearchConfig, show: Progress
+    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, config: SearchConfig, show: Progress
 ) -> Finals | None:
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
-    purse.aside = 0.0
-    if purse.budget.seconds is None:
+    budget.aside = 0.0
+    if budget.limit.seconds is None:
         effort = Effort(trials, evaluator)
         return hold_finals(trials, evaluator, data.resplit, effort=effort, say=show.phase)
     refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
-    needed = max(filter(purse.affords, refits), default=0.0)
-    seconds = min(purse.remaining - needed, search_seconds(trials) / (config.workers or 1))
-    ends = purse.spent + seconds
+    needed = max(filter(budget.affords, refits), default=0.0)
+    seconds = min(budget.remaining - needed, search_seconds(trials) / (config.workers or 1))
+    ends = budget.spent + seconds
     return hold_finals(
-        trials, evaluator, data.resplit, seconds=seconds, expired=lambda: purse.spent > ends, say=show.phase
+        trials, evaluator, data.resplit, seconds=seconds, expired=lambda: budget.spent > ends, say=show.phase
     )
 
 
@@ -295,14 +295,14 @@ def _alone(best: TrialRecord) -> _Plan:
 
 
 def _ensemble(
-    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, purse: Purse, tested: int
+    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, tested: int
 ) -> Ensemble | None:
     """Choose an ensemble of candidates that all fit into what is left."""
     assert best.scores is not None  # the leaders keep theirs
     refit = refit_seconds(best, evaluator)
-    left = purse.remaining - (refit if refit <= purse.remaining else 0.0)  # else what the search left behind is taken
+    left = budget.remaining - (refit if refit <= budget.remaining else 0.0)  # else what the search left behind is taken
     others, _ = _members(best, records, evaluator, left, tested)
-    return choose_ensemble([best, *others], HeldOut.of(evaluator.folds, best.scores))
+    return choose_ensemble([best, *others], OutOfFold.of(evaluator.folds, best.scores))
 
 
 def _members(
@@ -344,11 +344,11 @@ def _together(ensemble: Ensemble, records: Sequence[TrialRecord], alone: _Plan) 
 
 
 def _soup(
-    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, purse: Purse, show: Progress
+    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, show: Progress
 ) -> Soup | None:
     """Cook a soup where there are ingredients, and their training and refits fit into what is left."""
     found = ingredients(best, records, evaluator)
-    while len(found) > 1 and sum(_cooking_seconds(record, evaluator) for record in found) > purse.remaining:
+    while len(found) > 1 and sum(_cooking_seconds(record, evaluator) for record in found) > budget.remaining:
         found.pop()
     if len(found) < 2:
         return None

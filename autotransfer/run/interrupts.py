@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 
 __all__ = ["interruptible"]
 
 
 @contextmanager
-def interruptible(purse: Purse, say: Callable[[str], None]) -> Iterator[None]:
+def interruptible(budget: TimeBudget, say: Callable[[str], None]) -> Iterator[None]:
     """Let the first interrupt end the search within, and the next one do what it always does.
 
     Where signals cannot be caught, outside of the main thread, or where the program catches them itself, nothing
@@ -27,7 +27,7 @@ def interruptible(purse: Purse, say: Callable[[str], None]) -> Iterator[None]:
 
     def halt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
-        purse.halted = True
+        budget.halted = True
         say("interrupted: the search ends here, and the best so far is trained; once more stops at once")
 
     signal.signal(signal.SIGINT, halt)

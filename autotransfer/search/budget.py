@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from autotransfer.settings import Budget
 
-__all__ = ["Order", "Proposed", "Purse"]
+__all__ = ["Order", "Proposed", "TimeBudget"]
 
 Clock = Callable[[], float]
 Proposed = Literal["screened", "planned", "grown", "varied", "sampled", "last"]
@@ -57,11 +57,11 @@ class Order:
 
 
 @dataclass
-class Purse:
+class TimeBudget:
     """Counts a budget down.
 
     Attributes:
-        budget: What may be spent.
+        limit: What may be spent.
         clock: Returns seconds; a virtual one replays recorded curves.
         started: When counting began, in the clock's seconds.
         reserve: Seconds that the refit is expected to need.
@@ -70,7 +70,7 @@ class Purse:
         halted: Whether the search is to end now, whatever is left.
     """
 
-    budget: Budget
+    limit: Budget
     clock: Clock = time.monotonic
     started: float = field(default=math.nan)
     reserve: float = 0.0
@@ -95,12 +95,12 @@ class Purse:
     @property
     def remaining(self) -> float:
         """Seconds that search and refit may still take; infinite without a time budget."""
-        return math.inf if self.budget.seconds is None else self.budget.seconds - self.spent - self.overhead
+        return math.inf if self.limit.seconds is None else self.limit.seconds - self.spent - self.overhead
 
     def empty(self, trials: int) -> bool:
         """Whether no further trial may start; the first one may, however small the budget: there is always a result."""
         over = self.left <= 0 or self.halted
-        return (over and trials > 0) or (self.budget.trials is not None and trials >= self.budget.trials)
+        return (over and trials > 0) or (self.limit.trials is not None and trials >= self.limit.trials)
 
     def set_apart(self, seconds: float) -> None:
         """Set apart what the refit of the best trial needs.
@@ -111,7 +111,7 @@ class Purse:
 
     def affords(self, refit: float) -> bool:
         """Whether a refit of so many seconds is worth its time."""
-        return self.budget.seconds is None or refit <= _REFIT_SHARE * self.budget.seconds
+        return self.limit.seconds is None or refit <= _REFIT_SHARE * self.limit.seconds
 
     def allowance(self, refit_factor: float, proposed: Proposed, taken: float = 0.0) -> float:
         """Return the seconds that the next trial may take.
@@ -123,15 +123,15 @@ class Purse:
             proposed: How it was; no single trial that was sampled may eat too much of the budget.
             taken: Seconds that it has taken before, if it goes on: a refit has to repeat them.
         """
-        if self.budget.seconds is None:
+        if self.limit.seconds is None:
             return math.inf
         whole = min(self.left, (self.left + self.reserve - taken * refit_factor) / (1.0 + refit_factor))
         if not self.affords((taken + self.left) * refit_factor):
             whole = self.left
-        return min(whole, _SHARES[proposed] * self.budget.seconds)
+        return min(whole, _SHARES[proposed] * self.limit.seconds)
 
     def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:
         """Whether going on is unlikely to bring anything better."""
-        if self.budget.seconds is None or trials_since_best < _PATIENCE_TRIALS:
+        if self.limit.seconds is None or trials_since_best < _PATIENCE_TRIALS:
             return False
-        return self.spent - seconds_at_best > _PATIENCE_TIME * self.budget.seconds
+        return self.spent - seconds_at_best > _PATIENCE_TIME * self.limit.seconds

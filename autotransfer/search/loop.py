@@ -10,7 +10,7 @@ from typing import Protocol
 import optuna
 
 from autotransfer.contract.specs import EpochRecord
-from autotransfer.search.budget import Order, Purse
+from autotransfer.search.budget import Order, TimeBudget
 from autotransfer.search.jobs import Evaluate, Evaluation, Executor, Inline, Job, Report, describe
 from autotransfer.search.journal import Entry, read_journal, settle
 from autotransfer.search.runner import Runner, Suggest
@@ -49,7 +49,7 @@ def search(
     study: optuna.Study,
     suggest: Suggest,
     evaluate: Evaluate,
-    purse: Purse,
+    budget: TimeBudget,
     schedule: Schedule,
     *,
     refit_factor: float,
@@ -67,7 +67,7 @@ def search(
         study: Samples what an order leaves open, and stops what is poor.
         suggest: Turns its trial into a candidate.
         evaluate: Scores a candidate.
-        purse: The budget.
+        budget: The budget.
         schedule: Decides what trains next.
         refit_factor: Time of a refit in times of its trial.
         fewest: Epochs that a trial is shortened to at most, where there is no time for all; fewer tell nothing.
@@ -77,9 +77,9 @@ def search(
         executor: Where candidates are evaluated; None means here, by ``evaluate``, one after the other.
     """
     executor = executor or Inline(evaluate)
-    progress = _Progress(purse, refit_factor)
+    progress = _Progress(budget, refit_factor)
     alone = isinstance(executor, Inline)
-    runner = Runner(study, suggest, evaluate, purse, refit_factor, fewest, observe_epoch, alone=alone)
+    runner = Runner(study, suggest, evaluate, budget, refit_factor, fewest, observe_epoch, alone=alone)
     again = settle(study)
     _replay(read_journal(study), schedule, runner, progress)
     if progress.trials.records:
@@ -96,14 +96,14 @@ def search(
 
     def conclude(order: Order, record: TrialRecord | None, expected: float) -> None:
         schedule.observe(order, record)
-        progress.add(record, purse.spent, expected)
+        progress.add(record, budget.spent, expected)
         if record is not None:
             observe(record)
 
     while True:
         while (going := not progress.ended(runner.new)) and executor.free() > 0:
             # What was broken off is what comes next here, too.
-            order = again.pop() if again else _next(schedule, progress.trials, purse, runner.running)
+            order = again.pop() if again else _next(schedule, progress.trials, budget, runner.running)
             if order is None:
                 going = False
                 break
@@ -120,9 +120,9 @@ def search(
 class _Progress:
     """How far a search has come, and whether going on is worth it."""
 
-    def __init__(self, purse: Purse, refit_factor: float) -> None:
+    def __init__(self, budget: TimeBudget, refit_factor: float) -> None:
         self.trials = Trials()
-        self._purse, self._factor = purse, refit_factor
+        self._budget, self._factor = budget, refit_factor
         self._misfits, self._since_best, self._best_at = 0, 0, 0.0
 
     def ended(self, running: int) -> bool:
@@ -131,8 +131,8 @@ class _Progress:
         Args:
             running: Number of new trials that are being evaluated.
         """
-        stalled = self._purse.stalled(self._since_best, self._best_at)
-        return stalled or self._purse.empty(len(self.trials) + running) or self._misfits >= _MISFITS
+        stalled = self._budget.stalled(self._since_best, self._best_at)
+        return stalled or self._budget.empty(len(self.trials) + running) or self._misfits >= _MISFITS
 
     def add(self, record: TrialRecord | None, spent: float, expected: float = 0.0) -> None:
         """Count what came of an order."""
@@ -153,7 +153,7 @@ class _Progress:
         """Set apart what the refit of the best trial takes, which was expected to take so many seconds itself."""
         if (best := self.trials.best) is not None:
             share = best.best_epoch / best.epochs if best.epochs else 1.0
-            self._purse.set_apart(max(best.seconds, expected) * share * self._factor)
+            self._budget.set_apart(max(best.seconds, expected) * share * self._factor)
 
 
 def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progress: _Progress) -> None:
@@ -169,9 +169,9 @@ def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progre
             progress.add(entry.record, entry.spent)
 
 
-def _next(schedule: Schedule, trials: Trials, purse: Purse, running: Sequence[Order]) -> Order | None:
+def _next(schedule: Schedule, trials: Trials, budget: TimeBudget, running: Sequence[Order]) -> Order | None:
     try:
-        return schedule.next(trials, purse.left, running)
+        return schedule.next(trials, budget.left, running)
     except Exception as error:  # a plugin's error costs what it would have proposed, not the search
         log.warning("No trial could be proposed: %s", describe(error))
         return Order()

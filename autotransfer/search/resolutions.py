@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from autotransfer.contract.specs import GRID, BackboneSpec
 
-__all__ = ["Sizes", "offer_sizes"]
+__all__ = ["Resolutions", "offer_resolutions"]
 
 # The smaller side, as a share of a backbone's own and rounded to what networks reduce an image by; 224 gives 128.
 _SHARE = 4 / 7
@@ -23,7 +23,7 @@ _NO_DETAIL = 1.15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class Resolutions:
     """Backbones at their sizes.
 
     Attributes:
@@ -39,7 +39,7 @@ class Sizes:
     smaller: frozenset[str]
 
 
-def offer_sizes(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Sizes:
+def offer_resolutions(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Resolutions:
     """Return each backbone at its own size and, where it takes one, at a smaller size.
 
     Args:
@@ -61,7 +61,7 @@ def offer_sizes(backbones: Sequence[BackboneSpec], named: Collection[str], typic
             small.add(smaller.name)
         first.append(chosen)
         others[chosen.name] = other.name
-    return Sizes(backbones=tuple(offered), first=tuple(first), others=others, smaller=frozenset(small))
+    return Resolutions(backbones=tuple(offered), first=tuple(first), others=others, smaller=frozenset(small))
 
 
 def _smaller_side(spec: BackboneSpec) -> int:

@@ -14,7 +14,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import OutputError, TrialError
 from autotransfer.evaluation.subsample import SAMPLE_DOUBT
-from autotransfer.search.budget import Order, Purse
+from autotransfer.search.budget import Order, TimeBudget
 from autotransfer.search.jobs import EpochScore, Evaluate, Evaluation, Job, describe
 from autotransfer.search.journal import Entry, note_order, note_outcome
 from autotransfer.search.trials import State, TrialRecord, Trials
@@ -119,7 +119,7 @@ class Runner:
         study: Samples what an order leaves open, and stops what is poor.
         suggest: Turns its trial into a candidate.
         evaluate: Predicts how long a candidate takes.
-        purse: The budget.
+        budget: The budget.
         refit_factor: Time of a refit in times of its trial.
         fewest: Epochs that a trial is shortened to at most, where there is no time for all.
         observe_epoch: Is told of every epoch.
@@ -134,14 +134,14 @@ class Runner:
         study: optuna.Study,
         suggest: Suggest,
         evaluate: Evaluate,
-        purse: Purse,
+        budget: TimeBudget,
         refit_factor: float,
         fewest: int,
         observe_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
         *,
         alone: bool = True,
     ) -> None:
-        self.study, self.suggest, self.evaluate, self.purse = study, suggest, evaluate, purse
+        self.study, self.suggest, self.evaluate, self.budget = study, suggest, evaluate, budget
         self.refit_factor, self.fewest = refit_factor, fewest
         self.observe_epoch, self.alone = observe_epoch, alone
         self.step = 0
@@ -175,33 +175,33 @@ class Runner:
         late is worth more than none.
         """
         cheapest, self._cheapest = self._cheapest, None
-        budget = self.purse.budget
-        if cheapest is None or budget.seconds is None or trials.best is not None or self.purse.halted:
+        limit = self.budget.limit
+        if cheapest is None or limit.seconds is None or trials.best is not None or self.budget.halted:
             return None
-        if budget.trials is not None and len(trials) >= budget.trials:
+        if limit.trials is not None and len(trials) >= limit.trials:
             return None
-        if cheapest.seconds <= max(self.purse.left, 0.0 if trials.records else budget.seconds):
+        if cheapest.seconds <= max(self.budget.left, 0.0 if trials.records else limit.seconds):
             return Order(params=cheapest.params, proposed="last")
         trials.misfit = (
             f"the budget was too small for any: the cheapest that was looked at, {cheapest.candidate}, takes about "
-            f"{cheapest.seconds:.3g} s for a single epoch, and {max(self.purse.left, 0.0):.3g} s of "
-            f"{budget.seconds:g} s were left. Give a longer time budget, a smaller backbone, or a head that is solved "
+            f"{cheapest.seconds:.3g} s for a single epoch, and {max(self.budget.left, 0.0):.3g} s of "
+            f"{limit.seconds:g} s were left. Give a longer time budget, a smaller backbone, or a head that is solved "
             "in closed form on a frozen backbone"
         )
         return None
 
     def begin(self, order: Order, trials: Trials) -> Job | TrialRecord | None:
         """Return what is to be evaluated; None where it does not fit or was tried before; a record where it failed."""
-        started, paused = self.purse.clock(), None
+        started, paused = self.budget.clock(), None
         if order.resumes is not None:
             paused = trials.records[order.resumes]
         taken = 0.0 if paused is None else paused.seconds
-        allowed = self.purse.allowance(self.refit_factor, order.proposed, taken)
+        allowed = self.budget.allowance(self.refit_factor, order.proposed, taken)
         if paused is not None:
             self.study.enqueue_trial(self._params[paused.number])
         elif order.params:
             self.study.enqueue_trial(dict(order.params))
-        left = self.purse.left
+        left = self.budget.left
         trial = self.study.ask()
         note_order(trial, order, self._count())
         try:
@@ -233,12 +233,12 @@ class Runner:
         )
 
         def expired() -> bool:
-            purse = self.purse
+            budget = self.budget
             if order.proposed == "last" and not running.curve:  # it takes what a single epoch takes, within reason
-                running.expired = purse.halted or purse.left <= -(purse.budget.seconds or 0.0)
+                running.expired = budget.halted or budget.left <= -(budget.limit.seconds or 0.0)
             else:
                 # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
-                running.expired = purse.halted or purse.left <= 0 or purse.clock() - started > _OVERRUN * allowed
+                running.expired = budget.halted or budget.left <= 0 or budget.clock() - started > _OVERRUN * allowed
             return running.expired
 
         job = Job(candidate=candidate, until=until, report=running.report, expired=expired, expected=expected)
@@ -357,12 +357,12 @@ class Runner:
 
     def _tell(self, trial: optuna.trial.Trial, record: TrialRecord | None, state: TrialState) -> TrialRecord | None:
         """Write down what came of a trial, then tell the study."""
-        note_outcome(trial, record, self.purse.spent, self._count())
+        note_outcome(trial, record, self.budget.spent, self._count())
         self.study.tell(trial, record.objective if record and state == TrialState.COMPLETE else None, state=state)
         return record
 
     def _since(self, running: _Running) -> float:
-        return self.purse.clock() - running.started
+        return self.budget.clock() - running.started
 
     def _count(self) -> int:
         self.step += 1

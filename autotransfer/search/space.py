@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autotransfer.candidate import Candidate
-from autotransfer.contract.plugin_call import blamed
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import ConfigError, PluginError
 from autotransfer.search.views import Views
@@ -106,7 +106,7 @@ class SearchSpace:
         backbone = trial.suggest_categorical("backbone", [spec.name for spec in self.backbones])
         stages = self.stages(backbone)
         policy = self._choose(trial, "freeze", self._usable_policies)
-        with blamed(f"The freeze policy {policy.name!r}"):
+        with plugin_call(f"The freeze policy {policy.name!r}"):
             freeze_params = self._suggest_all(trial, f"freeze.{policy.name}@{len(stages)}", policy.parameters(stages))
             plan = policy.plan(stages, freeze_params)
             frozen = plan.depth == len(stages)
@@ -194,7 +194,7 @@ class SearchSpace:
     def _is_plain(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
         """Whether all of the stages below a depth train, all the time."""
         try:
-            with blamed(f"The freeze policy {policy.name!r}"):
+            with plugin_call(f"The freeze policy {policy.name!r}"):
                 plan = policy.plan(stages, {})
                 return "depth" in policy.parameters(stages) and len(plan.phases) == 1 and plan.trained == "all"
         except Exception:  # as above
@@ -216,7 +216,7 @@ def freezes_all(policy: FreezePolicySpec) -> bool:
     """Whether a policy trains no stage of any backbone."""
     stages = ("a", "b")
     try:
-        with blamed(f"The freeze policy {policy.name!r}"):
+        with plugin_call(f"The freeze policy {policy.name!r}"):
             return policy.plan(stages, {}).depth == len(stages)
     except Exception:  # made for certain stages only; where it is chosen for others, it costs that trial
         return False

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotransfer.model.temperature import fit_temperature, temper
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.tasks.bootstrap import error_of_sum
 from autotransfer.tasks.task import Task
 
@@ -55,7 +55,7 @@ class Calibration:
         )
 
 
-def calibrate(held_out: HeldOut, scores: np.ndarray) -> Calibration | None:
+def calibrate(held_out: OutOfFold, scores: np.ndarray) -> Calibration | None:
     """Fit a temperature to probabilities of examples that were held out, and judge it by cross-fitting.
 
     Args:
@@ -85,7 +85,7 @@ def calibrate(held_out: HeldOut, scores: np.ndarray) -> Calibration | None:
     )
 
 
-def _difference_error(held_out: HeldOut, before: np.ndarray, after: np.ndarray) -> float:
+def _difference_error(held_out: OutOfFold, before: np.ndarray, after: np.ndarray) -> float:
     """Return the standard error of the difference between the log losses of two predictions (n, outputs)."""
     logs = [np.log(np.clip(held_out.evidence(scores), 1e-7, 1.0)).mean(1) for scores in (before, after)]
     gains = logs[1] - logs[0]

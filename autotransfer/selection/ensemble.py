@@ -11,7 +11,7 @@ import numpy as np
 from autotransfer.candidate import Candidate
 from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.search.trials import TrialRecord
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.tasks.bootstrap import difference_error
 
 __all__ = ["Ensemble", "Member", "choose_ensemble", "diverse", "greedy_weights"]
@@ -100,7 +100,7 @@ def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialReco
     return list(chosen.values())[:_POOL]
 
 
-def choose_ensemble(pool: Sequence[TrialRecord], held_out: HeldOut) -> Ensemble | None:
+def choose_ensemble(pool: Sequence[TrialRecord], held_out: OutOfFold) -> Ensemble | None:
     """Choose weights for the records of a pool, the first of which is the best alone.
 
     Weights are chosen for the loss, which says more than the metric where examples are few: over 24 halves of three
@@ -141,7 +141,7 @@ def choose_ensemble(pool: Sequence[TrialRecord], held_out: HeldOut) -> Ensemble 
     )
 
 
-def greedy_weights(held_out: HeldOut, predictions: np.ndarray) -> np.ndarray:
+def greedy_weights(held_out: OutOfFold, predictions: np.ndarray) -> np.ndarray:
     """Return weights (M,) for predictions (M, n, outputs): the first one, then what helps most, again and again."""
     counts, evidence, loss = np.zeros(len(predictions)), held_out.evidence(predictions), held_out.loss_of
     counts[0], total = 1, evidence[0]
@@ -158,7 +158,7 @@ def greedy_weights(held_out: HeldOut, predictions: np.ndarray) -> np.ndarray:
     return np.asarray(counts / counts.sum())
 
 
-def _least_loss(held_out: HeldOut, scores: np.ndarray) -> float:
+def _least_loss(held_out: OutOfFold, scores: np.ndarray) -> float:
     """Return the loss at the best temperature: what a temperature mends needs no ensemble."""
     task = held_out.task
     if task.kind == "regression":

@@ -11,14 +11,14 @@ from autotransfer.data.folds import Fold
 from autotransfer.evaluation.objective import worth
 from autotransfer.tasks.task import Task
 
-__all__ = ["HeldOut"]
+__all__ = ["OutOfFold"]
 
 # Parts that examples are dealt into where the search has scored them in one piece.
 _PARTS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class OutOfFold:
     """Examples that were scored, in parts to cross-fit over: what is chosen on the others is judged on each part.
 
     Attributes:
@@ -36,7 +36,7 @@ class HeldOut:
     parts: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, folds: Sequence[Fold], scores: np.ndarray, seed: int = 0) -> HeldOut:
+    def of(cls, folds: Sequence[Fold], scores: np.ndarray, seed: int = 0) -> OutOfFold:
         """Take the examples that have scores (N, outputs), those of one fold in one part.
 
         FoldRunner keep units together; within one, units are dealt at random.
@@ -52,7 +52,7 @@ class HeldOut:
         task, targets, parts = folds[0].task, folds[0].targets[rows], [np.sort(part) for part in parts]
         return cls(task=task, rows=rows, targets=targets, units=units, parts=tuple(parts))
 
-    def only(self, chosen: np.ndarray) -> HeldOut:
+    def only(self, chosen: np.ndarray) -> OutOfFold:
         """Return some of the examples, as one part."""
         rows, units = self.rows[chosen], None if self.units is None else self.units[chosen]
         return replace(self, rows=rows, targets=self.targets[chosen], units=units, parts=(np.arange(len(rows)),))

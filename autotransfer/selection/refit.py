@@ -13,7 +13,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.model.serialization import Part
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
 from autotransfer.selection.soup import Ingredient, averaged
 from autotransfer.training.network import Network
@@ -29,7 +29,11 @@ Recipe = tuple[tuple[float, tuple[Ingredient, ...]], ...]
 
 
 def refit(
-    recipe: Recipe, found: Mapping[int, np.ndarray | None], evaluator: Evaluator, purse: Purse, warnings: WarningList
+    recipe: Recipe,
+    found: Mapping[int, np.ndarray | None],
+    evaluator: Evaluator,
+    budget: TimeBudget,
+    warnings: WarningList,
 ) -> list[Part]:
     """Train on all examples; where that goes wrong, or the clock cuts it, take the networks that were validated.
 
@@ -37,14 +41,14 @@ def refit(
         recipe: What is trained.
         found: Of each trial, its predictions (N, outputs) in the search, NaN where there are none.
         evaluator: What trains it.
-        purse: The budget.
+        budget: The budget.
         warnings: Takes a word where the model is not what was trained on all examples.
     """
-    allowed = purse.spent + purse.remaining + _TOLERANCE * (purse.budget.seconds or 0.0)
+    allowed = budget.spent + budget.remaining + _TOLERANCE * (budget.limit.seconds or 0.0)
     parts = []
     for weight, averaged_ones in recipe:
         try:
-            networks = [_trained(one, found.get(one.number), evaluator, purse, allowed) for one in averaged_ones]
+            networks = [_trained(one, found.get(one.number), evaluator, budget, allowed) for one in averaged_ones]
         except Exception as error:
             if not isinstance(error, TrialError) and not all(_kept(one, evaluator) for one in averaged_ones):
                 raise
@@ -58,7 +62,7 @@ def refit(
 
 
 def _trained(
-    ingredient: Ingredient, found: np.ndarray | None, evaluator: Evaluator, purse: Purse, allowed: float
+    ingredient: Ingredient, found: np.ndarray | None, evaluator: Evaluator, budget: TimeBudget, allowed: float
 ) -> Network:
     """Train on all examples.
 
@@ -71,9 +75,9 @@ def _trained(
         return evaluator.refit(candidate, epochs, found=found)
     share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
     seconds = evaluator.predicted_seconds(candidate, epochs) * share
-    if seconds > purse.remaining:
-        raise TrialError(f"it would take about {seconds:.0f} s, and {max(purse.remaining, 0.0):.0f} s were left")
-    return evaluator.refit(candidate, epochs, lambda: purse.spent > allowed, found)
+    if seconds > budget.remaining:
+        raise TrialError(f"it would take about {seconds:.0f} s, and {max(budget.remaining, 0.0):.0f} s were left")
+    return evaluator.refit(candidate, epochs, lambda: budget.spent > allowed, found)
 
 
 def _warn_of_cut(kept: Sequence[Ingredient], error: Exception, evaluator: Evaluator, warnings: WarningList) -> None:

@@ -15,7 +15,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
 from autotransfer.search.trials import TrialRecord
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.tasks.bootstrap import difference_error
 
 __all__ = ["Ingredient", "Soup", "averaged", "cook", "greedy", "ingredients"]
@@ -100,7 +100,7 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
     The soup pays if it is better there than the best alone.
     """
     fold, task = evaluator.folds[0], evaluator.task
-    held_out = HeldOut.of(evaluator.folds, _placed(evaluator, np.zeros((len(fold.validation_rows), task.outputs))))
+    held_out = OutOfFold.of(evaluator.folds, _placed(evaluator, np.zeros((len(fold.validation_rows), task.outputs))))
     trained = [evaluator.best_network(_candidate(record)) for record in records]
     order = sorted(range(len(records)), key=lambda i: -held_out.worth(trained[i][1]))
     records, networks = [records[i] for i in order], [trained[i][0] for i in order]

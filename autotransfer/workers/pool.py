@@ -24,7 +24,7 @@ from autotransfer.workers.mailbox import Mailbox
 from autotransfer.workers.processes import LocalWorkers
 from autotransfer.workers.ray_cluster import RayWorkers
 
-__all__ = ["Brief", "Crew", "engage"]
+__all__ = ["Brief", "WorkerPool", "open_pool"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Brief:
         )
 
 
-class Crew:
+class WorkerPool:
     """Those who evaluate candidates: this process alone, unless a subclass says otherwise.
 
     Args:
@@ -76,7 +76,7 @@ class Crew:
         """Let everybody go."""
 
 
-class _Local(Crew):
+class _Local(WorkerPool):
     """Processes on this machine, and with a storage all who join."""
 
     def __init__(self, config: SearchConfig) -> None:
@@ -117,7 +117,7 @@ class _Local(Crew):
         torch.set_num_threads(self._threads)
 
 
-class _Ray(Crew):
+class _Ray(WorkerPool):
     """A Ray cluster."""
 
     def __init__(self, config: SearchConfig) -> None:
@@ -163,15 +163,15 @@ class _Several:
 
 
 @contextmanager
-def engage(config: SearchConfig) -> Iterator[Crew]:
+def open_pool(config: SearchConfig) -> Iterator[WorkerPool]:
     """Start the workers, which takes as long as decoding the images; end them afterwards."""
     if config.spread == "ray":
-        crew: Crew = _Ray(config)
+        worker_pool: WorkerPool = _Ray(config)
     elif config.spread == "storage" or config.workers is not None:
-        crew = _Local(config)
+        worker_pool = _Local(config)
     else:
-        crew = Crew(config)
+        worker_pool = WorkerPool(config)
     try:
-        yield crew
+        yield worker_pool
     finally:
-        crew.close()
+        worker_pool.close()

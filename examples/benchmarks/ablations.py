@@ -30,7 +30,7 @@ from autotransfer.features.cache import ActivationCache
 from autotransfer.search.budget import Order
 from autotransfer.search.freeze_thaw import CurveModel, FreezeThaw
 from autotransfer.search.prior import Prior
-from autotransfer.search.resolutions import Sizes
+from autotransfer.search.resolutions import Resolutions
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.strategy import Growth
 from autotransfer.search.views import Views
@@ -119,12 +119,12 @@ def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
 
 def without_sizes() -> Switch:
     """Search each backbone at its own input size alone."""
-    offer = autotransfer.pipeline.search.offer_sizes
+    offer = autotransfer.pipeline.search.offer_resolutions
 
-    def own(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Sizes:
+    def own(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Resolutions:
         return offer(backbones, [spec.name for spec in backbones], typical)
 
-    return patch.object(autotransfer.pipeline.search, "offer_sizes", own)
+    return patch.object(autotransfer.pipeline.search, "offer_resolutions", own)
 
 
 def without_ensembles() -> Switch:

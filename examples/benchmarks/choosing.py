@@ -39,7 +39,7 @@ from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import pages_kept
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import choose_ensemble, diverse
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.settings import Budget, SearchConfig
 
 _FOLDS = 5
@@ -92,7 +92,7 @@ def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     ]
     best = int(np.argmax(values))
     together = tested[best]
-    ensemble = choose_ensemble(diverse(records[best], records), HeldOut.of(inner, validated[best]))
+    ensemble = choose_ensemble(diverse(records[best], records), OutOfFold.of(inner, validated[best]))
     if ensemble is not None and ensemble.pays:
         together = sum(member.weight * tested[member.number] for member in ensemble.members)  # type: ignore[assignment]
     return {

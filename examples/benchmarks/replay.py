@@ -22,7 +22,7 @@ from fit_prior import Recorded, fit, read
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
-from autotransfer.search.budget import Order, Purse
+from autotransfer.search.budget import Order, TimeBudget
 from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.prior import Prior
@@ -112,7 +112,7 @@ def replay(data: Recorded, prior: Prior, budget: float, without: Sequence[str] =
         make_study(seed=0, curves=len(arms), startup=len(arms)),
         recordings.suggest,
         recordings,
-        Purse(Budget(seconds=budget), clock=lambda: recordings.now),
+        TimeBudget(Budget(seconds=budget), clock=lambda: recordings.now),
         schedule(arms, prior.curves, without),
         refit_factor=0.0,
         observe=lambda record: None,

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autotransfer.contract.late_import import Late
+from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, WeightsUnavailableError
 from autotransfer_plugins.backbones._catalogue import Entry, timm_version
@@ -30,7 +30,7 @@ _SOURCES = {
     "dino": "ImageNet-1k, without labels",
 }
 _HUB, _CHECKPOINT = "autotransfer_plugins.backbones._hub", "autotransfer_plugins.backbones._checkpoint"
-_LOAD, _CHECK = Late(f"{_HUB}:load"), Late(f"{_HUB}:check")
+_LOAD, _CHECK = LazyImport(f"{_HUB}:load"), LazyImport(f"{_HUB}:check")
 
 
 def hub_spec(entry: Entry, default: bool = False) -> BackboneSpec:
@@ -60,8 +60,8 @@ def repository_spec(repository: str) -> BackboneSpec:
     """Describe a repository of anybody's on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
     return BackboneSpec(
         name=f"hf-hub:{repository}",
-        load=partial(Late(f"{_HUB}:load_repository"), repository),
-        check=partial(Late(f"{_HUB}:check_repository"), repository),
+        load=partial(LazyImport(f"{_HUB}:load_repository"), repository),
+        check=partial(LazyImport(f"{_HUB}:check_repository"), repository),
         weights=f"hub {repository}",
         version=f"timm {timm_version()}",
     )
@@ -79,11 +79,11 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
         parameters = count_parameters(folder, config.get("classifier"))
     except BackboneError:
         pass  # check() tells
-    load = partial(Late(f"{_CHECKPOINT}:load_folder"), folder)
+    load = partial(LazyImport(f"{_CHECKPOINT}:load_folder"), folder)
     return BackboneSpec(
         name=name,
         load=load,
-        check=partial(Late(f"{_CHECKPOINT}:check_folder"), folder),
+        check=partial(LazyImport(f"{_CHECKPOINT}:check_folder"), folder),
         locate=partial(_locate, folder),
         source=str(config.get("description") or config.get("tag") or ""),
         weights=f"folder {folder}",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.late_import import Late
+from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import HeadSpec
 
 __all__ = ["KNN", "LINEAR", "LOGISTIC", "MLP", "NCM", "RIDGE", "STAGE_RIDGE", "register_heads"]
@@ -20,23 +20,23 @@ _CLASSES = frozenset({"binary", "multiclass"})
 
 KNN = HeadSpec(
     name="knn",
-    build=Late(f"{_HERE}.knn:build"),
-    solve=Late(f"{_HERE}.knn:solve"),
+    build=LazyImport(f"{_HERE}.knn:build"),
+    solve=LazyImport(f"{_HERE}.knn:solve"),
     parameters={"k": IntDistribution(1, 30, log=True)},
 )
 LINEAR = HeadSpec(
-    name="linear", build=Late(f"{_HERE}.linear:build"), parameters={"dropout": FloatDistribution(0.0, 0.5)}
+    name="linear", build=LazyImport(f"{_HERE}.linear:build"), parameters={"dropout": FloatDistribution(0.0, 0.5)}
 )
 LOGISTIC = HeadSpec(
     name="logistic",
-    build=Late(f"{_HERE}.closed_form:build"),
-    solve=Late(f"{_HERE}.closed_form:solve_logistic"),
+    build=LazyImport(f"{_HERE}.closed_form:build"),
+    solve=LazyImport(f"{_HERE}.closed_form:solve_logistic"),
     parameters={"C": FloatDistribution(1e-4, 1e2, log=True)},
     tasks=_CLASSES | {"multilabel"},
 )
 MLP = HeadSpec(
     name="mlp",
-    build=Late(f"{_HERE}.mlp:build"),
+    build=LazyImport(f"{_HERE}.mlp:build"),
     features="map",
     parameters={
         "pooling": CategoricalDistribution(("avg", "max", "avgmax", "flatten")),
@@ -47,20 +47,20 @@ MLP = HeadSpec(
 )
 NCM = HeadSpec(
     name="ncm",
-    build=Late(f"{_HERE}.closed_form:build"),
-    solve=Late(f"{_HERE}.closed_form:solve_ncm"),
+    build=LazyImport(f"{_HERE}.closed_form:build"),
+    solve=LazyImport(f"{_HERE}.closed_form:solve_ncm"),
     tasks=_CLASSES,
 )
 RIDGE = HeadSpec(
     name="ridge",
-    build=Late(f"{_HERE}.closed_form:build"),
-    solve=Late(f"{_HERE}.closed_form:solve_ridge"),
+    build=LazyImport(f"{_HERE}.closed_form:build"),
+    solve=LazyImport(f"{_HERE}.closed_form:solve_ridge"),
     parameters={"alpha": FloatDistribution(1.0, 1e5, log=True)},
 )
 STAGE_RIDGE = HeadSpec(
     name="stage_ridge",
-    build=Late(f"{_HERE}.stages:build"),
-    solve=Late(f"{_HERE}.stages:solve"),
+    build=LazyImport(f"{_HERE}.stages:build"),
+    solve=LazyImport(f"{_HERE}.stages:solve"),
     features="stages",
     parameters={"alpha": FloatDistribution(1.0, 1e5, log=True), "early": FloatDistribution(0.01, 10.0, log=True)},
 )

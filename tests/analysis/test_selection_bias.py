@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from autotransfer.analysis.selection_bias import Inflation, estimate_inflation
+from autotransfer.analysis.selection_bias import SelectionBias, estimate_selection_bias
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.ensemble import choose_ensemble, diverse
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.selected import Selected
 from autotransfer.tasks.task import Task
 
@@ -46,16 +46,16 @@ def _lesson(task: Task, targets: np.ndarray, units: np.ndarray | None = None) ->
     return Fold(task=task, targets=targets, train=np.arange(0), validation=np.arange(len(targets)), units=units)
 
 
-def _asked(trials: Trials, fold: Fold) -> Inflation | None:
+def _asked(trials: Trials, fold: Fold) -> SelectionBias | None:
     best = trials.best
     assert best is not None
     scores = np.full((len(fold.targets), 2), np.nan) if best.scores is None else best.scores
-    return estimate_inflation(Selected(kind="single", trials=(best.number,), scores=scores), trials, fold)
+    return estimate_selection_bias(Selected(kind="single", trials=(best.number,), scores=scores), trials, fold)
 
 
 def _estimate(
     trials: Trials, task: Task, targets: np.ndarray, units: np.ndarray | None = None
-) -> tuple[float, Inflation]:
+) -> tuple[float, SelectionBias]:
     best = trials.best
     assert best is not None
     assert best.score is not None
@@ -185,12 +185,12 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
         best, fold = trials.best, _lesson(BINARY, targets)
         assert best is not None
         assert best.scores is not None
-        held_out = HeldOut.of([fold], best.scores)
+        held_out = OutOfFold.of([fold], best.scores)
         ensemble = choose_ensemble(diverse(best, trials), held_out)
         assert ensemble is not None
         members = tuple(member.number for member in ensemble.members)
         selected = Selected(kind="ensemble", trials=members, scores=ensemble.scores)
-        found = estimate_inflation(selected, trials, fold)
+        found = estimate_selection_bias(selected, trials, fold)
         assert found is not None
         assert found.of == f"the ensemble of trials {', '.join(map(str, members))}"
         score = BINARY.score(targets, ensemble.scores)
@@ -209,7 +209,7 @@ def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record
     best = max(soups, key=lambda scores: BINARY.score(targets[:60], scores[:60]))
     assert trials.best is not None
     selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), scores=best)
-    found = estimate_inflation(selected, trials, _lesson(BINARY, targets), averages=soups)
+    found = estimate_selection_bias(selected, trials, _lesson(BINARY, targets), averages=soups)
     assert found is not None
     assert (found.candidates, found.tried) == (2, 2)
     assert BINARY.score(targets[:60], best[:60]) > 0.6

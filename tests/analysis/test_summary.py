@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autotransfer.analysis.depths import DepthScore
-from autotransfer.analysis.selection_bias import Inflation
+from autotransfer.analysis.selection_bias import SelectionBias
 from autotransfer.analysis.sources import Source
 from autotransfer.analysis.summary import Insight, _warn_of
 from autotransfer.analysis.transfer_gain import TransferGain
@@ -35,7 +35,7 @@ GAIN = TransferGain(
 )  # fmt: skip
 FULL = Insight(
     selected=ALONE,
-    inflation=Inflation(inflation=0.0123, corrected=0.9, candidates=88, tried=90, of="trial 3"),
+    inflation=SelectionBias(inflation=0.0123, corrected=0.9, candidates=88, tried=90, of="trial 3"),
     gain=GAIN,
     sources=(_source("birds", 0.91), _source("noise", 0.4, negative=True)),
     importance={"backbone": 0.75, "settings": 0.247, "depth": 0.003},

@@ -24,12 +24,12 @@ from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.selected import Selected
 from autotransfer.settings import Budget, SearchConfig
 
-TRIALS = Purse(Budget(trials=1))
+TRIALS = TimeBudget(Budget(trials=1))
 # Of a search that has trained so much that it bounds nothing.
 LONG = Trials(
     [
@@ -101,11 +101,11 @@ def _winner(evaluator: Evaluator, **parts: Any) -> TrialRecord:
 
 
 def _measure(
-    winner: TrialRecord, evaluator: Evaluator, purse: Purse, epochs: int, trials: Trials = LONG
+    winner: TrialRecord, evaluator: Evaluator, time_budget: TimeBudget, epochs: int, trials: Trials = LONG
 ) -> TransferGain:
     assert winner.scores is not None
     selected = Selected(kind="single", trials=(winner.number,), scores=winner.scores)
-    return measure_gain(winner, selected, trials, evaluator, purse, epochs)
+    return measure_gain(winner, selected, trials, evaluator, time_budget, epochs)
 
 
 class Ticking:
@@ -199,33 +199,33 @@ def test_random_features_are_scored_under_the_head_that_a_tuned_winner_starts_fr
 
 def test_a_time_budget_is_kept(evaluator: Evaluator) -> None:
     winner = replace(_winner(evaluator), seconds=1000.0)
-    purse = Purse(Budget(seconds=8.0), clock=Ticking())
-    found = _measure(winner, evaluator, purse, epochs=3)
+    time_budget = TimeBudget(Budget(seconds=8.0), clock=Ticking())
+    found = _measure(winner, evaluator, time_budget, epochs=3)
     assert found.scratch is not None
     assert found.epochs > 3  # what is there is used
-    assert 4.0 < purse.spent < 8.5  # a tick or two for looking at the clock
+    assert 4.0 < time_budget.spent < 8.5  # a tick or two for looking at the clock
 
 
 def test_a_search_that_ended_early_does_not_make_it_long(evaluator: Evaluator) -> None:
-    purse = Purse(Budget(seconds=40.0), clock=Ticking())
-    found = _measure(_winner(evaluator), evaluator, purse, epochs=1000)
+    time_budget = TimeBudget(Budget(seconds=40.0), clock=Ticking())
+    found = _measure(_winner(evaluator), evaluator, time_budget, epochs=1000)
     assert found.epochs > 3
-    assert purse.spent < 0.25 * 40 + 2
+    assert time_budget.spent < 0.25 * 40 + 2
 
 
 def test_within_a_time_budget_random_weights_get_the_epochs_of_a_candidate_at_least(evaluator: Evaluator) -> None:
-    found = _measure(_winner(evaluator), evaluator, Purse(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
+    found = _measure(_winner(evaluator), evaluator, TimeBudget(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
     assert found.epochs == 3  # the winner took a second, which is less than three epochs here
     long = replace(_winner(evaluator), seconds=10.0)
-    more = _measure(long, evaluator, Purse(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
+    more = _measure(long, evaluator, TimeBudget(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
     assert more.epochs > 6
 
 
 def test_without_time_nothing_is_begun(evaluator: Evaluator) -> None:
     clock = Ticking()
-    purse = Purse(Budget(seconds=5.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=5.0), clock=clock)
     clock.now += 4.5
-    found = _measure(_winner(evaluator), evaluator, purse, epochs=3)
+    found = _measure(_winner(evaluator), evaluator, time_budget, epochs=3)
     assert (found.scratch, found.untrained, found.reason) == (None, None, "no time was left")
     assert found.transfer > 0.5
 
@@ -236,7 +236,7 @@ def test_the_time_ends_within_the_first_epoch(evaluator: Evaluator) -> None:
             self.now += 0.9
             return self.now
 
-    found = _measure(_winner(evaluator), evaluator, Purse(Budget(seconds=5.0), clock=Leap()), epochs=3)
+    found = _measure(_winner(evaluator), evaluator, TimeBudget(Budget(seconds=5.0), clock=Leap()), epochs=3)
     assert found.scratch is None
     assert found.reason == "the time ran out before the first epoch ended"
 
@@ -245,7 +245,7 @@ def test_a_twentieth_of_the_time_is_set_apart_where_that_buys_an_epoch(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reserved(budget: Budget) -> float:
-        return reserved_seconds(Purse(budget), evaluator, "test_resnet")
+        return reserved_seconds(TimeBudget(budget), evaluator, "test_resnet")
 
     monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 3.0)
     assert reserved(Budget(seconds=300.0)) == pytest.approx(15.0)  # an epoch on two thirds of the examples takes 12

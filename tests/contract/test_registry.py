@@ -14,7 +14,7 @@ from torch import nn
 
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.late_import import Late
+from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.loading import warn_once
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, HeadSpec, Preprocessing
@@ -264,7 +264,7 @@ def test_a_resolver_that_suggests_names_is_heard_where_no_other_has_an_answer() 
 
 
 def test_what_was_left_for_later_can_be_imported_at_once() -> None:
-    late = HeadSpec(name="late", build=Late("optuna.importance:get_param_importances"))
+    late = HeadSpec(name="late", build=LazyImport("optuna.importance:get_param_importances"))
     registry = Registry.load(plugins=[_heads("tardy", late)])
     registry.warm()
     assert "autotransfer_plugins.heads.knn" in sys.modules

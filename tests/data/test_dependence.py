@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autotransfer.data.dependence import Dependence, compare_folds
-from autotransfer.data.near_duplicates import find_alike
+from autotransfer.data.near_duplicates import find_near_duplicates
 from autotransfer.tasks.task import Kind, infer_task
 
 WIDTH = 96
@@ -15,7 +15,7 @@ WIDTH = 96
 def compared(features: np.ndarray, targets: list[object], kind: Kind | None = None) -> Dependence | None:
     task = infer_task(targets, kind)
     encoded = task.encode(targets)
-    found = find_alike(features, ["x"] * len(features), encoded if task.single_label else None)
+    found = find_near_duplicates(features, ["x"] * len(features), encoded if task.single_label else None)
     assert found is not None
     return compare_folds(features, encoded, task, found.whole, [str(i) for i in range(len(features))])
 

@@ -10,7 +10,7 @@ import pytest
 
 import autotransfer
 from autotransfer.data.examples import Examples, Images
-from autotransfer.data.label_conflicts import without_contradictions
+from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.errors import DataError
 from autotransfer.images.decode import decode
 
@@ -26,7 +26,7 @@ def decoded(values: list[int], memory_limit: int | None = None) -> tuple[Images,
 def test_copies_with_other_labels_are_left_out_and_the_rest_stays_in_order(memory_limit: int | None) -> None:
     images, names = decoded([50, 0, 60, 70, 50, 60, 80, 50], memory_limit)
     labels = ["cat", "cat", "dog", "dog", "dog", "dog", "cat", "cat"]
-    agreeing = without_contradictions(images, names, labels)
+    agreeing = without_label_conflicts(images, names, labels)
     assert agreeing.kept.tolist() == [2, 3, 5, 6]  # equal images of one label are no contradiction
     assert agreeing.pixels["center"][:, 0, 0, 0].tolist() == [60, 70, 60, 80]
     assert len(agreeing.digests) == 4
@@ -40,13 +40,13 @@ def test_copies_with_other_labels_are_left_out_and_the_rest_stays_in_order(memor
 
 def test_without_contradictions_nothing_is_touched() -> None:
     images, names = decoded([5, 6, 5, 7])
-    assert without_contradictions(images, names, ["a", "b", "a", "b"]) is images
+    assert without_label_conflicts(images, names, ["a", "b", "a", "b"]) is images
 
 
 def test_nothing_but_contradictions_is_an_error() -> None:
     images, names = decoded([5, 5])
     with pytest.raises(DataError, match=r"No image is left.*item 1 is labelled 1, but its copy item 0 0"):
-        without_contradictions(images, names, [0, 1])
+        without_label_conflicts(images, names, [0, 1])
 
 
 def test_the_user_is_told_by_name(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:

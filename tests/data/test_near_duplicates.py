@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from autotransfer.data.near_duplicates import Likeness, find_alike
+from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
 
 WIDTH = 64
 
@@ -21,7 +21,7 @@ def features(objects: Sequence[int], noise: float, seed: int = 0) -> np.ndarray:
     return (shared + looks[list(objects)] + noise * rng.normal(size=(len(objects), WIDTH))).astype(np.float32)
 
 
-def sets(found: Likeness | None) -> set[frozenset[int]]:
+def sets(found: NearDuplicates | None) -> set[frozenset[int]]:
     """Return the groups of two and more."""
     assert found is not None
     members = [frozenset(np.flatnonzero(found.groups == group).tolist()) for group in np.unique(found.groups)]
@@ -30,12 +30,12 @@ def sets(found: Likeness | None) -> set[frozenset[int]]:
 
 def test_the_same_but_for_noise_is_found_whatever_its_name() -> None:
     objects = [*range(30), 4, 9]
-    found = find_alike(features(objects, noise=0.05), [f"item {i}" for i in range(32)])
+    found = find_near_duplicates(features(objects, noise=0.05), [f"item {i}" for i in range(32)])
     assert sets(found) == {frozenset({4, 30}), frozenset({9, 31})}
 
 
 def test_different_objects_are_none() -> None:
-    assert not sets(find_alike(features(range(50), noise=0.3), [f"{i:03d}.jpg" for i in range(50)]))
+    assert not sets(find_near_duplicates(features(range(50), noise=0.3), [f"{i:03d}.jpg" for i in range(50)]))
 
 
 def test_frames_of_one_clip_are_found_by_their_numbers() -> None:
@@ -44,16 +44,16 @@ def test_frames_of_one_clip_are_found_by_their_numbers() -> None:
     clip = ["clip_001.jpg", "clip_002.jpg", "clip_003.jpg"]
     others = [f"clip_{100 + 7 * i}.jpg" for i in range(29)]
     values = features(objects, noise=0.25)
-    assert sets(find_alike(values, clip + others)) == {frozenset({0, 1, 2})}
+    assert sets(find_near_duplicates(values, clip + others)) == {frozenset({0, 1, 2})}
     unlike = [f"{name}{i:x}.x" for i, name in enumerate("abcdefghijklmnopqrstuvwxyzABCDEF")]
-    assert sets(find_alike(values, unlike)) == {frozenset({0, 1, 2})}, "far closer than the next"
+    assert sets(find_near_duplicates(values, unlike)) == {frozenset({0, 1, 2})}, "far closer than the next"
 
 
 @pytest.mark.parametrize("names", ["exp{shot}_num_{part}.jpg", "part{part}_{shot}.png", "a/{part}/view{shot}.png"])
 def test_exposures_of_one_part_are_found_by_what_their_names_share(names: str) -> None:
     # A lamp changes an image by as much as another part does: each pair alone would tell nothing.
     parts = [part for part in range(40) for _ in range(3)]
-    found = find_alike(
+    found = find_near_duplicates(
         features(parts, noise=1.0), [names.format(part=7 * p + 100, shot=i % 3) for i, p in enumerate(parts)]
     )
     assert sets(found) == {frozenset(range(3 * part, 3 * part + 3)) for part in range(40)}
@@ -61,20 +61,20 @@ def test_exposures_of_one_part_are_found_by_what_their_names_share(names: str) -
 
 def test_a_number_that_means_nothing_groups_nothing() -> None:
     parts = range(120)
-    assert not sets(find_alike(features(parts, noise=1.0), [f"run{p // 3}_{p % 3}.jpg" for p in parts]))
+    assert not sets(find_near_duplicates(features(parts, noise=1.0), [f"run{p // 3}_{p % 3}.jpg" for p in parts]))
 
 
 def test_a_number_that_follows_the_class_groups_nothing() -> None:
     # Images of one class are alike, and belong together no more for that.
     classes = np.repeat(np.arange(12), 10)
     names = [f"class{c}_{i}.jpg" for i, c in enumerate(classes)]
-    assert not sets(find_alike(features(classes.tolist(), noise=1.0), names, classes))
+    assert not sets(find_near_duplicates(features(classes.tolist(), noise=1.0), names, classes))
 
 
 def test_a_backbone_that_sees_everything_alike_cuts_what_it_groups() -> None:
     same = features([0] * 40, noise=1e-4)
     same[:20] += 1.0
-    found = find_alike(same, [f"{i}.jpg" for i in range(40)])
+    found = find_near_duplicates(same, [f"{i}.jpg" for i in range(40)])
     assert found is not None
     assert (found.cut, found.largest) == (2, 20)
     assert all(len(group) <= 4 for group in sets(found))
@@ -82,7 +82,7 @@ def test_a_backbone_that_sees_everything_alike_cuts_what_it_groups() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_too_few_are_not_compared(count: int) -> None:
-    assert find_alike(np.ones((count, 1), dtype=np.float32), ["x.jpg"] * count) is None
+    assert find_near_duplicates(np.ones((count, 1), dtype=np.float32), ["x.jpg"] * count) is None
 
 
 @pytest.mark.parametrize("stamp", ["IMG_20240{month}1{day}_1{hour}050{second}", "{epoch}", "shot_{epoch}_x"])
@@ -100,7 +100,7 @@ def test_bursts_are_found_by_the_gaps_between_their_time_stamps(stamp: str) -> N
         + ".jpg"
         for i, part in enumerate(parts)
     ]
-    found = find_alike(features(parts, noise=1.0), names)
+    found = find_near_duplicates(features(parts, noise=1.0), names)
     assert sets(found) == {frozenset(range(3 * part, 3 * part + 3)) for part in range(40)}
 
 
@@ -108,7 +108,7 @@ def test_static_scenes_that_are_all_of_their_class_are_cut_into_runs_of_time() -
     scenes = np.repeat(np.arange(4), 60)
     names = [f"cam_{i:04d}.png" for i in range(240)]
     order = np.random.default_rng(0).permutation(240)
-    found = find_alike(features(scenes[order].tolist(), noise=0.02), [names[i] for i in order], scenes[order])
+    found = find_near_duplicates(features(scenes[order].tolist(), noise=0.02), [names[i] for i in order], scenes[order])
     assert found is not None
     assert (found.cut, found.largest) == (4, 60)
     for group in sets(found):
@@ -120,7 +120,7 @@ def test_static_scenes_that_are_all_of_their_class_are_cut_into_runs_of_time() -
 
 def test_static_scenes_that_share_a_class_stay_whole() -> None:
     scenes = np.repeat(np.arange(4), 60)
-    found = find_alike(features(scenes.tolist(), noise=0.02), [f"{i}.png" for i in range(240)], scenes % 2)
+    found = find_near_duplicates(features(scenes.tolist(), noise=0.02), [f"{i}.png" for i in range(240)], scenes % 2)
     assert found is not None
     assert found.cut == 0
     assert sets(found) == {frozenset(range(60 * scene, 60 * scene + 60)) for scene in range(4)}
@@ -131,7 +131,7 @@ def test_a_great_many_near_duplicates_are_joined_in_bounded_memory() -> None:
     scenes = np.repeat(np.arange(5), 1200)
     values = features(scenes.tolist(), noise=0.02).astype(np.float32)
     tracemalloc.start()
-    found = find_alike(values, [f"frame_{i}" for i in range(len(scenes))])
+    found = find_near_duplicates(values, [f"frame_{i}" for i in range(len(scenes))])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found is not None
@@ -141,7 +141,7 @@ def test_a_great_many_near_duplicates_are_joined_in_bounded_memory() -> None:
 
 def test_of_many_examples_those_near_each_other_are_compared() -> None:
     objects = [*range(2500), *range(2500)]
-    found = find_alike(features(objects, noise=0.05), ["x"] * 5000)
+    found = find_near_duplicates(features(objects, noise=0.05), ["x"] * 5000)
     assert found is not None
     together = found.groups[:2500] == found.groups[2500:]
     assert together.mean() > 0.8

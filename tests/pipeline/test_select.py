@@ -23,7 +23,7 @@ from autotransfer.pipeline.select import _ensemble, ending_seconds, score_test
 from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import resolve_device
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.finals import FoldRunner
@@ -230,7 +230,7 @@ def test_a_winner_that_is_not_refitted_leaves_its_time_to_an_ensemble(
             "autotransfer.pipeline.select.refit_seconds",
             lambda record, evaluator, s=seconds: s if record.number == 0 else 2.0,
         )
-        _ensemble(trials.best, trials.records, evaluator, Purse(Budget(seconds=10.0), clock=lambda: 0.0), 0)
+        _ensemble(trials.best, trials.records, evaluator, TimeBudget(Budget(seconds=10.0), clock=lambda: 0.0), 0)
     assert pools == [2, 1, 2]
 
 
@@ -245,10 +245,10 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
 
 
 def _refitted(
-    evaluator: Evaluator, purse: Purse, *ingredients: Ingredient, found: np.ndarray | None = None
+    evaluator: Evaluator, time_budget: TimeBudget, *ingredients: Ingredient, found: np.ndarray | None = None
 ) -> tuple[Network, WarningList]:
     warnings = WarningList()
-    (part,) = refit(((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, purse, warnings)
+    (part,) = refit(((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, time_budget, warnings)
     return part.network, warnings
 
 
@@ -276,11 +276,11 @@ def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_v
     evaluator = _one_split(tiny_zoo, digits)
     evaluator(TUNED, lambda epoch, score: False, lambda: False, 1)
     expected, _ = evaluator.best_network(TUNED)
-    purse = Purse(Budget(seconds=1e-3))
+    time_budget = TimeBudget(Budget(seconds=1e-3))
     if cut == "within its second epoch":
         monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate, epochs: 0.0)
-        purse = Purse(Budget(seconds=6.0), clock=Ticking())
-    network, warnings = _refitted(evaluator, purse, Ingredient(number=7, candidate=TUNED, epochs=3))
+        time_budget = TimeBudget(Budget(seconds=6.0), clock=Ticking())
+    network, warnings = _refitted(evaluator, time_budget, Ingredient(number=7, candidate=TUNED, epochs=3))
     assert _same(network, expected)
     (warning,) = warnings
     assert (warning.code, warning.details["trials"]) == ("refit_cut", [7])
@@ -301,7 +301,7 @@ def test_where_no_validated_network_is_left_a_refit_is_never_cut(
     evaluator = _one_split(tiny_zoo, digits)
     expected = evaluator.refit(candidate, 3)
     network, warnings = _refitted(
-        evaluator, Purse(Budget(seconds=1e-3)), Ingredient(number=0, candidate=candidate, epochs=3)
+        evaluator, TimeBudget(Budget(seconds=1e-3)), Ingredient(number=0, candidate=candidate, epochs=3)
     )
     assert _same(network, expected)
     assert not len(warnings)
@@ -325,7 +325,7 @@ def test_a_soup_whose_refit_is_cut_is_the_one_that_was_validated(
 
     monkeypatch.setattr(Evaluator, "refit", cut)
     made = [Ingredient(number=i, candidate=candidate, epochs=2) for i, candidate in enumerate(candidates)]
-    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), *made)
+    network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), *made)
     assert _same(network, networks[0])  # not the mean of one that learned from all with one that did not
     assert [warning.details["trials"] for warning in warnings] == [[0, 1]]
 
@@ -340,12 +340,14 @@ def test_whatever_goes_wrong_in_a_refit_the_validated_network_is_the_model(
         raise MemoryError("no room")
 
     monkeypatch.setattr(Evaluator, "refit", fail)
-    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
+    network, warnings = _refitted(
+        evaluator, TimeBudget(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3)
+    )
     assert _same(network, evaluator.best_network(TUNED)[0])
     assert [warning.code for warning in warnings] == ["refit_cut"]
     evaluator.checkpoints.clear()
     with pytest.raises(MemoryError):
-        _refitted(evaluator, Purse(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
+        _refitted(evaluator, TimeBudget(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ def test_a_refit_that_comes_to_nothing_costs_nothing(tiny_zoo: Path, digits: Dig
     found[np.arange(60), evaluator.targets] = known
     whole, part = evaluator.refit(candidate, 1), evaluator.best_network(candidate)[0]
     made = Ingredient(number=0, candidate=candidate, epochs=1)
-    network, warnings = _refitted(evaluator, Purse(Budget(trials=1)), made, found=found)
+    network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), made, found=found)
     assert _same(network, part if kept else whole)
     assert [warning.code for warning in warnings] == ["refit_cut"] * kept
     assert not _same(part, whole)

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.jobs import Evaluation, Report
 from autotransfer.search.journal import read_journal
@@ -128,10 +128,10 @@ def _search(
         backbones=[*OTHERS, *OTHERS.values()],
         seconds=None if budget.seconds is None else seconds,
     )
-    purse = Purse(budget, clock=lambda: toy.now)
-    purse.started -= spent
+    time_budget = TimeBudget(budget, clock=lambda: toy.now)
+    time_budget.started -= spent
     study = make_study(seed=0, curves=50, storage=JournalStorage(journal), name="search")
-    trials = search(study, suggest, toy, purse, growth, refit_factor=0.0, observe=lambda record: None)
+    trials = search(study, suggest, toy, time_budget, growth, refit_factor=0.0, observe=lambda record: None)
     return trials, journal, growth
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.settings import Budget
 
 
@@ -25,58 +25,58 @@ def clock() -> Clock:
 
 
 def test_time_counts_from_when_the_purse_was_opened(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=60.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=60.0), clock=clock)
     clock.now += 10
-    assert (purse.spent, purse.left) == (10.0, 50.0)
+    assert (time_budget.spent, time_budget.left) == (10.0, 50.0)
 
 
 def test_the_reserve_for_the_refit_is_not_for_trials(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=60.0), clock=clock, reserve=20.0)
-    assert purse.left == 40.0
+    time_budget = TimeBudget(Budget(seconds=60.0), clock=clock, reserve=20.0)
+    assert time_budget.left == 40.0
     clock.now += 40
-    assert purse.empty(1)
+    assert time_budget.empty(1)
 
 
 def test_what_follows_the_refit_is_set_apart_too(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=60.0), clock=clock, reserve=20.0, overhead=5.0)
-    assert (purse.remaining, purse.left) == (55.0, 35.0)
+    time_budget = TimeBudget(Budget(seconds=60.0), clock=clock, reserve=20.0, overhead=5.0)
+    assert (time_budget.remaining, time_budget.left) == (55.0, 35.0)
 
 
 def test_the_first_trial_may_start_however_small_the_budget(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=1.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=1.0), clock=clock)
     clock.now += 5
-    assert not purse.empty(0)
+    assert not time_budget.empty(0)
 
 
 def test_a_budget_of_trials_does_not_look_at_the_clock(clock: Clock) -> None:
-    purse = Purse(Budget(trials=2), clock=clock, reserve=1e9)
+    time_budget = TimeBudget(Budget(trials=2), clock=clock, reserve=1e9)
     clock.now += 1e9
-    assert purse.left == math.inf
-    assert not purse.empty(1)
-    assert purse.empty(2)
-    assert purse.allowance(1.25, "sampled") == math.inf
-    assert not purse.stalled(10_000, 0.0)  # the user asked for that many
+    assert time_budget.left == math.inf
+    assert not time_budget.empty(1)
+    assert time_budget.empty(2)
+    assert time_budget.allowance(1.25, "sampled") == math.inf
+    assert not time_budget.stalled(10_000, 0.0)  # the user asked for that many
 
 
 def test_whichever_comes_first_ends_the_search(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=60.0, trials=5), clock=clock)
-    assert purse.empty(5)
+    time_budget = TimeBudget(Budget(seconds=60.0, trials=5), clock=clock)
+    assert time_budget.empty(5)
     clock.now += 61
-    assert purse.empty(1)
+    assert time_budget.empty(1)
 
 
 def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=1000.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
     clock.now += 910
-    assert purse.allowance(2.0, "screened") == pytest.approx(30.0)  # 30 to search, 60 to refit
+    assert time_budget.allowance(2.0, "screened") == pytest.approx(30.0)  # 30 to search, 60 to refit
 
 
 def test_a_trial_that_goes_on_leaves_time_to_repeat_all_of_it(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=1000.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
     clock.now += 910
-    assert purse.allowance(2.0, "screened", taken=15.0) == pytest.approx(20.0)  # 20 to search, 70 to refit
+    assert time_budget.allowance(2.0, "screened", taken=15.0) == pytest.approx(20.0)  # 20 to search, 70 to refit
     # A refit of more than 250 seconds is not worth its time: nothing has to be left for it.
-    assert purse.allowance(2.0, "screened", taken=100.0) == pytest.approx(90.0)
+    assert time_budget.allowance(2.0, "screened", taken=100.0) == pytest.approx(90.0)
 
 
 @pytest.mark.parametrize("reserve", [0.0, 10.0, 40.0, 80.0])
@@ -85,42 +85,42 @@ def test_a_trial_that_goes_on_leaves_time_to_repeat_all_of_it(clock: Clock) -> N
 def test_a_trial_that_is_allowed_leaves_time_for_either_refit_that_is_worth_it(
     clock: Clock, reserve: float, factor: float, spent: int
 ) -> None:
-    purse = Purse(Budget(seconds=100.0), clock=clock, reserve=reserve)
+    time_budget = TimeBudget(Budget(seconds=100.0), clock=clock, reserve=reserve)
     clock.now += spent
-    allowed = purse.allowance(factor, "screened")
-    after = purse.spent + max(allowed, 0.0)
+    allowed = time_budget.allowance(factor, "screened")
+    after = time_budget.spent + max(allowed, 0.0)
     assert after + reserve <= 100.0 + 1e-9 or allowed <= 0  # it loses, and the best so far is refitted
     refit = allowed * factor
     assert refit > 25 or after + refit <= 100.0 + 1e-9  # it wins and is refitted, unless that takes a quarter of all
 
 
 def test_a_refit_that_takes_too_much_is_not_set_apart(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=100.0), clock=clock)
-    purse.set_apart(20.0)
-    assert purse.left == pytest.approx(80.0)
-    purse.set_apart(30.0)  # its network is kept instead
-    assert purse.left == pytest.approx(100.0)
+    time_budget = TimeBudget(Budget(seconds=100.0), clock=clock)
+    time_budget.set_apart(20.0)
+    assert time_budget.left == pytest.approx(80.0)
+    time_budget.set_apart(30.0)  # its network is kept instead
+    assert time_budget.left == pytest.approx(100.0)
 
 
 def test_a_refit_that_there_is_no_time_for_is_not_set_apart(clock: Clock) -> None:
     # Else neither it nor the search would use what is left.
-    purse = Purse(Budget(seconds=100.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=100.0), clock=clock)
     clock.now += 85.0
-    purse.set_apart(20.0)
-    assert purse.left == pytest.approx(15.0)
+    time_budget.set_apart(20.0)
+    assert time_budget.left == pytest.approx(15.0)
 
 
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=1000.0), clock=clock)
-    assert purse.allowance(1.0, "sampled") == pytest.approx(20.0)
-    assert purse.allowance(1.0, "varied") == pytest.approx(150.0)
-    assert purse.allowance(1.0, "grown") == pytest.approx(500.0)
-    assert purse.allowance(1.0, "screened") == pytest.approx(1000.0)
+    time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
+    assert time_budget.allowance(1.0, "sampled") == pytest.approx(20.0)
+    assert time_budget.allowance(1.0, "varied") == pytest.approx(150.0)
+    assert time_budget.allowance(1.0, "grown") == pytest.approx(500.0)
+    assert time_budget.allowance(1.0, "screened") == pytest.approx(1000.0)
 
 
 def test_giving_up_takes_many_trials_and_much_time(clock: Clock) -> None:
-    purse = Purse(Budget(seconds=1000.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
     clock.now += 500
-    assert purse.stalled(60, 200.0)
-    assert not purse.stalled(59, 200.0)  # too few trials
-    assert not purse.stalled(60, 400.0)  # too short a time
+    assert time_budget.stalled(60, 200.0)
+    assert not time_budget.stalled(59, 200.0)  # too few trials
+    assert not time_budget.stalled(60, 400.0)  # too short a time

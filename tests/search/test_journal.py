@@ -12,7 +12,7 @@ import pytest
 from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.journal import read_journal, seconds_spent
 from autotransfer.search.loop import Evaluation, Report, search
@@ -84,9 +84,11 @@ def _suggest(trial: optuna.trial.Trial) -> Candidate:
 def _search(growth: Schedules, path: Path, work: Work, budget: Budget, done: float = 0.0) -> Trials:
     """Start or go on with the search whose study is at ``path``."""
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
-    purse = Purse(budget, clock=lambda: work.now)
-    purse.started -= seconds_spent(study)
-    return search(study, _suggest, work, purse, growth("ab", budget), refit_factor=1.0, observe=lambda record: None)
+    time_budget = TimeBudget(budget, clock=lambda: work.now)
+    time_budget.started -= seconds_spent(study)
+    return search(
+        study, _suggest, work, time_budget, growth("ab", budget), refit_factor=1.0, observe=lambda record: None
+    )
 
 
 def _told(trials: Trials) -> list[tuple[Any, ...]]:
@@ -133,7 +135,7 @@ def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(
             study,
             _suggest,
             Work(),
-            Purse(Budget(trials=3)),
+            TimeBudget(Budget(trials=3)),
             Growth(
                 screening=[{"backbone": "a", "freeze": "frozen", "x": 0.3}],
                 tuning=lambda backbone, trained: None,

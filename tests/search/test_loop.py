@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import OutputError, TrialError
-from autotransfer.search.budget import Order, Proposed, Purse
+from autotransfer.search.budget import Order, Proposed, TimeBudget
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.study import make_study
 from autotransfer.search.trials import TrialRecord, Trials
@@ -118,7 +118,7 @@ def _run(
         study or make_study(seed=0, curves=50),
         suggest or _suggest(),
         evaluate or Recorded(clock),
-        Purse(budget, clock=clock),
+        TimeBudget(budget, clock=clock),
         schedule or Orders(),
         refit_factor=factor,
         observe=observe,
@@ -139,7 +139,7 @@ def test_exactly_so_many_trials_run(count: int) -> None:
 @pytest.mark.parametrize("seconds", [3.0, 40.0, 120.0])
 @pytest.mark.parametrize("factor", [1.0, 4.0])
 def test_search_and_refit_end_within_the_time_budget(epochs: int, seconds: float, factor: float) -> None:
-    # Costs differ from candidate to candidate; predictions are right.
+    # CostModel differ from candidate to candidate; predictions are right.
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 0.05 + float(candidate.head_params["x"]))
     trials = _run(Budget(seconds=seconds), _suggest(epochs), evaluate, clock=clock, factor=factor)
@@ -717,17 +717,17 @@ def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_an
     study, began = make_study(seed=0, curves=50, storage=storage, name="search"), Clock()
     begun = Sampled(began, cost=lambda candidate: 4.0)
     _run(Budget(trials=2), evaluate=begun, schedule=_given(0.8, 0.5), study=study, clock=began)
-    purse = Purse(Budget(seconds=100.0), clock=clock)
+    time_budget = TimeBudget(Budget(seconds=100.0), clock=clock)
     evaluate = Sampled(clock)
     search(
         make_study(seed=0, curves=50, storage=storage, name="search"),
         _suggest(),
         evaluate,
-        purse,
+        time_budget,
         Orders(),
         refit_factor=1.25,
         observe=lambda record: None,
-        recalled=lambda trials: said.append((len(trials), purse.reserve, len(evaluate.seen))),
+        recalled=lambda trials: said.append((len(trials), time_budget.reserve, len(evaluate.seen))),
     )
     assert said == [(2, 5.0, 0)]  # 4 s, times what all examples are to those that were trained on
 

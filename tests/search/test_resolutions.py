@@ -10,7 +10,7 @@ from torch import nn
 
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
-from autotransfer.search.resolutions import offer_sizes
+from autotransfer.search.resolutions import offer_resolutions
 
 
 def _load(side: int = 224) -> SequentialBackbone:
@@ -26,7 +26,7 @@ def _spec(name: str, size: tuple[int, int] = (224, 224), **about: Any) -> Backbo
 
 @pytest.mark.parametrize(("own", "smaller"), [(224, 128), (256, 160), (288, 160), (384, 224), (160, 96)])
 def test_the_smaller_size_takes_a_third_of_the_time(own: int, smaller: int) -> None:
-    sizes = offer_sizes([_spec("a", (own, own), gmacs=1.0)], (), None)
+    sizes = offer_resolutions([_spec("a", (own, own), gmacs=1.0)], (), None)
     assert [spec.name for spec in sizes.backbones] == ["a", f"a@{smaller}px"]
     found = sizes.backbones[1]
     assert found.input_size == (smaller, smaller)
@@ -44,7 +44,7 @@ def test_the_smaller_size_takes_a_third_of_the_time(own: int, smaller: int) -> N
     ],
 )
 def test_not_every_backbone_has_one(spec: BackboneSpec, named: tuple[str, ...]) -> None:
-    sizes = offer_sizes([spec], named, 100.0)
+    sizes = offer_resolutions([spec], named, 100.0)
     assert sizes.backbones == sizes.first == (spec,)
     assert not sizes.others
     assert not sizes.smaller
@@ -53,7 +53,7 @@ def test_not_every_backbone_has_one(spec: BackboneSpec, named: tuple[str, ...]) 
 def test_a_backbone_that_is_loaded_to_be_asked_for_its_size_has_one_by_name() -> None:
     spec = BackboneSpec(name="a", load=_load, load_at=_load)
     asked = replace(spec, preprocessing=Preprocessing(size=(224, 224)))  # as the search describes it
-    assert [found.name for found in offer_sizes([asked], (), None).backbones] == ["a", "a@128px"]
+    assert [found.name for found in offer_resolutions([asked], (), None).backbones] == ["a", "a@128px"]
     named = spec.at(128)
     assert named is not None
     assert named.load().preprocessing.size == (128, 128)
@@ -61,7 +61,7 @@ def test_a_backbone_that_is_loaded_to_be_asked_for_its_size_has_one_by_name() ->
 
 @pytest.mark.parametrize(("typical", "first"), [(None, "a"), (400.0, "a"), (148.0, "a"), (147.0, "a@128px")])
 def test_small_images_are_looked_at_in_small_first(typical: float | None, first: str) -> None:
-    sizes = offer_sizes([_spec("a"), _spec("b", (64, 64))], (), typical)
+    sizes = offer_resolutions([_spec("a"), _spec("b", (64, 64))], (), typical)
     assert [spec.name for spec in sizes.first] == [first, "b"]
     assert sizes.others == {first: "a" if first != "a" else "a@128px"}
     assert sizes.smaller == frozenset({first} - {"a"})

@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
-from autotransfer.search.budget import Purse
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Evaluation, Finished, Job
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
@@ -98,7 +98,7 @@ def _search(growth: Schedules, path: Path, executor: Several, budget: Budget) ->
         make_study(seed=0, curves=50, storage=storage, name="search", parallel=True),
         _suggest,
         Predictor(),
-        Purse(budget, clock=lambda: executor.now),
+        TimeBudget(budget, clock=lambda: executor.now),
         growth("abc", budget),
         refit_factor=0.0,
         observe=lambda record: None,
@@ -146,11 +146,11 @@ def test_a_search_that_is_broken_off_goes_on_with_what_was_under_way(
 
 
 def test_an_executor_that_is_not_ready_yet_is_waited_for(growth: Schedules, tmp_path: Path) -> None:
-    class Late(Several):
+    class LazyImport(Several):
         def free(self) -> int:
             return super().free() if self.polls > 5 else 0
 
-    assert len(_search(growth, tmp_path / "study", Late(2), Budget(trials=5))) == 5
+    assert len(_search(growth, tmp_path / "study", LazyImport(2), Budget(trials=5))) == 5
 
 
 def test_what_is_repeated_after_a_loss_replaces_what_was_reported(growth: Schedules, tmp_path: Path) -> None:

@@ -8,17 +8,17 @@ from scipy.special import expit, softmax
 
 from autotransfer.model.temperature import temper
 from autotransfer.selection.calibration import Calibration, calibrate, expected_calibration_error
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.tasks.task import Task
 
 THREE = Task(kind="multiclass", classes=("a", "b", "c"))
 LABELS = Task(kind="multilabel", classes=("a", "b"), metric="f1_macro")
 
 
-def _held_out(task: Task, targets: np.ndarray) -> HeldOut:
+def _held_out(task: Task, targets: np.ndarray) -> OutOfFold:
     n = len(targets)
     parts = np.array_split(np.random.default_rng(1).permutation(n), 5)
-    return HeldOut(task=task, rows=np.arange(n), targets=targets, parts=tuple(map(np.sort, parts)))
+    return OutOfFold(task=task, rows=np.arange(n), targets=targets, parts=tuple(map(np.sort, parts)))
 
 
 def _drawn(sharpness: float, n: int = 1500) -> tuple[np.ndarray, np.ndarray]:

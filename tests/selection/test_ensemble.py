@@ -12,7 +12,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import choose_ensemble, diverse
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.tasks.task import Task
 
 TASK = Task(kind="binary", classes=("a", "b"))
@@ -25,10 +25,10 @@ def _record(number: int, scores: np.ndarray | None, **names: Any) -> TrialRecord
     return TrialRecord(number=number, state="complete", candidate=candidate, objective=objective, scores=scores)
 
 
-def _held_out(scores: np.ndarray) -> HeldOut:
+def _held_out(scores: np.ndarray) -> OutOfFold:
     parts = np.array_split(np.arange(200), 5)
     folds = [Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part) for part in parts]
-    return HeldOut.of(folds, scores)
+    return OutOfFold.of(folds, scores)
 
 
 def _says(right: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_a_little_accuracy_may_be_given_for_much_less_loss_but_no_other_metric(m
     task = Task(kind="binary", classes=("a", "b"), metric=metric)
     parts = np.array_split(np.arange(200), 5)
     folds = [Fold(task=task, targets=TARGETS, train_rows=np.arange(0), validation_rows=part) for part in parts]
-    found = choose_ensemble([_record(0, _says(one)), _record(1, _says(two))], HeldOut.of(folds, _says(one)))
+    found = choose_ensemble([_record(0, _says(one)), _record(1, _says(two))], OutOfFold.of(folds, _says(one)))
     assert found is not None
     assert found.gain < 0 < found.relief
     assert found.pays is pays
@@ -113,7 +113,7 @@ def test_values_are_averaged_where_that_lessens_the_squared_error() -> None:
     parts = np.array_split(np.arange(200), 5)
     folds = [Fold(task=task, targets=targets, train_rows=np.arange(0), validation_rows=part) for part in parts]
     guesses = [(targets + rng.normal(0, 1.0, targets.shape)).astype(np.float32) for _ in range(2)]
-    found = choose_ensemble([_record(i, guess) for i, guess in enumerate(guesses)], HeldOut.of(folds, guesses[0]))
+    found = choose_ensemble([_record(i, guess) for i, guess in enumerate(guesses)], OutOfFold.of(folds, guesses[0]))
     assert found is not None
     assert found.pays
     assert 0.3 < found.relief < 0.7  # half of the variance of the errors
@@ -169,7 +169,7 @@ def test_examples_of_one_unit_are_one_witness_of_what_an_ensemble_gains() -> Non
     folds = [
         Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part, units=units) for part in parts
     ]
-    grouped = choose_ensemble(pool, HeldOut.of(folds, one))
+    grouped = choose_ensemble(pool, OutOfFold.of(folds, one))
     assert plain is not None
     assert grouped is not None
     assert grouped.error > 2 * plain.error

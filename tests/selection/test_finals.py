@@ -116,7 +116,7 @@ def test_frozen_finalists_are_compared_on_other_deals_of_the_examples(evaluator:
     best = max(found.rows, key=lambda row: row.score or 0.0)
     assert found.winner.number == best.number
     assert found == hold_finals(trials, evaluator, data.resplit)  # and once more, the same
-    dealt = [data.resplit(further)[0].validation.tolist() for further in (0, 1, 2)]
+    dealt = [data.resplit(further)[0].validation_rows.tolist() for further in (0, 1, 2)]
     assert dealt[0] == data.folds[0].validation_rows.tolist()
     assert len(set(map(tuple, dealt))) == 3
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autotransfer.data.folds import Fold
-from autotransfer.selection.out_of_fold import HeldOut
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.tasks.task import Task
 
 TASK = Task(kind="binary", classes=("a", "b"))
@@ -19,7 +19,7 @@ LESSONS = [Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_
 
 
 def test_examples_of_one_fold_are_judged_together() -> None:
-    held_out = HeldOut.of(LESSONS, np.full((60, 2), 0.5))
+    held_out = OutOfFold.of(LESSONS, np.full((60, 2), 0.5))
     assert held_out.rows.tolist() == list(range(60))
     assert [part.tolist() for part in held_out.parts] == [sorted(part.tolist()) for part in PARTS]
     assert sorted([*held_out.but(held_out.parts[1]), *held_out.parts[1]]) == list(range(60))
@@ -28,7 +28,7 @@ def test_examples_of_one_fold_are_judged_together() -> None:
 def test_a_single_fold_is_dealt_into_parts() -> None:
     scores = np.full((60, 2), np.nan)
     scores[PARTS[1]] = 0.5
-    held_out = HeldOut.of(LESSONS, scores)
+    held_out = OutOfFold.of(LESSONS, scores)
     assert held_out.rows.tolist() == sorted(PARTS[1].tolist())
     assert held_out.targets.tolist() == TARGETS[held_out.rows].tolist()
     assert len(held_out.parts) == 5
@@ -36,7 +36,7 @@ def test_a_single_fold_is_dealt_into_parts() -> None:
 
 
 def test_the_log_loss_decides_between_equal_scores_only() -> None:
-    held_out = HeldOut.of(LESSONS, np.full((60, 2), 0.5))
+    held_out = OutOfFold.of(LESSONS, np.full((60, 2), 0.5))
     sure, unsure = (np.where(np.eye(2)[TARGETS] > 0, p, 1 - p) for p in (0.9, 0.6))
     assert held_out.score(sure) == held_out.score(unsure) == 1
     assert held_out.worth(unsure) < held_out.worth(sure) < 1
@@ -50,7 +50,7 @@ def test_a_single_fold_is_dealt_by_units() -> None:
     scores, units = np.full((60, 2), np.nan), np.arange(60) // 4
     scores[PARTS[1]] = 0.5
     folds = [replace(fold, units=units) for fold in LESSONS]
-    held_out = HeldOut.of(folds, scores)
+    held_out = OutOfFold.of(folds, scores)
     assert held_out.units is not None
     assert held_out.units.tolist() == units[held_out.rows].tolist()
     of = [set(held_out.units[part].tolist()) for part in held_out.parts]
@@ -64,7 +64,7 @@ def test_a_single_fold_is_dealt_by_units() -> None:
 def test_examples_of_one_unit_cannot_be_dealt() -> None:
     scores = np.full((60, 2), np.nan)
     scores[PARTS[1]] = 0.5
-    held_out = HeldOut.of([replace(fold, units=np.zeros(60, dtype=int)) for fold in LESSONS], scores)
+    held_out = OutOfFold.of([replace(fold, units=np.zeros(60, dtype=int)) for fold in LESSONS], scores)
     assert len(held_out.parts) == 1  # so that nothing is cross-fitted on it
 
 
@@ -73,7 +73,7 @@ def test_what_a_loss_takes_averages_as_predictions_do(kind: Any) -> None:
     rng = np.random.default_rng(0)
     task = Task(kind=kind, classes=() if kind == "regression" else ("a", "b"), width=2)
     targets = {"binary": TARGETS, "multilabel": np.eye(2, dtype=np.float32)[TARGETS]}.get(kind, rng.random((60, 2)))
-    held_out = HeldOut(task=task, rows=np.arange(60), targets=targets, parts=())
+    held_out = OutOfFold(task=task, rows=np.arange(60), targets=targets, parts=())
     one, two = (rng.dirichlet((1, 1), 60) for _ in range(2))
     mixed = held_out.evidence(np.stack([one, two])).mean(0)
     assert held_out.loss_of(mixed) == pytest.approx(held_out.loss((one + two) / 2))

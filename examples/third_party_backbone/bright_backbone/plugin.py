@@ -1,6 +1,6 @@
 """A backbone, a head and a freeze policy, registered with autotransfer.
 
-What takes seconds to import is in ``network``, and named here by ``Late``: so ``autotransfer plugins`` stays quick.
+What takes seconds to import is in ``network``, and named here by ``LazyImport``: ``autotransfer plugins`` stays quick.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import FloatDistribution
 
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.late_import import Late
+from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def register_backbones(register: Callable[[BackboneSpec], None]) -> None:
     register(
         BackboneSpec(
             name="bright_tiny",
-            load=Late("bright_backbone.network:load_backbone"),
+            load=LazyImport("bright_backbone.network:load_backbone"),
             source="nothing: random weights, an example",
             weights="made from a fixed seed",
             parameters=23_488,
@@ -58,7 +58,7 @@ def register_heads(register: Callable[[HeadSpec], None]) -> None:
     register(
         HeadSpec(
             name="cosine",
-            build=Late("bright_backbone.network:build_head"),
+            build=LazyImport("bright_backbone.network:build_head"),
             parameters={"scale": scale},
             tasks=classification,
         )

@@ -9,15 +9,15 @@ from typing import Any
 
 from autotransfer.errors import PluginError
 
-__all__ = ["Late"]
+__all__ = ["LazyImport"]
 
 
 @dataclass(frozen=True)
-class Late:
+class LazyImport:
     """A function by the place where it is found; its module is imported when it is called.
 
     Example:
-        >>> Late("math:sqrt")(16.0)
+        >>> LazyImport("math:sqrt")(16.0)
         4.0
 
     Args:
