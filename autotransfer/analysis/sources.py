@@ -107,6 +107,6 @@ def _row(name: str, records: list[TrialRecord], stages: int, words: str, negativ
 def _does_harm(record: TrialRecord, fold: Fold, baseline: np.ndarray | None, level: float) -> bool | None:
     """Whether a record is worse than random weights on the first fold; None where its outputs there are not known."""
     rows = fold.validation_rows
-    if baseline is None or record.scores is None or np.isnan(record.scores[rows]).any():
+    if baseline is None or record.predictions is None or np.isnan(record.predictions[rows]).any():
         return None
-    return better(fold.task, fold.targets[rows], baseline, record.scores[rows], fold.units_of(rows), level=level)
+    return better(fold.task, fold.targets[rows], baseline, record.predictions[rows], fold.units_of(rows), level=level)

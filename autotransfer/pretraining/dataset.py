@@ -19,7 +19,7 @@ from autotransfer.run.progress import Progress
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import infer_task
-from autotransfer.training.network import to_scores
+from autotransfer.training.network import to_predictions
 
 __all__ = ["PretrainingData", "prepare_material"]
 
@@ -55,8 +55,8 @@ class PretrainingData:
         assert self.fold is not None  # only where there are labels
         fold = self.fold
         shift, scale = fold.standardisation()
-        scores = to_scores(fold.task, torch.from_numpy(outputs * scale + shift))
-        return Score.of(fold.task, fold.targets[self.held], scores, fold.units_of(self.held))
+        predictions = to_predictions(fold.task, torch.from_numpy(outputs * scale + shift))
+        return Score.of(fold.task, fold.targets[self.held], predictions, fold.units_of(self.held))
 
 
 def prepare_material(

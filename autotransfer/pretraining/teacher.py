@@ -16,7 +16,7 @@ from autotransfer.pretraining.dataset import PretrainingData
 from autotransfer.pretraining.losses import Objective, from_answers, from_features, standardise
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.training.network import to_scores
+from autotransfer.training.network import to_predictions
 
 __all__ = ["Match", "features_of", "taught", "variance_matched"]
 
@@ -45,7 +45,7 @@ def taught(
     targets = fold.standardised_targets()[fold.train_rows]
     spec.solve(probe, features[fold.train_rows], targets, fold.task, {}, None)
     with torch.inference_mode():
-        answers = to_scores(fold.task, probe(torch.from_numpy(features)))
+        answers = to_predictions(fold.task, probe(torch.from_numpy(features)))
     return from_answers(fold.task, answers.astype(np.float32), device.torch)
 
 

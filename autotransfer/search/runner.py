@@ -329,7 +329,7 @@ class Runner:
             reason=describe(error),
             score=None,
             objective=None,
-            scores=None,
+            predictions=None,
         )
         return known, TrialState.PRUNED if running.expired else TrialState.FAIL
 
@@ -346,7 +346,7 @@ class Runner:
             curve=result.curve,
             epochs=len(result.curve),
             sampled=running.sampled,
-            scores=None if state == "pruned" else result.scores,
+            predictions=None if state == "pruned" else result.predictions,
         )
         self._raise_standard(record)
         return record, TrialState.COMPLETE if state == "complete" else TrialState.PRUNED

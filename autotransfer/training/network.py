@@ -13,7 +13,7 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import Takes
 from autotransfer.tasks.task import Task
 
-__all__ = ["Network", "to_scores"]
+__all__ = ["Network", "to_predictions"]
 
 
 class Network(nn.Module):
@@ -87,7 +87,7 @@ class Network(nn.Module):
         return outputs.double().cpu() * self.scale + self.shift
 
 
-def to_scores(task: Task, outputs: Tensor) -> np.ndarray:
+def to_predictions(task: Task, outputs: Tensor) -> np.ndarray:
     """Turn outputs (N, outputs) into probabilities as float32, or regression values as float64."""
     if task.single_label:
         outputs = outputs.float().softmax(1)

@@ -39,15 +39,22 @@ def read_text(attributes: Mapping[str, Any], name: str) -> str:
 
 def write_evaluation(write: SetAttribute, found: Evaluation) -> None:
     """Write what came of a job."""
-    scores = np.zeros((0, 0), np.float32) if found.scores is None else found.scores
-    packed = base64.b85encode(zlib.compress(scores.tobytes())).decode()
-    about = {**asdict(replace(found, scores=None)), "shape": scores.shape, "dtype": scores.dtype.str, "scores": packed}
+    predictions = np.zeros((0, 0), np.float32) if found.predictions is None else found.predictions
+    packed = base64.b85encode(zlib.compress(predictions.tobytes())).decode()
+    about = {
+        **asdict(replace(found, predictions=None)),
+        "shape": predictions.shape,
+        "dtype": predictions.dtype.str,
+        "predictions": packed,
+    }
     write_text(write, "found", json.dumps(about))
 
 
 def read_evaluation(attributes: Mapping[str, Any]) -> Evaluation:
     """Return what ``write_evaluation`` wrote."""
     about = json.loads(read_text(attributes, "found"))
-    raw = zlib.decompress(base64.b85decode(about["scores"]))
-    scores = np.frombuffer(raw, about.pop("dtype")).reshape(about.pop("shape")).copy()
-    return Evaluation(**{**about, "curve": tuple(about["curve"]), "scores": scores if scores.size else None})
+    raw = zlib.decompress(base64.b85decode(about["predictions"]))
+    predictions = np.frombuffer(raw, about.pop("dtype")).reshape(about.pop("shape")).copy()
+    return Evaluation(
+        **{**about, "curve": tuple(about["curve"]), "predictions": predictions if predictions.size else None}
+    )

@@ -162,7 +162,7 @@ def test_records_survive_as_json() -> None:
         objective=0.4,
         curve=(0.1, 0.5),
         epochs=2,
-        scores=np.zeros((2, 2)),
+        predictions=np.zeros((2, 2)),
     )
     assert TrialRecord.from_json(record.to_json()) == record
     failed = TrialRecord(number=0, state="failed", candidate=None, reason="no")

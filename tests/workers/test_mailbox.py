@@ -88,15 +88,15 @@ def test_a_job_goes_to_one_worker_and_its_result_comes_back(box: Mailbox, storag
     assert box.free() == 1
     number = _taken(one)
     assert two.take() is None
-    scores = np.array([[0.25, 0.75], [math.nan, math.nan]], dtype=np.float32)
-    one.tell(number, Evaluation(score=0.9, depth=3, best_epoch=2, curve=(0.5, 0.9), scores=scores, trained=2))
+    predictions = np.array([[0.25, 0.75], [math.nan, math.nan]], dtype=np.float32)
+    one.tell(number, Evaluation(score=0.9, depth=3, best_epoch=2, curve=(0.5, 0.9), predictions=predictions, trained=2))
     ended, found = _result(box)
     assert ended is job
     assert isinstance(found, Evaluation)
     assert (found.score, found.depth, found.best_epoch, found.curve, found.trained) == (0.9, 3, 2, (0.5, 0.9), 2)
     assert math.isnan(found.objective)
-    assert found.scores is not None
-    np.testing.assert_array_equal(found.scores, scores)
+    assert found.predictions is not None
+    np.testing.assert_array_equal(found.predictions, predictions)
     assert box.free() == 2
 
 
