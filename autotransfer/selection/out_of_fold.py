@@ -66,7 +66,7 @@ class OutOfFold:
         return self.task.score(self.targets, predictions)
 
     def loss(self, predictions: np.ndarray) -> float:
-        """Return the log loss of predictions (n, outputs); of a regression, the squared error as a share of the variance."""
+        """Return the log loss of predictions (n, outputs); of a regression, the unexplained variance."""
         return self.loss_of(self.evidence(predictions))
 
     def evidence(self, predictions: np.ndarray) -> np.ndarray:

@@ -16,12 +16,12 @@ from autotransfer.search.budget import TimeBudget
 from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.journal import read_journal, seconds_spent
 from autotransfer.search.loop import Evaluation, Report, search
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.settings import Budget
 
-Schedules = Callable[[str, Budget], Growth]
+Schedules = Callable[[str, Budget], Strategy]
 
 
 class Killed(BaseException):
@@ -136,7 +136,7 @@ def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(
             _suggest,
             Work(),
             TimeBudget(Budget(trials=3)),
-            Growth(
+            Strategy(
                 screening=[{"backbone": "a", "freeze": "frozen", "x": 0.3}],
                 tuning=lambda backbone, trained: None,
                 probe="frozen",
