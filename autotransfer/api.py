@@ -239,7 +239,7 @@ def _fit(
     insight = explain(ending, found.trials, evaluator, budget, config, found.stages, show.warnings)
     seconds |= {"insight": budget.spent - started, "total": budget.spent}
     result = FitResult(
-        best=ending.model.candidate,
+        best=ending.model.members[0].candidate,
         validation=ending.validation,
         test=test_score,
         insight=insight,
