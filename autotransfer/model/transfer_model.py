@@ -36,7 +36,7 @@ from autotransfer.runtime.memory import memory_budget
 from autotransfer.runtime.text import one_line
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
-from autotransfer.training.network import Network, to_scores
+from autotransfer.training.network import Network, to_predictions
 from autotransfer.warnings import ValueRangeWarning
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ class TransferModel:
                 for i, outputs in zip(seeing, found, strict=True):
                     sums[i] = sums[i] + outputs if i in sums else outputs
             for i, outputs in sums.items():
-                mean = parts[i].network.in_units(torch.from_numpy(outputs / parts[i].views))
-                total += parts[i].weight * to_scores(self.task, mean)
+                mean = parts[i].network.to_target_units(torch.from_numpy(outputs / parts[i].views))
+                total += parts[i].weight * to_predictions(self.task, mean)
         return temper(self.task, total, self.temperature)
 
     def _outputs(

@@ -19,7 +19,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.pipeline.calls import arguments_of, configure, examples_of
 from autotransfer.pipeline.prepare import Prepared, fingerprint, folds_of, prepare_data
-from autotransfer.runtime.storage import failing_clearly
+from autotransfer.runtime.storage import translate_storage_errors
 from autotransfer.search.jobs import Job
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.post import Post, latest_mailbox
@@ -46,7 +46,7 @@ def about_search(data: Prepared, names: Sequence[str], call: Mapping[str, Any]) 
         "backbones": list(names),
         "data": fingerprint(data),
         "validation": [fold.validation_rows.tolist() for fold in data.folds],
-        "units": None if data.folds[0].units is None else data.folds[0].units.tolist(),
+        "units": None if data.folds[0].group_ids is None else data.folds[0].group_ids.tolist(),
         "ahead": data.extractor.ahead,
         "staged": data.extractor.staged,
     }
@@ -98,7 +98,9 @@ def join(
         say(f"joining the search {study}: decoding the images")
         local.assign(_assignment(call, about, workers, local.threads))
         say("evaluating candidates")
-        with failing_clearly("The search does again what was not finished here; join again when the storage is back."):
+        with translate_storage_errors(
+            "The search does again what was not finished here; join again when the storage is back."
+        ):
             return _serve(post, local, workers, say)
     finally:
         local.close()
@@ -133,8 +135,8 @@ def _assignment(call: Mapping[str, Any], about: Mapping[str, Any], workers: int,
             f"The data of the search are not those in {call['data']}: {len(found.images)} examples are here, and some "
             "are others. Name the folder that has them with --data."
         )
-    units = None if about["units"] is None else np.array(about["units"], dtype=np.int64)
-    folds = folds_of(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], units)
+    group_ids = None if about["units"] is None else np.array(about["units"], dtype=np.int64)
+    folds = folds_of(found, [np.array(rows, dtype=np.int64) for rows in about["validation"]], group_ids)
     extractor = replace(found.extractor, ahead=about["ahead"], staged=about["staged"])
     return Assignment.of(config, extractor, folds, threads=threads, share=workers)
 

@@ -22,7 +22,7 @@ from autotransfer.errors import DataError, ModelFormatError, OutputError
 from autotransfer.images.pixels import VIEWS, prepare
 from autotransfer.model.serialization import Part
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.training.network import to_scores
+from autotransfer.training.network import to_predictions
 
 Digits = tuple[np.ndarray, np.ndarray]
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def test_networks_see_images_in_as_many_views_as_they_were_trained_for(
         outputs = [model.network(prepare(decoded.pixels[how.crop_mode], how, CPU, view)) for view in VIEWS]
     assert not torch.allclose(outputs[0], outputs[1], rtol=1e-2)
     for views in (1, 2, 4):
-        mean = to_scores(model.task, torch.stack(outputs[:views]).mean(0))
+        mean = to_predictions(model.task, torch.stack(outputs[:views]).mean(0))
         np.testing.assert_allclose(replace(model, views=views, autocast=False).predict_proba(images), mean, atol=1e-5)
 
     # Of an ensemble, each as many as its own, also where they share a backbone, and also when it was saved.
