@@ -76,7 +76,7 @@ def fit(
     storage: str | None = None,
     study: str | None = None,
     workers: int | None = None,
-    executor: Literal["local", "storage", "ray"] | None = None,
+    executor: Literal["local", "ray"] = "local",
     ray_address: str | None = None,
     trial_timeout: str | float = 60.0,
     ensemble: bool = True,
@@ -143,13 +143,11 @@ def fit(
         overwrite: Replace a run that ``out`` holds.
         resume: Go on with a run that ``out`` holds, on the same data: no finished trial is lost or repeated. The same
             budget means what is left of it, another one is a new one. Where there is no run, one begins.
-        storage: URL of an Optuna storage, such as ``postgresql://…``, for the study; None keeps it in the run folder.
-        study: Name of the study, which no other run may have; None makes one up. ``autotransfer worker`` asks for it.
+        storage: URL of an Optuna storage, such as ``sqlite:///studies.db``; None keeps the study in the run folder.
+        study: Name of the study, which no other run may have; None makes one up.
         workers: Number of processes that evaluate candidates on this machine, or most tasks at a time on a cluster.
             None means this process alone, or as many tasks as the cluster has room for.
-        executor: ``"local"`` evaluates on this machine; ``"storage"``, too, and on every machine where
-            ``autotransfer worker`` joins; ``"ray"`` on a Ray cluster. None means ``"storage"`` with a storage, and
-            ``"local"`` without.
+        executor: ``"local"`` evaluates on this machine, ``"ray"`` on a Ray cluster.
         ray_address: Address of the Ray cluster, ``"auto"`` for one that runs here; None takes the one that
             ``RAY_ADDRESS`` in the environment names, else starts one on this machine.
         trial_timeout: A trial that gives no sign of life for so long, as ``"60s"`` or seconds, and ten times what it
@@ -239,7 +237,7 @@ def _fit(
     insight = explain(ending, found.trials, evaluator, budget, config, found.stages, show.warnings)
     seconds |= {"insight": budget.spent - started, "total": budget.spent}
     result = FitResult(
-        best=ending.model.candidate,
+        best=ending.model.members[0].candidate,
         validation=ending.validation,
         test=test_score,
         insight=insight,

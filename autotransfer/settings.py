@@ -145,7 +145,7 @@ class SearchConfig:
         study: Name of the study; None makes one up.
         workers: Number of processes that evaluate candidates on this machine, or most tasks on a cluster; None means
             the process of the search, and as many tasks as there is room for.
-        executor: Where candidates are evaluated; None means through the storage where one is given, else here.
+        executor: Where candidates are evaluated: on this machine, or on a Ray cluster.
         ray_address: Address of the Ray cluster.
         trial_timeout: Seconds without a sign of life, beside ten times what it was predicted to take, after which a
             trial is ended.
@@ -180,7 +180,7 @@ class SearchConfig:
     storage: str | None = None
     study: str | None = None
     workers: int | None = None
-    executor: Literal["local", "storage", "ray"] | None = None
+    executor: Literal["local", "ray"] = "local"
     ray_address: str | None = None
     trial_timeout: float = 60.0
     memory_limit: int | None = None
@@ -208,23 +208,9 @@ class SearchConfig:
         check_device(self.device)
 
     def _check_executor(self) -> None:
-        if self.workers is not None and not _is_whole(self.workers, 0):
-            raise ConfigError(f"The number of workers is a whole number; got {self.workers!r}.")
-        if self.executor not in (None, "local", "storage", "ray"):
-            raise ConfigError(f"The executor is 'local', 'storage' or 'ray'; got {self.executor!r}.")
-        if self.executor == "storage" and self.storage is None:
-            raise ConfigError("The executor 'storage' needs a storage: the URL of a database that all machines reach.")
+        if self.workers is not None and not _is_whole(self.workers, 1):
+            raise ConfigError(f"The number of workers is at least 1; got {self.workers!r}.")
+        if self.executor not in ("local", "ray"):
+            raise ConfigError(f"The executor is 'local' or 'ray'; got {self.executor!r}.")
         if self.ray_address is not None and self.executor != "ray":
             raise ConfigError("A Ray address is of use with the executor 'ray' only.")
-        if self.workers == 0 and self.spread != "storage":
-            raise ConfigError("Without workers here, nobody evaluates candidates: give 1 or more.")
-
-    @property
-    def spread(self) -> Literal["local", "storage", "ray"]:
-        """Where candidates are evaluated."""
-        return self.executor or ("local" if self.storage is None else "storage")
-
-    @property
-    def processes(self) -> int:
-        """Number of processes that evaluate candidates on this machine."""
-        return 1 if self.workers is None else self.workers

@@ -306,7 +306,7 @@ def test_ctrl_c_on_the_command_line_keeps_what_was_found(
 
 def test_a_new_run_does_not_take_the_study_of_another_one(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    options = _options(tiny_zoo, tmp_path / "cache", trials=2, storage=url, executor="local", freeze="frozen")
+    options = _options(tiny_zoo, tmp_path / "cache", trials=2, storage=url, freeze="frozen")
     first = autotransfer.fit(*digits, **options, study="photos-2", out=tmp_path / "first")
     other = autotransfer.fit(*digits, **options, study="photos", out=tmp_path / "other")
     assert len(first.trials) == len(other.trials) == 2, "one name may begin like another"

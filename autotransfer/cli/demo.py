@@ -176,7 +176,7 @@ def _from_scratch(
     """Train the winner's architecture from random weights for as long as the search took, and score it alike."""
     where, test = resolve_device(device), result.test_examples
     where.seed(0)
-    backbone = registry.rebuild(result.model.network.backbone.recipe)
+    backbone = registry.rebuild(result.model.members[0].network.backbone.recipe)
     settings = PretrainingSettings(
         seconds=result.seconds["search"], batch_size=64, augmentation="light", ema=0.98, half=False
     )

@@ -28,7 +28,6 @@ from autotransfer.cli.console import (
 )
 from autotransfer.cli.model import predict, score
 from autotransfer.cli.pretrain import pretrain
-from autotransfer.cli.worker import worker
 from autotransfer.runtime.threads import configure_threads
 
 if TYPE_CHECKING:
@@ -186,11 +185,8 @@ def fit(
         int | None, option("--workers", metavar="N", help="Processes that evaluate candidates. [default: this one]")
     ] = None,
     executor: Annotated[
-        str | None,
-        option(
-            "--executor", metavar="WHERE", help="local, storage (with all that join) or ray. [default: by --storage]"
-        ),
-    ] = None,
+        str, option("--executor", metavar="WHERE", help="Where candidates are evaluated: local or ray.")
+    ] = "local",
     ray_address: Annotated[
         str | None,
         option("--ray-address", metavar="ADDR", help="The Ray cluster. [env: RAY_ADDRESS] [default: a new one]"),
@@ -289,7 +285,6 @@ def _show_result(result: FitResult, as_json: bool) -> None:
 app.command()(predict)
 app.command()(score)
 app.command()(pretrain)
-app.command()(worker)
 
 
 @app.command()

@@ -211,7 +211,7 @@ def _open(
         startup=len(space.screening()),
         storage=storage,
         name=latest[0] if goes_on and latest is not None else _free_name(storage, settings["study"]),
-        parallel=config.processes > 1 or config.spread != "local",
+        parallel=(config.workers or 1) > 1 or config.executor == "ray",
     )
     if earlier is not None:
         adopt(study, earlier, space.suggest)

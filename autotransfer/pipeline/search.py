@@ -53,7 +53,7 @@ from autotransfer.selection.finals import FoldRunner
 from autotransfer.settings import SearchConfig
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
-from autotransfer.workers.pool import Brief, WorkerPool
+from autotransfer.workers.pool import WorkerPool
 
 __all__ = ["Searched", "search_setups"]
 
@@ -182,9 +182,7 @@ def search_setups(
 
     many = "s" if len(backbones) > 1 else ""
     show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
-    names = [spec.name for spec in sizes.backbones]
-    brief = Brief(evaluator=evaluator, data=data, backbones=names, run=run, call=call, say=show.say)
-    executor = worker_pool.executor(brief)
+    executor = worker_pool.executor(evaluator, run.checkpoints)
     fold_runner, tested = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
 
     def leave(trials: Trials) -> float:

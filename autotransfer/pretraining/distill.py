@@ -15,6 +15,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.data.split_parts import select_split
 from autotransfer.errors import ConfigError, DataError
+from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_answers
@@ -78,7 +79,7 @@ class DistillResult:
     def __str__(self) -> str:
         before, after = self.parameters
         lines = [
-            f"model       {self.model.candidate.backbone}: {after:,} parameters of {before:,}",
+            f"model       {self.model.members[0].candidate.backbone}: {after:,} parameters of {before:,}",
             f"agreement   {self.agreement:.1%} with the teacher, on images that it did not learn from",
         ]
         if self.teacher and self.student:
@@ -212,14 +213,17 @@ def train_student(
     learned = course.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
     training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(course.epoch, 1)}
-    model = TransferModel(
+    member = EnsembleMember(
         network=device.place(network.eval().requires_grad_(False)),
-        task=task,
         candidate=Candidate(backbone=name, freeze="full", training=training),
+        autocast=settings.half and device.half is not None,
+    )
+    model = TransferModel(
+        members=(member,),
+        task=task,
         side=material.images.side,
         decoding=material.images.decoding,
         device=device,
-        autocast=settings.half and device.half is not None,
     )
     return model, course
 
@@ -300,5 +304,6 @@ def _agreement(task: Task, said: np.ndarray, teacher_objective: np.ndarray) -> f
 
 def _size(model: TransferModel) -> int:
     """Return the number of parameters of all its networks; what they share counts once."""
-    found = {parameter.data_ptr(): parameter.numel() for part in model.parts for parameter in part.network.parameters()}
+    parameters = (parameter for member in model.members for parameter in member.network.parameters())
+    found = {parameter.data_ptr(): parameter.numel() for parameter in parameters}
     return sum(found.values())

@@ -32,7 +32,7 @@ __all__ = [
 Report = Callable[[int, float], bool]
 """Called with an epoch and its score, epoch 0 for that on a sample; returns True when the trial is to stop.
 
-The score of an epoch is an ``EpochScore``, unless it came through a storage, which keeps numbers only.
+The score of an epoch is an ``EpochScore``.
 """
 
 

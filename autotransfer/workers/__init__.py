@@ -1,1 +1,1 @@
-"""Evaluating candidates in other processes: on this machine, on others that a storage connects, or on a cluster."""
+"""Evaluating candidates in other processes: on this machine, or on a Ray cluster."""

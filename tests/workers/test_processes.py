@@ -182,10 +182,8 @@ def test_a_worker_that_is_being_ended_gets_no_further_job() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": -1}, "The number of workers is a whole number; got -1"),
-        ({"workers": 0}, "Without workers here, nobody evaluates candidates"),
-        ({"executor": "slurm"}, "The executor is 'local', 'storage' or 'ray'; got 'slurm'"),
-        ({"executor": "storage"}, "The executor 'storage' needs a storage"),
+        ({"workers": 0}, "The number of workers is at least 1; got 0"),
+        ({"executor": "slurm"}, "The executor is 'local' or 'ray'; got 'slurm'"),
         ({"ray_address": "localhost:1"}, "A Ray address is of use with the executor 'ray' only"),
         ({"trial_timeout": "soon"}, "got 'soon'"),
     ],
