@@ -26,7 +26,7 @@ from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.library_defaults import default_settings
-from autotransfer.runtime.memory import pages_kept
+from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.budget import TimeBudget
 from autotransfer.settings import Folders, SearchConfig
 from autotransfer.tasks.task import Kind
@@ -179,7 +179,7 @@ def fit(
     arguments = dict(locals())
     config, call = configure(arguments), call_of(arguments)
     run = RunFolder.choose(out, overwrite=overwrite, resume=resume)
-    with pages_kept(), Progress(config.budget, shown=progress) as show:
+    with keep_freed_memory(), Progress(config.budget, shown=progress) as show:
         budget = TimeBudget(config.budget)
         show.step("loading the plugins")
         registry = Registry.load(config.zoos)

@@ -28,7 +28,7 @@ from autotransfer.cli.console import (
 )
 from autotransfer.cli.model import predict, score
 from autotransfer.cli.pretrain import pretrain
-from autotransfer.runtime.threads import settle_threads
+from autotransfer.runtime.threads import configure_threads
 
 if TYPE_CHECKING:
     from autotransfer.run.result import FitResult
@@ -54,7 +54,7 @@ Excluded = Annotated[
 
 def main() -> None:
     """Run the command line."""
-    settle_threads()
+    configure_threads()
     if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end the program
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -48,7 +48,7 @@ class MembersOfBackbone:
                 sums[i] = outputs if known is None else known + outputs
         for member, total in zip(self.members, sums, strict=True):
             assert total is not None  # each member sees the first view
-            yield member, member.network.in_units(torch.from_numpy(total / member.views))
+            yield member, member.network.to_target_units(torch.from_numpy(total / member.views))
 
     def _outputs_of_view(self, images: Images, view: str, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
         """Return the logits or standardised values (N, outputs) of each network for one view."""

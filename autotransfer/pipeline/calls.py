@@ -16,7 +16,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.skipped import warnings_of
 from autotransfer.data.small_classes import small_classes, without_classes
 from autotransfer.data.sources import is_folder, is_table, load_examples
-from autotransfer.data.split_parts import part_for, parts_of, split_used
+from autotransfer.data.split_parts import divide_by_split, select_split, split_used
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.settings import Budget, SearchConfig, parse_duration, zoos_from
 from autotransfer.tasks.metrics import find_metric
@@ -78,7 +78,7 @@ def data_of(given: Mapping[str, Any]) -> tuple[Examples, Examples | None]:
         raise ConfigError(f"validation_targets need examples in validation; it is {given['validation']}, a share.")
     if not share and given["groups"] is not None:
         raise ConfigError("Groups say how to split the examples, and validation is the split: leave one of them out.")
-    train, own_validation, own_test = parts_of(data)
+    train, own_validation, own_test = divide_by_split(data)
     validation = own_validation if share else _load(given, "validation", "validation_targets", train)
     test = own_test if given.get("test") is None else _load_test(given, train)
     if data.parts is not None and len(set(data.parts)) > 1:
@@ -174,8 +174,8 @@ def _load_test(given: Mapping[str, Any], train: Examples) -> Examples:
     """Return the test examples, in groups where those name a column or an expression that they have, too."""
     if isinstance(given["groups"], str):
         with contextlib.suppress(DataError):
-            return _load(given, "test", "test_targets", train, groups=given["groups"]).in_form_of(train)
-    return _load(given, "test", "test_targets", train).in_form_of(train)
+            return _load(given, "test", "test_targets", train, groups=given["groups"]).match_targets(train)
+    return _load(given, "test", "test_targets", train).match_targets(train)
 
 
 def _load(
@@ -206,7 +206,7 @@ def _load(
         argument=targets,
         **options,
     )
-    return examples if name == "data" else part_for(examples, name)
+    return examples if name == "data" else select_split(examples, name)
 
 
 def _budget(time_budget: str | float | None, trials: int | None) -> Budget:

@@ -18,7 +18,7 @@ from autotransfer.pipeline.prepare import prepare_data, task_of
 from autotransfer.pipeline.select import as_model
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.library_defaults import default_settings
-from autotransfer.runtime.memory import pages_kept
+from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.settings import Budget, Folders, SearchConfig, zoos_from
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Kind
@@ -99,9 +99,11 @@ def evaluate(
     prepared = prepare_data(examples, [spec], config)
     evaluator = Evaluator(registry, prepared.extractor, prepared.folds, where, seed=seed, loaded=[loaded])
     fold = prepared.folds[0]
-    with pages_kept():
+    with keep_freed_memory():
         network, predictions = evaluator.best_network(candidate)
     return EvaluationResult(
-        score=Score.of(fold.task, fold.targets[fold.validation_rows], predictions, fold.units_of(fold.validation_rows)),
+        score=Score.of(
+            fold.task, fold.targets[fold.validation_rows], predictions, fold.group_ids_of(fold.validation_rows)
+        ),
         model=as_model(network, candidate, prepared, evaluator),
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.data.examples import Examples, Images
-from autotransfer.data.split import units_of
+from autotransfer.data.split import assign_group_ids
 from autotransfer.errors import DataError, SearchError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.model.ensemble_member import EnsembleMember
@@ -178,7 +178,7 @@ def finish(
         selected=plan.selected,
         records=tuple(records),
         model=_as_model(members, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
-        validation=Score.of(held_out.task, held_out.targets, predictions, held_out.units),
+        validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
         finals=finals,
         ensemble=ensemble,
         soup=soup,
@@ -251,7 +251,7 @@ def score_test(
         show.warnings.warn("test_not_scored", str(error))
         return None
     groups = None if test.groups is None else [test.groups[i] for i in images.kept]
-    score = Score.of(model.task, encoded, model.predict_images(images), units_of(images.digests, groups))
+    score = Score.of(model.task, encoded, model.predict_images(images), assign_group_ids(images.digests, groups))
     check(images)
     _warn_if_below(score, validation, show)
     return score

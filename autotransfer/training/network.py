@@ -74,13 +74,13 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to logits, or regression values in the units of the target (N, outputs)."""
-        return self.in_units(self.head_outputs(self.features(images)))
+        return self.to_target_units(self.head_outputs(self.features(images)))
 
     def head_outputs(self, features: Tensor) -> Tensor:
         """Map what the head takes to logits, or standardised values (N, outputs), as float32."""
         return self.head(features).float()  # type: ignore[no-any-return]
 
-    def in_units(self, outputs: Tensor) -> Tensor:
+    def to_target_units(self, outputs: Tensor) -> Tensor:
         """Give standardised values (N, outputs) the units of the target, as float64 on the CPU; logits stay."""
         if not self.scale.ndim:
             return outputs

@@ -412,7 +412,7 @@ def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None
     grouped = score_test(result.model, load_examples(images, labels, groups=groups), validation, _mute())
     assert single is not None
     assert grouped is not None
-    assert (single.units, grouped.units, single.score) == (None, 9, grouped.score)
+    assert (single.groups, grouped.groups, single.score) == (None, 9, grouped.score)
     assert grouped.ci95 != single.ci95
 
 

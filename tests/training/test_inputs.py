@@ -117,7 +117,7 @@ def test_outputs_of_a_regression_are_in_units_of_the_target(make_backbone: Make)
     net = Network(backbone, nn.Linear(backbone.width, 2), (backbone.width,), shift, scale).eval()
     features = torch.randn(3, backbone.width)
     expected = net.head(features).double() * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -5.0])
-    torch.testing.assert_close(net.in_units(net.head_outputs(features)), expected)
+    torch.testing.assert_close(net.to_target_units(net.head_outputs(features)), expected)
     assert {"shift", "scale"} <= set(net.state_dict()), "they are saved with the model"
 
 
