@@ -19,7 +19,7 @@ from autotransfer.pipeline.select import as_model
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import pages_kept
-from autotransfer.settings import Budget, Folders, SearchConfig, zoos_from
+from autotransfer.settings import Budget, Folders, Settings, zoos_from
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Kind
 
@@ -74,7 +74,7 @@ def evaluate(
             autotransfer.evaluate(candidate, "photos/train").score
     """
     arguments = dict(locals())
-    config = SearchConfig(
+    settings = Settings(
         budget=Budget(),
         zoos=zoos_from(zoo),
         task=task,
@@ -89,14 +89,14 @@ def evaluate(
         cache=cache,
         cache_dir=Path(cache_dir) if cache_dir is not None else None,
     )
-    registry = Registry.load(config.zoos)
+    registry = Registry.load(settings.zoos)
     spec = registry.backbone(candidate.backbone)
     registry.head(candidate.head), registry.policy(candidate.freeze)
     examples, where = examples_of(arguments), resolve_device(device)
-    kind = task_of(examples, config)
+    kind = task_of(examples, settings)
     loaded = LoadedBackbone(spec, where)
     Setup.of(candidate, loaded, registry, kind).head_size(kind)  # builds all that it names: wrong settings show here
-    prepared = prepare_data(examples, [spec], config)
+    prepared = prepare_data(examples, [spec], settings)
     evaluator = Evaluator(registry, prepared.extractor, prepared.folds, where, seed=seed, loaded=[loaded])
     fold = prepared.folds[0]
     with pages_kept():

@@ -27,7 +27,6 @@ __all__ = [
     "too_many_for_classes",
 ]
 
-Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
 # Up to so many different whole numbers are classes whatever their counts are.
 _MOST_RARE_CLASSES = 20
