@@ -1,0 +1,1 @@
+"""Images: reading, decoding once, views and augmentation."""
