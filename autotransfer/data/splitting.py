@@ -93,7 +93,9 @@ def make_folds(
     chosen, folds = _split_by_first(choices, task, targets, images, settings, warnings)
 
     def resplit(further: int) -> tuple[Fold, ...]:
-        return _split_once(task, targets, images, replace(settings, seed=(settings.seed + further) % 2**32), chosen.groups)
+        return _split_once(
+            task, targets, images, replace(settings, seed=(settings.seed + further) % 2**32), chosen.groups
+        )
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
@@ -143,7 +145,16 @@ def _split_once(
         count = possible_folds(count, encoded, task, groups)
         parts = deal_folds(encoded, task, images.digests, count=count, seed=settings.seed, groups=groups)
     else:
-        parts = [split(encoded, task, images.digests, share=settings.data_options.validation_share, seed=settings.seed, groups=groups)]
+        parts = [
+            split(
+                encoded,
+                task,
+                images.digests,
+                share=settings.data_options.validation_share,
+                seed=settings.seed,
+                groups=groups,
+            )
+        ]
     units = units_of(images.digests, groups)
     return tuple(
         Fold(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
@@ -156,7 +157,9 @@ def _asked_for(registry: Registry, settings: Settings) -> list[BackboneSpec]:
     """
     asked = registry.select_backbones(settings.backbones, settings.search.exclude)
     if not asked and settings.search.exclude and registry.select_backbones(settings.backbones):
-        raise ConfigError(f"All backbones are left out by exclude: {', '.join(settings.search.exclude)}; leave out fewer.")
+        raise ConfigError(
+            f"All backbones are left out by exclude: {', '.join(settings.search.exclude)}; leave out fewer."
+        )
     if not asked:
         raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
     return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))

@@ -172,7 +172,9 @@ def finish(
     held_out = OutOfFold.of(evaluator.folds, plan.scores, seed=settings.seed)
     scores = plan.scores[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
-    calibration = calibrate(held_out, scores) if settings.selection.calibrate and settings.search.class_weight is None else None
+    calibration = (
+        calibrate(held_out, scores) if settings.selection.calibrate and settings.search.class_weight is None else None
+    )
     return Ending(
         best=best,
         selected=plan.selected,

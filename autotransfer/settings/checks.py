@@ -28,6 +28,7 @@ __all__ = [
     "path_or_none",
     "patterns",
     "plain_label",
+    "share",
     "share_or_data",
     "whole_number",
     "zoos_from",
@@ -128,17 +129,24 @@ def path_or_none(given: Any) -> Path | None:
     return None if given is None else Path(given)
 
 
+def share(what: str) -> Callable[[Any], float]:
+    """Return a check for a number between 0 and 1, without both."""
+
+    def check(value: Any) -> float:
+        if not 0 < _number(value) < 1:
+            raise ConfigError(f"The {what} lies between 0 and 1; got {value!r}.")
+        return float(value)
+
+    return check
+
+
 def share_or_data(given: Any) -> Any:
     """Return the share of the examples that candidates are scored on, or examples as they are.
 
     Raises:
         ConfigError: A number is no share.
     """
-    if isinstance(given, Real):
-        if not 0 < _number(given) < 1:
-            raise ConfigError(f"The validation share lies between 0 and 1; got {given!r}.")
-        return float(given)
-    return given
+    return share("validation share")(given) if isinstance(given, Real) else given
 
 
 def bytes_or_none(given: Any) -> int | None:

@@ -83,7 +83,11 @@ class _Ray(WorkerPool):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._ray = RayWorkers(settings.compute.ray_address, patience=parse_duration(settings.compute.trial_timeout), most=settings.compute.workers)
+        self._ray = RayWorkers(
+            settings.compute.ray_address,
+            patience=parse_duration(settings.compute.trial_timeout),
+            most=settings.compute.workers,
+        )
 
     def executor(self, evaluator: Evaluator, checkpoints: Path) -> Executor:
         """Put the data into the object store; return who takes jobs."""
