@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.runtime.threads import settle_threads
+from autotransfer.runtime.threads import configure_threads
 
 if TYPE_CHECKING:
     from autotransfer._version import __version__
@@ -85,7 +85,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _HOMES[name] not in _LIGHT:
-        settle_threads()
+        configure_threads()
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -25,7 +25,7 @@ from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.library_defaults import default_settings
-from autotransfer.runtime.memory import pages_kept
+from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.budget import TimeBudget
 from autotransfer.settings import (
     Compute,
@@ -120,7 +120,7 @@ def fit(
 def _run(arguments: DataArguments, settings: Settings) -> FitResult:
     """Fit with settings that were checked one by one."""
     run = RunFolder.choose(settings.out, overwrite=settings.run.overwrite, resume=settings.run.resume)
-    with pages_kept(), Progress(settings.budget, shown=settings.run.progress) as show:
+    with keep_freed_memory(), Progress(settings.budget, shown=settings.run.progress) as show:
         budget = TimeBudget(settings.budget)
         show.step("loading the plugins")
         registry = Registry.load(settings.zoos)
@@ -174,7 +174,7 @@ def _fit(
     insight = explain(ending, found.trials, evaluator, budget, settings, found.stages, show.warnings)
     seconds |= {"insight": budget.spent - started, "total": budget.spent}
     result = FitResult(
-        best=ending.model.candidate,
+        best=ending.model.members[0].candidate,
         validation=ending.validation,
         test=test_score,
         insight=insight,

@@ -41,12 +41,12 @@ def test_the_classic_recipe_runs_as_it_is_written(
     assert len(steps) == 10 * 3  # three batches of the 72 examples that are trained on
     assert {(kind, rate) for kind, rate, _ in steps} == {(torch.optim.Adam, 1e-3)}
     assert len({optimizer for *_, optimizer in steps}) == 1  # one training, not five folds
-    assert done.model.candidate == candidate
+    assert done.model.members[0].candidate == candidate
     assert (done.score.metric, done.score.examples) == ("accuracy", 24)
     assert done.score.score > 0.6
-    layers = [module for module in done.model.network.head.modules() if isinstance(module, torch.nn.Linear)]
+    layers = [module for module in done.model.members[0].network.head.modules() if isinstance(module, torch.nn.Linear)]
     assert [layer.out_features for layer in layers] == [1024, 3]
-    channels, height, width = done.model.network.head_shape
+    channels, height, width = done.model.members[0].network.head_shape
     assert layers[0].in_features == channels * height * width
 
 
@@ -103,6 +103,6 @@ def test_a_damaged_model(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text('{"format": 99}')
     with pytest.raises(ModelFormatError, match="it says 99"):
         autotransfer.load(tmp_path)
-    (tmp_path / "model.json").write_text('{"format": 1}')
+    (tmp_path / "model.json").write_text('{"format": 5}')
     with pytest.raises(ModelFormatError, match="cannot be read"):
         autotransfer.load(tmp_path)

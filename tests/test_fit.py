@@ -92,7 +92,7 @@ def test_the_winner_is_the_one_of_the_finals_of_the_best_trials(result: FitResul
     assert result.leaderboard()[0]["number"] == best.number
     assert result.finals is not None
     assert result.finals.rows[0].candidate == best.candidate
-    assert result.best == result.finals.winner.candidate == result.model.candidate
+    assert result.best == result.finals.winner.candidate == result.model.members[0].candidate
 
 
 def test_every_image_is_decoded_once_and_the_others_are_listed(result: FitResult) -> None:
@@ -209,7 +209,7 @@ def test_the_loaded_model_predicts_the_same(result: FitResult, digit_folder: Pat
     folder = digit_folder / "test"
     np.testing.assert_array_equal(loaded.predict_proba(folder), result.predict_proba(folder))
     assert loaded.predict(folder).tolist() == result.predict(folder).tolist()
-    assert loaded.candidate == result.best
+    assert loaded.members[0].candidate == result.best
 
 
 def test_predictions_are_those_that_were_scored(result: FitResult, digit_folder: Path) -> None:
@@ -362,7 +362,7 @@ def test_every_head_and_every_policy_can_win_and_comes_back(
     from safetensors.torch import load_file
 
     pretrained = load_file(tiny_zoo / result.best.backbone / "model.safetensors")
-    ours = {name.removeprefix("model."): t for name, t in loaded.network.backbone.state_dict().items()}
+    ours = {name.removeprefix("model."): t for name, t in loaded.members[0].network.backbone.state_dict().items()}
     changed = [name for name, tensor in pretrained.items() if not torch.equal(ours[name].cpu(), tensor)]
     if freeze not in ("gradual", "lp_ft"):  # they train the head first, and its epoch alone may be the best
         assert bool(changed) == (freeze != "frozen")
@@ -481,7 +481,7 @@ def test_a_winner_in_small_is_saved_and_loaded_in_small(
     assert result.best.backbone == "photo_net@96px"
     result.model.save(tmp_path / "saved")
     loaded = autotransfer.load(tmp_path / "saved")
-    assert loaded.parts[0].network.backbone.preprocessing.size == (96, 96)
+    assert loaded.members[0].network.backbone.preprocessing.size == (96, 96)
     np.testing.assert_allclose(loaded.predict_proba(images), result.model.predict_proba(images), atol=1e-5)
 
 

@@ -81,7 +81,7 @@ def test_values_far_from_zero_or_of_any_size_have_their_true_score(
     assert predicted.dtype == np.float64
     assert r2_score(values[90:], predicted) == pytest.approx(plain.test.score, abs=1e-3)
     np.testing.assert_array_equal(predicted, result.predict(images[90:]))
-    assert load_file(tmp_path / "run" / "model" / "model.safetensors")["scale"].dtype == np.float64
+    assert load_file(tmp_path / "run" / "model" / "model.safetensors")["members.0.scale"].dtype == np.float64
 
 
 def test_values_of_a_tensor_keep_their_precision(fit: Fit, digits: Digits) -> None:

@@ -1,4 +1,4 @@
-"""Reading from end to end: divided, listed and linked data in fit, resume and predict, by hand and by command."""
+"""TargetFormat from end to end: divided, listed and linked data in fit, resume and predict, by hand and by command."""
 
 from __future__ import annotations
 

@@ -91,13 +91,15 @@ def estimate_selection_bias(
     if len(records) < 2 or best.score is None or best.scores is None:
         return None
     rows = np.flatnonzero(np.any([_scored(record) for record in records], axis=0))
-    units = np.arange(len(rows)) if fold.units is None else np.unique(fold.units[rows], return_inverse=True)[1]
-    if (count := units.max(initial=-1) + 1) < _FEWEST:
+    group_ids = (
+        np.arange(len(rows)) if fold.group_ids is None else np.unique(fold.group_ids[rows], return_inverse=True)[1]
+    )
+    if (count := group_ids.max(initial=-1) + 1) < _FEWEST:
         return None
     number = min(_DRAWS, max(_SLOW_DRAWS, _NUMBERS // len(rows))) if fast else _SLOW_DRAWS
     if selected.kind == "ensemble":
         number = int(np.clip(_ENSEMBLE_NUMBERS // (len(rows) * _outputs(best).shape[1]), _LEAST_DRAWS, _SLOW_DRAWS))
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number)[:, units]
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number)[:, group_ids]
     repeat = _together if selected.kind == "ensemble" else _alone
     expected = _expected(records, fold, rows, draws, repeat)
     found = np.flatnonzero(~np.isnan(selected.scores).any(1))

@@ -11,7 +11,7 @@ import numpy as np
 from autotransfer.analysis.transfer_gain import TransferGain
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
-from autotransfer.tasks.bootstrap import better
+from autotransfer.tasks.bootstrap import significantly_better
 
 __all__ = ["Source", "rank_sources"]
 
@@ -109,4 +109,6 @@ def _does_harm(record: TrialRecord, fold: Fold, baseline: np.ndarray | None, lev
     rows = fold.validation_rows
     if baseline is None or record.scores is None or np.isnan(record.scores[rows]).any():
         return None
-    return better(fold.task, fold.targets[rows], baseline, record.scores[rows], fold.units_of(rows), level=level)
+    return significantly_better(
+        fold.task, fold.targets[rows], baseline, record.scores[rows], fold.group_ids_of(rows), level=level
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotransfer.data.examples import Images
-from autotransfer.data.train_test_overlap import Repeats, count_repeats
+from autotransfer.data.train_test_overlap import Overlap, count_overlap
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
@@ -24,8 +24,8 @@ def warn_of_repeats(
     _repeats(test, data, evaluator, budget).warn("test", warnings)
 
 
-def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Repeats:
-    copies = count_repeats(test.digests, data.images.digests)
+def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
+    copies = count_overlap(test.digests, data.images.digests)
     if data.first is None or copies.copies == len(test):
         return copies
     try:
@@ -38,4 +38,4 @@ def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBud
         known = data.extractor.pooled(loaded)
     except Exception:  # what is only a check must not lose the search
         return copies
-    return count_repeats(test.digests, data.images.digests, features, known, objects=data.objects)
+    return count_overlap(test.digests, data.images.digests, features, known, objects=data.objects)

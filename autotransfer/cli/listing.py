@@ -1,4 +1,4 @@
-"""The commands that list what there is: ``autotransfer plugins``, ``autotransfer backbones``, ``autotransfer cache``."""
+"""The commands that list what there is: ``autotransfer plugins``, ``backbones`` and ``cache``."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from autotransfer.cli.fit import demo, fit, resume
 from autotransfer.cli.listing import backbones, cache, plugins
 from autotransfer.cli.model import predict, score
 from autotransfer.cli.pretrain import pretrain
-from autotransfer.runtime.threads import settle_threads
+from autotransfer.runtime.threads import configure_threads
 
 __all__ = ["app", "main"]
 
@@ -30,7 +30,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line."""
-    settle_threads()
+    configure_threads()
     if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end the program
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -83,7 +83,7 @@ def score(
     with only_on_stderr():
         from autotransfer.data.columns import TargetReader
         from autotransfer.data.sources import load_examples
-        from autotransfer.data.split_parts import part_for
+        from autotransfer.data.split_parts import select_split
         from autotransfer.model.transfer_model import TransferModel
 
         model = TransferModel.load(run, device=settings.compute.device)
@@ -98,7 +98,7 @@ def score(
             follow_links=reading.follow_links,
             known=frozenset(map(str, model.task.classes)),
         )
-        examples = part_for(examples, "test")
+        examples = select_split(examples, "test")
         found, skipped = model.score_examples(examples)
     for warning in examples.warnings:
         say(f"warning: {warning}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 
 import numpy as np
 
-from autotransfer.data.columns import Reading, in_form_of
+from autotransfer.data.columns import TargetFormat, match_target_format
 from autotransfer.images.decoding import Decoding
 from autotransfer.warnings import FitWarning
 
@@ -65,13 +65,13 @@ class Examples:
     groups: tuple[Hashable, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     held_out: tuple[bool, ...] | None = None
-    reading: Reading = field(default_factory=Reading)
+    reading: TargetFormat = field(default_factory=TargetFormat)
     warnings: tuple[FitWarning, ...] = ()
     parts: tuple[Part, ...] | None = None
     divided_by: str = ""
     described: str = ""
     advice: tuple[str, ...] = ()
-    clutter: Mapping[str, int] = field(default_factory=dict)
+    ignored_files: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -101,7 +101,7 @@ class Examples:
         Raises:
             DataError: Their targets are in other columns.
         """
-        others = others.in_form_of(self)
+        others = others.match_targets(self)
         known, both = set(self.names), (self.items, others.items)
         return Examples(
             items=[*self.items, *others.items] if all(isinstance(part, list) for part in both) else _Joined(*both),
@@ -113,18 +113,18 @@ class Examples:
             warnings=self.warnings + others.warnings,
             described="; to score candidates on, ".join(filter(None, (self.described, others.described))),
             advice=tuple(dict.fromkeys(self.advice + others.advice)),
-            clutter=Counter(self.clutter) + Counter(others.clutter),
+            ignored_files=Counter(self.ignored_files) + Counter(others.ignored_files),
         )
 
-    def in_form_of(self, trained: Examples) -> Examples:
-        """Return these examples with targets as those of the examples to train on are written; see ``in_form_of``.
+    def match_targets(self, trained: Examples) -> Examples:
+        """Return these examples with targets written as those of the training examples; see ``match_target_format``.
 
         Raises:
             DataError: Their targets are in other columns.
         """
         if self.targets is None or trained.targets is None:
             return self
-        targets, reading = in_form_of(self.targets, self.reading, trained.targets, trained.reading)
+        targets, reading = match_target_format(self.targets, self.reading, trained.targets, trained.reading)
         return replace(self, targets=targets, reading=reading)
 
 

@@ -111,7 +111,7 @@ def folder_examples(
         reading=reading,
         warnings=(*said, *hints),
         advice=advice,
-        clutter=found.clutter,
+        ignored_files=found.ignored_files,
     )
 
 

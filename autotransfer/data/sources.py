@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from autotransfer.data.columns import Reading, TargetReader
+from autotransfer.data.columns import TargetFormat, TargetReader
 from autotransfer.data.examples import Examples, Item, Skipped
 from autotransfer.data.file_lists import Row, because, examples_of_rows
 from autotransfer.data.file_lookup import Places
@@ -263,7 +263,9 @@ class _DatasetImages(Sequence[Item]):
         return _as_item(sample[0] if isinstance(sample, (tuple, list)) else sample, i)
 
 
-def _as_read(given: Any, values: list[Any], reader: TargetReader) -> tuple[list[Any], Reading, tuple[FitWarning, ...]]:
+def _as_read(
+    given: Any, values: list[Any], reader: TargetReader
+) -> tuple[list[Any], TargetFormat, tuple[FitWarning, ...]]:
     """Read plain targets; those of a data frame or series have the names of its columns."""
     columns = getattr(given, "columns", None)
     if columns is not None and len(columns) > 1:

@@ -9,16 +9,16 @@ import numpy as np
 
 from autotransfer.data.examples import Examples, Images
 from autotransfer.data.folds import Fold
-from autotransfer.data.grouping import Grouping, Together, find_together, given_together
+from autotransfer.data.grouping import Grouping, GroupingOption, describe_given_groups, find_grouping_options
 from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
-from autotransfer.data.split import deal_folds, group_keys, possible_folds, refuse_tiny_classes, split, units_of
-from autotransfer.data.train_test_overlap import count_repeats
+from autotransfer.data.split import assign_group_ids, check_class_sizes, group_keys, possible_folds, split, split_folds
+from autotransfer.data.train_test_overlap import count_overlap
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.settings import Settings
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import WarningList
 
-__all__ = ["Split", "make_folds", "refuse_foreign_weights", "refuse_undividable"]
+__all__ = ["Split", "make_folds", "check_class_weights", "check_splittable"]
 
 # Below so many examples, candidates that cost next to nothing are cross-validated.
 _FEW, _FOLDS = 3000, 5
@@ -81,33 +81,32 @@ def make_folds(
         )
         if groups is None and alike is not None:
             groups = alike.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, settings, units_of(images.digests, groups)),)
+        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(images.digests, groups)),)
         _warn_of_repeats(images.digests, held_out, known, alike, warnings)
         return Split(folds=given, resplit=lambda further: given)
-    choices = [Together()]
+    choices = [GroupingOption()]
     if groups is not None:
-        choices = [given_together(groups, encoded, task, images.digests, features)]
+        choices = [describe_given_groups(groups, encoded, task, images.digests, features)]
     elif features is not None:
-        choices = find_together(features(), encoded, task, images.digests, names, warnings=warnings, step=step)
+        choices = find_grouping_options(features(), encoded, task, images.digests, names, warnings=warnings, step=step)
     step("dealing the examples into folds")
     chosen, folds = _split_by_first(choices, task, targets, images, settings, warnings)
 
     def resplit(further: int) -> tuple[Fold, ...]:
-        return _split_once(
-            task, targets, images, replace(settings, seed=(settings.seed + further) % 2**32), chosen.groups
-        )
+        seeded = replace(settings, seed=(settings.seed + further) % 2**32)
+        return _split_once(task, targets, images, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
 
 def _split_by_first(
-    choices: Sequence[Together],
+    choices: Sequence[GroupingOption],
     task: Task,
     targets: Sequence[object],
     images: Images,
     settings: Settings,
     warnings: WarningList,
-) -> tuple[Together, tuple[Fold, ...]]:
+) -> tuple[GroupingOption, tuple[Fold, ...]]:
     """Resplit by the first choice that can be dealt; one that the user did not ask for is given up with a word."""
     *others, last = choices
     for choice in others:
@@ -123,12 +122,12 @@ def _split_by_first(
     return last, _split_once(task, targets, images, settings, last.groups)
 
 
-def refuse_foreign_weights(settings: Settings, task: Task) -> None:
+def check_class_weights(settings: Settings, task: Task) -> None:
     """Refuse class weights that do not suit the task before anything is decoded."""
     if settings.search.class_weight is not None and not task.classes:
         raise ConfigError("A regression has no classes: leave class_weight out.")
     if isinstance(settings.search.class_weight, Mapping):
-        task.listed_weights(settings.search.class_weight)
+        task.class_weights_from(settings.search.class_weight)
 
 
 def _split_once(
@@ -143,19 +142,11 @@ def _split_once(
     count = settings.data_options.folds or (_FOLDS if len(encoded) < _FEW else 1)
     if count > 1:
         count = possible_folds(count, encoded, task, groups)
-        parts = deal_folds(encoded, task, images.digests, count=count, seed=settings.seed, groups=groups)
+        parts = split_folds(encoded, task, images.digests, count=count, seed=settings.seed, groups=groups)
     else:
-        parts = [
-            split(
-                encoded,
-                task,
-                images.digests,
-                share=settings.data_options.validation_share,
-                seed=settings.seed,
-                groups=groups,
-            )
-        ]
-    units = units_of(images.digests, groups)
+        share = settings.data_options.validation_share
+        parts = [split(encoded, task, images.digests, share=share, seed=settings.seed, groups=groups)]
+    group_ids = assign_group_ids(images.digests, groups)
     return tuple(
         Fold(
             task=task,
@@ -163,14 +154,14 @@ def _split_once(
             train_rows=train,
             validation_rows=validation,
             class_weight=settings.search.class_weight,
-            units=units,
+            group_ids=group_ids,
         )
         for train, validation in parts
     )
 
 
 def _predefined_fold(
-    task: Task, targets: Sequence[object], held_out: np.ndarray, settings: Settings, units: np.ndarray
+    task: Task, targets: Sequence[object], held_out: np.ndarray, settings: Settings, group_ids: np.ndarray
 ) -> Fold:
     """Return the split that the user made.
 
@@ -188,11 +179,11 @@ def _predefined_fold(
         train_rows=train,
         validation_rows=validation,
         class_weight=settings.search.class_weight,
-        units=units,
+        group_ids=group_ids,
     )
 
 
-def refuse_undividable(examples: Examples, task: Task) -> None:
+def check_splittable(examples: Examples, task: Task) -> None:
     """Refuse, before anything is decoded, examples that cannot be divided whatever their images hold.
 
     Raises:
@@ -202,11 +193,11 @@ def refuse_undividable(examples: Examples, task: Task) -> None:
     if examples.held_out is not None:
         _refuse_foreign_classes(task, encoded, np.array(examples.held_out))
     elif examples.groups is None:
-        refuse_tiny_classes(encoded, task)
+        check_class_sizes(encoded, task)
     else:
         keys = group_keys(examples.groups)
         numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        refuse_tiny_classes(encoded, task, np.array([numbers[key] for key in keys]))
+        check_class_sizes(encoded, task, np.array([numbers[key] for key in keys]))
 
 
 def _refuse_foreign_classes(task: Task, encoded: np.ndarray, held_out: np.ndarray) -> None:
@@ -230,7 +221,7 @@ def _warn_of_repeats(
     if alike is not None:
         objects = alike.objects[trained]
         tied = np.isin(alike.groups[held_out], alike.groups[trained])
-    repeats = count_repeats(
+    repeats = count_overlap(
         hashes[held_out],
         hashes[trained],
         None if features is None else features[held_out],

@@ -23,7 +23,7 @@ from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features, Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
-from autotransfer.runtime.memory import give_back, resident_memory
+from autotransfer.runtime.memory import release_freed_memory, resident_memory
 from autotransfer.search.comparable import as_on_all
 from autotransfer.search.jobs import EpochScore, Evaluation, Report
 from autotransfer.search.leaks import Leaks
@@ -143,9 +143,11 @@ class Evaluator:
         fair, doubt, first, name = score, 0.0, self.folds[0].validation_rows, candidate.backbone
         if not all(scored[fold.validation_rows].all() for fold in self.folds):
             whole, known = self._references.get(name, (score, score))
-            fair = as_on_all(score, first=known, whole=whole, examples=len(first), ceiling=self.task.ceiling)
-            units = self.folds[0].units_of(np.flatnonzero(scored))
-            doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.scores[scored], units)
+            fair = as_on_all(
+                score, first=known, whole=whole, examples=len(first), perfect_score=self.task.perfect_score
+            )
+            group_ids = self.folds[0].group_ids_of(np.flatnonzero(scored))
+            doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.scores[scored], group_ids)
         elif len(self.folds) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
             self._references[name] = (score, worth(self.task, self.targets[first], found.scores[first]))
         return replace(found, objective=fair - doubt)
@@ -161,7 +163,7 @@ class Evaluator:
         before = self._memory()
         found = self._measured(candidate, report, expired, until)
         if (grown := self._memory() - before) > _GROWN:
-            give_back()  # what is free, but was kept, is no leak
+            release_freed_memory()  # what is free, but was kept, is no leak
             grown = self._memory() - before
         return replace(found, grown=grown)
 
@@ -247,7 +249,7 @@ class Evaluator:
     def _tuned(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> Evaluation:
         """Train stages on the first fold until so many epochs are done, from where it was paused if it was."""
         epochs, trained, seconds = self._trained(setup, report, expired, until)
-        give_back()
+        release_freed_memory()
         return replace(self._best_epoch(setup, [epochs]), trained=trained, seconds=seconds)
 
     def _trained(
@@ -336,7 +338,7 @@ class Evaluator:
         rows = rows[~np.isnan(found[rows]).any(1)]
         if not len(rows):
             return
-        before = Score.of(self.task, self.targets[rows], found[rows], self.folds[0].units_of(rows))
+        before = Score.of(self.task, self.targets[rows], found[rows], self.folds[0].group_ids_of(rows))
         after = self.task.score(self.targets[rows], training.predict_now(rows))
         if after < before.ci95[0]:
             raise TrialError(

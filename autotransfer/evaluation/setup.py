@@ -24,7 +24,7 @@ from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task
 from autotransfer.training.freezing import check_plan
 from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, PixelFeed
-from autotransfer.training.network import Network, to_scores
+from autotransfer.training.network import Network, to_predictions
 from autotransfer.training.settings import TrainingSettings
 from autotransfer.training.trainer import Training
 
@@ -181,7 +181,7 @@ class Setup:
         outputs = torch.stack(found).mean(0)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite")
-        return to_scores(task, network.in_units(outputs))
+        return to_predictions(task, network.to_target_units(outputs))
 
     def scores(
         self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray, device: Device
@@ -192,7 +192,7 @@ class Setup:
             for start in range(0, len(rows), _BATCH):
                 outputs = feed.outputs(network, rows[start : start + _BATCH], None)
                 parts.append(outputs.float())
-        return to_scores(task, network.in_units(torch.cat(parts)))
+        return to_predictions(task, network.to_target_units(torch.cat(parts)))
 
     def _network(self, fold: Fold, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""

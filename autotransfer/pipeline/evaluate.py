@@ -17,7 +17,7 @@ from autotransfer.pipeline.prepare import prepare_data, task_of
 from autotransfer.pipeline.select import as_model
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.library_defaults import default_settings
-from autotransfer.runtime.memory import pages_kept
+from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.settings import Compute, DataArguments, DataOptions, Folders, SearchOptions, Settings, refuse_unused
 from autotransfer.tasks.score import Score
 
@@ -65,8 +65,8 @@ def evaluate(
             autotransfer.evaluate(candidate, "photos/train").score
     """
     unused = ("test_targets", "folds")
-    refuse_unused("evaluate", data_options, {each.name for each in fields(DataOptions)}.difference(unused))
-    refuse_unused("evaluate", compute, ("device", "cache", "cache_dir", "memory_limit"))
+    refuse_unused(data_options, {each.name for each in fields(DataOptions)}.difference(unused))
+    refuse_unused(compute, ("device", "cache", "cache_dir", "memory_limit"))
     settings = Settings(
         zoo=zoo,
         metric=metric,
@@ -85,9 +85,9 @@ def evaluate(
     prepared = prepare_data(examples, [spec], settings)
     evaluator = Evaluator(registry, prepared.extractor, prepared.folds, where, seed=seed, loaded=[loaded])
     fold = prepared.folds[0]
-    with pages_kept():
+    with keep_freed_memory():
         network, scores = evaluator.best_network(candidate)
     return EvaluationResult(
-        score=Score.of(fold.task, fold.targets[fold.validation_rows], scores, fold.units_of(fold.validation_rows)),
+        score=Score.of(fold.task, fold.targets[fold.validation_rows], scores, fold.group_ids_of(fold.validation_rows)),
         model=as_model(network, candidate, prepared, evaluator),
     )

@@ -12,7 +12,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.skipped import warnings_of
 from autotransfer.data.small_classes import small_classes, without_classes
 from autotransfer.data.sources import is_folder, is_table, load_examples
-from autotransfer.data.split_parts import part_for, parts_of, split_used
+from autotransfer.data.split_parts import divide_by_split, select_split, split_used
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.settings import DataArguments, DataOptions
 
@@ -35,7 +35,7 @@ def load_data(arguments: DataArguments, options: DataOptions) -> tuple[Examples,
         raise ConfigError(f"validation_targets need examples in validation; it is {options.validation}, a share.")
     if not share and options.groups is not None:
         raise ConfigError("Groups say how to split the examples, and validation is the split: leave one of them out.")
-    train, own_validation, own_test = parts_of(data)
+    train, own_validation, own_test = divide_by_split(data)
     validation = own_validation if share else _load_validation(options, train)
     test = own_test if arguments.test is None else _load_test(arguments.test, options, train)
     if data.parts is not None and len(set(data.parts)) > 1:
@@ -59,7 +59,7 @@ def _load_validation(options: DataOptions, train: Examples) -> Examples:
     loaded = _load(
         options.validation, options.validation_targets, options, targets_argument="validation_targets", train=train
     )
-    return part_for(loaded, "validation")
+    return select_split(loaded, "validation")
 
 
 def _load_test(test: Any, options: DataOptions, train: Examples) -> Examples:
@@ -67,7 +67,7 @@ def _load_test(test: Any, options: DataOptions, train: Examples) -> Examples:
 
     def load(groups: str | None) -> Examples:
         loaded = _load(test, options.test_targets, options, targets_argument="test_targets", train=train, groups=groups)
-        return part_for(loaded, "test").in_form_of(train)
+        return select_split(loaded, "test").match_targets(train)
 
     if isinstance(options.groups, str):
         with contextlib.suppress(DataError):

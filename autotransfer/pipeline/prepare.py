@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotransfer.backbones.availability import about_left_out, examine, why_not
+from autotransfer.backbones.availability import check_usable, describe_unavailable, why_not
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
@@ -21,7 +21,7 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.data.skipped import with_labels
 from autotransfer.data.small_classes import without_small_classes
-from autotransfer.data.splitting import make_folds, refuse_foreign_weights, refuse_undividable
+from autotransfer.data.splitting import check_class_weights, check_splittable, make_folds
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.features.cache import ActivationCache, default_cache_dir
 from autotransfer.features.extractor import FeatureExtractor
@@ -133,14 +133,14 @@ def available_backbones(
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
         chosen = _cut(reachable, named, settings.budget, partial(_pass_seconds, device=device, images=images))
-        if all(examine(spec, sound, left_out) for spec in chosen):
+        if all(check_usable(spec, sound, left_out) for spec in chosen):
             break  # otherwise others take the places of what turned out to be broken
     over_budget = [spec.name for spec in reachable if spec not in chosen]
     fallbacks = [] if reachable or settings.backbones else registry.fallbacks(settings.search.exclude)
     if not reachable and not fallbacks:
         raise next(iter(left_out.values()))
     if left_out or over_budget:
-        message = about_left_out(left_out, over_budget, len(asked), fallbacks)
+        message = describe_unavailable(left_out, over_budget, len(asked), fallbacks)
         say(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
@@ -215,9 +215,9 @@ def prepare_data(
     if examples.targets is None:
         raise DataError(_NO_LABELS)
     task = task_of(examples, settings)
-    refuse_foreign_weights(settings, task)
+    check_class_weights(settings, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
-    refuse_undividable(examples, task)
+    check_splittable(examples, task)
     images = decode(
         examples,
         _sides(backbones),
@@ -298,15 +298,15 @@ def fingerprint(data: Prepared) -> str:
     return digest.hexdigest()
 
 
-def folds_of(data: Prepared, validation: Sequence[np.ndarray], units: np.ndarray | None) -> tuple[Fold, ...]:
+def folds_of(data: Prepared, validation: Sequence[np.ndarray], group_ids: np.ndarray | None) -> tuple[Fold, ...]:
     """Return the folds of folds that were dealt elsewhere.
 
     Args:
         data: The examples.
         validation: For each fold, the rows that score; all others train.
-        units: Number (N,) of the set that each example cannot leave.
+        group_ids: Number (N,) of the set that each example cannot leave.
     """
-    fold, everything = replace(data.folds[0], units=units), np.arange(len(data.folds[0].targets))
+    fold, everything = replace(data.folds[0], group_ids=group_ids), np.arange(len(data.folds[0].targets))
     return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in validation)
 
 

@@ -38,7 +38,7 @@ from autotransfer.run.folder import RunFolder
 from autotransfer.run.interrupts import interruptible
 from autotransfer.run.progress import Progress
 from autotransfer.runtime.device import resolve_device
-from autotransfer.runtime.storage import close_storage, failing_clearly
+from autotransfer.runtime.storage import close_storage, translate_storage_errors
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Executor
 from autotransfer.search.journal import read_journal
@@ -133,7 +133,7 @@ def search_setups(
     )
     show.warnings.add(*data.images.warnings)
     used = [examples.targets[i] for i in data.images.kept] if examples.targets is not None else []
-    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, clutter=examples.clutter))
+    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, ignored_files=examples.ignored_files))
     worker_pool.share_cores()
     if data.grouping is not None:
         show.say(str(data.grouping))
@@ -181,7 +181,7 @@ def search_setups(
     seconds = {"decode": budget.spent}
 
     many = "s" if len(backbones) > 1 else ""
-    show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_in_words}, {data}")
+    show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
     executor = worker_pool.executor(evaluator, run.checkpoints)
     fold_runner, tested = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
 
@@ -189,7 +189,7 @@ def search_setups(
         return ending_seconds(trials, fold_runner, budget.limit, tested, ensemble=settings.selection.ensemble)
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
-    with interruptible(budget, show.say), failing_clearly(advice):
+    with interruptible(budget, show.say), translate_storage_errors(advice):
         trials = _search(study, space, sizes, evaluator, budget, executor, run, show, leave, observers)
     _warn_of_untried(study, sizes, show)
     seconds["search"] = budget.spent - seconds["decode"]
@@ -245,7 +245,7 @@ def _search(
             policies=space.tuning_policies,
             curves=Prior.load().curves.scaled(space.epochs),
             seconds=partial(_predicted, space, evaluator) if timed else None,
-            ceiling=fold.task.ceiling,
+            perfect_score=fold.task.perfect_score,
             begin=1 if len(fold.train_rows) < _MANY else 2,
             middle=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
             fewest=fewest,

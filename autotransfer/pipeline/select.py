@@ -10,10 +10,10 @@ import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.data.examples import Examples, Images
-from autotransfer.data.split import units_of
+from autotransfer.data.split import assign_group_ids
 from autotransfer.errors import DataError, SearchError
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.model.serialization import Part
+from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.run.progress import Progress
@@ -33,7 +33,7 @@ from autotransfer.selection.finals import (
     search_seconds,
 )
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.selection.refit import Recipe, as_part, refit
+from autotransfer.selection.refit import Recipe, as_member, refit
 from autotransfer.selection.selected import Selected
 from autotransfer.selection.soup import Ingredient, Soup, cook, ingredients
 from autotransfer.settings import Budget, Settings
@@ -156,7 +156,7 @@ def finish(
     show.phase(f"refitting {plan.selected} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
     found = {record.number: record.scores for record in records}
     try:
-        parts = refit(plan.parts, found, evaluator, budget, show.warnings)
+        members = refit(plan.parts, found, evaluator, budget, show.warnings)
     except Exception as error:
         if plan is alone:
             raise
@@ -168,19 +168,18 @@ def finish(
             reason=describe(error),
         )
         plan, ensemble, soup = alone, None, None
-        parts = refit(plan.parts, found, evaluator, budget, show.warnings)
+        members = refit(plan.parts, found, evaluator, budget, show.warnings)
     held_out = OutOfFold.of(evaluator.folds, plan.scores, seed=settings.seed)
     scores = plan.scores[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
-    calibration = (
-        calibrate(held_out, scores) if settings.selection.calibrate and settings.search.class_weight is None else None
-    )
+    calibrates = settings.selection.calibrate and settings.search.class_weight is None
+    calibration = calibrate(held_out, scores) if calibrates else None
     return Ending(
         best=best,
         selected=plan.selected,
         records=tuple(records),
-        model=_as_model(parts, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
-        validation=Score.of(held_out.task, held_out.targets, scores, held_out.units),
+        model=_as_model(members, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
+        validation=Score.of(held_out.task, held_out.targets, scores, held_out.group_ids),
         finals=finals,
         ensemble=ensemble,
         soup=soup,
@@ -204,7 +203,7 @@ def choose_winner(trials: Trials) -> TrialRecord:
 
 def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
     """Return a trained network with all that it needs to predict."""
-    return _as_model([as_part(network, candidate, evaluator)], data, evaluator)
+    return _as_model([as_member(network, candidate, evaluator)], data, evaluator)
 
 
 def score_test(
@@ -253,7 +252,7 @@ def score_test(
         show.warnings.warn("test_not_scored", str(error))
         return None
     groups = None if test.groups is None else [test.groups[i] for i in images.kept]
-    score = Score.of(model.task, encoded, model.predict_images(images), units_of(images.digests, groups))
+    score = Score.of(model.task, encoded, model.predict_images(images), assign_group_ids(images.digests, groups))
     check(images)
     _warn_if_below(score, validation, show)
     return score
@@ -371,17 +370,14 @@ def _ingredient(record: TrialRecord) -> Ingredient:
     return Ingredient(number=record.number, candidate=record.candidate, epochs=record.best_epoch)
 
 
-def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, temperature: float = 1.0) -> TransferModel:
-    first, *others = parts
+def _as_model(
+    members: Sequence[EnsembleMember], data: Prepared, evaluator: Evaluator, temperature: float = 1.0
+) -> TransferModel:
     return TransferModel(
-        network=first.network,
+        members=tuple(members),
         task=data.folds[0].task,
-        candidate=first.candidate,
         side=data.images.side,
         decoding=data.images.decoding,
         device=evaluator.device,
-        autocast=first.autocast,
         temperature=temperature,
-        others=tuple(others),
-        views=first.views,
     )

@@ -21,14 +21,14 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
-from autotransfer.pretraining.dataset import PretrainingData, prepare_material
+from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_labels
-from autotransfer.pretraining.teacher import Match, features_of, taught, variance_matched
-from autotransfer.pretraining.trainer import Course, CourseSettings, Pupil, length_of
+from autotransfer.pretraining.teacher import Match, explained_variance, teacher_features, teacher_objective
+from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer, Student, training_length
 from autotransfer.run.progress import Progress
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.library_defaults import default_settings
-from autotransfer.runtime.memory import pages_kept
+from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.settings import (
     Budget,
     Compute,
@@ -154,8 +154,8 @@ def pretrain(
         run=run,
         card=card,
     )
-    settings = CourseSettings(
-        **length_of(options.epochs, options.time_budget),
+    settings = PretrainingSettings(
+        **training_length(options.epochs, options.time_budget),
         lr=_LR if training.lr is None else training.lr,
         batch_size=training.batch_size or _BATCH_SIZE,
         augmentation=training.augmentation,
@@ -184,7 +184,7 @@ def pretrain(
         device=resolve_device(compute.device),
     )
     try:
-        with pages_kept(), Progress(Budget(), shown=run.progress) as show:
+        with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
             return work.done(examples, show)
     finally:
         with contextlib.suppress(OSError):  # it is there no more, or holds what an interrupted training goes on with
@@ -201,7 +201,7 @@ class _Work:
     recipe: Mapping[str, Any]
     teacher: BackboneSpec | None
     match: Match
-    settings: CourseSettings
+    settings: PretrainingSettings
     validation: float
     source: str
     license: str
@@ -216,15 +216,15 @@ class _Work:
         backbone = self.registry.rebuild(self.recipe)
         teacher = None if self.teacher is None else LoadedBackbone(self.teacher, self.device)
         wanted = [backbone.preprocessing, *([teacher.backbone.preprocessing] if teacher else [])]
-        material = prepare_material(examples, wanted, share=self.validation, seed=self.settings.seed, show=show)
+        material = prepare_pretraining_data(examples, wanted, share=self.validation, seed=self.settings.seed, show=show)
         features = None
         if teacher is not None:
             show.phase(f"{teacher.spec.name} looks at {len(material.images)} images")
-            features = features_of(teacher, material, self.cache_dir)
+            features = teacher_features(teacher, material, self.cache_dir)
         objectives = self._objectives(material, features)
-        pupil = Pupil(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
+        pupil = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
         self._write(pupil, material, {})  # what cannot be written is refused before it is trained
-        course = Course(
+        course = PretrainingTrainer(
             pupil,
             material.images,
             material.train,
@@ -243,7 +243,7 @@ class _Work:
         if (fold := material.fold) is not None:
             objectives.append(from_labels(fold.task, fold.standardised_targets(), self.device.torch))
         if features is not None:
-            objectives.append(taught(features, self.match, material, self.registry, self.device))
+            objectives.append(teacher_objective(features, self.match, material, self.registry, self.device))
         return objectives
 
     def _key(self, material: PretrainingData, teacher: LoadedBackbone | None) -> str:
@@ -260,7 +260,7 @@ class _Work:
         )
 
     def _finished(
-        self, course: Course, material: PretrainingData, features: np.ndarray | None, show: Progress
+        self, course: PretrainingTrainer, material: PretrainingData, features: np.ndarray | None, show: Progress
     ) -> PretrainResult:
         """Score the network as it is written, and put it in its place."""
         show.phase(f"scoring {len(material.held)} held-out images")
@@ -268,7 +268,7 @@ class _Work:
         outputs = course.outputs(material.held, pupil)
         matched = None
         if features is not None and "features" in outputs:
-            matched = variance_matched(outputs["features"], features[material.held])
+            matched = explained_variance(outputs["features"], features[material.held])
         result = PretrainResult(
             folder=self.out,
             architecture=self.architecture,
@@ -286,7 +286,7 @@ class _Work:
         show.say(f"written to {self.out}")
         return result
 
-    def _write(self, pupil: Pupil, material: PretrainingData, measured: Mapping[str, Any]) -> None:
+    def _write(self, pupil: Student, material: PretrainingData, measured: Mapping[str, Any]) -> None:
         images, fold = len(material.train), material.fold
         teacher = None if self.teacher is None else f"{self.match} of {self.teacher.name} ({self.teacher.source})"
         what = f"{self.source}, {images} images"
@@ -303,7 +303,7 @@ class _Work:
         self.registry.write(pupil.backbone, self.workshop, about, classifier)
 
 
-def _classifier(pupil: Pupil, units: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+def _classifier(pupil: Student, units: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
     """Return weight and bias of the classifier; those of a regression give values in the units of its targets."""
     layer = pupil.heads["answers"]
     assert isinstance(layer, nn.Linear)
@@ -313,7 +313,7 @@ def _classifier(pupil: Pupil, units: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
-def _rounded(pupil: Pupil) -> Pupil:
+def _rounded(pupil: Student) -> Student:
     """Round the weights to those that 16 bit hold, in place."""
     with torch.no_grad():
         for tensor in pupil.state_dict().values():

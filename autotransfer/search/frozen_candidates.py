@@ -23,14 +23,14 @@ class Probes:
 
     Args:
         policy: The freeze policy of probes, which freezes all; None where there is none.
-        ceiling: The best score that the metric has.
+        perfect_score: The best score that the metric has.
 
     Attributes:
         screened: Numbers of the trials that screened backbones.
     """
 
-    def __init__(self, policy: str | None, ceiling: float) -> None:
-        self._policy, self._ceiling = policy, ceiling
+    def __init__(self, policy: str | None, perfect_score: float) -> None:
+        self._policy, self._perfect_score = policy, perfect_score
         self.screened = set[int]()
 
     def pay(self, trials: Trials) -> bool:
@@ -48,7 +48,7 @@ class Probes:
         """Whether what trains stages is so far ahead of all probes that these have no chance."""
         best = max(map(_objective, trials), default=-math.inf)
         probed = max(map(_objective, filter(self._is_probe, trials)), default=-math.inf)
-        return best - probed > max(_BEHIND * (self._ceiling - probed), CHANCE)
+        return best - probed > max(_BEHIND * (self._perfect_score - probed), CHANCE)
 
     def are_due(self, trials: Trials) -> bool:
         """Whether fine-tuning has taken more than its share of the time, with much still to learn from probes."""

@@ -164,7 +164,7 @@ class Runner:
     def recall(self, entry: Entry) -> None:
         """Take in an order that was carried out before the search was broken off."""
         if entry.record is not None and entry.record.candidate is not None:
-            self._seen.add(entry.record.candidate.of_any_length)
+            self._seen.add(entry.record.candidate.without_epochs)
             self._params[entry.record.number] = dict(entry.params)
             self._raise_standard(entry.record)
 
@@ -211,10 +211,10 @@ class Runner:
         except Exception as error:  # a plugin's error costs its trial, not the search
             failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
             return self._tell(trial, failed, TrialState.FAIL)
-        if candidate is None or (paused is None and candidate.of_any_length in self._seen):
+        if candidate is None or (paused is None and candidate.without_epochs in self._seen):
             # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
             return self._tell(trial, None, TrialState.PRUNED)
-        self._seen.add(candidate.of_any_length)
+        self._seen.add(candidate.without_epochs)
         trial.set_user_attr("candidate", candidate.to_json())
         new = TrialRecord(number=-1, state="paused", candidate=candidate)
         before = new if paused is None else replace(paused, candidate=candidate)

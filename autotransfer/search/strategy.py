@@ -69,7 +69,7 @@ class Growth:
         probe: The freeze policy of probes, which freezes all; without one, the study chooses in their place.
         policies: The freeze policies that train stages; within a time budget, sampled trials take them in turn.
         curves: How learning curves hang together.
-        ceiling: The best score that the metric has.
+        perfect_score: The best score that the metric has.
         begin: Number of last stages that are trained first; fewer where the time left is too short for that.
         middle: ``middle(backbone)`` returns how many last stages are trained early on, within a time budget, where much
             is missing to the best score; fewer where the time left is too short for that.
@@ -90,7 +90,7 @@ class Growth:
         policies: Sequence[str],
         curves: CurveModel,
         seconds: Seconds | None = None,
-        ceiling: float = 1.0,
+        perfect_score: float = 1.0,
         begin: int = 1,
         middle: Callable[[str], int] = lambda backbone: 0,
         fewest: int = 3,
@@ -100,12 +100,12 @@ class Growth:
         backbones: Collection[str] | None = None,
     ) -> None:
         self._screening, self._first, self._tuning, self._probe = list(screening), tuple(screening), tuning, probe
-        self._seconds, self._ceiling, self._curves, self._policies = seconds, ceiling, curves, policies
+        self._seconds, self._perfect_score, self._curves, self._policies = seconds, perfect_score, curves, policies
         self._middle, self._fewest = middle, fewest
         self._others, self._unlike = dict(others or {}) if screening else {}, unlike
         self._one_of = {other: name for name, other in self._others.items()}  # what names one backbone at two sizes
         self._thaw = FreezeThaw(curves)
-        self._probes, self._begin = Probes(probe, ceiling), begin
+        self._probes, self._begin = Probes(probe, perfect_score), begin
         self._timed = False  # an epoch has just told what one takes: what paused for it goes on
         self._views = Views() if views is None else views
         self._backbones = backbones
@@ -181,7 +181,7 @@ class Growth:
             self._timed = bool(curve) and len(curve) not in self._curves.rungs
         if order.proposed == "screened":
             objective = None if record is None else record.objective
-            self._views.judge(str(order.params.get("backbone")), objective, self._ceiling)
+            self._views.judge(str(order.params.get("backbone")), objective, self._perfect_score)
             self._probes.screened |= set() if record is None else {record.number}
         if record is None or record.objective is None:
             return
@@ -316,10 +316,15 @@ class Growth:
     def _middle_trained(self, backbone: str, trials: Trials, left: float) -> int:
         """Return how many last stages to train if a backbone is to be trained from its middle on now, else 0."""
         arms, half = [arm for arm in self._decided.grown.values() if arm.backbone == backbone], self._middle(backbone)
-        if not arms and half and backbone in self._unlike and self._ceiling - trials.objective_of(backbone) >= _MUCH:
+        if (
+            not arms
+            and half
+            and backbone in self._unlike
+            and self._perfect_score - trials.objective_of(backbone) >= _MUCH
+        ):
             return half if self._takes(backbone, half, self._fewest) <= _MIDDLE_SHARE * left else 0
         before, shown = arms[0].before if arms else 0.0, max((arm.objective for arm in arms), default=-math.inf)
-        if shown - before < _PAID * (self._ceiling - before) or self._ceiling - shown < _MUCH:
+        if shown - before < _PAID * (self._perfect_score - before) or self._perfect_score - shown < _MUCH:
             return 0
         deeper = range(half, max(arm.trained for arm in arms), -1)
         fits = (n for n in deeper if self._takes(backbone, n, self._fewest) <= _MIDDLE_SHARE * left)
@@ -348,7 +353,7 @@ class Growth:
         """Add an arm that is expected to gain a share of what is missing to the best score."""
         name, best = f"{backbone}/{trained}", trials.objective_of(backbone)
         self._decided.grown[name] = Grown(backbone=backbone, trained=trained, before=best)
-        self._thaw.add(self._arm(name, params, best + gain * (self._ceiling - best), trials))
+        self._thaw.add(self._arm(name, params, best + gain * (self._perfect_score - best), trials))
 
     def _arm(self, name: str, params: dict[str, Any], expected: float, trials: Trials) -> Arm:
         assert self._seconds is not None  # arms are for budgets of time
@@ -372,7 +377,7 @@ class Growth:
     def _scored(self, name: str, expected: float, trials: Trials, proposed: Proposed = "grown", **about: Any) -> Arm:
         best = trials.best
         known = expected if best is None or best.objective is None else max(best.objective, expected)
-        missing = max(self._ceiling - known, CHANCE)
+        missing = max(self._perfect_score - known, CHANCE)
         mean = [expected - _DIP * missing * (1 - rung / self._curves.rungs[-1]) ** 4 for rung in self._curves.rungs]
         std = [max(_SPREAD * missing, CHANCE)] * len(mean)
         return Arm(name=name, mean=mean, std=std, proposed=proposed, **about)

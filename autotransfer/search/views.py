@@ -59,19 +59,19 @@ class Views:
             self._settle(name, before)
         return None
 
-    def judge(self, backbone: str, objective: float | None, ceiling: float) -> None:
+    def judge(self, backbone: str, objective: float | None, perfect_score: float) -> None:
         """Take more views back where they did harm.
 
         Args:
             backbone: A backbone that was looked at more closely; of others nothing is learned.
             objective: What came of it; None where nothing did.
-            ceiling: The best score that the metric has.
+            perfect_score: The best score that the metric has.
         """
         if (look := self._looks.pop(backbone, None)) is None:
             return
         before, best = look
         found = -math.inf if objective is None else objective
-        if found < best - _LOST * max(ceiling - best, 0.0):
+        if found < best - _LOST * max(perfect_score - best, 0.0):
             self._settle(backbone, before)
 
     def to_json(self) -> dict[str, Any]:

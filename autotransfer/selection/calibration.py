@@ -9,7 +9,7 @@ import numpy as np
 
 from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.tasks.bootstrap import error_of_sum
+from autotransfer.tasks.bootstrap import sum_standard_error
 from autotransfer.tasks.task import Task
 
 __all__ = ["Calibration", "calibrate", "expected_calibration_error"]
@@ -89,7 +89,7 @@ def _difference_error(held_out: OutOfFold, before: np.ndarray, after: np.ndarray
     """Return the standard error of the difference between the log losses of two predictions (n, outputs)."""
     logs = [np.log(np.clip(held_out.evidence(scores), 1e-7, 1.0)).mean(1) for scores in (before, after)]
     gains = logs[1] - logs[0]
-    return error_of_sum((gains - gains.mean()) / len(gains), held_out.units)
+    return sum_standard_error((gains - gains.mean()) / len(gains), held_out.group_ids)
 
 
 def expected_calibration_error(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:

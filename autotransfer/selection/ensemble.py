@@ -12,7 +12,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.tasks.bootstrap import difference_error
+from autotransfer.tasks.bootstrap import paired_standard_error
 
 __all__ = ["Ensemble", "Member", "choose_ensemble", "diverse", "greedy_weights"]
 
@@ -124,7 +124,7 @@ def choose_ensemble(pool: Sequence[TrialRecord], held_out: OutOfFold) -> Ensembl
         crossed[part] = np.tensordot(weights, predictions[:, part], 1)
     weights = greedy_weights(held_out, predictions)
     gain = held_out.score(crossed) - held_out.score(predictions[0])
-    error = difference_error(held_out.task, held_out.targets, crossed, predictions[0], held_out.units)
+    error = paired_standard_error(held_out.task, held_out.targets, crossed, predictions[0], held_out.group_ids)
     alone = _least_loss(held_out, predictions[0])
     members = tuple(
         Member(number=record.number, candidate=record.candidate, weight=float(weight))

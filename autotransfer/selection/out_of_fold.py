@@ -25,14 +25,14 @@ class OutOfFold:
         task: What is predicted.
         rows: Their positions (n,) among all examples.
         targets: Their encoded targets (n, ...).
-        units: Number (n,) of the set that each cannot leave; None means that each is by itself.
+        group_ids: Number (n,) of the set that each cannot leave; None means that each is by itself.
         parts: Positions in ``rows``, disjoint, all of them together; a set is in one of them.
     """
 
     task: Task
     rows: np.ndarray
     targets: np.ndarray
-    units: np.ndarray | None = None
+    group_ids: np.ndarray | None = None
     parts: tuple[np.ndarray, ...]
 
     @classmethod
@@ -42,20 +42,22 @@ class OutOfFold:
         FoldRunner keep units together; within one, units are dealt at random.
         """
         rows = np.flatnonzero(~np.isnan(scores).any(1))
-        units = folds[0].units_of(rows)
+        group_ids = folds[0].group_ids_of(rows)
         parts = [np.flatnonzero(np.isin(rows, fold.validation_rows)) for fold in folds]
         parts = [part for part in parts if len(part)]
         if len(parts) < 2:
-            of = np.arange(len(rows)) if units is None else np.unique(units, return_inverse=True)[1]
+            of = np.arange(len(rows)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
             dealt = np.array_split(np.random.default_rng(seed).permutation(of.max(initial=-1) + 1), _PARTS)
             parts = [np.flatnonzero(np.isin(of, chosen)) for chosen in dealt if len(chosen)]
         task, targets, parts = folds[0].task, folds[0].targets[rows], [np.sort(part) for part in parts]
-        return cls(task=task, rows=rows, targets=targets, units=units, parts=tuple(parts))
+        return cls(task=task, rows=rows, targets=targets, group_ids=group_ids, parts=tuple(parts))
 
     def only(self, chosen: np.ndarray) -> OutOfFold:
         """Return some of the examples, as one part."""
-        rows, units = self.rows[chosen], None if self.units is None else self.units[chosen]
-        return replace(self, rows=rows, targets=self.targets[chosen], units=units, parts=(np.arange(len(rows)),))
+        rows, group_ids = self.rows[chosen], None if self.group_ids is None else self.group_ids[chosen]
+        return replace(
+            self, rows=rows, targets=self.targets[chosen], group_ids=group_ids, parts=(np.arange(len(rows)),)
+        )
 
     def but(self, part: np.ndarray) -> np.ndarray:
         """Return the positions that are not in a part."""

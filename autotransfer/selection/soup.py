@@ -16,7 +16,7 @@ from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.tasks.bootstrap import difference_error
+from autotransfer.tasks.bootstrap import paired_standard_error
 
 __all__ = ["Ingredient", "Soup", "averaged", "cook", "greedy", "ingredients"]
 
@@ -123,7 +123,7 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
         score=held_out.score(soup),
         alone=held_out.score(alone),
         scores=_placed(evaluator, soup),
-        error=difference_error(task, held_out.targets, soup, alone, held_out.units),
+        error=paired_standard_error(task, held_out.targets, soup, alone, held_out.group_ids),
         tried=averages,
         pays=held_out.worth(soup) > held_out.worth(alone),
     )

@@ -92,9 +92,9 @@ def whole_number(what: str, low: int, high: int | None = None) -> Callable[[Any]
     def check(value: Any) -> Any:
         if value is None:
             return None
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        if not isinstance(value, Integral) or int(value) < low:
             raise ConfigError(f"The {what} must be a whole number of at least {low}; got {value!r}.")
-        if high is not None and value > high:
+        if high is not None and int(value) > high:
             raise ConfigError(f"The {what} must be a whole number of at most {high}; got {value!r}.")
         return int(value)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
 
 from autotransfer.errors import ConfigError
@@ -21,6 +21,7 @@ __all__ = [
     "flat_settings",
     "group",
     "grouped",
+    "groups_of",
     "refuse_unused",
     "setting",
 ]
@@ -100,9 +101,9 @@ class SettingsGroup:
         for each in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             given = getattr(self, each.name)
             if _TITLE in each.metadata:
-                _check_group(each.name, given, type(each.default))
+                _check_group(each.name, given, _class_of(each))
                 if each.metadata[_USED] is not None:
-                    refuse_unused(f"what {type(self).__name__} is for", given, each.metadata[_USED])
+                    refuse_unused(given, each.metadata[_USED])
             else:
                 object.__setattr__(self, each.name, each.metadata[_INFO].checked(given))
 
@@ -137,13 +138,18 @@ def flat_settings(cls: type, *, group: str | None = None, title: str = "") -> li
     types, found = get_type_hints(cls), list[FlatSetting]()
     for each in fields(cls):
         if _TITLE in each.metadata:
-            inside = flat_settings(type(each.default), group=each.name, title=each.metadata[_TITLE])
+            inside = flat_settings(_class_of(each), group=each.name, title=each.metadata[_TITLE])
             used = each.metadata[_USED]
             found += [one for one in inside if used is None or one.name in used]
         else:
             place = {"group": group, "title": title, "type": types[each.name]}
             found.append(FlatSetting(name=each.name, default=each.default, info=each.metadata[_INFO], **place))
     return found
+
+
+def groups_of(cls: type) -> dict[str, Any]:
+    """Return the classes of the groups of a class of settings, by the names of their fields."""
+    return {each.name: _class_of(each) for each in fields(cls) if _TITLE in each.metadata}
 
 
 def grouped(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,21 +160,19 @@ def grouped(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: A value is wrong.
     """
-    groups = {each.name: type(each.default) for each in fields(cls) if _TITLE in each.metadata}
     homes = {each.name: each.group for each in flat_settings(cls) if each.group is not None}
     found = {name: value for name, value in values.items() if name not in homes}
-    for group_name, home in groups.items():
+    for group_name, home in groups_of(cls).items():
         inside = {name: value for name, value in values.items() if homes.get(name) == group_name}
         if inside:
             found[group_name] = home(**inside)
     return found
 
 
-def refuse_unused(who: str, settings: SettingsGroup, used: Collection[str]) -> None:
+def refuse_unused(settings: SettingsGroup, used: Collection[str]) -> None:
     """Refuse settings of a group that a function does not look at, where they are not what they are by default.
 
     Args:
-        who: Name of the function.
         settings: The group that the function was given.
         used: Names of the settings that have an effect.
 
@@ -180,7 +184,7 @@ def refuse_unused(who: str, settings: SettingsGroup, used: Collection[str]) -> N
         given, default = each.of(settings), each.of(usual)
         if each.name not in used and given is not default and (default is None or given != default):
             raise ConfigError(
-                f"{each.name} of {type(settings).__name__} has no effect on {who}: leave it out; got {given!r:.80}."
+                f"{each.name} of {type(settings).__name__} has no effect here: leave it out; got {given!r:.80}."
             )
 
 
@@ -189,7 +193,7 @@ def documented(cls: _Class) -> _Class:
     lines = [cls.__doc__ or "", "", "Attributes:"]
     for each in fields(cls):
         if _TITLE in each.metadata:
-            text = f"{each.metadata[_TITLE]}; see ``{type(each.default).__name__}``."
+            text = f"{each.metadata[_TITLE]}; see ``{_class_of(each).__name__}``."
         else:
             info = each.metadata[_INFO]
             unset = f"None: {info.none}." if info.none else ""
@@ -214,6 +218,11 @@ def _is_switch(value: Any) -> bool:
     if type(value).__name__ not in ("bool", "bool_"):
         raise ConfigError(f"A switch is True or False; got {value!r}.")
     return bool(value)
+
+
+def _class_of(field: Field[Any]) -> Any:
+    """Return the class of the group that a field holds."""
+    return type(field.default)
 
 
 def _check_group(name: str, given: Any, wanted: type) -> None:

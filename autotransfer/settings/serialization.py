@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from autotransfer.settings.fields import SettingsGroup, flat_settings
+from autotransfer.settings.fields import SettingsGroup, flat_settings, groups_of
 from autotransfer.settings.settings import DataArguments, Settings
 
 __all__ = ["call_from_json", "call_to_json", "described", "from_json", "is_complete", "settings_from_json", "to_json"]
@@ -72,7 +72,7 @@ def settings_from_json(cls: type[_Group], data: Mapping[str, Any]) -> _Group:
         ConfigError: A value is no such setting.
         TypeError: JSON could not hold a value, or there is no setting of a name.
     """
-    groups = {each.name: type(each.default) for each in fields(cls) if isinstance(each.default, SettingsGroup)}
+    groups = groups_of(cls)
     values = {
         name: settings_from_json(groups[name], value) if name in groups else from_json(value)
         for name, value in data.items()

@@ -15,10 +15,10 @@ from autotransfer.contract.specs import FreezePlan
 from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.runtime.device import Device, send
-from autotransfer.runtime.memory import halved
+from autotransfer.runtime.memory import halve_batch_size
 from autotransfer.training.freezing import depth_at, freeze, parameter_groups, train_mode
 from autotransfer.training.inputs import Feed
-from autotransfer.training.network import Network, to_scores
+from autotransfer.training.network import Network, to_predictions
 from autotransfer.training.settings import TrainingSettings
 
 __all__ = ["Training"]
@@ -143,14 +143,14 @@ class Training:
                 try:
                     outputs = feed.outputs(self.network, part, None)
                 except (RuntimeError, MemoryError) as error:
-                    self._evaluated = halved(len(part), error)
+                    self._evaluated = halve_batch_size(len(part), error)
                     continue
                 parts.append(outputs.float())
                 done += len(part)
         outputs = torch.cat(parts)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
-        return to_scores(self.fold.task, self.network.in_units(outputs))
+        return to_predictions(self.fold.task, self.network.to_target_units(outputs))
 
     def predict_now(self, rows: np.ndarray) -> np.ndarray:
         """Return ``predict`` of the network as its last epoch has left it."""
@@ -205,7 +205,7 @@ class Training:
         self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
         self.network.head.train()
         if not self._frozen(depth):
-            train_mode(self.network.backbone, self.plan, depth, live_norms=self.settings.batch_norm == "live")
+            train_mode(self.network.backbone, self.plan, depth, update_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.fold.train_rows[torch.randperm(len(self.fold.train_rows), generator=self._rng).numpy()]
         unasked, total, count = list[Tensor](), torch.zeros((), device=self.device.torch), 0
@@ -239,7 +239,7 @@ class Training:
                     losses.append(loss.detach())
                 break
             except (RuntimeError, MemoryError) as error:
-                self._micro = halved(size, error)
+                self._micro = halve_batch_size(size, error)
         if not self._frozen(depth):
             self._scaler.unscale_(self._optimizer)
             torch.nn.utils.clip_grad_norm_(self._trained, _CLIP)

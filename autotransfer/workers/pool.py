@@ -83,10 +83,9 @@ class _Ray(WorkerPool):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        compute = settings.compute
         self._ray = RayWorkers(
-            settings.compute.ray_address,
-            patience=parse_duration(settings.compute.trial_timeout),
-            most=settings.compute.workers,
+            compute.ray_address, patience=parse_duration(compute.trial_timeout), most=compute.workers
         )
 
     def executor(self, evaluator: Evaluator, checkpoints: Path) -> Executor:

@@ -36,7 +36,7 @@ from autotransfer.evaluation.objective import worth
 from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.pipeline.prepare import available_backbones, offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.runtime.memory import pages_kept
+from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import choose_ensemble, diverse
 from autotransfer.selection.out_of_fold import OutOfFold
@@ -137,7 +137,7 @@ def views(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def pools(given: argparse.Namespace) -> Iterator[tuple[str, Pool]]:
     for data in given.data:
-        with tempfile.TemporaryDirectory() as cache, pages_kept():
+        with tempfile.TemporaryDirectory() as cache, keep_freed_memory():
             yield data.name, Pool(data, given.zoo, Path(cache))
 
 

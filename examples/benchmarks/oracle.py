@@ -35,7 +35,7 @@ from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.images.decode import decode
 from autotransfer.pipeline.prepare import available_backbones, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.runtime.memory import memory_budget, pages_kept
+from autotransfer.runtime.memory import keep_freed_memory, memory_budget
 from autotransfer.settings import Budget, Settings
 
 _STRENGTHS = [{"alpha": alpha, "early": early} for alpha in (30.0, 300.0, 3e3) for early in (0.1, 1.0)]
@@ -118,7 +118,7 @@ def make(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Train what the table lacks; return a summary of each data set."""
     done = {(line["data"], line["setup"]) for line in read(given.table)}
     for data in given.data:
-        with tempfile.TemporaryDirectory() as cache, pages_kept():
+        with tempfile.TemporaryDirectory() as cache, keep_freed_memory():
             exam = Exam(data, given.zoo, Path(cache), given.seed)
             grids = (grid(b.name, len(exam.testing.stages(b.name)), given) for b in exam.backbones)
             for candidate in chain.from_iterable(grids):

@@ -42,8 +42,10 @@ def _trials(
     return trials
 
 
-def _lesson(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Fold:
-    return Fold(task=task, targets=targets, train=np.arange(0), validation=np.arange(len(targets)), units=units)
+def _fold(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Fold:
+    return Fold(
+        task=task, targets=targets, train_rows=np.arange(0), validation_rows=np.arange(len(targets)), group_ids=units
+    )
 
 
 def _asked(trials: Trials, fold: Fold) -> SelectionBias | None:
@@ -59,7 +61,7 @@ def _estimate(
     best = trials.best
     assert best is not None
     assert best.score is not None
-    found = _asked(trials, _lesson(task, targets, units))
+    found = _asked(trials, _fold(task, targets, units))
     assert found is not None
     assert found.of == f"trial {best.number}"
     assert found.inflation == pytest.approx(best.score - found.corrected)
@@ -159,7 +161,7 @@ def test_where_there_is_no_choice_there_is_nothing_to_correct(make_record: MakeR
     few = _trials(make_record, BINARY, targets[:6], [0.8, 0.7])
     forgotten = Trials([make_record(i, 0.5 + i / 10) for i in range(3)])
     for trials, truth in ((alone, targets), (few, targets[:6]), (forgotten, targets)):
-        assert _asked(trials, _lesson(BINARY, truth)) is None
+        assert _asked(trials, _fold(BINARY, truth)) is None
 
 
 def test_equal_seeds_give_equal_estimates_in_little_time(make_record: MakeRecord) -> None:
@@ -182,7 +184,7 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
             sure = rng.random(60).astype(np.float32)
             outputs = np.stack([sure, 1 - sure], 1)
             trials.add(make_record(number, BINARY.score(targets, outputs), scores=outputs, head=f"head{number}"))
-        best, fold = trials.best, _lesson(BINARY, targets)
+        best, fold = trials.best, _fold(BINARY, targets)
         assert best is not None
         assert best.scores is not None
         held_out = OutOfFold.of([fold], best.scores)
@@ -209,7 +211,7 @@ def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record
     best = max(soups, key=lambda scores: BINARY.score(targets[:60], scores[:60]))
     assert trials.best is not None
     selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), scores=best)
-    found = estimate_selection_bias(selected, trials, _lesson(BINARY, targets), averages=soups)
+    found = estimate_selection_bias(selected, trials, _fold(BINARY, targets), averages=soups)
     assert found is not None
     assert (found.candidates, found.tried) == (2, 2)
     assert BINARY.score(targets[:60], best[:60]) > 0.6
@@ -230,7 +232,7 @@ def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> No
     assert best > 0.7
     assert found.corrected == pytest.approx(0.5, abs=0.1)
     assert _estimate(trials, BINARY, whole)[1].corrected > 0.7  # as if there were two hundred coins
-    assert _asked(trials, _lesson(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
+    assert _asked(trials, _fold(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
 
 
 def test_a_paused_winner_is_corrected_like_any(make_record: MakeRecord) -> None:

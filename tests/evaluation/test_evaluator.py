@@ -127,7 +127,7 @@ def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEv
     assert abs(on_first - probe.objective) > 0.003  # or this shows nothing
     assert corrected.score == uncorrected.score  # what is reported is what was measured
     found = worth(evaluator.task, evaluator.targets[first], corrected.scores[first])
-    fair = as_on_all(found, first=on_first, whole=probe.objective, examples=len(first), ceiling=1.0)
+    fair = as_on_all(found, first=on_first, whole=probe.objective, examples=len(first), perfect_score=1.0)
     assert corrected.objective == pytest.approx(uncorrected.objective + fair - found)
     other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
     assert _evaluate(evaluator, other).objective == _evaluate(make(noise=True), other).objective  # its own backbone's
@@ -139,9 +139,9 @@ def test_the_doubt_of_a_fold_is_that_of_the_metric_and_of_its_units(
     make: MakeEvaluator, metric: str, grouped: bool
 ) -> None:
     plain = make(folds=2)
-    units = np.arange(len(plain.targets)) // 6 if grouped else None
+    group_ids = np.arange(len(plain.targets)) // 6 if grouped else None
     task = replace(plain.task, metric=metric)
-    folds = [replace(fold, task=task, units=units) for fold in plain.folds]
+    folds = [replace(fold, task=task, group_ids=group_ids) for fold in plain.folds]
     evaluator = Evaluator(plain.registry, plain.extractor, folds, plain.device, seed=0)
     rows = evaluator.folds[0].validation_rows
     rng = np.random.default_rng(0)
@@ -150,7 +150,7 @@ def test_the_doubt_of_a_fold_is_that_of_the_metric_and_of_its_units(
     outputs[rows] = drawn / drawn.sum(1, keepdims=True)
     given = Evaluation(score=task.score(plain.targets[rows], outputs[rows]), scores=outputs)
     judged = evaluator.judge(_linear(freeze="depth"), given)
-    expected = standard_error(task, plain.targets[rows], outputs[rows], None if units is None else units[rows])
+    expected = standard_error(task, plain.targets[rows], outputs[rows], None if group_ids is None else group_ids[rows])
     doubt = worth(task, plain.targets[rows], outputs[rows]) - judged.objective
     assert doubt == pytest.approx(0.5 * expected)
     assert doubt > 0

@@ -25,7 +25,7 @@ from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import SearchConfig
 from autotransfer.tasks.task import Task
-from autotransfer.training.network import Network, to_scores
+from autotransfer.training.network import Network, to_predictions
 
 CPU = resolve_device("cpu")
 
@@ -170,7 +170,7 @@ def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_t
     with torch.inference_mode():
         outputs = [network.head_outputs(torch.from_numpy(features[fold.validation_rows])) for features in each]
     scores = four.head_scores(network, data.extractor, fold.task, fold.validation_rows)
-    np.testing.assert_allclose(scores, to_scores(fold.task, torch.stack(outputs).mean(0)), atol=1e-6)
+    np.testing.assert_allclose(scores, to_predictions(fold.task, torch.stack(outputs).mean(0)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

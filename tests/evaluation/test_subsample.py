@@ -206,13 +206,13 @@ def test_a_worker_draws_the_sample_that_the_search_has_drawn(
 def test_folds_of_a_sample_keep_units_together(prepared: Callable[..., Prepared]) -> None:
     data = prepared(folds=1)
     fold = data.folds[0]
-    units = np.arange(len(fold.targets)) // 3
-    sample = draw([replace(fold, units=units)], 0)
+    group_ids = np.arange(len(fold.targets)) // 3
+    sample = draw([replace(fold, group_ids=group_ids)], 0)
     assert sample is not None
     for fold in sample.folds:
-        assert fold.units is not None
-        assert fold.units.tolist() == units[sample.rows].tolist()
-        assert not set(fold.units[fold.train_rows].tolist()) & set(fold.units[fold.validation_rows].tolist())
+        assert fold.group_ids is not None
+        assert fold.group_ids.tolist() == group_ids[sample.rows].tolist()
+        assert not set(fold.group_ids[fold.train_rows].tolist()) & set(fold.group_ids[fold.validation_rows].tolist())
     assert sorted(np.concatenate([fold.validation_rows for fold in sample.folds]).tolist()) == list(
         range(len(sample.rows))
     )

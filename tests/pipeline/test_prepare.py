@@ -149,11 +149,11 @@ def test_lessons_know_which_examples_cannot_be_torn_apart(
         examples = replace(examples, held_out=tuple(i % 2 == 0 for i in range(60)))
     spec = Registry.load((tiny_zoo,)).backbone("test_resnet")
     data = prepare_data(examples, [spec], SearchConfig(cache=False, seed=3))
-    for fold in (*data.folds, *data.resplit(1), *folds_of(data, [np.arange(5)], data.folds[0].units)):
-        assert fold.units is not None
-        sizes = Counter(fold.units.tolist())
+    for fold in (*data.folds, *data.resplit(1), *folds_of(data, [np.arange(5)], data.folds[0].group_ids)):
+        assert fold.group_ids is not None
+        sizes = Counter(fold.group_ids.tolist())
         assert sorted(sizes.values()) == [1] * 29 + [3] * 9 + [4]
-        assert fold.units[59] == fold.units[0] == fold.units[2]
+        assert fold.group_ids[59] == fold.group_ids[0] == fold.group_ids[2]
 
 
 class Shelf:

@@ -74,9 +74,11 @@ def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatc
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
     assert result.ensemble is not None
     assert len(result.ensemble.members) > 1
-    assert [part.candidate for part in result.model.parts] == [m.candidate for m in result.ensemble.members]
-    assert [part.weight for part in result.model.parts] == pytest.approx([m.weight for m in result.ensemble.members])
-    assert result.best == result.model.candidate
+    assert [member.candidate for member in result.model.members] == [m.candidate for m in result.ensemble.members]
+    assert [member.weight for member in result.model.members] == pytest.approx(
+        [m.weight for m in result.ensemble.members]
+    )
+    assert result.best == result.model.members[0].candidate
     assert result.validation.score == pytest.approx(
         result.model.task.score(digits[1][:60], result.ensemble.scores)
     )  # of weights that were chosen on other examples
@@ -97,7 +99,7 @@ def test_a_soup_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: py
     result = fit(backbones="test_resnet", heads="linear", freeze="full", trials=3, ensemble=False)
     assert result.soup is cooked[0]
     assert result.ensemble is None
-    assert not result.model.others
+    assert len(result.model.members) == 1
     assert result.best == result.soup.ingredients[0].candidate
     assert result.validation.score == pytest.approx(result.soup.score)
     assert "\nsoup        " in str(result)
@@ -128,7 +130,7 @@ def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.Monk
         monkeypatch.setattr(f"autotransfer.pipeline.select.{name}", never)
     result = fit(backbones="test_resnet", heads="linear", trials=3, ensemble=False, soup=False, calibrate=False)
     assert (result.ensemble, result.soup, result.calibration) == (None, None, None)
-    assert (result.model.temperature, result.model.others) == (1.0, ())
+    assert (result.model.temperature, len(result.model.members)) == (1.0, 1)
 
 
 def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
@@ -150,7 +152,7 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     (cut,) = (warning for warning in result.warnings if warning["code"] == "refit_cut")
     assert "no room for a second one" in cut["message"]
     assert result.insight.selected.kind == "single"
-    assert not result.model.others
+    assert len(result.model.members) == 1
     _reloads(result, digits)
 
 
@@ -248,8 +250,10 @@ def _refitted(
     evaluator: Evaluator, time_budget: TimeBudget, *ingredients: Ingredient, found: np.ndarray | None = None
 ) -> tuple[Network, WarningList]:
     warnings = WarningList()
-    (part,) = refit(((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, time_budget, warnings)
-    return part.network, warnings
+    (member,) = refit(
+        ((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, time_budget, warnings
+    )
+    return member.network, warnings
 
 
 def _same(network: Network, other: Network) -> bool:
@@ -408,7 +412,7 @@ def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None
     grouped = score_test(result.model, load_examples(images, labels, groups=groups), validation, _mute())
     assert single is not None
     assert grouped is not None
-    assert (single.units, grouped.units, single.score) == (None, 9, grouped.score)
+    assert (single.groups, grouped.groups, single.score) == (None, 9, grouped.score)
     assert grouped.ci95 != single.ci95
 
 

@@ -36,7 +36,7 @@ def test_the_winner_becomes_one_small_model(winner: Any, tmp_path: Path, digit_f
     assert result.agreement > 0.7
     assert result.teacher.score == winner.test.score
     assert result.lost == pytest.approx(result.teacher.score - result.student.score)
-    assert result.parameters[1] == sum(p.numel() for p in result.model.network.parameters())
+    assert result.parameters[1] == sum(p.numel() for p in result.model.members[0].network.parameters())
     assert "are lost" in str(result)
     json.dumps(result.to_json())
     loaded = autotransfer.load(result.model.save(tmp_path / "model"))
@@ -48,7 +48,7 @@ def test_a_registered_backbone_starts_from_its_weights(winner: Any, tiny_zoo: Pa
     result = distill(winner, architecture="test_resnet", zoo=tiny_zoo, epochs=1, lr=1e-9, **QUICK)
     known = autotransfer.contract.registry.Registry.load((tiny_zoo,)).backbone("test_resnet").load().state_dict()
     weight = next(name for name in known if name.endswith("weight"))
-    assert np.allclose(result.model.network.backbone.state_dict()[weight].cpu(), known[weight], atol=1e-5)
+    assert np.allclose(result.model.members[0].network.backbone.state_dict()[weight].cpu(), known[weight], atol=1e-5)
     with pytest.raises(ConfigError, match="leave input_size out"):
         distill(winner, architecture="test_resnet", zoo=tiny_zoo, input_size=64, **QUICK)
 
@@ -56,17 +56,17 @@ def test_a_registered_backbone_starts_from_its_weights(winner: Any, tiny_zoo: Pa
 def test_several_models_teach_together(winner: Any, digit_folder: Path) -> None:
     together = [winner.model, winner.model]
     result = distill(together, digit_folder / "train", architecture="test_byobnet", input_size=32, epochs=1, **QUICK)
-    assert result.parameters[0] == 2 * sum(p.numel() for p in winner.model.network.parameters())
+    assert result.parameters[0] == 2 * sum(p.numel() for p in winner.model.members[0].network.parameters())
     assert result.teacher is result.lost is None, "there are no test examples"
 
 
 def test_an_ensemble_becomes_one_small_model_and_what_its_networks_share_counts_once(
     winner: Any, digit_folder: Path
 ) -> None:
-    (part,) = winner.model.parts
-    ensemble = replace(winner.model, others=(replace(part, weight=0.5),))
+    (member,) = winner.model.members
+    ensemble = replace(winner.model, members=(replace(member, weight=0.5),) * 2)
     result = distill(ensemble, digit_folder / "train", architecture="test_byobnet", input_size=32, epochs=1, **QUICK)
-    assert result.parameters[0] == sum(p.numel() for p in winner.model.network.parameters())
+    assert result.parameters[0] == sum(p.numel() for p in winner.model.members[0].network.parameters())
     assert result.agreement > 0
 
 

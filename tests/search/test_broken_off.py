@@ -172,7 +172,7 @@ def test_a_search_killed_at_any_moment_goes_on_with_any_budget_and_at_any_speed(
         assert [record.number for record in trials] == list(range(len(trials)))
         for number, record in before.items():
             assert record.state in GOING_ON or trials.records[number] == record, f"{record} was lost"
-        tried = [record.candidate.of_any_length for record in trials if record.candidate]
+        tried = [record.candidate.without_epochs for record in trials if record.candidate]
         assert len(tried) == len(set(tried)), "nothing is tried twice"
         assert len({arm.name for arm in growth._thaw.arms}) == len(growth._thaw.arms)
         assert len(trials) == budget.trials or (going_on == TIME and len(trials) >= len(before))
@@ -197,5 +197,5 @@ def test_a_search_killed_again_and_again_under_one_budget_after_the_other_comes_
         assert caplog.text == ""
     trials, _, _ = _search(tmp_path / "study", curves, Budget(trials=50))
     assert len(trials) == 50
-    tried = [record.candidate.of_any_length for record in trials if record.candidate]
+    tried = [record.candidate.without_epochs for record in trials if record.candidate]
     assert len(tried) == len(set(tried))

@@ -53,7 +53,7 @@ class Recorded:
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
     ) -> Evaluation:
         self.seen.append(candidate)
-        curve = self.curves.setdefault(candidate.of_any_length, [])
+        curve = self.curves.setdefault(candidate.without_epochs, [])
         epochs = int(candidate.training.get("epochs", 0))
         if not epochs:
             self.clock.now += self.cost(candidate)

@@ -164,10 +164,11 @@ def test_examples_of_one_unit_are_one_witness_of_what_an_ensemble_gains() -> Non
     plain = choose_ensemble(pool, _held_out(one))
     parts = np.array_split(np.arange(200), 5)
     order = np.argsort(one[np.arange(200), TARGETS], kind="stable")
-    units = np.empty(200, dtype=np.int64)
-    units[order] = np.arange(200) // 10  # who errs together is of one unit
+    group_ids = np.empty(200, dtype=np.int64)
+    group_ids[order] = np.arange(200) // 10  # who errs together is of one unit
     folds = [
-        Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part, units=units) for part in parts
+        Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part, group_ids=group_ids)
+        for part in parts
     ]
     grouped = choose_ensemble(pool, OutOfFold.of(folds, one))
     assert plain is not None

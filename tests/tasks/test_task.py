@@ -225,9 +225,9 @@ def test_class_weights_undo_imbalance() -> None:
 
 def test_listed_class_weights_follow_the_classes() -> None:
     task = Task(kind="multiclass", classes=("a", "b", "c"))
-    assert task.listed_weights({"c": 5.0, "a": 0.5}).tolist() == [0.5, 1.0, 5.0]
+    assert task.class_weights_from({"c": 5.0, "a": 0.5}).tolist() == [0.5, 1.0, 5.0]
     with pytest.raises(ConfigError, match=r"'d', which is no class; the classes are \['a', 'b', 'c'\]"):
-        task.listed_weights({"d": 2.0})
+        task.class_weights_from({"d": 2.0})
 
 
 def test_scores_are_those_of_scikit_learn() -> None:

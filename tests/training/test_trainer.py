@@ -257,7 +257,7 @@ class Scarce(PixelFeed):
         return super().outputs(network, rows, rng)
 
 
-LESSONS = {
+FOLDS = {
     "plain": lambda: make_fold(LABELS),
     "class weights": lambda: make_fold(LABELS, class_weight={0: 3.0, 1: 0.5}),
     "several labels": lambda: make_fold(np.stack([LABELS, [0, 1] * 5], 1), class_weight={0: 3.0, 1: 0.5}),
@@ -267,16 +267,16 @@ LESSONS = {
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("room", [1, 3])
-@pytest.mark.parametrize("kind", LESSONS)
+@pytest.mark.parametrize("kind", FOLDS)
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(
     kind: str, room: int, error: type[Exception], start: Start
 ) -> None:
     # Plain descent without momentum noise: equal weights after the steps mean equal gradients.
     settings = {"optimizer": "sgd", "lr": 0.05, "batch_size": 8, "epochs": 2, "label_smoothing": 0.1}
     enough, scarce = net(2), net(2)
-    run(start(enough, LESSONS[kind](), settings))
+    run(start(enough, FOLDS[kind](), settings))
     feed = Scarce(start.images, room, error)
-    run(start(scarce, LESSONS[kind](), settings, feed=feed))
+    run(start(scarce, FOLDS[kind](), settings, feed=feed))
     assert_equal(weights(scarce), weights(enough), rtol=1e-4, atol=1e-6)
     assert max(feed.sizes) <= room
 
@@ -320,7 +320,7 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
     network = net(2, norm=nn.BatchNorm2d)
     states: list[dict[str, Tensor]] = []
     settings = {"lr": 0.01, "epochs": 8, "batch_norm": "live"}
-    fold = replace(make_fold(labels, validation=np.arange(5, 10), metric="neg_log_loss"), train=np.arange(5))
+    fold = replace(make_fold(labels, validation=np.arange(5, 10), metric="neg_log_loss"), train_rows=np.arange(5))
     training = start(network, fold, settings)
 
     def report(epoch: int, score: float, scores: np.ndarray) -> bool:
