@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import fields, replace
+from dataclasses import replace
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ from autotransfer import api
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.run.folder import RunFolder
 from autotransfer.settings import Compute, DataOptions, Folders, Patterns, RunOptions, SearchOptions, Selection
-from autotransfer.settings.fields import SettingsGroup
+from autotransfer.settings.fields import SettingsGroup, refuse_unused
 
 __all__ = ["AutoTransferClassifier", "AutoTransferRegressor"]
 
@@ -63,7 +63,8 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         params: dict[str, Any] = super().get_params(deep=deep)
         if deep:
             for name, group in self._groups().items():
-                params |= {f"{name}__{each.name}": getattr(group, each.name) for each in fields(group)}
+                if isinstance(group, SettingsGroup):  # a wrong value is refused by fit
+                    params |= {f"{name}__{setting}": value for setting, value in vars(group).items()}
         return params
 
     def set_params(self, **params: Any) -> Any:
@@ -107,6 +108,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
     ) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
         _refuse_mismatch(images, targets)
+        refuse_unused(run, ("storage", "study", "callbacks", "progress"))
         settings = self.get_params(deep=False) | self._groups()
         state = settings.pop("random_state")
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31 - 1))
@@ -196,8 +198,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
     """``autotransfer.fit`` as a scikit-learn classifier.
 
     The parameters are the arguments of ``autotransfer.fit`` that say how to search; the method ``fit`` takes those that
-    say what the data are and where the run is kept. A setting of a group is a parameter, too, with the name of the group
-    before it: ``GridSearchCV`` may vary ``selection__ensemble``.
+    say what the data are and where the run is kept. A setting of a group is a parameter, too, with the name of the
+    group before it: ``GridSearchCV`` may vary ``selection__ensemble``.
 
     Example:
         >>> from autotransfer import AutoTransferClassifier, Compute

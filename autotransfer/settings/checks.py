@@ -92,10 +92,12 @@ def whole_number(what: str, low: int, high: int | None = None) -> Callable[[Any]
     def check(value: Any) -> Any:
         if value is None:
             return None
-        if not isinstance(value, Integral) or int(value) < low:
-            raise ConfigError(f"The {what} must be a whole number of at least {low}; got {value!r}.")
+        if not isinstance(value, Integral):
+            raise ConfigError(f"The {what} must be a whole number; got {value!r}.")
+        if int(value) < low:
+            raise ConfigError(f"The {what} must be at least {low}; got {value!r}.")
         if high is not None and int(value) > high:
-            raise ConfigError(f"The {what} must be a whole number of at most {high}; got {value!r}.")
+            raise ConfigError(f"The {what} must be at most {high}; got {value!r}.")
         return int(value)
 
     return check
