@@ -46,7 +46,7 @@ from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
 from autotransfer.search.resolutions import Resolutions, offer_resolutions
 from autotransfer.search.space import SearchSpace, freezes_all
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
 from autotransfer.selection.finals import FoldRunner
@@ -235,7 +235,7 @@ def _search(
         space.suggest,
         evaluator,
         budget,
-        Growth(
+        Strategy(
             screening=space.screening(),
             others=sizes.others,
             views=space.views,

@@ -68,15 +68,15 @@ def test_whichever_comes_first_ends_the_search(clock: Clock) -> None:
 def test_a_trial_may_take_what_its_own_refit_leaves(clock: Clock) -> None:
     time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
     clock.now += 910
-    assert time_budget.allowance(2.0, "screened") == pytest.approx(30.0)  # 30 to search, 60 to refit
+    assert time_budget.allowance(2.0, "screening") == pytest.approx(30.0)  # 30 to search, 60 to refit
 
 
 def test_a_trial_that_goes_on_leaves_time_to_repeat_all_of_it(clock: Clock) -> None:
     time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
     clock.now += 910
-    assert time_budget.allowance(2.0, "screened", taken=15.0) == pytest.approx(20.0)  # 20 to search, 70 to refit
+    assert time_budget.allowance(2.0, "screening", taken=15.0) == pytest.approx(20.0)  # 20 to search, 70 to refit
     # A refit of more than 250 seconds is not worth its time: nothing has to be left for it.
-    assert time_budget.allowance(2.0, "screened", taken=100.0) == pytest.approx(90.0)
+    assert time_budget.allowance(2.0, "screening", taken=100.0) == pytest.approx(90.0)
 
 
 @pytest.mark.parametrize("reserve", [0.0, 10.0, 40.0, 80.0])
@@ -87,7 +87,7 @@ def test_a_trial_that_is_allowed_leaves_time_for_either_refit_that_is_worth_it(
 ) -> None:
     time_budget = TimeBudget(Budget(seconds=100.0), clock=clock, reserve=reserve)
     clock.now += spent
-    allowed = time_budget.allowance(factor, "screened")
+    allowed = time_budget.allowance(factor, "screening")
     after = time_budget.spent + max(allowed, 0.0)
     assert after + reserve <= 100.0 + 1e-9 or allowed <= 0  # it loses, and the best so far is refitted
     refit = allowed * factor
@@ -113,9 +113,9 @@ def test_a_refit_that_there_is_no_time_for_is_not_set_apart(clock: Clock) -> Non
 def test_no_single_sampled_trial_may_eat_the_budget(clock: Clock) -> None:
     time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
     assert time_budget.allowance(1.0, "sampled") == pytest.approx(20.0)
-    assert time_budget.allowance(1.0, "varied") == pytest.approx(150.0)
-    assert time_budget.allowance(1.0, "grown") == pytest.approx(500.0)
-    assert time_budget.allowance(1.0, "screened") == pytest.approx(1000.0)
+    assert time_budget.allowance(1.0, "sampled_tuning") == pytest.approx(150.0)
+    assert time_budget.allowance(1.0, "fine_tuning") == pytest.approx(500.0)
+    assert time_budget.allowance(1.0, "screening") == pytest.approx(1000.0)
 
 
 def test_giving_up_takes_many_trials_and_much_time(clock: Clock) -> None:
