@@ -199,7 +199,7 @@ def _judged(gain: TransferGain, outputs: np.ndarray, evaluator: Evaluator) -> Tr
 
 
 def _left(budget: TimeBudget) -> float:
-    return math.inf if budget.limit.seconds is None else budget.limit.seconds - budget.spent
+    return budget.left_for("transfer_gain")
 
 
 def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:

@@ -153,7 +153,7 @@ def open_study(
     study = _open(settings, data, space, curves, storage, recorded, run, warnings)
     if run.goes_on:
         if recorded.get("budget") == now["budget"]:
-            budget.started -= seconds_spent(study, recorded.get("since", 0))
+            budget.count_earlier(seconds_spent(study, recorded.get("since", 0)))
         else:
             recorded["since"] = steps_of(study)
         run.update(**now, since=recorded.get("since", 0), call=call if is_complete(call) else recorded["call"])

@@ -277,13 +277,12 @@ def _finals(
     trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, settings: Settings, show: Progress
 ) -> Finals | None:
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
-    budget.aside = 0.0
     if budget.limit.seconds is None:
         effort = Effort(trials, evaluator)
         return hold_finals(trials, evaluator, data.resplit, effort=effort, say=show.phase)
     refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
-    needed = max(filter(budget.affords, refits), default=0.0)
-    seconds = min(budget.remaining - needed, search_seconds(trials) / (settings.compute.workers or 1))
+    needed = max(filter(budget.affords_refit, refits), default=0.0)
+    seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / (settings.compute.workers or 1))
     ends = budget.spent + seconds
     return hold_finals(
         trials, evaluator, data.resplit, seconds=seconds, expired=lambda: budget.spent > ends, say=show.phase
@@ -301,7 +300,8 @@ def _ensemble(
     """Choose an ensemble of candidates that all fit into what is left."""
     assert best.predictions is not None  # the leaders keep theirs
     refit = refit_seconds(best, evaluator)
-    left = budget.remaining - (refit if refit <= budget.remaining else 0.0)  # else what the search left behind is taken
+    left = budget.left_for("refit")
+    left -= refit if refit <= left else 0.0  # without time for a refit, the network of the search is the model
     others, _ = _members(best, records, evaluator, left, tested)
     return choose_ensemble([best, *others], OutOfFold.of(evaluator.folds, best.predictions))
 
@@ -349,7 +349,7 @@ def _soup(
 ) -> Soup | None:
     """Cook a soup where there are ingredients, and their training and refits fit into what is left."""
     found = ingredients(best, records, evaluator)
-    while len(found) > 1 and sum(_cooking_seconds(record, evaluator) for record in found) > budget.remaining:
+    while len(found) > 1 and sum(_cooking_seconds(record, evaluator) for record in found) > budget.left_for("refit"):
         found.pop()
     if len(found) < 2:
         return None
