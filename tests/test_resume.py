@@ -211,7 +211,7 @@ def test_a_run_that_goes_on_shows_the_trials_that_there_were_and_names_what_was_
     again = autotransfer.resume(tmp_path / "run", trials=3)
     assert first.trials.best is not None
     said = capsys.readouterr().err
-    assert f"going on after 1 trials, best {first.trials.best.score:.4f}: test_" in said
+    assert f"resuming after 1 trials, best {first.trials.best.score:.4f}: test_" in said
     assert "not_tried" not in {warning.code for warning in again.fit_warnings}
 
 

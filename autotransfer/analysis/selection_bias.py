@@ -82,7 +82,7 @@ def estimate_selection_bias(
         The estimate; None where there is no choice to repeat, or too few units.
     """
     task, by_number = fold.task, {record.number: record for record in trials}
-    tried = sorted((r for r in by_number.values() if r.stands), key=lambda r: (-(r.objective or 0.0), r.number))
+    tried = sorted((r for r in by_number.values() if r.can_win), key=lambda r: (-(r.objective or 0.0), r.number))
     records, best = [record for record in tried if record.predictions is not None], by_number[selected.trials[0]]
     fast = task.single_label and task.metric in ("accuracy", "balanced_accuracy")
     # In the order of the trials: were ties broken by who leads on all examples, those not drawn would take part.

@@ -70,9 +70,9 @@ def rank_sources(
     for record in trials:
         if record.candidate is None or record.objective is None:
             continue
-        if record.stands:
+        if record.can_win:
             by_name.setdefault(record.candidate.backbone, []).append(record)
-        elif record.sampled is not None:
+        elif record.sample_score is not None:
             given_up.setdefault(record.candidate.backbone, []).append(record)
     by_name = {**given_up, **by_name}
     baseline, level = None if gain is None else gain.baseline, _LEVEL / max(len(by_name), 1)

@@ -95,7 +95,7 @@ def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialReco
     chosen = {_kind(best): best}
     ranked = sorted(records, key=lambda record: (-(record.objective or 0.0), record.number))
     for record in ranked:
-        if record.stands and record.predictions is not None and not np.isnan(record.predictions[wanted]).any():
+        if record.can_win and record.predictions is not None and not np.isnan(record.predictions[wanted]).any():
             chosen.setdefault(_kind(record), record)
     return list(chosen.values())[:_POOL]
 

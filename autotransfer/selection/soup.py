@@ -89,7 +89,7 @@ def ingredients(best: TrialRecord, records: Iterable[TrialRecord], evaluator: Ev
         candidate = _candidate(record)
         return candidate.backbone, record.depth, candidate.head, _setup(record, evaluator).head_size(evaluator.task)
 
-    others = [record for record in records if record.stands and record.number != best.number]
+    others = [record for record in records if record.can_win and record.number != best.number]
     others.sort(key=lambda record: (-(record.objective or 0.0), record.number))
     return [best, *(record for record in others if shape(record) == shape(best))][:_INGREDIENTS]
 

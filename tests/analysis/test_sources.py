@@ -85,10 +85,10 @@ def test_examples_of_one_unit_are_one_witness(make_record: MakeRecord) -> None:
 
 def test_a_source_that_was_given_up_on_a_sample_is_in_the_ranking_and_says_so(make_record: MakeRecord) -> None:
     trials = [
-        make_record(0, 0.9, backbone="birds", sampled=0.88),
-        make_record(1, 0.4, backbone="noise", state="pruned", sampled=0.4),
-        make_record(2, 0.5, backbone="noise", state="pruned", sampled=0.5),
-        make_record(3, 0.6, backbone="birds", state="pruned", sampled=0.6),
+        make_record(0, 0.9, backbone="birds", sample_score=0.88),
+        make_record(1, 0.4, backbone="noise", state="pruned", sample_score=0.4),
+        make_record(2, 0.5, backbone="noise", state="pruned", sample_score=0.5),
+        make_record(3, 0.6, backbone="birds", state="pruned", sample_score=0.6),
     ]
     rows = rank_sources(trials, STAGES, {}, FOLD, TransferGain(transfer=1.0, scratch=0.75))
     found = [(row.backbone, row.score, row.trial, row.given_up, row.negative) for row in rows]
