@@ -415,7 +415,7 @@ def test_class_weights_are_those_of_the_rows_that_a_refit_trains_on(make: MakeEv
     evaluator = make(folds=3)
     first = evaluator.folds[0]
     skewed = np.flatnonzero((first.targets != 0) | (np.arange(len(first.targets)) % 9 == 0))
-    folds = [replace(first, class_weight="balanced", train=skewed)]  # in which one class is rarer than in all
+    folds = [replace(first, class_weight="balanced", train_rows=skewed)]  # in which one class is rarer than in all
     evaluator = Evaluator(evaluator.registry, evaluator.extractor, folds, evaluator.device, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         made = Training.__init__
