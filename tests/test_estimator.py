@@ -341,7 +341,7 @@ def test_the_positive_class_is_that_of_scikit_learn_unless_one_is_given(
     images, names = digits[0], np.where(digits[1] == 0, "a", "b")
     plain = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(images, names)
     assert plain.result_.validation.positive_class == "b"
-    assert "positive_class" not in [warning["code"] for warning in plain.result_.warnings]
+    assert "positive_class" not in [warning.code for warning in plain.result_.warnings]
     given = AutoTransferClassifier(heads="ncm", metric="recall", positive_class="a", **quick).fit(images, names)
     assert given.result_.validation.positive_class == "a"
 

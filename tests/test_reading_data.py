@@ -20,7 +20,7 @@ Codes = dict[str, dict[str, Any]]
 
 
 def coded(result: autotransfer.FitResult) -> Codes:
-    return {warning["code"]: warning for warning in result.warnings}
+    return {warning.code: warning.to_json() for warning in result.warnings}
 
 
 @pytest.fixture
@@ -64,7 +64,9 @@ def test_a_run_on_messy_data_says_what_it_used_and_can_be_resumed(messy: Path, q
     assert said["small_classes"]["classes"] == {"four": 1}
     one = said["left_out"]["classes"]["one"]
     assert (one["left_out"], one["used"], sum(one["reasons"].values())) == (2, 30, 2), "decoded in vain or not at all"
-    assert json.loads((quick["out"] / "result.json").read_text())["warnings"] == result.warnings
+    assert json.loads((quick["out"] / "result.json").read_text())["warnings"] == [
+        warning.to_json() for warning in result.warnings
+    ]
     again = autotransfer.resume(quick["out"], progress=False)
     assert (again.validation, coded(again)) == (result.validation, said)
 

@@ -130,7 +130,7 @@ def test_a_run_searches_what_it_began_with_unless_others_are_asked_for(
     left = autotransfer.fit(*digits, **{**options, "trials": 9}, backbones="test_*", resume=True)
     assert _backbones(left) == {best}
     assert [record.number for record in left.trials] == list(range(9))
-    (warning,) = [warning for warning in left.fit_warnings if warning.code == "trials_lost"]
+    (warning,) = [warning for warning in left.warnings if warning.code == "trials_lost"]
     assert f"({other})" in warning.message
     shutil.move(tmp_path / other, tmp_path / "zoo" / other)
     shutil.rmtree(tmp_path / "zoo" / best)
@@ -195,7 +195,7 @@ def test_a_run_that_goes_on_shows_the_trials_that_there_were_and_names_what_was_
 ) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
     first = autotransfer.fit(digit_folder / "train", **{**options, "trials": 1})
-    (warning,) = [warning for warning in first.fit_warnings if warning.code == "not_tried"]
+    (warning,) = [warning for warning in first.warnings if warning.code == "not_tried"]
     (name,) = {"test_resnet", "test_vit"} - _backbones(first)
     assert warning.details["backbones"] == [name]
     assert warning.message.startswith(f"1 of 2 backbones were not tried, since the budget ended before: {name}.")
@@ -204,7 +204,7 @@ def test_a_run_that_goes_on_shows_the_trials_that_there_were_and_names_what_was_
     assert first.trials.best is not None
     said = capsys.readouterr().err
     assert f"going on after 1 trials, best {first.trials.best.score:.4f}: test_" in said
-    assert "not_tried" not in {warning.code for warning in again.fit_warnings}
+    assert "not_tried" not in {warning.code for warning in again.warnings}
 
 
 def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:

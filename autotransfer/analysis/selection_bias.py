@@ -89,7 +89,7 @@ def estimate_selection_bias(
     records += _as_records(averages, best, fold)
     if len(records) < 2 or best.score is None or best.predictions is None:
         return None
-    rows = np.flatnonzero(np.any([isis_scored(record) for record in records], axis=0))
+    rows = np.flatnonzero(np.any([is_scored(record) for record in records], axis=0))
     group_ids = np.arange(len(rows))
     if fold.group_ids is not None:
         group_ids = np.unique(fold.group_ids[rows], return_inverse=True)[1]

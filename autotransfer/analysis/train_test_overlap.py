@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from autotransfer.data.examples import Images
 from autotransfer.data.train_test_overlap import Overlap, count_overlap
 from autotransfer.evaluation.evaluator import Evaluator
@@ -11,27 +13,27 @@ from autotransfer.pipeline.prepare import Prepared
 from autotransfer.search.budget import TimeBudget
 from autotransfer.warnings import WarningList
 
-__all__ = ["warn_of_repeats"]
+__all__ = ["warn_of_overlap"]
 
 
-def warn_of_repeats(
+def warn_of_overlap(
     test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget, warnings: WarningList
 ) -> None:
     """Say how many test images are copies or near-duplicates of images to train on.
 
     Near-duplicates are told by the backbone that told them among the images to train on, if there is time for it.
     """
-    _repeats(test, data, evaluator, budget).warn("test", warnings)
+    _count(test, data, evaluator, budget).warn("test", warnings)
 
 
-def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
+def _count(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
     copies = count_overlap(test.digests, data.images.digests)
     if data.first is None or copies.copies == len(test):
         return copies
     try:
         loaded = evaluator.load(data.first)
         seconds = evaluator.pass_seconds(data.first) * len(test) / len(data.images)
-        if seconds > budget.remaining + budget.overhead or loaded.backbone.preprocessing.crop_mode not in test.pixels:
+        if seconds > _left(budget) or loaded.backbone.preprocessing.crop_mode not in test.pixels:
             return copies
         cache = ActivationCache(None, memory_limit=data.extractor.cache.memory_limit)
         features = FeatureExtractor(images=test, cache=cache).pooled(loaded)
@@ -39,3 +41,8 @@ def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBud
     except Exception:  # what is only a check must not lose the search
         return copies
     return count_overlap(test.digests, data.images.digests, features, known, objects=data.objects)
+
+
+def _left(budget: TimeBudget) -> float:
+    """Return the seconds until the end of the time budget; infinite without one."""
+    return math.inf if budget.limit.seconds is None else budget.limit.seconds - budget.spent

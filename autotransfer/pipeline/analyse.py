@@ -2,43 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from autotransfer.analysis.backbone_ranking import BackboneScore, rank_backbones
 from autotransfer.analysis.depths import best_by_depth
 from autotransfer.analysis.importance import measure_importance
 from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import estimate_selection_bias
-from autotransfer.analysis.train_test_overlap import warn_of_repeats
 from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_gain
-from autotransfer.data.examples import Examples, Images
-from autotransfer.data.split import assign_group_ids
-from autotransfer.errors import DataError
-from autotransfer.model.transfer_model import TransferModel
+from autotransfer.data.examples import Examples
+from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import Searched
+from autotransfer.report.chart import draw
+from autotransfer.run.folder import RunFolder
 from autotransfer.run.progress import Progress
+from autotransfer.run.result import FitData, FitResult
+from autotransfer.runtime.files import write_atomically
 from autotransfer.search.budget import TimeBudget
 from autotransfer.selection.result import SelectionResult
 from autotransfer.settings import SearchConfig
-from autotransfer.tasks.preconditions import check_scored
-from autotransfer.tasks.score import Score
 from autotransfer.warnings import WarningList
 
-__all__ = ["analyse", "score_test"]
+__all__ = ["analyse"]
 
 
 def analyse(
-    selection: SelectionResult, found: Searched, budget: TimeBudget, config: SearchConfig, show: Progress
-) -> Analysis:
-    """Estimate how far the model's score can be trusted, and compare the model with random weights in the time left.
+    selection: SelectionResult,
+    found: Searched,
+    examples: Examples,
+    test: Examples | None,
+    budget: TimeBudget,
+    config: SearchConfig,
+    show: Progress,
+    run: RunFolder,
+) -> FitResult:
+    """Score the model on the test examples, analyse the search, and write the result into the run folder.
 
     Args:
         selection: The winner, and the model that it became.
         found: The search.
+        examples: The examples that were searched on.
+        test: The test examples; None without any.
         budget: The budget.
         config: The settings.
         show: Progress, with the warnings of the fit.
+        run: The run folder.
     """
+    started = budget.spent
+    test_score = None if test is None else score_test(selection, test, found, budget, show)
+    scored = budget.spent
+    analysis = _analyse_search(selection, found, budget, config, show)
+    steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
+    seconds = {**found.seconds, **selection.seconds, **steps}
+    data = found.data
+    result = FitResult(
+        selection=selection,
+        test=test_score,
+        analysis=analysis,
+        trials=found.trials,
+        data=FitData(
+            train=examples, test=test, decoded=data.images.decoded, skipped=data.skipped, grouping=data.grouping
+        ),
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        warnings=tuple(show.warnings),
+        run=run.path,
+    )
+    lines = {} if test_score is None else {"the model, test": test_score.score}
+    chart = draw(list(found.trials), "Every trial of the search", lines, metric=selection.validation.metric)
+    with run.writing():
+        write_atomically(run.path / "trials.svg", chart)
+        run.write_result(result.to_json())
+    return result
+
+
+def _analyse_search(
+    selection: SelectionResult, found: Searched, budget: TimeBudget, config: SearchConfig, show: Progress
+) -> Analysis:
+    """Estimate how far the score can be trusted, and compare the model with random weights in the time left."""
     show.phase("estimating selection bias and transfer gain")
     trials, evaluator = found.trials, found.evaluator
     fold = evaluator.folds[0]
@@ -57,102 +97,8 @@ def analyse(
     backbones = rank_backbones(trials, stages, trained_on, fold, baseline)
     if gain is not None:
         _warn_of_transfer(gain, backbones, show.warnings)
-    return Analysis(
-        selection_bias=bias,
-        transfer_gain=gain,
-        backbones=backbones,
-        importance=importance,
-        depths=best_by_depth(trials, stages),
-    )
-
-
-def score_test(
-    selection: SelectionResult, test: Examples, found: Searched, budget: TimeBudget, show: Progress
-) -> Score | None:
-    """Score the model on the test examples, once, and warn where the score is not what it seems.
-
-    Args:
-        selection: The model and its validation score.
-        test: The test examples.
-        found: The search: test images may repeat its images.
-        budget: The budget.
-        show: Progress, with the warnings of the fit.
-
-    Returns:
-        The score; None, with a warning, where no example can be read: the search must not be lost.
-    """
-    score = score_examples(
-        selection.model,
-        test,
-        show,
-        check=lambda images: warn_of_repeats(images, found.data, found.evaluator, budget, show.warnings),
-    )
-    if score is not None:
-        warn_if_below(score, selection.validation, show.warnings)
-    return score
-
-
-def score_examples(
-    model: TransferModel, test: Examples, show: Progress, check: Callable[[Images], None] = lambda images: None
-) -> Score | None:
-    """Score a model on test examples, and warn of those that cannot be read or do not suit the training images.
-
-    Args:
-        model: The model.
-        test: The test examples.
-        show: Progress, with the warnings of the fit.
-        check: Is given the decoded test images.
-    """
-    show.phase(f"scoring {len(test)} test images")
-    try:
-        images = model.decode(test)
-    except DataError as error:
-        show.warnings.warn("test_not_scored", f"The test examples are not scored: {error}", examples=len(test))
-        return None
-    _warn_of_images(images, test, model, show.warnings)
-    assert test.targets is not None  # refused before the search
-    encoded = model.task.encode([test.targets[i] for i in images.kept])
-    try:
-        show.warnings.add(*check_scored(model.task, encoded, "test"))
-    except DataError as error:  # of what could be read of them
-        show.warnings.warn("test_not_scored", str(error))
-        return None
-    groups = None if test.groups is None else [test.groups[i] for i in images.kept]
-    group_ids = assign_group_ids(images.digests, groups)
-    score = Score.of(model.task, encoded, model.predict_images(images), group_ids)
-    check(images)
-    return score
-
-
-def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None:
-    """Warn where all of the test score's interval is below that of the validation score."""
-    if not test.ci95[1] < validation.ci95[0]:
-        return
-    (test_low, test_high), (low, high) = test.ci95, validation.ci95
-    warnings.warn(
-        "test_below_validation",
-        f"The test score {test.score:.4f} (95% interval {test_low:.4f} to {test_high:.4f}) is below the validation "
-        f"score {validation.score:.4f} ({low:.4f} to {high:.4f}). Either examples depend on each other (bursts, "
-        "series, patients: give groups), or the test examples are of another kind.",
-        test=test.to_json(),
-        validation=validation.to_json(),
-    )
-
-
-def _warn_of_images(images: Images, test: Examples, model: TransferModel, warnings: WarningList) -> None:
-    if images.skipped:
-        text = f"{len(images.skipped)} of {len(test)} test images cannot be read and are not scored: "
-        names = [skipped.name for skipped in images.skipped]
-        warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
-    if images.remarks:
-        first = next(iter(images.remarks))
-        warnings.warn(
-            "value_range",
-            f"{len(images.remarks)} of {len(images)} test images do not suit the values of the training images; the "
-            f"first, {test.names[first]}: {images.remarks[first]}.",
-            range=list(model.decoding.value_range),
-            count=len(images.remarks),
-        )
+    depths = best_by_depth(trials, stages)
+    return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
 
 
 def _warn_of_transfer(gain: TransferGain, backbones: Sequence[BackboneScore], warnings: WarningList) -> None:

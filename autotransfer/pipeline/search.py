@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial
 
-from autotransfer.analysis.transfer_gain import reserved_seconds
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import EpochRecord, HeadSpec
@@ -33,7 +32,6 @@ from autotransfer.pipeline.prepare import (
     task_of,
 )
 from autotransfer.pipeline.resume import Choices, known_backbones, open_study, pick
-from autotransfer.pipeline.select import ending_seconds
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.interrupts import interruptible
 from autotransfer.run.progress import Progress
@@ -49,7 +47,8 @@ from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.strategy import Strategy
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
-from autotransfer.selection.finals import FoldRunner
+from autotransfer.selection.costs import selection_seconds, transfer_gain_seconds
+from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.settings import SearchConfig
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
@@ -168,7 +167,7 @@ def search_setups(
         views=Views(config.views),
     )
     if config.compare_scratch:
-        budget.overhead += reserved_seconds(budget, evaluator, space.backbones[0].name)
+        budget.overhead += transfer_gain_seconds(budget.limit, evaluator, space.backbones[0].name)
     curves = _curves_allowed(budget, space, evaluator)
     choices = Choices(
         backbones=tuple(spec.name for spec in backbones),
@@ -183,10 +182,11 @@ def search_setups(
     many = "s" if len(backbones) > 1 else ""
     show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
     executor = worker_pool.executor(evaluator, run.checkpoints)
-    fold_runner, tested = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
+    fold_runner, test_examples = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
 
     def leave(trials: Trials) -> float:
-        return ending_seconds(trials, fold_runner, budget.limit, tested, ensemble=config.ensemble)
+        reserved = selection_seconds(trials, fold_runner, budget.limit, test_examples, ensemble=config.ensemble)
+        return sum(reserved.values())
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(budget, show.say), translate_storage_errors(advice):

@@ -76,7 +76,7 @@ def select_model(
     records = [rescored.get(record.number, record) for record in trials]
     best = best if finals is None else finals.winner
     choice = _choose(best, records, evaluator, budget, config, show, test_examples)
-    seconds = budget.spent - started
+    chosen = budget.spent
 
     choice, members = _refit(choice, best, records, evaluator, budget, show)
     selected = choice.selected
@@ -94,7 +94,7 @@ def select_model(
         soup=choice.soup,
         calibration=calibration,
         records=tuple(records),
-        seconds=seconds,
+        seconds={"finals": chosen - started, "refit": budget.spent - chosen},
     )
 
 

@@ -202,7 +202,7 @@ def _predict(
 ) -> np.ndarray | None:
     """Return the predictions (n, outputs) for a fold, those of the search if it has them; None without time."""
     if fold_runner.is_known(record, where):
-        return predictions_of(record)[fold_runner.fold(where).validation_rows]
+        return np.asarray(predictions_of(record)[fold_runner.fold(where).validation_rows])
     return None if expired() else fold_runner.predict(record, where, expired)
 
 

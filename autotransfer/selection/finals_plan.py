@@ -80,9 +80,7 @@ def _plan_for(
     count = len(fold_runner.evaluator.folds)
     own = [FoldId(0, fold) for fold in range(count)]
     partial = any(not fold_runner.is_known(record, where) for record in finalists for where in own)
-    further = [
-        FoldId(split, fold) for split in range(1, FURTHER_SPLITS + 1) for fold in range(1 if partial else count)
-    ]
+    further = [FoldId(split, fold) for split in range(1, FURTHER_SPLITS + 1) for fold in range(1 if partial else count)]
     costs, folds, spent, fits = [cost(record) for record in finalists], list[FoldId](), 0.0, 0
     for where in (*own, *filter(fold_runner.has, further)):
         unknown = [not fold_runner.is_known(record, where) for record in finalists]

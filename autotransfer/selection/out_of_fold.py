@@ -90,9 +90,9 @@ class OutOfFold:
             true of each label; or the errors (..., n, outputs) of a regression.
         """
         if self.task.single_label:
-            return predictions[..., np.arange(len(self.rows)), self.targets][..., None]
+            return np.asarray(predictions[..., np.arange(len(self.rows)), self.targets][..., None])
         if self.task.kind == "regression":
-            return predictions - self.targets
+            return np.asarray(predictions - self.targets)
         return np.where(self.targets, predictions, 1 - predictions)
 
     def loss_of_terms(self, terms: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,7 @@ class SelectionResult:
         soup: What a soup brings; None where none was tried.
         calibration: What a temperature brings; None where none was tried.
         records: The trials, with the predictions that the finals have added.
-        seconds: Wall time of finals and choice, without the refit.
+        seconds: Wall time of the finals, with the choice that follows them, and of the refit.
     """
 
     best: TrialRecord
@@ -43,7 +44,7 @@ class SelectionResult:
     soup: Soup | None = None
     calibration: Calibration | None = None
     records: tuple[TrialRecord, ...] = field(default=(), repr=False)
-    seconds: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was selected, and how, as JSON."""

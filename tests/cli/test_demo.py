@@ -33,9 +33,8 @@ def test_the_command_shows_everything(offline: None, tmp_path: Path) -> None:
     for part in (
         "best ",
         "The best of",
-        "pretrained",
-        "from scratch",
-        "gain",
+        "transfer gain",
+        "truth -> predicted",
         " -> ",
         "trials.svg",
         "autotransfer fit",
