@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from autotransfer.data.examples import Images
 from autotransfer.data.train_test_overlap import Overlap, count_overlap
 from autotransfer.evaluation.evaluator import Evaluator
@@ -33,7 +31,7 @@ def _count(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudge
     try:
         loaded = evaluator.load(data.first)
         seconds = evaluator.pass_seconds(data.first) * len(test) / len(data.images)
-        if seconds > _left(budget) or loaded.backbone.preprocessing.crop_mode not in test.pixels:
+        if seconds > budget.left_for("transfer_gain") or loaded.backbone.preprocessing.crop_mode not in test.pixels:
             return copies
         cache = ActivationCache(None, memory_limit=data.extractor.cache.memory_limit)
         features = FeatureExtractor(images=test, cache=cache).pooled(loaded)
@@ -41,8 +39,3 @@ def _count(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudge
     except Exception:  # what is only a check must not lose the search
         return copies
     return count_overlap(test.digests, data.images.digests, features, known, objects=data.objects)
-
-
-def _left(budget: TimeBudget) -> float:
-    """Return the seconds until the end of the time budget; infinite without one."""
-    return math.inf if budget.limit.seconds is None else budget.limit.seconds - budget.spent

@@ -189,7 +189,7 @@ def _with_verdict(gain: TransferGain, predictions: np.ndarray, evaluator: Evalua
 
 def _left(budget: TimeBudget) -> float:
     """Return the seconds until the end of the time budget; infinite without one."""
-    return math.inf if budget.limit.seconds is None else budget.limit.seconds - budget.spent
+    return budget.left_for("transfer_gain")
 
 
 def _load_random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:

@@ -20,7 +20,7 @@ from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.search.budget import TimeBudget
 from autotransfer.selection.result import SelectionResult
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.warnings import WarningList
 
 __all__ = ["analyse"]
@@ -32,7 +32,7 @@ def analyse(
     examples: Examples,
     test: Examples | None,
     budget: TimeBudget,
-    config: SearchConfig,
+    settings: Settings,
     show: Progress,
     run: RunFolder,
 ) -> FitResult:
@@ -44,14 +44,14 @@ def analyse(
         examples: The examples that were searched on.
         test: The test examples; None without any.
         budget: The budget.
-        config: The settings.
+        settings: The settings.
         show: Progress, with the warnings of the fit.
         run: The run folder.
     """
     started = budget.spent
     test_score = None if test is None else score_test(selection, test, found, budget, show)
     scored = budget.spent
-    analysis = _analyse_search(selection, found, budget, config, show)
+    analysis = _analyse_search(selection, found, budget, settings, show)
     steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
     seconds = {**found.seconds, **selection.seconds, **steps}
     data = found.data
@@ -76,7 +76,7 @@ def analyse(
 
 
 def _analyse_search(
-    selection: SelectionResult, found: Searched, budget: TimeBudget, config: SearchConfig, show: Progress
+    selection: SelectionResult, found: Searched, budget: TimeBudget, settings: Settings, show: Progress
 ) -> Analysis:
     """Estimate how far the score can be trusted, and compare the model with random weights in the time left."""
     show.phase("estimating selection bias and transfer gain")
@@ -86,12 +86,14 @@ def _analyse_search(
     stages = {name: len(found.stages(name)) for name in names}
     soup = selection.soup if selection.selected.kind == "soup" else None
     bias = estimate_selection_bias(
-        selection.selected, selection.records, fold, averages=soup.tried if soup else (), seed=config.seed
+        selection.selected, selection.records, fold, averages=soup.tried if soup else (), seed=settings.seed
     )
-    importance = measure_importance(trials, stages, seed=config.seed)
+    importance = measure_importance(trials, stages, seed=settings.seed)
     gain = None
-    if config.compare_scratch:
-        gain = measure_transfer_gain(selection.best, selection.selected, trials, evaluator, budget, config.epochs)
+    if settings.search.compare_scratch:
+        gain = measure_transfer_gain(
+            selection.best, selection.selected, trials, evaluator, budget, settings.search.epochs
+        )
     trained_on = {name: evaluator.registry.backbone(name).source for name in names}
     baseline = None if gain is None else gain.baseline_predictions
     backbones = rank_backbones(trials, stages, trained_on, fold, baseline)

@@ -30,7 +30,7 @@ from autotransfer.selection.refit import as_member, refit
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup, make_soup, soup_candidates
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 
@@ -51,7 +51,7 @@ def select_model(
     data: Prepared,
     evaluator: Evaluator,
     budget: TimeBudget,
-    config: SearchConfig,
+    settings: Settings,
     show: Progress,
     *,
     test_examples: int = 0,
@@ -63,7 +63,7 @@ def select_model(
         data: The examples.
         evaluator: What scored the trials.
         budget: The budget.
-        config: The settings.
+        settings: The settings.
         show: Progress.
         test_examples: Number of test examples: each backbone of an ensemble takes time for them.
 
@@ -71,19 +71,20 @@ def select_model(
         SearchError: No trial is complete.
     """
     best, started = choose_winner(trials), budget.spent
-    finals = _hold_finals(trials, data, evaluator, budget, config, show)
+    finals = _hold_finals(trials, data, evaluator, budget, settings, show)
     rescored = {} if finals is None else {record.number: record for record in finals.records}
     records = [rescored.get(record.number, record) for record in trials]
     best = best if finals is None else finals.winner
-    choice = _choose(best, records, evaluator, budget, config, show, test_examples)
+    choice = _choose(best, records, evaluator, budget, settings, show, test_examples)
     chosen = budget.spent
 
     choice, members = _refit(choice, best, records, evaluator, budget, show)
     selected = choice.selected
-    held_out = OutOfFold.of(evaluator.folds, selected.predictions, seed=config.seed)
+    held_out = OutOfFold.of(evaluator.folds, selected.predictions, seed=settings.seed)
     predictions = selected.predictions[held_out.rows]
     # Class weights are meant to shift probabilities: no temperature may bring them back.
-    calibration = calibrate(held_out, predictions) if config.calibrate and config.class_weight is None else None
+    calibrates = settings.selection.calibrate and settings.search.class_weight is None
+    calibration = calibrate(held_out, predictions) if calibrates else None
     return SelectionResult(
         best=best,
         selected=selected,
@@ -117,10 +118,9 @@ def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: 
 
 
 def _hold_finals(
-    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, config: SearchConfig, show: Progress
+    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, settings: Settings, show: Progress
 ) -> Finals | None:
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
-    budget.aside = 0.0
     fold_runner = FoldRunner(evaluator, data.resplit)
     if budget.limit.seconds is None:  # what the search has trained is the bound: equal seeds give equal finals
         effort = Effort(trials, evaluator)
@@ -128,8 +128,8 @@ def _hold_finals(
         ends = None
     else:
         refits = [refit_seconds(record, evaluator) for record in choose_finalists(trials)]
-        needed = max(filter(budget.affords, refits), default=0.0)
-        seconds = min(budget.remaining - needed, search_seconds(trials) / (config.workers or 1))
+        needed = max(filter(budget.affords_refit, refits), default=0.0)
+        seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / (settings.compute.workers or 1))
         plan = plan_finals(trials, fold_runner, fold_runner.seconds, seconds)
         ends = budget.spent + seconds
     if plan is None:
@@ -143,17 +143,19 @@ def _choose(
     records: Sequence[TrialRecord],
     evaluator: Evaluator,
     budget: TimeBudget,
-    config: SearchConfig,
+    settings: Settings,
     show: Progress,
     test_examples: int,
 ) -> _Choice:
     """Choose an ensemble where it is better than the best candidate, else a soup where it is, else the candidate."""
-    ensemble = _choose_ensemble(best, records, evaluator, budget, test_examples) if config.ensemble else None
+    ensemble = (
+        _choose_ensemble(best, records, evaluator, budget, test_examples) if settings.selection.ensemble else None
+    )
     if ensemble is not None and ensemble.is_better:
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
         return _Choice(selected=SelectedModel(members=ensemble.members, predictions=predictions), ensemble=ensemble)
-    soup = _try_soup(best, records, evaluator, budget, show) if config.soup else None
+    soup = _try_soup(best, records, evaluator, budget, show) if allowed.soup else None
     if soup is not None and soup.is_better:
         selected = SelectedModel(members=(soup.member,), predictions=soup.predictions)
         return _Choice(selected=selected, ensemble=ensemble, soup=soup)
@@ -164,9 +166,8 @@ def _choose_ensemble(
     best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, test_examples: int
 ) -> Ensemble | None:
     """Choose an ensemble of candidates that all fit into the time that is left."""
-    refit_of_best = refit_seconds(best, evaluator)
-    # Without time for the refit, the network that the search has kept is taken, which costs nothing.
-    left = budget.remaining - (refit_of_best if refit_of_best <= budget.remaining else 0.0)
+    refit_of_best, left = refit_seconds(best, evaluator), budget.left_for("refit")
+    left -= refit_of_best if refit_of_best <= left else 0.0  # else the network that the search has kept is taken
     others, _ = affordable_members(best, records, evaluator, left, test_examples)
     return choose_ensemble([best, *others], OutOfFold.of(evaluator.folds, predictions_of(best)))
 
@@ -176,7 +177,7 @@ def _try_soup(
 ) -> Soup | None:
     """Make a soup where there are candidates whose training and refits fit into the time that is left."""
     candidates = soup_candidates(best, records, evaluator)
-    while len(candidates) > 1 and soup_seconds(candidates, evaluator) > budget.remaining:
+    while len(candidates) > 1 and soup_seconds(candidates, evaluator) > budget.left_for("refit"):
         candidates.pop()
     if len(candidates) < 2:
         return None

@@ -133,7 +133,7 @@ class _Progress:
             running: Number of new trials that are being evaluated.
         """
         stalled = self._budget.stalled(self._since_best, self._best_at)
-        return stalled or self._budget.empty(len(self.trials) + running) or self._misfits >= _MISFITS
+        return stalled or self._budget.exhausted(len(self.trials) + running) or self._misfits >= _MISFITS
 
     def add(self, record: TrialRecord | None, spent: float, expected: float = 0.0) -> None:
         """Count what came of a proposal."""
@@ -154,7 +154,7 @@ class _Progress:
         """Set apart what the refit of the best trial takes, which was expected to take so many seconds itself."""
         if (best := self.trials.best) is not None:
             share = best.best_epoch / best.epochs if best.epochs else 1.0
-            self._budget.set_apart(max(best.seconds, expected) * share * self._factor)
+            self._budget.reserve_refit(max(best.seconds, expected) * share * self._factor)
 
 
 def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progress: _Progress) -> None:

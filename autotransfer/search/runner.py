@@ -177,7 +177,7 @@ class Runner:
         """
         cheapest, self._cheapest = self._cheapest, None
         limit = self.budget.limit
-        if cheapest is None or limit.seconds is None or trials.best is not None or self.budget.halted:
+        if cheapest is None or limit.seconds is None or trials.best is not None or self.budget.stopped:
             return None
         if limit.trials is not None and len(trials) >= limit.trials:
             return None
@@ -236,10 +236,10 @@ class Runner:
         def expired() -> bool:
             budget = self.budget
             if proposal.source == "last_resort" and not running.curve:
-                running.expired = budget.halted or budget.left <= -(budget.limit.seconds or 0.0)
+                running.expired = budget.stopped or budget.left <= -(budget.limit.seconds or 0.0)
             else:
                 # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
-                running.expired = budget.halted or budget.left <= 0 or budget.clock() - started > _OVERRUN * allowed
+                running.expired = budget.stopped or budget.left <= 0 or budget.clock() - started > _OVERRUN * allowed
             return running.expired
 
         job = Job(candidate=candidate, until=until, report=running.report, expired=expired, expected=expected)

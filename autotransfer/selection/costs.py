@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.search.budget import Step
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.ensemble import ensemble_candidates
 from autotransfer.selection.finals_plan import plan_finals
@@ -43,8 +44,8 @@ FORWARD_PASSES_PER_TRAINING_STEP = 6.0
 
 def selection_seconds(
     trials: Trials, fold_runner: FoldRunner, budget: Budget, test_examples: int, *, ensemble: bool
-) -> dict[str, float]:
-    """Return the seconds that a search leaves to the selection, by the name of what takes them.
+) -> dict[Step, float]:
+    """Return the seconds that a search leaves to the steps of the selection.
 
     Args:
         trials: The search so far.
@@ -53,7 +54,11 @@ def selection_seconds(
         test_examples: Number of test examples.
         ensemble: Whether the model may be an ensemble.
     """
-    seconds = {"finals": finals_seconds(trials, fold_runner, budget)}
+    seconds: dict[Step, float] = {
+        "finals": finals_seconds(trials, fold_runner, budget),
+        "ensemble": 0.0,
+        "test_views": 0.0,
+    }
     best, evaluator = trials.best, fold_runner.evaluator
     if budget.seconds is None or best is None or best.candidate is None:
         return seconds

@@ -39,7 +39,7 @@ def refit(
         budget: The budget.
         warnings: Takes a warning where a member was not trained on all examples.
     """
-    deadline = budget.spent + budget.remaining + REFIT_OVERRUN_SHARE * (budget.limit.seconds or 0.0)
+    deadline = budget.spent + budget.left_for("refit") + REFIT_OVERRUN_SHARE * (budget.limit.seconds or 0.0)
     members = []
     for member in planned:
         candidates = member.candidates
@@ -81,8 +81,9 @@ def _trained(
         return evaluator.refit(one.candidate, one.epochs, found=predictions)
     share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
     seconds = evaluator.predicted_seconds(one.candidate, one.epochs) * share
-    if seconds > budget.remaining:
-        raise TrialError(f"it would take about {seconds:.0f} s, and {max(budget.remaining, 0.0):.0f} s were left")
+    left = budget.left_for("refit")
+    if seconds > left:
+        raise TrialError(f"it would take about {seconds:.0f} s, and {max(left, 0.0):.0f} s were left")
     return evaluator.refit(one.candidate, one.epochs, lambda: budget.spent > deadline, predictions)
 
 

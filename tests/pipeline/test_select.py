@@ -31,7 +31,7 @@ from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.selection.refit import refit
 from autotransfer.selection.selected_model import PlannedMember, RefitCandidate
 from autotransfer.selection.soup import Soup, average_weights, make_soup
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, DataOptions, Settings, grouped
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
@@ -45,7 +45,7 @@ def fit(tiny_zoo: Path, digits: Digits, tmp_path: Path) -> Fit:
     def fit(**settings: Any) -> FitResult:
         images, labels = digits
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(images[:60], labels[:60], **{**ours, "epochs": 2, **settings})
+        return autotransfer.fit(images[:60], labels[:60], **grouped(Settings, {**ours, "epochs": 2, **settings}))
 
     return fit
 
@@ -163,7 +163,11 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
 def evaluator(tiny_zoo: Path, digits: Digits) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
-    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False, folds=3))
+    data = prepare_data(
+        load_examples(digits[0][:60], digits[1][:60]),
+        specs,
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=3)),
+    )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
@@ -201,7 +205,7 @@ def test_members_and_their_test_passes_are_reserved(evaluator: Evaluator, monkey
     assert left(100.0, 60) == pytest.approx(0.5 + 1.5 + (1.5 + 2.0))  # another backbone sees the test images, too
     assert left(50.0, 60) == pytest.approx(0.5 + 1.5)  # no more than a share of the budget
     assert left(100.0, 60, ensemble=False) == 0.5
-    assert selection_seconds(trials, folds, Budget(trials=5), 60, ensemble=True) == {"finals": 0.5}
+    assert sum(selection_seconds(trials, folds, Budget(trials=5), 60, ensemble=True).values()) == 0.5
 
 
 def test_further_views_of_test_images_are_reserved(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +245,7 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
     data = prepare_data(
         load_examples(digits[0][:60], digits[1][:60]),
         [registry.backbone("test_vit")],
-        SearchConfig(cache=False, folds=1),
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=1)),
     )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 

@@ -129,7 +129,7 @@ def _search(
         seconds=None if budget.seconds is None else seconds,
     )
     time_budget = TimeBudget(budget, clock=lambda: toy.now)
-    time_budget.started -= spent
+    time_budget.count_earlier(spent)
     study = make_study(seed=0, curves=50, storage=JournalStorage(journal), name="search")
     trials = search(study, suggest, toy, time_budget, growth, refit_factor=0.0, observe=lambda record: None)
     return trials, journal, growth

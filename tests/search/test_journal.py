@@ -85,7 +85,7 @@ def _search(growth: Schedules, path: Path, work: Work, budget: Budget, done: flo
     """Start or go on with the search whose study is at ``path``."""
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
     time_budget = TimeBudget(budget, clock=lambda: work.now)
-    time_budget.started -= seconds_spent(study)
+    time_budget.count_earlier(seconds_spent(study))
     return search(
         study, _suggest, work, time_budget, growth("ab", budget), refit_factor=1.0, observe=lambda record: None
     )

@@ -733,7 +733,7 @@ def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_an
         Listed(),
         refit_factor=1.25,
         observe=lambda record: None,
-        recalled=lambda trials: said.append((len(trials), time_budget.reserve, len(evaluate.seen))),
+        recalled=lambda trials: said.append((len(trials), time_budget.reservations["refit"], len(evaluate.seen))),
     )
     assert said == [(2, 5.0, 0)]  # 4 s, times what all examples are to those that were trained on
 

@@ -24,14 +24,14 @@ from autotransfer.selection.costs import finals_seconds, refit_seconds
 from autotransfer.selection.finals import Finalist, Finals, hold_finals
 from autotransfer.selection.finals_plan import choose_finalists, plan_finals
 from autotransfer.selection.fold_runner import FoldRunner
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, Settings
 
 
 @pytest.fixture(scope="module")
 def data(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Prepared:
     registry = Registry.load((tiny_zoo,))
     examples = load_examples(digits[0][:90], digits[1][:90])
-    return prepare_data(examples, [registry.backbone("test_resnet")], SearchConfig(cache=False))
+    return prepare_data(examples, [registry.backbone("test_resnet")], Settings(compute=Compute(cache=False)))
 
 
 @pytest.fixture
