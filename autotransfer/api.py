@@ -185,11 +185,11 @@ def fit(
         registry = Registry.load(config.zoos)
         check_settings(config, registry)
         observers = Observers(registry.loaded, callbacks, show.warnings.warn)
-        with observers.following(_settings(config, run)):
+        with observers.observe(_settings(config, run)):
             show.step("looking for the images")
             examples, test_examples = data_of(arguments)
             result = _fit(config, examples, test_examples, run, call, budget, show, registry, observers)
-        observers.tell("search_finished", result=result)
+        observers.notify("search_finished", result=result)
         if len(show.warnings) > len(result.fit_warnings):  # an observer failed at the very end
             result = replace(result, fit_warnings=tuple(show.warnings))
             run.write_result(result.to_json())

@@ -194,7 +194,7 @@ def _load(
     reader = TargetReader(
         kind=given.get("task"),
         separator=given.get("label_separator"),
-        like=None if trained is None else trained.reading,
+        train_format=None if trained is None else trained.reading,
     )
     examples = load_examples(
         data,

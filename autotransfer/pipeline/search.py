@@ -128,7 +128,7 @@ def search_setups(
         ahead=ahead,
         first=first,
         heads=heads,
-        step=show.step,
+        report=show.step,
         warnings=show.warnings,
     )
     show.warnings.add(*data.images.warnings)
@@ -217,10 +217,10 @@ def _search(
         budget.aside = leave(told)
         run.write_trials(told.records)
         show.trial(record)
-        observers.tell("trial_finished", result=record)
+        observers.notify("trial_finished", result=record)
 
     def observe_epoch(epoch: EpochRecord) -> None:
-        observers.tell("epoch_finished", epoch=epoch)
+        observers.notify("epoch_finished", epoch=epoch)
 
     def recalled(trials: Trials) -> None:
         told.records = list(trials.records)

@@ -20,7 +20,7 @@ from autotransfer.data.examples import Images
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.images.pixels import AUGMENTATIONS, augment, prepare
 from autotransfer.pretraining.losses import Objective
-from autotransfer.runtime.device import Device, send
+from autotransfer.runtime.device import Device, to_device
 from autotransfer.runtime.memory import halve_batch_size
 from autotransfer.settings import parse_duration
 from autotransfer.training.freezing import parameter_groups, train_mode
@@ -245,7 +245,7 @@ class PretrainingTrainer:
         batch = augment(pixels, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):
             outputs = self.pupil(batch)
-        at = send(rows, self.device.torch)
+        at = to_device(rows, self.device.torch)
         return torch.stack([objective.loss(outputs[objective.head], at) for objective in self.objectives]).sum()
 
     def _move_average(self, averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
