@@ -18,6 +18,7 @@ from autotransfer.errors import DataNotFoundError, RunFormatError
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.calls import arguments_of, call_of, configure, data_of
 from autotransfer.pipeline.checks import check_settings
+from autotransfer.pipeline.reservations import LaterSteps
 from autotransfer.pipeline.search import search_setups
 from autotransfer.pipeline.select import finish, score_test
 from autotransfer.report.chart import draw
@@ -214,11 +215,13 @@ def _fit(
 ) -> FitResult:
     """Search, refit the winner, score it on the test examples, and write everything down."""
     show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
+    tested = 0 if test is None else len(test)
+    later = LaterSteps(budget, config, tested)
     with open_pool(config) as worker_pool:
-        found = search_setups(config, examples, test, run, call, budget, worker_pool, show, registry, observers)
+        found = search_setups(config, examples, test, run, call, budget, worker_pool, show, registry, observers, later)
     data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
 
-    ending = finish(found.trials, data, evaluator, budget, config, show, tested=0 if test is None else len(test))
+    ending = finish(found.trials, data, evaluator, budget, config, show, tested=tested)
     with run.writing():
         ending.model.write(run.model)
     seconds["finals"] = ending.seconds

@@ -501,10 +501,10 @@ def test_candidates_are_scored_on_the_examples_that_the_user_holds_out(fit: Fit,
     assert result.grouping is None
     best = result.trials.best
     assert best is not None
-    assert best.scores is not None
-    assert np.isnan(best.scores[:60]).all()
+    assert best.predictions is not None
+    assert np.isnan(best.predictions[:60]).all()
     classes = np.array(result.model.task.classes)
-    assert best.score == np.mean(classes[best.scores[60:].argmax(1)] == labels[60:90])
+    assert best.score == np.mean(classes[best.predictions[60:].argmax(1)] == labels[60:90])
 
 
 def test_a_folder_to_validate_on_and_going_on_with_it(fit: Fit, digit_folder: Path, tmp_path: Path) -> None:

@@ -279,9 +279,9 @@ def test_the_first_interrupt_ends_the_search_and_the_second_one_interrupts(inter
     time_budget, said = TimeBudget(Budget(trials=5)), list[str]()
     with interruptible(time_budget, said.append):
         os.kill(os.getpid(), signal.SIGINT)
-        assert time_budget.halted
-        assert time_budget.empty(1)
-        assert not time_budget.empty(0), "there is always a result"
+        assert time_budget.stopped
+        assert time_budget.exhausted(1)
+        assert not time_budget.exhausted(0), "there is always a result"
         assert said == ["interrupted: the search ends here, and the best so far is trained; once more stops at once"]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

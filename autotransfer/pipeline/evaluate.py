@@ -100,8 +100,10 @@ def evaluate(
     evaluator = Evaluator(registry, prepared.extractor, prepared.folds, where, seed=seed, loaded=[loaded])
     fold = prepared.folds[0]
     with keep_freed_memory():
-        network, scores = evaluator.best_network(candidate)
+        network, predictions = evaluator.best_network(candidate)
     return EvaluationResult(
-        score=Score.of(fold.task, fold.targets[fold.validation_rows], scores, fold.group_ids_of(fold.validation_rows)),
+        score=Score.of(
+            fold.task, fold.targets[fold.validation_rows], predictions, fold.group_ids_of(fold.validation_rows)
+        ),
         model=as_model(network, candidate, prepared, evaluator),
     )

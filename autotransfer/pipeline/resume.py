@@ -153,7 +153,7 @@ def open_study(
     study = _open(config, data, space, curves, storage, settings, run, warnings)
     if run.goes_on:
         if settings.get("budget", settings["config"].get("budget")) == now["budget"]:
-            budget.started -= seconds_spent(study, settings.get("since", 0))
+            budget.count_earlier(seconds_spent(study, settings.get("since", 0)))
         else:
             settings["since"] = steps_of(study)
         run.update(**now, since=settings.get("since", 0), call=call or settings.get("call"))

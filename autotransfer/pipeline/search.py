@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FixedTrial
 
-from autotransfer.analysis.transfer_gain import reserved_seconds
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import EpochRecord, HeadSpec
@@ -33,7 +32,6 @@ from autotransfer.pipeline.prepare import (
     task_of,
 )
 from autotransfer.pipeline.resume import Choices, known_backbones, open_study, pick
-from autotransfer.pipeline.select import ending_seconds
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.interrupts import interruptible
 from autotransfer.run.progress import Progress
@@ -46,10 +44,9 @@ from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
 from autotransfer.search.resolutions import Resolutions, offer_resolutions
 from autotransfer.search.space import SearchSpace, freezes_all
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
-from autotransfer.selection.finals import FoldRunner
 from autotransfer.settings import SearchConfig
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
@@ -63,6 +60,18 @@ _TUNED_STAGES = 3
 _MANY = 500
 # Steps of a training whose head starts from a solution that tell something; no more than so many epochs are asked for.
 _STEPS, _BATCH, _EPOCHS = 30, 32, 3
+
+
+class LaterSteps(Protocol):
+    """Reserves in the budget what the steps after the search will take."""
+
+    def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
+        """Reserve what does not depend on the trials; the backbone is the one that is expected to take least."""
+        ...
+
+    def update(self, trials: Trials) -> None:
+        """Reserve what depends on the trials."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +104,7 @@ def search_setups(
     show: Progress,
     registry: Registry,
     observers: Observers,
+    later_steps: LaterSteps,
 ) -> Searched:
     """Decode the examples, make or open the study, and search."""
     for given in (examples, test):
@@ -143,7 +153,8 @@ def search_setups(
     _say_what_is_scored(data, config, show)
     if test is not None and config.strict:
         refuse_unreadable(test, data.images.decoding)
-    budget.overhead = 0.0 if test is None else (budget.spent - decoding) * len(test) / len(examples)
+    if test is not None:
+        budget.reserve("test", (budget.spent - decoding) * len(test) / len(examples))
     loaded = [] if first is None else [first]
     evaluator = Evaluator(
         registry,
@@ -167,8 +178,7 @@ def search_setups(
         others=sizes.others,
         views=Views(config.views),
     )
-    if config.compare_scratch:
-        budget.overhead += reserved_seconds(budget, evaluator, space.backbones[0].name)
+    later_steps.begin(data, evaluator, space.backbones[0].name)
     curves = _curves_allowed(budget, space, evaluator)
     choices = Choices(
         backbones=tuple(spec.name for spec in backbones),
@@ -183,14 +193,10 @@ def search_setups(
     many = "s" if len(backbones) > 1 else ""
     show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
     executor = worker_pool.executor(evaluator, run.checkpoints)
-    fold_runner, tested = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
-
-    def leave(trials: Trials) -> float:
-        return ending_seconds(trials, fold_runner, budget.limit, tested, ensemble=config.ensemble)
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(budget, show.say), translate_storage_errors(advice):
-        trials = _search(study, space, sizes, evaluator, budget, executor, run, show, leave, observers)
+        trials = _search(study, space, sizes, evaluator, budget, executor, run, show, later_steps, observers)
     _warn_of_untried(study, sizes, show)
     seconds["search"] = budget.spent - seconds["decode"]
     close_storage(study._storage)
@@ -206,7 +212,7 @@ def _search(
     executor: Executor,
     run: RunFolder,
     show: Progress,
-    leave: Callable[[Trials], float],
+    later_steps: LaterSteps,
     observers: Observers,
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
@@ -214,7 +220,7 @@ def _search(
 
     def observe(record: TrialRecord) -> None:
         told.add(record)
-        budget.aside = leave(told)
+        later_steps.update(told)
         run.write_trials(told.records)
         show.trial(record)
         observers.notify("trial_finished", result=record)
@@ -224,7 +230,7 @@ def _search(
 
     def recalled(trials: Trials) -> None:
         told.records = list(trials.records)
-        budget.aside = leave(told)
+        later_steps.update(told)
         run.write_trials(told.records)
         show.recall(told)
 
@@ -235,7 +241,7 @@ def _search(
         space.suggest,
         evaluator,
         budget,
-        Growth(
+        Strategy(
             screening=space.screening(),
             others=sizes.others,
             views=space.views,

@@ -41,20 +41,20 @@ def count_groups(count: int, group_ids: np.ndarray | None) -> int:
 
 
 def bootstrap_samples(
-    count: int, group_ids: np.ndarray | None, resamples: int, *, seed: int = 0, max_groups: int | None = None
+    count: int, group_ids: np.ndarray | None, bootstrap_samples: int, *, seed: int = 0, max_groups: int | None = None
 ) -> Iterator[np.ndarray]:
     """Yield positions of examples in groups that were drawn with replacement.
 
     Args:
         count: Number of examples.
         group_ids: Group (count,) of each example; None makes each example a group.
-        resamples: Number of resamples.
+        bootstrap_samples: Number of resamples.
         seed: Seed of the random numbers.
         max_groups: Most groups in one resample; None draws as many as there are.
     """
     order, starts, sizes = _members(count, group_ids)
     rng, size = np.random.default_rng(seed), min(len(sizes), max_groups or len(sizes))
-    for _ in range(resamples):
+    for _ in range(bootstrap_samples):
         chosen = rng.integers(0, len(sizes), size)
         yield order[_ranges(starts[chosen], sizes[chosen])]
 

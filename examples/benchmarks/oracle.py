@@ -88,7 +88,9 @@ class Exam:
         task, split = prepared.folds[0].task, len(train)
         targets = task.encode([*train.targets, *test.targets])
         folds = [replace(fold, targets=targets) for fold in prepared.folds]
-        final = Fold(task=task, targets=targets, train=np.arange(split), validation=np.arange(split, len(targets)))
+        final = Fold(
+            task=task, targets=targets, train_rows=np.arange(split), validation_rows=np.arange(split, len(targets))
+        )
         store = ActivationCache(cache, memory_limit=memory_budget(None))
         extractor = FeatureExtractor(images=images, cache=store, ahead=0)
         self.validating, self.testing = (

@@ -136,7 +136,7 @@ def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once
         stopping = True
         for head in heads:
             stopped = evaluator(replace(PROBE, head=head, head_params={}), report, lambda: False)
-            assert stopped.scores is None
+            assert stopped.predictions is None
             assert stopped.score == told[-1][1]
         assert 250 <= sum(passed) < 400, "the sample, to the end of a batch, for all heads"
         stopping = False
@@ -187,7 +187,7 @@ def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, pre
         return features.values["center"]
 
     with patch.object(Features, "taken", taken):
-        assert evaluator(PROBE, lambda epoch, score: True, lambda: False).scores is not None
+        assert evaluator(PROBE, lambda epoch, score: True, lambda: False).predictions is not None
 
 
 def test_a_worker_draws_the_sample_that_the_search_has_drawn(

@@ -80,7 +80,7 @@ def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatc
     )
     assert result.best == result.model.members[0].candidate
     assert result.validation.score == pytest.approx(
-        result.model.task.score(digits[1][:60], result.ensemble.scores)
+        result.model.task.score(digits[1][:60], result.ensemble.predictions)
     )  # of weights that were chosen on other examples
     assert "\nensemble    " in str(result)
     _says_of_what(result, "ensemble")
@@ -118,7 +118,7 @@ def _says_of_what(result: FitResult, kind: str) -> None:
     assert saved["inflation"]["of"] == saved["gain"]["of"] == model
     assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
     assert f"{insight.inflation.corrected:.4f} for {model}" in str(result)
-    lesson_rows = ~np.isnan(insight.selected.scores).any(1)
+    lesson_rows = ~np.isnan(insight.selected.predictions).any(1)
     assert result.validation.examples == lesson_rows.sum()
 
 
@@ -177,7 +177,7 @@ def _tried(evaluator: Evaluator, *candidates: Candidate) -> Trials:
                 best_epoch=found.best_epoch,
                 epochs=len(found.curve),
                 seconds=1.0,
-                scores=found.scores,
+                predictions=found.predictions,
             )
         )
     return trials

@@ -65,7 +65,7 @@ def _tuned(evaluator: Evaluator, number: int, **training: Any) -> TrialRecord:
         depth=done.depth,
         best_epoch=done.best_epoch,
         epochs=2,
-        scores=done.scores,
+        predictions=done.predictions,
     )
 
 
@@ -75,11 +75,11 @@ def test_a_soup_of_tuned_networks_is_what_its_average_predicts(evaluator: Evalua
     assert soup.pays == (soup.to_json()["used"] is True)
     assert soup.score >= soup.alone  # greedy: nothing that lowers it is added
     assert soup.alone == pytest.approx(max(record.score or 0.0 for record in records), abs=0.06)
-    scored = np.flatnonzero(~np.isnan(soup.scores).any(1))
+    scored = np.flatnonzero(~np.isnan(soup.predictions).any(1))
     assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
     assert len(soup.ingredients) >= 1
     assert len(soup.tried) >= 3
-    assert all(scores.shape == soup.scores.shape for scores in soup.tried)
+    assert all(predictions.shape == soup.predictions.shape for predictions in soup.tried)
     assert soup.to_json()["error"] == soup.error >= 0
     assert ("no measurable difference" in str(soup)) == (abs(soup.score - soup.alone) <= soup.error)
     assert "of the best alone" in str(soup)
