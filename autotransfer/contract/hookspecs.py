@@ -139,7 +139,7 @@ def register_freeze_policies(register: Callable[[FreezePolicySpec], None]) -> No
 def search_started(settings: Mapping[str, Any]) -> None:
     """Observe the start of a search, before any data are read.
 
-    ``settings`` is JSON: the fields of ``SearchConfig`` by name, and ``run``, the path of the run folder.
+    ``settings`` is JSON: each setting of ``Settings`` by its name, and ``run``, the path of the run folder.
     """
 
 

@@ -14,7 +14,7 @@ from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicat
 from autotransfer.data.split import assign_group_ids, check_class_sizes, group_keys, possible_folds, split, split_folds
 from autotransfer.data.train_test_overlap import count_overlap
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import WarningList
 
@@ -46,7 +46,7 @@ def make_folds(
     task: Task,
     targets: Sequence[object],
     images: Images,
-    config: SearchConfig,
+    settings: Settings,
     *,
     names: Sequence[str],
     groups: Sequence[Hashable] | None,
@@ -61,7 +61,7 @@ def make_folds(
         task: The task.
         targets: One target for each image.
         images: The images.
-        config: The settings.
+        settings: The settings.
         names: Name of each image.
         groups: Groups of the user; None without groups.
         held_out: Whether each image (N,) is a validation image of the user; None without such a split.
@@ -82,7 +82,7 @@ def make_folds(
         )
         if groups is None and near_duplicates is not None:
             groups = near_duplicates.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, config, assign_group_ids(images.digests, groups)),)
+        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(images.digests, groups)),)
         _warn_of_overlap(images.digests, held_out, known, near_duplicates, warnings)
         return Split(folds=given, resplit=lambda offset: given)
     options = [GroupingOption()]
@@ -93,10 +93,11 @@ def make_folds(
             features(), encoded, task, images.digests, names, warnings=warnings, report=report
         )
     report("splitting the examples into folds")
-    chosen, folds = _split_by_first(options, task, targets, images, config, warnings)
+    chosen, folds = _split_by_first(options, task, targets, images, settings, warnings)
 
     def resplit(offset: int) -> tuple[Fold, ...]:
-        return _split_once(task, targets, images, replace(config, seed=(config.seed + offset) % 2**32), chosen.groups)
+        seeded = replace(settings, seed=(settings.seed + offset) % 2**32)
+        return _split_once(task, targets, images, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
@@ -106,14 +107,14 @@ def _split_by_first(
     task: Task,
     targets: Sequence[object],
     images: Images,
-    config: SearchConfig,
+    settings: Settings,
     warnings: WarningList,
 ) -> tuple[GroupingOption, tuple[Fold, ...]]:
     """Split by the first option that allows a split; a warning names each option that does not."""
     *others, last = options
     for option in others:
         try:
-            return option, _split_once(task, targets, images, config, option.groups)
+            return option, _split_once(task, targets, images, settings, option.groups)
         except DataError as error:
             warnings.warn(
                 "grouping_given_up",
@@ -121,32 +122,33 @@ def _split_by_first(
                 f"give groups, or validation examples of your own. {error}",
                 reason=str(error),
             )
-    return last, _split_once(task, targets, images, config, last.groups)
+    return last, _split_once(task, targets, images, settings, last.groups)
 
 
-def check_class_weights(config: SearchConfig, task: Task) -> None:
+def check_class_weights(settings: Settings, task: Task) -> None:
     """Check the class weights against the task, before images are decoded."""
-    if config.class_weight is not None and not task.classes:
+    if settings.search.class_weight is not None and not task.classes:
         raise ConfigError("A regression has no classes: leave class_weight out.")
-    if isinstance(config.class_weight, Mapping):
-        task.class_weights_from(config.class_weight)
+    if isinstance(settings.search.class_weight, Mapping):
+        task.class_weights_from(settings.search.class_weight)
 
 
 def _split_once(
     task: Task,
     targets: Sequence[object],
     images: Images,
-    config: SearchConfig,
+    settings: Settings,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Fold, ...]:
     """Split into five folds below 3,000 examples, since the score of one split is noisy there; else into one."""
     encoded = task.encode(targets)
-    count = config.folds or (_FOLDS if len(encoded) < _MIN_EXAMPLES_FOR_ONE_SPLIT else 1)
+    count = settings.data_options.folds or (_FOLDS if len(encoded) < _MIN_EXAMPLES_FOR_ONE_SPLIT else 1)
     if count > 1:
         count = possible_folds(count, encoded, task, groups)
-        parts = split_folds(encoded, task, images.digests, count=count, seed=config.seed, groups=groups)
+        parts = split_folds(encoded, task, images.digests, count=count, seed=settings.seed, groups=groups)
     else:
-        parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed, groups=groups)]
+        share = settings.data_options.validation_share
+        parts = [split(encoded, task, images.digests, share=share, seed=settings.seed, groups=groups)]
     group_ids = assign_group_ids(images.digests, groups)
     return tuple(
         Fold(
@@ -154,7 +156,7 @@ def _split_once(
             targets=encoded,
             train_rows=train,
             validation_rows=validation,
-            class_weight=config.class_weight,
+            class_weight=settings.search.class_weight,
             group_ids=group_ids,
         )
         for train, validation in parts
@@ -162,7 +164,7 @@ def _split_once(
 
 
 def _predefined_fold(
-    task: Task, targets: Sequence[object], held_out: np.ndarray, config: SearchConfig, group_ids: np.ndarray
+    task: Task, targets: Sequence[object], held_out: np.ndarray, settings: Settings, group_ids: np.ndarray
 ) -> Fold:
     """Return the split of the user as a fold.
 
@@ -179,7 +181,7 @@ def _predefined_fold(
         targets=encoded,
         train_rows=train,
         validation_rows=validation,
-        class_weight=config.class_weight,
+        class_weight=settings.search.class_weight,
         group_ids=group_ids,
     )
 

@@ -9,7 +9,7 @@ from autotransfer.pipeline.select import ending_seconds
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import Trials
 from autotransfer.selection.finals import FoldRunner
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 
 __all__ = ["LaterSteps"]
 
@@ -19,12 +19,12 @@ class LaterSteps:
 
     Args:
         budget: Where the seconds are reserved.
-        config: The settings.
+        settings: The settings.
         test_examples: Number of test examples.
     """
 
-    def __init__(self, budget: TimeBudget, config: SearchConfig, test_examples: int) -> None:
-        self._budget, self._config, self._test_examples = budget, config, test_examples
+    def __init__(self, budget: TimeBudget, settings: Settings, test_examples: int) -> None:
+        self._budget, self._settings, self._test_examples = budget, settings, test_examples
         self._fold_runner: FoldRunner | None = None
 
     def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
@@ -36,12 +36,12 @@ class LaterSteps:
             backbone: The backbone that is expected to take least.
         """
         self._fold_runner = FoldRunner(evaluator, data.resplit)
-        if self._config.compare_scratch:
+        if self._settings.search.compare_scratch:
             self._budget.reserve("transfer_gain", reserved_seconds(self._budget, evaluator, backbone))
 
     def update(self, trials: Trials) -> None:
         """Reserve what the selection among these trials will take."""
         assert self._fold_runner is not None  # made when the search began
-        limit, ensemble = self._budget.limit, self._config.ensemble
+        limit, ensemble = self._budget.limit, self._settings.selection.ensemble
         seconds = ending_seconds(trials, self._fold_runner, limit, self._test_examples, ensemble=ensemble)
         self._budget.reserve("finals", seconds)

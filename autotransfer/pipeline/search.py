@@ -47,7 +47,7 @@ from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.strategy import Strategy
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
 from autotransfer.workers.pool import WorkerPool
@@ -94,11 +94,11 @@ class Searched:
 
 
 def search_setups(
-    config: SearchConfig,
+    settings: Settings,
     examples: Examples,
     test: Examples | None,
     run: RunFolder,
-    call: dict[str, Any] | None,
+    call: Mapping[str, Any],
     budget: TimeBudget,
     worker_pool: WorkerPool,
     show: Progress,
@@ -110,31 +110,31 @@ def search_setups(
     for given in (examples, test):
         if given is not None and given.described:
             show.say(given.described)
-    _check_scored(examples, test, task_of(examples, config), show)
+    _check_scored(examples, test, task_of(examples, settings), show)
     run.refuse_unwritable()
     show.step("looking for the backbones")
-    device = resolve_device(config.device)
-    began, choosing = Choices.of(run, config), config
+    device = resolve_device(settings.compute.device)
+    began, choosing = Choices.of(run, settings), settings
     if began is not None:
-        choosing = replace(config, backbones=known_backbones(registry, run, began.backbones))
+        choosing = replace(settings, backbones=known_backbones(registry, run, began.backbones))
     backbones = available_backbones(registry, choosing, device, len(examples), show.say, show.warnings)
-    policies = registry.select_policies(config.freeze)
+    policies = registry.select_policies(settings.search.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
     show.phase(f"decoding {len(examples)} images")
     decoding = budget.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    sizes = offer_resolutions(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
+    sizes = offer_resolutions(backbones, registry.named_in_full(settings.backbones), typical_side(examples.items))
     first = load_first(sizes.first, device)
 
     def heads(task: Task, examples: int) -> list[HeadSpec]:
-        offered = offered_heads(registry, config, task, examples)
+        offered = offered_heads(registry, settings, task, examples)
         return offered if began is None else pick(offered, began.heads) or offered
 
     data = prepare_data(
         examples,
         backbones,
-        config,
+        settings,
         ahead=ahead,
         first=first,
         heads=heads,
@@ -150,8 +150,8 @@ def search_setups(
     task = data.folds[0].task
     if test is not None and test.targets is not None:
         task.encode(test.targets)  # again: a class may be gone with its images
-    _say_what_is_scored(data, config, show)
-    if test is not None and config.strict:
+    _say_what_is_scored(data, settings, show)
+    if test is not None and settings.data_options.strict:
         refuse_unreadable(test, data.images.decoding)
     if test is not None:
         budget.reserve("test", (budget.spent - decoding) * len(test) / len(examples))
@@ -161,10 +161,10 @@ def search_setups(
         data.extractor,
         data.folds,
         device,
-        seed=config.seed,
+        seed=settings.seed,
         loaded=loaded,
         checkpoints=Checkpoints(run.checkpoints),
-        sample=draw(data.folds, config.seed) if len(backbones) > 1 else None,
+        sample=draw(data.folds, settings.seed) if len(backbones) > 1 else None,
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
@@ -173,10 +173,10 @@ def search_setups(
         policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,
-        epochs=config.epochs,
+        epochs=settings.search.epochs,
         examples=len(data.folds[0].train_rows),
         others=sizes.others,
-        views=Views(config.views),
+        views=Views(settings.search.views),
     )
     later_steps.begin(data, evaluator, space.backbones[0].name)
     curves = _curves_allowed(budget, space, evaluator)
@@ -186,7 +186,7 @@ def search_setups(
         freeze=tuple(spec.name for spec in space.policies),
     )
     study = open_study(
-        config, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=show.warnings
+        settings, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=show.warnings
     )
     seconds = {"decode": budget.spent}
 
@@ -306,10 +306,10 @@ def _check_scored(examples: Examples, test: Examples | None, task: Task, show: P
         show.warnings.add(*check_scored(task, task.encode(held), "validation"))
 
 
-def _say_what_is_scored(data: Prepared, config: SearchConfig, show: Progress) -> None:
+def _say_what_is_scored(data: Prepared, settings: Settings, show: Progress) -> None:
     """Say which class is positive where the user has not said; refuse folds on which nothing can be scored."""
     fold = data.folds[0]
     check_scored(fold.task, fold.targets[fold.validation_rows], "validation")
-    if (warning := positive_class_warning(fold.task, fold.targets, config.positive_class)) is not None:
+    if (warning := positive_class_warning(fold.task, fold.targets, settings.data_options.positive_class)) is not None:
         show.warnings.add(warning)
         show.say(warning.message)

@@ -36,7 +36,7 @@ from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.refit import Recipe, as_member, refit
 from autotransfer.selection.selected import Selected
 from autotransfer.selection.soup import Ingredient, Soup, cook, ingredients
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Settings
 from autotransfer.tasks.preconditions import check_scored
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
@@ -121,7 +121,7 @@ def finish(
     data: Prepared,
     evaluator: Evaluator,
     budget: TimeBudget,
-    config: SearchConfig,
+    settings: Settings,
     show: Progress,
     tested: int = 0,
 ) -> Ending:
@@ -132,7 +132,7 @@ def finish(
         data: The examples.
         evaluator: What scored them.
         budget: The budget.
-        config: The settings.
+        settings: The settings.
         show: Progress.
         tested: Number of test examples, which every backbone of an ensemble has to see.
 
@@ -140,16 +140,16 @@ def finish(
         SearchError: No trial is complete.
     """
     best, started = choose_winner(trials), budget.spent
-    finals = _finals(trials, data, evaluator, budget, config, show)
+    finals = _finals(trials, data, evaluator, budget, settings, show)
     best, again = (best, ()) if finals is None else (finals.winner, finals.records)
     renewed = {record.number: record for record in again}
     records = [renewed.get(record.number, record) for record in trials]
     alone = plan = _alone(best)
-    ensemble = _ensemble(best, records, evaluator, budget, tested) if config.ensemble else None
+    ensemble = _ensemble(best, records, evaluator, budget, tested) if settings.selection.ensemble else None
     soup = None
     if ensemble is not None and ensemble.pays:
         plan = _together(ensemble, records, alone)
-    elif config.soup and (soup := _soup(best, records, evaluator, budget, show)) is not None and soup.pays:
+    elif settings.selection.soup and (soup := _soup(best, records, evaluator, budget, show)) is not None and soup.pays:
         plan = _Plan(parts=((1.0, soup.ingredients),), predictions=soup.predictions)
     seconds = budget.spent - started
 
@@ -169,10 +169,11 @@ def finish(
         )
         plan, ensemble, soup = alone, None, None
         members = refit(plan.parts, found, evaluator, budget, show.warnings)
-    held_out = OutOfFold.of(evaluator.folds, plan.predictions, seed=config.seed)
+    held_out = OutOfFold.of(evaluator.folds, plan.predictions, seed=settings.seed)
     predictions = plan.predictions[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
-    calibration = calibrate(held_out, predictions) if config.calibrate and config.class_weight is None else None
+    calibrates = settings.selection.calibrate and settings.search.class_weight is None
+    calibration = calibrate(held_out, predictions) if calibrates else None
     return Ending(
         best=best,
         selected=plan.selected,
@@ -273,7 +274,7 @@ def _warn_if_below(test: Score, validation: Score, show: Progress) -> None:
 
 
 def _finals(
-    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, config: SearchConfig, show: Progress
+    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, settings: Settings, show: Progress
 ) -> Finals | None:
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
     if budget.limit.seconds is None:
@@ -281,7 +282,7 @@ def _finals(
         return hold_finals(trials, evaluator, data.resplit, effort=effort, say=show.phase)
     refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
     needed = max(filter(budget.affords_refit, refits), default=0.0)
-    seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / (config.workers or 1))
+    seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / (settings.compute.workers or 1))
     ends = budget.spent + seconds
     return hold_finals(
         trials, evaluator, data.resplit, seconds=seconds, expired=lambda: budget.spent > ends, say=show.phase

@@ -27,7 +27,7 @@ from autotransfer.runtime.device import resolve_device
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.selected import Selected
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, DataOptions, Settings
 
 TRIALS = TimeBudget(Budget(trials=1))
 # Of a search that has trained so much that it bounds nothing.
@@ -86,7 +86,9 @@ class Sources:
 def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluator:
     registry = Registry.load((tiny_zoo,), plugins=[Sources()])
     specs = [registry.backbone(name) for name in ("test_resnet", "harmful")]
-    data = prepare_data(load_examples(*digits), specs, SearchConfig(cache=False, folds=3))
+    data = prepare_data(
+        load_examples(*digits), specs, Settings(compute=Compute(cache=False), data_options=DataOptions(folds=3))
+    )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 

@@ -23,7 +23,7 @@ from autotransfer.evaluation.subsample import Features
 from autotransfer.images.pixels import VIEWS
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Compute, DataOptions, Settings
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network, to_predictions
 
@@ -80,7 +80,7 @@ def loaded(registry: Registry) -> LoadedBackbone:
 @pytest.fixture(scope="module")
 def data(registry: Registry, digits: tuple[np.ndarray, np.ndarray]) -> Prepared:
     images, labels = digits
-    config = SearchConfig(cache=False, folds=1)
+    config = Settings(compute=Compute(cache=False), data_options=DataOptions(folds=1))
     return prepare_data(load_examples(images[:60], labels[:60]), [registry.backbone("test_resnet")], config)
 
 

@@ -29,7 +29,7 @@ from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.finals import FoldRunner
 from autotransfer.selection.refit import refit
 from autotransfer.selection.soup import Ingredient, Soup, averaged, cook
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, DataOptions, Settings, grouped
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
@@ -43,7 +43,7 @@ def fit(tiny_zoo: Path, digits: Digits, tmp_path: Path) -> Fit:
     def fit(**settings: Any) -> FitResult:
         images, labels = digits
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(images[:60], labels[:60], **{**ours, "epochs": 2, **settings})
+        return autotransfer.fit(images[:60], labels[:60], **grouped(Settings, {**ours, "epochs": 2, **settings}))
 
     return fit
 
@@ -160,7 +160,11 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
 def evaluator(tiny_zoo: Path, digits: Digits) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
-    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False, folds=3))
+    data = prepare_data(
+        load_examples(digits[0][:60], digits[1][:60]),
+        specs,
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=3)),
+    )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
@@ -241,7 +245,7 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
     data = prepare_data(
         load_examples(digits[0][:60], digits[1][:60]),
         [registry.backbone("test_vit")],
-        SearchConfig(cache=False, folds=1),
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=1)),
     )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 

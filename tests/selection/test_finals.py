@@ -28,14 +28,14 @@ from autotransfer.selection.finals import (
     hold_finals,
     refit_seconds,
 )
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, Settings
 
 
 @pytest.fixture(scope="module")
 def data(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Prepared:
     registry = Registry.load((tiny_zoo,))
     examples = load_examples(digits[0][:90], digits[1][:90])
-    return prepare_data(examples, [registry.backbone("test_resnet")], SearchConfig(cache=False))
+    return prepare_data(examples, [registry.backbone("test_resnet")], Settings(compute=Compute(cache=False)))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.soup import averaged, cook, greedy, ingredients
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Compute, Settings
 
 
 def _state(value: float) -> dict[str, torch.Tensor]:
@@ -49,7 +49,7 @@ def test_equal_tensors_and_whole_numbers_stay_as_they_are() -> None:
 def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone("test_resnet")]
-    data = prepare_data(load_examples(digits[0][:90], digits[1][:90]), specs, SearchConfig(cache=False))
+    data = prepare_data(load_examples(digits[0][:90], digits[1][:90]), specs, Settings(compute=Compute(cache=False)))
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
