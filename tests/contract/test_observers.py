@@ -14,7 +14,7 @@ import pytest
 
 from autotransfer.contract import hookspecs
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.loading import _KINDS, OBSERVER_HOOKS, load_plugins
+from autotransfer.contract.loading import _KIND_OF_HOOK, OBSERVER_HOOKS, load_plugins
 from autotransfer.contract.observers import Observers
 from autotransfer.errors import ConfigError, SearchError
 from autotransfer.warnings import WarningList
@@ -48,7 +48,7 @@ def _observers(*callbacks: Any, plugins: tuple[Any, ...] = ()) -> tuple[Observer
 def test_every_hook_has_a_kind_and_is_shown_where_an_author_looks() -> None:
     manager = pluggy.PluginManager("autotransfer")
     hooks = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
-    assert set(hooks) == set(_KINDS)
+    assert set(hooks) == set(_KIND_OF_HOOK)
     page = pydoc.plain(pydoc.render_doc(hookspecs))
     for hook in hooks:
         assert f"    {hook}(" in page
@@ -67,13 +67,13 @@ def test_the_example_in_the_documentation_is_a_plugin(monkeypatch: pytest.Monkey
     assert all(hasattr(module, hook) for hook in OBSERVER_HOOKS)
 
 
-@pytest.mark.parametrize("hook", sorted(_KINDS))
+@pytest.mark.parametrize("hook", sorted(_KIND_OF_HOOK))
 def test_a_plugin_with_any_one_hook_alone_is_one(hook: str) -> None:
     source = f"def {hook}({', '.join(inspect.signature(getattr(hookspecs, hook)).parameters)}): ..."
     made: dict[str, Any] = {}
     exec(source, made)
     *_, state = load_plugins([SimpleNamespace(**{hook: hookimpl(made[hook])})]).states.values()
-    assert (state.state, state.kinds) == ("loaded", (_KINDS[hook],))
+    assert (state.state, state.kinds) == ("loaded", (_KIND_OF_HOOK[hook],))
 
 
 def test_callbacks_need_no_mark_and_take_any_part_of_the_arguments() -> None:
