@@ -26,18 +26,21 @@ class TrainingOptions(SettingsGroup):
         check=whole_number("input size", 1),
         metavar="N",
     )
-    augmentation: str = setting("medium", help="none, light, medium or strong.")
+    augmentation: str = setting("medium", help="Augmentation: none, light, medium or strong.", metavar="STRENGTH")
     batch_size: int | None = setting(
         None, help="Images in one step.", none="128; 64 to distill", check=whole_number("batch size", 2), metavar="N"
     )
-    lr: float | None = setting(None, help="Highest learning rate.", none="0.002; 0.001 to distill")
+    lr: float | None = setting(None, help="Highest learning rate.", none="0.002; 0.001 to distill", metavar="RATE")
     half: bool = setting(
         True,
         help="Use 16 bit where the hardware has it; the smallest networks are faster without.",
         off="Use 32 bit everywhere.",
     )
     validation: float = setting(
-        0.1, help="Share of the images that is held out and scored.", check=share("share that is held out")
+        0.1,
+        help="Share of the images that is held out and scored.",
+        check=share("share that is held out"),
+        metavar="SHARE",
     )
 
 
@@ -46,9 +49,13 @@ class TrainingOptions(SettingsGroup):
 class ModelCard(SettingsGroup):
     """What a checkpoint says of itself."""
 
-    source: str = setting("", help="What the images are, in words.", none="the name of the folder")
+    source: str = setting("", help="What the images are, in words.", none="the name of the folder", metavar="TEXT")
     license: str = setting(
-        "", help="Licence of the weights.", more="The licence of the images may restrict it.", none="not said"
+        "",
+        help="Licence of the weights.",
+        more="The licence of the images may restrict it.",
+        none="not said",
+        metavar="TEXT",
     )
 
 
