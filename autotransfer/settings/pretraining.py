@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from autotransfer.errors import ConfigError
 from autotransfer.settings.checks import Folders, optional_duration, path_or_none, share, whole_number, zoos_from
 from autotransfer.settings.fields import SettingsGroup, documented, group, setting
 from autotransfer.settings.groups import Compute, DataOptions, RunOptions
 
-__all__ = ["ModelCard", "PretrainOptions", "TrainingOptions"]
+__all__ = ["Match", "ModelCard", "PretrainOptions", "TrainingOptions"]
+
+Match = Literal["features", "answers"]
 
 
 @documented
@@ -84,7 +86,7 @@ class PretrainOptions(SettingsGroup):
     teacher: str | None = setting(
         None, help="A backbone whose knowledge is carried over, without sharing any parameter.", metavar="BACKBONE"
     )
-    match: Literal["features", "answers"] = setting(
+    match: Match = setting(
         "features",
         help="What the teacher gives: features, or answers of a probe on them.",
         more="The probe needs labels.",
@@ -116,7 +118,7 @@ class PretrainOptions(SettingsGroup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.match not in ("features", "answers"):
+        if self.match not in get_args(Match):
             raise ConfigError(f"What a teacher gives is 'features' or 'answers'; got {self.match!r}.")
         if not self.labels and (self.teacher is None or self.match == "answers"):
             raise ConfigError("Without labels there is nothing to learn but a teacher's features: give a teacher.")
