@@ -123,12 +123,12 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
         registry = Registry.load(settings.zoos)
         check_settings(settings, registry)
         observers = Observers(registry.loaded, settings.run.callbacks, show.warnings.warn)
-        with observers.following({**described(settings), "run": str(run.path)}):
+        with observers.observe({**described(settings), "run": str(run.path)}):
             show.step("looking for the images")
             examples, test_examples = load_data(arguments, settings.data_options)
             call = call_to_json(arguments, settings)
             result = _fit(settings, examples, test_examples, run, call, budget, show, registry, observers)
-        observers.tell("search_finished", result=result)
+        observers.notify("search_finished", result=result)
         if len(show.warnings) > len(result.warnings):  # an observer failed at the very end
             result = replace(result, warnings=tuple(show.warnings))
             run.write_result(result.to_json())

@@ -155,7 +155,7 @@ def _choose(
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
         return _Choice(selected=SelectedModel(members=ensemble.members, predictions=predictions), ensemble=ensemble)
-    soup = _try_soup(best, records, evaluator, budget, show) if allowed.soup else None
+    soup = _try_soup(best, records, evaluator, budget, show) if settings.selection.soup else None
     if soup is not None and soup.is_better:
         selected = SelectedModel(members=(soup.member,), predictions=soup.predictions)
         return _Choice(selected=selected, ensemble=ensemble, soup=soup)

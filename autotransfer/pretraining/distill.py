@@ -136,14 +136,8 @@ def distill(
     """
     refuse_unused(compute, ("device",))
     refuse_unused(run, ("progress",))
-    settings = PretrainingSettings(
-        **training_length(epochs, time_budget),
-        lr=_LR if training.lr is None else training.lr,
-        batch_size=training.batch_size or _BATCH_SIZE,
-        augmentation=training.augmentation,
-        half=training.half,
-        seed=seed,
-    )
+    length = training_length(epochs, time_budget)
+    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
