@@ -13,14 +13,12 @@ __all__ = ["WARNING_CODES", "FitWarning", "ValueRangeWarning", "WarningList"]
 
 WARNING_CODES: Mapping[str, str] = {
     "backbones_left_out": "Backbones that could not be had, or that the budget allows no look at.",
-    "compared_late": "A check after the search had too little time to say anything.",
     "constant_images": "Images that hold one single value.",
     "cropped": "The crop leaves out more than a third of the images' area.",
     "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than folds at random.",
     "grouping_given_up": "Near-duplicates were found, and could not be kept on one side of the split.",
     "label_conflicts": "Copies of one image have different labels; all of them were left out.",
     "left_out": "Files or rows that were not used, by reason and class.",
-    "memory_growth": "A part of candidates keeps memory from trial to trial.",
     "missing_classes": "Examples to score on lack a class that was trained.",
     "negative_transfer": "A pretrained backbone does worse than random weights.",
     "not_tried": "Backbones that the search had no time to try.",
@@ -37,6 +35,7 @@ WARNING_CODES: Mapping[str, str] = {
     "test_repeats_training": "Test examples that are copies or near-duplicates of examples to train on.",
     "transparent_images": "Transparent images were laid on a ground other than white.",
     "trials_lost": "Trials of the run that goes on could not be taken over.",
+    "undertrained_baseline": "The transfer gain is not known: random weights had too little training.",
     "validation_repeats_training": "Validation examples that are copies or near-duplicates of examples to train on.",
     "value_range": "Values outside of the range that was decided over the training data.",
 }

@@ -193,7 +193,7 @@ def prepare_data(
     ahead: int = 0,
     first: LoadedBackbone | None = None,
     heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
-    step: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
     warnings: WarningList | None = None,
 ) -> Prepared:
     """Infer the task, decode every image once, and split.
@@ -205,7 +205,7 @@ def prepare_data(
         ahead: Number of last boundaries at which trials are likely to train on.
         first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
-        step: Is told how far decoding is, and what is looked at after it.
+        report: Called with a line of text about decoding and the steps after it.
         warnings: Takes up what the user should know of the examples; None drops it.
 
     Raises:
@@ -224,7 +224,7 @@ def prepare_data(
         value_range=settings.data_options.value_range,
         strict=settings.data_options.strict,
         memory_limit=memory_budget(settings.compute.memory_limit),
-        progress=lambda done, total: step(f"decoding images: {done} of {total}"),
+        progress=lambda done, total: report(f"decoding images: {done} of {total}"),
     )
     if task.single_label:
         images = without_label_conflicts(images, examples.names, examples.targets)
@@ -251,9 +251,9 @@ def prepare_data(
         names=[examples.names[i] for i in images.kept],
         groups=None if examples.groups is None else [examples.groups[i] for i in images.kept],
         held_out=None if examples.held_out is None else np.array(examples.held_out)[images.kept],
-        features=None if first is None else partial(_pooled, extractor, first, step),
+        features=None if first is None else partial(_pooled, extractor, first, report),
         warnings=WarningList() if warnings is None else warnings,
-        step=step,
+        report=report,
     )
     return Prepared(
         extractor=extractor,
@@ -284,9 +284,9 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
     )
 
 
-def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, step: Callable[[str], None]) -> np.ndarray:
+def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable[[str], None]) -> np.ndarray:
     """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
-    step(f"looking at {len(extractor.images)} images through {first.spec.name}")
+    report(f"looking at {len(extractor.images)} images through {first.spec.name}")
     return extractor.pooled(first)
 
 

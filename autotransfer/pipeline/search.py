@@ -139,7 +139,7 @@ def search_setups(
         ahead=ahead,
         first=first,
         heads=heads,
-        step=show.step,
+        report=show.step,
         warnings=show.warnings,
     )
     show.warnings.add(*data.images.warnings)
@@ -223,10 +223,10 @@ def _search(
         later_steps.update(trials)
         run.write_trials(trials.records)
         show.trial(record)
-        observers.tell("trial_finished", result=record)
+        observers.notify("trial_finished", result=record)
 
     def observe_epoch(epoch: EpochRecord) -> None:
-        observers.tell("epoch_finished", epoch=epoch)
+        observers.notify("epoch_finished", epoch=epoch)
 
     def resumed() -> None:
         later_steps.update(trials)
