@@ -8,7 +8,7 @@ from autotransfer.search.comparable import as_on_all
 
 
 @pytest.mark.parametrize(("first", "whole"), [(0.81, 0.9), (0.97, 0.9), (0.9, 0.9), (1.0, 0.98)])
-def test_who_scores_like_the_other_on_the_first_fold_is_expected_to_on_all(first: float, whole: float) -> None:
+def test_equal_scores_on_the_first_fold_are_equal_on_all(first: float, whole: float) -> None:
     assert as_on_all(first, first=first, whole=whole, examples=50, perfect_score=1.0) == pytest.approx(whole, abs=0.01)
 
 
@@ -27,7 +27,7 @@ def test_it_rises_with_the_score_and_stays_a_share(score: float, examples: int) 
     assert 0.0 < found <= better < 1.0
 
 
-def test_a_hard_fold_raises_what_is_scored_on_it_alone_and_an_easy_one_lowers_it() -> None:
+def test_a_hard_fold_raises_scores_and_an_easy_one_lowers_them() -> None:
     hard, easy = (as_on_all(0.8, first=first, whole=0.8, examples=100, perfect_score=1.0) for first in (0.7, 0.9))
     assert easy < 0.8 < hard
 

@@ -51,7 +51,7 @@ def test_whole_networks_count_whole_and_heads_next_to_nothing(evaluator: Evaluat
     assert effort.whole_epochs(0.5, "test_resnet") == pytest.approx(5.2)
 
 
-def test_heads_alone_are_cross_validated_and_each_view_takes_a_pass(evaluator: Evaluator) -> None:
+def test_frozen_heads_cost_all_folds_and_views_cost_passes(evaluator: Evaluator) -> None:
     stages = len(evaluator.stages("test_resnet"))
     effort = Effort([_record(0, stages, 0), _record(1, stages, 10, views=2)], evaluator)
     assert effort.total == pytest.approx(2 * 0.2 + 5 * (32 / len(evaluator.folds[0].train_rows) + 0.2))
