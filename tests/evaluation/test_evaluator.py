@@ -20,10 +20,10 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import TrialError, UnknownNameError
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.fold_correction import correct_for_fold
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
 from autotransfer.images.pixels import prepare
-from autotransfer.search.comparable import as_on_all
 from autotransfer.search.loop import Evaluation
 from autotransfer.tasks.bootstrap import standard_error
 from autotransfer.training.network import Network
@@ -127,7 +127,7 @@ def test_an_objective_on_one_fold_is_corrected_for_the_fold(make: MakeEvaluator)
     assert abs(on_first - probe.objective) > 0.003  # or this shows nothing
     assert corrected.score == uncorrected.score  # what is reported is what was measured
     found = compute_objective(evaluator.task, evaluator.targets[first], corrected.predictions[first])
-    fair = as_on_all(found, first=on_first, whole=probe.objective, examples=len(first), perfect_score=1.0)
+    fair = correct_for_fold(found, first=on_first, whole=probe.objective, examples=len(first), perfect_score=1.0)
     assert corrected.objective == pytest.approx(uncorrected.objective + fair - found)
     other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
     assert _evaluate(evaluator, other).objective == _evaluate(make(noise=True), other).objective  # its own backbone's

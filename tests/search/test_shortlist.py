@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.search.shortlist import choose_portfolio
+from autotransfer.search.shortlist import choose_shortlist
 
 
 def _never() -> None:  # type: ignore[misc]
@@ -17,7 +17,7 @@ def _spec(name: str, gmacs: float | None = None, accuracy: float | None = None) 
 
 
 def _chosen(specs: list[BackboneSpec], allowed: float = math.inf, most: int = 99) -> list[str]:
-    return [spec.name for spec in choose_portfolio(specs, lambda spec: spec.gmacs or 0.0, allowed, most)]
+    return [spec.name for spec in choose_shortlist(specs, lambda spec: spec.gmacs or 0.0, allowed, most)]
 
 
 def test_what_fits_is_all_taken_the_cheapest_first() -> None:
