@@ -169,7 +169,7 @@ def _warn_of(gain: TransferGain, sources: Sequence[Source], warnings: WarningLis
         )
     elif gain.verdict == "too_little_training" and gain.scratch is not None:
         warnings.warn(
-            "compared_late",
+            "check_out_of_time",
             f"What transfer gains is not known: random weights had too little training, {_training(gain)}. A larger "
             "budget gives them more; compare_scratch=False (--no-compare-scratch) leaves the comparison out.",
             gain=details,

@@ -161,7 +161,7 @@ def finish(
         if plan is alone:
             raise
         show.warnings.warn(
-            "refit_cut",
+            "refit_rejected",
             f"{plan.selected} could not be trained on all examples, so that {alone.selected} is the model: "
             f"{describe(error)}",
             trials=list(plan.selected.trials),

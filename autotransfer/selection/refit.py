@@ -85,7 +85,7 @@ def _warn_of_cut(kept: Sequence[Ingredient], error: Exception, evaluator: Evalua
     learned, examples = len(evaluator.folds[0].train_rows), len(evaluator.targets)
     trials, s = [ingredient.number for ingredient in kept], "" if len(kept) == 1 else "s"
     warnings.warn(
-        "refit_cut",
+        "refit_rejected",
         f"Trial{s} {', '.join(map(str, trials))} could not be trained on all {examples} examples: {describe(error)}. "
         f"The model holds the network{s} that validation scored, trained on {learned} of them. More time may help.",
         trials=trials,

@@ -103,7 +103,7 @@ def test_what_is_said_of_the_gain_is_what_a_test_bears_out(changes: dict[str, An
         ("none", False, []),
         ("gain", True, ["negative_transfer"]),
         ("negative_transfer", False, ["negative_transfer"]),
-        ("too_little_training", False, ["compared_late"]),
+        ("too_little_training", False, ["check_out_of_time"]),
     ],
 )
 def test_what_a_user_should_know_of_the_gain_is_a_warning(verdict: Any, harmful: bool, codes: list[str]) -> None:

@@ -149,7 +149,7 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
     assert len(calls) == 3
     assert result.ensemble is None
-    (cut,) = (warning for warning in result.warnings if warning["code"] == "refit_cut")
+    (cut,) = (warning for warning in result.warnings if warning["code"] == "refit_rejected")
     assert "no room for a second one" in cut["message"]
     assert result.insight.selected.kind == "single"
     assert len(result.model.members) == 1
@@ -291,7 +291,7 @@ def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_v
     network, warnings = _refitted(evaluator, time_budget, Ingredient(number=7, candidate=TUNED, epochs=3))
     assert _same(network, expected)
     (warning,) = warnings
-    assert (warning.code, warning.details["trials"]) == ("refit_cut", [7])
+    assert (warning.code, warning.details["trials"]) == ("refit_rejected", [7])
     assert (warning.details["learned"], warning.details["examples"]) == (len(evaluator.folds[0].train_rows), 60)
     assert ("in epoch 2 of 3" if cut == "within its second epoch" else "0 s were left") in warning.message
 
@@ -352,7 +352,7 @@ def test_whatever_goes_wrong_in_a_refit_the_validated_network_is_the_model(
         evaluator, TimeBudget(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3)
     )
     assert _same(network, evaluator.best_network(TUNED)[0])
-    assert [warning.code for warning in warnings] == ["refit_cut"]
+    assert [warning.code for warning in warnings] == ["refit_rejected"]
     evaluator.checkpoints.clear()
     with pytest.raises(MemoryError):
         _refitted(evaluator, TimeBudget(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
@@ -377,7 +377,7 @@ def test_a_refit_that_comes_to_nothing_costs_nothing(tiny_zoo: Path, digits: Dig
     made = Ingredient(number=0, candidate=candidate, epochs=1)
     network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), made, found=found)
     assert _same(network, part if kept else whole)
-    assert [warning.code for warning in warnings] == ["refit_cut"] * kept
+    assert [warning.code for warning in warnings] == ["refit_rejected"] * kept
     assert not _same(part, whole)
 
 
