@@ -14,14 +14,12 @@ __all__ = ["WARNING_CODES", "FitWarning", "ValueRangeWarning", "WarningList"]
 WARNING_CODES: Mapping[str, str] = {
     "backbones_not_tried": "Backbones that the search had no time to try.",
     "backbones_skipped": "Backbones that are unavailable, or that the budget does not allow to try.",
-    "check_out_of_time": "A check after the search had too little time for a result.",
     "constant_images": "Images whose values are all equal.",
     "cropped": "The crop removes more than a third of the area of the images.",
-    "dependent_data": "Examples depend on each other: scores are far lower on folds of whole clusters than on random folds.",
+    "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than random folds.",
     "examples_skipped": "Files or rows that are not used, by reason and class.",
     "grouping_failed": "Near-duplicates were found, but could not be kept on one side of the split.",
     "label_conflicts": "Copies of one image have different labels; all of them are skipped.",
-    "memory_growth": "A part of a candidate keeps memory from trial to trial.",
     "missing_classes": "Validation or test examples lack a class of the training examples.",
     "multiple_frames": "Files with several frames or pages, of which the first is used.",
     "negative_transfer": "A pretrained backbone scores lower than random weights.",
@@ -37,6 +35,7 @@ WARNING_CODES: Mapping[str, str] = {
     "test_overlaps_training": "Test examples that are copies or near-duplicates of training examples.",
     "transparent_images": "Transparent images are drawn on another ground than white.",
     "trials_not_restored": "Trials of a resumed run that could not be restored.",
+    "undertrained_baseline": "The transfer gain is not known: random weights had too little training.",
     "validation_overlaps_training": "Validation examples that are copies or near-duplicates of training examples.",
     "value_range": "Values outside of the value range of the training images.",
 }

@@ -384,7 +384,7 @@ def test_positive_class_is_the_one_sorted_last_by_default(
     images, names = digits[0], np.where(digits[1] == 0, "a", "b")
     plain = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(images, names)
     assert plain.result_.validation.positive_class == "b"
-    assert "positive_class" not in [warning["code"] for warning in plain.result_.warnings]
+    assert "positive_class" not in [warning.code for warning in plain.result_.warnings]
     given = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(
         images, names, data_options=DataOptions(positive_class="a")
     )

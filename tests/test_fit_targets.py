@@ -54,11 +54,11 @@ def table(folder: Path, files: list[str], name: str = "table.csv", **columns: An
 
 
 def codes(result: FitResult) -> list[str]:
-    return [warning["code"] for warning in result.warnings]
+    return [warning.code for warning in result.warnings]
 
 
 def said(result: FitResult, code: str) -> str:
-    return " ".join(warning["message"] for warning in result.warnings if warning["code"] == code)
+    return " ".join(warning.message for warning in result.warnings if warning.code == code)
 
 
 @pytest.mark.parametrize(("offset", "unit"), [(1.7e9, 1.0), (0.0, 1e40), (0.0, 1e-40)])
@@ -90,7 +90,7 @@ def test_values_of_a_tensor_keep_their_precision(fit: Fit, digits: Digits) -> No
 
     ink = 1.7e9 + digits[0].mean(axis=(1, 2)) / 10
     result = fit(digits[0], torch.from_numpy(ink), heads="ridge")
-    assert len(set(result.examples.targets or ())) == len(set(ink.tolist())), "none was rounded into another"
+    assert len(set(result.data.train.targets or ())) == len(set(ink.tolist())), "none was rounded into another"
 
 
 def test_an_ensemble_of_values_far_from_zero_says_what_its_members_say(fit: Fit, digits: Digits) -> None:

@@ -21,7 +21,7 @@ Codes = dict[str, dict[str, Any]]
 
 
 def coded(result: autotransfer.FitResult) -> Codes:
-    return {warning["code"]: warning for warning in result.warnings}
+    return {warning.code: warning.to_json() for warning in result.warnings}
 
 
 @pytest.fixture
@@ -65,7 +65,9 @@ def test_run_on_messy_data_is_described_and_resumed(messy: Path, quick: dict[str
     assert said["small_classes"]["classes"] == {"four": 1}
     one = said["examples_skipped"]["classes"]["one"]
     assert (one["skipped"], one["used"], sum(one["reasons"].values())) == (2, 30, 2), "decoded in vain or not at all"
-    assert json.loads((quick["out"] / "result.json").read_text())["warnings"] == result.warnings
+    assert json.loads((quick["out"] / "result.json").read_text())["warnings"] == [
+        warning.to_json() for warning in result.warnings
+    ]
     again = autotransfer.resume(quick["out"], progress=False)
     assert (again.validation, coded(again)) == (result.validation, said)
 

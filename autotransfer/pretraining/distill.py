@@ -270,10 +270,10 @@ def _examples(
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
         raise DataError("A model alone holds no images to learn on: give some.")
-    examples = searched.examples if data is None and searched is not None else find_images(data)
+    examples = searched.data.train if data is None and searched is not None else find_images(data)
     if test is not None:
         return examples, select_split(load_examples(test, test_targets), "test")
-    return examples, searched.test_examples if searched is not None else None
+    return examples, searched.data.test if searched is not None else None
 
 
 def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:

@@ -170,8 +170,8 @@ def test_a_fit_reports_its_groups(
         compute=Compute(cache=False),
         run=RunOptions(progress=False),
     )
-    assert result.grouping is not None
-    assert result.grouping.groups == 40
-    assert "dependent_data" not in {warning.code for warning in result.fit_warnings}, "the user knows better"
-    assert "split       40 groups of 120 examples" in str(result)
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["grouping"]["groups"] == 40
+    assert result.data.grouping is not None
+    assert result.data.grouping.groups == 40
+    assert "dependent_data" not in {warning.code for warning in result.warnings}, "the user knows better"
+    assert "groups             40 groups (120 examples) stay" in str(result)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["groups"]["groups"] == 40
