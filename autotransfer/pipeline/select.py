@@ -108,7 +108,10 @@ def choose_winner(trials: Trials) -> TrialRecord:
     if (best := trials.best) is not None:
         return best
     reasons = list(dict.fromkeys(record.reason for record in trials if record.reason))[:3]
-    why = "; ".join([*reasons, trials.misfit] if trials.misfit else reasons) or "the budget was too small for any"
+    why = (
+        "; ".join([*reasons, trials.why_none_fits] if trials.why_none_fits else reasons)
+        or "the budget was too small for any"
+    )
     raise SearchError(f"None of {len(trials)} trials succeeded: {why}.")
 
 
