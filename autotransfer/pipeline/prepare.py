@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotransfer.backbones.availability import check_usable, describe_unavailable, why_not
+from autotransfer.backbones.availability import check_usable, describe_unavailable, unavailable_reason
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
@@ -108,7 +108,7 @@ def available_backbones(
     """Return the backbones to search, the cheapest first.
 
     All are asked first whether they can be had, then the budget chooses among those that can. What is left out is
-    named, with its reason, in the warning ``backbones_left_out``; a broken checkpoint is an error: the user put it
+    named, with its reason, in the warning ``backbones_skipped``; a broken checkpoint is an error: the user put it
     there. Where none is named and none can be had, the fallbacks are searched.
 
     Args:
@@ -128,7 +128,7 @@ def available_backbones(
     """
     asked = _asked_for(registry, settings)
     named = registry.named_in_full(settings.backbones)
-    left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
+    left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
@@ -144,7 +144,7 @@ def available_backbones(
         say(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
-            warnings.warn("backbones_left_out", message, unavailable=reasons, over_budget=over_budget)
+            warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
     return [sound[spec.name] for spec in chosen] if reachable else fallbacks
 
 

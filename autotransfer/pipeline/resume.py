@@ -220,7 +220,7 @@ def _open(
     if lost:
         missing = _missing(recorded, space)
         warnings.warn(
-            "trials_lost",
+            "trials_not_restored",
             f"{len(lost)} trials of the run could not be taken over: what they used is not here ({_listed(missing)}).",
             trials=sorted(lost),
             missing=missing,

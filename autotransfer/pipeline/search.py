@@ -274,7 +274,7 @@ def _warn_of_untried(study: optuna.Study, sizes: Resolutions, show: Progress) ->
     names = [spec.name for spec in sizes.first if not {spec.name, sizes.others.get(spec.name)} & tried]
     if names:
         show.warnings.warn(
-            "not_tried",
+            "backbones_not_tried",
             f"{len(names)} of {len(sizes.first)} backbones were not tried, since the budget ended before: "
             f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
             backbones=names,
@@ -297,7 +297,7 @@ def _curves_allowed(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator
 def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:
     """Refuse, before anything is decoded, examples that cannot be scored; say what others lack."""
     for warning in examples.warnings:
-        if warning.code == "read_as":
+        if warning.code == "target_format_assumed":
             show.say(warning.message)
     if test is not None:
         if test.targets is None:

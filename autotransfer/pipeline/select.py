@@ -210,7 +210,7 @@ def _refit(
             raise
         single = SelectedModel.single(best)
         show.warnings.warn(
-            "refit_cut",
+            "refit_rejected",
             f"{selected} could not be trained on all examples, so that {single} is the model: {describe(error)}",
             trials=list(selected.trials),
             reason=describe(error),
