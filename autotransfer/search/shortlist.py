@@ -11,7 +11,7 @@ from autotransfer.contract.specs import BackboneSpec
 __all__ = ["choose_shortlist"]
 
 # A factor of e in cost counts as much as this difference of published accuracies. On recorded fine-tunings, the
-# accuracy that the settings predict less 0.1 of the logarithm of the cost ranks candidates far better than either alone.
+# accuracy that the settings predict less 0.1 of the logarithm of the cost ranks candidates better than either alone.
 ACCURACY_PER_LOG_COST = 0.1
 # Differences of published accuracies count this many times on a new task: tuned on the five image sets.
 ACCURACY_WEIGHT = 3.0
