@@ -14,8 +14,8 @@ __all__ = ["draw"]
 
 # Okabe and Ito's colours, which most colour-blind people can tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-# In pixels: the picture, its margins, the room for the legend on the right, and a row of the legend.
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _LEGEND, _ROW = 760, 380, 62, 46, 44, 220, 18
+# In pixels: the picture, its margins, the room for the legend on the right, and the height of its lines.
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _LEGEND, _LINE_HEIGHT = 760, 380, 62, 46, 44, 220, 18
 _TICKS = 5
 # Backbones that have a colour of their own, and characters of a name beside them: more have no room.
 COLOURED_BACKBONES, MAX_NAME_LENGTH = len(_COLOURS), 30
@@ -114,11 +114,11 @@ def _lines(lines: Mapping[str, float], axes: _Axes) -> Iterator[str]:
 def _legend(legend: Sequence[tuple[str, str]], below: Sequence[float], axes: _Axes) -> Iterator[str]:
     """Yield the names of the backbones beside their colours, and the number of trials far below the rest."""
     if below:
-        y = axes.bottom - _ROW * (len(legend) + 1)
+        y = axes.bottom - _LINE_HEIGHT * (len(legend) + 1)
         yield f"<{_triangle(axes.right + 14, y + 5)} fill='#555'/>"
         yield _text(axes.right + 24, y + 4, f"{len(below)} far below, down to {min(below):.3g}")
     for i, (name, fill) in enumerate(legend):
-        y = axes.bottom - _ROW * (len(legend) - i)
+        y = axes.bottom - _LINE_HEIGHT * (len(legend) - i)
         yield f"<{_circle(axes.right + 14, y, 5)} fill='{fill}'/>"
         yield _text(axes.right + 24, y + 4, name)
 
