@@ -514,7 +514,7 @@ def test_a_folder_to_validate_on_and_going_on_with_it(fit: Fit, digit_folder: Pa
     first = fit(digit_folder / "train", validation=digit_folder / "test", heads="knn", freeze="frozen", trials=2)
     count = len(list((digit_folder / "test").rglob("*.png")))
     assert first.validation.examples == count
-    assert "validation_repeats_training" not in {warning.code for warning in first.warnings}
+    assert "validation_overlaps_training" not in {warning.code for warning in first.warnings}
     again = autotransfer.resume(first.run, trials=3, progress=False)
     assert again.validation.examples == count
     assert [trial.score for trial in again.trials][:2] == [trial.score for trial in first.trials]

@@ -69,9 +69,9 @@ def rank_backbones(
     for record in trials:
         if record.candidate is None or record.objective is None:
             continue
-        if record.stands:
+        if record.can_win:
             complete.setdefault(record.candidate.backbone, []).append(record)
-        elif record.sampled is not None:
+        elif record.sample_score is not None:
             stopped.setdefault(record.candidate.backbone, []).append(record)
     by_name = {**stopped, **complete}
     level = SIGNIFICANCE_LEVEL / max(len(by_name), 1)  # Bonferroni: one test for each backbone

@@ -109,7 +109,7 @@ def estimate_selection_bias(
         bias=bias,
         unbiased_estimate=score - bias,
         candidates=len(records) - len(averages),
-        tried=sum(record.stands for record in trials),
+        tried=sum(record.can_win for record in trials),
     )
 
 

@@ -243,7 +243,9 @@ def _warn_of_missing(count: int, words: Sequence[str], target_format: TargetForm
     shown = ", ".join(map(repr, words))
     message = f"{count} values of {target_format.location} are taken for missing ({shown}): all others are numbers."
     return FitWarning(
-        code="read_as", message=message, details={"columns": list(target_format.columns), "missing": count}
+        code="target_format_assumed",
+        message=message,
+        details={"columns": list(target_format.columns), "missing": count},
     )
 
 
@@ -256,7 +258,7 @@ def _warn_of_format(texts: Sequence[str], form: NumberFormat, target_format: Tar
         "--task multiclass reads them as classes."
     )
     details = {"kind": "regression", "columns": list(target_format.columns), "example": example}
-    return FitWarning(code="read_as", message=message, details=details)
+    return FitWarning(code="target_format_assumed", message=message, details=details)
 
 
 def _warn_of_numbers(values: Sequence[Any], target_format: TargetFormat) -> list[FitWarning]:
@@ -275,13 +277,17 @@ def _warn_of_numbers(values: Sequence[Any], target_format: TargetFormat) -> list
                 f"Numbers from {location}, whole numbers of which {different} differ, such as {numbers[0]:g}: half "
                 f"of them or more come once. --task multiclass reads them as {different} classes."
             )
-            return [FitWarning(code="read_as", message=message, details={**details, "kind": "regression"})]
+            return [
+                FitWarning(code="target_format_assumed", message=message, details={**details, "kind": "regression"})
+            ]
         if different > _MAX_NUMBERED_CLASSES and target_format.kind is None:
             message = (
                 f"{different} classes from {location}, whole numbers such as {values[0]!r}: "
                 "--task regression reads them as numbers."
             )
-            return [FitWarning(code="read_as", message=message, details={**details, "kind": "multiclass"})]
+            return [
+                FitWarning(code="target_format_assumed", message=message, details={**details, "kind": "multiclass"})
+            ]
     elif (
         different <= _MAX_NUMBERED_CLASSES
         and min(Counter(numbers).values()) >= _MIN_EXAMPLES_OF_NUMBERED_CLASS
@@ -291,7 +297,7 @@ def _warn_of_numbers(values: Sequence[Any], target_format: TargetFormat) -> list
             f"Numbers from {location}, of which {different} differ, such as {numbers[0]!r}: "
             f"--task multiclass reads them as {different} classes."
         )
-        return [FitWarning(code="read_as", message=message, details={**details, "kind": "regression"})]
+        return [FitWarning(code="target_format_assumed", message=message, details={**details, "kind": "regression"})]
     return []
 
 
@@ -318,7 +324,7 @@ def _warn_of_lists(values: Sequence[Any], target_format: TargetFormat) -> list[F
             f"({example!r}, {other!r}): --label-separator {separator!r} reads them as several labels each."
         )
         details = {"columns": list(target_format.columns), "kind": "multiclass", "label_separator": separator}
-        return [FitWarning(code="read_as", message=message, details=details)]
+        return [FitWarning(code="target_format_assumed", message=message, details=details)]
     return []
 
 
@@ -327,7 +333,7 @@ def _warn_of_missing_words(values: Sequence[Any], target_format: TargetFormat) -
     counts = Counter(value for value in values if isinstance(value, str) and value.strip().lower() in _MISSING_WORDS)
     return [
         FitWarning(
-            code="read_as",
+            code="target_format_assumed",
             message=f"{word!r} in {target_format.location} is a class of {count} examples; where it means that the "
             "label is missing, leave the cell empty.",
             details={"columns": list(target_format.columns), "label": word},

@@ -189,7 +189,7 @@ def _warn_of_dependence(grouping: Grouping, dependence: Dependence, task: Task, 
 
 def _warn_of_divided_groups(near_duplicates: NearDuplicates, warnings: WarningList) -> None:
     warnings.warn(
-        "grouping_given_up",
+        "grouping_failed",
         f"{near_duplicates.divided} groups of near-duplicates are too large to stay on one side of a split (the "
         f"largest has {near_duplicates.largest_divided} of {len(near_duplicates.groups)} examples): each is divided "
         "into runs of examples with neighbouring names, and the validation score may be too high. Give groups, or "

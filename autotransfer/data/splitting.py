@@ -117,7 +117,7 @@ def _split_by_first(
             return option, _split_once(task, targets, images, settings, option.groups)
         except DataError as error:
             warnings.warn(
-                "grouping_given_up",
+                "grouping_failed",
                 "Near-duplicates cannot all stay on one side of a split, and the validation score may be too high: "
                 f"give groups, or validation examples of your own. {error}",
                 reason=str(error),

@@ -53,7 +53,7 @@ class Overlap:
             return
         near = self.near_duplicates or 0
         warnings.warn(
-            f"{what}_repeats_training",
+            f"{what}_overlaps_training",
             f"{self.copies + near} of {self.examples} {what} images repeat images to train on ({self.copies} copies, "
             f"{near} near-duplicates): the {what} score is too high. Leave them out on one side.",
             copies=self.copies,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotransfer.backbones.availability import check_usable, describe_unavailable, why_not
+from autotransfer.backbones.availability import check_usable, describe_unavailable, unavailable_reason
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
@@ -29,7 +29,7 @@ from autotransfer.images.decode import decode
 from autotransfer.images.decoding import Decoding
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.search.shortlist import choose_portfolio
+from autotransfer.search.shortlist import choose_shortlist
 from autotransfer.settings import Budget, Settings
 from autotransfer.tasks.task import Task, infer_task
 from autotransfer.warnings import WarningList
@@ -108,7 +108,7 @@ def available_backbones(
     """Return the backbones to search, the cheapest first.
 
     All are asked first whether they can be had, then the budget chooses among those that can. What is left out is
-    named, with its reason, in the warning ``backbones_left_out``; a broken checkpoint is an error: the user put it
+    named, with its reason, in the warning ``backbones_skipped``; a broken checkpoint is an error: the user put it
     there. Where none is named and none can be had, the fallbacks are searched.
 
     Args:
@@ -128,7 +128,7 @@ def available_backbones(
     """
     asked = _asked_for(registry, settings)
     named = registry.named_in_full(settings.backbones)
-    left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
+    left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
@@ -144,7 +144,7 @@ def available_backbones(
         say(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
-            warnings.warn("backbones_left_out", message, unavailable=reasons, over_budget=over_budget)
+            warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
     return [sound[spec.name] for spec in chosen] if reachable else fallbacks
 
 
@@ -339,7 +339,7 @@ def _cut(
         allowed = budget.seconds * _SCREENING_SHARE
         others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
     most = _MOST if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
-    chosen = [*always, *choose_portfolio(others, seconds, allowed, min(most, _MOST))]
+    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MOST))]
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 

@@ -34,5 +34,5 @@ def is_scored(record: TrialRecord) -> np.ndarray:
 
 def rank_records(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Return the trials that can win, those with the highest objective first."""
-    standing = (record for record in records if record.stands)
+    standing = (record for record in records if record.can_win)
     return sorted(standing, key=lambda record: (-(record.objective or 0.0), record.number))

@@ -93,7 +93,7 @@ def _warn_of_cut(
     trained, examples = len(evaluator.folds[0].train_rows), len(evaluator.targets)
     trials, s = [one.trial for one in candidates], "" if len(candidates) == 1 else "s"
     warnings.warn(
-        "refit_cut",
+        "refit_rejected",
         f"Trial{s} {', '.join(map(str, trials))} could not be trained on all {examples} examples: {describe(error)}. "
         f"The model holds the network{s} that validation scored, trained on {trained} examples. More time may help.",
         trials=trials,

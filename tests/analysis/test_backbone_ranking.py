@@ -83,10 +83,10 @@ def test_examples_of_one_group_count_once_in_the_paired_test(make_record: MakeRe
 
 def test_a_backbone_stopped_on_a_subsample_is_ranked_by_it(make_record: MakeRecord) -> None:
     trials = [
-        make_record(0, 0.9, backbone="birds", sampled=0.88),
-        make_record(1, 0.4, backbone="noise", state="pruned", sampled=0.4),
-        make_record(2, 0.5, backbone="noise", state="pruned", sampled=0.5),
-        make_record(3, 0.6, backbone="birds", state="pruned", sampled=0.6),
+        make_record(0, 0.9, backbone="birds", sample_score=0.88),
+        make_record(1, 0.4, backbone="noise", state="pruned", sample_score=0.4),
+        make_record(2, 0.5, backbone="noise", state="pruned", sample_score=0.5),
+        make_record(3, 0.6, backbone="birds", state="pruned", sample_score=0.6),
     ]
     rows = rank_backbones(trials, STAGES, {}, FOLD, None)
     found = [(row.backbone, row.score, row.trial, row.on_subsample, row.negative_transfer) for row in rows]

@@ -17,7 +17,7 @@ def read(values: list[Any], **options: Any) -> tuple[list[Any], TargetFormat, st
     """Read a column of a table file; return its values, how they were read, and what is said of it."""
     settings = {name: options.pop(name) for name in ("kind", "separator", "train_format") if name in options}
     found, reading, warnings = TargetReader(**settings).read({"y": values}, untyped=True, **options)
-    assert all(warning.code == "read_as" for warning in warnings)
+    assert all(warning.code == "target_format_assumed" for warning in warnings)
     return found, reading, " ".join(warning.message for warning in warnings)
 
 

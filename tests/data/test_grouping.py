@@ -133,7 +133,7 @@ def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
     warnings = WarningList()
     data = prepared(images, np.array(targets), first, warnings=warnings)
     assert all({0, 1} == set(fold.targets[fold.validation_rows]) for fold in data.folds)
-    (warning,) = (warning for warning in warnings if warning.code == "grouping_given_up")
+    (warning,) = (warning for warning in warnings if warning.code == "grouping_failed")
     assert warning.details["largest"] == 3
 
 

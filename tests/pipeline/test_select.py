@@ -152,7 +152,7 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
     assert len(calls) == 3
     assert result.selection.ensemble is None
-    (cut,) = (warning for warning in result.warnings if warning.code == "refit_cut")
+    (cut,) = (warning for warning in result.warnings if warning.code == "refit_rejected")
     assert "no room for a second one" in cut.message
     assert result.selection.selected.kind == "single"
     assert len(result.model.members) == 1
@@ -290,7 +290,7 @@ def test_a_cut_refit_leaves_the_validated_network(
     network, warnings = _refitted(evaluator, time_budget, RefitCandidate(trial=7, candidate=TUNED, epochs=3))
     assert _same(network, expected)
     (warning,) = warnings
-    assert (warning.code, warning.details["trials"]) == ("refit_cut", [7])
+    assert (warning.code, warning.details["trials"]) == ("refit_rejected", [7])
     assert (warning.details["trained"], warning.details["examples"]) == (len(evaluator.folds[0].train_rows), 60)
     assert ("in epoch 2 of 3" if cut == "within its second epoch" else "0 s were left") in warning.message
 
@@ -349,7 +349,7 @@ def test_a_failed_refit_leaves_the_validated_network(
         evaluator, TimeBudget(Budget(trials=1)), RefitCandidate(trial=0, candidate=TUNED, epochs=3)
     )
     assert _same(network, evaluator.best_network(TUNED)[0])
-    assert [warning.code for warning in warnings] == ["refit_cut"]
+    assert [warning.code for warning in warnings] == ["refit_rejected"]
     evaluator.checkpoints.clear()
     with pytest.raises(MemoryError):
         _refitted(evaluator, TimeBudget(Budget(trials=1)), RefitCandidate(trial=0, candidate=TUNED, epochs=3))
@@ -376,7 +376,7 @@ def test_a_diverged_refit_leaves_the_validated_network(
     made = RefitCandidate(trial=0, candidate=candidate, epochs=1)
     network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), made, predictions=found)
     assert _same(network, part if kept else whole)
-    assert [warning.code for warning in warnings] == ["refit_cut"] * kept
+    assert [warning.code for warning in warnings] == ["refit_rejected"] * kept
     assert not _same(part, whole)
 
 
