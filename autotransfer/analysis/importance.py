@@ -28,8 +28,8 @@ def measure_importance(
     """Return the share of the objective's explained variance that each choice accounts for, the largest first.
 
     The choices are backbone, head, freeze (the policy), depth (the share of stages that stay frozen) and settings
-    (those of head, policy and training as one group). Where a candidate lacks a setting, the median or the most common value
-    takes its place, so that the setting does not stand for the head or policy that has it.
+    (those of head, policy and training as one group). Where a candidate lacks a setting, the median or the most common
+    value takes its place, so that the setting does not stand for the head or policy that has it.
 
     fANOVA: Hutter et al., ICML 2014, as Optuna computes it. The shares hold for the candidates that were tried.
 
