@@ -250,7 +250,7 @@ def _fit(
         skipped=data.skipped,
         grouping=data.grouping,
         leaks=evaluator.leaks.suspects(),
-        decoded=data.images.decoded,
+        decoded=data.store.decoded,
         fit_warnings=tuple(show.warnings),
         model=ending.model,
         run=run.path,

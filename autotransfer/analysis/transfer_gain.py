@@ -220,7 +220,8 @@ def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
                 module.momentum = max(momentum, _MOMENTUM)  # type: ignore[assignment]  # a number, as it was
         return backbone
 
-    loaded = LoadedBackbone(BackboneSpec(name=f"{name} (random weights)", load=build), evaluator.device)
+    spec = BackboneSpec(name=f"{name} (random weights)", modality=pretrained.spec.modality, load=build)
+    loaded = LoadedBackbone(spec, evaluator.device)
     if loaded.digest == pretrained.digest:
         raise BackboneError(f"the backbone {name!r} comes back with its weights when it is built without them")
     return loaded
@@ -238,12 +239,24 @@ def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone,
     frozen = FreezePlan(phases=(Phase(start=0.0, depth=loaded.depths),))
     described = Candidate(backbone=loaded.spec.name, head=head.name, head_params=params)
     settings = replace(_SETTINGS, views=candidate.views)
-    setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=settings)
+    setup = Setup(
+        candidate=described,
+        loaded=loaded,
+        head=head,
+        plan=frozen,
+        start=None,
+        settings=settings,
+        views=_views(evaluator, settings),
+    )
     fold, extractor = evaluator.folds[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
     network = setup.solve(extractor, fold, evaluator.device, evaluator.seed)
     outputs = setup.head_scores(network, extractor, fold.task, fold.validation_rows)
     score = fold.task.score(fold.targets[fold.validation_rows], outputs)
     return replace(gain, untrained=score, head=head.name, baseline=outputs) if math.isfinite(score) else gain
+
+
+def _views(evaluator: Evaluator, settings: TrainingSettings) -> tuple[str, ...]:
+    return evaluator.extractor.store.modality.views[: settings.views]
 
 
 def _scratch(
@@ -268,8 +281,18 @@ def _scratch(
         epochs = min(epochs, int(effort.whole_epochs(_OF_SEARCH / _DEARER, best.candidate.backbone)))
         if not epochs:
             return replace(gain, reason="a single epoch would take more than half of what the search has trained")
-    settings = replace(_SETTINGS, epochs=epochs, views=best.candidate.views)
-    setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
+    modality = evaluator.extractor.store.modality
+    strength = modality.augmentations[min(1, len(modality.augmentations) - 1)]
+    settings = replace(_SETTINGS, epochs=epochs, views=best.candidate.views, augmentation=strength)
+    setup = Setup(
+        candidate=described,
+        loaded=loaded,
+        head=head,
+        plan=whole,
+        start=None,
+        settings=settings,
+        views=_views(evaluator, settings),
+    )
     run = setup.training(evaluator.extractor, fold, evaluator.device, evaluator.seed)
     started = budget.spent
     run.run(1, _go_on, lambda: _left(budget) < 0)

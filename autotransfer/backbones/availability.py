@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autotransfer.contract.plugin_call import plugin_call
-from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import AutoTransferError, BackboneError, PluginError, WeightsUnavailableError
 
 __all__ = ["about_left_out", "examine", "why_not"]
@@ -52,8 +52,8 @@ def examine(spec: BackboneSpec, sound: dict[str, BackboneSpec], left_out: dict[s
             if spec.check is not None and spec.locate is not None:  # otherwise it was asked already
                 spec.check()
             how = spec.preprocessing or spec.load().preprocessing
-            if not isinstance(how, Preprocessing):
-                raise TypeError(f"its preprocessing is a {type(how).__name__}; expected a Preprocessing")
+            if not callable(getattr(how, "probe", None)):
+                raise TypeError(f"its preprocessing is a {type(how).__name__}; expected an InputFormat")
     except (WeightsUnavailableError, PluginError) as error:
         left_out[spec.name] = error
         return False

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autotransfer.backbones.inputs import each
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 
 __all__ = ["can_fuse", "fuse_layers"]
 
@@ -32,7 +34,7 @@ _KERNELS: dict[type[nn.Module], _Kernel] = {
 _TOLERANCE = 2e-2
 # Inputs of a kernel up to which a larger one costs less than a copy of the input.
 _FEW_INPUTS = 4
-# Images in a batch for which weights are laid out; others are computed as well.
+# Rows in a batch for which weights are laid out; others are computed as well.
 _ROWS = 16
 
 
@@ -91,15 +93,15 @@ class _FusedLinear(nn.Module):
         return fused
 
 
-def fuse_layers(backbone: Backbone, images: Tensor) -> None:
-    """Rewrite the layers of a backbone that only infers, for images of this size and type.
+def fuse_layers(backbone: Backbone, inputs: Inputs) -> None:
+    """Rewrite the layers of a backbone that only infers, for inputs of this size and type.
 
     Args:
         backbone: In eval mode, on the CPU, its batch norm folded; it is changed.
-        images: (N, 3, H, W), to see what follows what. That the features stay is for the caller to check.
+        inputs: Inputs (N, ...), to see what follows what. That the features stay is for the caller to check.
     """
     with torch.no_grad():
-        for call in _calls(backbone, images[:1]):
+        for call in _calls(backbone, each(lambda tensor: tensor[:1], inputs)):
             fused = _fused(backbone.get_submodule(call.name), call, _kernel(backbone, call.activation))
             if fused is not None:
                 _put(backbone, call.name, fused.eval())
@@ -125,7 +127,7 @@ def _kernel(backbone: Backbone, name: str) -> _Kernel:
     return _KERNELS[type(activation)]
 
 
-def _calls(backbone: Backbone, images: Tensor) -> Iterator[_Call]:
+def _calls(backbone: Backbone, inputs: Inputs) -> Iterator[_Call]:
     """Yield the layers that are called once, with what follows them in the same stage."""
     calls: dict[int, _Call] = {}  # by the id of the output
     kept: list[Tensor] = []  # an output that is freed could lend its id to another
@@ -157,7 +159,7 @@ def _calls(backbone: Backbone, images: Tensor) -> Iterator[_Call]:
 
             hooks.append(module.register_forward_pre_hook(activated))
     try:
-        backbone(images)
+        backbone(inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from autotransfer.backbones.cut import Activation, call_order
+from autotransfer.backbones.inputs import rows_of
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 
 __all__ = ["StageFeatures"]
 
@@ -35,19 +37,19 @@ class StageFeatures:
 
     Args:
         backbone: In eval mode; it is not changed.
-        images: float32 (N, 3, H, W), to see what happens in a forward pass.
+        inputs: Inputs (N, ...), to see what happens in a forward pass.
 
     Attributes:
         widths: Numbers that each stage before the last gives; of deep backbones, some evenly spread stages.
     """
 
-    def __init__(self, backbone: Backbone, images: Tensor) -> None:
+    def __init__(self, backbone: Backbone, inputs: Inputs) -> None:
         self._ends: tuple[str, ...] = ()
         try:
             with torch.no_grad():
-                self._ends = _spread(_entrances(backbone, images))
-                with self.tapped(backbone, len(images)) as found:
-                    backbone(images)
+                self._ends = _spread(_entrances(backbone, inputs))
+                with self.tapped(backbone, rows_of(inputs)) as found:
+                    backbone(inputs)
         except Exception as error:  # a model's own code: its last features are still there
             log.info("no features of the stages of a %s: %s", type(backbone).__name__, error)
             self._ends, found = (), []
@@ -55,7 +57,7 @@ class StageFeatures:
 
     @contextmanager
     def tapped(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
-        """Note what the stages give, (rows, width) each, when a batch of so many images passes within."""
+        """Note what the stages give, (rows, width) each, when a batch of so many rows passes within."""
         noted: dict[str, Tensor] = {}
 
         def watch(end: str) -> Any:
@@ -72,18 +74,18 @@ class StageFeatures:
                 hooks.callback(watch(end).remove)
             yield found
 
-    def __call__(self, backbone: Backbone, images: Tensor) -> Activation:
-        """Map images (N, 3, H, W) to what each stage before the last gives, and the pooled features."""
-        with self.tapped(backbone, len(images)) as found:
-            pooled = backbone(images)
+    def __call__(self, backbone: Backbone, inputs: Inputs) -> Activation:
+        """Map inputs (N, ...) to what each stage before the last gives, and the pooled features."""
+        with self.tapped(backbone, rows_of(inputs)) as found:
+            pooled = backbone(inputs)
         return (*found, pooled)
 
 
-def _entrances(backbone: Backbone, images: Tensor) -> list[str]:
+def _entrances(backbone: Backbone, inputs: Inputs) -> list[str]:
     """Return the modules at which stages begin, but for the first: what enters there, the stages before have given."""
     found: dict[int, str] = {}
     deepest = 0
-    for unit in call_order(backbone, images)[0]:
+    for unit in call_order(backbone, inputs)[0]:
         if unit.stage is not None and unit.stage > deepest:
             deepest = unit.stage
             found[deepest] = unit.name
@@ -97,7 +99,7 @@ def _spread(names: list[str]) -> tuple[str, ...]:
 
 
 def _crossing(args: Any, kwargs: Any, rows: int) -> Tensor:
-    """Return the first tensor of features for each image.
+    """Return the first tensor of features for each example.
 
     Raises:
         ValueError: There is none.
@@ -105,7 +107,7 @@ def _crossing(args: Any, kwargs: Any, rows: int) -> Tensor:
     for leaf in pytree.tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim in (2, 3, 4) and len(leaf) == rows:
             return leaf
-    raise ValueError("nothing that a stage gives is a map, tokens or features of each image")
+    raise ValueError("nothing that a stage gives is a map, tokens or features of each example")
 
 
 def _summary(backbone: Backbone, given: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ def _from_scratch(
             share=_HELD,
             seed=0,
             show=show,
-            decoding=result.model.decoding,
+            reading=result.model.reading,
         )
         assert material.fold is not None  # all have labels
         task = material.fold.task
@@ -196,4 +196,4 @@ def _from_scratch(
         model, course = train_whole(backbone, name, task, objective, material, settings, registry, where, show)
     assert test is not None
     assert test.targets is not None
-    return Score.of(task, task.encode(test.targets), model.predict_images(model.decode(test))), course
+    return Score.of(task, task.encode(test.targets), model.predict_store(model.decode(test))), course

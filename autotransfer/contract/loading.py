@@ -24,6 +24,7 @@ FAILURES = (Exception, SystemExit)  # a plugin that calls sys.exit() must not en
 
 _OBSERVERS = "observers"
 _KINDS = {
+    "register_modalities": "modalities",
     "register_backbones": "backbones",
     "resolve_backbone": "backbones",
     "rebuild_backbone": "backbones",
@@ -48,7 +49,7 @@ class PluginState:
         name: Its entry point's name.
         distribution: The distribution that it came with; empty for an object that was passed in.
         version: That distribution's version.
-        kinds: What its hooks are for: backbones, heads, freeze policies, observers.
+        kinds: What its hooks are for: modalities, backbones, heads, freeze policies, observers.
         state: Whether it takes part.
         reason: Why not.
     """

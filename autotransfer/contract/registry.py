@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.loading import FAILURES, OWN, Plugins, PluginState, load_plugins, warn_once
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import (
     AutoTransferError,
@@ -26,15 +27,14 @@ if TYPE_CHECKING:
 
     from autotransfer.contract.backbone import Backbone
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "installed_modalities"]
 
-Spec = BackboneSpec | HeadSpec | FreezePolicySpec
-S = TypeVar("S", BackboneSpec, HeadSpec, FreezePolicySpec)
-
-_SIZED = re.compile(r"(?P<name>.+)@(?P<side>\d{1,4})px")
+Spec = Modality | BackboneSpec | HeadSpec | FreezePolicySpec
+S = TypeVar("S", Modality, BackboneSpec, HeadSpec, FreezePolicySpec)
 
 # kind -> (its hook, what goes through it)
 _DOORS: dict[str, tuple[str, type[Spec]]] = {
+    "modalities": ("register_modalities", Modality),
     "backbones": ("register_backbones", BackboneSpec),
     "heads": ("register_heads", HeadSpec),
     "freeze policies": ("register_freeze_policies", FreezePolicySpec),
@@ -46,6 +46,7 @@ class Registry:
     """Everything that plugins registered, sorted by name. Make one with ``Registry.load()``.
 
     Attributes:
+        modalities: Modalities by name.
         backbones: Backbones by name.
         heads: Heads by name.
         policies: Freeze policies by name.
@@ -53,6 +54,7 @@ class Registry:
         loaded: The plugins behind it.
     """
 
+    modalities: Mapping[str, Modality]
     backbones: Mapping[str, BackboneSpec]
     heads: Mapping[str, HeadSpec]
     policies: Mapping[str, FreezePolicySpec]
@@ -82,8 +84,10 @@ class Registry:
                         "Uninstall one, or rename it there."
                     )
                 specs[kind][spec.name] = spec
-        backbones, heads, policies = (dict(sorted(found.items())) for found in specs.values())
-        return cls(backbones=backbones, heads=heads, policies=policies, owners=owners, loaded=loaded)
+        modalities, backbones, heads, policies = (dict(sorted(found.items())) for found in specs.values())
+        return cls(
+            modalities=modalities, backbones=backbones, heads=heads, policies=policies, owners=owners, loaded=loaded
+        )
 
     @property
     def plugins(self) -> tuple[PluginState, ...]:
@@ -93,28 +97,36 @@ class Registry:
     def backbone(self, name: str) -> BackboneSpec:
         """Return the backbone of this name, asking plugins for names that cannot be listed.
 
-        ``NAME@128px`` is the backbone NAME for images of 128 by 128 pixels.
+        ``NAME@FORM`` is the backbone NAME in a form that its modality knows, such as ``NAME@128px`` for images.
 
         Raises:
             UnknownNameError: There is none.
-            ConfigError: It does not take images of this size.
+            ConfigError: It has no such form.
         """
-        sized = None if name in self.backbones else _SIZED.fullmatch(name)
-        # Asked for first: a plugin that resolves paths would take the size for a part of one.
-        own = None if sized is None else self._known(sized["name"])
-        spec = (own.at(int(sized["side"])) if own and sized else None) or self._known(name)
-        if spec is None and own is not None:
-            raise ConfigError(
-                f"The backbone {own.name!r} does not take images of the size in {name!r}: give a multiple of 32, or "
-                "leave the size out; not every architecture takes another size than its own."
-            )
+        # Asked for first: a plugin that resolves paths would take the form for a part of one.
+        spec = self._variant(name) or self._known(name)
         if spec is None:
             raise UnknownNameError("backbone", name, self.backbones)
         return spec
 
+    def _variant(self, name: str) -> BackboneSpec | None:
+        own, _, form = name.rpartition("@")
+        if not own or name in self.backbones:
+            return None
+        spec = self._known(own)
+        return None if spec is None else self.modality(spec.modality).variant(spec, form)
+
     def _known(self, name: str) -> BackboneSpec | None:
         found: BackboneSpec | None = self.backbones.get(name)
         return found or self._first("resolve_backbone", BackboneSpec, name=name)
+
+    def modality(self, name: str) -> Modality:
+        """Return the modality of this name.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        return _exact("modality", name, self.modalities)
 
     def head(self, name: str) -> HeadSpec:
         """Return the head of this name.
@@ -132,26 +144,37 @@ class Registry:
         """
         return _exact("freeze policy", name, self.policies)
 
-    def select_backbones(self, patterns: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
-        """Return the image backbones that names or glob patterns ask for; without any, all default ones.
+    def select_backbones(
+        self, patterns: tuple[str, ...] = (), exclude: tuple[str, ...] = (), *, modality: str | None = None
+    ) -> list[BackboneSpec]:
+        """Return the backbones that names or glob patterns ask for; without any, all default ones.
 
         A pattern is matched among the default backbones, then among all, then plugins are asked to resolve it.
 
         Args:
             patterns: What is asked for.
             exclude: Names or glob patterns of those to leave out.
+            modality: The modality whose examples they take; None for any.
 
         Raises:
             UnknownNameError: A pattern matches none.
         """
-        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
-        default = {name: spec for name, spec in images.items() if spec.default}
+        offered = self._of_modality(modality)
+        default = {name: spec for name, spec in offered.items() if spec.default}
         chosen: dict[str, BackboneSpec] = {} if patterns else dict(default)
         for pattern in patterns:
-            exact = [images[pattern]] if pattern in images else []
-            for spec in exact or _match(pattern, default) or _match(pattern, images) or [self.backbone(pattern)]:
+            exact = [offered[pattern]] if pattern in offered else []
+            for spec in exact or _match(pattern, default) or _match(pattern, offered) or [self.backbone(pattern)]:
+                if modality not in (None, spec.modality):
+                    noun = self.modality(spec.modality).noun
+                    raise ConfigError(
+                        f"The backbone {spec.name!r} takes a {noun}, and the data are of the modality {modality!r}."
+                    )
                 chosen.setdefault(spec.name, spec)
-        return _without(chosen, exclude, images)
+        return _without(chosen, exclude, self.backbones)
+
+    def _of_modality(self, modality: str | None) -> dict[str, BackboneSpec]:
+        return {name: spec for name, spec in self.backbones.items() if modality in (None, spec.modality)}
 
     def named_in_full(self, patterns: tuple[str, ...]) -> frozenset[str]:
         """Return the names of the backbones that are asked for one by one, by a name that is no glob pattern.
@@ -162,26 +185,29 @@ class Registry:
         alone = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
         return frozenset(self.backbone(name).name for name in alone)
 
-    def find_backbones(self, pattern: str | None = None, exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
-        """Return every image backbone that a name or glob pattern matches; without one, all default ones.
+    def find_backbones(
+        self, pattern: str | None = None, exclude: tuple[str, ...] = (), *, modality: str | None = None
+    ) -> list[BackboneSpec]:
+        """Return every backbone that a name or glob pattern matches; without one, all default ones.
 
         Args:
             pattern: What is asked for.
             exclude: Names or glob patterns of those to leave out.
+            modality: The modality whose examples they take; None for any.
 
         Raises:
             UnknownNameError: A pattern matches none.
         """
         if pattern is None:
-            return self.select_backbones(exclude=exclude)
-        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
-        found = _match(pattern, images) or [self.backbone(pattern)]
-        return _without({spec.name: spec for spec in found}, exclude, images)
+            return self.select_backbones(exclude=exclude, modality=modality)
+        offered = self._of_modality(modality)
+        found = _match(pattern, offered) or [self.backbone(pattern)]
+        return _without({spec.name: spec for spec in found}, exclude, self.backbones)
 
-    def fallbacks(self, exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
-        """Return the image backbones to search when none of the default ones can be had."""
-        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
-        return _without({name: spec for name, spec in images.items() if spec.fallback}, exclude, images)
+    def fallbacks(self, exclude: tuple[str, ...] = (), *, modality: str | None = None) -> list[BackboneSpec]:
+        """Return the backbones of a modality to search when none of the default ones can be had."""
+        offered = self._of_modality(modality)
+        return _without({name: spec for name, spec in offered.items() if spec.fallback}, exclude, self.backbones)
 
     def select_heads(self, patterns: tuple[str, ...], kind: str | None) -> list[HeadSpec]:
         """Return the heads that names or glob patterns ask for and that can do this kind of task; None means any.
@@ -222,7 +248,7 @@ class Registry:
 
         Args:
             architecture: Its name, as a plugin knows it.
-            input_size: Side of its images in pixels; None takes its own.
+            input_size: Size of its inputs in the unit of its modality; None takes its own.
             classes: Outputs of the classifier that ``write`` will be given; 0 for none.
 
         Raises:
@@ -302,7 +328,21 @@ class Registry:
         return None
 
 
-def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> list[tuple[str, Spec]]:
+@cache
+def installed_modalities() -> tuple[Modality, ...]:
+    """Return the modalities of all installed plugins, in the order of their names; found once in a process."""
+    loaded = load_plugins(())
+    found = {
+        spec.name: spec
+        for state in list(loaded.states.values())
+        for _, spec in _collect(loaded, state, (), ("modalities",))
+    }
+    return tuple(spec for _, spec in sorted(found.items()) if isinstance(spec, Modality))
+
+
+def _collect(
+    loaded: Plugins, state: PluginState, zoos: tuple[Path, ...], kinds: Iterable[str] = tuple(_DOORS)
+) -> list[tuple[str, Spec]]:
     """Let one plugin register; when it fails, nothing of it is kept.
 
     Raises:
@@ -322,7 +362,8 @@ def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> lis
         return register
 
     try:
-        for kind, (hook, expected) in _DOORS.items():
+        for kind in kinds:
+            hook, expected = _DOORS[kind]
             extra = {"zoos": zoos} if kind == "backbones" else {}
             for owner, call in loaded.each(hook):
                 if owner.key == state.key:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from autotransfer.errors import PluginError
@@ -17,52 +15,22 @@ if TYPE_CHECKING:
 
     from autotransfer.candidate import Candidate
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.modality import InputFormat
     from autotransfer.tasks.task import Task
 
 __all__ = [
-    "GRID",
     "BackboneSpec",
     "EpochRecord",
     "FreezePlan",
     "FreezePolicySpec",
     "HeadSpec",
     "Phase",
-    "Preprocessing",
     "Takes",
 ]
 
-CropMode = Literal["center", "squash"]
 Takes = Literal["pooled", "map", "stages"]
 
-# Sides of other sizes are multiples of what networks mostly reduce an image by.
-GRID = 32
 _NOT_SHOWN = ("load", "load_at", "check", "locate", "preprocessing", "origin")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """How a backbone wants its images; always taken from the model's own configuration.
-
-    Attributes:
-        size: Height and width of the input in pixels.
-        mean: Mean of each channel, for values in 0..1.
-        std: Standard deviation of each channel, for values in 0..1.
-        interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
-        crop_fraction: Share of the resized image's side that the centre crop keeps.
-        crop_mode: ``"center"`` resizes the shorter side, ``"squash"`` both sides without regard to aspect.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
-    crop_fraction: float = 0.875
-    crop_mode: CropMode = "center"
-
-    @property
-    def resized(self) -> int:
-        """Side in pixels of the square that the centre crop is taken from; rounded down, as timm does."""
-        return max(math.floor(max(self.size) / self.crop_fraction), *self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +39,8 @@ class BackboneSpec:
 
     Attributes:
         name: Unique name; users match it with patterns.
+        modality: Name of the modality whose examples it takes.
         load: Builds the backbone with its pretrained weights.
-        modality: Kind of input.
         source: What the weights were trained on, in words.
         weights: Where the weights are or come from, in words.
         check: Raises ``WeightsUnavailableError`` or ``BackboneError``, quickly, when ``load`` could not work.
@@ -83,20 +51,20 @@ class BackboneSpec:
         fallback: Searched when the user names none and no default one can be had.
         parameters: Number of parameters.
         gmacs: Multiply-accumulates of one forward pass, in 10^9.
-        input_size: Height and width in pixels.
-        accuracy: Published ImageNet top-1 accuracy, 0..1.
-        preprocessing: How it wants its images, where that is known without loading it; it is loaded to ask otherwise.
+        input_size: Size of an input in the unit of its modality, such as height and width in pixels.
+        accuracy: Published accuracy on a usual benchmark of its modality, such as ImageNet top-1, 0..1.
+        preprocessing: How it wants its inputs, where that is known without loading it; it is loaded to ask otherwise.
         license: Licence of the weights.
         version: What its features depend on beside its weights, such as the version of a library that builds it;
             features that were cached under another are computed anew.
         origin: Distribution and version of the plugin that registered it; the registry fills it in.
-        load_at: ``load_at(side)`` builds it for square images of another side in pixels, a multiple of 32; None where
-            it takes one size only.
+        load_at: ``load_at(form)`` builds another form of it with the same weights, such as one for another resolution;
+            what a form is, its modality knows. None where it has one form only.
     """
 
     name: str
+    modality: str
     load: Callable[[], Backbone]
-    modality: Literal["image", "text", "audio"] = "image"
     source: str = ""
     weights: str = ""
     check: Callable[[], None] | None = None
@@ -105,41 +73,18 @@ class BackboneSpec:
     fallback: bool = False
     parameters: int | None = None
     gmacs: float | None = None
-    input_size: tuple[int, int] | None = None
+    input_size: tuple[int, ...] | None = None
     accuracy: float | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: InputFormat | None = None
     license: str = ""
     version: str = ""
     origin: str = ""
-    load_at: Callable[[int], Backbone] | None = None
+    load_at: Callable[[Any], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return what is known of it without loading it, as JSON."""
         row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SHOWN}
         return {**row, "input_size": list(self.input_size) if self.input_size else None}
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width of its images in pixels, where that is known without loading it."""
-        return self.input_size if self.preprocessing is None else self.preprocessing.size
-
-    def at(self, side: int) -> BackboneSpec | None:
-        """Return the same backbone for square images of another side in pixels; None where it does not take that."""
-        if self.load_at is None or side < GRID or side % GRID:
-            return None
-        own, how = self.size, self.preprocessing
-        return replace(
-            self,
-            name=f"{self.name}@{side}px",
-            load=partial(self.load_at, side),
-            default=False,
-            fallback=False,
-            gmacs=None if self.gmacs is None or own is None else self.gmacs * side**2 / math.prod(own),
-            input_size=(side, side),
-            accuracy=None,  # what is published is for its own size
-            preprocessing=None if how is None else replace(how, size=(side, side)),
-            load_at=None,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotransfer.data.examples import Examples, Images
+from autotransfer.contract.modality import Store
+from autotransfer.data.examples import Examples
 from autotransfer.data.folds import Fold
 from autotransfer.data.grouping import Grouping, Together, find_together, given_together
 from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
@@ -44,7 +45,7 @@ class Split:
 def make_folds(
     task: Task,
     targets: Sequence[object],
-    images: Images,
+    store: Store,
     config: SearchConfig,
     *,
     names: Sequence[str],
@@ -59,7 +60,7 @@ def make_folds(
     Args:
         task: What is predicted.
         targets: One for each image.
-        images: The images.
+        store: The examples.
         config: The settings.
         names: What each image is called.
         groups: What the user said belongs together; None for nothing.
@@ -81,19 +82,19 @@ def make_folds(
         )
         if groups is None and alike is not None:
             groups = alike.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, config, units_of(images.digests, groups)),)
-        _warn_of_repeats(images.digests, held_out, known, alike, warnings)
+        given = (_predefined_fold(task, targets, held_out, config, units_of(store.digests, groups)),)
+        _warn_of_repeats(store.digests, held_out, known, alike, warnings)
         return Split(folds=given, resplit=lambda further: given)
     choices = [Together()]
     if groups is not None:
-        choices = [given_together(groups, encoded, task, images.digests, features)]
+        choices = [given_together(groups, encoded, task, store.digests, features)]
     elif features is not None:
-        choices = find_together(features(), encoded, task, images.digests, names, warnings=warnings, step=step)
+        choices = find_together(features(), encoded, task, store.digests, names, warnings=warnings, step=step)
     step("dealing the examples into folds")
-    chosen, folds = _split_by_first(choices, task, targets, images, config, warnings)
+    chosen, folds = _split_by_first(choices, task, targets, store, config, warnings)
 
     def resplit(further: int) -> tuple[Fold, ...]:
-        return _split_once(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), chosen.groups)
+        return _split_once(task, targets, store, replace(config, seed=(config.seed + further) % 2**32), chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
@@ -102,7 +103,7 @@ def _split_by_first(
     choices: Sequence[Together],
     task: Task,
     targets: Sequence[object],
-    images: Images,
+    store: Store,
     config: SearchConfig,
     warnings: WarningList,
 ) -> tuple[Together, tuple[Fold, ...]]:
@@ -110,7 +111,7 @@ def _split_by_first(
     *others, last = choices
     for choice in others:
         try:
-            return choice, _split_once(task, targets, images, config, choice.groups)
+            return choice, _split_once(task, targets, store, config, choice.groups)
         except DataError as error:
             warnings.warn(
                 "grouping_given_up",
@@ -118,7 +119,7 @@ def _split_by_first(
                 f"groups, or validation examples of your own. {error}",
                 reason=str(error),
             )
-    return last, _split_once(task, targets, images, config, last.groups)
+    return last, _split_once(task, targets, store, config, last.groups)
 
 
 def refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
@@ -132,7 +133,7 @@ def refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
 def _split_once(
     task: Task,
     targets: Sequence[object],
-    images: Images,
+    store: Store,
     config: SearchConfig,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Fold, ...]:
@@ -141,10 +142,10 @@ def _split_once(
     count = config.folds or (_FOLDS if len(encoded) < _FEW else 1)
     if count > 1:
         count = possible_folds(count, encoded, task, groups)
-        parts = deal_folds(encoded, task, images.digests, count=count, seed=config.seed, groups=groups)
+        parts = deal_folds(encoded, task, store.digests, count=count, seed=config.seed, groups=groups)
     else:
-        parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed, groups=groups)]
-    units = units_of(images.digests, groups)
+        parts = [split(encoded, task, store.digests, share=config.validation, seed=config.seed, groups=groups)]
+    units = units_of(store.digests, groups)
     return tuple(
         Fold(
             task=task,

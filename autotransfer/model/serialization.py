@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from autotransfer.backbones.frozen import probe_images
+from autotransfer.backbones.frozen import PROBES
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import Preprocessing
 from autotransfer.errors import ModelFormatError
-from autotransfer.images.pixels import VIEWS
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
-__all__ = ["Part", "described", "read_parts", "read_side", "tensors_of"]
+__all__ = ["Part", "described", "read_parts", "tensors_of"]
 
-_LARGEST_SIDE = 8192
 _MOST = 16
 # How the tensors of a network's backbone are named, and those of the networks after the first.
 _BACKBONE, _OTHERS = "backbone.", "others."
@@ -39,7 +36,7 @@ class Part:
         candidate: The setup that it was trained with.
         autocast: Whether 16 bit was used, and is used to predict.
         weight: Its share of the prediction.
-        views: Number of fixed views of an image that its outputs are the mean over.
+        views: Number of fixed views of an example that its outputs are the mean over.
     """
 
     network: Network
@@ -68,7 +65,9 @@ def described(parts: Sequence[Part]) -> list[dict[str, Any]]:
     return found
 
 
-def read_parts(about: Mapping[str, Any], task: Task, registry: Registry, state: Mapping[str, Tensor]) -> list[Part]:
+def read_parts(
+    about: Mapping[str, Any], task: Task, modality: Modality, registry: Registry, state: Mapping[str, Tensor]
+) -> list[Part]:
     """Build what ``described`` and ``tensors_of`` wrote; of the first, the weight is what the others leave.
 
     Raises:
@@ -85,9 +84,9 @@ def read_parts(about: Mapping[str, Any], task: Task, registry: Registry, state: 
         if type(weight) is not float or not 0 < weight <= 1:
             raise ModelFormatError(f"The weight of a network is a number from 0 to 1; got {weight!r:.60}.")
         shared = None if shares is None else parts[shares].network.backbone
-        network = _read_network(saved, task, registry, _own(state, i), shared)
+        network = _read_network(saved, task, modality, registry, _own(state, i), shared)
         candidate = Candidate.from_json(saved["candidate"])
-        autocast, views = saved["autocast"] is True, _read_views(saved.get("views", 1))
+        autocast, views = saved["autocast"] is True, _read_views(saved.get("views", 1), modality)
         parts.append(Part(network=network, candidate=candidate, autocast=autocast, weight=weight, views=views))
     if sum(part.weight for part in parts[1:]) >= 1:
         raise ModelFormatError("The weights of the other networks leave nothing to the first one.")
@@ -95,9 +94,14 @@ def read_parts(about: Mapping[str, Any], task: Task, registry: Registry, state: 
 
 
 def _read_network(
-    saved: Mapping[str, Any], task: Task, registry: Registry, own: dict[str, Tensor], shared: Backbone | None
+    saved: Mapping[str, Any],
+    task: Task,
+    modality: Modality,
+    registry: Registry,
+    own: dict[str, Tensor],
+    shared: Backbone | None,
 ) -> Network:
-    network = _rebuild(saved, task, registry, sum(tensor.numel() for tensor in own.values()), shared)
+    network = _rebuild(saved, task, modality, registry, sum(tensor.numel() for tensor in own.values()), shared)
     if shared is not None:
         own |= {_BACKBONE + name: tensor for name, tensor in shared.state_dict().items()}
     network.load_state_dict(own, strict=True)
@@ -129,7 +133,7 @@ def _described(part: Part) -> dict[str, Any]:
         "backbone": {
             "name": part.candidate.backbone,
             "recipe": dict(backbone.recipe),
-            "preprocessing": asdict(backbone.preprocessing),
+            "preprocessing": backbone.preprocessing.to_json(),
         },
         "head": {"shape": list(part.network.head_shape), "takes": part.network.head_takes},
         "autocast": part.autocast,
@@ -138,17 +142,22 @@ def _described(part: Part) -> dict[str, Any]:
 
 
 def _rebuild(
-    about: Mapping[str, Any], task: Task, registry: Registry, size: int, backbone: Backbone | None = None
+    about: Mapping[str, Any],
+    task: Task,
+    modality: Modality,
+    registry: Registry,
+    size: int,
+    backbone: Backbone | None = None,
 ) -> Network:
     """Build a saved network, without its weights, of which there are ``size``, around a backbone if there is one."""
     saved, candidate = about["backbone"], Candidate.from_json(about["candidate"])
-    shape = tuple(int(side) for side in about["head"]["shape"])
+    shape = tuple(int(length) for length in about["head"]["shape"])
     recipe = saved["recipe"]
     if not isinstance(recipe, dict):
         raise ModelFormatError(f"The recipe of the backbone must be an object; got a {type(recipe).__name__}.")
     if backbone is None:
         backbone = registry.rebuild(recipe) if recipe else registry.backbone(saved["name"]).load()
-        backbone.preprocessing = _preprocessing(saved["preprocessing"])
+        backbone.preprocessing = modality.read_format(saved["preprocessing"])
     spec = registry.head(candidate.head)
     with torch.device("meta"):  # a head of any size takes no memory there
         asked = sum(p.numel() for p in spec.build(shape, task.outputs, candidate.head_params).parameters())
@@ -156,53 +165,18 @@ def _rebuild(
         raise ModelFormatError(f"Its head is to have {asked} parameters; the file of weights holds {size} values.")
     head = spec.build(shape, task.outputs, candidate.head_params)
     width = np.zeros(task.width) if task.kind == "regression" else 0.0
-    stages = StageFeatures(backbone.eval(), probe_images(backbone)) if spec.features == "stages" else None
+    stages = StageFeatures(backbone.eval(), backbone.preprocessing.probe(PROBES)) if spec.features == "stages" else None
     if stages is not None and (*stages.widths, backbone.width) != shape:
         raise ModelFormatError(f"Its head takes features of the widths {shape}; its backbone gives others.")
     return Network(backbone, head, shape, shift=width, scale=width, head_takes=spec.features, stages=stages)
 
 
-def _preprocessing(saved: Mapping[str, Any]) -> Preprocessing:
-    """Return how the images were prepared.
-
-    Raises:
-        ModelFormatError: A value is none that it can have.
-    """
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-    how = Preprocessing(**given)
-    numbers = (*how.mean, *how.std, how.crop_fraction)
-    if not (
-        len(how.size) == 2
-        and all(read_side(side) for side in how.size)
-        and len(how.mean) == len(how.std) == 3
-        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
-        and how.crop_fraction > 0
-        and min(how.std) > 0
-        and how.interpolation in ("bicubic", "bilinear", "nearest")
-        and how.crop_mode in ("center", "squash")
-    ):
-        raise ModelFormatError(f"The preprocessing {given} is none.")
-    read_side(how.resized)
-    return how
-
-
-def _read_views(value: Any) -> int:
-    """Return the number of views of an image.
+def _read_views(value: Any, modality: Modality) -> int:
+    """Return the number of views of an example.
 
     Raises:
         ModelFormatError: There are not so many.
     """
-    if type(value) is not int or not 0 < value <= len(VIEWS):
-        raise ModelFormatError(f"A network sees an image in 1 to {len(VIEWS)} views; got {value!r:.60}.")
-    return value
-
-
-def read_side(value: Any) -> int:
-    """Return the side of an image in pixels.
-
-    Raises:
-        ModelFormatError: It is none, or so large that images of that size would not fit into memory.
-    """
-    if type(value) is not int or not 0 < value <= _LARGEST_SIDE:
-        raise ModelFormatError(f"The side of an image is from 1 to {_LARGEST_SIDE} pixels; got {value!r:.60}.")
+    if type(value) is not int or not 0 < value <= len(modality.views):
+        raise ModelFormatError(f"A network sees its inputs in 1 to {len(modality.views)} views; got {value!r:.60}.")
     return value

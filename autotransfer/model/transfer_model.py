@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,15 @@ from torch import Tensor
 
 from autotransfer._version import __version__
 from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
+from autotransfer.backbones.inputs import pooled, rows_of
 from autotransfer.candidate import Candidate
+from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.examples import Examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
 from autotransfer.features.batches import Rows, collect
-from autotransfer.images.decode import decode
-from autotransfer.images.decoding import Decoding
-from autotransfer.images.pixels import VIEWS, prepare
-from autotransfer.model.serialization import Part, described, read_parts, read_side, tensors_of
+from autotransfer.model.serialization import Part, described, read_parts, tensors_of
 from autotransfer.model.temperature import temper
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
@@ -44,39 +43,37 @@ if TYPE_CHECKING:
 
 __all__ = ["TransferModel"]
 
-# Format 1 has neither a temperature nor other members; format 2 sees images in one view only; format 3 does not say
-# which values are black and white.
-_FORMAT, _READABLE = 4, (1, 2, 3, 4)
+_FORMAT = 5
 _COLDEST, _HOTTEST = 0.01, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferModel:
-    """A trained model with all that it needs to predict on new images: one network, or an ensemble.
+    """A trained model with all that it needs to predict on new examples: one network, or an ensemble.
 
     Attributes:
         network: Backbone and head, in eval mode.
         task: What it predicts.
         candidate: The setup that it was trained with.
-        side: Height and width in pixels of the squares that images are decoded to, as in the search.
+        modality: What kind of examples it takes.
+        reading: How new examples are read: as those to train on were.
         device: Where it runs.
         autocast: Whether 16 bit was used, and is used to predict.
         temperature: What the logits of a classifier are divided by.
         others: Further networks of an ensemble, whose outputs are averaged; this one's share is what theirs leave.
-        views: Number of fixed views of an image that the network's outputs are the mean over.
-        decoding: Which values of an image are black and white, and what transparent ones are laid on: as in training.
+        views: Number of fixed views of an example that the network's outputs are the mean over.
     """
 
     network: Network
     task: Task
     candidate: Candidate
-    side: int
+    modality: Modality
+    reading: Mapping[str, Any]
     device: Device
     autocast: bool = False
     temperature: float = 1.0
     others: tuple[Part, ...] = ()
     views: int = 1
-    decoding: Decoding = field(default_factory=Decoding)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -87,17 +84,17 @@ class TransferModel:
         return (first, *self.others)
 
     def predict(self, data: Any) -> np.ndarray:
-        """Predict for images, in the order in which they are given.
+        """Predict for examples, in the order in which they are given.
 
         Args:
-            data: A path, a folder, an array or PIL image, or several; a CSV file or DataFrame with a column of paths; a
+            data: A path, a folder, an example in memory, or several; a CSV file or DataFrame with a column of paths; a
                 map-style Dataset.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, targets) for regression.
 
         Raises:
-            DataError: An image cannot be read, or a row of a table names none.
+            DataError: An example cannot be read, or a row of a table names none.
         """
         return self.task.predict(self.predict_proba(data))
 
@@ -107,21 +104,21 @@ class TransferModel:
         A ``ValueRangeWarning`` says where images do not suit the values of the training images.
 
         Raises:
-            DataError: An image cannot be read, or a row of a table names none.
+            DataError: An example cannot be read, or a row of a table names none.
         """
-        examples = self.find_images(data, strict=True)
-        images = self.decode(examples, strict=True)
-        if images.remarks:
-            warnings.warn(ValueRangeWarning.of(images.remarks, examples.names), stacklevel=2)
-        return self.predict_images(images)
+        examples = self.find_examples(data, strict=True)
+        store = self.decode(examples, strict=True)
+        if store.remarks:
+            warnings.warn(ValueRangeWarning.of(store.remarks, examples.names), stacklevel=2)
+        return self.predict_store(store)
 
-    def find_images(self, data: Any, **reading: Any) -> Examples:
-        """Collect images to predict on; an array of three axes is read as the training images tell.
+    def find_examples(self, data: Any, **where: Any) -> Examples:
+        """Collect examples to predict on; what can be read in two ways is read as the training examples tell.
 
         Raises:
-            DataError: There is no image, or something that is none.
+            DataError: There is no example, or something that is none.
         """
-        return find_images(data, channels=self.decoding.channels, **reading)
+        return find_examples(data, modalities=(self.modality,), reading=self.reading, **where)
 
     def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
         """Predict for images, and for those in folders, with the path, label and probabilities of each.
@@ -152,36 +149,41 @@ class TransferModel:
         Raises:
             DataError: The data cannot be used, hold labels that the model does not know, or no image can be read.
         """
-        return self.score_examples(load_examples(data, targets, **reading))[0]
+        return self.score_examples(load_examples(data, targets, modalities=(self.modality,), **reading))[0]
 
     def score_examples(self, examples: Examples) -> tuple[Score, tuple[Skipped, ...]]:
         """Return the score on labelled examples, and which of them cannot be read; see ``score``."""
         if examples.targets is None:
-            raise DataError("The images have no labels: give a folder for each class, a table, or targets.")
-        self.task.encode(examples.targets)  # an unknown label is refused before images are decoded
-        images = self.decode(examples)
-        encoded = self.task.encode([examples.targets[i] for i in images.kept])
-        return Score.of(self.task, encoded, self.predict_images(images)), examples.skipped + images.skipped
+            raise DataError("The examples have no targets: give a folder for each class, a table, or targets.")
+        self.task.encode(examples.targets)  # an unknown label is refused before anything is read
+        store = self.decode(examples)
+        encoded = self.task.encode([examples.targets[i] for i in store.kept])
+        return Score.of(self.task, encoded, self.predict_store(store)), examples.skipped + store.skipped
 
-    def decode(self, examples: Examples, *, strict: bool = False) -> Images:
-        """Decode examples as the search did."""
-        sides = {part.network.backbone.preprocessing.crop_mode: self.side for part in self.parts}
-        return decode(
-            examples, sides, decoding=self.decoding, exact=True, strict=strict, memory_limit=memory_budget(None)
+    def decode(self, examples: Examples, *, strict: bool = False) -> Store:
+        """Read examples as the search did."""
+        return self.modality.load(
+            examples.items,
+            examples.names,
+            [part.network.backbone.preprocessing for part in self.parts],
+            options={},
+            reading=self.reading,
+            strict=strict,
+            memory_limit=memory_budget(None),
         )
 
     @default_settings()
-    def predict_images(self, images: Images) -> np.ndarray:
-        """Like ``predict_proba``, for decoded images.
+    def predict_store(self, store: Store) -> np.ndarray:
+        """Like ``predict_proba``, for examples that were read.
 
         Each backbone sees each view of them once, however many heads it has.
         """
-        parts, total = self.parts, np.zeros((len(images), self.task.outputs), dtype=self.task.dtype)
+        parts, total = self.parts, np.zeros((len(store), self.task.outputs), dtype=self.task.dtype)
         for fast, members in self._fast:
             sums: dict[int, np.ndarray] = {}
-            for position, view in enumerate(VIEWS):
+            for position, view in enumerate(self.modality.views):
                 seeing = [i for i in members if position < parts[i].views]
-                found = self._outputs(images, view, fast, [parts[i].network for i in seeing]) if seeing else ()
+                found = self._outputs(store, view, fast, [parts[i].network for i in seeing]) if seeing else ()
                 for i, outputs in zip(seeing, found, strict=True):
                     sums[i] = sums[i] + outputs if i in sums else outputs
             for i, outputs in sums.items():
@@ -190,27 +192,27 @@ class TransferModel:
         return temper(self.task, total, self.temperature)
 
     def _outputs(
-        self, images: Images, view: str, fast: FrozenBackbone, networks: Sequence[Network]
+        self, store: Store, view: str, fast: FrozenBackbone, networks: Sequence[Network]
     ) -> tuple[np.ndarray, ...]:
         """Return logits or standardised values (N, outputs) of networks that share a backbone, for one view."""
         how = networks[0].backbone.preprocessing
-        pixels, maps = images.pixels[how.crop_mode], any(n.head_takes == "map" for n in networks)
+        maps = any(n.head_takes == "map" for n in networks)
         stages = next((network.stages for network in networks if network.stages is not None), None)
 
         def outputs(rows: Rows) -> tuple[Tensor, ...]:
             with fast.running() as backbone, ExitStack() as watching:
-                batch = fast.take(prepare(pixels[rows], how, self.device.torch, view))
-                given = [] if stages is None else watching.enter_context(stages.tapped(backbone, len(batch)))
+                batch = fast.take(store.inputs(rows, how, self.device.torch, view))
+                given = [] if stages is None else watching.enter_context(stages.tapped(backbone, rows_of(batch)))
                 found = backbone.forward_map(batch) if maps else backbone(batch)
-                pooled = backbone.pool(found) if maps else found
-                takes: dict[str, Tensor] = {"pooled": pooled}
+                last = pooled(backbone, found, batch) if maps else found
+                takes: dict[str, Tensor] = {"pooled": last}
                 takes |= {"map": backbone.as_map(found)} if maps else {}
-                takes |= {"stages": torch.cat([*given, pooled], 1)} if stages is not None else {}
+                takes |= {"stages": torch.cat([*given, last], 1)} if stages is not None else {}
             return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
 
         size = batch_sizes(self.device)[0]  # always the same: answers must not depend on a measurement
         fill = self.device.torch.type == "cuda"
-        return collect(outputs, len(images), np.empty, (size,), half=False, lower=fast.lower, fill=fill)
+        return collect(outputs, len(store), np.empty, (size,), half=False, lower=fast.lower, fill=fill)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made again when needed."""
@@ -268,9 +270,10 @@ class TransferModel:
         about = _read_json(folder / "model.json")
         try:
             state = load_file(folder / "model.safetensors")
-            task, side, temperature = Task.from_json(about["task"]), read_side(about["side"]), _temperature(about)
-            decoding = Decoding.from_json(about["decoding"]) if about["format"] > 3 else Decoding()
-            first, *others = read_parts(about, task, registry or Registry.load(), state)
+            registry = registry or Registry.load()
+            task, modality, temperature = Task.from_json(about["task"]), _modality(about, registry), _temperature(about)
+            reading = modality.read_reading(about["reading"])
+            first, *others = read_parts(about, task, modality, registry, state)
         except AutoTransferError:
             raise
         except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
@@ -286,13 +289,13 @@ class TransferModel:
             network=first.network,
             task=task,
             candidate=first.candidate,
-            side=side,
+            modality=modality,
+            reading=reading,
             device=where,
             autocast=first.autocast,
             temperature=temperature,
             others=tuple(others),
             views=first.views,
-            decoding=decoding,
         )
 
     def _describe(self) -> dict[str, Any]:
@@ -302,11 +305,26 @@ class TransferModel:
             "autotransfer": __version__,
             "task": self.task.to_json(),
             **first,
-            "side": self.side,
+            "modality": self.modality.name,
+            "reading": dict(self.reading),
             "temperature": self.temperature,
-            "decoding": self.decoding.to_json(),
             "others": others,
         }
+
+
+def _modality(about: Mapping[str, Any], registry: Registry) -> Modality:
+    """Return the modality of a saved model.
+
+    Raises:
+        ModelFormatError: No installed plugin has it.
+    """
+    name = about["modality"]
+    if name not in registry.modalities:
+        raise ModelFormatError(
+            f"The model takes examples of the modality {name!r:.60}, which no installed plugin has; there are "
+            f"{sorted(registry.modalities)}: install the plugin, and see 'autotransfer plugins'."
+        )
+    return registry.modalities[name]
 
 
 def _temperature(about: Mapping[str, Any]) -> float:
@@ -333,11 +351,9 @@ def _read_json(file: Path) -> dict[str, Any]:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFormatError(f"{file} is not readable JSON: {error}") from error
-    if not isinstance(about, dict) or about.get("format") not in _READABLE:
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
         given = about.get("format") if isinstance(about, dict) else type(about).__name__
-        raise ModelFormatError(
-            f"{file} is not a model of format {' or '.join(map(str, _READABLE))}: it says {given!r}."
-        )
+        raise ModelFormatError(f"{file} is not a model of format {_FORMAT}: it says {given!r}.")
     return about
 
 

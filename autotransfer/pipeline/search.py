@@ -15,14 +15,13 @@ from autotransfer.analysis.transfer_gain import reserved_seconds
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import EpochRecord, HeadSpec
-from autotransfer.data.examples import Examples
+from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.skipped import warnings_of
 from autotransfer.errors import DataError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import startable
 from autotransfer.evaluation.subsample import draw
-from autotransfer.images.decode import typical_side
 from autotransfer.pipeline.prepare import (
     Prepared,
     available_backbones,
@@ -44,10 +43,10 @@ from autotransfer.search.jobs import Executor
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
-from autotransfer.search.resolutions import Resolutions, offer_resolutions
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.strategy import Growth
 from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.search.variants import Variants, offer_variants
 from autotransfer.search.views import Views
 from autotransfer.selection.finals import FoldRunner
 from autotransfer.settings import SearchConfig
@@ -104,18 +103,21 @@ def search_setups(
     run.refuse_unwritable()
     show.step("looking for the backbones")
     device = resolve_device(config.device)
+    modality = modality_of(examples)
     began, choosing = Choices.of(run, config), config
     if began is not None:
         choosing = replace(config, backbones=known_backbones(registry, run, began.backbones))
-    backbones = available_backbones(registry, choosing, device, len(examples), show.say, show.warnings)
+    backbones = available_backbones(
+        registry, choosing, device, len(examples), show.say, show.warnings, modality=modality
+    )
     policies = registry.select_policies(config.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
     show.phase(f"decoding {len(examples)} images")
     decoding = budget.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    sizes = offer_resolutions(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
-    first = load_first(sizes.first, device)
+    variants = offer_variants(backbones, registry.named_in_full(config.backbones), modality, examples.items)
+    first = load_first(variants.first, device)
 
     def heads(task: Task, examples: int) -> list[HeadSpec]:
         offered = offered_heads(registry, config, task, examples)
@@ -131,8 +133,8 @@ def search_setups(
         step=show.step,
         warnings=show.warnings,
     )
-    show.warnings.add(*data.images.warnings)
-    used = [examples.targets[i] for i in data.images.kept] if examples.targets is not None else []
+    show.warnings.add(*data.store.warnings)
+    used = [examples.targets[i] for i in data.store.kept] if examples.targets is not None else []
     show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, clutter=examples.clutter))
     worker_pool.share_cores()
     if data.grouping is not None:
@@ -142,7 +144,7 @@ def search_setups(
         task.encode(test.targets)  # again: a class may be gone with its images
     _say_what_is_scored(data, config, show)
     if test is not None and config.strict:
-        refuse_unreadable(test, data.images.decoding)
+        refuse_unreadable(test, data.store.reading)
     budget.overhead = 0.0 if test is None else (budget.spent - decoding) * len(test) / len(examples)
     loaded = [] if first is None else [first]
     evaluator = Evaluator(
@@ -157,14 +159,14 @@ def search_setups(
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
-        backbones=sizes.backbones,
-        heads=tuple(heads(task, len(data.images))),
+        backbones=variants.backbones,
+        heads=tuple(heads(task, len(data.store))),
         policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,
         epochs=config.epochs,
         examples=len(data.folds[0].train_rows),
-        others=sizes.others,
+        others=variants.others,
         views=Views(config.views),
     )
     if config.compare_scratch:
@@ -190,8 +192,8 @@ def search_setups(
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(budget, show.say), failing_clearly(advice):
-        trials = _search(study, space, sizes, evaluator, budget, executor, run, show, leave, observers)
-    _warn_of_untried(study, sizes, show)
+        trials = _search(study, space, variants, evaluator, budget, executor, run, show, leave, observers)
+    _warn_of_untried(study, variants, show)
     seconds["search"] = budget.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -200,7 +202,7 @@ def search_setups(
 def _search(
     study: optuna.Study,
     space: SearchSpace,
-    sizes: Resolutions,
+    variants: Variants,
     evaluator: Evaluator,
     budget: TimeBudget,
     executor: Executor,
@@ -237,9 +239,9 @@ def _search(
         budget,
         Growth(
             screening=space.screening(),
-            others=sizes.others,
+            others=variants.others,
             views=space.views,
-            unlike=sizes.smaller,
+            unlike=variants.unusual,
             tuning=space.tuning,
             probe=space.freezing,
             policies=space.tuning_policies,
@@ -249,7 +251,7 @@ def _search(
             begin=1 if len(fold.train_rows) < _MANY else 2,
             middle=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
             fewest=fewest,
-            backbones=[spec.name for spec in sizes.backbones],
+            backbones=[spec.name for spec in variants.backbones],
         ),
         refit_factor=len(fold.targets) / len(fold.train_rows),
         fewest=fewest,
@@ -260,14 +262,14 @@ def _search(
     )
 
 
-def _warn_of_untried(study: optuna.Study, sizes: Resolutions, show: Progress) -> None:
-    """Name the backbones that were tried at no size."""
+def _warn_of_untried(study: optuna.Study, variants: Variants, show: Progress) -> None:
+    """Name the backbones that were tried in no form."""
     tried = {entry.params.get("backbone") for entry in read_journal(study) if entry.record is not None}
-    names = [spec.name for spec in sizes.first if not {spec.name, sizes.others.get(spec.name)} & tried]
+    names = [spec.name for spec in variants.first if not {spec.name, variants.others.get(spec.name)} & tried]
     if names:
         show.warnings.warn(
             "not_tried",
-            f"{len(names)} of {len(sizes.first)} backbones were not tried, since the budget ended before: "
+            f"{len(names)} of {len(variants.first)} backbones were not tried, since the budget ended before: "
             f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
             backbones=names,
         )

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.data.examples import Examples, Images
+from autotransfer.contract.modality import Store
+from autotransfer.data.examples import Examples
 from autotransfer.data.split import units_of
 from autotransfer.errors import DataError, SearchError
 from autotransfer.evaluation.evaluator import Evaluator
@@ -153,7 +154,7 @@ def finish(
         plan = _Plan(parts=((1.0, soup.ingredients),), scores=soup.scores)
     seconds = budget.spent - started
 
-    show.phase(f"refitting {plan.selected} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
+    show.phase(f"refitting {plan.selected} on all {len(data.store)} examples: {plan.parts[0][1][0].candidate}")
     found = {record.number: record.scores for record in records}
     try:
         parts = refit(plan.parts, found, evaluator, budget, show.warnings)
@@ -210,7 +211,7 @@ def score_test(
     test: Examples,
     validation: Score,
     show: Progress,
-    check: Callable[[Images], None] = lambda images: None,
+    check: Callable[[Store], None] = lambda store: None,
 ) -> Score | None:
     """Score the model on the test examples, and say where it keeps less than validation has promised.
 
@@ -226,33 +227,32 @@ def score_test(
     """
     show.phase(f"scoring {len(test)} test images")
     try:
-        images = model.decode(test)
+        store = model.decode(test)
     except DataError as error:
         show.warnings.warn("test_not_scored", f"The test examples are not scored: {error}", examples=len(test))
         return None
-    if images.skipped:
-        text = f"{len(images.skipped)} of {len(test)} test images cannot be read and are not scored: "
-        names = [skipped.name for skipped in images.skipped]
+    if store.skipped:
+        text = f"{len(store.skipped)} of {len(test)} test images cannot be read and are not scored: "
+        names = [skipped.name for skipped in store.skipped]
         show.warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
-    if images.remarks:
-        first = test.names[next(iter(images.remarks))]
+    if store.remarks:
+        first = test.names[next(iter(store.remarks))]
         show.warnings.warn(
             "value_range",
-            f"{len(images.remarks)} of {len(images)} test images do not suit the values of the training images; the "
-            f"first, {first}: {images.remarks[next(iter(images.remarks))]}.",
-            range=list(model.decoding.value_range),
-            count=len(images.remarks),
+            f"{len(store.remarks)} of {len(store)} test images do not suit the values of the training images; the "
+            f"first, {first}: {store.remarks[next(iter(store.remarks))]}.",
+            count=len(store.remarks),
         )
     assert test.targets is not None  # refused before the search
-    encoded = model.task.encode([test.targets[i] for i in images.kept])
+    encoded = model.task.encode([test.targets[i] for i in store.kept])
     try:
         show.warnings.add(*check_scored(model.task, encoded, "test"))
     except DataError as error:  # what could be read of them
         show.warnings.warn("test_not_scored", str(error))
         return None
-    groups = None if test.groups is None else [test.groups[i] for i in images.kept]
-    score = Score.of(model.task, encoded, model.predict_images(images), units_of(images.digests, groups))
-    check(images)
+    groups = None if test.groups is None else [test.groups[i] for i in store.kept]
+    score = Score.of(model.task, encoded, model.predict_store(store), units_of(store.digests, groups))
+    check(store)
     _warn_if_below(score, validation, show)
     return score
 
@@ -375,8 +375,8 @@ def _as_model(parts: Sequence[Part], data: Prepared, evaluator: Evaluator, tempe
         network=first.network,
         task=data.folds[0].task,
         candidate=first.candidate,
-        side=data.images.side,
-        decoding=data.images.decoding,
+        modality=data.store.modality,
+        reading=data.store.reading,
         device=evaluator.device,
         autocast=first.autocast,
         temperature=temperature,

@@ -12,7 +12,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.split_parts import part_for
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.transfer_model import TransferModel
@@ -147,13 +147,14 @@ def distill(
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
     examples, tested = _examples(results, data, test, test_targets)
+    settings.check_augmentation(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(device)
     where.seed(seed)
     backbone = _student(registry, architecture, input_size)
     with pages_kept(), Progress(Budget(), shown=progress) as show:
-        plain = Examples(items=examples.items, names=examples.names)
+        plain = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
         material = prepare_material(
-            plain, [backbone.preprocessing], share=validation, seed=seed, show=show, decoding=models[0].decoding
+            plain, [backbone.preprocessing], share=validation, seed=seed, show=show, reading=models[0].reading
         )
         show.phase(f"the teacher answers {len(examples)} images")
         answers = _answers(models, plain)
@@ -165,7 +166,7 @@ def distill(
             show.phase(f"comparing on {len(tested)} test images")
         return DistillResult(
             model=model,
-            agreement=_agreement(task, model.predict_images(material.held_images), answers[material.held]),
+            agreement=_agreement(task, model.predict_store(material.held_out), answers[material.held]),
             teacher=None if tested is None else _score(task, tested, models),
             student=None if tested is None else _score(task, tested, [model]),
             parameters=(sum(map(_size, models)), _size(model)),
@@ -202,7 +203,7 @@ def train_whole(
     """
     pupil = Pupil(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
     show.phase(f"training {name} on {len(material.train)} images")
-    course = Course(pupil, material.images, material.train, [objective], settings, device)
+    course = Course(pupil, material.store, material.train, [objective], settings, device)
     course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
     learned = course.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
@@ -211,8 +212,8 @@ def train_whole(
         network=device.place(network.eval().requires_grad_(False)),
         task=task,
         candidate=Candidate(backbone=name, freeze="full", training=training),
-        side=material.images.side,
-        decoding=material.images.decoding,
+        modality=material.store.modality,
+        reading=material.store.reading,
         device=device,
         autocast=settings.half and device.half is not None,
     )
@@ -267,7 +268,7 @@ def _examples(
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
         raise DataError("A model alone holds no images to learn on: give some.")
-    examples = searched.examples if data is None and searched is not None else find_images(data)
+    examples = searched.examples if data is None and searched is not None else find_examples(data)
     if test is not None:
         return examples, part_for(load_examples(test, test_targets), "test")
     return examples, searched.test_examples if searched is not None else None
@@ -275,7 +276,7 @@ def _examples(
 
 def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
     """Return the mean probabilities, or values, of the models (N, outputs)."""
-    answers = [model.predict_images(model.decode(examples)) for model in models]
+    answers = [model.predict_store(model.decode(examples)) for model in models]
     return np.asarray(np.mean(answers, axis=0))
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from autotransfer.errors import ConfigError
-from autotransfer.images.pixels import VIEWS
 
 __all__ = ["TrainingSettings"]
 
 # The largest value of each number that has one.
-_MOST = {"views": len(VIEWS), "warmup": 1, "label_smoothing": 1}
+_MOST = {"warmup": 1, "label_smoothing": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,7 @@ class TrainingSettings:
         epochs: Passes over the training examples.
         schedule: Cosine with warm-up, or constant.
         warmup: Share of the steps in which the learning rate rises.
-        augmentation: Strength, where images pass through the network in each step.
+        augmentation: Strength, where examples pass through the network in each step; one of those of their modality.
         views: Number of fixed views that a frozen prefix sees, each cached.
         label_smoothing: Share of the target that goes to all classes alike.
         start: Closed-form head whose solution on the frozen features the head starts from; empty for the head's own
@@ -45,7 +44,7 @@ class TrainingSettings:
     epochs: int = 12
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = 0.1
-    augmentation: Literal["none", "light", "medium", "strong"] = "light"
+    augmentation: str = "light"
     views: int = 1
     label_smoothing: float = 0.0
     start: str = ""

@@ -119,12 +119,12 @@ def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
 
 def without_sizes() -> Switch:
     """Search each backbone at its own input size alone."""
-    offer = autotransfer.pipeline.search.offer_resolutions
+    offer = autotransfer.pipeline.search.offer_variants
 
     def own(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Resolutions:
         return offer(backbones, [spec.name for spec in backbones], typical)
 
-    return patch.object(autotransfer.pipeline.search, "offer_resolutions", own)
+    return patch.object(autotransfer.pipeline.search, "offer_variants", own)
 
 
 def without_ensembles() -> Switch:

@@ -17,8 +17,9 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.loading import warn_once
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, HeadSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.errors import BackboneError, ConfigError, ModelFormatError, PluginError, UnknownNameError
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 
 def _tiny() -> SequentialBackbone:
@@ -51,7 +52,7 @@ def _heads(name: str, *specs: Any) -> SimpleNamespace:
 
 
 def _spec(name: str, **fields: Any) -> BackboneSpec:
-    return BackboneSpec(name=name, load=_tiny, **fields)
+    return BackboneSpec(name=name, modality="image", load=_tiny, **fields)
 
 
 ZOO = _backbones(

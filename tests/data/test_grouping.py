@@ -117,7 +117,7 @@ def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) ->
     plain = prepare_data(examples, [first.spec], SearchConfig(cache=False))
     assert looked.grouping is None
     for one, other in zip(looked.folds, plain.folds, strict=True):
-        np.testing.assert_array_equal(one.validation, other.validation)
+        np.testing.assert_array_equal(one.validation_rows, other.validation_rows)
 
 
 def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(

@@ -20,12 +20,12 @@ from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, PluginError, TrialError, UnknownNameError
 from autotransfer.evaluation.setup import Setup, startable
 from autotransfer.evaluation.subsample import Features
-from autotransfer.images.pixels import VIEWS
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import SearchConfig
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network, to_scores
+from autotransfer_plugins.modalities.image.batches import VIEWS
 
 CPU = resolve_device("cpu")
 

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 
 import autotransfer
 from autotransfer.candidate import Candidate
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import DataError, ModelFormatError, OutputError
-from autotransfer.images.pixels import VIEWS, prepare
 from autotransfer.model.serialization import Part
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.training.network import to_scores
+from autotransfer_plugins.modalities.image.batches import VIEWS, prepare
 
 Digits = tuple[np.ndarray, np.ndarray]
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def test_networks_see_images_in_as_many_views_as_they_were_trained_for(
     ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits, tmp_path: Path
 ) -> None:
     images, model = digits[0][60:70], trained["map"]
-    decoded = model.decode(find_images(images))
+    decoded = model.decode(find_examples(images))
     how = model.network.backbone.preprocessing
     with torch.inference_mode():
         outputs = [model.network(prepare(decoded.pixels[how.crop_mode], how, CPU, view)) for view in VIEWS]
