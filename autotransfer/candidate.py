@@ -57,7 +57,7 @@ class Candidate:
         return hash((self.backbone, self.head, self.freeze, *settings))
 
     @property
-    def of_any_length(self) -> Candidate:
+    def without_epochs(self) -> Candidate:
         """The same setup, whatever number of epochs it is trained for."""
         return replace(self, training={name: v for name, v in self.training.items() if name != "epochs"})
 

@@ -57,7 +57,7 @@ def test_one_is_one_however_it_is_written() -> None:
 def test_how_long_it_trains_can_be_left_aside() -> None:
     short, long = (Candidate(backbone="a", training={"epochs": epochs, "lr": 0.1}) for epochs in (3, 10))
     assert short != long
-    assert short.of_any_length == long.of_any_length == Candidate(backbone="a", training={"lr": 0.1})
+    assert short.without_epochs == long.without_epochs == Candidate(backbone="a", training={"lr": 0.1})
 
 
 def test_the_order_of_settings_means_nothing() -> None:

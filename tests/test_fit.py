@@ -22,6 +22,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.run.result import FitResult
 from autotransfer.search.budget import TimeBudget
+from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -36,7 +37,9 @@ def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
 
     def fit(*data: Any, **settings: Any) -> FitResult:
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(*data, **{**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
+        return autotransfer.fit(
+            *data, **grouped(Settings, {**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
+        )
 
     return fit
 
@@ -53,10 +56,10 @@ def result(tiny_zoo: Path, digit_folder: Path, tmp_path_factory: pytest.TempPath
         test=digit_folder / "test",
         zoo=tiny_zoo,
         out=place / "run",
-        cache_dir=place / "cache",
-        progress=False,
+        compute=Compute(cache_dir=place / "cache"),
+        run=RunOptions(progress=False),
         trials=11,
-        epochs=3,
+        search=SearchOptions(epochs=3),
     )
 
 
@@ -92,7 +95,7 @@ def test_the_winner_is_the_one_of_the_finals_of_the_best_trials(result: FitResul
     assert result.leaderboard()[0]["number"] == best.number
     assert result.finals is not None
     assert result.finals.rows[0].candidate == best.candidate
-    assert result.best == result.finals.winner.candidate == result.model.candidate
+    assert result.best == result.finals.winner.candidate == result.model.members[0].candidate
 
 
 def test_every_image_is_decoded_once_and_the_others_are_listed(result: FitResult) -> None:
@@ -134,7 +137,7 @@ def test_the_run_folder_says_what_was_asked_for(result: FitResult) -> None:
     asked = json.loads((result.run / "run.json").read_text())
     assert asked["autotransfer"] == autotransfer.__version__
     assert asked["task"]["classes"] == ["one", "two", "zero"]
-    assert (asked["config"]["seed"], asked["config"]["budget"]["trials"]) == (0, 11)
+    assert (asked["call"]["settings"]["seed"], asked["call"]["settings"]["trials"]) == (0, 11)
 
 
 def test_nothing_in_the_run_folder_can_run_code(result: FitResult) -> None:
@@ -209,7 +212,7 @@ def test_the_loaded_model_predicts_the_same(result: FitResult, digit_folder: Pat
     folder = digit_folder / "test"
     np.testing.assert_array_equal(loaded.predict_proba(folder), result.predict_proba(folder))
     assert loaded.predict(folder).tolist() == result.predict(folder).tolist()
-    assert loaded.candidate == result.best
+    assert loaded.members[0].candidate == result.best
 
 
 def test_predictions_are_those_that_were_scored(result: FitResult, digit_folder: Path) -> None:
@@ -362,7 +365,7 @@ def test_every_head_and_every_policy_can_win_and_comes_back(
     from safetensors.torch import load_file
 
     pretrained = load_file(tiny_zoo / result.best.backbone / "model.safetensors")
-    ours = {name.removeprefix("model."): t for name, t in loaded.network.backbone.state_dict().items()}
+    ours = {name.removeprefix("model."): t for name, t in loaded.members[0].network.backbone.state_dict().items()}
     changed = [name for name, tensor in pretrained.items() if not torch.equal(ours[name].cpu(), tensor)]
     if freeze not in ("gradual", "lp_ft"):  # they train the head first, and its epoch alone may be the best
         assert bool(changed) == (freeze != "frozen")
@@ -481,7 +484,7 @@ def test_a_winner_in_small_is_saved_and_loaded_in_small(
     assert result.best.backbone == "photo_net@96px"
     result.model.save(tmp_path / "saved")
     loaded = autotransfer.load(tmp_path / "saved")
-    assert loaded.parts[0].network.backbone.preprocessing.size == (96, 96)
+    assert loaded.members[0].network.backbone.preprocessing.size == (96, 96)
     np.testing.assert_allclose(loaded.predict_proba(images), result.model.predict_proba(images), atol=1e-5)
 
 
@@ -501,10 +504,10 @@ def test_candidates_are_scored_on_the_examples_that_the_user_holds_out(fit: Fit,
     assert result.grouping is None
     best = result.trials.best
     assert best is not None
-    assert best.scores is not None
-    assert np.isnan(best.scores[:60]).all()
+    assert best.predictions is not None
+    assert np.isnan(best.predictions[:60]).all()
     classes = np.array(result.model.task.classes)
-    assert best.score == np.mean(classes[best.scores[60:].argmax(1)] == labels[60:90])
+    assert best.score == np.mean(classes[best.predictions[60:].argmax(1)] == labels[60:90])
 
 
 def test_a_folder_to_validate_on_and_going_on_with_it(fit: Fit, digit_folder: Path, tmp_path: Path) -> None:

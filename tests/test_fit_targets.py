@@ -17,6 +17,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score, make_scorer, r2_score, 
 import autotransfer
 from autotransfer.errors import ConfigError, DataError, RunFormatError
 from autotransfer.run.result import FitResult
+from autotransfer.settings import Settings, grouped
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -29,7 +30,7 @@ def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
     def fit(*data: Any, **settings: Any) -> FitResult:
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
         ours |= {"backbones": "test_resnet", "freeze": "frozen", "trials": 1, "compare_scratch": False, "views": 1}
-        return autotransfer.fit(*data, **{**ours, **settings})
+        return autotransfer.fit(*data, **grouped(Settings, {**ours, **settings}))
 
     return fit
 
@@ -81,7 +82,7 @@ def test_values_far_from_zero_or_of_any_size_have_their_true_score(
     assert predicted.dtype == np.float64
     assert r2_score(values[90:], predicted) == pytest.approx(plain.test.score, abs=1e-3)
     np.testing.assert_array_equal(predicted, result.predict(images[90:]))
-    assert load_file(tmp_path / "run" / "model" / "model.safetensors")["scale"].dtype == np.float64
+    assert load_file(tmp_path / "run" / "model" / "model.safetensors")["members.0.scale"].dtype == np.float64
 
 
 def test_values_of_a_tensor_keep_their_precision(fit: Fit, digits: Digits) -> None:

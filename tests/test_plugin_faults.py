@@ -23,6 +23,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.errors import PluginError
 from autotransfer.run.result import FitResult
+from autotransfer.settings import Compute, RunOptions, SearchOptions
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 Fit = Callable[..., FitResult]
@@ -236,10 +237,9 @@ def test_a_head_that_keeps_memory_or_never_returns_is_named(
         heads=["greedy", "asleep", "ridge"],
         backbones="test_resnet",
         trials=24,
-        trial_timeout=5.0,
-        cache=False,
-        progress=False,
-        compare_scratch=False,
+        compute=Compute(trial_timeout=5.0, cache=False),
+        run=RunOptions(progress=False),
+        search=SearchOptions(compare_scratch=False),
         out=tmp_path / "run",
     )
     assert failures(result, "head")["asleep"].startswith("it hung: no sign of life for ")

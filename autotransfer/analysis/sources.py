@@ -11,7 +11,7 @@ import numpy as np
 from autotransfer.analysis.transfer_gain import TransferGain
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
-from autotransfer.tasks.bootstrap import better
+from autotransfer.tasks.bootstrap import significantly_better
 
 __all__ = ["Source", "rank_sources"]
 
@@ -107,6 +107,8 @@ def _row(name: str, records: list[TrialRecord], stages: int, words: str, negativ
 def _does_harm(record: TrialRecord, fold: Fold, baseline: np.ndarray | None, level: float) -> bool | None:
     """Whether a record is worse than random weights on the first fold; None where its outputs there are not known."""
     rows = fold.validation_rows
-    if baseline is None or record.scores is None or np.isnan(record.scores[rows]).any():
+    if baseline is None or record.predictions is None or np.isnan(record.predictions[rows]).any():
         return None
-    return better(fold.task, fold.targets[rows], baseline, record.scores[rows], fold.units_of(rows), level=level)
+    return significantly_better(
+        fold.task, fold.targets[rows], baseline, record.predictions[rows], fold.group_ids_of(rows), level=level
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotransfer.contract.modality import Store
-from autotransfer.data.train_test_overlap import Repeats, count_repeats
+from autotransfer.data.train_test_overlap import Overlap, count_overlap
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
@@ -24,18 +24,18 @@ def warn_of_repeats(
     _repeats(test, data, evaluator, budget).warn("test", warnings)
 
 
-def _repeats(test: Store, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Repeats:
-    copies = count_repeats(test.digests, data.store.digests)
+def _repeats(test: Store, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
+    copies = count_overlap(test.digests, data.store.digests)
     if data.first is None or copies.copies == len(test):
         return copies
     try:
         loaded = evaluator.load(data.first)
         seconds = evaluator.pass_seconds(data.first) * len(test) / len(data.store)
-        if seconds > budget.remaining + budget.overhead or not test.suits(loaded.backbone.preprocessing):
+        if seconds > budget.left_for("transfer_gain") or not test.suits(loaded.backbone.preprocessing):
             return copies
         cache = ActivationCache(None, memory_limit=data.extractor.cache.memory_limit)
         features = FeatureExtractor(store=test, cache=cache).pooled(loaded)
         known = data.extractor.pooled(loaded)
     except Exception:  # what is only a check must not lose the search
         return copies
-    return count_repeats(test.digests, data.store.digests, features, known, objects=data.objects)
+    return count_overlap(test.digests, data.store.digests, features, known, objects=data.objects)

@@ -20,13 +20,13 @@ from autotransfer.contract.specs import BackboneSpec, FreezePlan, Phase
 from autotransfer.errors import BackboneError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
-from autotransfer.runtime.memory import give_back
+from autotransfer.runtime.memory import release_freed_memory
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.selected import Selected
-from autotransfer.tasks.bootstrap import better, difference_error
+from autotransfer.tasks.bootstrap import paired_standard_error, significantly_better
 from autotransfer.training.settings import TrainingSettings
 
 __all__ = ["TransferGain", "measure_gain", "reserved_seconds", "too_little"]
@@ -161,7 +161,7 @@ def measure_gain(
         The comparison; where something failed or did not fit in, its reason says so: a comparison costs no result.
     """
     task, targets = evaluator.task, evaluator.targets[evaluator.folds[0].validation_rows]
-    outputs = selected.scores[evaluator.folds[0].validation_rows]
+    outputs = selected.predictions[evaluator.folds[0].validation_rows]
     assert best.candidate is not None  # the winner has one
     gain = TransferGain(transfer=task.score(targets, outputs), examples=len(targets), of=str(selected))
     if not math.isfinite(gain.transfer):
@@ -178,7 +178,7 @@ def measure_gain(
         log.info("The winner is not compared with random weights: %s", describe(error))
         gain = replace(gain, reason=describe(error))
     finally:
-        give_back()
+        release_freed_memory()
     return _judged(gain, outputs, evaluator)
 
 
@@ -187,17 +187,19 @@ def _judged(gain: TransferGain, outputs: np.ndarray, evaluator: Evaluator) -> Tr
     if gain.baseline is None:
         return gain
     fold = evaluator.folds[0]
-    targets, units = fold.targets[fold.validation_rows], fold.units_of(fold.validation_rows)
+    targets, group_ids = fold.targets[fold.validation_rows], fold.group_ids_of(fold.validation_rows)
     verdict: Verdict = "too_little_training" if gain.late else "none"
-    if better(fold.task, targets, gain.baseline, outputs, units):
+    if significantly_better(fold.task, targets, gain.baseline, outputs, group_ids):
         verdict = "negative_transfer"
-    elif not gain.late and better(fold.task, targets, outputs, gain.baseline, units):
+    elif not gain.late and significantly_better(fold.task, targets, outputs, gain.baseline, group_ids):
         verdict = "gain"
-    return replace(gain, verdict=verdict, error=difference_error(fold.task, targets, outputs, gain.baseline, units))
+    return replace(
+        gain, verdict=verdict, error=paired_standard_error(fold.task, targets, outputs, gain.baseline, group_ids)
+    )
 
 
 def _left(budget: TimeBudget) -> float:
-    return math.inf if budget.limit.seconds is None else budget.limit.seconds - budget.spent
+    return budget.left_for("transfer_gain")
 
 
 def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
@@ -250,7 +252,7 @@ def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone,
     )
     fold, extractor = evaluator.folds[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
     network = setup.solve(extractor, fold, evaluator.device, evaluator.seed)
-    outputs = setup.head_scores(network, extractor, fold.task, fold.validation_rows)
+    outputs = setup.predict_from_features(network, extractor, fold.task, fold.validation_rows)
     score = fold.task.score(fold.targets[fold.validation_rows], outputs)
     return replace(gain, untrained=score, head=head.name, baseline=outputs) if math.isfinite(score) else gain
 
@@ -313,7 +315,7 @@ def _scratch(
         epochs=run.epoch,
         steps=run.epoch * math.ceil(len(fold.train_rows) / settings.batch_size),
         seconds=round(budget.spent - started, 3),
-        baseline=run.best_scores if better_one else gain.baseline,
+        baseline=run.best_predictions if better_one else gain.baseline,
     )
 
 

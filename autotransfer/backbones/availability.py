@@ -10,7 +10,7 @@ from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import AutoTransferError, BackboneError, PluginError, WeightsUnavailableError
 
-__all__ = ["about_left_out", "examine", "why_not"]
+__all__ = ["describe_unavailable", "check_usable", "why_not"]
 
 # Names of backbones that a message lists; the details of the warning have all.
 _NAMED = 8
@@ -34,7 +34,7 @@ def why_not(spec: BackboneSpec) -> AutoTransferError | None:
     return None
 
 
-def examine(spec: BackboneSpec, sound: dict[str, BackboneSpec], left_out: dict[str, AutoTransferError]) -> bool:
+def check_usable(spec: BackboneSpec, sound: dict[str, BackboneSpec], left_out: dict[str, AutoTransferError]) -> bool:
     """Look closely at a backbone that is to be searched, once: whether it is sound.
 
     Args:
@@ -63,7 +63,7 @@ def examine(spec: BackboneSpec, sound: dict[str, BackboneSpec], left_out: dict[s
     return True
 
 
-def about_left_out(
+def describe_unavailable(
     unavailable: Mapping[str, AutoTransferError],
     over_budget: Sequence[str],
     asked: int,

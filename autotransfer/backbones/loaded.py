@@ -130,7 +130,7 @@ class LoadedBackbone:
             self._cuts[depth] = cut
         return self._cuts[depth]
 
-    def hand_over(self, depth: int) -> None:
+    def check_boundary(self, depth: int) -> None:
         """See to it that stages which train can go on from what the fast module gives at a depth; checked once."""
 
         def handed(inputs: Inputs) -> Tensor:
@@ -144,7 +144,7 @@ class LoadedBackbone:
                 log.info("%s runs in precision %r from now on", self.spec.name, self.fast.precision)
             self._handed_over.add(depth)
 
-    def extends(self, depth: int) -> bool:
+    def can_extend(self, depth: int) -> bool:
         """Whether the fast module, too, goes on from what is cached at a depth; checked once."""
         if depth not in self._extendable:
             cut = self.cut(depth)

@@ -15,17 +15,17 @@ from autotransfer.analysis.transfer_gain import too_little
 from autotransfer.api import fit
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import WeightsUnavailableError
-from autotransfer.pretraining.dataset import prepare_material
-from autotransfer.pretraining.distill import train_whole
+from autotransfer.pretraining.dataset import prepare_pretraining_data
+from autotransfer.pretraining.distill import train_student
 from autotransfer.pretraining.losses import from_labels
-from autotransfer.pretraining.trainer import Course, CourseSettings
+from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer
 from autotransfer.report.chart import draw
 from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.files import write_atomically
-from autotransfer.runtime.memory import pages_kept
-from autotransfer.settings import Budget
+from autotransfer.runtime.memory import keep_freed_memory
+from autotransfer.settings import Budget, Compute, DataOptions, RunOptions, SearchOptions
 from autotransfer.tasks.score import Score
 
 __all__ = ["DemoResult", "run_demo"]
@@ -141,15 +141,13 @@ def run_demo(
         images,
         digits,
         test=test,
-        test_targets=truth,
         backbones=names,
         time_budget=time_budget,
-        device=device,
         out=out,
-        overwrite=overwrite,
-        cache=False,
-        compare_scratch=False,  # its own comparison below has more time, and test images
-        progress=progress,
+        data_options=DataOptions(test_targets=truth),
+        search=SearchOptions(compare_scratch=False),  # its own comparison below has more time, and test images
+        compute=Compute(device=device, cache=False),
+        run=RunOptions(overwrite=overwrite, progress=progress),
     )
     scratch, course = _from_scratch(registry, result, device, progress)
     chart = result.run / "trials.svg"
@@ -172,16 +170,16 @@ def _from_scratch(
     result: FitResult,
     device: str,
     progress: bool,
-) -> tuple[Score, Course]:
+) -> tuple[Score, PretrainingTrainer]:
     """Train the winner's architecture from random weights for as long as the search took, and score it alike."""
     where, test = resolve_device(device), result.test_examples
     where.seed(0)
-    backbone = registry.rebuild(result.model.network.backbone.recipe)
-    settings = CourseSettings(
+    backbone = registry.rebuild(result.model.members[0].network.backbone.recipe)
+    settings = PretrainingSettings(
         seconds=result.seconds["search"], batch_size=64, augmentation="light", ema=0.98, half=False
     )
-    with pages_kept(), Progress(Budget(), shown=progress) as show:
-        material = prepare_material(
+    with keep_freed_memory(), Progress(Budget(), shown=progress) as show:
+        material = prepare_pretraining_data(
             result.examples,
             [backbone.preprocessing],
             share=_HELD,
@@ -193,7 +191,7 @@ def _from_scratch(
         task = material.fold.task
         objective = from_labels(task, material.fold.targets, where.torch)
         name = f"{result.best.backbone} from scratch"
-        model, course = train_whole(backbone, name, task, objective, material, settings, registry, where, show)
+        model, course = train_student(backbone, name, task, objective, material, settings, registry, where, show)
     assert test is not None
     assert test.targets is not None
     return Score.of(task, task.encode(test.targets), model.predict_store(model.decode(test))), course

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -145,7 +145,7 @@ class Registry:
         return _exact("freeze policy", name, self.policies)
 
     def select_backbones(
-        self, patterns: tuple[str, ...] = (), exclude: tuple[str, ...] = (), *, modality: str | None = None
+        self, patterns: Sequence[str] = (), exclude: Sequence[str] = (), *, modality: str | None = None
     ) -> list[BackboneSpec]:
         """Return the backbones that names or glob patterns ask for; without any, all default ones.
 
@@ -176,7 +176,7 @@ class Registry:
     def _of_modality(self, modality: str | None) -> dict[str, BackboneSpec]:
         return {name: spec for name, spec in self.backbones.items() if modality in (None, spec.modality)}
 
-    def named_in_full(self, patterns: tuple[str, ...]) -> frozenset[str]:
+    def named_in_full(self, patterns: Sequence[str]) -> frozenset[str]:
         """Return the names of the backbones that are asked for one by one, by a name that is no glob pattern.
 
         Raises:
@@ -186,7 +186,7 @@ class Registry:
         return frozenset(self.backbone(name).name for name in alone)
 
     def find_backbones(
-        self, pattern: str | None = None, exclude: tuple[str, ...] = (), *, modality: str | None = None
+        self, pattern: str | None = None, exclude: Sequence[str] = (), *, modality: str | None = None
     ) -> list[BackboneSpec]:
         """Return every backbone that a name or glob pattern matches; without one, all default ones.
 
@@ -204,12 +204,12 @@ class Registry:
         found = _match(pattern, offered) or [self.backbone(pattern)]
         return _without({spec.name: spec for spec in found}, exclude, self.backbones)
 
-    def fallbacks(self, exclude: tuple[str, ...] = (), *, modality: str | None = None) -> list[BackboneSpec]:
+    def fallbacks(self, exclude: Sequence[str] = (), *, modality: str | None = None) -> list[BackboneSpec]:
         """Return the backbones of a modality to search when none of the default ones can be had."""
         offered = self._of_modality(modality)
         return _without({name: spec for name, spec in offered.items() if spec.fallback}, exclude, self.backbones)
 
-    def select_heads(self, patterns: tuple[str, ...], kind: str | None) -> list[HeadSpec]:
+    def select_heads(self, patterns: Sequence[str], kind: str | None) -> list[HeadSpec]:
         """Return the heads that names or glob patterns ask for and that can do this kind of task; None means any.
 
         Raises:
@@ -218,7 +218,7 @@ class Registry:
         able = {name: spec for name, spec in self.heads.items() if kind is None or kind in spec.tasks}
         return _select(f"head for a {kind} task" if kind else "head", patterns, able)
 
-    def select_policies(self, patterns: tuple[str, ...] = ()) -> list[FreezePolicySpec]:
+    def select_policies(self, patterns: Sequence[str] = ()) -> list[FreezePolicySpec]:
         """Return the freeze policies that names or glob patterns ask for.
 
         Raises:
@@ -408,7 +408,7 @@ def _exact(kind: str, name: str, specs: Mapping[str, S]) -> S:
     return specs[name]
 
 
-def _select(kind: str, patterns: tuple[str, ...], specs: Mapping[str, S]) -> list[S]:
+def _select(kind: str, patterns: Sequence[str], specs: Mapping[str, S]) -> list[S]:
     if not patterns:
         return list(specs.values())
     chosen: dict[str, S] = {}

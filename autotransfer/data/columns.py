@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotransfer.data.number_form import NumberForm
+from autotransfer.data.number_format import NumberFormat
 from autotransfer.errors import DataError
 from autotransfer.tasks.targets import Kind, Labels, is_collection, too_many_for_classes
 from autotransfer.warnings import FitWarning
 
-__all__ = ["Reading", "TargetReader", "in_form_of"]
+__all__ = ["TargetFormat", "TargetReader", "match_target_format"]
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)")
 # Words that tables put where a value is missing.
@@ -28,7 +28,7 @@ _LONGEST = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class TargetFormat:
     """How targets were read.
 
     Attributes:
@@ -39,7 +39,7 @@ class Reading:
 
     columns: tuple[str, ...] = ()
     kind: Kind | None = None
-    form: NumberForm | None = None
+    form: NumberFormat | None = None
 
     @property
     def place(self) -> str:
@@ -65,7 +65,7 @@ class TargetReader:
 
     kind: Kind | None = None
     separator: str | None = None
-    like: Reading | None = None
+    like: TargetFormat | None = None
 
     def read(
         self,
@@ -74,14 +74,14 @@ class TargetReader:
         untyped: bool = False,
         labels: bool = False,
         comma: bool = False,
-    ) -> tuple[list[Any], Reading, tuple[FitWarning, ...]]:
+    ) -> tuple[list[Any], TargetFormat, tuple[FitWarning, ...]]:
         """Read targets.
 
         Args:
             columns: Columns by name, or values without a name.
             untyped: Whether texts are those of a table file.
             labels: Whether texts are labels, whatever they look like, unless the user wants a regression.
-            comma: Whether a comma is rather a decimal mark; see ``NumberForm.of``.
+            comma: Whether a comma is rather a decimal mark; see ``NumberFormat.of``.
 
         Returns:
             One target for each example, a row of numbers for several columns, None where one is missing; how they were
@@ -93,8 +93,8 @@ class TargetReader:
         names = tuple(map(str, columns)) if isinstance(columns, Mapping) else ()
         parts = list(columns.values()) if isinstance(columns, Mapping) else [columns]
         if len(parts) > 1:
-            return _rows(names, parts, comma), Reading(columns=names), ()
-        reading = Reading(columns=names)
+            return _rows(names, parts, comma), TargetFormat(columns=names), ()
+        reading = TargetFormat(columns=names)
         values = list(parts[0])
         if self.separator is not None:
             return _divided(values, self.separator, reading), replace(reading, kind="multilabel"), ()
@@ -107,17 +107,17 @@ class TargetReader:
         return values, reading, (*more, *self._said(values, reading))
 
     def _read_texts(
-        self, values: list[Any], reading: Reading, untyped: bool, comma: bool
-    ) -> tuple[list[Any], Reading, tuple[FitWarning, ...]]:
+        self, values: list[Any], reading: TargetFormat, untyped: bool, comma: bool
+    ) -> tuple[list[Any], TargetFormat, tuple[FitWarning, ...]]:
         """Read a column of texts as numbers where it is one."""
         if self.like is not None:
             return _in_form(values, self.like.form), reading, ()
         texts = [value.strip() for value in values if value is not None]
-        form = NumberForm.of(texts, comma=comma)
+        form = NumberFormat.of(texts, comma=comma)
         warnings = []
         if form is None and self.kind in (None, "regression"):
             known = [text for text in texts if text.lower() not in _MISSING]
-            form = NumberForm.of(known, comma=comma)
+            form = NumberFormat.of(known, comma=comma)
             if form is not None:
                 words = sorted(set(texts) - set(known))
                 values = [None if value is None or value.strip() in words else value for value in values]
@@ -138,7 +138,7 @@ class TargetReader:
             return whole_numbers, replace(reading, form=form), tuple(warnings)
         return values, reading, tuple(warnings)
 
-    def _said(self, values: Sequence[Any], reading: Reading) -> tuple[FitWarning, ...]:
+    def _said(self, values: Sequence[Any], reading: TargetFormat) -> tuple[FitWarning, ...]:
         """Say how targets are read where another reading makes sense, and the user has not chosen one."""
         given = [value for value in values if value is not None]
         if self.kind is not None or self.like is not None or any(map(is_collection, given)):
@@ -147,9 +147,9 @@ class TargetReader:
         return tuple(found)
 
 
-def in_form_of(
-    targets: Sequence[Any], reading: Reading, known: Sequence[Any], trained: Reading
-) -> tuple[Sequence[Any], Reading]:
+def match_target_format(
+    targets: Sequence[Any], reading: TargetFormat, known: Sequence[Any], trained: TargetFormat
+) -> tuple[Sequence[Any], TargetFormat]:
     """Return targets as those to train on are written: columns in their order, labels with their spelling.
 
     Args:
@@ -199,16 +199,16 @@ def _numeric(name: str, column: list[Any], comma: bool) -> list[Any]:
     if len(texts) == len(given):
         if all(text.lower() in _TRUTH for text in texts):
             return [None if value is None else _TRUTH[value.strip().lower()] for value in column]
-        if (form := NumberForm.of(texts, comma=comma)) is not None:
+        if (form := NumberFormat.of(texts, comma=comma)) is not None:
             whole = all(_WHOLE.fullmatch(text) for text in texts)
             read = [None if value is None else form.number(value.strip()) for value in column]
             return [None if value is None else int(value) for value in read] if whole else read
-    odd = [v for v in given if not isinstance(v, str) or NumberForm.of([v.strip()]) is None]
+    odd = [v for v in given if not isinstance(v, str) or NumberFormat.of([v.strip()]) is None]
     unknown = [v for v in odd if not isinstance(v, str) or v.strip().lower() not in _TRUTH]
     raise DataError(f"Several target columns must hold numbers; {name!r} holds {(unknown or odd or given)[0]!r}.")
 
 
-def _divided(values: Sequence[Any], separator: str, reading: Reading) -> list[Any]:
+def _divided(values: Sequence[Any], separator: str, reading: TargetFormat) -> list[Any]:
     """Divide texts into tuples of labels; the order within a text means nothing, and a label counts once."""
     if not separator:
         raise DataError("A label separator is what stands between labels, such as '|'; it is empty.")
@@ -220,7 +220,7 @@ def _divided(values: Sequence[Any], separator: str, reading: Reading) -> list[An
     ]
 
 
-def _in_form(values: Sequence[Any], form: NumberForm | None) -> list[Any]:
+def _in_form(values: Sequence[Any], form: NumberFormat | None) -> list[Any]:
     """Read texts as those to train on were read; those that have another form stay."""
     if form is None:
         return list(values)
@@ -232,13 +232,13 @@ def _in_form(values: Sequence[Any], form: NumberForm | None) -> list[Any]:
     return [None if number is None else int(number) for number in read] if whole else read
 
 
-def _missing(count: int, words: Sequence[str], reading: Reading) -> FitWarning:
+def _missing(count: int, words: Sequence[str], reading: TargetFormat) -> FitWarning:
     shown = ", ".join(map(repr, words))
     message = f"{count} values of {reading.place} are taken for missing ({shown}): all others are numbers."
     return FitWarning(code="read_as", message=message, details={"columns": list(reading.columns), "missing": count})
 
 
-def _unusual(texts: Sequence[str], form: NumberForm, reading: Reading) -> FitWarning:
+def _unusual(texts: Sequence[str], form: NumberFormat, reading: TargetFormat) -> FitWarning:
     """Say how numbers are read that are written in another form than Python's."""
     example = max(texts, key=lambda text: (len(set(text) - set("0123456789")), len(text)))
     how = "decimal commas" if form.decimal == "," else "groups of three digits" if form.grouped else "per cent"
@@ -250,11 +250,11 @@ def _unusual(texts: Sequence[str], form: NumberForm, reading: Reading) -> FitWar
     return FitWarning(code="read_as", message=message, details=details)
 
 
-def _numbers_said(values: Sequence[Any], reading: Reading) -> list[FitWarning]:
+def _numbers_said(values: Sequence[Any], reading: TargetFormat) -> list[FitWarning]:
     """Say what becomes of numbers that could be classes, and of classes that could be numbers."""
     texts = all(isinstance(value, str) for value in values)
     numbers = values
-    if texts and (form := NumberForm.of([value.strip() for value in values])) is not None:
+    if texts and (form := NumberFormat.of([value.strip() for value in values])) is not None:
         numbers = [form.number(value.strip()) for value in values]
     if not numbers or not all(type(value) in (int, float) for value in numbers):
         return []
@@ -282,11 +282,11 @@ def _numbers_said(values: Sequence[Any], reading: Reading) -> list[FitWarning]:
     return []
 
 
-def _is_unusual(reading: Reading) -> bool:
+def _is_unusual(reading: TargetFormat) -> bool:
     return reading.form is not None and reading.form.unusual
 
 
-def _lists_said(values: Sequence[Any], reading: Reading) -> list[FitWarning]:
+def _lists_said(values: Sequence[Any], reading: TargetFormat) -> list[FitWarning]:
     """Say that labels look like lists of labels: parts of some are labels, or parts of others."""
     labels = {value for value in values if isinstance(value, str)}
     for separator in _SEPARATORS:
@@ -309,7 +309,7 @@ def _lists_said(values: Sequence[Any], reading: Reading) -> list[FitWarning]:
     return []
 
 
-def _words_said(values: Sequence[Any], reading: Reading) -> list[FitWarning]:
+def _words_said(values: Sequence[Any], reading: TargetFormat) -> list[FitWarning]:
     """Say that a word that often stands for a missing value is a class."""
     counts = Counter(value for value in values if isinstance(value, str) and value.strip().lower() in _MISSING)
     return [

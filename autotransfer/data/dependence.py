@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotransfer.data.neighbours import unit_features
-from autotransfer.data.split import deal_folds, possible_folds
+from autotransfer.data.neighbours import normalized_features
+from autotransfer.data.split import possible_folds, split_folds
 from autotransfer.errors import DataError
 from autotransfer.tasks.task import Task
 
@@ -94,7 +94,7 @@ def compare_folds(
             found.append(_ridge(x, wanted, weights, fold))
     except DataError:
         return None
-    nearest = _nearest(unit_features(features[rows]), [np.arange(len(rows)) if base is None else random, sets])
+    nearest = _nearest(normalized_features(features[rows]), [np.arange(len(rows)) if base is None else random, sets])
     errors = [[_errors(answers, wanted, task) for answers in probe] for probe in (found, [wanted[i] for i in nearest])]
     growth, deviation = _growth(errors, weights, sets)
     at_random, clustered = (_score(task, y, answers, wanted) for answers in found)
@@ -172,7 +172,7 @@ def _split_once(encoded: np.ndarray, task: Task, sets: np.ndarray, seed: int) ->
     groups, own = sets.tolist(), [str(i) for i in range(len(sets))]
     count = possible_folds(_FOLDS, encoded, task, groups)
     fold = np.empty(len(sets), dtype=np.int64)
-    for number, (_, validation) in enumerate(deal_folds(encoded, task, own, count=count, seed=seed, groups=groups)):
+    for number, (_, validation) in enumerate(split_folds(encoded, task, own, count=count, seed=seed, groups=groups)):
         fold[validation] = number
     return fold
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from autotransfer.contract.modality import Item, Modality, Skipped
-from autotransfer.data.columns import Reading, in_form_of
+from autotransfer.data.columns import TargetFormat, match_target_format
 from autotransfer.errors import DataError
 from autotransfer.warnings import FitWarning
 
@@ -45,13 +45,13 @@ class Examples:
     groups: tuple[Hashable, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     held_out: tuple[bool, ...] | None = None
-    reading: Reading = field(default_factory=Reading)
+    reading: TargetFormat = field(default_factory=TargetFormat)
     warnings: tuple[FitWarning, ...] = ()
     parts: tuple[Part, ...] | None = None
     divided_by: str = ""
     described: str = ""
     advice: tuple[str, ...] = ()
-    clutter: Mapping[str, int] = field(default_factory=dict)
+    ignored_files: Mapping[str, int] = field(default_factory=dict)
     modality: Modality | None = None
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Examples:
         Raises:
             DataError: Their targets are in other columns, or they are of another modality.
         """
-        others = others.in_form_of(self)
+        others = others.match_targets(self)
         refuse_other_modality(self, others)
         known, both = set(self.names), (self.items, others.items)
         return Examples(
@@ -95,19 +95,19 @@ class Examples:
             warnings=self.warnings + others.warnings,
             described="; to score candidates on, ".join(filter(None, (self.described, others.described))),
             advice=tuple(dict.fromkeys(self.advice + others.advice)),
-            clutter=Counter(self.clutter) + Counter(others.clutter),
+            ignored_files=Counter(self.ignored_files) + Counter(others.ignored_files),
             modality=self.modality,
         )
 
-    def in_form_of(self, trained: Examples) -> Examples:
-        """Return these examples with targets as those of the examples to train on are written; see ``in_form_of``.
+    def match_targets(self, trained: Examples) -> Examples:
+        """Return these examples with targets written as those of the training examples; see ``match_target_format``.
 
         Raises:
             DataError: Their targets are in other columns.
         """
         if self.targets is None or trained.targets is None:
             return self
-        targets, reading = in_form_of(self.targets, self.reading, trained.targets, trained.reading)
+        targets, reading = match_target_format(self.targets, self.reading, trained.targets, trained.reading)
         return replace(self, targets=targets, reading=reading)
 
 

@@ -40,7 +40,7 @@ class Found:
     files: list[Path] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
-    clutter: Counter[str] = field(default_factory=Counter)
+    ignored_files: Counter[str] = field(default_factory=Counter)
 
 
 def kind_of(path: Path) -> Literal["file", "folder", "other", "missing"]:
@@ -113,7 +113,7 @@ def _sort_in(path: Path, modality: Modality, inside: Path | None, found: Found) 
     """Put a file where it belongs; with ``inside``, a link must not lead out of that folder."""
     known, reason = path.suffix.lower() in modality.suffixes, ""
     if path.name.startswith("."):
-        found.clutter["hidden"] += 1
+        found.ignored_files["hidden"] += 1
         return
     if inside is not None and path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
         reason = LINKS[1]
@@ -123,10 +123,10 @@ def _sort_in(path: Path, modality: Modality, inside: Path | None, found: Found) 
         reason = f"no {modality.noun} that can be read"
     if not reason:
         found.files.append(path)
-    elif known or not (clutter := _clutter_kind(path)):
+    elif known or not (ignored_files := _clutter_kind(path)):
         found.skipped.append((path, reason))
     else:
-        found.clutter[clutter] += 1
+        found.ignored_files[ignored_files] += 1
 
 
 def _clutter_kind(path: Path) -> str:

@@ -24,7 +24,7 @@ class Fold:
         validation_rows: Rows to score on; empty in a refit.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
             class, 1 for those that it leaves out; None for equal ones.
-        units: Number (N,) of the set that each example cannot leave, as copies and groups are; None means that each
+        group_ids: Number (N,) of the set that each example cannot leave, as copies and groups are; None means that each
             is by itself.
     """
 
@@ -33,7 +33,7 @@ class Fold:
     train_rows: np.ndarray
     validation_rows: np.ndarray
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
-    units: np.ndarray | None = None
+    group_ids: np.ndarray | None = None
 
     @property
     def class_weights(self) -> np.ndarray | None:
@@ -44,11 +44,11 @@ class Fold:
             return self.task.class_weights(self.targets[self.train_rows])
         # A class whose images cannot be read may be gone since the weights were checked.
         known = {label: weight for label, weight in self.class_weight.items() if label in self.task.classes}
-        return self.task.listed_weights(known)
+        return self.task.class_weights_from(known)
 
-    def units_of(self, rows: np.ndarray) -> np.ndarray | None:
-        """Return the units of some rows; None where each example is by itself."""
-        return None if self.units is None else self.units[rows]
+    def group_ids_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the group ids of some rows; None where each example is by itself."""
+        return None if self.group_ids is None else self.group_ids[rows]
 
     def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
         """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes.

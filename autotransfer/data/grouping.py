@@ -16,7 +16,7 @@ from autotransfer.data.split import group_keys
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import WarningList
 
-__all__ = ["Grouping", "Together", "find_together", "given_together"]
+__all__ = ["Grouping", "GroupingOption", "find_grouping_options", "describe_given_groups"]
 
 # Finer sets than clusters of about four are kept together where such a share of the examples is in one of several.
 _COVERED = 0.85
@@ -31,15 +31,15 @@ class Grouping:
             that depend on each other.
         groups: Number of groups of two and more.
         examples: Number of examples in them.
-        kept: Score of a probe of the first backbone that is split by these groups; NaN where it was not asked.
-        torn: Its score where the split does not heed them: what a random split would have flattered.
+        grouped_score: Score of a probe of the first backbone that is split by these groups; NaN where it was not asked.
+        random_score: Its score where the split does not heed them: what a random split would have flattered.
     """
 
     source: Literal["given", "found", "clustered"]
     groups: int
     examples: int
-    kept: float = math.nan
-    torn: float = math.nan
+    grouped_score: float = math.nan
+    random_score: float = math.nan
 
     @classmethod
     def of(cls, groups: Sequence[Hashable], source: Literal["given", "found", "clustered"]) -> Grouping:
@@ -49,23 +49,32 @@ class Grouping:
 
     def compared(self, dependence: Dependence | None) -> Grouping:
         """Return the same with the scores of a probe, split in either way."""
-        return self if dependence is None else replace(self, kept=dependence.clustered, torn=dependence.random)
+        return (
+            self
+            if dependence is None
+            else replace(self, grouped_score=dependence.clustered, random_score=dependence.random)
+        )
 
     def __str__(self) -> str:
         kinds = {"given": "groups", "found": "groups of near-duplicates", "clustered": "clusters of dependent examples"}
         flattery = (
-            "" if math.isnan(self.torn) else f"; torn apart, they score {self.torn:.3f} instead of {self.kept:.3f}"
+            ""
+            if math.isnan(self.random_score)
+            else f"; torn apart, they score {self.random_score:.3f} instead of {self.grouped_score:.3f}"
         )
         return f"{self.groups} {kinds[self.source]} of {self.examples} examples stay on one side of the split{flattery}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the grouping as JSON."""
-        scores = {name: None if math.isnan(v) else v for name, v in (("kept", self.kept), ("torn", self.torn))}
+        scores = {
+            name: None if math.isnan(v) else v
+            for name, v in (("grouped_score", self.grouped_score), ("random_score", self.random_score))
+        }
         return {"source": self.source, "groups": self.groups, "examples": self.examples, **scores}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Together:
+class GroupingOption:
     """What a split may keep together.
 
     Attributes:
@@ -79,23 +88,23 @@ class Together:
     objects: np.ndarray | None = None
 
 
-def given_together(
+def describe_given_groups(
     groups: Sequence[Hashable],
     encoded: np.ndarray,
     task: Task,
     digests: Sequence[str],
     features: Callable[[], np.ndarray] | None,
-) -> Together:
+) -> GroupingOption:
     """Return what the user said belongs together, and what a split that tears it would flatter."""
     numbers: dict[Hashable, int] = {}
     sets = np.array([numbers.setdefault(key, len(numbers)) for key in group_keys(groups)], dtype=np.int64)
     grouping = Grouping.of(groups, source="given")
     if features is not None and len(sets) == len(encoded):
         grouping = grouping.compared(compare_folds(features(), encoded, task, sets, digests))
-    return Together(groups=groups, grouping=grouping, objects=sets)
+    return GroupingOption(groups=groups, grouping=grouping, objects=sets)
 
 
-def find_together(
+def find_grouping_options(
     features: np.ndarray,
     encoded: np.ndarray,
     task: Task,
@@ -104,7 +113,7 @@ def find_together(
     *,
     warnings: WarningList,
     step: Callable[[str], None] = lambda text: None,
-) -> list[Together]:
+) -> list[GroupingOption]:
     """Find out what a split should keep together.
 
     Near-duplicates are kept in any case; clusters are where the score falls far without them.
@@ -123,21 +132,21 @@ def find_together(
     """
     alike = find_near_duplicates(features, names, encoded if task.single_label else None, step=step)
     if alike is None:
-        return [Together()]
+        return [GroupingOption()]
     if alike.cut:
         _warn_of_cut_groups(alike, warnings)
-    choices = [Together(objects=alike.objects)]
+    choices = [GroupingOption(objects=alike.objects)]
     if np.bincount(alike.groups).max() > 1:
         step("asking what near-duplicates would flatter")
         compared = compare_folds(features, encoded, task, alike.groups, digests)
         grouping = Grouping.of(alike.groups.tolist(), source="found").compared(compared)
-        choices.insert(0, Together(groups=alike.groups.tolist(), grouping=grouping, objects=alike.objects))
+        choices.insert(0, GroupingOption(groups=alike.groups.tolist(), grouping=grouping, objects=alike.objects))
     step("comparing folds at random with folds of whole clusters")
     sets, dependence = _dependent_sets(alike, features, encoded, task, digests)
     if dependence is not None and (sets is not alike.whole or dependence.falls_far):
         grouping = Grouping.of(sets.tolist(), source="clustered").compared(dependence)
         _warn_of_dependence(grouping, dependence, task, warnings)
-        choices.insert(0, Together(groups=sets.tolist(), grouping=grouping, objects=alike.objects))
+        choices.insert(0, GroupingOption(groups=sets.tolist(), grouping=grouping, objects=alike.objects))
     return choices
 
 

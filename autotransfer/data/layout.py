@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from autotransfer.data.examples import Part
-from autotransfer.data.split_names import parts_in, stands_for
+from autotransfer.data.split_names import find_split_names, split_of_name
 from autotransfer.errors import DataError
 
 __all__ = ["NO_LABEL", "Layout"]
@@ -50,7 +50,7 @@ class Layout:
         paths = [path[len(start) :] for path in paths if path[: len(start)] == start]
         below = [path for path in paths if len(path) > 1]
         folders = Counter(path[0] for path in below)
-        outer = parts_in(folders)
+        outer = find_split_names(folders)
         deep = Counter(path[0] for path in below if len(path) > 2)
         if outer and all(2 * deep[name] > folders[name] for name, part in outer.items() if part == "train"):
             inside = defaultdict(list)
@@ -63,7 +63,7 @@ class Layout:
             }
             starts |= {name: _start(inside[name], known) for name in outer if name not in starts}
             return cls(start=start, outer=outer, starts=starts)
-        if folders and deep == folders and all(map(stands_for, folders)):
+        if folders and deep == folders and all(map(split_of_name, folders)):
             raise DataError(
                 f"The sub-folders are splits, not classes ({', '.join(sorted(folders))}), and none is there to train "
                 "on beside another one: give the one that holds the classes."
@@ -74,7 +74,7 @@ class Layout:
     def _of_classes(cls, start: Steps, below: Sequence[Steps], outer: Mapping[str, Part]) -> Layout:
         """Return the layout where the first folders are classes; each of them may be divided."""
         within = Counter((path[0], path[1]) for path in below if len(path) > 2)
-        inner = parts_in(name for _, name in within)
+        inner = find_split_names(name for _, name in within)
         divided = {label for label, name in within if name in inner}
         classes = {path[0] for path in below}
         if inner and all(len(path) > 2 and path[1] in inner for path in below) and len(classes) > 1:
@@ -88,7 +88,7 @@ class Layout:
         nested = {label for label, _ in within}
         if not outer and len(classes) > 1:
             for label in sorted(nested):
-                if stands_for(label) is not None and sum(name == label for name, _ in within) > 1:
+                if split_of_name(label) is not None and sum(name == label for name, _ in within) > 1:
                     others = ", ".join(sorted(classes - {label})[:5])
                     hints.append(
                         f"the folder {label!r} holds folders of its own, and is read as one class beside {others}: "

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotransfer.data.clusters import Clusters, find_clusters
-from autotransfer.data.neighbours import blocks, join, join_near_duplicates, join_pairs, unit_features
-from autotransfer.data.series import name_keys, neighbours_by_name, reading_order
+from autotransfer.data.neighbours import blocks, join, join_near_duplicates, join_pairs, normalized_features
+from autotransfer.data.series import keys_from_names, neighbours_by_name, reading_order
 
 __all__ = ["NearDuplicates", "find_near_duplicates"]
 
@@ -74,10 +74,10 @@ def find_near_duplicates(
     """
     if len(features) < 3:
         return None
-    unit = unit_features(features)
+    unit = normalized_features(features)
     classes = np.zeros(len(unit), dtype=int) if classes is None else classes
     step(f"comparing the names of {len(unit)} examples")
-    tied = [key for key in name_keys(names) if _tells(key, unit, classes)]
+    tied = [key for key in keys_from_names(names) if _tells(key, unit, classes)]
     step(f"clustering {len(unit)} examples")
     clusters = find_clusters(unit, classes)
     named = join(*(np.where(key < 0, -1 - np.arange(len(key)), key) for key in tied), clusters.tight)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["blocks", "join", "join_near_duplicates", "join_pairs", "unit_features"]
+__all__ = ["blocks", "join", "join_near_duplicates", "join_pairs", "normalized_features"]
 
 # Rows of the matrix of likeness that are held at a time.
 _STRIP = 128
@@ -16,7 +16,7 @@ _STRIP = 128
 _ITERATIONS = 6
 
 
-def unit_features(features: np.ndarray) -> np.ndarray:
+def normalized_features(features: np.ndarray) -> np.ndarray:
     """Centre features (N, width) and bring them to length 1, float32: what all images share says nothing."""
     centred = (features - features.mean(0, dtype=np.float64)).astype(np.float32)
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12))

@@ -117,7 +117,7 @@ def folder_examples(
         reading=reading,
         warnings=(*said, *hints),
         advice=advice,
-        clutter=found.clutter,
+        ignored_files=found.ignored_files,
         modality=modality,
     )
 

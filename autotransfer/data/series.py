@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-__all__ = ["Keys", "name_keys", "neighbours_by_name", "reading_order"]
+__all__ = ["Keys", "keys_from_names", "neighbours_by_name", "reading_order"]
 
 Keys = np.ndarray
 """For each example (N,) the number of its set; -1 where it has none."""
@@ -30,7 +30,7 @@ Parts = tuple[str, ...]
 """A name, split into text and numbers in turn: text stands at even positions, digits at odd ones."""
 
 
-def name_keys(names: Sequence[str]) -> Iterator[Keys]:
+def keys_from_names(names: Sequence[str]) -> Iterator[Keys]:
     """Yield what names may be grouped by: all but one of their numbers, bursts of a number, or their folder.
 
     ``exp1_num_4727.jpg`` and ``exp2_num_4727.jpg`` share all but their first number; ``IMG_20240101_120503.jpg`` and

@@ -36,7 +36,7 @@ def warnings_of(
     *,
     what: str = "the data",
     advice: Sequence[str] = (),
-    clutter: Mapping[str, int] | None = None,
+    ignored_files: Mapping[str, int] | None = None,
 ) -> tuple[FitWarning, ...]:
     """Return the warnings about what was left out.
 
@@ -45,7 +45,7 @@ def warnings_of(
         used: The targets of the examples that are used.
         what: What they are examples of.
         advice: What to do about it.
-        clutter: Files that nobody takes for images: they are counted, and are no reason for a warning.
+        ignored_files: Files that nobody takes for images: they are counted, and are no reason for a warning.
     """
     small = [one for one in skipped if one.reason == TOO_SMALL]
     conflicts = [one for one in skipped if _CONFLICT.match(one.reason)]
@@ -53,7 +53,7 @@ def warnings_of(
     found = []
     if others:
         labels = Counter(str(target) for target in used if isinstance(target, (str, int)))
-        found.append(_left_out(others, labels, len(used), what, advice, clutter or {}))
+        found.append(_left_out(others, labels, len(used), what, advice, ignored_files or {}))
     if small:
         found.append(_small_classes(small, what))
     if conflicts:
@@ -67,7 +67,7 @@ def _left_out(
     used: int,
     what: str,
     advice: Sequence[str],
-    clutter: Mapping[str, int],
+    ignored_files: Mapping[str, int],
 ) -> FitWarning:
     reasons = Counter(map(_kind, skipped))
     classes: dict[str, Counter[str]] = defaultdict(Counter)
@@ -94,7 +94,7 @@ def _left_out(
         "used": used,
         "reasons": dict(reasons),
         "classes": by_class,
-        "clutter": dict(clutter),
+        "clutter": dict(ignored_files),
     }
     return FitWarning(code="left_out", message=message, details=details)
 

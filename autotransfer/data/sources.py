@@ -12,7 +12,7 @@ import numpy as np
 
 from autotransfer.contract.modality import Item, Modality, Skipped
 from autotransfer.data.arrays import is_array, is_tensor, to_numpy
-from autotransfer.data.columns import Reading, TargetReader
+from autotransfer.data.columns import TargetFormat, TargetReader
 from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.file_lists import Row, because, examples_of_rows
 from autotransfer.data.file_lookup import Places
@@ -306,7 +306,9 @@ class _DatasetItems(Sequence[Item]):
         return item_of(_example(self.dataset[i]), i, self.modality)
 
 
-def _as_read(given: Any, values: list[Any], reader: TargetReader) -> tuple[list[Any], Reading, tuple[FitWarning, ...]]:
+def _as_read(
+    given: Any, values: list[Any], reader: TargetReader
+) -> tuple[list[Any], TargetFormat, tuple[FitWarning, ...]]:
     """Read plain targets; those of a data frame or series have the names of its columns."""
     columns = getattr(given, "columns", None)
     if columns is not None and len(columns) > 1:

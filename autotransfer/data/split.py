@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from autotransfer.errors import DataError
 from autotransfer.tasks.task import Task
 
-__all__ = ["deal_folds", "group_keys", "possible_folds", "refuse_tiny_classes", "split", "units_of"]
+__all__ = ["split_folds", "group_keys", "possible_folds", "check_class_sizes", "split", "assign_group_ids"]
 
 _BINS = 10
 _ATTEMPTS = 10
@@ -50,7 +50,7 @@ def split(
     return np.flatnonzero(side == 0), np.flatnonzero(side == 1)
 
 
-def deal_folds(
+def split_folds(
     encoded: np.ndarray,
     task: Task,
     digests: Sequence[str],
@@ -82,28 +82,28 @@ def possible_folds(count: int, encoded: np.ndarray, task: Task, groups: Sequence
 
     Of a group, one example counts.
     """
-    units = group_keys([None] * len(encoded) if groups is None else groups)
+    group_ids = group_keys([None] * len(encoded) if groups is None else groups)
     if task.single_label:
-        most = min(len({units[i] for i in np.flatnonzero(encoded == label)}) for label in np.unique(encoded))
+        most = min(len({group_ids[i] for i in np.flatnonzero(encoded == label)}) for label in np.unique(encoded))
     else:
-        most = len(set(units)) // 2  # a regression is scored on two at least
+        most = len(set(group_ids)) // 2  # a regression is scored on two at least
     return max(2, min(count, most))
 
 
-def refuse_tiny_classes(encoded: np.ndarray, task: Task, units: np.ndarray | None = None) -> None:
+def check_class_sizes(encoded: np.ndarray, task: Task, group_ids: np.ndarray | None = None) -> None:
     """Refuse classes that cannot be both trained on and validated.
 
     Args:
         encoded: Targets, as ``Task.encode`` returns them.
         task: What is predicted; only single-label tasks have classes to refuse.
-        units: Number (N,) of the set that each example cannot leave; None means that each is its own.
+        group_ids: Number (N,) of the set that each example cannot leave; None means that each is its own.
 
     Raises:
         DataError: A class with fewer than two examples, or with all of them in one set.
     """
     if not task.single_label:
         return
-    owners = np.arange(len(encoded)) if units is None else units
+    owners = np.arange(len(encoded)) if group_ids is None else group_ids
     tiny = [c for i, c in enumerate(task.classes) if len(np.unique(owners[encoded == i])) < 2]
     if not tiny:
         return
@@ -111,8 +111,8 @@ def refuse_tiny_classes(encoded: np.ndarray, task: Task, units: np.ndarray | Non
     names = ", ".join(map(repr, tiny[:10])) + (", …" if len(tiny) > 10 else "")
     raise DataError(
         f"{'Class' if one else 'Classes'} {names} {'has' if one else 'have'} fewer than two images that differ"
-        f"{'' if units is None else ' (copies and groups count once)'}: one to train on and one to validate on are the "
-        "least. Add images, or leave the class out: --min-images 2 (min_images=2) does."
+        f"{'' if group_ids is None else ' (copies and groups count once)'}: one to train on and one to validate on are "
+        "the least. Add images, or leave the class out: --min-images 2 (min_images=2) does."
     )
 
 
@@ -125,21 +125,23 @@ def _deal_fairly(
     seed: int,
 ) -> np.ndarray:
     """Return the side (N,) of each example."""
-    refuse_tiny_classes(encoded, task)
-    units = units_of(digests, groups)
-    refuse_tiny_classes(encoded, task, units)
+    check_class_sizes(encoded, task)
+    group_ids = assign_group_ids(digests, groups)
+    check_class_sizes(encoded, task, group_ids)
     # Two on each side are the least that a regression can be scored on.
     least = len(shares) * (2 if task.kind == "regression" else 1)
-    count = int(units.max(initial=-1)) + 1
+    count = int(group_ids.max(initial=-1)) + 1
     if count < least:
         raise DataError(
             f"{count} examples that differ are too few to deal into {len(shares)} parts: it takes {least} at least"
             f"{'' if groups is None else ' (a group counts once)'}."
         )
     strata = _strata(encoded, task, max(2, round(count * float(shares.min()))))
-    members = csr_matrix((np.ones(len(units)), (units, np.arange(len(units)))), shape=(count, len(units)))
+    members = csr_matrix(
+        (np.ones(len(group_ids)), (group_ids, np.arange(len(group_ids)))), shape=(count, len(group_ids))
+    )
     counts = csr_matrix(members @ strata)
-    sides = _best_deal(counts, np.bincount(units).astype(float), shares, seed)
+    sides = _best_deal(counts, np.bincount(group_ids).astype(float), shares, seed)
     split_up = _sides_with(counts, sides, len(shares))
     alone = [c for c, spread in zip(task.classes, split_up, strict=False) if task.single_label and spread < 2]
     if alone or len(np.unique(sides)) < len(shares):
@@ -147,10 +149,10 @@ def _deal_fairly(
             f"The {len(encoded)} examples cannot be dealt into {len(shares)} parts, their groups are too few or too "
             f"large{f': all of {alone[:10]} fell on one side' if alone else ''}."
         )
-    return np.asarray(sides[units])
+    return np.asarray(sides[group_ids])
 
 
-def units_of(digests: Sequence[str], groups: Sequence[Hashable] | None) -> np.ndarray:
+def assign_group_ids(digests: Sequence[str], groups: Sequence[Hashable] | None) -> np.ndarray:
     """Number the sets of examples (N,) that equal digests or groups hold together: the parts of a graph.
 
     Raises:

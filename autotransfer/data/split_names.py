@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from autotransfer.data.examples import Part
 
-__all__ = ["parts_in", "stands_for"]
+__all__ = ["find_split_names", "split_of_name"]
 
 _WORDS: dict[str, str] = {
     **dict.fromkeys(("train", "training", "tr", "trn", "trainval"), "train"),
@@ -23,7 +23,7 @@ _FILLERS = frozenset(
 _JOINED = re.compile(r"(data|set|images|imgs|split)$")
 
 
-def parts_in(names: Iterable[str]) -> dict[str, Part]:
+def find_split_names(names: Iterable[str]) -> dict[str, Part]:
     """Return the part that each name stands for, of those that name the parts of one whole.
 
     ``Train``, ``test_set`` and ``val2017`` do, and so do ``seg_train`` and ``seg_test``, whose other words are equal.
@@ -45,7 +45,7 @@ def parts_in(names: Iterable[str]) -> dict[str, Part]:
     return {}
 
 
-def stands_for(name: str) -> str | None:
+def split_of_name(name: str) -> str | None:
     """Return what a name by itself stands for: train, validation, test, late for one of the last two; else None."""
     known = _read(name)
     return known[0] if known is not None and not known[1] else None

@@ -10,10 +10,10 @@ from autotransfer.data.examples import Examples, Part
 from autotransfer.errors import DataError
 from autotransfer.warnings import FitWarning
 
-__all__ = ["part_for", "parts_of", "split_used"]
+__all__ = ["select_split", "divide_by_split", "split_used"]
 
 
-def parts_of(data: Examples) -> tuple[Examples, Examples | None, Examples | None]:
+def divide_by_split(data: Examples) -> tuple[Examples, Examples | None, Examples | None]:
     """Return the examples to train on, to score candidates on, and to test on; None for a part that is not there.
 
     Raises:
@@ -29,7 +29,7 @@ def parts_of(data: Examples) -> tuple[Examples, Examples | None, Examples | None
     return train, validation, test
 
 
-def part_for(examples: Examples, part: Part) -> Examples:
+def select_split(examples: Examples, part: Part) -> Examples:
     """Return the part of divided examples that is there for what they were given for, and say so; else all."""
     if examples.parts is None or len(set(examples.parts)) < 2 or part not in examples.parts:
         return replace(examples, parts=None)
@@ -64,4 +64,4 @@ def split_used(data: Examples, replaced: Sequence[str], *, groups: bool) -> FitW
 
 def _bare(examples: Examples) -> Examples:
     """Return a part without what is said of the whole."""
-    return replace(examples, skipped=(), warnings=(), described="", advice=(), clutter={})
+    return replace(examples, skipped=(), warnings=(), described="", advice=(), ignored_files={})

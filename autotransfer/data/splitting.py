@@ -10,16 +10,16 @@ import numpy as np
 from autotransfer.contract.modality import Store
 from autotransfer.data.examples import Examples
 from autotransfer.data.folds import Fold
-from autotransfer.data.grouping import Grouping, Together, find_together, given_together
+from autotransfer.data.grouping import Grouping, GroupingOption, describe_given_groups, find_grouping_options
 from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
-from autotransfer.data.split import deal_folds, group_keys, possible_folds, refuse_tiny_classes, split, units_of
-from autotransfer.data.train_test_overlap import count_repeats
+from autotransfer.data.split import assign_group_ids, check_class_sizes, group_keys, possible_folds, split, split_folds
+from autotransfer.data.train_test_overlap import count_overlap
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import WarningList
 
-__all__ = ["Split", "make_folds", "refuse_foreign_weights", "refuse_undividable"]
+__all__ = ["Split", "make_folds", "check_class_weights", "check_splittable"]
 
 # Below so many examples, candidates that cost next to nothing are cross-validated.
 _FEW, _FOLDS = 3000, 5
@@ -46,7 +46,7 @@ def make_folds(
     task: Task,
     targets: Sequence[object],
     store: Store,
-    config: SearchConfig,
+    settings: Settings,
     *,
     names: Sequence[str],
     groups: Sequence[Hashable] | None,
@@ -60,8 +60,8 @@ def make_folds(
     Args:
         task: What is predicted.
         targets: One for each image.
-        store: The examples.
-        config: The settings.
+        store: The store.
+        settings: The settings.
         names: What each image is called.
         groups: What the user said belongs together; None for nothing.
         held_out: Which images the user wants candidates to be scored on; None leaves that to us.
@@ -82,36 +82,37 @@ def make_folds(
         )
         if groups is None and alike is not None:
             groups = alike.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, config, units_of(store.digests, groups)),)
+        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(store.digests, groups)),)
         _warn_of_repeats(store.digests, held_out, known, alike, warnings)
         return Split(folds=given, resplit=lambda further: given)
-    choices = [Together()]
+    choices = [GroupingOption()]
     if groups is not None:
-        choices = [given_together(groups, encoded, task, store.digests, features)]
+        choices = [describe_given_groups(groups, encoded, task, store.digests, features)]
     elif features is not None:
-        choices = find_together(features(), encoded, task, store.digests, names, warnings=warnings, step=step)
+        choices = find_grouping_options(features(), encoded, task, store.digests, names, warnings=warnings, step=step)
     step("dealing the examples into folds")
-    chosen, folds = _split_by_first(choices, task, targets, store, config, warnings)
+    chosen, folds = _split_by_first(choices, task, targets, store, settings, warnings)
 
     def resplit(further: int) -> tuple[Fold, ...]:
-        return _split_once(task, targets, store, replace(config, seed=(config.seed + further) % 2**32), chosen.groups)
+        seeded = replace(settings, seed=(settings.seed + further) % 2**32)
+        return _split_once(task, targets, store, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
 
 def _split_by_first(
-    choices: Sequence[Together],
+    choices: Sequence[GroupingOption],
     task: Task,
     targets: Sequence[object],
     store: Store,
-    config: SearchConfig,
+    settings: Settings,
     warnings: WarningList,
-) -> tuple[Together, tuple[Fold, ...]]:
+) -> tuple[GroupingOption, tuple[Fold, ...]]:
     """Resplit by the first choice that can be dealt; one that the user did not ask for is given up with a word."""
     *others, last = choices
     for choice in others:
         try:
-            return choice, _split_once(task, targets, store, config, choice.groups)
+            return choice, _split_once(task, targets, store, settings, choice.groups)
         except DataError as error:
             warnings.warn(
                 "grouping_given_up",
@@ -119,48 +120,49 @@ def _split_by_first(
                 f"groups, or validation examples of your own. {error}",
                 reason=str(error),
             )
-    return last, _split_once(task, targets, store, config, last.groups)
+    return last, _split_once(task, targets, store, settings, last.groups)
 
 
-def refuse_foreign_weights(config: SearchConfig, task: Task) -> None:
+def check_class_weights(settings: Settings, task: Task) -> None:
     """Refuse class weights that do not suit the task before anything is decoded."""
-    if config.class_weight is not None and not task.classes:
+    if settings.search.class_weight is not None and not task.classes:
         raise ConfigError("A regression has no classes: leave class_weight out.")
-    if isinstance(config.class_weight, Mapping):
-        task.listed_weights(config.class_weight)
+    if isinstance(settings.search.class_weight, Mapping):
+        task.class_weights_from(settings.search.class_weight)
 
 
 def _split_once(
     task: Task,
     targets: Sequence[object],
     store: Store,
-    config: SearchConfig,
+    settings: Settings,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Fold, ...]:
     """Split into folds: several where examples are few, and one split would be a lottery."""
     encoded = task.encode(targets)
-    count = config.folds or (_FOLDS if len(encoded) < _FEW else 1)
+    count = settings.data_options.folds or (_FOLDS if len(encoded) < _FEW else 1)
     if count > 1:
         count = possible_folds(count, encoded, task, groups)
-        parts = deal_folds(encoded, task, store.digests, count=count, seed=config.seed, groups=groups)
+        parts = split_folds(encoded, task, store.digests, count=count, seed=settings.seed, groups=groups)
     else:
-        parts = [split(encoded, task, store.digests, share=config.validation, seed=config.seed, groups=groups)]
-    units = units_of(store.digests, groups)
+        share = settings.data_options.validation_share
+        parts = [split(encoded, task, store.digests, share=share, seed=settings.seed, groups=groups)]
+    group_ids = assign_group_ids(store.digests, groups)
     return tuple(
         Fold(
             task=task,
             targets=encoded,
             train_rows=train,
             validation_rows=validation,
-            class_weight=config.class_weight,
-            units=units,
+            class_weight=settings.search.class_weight,
+            group_ids=group_ids,
         )
         for train, validation in parts
     )
 
 
 def _predefined_fold(
-    task: Task, targets: Sequence[object], held_out: np.ndarray, config: SearchConfig, units: np.ndarray
+    task: Task, targets: Sequence[object], held_out: np.ndarray, settings: Settings, group_ids: np.ndarray
 ) -> Fold:
     """Return the split that the user made.
 
@@ -177,12 +179,12 @@ def _predefined_fold(
         targets=encoded,
         train_rows=train,
         validation_rows=validation,
-        class_weight=config.class_weight,
-        units=units,
+        class_weight=settings.search.class_weight,
+        group_ids=group_ids,
     )
 
 
-def refuse_undividable(examples: Examples, task: Task) -> None:
+def check_splittable(examples: Examples, task: Task) -> None:
     """Refuse, before anything is decoded, examples that cannot be divided whatever their images hold.
 
     Raises:
@@ -192,11 +194,11 @@ def refuse_undividable(examples: Examples, task: Task) -> None:
     if examples.held_out is not None:
         _refuse_foreign_classes(task, encoded, np.array(examples.held_out))
     elif examples.groups is None:
-        refuse_tiny_classes(encoded, task)
+        check_class_sizes(encoded, task)
     else:
         keys = group_keys(examples.groups)
         numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        refuse_tiny_classes(encoded, task, np.array([numbers[key] for key in keys]))
+        check_class_sizes(encoded, task, np.array([numbers[key] for key in keys]))
 
 
 def _refuse_foreign_classes(task: Task, encoded: np.ndarray, held_out: np.ndarray) -> None:
@@ -220,7 +222,7 @@ def _warn_of_repeats(
     if alike is not None:
         objects = alike.objects[trained]
         tied = np.isin(alike.groups[held_out], alike.groups[trained])
-    repeats = count_repeats(
+    repeats = count_overlap(
         hashes[held_out],
         hashes[trained],
         None if features is None else features[held_out],

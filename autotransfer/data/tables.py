@@ -15,7 +15,7 @@ from autotransfer.data.delimited import foreign_bytes, read_rows
 from autotransfer.data.examples import Part
 from autotransfer.data.file_lookup import Places
 from autotransfer.data.folders import kind_of
-from autotransfer.data.split_names import parts_in
+from autotransfer.data.split_names import find_split_names
 from autotransfer.errors import DataError, UnknownNameError
 
 __all__ = ["Table", "read_csv", "read_frame", "series_values"]
@@ -140,7 +140,7 @@ class Table:
         for column in sorted(columns, key=lambda column: str(column).strip().lower() not in _SPLITS):
             values = {value for value in self.columns[column] if value is not None}
             words = all(isinstance(value, str) for value in values) and len(values) <= _MOST_PARTS
-            if words and values and parts_in(values).keys() == values:
+            if words and values and find_split_names(values).keys() == values:
                 return column
         return None
 
@@ -155,7 +155,7 @@ class Table:
 
     def parts(self, column: str) -> list[Part | None]:
         """Return the part that each row belongs to; None where that is missing."""
-        names = parts_in({value for value in self.columns[column] if value is not None})
+        names = find_split_names({value for value in self.columns[column] if value is not None})
         return [None if value is None else names[value] for value in self.columns[column]]
 
     def texts(self, column: str) -> Sequence[Any]:

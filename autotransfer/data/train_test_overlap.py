@@ -10,7 +10,7 @@ import numpy as np
 
 from autotransfer.warnings import WarningList
 
-__all__ = ["Repeats", "count_repeats"]
+__all__ = ["Overlap", "count_overlap"]
 
 # A near-duplicate is closer to an image that was trained than such a share of the distance to the next other object,
 # and of the median distance between neighbours that were trained. Judged on JPEG copies, mirror images, crops and other
@@ -27,7 +27,7 @@ _SAMPLE, _HELD, _WIDTH = 1024, 2**22, 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Repeats:
+class Overlap:
     """How many examples repeat others.
 
     Attributes:
@@ -58,7 +58,7 @@ class Repeats:
         )
 
 
-def count_repeats(
+def count_overlap(
     digests: Sequence[str] | np.ndarray,
     seen_digests: Sequence[str] | np.ndarray,
     features: np.ndarray | None = None,
@@ -66,7 +66,7 @@ def count_repeats(
     *,
     objects: np.ndarray | None = None,
     tied: np.ndarray | None = None,
-) -> Repeats:
+) -> Overlap:
     """Count how many examples repeat some that were seen.
 
     Args:
@@ -83,7 +83,7 @@ def count_repeats(
         objects = np.arange(len(seen)) if objects is None else objects
         found = _near(features, seen, objects) | (False if tied is None else tied)
         near = int((found & ~copied).sum())
-    return Repeats(copies=int(copied.sum()), near_duplicates=near, examples=len(digests))
+    return Overlap(copies=int(copied.sum()), near_duplicates=near, examples=len(digests))
 
 
 def _near(features: np.ndarray, seen: np.ndarray, objects: np.ndarray) -> np.ndarray:

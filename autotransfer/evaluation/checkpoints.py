@@ -75,7 +75,7 @@ class Checkpoints:
 
     def _file(self, candidate: Candidate) -> Path:
         # How long it trains may be planned anew when it goes on.
-        text = json.dumps(candidate.of_any_length.to_json(), sort_keys=True)
+        text = json.dumps(candidate.without_epochs.to_json(), sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.pt"
 
     def _shrink(self, kept: Path) -> None:

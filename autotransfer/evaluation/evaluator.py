@@ -18,12 +18,12 @@ from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.cost_model import CostModel
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features, Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
-from autotransfer.runtime.memory import give_back, resident_memory
+from autotransfer.runtime.memory import release_freed_memory, resident_memory
 from autotransfer.search.comparable import as_on_all
 from autotransfer.search.jobs import EpochScore, Evaluation, Report
 from autotransfer.search.leaks import Leaks
@@ -134,20 +134,25 @@ class Evaluator:
             found: What ``measure`` returned, here or in another process.
         """
         self.leaks.note(candidate, found.grown)
-        if found.scores is None:  # it was stopped when all that was known of it was its score on the sample
+        if found.predictions is None:  # it was stopped when all that was known of it was its score on the sample
             return found
         if math.isfinite(found.seconds):
             self._costs.learn(self._setup(candidate), self.extractor, found)
-        scored = ~np.isnan(found.scores).any(1)
-        score = worth(self.task, self.targets[scored], found.scores[scored])
+        scored = ~np.isnan(found.predictions).any(1)
+        score = compute_objective(self.task, self.targets[scored], found.predictions[scored])
         fair, doubt, first, name = score, 0.0, self.folds[0].validation_rows, candidate.backbone
         if not all(scored[fold.validation_rows].all() for fold in self.folds):
             whole, known = self._references.get(name, (score, score))
-            fair = as_on_all(score, first=known, whole=whole, examples=len(first), ceiling=self.task.ceiling)
-            units = self.folds[0].units_of(np.flatnonzero(scored))
-            doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.scores[scored], units)
+            fair = as_on_all(
+                score, first=known, whole=whole, examples=len(first), perfect_score=self.task.perfect_score
+            )
+            group_ids = self.folds[0].group_ids_of(np.flatnonzero(scored))
+            doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.predictions[scored], group_ids)
         elif len(self.folds) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
-            self._references[name] = (score, worth(self.task, self.targets[first], found.scores[first]))
+            self._references[name] = (
+                score,
+                compute_objective(self.task, self.targets[first], found.predictions[first]),
+            )
         return replace(found, objective=fair - doubt)
 
     def measure(
@@ -161,7 +166,7 @@ class Evaluator:
         before = self._memory()
         found = self._measured(candidate, report, expired, until)
         if (grown := self._memory() - before) > _GROWN:
-            give_back()  # what is free, but was kept, is no leak
+            release_freed_memory()  # what is free, but was kept, is no leak
             grown = self._memory() - before
         return replace(found, grown=grown)
 
@@ -191,11 +196,11 @@ class Evaluator:
             def keep(
                 epoch: int,
                 score: float,
-                scores: np.ndarray,
+                predictions: np.ndarray,
                 epochs: list[np.ndarray] = epochs,
                 tell: Report = tell,
             ) -> bool:
-                epochs.append(scores)
+                epochs.append(predictions)
                 return tell(epoch, score)
 
             started = time.perf_counter()
@@ -228,7 +233,7 @@ class Evaluator:
         takes = setup.head.features
         known = Features({view: self.extractor.taken(setup.loaded, takes, view) for view in setup.views})
         started = time.perf_counter()  # the pass is no part of what solving takes
-        found = self._evaluation(setup, [self._solved_scores(setup, known, fold) for fold in self.folds])
+        found = self._evaluation(setup, [self._solved_predictions(setup, known, fold) for fold in self.folds])
         return replace(found, seconds=time.perf_counter() - started)
 
     def _sampled_score(self, setup: Setup, features: np.ndarray) -> float | None:
@@ -237,7 +242,7 @@ class Evaluator:
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
             for fold in self.sample.folds:
-                parts.append(self._solved_scores(setup, Features({setup.views[0]: features}), fold))
+                parts.append(self._solved_predictions(setup, Features({setup.views[0]: features}), fold))
                 rows.append(fold.validation_rows)
             targets = self.sample.folds[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))
@@ -247,13 +252,13 @@ class Evaluator:
     def _tuned(self, setup: Setup, report: Report, expired: Callable[[], bool], until: int) -> Evaluation:
         """Train stages on the first fold until so many epochs are done, from where it was paused if it was."""
         epochs, trained, seconds = self._trained(setup, report, expired, until)
-        give_back()
+        release_freed_memory()
         return replace(self._best_epoch(setup, [epochs]), trained=trained, seconds=seconds)
 
     def _trained(
         self, setup: Setup, report: Report, expired: Callable[[], bool], until: int
     ) -> tuple[list[np.ndarray], int, float]:
-        """Return the validation scores of each epoch, how many are new, and their time; the network is not kept."""
+        """Return the predictions of each epoch, how many are new, and their time; the network is not kept."""
         candidate, epochs = setup.candidate, list[np.ndarray]()
         state = self.checkpoints.load(candidate)
         if state is not None and "network" not in state and state["epoch"] < until:
@@ -263,8 +268,8 @@ class Evaluator:
             epochs.extend(state["epochs"].numpy())
         known, tell = len(epochs), _telling(training, report)
 
-        def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
-            epochs.append(scores)
+        def keep(epoch: int, score: float, predictions: np.ndarray) -> bool:
+            epochs.append(predictions)
             return tell(epoch, score)
 
         if training.epoch < until:
@@ -296,7 +301,7 @@ class Evaluator:
             is_kept = self._setup(record.candidate).frozen or self.checkpoints.load(record.candidate) is not None
             if is_kept or (best is not None and record.number == best.number):
                 result = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
-                trials.add(replace(record, scores=result.scores))
+                trials.add(replace(record, predictions=result.predictions))
 
     def refit(
         self,
@@ -324,7 +329,7 @@ class Evaluator:
         if setup.closed_form:
             return setup.solve(self.extractor, fold, self.device, self.seed)
         training = setup.training(self.extractor, fold, self.device, self.seed)
-        training.run(epochs, lambda epoch, score, scores: False, expired)
+        training.run(epochs, lambda epoch, score, predictions: False, expired)
         if training.epoch < epochs:
             raise TrialError(f"the time ran out in epoch {training.epoch + 1} of {epochs}")
         if found is not None:
@@ -336,7 +341,7 @@ class Evaluator:
         rows = rows[~np.isnan(found[rows]).any(1)]
         if not len(rows):
             return
-        before = Score.of(self.task, self.targets[rows], found[rows], self.folds[0].units_of(rows))
+        before = Score.of(self.task, self.targets[rows], found[rows], self.folds[0].group_ids_of(rows))
         after = self.task.score(self.targets[rows], training.predict_now(rows))
         if after < before.ci95[0]:
             raise TrialError(
@@ -345,21 +350,21 @@ class Evaluator:
             )
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
-        """Return the network of a candidate's best epoch on the first fold, and its validation scores.
+        """Return the network of a candidate's best epoch on the first fold, and its predictions there.
 
         It is trained, unless a trial has left it behind.
         """
         setup, fold = self._setup(candidate), self.folds[0]
         if setup.closed_form:
             network = setup.solve(self.extractor, fold, self.device, self.seed)
-            return network, setup.head_scores(network, self.extractor, self.task, fold.validation_rows)
+            return network, setup.predict_from_features(network, self.extractor, self.task, fold.validation_rows)
         state = self.checkpoints.load(candidate)
         training = setup.training(self.extractor, fold, self.device, self.seed, paused=state)
         if state is None:
-            training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
+            training.run(setup.settings.epochs, lambda epoch, score, predictions: False, lambda: False)
         training.restore_best()
-        assert training.best_scores is not None  # every epoch was scored
-        return training.network.eval(), training.best_scores
+        assert training.best_predictions is not None  # every epoch was scored
+        return training.network.eval(), training.best_predictions
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
         """Return about how long ``__call__`` will take, from the backbone's measured speed.
@@ -375,9 +380,9 @@ class Evaluator:
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
 
-    def _solved_scores(self, setup: Setup, known: Features, fold: Fold) -> np.ndarray:
+    def _solved_predictions(self, setup: Setup, known: Features, fold: Fold) -> np.ndarray:
         network = setup.solve(known, fold, self.device, self.seed)
-        return setup.head_scores(network, known, self.task, fold.validation_rows)
+        return setup.predict_from_features(network, known, self.task, fold.validation_rows)
 
     def _best_epoch(self, setup: Setup, per_fold: list[list[np.ndarray]]) -> Evaluation:
         """Choose the epoch that is best over all folds: one for each fold would flatter. Of a head alone, the last."""
@@ -392,10 +397,10 @@ class Evaluator:
         return replace(found, best_epoch=best + 1, curve=tuple(curve))
 
     def _evaluation(self, setup: Setup, per_fold: list[np.ndarray]) -> Evaluation:
-        scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=self.task.dtype)
+        predictions = np.full((len(self.targets), self.task.outputs), np.nan, dtype=self.task.dtype)
         for fold, part in zip(self.folds, per_fold, strict=False):
-            scores[fold.validation_rows] = part
-        return Evaluation(score=self._score(per_fold), depth=setup.plan.depth, scores=scores)
+            predictions[fold.validation_rows] = part
+        return Evaluation(score=self._score(per_fold), depth=setup.plan.depth, predictions=predictions)
 
     def _score(self, per_fold: list[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""

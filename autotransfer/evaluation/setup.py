@@ -24,7 +24,7 @@ from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task
 from autotransfer.training.freezing import check_plan
 from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, InputFeed
-from autotransfer.training.network import Network, to_scores
+from autotransfer.training.network import Network, to_predictions
 from autotransfer.training.settings import TrainingSettings
 from autotransfer.training.trainer import Training
 
@@ -164,7 +164,7 @@ class Setup:
             training.go_on_from(paused)
         return training
 
-    def head_scores(self, network: Network, extractor: Known, task: Task, rows: np.ndarray) -> np.ndarray:
+    def predict_from_features(self, network: Network, extractor: Known, task: Task, rows: np.ndarray) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a head on the frozen backbone's cached features.
 
         Outputs are the mean over all views.
@@ -182,9 +182,9 @@ class Setup:
         outputs = torch.stack(found).mean(0)
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite")
-        return to_scores(task, network.in_units(outputs))
+        return to_predictions(task, network.to_target_units(outputs))
 
-    def scores(
+    def predict(
         self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray, device: Device
     ) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a trained network, which goes on from the cached boundary."""
@@ -193,7 +193,7 @@ class Setup:
             for start in range(0, len(rows), _BATCH):
                 outputs = feed.outputs(network, rows[start : start + _BATCH], None)
                 parts.append(outputs.float())
-        return to_scores(task, network.in_units(torch.cat(parts)))
+        return to_predictions(task, network.to_target_units(torch.cat(parts)))
 
     def _network(self, fold: Fold, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""

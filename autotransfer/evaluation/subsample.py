@@ -65,7 +65,7 @@ def draw(folds: Sequence[Fold], seed: int) -> Sample | None:
     """
     task, targets, single = folds[0].task, folds[0].targets, len(folds) == 1
     size = max(_SCORED, _EACH * len(task.classes) if task.single_label else 0)
-    if task.kind == "regression" or task.ceiling != 1.0 or len(targets) < _WORTH * size:
+    if task.kind == "regression" or task.perfect_score != 1.0 or len(targets) < _WORTH * size:
         return None
     order = np.random.default_rng(seed).permutation(folds[0].train_rows if single else len(targets))
     rows = np.sort(_in_proportion(order, targets, size) if task.single_label else order[:size])
@@ -88,8 +88,8 @@ def _dealt(fold: Fold, rows: np.ndarray, seed: int) -> tuple[Fold, ...]:
     if fold.task.single_label:
         order = order[np.argsort(targets[order], kind="stable")]
     everything = np.arange(len(rows))
-    units = everything if fold.units is None else fold.units
-    _, first, of = np.unique(units[order], return_index=True, return_inverse=True)
+    group_ids = everything if fold.group_ids is None else fold.group_ids
+    _, first, of = np.unique(group_ids[order], return_index=True, return_inverse=True)
     place = np.argsort(np.argsort(first))[of]  # of its unit among all, in the order in which they come
     scored = (np.sort(order[place % _FOLDS == number]) for number in range(_FOLDS))
     return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in scored)
@@ -103,4 +103,4 @@ def _cut(fold: Fold, rows: np.ndarray) -> Fold:
 
 
 def _of(fold: Fold, rows: np.ndarray) -> Fold:
-    return replace(fold, targets=fold.targets[rows], units=fold.units_of(rows))
+    return replace(fold, targets=fold.targets[rows], group_ids=fold.group_ids_of(rows))

@@ -23,7 +23,7 @@ from autotransfer.contract.modality import Inputs, Store
 from autotransfer.contract.specs import Takes
 from autotransfer.features.batches import Rows, collect
 from autotransfer.features.cache import ActivationCache, Allocate, Arrays, content_key
-from autotransfer.runtime.memory import give_back, halved, out_of_memory
+from autotransfer.runtime.memory import halve_batch_size, out_of_memory, release_freed_memory
 
 __all__ = ["FeatureExtractor", "measure_seconds_per_example"]
 
@@ -149,7 +149,7 @@ class FeatureExtractor:
         taps = self._taps(loaded, boundary, view) if nearest is None else {}
         cuts = [tap.depth for tap in taps.values() if isinstance(tap, Cut)]
         for depth in {_end(loaded, boundary), *cuts} - {loaded.depths}:
-            loaded.hand_over(depth)
+            loaded.check_boundary(depth)
         if nearest is not None:
             return self._extend(loaded, boundary, view, *nearest, allocate)
         fast, sizes = loaded.fast, [0]
@@ -227,7 +227,7 @@ class FeatureExtractor:
             order=order,
             look=looking,
         )
-        give_back()
+        release_freed_memory()
         return collected
 
     def _taps(self, loaded: LoadedBackbone, boundary: str, view: str | None) -> dict[str, Cut | StageFeatures]:
@@ -256,7 +256,7 @@ class FeatureExtractor:
         """Return the deepest cut before a boundary whose activations are cached."""
         for depth in range(_end(loaded, boundary) - 1, 0, -1):
             key = self._key(loaded, f"stage{depth}", view)
-            if self.cache.contains(key) and loaded.extends(depth) and (arrays := self.cache.get(key)) is not None:
+            if self.cache.contains(key) and loaded.can_extend(depth) and (arrays := self.cache.get(key)) is not None:
                 return (loaded.cut(depth), arrays) if self._saves(loaded.cut(depth), arrays) else None
         return None
 
@@ -308,7 +308,7 @@ def measure_seconds_per_example(loaded: LoadedBackbone, store: Store) -> float:
         try:
             seconds.append(_pass_seconds(loaded, store, size))
         except (RuntimeError, MemoryError) as error:
-            size, seconds = halved(size, error), []
+            size, seconds = halve_batch_size(size, error), []
     return min(seconds) / size
 
 

@@ -1,9 +1,9 @@
-"""The networks of a model as tensors and JSON: written, and read back with distrust."""
+"""The members of a model as tensors and JSON. Files may come from strangers: each value is checked when it is read."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,80 +17,70 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ModelFormatError
+from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
-__all__ = ["Part", "described", "read_parts", "tensors_of"]
+__all__ = ["describe_members", "read_members", "tensors_of"]
 
-_MOST = 16
-# How the tensors of a network's backbone are named, and those of the networks after the first.
-_BACKBONE, _OTHERS = "backbone.", "others."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One network of a model.
-
-    Attributes:
-        network: Backbone and head, in eval mode; parts may share a backbone.
-        candidate: The setup that it was trained with.
-        autocast: Whether 16 bit was used, and is used to predict.
-        weight: Its share of the prediction.
-        views: Number of fixed views of an example that its outputs are the mean over.
-    """
-
-    network: Network
-    candidate: Candidate
-    autocast: bool = False
-    weight: float = 1.0
-    views: int = 1
+_MAX_MEMBERS = 16
+_BACKBONE_PREFIX = "backbone."
 
 
-def tensors_of(parts: Sequence[Part]) -> dict[str, Tensor]:
-    """Return all tensors by name: those of the first part as they are, a shared backbone's once."""
+def tensors_of(members: Sequence[EnsembleMember]) -> dict[str, Tensor]:
+    """Return all tensors by name, such as ``members.0.head.weight``; those of a shared backbone are there once."""
     tensors: dict[str, Tensor] = {}
-    for i, part in enumerate(parts):
-        shared = _shared(parts, i) is not None
-        for name, tensor in part.network.state_dict().items():
-            if not (shared and name.startswith(_BACKBONE)):
+    for i, member in enumerate(members):
+        shared = _shared_backbone(members, i) is not None
+        for name, tensor in member.network.state_dict().items():
+            if not (shared and name.startswith(_BACKBONE_PREFIX)):
                 tensors[_prefix(i) + name] = tensor
     return tensors
 
 
-def described(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Return each part as JSON, its tensors left out; those after the first say what they weigh and share."""
-    found = [_described(part) for part in parts]
-    for i in range(1, len(parts)):
-        found[i] |= {"weight": parts[i].weight, "shares": _shared(parts, i)}
-    return found
+def describe_members(members: Sequence[EnsembleMember]) -> list[dict[str, Any]]:
+    """Return each member as JSON, without its tensors."""
+    return [_describe(member) | {"shares": _shared_backbone(members, i)} for i, member in enumerate(members)]
 
 
-def read_parts(
-    about: Mapping[str, Any], task: Task, modality: Modality, registry: Registry, state: Mapping[str, Tensor]
-) -> list[Part]:
-    """Build what ``described`` and ``tensors_of`` wrote; of the first, the weight is what the others leave.
+def read_members(
+    saved: Any, task: Task, modality: Modality, registry: Registry, state: Mapping[str, Tensor]
+) -> tuple[EnsembleMember, ...]:
+    """Build what ``describe_members`` and ``tensors_of`` wrote.
+
+    Args:
+        saved: What the file says of the members.
+        task: What the model predicts.
+        modality: What kind of examples it takes.
+        registry: Knows heads and backbones.
+        state: All tensors of the model by name.
 
     Raises:
-        ModelFormatError: It is damaged.
+        ModelFormatError: The description is damaged.
     """
-    others = about.get("others", [])
-    if not isinstance(others, list) or len(others) >= _MOST:
-        raise ModelFormatError(f"The other networks of a model are a list of fewer than {_MOST}.")
-    parts: list[Part] = []
-    for i, saved in enumerate([about, *others]):
-        weight, shares = (1.0, None) if i == 0 else (saved["weight"], saved["shares"])
+    if not isinstance(saved, list) or not 0 < len(saved) <= _MAX_MEMBERS:
+        raise ModelFormatError(f"The members of a model are a list of 1 to {_MAX_MEMBERS}.")
+    members: list[EnsembleMember] = []
+    for i, about in enumerate(saved):
+        weight, shares = about["weight"], about["shares"]
         if shares is not None and not (type(shares) is int and 0 <= shares < i):
-            raise ModelFormatError(f"A network shares the backbone of one before it; got {shares!r:.60}.")
+            raise ModelFormatError(f"A member shares the backbone of one before it; got {shares!r:.60}.")
         if type(weight) is not float or not 0 < weight <= 1:
-            raise ModelFormatError(f"The weight of a network is a number from 0 to 1; got {weight!r:.60}.")
-        shared = None if shares is None else parts[shares].network.backbone
-        network = _read_network(saved, task, modality, registry, _own(state, i), shared)
-        candidate = Candidate.from_json(saved["candidate"])
-        autocast, views = saved["autocast"] is True, _read_views(saved.get("views", 1), modality)
-        parts.append(Part(network=network, candidate=candidate, autocast=autocast, weight=weight, views=views))
-    if sum(part.weight for part in parts[1:]) >= 1:
-        raise ModelFormatError("The weights of the other networks leave nothing to the first one.")
-    return parts
+            raise ModelFormatError(f"The weight of a member is a number from 0 to 1; got {weight!r:.60}.")
+        shared = None if shares is None else members[shares].network.backbone
+        own = {name.removeprefix(_prefix(i)): t for name, t in state.items() if name.startswith(_prefix(i))}
+        members.append(
+            EnsembleMember(
+                network=_read_network(about, task, modality, registry, own, shared),
+                candidate=Candidate.from_json(about["candidate"]),
+                weight=weight,
+                views=_read_views(about["views"], modality),
+                autocast=about["autocast"] is True,
+            )
+        )
+    if not math.isclose(total := sum(member.weight for member in members), 1.0, abs_tol=1e-6):
+        raise ModelFormatError(f"The weights of the members of a model sum to 1; got {total:g}.")
+    return tuple(members)
 
 
 def _read_network(
@@ -103,41 +93,34 @@ def _read_network(
 ) -> Network:
     network = _rebuild(saved, task, modality, registry, sum(tensor.numel() for tensor in own.values()), shared)
     if shared is not None:
-        own |= {_BACKBONE + name: tensor for name, tensor in shared.state_dict().items()}
+        own |= {_BACKBONE_PREFIX + name: tensor for name, tensor in shared.state_dict().items()}
     network.load_state_dict(own, strict=True)
     return network
 
 
 def _prefix(position: int) -> str:
-    return f"{_OTHERS}{position - 1}." if position else ""
+    return f"members.{position}."
 
 
-def _own(state: Mapping[str, Tensor], position: int) -> dict[str, Tensor]:
-    """Return the tensors of one part by their own names."""
-    if position == 0:
-        return {name: tensor for name, tensor in state.items() if not name.startswith(_OTHERS)}
-    prefix = _prefix(position)
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+def _shared_backbone(members: Sequence[EnsembleMember], position: int) -> int | None:
+    """Return the position of the first member before this one that has the same backbone."""
+    backbone = members[position].network.backbone
+    return next((i for i in range(position) if members[i].network.backbone is backbone), None)
 
 
-def _shared(parts: Sequence[Part], position: int) -> int | None:
-    """Return the position of the first part before this one with the same backbone."""
-    backbone = parts[position].network.backbone
-    return next((i for i in range(position) if parts[i].network.backbone is backbone), None)
-
-
-def _described(part: Part) -> dict[str, Any]:
-    backbone = part.network.backbone
+def _describe(member: EnsembleMember) -> dict[str, Any]:
+    backbone = member.network.backbone
     return {
-        "candidate": part.candidate.to_json(),
+        "candidate": member.candidate.to_json(),
         "backbone": {
-            "name": part.candidate.backbone,
+            "name": member.candidate.backbone,
             "recipe": dict(backbone.recipe),
             "preprocessing": backbone.preprocessing.to_json(),
         },
-        "head": {"shape": list(part.network.head_shape), "takes": part.network.head_takes},
-        "autocast": part.autocast,
-        "views": part.views,
+        "head": {"shape": list(member.network.head_shape), "takes": member.network.head_takes},
+        "weight": member.weight,
+        "views": member.views,
+        "autocast": member.autocast,
     }
 
 
@@ -175,8 +158,8 @@ def _read_views(value: Any, modality: Modality) -> int:
     """Return the number of views of an example.
 
     Raises:
-        ModelFormatError: There are not so many.
+        ModelFormatError: The number is out of range.
     """
     if type(value) is not int or not 0 < value <= len(modality.views):
-        raise ModelFormatError(f"A network sees its inputs in 1 to {len(modality.views)} views; got {value!r:.60}.")
+        raise ModelFormatError(f"A network sees an example in 1 to {len(modality.views)} views; got {value!r:.60}.")
     return value

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from autotransfer._version import __version__
-from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
-from autotransfer.backbones.inputs import pooled, rows_of
-from autotransfer.candidate import Candidate
 from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
-from autotransfer.features.batches import Rows, collect
-from autotransfer.model.serialization import Part, described, read_parts, tensors_of
+from autotransfer.model.ensemble_member import EnsembleMember
+from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
+from autotransfer.model.serialization import describe_members, read_members, tensors_of
 from autotransfer.model.temperature import temper
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
@@ -35,7 +31,7 @@ from autotransfer.runtime.memory import memory_budget
 from autotransfer.runtime.text import one_line
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
-from autotransfer.training.network import Network, to_scores
+from autotransfer.training.network import to_predictions
 from autotransfer.warnings import ValueRangeWarning
 
 if TYPE_CHECKING:
@@ -44,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["TransferModel"]
 
 _FORMAT = 5
-_COLDEST, _HOTTEST = 0.01, 100.0
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.01, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,36 +48,20 @@ class TransferModel:
     """A trained model with all that it needs to predict on new examples: one network, or an ensemble.
 
     Attributes:
-        network: Backbone and head, in eval mode.
+        members: Its networks; each has a share of the prediction. A model that is no ensemble has one.
         task: What it predicts.
-        candidate: The setup that it was trained with.
         modality: What kind of examples it takes.
         reading: How new examples are read: as those to train on were.
         device: Where it runs.
-        autocast: Whether 16 bit was used, and is used to predict.
         temperature: What the logits of a classifier are divided by.
-        others: Further networks of an ensemble, whose outputs are averaged; this one's share is what theirs leave.
-        views: Number of fixed views of an example that the network's outputs are the mean over.
     """
 
-    network: Network
+    members: tuple[EnsembleMember, ...]
     task: Task
-    candidate: Candidate
     modality: Modality
     reading: Mapping[str, Any]
     device: Device
-    autocast: bool = False
     temperature: float = 1.0
-    others: tuple[Part, ...] = ()
-    views: int = 1
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """All networks, the first one first."""
-        weight = 1.0 - sum(part.weight for part in self.others)
-        network, candidate = self.network, self.candidate
-        first = Part(network=network, candidate=candidate, autocast=self.autocast, weight=weight, views=self.views)
-        return (first, *self.others)
 
     def predict(self, data: Any) -> np.ndarray:
         """Predict for examples, in the order in which they are given.
@@ -165,7 +145,7 @@ class TransferModel:
         return self.modality.load(
             examples.items,
             examples.names,
-            [part.network.backbone.preprocessing for part in self.parts],
+            [member.network.backbone.preprocessing for member in self.members],
             options={},
             reading=self.reading,
             strict=strict,
@@ -176,65 +156,27 @@ class TransferModel:
     def predict_store(self, store: Store) -> np.ndarray:
         """Like ``predict_proba``, for examples that were read.
 
-        Each backbone sees each view of them once, however many heads it has.
+        Each backbone sees each view of an example once, however many members share the backbone.
         """
-        parts, total = self.parts, np.zeros((len(store), self.task.outputs), dtype=self.task.dtype)
-        for fast, members in self._fast:
-            sums: dict[int, np.ndarray] = {}
-            for position, view in enumerate(self.modality.views):
-                seeing = [i for i in members if position < parts[i].views]
-                found = self._outputs(store, view, fast, [parts[i].network for i in seeing]) if seeing else ()
-                for i, outputs in zip(seeing, found, strict=True):
-                    sums[i] = sums[i] + outputs if i in sums else outputs
-            for i, outputs in sums.items():
-                mean = parts[i].network.in_units(torch.from_numpy(outputs / parts[i].views))
-                total += parts[i].weight * to_scores(self.task, mean)
-        return temper(self.task, total, self.temperature)
+        mean = np.zeros((len(store), self.task.outputs), dtype=self.task.dtype)
+        for group in self._groups:
+            for member, outputs in group.outputs(store):
+                mean += member.weight * to_predictions(self.task, outputs)
+        return temper(self.task, mean, self.temperature)
 
-    def _outputs(
-        self, store: Store, view: str, fast: FrozenBackbone, networks: Sequence[Network]
-    ) -> tuple[np.ndarray, ...]:
-        """Return logits or standardised values (N, outputs) of networks that share a backbone, for one view."""
-        how = networks[0].backbone.preprocessing
-        maps = any(n.head_takes == "map" for n in networks)
-        stages = next((network.stages for network in networks if network.stages is not None), None)
-
-        def outputs(rows: Rows) -> tuple[Tensor, ...]:
-            with fast.running() as backbone, ExitStack() as watching:
-                batch = fast.take(store.inputs(rows, how, self.device.torch, view))
-                given = [] if stages is None else watching.enter_context(stages.tapped(backbone, rows_of(batch)))
-                found = backbone.forward_map(batch) if maps else backbone(batch)
-                last = pooled(backbone, found, batch) if maps else found
-                takes: dict[str, Tensor] = {"pooled": last}
-                takes |= {"map": backbone.as_map(found)} if maps else {}
-                takes |= {"stages": torch.cat([*given, last], 1)} if stages is not None else {}
-            return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
-
-        size = batch_sizes(self.device)[0]  # always the same: answers must not depend on a measurement
-        fill = self.device.torch.type == "cuda"
-        return collect(outputs, len(store), np.empty, (size,), half=False, lower=fast.lower, fill=fill)
+    @cached_property
+    def _groups(self) -> list[MembersOfBackbone]:
+        return group_by_backbone(self.members, self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is made again when needed."""
-        return {name: value for name, value in self.__dict__.items() if name != "_fast"}
+        return {name: value for name, value in self.__dict__.items() if name != "_groups"}
 
     def __repr__(self) -> str:
-        others = f", an ensemble of {len(self.parts)} with {self.candidate}" if self.others else f", {self.candidate}"
+        several = f"an ensemble of {len(self.members)} with " if len(self.members) > 1 else ""
         classes = f" of {len(self.task.classes)} classes" if self.task.classes else ""
-        return f"<TransferModel: {self.task.kind}{classes}{others}, on {self.device.torch}>"
-
-    @cached_property
-    def _fast(self) -> list[tuple[FrozenBackbone, list[int]]]:
-        """Each backbone as the search ran it while it was frozen, with the positions of the parts that it serves."""
-        served: dict[int, list[int]] = {}
-        for i, part in enumerate(self.parts):
-            served.setdefault(id(part.network.backbone), []).append(i)
-        found = []
-        for members in served.values():
-            first = self.parts[members[0]]
-            device = self.device if first.autocast else replace(self.device, half=None)
-            found.append((FrozenBackbone.of(first.network.backbone, device), members))
-        return found
+        setup = f"{several}{self.members[0].candidate}"
+        return f"<TransferModel: {self.task.kind}{classes}, {setup}, on {self.device.torch}>"
 
     def save(self, folder: str | Path) -> Path:
         """Write ``model.safetensors`` and ``model.json`` into a folder, each at once.
@@ -250,7 +192,7 @@ class TransferModel:
 
     def write(self, folder: Path) -> Path:
         """Like ``save``; what goes wrong with the disk is not put in words."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self.parts).items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self.members).items()}
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "model.safetensors") as temporary:
             save_file(_unshared(tensors), temporary)
@@ -271,9 +213,10 @@ class TransferModel:
         try:
             state = load_file(folder / "model.safetensors")
             registry = registry or Registry.load()
-            task, modality, temperature = Task.from_json(about["task"]), _modality(about, registry), _temperature(about)
+            task, temperature = Task.from_json(about["task"]), _temperature(about["temperature"])
+            modality = _modality(about["modality"], registry)
             reading = modality.read_reading(about["reading"])
-            first, *others = read_parts(about, task, modality, registry, state)
+            members = read_members(about["members"], task, modality, registry, state)
         except AutoTransferError:
             raise
         except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
@@ -283,42 +226,30 @@ class TransferModel:
             if not bool(tensor.isfinite().all()):
                 raise ModelFormatError(f"The model in {folder} is damaged: {name!r} holds values that are not finite.")
         where = resolve_device(device)
-        for part in (first, *others):
-            where.place(part.network.eval().requires_grad_(False))
+        for member in members:
+            where.place(member.network.eval().requires_grad_(False))
         return cls(
-            network=first.network,
-            task=task,
-            candidate=first.candidate,
-            modality=modality,
-            reading=reading,
-            device=where,
-            autocast=first.autocast,
-            temperature=temperature,
-            others=tuple(others),
-            views=first.views,
+            members=members, task=task, modality=modality, reading=reading, device=where, temperature=temperature
         )
 
     def _describe(self) -> dict[str, Any]:
-        first, *others = described(self.parts)
         return {
             "format": _FORMAT,
             "autotransfer": __version__,
             "task": self.task.to_json(),
-            **first,
             "modality": self.modality.name,
             "reading": dict(self.reading),
             "temperature": self.temperature,
-            "others": others,
+            "members": describe_members(self.members),
         }
 
 
-def _modality(about: Mapping[str, Any], registry: Registry) -> Modality:
+def _modality(name: Any, registry: Registry) -> Modality:
     """Return the modality of a saved model.
 
     Raises:
         ModelFormatError: No installed plugin has it.
     """
-    name = about["modality"]
     if name not in registry.modalities:
         raise ModelFormatError(
             f"The model takes examples of the modality {name!r:.60}, which no installed plugin has; there are "
@@ -327,15 +258,16 @@ def _modality(about: Mapping[str, Any], registry: Registry) -> Modality:
     return registry.modalities[name]
 
 
-def _temperature(about: Mapping[str, Any]) -> float:
-    """Return the temperature of a saved model; 1 where it has none.
+def _temperature(value: Any) -> float:
+    """Return the temperature of a saved model.
 
     Raises:
-        ModelFormatError: It is none, or one at which every probability would be 0 or 1.
+        ModelFormatError: The value is no temperature, or every probability would be 0 or 1 at it.
     """
-    value = about.get("temperature", 1.0)
-    if type(value) is not float or not _COLDEST <= value <= _HOTTEST:
-        raise ModelFormatError(f"A temperature is a number from {_COLDEST} to {_HOTTEST}; got {value!r:.60}.")
+    if type(value) is not float or not _MIN_TEMPERATURE <= value <= _MAX_TEMPERATURE:
+        raise ModelFormatError(
+            f"A temperature is a number from {_MIN_TEMPERATURE} to {_MAX_TEMPERATURE}; got {value!r:.60}."
+        )
     return value
 
 

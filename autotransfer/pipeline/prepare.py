@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autotransfer.backbones.availability import about_left_out, examine, why_not
+from autotransfer.backbones.availability import check_usable, describe_unavailable, why_not
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.modality import InputFormat, Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
@@ -22,14 +23,14 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.data.skipped import with_labels
 from autotransfer.data.small_classes import without_small_classes
-from autotransfer.data.splitting import make_folds, refuse_foreign_weights, refuse_undividable
+from autotransfer.data.splitting import check_class_weights, check_splittable, make_folds
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.features.cache import ActivationCache, default_cache_dir
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.search.shortlist import choose_portfolio
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Settings
 from autotransfer.tasks.task import Task, infer_task
 from autotransfer.warnings import WarningList
 
@@ -98,7 +99,7 @@ class Prepared:
 
 def available_backbones(
     registry: Registry,
-    config: SearchConfig,
+    settings: Settings,
     device: Device,
     examples: int,
     say: Callable[[str], None],
@@ -114,7 +115,7 @@ def available_backbones(
 
     Args:
         registry: What there is.
-        config: The settings.
+        settings: The settings.
         device: Where examples pass through them.
         examples: Number of examples.
         say: Is told in short.
@@ -129,21 +130,21 @@ def available_backbones(
         PluginError: The same, and the plugin of the first is broken.
     """
     kind = None if modality is None else modality.name
-    asked = _asked_for(registry, config, kind)
-    named = registry.named_in_full(config.backbones)
+    asked = _asked_for(registry, settings, kind)
+    named = registry.named_in_full(settings.backbones)
     left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
-        chosen = _cut(reachable, named, config.budget, partial(_pass_seconds, device=device, examples=examples))
-        if all(examine(spec, sound, left_out) for spec in chosen):
+        chosen = _cut(reachable, named, settings.budget, partial(_pass_seconds, device=device, examples=examples))
+        if all(check_usable(spec, sound, left_out) for spec in chosen):
             break  # otherwise others take the places of what turned out to be broken
     over_budget = [spec.name for spec in reachable if spec not in chosen]
-    fallbacks = [] if reachable or config.backbones else registry.fallbacks(config.exclude, modality=kind)
+    fallbacks = [] if reachable or settings.backbones else registry.fallbacks(settings.search.exclude, modality=kind)
     if not reachable and not fallbacks:
         raise next(iter(left_out.values()))
     if left_out or over_budget:
-        message = about_left_out(left_out, over_budget, len(asked), fallbacks)
+        message = describe_unavailable(left_out, over_budget, len(asked), fallbacks)
         say(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
@@ -151,30 +152,32 @@ def available_backbones(
     return [sound[spec.name] for spec in chosen] if reachable else fallbacks
 
 
-def _asked_for(registry: Registry, config: SearchConfig, modality: str | None) -> list[BackboneSpec]:
+def _asked_for(registry: Registry, settings: Settings, modality: str | None) -> list[BackboneSpec]:
     """Return the backbones that the settings ask for, the cheapest first.
 
     Raises:
         ConfigError: All are excluded.
         WeightsUnavailableError: There is none.
     """
-    asked = registry.select_backbones(config.backbones, config.exclude, modality=modality)
-    if not asked and config.exclude and registry.select_backbones(config.backbones, modality=modality):
-        raise ConfigError(f"All backbones are left out by exclude: {', '.join(config.exclude)}; leave out fewer.")
+    asked = registry.select_backbones(settings.backbones, settings.search.exclude, modality=modality)
+    if not asked and settings.search.exclude and registry.select_backbones(settings.backbones, modality=modality):
+        raise ConfigError(
+            f"All backbones are left out by exclude: {', '.join(settings.search.exclude)}; leave out fewer."
+        )
     if not asked:
         of = "" if modality is None else f" of the modality {modality!r}"
         raise WeightsUnavailableError(f"No backbone{of} is registered: give a zoo with --zoo, or names by --backbones.")
     return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
-def offered_heads(registry: Registry, config: SearchConfig, task: Task, examples: int) -> list[HeadSpec]:
+def offered_heads(registry: Registry, settings: Settings, task: Task, examples: int) -> list[HeadSpec]:
     """Return the heads to search: those named, or all that this kind and number of examples suits.
 
     Raises:
         UnknownNameError: A pattern matches none.
     """
-    heads = registry.select_heads(config.heads, task.kind)
-    if config.heads or examples <= _STAGED:
+    heads = registry.select_heads(settings.heads, task.kind)
+    if settings.heads or examples <= _STAGED:
         return heads
     return [head for head in heads if head.features != "stages"] or heads
 
@@ -190,7 +193,7 @@ def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackb
 def prepare_data(
     examples: Examples,
     backbones: Sequence[BackboneSpec],
-    config: SearchConfig,
+    settings: Settings,
     *,
     ahead: int = 0,
     first: LoadedBackbone | None = None,
@@ -203,7 +206,7 @@ def prepare_data(
     Args:
         examples: What the user gave.
         backbones: What is searched.
-        config: The settings.
+        settings: The settings.
         ahead: Number of last boundaries at which trials are likely to train on.
         first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
@@ -216,30 +219,30 @@ def prepare_data(
     """
     if examples.targets is None:
         raise DataError(_NO_LABELS)
-    task = task_of(examples, config)
-    refuse_foreign_weights(config, task)
+    task = task_of(examples, settings)
+    check_class_weights(settings, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
-    refuse_undividable(examples, task)
+    check_splittable(examples, task)
     modality = modality_of(examples)
     store = modality.load(
         examples.items,
         examples.names,
         _formats(backbones, modality),
-        options=_options(config, modality),
-        strict=config.strict,
-        memory_limit=memory_budget(config.memory_limit),
+        options=_options(settings, modality),
+        strict=settings.data_options.strict,
+        memory_limit=memory_budget(settings.compute.memory_limit),
         progress=lambda done, total: step(f"reading {modality.noun}s: {done} of {total}"),
     )
     if task.single_label:
         store = without_label_conflicts(store, examples.names, examples.targets)
-    if config.min_images is not None:
-        store = without_small_classes(store, examples, config.min_images)
+    if settings.data_options.min_images is not None:
+        store = without_small_classes(store, examples, settings.data_options.min_images)
     targets = [examples.targets[i] for i in store.kept]
     if store.skipped:
-        task = task_of(examples, config, targets)  # a class may be gone with its images
+        task = task_of(examples, settings, targets)  # a class may be gone with its examples
     cache = ActivationCache(
-        (config.cache_dir or default_cache_dir()) if config.cache else None,
-        memory_limit=memory_budget(config.memory_limit),
+        Path(settings.compute.cache_dir or default_cache_dir()) if settings.compute.cache else None,
+        memory_limit=memory_budget(settings.compute.memory_limit),
     )
     extractor = FeatureExtractor(
         store=store,
@@ -251,7 +254,7 @@ def prepare_data(
         task,
         targets,
         store,
-        config,
+        settings,
         names=[examples.names[i] for i in store.kept],
         groups=None if examples.groups is None else [examples.groups[i] for i in store.kept],
         held_out=None if examples.held_out is None else np.array(examples.held_out)[store.kept],
@@ -270,7 +273,7 @@ def prepare_data(
     )
 
 
-def task_of(examples: Examples, config: SearchConfig, targets: Sequence[object] | None = None) -> Task:
+def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | None = None) -> Task:
     """Return the task that examples make, or those of them that have these targets.
 
     Raises:
@@ -281,9 +284,9 @@ def task_of(examples: Examples, config: SearchConfig, targets: Sequence[object] 
         raise DataError(_NO_LABELS)
     return infer_task(
         examples.targets if targets is None else targets,
-        config.task or examples.reading.kind,
-        config.metric,
-        positive_class=config.positive_class,
+        settings.data_options.task or examples.reading.kind,
+        settings.metric,
+        positive_class=settings.data_options.positive_class,
         names=examples.reading.columns,
     )
 
@@ -302,15 +305,15 @@ def fingerprint(data: Prepared) -> str:
     return digest.hexdigest()
 
 
-def folds_of(data: Prepared, validation: Sequence[np.ndarray], units: np.ndarray | None) -> tuple[Fold, ...]:
+def folds_of(data: Prepared, validation: Sequence[np.ndarray], group_ids: np.ndarray | None) -> tuple[Fold, ...]:
     """Return the folds of folds that were dealt elsewhere.
 
     Args:
         data: The examples.
         validation: For each fold, the rows that score; all others train.
-        units: Number (N,) of the set that each example cannot leave.
+        group_ids: Number (N,) of the set that each example cannot leave.
     """
-    fold, everything = replace(data.folds[0], units=units), np.arange(len(data.folds[0].targets))
+    fold, everything = replace(data.folds[0], group_ids=group_ids), np.arange(len(data.folds[0].targets))
     return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in validation)
 
 
@@ -362,13 +365,15 @@ def _formats(backbones: Sequence[BackboneSpec], modality: Modality) -> list[Inpu
     return [spec.preprocessing or spec.load().preprocessing for spec in backbones]  # loaded by evaluate() alone
 
 
-def _options(config: SearchConfig, modality: Modality) -> dict[str, Any]:
+def _options(settings: Settings, modality: Modality) -> dict[str, Any]:
     """Return the options that are set of those that not every modality has.
 
     Raises:
         ConfigError: The modality of the examples does not have one.
     """
-    options = {name: value for name, value in {"value_range": config.value_range}.items() if value is not None}
+    options = {
+        name: value for name, value in {"value_range": settings.data_options.value_range}.items() if value is not None
+    }
     if unknown := sorted(set(options) - modality.options):
         raise ConfigError(f"The option {unknown[0]} says nothing of {modality.noun}s: leave it out.")
     return options

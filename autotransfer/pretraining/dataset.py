@@ -12,15 +12,15 @@ import torch
 from autotransfer.contract.modality import InputFormat, Store
 from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.folds import Fold
-from autotransfer.data.split import split, units_of
+from autotransfer.data.split import assign_group_ids, split
 from autotransfer.errors import DataError
 from autotransfer.run.progress import Progress
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import infer_task
-from autotransfer.training.network import to_scores
+from autotransfer.training.network import to_predictions
 
-__all__ = ["PretrainingData", "prepare_material"]
+__all__ = ["PretrainingData", "prepare_pretraining_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,11 @@ class PretrainingData:
         assert self.fold is not None  # only where there are labels
         fold = self.fold
         shift, scale = fold.standardisation()
-        scores = to_scores(fold.task, torch.from_numpy(outputs * scale + shift))
-        return Score.of(fold.task, fold.targets[self.held], scores, fold.units_of(self.held))
+        predictions = to_predictions(fold.task, torch.from_numpy(outputs * scale + shift))
+        return Score.of(fold.task, fold.targets[self.held], predictions, fold.group_ids_of(self.held))
 
 
-def prepare_material(
+def prepare_pretraining_data(
     examples: Examples,
     wanted: Sequence[InputFormat],
     *,
@@ -97,8 +97,8 @@ def prepare_material(
     encoded = task.encode(targets)
     groups = None if examples.groups is None else [examples.groups[i] for i in store.kept]
     train, held = split(encoded, task, store.digests, share=share, seed=seed, groups=groups)
-    units = units_of(store.digests, groups)
-    fold = Fold(task=task, targets=encoded, train_rows=train, validation_rows=held, units=units)
+    group_ids = assign_group_ids(store.digests, groups)
+    fold = Fold(task=task, targets=encoded, train_rows=train, validation_rows=held, group_ids=group_ids)
     return PretrainingData(store=store, train=train, held=held, fold=fold)
 
 

@@ -13,24 +13,28 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
-from autotransfer.data.split_parts import part_for
+from autotransfer.data.split_parts import select_split
 from autotransfer.errors import ConfigError, DataError
+from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.pretraining.dataset import PretrainingData, prepare_material
+from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_answers
-from autotransfer.pretraining.teacher import variance_matched
-from autotransfer.pretraining.trainer import Course, CourseSettings, Pupil, length_of
+from autotransfer.pretraining.teacher import explained_variance
+from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer, Student, training_length
 from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.library_defaults import default_settings
-from autotransfer.runtime.memory import pages_kept
-from autotransfer.settings import Budget, Folders, zoos_from
+from autotransfer.runtime.memory import keep_freed_memory
+from autotransfer.settings import Budget, Compute, Folders, RunOptions, TrainingOptions, refuse_unused, zoos_from
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
-__all__ = ["DistillResult", "distill", "train_whole"]
+__all__ = ["DistillResult", "distill", "train_student"]
+
+# Settings that are not given: a student follows its teacher in smaller steps than labels ask for.
+_LR, _BATCH_SIZE = 1e-3, 64
 
 Models = FitResult | TransferModel | Sequence[FitResult | TransferModel]
 
@@ -78,7 +82,7 @@ class DistillResult:
     def __str__(self) -> str:
         before, after = self.parameters
         lines = [
-            f"model       {self.model.candidate.backbone}: {after:,} parameters of {before:,}",
+            f"model       {self.model.members[0].candidate.backbone}: {after:,} parameters of {before:,}",
             f"agreement   {self.agreement:.1%} with the teacher, on images that it did not learn from",
         ]
         if self.teacher and self.student:
@@ -99,16 +103,11 @@ def distill(
     test_targets: Any = None,
     epochs: int | None = None,
     time_budget: str | float | None = None,
-    input_size: int | None = None,
     zoo: Folders | None = None,
-    augmentation: str = "medium",
-    batch_size: int = 64,
-    lr: float = 1e-3,
-    half: bool = True,
-    validation: float = 0.1,
     seed: int = 0,
-    device: str = "auto",
-    progress: bool = True,
+    training: TrainingOptions = TrainingOptions(),
+    compute: Compute = Compute(),
+    run: RunOptions = RunOptions(),
 ) -> DistillResult:
     """Turn a model, or several together, into one small model that learns their answers (Hinton et al., 2015).
 
@@ -124,42 +123,49 @@ def distill(
         test_targets: Their targets, where ``test`` does not hold them.
         epochs: Passes over the images; 30 without ``time_budget``.
         time_budget: Training time instead, as ``"5m"`` or seconds.
-        input_size: Side in pixels of the images that an architecture takes; None takes its own.
         zoo: Folders of checkpoints that the backbone may be in; None takes ``AUTOTRANSFER_ZOO``.
-        augmentation: ``"none"``, ``"light"``, ``"medium"`` or ``"strong"``.
-        batch_size: Images in one step.
-        lr: Highest learning rate.
-        half: Whether 16 bit is used where the hardware has it.
-        validation: Share of the images that is held out to compare answers on.
         seed: Seed of first weights, split and training.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        progress: Show progress on standard error.
+        training: How the small model trains, and which share of the images is held out to compare answers on.
+        compute: ``device``; no other option has an effect.
+        run: ``progress``; no other option has an effect.
 
     Raises:
         ConfigError: A setting is wrong, or the models do not predict the same.
         DataError: The images cannot be used, or a model comes without any.
         TrialError: The training diverged.
     """
-    settings = CourseSettings(
-        **length_of(epochs, time_budget), lr=lr, batch_size=batch_size, augmentation=augmentation, half=half, seed=seed
+    refuse_unused(compute, ("device",))
+    refuse_unused(run, ("progress",))
+    settings = PretrainingSettings(
+        **training_length(epochs, time_budget),
+        lr=_LR if training.lr is None else training.lr,
+        batch_size=training.batch_size or _BATCH_SIZE,
+        augmentation=training.augmentation,
+        half=training.half,
+        seed=seed,
     )
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
     examples, tested = _examples(results, data, test, test_targets)
     settings.check_augmentation(models[0].modality)
-    registry, where = Registry.load(zoos_from(zoo)), resolve_device(device)
+    registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
-    backbone = _student(registry, architecture, input_size)
-    with pages_kept(), Progress(Budget(), shown=progress) as show:
+    backbone = _student(registry, architecture, training.input_size)
+    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
         plain = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
-        material = prepare_material(
-            plain, [backbone.preprocessing], share=validation, seed=seed, show=show, reading=models[0].reading
+        material = prepare_pretraining_data(
+            plain,
+            [backbone.preprocessing],
+            share=training.validation,
+            seed=seed,
+            show=show,
+            reading=models[0].reading,
         )
         show.phase(f"the teacher answers {len(examples)} images")
         answers = _answers(models, plain)
         objective, units = _to_learn(task, answers, material, where)
-        model, course = train_whole(
+        model, course = train_student(
             backbone, architecture, task, objective, material, settings, registry, where, show, units
         )
         if tested is not None:
@@ -175,18 +181,18 @@ def distill(
         )
 
 
-def train_whole(
+def train_student(
     backbone: Backbone,
     name: str,
     task: Task,
     objective: Objective,
     material: PretrainingData,
-    settings: CourseSettings,
+    settings: PretrainingSettings,
     registry: Registry,
     device: Device,
     show: Progress,
     units: tuple[Any, Any] = (0.0, 1.0),
-) -> tuple[TransferModel, Course]:
+) -> tuple[TransferModel, PretrainingTrainer]:
     """Train a backbone and a linear head on one objective, into a model that predicts.
 
     Args:
@@ -201,21 +207,24 @@ def train_whole(
         show: Is told of each epoch.
         units: Shift and scale from the standardised outputs of a regression to values.
     """
-    pupil = Pupil(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
+    pupil = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
     show.phase(f"training {name} on {len(material.train)} images")
-    course = Course(pupil, material.store, material.train, [objective], settings, device)
+    course = PretrainingTrainer(pupil, material.store, material.train, [objective], settings, device)
     course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
     learned = course.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
     training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(course.epoch, 1)}
-    model = TransferModel(
+    member = EnsembleMember(
         network=device.place(network.eval().requires_grad_(False)),
-        task=task,
         candidate=Candidate(backbone=name, freeze="full", training=training),
+        autocast=settings.half and device.half is not None,
+    )
+    model = TransferModel(
+        members=(member,),
+        task=task,
         modality=material.store.modality,
         reading=material.store.reading,
         device=device,
-        autocast=settings.half and device.half is not None,
     )
     return model, course
 
@@ -270,7 +279,7 @@ def _examples(
         raise DataError("A model alone holds no images to learn on: give some.")
     examples = searched.examples if data is None and searched is not None else find_examples(data)
     if test is not None:
-        return examples, part_for(load_examples(test, test_targets), "test")
+        return examples, select_split(load_examples(test, test_targets), "test")
     return examples, searched.test_examples if searched is not None else None
 
 
@@ -286,15 +295,16 @@ def _score(task: Task, test: Examples, models: Sequence[TransferModel]) -> Score
     return Score.of(task, task.encode([test.targets[i] for i in kept]), _answers(models, test))
 
 
-def _agreement(task: Task, said: np.ndarray, taught: np.ndarray) -> float:
+def _agreement(task: Task, said: np.ndarray, teacher_objective: np.ndarray) -> float:
     if task.single_label:
-        return float((said.argmax(1) == taught.argmax(1)).mean())
+        return float((said.argmax(1) == teacher_objective.argmax(1)).mean())
     if task.kind == "multilabel":
-        return float(((said > 0.5) == (taught > 0.5)).mean())
-    return variance_matched(said, taught)
+        return float(((said > 0.5) == (teacher_objective > 0.5)).mean())
+    return explained_variance(said, teacher_objective)
 
 
 def _size(model: TransferModel) -> int:
     """Return the number of parameters of all its networks; what they share counts once."""
-    found = {parameter.data_ptr(): parameter.numel() for part in model.parts for parameter in part.network.parameters()}
+    parameters = (parameter for member in model.members for parameter in member.network.parameters())
+    found = {parameter.data_ptr(): parameter.numel() for parameter in parameters}
     return sum(found.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,33 @@ from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
-from autotransfer.pretraining.dataset import PretrainingData, prepare_material
+from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_labels
-from autotransfer.pretraining.teacher import Match, features_of, taught, variance_matched
-from autotransfer.pretraining.trainer import Course, CourseSettings, Pupil, length_of
+from autotransfer.pretraining.teacher import Match, explained_variance, teacher_features, teacher_objective
+from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer, Student, training_length
 from autotransfer.run.progress import Progress
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.library_defaults import default_settings
-from autotransfer.runtime.memory import pages_kept
-from autotransfer.settings import Budget, Folders, zoos_from
+from autotransfer.runtime.memory import keep_freed_memory
+from autotransfer.settings import (
+    Budget,
+    Compute,
+    DataOptions,
+    Folders,
+    ModelCard,
+    PretrainOptions,
+    RunOptions,
+    TrainingOptions,
+    zoos_from,
+)
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import infer_task
 
 __all__ = ["PretrainResult", "pretrain"]
 
 _STATE = "state.pt"
+# Settings that are not given; tuned on the checkpoints that come with the package.
+_LR, _BATCH_SIZE = 2e-3, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +98,16 @@ def pretrain(
     out: str | Path,
     epochs: int | None = None,
     time_budget: str | float | None = None,
-    input_size: int | None = None,
     teacher: str | None = None,
     match: Match = "features",
     labels: bool = True,
-    path_column: str | None = None,
-    target_column: str | Sequence[str] | None = None,
-    groups: Any = None,
     zoo: Folders | None = None,
-    augmentation: str = "medium",
-    batch_size: int = 128,
-    lr: float = 2e-3,
-    half: bool = True,
-    validation: float = 0.1,
-    source: str = "",
-    license: str = "",
     seed: int = 0,
-    device: str = "auto",
-    overwrite: bool = False,
-    cache: bool = True,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
+    training: TrainingOptions = TrainingOptions(),
+    data_options: DataOptions = DataOptions(),
+    compute: Compute = Compute(),
+    run: RunOptions = RunOptions(),
+    card: ModelCard = ModelCard(),
 ) -> PretrainResult:
     """Train an architecture on a source task, or on what a teacher sees, and write it as a backbone of a zoo.
 
@@ -120,27 +121,16 @@ def pretrain(
         out: The folder to write; its name is the backbone's, and the folder above it is a zoo.
         epochs: Passes over the images; 30 without ``time_budget``.
         time_budget: Training time instead, as ``"5m"`` or seconds.
-        input_size: Side in pixels of the images that the backbone takes; None takes the architecture's own.
         teacher: Name of a registered backbone whose knowledge is carried over, without sharing any parameter.
         match: What the teacher gives: its features, or the answers of a linear probe on them, which needs labels.
         labels: Whether there are labels, and they are learned; without them, the teacher alone is.
-        path_column: Column of image paths in a table.
-        target_column: Column of targets in a table, or several.
-        groups: What the held-out images may not share with the others; see ``fit``.
         zoo: Folders of checkpoints that the teacher may be in; None takes ``AUTOTRANSFER_ZOO``.
-        augmentation: ``"none"``, ``"light"``, ``"medium"`` or ``"strong"``.
-        batch_size: Images in one step.
-        lr: Highest learning rate.
-        half: Whether 16 bit is used where the hardware has it; the smallest networks are faster without.
-        validation: Share of the images that is held out and scored.
-        source: What the images are, in words; the name of the folder when not given.
-        license: Licence of the weights, which what they were trained on may restrict.
         seed: Seed of the first weights, the split and the training.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        overwrite: Replace the folder, and begin an interrupted training anew.
-        cache: Keep the teacher's features on disk between runs.
-        cache_dir: Folder of that cache.
-        progress: Show progress on standard error.
+        training: How the network trains, and which share of the images is held out and scored.
+        data_options: ``path_column``, ``target_column`` and ``groups``, as for ``fit``; no other option has an effect.
+        compute: ``device``, and ``cache`` and ``cache_dir`` for the teacher's features.
+        run: ``overwrite`` replaces the folder, and begins an interrupted training anew; ``progress``.
+        card: What the checkpoint says of itself.
 
     Raises:
         ConfigError: A setting is wrong, or the folder is there already.
@@ -148,33 +138,53 @@ def pretrain(
         BackboneError: The teacher cannot be loaded, or the architecture cannot be written as a checkpoint.
         TrialError: The training diverged.
     """
-    settings = CourseSettings(
-        **length_of(epochs, time_budget), lr=lr, batch_size=batch_size, augmentation=augmentation, half=half, seed=seed
+    options = PretrainOptions(
+        architecture=architecture,
+        out=out,
+        epochs=epochs,
+        time_budget=time_budget,
+        teacher=teacher,
+        match=match,
+        labels=labels,
+        zoo=zoo,
+        seed=seed,
+        training=training,
+        data_options=data_options,
+        compute=compute,
+        run=run,
+        card=card,
     )
-    _check(teacher, match, labels, validation)
-    registry = Registry.load(zoos_from(zoo))
+    settings = PretrainingSettings(
+        **training_length(options.epochs, options.time_budget),
+        lr=_LR if training.lr is None else training.lr,
+        batch_size=training.batch_size or _BATCH_SIZE,
+        augmentation=training.augmentation,
+        half=training.half,
+        seed=seed,
+    )
+    registry = Registry.load(zoos_from(options.zoo))
     spec = None if teacher is None else registry.backbone(teacher)
-    workshop = _workshop(Path(out), overwrite)
-    columns = {"path_column": path_column, "target_column": target_column, "groups": groups}
+    workshop = _workshop(Path(out), run.overwrite)
+    columns = {name: getattr(data_options, name) for name in ("path_column", "target_column", "groups")}
     examples = load_examples(data, targets, **columns).only("train") if labels else find_examples(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     work = _Work(
         out=Path(out),
         workshop=workshop,
         architecture=architecture,
-        recipe=registry.outline(architecture, input_size, classes),
+        recipe=registry.outline(architecture, training.input_size, classes),
         teacher=spec,
         match=match,
         settings=settings,
-        validation=validation,
-        source=source or _name_of(data),
-        license=license,
-        cache_dir=(Path(cache_dir) if cache_dir else default_cache_dir()) if cache else None,
+        validation=training.validation,
+        source=card.source or _name_of(data),
+        license=card.license,
+        cache_dir=Path(compute.cache_dir or default_cache_dir()) if compute.cache else None,
         registry=registry,
-        device=resolve_device(device),
+        device=resolve_device(compute.device),
     )
     try:
-        with pages_kept(), Progress(Budget(), shown=progress) as show:
+        with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
             return work.done(examples, show)
     finally:
         with contextlib.suppress(OSError):  # it is there no more, or holds what an interrupted training goes on with
@@ -191,7 +201,7 @@ class _Work:
     recipe: Mapping[str, Any]
     teacher: BackboneSpec | None
     match: Match
-    settings: CourseSettings
+    settings: PretrainingSettings
     validation: float
     source: str
     license: str
@@ -207,15 +217,15 @@ class _Work:
         backbone = self.registry.rebuild(self.recipe)
         teacher = None if self.teacher is None else LoadedBackbone(self.teacher, self.device)
         wanted = [backbone.preprocessing, *([teacher.backbone.preprocessing] if teacher else [])]
-        material = prepare_material(examples, wanted, share=self.validation, seed=self.settings.seed, show=show)
+        material = prepare_pretraining_data(examples, wanted, share=self.validation, seed=self.settings.seed, show=show)
         features = None
         if teacher is not None:
-            show.phase(f"{teacher.spec.name} looks at {len(material.store)} images")
-            features = features_of(teacher, material, self.cache_dir)
+            show.phase(f"{teacher.spec.name} looks at {len(material.store)} store")
+            features = teacher_features(teacher, material, self.cache_dir)
         objectives = self._objectives(material, features)
-        pupil = Pupil(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
+        pupil = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
         self._write(pupil, material, {})  # what cannot be written is refused before it is trained
-        course = Course(
+        course = PretrainingTrainer(
             pupil,
             material.store,
             material.train,
@@ -234,7 +244,7 @@ class _Work:
         if (fold := material.fold) is not None:
             objectives.append(from_labels(fold.task, fold.standardised_targets(), self.device.torch))
         if features is not None:
-            objectives.append(taught(features, self.match, material, self.registry, self.device))
+            objectives.append(teacher_objective(features, self.match, material, self.registry, self.device))
         return objectives
 
     def _key(self, material: PretrainingData, teacher: LoadedBackbone | None) -> str:
@@ -250,7 +260,7 @@ class _Work:
         )
 
     def _finished(
-        self, course: Course, material: PretrainingData, features: np.ndarray | None, show: Progress
+        self, course: PretrainingTrainer, material: PretrainingData, features: np.ndarray | None, show: Progress
     ) -> PretrainResult:
         """Score the network as it is written, and put it in its place."""
         show.phase(f"scoring {len(material.held)} held-out images")
@@ -258,7 +268,7 @@ class _Work:
         outputs = course.outputs(material.held, pupil)
         matched = None
         if features is not None and "features" in outputs:
-            matched = variance_matched(outputs["features"], features[material.held])
+            matched = explained_variance(outputs["features"], features[material.held])
         result = PretrainResult(
             folder=self.out,
             architecture=self.architecture,
@@ -276,7 +286,7 @@ class _Work:
         show.say(f"written to {self.out}")
         return result
 
-    def _write(self, pupil: Pupil, material: PretrainingData, measured: Mapping[str, Any]) -> None:
+    def _write(self, pupil: Student, material: PretrainingData, measured: Mapping[str, Any]) -> None:
         images, fold = len(material.train), material.fold
         teacher = None if self.teacher is None else f"{self.match} of {self.teacher.name} ({self.teacher.source})"
         what = f"{self.source}, {images} images"
@@ -293,7 +303,7 @@ class _Work:
         self.registry.write(pupil.backbone, self.workshop, about, classifier)
 
 
-def _classifier(pupil: Pupil, units: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+def _classifier(pupil: Student, units: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
     """Return weight and bias of the classifier; those of a regression give values in the units of its targets."""
     layer = pupil.heads["answers"]
     assert isinstance(layer, nn.Linear)
@@ -303,7 +313,7 @@ def _classifier(pupil: Pupil, units: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
-def _rounded(pupil: Pupil) -> Pupil:
+def _rounded(pupil: Student) -> Student:
     """Round the weights to those that 16 bit hold, in place."""
     with torch.no_grad():
         for tensor in pupil.state_dict().values():
@@ -335,15 +345,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The folder {folder} cannot be made: {error}.") from error
-
-
-def _check(teacher: str | None, match: str, labels: bool, validation: float) -> None:
-    if match not in ("features", "answers"):
-        raise ConfigError(f"What a teacher gives is 'features' or 'answers'; got {match!r}.")
-    if not labels and (teacher is None or match == "answers"):
-        raise ConfigError("Without labels there is nothing to learn but a teacher's features: give a teacher.")
-    if not 0 < validation < 1:
-        raise ConfigError(f"The share that is held out lies between 0 and 1; got {validation!r}.")
 
 
 def _name_of(data: Any) -> str:

@@ -16,22 +16,22 @@ from autotransfer.pretraining.dataset import PretrainingData
 from autotransfer.pretraining.losses import Objective, from_answers, from_features, standardise
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.training.network import to_scores
+from autotransfer.training.network import to_predictions
 
-__all__ = ["Match", "features_of", "taught", "variance_matched"]
+__all__ = ["Match", "teacher_features", "teacher_objective", "explained_variance"]
 
 Match = Literal["features", "answers"]
 _PROBE = "logistic"
 
 
-def features_of(loaded: LoadedBackbone, material: PretrainingData, cache_dir: Path | None) -> np.ndarray:
+def teacher_features(loaded: LoadedBackbone, material: PretrainingData, cache_dir: Path | None) -> np.ndarray:
     """Return the teacher's standardised features (N, width) of all images; cached, so that no pass is made twice."""
     cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
     features = FeatureExtractor(store=material.store, cache=cache).pooled(loaded)
     return standardise(features, material.train)
 
 
-def taught(
+def teacher_objective(
     features: np.ndarray, match: Match, material: PretrainingData, registry: Registry, device: Device
 ) -> Objective:
     """Return what is learned from a teacher's features."""
@@ -45,10 +45,10 @@ def taught(
     targets = fold.standardised_targets()[fold.train_rows]
     spec.solve(probe, features[fold.train_rows], targets, fold.task, {}, None)
     with torch.inference_mode():
-        answers = to_scores(fold.task, probe(torch.from_numpy(features)))
+        answers = to_predictions(fold.task, probe(torch.from_numpy(features)))
     return from_answers(fold.task, answers.astype(np.float32), device.torch)
 
 
-def variance_matched(predicted: np.ndarray, features: np.ndarray) -> float:
+def explained_variance(predicted: np.ndarray, features: np.ndarray) -> float:
     """Return the share of the variance of features (N, width) that is predicted: 1 is all, 0 what their mean does."""
     return float(1 - ((predicted - features) ** 2).sum() / ((features - features.mean(0)) ** 2).sum())

@@ -20,11 +20,11 @@ from autotransfer.contract.specs import FreezePlan, Phase
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.pretraining.losses import Objective
 from autotransfer.runtime.device import Device, send
-from autotransfer.runtime.memory import halved
+from autotransfer.runtime.memory import halve_batch_size
 from autotransfer.settings import parse_duration
 from autotransfer.training.freezing import parameter_groups, train_mode
 
-__all__ = ["Course", "CourseSettings", "Pupil", "length_of"]
+__all__ = ["PretrainingTrainer", "PretrainingSettings", "Student", "training_length"]
 
 _ALL = FreezePlan(phases=(Phase(start=0.0, depth=0),))
 _WARMUP = 0.05  # share of the course in which the learning rate rises
@@ -34,7 +34,7 @@ _EPOCHS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseSettings:
+class PretrainingSettings:
     """How a network is trained.
 
     Attributes:
@@ -76,7 +76,7 @@ class CourseSettings:
             raise ConfigError(f"The augmentation is one of {known}; got {self.augmentation!r}.")
 
 
-def length_of(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
+def training_length(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
     """Return how long a course takes, as settings: epochs or seconds.
 
     Raises:
@@ -93,7 +93,7 @@ def length_of(epochs: int | None, time_budget: str | float | None) -> dict[str, 
     return {"epochs": epochs or _EPOCHS}
 
 
-class Pupil(nn.Module):
+class Student(nn.Module):
     """A backbone with a head for each kind of objective."""
 
     def __init__(self, backbone: Backbone, heads: dict[str, nn.Module]) -> None:
@@ -107,7 +107,7 @@ class Pupil(nn.Module):
         return {name: head(features).float() for name, head in self.heads.items()}
 
 
-class Course:
+class PretrainingTrainer:
     """A network in training. The moving average of its weights is what it has learned.
 
     Args:
@@ -126,11 +126,11 @@ class Course:
 
     def __init__(
         self,
-        pupil: Pupil,
+        pupil: Student,
         store: Store,
         rows: np.ndarray,
         objectives: Sequence[Objective],
-        settings: CourseSettings,
+        settings: PretrainingSettings,
         device: Device,
         *,
         saved: Path | None = None,
@@ -153,10 +153,10 @@ class Course:
             self._resume(saved)
 
     @property
-    def learned(self) -> Pupil:
+    def learned(self) -> Student:
         """The moving average of the network, in eval mode."""
         pupil = self._average.module.eval()
-        assert isinstance(pupil, Pupil)
+        assert isinstance(pupil, Student)
         return pupil
 
     @property
@@ -182,7 +182,7 @@ class Course:
                 self._save(self.saved)
             report(self.epoch, loss)
 
-    def outputs(self, rows: np.ndarray, pupil: Pupil | None = None) -> dict[str, np.ndarray]:
+    def outputs(self, rows: np.ndarray, pupil: Student | None = None) -> dict[str, np.ndarray]:
         """Return the outputs (N, outputs) of each head for these images, in float32."""
         pupil, how = pupil or self.learned, self.pupil.backbone.preprocessing
         parts: list[dict[str, Tensor]] = []
@@ -193,7 +193,7 @@ class Course:
                 try:
                     parts.append(pupil(self.store.inputs(part, how, self.device.torch)))
                 except (RuntimeError, MemoryError) as error:
-                    self._evaluated = halved(len(part), error)
+                    self._evaluated = halve_batch_size(len(part), error)
                     continue
                 done += len(part)
         return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in pupil.heads}
@@ -203,7 +203,7 @@ class Course:
         # Dropout draws from torch's own generator: seeded here, it does not depend on what else drew before.
         self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
         self.pupil.heads.train()
-        train_mode(self.pupil.backbone, _ALL, 0, live_norms=True)
+        train_mode(self.pupil.backbone, _ALL, 0, update_norms=True)
         order = self.rows[torch.randperm(len(self.rows), generator=self._rng).numpy()]
         total, seen, size = 0.0, 0, self.settings.batch_size
         for start in range(0, len(order), size):
@@ -234,7 +234,7 @@ class Course:
                     losses.append(loss.detach())
                 break
             except (RuntimeError, MemoryError) as error:
-                self._micro = halved(size, error)
+                self._micro = halve_batch_size(size, error)
         self._scaler.unscale_(self._optimizer)
         nn.utils.clip_grad_norm_(self.pupil.parameters(), _LONGEST_NORM)
         self._scaler.step(self._optimizer)

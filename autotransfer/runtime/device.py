@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, dtype, nn
 
 from autotransfer.errors import ConfigError
-from autotransfer.settings import check_device
+from autotransfer.settings import device_name
 
-__all__ = ["Device", "layout_on", "resolve_device", "send", "spread_over"]
+__all__ = ["Device", "memory_format_for", "resolve_device", "send", "device_names"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -46,7 +46,7 @@ class Device:
 
     def place(self, module: M) -> M:
         """Move a module here, with the memory layout that suits convolutions."""
-        return module.to(self.torch).to(memory_format=layout_on(self.torch))
+        return module.to(self.torch).to(memory_format=memory_format_for(self.torch))
 
     @contextmanager
     def repeatable(self) -> Iterator[None]:
@@ -65,7 +65,7 @@ def resolve_device(name: str = "auto") -> Device:
     Raises:
         ConfigError: There is no such name, or the device is not there.
     """
-    check_device(name)
+    device_name(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
@@ -82,7 +82,7 @@ def resolve_device(name: str = "auto") -> Device:
     return Device(torch=torch.device(name), half=_cpu_half() if name == "cpu" else None)
 
 
-def spread_over(name: str) -> list[str]:
+def device_names(name: str) -> list[str]:
     """Return the devices that several processes may use where one would use the device of that name.
 
     All GPUs, unless a certain one is named.
@@ -92,7 +92,7 @@ def spread_over(name: str) -> list[str]:
     return [name]
 
 
-def layout_on(device: torch.device) -> torch.memory_format:
+def memory_format_for(device: torch.device) -> torch.memory_format:
     """Return the memory layout of images and of the weights of convolutions that suits a device.
 
     On a GPU, channels last is faster by a third, but cuDNN compiles kernels for each shape that it has not seen: 1.5

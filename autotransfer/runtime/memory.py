@@ -15,7 +15,15 @@ import torch
 
 from autotransfer.errors import TrialError
 
-__all__ = ["free_memory", "give_back", "halved", "memory_budget", "out_of_memory", "pages_kept", "resident_memory"]
+__all__ = [
+    "free_memory",
+    "release_freed_memory",
+    "halve_batch_size",
+    "memory_budget",
+    "out_of_memory",
+    "keep_freed_memory",
+    "resident_memory",
+]
 
 # How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs, and how the libraries on a GPU do.
 _WORDS = ("not enough memory", "can't allocate memory", "out of memory", "_status_alloc_failed")
@@ -71,7 +79,7 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def halved(size: int, error: BaseException) -> int:
+def halve_batch_size(size: int, error: BaseException) -> int:
     """Return half of a batch size if the error means that memory ran out; raise it otherwise.
 
     Raises:
@@ -85,7 +93,7 @@ def halved(size: int, error: BaseException) -> int:
 
 
 @contextlib.contextmanager
-def pages_kept() -> Iterator[None]:
+def keep_freed_memory() -> Iterator[None]:
     """Let freed memory be taken again instead of given back to the system, until the end of the block.
 
     A forward pass allocates and frees the same megabytes for each layer; on a CPU with glibc, fetching and clearing
@@ -102,10 +110,10 @@ def pages_kept() -> Iterator[None]:
     finally:
         for number, (_, otherwise) in _THRESHOLDS.items():
             libc.mallopt(number, otherwise)
-        give_back()
+        release_freed_memory()
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Give freed memory back to the system: what follows needs less, or other sizes."""
     if (libc := _libc()) is not None:
         libc.malloc_trim(0)

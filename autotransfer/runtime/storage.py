@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from autotransfer.errors import ConfigError, SearchError
 from autotransfer.runtime.text import one_line
 
-__all__ = ["close_storage", "failing_clearly", "open_storage"]
+__all__ = ["close_storage", "translate_storage_errors", "open_storage"]
 
 # Seconds to wait for others who are making the tables of a new database.
 _PAUSES = (0.5, 1.0, 2.0)
@@ -38,7 +38,7 @@ def open_storage(url: str) -> BaseStorage:
 
 
 @contextlib.contextmanager
-def failing_clearly(advice: str) -> Iterator[None]:
+def translate_storage_errors(advice: str) -> Iterator[None]:
     """Say what a database's failure within the block means.
 
     Args:

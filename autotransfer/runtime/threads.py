@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["settle_threads", "usable_cores"]
+__all__ = ["configure_threads", "usable_cores"]
 
 # OpenMP's threads spin while they wait. On shared cores they then take the core that the one they wait for needs: one
 # and the same training step on two shared cores took 0.35 to 4.5 s spinning, and 0.25 to 0.36 s sleeping.
@@ -15,7 +15,7 @@ _SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def settle_threads() -> None:
+def configure_threads() -> None:
     """Let waiting OpenMP threads sleep, and have no more of them than a container's quota allows.
 
     What the environment says comes first; once torch has been loaded, nothing is done.

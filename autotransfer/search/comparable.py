@@ -10,7 +10,7 @@ __all__ = ["as_on_all"]
 _SMOOTHED = 0.5
 
 
-def as_on_all(score: float, *, first: float, whole: float, examples: int, ceiling: float) -> float:
+def as_on_all(score: float, *, first: float, whole: float, examples: int, perfect_score: float) -> float:
     """Return what a score on the first fold comes to on all of them, by what another candidate got on both.
 
     Shares are compared by their odds: on a hard fold there is more to gain than on others. Where three in ten are
@@ -22,10 +22,10 @@ def as_on_all(score: float, *, first: float, whole: float, examples: int, ceilin
         first: The other candidate's there.
         whole: The other candidate's on all folds.
         examples: Number of examples of the first fold.
-        ceiling: The best score that the metric has.
+        perfect_score: The best score that the metric has.
     """
-    if ceiling != 1.0 or min(score, first, whole) < 0.0 or first == whole:
-        return min(score + whole - first, max(ceiling, score))
+    if perfect_score != 1.0 or min(score, first, whole) < 0.0 or first == whole:
+        return min(score + whole - first, max(perfect_score, score))
     odds = _log_odds(score, examples) + _log_odds(whole, examples) - _log_odds(first, examples)
     return 1.0 / (1.0 + math.exp(-odds))
 

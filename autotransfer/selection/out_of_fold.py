@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autotransfer.data.folds import Fold
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.tasks.task import Task
 
 __all__ = ["OutOfFold"]
@@ -25,51 +25,53 @@ class OutOfFold:
         task: What is predicted.
         rows: Their positions (n,) among all examples.
         targets: Their encoded targets (n, ...).
-        units: Number (n,) of the set that each cannot leave; None means that each is by itself.
+        group_ids: Number (n,) of the set that each cannot leave; None means that each is by itself.
         parts: Positions in ``rows``, disjoint, all of them together; a set is in one of them.
     """
 
     task: Task
     rows: np.ndarray
     targets: np.ndarray
-    units: np.ndarray | None = None
+    group_ids: np.ndarray | None = None
     parts: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, folds: Sequence[Fold], scores: np.ndarray, seed: int = 0) -> OutOfFold:
-        """Take the examples that have scores (N, outputs), those of one fold in one part.
+    def of(cls, folds: Sequence[Fold], predictions: np.ndarray, seed: int = 0) -> OutOfFold:
+        """Take the examples that have predictions (N, outputs), those of one fold in one part.
 
         FoldRunner keep units together; within one, units are dealt at random.
         """
-        rows = np.flatnonzero(~np.isnan(scores).any(1))
-        units = folds[0].units_of(rows)
+        rows = np.flatnonzero(~np.isnan(predictions).any(1))
+        group_ids = folds[0].group_ids_of(rows)
         parts = [np.flatnonzero(np.isin(rows, fold.validation_rows)) for fold in folds]
         parts = [part for part in parts if len(part)]
         if len(parts) < 2:
-            of = np.arange(len(rows)) if units is None else np.unique(units, return_inverse=True)[1]
+            of = np.arange(len(rows)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
             dealt = np.array_split(np.random.default_rng(seed).permutation(of.max(initial=-1) + 1), _PARTS)
             parts = [np.flatnonzero(np.isin(of, chosen)) for chosen in dealt if len(chosen)]
         task, targets, parts = folds[0].task, folds[0].targets[rows], [np.sort(part) for part in parts]
-        return cls(task=task, rows=rows, targets=targets, units=units, parts=tuple(parts))
+        return cls(task=task, rows=rows, targets=targets, group_ids=group_ids, parts=tuple(parts))
 
     def only(self, chosen: np.ndarray) -> OutOfFold:
         """Return some of the examples, as one part."""
-        rows, units = self.rows[chosen], None if self.units is None else self.units[chosen]
-        return replace(self, rows=rows, targets=self.targets[chosen], units=units, parts=(np.arange(len(rows)),))
+        rows, group_ids = self.rows[chosen], None if self.group_ids is None else self.group_ids[chosen]
+        return replace(
+            self, rows=rows, targets=self.targets[chosen], group_ids=group_ids, parts=(np.arange(len(rows)),)
+        )
 
     def but(self, part: np.ndarray) -> np.ndarray:
         """Return the positions that are not in a part."""
         return np.setdiff1d(np.arange(len(self.rows)), part)
 
-    def score(self, scores: np.ndarray) -> float:
-        """Return the metric of scores (n, outputs)."""
-        return self.task.score(self.targets, scores)
+    def score(self, predictions: np.ndarray) -> float:
+        """Return the metric of predictions (n, outputs)."""
+        return self.task.score(self.targets, predictions)
 
-    def loss(self, scores: np.ndarray) -> float:
-        """Return the log loss of scores (n, outputs); of a regression, the squared error as a share of the variance."""
-        return self.loss_of(self.evidence(scores))
+    def loss(self, predictions: np.ndarray) -> float:
+        """Return the log loss of predictions (n, outputs); of a regression, the unexplained variance."""
+        return self.loss_of(self.evidence(predictions))
 
-    def evidence(self, scores: np.ndarray) -> np.ndarray:
+    def evidence(self, predictions: np.ndarray) -> np.ndarray:
         """Return what the loss takes of predictions (..., n, outputs): it averages as they do, and is often smaller.
 
         Returns:
@@ -77,8 +79,12 @@ class OutOfFold:
             (..., n, width) of a regression.
         """
         if self.task.single_label:
-            return scores[..., np.arange(len(self.rows)), self.targets][..., None]
-        return scores - self.targets if self.task.kind == "regression" else np.where(self.targets, scores, 1 - scores)
+            return predictions[..., np.arange(len(self.rows)), self.targets][..., None]
+        return (
+            predictions - self.targets
+            if self.task.kind == "regression"
+            else np.where(self.targets, predictions, 1 - predictions)
+        )
 
     def loss_of(self, evidence: np.ndarray) -> float:
         """Return the loss of what ``evidence`` returned for one prediction of each example."""
@@ -87,6 +93,6 @@ class OutOfFold:
             return float(((evidence**2).mean(0) / np.where(variance > 0, variance, 1.0)).mean())
         return float(-np.log(np.clip(evidence, 1e-7, 1.0)).mean())
 
-    def worth(self, scores: np.ndarray) -> float:
+    def objective(self, predictions: np.ndarray) -> float:
         """Return the metric less a trace of the log loss, which decides between equal ones."""
-        return worth(self.task, self.targets, scores)
+        return compute_objective(self.task, self.targets, predictions)

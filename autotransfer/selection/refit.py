@@ -12,14 +12,14 @@ import numpy as np
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.model.serialization import Part
+from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
 from autotransfer.selection.soup import Ingredient, averaged
 from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
 
-__all__ = ["Recipe", "as_part", "refit"]
+__all__ = ["Recipe", "as_member", "refit"]
 
 # Share of the time budget that a refit may overrun it by.
 _TOLERANCE = 0.05
@@ -34,7 +34,7 @@ def refit(
     evaluator: Evaluator,
     budget: TimeBudget,
     warnings: WarningList,
-) -> list[Part]:
+) -> list[EnsembleMember]:
     """Train on all examples; where that goes wrong, or the clock cuts it, take the networks that were validated.
 
     Args:
@@ -44,8 +44,8 @@ def refit(
         budget: The budget.
         warnings: Takes a word where the model is not what was trained on all examples.
     """
-    allowed = budget.spent + budget.remaining + _TOLERANCE * (budget.limit.seconds or 0.0)
-    parts = []
+    allowed = budget.spent + budget.left_for("refit") + _TOLERANCE * (budget.limit.seconds or 0.0)
+    members = []
     for weight, averaged_ones in recipe:
         try:
             networks = [_trained(one, found.get(one.number), evaluator, budget, allowed) for one in averaged_ones]
@@ -57,8 +57,8 @@ def refit(
             _warn_of_cut(averaged_ones, error, evaluator, warnings)
         if len(networks) > 1:
             networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
-        parts.append(as_part(networks[0], averaged_ones[0].candidate, evaluator, weight))
-    return parts
+        members.append(as_member(networks[0], averaged_ones[0].candidate, evaluator, weight))
+    return members
 
 
 def _trained(
@@ -75,8 +75,9 @@ def _trained(
         return evaluator.refit(candidate, epochs, found=found)
     share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
     seconds = evaluator.predicted_seconds(candidate, epochs) * share
-    if seconds > budget.remaining:
-        raise TrialError(f"it would take about {seconds:.0f} s, and {max(budget.remaining, 0.0):.0f} s were left")
+    left = budget.left_for("refit")
+    if seconds > left:
+        raise TrialError(f"it would take about {seconds:.0f} s, and {max(left, 0.0):.0f} s were left")
     return evaluator.refit(candidate, epochs, lambda: budget.spent > allowed, found)
 
 
@@ -99,9 +100,9 @@ def _kept(ingredient: Ingredient, evaluator: Evaluator) -> bool:
     return ingredient.epochs > 0 and evaluator.checkpoints.load(ingredient.candidate) is not None
 
 
-def as_part(network: Network, candidate: Candidate, evaluator: Evaluator, weight: float = 1.0) -> Part:
-    """Return a trained network as a part of a model."""
-    return Part(
+def as_member(network: Network, candidate: Candidate, evaluator: Evaluator, weight: float = 1.0) -> EnsembleMember:
+    """Return a trained network as a member of a model."""
+    return EnsembleMember(
         network=network.eval().requires_grad_(False),
         candidate=candidate,
         autocast=not evaluator.load(candidate.backbone).precise,

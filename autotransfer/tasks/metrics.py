@@ -16,7 +16,16 @@ import numpy as np
 from autotransfer.errors import ConfigError, UnknownNameError
 from autotransfer.tasks.targets import Kind
 
-__all__ = ["UNBOUNDED", "Metric", "Outcome", "find_metric", "positive_of", "score", "scores_values", "unsuited"]
+__all__ = [
+    "UNBOUNDED",
+    "Metric",
+    "ScorerInput",
+    "find_metric",
+    "scorer_positive_class",
+    "score",
+    "scores_regression",
+    "unsuitable_metric",
+]
 
 _ANY = "Any scikit-learn scorer will do: its name, or from Python a scorer such as make_scorer gives."
 # What people call a scorer, and scikit-learn's name.
@@ -72,7 +81,7 @@ _ERRORS = ("_error", "_loss", "_deviance")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ScorerInput:
     """What is scored.
 
     Attributes:
@@ -114,7 +123,7 @@ class Metric:
 
         return _unpacked, (self.name, cloudpickle.dumps(self.scorer))
 
-    def __call__(self, outcome: Outcome) -> float:
+    def __call__(self, outcome: ScorerInput) -> float:
         """Score; the scorer sees labels as the user gave them.
 
         Returns:
@@ -166,7 +175,7 @@ def find_metric(metric: Any) -> tuple[str, Metric | None]:
     return (f"custom {name}" if name in get_scorer_names() else name), Metric(name, scorer)
 
 
-def score(metric: str, outcome: Outcome) -> float:
+def score(metric: str, outcome: ScorerInput) -> float:
     """Score with a scikit-learn scorer.
 
     Raises:
@@ -183,12 +192,12 @@ def score(metric: str, outcome: Outcome) -> float:
     if outcome.kind == "binary" and outcome.positive == 0:  # for scikit-learn, the positive class is 1
         truth, outputs = 1 - truth, outputs[:, ::-1]
     classes = tuple(range(len(outcome.classes)))
-    turned = Outcome(kind=outcome.kind, classes=classes, truth=truth, outputs=outputs)
+    turned = ScorerInput(kind=outcome.kind, classes=classes, truth=truth, outputs=outputs)
     scorer = _named(metric, len(classes) if outcome.single_label else 0)
     return _asked(scorer, _outputs_of(outcome.kind, classes, outputs.shape[1]), turned, truth)
 
 
-def scores_values(metric: str, given: Metric | None) -> bool | None:
+def scores_regression(metric: str, given: Metric | None) -> bool | None:
     """Whether a metric scores values rather than classes; None where nobody knows."""
     from sklearn.metrics import get_scorer
 
@@ -197,7 +206,7 @@ def scores_values(metric: str, given: Metric | None) -> bool | None:
     return module.endswith("_regression") if module.startswith("sklearn.metrics") else None
 
 
-def unsuited(metric: str, given: Metric | None, kind: Kind, why: object) -> ConfigError:
+def unsuitable_metric(metric: str, given: Metric | None, kind: Kind, why: object) -> ConfigError:
     """Return the error for a metric that does not suit a kind of task, with those that do where names tell."""
     from sklearn.metrics import get_scorer_names
 
@@ -313,7 +322,7 @@ def _free_positive(scorer: Any) -> bool:
     return _is_scorer(scorer) and "pos_label" not in scorer._kwargs and "pos_label" in _parameters(scorer._score_func)
 
 
-def positive_of(given: Metric | None) -> Any:
+def scorer_positive_class(given: Metric | None) -> Any:
     """Return the positive class that a scorer was made with; None where it leaves that open."""
     return getattr(given.scorer, "_kwargs", {}).get("pos_label") if given is not None else None
 
@@ -337,7 +346,7 @@ def _named(metric: str, classes: int) -> Any:
     return _with(scorer, {"labels": list(range(classes))}) if classes and _takes_labels(scorer) else scorer
 
 
-def _asked(scorer: Callable[..., Any], estimator: Any, outcome: Outcome, truth: np.ndarray) -> float:
+def _asked(scorer: Callable[..., Any], estimator: Any, outcome: ScorerInput, truth: np.ndarray) -> float:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", UserWarning)  # of classes that are missing here: the score says enough
         found = scorer(estimator, outcome.outputs, truth)
@@ -347,7 +356,7 @@ def _asked(scorer: Callable[..., Any], estimator: Any, outcome: Outcome, truth: 
     return value if not math.isinf(value) else math.nan
 
 
-def _as_truth(outcome: Outcome) -> np.ndarray:
+def _as_truth(outcome: ScorerInput) -> np.ndarray:
     if outcome.kind == "regression" and outcome.truth.shape[1] == 1:
         return outcome.truth.ravel()
     return outcome.truth.astype(int) if outcome.kind == "multilabel" else outcome.truth

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from autotransfer.errors import DataError
-from autotransfer.tasks.metrics import positive_of
+from autotransfer.tasks.metrics import scorer_positive_class
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning
 
@@ -35,10 +35,10 @@ def check_scored(task: Task, encoded: np.ndarray, part: Part) -> tuple[FitWarnin
         DataError: The metric is not defined on them.
     """
     missing = _missing(task, encoded)
-    best = task.score(encoded, task.perfect(encoded))
+    best = task.score(encoded, task.perfect_outputs(encoded))
     if not _defined(task, encoded, best, missing):
         raise DataError(
-            f"The metric {task.metric_in_words} is not defined on the {part} examples: {_why(task, encoded, missing)}. "
+            f"The metric {task.metric_label} is not defined on the {part} examples: {_why(task, encoded, missing)}. "
             "Add examples, or choose another metric."
         )
     if not missing:
@@ -48,7 +48,7 @@ def check_scored(task: Task, encoded: np.ndarray, part: Part) -> tuple[FitWarnin
         f"The {part} examples lack {len(missing)} of {len(task.classes)} classes ({named}): the score says nothing of "
         "them."
     )
-    if not task.single_label and best < task.ceiling - _ROUNDING:
+    if not task.single_label and best < task.perfect_score - _ROUNDING:
         message += f" Even perfect predictions have a {task.metric} of {best:.4f}."
     return (FitWarning(code="missing_classes", message=message, details={"where": part, "classes": [*missing]}),)
 
@@ -61,14 +61,14 @@ def positive_class_warning(task: Task, encoded: np.ndarray, asked: Any) -> FitWa
         encoded: Targets (N,).
         asked: The positive class that the user asked for; None where nothing was said.
     """
-    if asked is not None or positive_of(task.scorer) is not None or not task.asks_for_positive:
+    if asked is not None or scorer_positive_class(task.scorer) is not None or not task.uses_positive_class:
         return None
     at = task.classes.index(task.positive_class)
     count, other = int((encoded == at).sum()), task.classes[1 - at]
     rarer = 2 * count < len(encoded)
     why = "the rarer class" if rarer else "sorted last of two classes as frequent as each other"
     message = (
-        f"The metric is {task.metric_in_words}, {why} ({count} of {len(encoded)} examples): "
+        f"The metric is {task.metric_label}, {why} ({count} of {len(encoded)} examples): "
         f"--positive-class {other!r} takes the other one."
     )
     details = {"metric": task.metric, "positive_class": task.positive_class, "examples": count}
@@ -90,7 +90,7 @@ def _defined(task: Task, encoded: np.ndarray, best: float, missing: Sequence[Any
     if task.kind == "regression":
         return task.scorer is not None or all(_tells_apart(task, encoded, i) for i in range(task.width))
     # Without positives, recall is set to 0. Of several labels, the others still say something.
-    return not (task.single_label and missing and task.scorer is None and best < task.ceiling - _ROUNDING)
+    return not (task.single_label and missing and task.scorer is None and best < task.perfect_score - _ROUNDING)
 
 
 def _tells_apart(task: Task, encoded: np.ndarray, column: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.tasks.bootstrap import expanded_levels, number_of_units, resamples
+from autotransfer.tasks.bootstrap import bootstrap_samples, count_groups, interval_quantiles
 from autotransfer.tasks.task import Task
 
 __all__ = ["Score", "score_interval"]
@@ -29,7 +29,7 @@ class Score:
         accuracy: Share of right predictions, for tasks with one label; None for the others.
         examples: Number of examples.
         positive_class: Which of two classes is the positive one, where the metric depends on that.
-        units: Number of sets of examples that belong together, such as groups and copies; None where each example is
+        groups: Number of sets of examples that belong together, such as groups and copies; None where each example is
             by itself.
     """
 
@@ -39,32 +39,32 @@ class Score:
     accuracy: float | None
     examples: int
     positive_class: Any = None
-    units: int | None = None
+    groups: int | None = None
 
     @property
-    def metric_in_words(self) -> str:
+    def metric_label(self) -> str:
         """The metric, and its positive class where it has one: ``recall of 'defect'``."""
         return self.metric if self.positive_class is None else f"{self.metric} of {self.positive_class!r}"
 
     @classmethod
-    def of(cls, task: Task, encoded: np.ndarray, scores: np.ndarray, units: np.ndarray | None = None) -> Score:
+    def of(cls, task: Task, encoded: np.ndarray, predictions: np.ndarray, group_ids: np.ndarray | None = None) -> Score:
         """Score outputs against targets, both as ``Task.score`` takes them.
 
         Args:
             task: The task.
             encoded: Targets (n, ...).
-            scores: Predictions (n, outputs).
-            units: Number (n,) of the set that each example belongs to; None means that each is by itself.
+            predictions: Predictions (n, outputs).
+            group_ids: Number (n,) of the set that each example belongs to; None means that each is by itself.
         """
-        count = number_of_units(len(encoded), units)
+        count = count_groups(len(encoded), group_ids)
         return cls(
             metric=task.metric,
-            score=task.score(encoded, scores),
-            ci95=score_interval(task, encoded, scores, units=units),
-            units=count if count < len(encoded) else None,
-            accuracy=float((scores.argmax(1) == encoded).mean()) if task.single_label else None,
+            score=task.score(encoded, predictions),
+            ci95=score_interval(task, encoded, predictions, group_ids=group_ids),
+            groups=count if count < len(encoded) else None,
+            accuracy=float((predictions.argmax(1) == encoded).mean()) if task.single_label else None,
             examples=len(encoded),
-            positive_class=task.positive_class if task.asks_for_positive else None,
+            positive_class=task.positive_class if task.uses_positive_class else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -76,23 +76,23 @@ class Score:
             "accuracy": self.accuracy,
             "examples": self.examples,
             "positive_class": self.positive_class,
-            "units": self.units,
+            "groups": self.groups,
         }
 
     def __str__(self) -> str:
         low, high = self.ci95
         interval = "no interval can be told" if math.isnan(low) else f"95% interval {low:.4f} to {high:.4f}"
-        units = "" if self.units is None else f" in {self.units} groups"
-        return f"{self.metric_in_words} {self.score:.4f} ({interval}, {self.examples} examples{units})"
+        units = "" if self.groups is None else f" in {self.groups} groups"
+        return f"{self.metric_label} {self.score:.4f} ({interval}, {self.examples} examples{units})"
 
 
 def score_interval(
     task: Task,
     encoded: np.ndarray,
-    scores: np.ndarray,
+    predictions: np.ndarray,
     metric: str | None = None,
     seed: int = 0,
-    units: np.ndarray | None = None,
+    group_ids: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Return the 95% interval of a score.
 
@@ -103,25 +103,27 @@ def score_interval(
     Args:
         task: The task.
         encoded: Targets (n, ...).
-        scores: Predictions (n, outputs).
+        predictions: Predictions (n, outputs).
         metric: Name of a scikit-learn scorer; None means the task's.
         seed: Seed of the bootstrap.
-        units: Number (n,) of the set that each example belongs to; None means that each is by itself.
+        group_ids: Number (n,) of the set that each example belongs to; None means that each is by itself.
 
     Returns:
         Its ends; NaN where fewer than two units, or no defined resample, say nothing.
     """
-    name, count = metric or task.metric, number_of_units(len(encoded), units)
-    plain, found = name == "accuracy" and task.single_label, task.score(encoded, scores, name)
+    name, count = metric or task.metric, count_groups(len(encoded), group_ids)
+    plain, found = name == "accuracy" and task.single_label, task.score(encoded, predictions, name)
     if plain and count == len(encoded):
         return _wilson(found, count)
     if count < 2:
         return math.nan, math.nan
-    drawn = _drawn_scores(task, encoded, scores, name, resamples(len(encoded), units, _draws(plain), seed=seed))
+    drawn = _drawn_scores(
+        task, encoded, predictions, name, bootstrap_samples(len(encoded), group_ids, _draws(plain), seed=seed)
+    )
     if not len(drawn):
         return math.nan, math.nan
-    low, high = np.quantile(drawn, expanded_levels(count))
-    if high - low < 1e-12 and task.kind != "regression" and task.ceiling == 1.0 and 0.0 <= found <= 1.0:
+    low, high = np.quantile(drawn, interval_quantiles(count))
+    if high - low < 1e-12 and task.kind != "regression" and task.perfect_score == 1.0 and 0.0 <= found <= 1.0:
         return _wilson(found, count)
     return float(low), float(high)
 
@@ -131,19 +133,19 @@ def _draws(plain: bool) -> int:
 
 
 def _drawn_scores(
-    task: Task, encoded: np.ndarray, scores: np.ndarray, metric: str, drawn: Iterable[np.ndarray]
+    task: Task, encoded: np.ndarray, predictions: np.ndarray, metric: str, drawn: Iterable[np.ndarray]
 ) -> np.ndarray:
     """Return the finite scores of resamples: of those that hold all classes, where half of them do.
 
     A resample that lost a class scores another task; but where classes are small, hardly any has all of them.
     """
     if metric == "accuracy" and task.single_label:
-        right = scores.argmax(1) == encoded
+        right = predictions.argmax(1) == encoded
         return np.array([right[rows].mean() for rows in drawn])
     kinds = len(np.unique(encoded)) if task.single_label else 0
     found, whole = list[float](), list[bool]()
     for rows in drawn:
-        found.append(task.score(encoded[rows], scores[rows], metric))
+        found.append(task.score(encoded[rows], predictions[rows], metric))
         whole.append(not task.single_label or len(np.unique(encoded[rows])) == kinds)
     values, holds_all = np.array(found), np.array(whole)
     finite = np.isfinite(values)

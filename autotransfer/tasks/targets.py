@@ -5,29 +5,29 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from autotransfer.errors import DataError
+from autotransfer.settings import Kind
 
 __all__ = [
     "Kind",
     "Labels",
     "are_indicators",
-    "classes_of",
+    "find_classes",
     "counted",
     "flat",
     "infer_kind",
     "is_collection",
-    "numbers_of",
+    "to_float_targets",
     "plain",
-    "refuse_constant",
-    "refuse_missing",
+    "check_not_constant",
+    "check_no_missing_targets",
     "too_many_for_classes",
 ]
 
-Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
 # Up to so many different whole numbers are classes whatever their counts are.
 _MOST_RARE_CLASSES = 20
@@ -103,7 +103,7 @@ def are_indicators(targets: Sequence[Any] | np.ndarray, classes: int) -> bool:
     return rows and all(plain(value) in (0, 1) for row in targets for value in row)
 
 
-def refuse_missing(targets: Sequence[Any] | np.ndarray) -> None:
+def check_no_missing_targets(targets: Sequence[Any] | np.ndarray) -> None:
     """Refuse targets among which some are missing or not finite.
 
     Raises:
@@ -156,7 +156,7 @@ def _are_vectors(targets: Sequence[Any] | np.ndarray) -> bool:
     return numbers and any(isinstance(value, float) for value in values) and not set(values) <= {0, 1}
 
 
-def classes_of(targets: Sequence[Any] | np.ndarray, kind: Kind, names: Sequence[str] = ()) -> tuple[Any, ...]:
+def find_classes(targets: Sequence[Any] | np.ndarray, kind: Kind, names: Sequence[str] = ()) -> tuple[Any, ...]:
     """Return the classes that targets name, sorted; columns of 0 and 1 that have names are called by them.
 
     Raises:
@@ -191,7 +191,7 @@ def classes_of(targets: Sequence[Any] | np.ndarray, kind: Kind, names: Sequence[
     return classes
 
 
-def numbers_of(targets: Sequence[Any] | np.ndarray, width: int | None = None) -> np.ndarray:
+def to_float_targets(targets: Sequence[Any] | np.ndarray, width: int | None = None) -> np.ndarray:
     """Return the targets of a regression as float64 (N, width).
 
     Args:
@@ -225,7 +225,7 @@ def _no_number(targets: Sequence[Any] | np.ndarray) -> Any:
     return next((target for target in targets if is_collection(target) or _number(target) is None), targets[0])
 
 
-def refuse_constant(values: np.ndarray, names: Sequence[str] = ()) -> None:
+def check_not_constant(values: np.ndarray, names: Sequence[str] = ()) -> None:
     """Refuse targets of a regression (N, width) of which a column holds one value only, as one class is refused.
 
     Raises:

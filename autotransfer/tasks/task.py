@@ -12,19 +12,19 @@ import numpy as np
 
 from autotransfer.errors import ConfigError, DataError, UnknownNameError
 from autotransfer.tasks import metrics
-from autotransfer.tasks.metrics import Metric, Outcome
+from autotransfer.tasks.metrics import Metric, ScorerInput
 from autotransfer.tasks.targets import (
     Kind,
     Labels,
     are_indicators,
-    classes_of,
+    check_no_missing_targets,
+    check_not_constant,
     counted,
+    find_classes,
     flat,
     infer_kind,
     is_collection,
-    numbers_of,
-    refuse_constant,
-    refuse_missing,
+    to_float_targets,
 )
 
 __all__ = ["Kind", "Task", "infer_task"]
@@ -84,7 +84,7 @@ class Task:
             DataError: A label that the task does not know, or a value that is no finite number.
         """
         if self.kind == "regression":
-            return numbers_of(targets, self.width)
+            return to_float_targets(targets, self.width)
         position = self._positions()
         if self.single_label:
             return np.array([position(target) for target in flat(targets)], dtype=np.int64)
@@ -107,49 +107,49 @@ class Task:
 
         return position
 
-    def predict(self, scores: np.ndarray) -> np.ndarray:
+    def predict(self, predictions: np.ndarray) -> np.ndarray:
         """Turn probabilities (N, classes), or regression values (N, width), into predictions.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, width) for regression.
         """
         if self.kind == "regression":
-            return scores[:, 0] if self.width == 1 else scores
+            return predictions[:, 0] if self.width == 1 else predictions
         labels = np.empty(len(self.classes), dtype=object)
         labels[:] = self.classes
         if self.single_label:
-            chosen = labels[scores.argmax(1)]
+            chosen = labels[predictions.argmax(1)]
             kinds = {type(label) for label in self.classes}
             return np.array(chosen.tolist()) if len(kinds) == 1 else chosen
-        rows = np.empty(len(scores), dtype=object)
-        rows[:] = [tuple(labels[row > 0.5]) for row in scores]
+        rows = np.empty(len(predictions), dtype=object)
+        rows[:] = [tuple(labels[row > 0.5]) for row in predictions]
         return rows
 
     @property
-    def ceiling(self) -> float:
+    def perfect_score(self) -> float:
         """The best score that the metric has: 0 for errors, which scikit-learn negates, and 1 for most others."""
         if self.scorer is not None:
-            return _ceiling(self, self.scorer)
+            return _perfect_score(self, self.scorer)
         if self.metric in metrics.UNBOUNDED:
             return math.inf
         return 0.0 if self.metric.startswith("neg_") else 1.0
 
     @property
-    def metric_in_words(self) -> str:
+    def metric_label(self) -> str:
         """The metric, and its positive class where it has one: ``recall of 'defect'``."""
-        return f"{self.metric} of {self.positive_class!r}" if self.asks_for_positive else self.metric
+        return f"{self.metric} of {self.positive_class!r}" if self.uses_positive_class else self.metric
 
     @property
-    def asks_for_positive(self) -> bool:
+    def uses_positive_class(self) -> bool:
         """Whether the metric depends on which of two classes is the positive one."""
-        return self.kind == "binary" and _asks_for_positive(self.metric, self.scorer, self.classes)
+        return self.kind == "binary" and _uses_positive_class(self.metric, self.scorer, self.classes)
 
-    def score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
+    def score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
         """Score outputs against targets, both as ``encode`` and a model give them.
 
         Args:
             encoded: Targets (N, ...).
-            scores: Probabilities (N, classes), or values (N, width).
+            predictions: Probabilities (N, classes), or values (N, width).
             metric: Name of a scikit-learn scorer; None takes the metric of the task.
 
         Returns:
@@ -159,33 +159,35 @@ class Task:
             ConfigError: The metric was given as an object, and the task was read from a file.
         """
         try:
-            return self._score(encoded, scores, metric)
+            return self._score(encoded, predictions, metric)
         except ValueError as error:  # for example the area under the curve of examples that lack a class
             if isinstance(error, ConfigError):
                 raise
             return math.nan
 
-    def _score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
+    def _score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
         positive = None if self.positive_class is None else self.classes.index(self.positive_class)
-        outcome = Outcome(kind=self.kind, classes=self.classes, positive=positive, truth=encoded, outputs=scores)
+        outcome = ScorerInput(
+            kind=self.kind, classes=self.classes, positive=positive, truth=encoded, outputs=predictions
+        )
         if self.scorer is not None and metric in (None, self.metric):
             return self.scorer(outcome)
         return metrics.score(metric or self.metric, outcome)
 
-    def perfect(self, encoded: np.ndarray) -> np.ndarray:
+    def perfect_outputs(self, encoded: np.ndarray) -> np.ndarray:
         """Return the outputs (N, outputs) that say exactly what the targets are."""
         if self.single_label:
             return np.asarray(np.eye(len(self.classes), dtype=np.float32)[encoded])
         return encoded
 
-    def log_loss(self, encoded: np.ndarray, scores: np.ndarray) -> float:
+    def log_loss(self, encoded: np.ndarray, predictions: np.ndarray) -> float:
         """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
         if self.kind == "regression":
             return 0.0
         if self.single_label:
-            right = scores[np.arange(len(encoded)), encoded]
+            right = predictions[np.arange(len(encoded)), encoded]
         else:
-            right = np.where(encoded > 0, scores, 1 - scores)
+            right = np.where(encoded > 0, predictions, 1 - predictions)
         return float(-np.log(np.clip(right, 1e-7, 1.0)).mean())
 
     def class_weights(self, encoded: np.ndarray) -> np.ndarray:
@@ -196,7 +198,7 @@ class Task:
             counts = encoded.sum(0)
         return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
 
-    def listed_weights(self, given: Mapping[Any, float]) -> np.ndarray:
+    def class_weights_from(self, given: Mapping[Any, float]) -> np.ndarray:
         """Return weights (classes,) from those given by class; 1 for a class that is not among them.
 
         Raises:
@@ -290,16 +292,16 @@ def infer_task(
         raise DataError("There are no targets.")
     if kind != "multilabel":
         targets = flat(targets)
-    refuse_missing(targets)
+    check_no_missing_targets(targets)
     kind = kind or infer_kind(targets)
     name, scorer = (None, None) if metric is None else metrics.find_metric(metric)
     if kind == "regression":
-        values = numbers_of(targets)
-        refuse_constant(values, names)
+        values = to_float_targets(targets)
+        check_not_constant(values, names)
         named = tuple(names) if len(names) == values.shape[1] > 1 else ()
         task = Task(kind=kind, width=values.shape[1], target_names=named)
     else:
-        classes = classes_of(targets, kind, names)
+        classes = find_classes(targets, kind, names)
         if kind != "multilabel":
             kind = "binary" if len(classes) == 2 else "multiclass"
         task = Task(kind=kind, classes=classes)
@@ -320,11 +322,11 @@ def _default_metric(targets: Sequence[Any] | np.ndarray, kind: Kind) -> str:
 
 def _positive_class(task: Task, targets: Sequence[Any] | np.ndarray, given: Any) -> Any:
     """Return the positive class: the one that is given, else the rarer one where the metric asks for one."""
-    fixed = metrics.positive_of(task.scorer)
+    fixed = metrics.scorer_positive_class(task.scorer)
     if given is None and fixed is not None and task.kind == "binary":
         given = fixed
     if given is None:
-        if not task.asks_for_positive:
+        if not task.uses_positive_class:
             return None
         counts = counted(targets)
         first, last = task.classes
@@ -340,9 +342,9 @@ def _positive_class(task: Task, targets: Sequence[Any] | np.ndarray, given: Any)
 
 
 @lru_cache(maxsize=64)
-def _asks_for_positive(metric: str, scorer: Metric | None, classes: tuple[Any, ...]) -> bool:
+def _uses_positive_class(metric: str, scorer: Metric | None, classes: tuple[Any, ...]) -> bool:
     """Whether a metric gives one and the same outcome another score when the other class is the positive one."""
-    if metrics.positive_of(scorer) is not None:
+    if metrics.scorer_positive_class(scorer) is not None:
         return True
     rng = np.random.default_rng(0)
     truth = (np.arange(60) % 3 == 0).astype(np.int64)
@@ -361,7 +363,7 @@ def _asks_for_positive(metric: str, scorer: Metric | None, classes: tuple[Any, .
 
 
 @lru_cache(maxsize=16)
-def _ceiling(task: Task, scorer: Metric) -> float:
+def _perfect_score(task: Task, scorer: Metric) -> float:
     """Return the score of perfect outputs for a few examples of each class, or a few values."""
     count = 2 * task.outputs
     encoded: np.ndarray
@@ -372,7 +374,7 @@ def _ceiling(task: Task, scorer: Metric) -> float:
     else:
         encoded = np.linspace(1.0, 2.0, 2 * count).reshape(-1, task.width)
     try:
-        found = replace(task, scorer=scorer).score(encoded, task.perfect(encoded))
+        found = replace(task, scorer=scorer).score(encoded, task.perfect_outputs(encoded))
     except Exception:
         return 1.0
     return found if math.isfinite(found) else 1.0
@@ -380,17 +382,17 @@ def _ceiling(task: Task, scorer: Metric) -> float:
 
 def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
     """Try the metric on perfect outputs, so that a wrong one is refused before any training."""
-    for_values = metrics.scores_values(task.metric, task.scorer)
+    for_values = metrics.scores_regression(task.metric, task.scorer)
     if for_values is not None and for_values != (task.kind == "regression"):
         # Some would take classes for numbers, or whole numbers for classes.
         what = "values" if for_values else "classes"
-        raise metrics.unsuited(task.metric, task.scorer, task.kind, f"it scores {what}.")
+        raise metrics.unsuitable_metric(task.metric, task.scorer, task.kind, f"it scores {what}.")
     encoded = task.encode(targets)
     if task.single_label and encoded.size * len(task.classes) > _MANY:  # an example of each class will do
         encoded = encoded[np.unique(encoded, return_index=True)[1]]
     try:
-        value = task._score(encoded, task.perfect(encoded))
+        value = task._score(encoded, task.perfect_outputs(encoded))
     except (ValueError, TypeError, AttributeError) as error:
-        raise metrics.unsuited(task.metric, task.scorer, task.kind, error) from None
+        raise metrics.unsuitable_metric(task.metric, task.scorer, task.kind, error) from None
     if not math.isfinite(value):
         raise ConfigError(f"The metric {task.metric!r} is not defined for a {task.kind} task with these targets.")

@@ -47,17 +47,17 @@ def freeze(backbone: Backbone, plan: FreezePlan, depth: int) -> None:
         parameter.requires_grad_(allowed and backbone.stage_of(name) >= depth)
 
 
-def train_mode(backbone: Backbone, plan: FreezePlan, depth: int, *, live_norms: bool) -> None:
+def train_mode(backbone: Backbone, plan: FreezePlan, depth: int, *, update_norms: bool) -> None:
     """Put the stages that train into training mode; the frozen ones stay in eval mode, statistics included.
 
     Args:
         backbone: The backbone.
         plan: Its plan; where only norms and biases train, statistics stay as they are.
         depth: Number of frozen leading stages.
-        live_norms: Whether batch-norm layers of the stages that train use and update batch statistics.
+        update_norms: Whether batch-norm layers of the stages that train use and update batch statistics.
     """
     backbone.eval()
-    live = live_norms and plan.trained == "all"
+    live = update_norms and plan.trained == "all"
     for module in _training_modules(backbone, depth):
         module.train()
         for inner in module.modules():

@@ -14,7 +14,7 @@ from autotransfer.contract.modality import Inputs
 from autotransfer.contract.specs import Takes
 from autotransfer.tasks.task import Task
 
-__all__ = ["Network", "to_scores"]
+__all__ = ["Network", "to_predictions"]
 
 
 class Network(nn.Module):
@@ -75,20 +75,20 @@ class Network(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs (N, ...) to logits, or regression values in the units of the target (N, outputs)."""
-        return self.in_units(self.head_outputs(self.features(inputs)))
+        return self.to_target_units(self.head_outputs(self.features(inputs)))
 
     def head_outputs(self, features: Tensor) -> Tensor:
         """Map what the head takes to logits, or standardised values (N, outputs), as float32."""
         return self.head(features).float()  # type: ignore[no-any-return]
 
-    def in_units(self, outputs: Tensor) -> Tensor:
+    def to_target_units(self, outputs: Tensor) -> Tensor:
         """Give standardised values (N, outputs) the units of the target, as float64 on the CPU; logits stay."""
         if not self.scale.ndim:
             return outputs
         return outputs.double().cpu() * self.scale + self.shift
 
 
-def to_scores(task: Task, outputs: Tensor) -> np.ndarray:
+def to_predictions(task: Task, outputs: Tensor) -> np.ndarray:
     """Turn outputs (N, outputs) into probabilities as float32, or regression values as float64."""
     if task.single_label:
         outputs = outputs.float().softmax(1)

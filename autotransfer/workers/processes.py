@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from autotransfer.errors import SearchError, TrialError
-from autotransfer.runtime.device import spread_over
+from autotransfer.runtime.device import device_names
 from autotransfer.runtime.threads import usable_cores
 from autotransfer.runtime.watchdog import hung, silence_allowed
 from autotransfer.search.jobs import Finished, Job, Judge, as_found, judged
@@ -121,7 +121,7 @@ class LocalWorkers:
         return _Worker(place, self._news, self._nursery.start())
 
     def _instruct(self, worker: _Worker, assignment: Assignment) -> None:
-        devices = spread_over(assignment.device)
+        devices = device_names(assignment.device)
         worker.send("assignment", replace(assignment, device=devices[worker.place % len(devices)]))
 
     def free(self) -> int:

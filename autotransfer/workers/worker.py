@@ -20,7 +20,7 @@ import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from autotransfer.runtime.threads import settle_threads
+from autotransfer.runtime.threads import configure_threads
 
 if TYPE_CHECKING:
     from autotransfer.evaluation.evaluator import Evaluator
@@ -80,7 +80,7 @@ def prepare() -> None:
     """Import what takes seconds, while the search decodes the images: torch, and what plugins need."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says when to end
     logging.getLogger("autotransfer").setLevel(logging.ERROR)  # what is wrong with plugins, the search has said
-    settle_threads()
+    configure_threads()
     from autotransfer.contract.registry import Registry
 
     import_module("autotransfer.workers.assignment")
@@ -101,12 +101,12 @@ def main() -> None:
 
 def _work(line: _Line) -> None:
     """Carry out one job after the other."""
-    from autotransfer.runtime.memory import pages_kept
+    from autotransfer.runtime.memory import keep_freed_memory
     from autotransfer.search.jobs import describe
 
     evaluator: Evaluator = line.receive()[1].evaluator()
     line.send("ready")
-    with pages_kept():
+    with keep_freed_memory():
         while True:
             _, candidate, until = line.receive()
             line.begin()

@@ -34,8 +34,8 @@ from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.pipeline.prepare import available_backbones, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.runtime.memory import memory_budget, pages_kept
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.runtime.memory import keep_freed_memory, memory_budget
+from autotransfer.settings import Budget, Settings
 from autotransfer_plugins.modalities.image.decode import decode
 
 _STRENGTHS = [{"alpha": alpha, "early": early} for alpha in (30.0, 300.0, 3e3) for early in (0.1, 1.0)]
@@ -77,18 +77,20 @@ class Exam:
     """One data set: what validates a setup, and what tests it; both share decoded images, boundaries and backbones."""
 
     def __init__(self, data: Path, zoo: Path, cache: Path, seed: int) -> None:
-        config = SearchConfig(budget=Budget(), zoos=(zoo,), metric="accuracy", seed=seed)
+        settings = Settings(budget=Budget(), zoos=(zoo,), metric="accuracy", seed=seed)
         device, registry = resolve_device("cpu"), Registry.load((zoo,))
         train, test = load_examples(data / "train"), load_examples(data / "test")
-        self.backbones = available_backbones(registry, config, device, len(train), print)
+        self.backbones = available_backbones(registry, settings, device, len(train), print)
         loaded = [LoadedBackbone(spec, device) for spec in self.backbones]
-        prepared = prepare_data(train, self.backbones, config, first=loaded[0])
+        prepared = prepare_data(train, self.backbones, settings, first=loaded[0])
         sides = {mode: squares.shape[1] for mode, squares in prepared.store.pixels.items()}
         images = decode(train.holding_out(test), sides, strict=True)
         task, split = prepared.folds[0].task, len(train)
         targets = task.encode([*train.targets, *test.targets])
         folds = [replace(fold, targets=targets) for fold in prepared.folds]
-        final = Fold(task=task, targets=targets, train=np.arange(split), validation=np.arange(split, len(targets)))
+        final = Fold(
+            task=task, targets=targets, train_rows=np.arange(split), validation_rows=np.arange(split, len(targets))
+        )
         store = ActivationCache(cache, memory_limit=memory_budget(None))
         extractor = FeatureExtractor(store=images, cache=store, ahead=0)
         self.validating, self.testing = (
@@ -118,7 +120,7 @@ def make(given: argparse.Namespace) -> list[dict[str, Any]]:
     """Train what the table lacks; return a summary of each data set."""
     done = {(line["data"], line["setup"]) for line in read(given.table)}
     for data in given.data:
-        with tempfile.TemporaryDirectory() as cache, pages_kept():
+        with tempfile.TemporaryDirectory() as cache, keep_freed_memory():
             exam = Exam(data, given.zoo, Path(cache), given.seed)
             grids = (grid(b.name, len(exam.testing.stages(b.name)), given) for b in exam.backbones)
             for candidate in chain.from_iterable(grids):

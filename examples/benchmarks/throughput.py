@@ -30,7 +30,7 @@ from autotransfer.data.sources import load_examples
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import resolve_device
-from autotransfer.runtime.memory import pages_kept
+from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer_plugins.modalities.image.decode import decode
 
 
@@ -94,7 +94,7 @@ def main() -> None:
             loaded = LoadedBackbone(Registry.load((zoo,)).backbone(name), device)
             seconds: dict[str, list[float]] = {"plain": [], "ours": [], "around": []}
             assert loaded.fast  # made once, as the plain model is
-            with plain_process(str(zoo / name), paths, given.workers) as process, pages_kept():
+            with plain_process(str(zoo / name), paths, given.workers) as process, keep_freed_memory():
                 for _ in range(given.rounds):
                     process.send(True)
                     taken, expected = process.recv()

@@ -35,22 +35,26 @@ def _trials(
     for number, skill in enumerate(skills):
         wrong = (targets + rng.integers(1, outputs, len(targets))) % outputs
         named = np.where(rng.random(len(targets)) < skill, targets, wrong)
-        scores = np.eye(outputs, dtype=np.float32)[named] * 0.8 + 0.1
-        scores[scored:] = np.nan if scored else scores[scored:]
+        predictions = np.eye(outputs, dtype=np.float32)[named] * 0.8 + 0.1
+        predictions[scored:] = np.nan if scored else predictions[scored:]
         rows = slice(scored)
-        trials.add(make_record(number, task.score(targets[rows], scores[rows]), scores=scores))
+        trials.add(make_record(number, task.score(targets[rows], predictions[rows]), predictions=predictions))
     return trials
 
 
-def _lesson(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Fold:
-    return Fold(task=task, targets=targets, train=np.arange(0), validation=np.arange(len(targets)), units=units)
+def _fold(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> Fold:
+    return Fold(
+        task=task, targets=targets, train_rows=np.arange(0), validation_rows=np.arange(len(targets)), group_ids=units
+    )
 
 
 def _asked(trials: Trials, fold: Fold) -> SelectionBias | None:
     best = trials.best
     assert best is not None
-    scores = np.full((len(fold.targets), 2), np.nan) if best.scores is None else best.scores
-    return estimate_selection_bias(Selected(kind="single", trials=(best.number,), scores=scores), trials, fold)
+    predictions = np.full((len(fold.targets), 2), np.nan) if best.predictions is None else best.predictions
+    return estimate_selection_bias(
+        Selected(kind="single", trials=(best.number,), predictions=predictions), trials, fold
+    )
 
 
 def _estimate(
@@ -59,7 +63,7 @@ def _estimate(
     best = trials.best
     assert best is not None
     assert best.score is not None
-    found = _asked(trials, _lesson(task, targets, units))
+    found = _asked(trials, _fold(task, targets, units))
     assert found is not None
     assert found.of == f"trial {best.number}"
     assert found.inflation == pytest.approx(best.score - found.corrected)
@@ -100,16 +104,16 @@ def test_the_fast_way_scores_as_the_metric_does(make_record: MakeRecord, metric:
     rng = np.random.default_rng(2)
     targets = rng.integers(0, 3, 30)
     records = list(_trials(make_record, task, targets, [0.5, 0.6, 0.7]))
-    assert records[2].scores is not None
-    records[2].scores[20:] = np.nan  # scored on a part only
+    assert records[2].predictions is not None
+    records[2].predictions[20:] = np.nan  # scored on a part only
     draws = rng.multinomial(30, np.full(30, 1 / 30), size=8)
     fast = _scores(records, task, targets, np.arange(30), draws)
     for draw, row in zip(draws, fast, strict=True):
         for record, score in zip(records, row, strict=True):
             rows = np.repeat(np.arange(30), draw)
             rows = rows[rows < 20] if record is records[2] else rows
-            assert record.scores is not None
-            assert score == pytest.approx(task.score(targets[rows], record.scores[rows]), abs=1e-6)
+            assert record.predictions is not None
+            assert score == pytest.approx(task.score(targets[rows], record.predictions[rows]), abs=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", "f1"])
@@ -126,7 +130,7 @@ def test_a_regression_is_corrected_too(make_record: MakeRecord) -> None:
     targets, trials = rng.normal(size=(60, 1)).astype(np.float32), Trials()
     for number in range(20):
         outputs = (targets + rng.normal(size=(60, 1))).astype(np.float32)
-        trials.add(make_record(number, task.score(targets, outputs), scores=outputs))
+        trials.add(make_record(number, task.score(targets, outputs), predictions=outputs))
     best, found = _estimate(trials, task, targets)
     assert 0 < found.inflation < 0.5
     assert found.corrected < best
@@ -159,7 +163,7 @@ def test_where_there_is_no_choice_there_is_nothing_to_correct(make_record: MakeR
     few = _trials(make_record, BINARY, targets[:6], [0.8, 0.7])
     forgotten = Trials([make_record(i, 0.5 + i / 10) for i in range(3)])
     for trials, truth in ((alone, targets), (few, targets[:6]), (forgotten, targets)):
-        assert _asked(trials, _lesson(BINARY, truth)) is None
+        assert _asked(trials, _fold(BINARY, truth)) is None
 
 
 def test_equal_seeds_give_equal_estimates_in_little_time(make_record: MakeRecord) -> None:
@@ -181,19 +185,19 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
         for number in range(150):
             sure = rng.random(60).astype(np.float32)
             outputs = np.stack([sure, 1 - sure], 1)
-            trials.add(make_record(number, BINARY.score(targets, outputs), scores=outputs, head=f"head{number}"))
-        best, fold = trials.best, _lesson(BINARY, targets)
+            trials.add(make_record(number, BINARY.score(targets, outputs), predictions=outputs, head=f"head{number}"))
+        best, fold = trials.best, _fold(BINARY, targets)
         assert best is not None
-        assert best.scores is not None
-        held_out = OutOfFold.of([fold], best.scores)
+        assert best.predictions is not None
+        held_out = OutOfFold.of([fold], best.predictions)
         ensemble = choose_ensemble(diverse(best, trials), held_out)
         assert ensemble is not None
         members = tuple(member.number for member in ensemble.members)
-        selected = Selected(kind="ensemble", trials=members, scores=ensemble.scores)
+        selected = Selected(kind="ensemble", trials=members, predictions=ensemble.predictions)
         found = estimate_selection_bias(selected, trials, fold)
         assert found is not None
         assert found.of == f"the ensemble of trials {', '.join(map(str, members))}"
-        score = BINARY.score(targets, ensemble.scores)
+        score = BINARY.score(targets, ensemble.predictions)
         assert found.corrected == pytest.approx(score - found.inflation)
         scores.append(score)
         corrected.append(found.corrected)
@@ -204,12 +208,12 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
 def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record: MakeRecord) -> None:
     targets = np.random.default_rng(0).integers(0, 2, 200)
     trials = _trials(make_record, BINARY, targets, [0.5] * 2, scored=60)
-    averages = [r.scores for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
-    soups = [scores for scores in averages if scores is not None]
-    best = max(soups, key=lambda scores: BINARY.score(targets[:60], scores[:60]))
+    averages = [r.predictions for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
+    soups = [predictions for predictions in averages if predictions is not None]
+    best = max(soups, key=lambda predictions: BINARY.score(targets[:60], predictions[:60]))
     assert trials.best is not None
-    selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), scores=best)
-    found = estimate_selection_bias(selected, trials, _lesson(BINARY, targets), averages=soups)
+    selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), predictions=best)
+    found = estimate_selection_bias(selected, trials, _fold(BINARY, targets), averages=soups)
     assert found is not None
     assert (found.candidates, found.tried) == (2, 2)
     assert BINARY.score(targets[:60], best[:60]) > 0.6
@@ -223,14 +227,14 @@ def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> No
     few = _trials(make_record, BINARY, targets, [0.5] * 50)
     trials = Trials()
     for record in few:
-        assert record.scores is not None
-        trials.add(replace(record, scores=np.repeat(record.scores, 10, axis=0)))
+        assert record.predictions is not None
+        trials.add(replace(record, predictions=np.repeat(record.predictions, 10, axis=0)))
     whole = np.repeat(targets, 10)
     best, found = _estimate(trials, BINARY, whole, units)
     assert best > 0.7
     assert found.corrected == pytest.approx(0.5, abs=0.1)
     assert _estimate(trials, BINARY, whole)[1].corrected > 0.7  # as if there were two hundred coins
-    assert _asked(trials, _lesson(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
+    assert _asked(trials, _fold(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
 
 
 def test_a_paused_winner_is_corrected_like_any(make_record: MakeRecord) -> None:

@@ -16,8 +16,8 @@ from autotransfer.tasks.task import Task
 MakeRecord = Callable[..., TrialRecord]
 STAGES = {"birds": 4, "cars": 4, "noise": 4}
 TARGETS = np.array([0, 1] * 5)
-LESSON = Fold(
-    task=Task(kind="binary", classes=(0, 1)), targets=TARGETS, train=np.arange(4, 10), validation=np.arange(4)
+FOLD = Fold(
+    task=Task(kind="binary", classes=(0, 1)), targets=TARGETS, train_rows=np.arange(4, 10), validation_rows=np.arange(4)
 )
 
 
@@ -30,7 +30,7 @@ def test_sources_are_ranked_by_their_best_candidate(make_record: MakeRecord) -> 
         make_record(4, 0.6, backbone="noise", depth=1),
         make_record(5, 0.99, backbone="noise", state="pruned"),
     ]
-    rows = rank_sources(trials, STAGES, {"birds": "photographs of birds"}, LESSON, None)
+    rows = rank_sources(trials, STAGES, {"birds": "photographs of birds"}, FOLD, None)
     assert [(row.backbone, row.source, row.score, row.frozen, row.trial) for row in rows] == [
         ("birds", "photographs of birds", 0.95, 0.75, 2),
         ("cars", "", 0.8, 0.8, 1),
@@ -46,7 +46,9 @@ def _right(share: float, count: int = 120, seed: int = 0) -> np.ndarray:
 
 
 TRUTH = np.arange(120) % 2
-WHOLE = Fold(task=Task(kind="binary", classes=(0, 1)), targets=TRUTH, train=np.arange(0), validation=np.arange(120))
+WHOLE = Fold(
+    task=Task(kind="binary", classes=(0, 1)), targets=TRUTH, train_rows=np.arange(0), validation_rows=np.arange(120)
+)
 
 
 def _named(trials: list[TrialRecord], baseline: np.ndarray | None, fold: Fold = WHOLE) -> dict[str, bool | None]:
@@ -56,9 +58,9 @@ def _named(trials: list[TrialRecord], baseline: np.ndarray | None, fold: Fold = 
 
 def test_a_source_that_is_worse_than_random_weights_is_named_and_noise_is_not(make_record: MakeRecord) -> None:
     trials = [
-        make_record(0, 0.9, backbone="birds", scores=_right(0.9)),
-        make_record(1, 0.5, backbone="noise", scores=_right(0.5, seed=1)),
-        make_record(2, 0.79, backbone="cars", scores=_right(0.79, seed=2)),  # by one of 120, which is chance
+        make_record(0, 0.9, backbone="birds", predictions=_right(0.9)),
+        make_record(1, 0.5, backbone="noise", predictions=_right(0.5, seed=1)),
+        make_record(2, 0.79, backbone="cars", predictions=_right(0.79, seed=2)),  # by one of 120, which is chance
     ]
     assert _named(trials, _right(0.8, seed=3)) == {"birds": False, "noise": True, "cars": False}
     assert set(_named(trials, None).values()) == {None}
@@ -67,7 +69,7 @@ def test_a_source_that_is_worse_than_random_weights_is_named_and_noise_is_not(ma
 def test_a_source_whose_outputs_are_gone_is_not_compared(make_record: MakeRecord) -> None:
     partly = _right(0.5)
     partly[7] = np.nan
-    trials = [make_record(0, 0.1, backbone="birds"), make_record(1, 0.1, backbone="cars", scores=partly)]
+    trials = [make_record(0, 0.1, backbone="birds"), make_record(1, 0.1, backbone="cars", predictions=partly)]
     assert _named(trials, _right(0.9, seed=3)) == {"birds": None, "cars": None}
 
 
@@ -75,10 +77,10 @@ def test_examples_of_one_unit_are_one_witness(make_record: MakeRecord) -> None:
     # Thirty wrong images of one patient are one case, not thirty.
     outputs = np.eye(2, dtype=np.float32)[TRUTH]
     outputs[:30] = 1 - outputs[:30]
-    trials, units = [make_record(0, 0.75, backbone="birds", scores=outputs)], np.arange(120) // 30
+    trials, group_ids = [make_record(0, 0.75, backbone="birds", predictions=outputs)], np.arange(120) // 30
     right = np.eye(2, dtype=np.float32)[TRUTH]
     assert _named(trials, right) == {"birds": True}
-    assert _named(trials, right, replace(WHOLE, units=units)) == {"birds": False}
+    assert _named(trials, right, replace(WHOLE, group_ids=group_ids)) == {"birds": False}
 
 
 def test_a_source_that_was_given_up_on_a_sample_is_in_the_ranking_and_says_so(make_record: MakeRecord) -> None:
@@ -88,6 +90,6 @@ def test_a_source_that_was_given_up_on_a_sample_is_in_the_ranking_and_says_so(ma
         make_record(2, 0.5, backbone="noise", state="pruned", sampled=0.5),
         make_record(3, 0.6, backbone="birds", state="pruned", sampled=0.6),
     ]
-    rows = rank_sources(trials, STAGES, {}, LESSON, TransferGain(transfer=1.0, scratch=0.75))
+    rows = rank_sources(trials, STAGES, {}, FOLD, TransferGain(transfer=1.0, scratch=0.75))
     found = [(row.backbone, row.score, row.trial, row.given_up, row.negative) for row in rows]
     assert found == [("birds", 0.9, 0, False, None), ("noise", 0.5, 2, True, None)]

@@ -49,7 +49,7 @@ def test_every_family_gives_the_features_of_float32(any_family: str, build_famil
         assert alike(features(loaded.fast, images), exact) > 0.99
         if not loaded.cut(depth).exact:
             return
-        loaded.hand_over(depth)
+        loaded.check_boundary(depth)
         with loaded.fast.running() as frozen:
             crossing = loaded.cut(depth).prefix(frozen, loaded.fast.take(images))
         handed_over = loaded.cut(depth).suffix(loaded.backbone, tuple(tensor.float() for tensor in crossing))

@@ -31,8 +31,8 @@ def test_what_it_prints_says_what_to_do_next(digit_folder: Path, tmp_path: Path)
 def test_a_teacher_without_labels_as_json(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     folders = [digit_folder / "train" / name for name in ("zero", "one")]
     given = ["--architecture", "test_efficientnet", "--input-size", "32", "--time-budget", "1s", "--no-labels"]
-    taught = ["--teacher", "test_vit", "--zoo", tiny_zoo, "--cache-dir", tmp_path / "cache", "--json"]
-    code, answer, _ = run(*folders, *given, *taught, "--out", tmp_path / "mine")
+    teacher_objective = ["--teacher", "test_vit", "--zoo", tiny_zoo, "--cache-dir", tmp_path / "cache", "--json"]
+    code, answer, _ = run(*folders, *given, *teacher_objective, "--out", tmp_path / "mine")
     assert code == 0
     assert json.loads(answer)["match"] <= 1
     assert json.loads(answer)["score"] is None

@@ -61,7 +61,7 @@ ZOO = _backbones(
     _spec("tiny_a"),
     _spec("tiny_hidden", default=False),
     _spec("only_hidden", default=False),
-    _spec("tiny_text", modality="text"),
+    replace(_spec("tiny_text"), modality="text"),
 )
 
 

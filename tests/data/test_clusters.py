@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from autotransfer.data.clusters import find_clusters
-from autotransfer.data.neighbours import blocks, join, unit_features
+from autotransfer.data.neighbours import blocks, join, normalized_features
 
 
 def exposures(objects: int, per: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """Return features of length 1 of exposures of objects, and the object of each."""
     rng, of = np.random.default_rng(0), np.repeat(np.arange(objects), per)
-    return unit_features(rng.normal(size=(objects, 64))[of] + noise * rng.normal(size=(len(of), 64))), of
+    return normalized_features(rng.normal(size=(objects, 64))[of] + noise * rng.normal(size=(len(of), 64))), of
 
 
 def same(first: np.ndarray, second: np.ndarray) -> bool:

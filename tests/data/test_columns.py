@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from autotransfer.data.columns import Reading, TargetReader, in_form_of
-from autotransfer.data.number_form import NumberForm
+from autotransfer.data.columns import TargetFormat, TargetReader, match_target_format
+from autotransfer.data.number_format import NumberFormat
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import DataError
 
 
-def read(values: list[Any], **options: Any) -> tuple[list[Any], Reading, str]:
+def read(values: list[Any], **options: Any) -> tuple[list[Any], TargetFormat, str]:
     """Read a column of a table file; return its values, how they were read, and what is said of it."""
     settings = {name: options.pop(name) for name in ("kind", "separator", "like") if name in options}
     found, reading, warnings = TargetReader(**settings).read({"y": values}, untyped=True, **options)
@@ -73,7 +73,7 @@ def test_a_comma_that_could_be_either_mark_follows_the_table() -> None:
 
 def test_few_whole_numbers_are_classes_without_a_word() -> None:
     assert read(list("0123456789") * 3)[2] == ""
-    assert read(["1", "5", "3"] * 5) == ([1, 5, 3] * 5, Reading(columns=("y",), form=NumberForm()), "")
+    assert read(["1", "5", "3"] * 5) == ([1, 5, 3] * 5, TargetFormat(columns=("y",), form=NumberFormat()), "")
 
 
 def test_many_whole_numbers_are_classes_and_the_other_way_is_said() -> None:
@@ -157,16 +157,19 @@ def test_texts_that_are_given_as_such_stay_labels_unless_they_are_quantities() -
 
 
 def test_columns_are_told_by_their_names() -> None:
-    trained = Reading(columns=("a", "b"))
-    assert in_form_of([[1, 2]], Reading(columns=("b", "a")), [[5, 6]], trained)[0] == [[2, 1]]
-    assert in_form_of([[1, 0], [1, 1]], Reading(columns=("b", "a")), [("a",)], Reading())[0] == [["b"], ["b", "a"]]
+    trained = TargetFormat(columns=("a", "b"))
+    assert match_target_format([[1, 2]], TargetFormat(columns=("b", "a")), [[5, 6]], trained)[0] == [[2, 1]]
+    assert match_target_format([[1, 0], [1, 1]], TargetFormat(columns=("b", "a")), [("a",)], TargetFormat())[0] == [
+        ["b"],
+        ["b", "a"],
+    ]
     with pytest.raises(DataError, match=r"in the columns \['a', 'c'\]"):
-        in_form_of([[1, 2]], Reading(columns=("a", "c")), [[5, 6]], trained)
+        match_target_format([[1, 2]], TargetFormat(columns=("a", "c")), [[5, 6]], trained)
 
 
 def test_labels_take_the_spelling_of_those_to_train_on() -> None:
-    assert in_form_of([0, 1.0, 7], Reading(), ["0", "1"], Reading())[0] == ["0", "1", 7]
-    assert in_form_of(["0", "1.0"], Reading(), [0, 1], Reading())[0] == [0, 1]
+    assert match_target_format([0, 1.0, 7], TargetFormat(), ["0", "1"], TargetFormat())[0] == ["0", "1", 7]
+    assert match_target_format(["0", "1.0"], TargetFormat(), [0, 1], TargetFormat())[0] == [0, 1]
 
 
 def test_a_series_names_the_targets() -> None:

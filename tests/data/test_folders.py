@@ -72,7 +72,7 @@ def test_clutter_is_counted_and_is_no_noise(tmp_path: Path) -> None:
     save(tmp_path / "._a.png"), save(tmp_path / "__MACOSX" / "b.png"), save(tmp_path / ".git" / "c.png")
     found = walk(tmp_path, IMAGE)
     assert (found.files, found.skipped) == ([], [])
-    assert found.clutter == {
+    assert found.ignored_files == {
         "hidden": 2, ".db": 1, ".ini": 1, "readme": 1, ".txt": 1, ".csv": 1, ".xml": 1, ".zip": 1
     }  # fmt: skip
 

@@ -17,7 +17,7 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.data.sources import load_examples
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Compute, DataOptions, RunOptions, Settings
 from autotransfer.warnings import WarningList
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -46,10 +46,10 @@ def prepared(
     warnings: WarningList | None = None,
 ) -> Prepared:
     examples = load_examples(images, labels, groups=groups)
-    return prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first, warnings=warnings)
+    return prepare_data(examples, [first.spec], Settings(compute=Compute(cache=False)), first=first, warnings=warnings)
 
 
-def torn(data: Prepared, things: Sequence[int]) -> int:
+def random_score(data: Prepared, things: Sequence[int]) -> int:
     """Count the things that are on both sides of a split."""
     own = np.asarray(things)
     return sum(len(set(own[fold.train_rows]) & set(own[fold.validation_rows])) for fold in data.folds)
@@ -60,13 +60,13 @@ def test_near_duplicates_are_kept_together_and_what_they_would_flatter_is_said(
 ) -> None:
     images, labels, things = exposures
     data = prepared(images, labels, first)
-    assert torn(data, things) == 0
+    assert random_score(data, things) == 0
     assert data.grouping is not None
     assert (data.grouping.source, data.grouping.examples) == ("clustered", 120)
     assert 35 <= data.grouping.groups <= 40, "two digits of one shape may look alike, too"
     # Nothing tells the labels of unseen things; of seen ones, they are remembered.
-    assert data.grouping.kept < 0.65
-    assert data.grouping.torn > data.grouping.kept + 0.1
+    assert data.grouping.grouped_score < 0.65
+    assert data.grouping.random_score > data.grouping.grouped_score + 0.1
 
 
 def test_dependent_examples_are_warned_of_with_both_scores(
@@ -78,8 +78,11 @@ def test_dependent_examples_are_warned_of_with_both_scores(
     (warning,) = warnings
     assert warning.code == "dependent_data"
     assert data.grouping is not None
-    assert (warning.details["random"], warning.details["clustered"]) == (data.grouping.torn, data.grouping.kept)
-    assert f"{data.grouping.kept:.3f}" in warning.message
+    assert (warning.details["random"], warning.details["clustered"]) == (
+        data.grouping.random_score,
+        data.grouping.grouped_score,
+    )
+    assert f"{data.grouping.grouped_score:.3f}" in warning.message
     json.dumps(warning.to_json())
 
 
@@ -104,7 +107,7 @@ def test_groups_of_the_user_come_before_what_looks_alike(
     images, labels, _ = exposures
     pairs = np.arange(120) // 2
     data = prepared(images, labels, first, pairs)
-    assert torn(data, pairs) == 0
+    assert random_score(data, pairs) == 0
     assert data.grouping is not None
     assert (data.grouping.source, data.grouping.groups) == ("given", 60)
 
@@ -113,8 +116,8 @@ def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) ->
     rng = np.random.default_rng(0)
     images = np.stack([np.kron(rng.integers(0, 256, (4, 4)), np.ones((8, 8))) for _ in range(30)]).astype(np.uint8)
     examples = load_examples(images, rng.integers(0, 2, 30))
-    looked = prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first)
-    plain = prepare_data(examples, [first.spec], SearchConfig(cache=False))
+    looked = prepare_data(examples, [first.spec], Settings(compute=Compute(cache=False)), first=first)
+    plain = prepare_data(examples, [first.spec], Settings(compute=Compute(cache=False)))
     assert looked.grouping is None
     for one, other in zip(looked.folds, plain.folds, strict=True):
         np.testing.assert_array_equal(one.validation_rows, other.validation_rows)
@@ -138,7 +141,7 @@ def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
     ("grouping", "text"),
     [
         (
-            Grouping(source="found", groups=2, examples=5, kept=0.75, torn=0.9),
+            Grouping(source="found", groups=2, examples=5, grouped_score=0.75, random_score=0.9),
             "2 groups of near-duplicates of 5 examples stay on one side of the split; torn apart, they score 0.900 "
             "instead of 0.750",
         ),
@@ -149,7 +152,7 @@ def test_it_is_put_in_words_and_as_json(grouping: Grouping, text: str) -> None:
     assert str(grouping) == text
     data = json.loads(json.dumps(grouping.to_json()))
     assert data["groups"] == grouping.groups
-    assert (data["torn"] is None) == math.isnan(grouping.torn)
+    assert (data["random_score"] is None) == math.isnan(grouping.random_score)
 
 
 def test_a_fit_reports_its_groups(
@@ -159,13 +162,13 @@ def test_a_fit_reports_its_groups(
     result = autotransfer.fit(
         images,
         labels,
-        groups=things,
+        data_options=DataOptions(groups=things),
         zoo=tiny_zoo,
         trials=2,
         heads="ridge",
         out=tmp_path / "run",
-        cache=False,
-        progress=False,
+        compute=Compute(cache=False),
+        run=RunOptions(progress=False),
     )
     assert result.grouping is not None
     assert result.grouping.groups == 40

@@ -12,6 +12,7 @@ import autotransfer
 from autotransfer.data.examples import Examples
 from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.errors import DataError
+from autotransfer.settings import Compute
 from autotransfer_plugins.modalities.image.decode import decode
 from autotransfer_plugins.modalities.image.images import Images
 
@@ -55,7 +56,13 @@ def test_the_user_is_told_by_name(tiny_zoo: Path, digit_folder: Path, tmp_path: 
     source = sorted((data / "one").iterdir())[0]
     shutil.copy(source, data / "two" / "cop\x1b[2J.png")
     result = autotransfer.fit(
-        data, zoo=tiny_zoo, backbones="test_resnet", heads="ridge", trials=1, cache=False, out=tmp_path / "run"
+        data,
+        zoo=tiny_zoo,
+        backbones="test_resnet",
+        heads="ridge",
+        trials=1,
+        compute=Compute(cache=False),
+        out=tmp_path / "run",
     )
     (warning,) = [warning for warning in result.warnings if warning["code"] == "label_conflicts"]
     assert warning["message"].startswith("2 files of the data are not used, since copies of them have other labels")

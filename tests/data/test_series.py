@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autotransfer.data.series import name_keys, neighbours_by_name, reading_order
+from autotransfer.data.series import keys_from_names, neighbours_by_name, reading_order
 
 
 def groupings(names: list[str]) -> list[set[frozenset[int]]]:
     """Return what names may be grouped by: for each key the sets of two and more."""
     return [
         {frozenset(np.flatnonzero(key == value).tolist()) for value in np.unique(key[key >= 0])}
-        for key in name_keys(names)
+        for key in keys_from_names(names)
     ]
 
 

@@ -13,7 +13,7 @@ def test_counts_by_reason_and_class() -> None:
         Skipped(name="b/1", reason="image file is truncated (12 bytes not processed)", label="b"),
         Skipped(name="b/2", reason="image file is truncated (7 bytes not processed)", label="b"),
     ]
-    (warning,) = warnings_of(skipped, ["b"] * 6 + ["c"] * 4, advice=["Do this."], clutter={".txt": 2})
+    (warning,) = warnings_of(skipped, ["b"] * 6 + ["c"] * 4, advice=["Do this."], ignored_files={".txt": 2})
     assert warning.code == "left_out"
     assert warning.details["count"] == 5
     assert warning.details["used"] == 10
@@ -29,7 +29,7 @@ def test_counts_by_reason_and_class() -> None:
 
 
 def test_clutter_alone_is_no_reason_for_a_warning() -> None:
-    assert warnings_of([], ["a"], clutter={".txt": 2}) == ()
+    assert warnings_of([], ["a"], ignored_files={".txt": 2}) == ()
 
 
 def test_small_classes_and_conflicts_have_codes_of_their_own() -> None:

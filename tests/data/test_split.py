@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotransfer.data.split import deal_folds, refuse_tiny_classes, split
+from autotransfer.data.split import check_class_sizes, split, split_folds
 from autotransfer.errors import DataError
 from autotransfer.tasks.task import Task, infer_task
 
@@ -69,7 +69,7 @@ def test_classes_with_one_image_are_refused_by_name() -> None:
         cut(["ant"] * 5 + ["emu", "yak"])
     # A class whose images were all unreadable is still one of the task's.
     with pytest.raises(DataError, match="'c'"):
-        refuse_tiny_classes(np.array([0, 0, 1, 1]), Task(kind="multiclass", classes=("a", "b", "c")))
+        check_class_sizes(np.array([0, 0, 1, 1]), Task(kind="multiclass", classes=("a", "b", "c")))
 
 
 def test_a_class_of_copies_or_of_one_group_is_refused() -> None:
@@ -159,7 +159,7 @@ def test_folds_hold_every_example_once(count: int) -> None:
     task = infer_task(targets)
     encoded = task.encode(targets)
     digests = distinct(63)
-    parts = deal_folds(encoded, task, digests, count=count, seed=0)
+    parts = split_folds(encoded, task, digests, count=count, seed=0)
     assert sorted(i for _, validation in parts for i in validation) == list(range(63))
     for train, validation in parts:
         assert sorted([*train, *validation]) == list(range(63))
@@ -171,11 +171,11 @@ def test_folds_hold_every_example_once(count: int) -> None:
 def test_folds_keep_groups_together_and_refuse_too_few() -> None:
     task = infer_task([0, 1] * 20)
     encoded, groups = task.encode([0, 1] * 20), [i // 4 for i in range(40)]
-    for train, validation in deal_folds(encoded, task, distinct(40), count=5, seed=0, groups=groups):
+    for train, validation in split_folds(encoded, task, distinct(40), count=5, seed=0, groups=groups):
         assert not {groups[i] for i in train} & {groups[i] for i in validation}
         assert len(validation) == 8
     with pytest.raises(DataError, match="10 examples that differ are too few"):
-        deal_folds(encoded, task, distinct(40), count=11, seed=0, groups=groups)
+        split_folds(encoded, task, distinct(40), count=11, seed=0, groups=groups)
 
 
 @settings(max_examples=150, deadline=None)

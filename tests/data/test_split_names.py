@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotransfer.data.split_names import parts_in, stands_for
+from autotransfer.data.split_names import find_split_names, split_of_name
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from autotransfer.data.split_names import parts_in, stands_for
     ],
 )
 def test_names_of_parts_are_known(names: str, parts: str) -> None:
-    assert parts_in(names.split()) == dict(zip(names.split(), parts.split(), strict=True))
+    assert find_split_names(names.split()) == dict(zip(names.split(), parts.split(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_names_of_parts_are_known(names: str, parts: str) -> None:
 )
 def test_eval_is_the_test_part_unless_another_one_is(names: str, late: str) -> None:
     # What is chosen on cannot be tested on: to take a test part for validation could not be undone.
-    assert parts_in(names.split())["eval"] == late
+    assert find_split_names(names.split())["eval"] == late
 
 
 @pytest.mark.parametrize(
@@ -47,16 +47,16 @@ def test_eval_is_the_test_part_unless_another_one_is(names: str, late: str) -> N
     ["train", "cat dog", "test val", "train bus", "dev test", "a_train b_train", "a_train b_test"],
 )
 def test_other_names_divide_nothing(names: str) -> None:
-    assert parts_in(names.split()) == {}
+    assert find_split_names(names.split()) == {}
 
 
 def test_names_beside_parts_are_left_out() -> None:
-    assert parts_in(["train", "test", "samples"]) == {"train": "train", "test": "test"}
-    assert parts_in(["seg_train", "seg_test", "seg_pred"]) == {"seg_train": "train", "seg_test": "test"}
+    assert find_split_names(["train", "test", "samples"]) == {"train": "train", "test": "test"}
+    assert find_split_names(["seg_train", "seg_test", "seg_pred"]) == {"seg_train": "train", "seg_test": "test"}
 
 
 def test_a_name_with_another_word_stands_for_nothing_by_itself() -> None:
-    assert [stands_for(name) for name in ("Train", "val", "eval", "train_station", "train_test", "cat")] == [
+    assert [split_of_name(name) for name in ("Train", "val", "eval", "train_station", "train_test", "cat")] == [
         "train",
         "validation",
         "late",

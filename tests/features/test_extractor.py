@@ -217,8 +217,8 @@ def test_a_deeper_boundary_starts_from_a_cached_one(
     loaded, images = load(make_backbone(name), device), make_images(count=5)
     features, fresh = extractor(images), extractor(images)
     features.at(loaded, 2)
-    assert all(loaded.extends(depth) for depth in range(1, 5))
-    loaded.hand_over(4)
+    assert all(loaded.can_extend(depth) for depth in range(1, 5))
+    loaded.check_boundary(4)
     with counted(loaded) as seen:
         deeper, pooled = features.at(loaded, 4), features.pooled(loaded)
     assert seen == []
@@ -245,7 +245,7 @@ def test_the_last_boundaries_are_cached_along_the_way(
     last = range(loaded.depths - 2, loaded.depths)
     for depth in last:
         loaded.cut(depth).seconds = 1.0  # so long that keeping what passes pays
-        loaded.hand_over(depth)
+        loaded.check_boundary(depth)
     with counted(loaded) as seen:
         pooled = features.pooled(loaded)
         assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == list(last)
@@ -286,7 +286,7 @@ def test_what_takes_longer_to_read_than_to_compute_is_computed(
     loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
     features = extractor(images)
     features.at(loaded, 2)
-    assert loaded.extends(2)
+    assert loaded.can_extend(2)
     for cut in (loaded.cut(1), loaded.cut(2)):
         cut.seconds = 0.0  # no time at all
     with counted(loaded) as seen:

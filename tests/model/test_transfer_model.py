@@ -19,9 +19,10 @@ import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import DataError, ModelFormatError, OutputError
-from autotransfer.model.serialization import Part
+from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.training.network import to_scores
+from autotransfer.settings import Compute
+from autotransfer.training.network import to_predictions
 from autotransfer_plugins.modalities.image.batches import VIEWS, prepare
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -36,7 +37,9 @@ def trained(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
         candidate = Candidate(**{"backbone": "test_resnet", **names})
         images, labels = digits[0][:60], digits[1][:60]
         # On the CPU, where those that are loaded predict, too: a GPU's last digits are others.
-        return autotransfer.evaluate(candidate, images, labels, zoo=tiny_zoo, cache=False, device="cpu").model
+        return autotransfer.evaluate(
+            candidate, images, labels, zoo=tiny_zoo, compute=Compute(cache=False, device="cpu")
+        ).model
 
     short = {"epochs": 2, "lr": 1e-2}
     found = {
@@ -47,27 +50,29 @@ def trained(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
         "tuned": train(backbone="test_vit", freeze="depth", training=short),
     }
     for name in ("ncm", "map", "stages"):
-        found[name].network.backbone = found["ridge"].network.backbone
+        member(found[name]).network.backbone = member(found["ridge"]).network.backbone
     return found
+
+
+WEIGHTS = {"ridge": 0.25, "ncm": 0.125, "map": 0.25, "stages": 0.125, "tuned": 0.25}
+
+
+def member(model: TransferModel) -> EnsembleMember:
+    (only,) = model.members
+    return only
 
 
 @pytest.fixture
 def ensemble(trained: dict[str, TransferModel]) -> TransferModel:
-    weights = {"ncm": 0.125, "map": 0.25, "stages": 0.125, "tuned": 0.25}
-    others = [
-        Part(network=m.network, candidate=m.candidate, autocast=m.autocast, weight=weight)
-        for m, weight in ((trained[name], weight) for name, weight in weights.items())
-    ]
-    return replace(trained["ridge"], others=tuple(others), temperature=1.5)
+    members = tuple(replace(member(trained[name]), weight=weight) for name, weight in WEIGHTS.items())
+    return replace(trained["ridge"], members=members, temperature=1.5)
 
 
 def test_an_ensemble_predicts_the_weighted_mean(
     ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits
 ) -> None:
     images = digits[0][60:90]
-    weights = {"ridge": 0.25, "ncm": 0.125, "map": 0.25, "stages": 0.125, "tuned": 0.25}
-    assert [part.weight for part in ensemble.parts] == list(weights.values())
-    mean = sum(weight * trained[name].predict_proba(images) for name, weight in weights.items())
+    mean = sum(weight * trained[name].predict_proba(images) for name, weight in WEIGHTS.items())
     plain = replace(ensemble, temperature=1.0)
     np.testing.assert_allclose(plain.predict_proba(images), mean, atol=1e-5)
     np.testing.assert_array_equal(plain.predict(images), ensemble.predict(images))
@@ -76,28 +81,30 @@ def test_an_ensemble_predicts_the_weighted_mean(
     assert ensemble.predict_proba(images).dtype == np.float32
 
 
-def test_networks_see_images_in_as_many_views_as_they_were_trained_for(
+def test_members_average_over_their_own_number_of_views(
     ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits, tmp_path: Path
 ) -> None:
     images, model = digits[0][60:70], trained["map"]
-    decoded = model.decode(find_examples(images))
-    how = model.network.backbone.preprocessing
+    decoded, own = model.decode(find_examples(images)), member(model)
+    how = own.network.backbone.preprocessing
     with torch.inference_mode():
-        outputs = [model.network(prepare(decoded.pixels[how.crop_mode], how, CPU, view)) for view in VIEWS]
+        outputs = [own.network(prepare(decoded.pixels[how.crop_mode], how, CPU, view)) for view in VIEWS]
     assert not torch.allclose(outputs[0], outputs[1], rtol=1e-2)
     for views in (1, 2, 4):
-        mean = to_scores(model.task, torch.stack(outputs[:views]).mean(0))
-        np.testing.assert_allclose(replace(model, views=views, autocast=False).predict_proba(images), mean, atol=1e-5)
+        mean = to_predictions(model.task, torch.stack(outputs[:views]).mean(0))
+        seeing = replace(model, members=(replace(own, views=views, autocast=False),))
+        np.testing.assert_allclose(seeing.predict_proba(images), mean, atol=1e-5)
 
-    # Of an ensemble, each as many as its own, also where they share a backbone, and also when it was saved.
-    views = dict(zip(("ridge", "ncm", "map", "stages", "tuned"), (2, 1, 4, 2, 2), strict=True))
-    parts = zip(ensemble.others, list(views.values())[1:], strict=True)
-    mixed = replace(ensemble, views=2, others=tuple(replace(part, views=n) for part, n in parts), temperature=1.0)
-    each = {name: replace(trained[name], views=n).predict_proba(images) for name, n in views.items()}
-    mean = sum(part.weight * each[name] for part, name in zip(mixed.parts, views, strict=True))
+    # The members of an ensemble keep their own number, also on a shared backbone and in a saved model.
+    views = dict(zip(WEIGHTS, (2, 1, 4, 2, 2), strict=True))
+    members = zip(ensemble.members, views.values(), strict=True)
+    mixed = replace(ensemble, members=tuple(replace(one, views=n) for one, n in members), temperature=1.0)
+    alone = {name: replace(member(trained[name]), views=n) for name, n in views.items()}
+    each = {name: replace(trained[name], members=(one,)).predict_proba(images) for name, one in alone.items()}
+    mean = sum(WEIGHTS[name] * found for name, found in each.items())
     np.testing.assert_allclose(mixed.predict_proba(images), mean, atol=1e-5)
     loaded = autotransfer.load(mixed.save(tmp_path), device="cpu")
-    assert [part.views for part in loaded.parts] == list(views.values())
+    assert [one.views for one in loaded.members] == list(views.values())
     np.testing.assert_array_equal(loaded.predict_proba(images), mixed.predict_proba(images))
 
 
@@ -105,7 +112,7 @@ def test_heads_on_one_backbone_take_one_pass(
     ensemble: TransferModel, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[str] = []
-    for backbone, _ in ensemble._fast:
+    for backbone in (group.backbone for group in ensemble._groups):
         forward = backbone.module.forward_map
 
         def counted(images: Any, forward: Callable[[Any], Any] = forward, name: str = repr(id(backbone))) -> Any:
@@ -117,46 +124,27 @@ def test_heads_on_one_backbone_take_one_pass(
     assert len(passes) == len(set(passes)) == 2
 
 
-def test_an_ensemble_is_saved_with_each_backbone_once_and_loads(
-    ensemble: TransferModel, digits: Digits, tmp_path: Path
-) -> None:
+def test_a_saved_ensemble_holds_each_backbone_once(ensemble: TransferModel, digits: Digits, tmp_path: Path) -> None:
     ensemble.save(tmp_path / "model")
     names = list(load_file(tmp_path / "model" / "model.safetensors"))
-    assert any(name.startswith("others.0.head.") for name in names)
-    assert not [name for name in names if name.startswith(("others.0.backbone.", "others.2.backbone."))]
-    assert any(name.startswith("others.3.backbone.") for name in names)
+    assert any(name.startswith("members.1.head.") for name in names)
+    assert not [name for name in names if name.startswith(("members.1.backbone.", "members.3.backbone."))]
+    assert any(name.startswith("members.4.backbone.") for name in names)
     loaded = autotransfer.load(tmp_path / "model", device="cpu")
-    assert loaded.others[1].network.backbone is loaded.network.backbone
-    assert [part.candidate for part in loaded.parts] == [part.candidate for part in ensemble.parts]
+    assert loaded.members[2].network.backbone is loaded.members[0].network.backbone
+    assert [one.candidate for one in loaded.members] == [one.candidate for one in ensemble.members]
+    assert [one.weight for one in loaded.members] == list(WEIGHTS.values())
     assert loaded.temperature == 1.5
     np.testing.assert_array_equal(loaded.predict_proba(digits[0]), ensemble.predict_proba(digits[0]))
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_model_of_an_earlier_format_loads(
-    trained: dict[str, TransferModel], digits: Digits, tmp_path: Path, number: int
-) -> None:
-    model = trained["tuned"]
-    model.save(tmp_path)
-    about = json.loads((tmp_path / "model.json").read_text())
-    assert about["format"] == 4
-    later_than = {1: ("temperature", "others", "views", "decoding"), 2: ("views", "decoding"), 3: ("decoding",)}
-    for later in later_than[number]:
-        del about[later]
-    (tmp_path / "model.json").write_text(json.dumps({**about, "format": number}))
-    loaded = autotransfer.load(tmp_path, device="cpu")
-    assert (loaded.temperature, loaded.others, loaded.views) == (1.0, (), 1)
-    np.testing.assert_array_equal(loaded.predict_proba(digits[0]), model.predict_proba(digits[0]))
-
-
-def test_a_head_on_stages_that_its_backbone_does_not_have_is_refused(
-    trained: dict[str, TransferModel], tmp_path: Path
-) -> None:
+def test_a_head_on_missing_stages_is_refused(trained: dict[str, TransferModel], tmp_path: Path) -> None:
     trained["stages"].save(tmp_path)
     about = json.loads((tmp_path / "model.json").read_text())
-    shape = about["head"]["shape"]
+    head = about["members"][0]["head"]
+    shape = head["shape"]
     assert len(shape) > 2
-    about["head"]["shape"] = [shape[0] - 1, shape[1] + 1, *shape[2:]]
+    head["shape"] = [shape[0] - 1, shape[1] + 1, *shape[2:]]
     (tmp_path / "model.json").write_text(json.dumps(about))
     with pytest.raises(ModelFormatError, match="its backbone gives others"):
         autotransfer.load(tmp_path, device="cpu")
@@ -167,10 +155,12 @@ def test_a_head_on_stages_that_its_backbone_does_not_have_is_refused(
     [
         ({"temperature": 0.0}, "A temperature is a number from 0.01 to 100.0; got 0.0"),
         ({"temperature": "hot"}, "A temperature is a number from 0.01 to 100.0; got 'hot'"),
-        ({"others": {}}, "a list of fewer than 16"),
-        ({"others": [{}] * 16}, "a list of fewer than 16"),
+        ({"members": {}}, "a list of 1 to 16"),
+        ({"members": []}, "a list of 1 to 16"),
+        ({"members": [{}] * 17}, "a list of 1 to 16"),
+        ({"views": 99}, "views; got 99"),
         ({"weight": 0.0}, "from 0 to 1; got 0.0"),
-        ({"weight": 0.9}, "leave nothing to the first"),
+        ({"weight": 0.9}, "sum to 1; got 1.775"),
         ({"shares": 3}, "of one before it; got 3"),
         ({"shares": "0"}, "of one before it; got '0'"),
     ],
@@ -180,7 +170,7 @@ def test_damaged_ensembles_are_refused(
 ) -> None:
     ensemble.save(tmp_path)
     about = json.loads((tmp_path / "model.json").read_text())
-    (about if set(change) & set(about) else about["others"][0]).update(change)
+    (about if set(change) & set(about) else about["members"][1]).update(change)
     (tmp_path / "model.json").write_text(json.dumps(about))
     with pytest.raises(ModelFormatError, match=reason):
         autotransfer.load(tmp_path, device="cpu")
@@ -196,7 +186,7 @@ def little_room() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_model_that_cannot_be_written_is_an_error_in_words(
+def test_a_full_disk_is_an_output_error_that_names_the_folder(
     trained: dict[str, TransferModel], tmp_path: Path, little_room: None
 ) -> None:
     with pytest.raises(OutputError, match=r"cannot be written: .*Save the model again once there is room") as caught:
@@ -205,9 +195,7 @@ def test_a_model_that_cannot_be_written_is_an_error_in_words(
     assert not list((tmp_path / "model").iterdir()), "nothing half written is left"
 
 
-def test_the_files_of_a_model_are_as_readable_as_any_new_file(
-    trained: dict[str, TransferModel], tmp_path: Path
-) -> None:
+def test_model_files_have_the_permissions_of_new_files(trained: dict[str, TransferModel], tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         trained["ridge"].save(tmp_path)
@@ -268,9 +256,7 @@ def test_a_table_of_predictions_names_each_image(
     assert bad.error == "no image that Pillow can read"
 
 
-def test_what_a_notebook_shows_of_a_model_is_one_line(
-    ensemble: TransferModel, trained: dict[str, TransferModel]
-) -> None:
+def test_the_repr_of_a_model_is_one_line(ensemble: TransferModel, trained: dict[str, TransferModel]) -> None:
     assert repr(trained["ridge"]).startswith("<TransferModel: multiclass of 3 classes, test_resnet + ridge")
     assert repr(trained["ridge"]).endswith(", on cpu>")
     assert "an ensemble of 5 with test_resnet + ridge" in repr(ensemble)

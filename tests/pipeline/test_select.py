@@ -29,7 +29,7 @@ from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.finals import FoldRunner
 from autotransfer.selection.refit import refit
 from autotransfer.selection.soup import Ingredient, Soup, averaged, cook
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, DataOptions, Settings, grouped
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
@@ -43,7 +43,7 @@ def fit(tiny_zoo: Path, digits: Digits, tmp_path: Path) -> Fit:
     def fit(**settings: Any) -> FitResult:
         images, labels = digits
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(images[:60], labels[:60], **{**ours, "epochs": 2, **settings})
+        return autotransfer.fit(images[:60], labels[:60], **grouped(Settings, {**ours, "epochs": 2, **settings}))
 
     return fit
 
@@ -74,11 +74,13 @@ def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatc
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
     assert result.ensemble is not None
     assert len(result.ensemble.members) > 1
-    assert [part.candidate for part in result.model.parts] == [m.candidate for m in result.ensemble.members]
-    assert [part.weight for part in result.model.parts] == pytest.approx([m.weight for m in result.ensemble.members])
-    assert result.best == result.model.candidate
+    assert [member.candidate for member in result.model.members] == [m.candidate for m in result.ensemble.members]
+    assert [member.weight for member in result.model.members] == pytest.approx(
+        [m.weight for m in result.ensemble.members]
+    )
+    assert result.best == result.model.members[0].candidate
     assert result.validation.score == pytest.approx(
-        result.model.task.score(digits[1][:60], result.ensemble.scores)
+        result.model.task.score(digits[1][:60], result.ensemble.predictions)
     )  # of weights that were chosen on other examples
     assert "\nensemble    " in str(result)
     _says_of_what(result, "ensemble")
@@ -97,7 +99,7 @@ def test_a_soup_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: py
     result = fit(backbones="test_resnet", heads="linear", freeze="full", trials=3, ensemble=False)
     assert result.soup is cooked[0]
     assert result.ensemble is None
-    assert not result.model.others
+    assert len(result.model.members) == 1
     assert result.best == result.soup.ingredients[0].candidate
     assert result.validation.score == pytest.approx(result.soup.score)
     assert "\nsoup        " in str(result)
@@ -116,7 +118,7 @@ def _says_of_what(result: FitResult, kind: str) -> None:
     assert saved["inflation"]["of"] == saved["gain"]["of"] == model
     assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
     assert f"{insight.inflation.corrected:.4f} for {model}" in str(result)
-    lesson_rows = ~np.isnan(insight.selected.scores).any(1)
+    lesson_rows = ~np.isnan(insight.selected.predictions).any(1)
     assert result.validation.examples == lesson_rows.sum()
 
 
@@ -128,7 +130,7 @@ def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.Monk
         monkeypatch.setattr(f"autotransfer.pipeline.select.{name}", never)
     result = fit(backbones="test_resnet", heads="linear", trials=3, ensemble=False, soup=False, calibrate=False)
     assert (result.ensemble, result.soup, result.calibration) == (None, None, None)
-    assert (result.model.temperature, result.model.others) == (1.0, ())
+    assert (result.model.temperature, len(result.model.members)) == (1.0, 1)
 
 
 def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
@@ -150,7 +152,7 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     (cut,) = (warning for warning in result.warnings if warning["code"] == "refit_cut")
     assert "no room for a second one" in cut["message"]
     assert result.insight.selected.kind == "single"
-    assert not result.model.others
+    assert len(result.model.members) == 1
     _reloads(result, digits)
 
 
@@ -158,7 +160,11 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
 def evaluator(tiny_zoo: Path, digits: Digits) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
-    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False, folds=3))
+    data = prepare_data(
+        load_examples(digits[0][:60], digits[1][:60]),
+        specs,
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=3)),
+    )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
@@ -175,7 +181,7 @@ def _tried(evaluator: Evaluator, *candidates: Candidate) -> Trials:
                 best_epoch=found.best_epoch,
                 epochs=len(found.curve),
                 seconds=1.0,
-                scores=found.scores,
+                predictions=found.predictions,
             )
         )
     return trials
@@ -239,7 +245,7 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
     data = prepare_data(
         load_examples(digits[0][:60], digits[1][:60]),
         [registry.backbone("test_vit")],
-        SearchConfig(cache=False, folds=1),
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=1)),
     )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
@@ -248,8 +254,10 @@ def _refitted(
     evaluator: Evaluator, time_budget: TimeBudget, *ingredients: Ingredient, found: np.ndarray | None = None
 ) -> tuple[Network, WarningList]:
     warnings = WarningList()
-    (part,) = refit(((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, time_budget, warnings)
-    return part.network, warnings
+    (member,) = refit(
+        ((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, time_budget, warnings
+    )
+    return member.network, warnings
 
 
 def _same(network: Network, other: Network) -> bool:
@@ -408,7 +416,7 @@ def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None
     grouped = score_test(result.model, load_examples(images, labels, groups=groups), validation, _mute())
     assert single is not None
     assert grouped is not None
-    assert (single.units, grouped.units, single.score) == (None, 9, grouped.score)
+    assert (single.groups, grouped.groups, single.score) == (None, 9, grouped.score)
     assert grouped.ci95 != single.ci95
 
 

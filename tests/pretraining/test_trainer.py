@@ -13,7 +13,7 @@ from torch import nn
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.pretraining.losses import from_labels
-from autotransfer.pretraining.trainer import Course, CourseSettings, Pupil, length_of
+from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer, Student, training_length
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import infer_task
 from autotransfer_plugins.modalities.image.images import Images
@@ -26,7 +26,9 @@ def recipe() -> Any:
     return Registry.load().outline("test_resnet", 32, 3)
 
 
-def course(recipe: Any, digits: tuple[np.ndarray, np.ndarray], saved: Path | None = None, **settings: Any) -> Course:
+def course(
+    recipe: Any, digits: tuple[np.ndarray, np.ndarray], saved: Path | None = None, **settings: Any
+) -> PretrainingTrainer:
     """A course on 90 of the 120 digits, always of the same first weights."""
     pixels, labels = digits
     images = Images(
@@ -40,8 +42,10 @@ def course(recipe: Any, digits: tuple[np.ndarray, np.ndarray], saved: Path | Non
     task = infer_task(labels.tolist())
     objective = from_labels(task, task.encode(labels), CPU.torch)
     given = {"epochs": 4, "batch_size": 32, "augmentation": "light", "ema": 0.8, **settings}
-    pupil = Pupil(backbone, {"answers": nn.Linear(backbone.width, 3)})
-    return Course(pupil, images, np.arange(90), [objective], CourseSettings(**given), CPU, saved=saved, key="one")
+    pupil = Student(backbone, {"answers": nn.Linear(backbone.width, 3)})
+    return PretrainingTrainer(
+        pupil, images, np.arange(90), [objective], PretrainingSettings(**given), CPU, saved=saved, key="one"
+    )
 
 
 class Interrupted(Exception):
@@ -149,13 +153,13 @@ def test_not_even_room_for_one_is_an_error(recipe: Any, digits: tuple[np.ndarray
 )
 def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        CourseSettings(**settings)
+        PretrainingSettings(**settings)
 
 
 def test_the_length_is_epochs_or_time() -> None:
-    assert length_of(None, "2m") == {"seconds": 120.0}
-    assert length_of(3, None) == {"epochs": 3}
+    assert training_length(None, "2m") == {"seconds": 120.0}
+    assert training_length(3, None) == {"epochs": 3}
     with pytest.raises(ConfigError, match="not both"):
-        length_of(3, "2m")
+        training_length(3, "2m")
     with pytest.raises(ConfigError, match="at least 1"):
-        length_of(0, None)
+        training_length(0, None)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from autotransfer.errors import ConfigError
-from autotransfer.runtime.device import Device, layout_on, resolve_device
+from autotransfer.runtime.device import Device, memory_format_for, resolve_device
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -69,5 +69,5 @@ def test_what_trains_repeatably_leaves_the_setting_as_it_was() -> None:
 
 
 def test_a_gpu_takes_the_layout_that_needs_no_kernels_of_its_own() -> None:
-    assert layout_on(torch.device("cuda", 0)) is torch.contiguous_format
-    assert layout_on(torch.device("cpu")) is torch.channels_last
+    assert memory_format_for(torch.device("cuda", 0)) is torch.contiguous_format
+    assert memory_format_for(torch.device("cpu")) is torch.channels_last

@@ -12,7 +12,13 @@ import pytest
 import torch
 
 from autotransfer.runtime import memory
-from autotransfer.runtime.memory import free_memory, give_back, memory_budget, out_of_memory, pages_kept
+from autotransfer.runtime.memory import (
+    free_memory,
+    keep_freed_memory,
+    memory_budget,
+    out_of_memory,
+    release_freed_memory,
+)
 
 GIGABYTE = 2**30
 
@@ -49,7 +55,7 @@ def test_version_1_limits(cgroup: Path) -> None:
 
 
 def test_files_in_the_page_cache_are_given_back_on_demand(cgroup: Path) -> None:
-    # Reading a data set fills the group with cached files; that is no lack of memory.
+    # TargetFormat a data set fills the group with cached files; that is no lack of memory.
     write(cgroup, memory_max=8 * GIGABYTE, memory_current=8 * GIGABYTE)
     write(cgroup, memory_stat=f"anon 123\ninactive_file {6 * GIGABYTE}\nactive_file 5")
     assert free_memory() == 6 * GIGABYTE
@@ -129,7 +135,7 @@ def libc(monkeypatch: pytest.MonkeyPatch) -> Libc:
 
 
 def test_thresholds_are_raised_within_and_lowered_after(libc: Libc) -> None:
-    with pages_kept():
+    with keep_freed_memory():
         raised = dict(libc.told)
     lowered = dict(libc.told[len(raised) :])
     assert set(raised) == {-3, -1}
@@ -138,7 +144,7 @@ def test_thresholds_are_raised_within_and_lowered_after(libc: Libc) -> None:
 
 
 def test_an_error_within_lowers_them_too(libc: Libc) -> None:
-    with pytest.raises(ZeroDivisionError), pages_kept():
+    with pytest.raises(ZeroDivisionError), keep_freed_memory():
         raise ZeroDivisionError
     assert libc.told[-1] == (0, 0)
 
@@ -146,18 +152,18 @@ def test_an_error_within_lowers_them_too(libc: Libc) -> None:
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "LD_PRELOAD"])
 def test_what_the_user_set_is_left_alone(name: str, libc: Libc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
-    with pages_kept():
-        give_back()
+    with keep_freed_memory():
+        release_freed_memory()
     assert libc.told == []
 
 
 def test_another_c_library_is_left_alone(libc: Libc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    with pages_kept():
-        give_back()
+    with keep_freed_memory():
+        release_freed_memory()
     assert libc.told == []
 
 
 def test_what_is_free_is_given_back_in_between(libc: Libc) -> None:
-    give_back()
+    release_freed_memory()
     assert libc.told == [(0, 0)]

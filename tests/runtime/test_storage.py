@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from autotransfer.errors import ConfigError, SearchError
-from autotransfer.runtime.storage import close_storage, failing_clearly, open_storage
+from autotransfer.runtime.storage import close_storage, open_storage, translate_storage_errors
 
 
 def test_an_error_names_the_storage_without_its_password() -> None:
@@ -34,6 +34,6 @@ def test_a_database_that_fails_in_the_middle_ends_the_search_with_advice(tmp_pat
     storage = open_storage(f"sqlite:///{file}")
     study = optuna.create_study(storage=storage)
     file.write_bytes(b"this is no database any more")
-    with pytest.raises(SearchError, match=r"The storage failed: .* Go on."), failing_clearly("Go on."):
+    with pytest.raises(SearchError, match=r"The storage failed: .* Go on."), translate_storage_errors("Go on."):
         study.ask()
     close_storage(storage)

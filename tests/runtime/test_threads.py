@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autotransfer.runtime import threads
-from autotransfer.runtime.threads import settle_threads, usable_cores
+from autotransfer.runtime.threads import configure_threads, usable_cores
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_no_more_threads_compute_than_the_quota_allows(
 ) -> None:
     # On 64 cores with a quota of 2, torch would start 64 threads that are throttled together.
     quota(monkeypatch, tmp_path, "200000 100000")
-    settle_threads()
+    configure_threads()
     assert environment.items() >= {("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "0"), ("OMP_NUM_THREADS", "2")}
 
 
@@ -67,7 +67,7 @@ def test_without_a_quota_their_number_is_left_to_the_libraries(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     quota(monkeypatch, tmp_path, "max 100000")
-    settle_threads()
+    configure_threads()
     assert "OMP_NUM_THREADS" not in environment
 
 
@@ -77,11 +77,11 @@ def test_what_the_environment_says_comes_first(
 ) -> None:
     quota(monkeypatch, tmp_path, "200000 100000")
     environment |= {"OMP_NUM_THREADS": "5", "OMP_WAIT_POLICY": "ACTIVE"}
-    settle_threads()
+    configure_threads()
     assert (environment["OMP_NUM_THREADS"], environment["OMP_WAIT_POLICY"]) == ("5", "ACTIVE")
 
 
 def test_it_is_too_late_once_torch_is_loaded(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", threads)
-    settle_threads()
+    configure_threads()
     assert not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS"} & set(environment)

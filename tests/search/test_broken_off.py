@@ -19,10 +19,11 @@ from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.jobs import Evaluation, Report
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
+from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.search.views import Views
+from autotransfer.search.tta import TtaViews
 from autotransfer.settings import Budget
 
 STAGES, EPOCHS = 6, 6
@@ -81,10 +82,10 @@ class Toy:
         """There is nothing to be learned again."""
 
 
-def _tuning(backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
+def _tuning(backbone: str, trained: int, *, distant: bool = False) -> dict[str, Any] | None:
     if backbone not in {*OTHERS, *OTHERS.values()}:
         raise KeyError(backbone)
-    params = {"backbone": backbone, "freeze": "depth", "trained": trained, "x": 0.5 if far else 0.4}
+    params = {"backbone": backbone, "freeze": "depth", "trained": trained, "x": 0.5 if distant else 0.4}
     return params if trained <= STAGES else None
 
 
@@ -96,9 +97,9 @@ def _search(
     scale: float = 1.0,
     dies_at: int | None = None,
     spent: float = 0.0,
-) -> tuple[Trials, Mortal, Growth]:
+) -> tuple[Trials, Mortal, Strategy]:
     """Begin or go on with the search at ``path``."""
-    toy, views, journal = Toy(scale), Views(4), Mortal(path, dies_at)
+    toy, views, journal = Toy(scale), TtaViews(4), Mortal(path, dies_at)
 
     def suggest(trial: optuna.trial.BaseTrial) -> Candidate:
         freeze = trial.suggest_categorical("freeze", ["frozen", "depth"])
@@ -115,24 +116,26 @@ def _search(
     def seconds(params: Mapping[str, Any], epochs: int) -> float:
         return scale * (epochs + 0.2)
 
-    growth = Growth(
-        screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in OTHERS],
-        others=OTHERS,
-        views=views,
-        tuning=_tuning,
-        probe="frozen",
-        policies=("depth",),
-        curves=curves,
-        middle=lambda backbone: STAGES // 2,
-        unlike=("b",),
-        backbones=[*OTHERS, *OTHERS.values()],
-        seconds=None if budget.seconds is None else seconds,
+    strategy = Strategy(
+        StrategyContext(
+            screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in OTHERS],
+            variants=OTHERS,
+            views=views,
+            tuning=_tuning,
+            frozen_policy="frozen",
+            tuning_policies=("depth",),
+            curves=curves,
+            half_depth=lambda backbone: STAGES // 2,
+            distant=("b",),
+            backbones=[*OTHERS, *OTHERS.values()],
+            seconds=None if budget.seconds is None else seconds,
+        )
     )
     time_budget = TimeBudget(budget, clock=lambda: toy.now)
-    time_budget.started -= spent
+    time_budget.count_earlier(spent)
     study = make_study(seed=0, curves=50, storage=JournalStorage(journal), name="search")
-    trials = search(study, suggest, toy, time_budget, growth, refit_factor=0.0, observe=lambda record: None)
-    return trials, journal, growth
+    trials = search(study, suggest, toy, time_budget, strategy, refit_factor=0.0, observe=lambda record: None)
+    return trials, journal, strategy
 
 
 def _written(path: Path) -> dict[int, TrialRecord]:
@@ -167,14 +170,16 @@ def test_a_search_killed_at_any_moment_goes_on_with_any_budget_and_at_any_speed(
         budget = replace(TIME, seconds=30.0 * scale) if going_on == TIME else COUNT
         if begun != going_on:
             budget = replace(budget, trials=len(before) + 6)
-        trials, _, growth = _search(path, curves, budget, scale=scale)
+        trials, _, strategy = _search(path, curves, budget, scale=scale)
         assert caplog.text == "", "no decision failed"
         assert [record.number for record in trials] == list(range(len(trials)))
         for number, record in before.items():
             assert record.state in GOING_ON or trials.records[number] == record, f"{record} was lost"
-        tried = [record.candidate.of_any_length for record in trials if record.candidate]
+        tried = [record.candidate.without_epochs for record in trials if record.candidate]
         assert len(tried) == len(set(tried)), "nothing is tried twice"
-        assert len({arm.name for arm in growth._thaw.arms}) == len(growth._thaw.arms)
+        assert len({arm.name for arm in strategy._fine_tuning._freeze_thaw.arms}) == len(
+            strategy._fine_tuning._freeze_thaw.arms
+        )
         assert len(trials) == budget.trials or (going_on == TIME and len(trials) >= len(before))
         if going_on == COUNT:
             assert trials.best is not None
@@ -197,5 +202,5 @@ def test_a_search_killed_again_and_again_under_one_budget_after_the_other_comes_
         assert caplog.text == ""
     trials, _, _ = _search(tmp_path / "study", curves, Budget(trials=50))
     assert len(trials) == 50
-    tried = [record.candidate.of_any_length for record in trials if record.candidate]
+    tried = [record.candidate.without_epochs for record in trials if record.candidate]
     assert len(tried) == len(set(tried))

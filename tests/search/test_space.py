@@ -23,7 +23,7 @@ from autotransfer.evaluation.setup import Setup, startable
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import make_study
-from autotransfer.search.views import Views
+from autotransfer.search.tta import TtaViews
 from autotransfer.tasks.task import Task
 
 TASK = Task(kind="multiclass", classes=(0, 1, 2))
@@ -164,8 +164,8 @@ def test_only_what_is_used_is_asked_for(make_space: MakeSpace, loaded: dict[str,
 
 @pytest.mark.parametrize("head", ["ridge", "linear"])
 def test_candidates_take_the_views_of_their_backbone(make_space: MakeSpace, head: str) -> None:
-    views = Views(2)
-    views.look_closer(["test_vit"], lambda name: 0.5, lambda name: True)
+    views = TtaViews(2)
+    views.raise_next(["test_vit"], lambda name: 0.5, lambda name: True)
     found = _suggested(replace(make_space((head,), ("frozen",)), views=views), 30)
     assert {(c.backbone, c.training.get("views")) for c in found} == {("test_vit", 2), ("test_resnet", None)}
 
@@ -251,7 +251,7 @@ def test_screening_looks_at_every_backbone_under_every_closed_form(make_space: M
 def test_screening_looks_at_each_backbone_at_one_size(make_space: MakeSpace) -> None:
     space = make_space(("ridge",))
     first, other = (backbone.name for backbone in space.backbones)
-    assert [params["backbone"] for params in replace(space, others={first: other}).screening()] == [first]
+    assert [params["backbone"] for params in replace(space, variants={first: other}).screening()] == [first]
 
 
 def test_screening_without_closed_forms_takes_one_head_on_pooled_features(make_space: MakeSpace) -> None:
@@ -297,10 +297,10 @@ def test_growing_starts_the_head_from_a_solution_where_one_fits(make_space: Make
 
 def test_a_task_far_from_what_is_known_is_tuned_at_higher_rates_and_in_more_steps(make_space: MakeSpace) -> None:
     space = make_space(("linear", "ridge"))
-    near, far = space.tuning("test_resnet", 2), space.tuning("test_resnet", 2, far=True)
+    near, distant = space.tuning("test_resnet", 2), space.tuning("test_resnet", 2, distant=True)
     assert near is not None
-    assert far is not None
-    gentle, bold = _in_bounds(space, near).training, _in_bounds(space, far).training
+    assert distant is not None
+    gentle, bold = _in_bounds(space, near).training, _in_bounds(space, distant).training
     assert float(gentle["backbone_lr"]) < float(bold["backbone_lr"])
     assert int(gentle["batch_size"]) > int(bold["batch_size"])
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from autotransfer.tasks.bootstrap import (
-    better,
-    difference_error,
-    expanded_levels,
-    number_of_units,
-    resamples,
+    bootstrap_samples,
+    count_groups,
+    interval_quantiles,
+    paired_standard_error,
+    significantly_better,
     standard_error,
 )
 from autotransfer.tasks.score import Score, score_interval
@@ -33,32 +33,32 @@ def _says(right: np.ndarray, truth: np.ndarray, sure: float = 0.9, classes: int 
 def _patients(
     count: int, each: int, seed: int = 0, spread: tuple[float, float] = (0.8, 0.1)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return targets, what is said of them, and units whose examples are mostly all right or all wrong."""
+    """Return targets, what is said of them, and groups whose examples are mostly all right or all wrong."""
     rng = np.random.default_rng(seed)
-    units, truth = np.repeat(np.arange(count), each), np.zeros(count * each, dtype=np.int64)
-    right = rng.random(len(units)) < rng.beta(*spread, count)[units]
-    return truth, _says(right, truth), units
+    group_ids, truth = np.repeat(np.arange(count), each), np.zeros(count * each, dtype=np.int64)
+    right = rng.random(len(group_ids)) < rng.beta(*spread, count)[group_ids]
+    return truth, _says(right, truth), group_ids
 
 
 def test_a_unit_is_drawn_whole_or_not_at_all() -> None:
-    units = np.array([4, 1, 4, 9, 1, 4])
-    for rows in resamples(6, units, 50, seed=3):
+    group_ids = np.array([4, 1, 4, 9, 1, 4])
+    for rows in bootstrap_samples(6, group_ids, 50, seed=3):
         counts = np.bincount(rows, minlength=6)
         for unit in (1, 4, 9):
-            assert len(set(counts[units == unit])) == 1
-        assert sum(counts[units == unit][0] for unit in (1, 4, 9)) == 3
-    assert [len(rows) for rows in resamples(6, None, 3)] == [6, 6, 6]
-    assert number_of_units(6, units) == 3
-    assert number_of_units(6, None) == 6
+            assert len(set(counts[group_ids == unit])) == 1
+        assert sum(counts[group_ids == unit][0] for unit in (1, 4, 9)) == 3
+    assert [len(rows) for rows in bootstrap_samples(6, None, 3)] == [6, 6, 6]
+    assert count_groups(6, group_ids) == 3
+    assert count_groups(6, None) == 6
 
 
 def test_single_units_are_resampled_as_examples_are() -> None:
-    plain, single = (list(resamples(40, units, 5, seed=1)) for units in (None, np.arange(40) + 7))
+    plain, single = (list(bootstrap_samples(40, group_ids, 5, seed=1)) for group_ids in (None, np.arange(40) + 7))
     np.testing.assert_array_equal(plain, single)
 
 
 def test_few_units_make_an_interval_wider_than_many() -> None:
-    levels = [expanded_levels(units)[0] for units in (5, 20, 10_000)]
+    levels = [interval_quantiles(group_ids)[0] for group_ids in (5, 20, 10_000)]
     assert levels == sorted(levels)
     assert levels[-1] == pytest.approx(0.025, abs=1e-4)
     assert levels[0] < 0.003
@@ -66,23 +66,26 @@ def test_few_units_make_an_interval_wider_than_many() -> None:
 
 def test_the_interval_of_groups_is_as_wide_as_their_number_makes_it() -> None:
     # The issue's case: printed 0.052 wide, where the groups make it more than three times that.
-    truth, scores, units = _patients(40, 20)
-    plain, grouped = score_interval(BINARY, truth, scores), score_interval(BINARY, truth, scores, units=units)
+    truth, predictions, group_ids = _patients(40, 20)
+    plain, grouped = (
+        score_interval(BINARY, truth, predictions),
+        score_interval(BINARY, truth, predictions, group_ids=group_ids),
+    )
     assert plain[1] - plain[0] < 0.055
     assert grouped[1] - grouped[0] > 0.15
-    assert grouped == score_interval(BINARY, truth, scores, units=units)
-    found = Score.of(BINARY, truth, scores, units)
-    assert (found.ci95, found.units, found.examples) == (grouped, 40, 800)
-    assert found.to_json()["units"] == 40
+    assert grouped == score_interval(BINARY, truth, predictions, group_ids=group_ids)
+    found = Score.of(BINARY, truth, predictions, group_ids)
+    assert (found.ci95, found.groups, found.examples) == (grouped, 40, 800)
+    assert found.to_json()["groups"] == 40
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "neg_log_loss"])
 def test_single_units_change_no_interval(metric: str) -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 60)
-    scores, task = _says(rng.random(60) < 0.8, truth), Task(kind="binary", classes=("a", "b"), metric=metric)
-    assert score_interval(task, truth, scores, units=np.arange(60)) == score_interval(task, truth, scores)
-    assert Score.of(task, truth, scores, np.arange(60)).units is None
+    predictions, task = _says(rng.random(60) < 0.8, truth), Task(kind="binary", classes=("a", "b"), metric=metric)
+    assert score_interval(task, truth, predictions, group_ids=np.arange(60)) == score_interval(task, truth, predictions)
+    assert Score.of(task, truth, predictions, np.arange(60)).groups is None
 
 
 @pytest.mark.parametrize(("count", "each"), [(10, 20), (30, 10)])
@@ -90,10 +93,10 @@ def test_intervals_of_groups_hold_the_truth_as_often_as_they_say(count: int, eac
     # A beta distribution of 2 and 0.5 has the mean 0.8.
     held, plain = [], []
     for seed in range(200):
-        truth, scores, units = _patients(count, each, seed, (2.0, 0.5))
-        low, high = score_interval(BINARY, truth, scores, units=units)
+        truth, predictions, group_ids = _patients(count, each, seed, (2.0, 0.5))
+        low, high = score_interval(BINARY, truth, predictions, group_ids=group_ids)
         held.append(low <= 0.8 <= high)
-        low, high = score_interval(BINARY, truth, scores)
+        low, high = score_interval(BINARY, truth, predictions)
         plain.append(low <= 0.8 <= high)
     assert np.mean(held) > 0.88
     assert np.mean(plain) < 0.75
@@ -103,14 +106,14 @@ def test_intervals_of_groups_hold_the_truth_as_often_as_they_say(count: int, eac
 def test_no_error_in_a_few_groups_is_not_beyond_doubt(metric: str) -> None:
     truth = np.arange(200) // 20 % 2
     task = Task(kind="binary", classes=("a", "b"), metric=metric)
-    low, high = score_interval(task, truth, _says(np.ones(200, dtype=bool), truth), units=np.arange(200) // 20)
+    low, high = score_interval(task, truth, _says(np.ones(200, dtype=bool), truth), group_ids=np.arange(200) // 20)
     assert high == 1.0
     assert low == pytest.approx(10 / (10 + 1.96**2), abs=1e-3)  # Wilson's of ten
 
 
 def test_one_group_has_no_interval() -> None:
     truth = np.arange(20) % 2
-    low, high = score_interval(BINARY, truth, _says(np.arange(20) > 3, truth), units=np.zeros(20, dtype=int))
+    low, high = score_interval(BINARY, truth, _says(np.arange(20) > 3, truth), group_ids=np.zeros(20, dtype=int))
     assert math.isnan(low)
     assert math.isnan(high)
 
@@ -146,15 +149,15 @@ def _truth_and_outputs(task: Task, n: int = 300) -> tuple[np.ndarray, np.ndarray
     ],
     ids=lambda task: f"{task.kind}-{task.metric}",
 )
-@pytest.mark.parametrize("units", [None, np.arange(300) // 6], ids=["alone", "sixes"])
-def test_the_standard_error_is_that_of_the_metric(task: Task, units: np.ndarray | None) -> None:
+@pytest.mark.parametrize("group_ids", [None, np.arange(300) // 6], ids=["alone", "sixes"])
+def test_the_standard_error_is_that_of_the_metric(task: Task, group_ids: np.ndarray | None) -> None:
     truth, outputs = _truth_and_outputs(task)
-    if units is not None:  # examples of a unit are the same one
-        truth, outputs = truth[units * 6], outputs[units * 6]
-    drawn = [task.score(truth[rows], outputs[rows]) for rows in resamples(300, units, 300, seed=9)]
-    found = standard_error(task, truth, outputs, units)
+    if group_ids is not None:  # examples of a unit are the same one
+        truth, outputs = truth[group_ids * 6], outputs[group_ids * 6]
+    drawn = [task.score(truth[rows], outputs[rows]) for rows in bootstrap_samples(300, group_ids, 300, seed=9)]
+    found = standard_error(task, truth, outputs, group_ids)
     assert found == pytest.approx(float(np.std(drawn)), rel=0.5)
-    assert found == standard_error(task, truth, outputs, units)
+    assert found == standard_error(task, truth, outputs, group_ids)
 
 
 def test_the_standard_error_of_accuracy_is_binomial_where_examples_are_alone() -> None:
@@ -178,30 +181,30 @@ def test_chance_is_not_better() -> None:
     for _ in range(100):
         truth = rng.integers(0, 2, 120)
         one, other = (_says(rng.random(120) < 0.9, truth) for _ in range(2))
-        called += better(BINARY, truth, one, other)
+        called += significantly_better(BINARY, truth, one, other)
     assert called <= 8
     truth = rng.integers(0, 2, 120)
     good, poor = _says(rng.random(120) < 0.95, truth), _says(rng.random(120) < 0.7, truth)
-    assert better(BINARY, truth, good, poor)
-    assert not better(BINARY, truth, poor, good)
-    assert not better(BINARY, truth, good, good)
+    assert significantly_better(BINARY, truth, good, poor)
+    assert not significantly_better(BINARY, truth, poor, good)
+    assert not significantly_better(BINARY, truth, good, good)
 
 
 def test_three_examples_are_too_few_to_be_better() -> None:
     truth = np.zeros(3, dtype=np.int64)
     right, wrong = (_says(np.full(3, value), truth) for value in (True, False))
-    assert not better(BINARY, truth, right, wrong)
+    assert not significantly_better(BINARY, truth, right, wrong)
     truth = np.zeros(30, dtype=np.int64)
     right, wrong = (_says(np.full(30, value), truth) for value in (True, False))
-    assert better(BINARY, truth, right, wrong)
-    assert not better(BINARY, truth, right, wrong, np.arange(30) // 10)  # three patients
+    assert significantly_better(BINARY, truth, right, wrong)
+    assert not significantly_better(BINARY, truth, right, wrong, np.arange(30) // 10)  # three patients
 
 
 def test_the_error_of_a_difference_is_paired() -> None:
     truth = np.zeros(200, dtype=np.int64)
     one, other = _says(np.arange(200) < 150, truth), _says(np.arange(200) < 148, truth)
-    alone = math.hypot(*(standard_error(BINARY, truth, scores) for scores in (one, other)))
-    assert difference_error(BINARY, truth, one, other) < alone / 3
-    assert difference_error(BINARY, truth, one, one) == 0.0
+    alone = math.hypot(*(standard_error(BINARY, truth, predictions) for predictions in (one, other)))
+    assert paired_standard_error(BINARY, truth, one, other) < alone / 3
+    assert paired_standard_error(BINARY, truth, one, one) == 0.0
     undefined = Task(kind="binary", classes=("a", "b"), metric="roc_auc")
-    assert difference_error(undefined, truth, one, other) == math.inf
+    assert paired_standard_error(undefined, truth, one, other) == math.inf

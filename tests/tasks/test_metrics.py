@@ -173,15 +173,15 @@ def test_scores_are_of_the_positive_class(positive: str) -> None:
 def test_the_rarer_class_is_positive_where_the_metric_asks(targets: Any, metric: Any, positive: Any) -> None:
     task = infer_task(targets, metric=metric)
     assert task.positive_class == positive
-    assert task.asks_for_positive == (positive is not None)
-    assert task.metric_in_words == (task.metric if positive is None else f"{task.metric} of {positive!r}")
+    assert task.uses_positive_class == (positive is not None)
+    assert task.metric_label == (task.metric if positive is None else f"{task.metric} of {positive!r}")
     assert Task.from_json(task.to_json()) == task
 
 
 def test_a_positive_class_is_one_of_two() -> None:
     assert infer_task([0, 1, 1], metric="recall", positive_class="1").positive_class == 1  # as a command line says it
     even = infer_task(["ok", "defect"], positive_class="ok")
-    assert (even.positive_class, even.metric_in_words) == ("ok", "accuracy"), "accuracy is of both"
+    assert (even.positive_class, even.metric_label) == ("ok", "accuracy"), "accuracy is of both"
     with pytest.raises(ConfigError, match=r"'bad' is no class; the classes are \['defect', 'ok'\]"):
         infer_task(NAMES, positive_class="bad")
     with pytest.raises(ConfigError, match="one of two classes, and this is a multiclass task"):
@@ -200,9 +200,9 @@ def test_a_metric_of_probabilities_knows_of_classes_that_the_examples_lack(metri
 
 
 def test_the_ceiling_of_a_scorer_is_what_perfect_predictions_score() -> None:
-    assert infer_task(NAMES, metric=make_scorer(cohen_kappa_score)).ceiling == 1.0
-    assert infer_task(NAMES, metric=make_scorer(zero_one_loss, greater_is_better=False)).ceiling == 0.0
-    assert infer_task(NAMES, metric=lambda estimator, images, targets: 5.0).ceiling == 5.0
+    assert infer_task(NAMES, metric=make_scorer(cohen_kappa_score)).perfect_score == 1.0
+    assert infer_task(NAMES, metric=make_scorer(zero_one_loss, greater_is_better=False)).perfect_score == 0.0
+    assert infer_task(NAMES, metric=lambda estimator, images, targets: 5.0).perfect_score == 5.0
 
 
 def test_a_scorer_is_pickled_by_value() -> None:

@@ -95,4 +95,4 @@ def test_a_scorer_of_the_users_own_is_asked_itself() -> None:
     task = infer_task(THREE, metric=lambda estimator, images, targets: float(len(targets)))
     assert isinstance(task.scorer, Metric)
     assert len(check(task, ["a", "b"])) == 1
-    assert np.isfinite(task.ceiling)
+    assert np.isfinite(task.perfect_score)

@@ -128,7 +128,7 @@ def test_the_backbone_waits_for_its_phase(
 def test_frozen_stages_are_in_eval_mode_whatever_came_before(make_backbone: Make) -> None:
     backbone = make_backbone("test_resnet").train()
     plan = FreezePlan(phases=(Phase(start=0.0, depth=2),))
-    train_mode(backbone, plan, 2, live_norms=True)
+    train_mode(backbone, plan, 2, update_norms=True)
     modes: dict[bool, set[int]] = {True: set(), False: set()}
     for name, module in backbone.named_modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -168,7 +168,7 @@ def test_statistics_of_home_made_norms_are_frozen_as_well(live: bool, expected: 
     body = {"stem": nn.Conv2d(3, 4, 3), "body": nn.Sequential(norm, nn.Conv2d(4, 4, 3))}
     backbone = SequentialBackbone(body, preprocessing=Preprocessing(size=(16, 16)), width=4)
     plan = FreezePlan(phases=(Phase(start=0.0, depth=1),))
-    train_mode(backbone, plan, 1, live_norms=live)
+    train_mode(backbone, plan, 1, update_norms=live)
     backbone(torch.zeros(1, 3, 16, 16))
     assert float(norm.running_var[0]) == expected
     freeze(backbone, FreezePlan(phases=plan.phases, trained="norms_and_biases"), 1)

@@ -15,7 +15,7 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import Takes
 from autotransfer.tasks.task import Task
 from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, InputFeed
-from autotransfer.training.network import Network, to_scores
+from autotransfer.training.network import Network, to_predictions
 from autotransfer_plugins.modalities.image.batches import VIEWS, prepare
 from autotransfer_plugins.modalities.image.images import Images
 
@@ -117,7 +117,7 @@ def test_outputs_of_a_regression_are_in_units_of_the_target(make_backbone: Make)
     net = Network(backbone, nn.Linear(backbone.width, 2), (backbone.width,), shift, scale).eval()
     features = torch.randn(3, backbone.width)
     expected = net.head(features).double() * torch.tensor([2.0, 0.5]) + torch.tensor([10.0, -5.0])
-    torch.testing.assert_close(net.in_units(net.head_outputs(features)), expected)
+    torch.testing.assert_close(net.to_target_units(net.head_outputs(features)), expected)
     assert {"shift", "scale"} <= set(net.state_dict()), "they are saved with the model"
 
 
@@ -131,6 +131,6 @@ def test_outputs_of_a_regression_are_in_units_of_the_target(make_backbone: Make)
 )
 def test_outputs_become_scores(task: Task, expected: Any) -> None:
     outputs = torch.tensor([[0.0, 0.0], [-50.0, 50.0]], dtype=torch.bfloat16, requires_grad=True)
-    scores = to_scores(task, outputs)
-    np.testing.assert_allclose(scores, expected, atol=1e-6)
-    assert scores.dtype == (np.float64 if task.kind == "regression" else np.float32)
+    predictions = to_predictions(task, outputs)
+    np.testing.assert_allclose(predictions, expected, atol=1e-6)
+    assert predictions.dtype == (np.float64 if task.kind == "regression" else np.float32)

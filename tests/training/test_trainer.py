@@ -90,7 +90,7 @@ def start(make_images: MakeImages) -> Start:
 def run(training: Training, epochs: int | None = None) -> list[float]:
     curve: list[float] = []
 
-    def report(epoch: int, score: float, scores: np.ndarray) -> bool:
+    def report(epoch: int, score: float, predictions: np.ndarray) -> bool:
         curve.append(score)
         return False
 
@@ -258,7 +258,7 @@ class Scarce(InputFeed):
         return super().outputs(network, rows, rng)
 
 
-LESSONS = {
+FOLDS = {
     "plain": lambda: make_fold(LABELS),
     "class weights": lambda: make_fold(LABELS, class_weight={0: 3.0, 1: 0.5}),
     "several labels": lambda: make_fold(np.stack([LABELS, [0, 1] * 5], 1), class_weight={0: 3.0, 1: 0.5}),
@@ -268,16 +268,16 @@ LESSONS = {
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("room", [1, 3])
-@pytest.mark.parametrize("kind", LESSONS)
+@pytest.mark.parametrize("kind", FOLDS)
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(
     kind: str, room: int, error: type[Exception], start: Start
 ) -> None:
     # Plain descent without momentum noise: equal weights after the steps mean equal gradients.
     settings = {"optimizer": "sgd", "lr": 0.05, "batch_size": 8, "epochs": 2, "label_smoothing": 0.1}
     enough, scarce = net(2), net(2)
-    run(start(enough, LESSONS[kind](), settings))
+    run(start(enough, FOLDS[kind](), settings))
     feed = Scarce(start.images, room, error)
-    run(start(scarce, LESSONS[kind](), settings, feed=feed))
+    run(start(scarce, FOLDS[kind](), settings, feed=feed))
     assert_equal(weights(scarce), weights(enough), rtol=1e-4, atol=1e-6)
     assert max(feed.sizes) <= room
 
@@ -321,10 +321,10 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
     network = net(2, norm=nn.BatchNorm2d)
     states: list[dict[str, Tensor]] = []
     settings = {"lr": 0.01, "epochs": 8, "batch_norm": "live"}
-    fold = replace(make_fold(labels, validation=np.arange(5, 10), metric="neg_log_loss"), train=np.arange(5))
+    fold = replace(make_fold(labels, validation=np.arange(5, 10), metric="neg_log_loss"), train_rows=np.arange(5))
     training = start(network, fold, settings)
 
-    def report(epoch: int, score: float, scores: np.ndarray) -> bool:
+    def report(epoch: int, score: float, predictions: np.ndarray) -> bool:
         states.append(weights(network))
         return False
 
@@ -332,8 +332,8 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
     assert training.best_epoch < 8
     training.restore_best()
     assert_equal(weights(network), states[training.best_epoch - 1])
-    assert training.best_scores is not None
-    np.testing.assert_array_equal(training.predict(training.fold.validation_rows, 0), training.best_scores)
+    assert training.best_predictions is not None
+    np.testing.assert_array_equal(training.predict(training.fold.validation_rows, 0), training.best_predictions)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "medium"])
@@ -376,7 +376,7 @@ def test_time_is_asked_for_after_each_step(start: Start) -> None:
 
 def test_a_report_can_stop_the_training(start: Start) -> None:
     training = start(net(2), make_fold(LABELS))
-    training.run(4, lambda epoch, score, scores: epoch == 2, lambda: False)
+    training.run(4, lambda epoch, score, predictions: epoch == 2, lambda: False)
     assert training.epoch == 2
 
 
@@ -384,7 +384,7 @@ def test_a_refit_has_nothing_to_score(start: Start) -> None:
     training = start(net(2), make_fold(LABELS, validation=np.arange(0)))
     assert run(training) == []
     assert training.epoch == 4
-    assert training.best_scores is None
+    assert training.best_predictions is None
 
 
 def test_label_smoothing_takes_confidence_away(start: Start) -> None:

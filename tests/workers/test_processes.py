@@ -25,6 +25,7 @@ from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import ConfigError
 from autotransfer.features.cache import list_entries
 from autotransfer.search.jobs import Job
+from autotransfer.settings import Settings, grouped
 from autotransfer.workers.processes import LocalWorkers
 
 DEADLY = """
@@ -79,7 +80,9 @@ def test_two_workers_try_as_many_trials_and_compute_each_prefix_once(
     epochs: list[EpochRecord] = []
     options["callbacks"] = [SimpleNamespace(epoch_finished=lambda epoch: epochs.append(epoch))]
     result = autotransfer.fit(
-        images, labels, trials=26, workers=2, out=tmp_path / "run", cache_dir=tmp_path / "cache", **options
+        images,
+        labels,
+        **grouped(Settings, dict(trials=26, workers=2, out=tmp_path / "run", cache_dir=tmp_path / "cache", **options)),
     )
     assert len(epochs) == sum(record.epochs for record in result.trials), "each, as it comes"
     assert all(0 < epoch.loss < 50 and epoch.learning_rate >= 0 for epoch in epochs)
@@ -190,4 +193,4 @@ def test_a_worker_that_is_being_ended_gets_no_further_job() -> None:
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str, digit_folder: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        autotransfer.fit(digit_folder / "train", **options)
+        autotransfer.fit(digit_folder / "train", **grouped(Settings, options))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autotransfer.runtime.device import layout_on
+from autotransfer.runtime.device import memory_format_for
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 from autotransfer_plugins.modalities.image.modality import AUGMENTATIONS, VIEWS
 
@@ -98,7 +98,7 @@ def normalise(batch: Tensor, how: Preprocessing) -> Tensor:
     """Turn values in 0..255 (N, 3, H, W) into what the backbone's training data looked like."""
     mean = torch.tensor(how.mean, device=batch.device).view(1, -1, 1, 1) * 255
     std = torch.tensor(how.std, device=batch.device).view(1, -1, 1, 1) * 255
-    scaled = batch.to(torch.float32, copy=True, memory_format=layout_on(batch.device))
+    scaled = batch.to(torch.float32, copy=True, memory_format=memory_format_for(batch.device))
     return scaled.sub_(mean).div_(std)
 
 

@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["NumberForm"]
+__all__ = ["NumberFormat"]
 
 # A space, a no-break space, a narrow one and an apostrophe group digits beside the mark that is no decimal one.
 _GROUPING = " \u00a0\u202f'\u2019"
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberForm:
+class NumberFormat:
     """How the numbers of a column are written.
 
     Attributes:
@@ -33,7 +33,7 @@ class NumberForm:
         return self.decimal != "." or self.grouped or self.percent
 
     @classmethod
-    def of(cls, texts: Sequence[str], *, comma: bool = False) -> NumberForm | None:
+    def of(cls, texts: Sequence[str], *, comma: bool = False) -> NumberFormat | None:
         """Find the form that all texts have; None where there is none.
 
         Args:

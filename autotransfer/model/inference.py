@@ -1,0 +1,85 @@
+"""The forward pass of a model: from decoded examples to the outputs of each ensemble member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
+from autotransfer.backbones.inputs import pooled, rows_of
+from autotransfer.contract.modality import Store
+from autotransfer.features.batches import Rows, collect
+from autotransfer.model.ensemble_member import EnsembleMember
+from autotransfer.runtime.device import Device
+from autotransfer.training.network import Network
+
+__all__ = ["MembersOfBackbone", "group_by_backbone"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembersOfBackbone:
+    """The members of a model that share a backbone. The backbone sees each view of an example once.
+
+    Attributes:
+        backbone: The backbone, fused and in the precision that the search ran it in while it was frozen.
+        members: The members whose heads stand on the backbone.
+        device: Where the backbone runs.
+    """
+
+    backbone: FrozenBackbone
+    members: tuple[EnsembleMember, ...]
+    device: Device
+
+    def outputs(self, store: Store) -> Iterator[tuple[EnsembleMember, Tensor]]:
+        """Yield each member with its logits, or values in the units of the target (N, outputs), averaged over views."""
+        sums: list[np.ndarray | None] = [None] * len(self.members)
+        for position, view in enumerate(store.modality.views):
+            seeing = [i for i, member in enumerate(self.members) if position < member.views]
+            if not seeing:
+                break
+            found = self._outputs_of_view(store, view, [self.members[i].network for i in seeing])
+            for i, outputs in zip(seeing, found, strict=True):
+                known = sums[i]
+                sums[i] = outputs if known is None else known + outputs
+        for member, total in zip(self.members, sums, strict=True):
+            assert total is not None  # each member sees the first view
+            yield member, member.network.to_target_units(torch.from_numpy(total / member.views))
+
+    def _outputs_of_view(self, store: Store, view: str, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
+        """Return the logits or standardised values (N, outputs) of each network for one view."""
+        how = networks[0].backbone.preprocessing
+        maps = any(network.head_takes == "map" for network in networks)
+        stages = next((network.stages for network in networks if network.stages is not None), None)
+
+        def outputs(rows: Rows) -> tuple[Tensor, ...]:
+            with self.backbone.running() as backbone, ExitStack() as watching:
+                batch = self.backbone.take(store.inputs(rows, how, self.device.torch, view))
+                tapped = [] if stages is None else watching.enter_context(stages.tapped(backbone, rows_of(batch)))
+                found = backbone.forward_map(batch) if maps else backbone(batch)
+                last = pooled(backbone, found, batch) if maps else found
+                takes: dict[str, Tensor] = {"pooled": last}
+                takes |= {"map": backbone.as_map(found)} if maps else {}
+                takes |= {"stages": torch.cat([*tapped, last], 1)} if stages is not None else {}
+            return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
+
+        size = batch_sizes(self.device)[0]  # always the same: predictions must not depend on a measurement
+        fill = self.device.torch.type == "cuda"
+        return collect(outputs, len(store), np.empty, (size,), half=False, lower=self.backbone.lower, fill=fill)
+
+
+def group_by_backbone(members: Sequence[EnsembleMember], device: Device) -> list[MembersOfBackbone]:
+    """Return the members grouped by the backbone that they share, in order of their first appearance."""
+    groups: dict[int, list[EnsembleMember]] = {}
+    for member in members:
+        groups.setdefault(id(member.network.backbone), []).append(member)
+    found = []
+    for sharing in groups.values():
+        own = device if sharing[0].autocast else replace(device, half=None)
+        backbone = FrozenBackbone.of(sharing[0].network.backbone, own)
+        found.append(MembersOfBackbone(backbone=backbone, members=tuple(sharing), device=device))
+    return found
