@@ -79,7 +79,7 @@ def test_a_good_backbone_passes() -> None:
     ("backbone", "rule"),
     [
         (NoStage(), r"running_mean has a stage in 0..1; got 7"),
-        (Noisy(), "the same images give the same features"),
+        (Noisy(), "the same inputs give the same features"),
         (AcrossBatch(), "do not depend on the others"),
         (Infinite(), "features are finite"),
         (Tiny(width=5), r"forward gives \(N, 5\); got \(3, 4\)"),
@@ -125,7 +125,7 @@ def test_a_backbone_at_another_size_is_the_same_but_for_its_size(load_at: Any, r
         return
     with pytest.raises(PluginError, match=rule) as caught:
         check_backbone(spec)
-    assert "'tiny' at 32 pixels" in str(caught.value)
+    assert "'tiny@32px'" in str(caught.value)
 
 
 def test_a_recipe_that_the_plugin_does_not_know_is_found() -> None:
