@@ -26,7 +26,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
-from autotransfer.data.split import folds
+from autotransfer.data.split import split_folds
 from autotransfer.errors import AutoTransferError, BackboneError, DataError, ModelFormatError
 from autotransfer.features.cache import ActivationCache, list_entries
 from autotransfer.settings import Compute
@@ -361,7 +361,7 @@ def test_strange_groups(groups: list[Any], attempt: Attempt) -> None:
         labels = [0, 1] * 5
         examples = load_examples([np.zeros((9, 9), dtype=np.uint8)] * 10, labels, groups=groups)
         task = infer_task(labels)
-        return folds(task.encode(labels), task, list("abcdefghij"), count=2, seed=0, groups=examples.groups)
+        return split_folds(task.encode(labels), task, list("abcdefghij"), count=2, seed=0, groups=examples.groups)
 
     attempt("groups", make_folds)
 
@@ -563,15 +563,15 @@ def edited(folder: Path, *way: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("way", "value", "reason"),
     [
-        (("side",), 10**9, "side of an image"),
+        (("reading", "side"), 10**9, "side of an image"),
         (("candidate", "head_params"), {"width": 10**7, "layers": 3}, "parameters; the file"),
         (("backbone", "recipe"), "timm", "must be an object"),
         (("backbone", "recipe"), {"plugin": "nobody"}, "'nobody' made it: install it"),
         (("backbone", "preprocessing", "size"), [10**6, 10**6], "side of an image"),
         (("backbone", "preprocessing", "std"), [0, 0, 0], "is none"),
         (("task", "kind"), "magic", "a kind, classes"),
-        (("decoding", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
-        (("decoding", "background"), "pink", "background of a model"),
+        (("reading", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
+        (("reading", "background"), "pink", "background of a model"),
         (("task", "classes"), ["a"], "a kind, classes"),
     ],
 )

@@ -90,8 +90,8 @@ class Cut:
         return self._crossing(self._entering(backbone, inputs)[0], rows_of(inputs))
 
     @contextmanager
-    def tapped(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
-        """Note what crosses the boundary when a batch of so many rows passes it within, on its way further."""
+    def recorded(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
+        """Note what crosses the boundary when a batch of rows passes it within, on its way further."""
         noted: list[Tensor] = []
 
         def note(module: nn.Module, args: Any, kwargs: Any) -> None:

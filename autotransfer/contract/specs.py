@@ -1,4 +1,4 @@
-"""What goes through the doors: frozen descriptions of backbones, heads and freeze policies. Nothing here is heavy."""
+"""Specs that plugins register: frozen descriptions of backbones, heads and freeze policies, without torch."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ __all__ = [
 
 Takes = Literal["pooled", "map", "stages"]
 
-_NOT_SHOWN = ("load", "load_at", "check", "locate", "preprocessing", "origin")
+_FIELDS_NOT_IN_ROWS = ("load", "load_at", "check", "locate", "preprocessing", "origin")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """A backbone that can be searched. Making one loads nothing.
+    """A backbone that can be searched. A spec loads nothing.
 
     Attributes:
         name: Unique name; users match it with patterns.
         modality: Name of the modality whose examples it takes.
         load: Builds the backbone with its pretrained weights.
-        source: What the weights were trained on, in words.
-        weights: Where the weights are or come from, in words.
-        check: Raises ``WeightsUnavailableError`` or ``BackboneError``, quickly, when ``load`` could not work.
-        locate: Raises ``WeightsUnavailableError``, within a millisecond, when the weights are neither here nor can be
-            fetched; asked of all, so that only backbones that can be had are chosen from. None means that ``check`` is
-            as quick; where there is a ``locate``, only what was chosen is checked.
-        default: Searched when the user names no backbone.
-        fallback: Searched when the user names none and no default one can be had.
+        source: Description of the data that the weights were trained on.
+        weights: Description of where the weights are.
+        check: Raises ``WeightsUnavailableError`` or ``BackboneError`` if ``load`` would fail; takes less than a second.
+        locate: Raises ``WeightsUnavailableError``, within a millisecond, if the weights are neither here nor can be
+            fetched. It is called for all backbones, and ``check`` then for the chosen ones. None calls ``check`` for
+            all backbones.
+        default: Whether the backbone is searched when the user names none.
+        fallback: Whether the backbone is searched when the user names none and no default backbone is available.
         parameters: Number of parameters.
         gmacs: Multiply-accumulates of one forward pass, in 10^9.
         input_size: Size of an input in the unit of its modality, such as height and width in pixels.
         accuracy: Published accuracy on a usual benchmark of its modality, such as ImageNet top-1, 0..1.
-        preprocessing: How it wants its inputs, where that is known without loading it; it is loaded to ask otherwise.
+        preprocessing: How the backbone wants its inputs; None if the backbone must be loaded to know it.
         license: Licence of the weights.
-        version: What its features depend on beside its weights, such as the version of a library that builds it;
-            features that were cached under another are computed anew.
-        origin: Distribution and version of the plugin that registered it; the registry fills it in.
-        load_at: ``load_at(form)`` builds another form of it with the same weights, such as one for another resolution;
-            what a form is, its modality knows. None where it has one form only.
+        version: Version of everything but the weights that the features depend on, such as a library. Cached features
+            of another version are not used.
+        origin: Distribution and version of the plugin that registered the backbone; set by the registry.
+        load_at: ``load_at(form)`` builds another form of the backbone with the same weights, such as one for another
+            resolution; its modality knows what a form is. None for a backbone with a single form.
     """
 
     name: str
@@ -82,27 +82,27 @@ class BackboneSpec:
     load_at: Callable[[Any], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
-        """Return what is known of it without loading it, as JSON."""
-        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SHOWN}
+        """Return the known properties as JSON, without loading the backbone."""
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _FIELDS_NOT_IN_ROWS}
         return {**row, "input_size": list(self.input_size) if self.input_size else None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpec:
-    """A head: turns features into outputs, trained by gradient or solved in closed form.
+    """A head: maps features to outputs, trained by gradient descent or solved in closed form.
 
     Attributes:
         name: Unique name.
         build: ``build(shape, outputs, params)`` returns an untrained module. ``shape`` is ``(width,)`` for pooled
-            features, ``(channels, height, width)`` for a map, and for stages the numbers that each gives, those of the
-            pooled features last; the module maps a batch of them to ``(N, outputs)``: logits for classes, raw values
-            for regression.
+            features, ``(channels, height, width)`` for a map, and the widths of all stages for stages, the pooled
+            features last. The module maps a batch of features to ``(N, outputs)``: logits for classes, values for
+            regression.
         solve: ``solve(module, features, targets, task, params, weights)`` fills ``module`` from features of shape
-            ``(N, width)`` without gradients; targets come from ``Task.encode``. None for gradient heads.
-        features: What the head takes: the pooled features, the last map, or what all stages of a frozen backbone give,
-            side by side: ``(N, sum(shape))``.
+            ``(N, width)`` without gradients; targets are from ``Task.encode``. None for heads that train by gradient.
+        features: Features that the head takes: pooled features, the last feature map, or the concatenated features of
+            all stages of a frozen backbone ``(N, sum(shape))``.
         parameters: Distributions by short name.
-        tasks: Kinds of task that it can do.
+        tasks: Kinds of task that the head supports.
     """
 
     name: str
@@ -129,12 +129,12 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class FreezePlan:
-    """What trains, and when.
+    """Which stages train in which epochs.
 
     Attributes:
-        phases: In order; the first starts at 0.
-        trained: Which parameters of a stage that trains: all, or norms and biases only.
-        learning_rates: Factor on the learning rate for each stage; empty means 1 for all.
+        phases: Phases in ascending order of their start; the first one starts at 0.
+        trained: Which parameters of a training stage train: all, or norms and biases only.
+        learning_rates: Factor on the learning rate of each stage; empty for a factor of 1.
     """
 
     phases: tuple[Phase, ...]
@@ -149,7 +149,7 @@ class FreezePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FreezePolicySpec:
-    """A rule that says which stages train, and when.
+    """A rule that determines which stages train in which epochs.
 
     Attributes:
         name: Unique name.
@@ -167,13 +167,13 @@ class EpochRecord:
     """One epoch of a trial that trains by gradient.
 
     Attributes:
-        trial: Number that the trial's record has, or will have; None for a new one while several are evaluated at a
-            time: they get their numbers as they end, and are told apart by their candidates.
-        candidate: What is trained.
-        epoch: Number of epochs that are done.
-        score: Score on the validation examples; of a cross-validated head, on the first fold.
-        loss: Mean training loss over the epoch; NaN where a worker on another machine does not say.
-        learning_rate: Rate of the head at the end of the epoch; NaN where a worker on another machine does not say.
+        trial: Number of the trial. None for a new trial while several trials are evaluated at a time, since a trial
+            gets its number when it ends; ``candidate`` identifies the trial then.
+        candidate: The candidate that trains.
+        epoch: Number of finished epochs.
+        score: Score on the validation examples; on the first fold in cross-validation.
+        loss: Mean training loss of the epoch; NaN where a worker does not report it.
+        learning_rate: Learning rate of the head at the end of the epoch; NaN where a worker does not report it.
     """
 
     trial: int | None

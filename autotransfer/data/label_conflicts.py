@@ -1,4 +1,4 @@
-"""Copies of one image under different labels: at most one of them is right, and nobody can tell which."""
+"""Label conflicts: copies of one image with different labels, of which at most one label is right."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ __all__ = ["without_label_conflicts"]
 
 
 def without_label_conflicts(store: Store, names: Sequence[str], labels: Sequence[Any]) -> Store:
-    """Leave out the images of which exact copies have another label, as a file that is listed under two labels is.
+    """Leave out the examples that have an exact copy with another label.
 
     Args:
-        store: The examples; those that stay move up within their arrays.
-        names: What to call each example, those included that were not decoded.
-        labels: The label of each example, likewise.
+        store: The examples; the remaining ones move up within their arrays.
+        names: Name of each example, whether it was read or not.
+        labels: Label of each example, whether it was read or not.
 
     Returns:
-        The images that stay; each that does not is listed in ``skipped`` with a copy and its label.
+        The remaining images; ``skipped`` lists the others, each with a copy and the label of the copy.
 
     Raises:
-        DataError: None stays.
+        DataError: No image remains.
     """
     first: dict[str, int] = {}
-    rival: dict[str, int] = {}
+    conflicting: dict[str, int] = {}
     examples = store.kept.tolist()
     for digest, i in zip(store.digests, examples, strict=True):
         if labels[first.setdefault(digest, i)] != labels[i]:
-            rival.setdefault(digest, i)
-    if not rival:
+            conflicting.setdefault(digest, i)
+    if not conflicting:
         return store
     skipped = list(store.skipped)
     stay = []
     for position, (digest, i) in enumerate(zip(store.digests, examples, strict=True)):
-        if digest not in rival:
+        if digest not in conflicting:
             stay.append(position)
             continue
-        other = rival[digest] if labels[i] == labels[first[digest]] else first[digest]
+        other = conflicting[digest] if labels[i] == labels[first[digest]] else first[digest]
         reason = f"labelled {labels[i]!r}, but its copy {names[other]} {labels[other]!r}"
         skipped.append(Skipped(name=names[i], reason=reason))
     if not stay:

@@ -284,7 +284,7 @@ class Evaluator:
         whole = training.epoch == until
         return epochs, len(epochs) - known, seconds if whole else math.nan
 
-    def recall(self, trials: Trials) -> None:
+    def restore(self, trials: Trials) -> None:
         """Learn again what is not written down of a search: its leaders' outputs, and what the first fold flatters.
 
         Of what trains stages, none but the best is trained again: checkpoints hold the outputs of their epochs.

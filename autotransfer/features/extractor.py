@@ -160,7 +160,7 @@ class FeatureExtractor:
         def features(rows: Rows) -> Activation:
             inputs = self._input(loaded, rows, view)
             with fast.running() as backbone, ExitStack() as watching:
-                noted = [watching.enter_context(tap.tapped(backbone, rows_of(inputs))) for tap in taps.values()]
+                noted = [watching.enter_context(tap.recorded(backbone, rows_of(inputs))) for tap in taps.values()]
                 found = [[fast(inputs)] if whole else list(_run(loaded, boundary, inputs)), *noted]
             sizes[:] = accumulate(map(len, found))
             return tuple(chain.from_iterable(found))

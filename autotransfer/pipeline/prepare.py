@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.backbones.availability import check_usable, describe_unavailable, why_not
+from autotransfer.backbones.availability import check_usable, describe_unavailable, unavailable_reason
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.modality import InputFormat, Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
@@ -110,7 +110,7 @@ def available_backbones(
     """Return the backbones to search, the cheapest first.
 
     All are asked first whether they can be had, then the budget chooses among those that can. What is left out is
-    named, with its reason, in the warning ``backbones_left_out``; a broken checkpoint is an error: the user put it
+    named, with its reason, in the warning ``backbones_skipped``; a broken checkpoint is an error: the user put it
     there. Where none is named and none can be had, the fallbacks are searched.
 
     Args:
@@ -132,7 +132,7 @@ def available_backbones(
     kind = None if modality is None else modality.name
     asked = _asked_for(registry, settings, kind)
     named = registry.named_in_full(settings.backbones)
-    left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
+    left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
@@ -148,7 +148,7 @@ def available_backbones(
         say(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
-            warnings.warn("backbones_left_out", message, unavailable=reasons, over_budget=over_budget)
+            warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
     return [sound[spec.name] for spec in chosen] if reachable else fallbacks
 
 
@@ -198,7 +198,7 @@ def prepare_data(
     ahead: int = 0,
     first: LoadedBackbone | None = None,
     heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
-    step: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
     warnings: WarningList | None = None,
 ) -> Prepared:
     """Infer the task, decode every image once, and split.
@@ -210,7 +210,7 @@ def prepare_data(
         ahead: Number of last boundaries at which trials are likely to train on.
         first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
-        step: Is told how far decoding is, and what is looked at after it.
+        report: Called with a line of text about decoding and the steps after it.
         warnings: Takes up what the user should know of the examples; None drops it.
 
     Raises:
@@ -231,7 +231,7 @@ def prepare_data(
         options=_options(settings, modality),
         strict=settings.data_options.strict,
         memory_limit=memory_budget(settings.compute.memory_limit),
-        progress=lambda done, total: step(f"reading {modality.noun}s: {done} of {total}"),
+        progress=lambda done, total: report(f"reading {modality.noun}s: {done} of {total}"),
     )
     if task.single_label:
         store = without_label_conflicts(store, examples.names, examples.targets)
@@ -258,9 +258,9 @@ def prepare_data(
         names=[examples.names[i] for i in store.kept],
         groups=None if examples.groups is None else [examples.groups[i] for i in store.kept],
         held_out=None if examples.held_out is None else np.array(examples.held_out)[store.kept],
-        features=None if first is None else partial(_pooled, extractor, first, step),
+        features=None if first is None else partial(_pooled, extractor, first, report),
         warnings=WarningList() if warnings is None else warnings,
-        step=step,
+        report=report,
     )
     return Prepared(
         extractor=extractor,
@@ -291,9 +291,9 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
     )
 
 
-def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, step: Callable[[str], None]) -> np.ndarray:
+def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable[[str], None]) -> np.ndarray:
     """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
-    step(f"looking at {len(extractor.store)} images through {first.spec.name}")
+    report(f"looking at {len(extractor.store)} store through {first.spec.name}")
     return extractor.pooled(first)
 
 

@@ -141,7 +141,7 @@ def search_setups(
         ahead=ahead,
         first=first,
         heads=heads,
-        step=show.step,
+        report=show.step,
         warnings=show.warnings,
     )
     show.warnings.add(*data.store.warnings)
@@ -219,26 +219,24 @@ def _search(
     observers: Observers,
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
-    told = Trials()
+    trials = show.trials
 
     def observe(record: TrialRecord) -> None:
-        told.add(record)
-        later_steps.update(told)
-        run.write_trials(told.records)
+        later_steps.update(trials)
+        run.write_trials(trials.records)
         show.trial(record)
-        observers.tell("trial_finished", result=record)
+        observers.notify("trial_finished", result=record)
 
     def observe_epoch(epoch: EpochRecord) -> None:
-        observers.tell("epoch_finished", epoch=epoch)
+        observers.notify("epoch_finished", epoch=epoch)
 
-    def recalled(trials: Trials) -> None:
-        told.records = list(trials.records)
-        later_steps.update(told)
-        run.write_trials(told.records)
-        show.recall(told)
+    def resumed() -> None:
+        later_steps.update(trials)
+        run.write_trials(trials.records)
+        show.resumed()
 
     fold, timed = evaluator.folds[0], budget.limit.seconds is not None
-    fewest = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
+    min_epochs = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
     return search(
         study,
         space.suggest,
@@ -258,14 +256,15 @@ def _search(
                 perfect_score=fold.task.perfect_score,
                 first_trained=1 if len(fold.train_rows) < _MANY else 2,
                 half_depth=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
-                min_epochs=fewest,
+                min_epochs=min_epochs,
                 backbones=[spec.name for spec in variants.backbones],
             )
         ),
         refit_factor=len(fold.targets) / len(fold.train_rows),
-        fewest=fewest,
+        min_epochs=min_epochs,
+        trials=trials,
         observe=observe,
-        recalled=recalled,
+        resumed=resumed,
         observe_epoch=observe_epoch,
         executor=executor,
     )
@@ -277,7 +276,7 @@ def _warn_of_untried(study: optuna.Study, variants: Variants, show: Progress) ->
     names = [spec.name for spec in variants.first if not {spec.name, variants.others.get(spec.name)} & tried]
     if names:
         show.warnings.warn(
-            "not_tried",
+            "backbones_not_tried",
             f"{len(names)} of {len(variants.first)} backbones were not tried, since the budget ended before: "
             f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
             backbones=names,
@@ -300,7 +299,7 @@ def _curves_allowed(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator
 def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:
     """Refuse, before anything is decoded, examples that cannot be scored; say what others lack."""
     for warning in examples.warnings:
-        if warning.code == "read_as":
+        if warning.code == "target_format_assumed":
             show.say(warning.message)
     if test is not None:
         if test.targets is None:

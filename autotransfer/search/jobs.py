@@ -99,8 +99,8 @@ class Evaluate(Protocol):
         """Return about how long that will take, when ``after`` epochs are done."""
         ...
 
-    def recall(self, trials: Trials) -> None:
-        """Take in the trials of a search that was broken off."""
+    def restore(self, trials: Trials) -> None:
+        """Learn from the trials of an interrupted search."""
         ...
 
 

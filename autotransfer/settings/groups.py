@@ -116,7 +116,7 @@ class DataOptions(SettingsGroup):
     )
     task: Kind | None = setting(
         None,
-        help="binary, multiclass, multilabel or regression.",
+        help="Kind of task: binary, multiclass, multilabel or regression.",
         none="inferred from the targets",
         check=one_of("kind of task", get_args(Kind)),
         metavar="KIND",
@@ -157,7 +157,7 @@ class SearchOptions(SettingsGroup):
         (), help="Freeze policies to search, by name or pattern; repeatable.", check=patterns, metavar="PATTERN"
     )
     epochs: int = setting(
-        12, help="Epochs of a candidate that trains stages.", check=whole_number("number of epochs", 1)
+        12, help="Epochs of a candidate that trains stages.", check=whole_number("number of epochs", 1), metavar="N"
     )
     views: int = setting(
         4,
@@ -165,6 +165,7 @@ class SearchOptions(SettingsGroup):
         more="The views are the image, its mirror image and two crops. Each view is a pass through the backbone, in "
         "prediction, too. They are averaged where validation says that it pays.",
         check=whole_number("number of views", 1),
+        metavar="N",
     )
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = setting(
         None,
@@ -212,7 +213,7 @@ class Selection(SettingsGroup):
 class Compute(SettingsGroup):
     """Where candidates are evaluated, and what they may take of the machine."""
 
-    device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps.", check=device_name)
+    device: str = setting("auto", help="The device: auto, cpu, cuda, cuda:N or mps.", check=device_name, metavar="NAME")
     workers: int | None = setting(
         None,
         help="Processes that evaluate candidates, or most tasks at a time on a cluster.",

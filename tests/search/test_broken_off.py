@@ -78,7 +78,7 @@ class Toy:
         epochs = int(candidate.training.get("epochs", 0))
         return self.scale * (0.5 if not epochs else float((epochs if until is None else until) - after))
 
-    def recall(self, trials: Trials) -> None:
+    def restore(self, trials: Trials) -> None:
         """There is nothing to be learned again."""
 
 

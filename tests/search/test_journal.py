@@ -64,7 +64,7 @@ class Work:
             raise Killed
         self.now += seconds
 
-    def recall(self, trials: Trials) -> None:
+    def restore(self, trials: Trials) -> None:
         self.recalled = len(trials)
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
@@ -122,7 +122,7 @@ def test_what_breaks_the_process_off_twice_is_a_failed_trial_and_the_search_goes
             _search(make_strategy, tmp_path / "study", Work(dies_at=1), Budget(trials=5))
     trials = _search(make_strategy, tmp_path / "study", Work(), Budget(trials=5))
     assert [record.state for record in trials] == ["failed", *["complete"] * 4]
-    assert trials.records[0].reason == "broken off twice"
+    assert trials.records[0].reason == "interrupted twice"
     assert trials.records[0].candidate == Candidate(backbone="a", head_params={"x": 0.3})
 
 

@@ -196,7 +196,7 @@ def test_where_nothing_fits_the_first_trial_may_use_the_whole_budget(seconds: fl
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
     trials = _run(Budget(seconds=seconds), _suggest(12), evaluate, clock=clock)
     assert [(record.state, record.epochs) for record in trials] == [("complete", epochs)]
-    assert trials.misfit == ""
+    assert trials.why_none_fits == ""
 
 
 def test_the_first_trial_ends_its_first_epoch_though_the_clock_has_run_out() -> None:
@@ -227,8 +227,13 @@ def test_where_no_epoch_fits_it_is_said_what_the_cheapest_takes() -> None:
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
     trials = _run(Budget(seconds=4.0), _suggest(12), evaluate, clock=clock)
     assert len(trials) == 0
-    assert trials.misfit.startswith("the budget was too small for any: the cheapest that was looked at, b + linear")
-    assert "takes about 10 s for a single epoch, and 4 s of 4 s were left. Give a longer time budget" in trials.misfit
+    assert trials.why_none_fits.startswith(
+        "the budget was too small for any: the cheapest that was looked at, b + linear"
+    )
+    assert (
+        "takes about 10 s for a single epoch, and 4 s of 4 s were left. Give a longer time budget"
+        in trials.why_none_fits
+    )
 
 
 def test_what_comes_before_the_first_epoch_does_not_shrink_with_their_number() -> None:
@@ -302,7 +307,7 @@ def test_a_poor_curve_is_pruned_and_cannot_win() -> None:
     trials = _run(Budget(trials=7), suggest, evaluate, clock=clock, study=study)
     last = trials.records[-1]
     assert (last.state, last.epochs, last.score) == ("pruned", 2, 0.1)
-    assert last.reason == "below the others at epoch 2"
+    assert last.reason == "below the other trials at epoch 2"
     assert trials.best is trials.records[0]
     assert study.trials[-1].state is TrialState.PRUNED
 
@@ -502,7 +507,7 @@ def test_a_paused_trial_goes_on_from_where_it_was_and_no_step_is_repeated() -> N
     assert clock.now == 6 + 2
     first, second = trials.records
     assert (first.curve, first.seconds) == (tuple(0.1 * epoch for epoch in range(1, 7)), 6.0)
-    assert second.reason == "others promised more after epoch 2"
+    assert second.reason == "other candidates promised more after epoch 2"
     assert trials.counts() == {"complete": 1, "paused": 1, "pruned": 0, "failed": 0}
 
 
@@ -683,7 +688,7 @@ class Sampled(Recorded):
         report(0, found.score)
         return found
 
-    def recall(self, trials: Trials) -> None:
+    def restore(self, trials: Trials) -> None:
         """There is nothing to be learned again."""
 
 
@@ -691,8 +696,8 @@ def test_what_is_far_below_the_best_on_a_sample_is_pruned_and_others_are_not() -
     xs = (0.8, 0.5, 0.75, 0.9, 0.83)
     trials = _run(Budget(trials=5), evaluate=Sampled(Clock()), schedule=_given(*xs))
     assert [record.state for record in trials] == ["complete", "pruned", "complete", "complete", "pruned"]
-    assert trials.records[1].reason == "far below the best on a sample of the images, 0.800"
-    assert [record.sampled for record in trials] == list(xs)
+    assert trials.records[1].reason == "far below the best score on a sample of the examples, 0.800"
+    assert [record.sample_score for record in trials] == list(xs)
 
 
 def test_the_more_of_the_time_left_a_pass_takes_the_more_a_sample_has_to_promise() -> None:
@@ -723,7 +728,7 @@ def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_an
     study, began = make_study(seed=0, curves=50, storage=storage, name="search"), Clock()
     begun = Sampled(began, cost=lambda candidate: 4.0)
     _run(Budget(trials=2), evaluate=begun, schedule=_given(0.8, 0.5), study=study, clock=began)
-    time_budget = TimeBudget(Budget(seconds=100.0), clock=clock)
+    time_budget, trials = TimeBudget(Budget(seconds=100.0), clock=clock), Trials()
     evaluate = Sampled(clock)
     search(
         make_study(seed=0, curves=50, storage=storage, name="search"),
@@ -731,9 +736,10 @@ def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_an
         evaluate,
         time_budget,
         Listed(),
+        trials=trials,
         refit_factor=1.25,
         observe=lambda record: None,
-        recalled=lambda trials: said.append((len(trials), time_budget.reservations["refit"], len(evaluate.seen))),
+        resumed=lambda: said.append((len(trials), time_budget.reservations["refit"], len(evaluate.seen))),
     )
     assert said == [(2, 5.0, 0)]  # 4 s, times what all examples are to those that were trained on
 

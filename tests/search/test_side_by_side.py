@@ -76,7 +76,7 @@ class Predictor:
     def __call__(self, *arguments: Any, **more: Any) -> Evaluation:
         raise AssertionError
 
-    def recall(self, trials: Trials) -> None: ...
+    def restore(self, trials: Trials) -> None: ...
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
         return 1.0

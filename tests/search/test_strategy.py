@@ -422,7 +422,7 @@ def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_lo
 
 def test_a_backbone_that_was_stopped_on_the_sample_is_neither_tuned_nor_screened_at_another_size() -> None:
     search = _search(True, others={"a": "a@128px", "b": "b@128px"}, a=0.6, b=0.7)
-    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.7)
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sample_score=0.7)
     assert search.next().params == {"backbone": "a@128px"}
     search.carry_out(0.5)
     tuned = set()
@@ -485,7 +485,7 @@ def _probe(search: Search, objective: float) -> None:
 
 def test_sampled_trials_that_train_stages_take_backbones_in_turn_that_were_worth_more_than_a_sample() -> None:
     search = _search(True, a=0.6, b=0.5, c=0.4)
-    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.5)
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sample_score=0.5)
     assert _sampled(search, "backbone", 2) == ["a", "c"]
 
 

@@ -24,11 +24,12 @@ def test_a_row_is_flat_and_says_where_each_setting_belongs() -> None:
         backbone="b", head="h", freeze="f", head_params={"k": 3}, freeze_params={"depth": 1}, training={"lr": 0.1}
     )
     record = TrialRecord(
-        number=4, state="pruned", candidate=candidate, score=0.5, objective=0.4, best_epoch=2, epochs=3,
-        seconds=1.23456, depth=1, reason="poor", curve=(0.1, 0.5, 0.4),
+        number=4, state="pruned", candidate=candidate, source="screening", score=0.5, objective=0.4, best_epoch=2,
+        epochs=3, seconds=1.23456, depth=1, reason="poor", curve=(0.1, 0.5, 0.4),
     )  # fmt: skip
     assert record.to_row() == {
-        "number": 4, "state": "pruned", "score": 0.5, "objective": 0.4, "backbone": "b", "head": "h", "freeze": "f",
+        "number": 4, "state": "pruned", "source": "screening", "score": 0.5, "objective": 0.4, "backbone": "b",
+        "head": "h", "freeze": "f",
         "depth": 1, "head.k": 3, "freeze.depth": 1, "training.lr": 0.1, "best_epoch": 2, "epochs": 3,
         "seconds": 1.235, "reason": "poor",
     }  # fmt: skip
@@ -82,7 +83,7 @@ def test_the_best_keep_their_scores_as_far_as_memory_goes(
     monkeypatch: pytest.MonkeyPatch, room: int, kept: int
 ) -> None:
     # Memory must not grow with the number of trials; the ten leaders are never without.
-    monkeypatch.setattr(records, "_BYTES", room)
+    monkeypatch.setattr(records, "MAX_PREDICTIONS_BYTES", room)
     trials = Trials()
     for number in range(30):
         trials.add(_record(number, (number * 7 % 30) / 30, predictions=np.zeros((2, 2), np.float32)))
