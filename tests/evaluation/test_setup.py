@@ -14,11 +14,12 @@ from torch import nn
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
 from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, PluginError, TrialError, UnknownNameError
-from autotransfer.evaluation.setup import Setup, startable
+from autotransfer.evaluation.setup import Setup, settings_for, startable
 from autotransfer.evaluation.subsample import Features
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
@@ -266,3 +267,16 @@ def test_a_head_that_cannot_be_built_for_any_width_hinders_nobody() -> None:
         HeadSpec(name="solved", build=linear, solve=lambda *arguments: None),
     ]
     assert startable(heads, 3) == {"plain": ("solved",)}
+
+
+class Plain(Modality):
+    name = "plain"
+
+
+def test_settings_for_a_modality_without_them_are_refused_or_mild() -> None:
+    candidate = Candidate(backbone="b")
+    assert settings_for(candidate, Plain()).augmentation == "none"
+    with pytest.raises(ConfigError, match="'augmentation' is one of"):
+        settings_for(replace(candidate, training={"augmentation": "strong"}), Plain())
+    with pytest.raises(ConfigError, match="'views' is a whole number from 1 to 1"):
+        settings_for(replace(candidate, training={"views": 2}), Plain())
