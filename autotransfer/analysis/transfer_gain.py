@@ -20,9 +20,9 @@ from autotransfer.contract.specs import BackboneSpec, FreezePlan, Phase
 from autotransfer.errors import BackboneError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
+from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.runtime.memory import release_freed_memory
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.costs import MIN_TRANSFER_GAIN_SECONDS, TRANSFER_GAIN_BUDGET_SHARE, epoch_seconds
@@ -270,7 +270,7 @@ def _with_training(
         return replace(gain, reason="the time left is too short for an epoch")
     if not timed:
         share = SHARE_OF_SEARCH / COST_OF_EPOCH
-        epochs = min(epochs, int(Effort(trials, evaluator).whole_epochs(share, candidate.backbone)))
+        epochs = min(epochs, int(TrainingCost(trials, evaluator).whole_epochs(share, candidate.backbone)))
         if not epochs:
             return replace(gain, reason="a single epoch would take more than half of what the search has trained")
     run = _training(candidate, loaded, evaluator, epochs)

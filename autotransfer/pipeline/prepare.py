@@ -29,7 +29,7 @@ from autotransfer.features.cache import ActivationCache, default_cache_dir
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.search.shortlist import choose_portfolio
+from autotransfer.search.shortlist import choose_shortlist
 from autotransfer.settings import Budget, Settings
 from autotransfer.tasks.task import Task, infer_task
 from autotransfer.warnings import WarningList
@@ -346,7 +346,7 @@ def _cut(
         allowed = budget.seconds * _SCREENING_SHARE
         others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
     most = _MOST if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
-    chosen = [*always, *choose_portfolio(others, seconds, allowed, min(most, _MOST))]
+    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MOST))]
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
