@@ -47,6 +47,7 @@ class DataOptions(SettingsGroup):
         check=share_or_data,
         metavar="SHARE|DATA",
         parse=parse_share_or_data,
+        holds_data=True,
     )
     validation_targets: Any = setting(
         None, help="Targets of the validation examples.", none="the validation data hold them", on_command_line=False
