@@ -14,7 +14,6 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -23,8 +22,12 @@ import torch
 from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
 
+from autotransfer.backbones.frozen import PROBES
+from autotransfer.backbones.inputs import each, pooled
 from autotransfer.contract.backbone import Backbone
-from autotransfer.contract.specs import GRID, BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
+from autotransfer.contract.modality import Inputs
+from autotransfer.contract.registry import installed_modalities
+from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
 from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.tasks.task import Kind, Task
 
@@ -32,67 +35,66 @@ __all__ = ["check_backbone", "check_freeze_policy", "check_head"]
 
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
-_SAMPLES = 4  # drawn settings of a head or policy, beside none at all
-_EXAMPLES = 48
+_SAMPLED_SETTINGS = 4  # random settings of a head or policy that are checked, beside the defaults
+_EXAMPLES = 48  # of the data on which closed-form heads are solved
 _SHAPES: Mapping[Takes, tuple[int, ...]] = {"pooled": (12,), "map": (12, 3, 2), "stages": (3, 5, 4)}
-_WIDTH = 12  # of what closed forms solve on
+_WIDTH = 12  # features of the data on which closed-form heads are solved
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
-    """Check a backbone: stages, shapes, determinism, copies and its state; at another input size, too, if it has one.
+    """Check the stages, shapes, determinism, copies and state of a backbone, in every form that it has.
 
     Args:
-        backbone: What the plugin registers, or what its ``load`` returns.
-        rebuild: The plugin's ``rebuild_backbone``; checks that models saved with this backbone can be loaded.
+        backbone: A registered spec, or the backbone that its ``load`` returns.
+        rebuild: The plugin's ``rebuild_backbone``; with it, the check covers loading of saved models.
 
     Raises:
-        PluginError: It breaks the contract; the message says how.
+        PluginError: The contract is broken; the message says how.
     """
     name = f"the backbone {backbone.name!r}" if isinstance(backbone, BackboneSpec) else type(backbone).__name__
-    with _blame(name):
+    with _naming(name):
         if isinstance(backbone, BackboneSpec):
             if backbone.check is not None:
                 backbone.check()
             spec, backbone = backbone, backbone.load()
             if spec.load_at is not None and isinstance(backbone, Backbone):
-                _check_other_size(spec, spec.load_at, backbone, rebuild)
+                _check_variants(spec, backbone, rebuild)
         _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
         model = backbone.eval()
         _check_stages(name, model)
-        images = torch.rand(3, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        inputs = model.preprocessing.probe(PROBES)
         with torch.inference_mode():
-            _check_outputs(name, model, images)
-            _check_copies(name, model, images, rebuild)
+            _check_outputs(name, model, inputs)
+            _check_copies(name, model, inputs, rebuild)
 
 
-def _check_other_size(
-    spec: BackboneSpec, load_at: Callable[[int], Backbone], own: Backbone, rebuild: Rebuild | None
-) -> None:
-    """Check a backbone for larger images, which none is too deep for; it is the same but for their size."""
-    side = GRID * (max(own.preprocessing.size) // GRID + 1)
-    sized, name = load_at(side), f"the backbone {spec.name!r} at {side} pixels"
-    _require(isinstance(sized, Backbone), name, f"load_at() returns a Backbone; got {type(sized).__name__}")
-    expected = replace(own.preprocessing, size=(side, side))
-    _require(sized.preprocessing == expected, name, f"its preprocessing is {expected}; got {sized.preprocessing}")
-    _require((sized.stages, sized.width) == (own.stages, own.width), name, "its stages and its width are the same")
-    state, other = own.state_dict(), sized.state_dict()
-    equal = state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
-    _require(equal, name, "its weights are the same")
-    check_backbone(sized, rebuild)
+def _check_variants(spec: BackboneSpec, own: Backbone, rebuild: Rebuild | None) -> None:
+    """Check the other forms of a backbone that its modality knows; each is the same but for its inputs."""
+    modality = next((each for each in installed_modalities() if each.name == spec.modality), None)
+    for variant in () if modality is None else modality.check_variants(spec, own.preprocessing):
+        name, form = f"the backbone {variant.name!r}", variant.load()
+        _require(isinstance(form, Backbone), name, f"load_at() returns a Backbone; got {type(form).__name__}")
+        expected = variant.preprocessing
+        _require(form.preprocessing == expected, name, f"its preprocessing is {expected}; got {form.preprocessing}")
+        _require((form.stages, form.width) == (own.stages, own.width), name, "its stages and its width are the same")
+        state, other = own.state_dict(), form.state_dict()
+        equal = state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
+        _require(equal, name, "its weights are the same")
+        check_backbone(form, rebuild)
 
 
 def check_head(head: HeadSpec) -> None:
-    """Check a head for every kind of task that it can do, with its defaults and with settings drawn at random.
+    """Check a head for every kind of task that it supports, with its defaults and with four random settings.
 
     Raises:
-        PluginError: It breaks the contract; the message says how.
+        PluginError: The contract is broken; the message says how.
     """
     _require(bool(head.name), "a head", "it needs a name")
     for kind in sorted(head.tasks):
         task = Task(kind=cast(Kind, kind), classes=_classes(kind), width=2)
-        for params in _draws(head.parameters):
+        for params in _settings_of(head.parameters):
             name = f"the head {head.name!r} with {params} on a {kind} task"
-            with _blame(name):
+            with _naming(name):
                 if head.solve is None:
                     shape = _SHAPES[head.features]
                     _check_gradient(name, head, shape, task, params)
@@ -103,23 +105,23 @@ def check_head(head: HeadSpec) -> None:
 
 
 def check_freeze_policy(policy: FreezePolicySpec) -> None:
-    """Check a freeze policy for backbones of 1 to 12 stages, with its defaults and with settings drawn at random.
+    """Check a freeze policy for backbones of 1 to 12 stages, with its defaults and with four random settings.
 
     Raises:
-        PluginError: It breaks the contract; the message says how.
+        PluginError: The contract is broken; the message says how.
     """
     _require(bool(policy.name), "a freeze policy", "it needs a name")
     for count in range(1, 13):
         stages = tuple(f"stage{i}" for i in range(count))
-        for params in _draws(policy.parameters(stages)):
+        for params in _settings_of(policy.parameters(stages)):
             name = f"the freeze policy {policy.name!r} with {params} for {count} stages"
-            with _blame(name):
+            with _naming(name):
                 _check_plan(name, policy.plan(stages, params), count)
 
 
 @contextmanager
-def _blame(name: str) -> Iterator[None]:
-    """Turn what a plugin raises into an error that names it; what it says on purpose is passed on."""
+def _naming(name: str) -> Iterator[None]:
+    """Turn errors of a plugin into ``PluginError`` with its name; errors of this package pass unchanged."""
     try:
         yield
     except AutoTransferError:
@@ -149,12 +151,12 @@ def _classes(kind: str) -> tuple[int, ...]:
     return {"binary": (0, 1), "multiclass": (0, 1, 2), "multilabel": (0, 1, 2)}.get(kind, ())
 
 
-def _draws(parameters: Mapping[str, BaseDistribution]) -> Iterator[Mapping[str, Any]]:
-    """Yield no settings at all, so that defaults are used, then some drawn at random."""
+def _settings_of(parameters: Mapping[str, BaseDistribution]) -> Iterator[Mapping[str, Any]]:
+    """Yield empty settings, which mean the defaults, then four random settings."""
     yield {}
     if parameters:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        for _ in range(_SAMPLES):
+        for _ in range(_SAMPLED_SETTINGS):
             yield study.ask(fixed_distributions=dict(parameters)).params
 
 
@@ -168,30 +170,30 @@ def _check_stages(name: str, model: Backbone) -> None:
         )
 
 
-def _check_outputs(name: str, model: Backbone, images: Tensor) -> None:
-    features = model(images)
+def _check_outputs(name: str, model: Backbone, inputs: Inputs) -> None:
+    features = model(inputs)
     _require(
         tuple(features.shape) == (3, model.width), name, f"forward gives (N, {model.width}); got {_shape(features)}"
     )
     _require(bool(features.isfinite().all()), name, "features are finite")
-    _require(torch.equal(features, model(images)), name, "the same images give the same features in eval mode")
-    one = model(images[:1])
-    _require(_close(one, features[:1]), name, "features of an image do not depend on the others in its batch")
-    last = model.forward_map(images)
-    _require(_close(model.pool(last), features), name, "pool(forward_map(images)) equals forward(images)")
+    _require(torch.equal(features, model(inputs)), name, "the same inputs give the same features in eval mode")
+    one = model(each(lambda tensor: tensor[:1], inputs))
+    _require(_close(one, features[:1]), name, "features of an example do not depend on the others in its batch")
+    last = model.forward_map(inputs)
+    _require(_close(pooled(model, last, inputs), features), name, "pool(forward_map(x)) equals forward(x)")
     laid_out = model.as_map(last)
     _require(laid_out.ndim == 4 and len(laid_out) == 3, name, f"as_map gives (N, C, h, w); got {_shape(laid_out)}")
 
 
-def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild | None) -> None:
-    features, state = model(images), model.state_dict()
-    twin = copy.deepcopy(model)
-    _require(_close(twin(images), features), name, "a deep copy gives the same features")
-    for value in twin.state_dict().values():
+def _check_copies(name: str, model: Backbone, inputs: Inputs, rebuild: Rebuild | None) -> None:
+    features, state = model(inputs), model.state_dict()
+    copied = copy.deepcopy(model)
+    _require(_close(copied(inputs), features), name, "a deep copy gives the same features")
+    for value in copied.state_dict().values():
         value.zero_()
-    _require(_close(model(images), features), name, "a deep copy shares no parameters with the original")
-    twin.load_state_dict(state, strict=True)
-    _require(_close(twin(images), features), name, "a copy that loads the state_dict gives the same features")
+    _require(_close(model(inputs), features), name, "a deep copy shares no parameters with the original")
+    copied.load_state_dict(state, strict=True)
+    _require(_close(copied(inputs), features), name, "a copy that loads the state_dict gives the same features")
     _require(
         json.loads(json.dumps(dict(model.recipe), default=str)) == dict(model.recipe), name, "the recipe is plain JSON"
     )
@@ -200,14 +202,14 @@ def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild |
         _require(isinstance(rebuilt, Backbone), name, f"rebuild_backbone knows its own recipe {dict(model.recipe)}")
         rebuilt = cast(Backbone, rebuilt).eval()
         rebuilt.load_state_dict(state, strict=True)
-        _require(_close(rebuilt(images), features), name, "a rebuilt backbone with the weights gives the same features")
+        _require(_close(rebuilt(inputs), features), name, "a rebuilt backbone with the weights gives the same features")
         _require(rebuilt.preprocessing == model.preprocessing, name, "a rebuilt backbone has the same preprocessing")
 
 
 def _check_gradient(name: str, head: HeadSpec, shape: tuple[int, ...], task: Task, params: Mapping[str, Any]) -> None:
     module = head.build(shape, task.outputs, params)
-    given = (_WIDTH,) if head.features == "stages" else shape
-    features = torch.randn(5, *given, generator=torch.Generator().manual_seed(0))
+    feature_shape = (_WIDTH,) if head.features == "stages" else shape
+    features = torch.randn(5, *feature_shape, generator=torch.Generator().manual_seed(0))
     _check_module(name, module, features, task)
     module.train()(features).square().sum().backward()
     trained = [p.grad is not None and bool(p.grad.isfinite().all()) for p in module.parameters() if p.requires_grad]
@@ -221,7 +223,7 @@ def _check_solution(
     if head.solve is None:
         return
     rng = np.random.default_rng(0)
-    features, targets = _example(task, rng)
+    features, targets = _training_data(task, rng)
     module = head.build(_SHAPES[head.features], task.outputs, params)
     head.solve(module, features, targets, task, params, weights)
     batch = torch.from_numpy(features)
@@ -230,11 +232,11 @@ def _check_solution(
     if not params and weights is None:
         with torch.inference_mode():
             outputs = module(batch).numpy()
-        _require(_learnt(task, targets, outputs), name, "it does better than chance on what it was given")
+        _require(_beats_chance(task, targets, outputs), name, "it does better than chance on the training data")
 
 
-def _example(task: Task, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (N, width), one column of them constant, and targets that follow from them."""
+def _training_data(task: Task, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (N, width), the last column constant, and targets that depend on them."""
     latent = rng.normal(size=(_EXAMPLES, task.outputs))
     labels = np.arange(_EXAMPLES) % task.outputs
     if task.single_label:
@@ -245,7 +247,7 @@ def _example(task: Task, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     return features.astype(np.float32), targets.astype(np.int64 if task.single_label else np.float32)
 
 
-def _learnt(task: Task, targets: np.ndarray, outputs: np.ndarray) -> bool:
+def _beats_chance(task: Task, targets: np.ndarray, outputs: np.ndarray) -> bool:
     if task.kind == "regression":
         return bool(((outputs - targets) ** 2).mean() < 0.9 * targets.var())
     if task.kind == "multilabel":
@@ -272,7 +274,7 @@ def _check_saved(
     task: Task,
     params: Mapping[str, Any],
 ) -> None:
-    """Check the way that models are saved: build again, then load the state."""
+    """Check that a head that is built again and loads the state gives the same outputs."""
     loaded = head.build(shape, task.outputs, params).eval()
     loaded.load_state_dict(module.state_dict(), strict=True)
     with torch.inference_mode():

@@ -19,10 +19,11 @@ import autotransfer
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, EpochRecord, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, EpochRecord
 from autotransfer.errors import DataError
 from autotransfer.search.trials import TrialRecord
 from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 NOSY = """
 from autotransfer import hookimpl
@@ -99,7 +100,7 @@ def test_an_edited_forward_pass_is_not_served_what_was_cached_before(
         class Plugin:
             @hookimpl
             def register_backbones(self, register: Callable[[BackboneSpec], None]) -> None:
-                register(BackboneSpec(name="edited", load=lambda: Edited(turned)))
+                register(BackboneSpec(name="edited", modality="image", load=lambda: Edited(turned)))
 
         registry = Registry.load(plugins=[Plugin()])
         monkeypatch.setattr(Registry, "load", lambda *arguments: registry)
@@ -185,7 +186,7 @@ def test_callbacks_are_told_of_start_epochs_trials_and_end(
         assert own[-1].loss < own[0].loss, "it learns"
         assert record.candidate is not None
         assert 0 <= own[-1].learning_rate < own[0].learning_rate <= record.candidate.training["lr"], "a cosine"
-    told = {warning.details["hook"]: warning for warning in result.fit_warnings if warning.code == "plugin_failed"}
+    told = {warning.details["hook"]: warning for warning in result.warnings if warning.code == "plugin_failed"}
     assert set(told) == {"epoch_finished", "search_finished"}
     assert "The callback Failing failed in epoch_finished: ConnectionError: the tracker is down" in str(
         told["epoch_finished"]

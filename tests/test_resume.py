@@ -132,7 +132,7 @@ def test_resume_searches_what_the_run_began_with(digits: Digits, tiny_zoo: Path,
     )
     assert _backbones(left) == {best}
     assert [record.number for record in left.trials] == list(range(9))
-    (warning,) = [warning for warning in left.fit_warnings if warning.code == "trials_lost"]
+    (warning,) = [warning for warning in left.warnings if warning.code == "trials_not_restored"]
     assert f"({other})" in warning.message
     shutil.move(tmp_path / other, tmp_path / "zoo" / other)
     shutil.rmtree(tmp_path / "zoo" / best)
@@ -197,7 +197,7 @@ def test_resume_shows_earlier_trials_and_untried_backbones(
 ) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
     first = autotransfer.fit(digit_folder / "train", **grouped(Settings, {**options, "trials": 1}))
-    (warning,) = [warning for warning in first.fit_warnings if warning.code == "not_tried"]
+    (warning,) = [warning for warning in first.warnings if warning.code == "backbones_not_tried"]
     (name,) = {"test_resnet", "test_vit"} - _backbones(first)
     assert warning.details["backbones"] == [name]
     assert warning.message.startswith(f"1 of 2 backbones were not tried, since the budget ended before: {name}.")
@@ -205,8 +205,8 @@ def test_resume_shows_earlier_trials_and_untried_backbones(
     again = autotransfer.resume(tmp_path / "run", trials=3)
     assert first.trials.best is not None
     said = capsys.readouterr().err
-    assert f"going on after 1 trials, best {first.trials.best.score:.4f}: test_" in said
-    assert "not_tried" not in {warning.code for warning in again.fit_warnings}
+    assert f"resuming after 1 trials, best {first.trials.best.score:.4f}: test_" in said
+    assert "backbones_not_tried" not in {warning.code for warning in again.warnings}
 
 
 def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:

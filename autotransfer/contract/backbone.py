@@ -1,4 +1,4 @@
-"""A loaded backbone: a module that is seen as an ordered list of stages."""
+"""A loaded backbone: a module with an ordered list of stages."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autotransfer.contract.specs import Preprocessing
+from autotransfer.contract.modality import InputFormat, Inputs
 
 __all__ = ["Backbone", "SequentialBackbone"]
 
 
 class Backbone(nn.Module):
-    """A pretrained feature extractor. Plugins subclass it; ``SequentialBackbone`` serves the simple case.
+    """A pretrained feature extractor. Plugins subclass it, or use ``SequentialBackbone`` for a plain stack of modules.
 
     Attributes:
         stages: Names of the stages; stage 0 is nearest the input.
-        preprocessing: How it wants its images.
+        preprocessing: How the backbone wants its inputs.
         width: Number of pooled features.
-        recipe: JSON with which ``rebuild_backbone`` builds the same architecture again, without weights.
+        recipe: JSON from which ``rebuild_backbone`` builds the architecture, without weights.
     """
 
     stages: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: InputFormat
     width: int
     recipe: Mapping[str, Any]
 
@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         self,
         *,
         stages: tuple[str, ...],
-        preprocessing: Preprocessing,
+        preprocessing: InputFormat,
         width: int,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
@@ -46,32 +46,46 @@ class Backbone(nn.Module):
         """Return the stage of a parameter or buffer, named as in ``state_dict()``."""
         raise NotImplementedError
 
-    def forward_map(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to the last feature map (N, C, h, w), tokens (N, L, C) or features (N, C)."""
+    def forward_map(self, inputs: Any) -> Tensor:
+        """Map inputs (N, ...), a tensor or several by name, to what is pooled.
+
+        Returns:
+            The last feature map (N, C, h, w), tokens (N, L, C) or features (N, C).
+        """
         raise NotImplementedError
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Map what ``forward_map`` returned to pooled features (N, width)."""
+    def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
+        """Pool the result of ``forward_map`` to features (N, width).
+
+        A backbone whose inputs are floats may leave ``inputs`` out.
+
+        Args:
+            features: What ``forward_map`` returned.
+            inputs: Whole numbers and truth values among the inputs, such as a mask; None where there are none.
+        """
         raise NotImplementedError
 
     def as_map(self, features: Tensor) -> Tensor:
-        """Lay what ``forward_map`` returned out as (N, C, h, w), for heads that pool by themselves."""
+        """Return the result of ``forward_map`` as a map (N, C, h, w), for heads with a pooling of their own."""
         if features.ndim == 2:
             return features[:, :, None, None]
         if features.ndim == 3:
             return features.transpose(1, 2)[..., None]
         return features
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to pooled features (N, width)."""
-        return self.pool(self.forward_map(images))
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Map inputs (N, ...) to pooled features (N, width)."""
+        features, tensors = self.forward_map(inputs), [inputs] if isinstance(inputs, Tensor) else inputs.values()
+        masked = not all(tensor.is_floating_point() for tensor in tensors)
+        return self.pool(features, inputs) if masked else self.pool(features)
 
 
 class SequentialBackbone(Backbone):
-    """A backbone made of modules that run one after the other, each a stage; the last map is averaged.
+    """A backbone of modules that run one after the other; each module is a stage, and the last map is averaged.
 
     Example:
         >>> from torch import nn
+        >>> from autotransfer_plugins.modalities.image.formats import Preprocessing
         >>> body = {"stem": nn.Conv2d(3, 8, 3, stride=2), "body": nn.Conv2d(8, 16, 3, stride=2)}
         >>> SequentialBackbone(body, preprocessing=Preprocessing(size=(32, 32)), width=16).stages
         ('stem', 'body')
@@ -81,7 +95,7 @@ class SequentialBackbone(Backbone):
         self,
         modules: Mapping[str, nn.Module],
         *,
-        preprocessing: Preprocessing,
+        preprocessing: InputFormat,
         width: int,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
@@ -92,12 +106,13 @@ class SequentialBackbone(Backbone):
         """Return the position of the module that holds the parameter."""
         return self.stages.index(parameter.split(".")[1])
 
-    def forward_map(self, images: Tensor) -> Tensor:
+    def forward_map(self, inputs: Any) -> Tensor:
         """Run the stages in order."""
+        features: Tensor = inputs
         for module in self.body.values():
-            images = module(images)
-        return images
+            features = module(features)
+        return features
 
-    def pool(self, features: Tensor) -> Tensor:
+    def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
         """Average over positions."""
         return features if features.ndim == 2 else torch.flatten(self.as_map(features), 2).mean(-1)

@@ -85,7 +85,7 @@ def prepare() -> None:
 
     import_module("autotransfer.workers.assignment")
     with contextlib.suppress(Exception):  # whatever is wrong shows again when it is needed
-        Registry.load().warm()
+        Registry.load().import_all()
 
 
 def main() -> None:

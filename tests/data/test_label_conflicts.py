@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import autotransfer
-from autotransfer.data.examples import Examples, Images
+from autotransfer.data.examples import Examples
 from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.errors import DataError
-from autotransfer.images.decode import decode
 from autotransfer.settings import Compute
+from autotransfer_plugins.modalities.image.decode import decode
+from autotransfer_plugins.modalities.image.images import Images
 
 
 def decoded(values: list[int], memory_limit: int | None = None) -> tuple[Images, tuple[str, ...]]:
@@ -63,10 +64,10 @@ def test_the_user_is_told_by_name(tiny_zoo: Path, digit_folder: Path, tmp_path: 
         compute=Compute(cache=False),
         out=tmp_path / "run",
     )
-    (warning,) = [warning for warning in result.warnings if warning["code"] == "label_conflicts"]
-    assert warning["message"].startswith("2 files of the data are not used, since copies of them have other labels")
-    assert source.name in warning["message"]
-    assert "cop\\x1b[2J.png" in warning["message"]
-    assert warning["count"] == 2
-    assert {Path(skipped.name).name for skipped in result.skipped} == {source.name, "cop\x1b[2J.png"}
+    (warning,) = [warning for warning in result.warnings if warning.code == "label_conflicts"]
+    assert warning.message.startswith("2 files of the data are not used, since copies of them have other labels")
+    assert source.name in warning.message
+    assert "cop\\x1b[2J.png" in warning.message
+    assert warning.details["count"] == 2
+    assert {Path(skipped.name).name for skipped in result.data.skipped} == {source.name, "cop\x1b[2J.png"}
     assert result.validation.examples == 89
