@@ -249,7 +249,6 @@ def _fit(
         calibration=ending.calibration,
         skipped=data.skipped,
         grouping=data.grouping,
-        leaks=evaluator.leaks.suspects(),
         decoded=data.images.decoded,
         fit_warnings=tuple(show.warnings),
         model=ending.model,

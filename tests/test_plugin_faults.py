@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from optuna.distributions import FloatDistribution
 from torch import Tensor, nn
 
 import autotransfer
@@ -201,42 +199,3 @@ def test_a_lack_of_memory_and_our_own_errors_are_nobodys_fault() -> None:
         assert caught.value is error
     with pytest.raises(PluginError, match="The head 'x' failed: RuntimeError: other"), plugin_call("The head 'x'"):
         raise RuntimeError("other")
-
-
-class Greedy:
-    """A plugin whose one head keeps 24 MB at each solution, and whose other one never returns."""
-
-    def __init__(self) -> None:
-        self.kept: list[np.ndarray] = []
-
-    @hookimpl
-    def register_heads(self, register: Callable[[HeadSpec], None]) -> None:
-        def solve(*arguments: Any) -> None:
-            self.kept.append(np.ones(3 * 2**20))
-
-        strength = {"strength": FloatDistribution(0.0, 1.0)}
-        register(HeadSpec(name="greedy", build=linear, solve=solve, parameters=strength))
-        register(HeadSpec(name="asleep", build=linear, solve=lambda *arguments: time.sleep(1000)))
-
-
-def test_a_head_that_keeps_memory_or_never_returns_is_named(
-    tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = Registry.load((tiny_zoo,), plugins=[Greedy()])
-    monkeypatch.setattr(Registry, "load", lambda *arguments: registry)
-    result = autotransfer.fit(
-        *digits,
-        heads=["greedy", "asleep", "ridge"],
-        backbones="test_resnet",
-        trials=24,
-        trial_timeout=5.0,
-        cache=False,
-        progress=False,
-        compare_scratch=False,
-        out=tmp_path / "run",
-    )
-    assert failures(result, "head")["asleep"].startswith("it hung: no sign of life for ")
-    assert list(result.leaks) == ["the head 'greedy'"]
-    assert 60 * 2**20 < result.leaks["the head 'greedy'"] < 200 * 2**20  # at each of five folds
-    assert "the head 'greedy' seems to keep " in str(result)
-    assert result.to_json()["leaks"] == result.leaks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ class FitResult:
         calibration: What scaling the probabilities brings; None where it was not tried.
         skipped: Examples that could not be used, and why.
         grouping: What the split kept together, and how much it would have flattered otherwise; None for nothing.
-        leaks: Parts of candidates that seem to keep memory, in words, and about how many bytes with each trial.
         decoded: Number of images that were decoded, the test images left out.
         fit_warnings: What a user should know; see ``warnings``.
         model: The refitted model.
@@ -75,7 +73,6 @@ class FitResult:
     calibration: Calibration | None = None
     skipped: tuple[Skipped, ...]
     grouping: Grouping | None
-    leaks: Mapping[str, int] = field(default_factory=dict)
     decoded: int
     fit_warnings: tuple[FitWarning, ...] = ()
     model: TransferModel
@@ -127,7 +124,6 @@ class FitResult:
             "calibration": self.calibration.to_json() if self.calibration else None,
             "run": str(self.run),
             "grouping": self.grouping.to_json() if self.grouping else None,
-            "leaks": dict(self.leaks),
             "decoded": self.decoded,
             "warnings": self.warnings,
             "skipped": [{"name": entry.name, "reason": entry.reason} for entry in self.skipped],
@@ -158,8 +154,6 @@ class FitResult:
             lines.append(f"soup        {self.soup}")
         if self.calibration:
             lines.append(f"calibration {self.calibration}")
-        for part, grown in self.leaks.items():
-            lines.append(f"memory      {part} seems to keep {grown / 2**20:.0f} MB with each trial")
         counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
         lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
         return "\n".join(lines)

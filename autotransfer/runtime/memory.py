@@ -22,7 +22,6 @@ __all__ = [
     "memory_budget",
     "out_of_memory",
     "keep_freed_memory",
-    "resident_memory",
 ]
 
 # How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs, and how the libraries on a GPU do.
@@ -46,11 +45,6 @@ def free_memory() -> int:
             continue  # no such control group, or "max"
         free = min(free, max(allowed + _reclaimable((_CGROUP / used).parent), 0))
     return free
-
-
-def resident_memory() -> int:
-    """Return the bytes of memory that this process takes."""
-    return int(psutil.Process().memory_info().rss)
 
 
 def _reclaimable(group: Path) -> int:

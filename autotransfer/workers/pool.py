@@ -14,7 +14,7 @@ from autotransfer.runtime.threads import usable_cores
 from autotransfer.search.jobs import Executor, Inline
 from autotransfer.settings import SearchConfig
 from autotransfer.workers.assignment import Assignment
-from autotransfer.workers.processes import LocalWorkers
+from autotransfer.workers.local import LocalWorkers
 from autotransfer.workers.ray_cluster import RayWorkers
 
 __all__ = ["WorkerPool", "open_pool"]
@@ -40,7 +40,7 @@ class WorkerPool:
             evaluator: What evaluates candidates in this process.
             checkpoints: Folder of paused trainings.
         """
-        return Inline(evaluator, patience=self._config.trial_timeout)
+        return Inline(evaluator, trial_timeout=self._config.trial_timeout)
 
     def close(self) -> None:
         """End the workers."""
@@ -58,7 +58,7 @@ class _Local(WorkerPool):
     def __init__(self, config: SearchConfig, workers: int) -> None:
         super().__init__(config)
         self._workers = workers
-        self._local = LocalWorkers(workers, patience=config.trial_timeout)
+        self._local = LocalWorkers(workers, trial_timeout=config.trial_timeout)
         self._threads = torch.get_num_threads()
 
     def share_cores(self) -> None:
@@ -83,7 +83,7 @@ class _Ray(WorkerPool):
 
     def __init__(self, config: SearchConfig) -> None:
         super().__init__(config)
-        self._ray = RayWorkers(config.ray_address, patience=config.trial_timeout, most=config.workers)
+        self._ray = RayWorkers(config.ray_address, trial_timeout=config.trial_timeout, max_tasks=config.workers)
 
     def executor(self, evaluator: Evaluator, checkpoints: Path) -> Executor:
         """Put the data into the object store; return who takes jobs."""
