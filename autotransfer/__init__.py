@@ -24,16 +24,23 @@ if TYPE_CHECKING:
     from autotransfer.pretraining.distill import DistillResult, distill
     from autotransfer.pretraining.pretrain import PretrainResult, pretrain
     from autotransfer.run.result import FitResult
+    from autotransfer.settings import Compute, DataOptions, RunOptions, SearchOptions, Selection, Settings
 
 __all__ = [
     "AutoTransferClassifier",
     "AutoTransferError",
     "AutoTransferRegressor",
     "Candidate",
+    "Compute",
+    "DataOptions",
     "DistillResult",
     "EvaluationResult",
     "FitResult",
     "PretrainResult",
+    "RunOptions",
+    "SearchOptions",
+    "Selection",
+    "Settings",
     "TransferModel",
     "__version__",
     "distill",
@@ -51,10 +58,16 @@ _HOMES = {
     "AutoTransferError": "errors",
     "AutoTransferRegressor": "estimator",
     "Candidate": "candidate",
+    "Compute": "settings",
+    "DataOptions": "settings",
     "DistillResult": "pretraining.distill",
     "EvaluationResult": "pipeline.evaluate",
     "FitResult": "run.result",
     "PretrainResult": "pretraining.pretrain",
+    "RunOptions": "settings",
+    "SearchOptions": "settings",
+    "Selection": "settings",
+    "Settings": "settings",
     "TransferModel": "model.transfer_model",
     "__version__": "_version",
     "distill": "pretraining.distill",
@@ -65,7 +78,7 @@ _HOMES = {
     "pretrain": "pretraining.pretrain",
     "resume": "api",
 }
-_LIGHT = ("_version", "candidate", "contract.hookspecs", "errors")  # all others load torch
+_LIGHT = ("_version", "candidate", "contract.hookspecs", "errors", "settings")  # all others load torch
 
 
 def __getattr__(name: str) -> Any:

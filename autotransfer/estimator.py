@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -20,12 +21,13 @@ from sklearn.utils.validation import check_is_fitted
 from autotransfer import api
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.run.folder import RunFolder
-from autotransfer.tasks.task import Kind
+from autotransfer.settings import Compute, DataOptions, Folders, Patterns, RunOptions, SearchOptions, Selection
+from autotransfer.settings.fields import SettingsGroup, refuse_unused
 
 __all__ = ["AutoTransferClassifier", "AutoTransferRegressor"]
 
-Patterns = str | Sequence[str]
-Folders = str | Path | Sequence[str | Path]
+# Within a pipeline, few read what training from random weights finds, and what progress is shown.
+_SEARCH, _RUN = SearchOptions(compare_scratch=False), RunOptions(progress=False)
 
 
 class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -37,60 +39,49 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         time_budget: str | float | None = None,
         trials: int | None = None,
         backbones: Patterns = (),
-        exclude: Patterns = (),
-        zoo: Folders | None = None,
         heads: Patterns = (),
-        freeze: Patterns = (),
+        zoo: Folders | None = None,
         metric: str | Callable[..., Any] | None = None,
-        value_range: tuple[float, float] | None = None,
-        root: str | Path | None = None,
-        suffix: str | None = None,
-        follow_links: bool = False,
-        min_images: int | None = None,
-        validation: float = 0.25,
-        epochs: int = 12,
-        views: int = 4,
-        compare_scratch: bool = False,
         random_state: int | np.random.RandomState | None = 0,
-        device: str = "auto",
-        ensemble: bool = True,
-        soup: bool = True,
-        calibrate: bool = True,
-        workers: int | None = None,
-        cache: bool = True,
-        cache_dir: str | Path | None = None,
-        callbacks: Sequence[object] = (),
-        progress: bool = False,
-        out: str | Path | None = None,
+        search: SearchOptions | None = None,
+        selection: Selection | None = None,
+        compute: Compute | None = None,
     ) -> None:
         self.time_budget = time_budget
         self.trials = trials
         self.backbones = backbones
-        self.exclude = exclude
-        self.zoo = zoo
         self.heads = heads
-        self.freeze = freeze
+        self.zoo = zoo
         self.metric = metric
-        self.value_range = value_range
-        self.root = root
-        self.suffix = suffix
-        self.follow_links = follow_links
-        self.min_images = min_images
-        self.validation = validation
-        self.epochs = epochs
-        self.views = views
-        self.compare_scratch = compare_scratch
         self.random_state = random_state
-        self.device = device
-        self.ensemble = ensemble
-        self.soup = soup
-        self.calibrate = calibrate
-        self.workers = workers
-        self.cache = cache
-        self.cache_dir = cache_dir
-        self.callbacks = callbacks
-        self.progress = progress
-        self.out = out
+        self.search = search
+        self.selection = selection
+        self.compute = compute
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters; with ``deep``, each setting of a group, too, such as ``compute__workers``."""
+        params: dict[str, Any] = super().get_params(deep=deep)
+        if deep:
+            for name, group in self._groups().items():
+                if isinstance(group, SettingsGroup):  # a wrong value is refused by fit
+                    params |= {f"{name}__{setting}": value for setting, value in vars(group).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters; those of a group, such as ``compute__workers``, replace the group."""
+        inside = {name: value for name, value in params.items() if name.partition("__")[0] in _GROUPS and "__" in name}
+        super().set_params(**{name: value for name, value in params.items() if name not in inside})
+        known = self.get_params()
+        for name, value in inside.items():
+            if name not in known:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {[*known]}.")
+            group, _, setting = name.partition("__")
+            setattr(self, group, replace(self._groups()[group], **{setting: value}))
+        return self
+
+    def _groups(self) -> dict[str, Any]:
+        """Return the groups of settings, those by default for None."""
+        return {name: usual if getattr(self, name) is None else getattr(self, name) for name, usual in _GROUPS.items()}
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict for images: arrays, paths, folders or PIL images.
@@ -105,15 +96,34 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         check_is_fitted(self)
         return self.model_.predict(X)
 
-    def _search(self, images: Any, targets: Any, task: Kind | None, groups: Any, **more: Any) -> None:
+    def _fit(
+        self,
+        images: Any,
+        targets: Any,
+        *,
+        groups: Any,
+        out: str | Path | None,
+        data_options: DataOptions,
+        run: RunOptions,
+    ) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
         _refuse_mismatch(images, targets)
-        settings = self.get_params(deep=False) | more
-        state, out = settings.pop("random_state"), settings.pop("out")
-        fixed = isinstance(state, Integral)
-        settings["seed"] = int(state) if fixed else int(check_random_state(state).randint(2**31 - 1))
+        refuse_unused(run, ("storage", "study", "callbacks", "progress"))
+        settings = self.get_params(deep=False) | self._groups()
+        state = settings.pop("random_state")
+        seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31 - 1))
+        if groups is not None:
+            data_options = replace(data_options, groups=groups)
         with tempfile.TemporaryDirectory(prefix="autotransfer-") as temporary, _claimed(out or temporary) as folder:
-            self.result_ = api.fit(images, targets, groups=groups, task=task, out=folder, overwrite=True, **settings)
+            self.result_ = api.fit(
+                images,
+                targets,
+                seed=seed,
+                out=folder,
+                data_options=data_options,
+                run=replace(run, overwrite=True),
+                **settings,
+            )
         self.model_ = self.result_.model
 
     def __sklearn_tags__(self) -> Any:
@@ -181,52 +191,35 @@ def _claimed(out: str | Path) -> Iterator[Path]:
                 path.rmdir()
 
 
+_GROUPS: dict[str, SettingsGroup] = {"search": _SEARCH, "selection": Selection(), "compute": Compute()}
+
+
 class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[misc]
-    """``autotransfer.fit`` as a scikit-learn classifier; the arguments are those of ``fit``.
+    """``autotransfer.fit`` as a scikit-learn classifier.
+
+    The parameters are the arguments of ``autotransfer.fit`` that say how to search; the method ``fit`` takes those that
+    say what the data are and where the run is kept. A setting of a group is a parameter, too, with the name of the
+    group before it: ``GridSearchCV`` may vary ``selection__ensemble``.
 
     Example:
-        >>> from autotransfer import AutoTransferClassifier
-        >>> AutoTransferClassifier(time_budget="2m", heads="linear").get_params()["heads"]
-        'linear'
+        >>> from autotransfer import AutoTransferClassifier, Compute
+        >>> model = AutoTransferClassifier(time_budget="2m", heads="linear", compute=Compute(workers=2))
+        >>> model.set_params(selection__ensemble=False).get_params()["compute__workers"]
+        2
 
     Args:
         time_budget: Wall time of a fit, as ``"5m"`` or seconds; 5 minutes when ``trials`` is not given.
         trials: Number of trials.
         backbones: Names or glob patterns of backbones.
-        exclude: Names or glob patterns of backbones to leave out.
-        zoo: Folders of checkpoints.
         heads: Names or glob patterns of heads.
-        freeze: Names or glob patterns of freeze policies.
+        zoo: Folders of checkpoints.
         metric: A scikit-learn scorer, by name or as an object, for the search; ``score`` is the accuracy whatever it
             is.
-        positive_class: Which of two classes the metric takes for the positive one. None takes the one that is sorted
-            last in ``y``, as scikit-learn has it, so that the search and ``GridSearchCV`` mean the same by recall;
-            ``autotransfer.fit`` takes the rarer one, and so does this where ``X`` holds the labels.
-        label_separator: What stands between the labels of one text, where ``X`` is a table; see ``fit``.
-        value_range: The values of images that are black and white, such as ``(0, 4095)``; None decides by the images.
-        root: Folder that the relative paths of a table or list are looked for in first.
-        suffix: What these paths lack at the end, such as ``".png"``.
-        follow_links: Follow links that lead out of a folder, and links to folders.
-        min_images: Leave out classes with fewer images to train on.
-        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
-            class, 1 for those that it leaves out.
-        validation: Share of the examples that candidates are scored on, from 3,000 examples on; fewer are divided
-            into folds, and it has no effect.
-        epochs: Epochs of a candidate that trains stages.
-        views: Most fixed views of an image that the model averages where validation says that it pays.
-        compare_scratch: As for ``fit``, but off: within a pipeline, few read what it finds.
         random_state: Seed of sampler, split and training.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        ensemble: Ensemble the best candidates where validation says that it pays; the model then runs all of them.
-        soup: Average the weights of fine-tuned candidates of one backbone where validation says that it pays.
-        calibrate: Scale probabilities by a temperature where validation says that it makes them more honest.
-        workers: Number of processes that evaluate candidates; None means this process.
-        cache: Keep activations on disk between fits.
-        cache_dir: Folder of that cache.
-        callbacks: Objects that observe each search; see ``fit``. ``clone`` copies them, as it does all parameters.
-        progress: Show progress on standard error.
-        out: The run folder; None keeps none. Where it holds a run, a further fit takes ``out-2``, ``out-3``, … beside
-            it, so that cross-validation keeps every fit; ``result_.run`` says which.
+        search: What is searched beside backbones and heads, and how candidates train; None is
+            ``SearchOptions(compare_scratch=False)``.
+        selection: What may become the model beside the best candidate; None is ``Selection()``.
+        compute: Where candidates are evaluated; None is ``Compute()``.
 
     Attributes:
         classes_: Labels, in the order of the columns of ``predict_proba``.
@@ -234,94 +227,40 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         model_: The trained ``TransferModel``.
     """
 
-    def __init__(
+    def fit(
         self,
+        X: Any,
+        y: Any = None,
+        groups: Any = None,
         *,
-        time_budget: str | float | None = None,
-        trials: int | None = None,
-        backbones: Patterns = (),
-        exclude: Patterns = (),
-        zoo: Folders | None = None,
-        heads: Patterns = (),
-        freeze: Patterns = (),
-        metric: str | Callable[..., Any] | None = None,
-        positive_class: Any = None,
-        label_separator: str | None = None,
-        value_range: tuple[float, float] | None = None,
-        root: str | Path | None = None,
-        suffix: str | None = None,
-        follow_links: bool = False,
-        min_images: int | None = None,
-        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
-        validation: float = 0.25,
-        epochs: int = 12,
-        views: int = 4,
-        compare_scratch: bool = False,
-        random_state: int | np.random.RandomState | None = 0,
-        device: str = "auto",
-        ensemble: bool = True,
-        soup: bool = True,
-        calibrate: bool = True,
-        workers: int | None = None,
-        cache: bool = True,
-        cache_dir: str | Path | None = None,
-        callbacks: Sequence[object] = (),
-        progress: bool = False,
         out: str | Path | None = None,
-    ) -> None:
-        super().__init__(
-            time_budget=time_budget,
-            trials=trials,
-            backbones=backbones,
-            exclude=exclude,
-            zoo=zoo,
-            heads=heads,
-            freeze=freeze,
-            metric=metric,
-            value_range=value_range,
-            root=root,
-            suffix=suffix,
-            follow_links=follow_links,
-            min_images=min_images,
-            validation=validation,
-            epochs=epochs,
-            views=views,
-            compare_scratch=compare_scratch,
-            random_state=random_state,
-            device=device,
-            ensemble=ensemble,
-            soup=soup,
-            calibrate=calibrate,
-            workers=workers,
-            cache=cache,
-            cache_dir=cache_dir,
-            callbacks=callbacks,
-            progress=progress,
-            out=out,
-        )
-        self.class_weight = class_weight
-        self.positive_class = positive_class
-        self.label_separator = label_separator
-
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> AutoTransferClassifier:
+        data_options: DataOptions = DataOptions(),
+        run: RunOptions = _RUN,
+    ) -> AutoTransferClassifier:
         """Search on images and their labels.
 
         Args:
             X: Arrays, paths or PIL images; or a folder or a table, which holds its labels.
             y: Labels (N,), or multilabel indicators (N, classes); None when ``X`` holds them.
-            groups: What no split may tear apart; see ``fit``.
+            groups: What no split may tear apart; see ``DataOptions``.
+            out: The run folder; None keeps none. Where it holds a run, a further fit takes ``out-2``, ``out-3``, …
+                beside it, so that cross-validation keeps every fit; ``result_.run`` says which.
+            data_options: How the data are read. Without a positive class, it is the one of two labels that is sorted
+                last in ``y``, as scikit-learn has it, so that the search and ``GridSearchCV`` mean the same by recall;
+                where ``X`` holds the labels, it is the rarer one.
+            run: Storage of the study, callbacks, and whether progress is shown.
 
         Raises:
             ConfigError: A setting is wrong.
             DataError: The data cannot be used.
             SearchError: No trial succeeded.
         """
-        task: Kind | None = None
         if y is not None:
             check_classification_targets(y)
             several = type_of_target(y) == "multilabel-indicator"
-            task, y = ("multilabel", y) if several else ("multiclass", column_or_1d(y, warn=True))
-        self._search(X, y, task, groups, **self._positive(y, task))
+            y = y if several else column_or_1d(y, warn=True)
+            data_options = _positive(y, replace(data_options, task="multilabel" if several else "multiclass"))
+        self._fit(X, y, groups=groups, out=out, data_options=data_options, run=run)
         self.classes_ = np.array(self.model_.task.classes)
         return self
 
@@ -341,13 +280,6 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         check_is_fitted(self)
         return self.model_.predict_proba(X)
 
-    def _positive(self, y: Any, task: Kind | None) -> dict[str, Any]:
-        """Return the positive class, where there is one: of two classes in ``y``, the one that is sorted last."""
-        if self.positive_class is not None or task != "multiclass":
-            return {}
-        classes = np.unique(y)
-        return {"positive_class": classes[-1]} if len(classes) == 2 else {}
-
     def _is_multilabel(self) -> bool:
         check_is_fitted(self)
         return bool(self.model_.task.kind == "multilabel")
@@ -358,27 +290,47 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         return tags
 
 
+def _positive(y: Any, options: DataOptions) -> DataOptions:
+    """Return the options with a positive class, where there is one: of two classes, the one that is sorted last."""
+    if options.positive_class is not None or options.task != "multiclass":
+        return options
+    classes = np.unique(y)
+    return replace(options, positive_class=classes[-1]) if len(classes) == 2 else options
+
+
 class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc]
     """``autotransfer.fit`` as a scikit-learn regressor.
 
-    The arguments and attributes are those of ``AutoTransferClassifier``, without ``class_weight``, ``positive_class``,
-    ``label_separator`` and ``classes_``.
+    The parameters and attributes are those of ``AutoTransferClassifier``, without ``classes_``.
     """
 
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> AutoTransferRegressor:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        groups: Any = None,
+        *,
+        out: str | Path | None = None,
+        data_options: DataOptions = DataOptions(),
+        run: RunOptions = _RUN,
+    ) -> AutoTransferRegressor:
         """Search on images and their values.
 
         Args:
             X: Arrays, paths or PIL images; or a folder or a table, which holds its values.
             y: Values (N,) or (N, targets); None when ``X`` holds them.
-            groups: What no split may tear apart; see ``fit``.
+            groups: What no split may tear apart; see ``DataOptions``.
+            out: The run folder, as for ``AutoTransferClassifier``.
+            data_options: How the data are read.
+            run: Storage of the study, callbacks, and whether progress is shown.
 
         Raises:
             ConfigError: A setting is wrong.
             DataError: The data cannot be used.
             SearchError: No trial succeeded.
         """
-        self._search(X, y, "regression", groups)
+        options = replace(data_options, task="regression")
+        self._fit(X, y, groups=groups, out=out, data_options=options, run=run)
         return self
 
     def __sklearn_tags__(self) -> Any:

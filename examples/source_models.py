@@ -18,13 +18,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import autotransfer  # before torch: it settles how torch's threads wait
+from autotransfer.settings import ModelCard, TrainingOptions
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijlmnqrty"  # small ones that are no shrunken capitals
 OF_EACH, SIDE = 400, 32
-CIFAR10 = {
-    "source": "CIFAR-10 (half of its training images)",
-    "license": "MIT; CIFAR-10 states no licence",
-}
+CIFAR10 = ModelCard(source="CIFAR-10 (half of its training images)", license="MIT; CIFAR-10 states no licence")
 
 
 def main() -> None:
@@ -43,7 +41,12 @@ def main() -> None:
 def objects(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
     """Ten kinds of objects and animals: a convolutional net."""
     return autotransfer.pretrain(
-        given.cifar10, architecture="test_byobnet", out=out, input_size=48, epochs=given.epochs or 14, **CIFAR10
+        given.cifar10,
+        architecture="test_byobnet",
+        out=out,
+        epochs=given.epochs or 14,
+        training=TrainingOptions(input_size=48),
+        card=CIFAR10,
     )
 
 
@@ -55,12 +58,10 @@ def letters(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult
         names,
         architecture="test_vit",
         out=out,
-        input_size=64,
         epochs=given.epochs or 24,
-        half=False,  # so small a transformer is slower in 16 bit
-        augmentation="none",  # they are drawn crooked, and some are others when mirrored
-        source="drawn letters",
-        license="MIT",
+        # So small a transformer is slower in 16 bit. Letters are drawn crooked, and some are others when mirrored.
+        training=TrainingOptions(input_size=64, half=False, augmentation="none"),
+        card=ModelCard(source="drawn letters", license="MIT"),
     )
 
 
@@ -71,13 +72,12 @@ def imagenet(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResul
         images,
         architecture="test_efficientnet",
         out=out,
-        input_size=48,
         epochs=given.epochs or 14,
         labels=False,
         teacher=given.teacher,
         zoo=given.zoo,
-        half=False,  # depthwise convolutions of this size are slower in 16 bit
-        **CIFAR10,
+        training=TrainingOptions(input_size=48, half=False),  # depthwise convolutions so small are slower in 16 bit
+        card=CIFAR10,
     )
 
 

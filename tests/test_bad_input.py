@@ -25,6 +25,7 @@ from autotransfer.errors import (
     WeightsUnavailableError,
 )
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.settings import Compute, RunOptions, Settings, grouped
 
 Refuse = Callable[..., str]
 
@@ -43,7 +44,10 @@ def refuse(tiny_zoo: Path, digit_folder: Path, tmp_path: Path, monkeypatch: pyte
         settings = {"zoo": tiny_zoo, "trials": 1, "out": tmp_path / "run", "progress": False, **settings}
         before = {path: path.read_bytes() for path in settings_files(settings["out"])}
         with pytest.raises(error) as caught:
-            autotransfer.fit(*(arguments or (digit_folder / "train",)), cache_dir=tmp_path / "cache", **settings)
+            autotransfer.fit(
+                *(arguments or (digit_folder / "train",)),
+                **grouped(Settings, dict(cache_dir=tmp_path / "cache", **settings)),
+            )
         assert type(caught.value) is error
         assert isinstance(caught.value, built_in)
         assert isinstance(caught.value, autotransfer.AutoTransferError)
@@ -463,7 +467,14 @@ def test_a_broken_checkpoint_that_is_not_asked_for_hinders_nobody(
 ) -> None:
     (zoo / "test_vit" / "config.json").write_text("{")
     with pytest.raises(SearchError, match="it was trained"):  # which is as far as it gets here
-        autotransfer.fit(*images, zoo=zoo, backbones="test_resnet", trials=1, cache=False, progress=False)
+        autotransfer.fit(
+            *images,
+            zoo=zoo,
+            backbones="test_resnet",
+            trials=1,
+            compute=Compute(cache=False),
+            run=RunOptions(progress=False),
+        )
 
 
 def test_no_backbone_without_a_zoo_or_a_network(

@@ -21,7 +21,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import autotransfer
-from autotransfer import AutoTransferClassifier, AutoTransferRegressor
+from autotransfer import (
+    AutoTransferClassifier,
+    AutoTransferRegressor,
+    Compute,
+    DataOptions,
+    RunOptions,
+    SearchOptions,
+    Selection,
+)
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.estimator import _claimed
 
@@ -140,8 +148,13 @@ class _RegressorOnTables(_OnTables, AutoTransferRegressor):
 @pytest.fixture
 def quick(tiny_zoo: Path, tmp_path: Path) -> dict[str, Any]:
     """Settings of a fit that takes a fraction of a second."""
-    settings = {"zoo": tiny_zoo, "backbones": "test_vit", "freeze": "frozen", "trials": 1}
-    return {**settings, "cache_dir": tmp_path / "cache", "device": "cpu"}
+    return {
+        "zoo": tiny_zoo,
+        "backbones": "test_vit",
+        "trials": 1,
+        "search": SearchOptions(freeze="frozen", compare_scratch=False),
+        "compute": Compute(cache_dir=tmp_path / "cache", device="cpu"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -192,6 +205,33 @@ def test_grid_search_and_pipeline(quick: dict[str, Any], digits: tuple[np.ndarra
     assert grid.score(*digits) > 0.9
 
 
+def test_settings_of_groups_are_parameters() -> None:
+    estimator = AutoTransferClassifier(compute=Compute(workers=2))
+    params = estimator.get_params()
+    assert (params["compute__workers"], params["selection__ensemble"], params["search__compare_scratch"]) == (
+        2,
+        True,
+        False,
+    )
+    assert not any("__" in name for name in estimator.get_params(deep=False))
+    estimator.set_params(selection__ensemble=False, compute__device="cpu", heads="ncm")
+    assert estimator.selection == Selection(ensemble=False)
+    assert estimator.compute == Compute(workers=2, device="cpu")
+    assert clone(estimator).get_params() == estimator.get_params()
+    with pytest.raises(ValueError, match="Invalid parameter 'compute__worker' for estimator"):
+        estimator.set_params(compute__worker=1)
+    with pytest.raises(ConfigError, match="number of workers"):
+        estimator.set_params(compute__workers=0)
+
+
+def test_grid_search_varies_settings_of_groups(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
+    estimator = AutoTransferClassifier(heads="logistic", **quick)
+    grid = GridSearchCV(estimator, {"selection__calibrate": [True, False], "search__views": [1]}, cv=2)
+    grid.fit(*digits, data_options=DataOptions(value_range=(0, 255)))
+    assert set(grid.best_params_) == {"selection__calibrate", "search__views"}
+    assert grid.best_estimator_.model_.decoding.value_range == (0, 255)
+
+
 def test_the_estimator_finds_what_fit_finds(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +243,7 @@ def test_the_estimator_finds_what_fit_finds(
     first = AutoTransferClassifier(**{**quick, "trials": 4}).fit(images, names)
     assert not list(tmp_path.glob("autotransfer-*"))
     assert not (tmp_path / "runs").exists()
-    second = AutoTransferClassifier(**{**quick, "trials": 4}, out=tmp_path / "run").fit(list(images), list(names))
+    second = AutoTransferClassifier(**{**quick, "trials": 4}).fit(list(images), list(names), out=tmp_path / "run")
     assert (tmp_path / "run" / "result.json").is_file()
     assert first.result_.best == second.result_.best
     assert first.classes_.tolist() == ["one", "two", "zero"]
@@ -271,21 +311,23 @@ def test_wrong_use_is_said_plainly(
     with pytest.raises(DataError, match=r"X holds images: .*; got dict"):
         AutoTransferClassifier(**quick).fit({"a": 1}, [1])
     with pytest.raises(ConfigError, match="validation share"):
-        AutoTransferClassifier(**quick, validation=2.0).fit(images, labels)
+        AutoTransferClassifier(**quick).fit(images, labels, data_options=DataOptions(validation=2.0))
+    with pytest.raises(ConfigError, match="overwrite of RunOptions has no effect"):
+        AutoTransferClassifier(**quick).fit(images, labels, run=RunOptions(overwrite=True))
 
 
 def test_every_fit_with_an_output_folder_keeps_its_own(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    estimator = AutoTransferClassifier(heads="ncm", **quick, out=tmp_path / "run")
-    first = estimator.fit(*digits).result_.run
+    estimator, out = AutoTransferClassifier(heads="ncm", **quick), tmp_path / "run"
+    first = estimator.fit(*digits, out=out).result_.run
     (first / "notes.txt").write_text("mine")
-    second = estimator.fit(*digits).result_.run
+    second = estimator.fit(*digits, out=out).result_.run
     assert [first, second] == [tmp_path / "run", tmp_path / "run-2"]
     assert (first / "notes.txt").read_text() == "mine"
     for run in (first, second):
         assert autotransfer.load(run).predict(digits[0][:2]).shape == (2,)
-    copy = pickle.loads(pickle.dumps(clone(estimator))).fit(*digits)
+    copy = pickle.loads(pickle.dumps(clone(estimator))).fit(*digits, out=out)
     assert copy.result_.run == tmp_path / "run-3"
 
 
@@ -297,23 +339,24 @@ def test_an_output_folder_that_is_none_is_refused_and_left_alone(
     (tmp_path / "empty").mkdir()
     for out in ("photos", "photos/a.txt"):
         with pytest.raises(ConfigError):
-            AutoTransferClassifier(**quick, out=tmp_path / out).fit(*digits)
+            AutoTransferClassifier(**quick).fit(*digits, out=tmp_path / out)
     for out in ("empty", "new"):  # refused before it began: nothing is left, and nothing is taken away
         with pytest.raises(ConfigError, match="Did you mean linear"):
-            AutoTransferClassifier(heads="lineer", **quick, out=tmp_path / out).fit(*digits)
+            AutoTransferClassifier(heads="lineer", **quick).fit(*digits, out=tmp_path / out)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         "empty",
         "photos",
         "photos/a.txt",
     ]
-    assert AutoTransferClassifier(heads="ncm", **quick, out=tmp_path / "empty").fit(*digits).result_.run.name == "empty"
+    fitted = AutoTransferClassifier(heads="ncm", **quick).fit(*digits, out=tmp_path / "empty")
+    assert fitted.result_.run.name == "empty"
 
 
 def test_cross_validation_in_two_processes_keeps_every_run(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    estimator = AutoTransferClassifier(heads="logistic", **quick, out=tmp_path / "run")
-    scores = cross_val_score(estimator, *digits, cv=2, n_jobs=2)
+    estimator = AutoTransferClassifier(heads="logistic", **quick)
+    scores = cross_val_score(estimator, *digits, cv=2, n_jobs=2, params={"out": tmp_path / "run"})
     assert scores.min() > 0.6  # chance is a third
     assert sorted(path.name for path in tmp_path.glob("run*")) == ["run", "run-2"]
     assert all((tmp_path / run / "result.json").is_file() for run in ("run", "run-2"))
@@ -342,7 +385,9 @@ def test_the_positive_class_is_that_of_scikit_learn_unless_one_is_given(
     plain = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(images, names)
     assert plain.result_.validation.positive_class == "b"
     assert "positive_class" not in [warning["code"] for warning in plain.result_.warnings]
-    given = AutoTransferClassifier(heads="ncm", metric="recall", positive_class="a", **quick).fit(images, names)
+    given = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(
+        images, names, data_options=DataOptions(positive_class="a")
+    )
     assert given.result_.validation.positive_class == "a"
 
 

@@ -12,6 +12,7 @@ import torch
 import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.errors import ConfigError, DataNotFoundError, ModelFormatError, UnknownNameError
+from autotransfer.settings import Compute, DataOptions
 
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -37,7 +38,7 @@ def test_the_classic_recipe_runs_as_it_is_written(
         training={"optimizer": "adam", "lr": 1e-3, "schedule": "constant", "epochs": 10, "batch_size": 32},
     )
     images, labels = digits[0][:96], digits[1][:96]
-    done = autotransfer.evaluate(candidate, images, labels, zoo=tiny_zoo, cache_dir=tmp_path)
+    done = autotransfer.evaluate(candidate, images, labels, zoo=tiny_zoo, compute=Compute(cache_dir=tmp_path))
     assert len(steps) == 10 * 3  # three batches of the 72 examples that are trained on
     assert {(kind, rate) for kind, rate, _ in steps} == {(torch.optim.Adam, 1e-3)}
     assert len({optimizer for *_, optimizer in steps}) == 1  # one training, not five folds
@@ -52,7 +53,9 @@ def test_the_classic_recipe_runs_as_it_is_written(
 
 def test_a_candidate_is_evaluated_saved_and_loaded(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     candidate = Candidate(backbone="test_vit", head="linear", freeze="depth", training={"epochs": 2, "start": "ridge"})
-    done = autotransfer.evaluate(candidate, digit_folder / "train", zoo=tiny_zoo, cache=False, metric="f1_macro")
+    done = autotransfer.evaluate(
+        candidate, digit_folder / "train", zoo=tiny_zoo, compute=Compute(cache=False), metric="f1_macro"
+    )
     assert done.score.metric == "f1_macro"
     loaded = autotransfer.load(done.model.save(tmp_path / "model"))
     folder = digit_folder / "test"
@@ -62,7 +65,9 @@ def test_a_candidate_is_evaluated_saved_and_loaded(tiny_zoo: Path, digit_folder:
 def test_a_candidate_is_scored_on_the_examples_that_are_held_out(tiny_zoo: Path, digit_folder: Path) -> None:
     candidate = Candidate(backbone="test_resnet", head="logistic")
     train, test = (digit_folder / side for side in ("train", "test"))
-    done = autotransfer.evaluate(candidate, train, validation=test, zoo=tiny_zoo, cache=False)
+    done = autotransfer.evaluate(
+        candidate, train, data_options=DataOptions(validation=test), zoo=tiny_zoo, compute=Compute(cache=False)
+    )
     paths = sorted(test.rglob("*.png"))
     assert done.score.examples == len(paths)
     right = [label == path.parent.name for path, label in zip(paths, done.model.predict(paths), strict=True)]
@@ -88,7 +93,7 @@ def test_a_candidate_that_names_what_is_not_there(
 
     monkeypatch.setattr("autotransfer.pipeline.prepare.decode", no_decoding)
     with pytest.raises(error):
-        autotransfer.evaluate(Candidate(**wrong), digit_folder / "train", zoo=tiny_zoo, cache=False)
+        autotransfer.evaluate(Candidate(**wrong), digit_folder / "train", zoo=tiny_zoo, compute=Compute(cache=False))
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

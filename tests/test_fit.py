@@ -22,6 +22,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.run.result import FitResult
 from autotransfer.search.budget import TimeBudget
+from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -36,7 +37,9 @@ def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
 
     def fit(*data: Any, **settings: Any) -> FitResult:
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(*data, **{**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
+        return autotransfer.fit(
+            *data, **grouped(Settings, {**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
+        )
 
     return fit
 
@@ -53,10 +56,10 @@ def result(tiny_zoo: Path, digit_folder: Path, tmp_path_factory: pytest.TempPath
         test=digit_folder / "test",
         zoo=tiny_zoo,
         out=place / "run",
-        cache_dir=place / "cache",
-        progress=False,
+        compute=Compute(cache_dir=place / "cache"),
+        run=RunOptions(progress=False),
         trials=11,
-        epochs=3,
+        search=SearchOptions(epochs=3),
     )
 
 
@@ -134,7 +137,7 @@ def test_the_run_folder_says_what_was_asked_for(result: FitResult) -> None:
     asked = json.loads((result.run / "run.json").read_text())
     assert asked["autotransfer"] == autotransfer.__version__
     assert asked["task"]["classes"] == ["one", "two", "zero"]
-    assert (asked["config"]["seed"], asked["config"]["budget"]["trials"]) == (0, 11)
+    assert (asked["call"]["settings"]["seed"], asked["call"]["settings"]["trials"]) == (0, 11)
 
 
 def test_nothing_in_the_run_folder_can_run_code(result: FitResult) -> None:
@@ -501,10 +504,10 @@ def test_candidates_are_scored_on_the_examples_that_the_user_holds_out(fit: Fit,
     assert result.grouping is None
     best = result.trials.best
     assert best is not None
-    assert best.scores is not None
-    assert np.isnan(best.scores[:60]).all()
+    assert best.predictions is not None
+    assert np.isnan(best.predictions[:60]).all()
     classes = np.array(result.model.task.classes)
-    assert best.score == np.mean(classes[best.scores[60:].argmax(1)] == labels[60:90])
+    assert best.score == np.mean(classes[best.predictions[60:].argmax(1)] == labels[60:90])
 
 
 def test_a_folder_to_validate_on_and_going_on_with_it(fit: Fit, digit_folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score, make_scorer, r2_score, 
 import autotransfer
 from autotransfer.errors import ConfigError, DataError, RunFormatError
 from autotransfer.run.result import FitResult
+from autotransfer.settings import Settings, grouped
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -29,7 +30,7 @@ def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
     def fit(*data: Any, **settings: Any) -> FitResult:
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
         ours |= {"backbones": "test_resnet", "freeze": "frozen", "trials": 1, "compare_scratch": False, "views": 1}
-        return autotransfer.fit(*data, **{**ours, **settings})
+        return autotransfer.fit(*data, **grouped(Settings, {**ours, **settings}))
 
     return fit
 

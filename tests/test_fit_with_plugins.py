@@ -22,6 +22,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, EpochRecord, Preprocessing
 from autotransfer.errors import DataError
 from autotransfer.search.trials import TrialRecord
+from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
 
 NOSY = """
 from autotransfer import hookimpl
@@ -108,9 +109,9 @@ def test_an_edited_forward_pass_is_not_served_what_was_cached_before(
             backbones="edited",
             heads="ridge",
             trials=1,
-            compare_scratch=False,
-            progress=False,
-            cache_dir=tmp_path / "cache",
+            search=SearchOptions(compare_scratch=False),
+            run=RunOptions(progress=False),
+            compute=Compute(cache_dir=tmp_path / "cache"),
             out=tmp_path / f"run-{turned}",
         )
         monkeypatch.undo()
@@ -166,16 +167,14 @@ def test_callbacks_are_told_of_start_epochs_trials_and_end(
         backbones="test_resnet",
         heads="linear",
         trials=3,
-        epochs=3,
+        search=SearchOptions(epochs=3, compare_scratch=False),
         seed=5,
-        cache=False,
-        compare_scratch=False,
-        progress=False,
+        compute=Compute(cache=False),
+        run=RunOptions(progress=False, callbacks=[Failing(), diary]),
         out=run,
-        callbacks=[Failing(), diary],
     )
     assert (diary.settings["seed"], diary.settings["run"], diary.settings["heads"]) == (5, str(run), ["linear"])
-    assert diary.settings["budget"] == {"seconds": None, "trials": 3}
+    assert (diary.settings["time_budget"], diary.settings["trials"]) == (None, 3)
     assert {record.number: record for record in diary.trials} == {r.number: r for r in result.trials}
     assert diary.ends[0].best == result.best
     for record in result.trials:
@@ -202,11 +201,7 @@ def test_a_run_with_callbacks_goes_on_without_them_or_with_others(
     run = tmp_path / "run"
     autotransfer.fit(
         digit_folder / "train",
-        trials=1,
-        out=run,
-        progress=False,
-        callbacks=[Diary()],
-        **options,  # type: ignore[arg-type]
+        **grouped(Settings, dict(trials=1, out=run, progress=False, callbacks=[Diary()], **options)),
     )
     assert "callbacks" not in json.loads((run / "run.json").read_text())["call"]
     diary = Diary()
@@ -219,6 +214,6 @@ def test_a_run_with_callbacks_goes_on_without_them_or_with_others(
 def test_a_search_that_ends_in_an_error_is_told_as_one(tmp_path: Path) -> None:
     diary = Diary()
     with pytest.raises(DataError) as caught:
-        autotransfer.fit(tmp_path / "nowhere", callbacks=diary, progress=False, out=tmp_path / "run")  # type: ignore[arg-type]
+        autotransfer.fit(tmp_path / "nowhere", run=RunOptions(callbacks=diary, progress=False), out=tmp_path / "run")  # type: ignore[arg-type]
     assert diary.settings["run"] == str(tmp_path / "run")
     assert diary.ends == [caught.value]

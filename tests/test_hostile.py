@@ -30,6 +30,7 @@ from autotransfer.data.split import folds
 from autotransfer.errors import AutoTransferError, BackboneError, DataError, ModelFormatError
 from autotransfer.features.cache import ActivationCache, list_entries
 from autotransfer.images.decode import decode
+from autotransfer.settings import Compute
 from autotransfer.tasks.task import infer_task
 
 Attempt = Callable[[str, Callable[[], Any]], Any]
@@ -500,7 +501,7 @@ def saved(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray], tmp_path_factor
     """A saved model with a head that has settings."""
     candidate = Candidate(backbone="test_vit", head="mlp", head_params={"width": 16}, training={"epochs": 1})
     images, labels = digits[0][:60], digits[1][:60]
-    done = autotransfer.evaluate(candidate, images, labels, zoo=tiny_zoo, cache=False)
+    done = autotransfer.evaluate(candidate, images, labels, zoo=tiny_zoo, compute=Compute(cache=False))
     return done.model.save(tmp_path_factory.mktemp("saved"))
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import autotransfer
 from autotransfer.cli.main import app
 from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.settings import DataOptions, Settings, grouped
 
 Codes = dict[str, dict[str, Any]]
 
@@ -55,7 +56,7 @@ def messy(digit_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_on_messy_data_says_what_it_used_and_can_be_resumed(messy: Path, quick: dict[str, Any]) -> None:
-    result = autotransfer.fit(messy, follow_links=True, min_images=2, **quick)
+    result = autotransfer.fit(messy, **grouped(Settings, dict(follow_links=True, min_images=2, **quick)))
     assert result.validation.examples == 90
     assert result.test is not None
     assert result.test.examples == 30
@@ -74,7 +75,7 @@ def test_links_are_named_with_the_option_that_follows_them(messy: Path, quick: d
         data = source.read_bytes()
         source.unlink()
         source.write_bytes(data)
-    result = autotransfer.fit(messy, min_images=2, **quick)
+    result = autotransfer.fit(messy, **grouped(Settings, dict(min_images=2, **quick)))
     said = coded(result)["left_out"]
     assert said["reasons"]["a link that leads out of the folder"] == 70
     assert "--follow-links (follow_links=True)" in said["message"]
@@ -91,7 +92,7 @@ def test_a_table_predicts_what_it_trained_on(
     table = tmp_path / "t.csv"
     table.write_bytes("\n".join(["sep=;", "id;digit;fold", *rows, ";;", ""]).encode("utf-16"))
     reading = {"root": digit_folder / "train", "suffix": "png"}
-    result = autotransfer.fit(table, **reading, **{**quick, "progress": True})
+    result = autotransfer.fit(table, **grouped(Settings, dict(**reading, **{**quick, "progress": True})))
     assert "90 images from" in capsys.readouterr().err
     assert result.test is not None
     assert result.test.examples == 15
@@ -111,7 +112,7 @@ def test_one_reader_serves_every_form(
     digits: tuple[np.ndarray, np.ndarray], digit_folder: Path, quick: dict[str, Any]
 ) -> None:
     images, labels = digits
-    model = autotransfer.fit(images[:90], labels[:90], **quick).model
+    model = autotransfer.fit(images[:90], labels[:90], **grouped(Settings, quick)).model
     paths = [str(path) for path in sorted((digit_folder / "test").glob("*/*.png"), key=lambda path: path.name)]
     expected = model.predict(images[90:])
     frame = pd.DataFrame({"path": paths, "label": "?"})
@@ -128,7 +129,7 @@ def test_one_reader_serves_every_form(
 def test_a_model_of_grey_files_takes_an_array_of_three_axes_for_grey_images(
     digit_folder: Path, quick: dict[str, Any]
 ) -> None:
-    model = autotransfer.fit(digit_folder / "test", **quick).model
+    model = autotransfer.fit(digit_folder / "test", **grouped(Settings, quick)).model
     assert model.predict(np.zeros((3, 32, 32), np.uint8)).shape == (3,)
     assert model.predict(np.zeros((32, 32, 1), np.uint8)).shape == (1,)
 
@@ -136,6 +137,7 @@ def test_a_model_of_grey_files_takes_an_array_of_three_axes_for_grey_images(
 def test_the_estimator_takes_three_grey_images_for_three(
     digits: tuple[np.ndarray, np.ndarray], quick: dict[str, Any]
 ) -> None:
-    settings = {name: value for name, value in quick.items() if name != "out"}
-    estimator = autotransfer.AutoTransferClassifier(min_images=2, **settings).fit(digits[0][:60], digits[1][:60])
+    settings = grouped(Settings, {name: value for name, value in quick.items() if name not in ("out", "progress")})
+    estimator = autotransfer.AutoTransferClassifier(**settings)
+    estimator.fit(digits[0][:60], digits[1][:60], data_options=DataOptions(min_images=2))
     np.testing.assert_array_equal(estimator.predict(digits[0][:3]), estimator.predict(digits[0][:60])[:3])

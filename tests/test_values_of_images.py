@@ -18,7 +18,8 @@ from autotransfer.cli.main import app
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.predictions import predict_by_name
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.pipeline.calls import arguments_of
+from autotransfer.settings import Compute, DataOptions, RunOptions, Settings, grouped
+from autotransfer.settings.serialization import call_from_json
 from autotransfer.warnings import ValueRangeWarning
 
 FROZEN = Candidate(backbone="test_resnet", freeze="frozen", head="ridge")
@@ -40,7 +41,7 @@ def zoo(tiny_zoo: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def model(zoo: dict[str, Any]) -> TransferModel:
-    return autotransfer.evaluate(FROZEN, *counts(60), **zoo).model
+    return autotransfer.evaluate(FROZEN, *counts(60), **grouped(Settings, zoo)).model
 
 
 def test_each_image_alone_gets_the_answer_that_it_gets_among_others(model: TransferModel, tmp_path: Path) -> None:
@@ -56,7 +57,9 @@ def test_each_image_alone_gets_the_answer_that_it_gets_among_others(model: Trans
 
 def test_a_regression_on_brightness_says_of_a_dark_image_what_it_says_among_others(zoo: dict[str, Any]) -> None:
     images, _ = counts(60)
-    fitted = autotransfer.evaluate(FROZEN, images, images.mean((1, 2)), task="regression", **zoo).model
+    fitted = autotransfer.evaluate(
+        FROZEN, images, images.mean((1, 2)), **grouped(Settings, dict(task="regression", **zoo))
+    ).model
     later, _ = counts(20, seed=1)
     np.testing.assert_allclose(
         [fitted.predict([image])[0] for image in later], fitted.predict(later), rtol=1e-3, atol=1
@@ -95,9 +98,25 @@ def test_a_fit_stores_the_range_that_was_asked_for_and_says_what_lies_outside(
     later, truth = counts(20, seed=1)
     later[3] = later[3] * 30
     done = autotransfer.fit(
-        images, labels, test=later, test_targets=truth, value_range=(0, 1000), trials=2, heads="ridge", freeze="frozen",
-        backbones="test_resnet", compare_scratch=False, progress=False, out=tmp_path / "run", **zoo,
-    )  # fmt: skip
+        images,
+        labels,
+        **grouped(
+            Settings,
+            dict(
+                test=later,
+                test_targets=truth,
+                value_range=(0, 1000),
+                trials=2,
+                heads="ridge",
+                freeze="frozen",
+                backbones="test_resnet",
+                compare_scratch=False,
+                progress=False,
+                out=tmp_path / "run",
+                **zoo,
+            ),
+        ),
+    )
     said = [warning for warning in done.fit_warnings if warning.code == "value_range"]
     assert ["asked for" in said[0].message, "test images" in said[1].message] == [True, True]
     about = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
@@ -125,8 +144,8 @@ def test_a_command_line_fit_and_prediction_use_the_range(zoo: dict[str, Any], tm
     assert CliRunner().invoke(app, [*command, "--value-range", "-10,5000"]).exit_code == 0
     fitted = autotransfer.load(tmp_path / "run", device="cpu")
     assert fitted.decoding.value_range == (-10, 5000)
-    call = arguments_of(json.loads((tmp_path / "run" / "run.json").read_text())["call"])
-    assert call["value_range"] == (-10, 5000)
+    _, settings = call_from_json(json.loads((tmp_path / "run" / "run.json").read_text())["call"])
+    assert settings.data_options.value_range == (-10, 5000)
     assert autotransfer.resume(tmp_path / "run", trials=2, progress=False).model.decoding == fitted.decoding
     Image.fromarray(np.linspace(0, 60000, 400).reshape(20, 20).astype(np.uint16)).save(tmp_path / "x.png")
     shown = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(tmp_path / "x.png"), "--device", "cpu"])
@@ -137,7 +156,12 @@ def test_a_command_line_fit_and_prediction_use_the_range(zoo: dict[str, Any], tm
 @pytest.mark.parametrize("value", [(255, 0), (0,), (0, 1, 2), "0,255", (0, float("inf")), ("a", "b"), 5, (3, 3)])
 def test_a_range_that_is_none_is_refused_before_anything_is_read(value: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="value range is two numbers"):
-        autotransfer.fit(tmp_path / "nowhere", value_range=value, out=tmp_path / "run", progress=False)
+        autotransfer.fit(
+            tmp_path / "nowhere",
+            data_options=DataOptions(value_range=value),
+            out=tmp_path / "run",
+            run=RunOptions(progress=False),
+        )
 
 
 def test_a_range_that_is_no_text_of_two_numbers_is_refused_by_the_command_line(tmp_path: Path) -> None:
@@ -149,7 +173,13 @@ def test_a_range_that_is_no_text_of_two_numbers_is_refused_by_the_command_line(t
 def test_a_student_sees_values_as_its_teacher_does(model: TransferModel, zoo: dict[str, Any]) -> None:
     dark = counts(24)[0][::2]
     student = autotransfer.distill(
-        model, list(dark), architecture="test_vit", zoo=zoo["zoo"], epochs=1, device="cpu", progress=False
+        model,
+        list(dark),
+        architecture="test_vit",
+        zoo=zoo["zoo"],
+        epochs=1,
+        compute=Compute(device="cpu"),
+        run=RunOptions(progress=False),
     ).model
     assert student.decoding == model.decoding
 
@@ -164,7 +194,7 @@ def test_white_ink_on_transparent_files_is_told_apart(zoo: dict[str, Any], tmp_p
         folder = tmp_path / ("across" if i % 2 else "down")
         folder.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    done = autotransfer.evaluate(FROZEN, tmp_path, **zoo)
+    done = autotransfer.evaluate(FROZEN, tmp_path, **grouped(Settings, zoo))
     assert done.model.decoding.background == "black"
     assert done.score.score > 0.9  # chance on white
     file = sorted((tmp_path / "down").iterdir())[0]

@@ -83,12 +83,12 @@ def estimate_selection_bias(
     """
     task, by_number = fold.task, {record.number: record for record in trials}
     tried = sorted((r for r in by_number.values() if r.stands), key=lambda r: (-(r.objective or 0.0), r.number))
-    records, best = [record for record in tried if record.scores is not None], by_number[selected.trials[0]]
+    records, best = [record for record in tried if record.predictions is not None], by_number[selected.trials[0]]
     fast = task.single_label and task.metric in ("accuracy", "balanced_accuracy")
     # In the order of the trials: were ties broken by who leads on all examples, those not drawn would take part.
     records = sorted(records if fast else records[:_SLOW_CANDIDATES], key=lambda record: record.number)
     records += _as_records(averages, best, fold)
-    if len(records) < 2 or best.score is None or best.scores is None:
+    if len(records) < 2 or best.score is None or best.predictions is None:
         return None
     rows = np.flatnonzero(np.any([_scored(record) for record in records], axis=0))
     group_ids = (
@@ -102,8 +102,8 @@ def estimate_selection_bias(
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number)[:, group_ids]
     repeat = _together if selected.kind == "ensemble" else _alone
     expected = _expected(records, fold, rows, draws, repeat)
-    found = np.flatnonzero(~np.isnan(selected.scores).any(1))
-    score = task.score(fold.targets[found], selected.scores[found])
+    found = np.flatnonzero(~np.isnan(selected.predictions).any(1))
+    score = task.score(fold.targets[found], selected.predictions[found])
     if not np.isfinite(expected) or not np.isfinite(score):
         return None
     # A choice never makes an estimate too low.
@@ -120,11 +120,11 @@ def estimate_selection_bias(
 def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, fold: Fold) -> list[TrialRecord]:
     """Return averages of weights as if each were a trial, which has the best one's handicap."""
     found = []
-    for scores in averages:
-        rows = np.flatnonzero(~np.isnan(scores).any(1))
-        score = fold.task.score(fold.targets[rows], scores[rows])
+    for predictions in averages:
+        rows = np.flatnonzero(~np.isnan(predictions).any(1))
+        score = fold.task.score(fold.targets[rows], predictions[rows])
         handicap = (best.score or 0.0) - (best.objective or 0.0)
-        found.append(replace(best, score=score, objective=score - handicap, scores=scores))
+        found.append(replace(best, score=score, objective=score - handicap, predictions=predictions))
     return found
 
 
@@ -166,7 +166,7 @@ def _together(
     held_out = OutOfFold(task=fold.task, rows=drawn, targets=fold.targets[drawn], parts=())
     weights = greedy_weights(held_out, np.stack([_outputs(record)[drawn] for record in pool]))
     mixed = sum(weight * _outputs(record) for weight, record in zip(weights, pool, strict=True) if weight)
-    return replace(best, scores=np.where(_scored(best)[:, None], mixed, np.nan))
+    return replace(best, predictions=np.where(_scored(best)[:, None], mixed, np.nan))
 
 
 def _handicap(record: TrialRecord, examples: int) -> float:
@@ -210,8 +210,8 @@ def _score(record: TrialRecord, task: Task, targets: np.ndarray, rows: np.ndarra
 
 
 def _outputs(record: TrialRecord) -> np.ndarray:
-    assert record.scores is not None  # only these take part
-    return record.scores
+    assert record.predictions is not None  # only these take part
+    return record.predictions
 
 
 def _scored(record: TrialRecord) -> np.ndarray:

@@ -107,8 +107,8 @@ def _row(name: str, records: list[TrialRecord], stages: int, words: str, negativ
 def _does_harm(record: TrialRecord, fold: Fold, baseline: np.ndarray | None, level: float) -> bool | None:
     """Whether a record is worse than random weights on the first fold; None where its outputs there are not known."""
     rows = fold.validation_rows
-    if baseline is None or record.scores is None or np.isnan(record.scores[rows]).any():
+    if baseline is None or record.predictions is None or np.isnan(record.predictions[rows]).any():
         return None
     return significantly_better(
-        fold.task, fold.targets[rows], baseline, record.scores[rows], fold.group_ids_of(rows), level=level
+        fold.task, fold.targets[rows], baseline, record.predictions[rows], fold.group_ids_of(rows), level=level
     )

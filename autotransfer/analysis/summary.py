@@ -18,7 +18,7 @@ from autotransfer.runtime.text import escape
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import Trials
 from autotransfer.selection.selected import Selected
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.warnings import WarningList
 
 __all__ = ["Insight", "explain"]
@@ -77,7 +77,7 @@ def explain(
     trials: Trials,
     evaluator: Evaluator,
     budget: TimeBudget,
-    config: SearchConfig,
+    settings: Settings,
     stages: Callable[[str], tuple[str, ...]],
     warnings: WarningList,
 ) -> Insight:
@@ -88,7 +88,7 @@ def explain(
         trials: All trials.
         evaluator: What scored them.
         budget: The budget.
-        config: The settings.
+        settings: The settings.
         stages: Returns the stages of a backbone that was tried.
         warnings: Takes what a user should know of the comparison.
     """
@@ -96,11 +96,11 @@ def explain(
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
     counts = {name: len(stages(name)) for name in names}
     averages = ending.soup.tried if ending.soup is not None and ending.selected.kind == "soup" else ()
-    inflation = estimate_selection_bias(ending.selected, ending.records, fold, averages=averages, seed=config.seed)
-    importance = measure_importance(trials, counts, seed=config.seed)
+    inflation = estimate_selection_bias(ending.selected, ending.records, fold, averages=averages, seed=settings.seed)
+    importance = measure_importance(trials, counts, seed=settings.seed)
     gain = None
-    if config.compare_scratch:
-        gain = measure_gain(ending.best, ending.selected, trials, evaluator, budget, config.epochs)
+    if settings.search.compare_scratch:
+        gain = measure_gain(ending.best, ending.selected, trials, evaluator, budget, settings.search.epochs)
     words = {name: evaluator.registry.backbone(name).source for name in names}
     sources = rank_sources(trials, counts, words, fold, gain)
     if gain is not None:

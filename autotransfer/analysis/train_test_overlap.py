@@ -31,7 +31,7 @@ def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBud
     try:
         loaded = evaluator.load(data.first)
         seconds = evaluator.pass_seconds(data.first) * len(test) / len(data.images)
-        if seconds > budget.remaining + budget.overhead or loaded.backbone.preprocessing.crop_mode not in test.pixels:
+        if seconds > budget.left_for("transfer_gain") or loaded.backbone.preprocessing.crop_mode not in test.pixels:
             return copies
         cache = ActivationCache(None, memory_limit=data.extractor.cache.memory_limit)
         features = FeatureExtractor(images=test, cache=cache).pooled(loaded)

@@ -161,7 +161,7 @@ def measure_gain(
         The comparison; where something failed or did not fit in, its reason says so: a comparison costs no result.
     """
     task, targets = evaluator.task, evaluator.targets[evaluator.folds[0].validation_rows]
-    outputs = selected.scores[evaluator.folds[0].validation_rows]
+    outputs = selected.predictions[evaluator.folds[0].validation_rows]
     assert best.candidate is not None  # the winner has one
     gain = TransferGain(transfer=task.score(targets, outputs), examples=len(targets), of=str(selected))
     if not math.isfinite(gain.transfer):
@@ -199,7 +199,7 @@ def _judged(gain: TransferGain, outputs: np.ndarray, evaluator: Evaluator) -> Tr
 
 
 def _left(budget: TimeBudget) -> float:
-    return math.inf if budget.limit.seconds is None else budget.limit.seconds - budget.spent
+    return budget.left_for("transfer_gain")
 
 
 def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
@@ -243,7 +243,7 @@ def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone,
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=settings)
     fold, extractor = evaluator.folds[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
     network = setup.solve(extractor, fold, evaluator.device, evaluator.seed)
-    outputs = setup.head_scores(network, extractor, fold.task, fold.validation_rows)
+    outputs = setup.predict_from_features(network, extractor, fold.task, fold.validation_rows)
     score = fold.task.score(fold.targets[fold.validation_rows], outputs)
     return replace(gain, untrained=score, head=head.name, baseline=outputs) if math.isfinite(score) else gain
 
@@ -292,7 +292,7 @@ def _scratch(
         epochs=run.epoch,
         steps=run.epoch * math.ceil(len(fold.train_rows) / settings.batch_size),
         seconds=round(budget.spent - started, 3),
-        baseline=run.best_scores if better_one else gain.baseline,
+        baseline=run.best_predictions if better_one else gain.baseline,
     )
 
 

@@ -7,21 +7,18 @@ import errno
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from autotransfer.errors import AutoTransferError, ConfigError, DataNotFoundError
 from autotransfer.runtime.text import escape
 
 __all__ = [
     "AsJson",
-    "CacheDir",
+    "Command",
     "Commands",
-    "Device",
-    "Zoos",
     "announce_start",
     "only_on_stderr",
     "option",
@@ -41,14 +38,22 @@ def option(*names: str, help: str, metavar: str | None = None) -> Any:
 
 
 AsJson = Annotated[bool, option("--json", help="Print JSON, and nothing else, on standard output.")]
-CacheDir = Annotated[
-    Path | None, option("--cache-dir", metavar="DIR", help="Folder of the activation cache. [env: AUTOTRANSFER_CACHE]")
-]
-Device = Annotated[str, option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Zoos = Annotated[
-    list[Path] | None,
-    option("--zoo", metavar="DIR", help="Folder of checkpoints; repeatable. [env: AUTOTRANSFER_ZOO]"),
-]
+
+
+class Command(TyperCommand):
+    """A command whose help lists its options under the titles of the groups that they belong to."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options into the help text; importing rich for its panels would double the time."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            title = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 class Commands(TyperGroup):

@@ -25,7 +25,7 @@ from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.memory import keep_freed_memory
-from autotransfer.settings import Budget
+from autotransfer.settings import Budget, Compute, DataOptions, RunOptions, SearchOptions
 from autotransfer.tasks.score import Score
 
 __all__ = ["DemoResult", "run_demo"]
@@ -141,15 +141,13 @@ def run_demo(
         images,
         digits,
         test=test,
-        test_targets=truth,
         backbones=names,
         time_budget=time_budget,
-        device=device,
         out=out,
-        overwrite=overwrite,
-        cache=False,
-        compare_scratch=False,  # its own comparison below has more time, and test images
-        progress=progress,
+        data_options=DataOptions(test_targets=truth),
+        search=SearchOptions(compare_scratch=False),  # its own comparison below has more time, and test images
+        compute=Compute(device=device, cache=False),
+        run=RunOptions(overwrite=overwrite, progress=progress),
     )
     scratch, course = _from_scratch(registry, result, device, progress)
     chart = result.run / "trials.svg"

@@ -7,17 +7,14 @@ from typing import Annotated
 
 import typer
 
-from autotransfer.cli.console import AsJson, Device, announce_start, only_on_stderr, option, print_json, say, show
+from autotransfer.cli.console import AsJson, announce_start, only_on_stderr, print_json, say, show
+from autotransfer.cli.options import with_settings
 from autotransfer.runtime.text import escape
+from autotransfer.settings import Settings
 
 __all__ = ["predict", "score"]
 
-PathColumn = Annotated[str | None, option("--path-column", metavar="C", help="Column of image paths in a table.")]
-Root = Annotated[Path | None, option("--root", metavar="DIR", help="Folder where the relative paths of a table start.")]
-Suffix = Annotated[
-    str | None, option("--suffix", metavar="S", help="What the paths of a table lack at the end, such as .png.")
-]
-FollowLinks = Annotated[bool, option("--follow-links", help="Follow links that lead out of a folder.")]
+_READING = ("path_column", "root", "suffix", "follow_links")
 Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
 
 
@@ -28,22 +25,19 @@ def _writable(file: Path | None) -> Path | None:
     return file
 
 
+@with_settings(Settings, only=(*_READING, "device"))
 def predict(
     run: Model,
     images: Annotated[
         list[str],
         typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, folders of images, CSV or TSV files that list some."),
     ],
-    path_column: PathColumn = None,
-    root: Root = None,
-    suffix: Suffix = None,
-    follow_links: FollowLinks = False,
+    settings: Settings,
     as_json: AsJson = False,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", dir_okay=False, callback=_writable, help="Write a CSV file instead."),
     ] = None,
-    device: Device = "auto",
 ) -> None:
     """Predict with a trained model: PATH, PREDICTION, PROBABILITY on each line, with tabs between them.
 
@@ -55,8 +49,9 @@ def predict(
         from autotransfer.model.transfer_model import TransferModel
         from autotransfer.runtime.files import write_atomically, writing
 
-        model = TransferModel.load(run, device=device)
-        rows = model.predict_table(images, path_column=path_column, root=root, suffix=suffix, follow_links=follow_links)
+        model = TransferModel.load(run, device=settings.compute.device)
+        reading = settings.data_options
+        rows = model.predict_table(images, **{name: getattr(reading, name) for name in _READING})
     for row in rows:
         if row.error:
             say(f"{row.path} cannot be read: {row.error}")
@@ -74,23 +69,14 @@ def predict(
                 typer.echo("\t".join(map(escape, row.cells())).rstrip())
 
 
+@with_settings(Settings, only=(*_READING, "target_column", "label_separator", "device"))
 def score(
     run: Model,
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
     ],
-    path_column: PathColumn = None,
-    target_column: Annotated[
-        list[str] | None, option("--target-column", metavar="C", help="Column of targets in a table; repeatable.")
-    ] = None,
-    label_separator: Annotated[
-        str | None, option("--label-separator", metavar="S", help="What stands between the labels of one text.")
-    ] = None,
-    root: Root = None,
-    suffix: Suffix = None,
-    follow_links: FollowLinks = False,
+    settings: Settings,
     as_json: AsJson = False,
-    device: Device = "auto",
 ) -> None:
     """Score a trained model on labelled images, by the metric that its search used, with a 95% interval."""
     announce_start()
@@ -100,15 +86,16 @@ def score(
         from autotransfer.data.split_parts import select_split
         from autotransfer.model.transfer_model import TransferModel
 
-        model = TransferModel.load(run, device=device)
+        model = TransferModel.load(run, device=settings.compute.device)
+        reading = settings.data_options
         examples = load_examples(
             data,
-            path_column=path_column,
-            target_column=target_column,
-            reader=TargetReader(kind=model.task.kind, separator=label_separator),
-            root=root,
-            suffix=suffix,
-            follow_links=follow_links,
+            path_column=reading.path_column,
+            target_column=reading.target_column,
+            reader=TargetReader(kind=model.task.kind, separator=reading.label_separator),
+            root=reading.root,
+            suffix=reading.suffix,
+            follow_links=reading.follow_links,
             known=frozenset(map(str, model.task.classes)),
         )
         examples = select_split(examples, "test")

@@ -138,7 +138,7 @@ def register_freeze_policies(register: Callable[[FreezePolicySpec], None]) -> No
 def search_started(settings: Mapping[str, Any]) -> None:
     """Observe the start of a search, before any data are read.
 
-    ``settings`` is JSON: each field of ``SearchConfig`` by its name, and ``run``, the path of the run folder.
+    ``settings`` is JSON: each setting of ``Settings`` by its name, and ``run``, the path of the run folder.
     """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -132,7 +132,7 @@ class Registry:
         """
         return _exact("freeze policy", name, self.policies)
 
-    def select_backbones(self, patterns: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
+    def select_backbones(self, patterns: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[BackboneSpec]:
         """Return the image backbones that names or glob patterns ask for; without any, all default ones.
 
         A pattern is matched among the default backbones, then among all, then plugins are asked to resolve it.
@@ -153,7 +153,7 @@ class Registry:
                 chosen.setdefault(spec.name, spec)
         return _without(chosen, exclude, images)
 
-    def named_in_full(self, patterns: tuple[str, ...]) -> frozenset[str]:
+    def named_in_full(self, patterns: Sequence[str]) -> frozenset[str]:
         """Return the names of the backbones that are asked for one by one, by a name that is no glob pattern.
 
         Raises:
@@ -162,7 +162,7 @@ class Registry:
         alone = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
         return frozenset(self.backbone(name).name for name in alone)
 
-    def find_backbones(self, pattern: str | None = None, exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
+    def find_backbones(self, pattern: str | None = None, exclude: Sequence[str] = ()) -> list[BackboneSpec]:
         """Return every image backbone that a name or glob pattern matches; without one, all default ones.
 
         Args:
@@ -178,12 +178,12 @@ class Registry:
         found = _match(pattern, images) or [self.backbone(pattern)]
         return _without({spec.name: spec for spec in found}, exclude, images)
 
-    def fallbacks(self, exclude: tuple[str, ...] = ()) -> list[BackboneSpec]:
+    def fallbacks(self, exclude: Sequence[str] = ()) -> list[BackboneSpec]:
         """Return the image backbones to search when none of the default ones can be had."""
         images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
         return _without({name: spec for name, spec in images.items() if spec.fallback}, exclude, images)
 
-    def select_heads(self, patterns: tuple[str, ...], kind: str | None) -> list[HeadSpec]:
+    def select_heads(self, patterns: Sequence[str], kind: str | None) -> list[HeadSpec]:
         """Return the heads that names or glob patterns ask for and that can do this kind of task; None means any.
 
         Raises:
@@ -192,7 +192,7 @@ class Registry:
         able = {name: spec for name, spec in self.heads.items() if kind is None or kind in spec.tasks}
         return _select(f"head for a {kind} task" if kind else "head", patterns, able)
 
-    def select_policies(self, patterns: tuple[str, ...] = ()) -> list[FreezePolicySpec]:
+    def select_policies(self, patterns: Sequence[str] = ()) -> list[FreezePolicySpec]:
         """Return the freeze policies that names or glob patterns ask for.
 
         Raises:
@@ -367,7 +367,7 @@ def _exact(kind: str, name: str, specs: Mapping[str, S]) -> S:
     return specs[name]
 
 
-def _select(kind: str, patterns: tuple[str, ...], specs: Mapping[str, S]) -> list[S]:
+def _select(kind: str, patterns: Sequence[str], specs: Mapping[str, S]) -> list[S]:
     if not patterns:
         return list(specs.values())
     chosen: dict[str, S] = {}

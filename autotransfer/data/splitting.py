@@ -14,7 +14,7 @@ from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicat
 from autotransfer.data.split import assign_group_ids, check_class_sizes, group_keys, possible_folds, split, split_folds
 from autotransfer.data.train_test_overlap import count_overlap
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import WarningList
 
@@ -45,7 +45,7 @@ def make_folds(
     task: Task,
     targets: Sequence[object],
     images: Images,
-    config: SearchConfig,
+    settings: Settings,
     *,
     names: Sequence[str],
     groups: Sequence[Hashable] | None,
@@ -60,7 +60,7 @@ def make_folds(
         task: What is predicted.
         targets: One for each image.
         images: The images.
-        config: The settings.
+        settings: The settings.
         names: What each image is called.
         groups: What the user said belongs together; None for nothing.
         held_out: Which images the user wants candidates to be scored on; None leaves that to us.
@@ -81,7 +81,7 @@ def make_folds(
         )
         if groups is None and alike is not None:
             groups = alike.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, config, assign_group_ids(images.digests, groups)),)
+        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(images.digests, groups)),)
         _warn_of_repeats(images.digests, held_out, known, alike, warnings)
         return Split(folds=given, resplit=lambda further: given)
     choices = [GroupingOption()]
@@ -90,10 +90,11 @@ def make_folds(
     elif features is not None:
         choices = find_grouping_options(features(), encoded, task, images.digests, names, warnings=warnings, step=step)
     step("dealing the examples into folds")
-    chosen, folds = _split_by_first(choices, task, targets, images, config, warnings)
+    chosen, folds = _split_by_first(choices, task, targets, images, settings, warnings)
 
     def resplit(further: int) -> tuple[Fold, ...]:
-        return _split_once(task, targets, images, replace(config, seed=(config.seed + further) % 2**32), chosen.groups)
+        seeded = replace(settings, seed=(settings.seed + further) % 2**32)
+        return _split_once(task, targets, images, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
@@ -103,14 +104,14 @@ def _split_by_first(
     task: Task,
     targets: Sequence[object],
     images: Images,
-    config: SearchConfig,
+    settings: Settings,
     warnings: WarningList,
 ) -> tuple[GroupingOption, tuple[Fold, ...]]:
     """Resplit by the first choice that can be dealt; one that the user did not ask for is given up with a word."""
     *others, last = choices
     for choice in others:
         try:
-            return choice, _split_once(task, targets, images, config, choice.groups)
+            return choice, _split_once(task, targets, images, settings, choice.groups)
         except DataError as error:
             warnings.warn(
                 "grouping_given_up",
@@ -118,32 +119,33 @@ def _split_by_first(
                 f"groups, or validation examples of your own. {error}",
                 reason=str(error),
             )
-    return last, _split_once(task, targets, images, config, last.groups)
+    return last, _split_once(task, targets, images, settings, last.groups)
 
 
-def check_class_weights(config: SearchConfig, task: Task) -> None:
+def check_class_weights(settings: Settings, task: Task) -> None:
     """Refuse class weights that do not suit the task before anything is decoded."""
-    if config.class_weight is not None and not task.classes:
+    if settings.search.class_weight is not None and not task.classes:
         raise ConfigError("A regression has no classes: leave class_weight out.")
-    if isinstance(config.class_weight, Mapping):
-        task.class_weights_from(config.class_weight)
+    if isinstance(settings.search.class_weight, Mapping):
+        task.class_weights_from(settings.search.class_weight)
 
 
 def _split_once(
     task: Task,
     targets: Sequence[object],
     images: Images,
-    config: SearchConfig,
+    settings: Settings,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Fold, ...]:
     """Split into folds: several where examples are few, and one split would be a lottery."""
     encoded = task.encode(targets)
-    count = config.folds or (_FOLDS if len(encoded) < _FEW else 1)
+    count = settings.data_options.folds or (_FOLDS if len(encoded) < _FEW else 1)
     if count > 1:
         count = possible_folds(count, encoded, task, groups)
-        parts = split_folds(encoded, task, images.digests, count=count, seed=config.seed, groups=groups)
+        parts = split_folds(encoded, task, images.digests, count=count, seed=settings.seed, groups=groups)
     else:
-        parts = [split(encoded, task, images.digests, share=config.validation, seed=config.seed, groups=groups)]
+        share = settings.data_options.validation_share
+        parts = [split(encoded, task, images.digests, share=share, seed=settings.seed, groups=groups)]
     group_ids = assign_group_ids(images.digests, groups)
     return tuple(
         Fold(
@@ -151,7 +153,7 @@ def _split_once(
             targets=encoded,
             train_rows=train,
             validation_rows=validation,
-            class_weight=config.class_weight,
+            class_weight=settings.search.class_weight,
             group_ids=group_ids,
         )
         for train, validation in parts
@@ -159,7 +161,7 @@ def _split_once(
 
 
 def _predefined_fold(
-    task: Task, targets: Sequence[object], held_out: np.ndarray, config: SearchConfig, group_ids: np.ndarray
+    task: Task, targets: Sequence[object], held_out: np.ndarray, settings: Settings, group_ids: np.ndarray
 ) -> Fold:
     """Return the split that the user made.
 
@@ -176,7 +178,7 @@ def _predefined_fold(
         targets=encoded,
         train_rows=train,
         validation_rows=validation,
-        class_weight=config.class_weight,
+        class_weight=settings.search.class_weight,
         group_ids=group_ids,
     )
 

@@ -18,7 +18,7 @@ from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.cost_model import CostModel
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features, Sample
 from autotransfer.features.extractor import FeatureExtractor
@@ -129,12 +129,12 @@ class Evaluator:
             candidate: The candidate.
             found: What ``measure`` returned, here or in another process.
         """
-        if found.scores is None:  # it was stopped when all that was known of it was its score on the sample
+        if found.predictions is None:  # it was stopped when all that was known of it was its score on the sample
             return found
         if math.isfinite(found.seconds):
             self._costs.learn(self._setup(candidate), self.extractor, found)
-        scored = ~np.isnan(found.scores).any(1)
-        score = worth(self.task, self.targets[scored], found.scores[scored])
+        scored = ~np.isnan(found.predictions).any(1)
+        score = compute_objective(self.task, self.targets[scored], found.predictions[scored])
         fair, doubt, first, name = score, 0.0, self.folds[0].validation_rows, candidate.backbone
         if not all(scored[fold.validation_rows].all() for fold in self.folds):
             whole, known = self._references.get(name, (score, score))
@@ -142,9 +142,12 @@ class Evaluator:
                 score, first=known, whole=whole, examples=len(first), perfect_score=self.task.perfect_score
             )
             group_ids = self.folds[0].group_ids_of(np.flatnonzero(scored))
-            doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.scores[scored], group_ids)
+            doubt = _DOUBT * standard_error(self.task, self.targets[scored], found.predictions[scored], group_ids)
         elif len(self.folds) > 1 and score >= self._references.get(name, (-math.inf, 0.0))[0]:
-            self._references[name] = (score, worth(self.task, self.targets[first], found.scores[first]))
+            self._references[name] = (
+                score,
+                compute_objective(self.task, self.targets[first], found.predictions[first]),
+            )
         return replace(found, objective=fair - doubt)
 
     def measure(
@@ -174,11 +177,11 @@ class Evaluator:
             def keep(
                 epoch: int,
                 score: float,
-                scores: np.ndarray,
+                predictions: np.ndarray,
                 epochs: list[np.ndarray] = epochs,
                 tell: Report = tell,
             ) -> bool:
-                epochs.append(scores)
+                epochs.append(predictions)
                 return tell(epoch, score)
 
             started = time.perf_counter()
@@ -211,7 +214,7 @@ class Evaluator:
         takes = setup.head.features
         known = Features({view: self.extractor.taken(setup.loaded, takes, view) for view in setup.views})
         started = time.perf_counter()  # the pass is no part of what solving takes
-        found = self._evaluation(setup, [self._solved_scores(setup, known, fold) for fold in self.folds])
+        found = self._evaluation(setup, [self._solved_predictions(setup, known, fold) for fold in self.folds])
         return replace(found, seconds=time.perf_counter() - started)
 
     def _sampled_score(self, setup: Setup, features: np.ndarray) -> float | None:
@@ -220,7 +223,7 @@ class Evaluator:
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
             for fold in self.sample.folds:
-                parts.append(self._solved_scores(setup, Features({"center": features}), fold))
+                parts.append(self._solved_predictions(setup, Features({"center": features}), fold))
                 rows.append(fold.validation_rows)
             targets = self.sample.folds[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))
@@ -236,7 +239,7 @@ class Evaluator:
     def _trained(
         self, setup: Setup, report: Report, expired: Callable[[], bool], until: int
     ) -> tuple[list[np.ndarray], int, float]:
-        """Return the validation scores of each epoch, how many are new, and their time; the network is not kept."""
+        """Return the predictions of each epoch, how many are new, and their time; the network is not kept."""
         candidate, epochs = setup.candidate, list[np.ndarray]()
         state = self.checkpoints.load(candidate)
         if state is not None and "network" not in state and state["epoch"] < until:
@@ -246,8 +249,8 @@ class Evaluator:
             epochs.extend(state["epochs"].numpy())
         known, tell = len(epochs), _telling(training, report)
 
-        def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
-            epochs.append(scores)
+        def keep(epoch: int, score: float, predictions: np.ndarray) -> bool:
+            epochs.append(predictions)
             return tell(epoch, score)
 
         if training.epoch < until:
@@ -279,7 +282,7 @@ class Evaluator:
             is_kept = self._setup(record.candidate).frozen or self.checkpoints.load(record.candidate) is not None
             if is_kept or (best is not None and record.number == best.number):
                 result = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
-                trials.add(replace(record, scores=result.scores))
+                trials.add(replace(record, predictions=result.predictions))
 
     def refit(
         self,
@@ -307,7 +310,7 @@ class Evaluator:
         if setup.closed_form:
             return setup.solve(self.extractor, fold, self.device, self.seed)
         training = setup.training(self.extractor, fold, self.device, self.seed)
-        training.run(epochs, lambda epoch, score, scores: False, expired)
+        training.run(epochs, lambda epoch, score, predictions: False, expired)
         if training.epoch < epochs:
             raise TrialError(f"the time ran out in epoch {training.epoch + 1} of {epochs}")
         if found is not None:
@@ -328,21 +331,21 @@ class Evaluator:
             )
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
-        """Return the network of a candidate's best epoch on the first fold, and its validation scores.
+        """Return the network of a candidate's best epoch on the first fold, and its predictions there.
 
         It is trained, unless a trial has left it behind.
         """
         setup, fold = self._setup(candidate), self.folds[0]
         if setup.closed_form:
             network = setup.solve(self.extractor, fold, self.device, self.seed)
-            return network, setup.head_scores(network, self.extractor, self.task, fold.validation_rows)
+            return network, setup.predict_from_features(network, self.extractor, self.task, fold.validation_rows)
         state = self.checkpoints.load(candidate)
         training = setup.training(self.extractor, fold, self.device, self.seed, paused=state)
         if state is None:
-            training.run(setup.settings.epochs, lambda epoch, score, scores: False, lambda: False)
+            training.run(setup.settings.epochs, lambda epoch, score, predictions: False, lambda: False)
         training.restore_best()
-        assert training.best_scores is not None  # every epoch was scored
-        return training.network.eval(), training.best_scores
+        assert training.best_predictions is not None  # every epoch was scored
+        return training.network.eval(), training.best_predictions
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
         """Return about how long ``__call__`` will take, from the backbone's measured speed.
@@ -358,9 +361,9 @@ class Evaluator:
     def _setup(self, candidate: Candidate) -> Setup:
         return Setup.of(candidate, self.load(candidate.backbone), self.registry, self.task)
 
-    def _solved_scores(self, setup: Setup, known: Features, fold: Fold) -> np.ndarray:
+    def _solved_predictions(self, setup: Setup, known: Features, fold: Fold) -> np.ndarray:
         network = setup.solve(known, fold, self.device, self.seed)
-        return setup.head_scores(network, known, self.task, fold.validation_rows)
+        return setup.predict_from_features(network, known, self.task, fold.validation_rows)
 
     def _best_epoch(self, setup: Setup, per_fold: list[list[np.ndarray]]) -> Evaluation:
         """Choose the epoch that is best over all folds: one for each fold would flatter. Of a head alone, the last."""
@@ -375,10 +378,10 @@ class Evaluator:
         return replace(found, best_epoch=best + 1, curve=tuple(curve))
 
     def _evaluation(self, setup: Setup, per_fold: list[np.ndarray]) -> Evaluation:
-        scores = np.full((len(self.targets), self.task.outputs), np.nan, dtype=self.task.dtype)
+        predictions = np.full((len(self.targets), self.task.outputs), np.nan, dtype=self.task.dtype)
         for fold, part in zip(self.folds, per_fold, strict=False):
-            scores[fold.validation_rows] = part
-        return Evaluation(score=self._score(per_fold), depth=setup.plan.depth, scores=scores)
+            predictions[fold.validation_rows] = part
+        return Evaluation(score=self._score(per_fold), depth=setup.plan.depth, predictions=predictions)
 
     def _score(self, per_fold: list[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""

@@ -1,4 +1,4 @@
-"""What candidates are compared by: their score, and between equal ones the log loss."""
+"""The objective, which the search maximises: the score, and between equal scores the log loss."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import numpy as np
 
 from autotransfer.tasks.task import Task
 
-__all__ = ["worth"]
+__all__ = ["compute_objective"]
 
-# Weight of the log loss: it only decides between equal scores.
-_TIE = 1e-3
+# Weight of the log loss: small enough that it only decides between equal scores.
+LOG_LOSS_WEIGHT = 1e-3
+# Greatest log loss that counts, in nats: one prediction that is sure and wrong must not outweigh a score.
+MAX_LOG_LOSS = 10.0
 
 
-def worth(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
-    """Return the score less a trace of the log loss; NaN where the metric has none.
+def compute_objective(task: Task, targets: np.ndarray, predictions: np.ndarray) -> float:
+    """Return the score less a small share of the log loss; NaN where the metric is not defined.
 
     Args:
         task: The task.
         targets: Encoded targets (n, ...).
-        scores: Predictions (n, outputs).
+        predictions: Probabilities or values (n, outputs).
     """
-    return task.score(targets, scores) - _TIE * min(task.log_loss(targets, scores), 10.0)
+    loss = min(task.log_loss(targets, predictions), MAX_LOG_LOSS)
+    return task.score(targets, predictions) - LOG_LOSS_WEIGHT * loss

@@ -163,7 +163,7 @@ class Setup:
             training.go_on_from(paused)
         return training
 
-    def head_scores(self, network: Network, extractor: Known, task: Task, rows: np.ndarray) -> np.ndarray:
+    def predict_from_features(self, network: Network, extractor: Known, task: Task, rows: np.ndarray) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a head on the frozen backbone's cached features.
 
         Outputs are the mean over all views.
@@ -183,7 +183,7 @@ class Setup:
             raise TrialError("the outputs are not finite")
         return to_predictions(task, network.to_target_units(outputs))
 
-    def scores(
+    def predict(
         self, network: Network, extractor: FeatureExtractor, task: Task, rows: np.ndarray, device: Device
     ) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a trained network, which goes on from the cached boundary."""

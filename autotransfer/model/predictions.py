@@ -67,8 +67,8 @@ def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Pre
     """
     examples = model.find_images(data, **reading)
     images = model.decode(examples)
-    scores = model.predict_images(images)
-    values, classes = model.task.predict(scores).tolist(), model.task.classes
+    predictions = model.predict_images(images)
+    values, classes = model.task.predict(predictions).tolist(), model.task.classes
     rows = {
         int(i): Prediction(
             path=examples.names[i],
@@ -76,7 +76,7 @@ def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Pre
             probabilities=dict(zip(classes, row.tolist(), strict=True)) if classes else None,
             warning=images.remarks.get(int(i), ""),
         )
-        for i, value, row in zip(images.kept, values, scores, strict=True)
+        for i, value, row in zip(images.kept, values, predictions, strict=True)
     }
     unread = [i for i in range(len(examples)) if i not in rows]
     for i, left_out in zip(unread, images.skipped, strict=True):

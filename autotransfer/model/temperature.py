@@ -17,34 +17,36 @@ _COOLEST, _HOTTEST = 0.05, 20.0
 _ULP = 2.0**-24
 
 
-def temper(task: Task, scores: np.ndarray, temperature: float) -> np.ndarray:
+def temper(task: Task, predictions: np.ndarray, temperature: float) -> np.ndarray:
     """Divide the logits of probabilities (N, classes) by a temperature; the labels that they predict stay.
 
     Returns:
         Probabilities (N, classes) as float32; the values of a regression as they are.
     """
     if temperature == 1.0 or task.kind == "regression":
-        return scores
-    logits = _logits(task, scores) / temperature
+        return predictions
+    logits = _logits(task, predictions) / temperature
     if not task.single_label:
         several: np.ndarray = expit(logits).astype(np.float32)
-        several[scores > 0.5] = np.maximum(several[scores > 0.5], np.nextafter(np.float32(0.5), np.float32(1)))
+        several[predictions > 0.5] = np.maximum(
+            several[predictions > 0.5], np.nextafter(np.float32(0.5), np.float32(1))
+        )
         return several
     tempered: np.ndarray = softmax(logits, axis=1).astype(np.float32)
-    chosen = scores.argmax(1)
+    chosen = predictions.argmax(1)
     # Rounding can make two probabilities equal, and the earlier class would be taken.
     lost = np.flatnonzero(tempered.argmax(1) != chosen)
     tempered[lost, chosen[lost]] = np.nextafter(tempered[lost, chosen[lost]], np.float32(2))
     return tempered
 
 
-def fit_temperature(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
+def fit_temperature(task: Task, targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return the temperature with the least log loss.
 
     As in Platt's scaling (1999), a share of 1 / (n + 2) of each target goes to the other classes: where all examples
     are right, no temperature would be low enough otherwise.
     """
-    logits, wanted = _logits(task, scores), _wanted(task, targets)
+    logits, wanted = _logits(task, predictions), _wanted(task, targets)
 
     def loss(log_temperature: float) -> float:
         return float(_losses(task, logits / math.exp(log_temperature), wanted).sum())
@@ -67,9 +69,9 @@ def _losses(task: Task, logits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.asarray(-(wanted * log_expit(logits) + (1 - wanted) * log_expit(-logits)).sum(1))
 
 
-def _logits(task: Task, scores: np.ndarray) -> np.ndarray:
+def _logits(task: Task, predictions: np.ndarray) -> np.ndarray:
     """Return logits (N, classes) in double precision, up to what the softmax takes off."""
-    exact = scores.astype(np.float64)
+    exact = predictions.astype(np.float64)
     if task.single_label:
         return np.asarray(np.log(np.maximum(exact, np.finfo(np.float32).tiny)))
     exact = np.clip(exact, _ULP, 1 - _ULP)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from autotransfer.images.decoding import Decoding
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.search.shortlist import choose_portfolio
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Settings
 from autotransfer.tasks.task import Task, infer_task
 from autotransfer.warnings import WarningList
 
@@ -98,7 +99,7 @@ class Prepared:
 
 def available_backbones(
     registry: Registry,
-    config: SearchConfig,
+    settings: Settings,
     device: Device,
     images: int,
     say: Callable[[str], None],
@@ -112,7 +113,7 @@ def available_backbones(
 
     Args:
         registry: What there is.
-        config: The settings.
+        settings: The settings.
         device: Where images pass through them.
         images: Number of images.
         say: Is told in short.
@@ -125,17 +126,17 @@ def available_backbones(
         WeightsUnavailableError: No backbone is left.
         PluginError: The same, and the plugin of the first is broken.
     """
-    asked = _asked_for(registry, config)
-    named = registry.named_in_full(config.backbones)
+    asked = _asked_for(registry, settings)
+    named = registry.named_in_full(settings.backbones)
     left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
-        chosen = _cut(reachable, named, config.budget, partial(_pass_seconds, device=device, images=images))
+        chosen = _cut(reachable, named, settings.budget, partial(_pass_seconds, device=device, images=images))
         if all(check_usable(spec, sound, left_out) for spec in chosen):
             break  # otherwise others take the places of what turned out to be broken
     over_budget = [spec.name for spec in reachable if spec not in chosen]
-    fallbacks = [] if reachable or config.backbones else registry.fallbacks(config.exclude)
+    fallbacks = [] if reachable or settings.backbones else registry.fallbacks(settings.search.exclude)
     if not reachable and not fallbacks:
         raise next(iter(left_out.values()))
     if left_out or over_budget:
@@ -147,29 +148,31 @@ def available_backbones(
     return [sound[spec.name] for spec in chosen] if reachable else fallbacks
 
 
-def _asked_for(registry: Registry, config: SearchConfig) -> list[BackboneSpec]:
+def _asked_for(registry: Registry, settings: Settings) -> list[BackboneSpec]:
     """Return the backbones that the settings ask for, the cheapest first.
 
     Raises:
         ConfigError: All are excluded.
         WeightsUnavailableError: There is none.
     """
-    asked = registry.select_backbones(config.backbones, config.exclude)
-    if not asked and config.exclude and registry.select_backbones(config.backbones):
-        raise ConfigError(f"All backbones are left out by exclude: {', '.join(config.exclude)}; leave out fewer.")
+    asked = registry.select_backbones(settings.backbones, settings.search.exclude)
+    if not asked and settings.search.exclude and registry.select_backbones(settings.backbones):
+        raise ConfigError(
+            f"All backbones are left out by exclude: {', '.join(settings.search.exclude)}; leave out fewer."
+        )
     if not asked:
         raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
     return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
-def offered_heads(registry: Registry, config: SearchConfig, task: Task, examples: int) -> list[HeadSpec]:
+def offered_heads(registry: Registry, settings: Settings, task: Task, examples: int) -> list[HeadSpec]:
     """Return the heads to search: those named, or all that this kind and number of examples suits.
 
     Raises:
         UnknownNameError: A pattern matches none.
     """
-    heads = registry.select_heads(config.heads, task.kind)
-    if config.heads or examples <= _STAGED:
+    heads = registry.select_heads(settings.heads, task.kind)
+    if settings.heads or examples <= _STAGED:
         return heads
     return [head for head in heads if head.features != "stages"] or heads
 
@@ -185,7 +188,7 @@ def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackb
 def prepare_data(
     examples: Examples,
     backbones: Sequence[BackboneSpec],
-    config: SearchConfig,
+    settings: Settings,
     *,
     ahead: int = 0,
     first: LoadedBackbone | None = None,
@@ -198,7 +201,7 @@ def prepare_data(
     Args:
         examples: What the user gave.
         backbones: What is searched.
-        config: The settings.
+        settings: The settings.
         ahead: Number of last boundaries at which trials are likely to train on.
         first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
@@ -211,28 +214,28 @@ def prepare_data(
     """
     if examples.targets is None:
         raise DataError(_NO_LABELS)
-    task = task_of(examples, config)
-    check_class_weights(config, task)
+    task = task_of(examples, settings)
+    check_class_weights(settings, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
     check_splittable(examples, task)
     images = decode(
         examples,
         _sides(backbones),
-        value_range=config.value_range,
-        strict=config.strict,
-        memory_limit=memory_budget(config.memory_limit),
+        value_range=settings.data_options.value_range,
+        strict=settings.data_options.strict,
+        memory_limit=memory_budget(settings.compute.memory_limit),
         progress=lambda done, total: step(f"decoding images: {done} of {total}"),
     )
     if task.single_label:
         images = without_label_conflicts(images, examples.names, examples.targets)
-    if config.min_images is not None:
-        images = without_small_classes(images, examples, config.min_images)
+    if settings.data_options.min_images is not None:
+        images = without_small_classes(images, examples, settings.data_options.min_images)
     targets = [examples.targets[i] for i in images.kept]
     if images.skipped:
-        task = task_of(examples, config, targets)  # a class may be gone with its images
+        task = task_of(examples, settings, targets)  # a class may be gone with its images
     cache = ActivationCache(
-        (config.cache_dir or default_cache_dir()) if config.cache else None,
-        memory_limit=memory_budget(config.memory_limit),
+        Path(settings.compute.cache_dir or default_cache_dir()) if settings.compute.cache else None,
+        memory_limit=memory_budget(settings.compute.memory_limit),
     )
     extractor = FeatureExtractor(
         images=images,
@@ -244,7 +247,7 @@ def prepare_data(
         task,
         targets,
         images,
-        config,
+        settings,
         names=[examples.names[i] for i in images.kept],
         groups=None if examples.groups is None else [examples.groups[i] for i in images.kept],
         held_out=None if examples.held_out is None else np.array(examples.held_out)[images.kept],
@@ -263,7 +266,7 @@ def prepare_data(
     )
 
 
-def task_of(examples: Examples, config: SearchConfig, targets: Sequence[object] | None = None) -> Task:
+def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | None = None) -> Task:
     """Return the task that examples make, or those of them that have these targets.
 
     Raises:
@@ -274,9 +277,9 @@ def task_of(examples: Examples, config: SearchConfig, targets: Sequence[object] 
         raise DataError(_NO_LABELS)
     return infer_task(
         examples.targets if targets is None else targets,
-        config.task or examples.reading.kind,
-        config.metric,
-        positive_class=config.positive_class,
+        settings.data_options.task or examples.reading.kind,
+        settings.metric,
+        positive_class=settings.data_options.positive_class,
         names=examples.reading.columns,
     )
 

@@ -28,7 +28,8 @@ from autotransfer.search.journal import adopt, lost_in, records_of, seconds_spen
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import Trials
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
+from autotransfer.settings.serialization import described, is_complete
 from autotransfer.warnings import WarningList
 
 __all__ = ["Choices", "known_backbones", "open_study", "pick"]
@@ -60,15 +61,15 @@ class Choices:
     freeze: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, run: RunFolder, config: SearchConfig) -> Choices | None:
+    def of(cls, run: RunFolder, settings: Settings) -> Choices | None:
         """Return those that a run began with; None for a new one, or where it is now asked for others.
 
         Raises:
             RunFormatError: The run folder cannot be read.
         """
-        settings = run.settings() if run.goes_on else {}
-        written = settings.get("choices")
-        if not isinstance(written, dict) or settings.get("asked") != _asked(config):
+        recorded = run.read() if run.goes_on else {}
+        written = recorded.get("choices")
+        if not isinstance(written, dict) or recorded.get("asked") != _asked(settings):
             return None
         return cls(**{name: tuple(names) for name, names in written.items()})
 
@@ -95,27 +96,27 @@ def known_backbones(registry: Registry, run: RunFolder, names: Sequence[str]) ->
 
 
 def open_study(
-    config: SearchConfig,
+    settings: Settings,
     data: Prepared,
     space: SearchSpace,
     budget: TimeBudget,
     run: RunFolder,
     *,
     choices: Choices,
-    call: Mapping[str, Any] | None,
+    call: Mapping[str, Any],
     curves: float,
     warnings: WarningList,
 ) -> optuna.Study:
     """Make the run folder with its study, or open those of a run that goes on.
 
     Args:
-        config: The settings.
+        settings: The settings.
         data: The examples.
         space: What may be combined.
         budget: The budget; of a run that goes on with the same one, what was spent is taken off.
         run: The run folder.
         choices: What is chosen from.
-        call: The arguments of the run, as JSON, if it can go on without being given its data again.
+        call: The data and the settings of the run, as JSON.
         curves: About how many trials with a learning curve the budget allows.
         warnings: Takes what a user should know.
 
@@ -124,39 +125,38 @@ def open_study(
         RunFormatError: The run folder cannot be read, or the run's best trial used what is not here.
         ConfigError: The storage cannot be used, or holds a study of that name that is none of this run's.
     """
-    shared = None if config.storage is None else open_storage(config.storage)
+    shared = None if settings.run.storage is None else open_storage(settings.run.storage)
     now = {
-        "budget": asdict(config.budget),
-        "asked": _asked(config),
+        "budget": asdict(settings.budget),
+        "asked": _asked(settings),
         "choices": asdict(choices),
-        "folders": {"zoo": _asked(config)["zoos"], "cache_dir": str(data.extractor.cache.root.absolute())},
+        "folders": {"zoo": _asked(settings)["zoos"], "cache_dir": str(data.extractor.cache.root.absolute())},
     }
     if run.goes_on:
         _refuse_changed_data(run, data)
-        settings = run.settings()
+        recorded = run.read()
     else:
-        if shared is not None and config.study is not None:
-            _refuse_taken_name(shared, config.study)
-        settings = {
+        if shared is not None and settings.run.study is not None:
+            _refuse_taken_name(shared, settings.run.study)
+        recorded = {
             "autotransfer": __version__,
-            "study": config.study or f"autotransfer-{uuid4().hex[:8]}",
+            "study": settings.run.study or f"autotransfer-{uuid4().hex[:8]}",
             "data": fingerprint(data),
             "examples": len(data.images),
             "task": data.folds[0].task.to_json(),
-            "config": asdict(config),
             **now,
             "call": call,
         }
-        run.create(settings)
+        run.create(recorded)
     with run.writing():
         storage = JournalStorage(OneWriterJournal(run.study)) if shared is None else shared
-    study = _open(config, data, space, curves, storage, settings, run, warnings)
+    study = _open(settings, data, space, curves, storage, recorded, run, warnings)
     if run.goes_on:
-        if settings.get("budget", settings["config"].get("budget")) == now["budget"]:
-            budget.started -= seconds_spent(study, settings.get("since", 0))
+        if recorded.get("budget") == now["budget"]:
+            budget.count_earlier(seconds_spent(study, recorded.get("since", 0)))
         else:
-            settings["since"] = steps_of(study)
-        run.update(**now, since=settings.get("since", 0), call=call or settings.get("call"))
+            recorded["since"] = steps_of(study)
+        run.update(**now, since=recorded.get("since", 0), call=call if is_complete(call) else recorded["call"])
     return study
 
 
@@ -167,10 +167,10 @@ def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
         DataError: The images or their targets are not those that the run began with.
         RunFormatError: The run folder cannot be read.
     """
-    settings = run.settings()
-    if settings["data"] != fingerprint(data):
+    recorded = run.read()
+    if recorded["data"] != fingerprint(data):
         raise DataError(
-            f"The data have changed since the run in {run.path} began: it had {settings.get('examples')} examples, now "
+            f"The data have changed since the run in {run.path} began: it had {recorded.get('examples')} examples, now "
             f"there are {len(data.images)}, or some of them are others. Start a new run, in another folder."
         )
 
@@ -189,36 +189,36 @@ def _refuse_taken_name(storage: BaseStorage, name: str) -> None:
 
 
 def _open(
-    config: SearchConfig,
+    settings: Settings,
     data: Prepared,
     space: SearchSpace,
     curves: float,
     storage: BaseStorage,
-    settings: Mapping[str, Any],
+    recorded: Mapping[str, Any],
     run: RunFolder,
     warnings: WarningList,
 ) -> optuna.Study:
     """Open the run's study for these choices; make one where there is none, with what the run tried under others."""
-    digest, latest = _digest(space), _latest(storage, settings["study"])
+    digest, latest = _digest(space), _latest(storage, recorded["study"])
     goes_on = latest is not None and latest[1] == digest
     earlier = None if goes_on or latest is None else optuna.load_study(study_name=latest[0], storage=storage)
     lost = frozenset[int]() if earlier is None else lost_in(earlier, space.suggest)
     if earlier is not None and lost:
-        _refuse_great_loss(run, settings, space, records_of(earlier), lost)
+        _refuse_great_loss(run, recorded, space, records_of(earlier), lost)
     study = make_study(
-        seed=config.seed,
+        seed=settings.seed,
         curves=curves,
         startup=len(space.screening()),
         storage=storage,
-        name=latest[0] if goes_on and latest is not None else _free_name(storage, settings["study"]),
-        parallel=(config.workers or 1) > 1 or config.executor == "ray",
+        name=latest[0] if goes_on and latest is not None else _free_name(storage, recorded["study"]),
+        parallel=(settings.compute.workers or 1) > 1 or settings.compute.executor == "ray",
     )
     if earlier is not None:
         adopt(study, earlier, space.suggest)
     if not goes_on:
-        _describe(study, config, data, run, {_PART_OF: settings["study"], _CHOICES: digest})
+        _describe(study, settings, data, run, {_PART_OF: recorded["study"], _CHOICES: digest})
     if lost:
-        missing = _missing(settings, space)
+        missing = _missing(recorded, space)
         warnings.warn(
             "trials_lost",
             f"{len(lost)} trials of the run could not be taken over: what they used is not here ({_listed(missing)}).",
@@ -229,15 +229,15 @@ def _open(
 
 
 def _describe(
-    study: optuna.Study, config: SearchConfig, data: Prepared, run: RunFolder, marks: Mapping[str, str]
+    study: optuna.Study, settings: Settings, data: Prepared, run: RunFolder, marks: Mapping[str, str]
 ) -> None:
     """Write down what a study is about, for whoever looks at it with Optuna's tools; at last, that it is whole."""
     task = data.folds[0].task
     with catch_warnings():
         simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names([str(task.metric)])
-    about = {name: value for name, value in asdict(config).items() if name not in ("budget", "storage", "ray_address")}
-    about |= {"time_budget": config.budget.seconds, "trials": config.budget.trials, "run": str(run.path.absolute())}
+    about = {name: value for name, value in described(settings).items() if name not in ("storage", "ray_address")}
+    about |= {"time_budget": settings.budget.seconds, "trials": settings.budget.trials, "run": str(run.path.absolute())}
     about |= {"autotransfer": __version__, "task": task.kind, "metric": str(task.metric), "examples": len(data.images)}
     for name, value in {**about, **marks}.items():
         study.set_user_attr(name, json.loads(json.dumps(value, default=str)))
@@ -278,18 +278,18 @@ def _digest(space: SearchSpace) -> str:
     return blake2b(json.dumps(choices).encode(), digest_size=4).hexdigest()
 
 
-def _asked(config: SearchConfig) -> dict[str, list[str]]:
+def _asked(settings: Settings) -> dict[str, list[str]]:
     """Return what a call says of the choices, as JSON."""
     return {
-        "backbones": list(config.backbones),
-        "heads": list(config.heads),
-        "freeze": list(config.freeze),
-        "zoos": [str(zoo.absolute()) for zoo in config.zoos],
+        "backbones": list(settings.backbones),
+        "heads": list(settings.heads),
+        "freeze": list(settings.search.freeze),
+        "zoos": [str(zoo.absolute()) for zoo in settings.zoos],
     }
 
 
 def _refuse_great_loss(
-    run: RunFolder, settings: Mapping[str, Any], space: SearchSpace, trials: Trials, lost: Collection[int]
+    run: RunFolder, recorded: Mapping[str, Any], space: SearchSpace, trials: Trials, lost: Collection[int]
 ) -> None:
     """Refuse to go on where all trials would be lost, or the best one: another model would come of the run.
 
@@ -302,10 +302,10 @@ def _refuse_great_loss(
         what = f"its best trial, {trials.best.candidate}, used what is not here"
     else:
         return
-    raise RunFormatError(_cannot_go_on(run, what, _missing(settings, space)))
+    raise RunFormatError(_cannot_go_on(run, what, _missing(recorded, space)))
 
 
-def _missing(settings: Mapping[str, Any], space: SearchSpace) -> dict[str, list[str]]:
+def _missing(recorded: Mapping[str, Any], space: SearchSpace) -> dict[str, list[str]]:
     """Return, by kind, what a run chose from and what is not here."""
     there: dict[str, Sequence[_HasName]] = {
         "backbones": space.backbones,
@@ -314,12 +314,12 @@ def _missing(settings: Mapping[str, Any], space: SearchSpace) -> dict[str, list[
     }
     return {
         kind: [name for name in names if name not in {spec.name for spec in there[kind]}]
-        for kind, names in settings.get("choices", {}).items()
+        for kind, names in recorded.get("choices", {}).items()
     }
 
 
 def _cannot_go_on(run: RunFolder, what: str, missing: Mapping[str, Sequence[str]]) -> str:
-    zoos = run.settings().get("folders", {}).get("zoo") or ()
+    zoos = run.read().get("folders", {}).get("zoo") or ()
     where = f" It was given the zoo {', '.join(zoos)}." if zoos else ""
     return (
         f"The run in {run.path} cannot go on: {what}"

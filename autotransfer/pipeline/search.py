@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FixedTrial
 
-from autotransfer.analysis.transfer_gain import reserved_seconds
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import EpochRecord, HeadSpec
@@ -33,7 +32,6 @@ from autotransfer.pipeline.prepare import (
     task_of,
 )
 from autotransfer.pipeline.resume import Choices, known_backbones, open_study, pick
-from autotransfer.pipeline.select import ending_seconds
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.interrupts import interruptible
 from autotransfer.run.progress import Progress
@@ -46,11 +44,10 @@ from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
 from autotransfer.search.resolutions import Resolutions, offer_resolutions
 from autotransfer.search.space import SearchSpace, freezes_all
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
-from autotransfer.selection.finals import FoldRunner
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
 from autotransfer.workers.pool import WorkerPool
@@ -63,6 +60,18 @@ _TUNED_STAGES = 3
 _MANY = 500
 # Steps of a training whose head starts from a solution that tell something; no more than so many epochs are asked for.
 _STEPS, _BATCH, _EPOCHS = 30, 32, 3
+
+
+class LaterSteps(Protocol):
+    """Reserves in the budget what the steps after the search will take."""
+
+    def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
+        """Reserve what does not depend on the trials; the backbone is the one that is expected to take least."""
+        ...
+
+    def update(self, trials: Trials) -> None:
+        """Reserve what depends on the trials."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,46 +94,47 @@ class Searched:
 
 
 def search_setups(
-    config: SearchConfig,
+    settings: Settings,
     examples: Examples,
     test: Examples | None,
     run: RunFolder,
-    call: dict[str, Any] | None,
+    call: Mapping[str, Any],
     budget: TimeBudget,
     worker_pool: WorkerPool,
     show: Progress,
     registry: Registry,
     observers: Observers,
+    later_steps: LaterSteps,
 ) -> Searched:
     """Decode the examples, make or open the study, and search."""
     for given in (examples, test):
         if given is not None and given.described:
             show.say(given.described)
-    _check_scored(examples, test, task_of(examples, config), show)
+    _check_scored(examples, test, task_of(examples, settings), show)
     run.refuse_unwritable()
     show.step("looking for the backbones")
-    device = resolve_device(config.device)
-    began, choosing = Choices.of(run, config), config
+    device = resolve_device(settings.compute.device)
+    began, choosing = Choices.of(run, settings), settings
     if began is not None:
-        choosing = replace(config, backbones=known_backbones(registry, run, began.backbones))
+        choosing = replace(settings, backbones=known_backbones(registry, run, began.backbones))
     backbones = available_backbones(registry, choosing, device, len(examples), show.say, show.warnings)
-    policies = registry.select_policies(config.freeze)
+    policies = registry.select_policies(settings.search.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
     show.phase(f"decoding {len(examples)} images")
     decoding = budget.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    sizes = offer_resolutions(backbones, registry.named_in_full(config.backbones), typical_side(examples.items))
+    sizes = offer_resolutions(backbones, registry.named_in_full(settings.backbones), typical_side(examples.items))
     first = load_first(sizes.first, device)
 
     def heads(task: Task, examples: int) -> list[HeadSpec]:
-        offered = offered_heads(registry, config, task, examples)
+        offered = offered_heads(registry, settings, task, examples)
         return offered if began is None else pick(offered, began.heads) or offered
 
     data = prepare_data(
         examples,
         backbones,
-        config,
+        settings,
         ahead=ahead,
         first=first,
         heads=heads,
@@ -140,20 +150,21 @@ def search_setups(
     task = data.folds[0].task
     if test is not None and test.targets is not None:
         task.encode(test.targets)  # again: a class may be gone with its images
-    _say_what_is_scored(data, config, show)
-    if test is not None and config.strict:
+    _say_what_is_scored(data, settings, show)
+    if test is not None and settings.data_options.strict:
         refuse_unreadable(test, data.images.decoding)
-    budget.overhead = 0.0 if test is None else (budget.spent - decoding) * len(test) / len(examples)
+    if test is not None:
+        budget.reserve("test", (budget.spent - decoding) * len(test) / len(examples))
     loaded = [] if first is None else [first]
     evaluator = Evaluator(
         registry,
         data.extractor,
         data.folds,
         device,
-        seed=config.seed,
+        seed=settings.seed,
         loaded=loaded,
         checkpoints=Checkpoints(run.checkpoints),
-        sample=draw(data.folds, config.seed) if len(backbones) > 1 else None,
+        sample=draw(data.folds, settings.seed) if len(backbones) > 1 else None,
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
@@ -162,13 +173,12 @@ def search_setups(
         policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,
-        epochs=config.epochs,
+        epochs=settings.search.epochs,
         examples=len(data.folds[0].train_rows),
         others=sizes.others,
-        views=Views(config.views),
+        views=Views(settings.search.views),
     )
-    if config.compare_scratch:
-        budget.overhead += reserved_seconds(budget, evaluator, space.backbones[0].name)
+    later_steps.begin(data, evaluator, space.backbones[0].name)
     curves = _curves_allowed(budget, space, evaluator)
     choices = Choices(
         backbones=tuple(spec.name for spec in backbones),
@@ -176,21 +186,17 @@ def search_setups(
         freeze=tuple(spec.name for spec in space.policies),
     )
     study = open_study(
-        config, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=show.warnings
+        settings, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=show.warnings
     )
     seconds = {"decode": budget.spent}
 
     many = "s" if len(backbones) > 1 else ""
     show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
     executor = worker_pool.executor(evaluator, run.checkpoints)
-    fold_runner, tested = FoldRunner(evaluator, data.resplit), 0 if test is None else len(test)
-
-    def leave(trials: Trials) -> float:
-        return ending_seconds(trials, fold_runner, budget.limit, tested, ensemble=config.ensemble)
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(budget, show.say), translate_storage_errors(advice):
-        trials = _search(study, space, sizes, evaluator, budget, executor, run, show, leave, observers)
+        trials = _search(study, space, sizes, evaluator, budget, executor, run, show, later_steps, observers)
     _warn_of_untried(study, sizes, show)
     seconds["search"] = budget.spent - seconds["decode"]
     close_storage(study._storage)
@@ -206,7 +212,7 @@ def _search(
     executor: Executor,
     run: RunFolder,
     show: Progress,
-    leave: Callable[[Trials], float],
+    later_steps: LaterSteps,
     observers: Observers,
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
@@ -214,7 +220,7 @@ def _search(
 
     def observe(record: TrialRecord) -> None:
         told.add(record)
-        budget.aside = leave(told)
+        later_steps.update(told)
         run.write_trials(told.records)
         show.trial(record)
         observers.tell("trial_finished", result=record)
@@ -224,7 +230,7 @@ def _search(
 
     def recalled(trials: Trials) -> None:
         told.records = list(trials.records)
-        budget.aside = leave(told)
+        later_steps.update(told)
         run.write_trials(told.records)
         show.recall(told)
 
@@ -235,7 +241,7 @@ def _search(
         space.suggest,
         evaluator,
         budget,
-        Growth(
+        Strategy(
             screening=space.screening(),
             others=sizes.others,
             views=space.views,
@@ -300,10 +306,10 @@ def _check_scored(examples: Examples, test: Examples | None, task: Task, show: P
         show.warnings.add(*check_scored(task, task.encode(held), "validation"))
 
 
-def _say_what_is_scored(data: Prepared, config: SearchConfig, show: Progress) -> None:
+def _say_what_is_scored(data: Prepared, settings: Settings, show: Progress) -> None:
     """Say which class is positive where the user has not said; refuse folds on which nothing can be scored."""
     fold = data.folds[0]
     check_scored(fold.task, fold.targets[fold.validation_rows], "validation")
-    if (warning := positive_class_warning(fold.task, fold.targets, config.positive_class)) is not None:
+    if (warning := positive_class_warning(fold.task, fold.targets, settings.data_options.positive_class)) is not None:
         show.warnings.add(warning)
         show.say(warning.message)

@@ -36,7 +36,7 @@ from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.refit import Recipe, as_member, refit
 from autotransfer.selection.selected import Selected
 from autotransfer.selection.soup import Ingredient, Soup, cook, ingredients
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Settings
 from autotransfer.tasks.preconditions import check_scored
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
@@ -82,18 +82,18 @@ class _Plan:
 
     Attributes:
         parts: For each network of the model its weight, and whose weights are averaged in it.
-        scores: Predictions (N, outputs) for examples that were held out; NaN for the others.
+        predictions: Predictions (N, outputs) for examples that were held out; NaN for the others.
     """
 
     parts: Recipe
-    scores: np.ndarray
+    predictions: np.ndarray
 
     @property
     def selected(self) -> Selected:
         """What it is."""
         numbers = tuple(one.number for _, averaged_ones in self.parts for one in averaged_ones)
         kind: Literal["single", "ensemble", "soup"] = "ensemble" if len(self.parts) > 1 else "soup"
-        return Selected(kind="single" if len(numbers) == 1 else kind, trials=numbers, scores=self.scores)
+        return Selected(kind="single" if len(numbers) == 1 else kind, trials=numbers, predictions=self.predictions)
 
 
 def ending_seconds(trials: Trials, fold_runner: FoldRunner, budget: Budget, tested: int, *, ensemble: bool) -> float:
@@ -111,7 +111,7 @@ def ending_seconds(trials: Trials, fold_runner: FoldRunner, budget: Budget, test
         return seconds
     # One pass of the test examples is no part of the budget.
     seconds += (trials.best.candidate.views - 1) * _pass_seconds(trials.best, fold_runner.evaluator, tested)
-    if ensemble and trials.best.scores is not None:
+    if ensemble and trials.best.predictions is not None:
         seconds += _members(trials.best, trials, fold_runner.evaluator, _TOGETHER * budget.seconds, tested)[1]
     return seconds
 
@@ -121,7 +121,7 @@ def finish(
     data: Prepared,
     evaluator: Evaluator,
     budget: TimeBudget,
-    config: SearchConfig,
+    settings: Settings,
     show: Progress,
     tested: int = 0,
 ) -> Ending:
@@ -132,7 +132,7 @@ def finish(
         data: The examples.
         evaluator: What scored them.
         budget: The budget.
-        config: The settings.
+        settings: The settings.
         show: Progress.
         tested: Number of test examples, which every backbone of an ensemble has to see.
 
@@ -140,21 +140,21 @@ def finish(
         SearchError: No trial is complete.
     """
     best, started = choose_winner(trials), budget.spent
-    finals = _finals(trials, data, evaluator, budget, config, show)
+    finals = _finals(trials, data, evaluator, budget, settings, show)
     best, again = (best, ()) if finals is None else (finals.winner, finals.records)
     renewed = {record.number: record for record in again}
     records = [renewed.get(record.number, record) for record in trials]
     alone = plan = _alone(best)
-    ensemble = _ensemble(best, records, evaluator, budget, tested) if config.ensemble else None
+    ensemble = _ensemble(best, records, evaluator, budget, tested) if settings.selection.ensemble else None
     soup = None
     if ensemble is not None and ensemble.pays:
         plan = _together(ensemble, records, alone)
-    elif config.soup and (soup := _soup(best, records, evaluator, budget, show)) is not None and soup.pays:
-        plan = _Plan(parts=((1.0, soup.ingredients),), scores=soup.scores)
+    elif settings.selection.soup and (soup := _soup(best, records, evaluator, budget, show)) is not None and soup.pays:
+        plan = _Plan(parts=((1.0, soup.ingredients),), predictions=soup.predictions)
     seconds = budget.spent - started
 
     show.phase(f"refitting {plan.selected} on all {len(data.images)} examples: {plan.parts[0][1][0].candidate}")
-    found = {record.number: record.scores for record in records}
+    found = {record.number: record.predictions for record in records}
     try:
         members = refit(plan.parts, found, evaluator, budget, show.warnings)
     except Exception as error:
@@ -169,16 +169,17 @@ def finish(
         )
         plan, ensemble, soup = alone, None, None
         members = refit(plan.parts, found, evaluator, budget, show.warnings)
-    held_out = OutOfFold.of(evaluator.folds, plan.scores, seed=config.seed)
-    scores = plan.scores[held_out.rows]
+    held_out = OutOfFold.of(evaluator.folds, plan.predictions, seed=settings.seed)
+    predictions = plan.predictions[held_out.rows]
     # Class weights are meant to shift probabilities: nothing is to bring them back.
-    calibration = calibrate(held_out, scores) if config.calibrate and config.class_weight is None else None
+    calibrates = settings.selection.calibrate and settings.search.class_weight is None
+    calibration = calibrate(held_out, predictions) if calibrates else None
     return Ending(
         best=best,
         selected=plan.selected,
         records=tuple(records),
         model=_as_model(members, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
-        validation=Score.of(held_out.task, held_out.targets, scores, held_out.group_ids),
+        validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
         finals=finals,
         ensemble=ensemble,
         soup=soup,
@@ -273,16 +274,15 @@ def _warn_if_below(test: Score, validation: Score, show: Progress) -> None:
 
 
 def _finals(
-    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, config: SearchConfig, show: Progress
+    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, settings: Settings, show: Progress
 ) -> Finals | None:
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
-    budget.aside = 0.0
     if budget.limit.seconds is None:
         effort = Effort(trials, evaluator)
         return hold_finals(trials, evaluator, data.resplit, effort=effort, say=show.phase)
     refits = [refit_seconds(record, evaluator) for record in finalists(trials)]
-    needed = max(filter(budget.affords, refits), default=0.0)
-    seconds = min(budget.remaining - needed, search_seconds(trials) / (config.workers or 1))
+    needed = max(filter(budget.affords_refit, refits), default=0.0)
+    seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / (settings.compute.workers or 1))
     ends = budget.spent + seconds
     return hold_finals(
         trials, evaluator, data.resplit, seconds=seconds, expired=lambda: budget.spent > ends, say=show.phase
@@ -290,19 +290,20 @@ def _finals(
 
 
 def _alone(best: TrialRecord) -> _Plan:
-    assert best.scores is not None  # the leaders keep theirs
-    return _Plan(parts=((1.0, (_ingredient(best),)),), scores=best.scores)
+    assert best.predictions is not None  # the leaders keep theirs
+    return _Plan(parts=((1.0, (_ingredient(best),)),), predictions=best.predictions)
 
 
 def _ensemble(
     best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, tested: int
 ) -> Ensemble | None:
     """Choose an ensemble of candidates that all fit into what is left."""
-    assert best.scores is not None  # the leaders keep theirs
+    assert best.predictions is not None  # the leaders keep theirs
     refit = refit_seconds(best, evaluator)
-    left = budget.remaining - (refit if refit <= budget.remaining else 0.0)  # else what the search left behind is taken
+    left = budget.left_for("refit")
+    left -= refit if refit <= left else 0.0  # without time for a refit, the network of the search is the model
     others, _ = _members(best, records, evaluator, left, tested)
-    return choose_ensemble([best, *others], OutOfFold.of(evaluator.folds, best.scores))
+    return choose_ensemble([best, *others], OutOfFold.of(evaluator.folds, best.predictions))
 
 
 def _members(
@@ -337,10 +338,10 @@ def _network(record: TrialRecord) -> tuple[str, int]:
 
 def _together(ensemble: Ensemble, records: Sequence[TrialRecord], alone: _Plan) -> _Plan:
     by_number = {record.number: record for record in records}
-    scores = np.full_like(alone.scores, np.nan)
-    scores[~np.isnan(alone.scores).any(1)] = ensemble.scores
+    predictions = np.full_like(alone.predictions, np.nan)
+    predictions[~np.isnan(alone.predictions).any(1)] = ensemble.predictions
     parts = tuple((m.weight, (_ingredient(by_number[m.number]),)) for m in ensemble.members)
-    return _Plan(parts=parts, scores=scores)
+    return _Plan(parts=parts, predictions=predictions)
 
 
 def _soup(
@@ -348,7 +349,7 @@ def _soup(
 ) -> Soup | None:
     """Cook a soup where there are ingredients, and their training and refits fit into what is left."""
     found = ingredients(best, records, evaluator)
-    while len(found) > 1 and sum(_cooking_seconds(record, evaluator) for record in found) > budget.remaining:
+    while len(found) > 1 and sum(_cooking_seconds(record, evaluator) for record in found) > budget.left_for("refit"):
         found.pop()
     if len(found) < 2:
         return None

@@ -55,8 +55,8 @@ class PretrainingData:
         assert self.fold is not None  # only where there are labels
         fold = self.fold
         shift, scale = fold.standardisation()
-        scores = to_predictions(fold.task, torch.from_numpy(outputs * scale + shift))
-        return Score.of(fold.task, fold.targets[self.held], scores, fold.group_ids_of(self.held))
+        predictions = to_predictions(fold.task, torch.from_numpy(outputs * scale + shift))
+        return Score.of(fold.task, fold.targets[self.held], predictions, fold.group_ids_of(self.held))
 
 
 def prepare_pretraining_data(

@@ -26,12 +26,15 @@ from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import keep_freed_memory
-from autotransfer.settings import Budget, Folders, zoos_from
+from autotransfer.settings import Budget, Compute, Folders, RunOptions, TrainingOptions, refuse_unused, zoos_from
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
 __all__ = ["DistillResult", "distill", "train_student"]
+
+# Settings that are not given: a student follows its teacher in smaller steps than labels ask for.
+_LR, _BATCH_SIZE = 1e-3, 64
 
 Models = FitResult | TransferModel | Sequence[FitResult | TransferModel]
 
@@ -100,16 +103,11 @@ def distill(
     test_targets: Any = None,
     epochs: int | None = None,
     time_budget: str | float | None = None,
-    input_size: int | None = None,
     zoo: Folders | None = None,
-    augmentation: str = "medium",
-    batch_size: int = 64,
-    lr: float = 1e-3,
-    half: bool = True,
-    validation: float = 0.1,
     seed: int = 0,
-    device: str = "auto",
-    progress: bool = True,
+    training: TrainingOptions = TrainingOptions(),
+    compute: Compute = Compute(),
+    run: RunOptions = RunOptions(),
 ) -> DistillResult:
     """Turn a model, or several together, into one small model that learns their answers (Hinton et al., 2015).
 
@@ -125,41 +123,43 @@ def distill(
         test_targets: Their targets, where ``test`` does not hold them.
         epochs: Passes over the images; 30 without ``time_budget``.
         time_budget: Training time instead, as ``"5m"`` or seconds.
-        input_size: Side in pixels of the images that an architecture takes; None takes its own.
         zoo: Folders of checkpoints that the backbone may be in; None takes ``AUTOTRANSFER_ZOO``.
-        augmentation: ``"none"``, ``"light"``, ``"medium"`` or ``"strong"``.
-        batch_size: Images in one step.
-        lr: Highest learning rate.
-        half: Whether 16 bit is used where the hardware has it.
-        validation: Share of the images that is held out to compare answers on.
         seed: Seed of first weights, split and training.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        progress: Show progress on standard error.
+        training: How the small model trains, and which share of the images is held out to compare answers on.
+        compute: ``device``; no other option has an effect.
+        run: ``progress``; no other option has an effect.
 
     Raises:
         ConfigError: A setting is wrong, or the models do not predict the same.
         DataError: The images cannot be used, or a model comes without any.
         TrialError: The training diverged.
     """
+    refuse_unused(compute, ("device",))
+    refuse_unused(run, ("progress",))
     settings = PretrainingSettings(
         **training_length(epochs, time_budget),
-        lr=lr,
-        batch_size=batch_size,
-        augmentation=augmentation,
-        half=half,
+        lr=_LR if training.lr is None else training.lr,
+        batch_size=training.batch_size or _BATCH_SIZE,
+        augmentation=training.augmentation,
+        half=training.half,
         seed=seed,
     )
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
     examples, tested = _examples(results, data, test, test_targets)
-    registry, where = Registry.load(zoos_from(zoo)), resolve_device(device)
+    registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
-    backbone = _student(registry, architecture, input_size)
-    with keep_freed_memory(), Progress(Budget(), shown=progress) as show:
+    backbone = _student(registry, architecture, training.input_size)
+    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
         plain = Examples(items=examples.items, names=examples.names)
         material = prepare_pretraining_data(
-            plain, [backbone.preprocessing], share=validation, seed=seed, show=show, decoding=models[0].decoding
+            plain,
+            [backbone.preprocessing],
+            share=training.validation,
+            seed=seed,
+            show=show,
+            decoding=models[0].decoding,
         )
         show.phase(f"the teacher answers {len(examples)} images")
         answers = _answers(models, plain)

@@ -56,15 +56,15 @@ def from_labels(task: Task, encoded: np.ndarray, device: torch.device) -> Object
     return Objective(head="answers", outputs=task.outputs, loss=loss)
 
 
-def from_answers(task: Task, scores: np.ndarray, device: torch.device) -> Objective:
+def from_answers(task: Task, predictions: np.ndarray, device: torch.device) -> Objective:
     """Learn a teacher's answers (Hinton et al., 2015): for one label, its probabilities, softened.
 
     Args:
         task: What is predicted.
-        scores: The teacher's probabilities (N, classes); standardised values (N, width) of a regression.
+        predictions: The teacher's probabilities (N, classes); standardised values (N, width) of a regression.
         device: Where the network is.
     """
-    given = torch.as_tensor(scores, device=device)
+    given = torch.as_tensor(predictions, device=device)
     if task.single_label:
         given = (given.clamp(min=_SMALLEST).log() / _TEMPERATURE).softmax(1)
 

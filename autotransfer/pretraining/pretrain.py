@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,25 @@ from autotransfer.run.progress import Progress
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import keep_freed_memory
-from autotransfer.settings import Budget, Folders, zoos_from
+from autotransfer.settings import (
+    Budget,
+    Compute,
+    DataOptions,
+    Folders,
+    ModelCard,
+    PretrainOptions,
+    RunOptions,
+    TrainingOptions,
+    zoos_from,
+)
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import infer_task
 
 __all__ = ["PretrainResult", "pretrain"]
 
 _STATE = "state.pt"
+# Settings that are not given; tuned on the checkpoints that come with the package.
+_LR, _BATCH_SIZE = 2e-3, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +98,16 @@ def pretrain(
     out: str | Path,
     epochs: int | None = None,
     time_budget: str | float | None = None,
-    input_size: int | None = None,
     teacher: str | None = None,
     match: Match = "features",
     labels: bool = True,
-    path_column: str | None = None,
-    target_column: str | Sequence[str] | None = None,
-    groups: Any = None,
     zoo: Folders | None = None,
-    augmentation: str = "medium",
-    batch_size: int = 128,
-    lr: float = 2e-3,
-    half: bool = True,
-    validation: float = 0.1,
-    source: str = "",
-    license: str = "",
     seed: int = 0,
-    device: str = "auto",
-    overwrite: bool = False,
-    cache: bool = True,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
+    training: TrainingOptions = TrainingOptions(),
+    data_options: DataOptions = DataOptions(),
+    compute: Compute = Compute(),
+    run: RunOptions = RunOptions(),
+    card: ModelCard = ModelCard(),
 ) -> PretrainResult:
     """Train an architecture on a source task, or on what a teacher sees, and write it as a backbone of a zoo.
 
@@ -120,27 +121,16 @@ def pretrain(
         out: The folder to write; its name is the backbone's, and the folder above it is a zoo.
         epochs: Passes over the images; 30 without ``time_budget``.
         time_budget: Training time instead, as ``"5m"`` or seconds.
-        input_size: Side in pixels of the images that the backbone takes; None takes the architecture's own.
         teacher: Name of a registered backbone whose knowledge is carried over, without sharing any parameter.
         match: What the teacher gives: its features, or the answers of a linear probe on them, which needs labels.
         labels: Whether there are labels, and they are learned; without them, the teacher alone is.
-        path_column: Column of image paths in a table.
-        target_column: Column of targets in a table, or several.
-        groups: What the held-out images may not share with the others; see ``fit``.
         zoo: Folders of checkpoints that the teacher may be in; None takes ``AUTOTRANSFER_ZOO``.
-        augmentation: ``"none"``, ``"light"``, ``"medium"`` or ``"strong"``.
-        batch_size: Images in one step.
-        lr: Highest learning rate.
-        half: Whether 16 bit is used where the hardware has it; the smallest networks are faster without.
-        validation: Share of the images that is held out and scored.
-        source: What the images are, in words; the name of the folder when not given.
-        license: Licence of the weights, which what they were trained on may restrict.
         seed: Seed of the first weights, the split and the training.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
-        overwrite: Replace the folder, and begin an interrupted training anew.
-        cache: Keep the teacher's features on disk between runs.
-        cache_dir: Folder of that cache.
-        progress: Show progress on standard error.
+        training: How the network trains, and which share of the images is held out and scored.
+        data_options: ``path_column``, ``target_column`` and ``groups``, as for ``fit``; no other option has an effect.
+        compute: ``device``, and ``cache`` and ``cache_dir`` for the teacher's features.
+        run: ``overwrite`` replaces the folder, and begins an interrupted training anew; ``progress``.
+        card: What the checkpoint says of itself.
 
     Raises:
         ConfigError: A setting is wrong, or the folder is there already.
@@ -148,38 +138,53 @@ def pretrain(
         BackboneError: The teacher cannot be loaded, or the architecture cannot be written as a checkpoint.
         TrialError: The training diverged.
     """
+    options = PretrainOptions(
+        architecture=architecture,
+        out=out,
+        epochs=epochs,
+        time_budget=time_budget,
+        teacher=teacher,
+        match=match,
+        labels=labels,
+        zoo=zoo,
+        seed=seed,
+        training=training,
+        data_options=data_options,
+        compute=compute,
+        run=run,
+        card=card,
+    )
     settings = PretrainingSettings(
-        **training_length(epochs, time_budget),
-        lr=lr,
-        batch_size=batch_size,
-        augmentation=augmentation,
-        half=half,
+        **training_length(options.epochs, options.time_budget),
+        lr=_LR if training.lr is None else training.lr,
+        batch_size=training.batch_size or _BATCH_SIZE,
+        augmentation=training.augmentation,
+        half=training.half,
         seed=seed,
     )
-    _check(teacher, match, labels, validation)
-    registry = Registry.load(zoos_from(zoo))
+    registry = Registry.load(zoos_from(options.zoo))
     spec = None if teacher is None else registry.backbone(teacher)
-    workshop = _workshop(Path(out), overwrite)
-    columns = {"path_column": path_column, "target_column": target_column, "groups": groups}
+    workshop = _workshop(Path(out), run.overwrite)
+    columns = {name: getattr(data_options, name) for name in ("path_column", "target_column", "groups")}
     examples = load_examples(data, targets, **columns).only("train") if labels else find_images(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     work = _Work(
         out=Path(out),
         workshop=workshop,
         architecture=architecture,
-        recipe=registry.outline(architecture, input_size, classes),
+        recipe=registry.outline(architecture, training.input_size, classes),
         teacher=spec,
         match=match,
         settings=settings,
-        validation=validation,
-        source=source or _name_of(data),
-        license=license,
-        cache_dir=(Path(cache_dir) if cache_dir else default_cache_dir()) if cache else None,
+        validation=training.validation,
+        source=card.source or _name_of(data),
+        license=card.license,
+        cache_dir=Path(compute.cache_dir or default_cache_dir()) if compute.cache else None,
         registry=registry,
-        device=resolve_device(device),
+        device=resolve_device(compute.device),
     )
     try:
-        with keep_freed_memory(), Progress(Budget(), shown=progress) as show:
+        with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
             return work.done(examples, show)
     finally:
         with contextlib.suppress(OSError):  # it is there no more, or holds what an interrupted training goes on with
@@ -340,15 +345,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The folder {folder} cannot be made: {error}.") from error
-
-
-def _check(teacher: str | None, match: str, labels: bool, validation: float) -> None:
-    if match not in ("features", "answers"):
-        raise ConfigError(f"What a teacher gives is 'features' or 'answers'; got {match!r}.")
-    if not labels and (teacher is None or match == "answers"):
-        raise ConfigError("Without labels there is nothing to learn but a teacher's features: give a teacher.")
-    if not 0 < validation < 1:
-        raise ConfigError(f"The share that is held out lies between 0 and 1; got {validation!r}.")
 
 
 def _name_of(data: Any) -> str:

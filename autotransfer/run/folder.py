@@ -106,7 +106,7 @@ class RunFolder:
                 with contextlib.suppress(OSError):  # it was not made, or another process has put something there
                     place.rmdir()
 
-    def settings(self) -> dict[str, Any]:
+    def read(self) -> dict[str, Any]:
         """Return what ``create`` wrote.
 
         Raises:
@@ -128,7 +128,7 @@ class RunFolder:
             OutputError: It cannot be written.
         """
         with self.writing():
-            write_atomically(self.path / "run.json", _as_json(self.settings() | settings))
+            write_atomically(self.path / "run.json", _as_json(self.read() | settings))
 
     def writing(self) -> AbstractContextManager[None]:
         """Say what it means when something cannot be written to the folder within the block."""

@@ -27,7 +27,7 @@ def interruptible(budget: TimeBudget, say: Callable[[str], None]) -> Iterator[No
 
     def halt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
-        budget.halted = True
+        budget.stop()
         say("interrupted: the search ends here, and the best so far is trained; once more stops at once")
 
     signal.signal(signal.SIGINT, halt)

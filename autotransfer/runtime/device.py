@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, dtype, nn
 
 from autotransfer.errors import ConfigError
-from autotransfer.settings import check_device
+from autotransfer.settings import device_name
 
 __all__ = ["Device", "memory_format_for", "resolve_device", "send", "device_names"]
 
@@ -65,7 +65,7 @@ def resolve_device(name: str = "auto") -> Device:
     Raises:
         ConfigError: There is no such name, or the device is not there.
     """
-    check_device(name)
+    device_name(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):

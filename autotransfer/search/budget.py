@@ -1,137 +1,146 @@
-"""What is left of a budget, and what it still buys."""
+"""The budget of a fit: what is spent, what later steps have reserved, and what is left for the search."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, get_args
 
+from autotransfer.search.proposal import Source
 from autotransfer.settings import Budget
 
-__all__ = ["Order", "Proposed", "TimeBudget"]
+__all__ = ["Clock", "Step", "TimeBudget"]
 
 Clock = Callable[[], float]
-Proposed = Literal["screened", "planned", "grown", "varied", "sampled", "last"]
+Step = Literal["search", "finals", "ensemble", "test_views", "refit", "test", "transfer_gain"]
+"""The steps of a fit, in their order: each leaves to the later steps what these have reserved."""
 
-# A search gives up when so many trials, and so large a share of the time, brought nothing better.
-_PATIENCE_TRIALS = 60
-_PATIENCE_TIME = 0.25
-# Largest share of the time budget that a refit is worth: to learn from a fourth or fifth more examples.
-_REFIT_SHARE = 0.25
-# Largest share of the time budget that one trial may be expected to take, by what proposed it: one that trains stages
-# with settings that the study chose ("varied") may fall on costly ones. The last resort, where nothing else fits
-# ("last"), may take all.
-_SHARES: Mapping[str, float] = {
-    "screened": 1.0,
-    "planned": 1.0,
-    "grown": 0.5,
-    "varied": 0.15,
+STEPS: tuple[Step, ...] = get_args(Step)
+# A search gives up when so many trials, and so large a share of the time budget, brought nothing better. Tuned on the
+# five image sets of the benchmarks.
+MAX_TRIALS_WITHOUT_GAIN = 60
+MAX_BUDGET_SHARE_WITHOUT_GAIN = 0.25
+# Largest share of the time budget that a refit is worth: it learns from a fourth or fifth more examples.
+REFIT_BUDGET_SHARE = 0.25
+# Largest share of the time budget that one trial may be predicted to take, by its source. Settings that the sampler
+# chose may be costly. Tuned on the five image sets of the benchmarks.
+TRIAL_BUDGET_SHARE: Mapping[Source, float] = {
+    "screening": 1.0,
+    "variants": 1.0,
+    "frozen_heads": 0.02,
+    "fine_tuning": 0.5,
+    "sampled_tuning": 0.15,
     "sampled": 0.02,
-    "last": 1.0,
+    "planned": 1.0,
+    "last_resort": 1.0,
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What trains next, and how far.
-
-    Attributes:
-        params: Parameters of a new trial; what they leave open is sampled.
-        proposed: How it was, which says how much of the budget it may take.
-        resumes: Number of the paused trial that goes on instead.
-        until: Epochs after which it is paused and judged again; None trains it to its end.
-        arm: What the schedule knows it by.
-        again: Whether it was broken off once.
-        note: What the schedule decided on the way to it, as JSON: what it needs to take the order in again.
-    """
-
-    params: Mapping[str, Any] = field(default_factory=dict)
-    proposed: Proposed = "sampled"
-    resumes: int | None = None
-    until: int | None = None
-    arm: str = ""
-    again: bool = False
-    note: Mapping[str, Any] = field(default_factory=dict, compare=False)
-
-
-@dataclass
 class TimeBudget:
-    """Counts a budget down.
+    """Counts a budget down, and keeps for later steps what they have reserved.
 
-    Attributes:
+    Args:
         limit: What may be spent.
         clock: Returns seconds; a virtual one replays recorded curves.
-        started: When counting began, in the clock's seconds.
-        reserve: Seconds that the refit is expected to need.
-        overhead: Seconds that what follows the refit is expected to need.
-        aside: Seconds that the search leaves to the finals.
-        halted: Whether the search is to end now, whatever is left.
     """
 
-    limit: Budget
-    clock: Clock = time.monotonic
-    started: float = field(default=math.nan)
-    reserve: float = 0.0
-    overhead: float = 0.0
-    aside: float = 0.0
-    halted: bool = False
+    def __init__(self, limit: Budget, clock: Clock = time.monotonic) -> None:
+        self.limit, self.clock = limit, clock
+        self._started = clock()
+        self._reserved: dict[Step, float] = {}
+        self._stopped = False
 
-    def __post_init__(self) -> None:
-        if math.isnan(self.started):
-            self.started = self.clock()
+    def __str__(self) -> str:
+        if self.limit.seconds is None:
+            return f"{self.limit.trials} trials"
+        kept = ", ".join(f"{step.replace('_', ' ')} {self._reserved[step]:.1f} s" for step in self.reservations)
+        return f"{self.spent:.1f} of {self.limit.seconds:.1f} s are spent; reserved: {kept or 'nothing'}"
 
     @property
     def spent(self) -> float:
-        """Seconds since the start."""
-        return self.clock() - self.started
+        """Seconds since the start, with those of the run before it was resumed."""
+        return self.clock() - self._started
+
+    @property
+    def reservations(self) -> Mapping[Step, float]:
+        """The seconds that are reserved, by step, in the order of the steps."""
+        return {step: self._reserved[step] for step in STEPS if self._reserved.get(step)}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the search has to end now, whatever is left."""
+        return self._stopped
+
+    def stop(self) -> None:
+        """End the search now, whatever is left."""
+        self._stopped = True
+
+    def count_earlier(self, seconds: float) -> None:
+        """Count seconds that a run had spent before it was resumed."""
+        self._started -= seconds
+
+    def reserve(self, step: Step, seconds: float) -> None:
+        """Keep seconds for a step; they replace what was reserved for the step before."""
+        self._reserved[step] = seconds
+
+    def reserve_refit(self, seconds: float) -> None:
+        """Keep seconds for the refit of the best trial.
+
+        A refit that takes too much of the budget, or more than is left, does not happen: nothing is kept for it, and
+        the network of the trial becomes the model.
+        """
+        self.reserve("refit", seconds if self.affords_refit(seconds) and seconds <= self.left_for("refit") else 0.0)
+
+    def affords_refit(self, seconds: float) -> bool:
+        """Whether a refit of so many seconds is worth its time."""
+        return self.limit.seconds is None or seconds <= REFIT_BUDGET_SHARE * self.limit.seconds
+
+    def left_for(self, step: Step) -> float:
+        """Return the seconds that a step may take, what later steps reserved excluded; infinite without a time budget.
+
+        Negative where more is spent than the budget allows.
+        """
+        if self.limit.seconds is None:
+            return math.inf
+        later = STEPS[STEPS.index(step) + 1 :]
+        return self.limit.seconds - self.spent - sum(self._reserved.get(other, 0.0) for other in later)
 
     @property
     def left(self) -> float:
-        """Seconds that the search may still take, the rest of the run set apart; infinite without a time budget."""
-        return self.remaining - self.reserve - self.aside
+        """Seconds that the search may still take; infinite without a time budget."""
+        return self.left_for("search")
 
-    @property
-    def remaining(self) -> float:
-        """Seconds that search and refit may still take; infinite without a time budget."""
-        return math.inf if self.limit.seconds is None else self.limit.seconds - self.spent - self.overhead
-
-    def empty(self, trials: int) -> bool:
-        """Whether no further trial may start; the first one may, however small the budget: there is always a result."""
-        over = self.left <= 0 or self.halted
+    def exhausted(self, trials: int) -> bool:
+        """Whether no further trial may start, after so many; the first one may start, so that there is a result."""
+        over = self.left <= 0 or self.stopped
         return (over and trials > 0) or (self.limit.trials is not None and trials >= self.limit.trials)
 
-    def set_apart(self, seconds: float) -> None:
-        """Set apart what the refit of the best trial needs.
-
-        Where that is too much, or there is no longer time for it, the trial's network is kept instead.
-        """
-        self.reserve = seconds if self.affords(seconds) and seconds <= self.remaining else 0.0
-
-    def affords(self, refit: float) -> bool:
-        """Whether a refit of so many seconds is worth its time."""
-        return self.limit.seconds is None or refit <= _REFIT_SHARE * self.limit.seconds
-
-    def allowance(self, refit_factor: float, proposed: Proposed, taken: float = 0.0) -> float:
+    def allowance(self, refit_factor: float, source: Source, taken: float = 0.0) -> float:
         """Return the seconds that the next trial may take.
 
         Its refit must fit in should it win, the best one's if not; unless its refit takes too much to be done at all.
 
         Args:
             refit_factor: Time of a refit in times of its trial.
-            proposed: How it was; no single trial that was sampled may eat too much of the budget.
-            taken: Seconds that it has taken before, if it goes on: a refit has to repeat them.
+            source: Which part of the search proposes the trial.
+            taken: Seconds that a resumed trial has taken before: a refit has to repeat them.
         """
         if self.limit.seconds is None:
             return math.inf
-        whole = min(self.left, (self.left + self.reserve - taken * refit_factor) / (1.0 + refit_factor))
-        if not self.affords((taken + self.left) * refit_factor):
-            whole = self.left
-        return min(whole, _SHARES[proposed] * self.limit.seconds)
+        left, refit = self.left, self._reserved.get("refit", 0.0)
+        allowed = min(left, (left + refit - taken * refit_factor) / (1.0 + refit_factor))
+        if not self.affords_refit((taken + left) * refit_factor):
+            allowed = left
+        return min(allowed, TRIAL_BUDGET_SHARE[source] * self.limit.seconds)
 
-    def stalled(self, trials_since_best: int, seconds_at_best: float) -> bool:
-        """Whether going on is unlikely to bring anything better."""
-        if self.limit.seconds is None or trials_since_best < _PATIENCE_TRIALS:
+    def stalled(self, trials_without_gain: int, seconds_at_best: float) -> bool:
+        """Whether going on is unlikely to bring anything better.
+
+        Args:
+            trials_without_gain: Number of trials since the best one.
+            seconds_at_best: Seconds that were spent when the best trial ended.
+        """
+        if self.limit.seconds is None or trials_without_gain < MAX_TRIALS_WITHOUT_GAIN:
             return False
-        return self.spent - seconds_at_best > _PATIENCE_TIME * self.limit.seconds
+        return self.spent - seconds_at_best > MAX_BUDGET_SHARE_WITHOUT_GAIN * self.limit.seconds

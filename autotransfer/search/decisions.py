@@ -1,4 +1,4 @@
-"""What the schedule of a live search has decided so far: noted with its orders, so that a search can go on from there.
+"""What a strategy has decided so far: noted with its proposals, so that a search can be resumed.
 
 Most decisions rest on predicted seconds, and those change from one process to the next. So a search that was broken
 off does not decide again: it takes in what was noted.
@@ -36,7 +36,7 @@ class Decisions:
     """What has been decided.
 
     Attributes:
-        issued: Number of orders after screening.
+        issued: Number of proposals after screening.
         more: Parameters of what is screened beside the first ones: backbones at their other sizes; None before that is
             decided.
         ranked: Backbones that are tuned, the best first; None before that is decided.

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from autotransfer.errors import ConfigError
-from autotransfer.search.budget import Order, Proposed
+from autotransfer.search.proposal import Proposal, Source
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Arm", "CurveModel", "FreezeThaw"]
@@ -45,7 +45,7 @@ class Arm:
         seconds: Expected seconds per epoch.
         start: Expected seconds before the first epoch.
         params: Parameters of its trial; what they leave open is sampled.
-        proposed: How it was.
+        source: Which part of the search proposes it.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Arm:
     seconds: float
     start: float = 0.0
     params: Mapping[str, Any] = field(default_factory=dict)
-    proposed: Proposed = "planned"
+    source: Source = "planned"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class CurveModel:
 
 
 class FreezeThaw:
-    """Orders the arm that promises the greatest improvement per second to train to its next rung.
+    """ListedProposals the arm that promises the greatest improvement per second to train to its next rung.
 
     Deterministic. It trains nothing and reads no clock: seconds are what records say.
 
@@ -156,40 +156,40 @@ class FreezeThaw:
         """Whether there is an arm of that name."""
         return name in self._index
 
-    def restore(self, order: Order, known: Callable[[str], bool] = lambda backbone: True) -> None:
-        """Add the arms that were noted with an order, of backbones that are known, made for as many rungs."""
-        for name, about in order.note.get("arms", {}).items():
+    def restore(self, proposal: Proposal, known: Callable[[str], bool] = lambda backbone: True) -> None:
+        """Add the arms that were noted with a proposal, of backbones that are known, made for as many rungs."""
+        for name, about in proposal.note.get("arms", {}).items():
             arm = Arm(**about)
             if not self.knows(name) and len(arm.mean) == len(self.model.rungs) and known(arm.params["backbone"]):
                 self.add(arm)
 
-    def to_its_end(self, record: TrialRecord | None, running: Sequence[Order] = ()) -> Order | None:
-        """Return the order that trains a paused trial to its end; None where it is none, or is being trained."""
-        if record is None or record.state != "paused" or any(order.resumes == record.number for order in running):
+    def to_its_end(self, record: TrialRecord | None, running: Sequence[Proposal] = ()) -> Proposal | None:
+        """Return the proposal that trains a paused trial to its end; None where it is none, or is being trained."""
+        if record is None or record.state != "paused" or any(proposal.resumes == record.number for proposal in running):
             return None
         for row, number in self._trial.items():
             if number == record.number and self._open[row]:
                 arm = self.arms[row]
-                return Order(params=arm.params, proposed=arm.proposed, resumes=number, arm=arm.name)
+                return Proposal(params=arm.params, source=arm.source, resumes=number, arm=arm.name)
         return None
 
-    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
+    def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
         """Return what to train next; None when no open arm that rests can finish an epoch in time, or improve."""
         best = trials.best
         rate = self._improvement_per_second(None if best is None else best.objective, left)
-        rate[[self._index[order.arm] for order in running if order.arm in self._index]] = 0.0
+        rate[[self._index[proposal.arm] for proposal in running if proposal.arm in self._index]] = 0.0
         if not rate.size or rate.max() <= 0:
             return None
         row = int(rate.max(axis=1).argmax())
         # A first epoch says what one takes.
         arm, until = self.arms[row], int(self._rungs[self._state[row] + 1]) if self._done[row] else 1
-        return Order(params=arm.params, proposed=arm.proposed, resumes=self._trial.get(row), until=until, arm=arm.name)
+        return Proposal(params=arm.params, source=arm.source, resumes=self._trial.get(row), until=until, arm=arm.name)
 
-    def observe(self, order: Order, record: TrialRecord | None) -> None:
-        """Take in what came of an order; an arm that was not run, failed or ended is closed."""
-        if not self.knows(order.arm):  # made for backbones or rungs that there were when the search began
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
+        """Take in what came of a proposal; an arm that was not run, failed or ended is closed."""
+        if not self.knows(proposal.arm):  # made for backbones or rungs that there were when the search began
             return
-        row = self._index[order.arm]
+        row = self._index[proposal.arm]
         if record is None or record.objective is None or not record.curve:
             self._open[row] = False
             return

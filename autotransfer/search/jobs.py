@@ -70,7 +70,7 @@ class Evaluation:
         depth: Number of frozen leading stages.
         best_epoch: Epoch of that score; 0 for closed forms.
         curve: Score after each epoch.
-        scores: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
+        predictions: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
         trained: Number of epochs that were trained now, at the end of the curve.
         seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where it tells nothing of
             others.
@@ -81,7 +81,7 @@ class Evaluation:
     depth: int | None = None
     best_epoch: int = 0
     curve: tuple[float, ...] = ()
-    scores: np.ndarray | None = None
+    predictions: np.ndarray | None = None
     trained: int = 0
     seconds: float = math.nan
 

@@ -1,6 +1,6 @@
 """What a study remembers of a search, so that one that was broken off can go on.
 
-Each trial of the study carries the order that it came from and, once it has ended, what came of it. A search that is
+Each trial of the study carries the proposal that it came from and, once it has ended, what came of it. A search that is
 started on such a study first takes all of this in, as if it had just happened, and then goes on.
 """
 
@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
-from autotransfer.search.budget import Order
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Entry",
     "adopt",
     "lost_in",
-    "note_order",
+    "note_proposal",
     "note_outcome",
     "read_journal",
     "records_of",
@@ -33,16 +33,16 @@ __all__ = [
 
 Suggest = Callable[[optuna.trial.BaseTrial], Candidate]
 
-_ORDER, _OUTCOME, INTERRUPTED = "order", "outcome", "interrupted"
-_FIELDS = {field.name for field in fields(Order)}
+_PROPOSAL, _OUTCOME, INTERRUPTED = "proposal", "outcome", "interrupted"
+_FIELDS = {field.name for field in fields(Proposal)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An order that was carried out.
+    """A proposal that was carried out.
 
     Attributes:
-        order: The order.
+        proposal: The proposal.
         record: The trial's record; None when it was not run.
         spent: Seconds of the search when it had ended.
         params: Parameters of the trial.
@@ -51,7 +51,7 @@ class Entry:
         interrupted: Whether the search was broken off meanwhile.
     """
 
-    order: Order
+    proposal: Proposal
     record: TrialRecord | None
     spent: float
     params: Mapping[str, Any]
@@ -60,9 +60,9 @@ class Entry:
     interrupted: bool = False
 
 
-def note_order(trial: optuna.trial.Trial, order: Order, step: int) -> None:
+def note_proposal(trial: optuna.trial.Trial, proposal: Proposal, step: int) -> None:
     """Write down what a trial is to do, before it begins."""
-    trial.set_user_attr(_ORDER, {**asdict(order), "params": dict(order.params), "step": step})
+    trial.set_user_attr(_PROPOSAL, {**asdict(proposal), "params": dict(proposal.params), "step": step})
 
 
 def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
@@ -80,7 +80,7 @@ def read_journal(study: optuna.Study) -> list[Entry]:
     """Return what was begun and has ended, in the order of the ends."""
     entries = []
     for trial in study.get_trials(deepcopy=False):
-        about, outcome = trial.user_attrs.get(_ORDER), trial.user_attrs.get(_OUTCOME)
+        about, outcome = trial.user_attrs.get(_PROPOSAL), trial.user_attrs.get(_OUTCOME)
         broken = trial.user_attrs.get(INTERRUPTED)
         if about is None or (outcome is None and broken is None):  # it is running
             continue
@@ -89,7 +89,7 @@ def read_journal(study: optuna.Study) -> list[Entry]:
         record = None if outcome is None else outcome["record"]
         entries.append(
             Entry(
-                order=Order(**given),
+                proposal=Proposal(**given),
                 record=None if record is None else TrialRecord.from_json(record),
                 spent=0.0 if outcome is None else outcome["spent"],
                 params=trial.params,
@@ -133,7 +133,7 @@ def lost_in(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
 def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
     """Take over the trials of a study that had other choices: a backbone came or went since then.
 
-    Of those that used what is gone no more is taken over than what was noted with their orders.
+    Of those that used what is gone no more is taken over than what was noted with their proposals.
 
     Args:
         study: The study that goes on.
@@ -145,7 +145,7 @@ def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
     numbers = {old: new for new, old in enumerate(kept)}
     for trial in earlier.get_trials(deepcopy=False):
         attributes = dict(trial.user_attrs)
-        if (about := attributes.get(_ORDER)) is None:
+        if (about := attributes.get(_PROPOSAL)) is None:
             continue
         outcome = attributes.get(_OUTCOME)
         record = None if outcome is None else outcome["record"]
@@ -153,12 +153,12 @@ def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
         if about["resumes"] in lost or (record is not None and record["number"] in lost):
             ended = {"record": None, "spent": outcome["spent"] if outcome else 0.0}
             step = outcome["step"] if outcome else attributes.pop(INTERRUPTED, about["step"])
-            attributes = {_ORDER: {**about, "resumes": None}, _OUTCOME: {**ended, "step": step}}
+            attributes = {_PROPOSAL: {**about, "resumes": None}, _OUTCOME: {**ended, "step": step}}
             state, value, fixed = TrialState.PRUNED, None, None
         else:
             state, value = trial.state, trial.value
             if about["resumes"] is not None:
-                attributes[_ORDER] = {**about, "resumes": numbers[about["resumes"]]}
+                attributes[_PROPOSAL] = {**about, "resumes": numbers[about["resumes"]]}
             if outcome is not None and record is not None:
                 attributes[_OUTCOME] = {**outcome, "record": {**record, "number": numbers[record["number"]]}}
         study.add_trial(
@@ -183,8 +183,8 @@ def _fixed(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optuna.trial.Fi
     return fixed
 
 
-def settle(study: optuna.Study) -> list[Order]:
-    """End the trials that were broken off; return the orders that are to be carried out once more.
+def settle(study: optuna.Study) -> list[Proposal]:
+    """End the trials that were broken off; return the proposals that are to be carried out once more.
 
     One that was broken off twice is a failed trial: what ends the whole process is not tried for ever.
     """
@@ -193,34 +193,34 @@ def settle(study: optuna.Study) -> list[Order]:
         _end(study, study.ask(), step)  # asking takes the waiting ones first
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         running = optuna.trial.Trial(study, trial._trial_id)
-        order = {name: value for name, value in trial.user_attrs.get(_ORDER, {}).items() if name in _FIELDS}
+        proposal = {name: value for name, value in trial.user_attrs.get(_PROPOSAL, {}).items() if name in _FIELDS}
         step += 1
         if _OUTCOME in trial.user_attrs:
             _tell(study, running, trial.user_attrs[_OUTCOME]["record"])
-        elif order and order["again"]:
-            record = _broken(read_journal(study), Order(**order), trial.user_attrs.get("candidate"))
+        elif proposal and proposal["again"]:
+            record = _broken(read_journal(study), Proposal(**proposal), trial.user_attrs.get("candidate"))
             note_outcome(running, record, seconds_spent(study), step)
             study.tell(running, state=TrialState.FAIL)
         else:
             if "candidate" in trial.user_attrs:  # what was left open was sampled: it is not sampled anew
-                order["params"] = dict(trial.params)
-            # What it notes is taken in with the order that was broken off.
-            again += [Order(**{**order, "again": True, "note": {}})] if order else []
+                proposal["params"] = dict(trial.params)
+            # What it notes is taken in with the proposal that was broken off.
+            again += [Proposal(**{**proposal, "again": True, "note": {}})] if proposal else []
             _end(study, running, step)
     return again[::-1]  # the first that was begun is taken first
 
 
 def steps_of(study: optuna.Study) -> int:
     """Return how many begins and ends were counted."""
-    noted = (t.user_attrs.get(name) for t in study.get_trials(deepcopy=False) for name in (_ORDER, _OUTCOME))
+    noted = (t.user_attrs.get(name) for t in study.get_trials(deepcopy=False) for name in (_PROPOSAL, _OUTCOME))
     return max((about["step"] for about in noted if about is not None), default=0)
 
 
-def _broken(entries: list[Entry], order: Order, candidate: Mapping[str, Any] | None) -> TrialRecord:
+def _broken(entries: list[Entry], proposal: Proposal, candidate: Mapping[str, Any] | None) -> TrialRecord:
     """Return the record of a trial that was broken off twice."""
     records = {entry.record.number: entry.record for entry in entries if entry.record is not None}
-    if order.resumes is not None:
-        return replace(records[order.resumes], state="pruned", reason="broken off twice when it went on")
+    if proposal.resumes is not None:
+        return replace(records[proposal.resumes], state="pruned", reason="broken off twice when it went on")
     return TrialRecord(
         number=len(records),
         state="failed",

@@ -10,9 +10,10 @@ from typing import Protocol
 import optuna
 
 from autotransfer.contract.specs import EpochRecord
-from autotransfer.search.budget import Order, TimeBudget
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Evaluate, Evaluation, Executor, Inline, Job, Report, describe
 from autotransfer.search.journal import Entry, read_journal, settle
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.runner import Runner, Suggest
 from autotransfer.search.trials import TrialRecord, Trials
 
@@ -29,19 +30,19 @@ _GAIN = 1e-4
 class Schedule(Protocol):
     """Decides what trains next: a new trial, or one that was paused."""
 
-    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
-        """Return the next order, given the seconds that are left and the orders that are being carried out.
+    def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
+        """Return the next proposal, given the seconds that are left and the proposals that are being carried out.
 
         None means that nothing is worth its time, or nothing before one of those has ended.
         """
         ...
 
-    def restore(self, order: Order) -> None:
-        """Take in an order of a search that was broken off, by what was noted with it; what came of it follows."""
+    def restore(self, proposal: Proposal) -> None:
+        """Take in a proposal of a search that was broken off, by what was noted with it; what came of it follows."""
         ...
 
-    def observe(self, order: Order, record: TrialRecord | None) -> None:
-        """Take in what came of an order; None says that it was not carried out."""
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
+        """Take in what came of a proposal; None says that it was not carried out."""
         ...
 
 
@@ -64,7 +65,7 @@ def search(
     What the study holds of a search that was broken off is taken in first.
 
     Args:
-        study: Samples what an order leaves open, and stops what is poor.
+        study: Samples what a proposal leaves open, and stops what is poor.
         suggest: Turns its trial into a candidate.
         evaluate: Scores a candidate.
         budget: The budget.
@@ -87,15 +88,15 @@ def search(
         progress.set_apart()
         recalled(progress.trials)
 
-    def begin(order: Order) -> None:
-        begun = runner.begin(order, progress.trials)
+    def begin(proposal: Proposal) -> None:
+        begun = runner.begin(proposal, progress.trials)
         if isinstance(begun, Job):
             executor.submit(begun)
         else:
-            conclude(order, begun, 0.0)
+            conclude(proposal, begun, 0.0)
 
-    def conclude(order: Order, record: TrialRecord | None, expected: float) -> None:
-        schedule.observe(order, record)
+    def conclude(proposal: Proposal, record: TrialRecord | None, expected: float) -> None:
+        schedule.observe(proposal, record)
         progress.add(record, budget.spent, expected)
         if record is not None:
             observe(record)
@@ -103,18 +104,18 @@ def search(
     while True:
         while (going := not progress.ended(runner.new)) and executor.free() > 0:
             # What was broken off is what comes next here, too.
-            order = again.pop() if again else _next(schedule, progress.trials, budget, runner.running)
-            if order is None:
+            proposal = again.pop() if again else _next(schedule, progress.trials, budget, runner.running)
+            if proposal is None:
                 going = False
                 break
-            begin(order)
+            begin(proposal)
         if not going and not runner.running:
             if (last := runner.last_resort(progress.trials)) is None:
                 return progress.trials
             begin(last)
         for job, result in executor.poll():
-            order, record = runner.end(job, result, progress.trials)
-            conclude(order, record, job.expected)
+            proposal, record = runner.end(job, result, progress.trials)
+            conclude(proposal, record, job.expected)
 
 
 class _Progress:
@@ -132,10 +133,10 @@ class _Progress:
             running: Number of new trials that are being evaluated.
         """
         stalled = self._budget.stalled(self._since_best, self._best_at)
-        return stalled or self._budget.empty(len(self.trials) + running) or self._misfits >= _MISFITS
+        return stalled or self._budget.exhausted(len(self.trials) + running) or self._misfits >= _MISFITS
 
     def add(self, record: TrialRecord | None, spent: float, expected: float = 0.0) -> None:
-        """Count what came of an order."""
+        """Count what came of a proposal."""
         if record is None:
             self._misfits += 1
             return
@@ -153,7 +154,7 @@ class _Progress:
         """Set apart what the refit of the best trial takes, which was expected to take so many seconds itself."""
         if (best := self.trials.best) is not None:
             share = best.best_epoch / best.epochs if best.epochs else 1.0
-            self._budget.set_apart(max(best.seconds, expected) * share * self._factor)
+            self._budget.reserve_refit(max(best.seconds, expected) * share * self._factor)
 
 
 def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progress: _Progress) -> None:
@@ -162,16 +163,16 @@ def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progre
     for step, entry, ending in sorted(events, key=lambda event: event[0]):
         runner.step = step
         if not ending:
-            schedule.restore(entry.order)
+            schedule.restore(entry.proposal)
         elif not entry.interrupted:
             runner.recall(entry)
-            schedule.observe(entry.order, entry.record)
+            schedule.observe(entry.proposal, entry.record)
             progress.add(entry.record, entry.spent)
 
 
-def _next(schedule: Schedule, trials: Trials, budget: TimeBudget, running: Sequence[Order]) -> Order | None:
+def _next(schedule: Schedule, trials: Trials, budget: TimeBudget, running: Sequence[Proposal]) -> Proposal | None:
     try:
         return schedule.next(trials, budget.left, running)
     except Exception as error:  # a plugin's error costs what it would have proposed, not the search
         log.warning("No trial could be proposed: %s", describe(error))
-        return Order()
+        return Proposal()

@@ -1,4 +1,4 @@
-"""From an order to its record: a trial is asked for, its candidate evaluated, and the study told what came of it."""
+"""From a proposal to its record: a trial is asked for, its candidate evaluated, and the study told what came of it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import OutputError, TrialError
 from autotransfer.evaluation.subsample import SAMPLE_DOUBT
-from autotransfer.search.budget import Order, TimeBudget
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import EpochScore, Evaluate, Evaluation, Job, describe
-from autotransfer.search.journal import Entry, note_order, note_outcome
+from autotransfer.search.journal import Entry, note_outcome, note_proposal
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.trials import State, TrialRecord, Trials
 
 __all__ = ["Runner", "Suggest"]
@@ -39,7 +40,7 @@ class _Running:
 
     Attributes:
         trial: The study's trial.
-        order: What it carries out.
+        proposal: What it carries out.
         before: What was known of it: a record without a number for a new one.
         started: When it began.
         limit: Seconds that it is allowed.
@@ -55,7 +56,7 @@ class _Running:
     """
 
     trial: optuna.trial.Trial
-    order: Order
+    proposal: Proposal
     before: TrialRecord
     started: float
     limit: float
@@ -113,10 +114,10 @@ class _Misfit:
 
 
 class Runner:
-    """Carries out orders.
+    """Carries out proposals.
 
     Args:
-        study: Samples what an order leaves open, and stops what is poor.
+        study: Samples what a proposal leaves open, and stops what is poor.
         suggest: Turns its trial into a candidate.
         evaluate: Predicts how long a candidate takes.
         budget: The budget.
@@ -152,36 +153,36 @@ class Runner:
         self._cheapest: _Misfit | None = None  # while there is no result
 
     @property
-    def running(self) -> list[Order]:
-        """The orders that are being carried out."""
-        return [running.order for running in self._jobs.values()]
+    def running(self) -> list[Proposal]:
+        """The proposals that are being carried out."""
+        return [running.proposal for running in self._jobs.values()]
 
     @property
     def new(self) -> int:
         """Number of trials among them that have no record yet."""
-        return sum(order.resumes is None for order in self.running)
+        return sum(proposal.resumes is None for proposal in self.running)
 
     def recall(self, entry: Entry) -> None:
-        """Take in an order that was carried out before the search was broken off."""
+        """Take in a proposal that was carried out before the search was broken off."""
         if entry.record is not None and entry.record.candidate is not None:
             self._seen.add(entry.record.candidate.without_epochs)
             self._params[entry.record.number] = dict(entry.params)
             self._raise_standard(entry.record)
 
-    def last_resort(self, trials: Trials) -> Order | None:
-        """Return the order to try the cheapest of what did not fit, where nothing has come of the search; once.
+    def last_resort(self, trials: Trials) -> Proposal | None:
+        """Return the proposal to try the cheapest of what did not fit, where nothing has come of the search; once.
 
         It may take all the time that is left, and the first trial as much as the whole budget: a result that comes
         late is worth more than none.
         """
         cheapest, self._cheapest = self._cheapest, None
         limit = self.budget.limit
-        if cheapest is None or limit.seconds is None or trials.best is not None or self.budget.halted:
+        if cheapest is None or limit.seconds is None or trials.best is not None or self.budget.stopped:
             return None
         if limit.trials is not None and len(trials) >= limit.trials:
             return None
         if cheapest.seconds <= max(self.budget.left, 0.0 if trials.records else limit.seconds):
-            return Order(params=cheapest.params, proposed="last")
+            return Proposal(params=cheapest.params, source="last_resort")
         trials.misfit = (
             f"the budget was too small for any: the cheapest that was looked at, {cheapest.candidate}, takes about "
             f"{cheapest.seconds:.3g} s for a single epoch, and {max(self.budget.left, 0.0):.3g} s of "
@@ -190,22 +191,22 @@ class Runner:
         )
         return None
 
-    def begin(self, order: Order, trials: Trials) -> Job | TrialRecord | None:
+    def begin(self, proposal: Proposal, trials: Trials) -> Job | TrialRecord | None:
         """Return what is to be evaluated; None where it does not fit or was tried before; a record where it failed."""
         started, paused = self.budget.clock(), None
-        if order.resumes is not None:
-            paused = trials.records[order.resumes]
+        if proposal.resumes is not None:
+            paused = trials.records[proposal.resumes]
         taken = 0.0 if paused is None else paused.seconds
-        allowed = self.budget.allowance(self.refit_factor, order.proposed, taken)
+        allowed = self.budget.allowance(self.refit_factor, proposal.source, taken)
         if paused is not None:
             self.study.enqueue_trial(self._params[paused.number])
-        elif order.params:
-            self.study.enqueue_trial(dict(order.params))
+        elif proposal.params:
+            self.study.enqueue_trial(dict(proposal.params))
         left = self.budget.left
         trial = self.study.ask()
-        note_order(trial, order, self._count())
+        note_proposal(trial, proposal, self._count())
         try:
-            candidate, expected, until = self._propose(trial, order, paused, allowed, is_first=trials.best is None)
+            candidate, expected, until = self._propose(trial, proposal, paused, allowed, is_first=trials.best is None)
         except OutputError:
             raise
         except Exception as error:  # a plugin's error costs its trial, not the search
@@ -220,7 +221,7 @@ class Runner:
         before = new if paused is None else replace(paused, candidate=candidate)
         running = _Running(
             trial=trial,
-            order=replace(order, until=until),
+            proposal=replace(proposal, until=until),
             before=before,
             started=started,
             limit=allowed,
@@ -234,21 +235,21 @@ class Runner:
 
         def expired() -> bool:
             budget = self.budget
-            if order.proposed == "last" and not running.curve:  # it takes what a single epoch takes, within reason
-                running.expired = budget.halted or budget.left <= -(budget.limit.seconds or 0.0)
+            if proposal.source == "last_resort" and not running.curve:
+                running.expired = budget.stopped or budget.left <= -(budget.limit.seconds or 0.0)
             else:
                 # Predictions err: a trial that takes far longer than it was allowed leaves its time to others.
-                running.expired = budget.halted or budget.left <= 0 or budget.clock() - started > _OVERRUN * allowed
+                running.expired = budget.stopped or budget.left <= 0 or budget.clock() - started > _OVERRUN * allowed
             return running.expired
 
         job = Job(candidate=candidate, until=until, report=running.report, expired=expired, expected=expected)
         self._jobs[job] = running
         return job
 
-    def end(self, job: Job, result: Evaluation | Exception, trials: Trials) -> tuple[Order, TrialRecord | None]:
-        """Tell the study what came of a job; return its order and its record."""
+    def end(self, job: Job, result: Evaluation | Exception, trials: Trials) -> tuple[Proposal, TrialRecord | None]:
+        """Tell the study what came of a job; return its proposal and its record."""
         running = self._jobs.pop(job)
-        number = len(trials) if running.order.resumes is None else running.before.number
+        number = len(trials) if running.proposal.resumes is None else running.before.number
         self._params[number] = dict(running.trial.params)
         before = replace(running.before, number=number, seconds=running.before.seconds + self._since(running))
         if isinstance(result, Evaluation) and not math.isfinite(result.score):
@@ -257,23 +258,29 @@ class Runner:
             record, state = self._failure(running, before, result)
         else:
             record, state = self._success(running, before, result)
-        return running.order, self._tell(running.trial, record, state)
+        return running.proposal, self._tell(running.trial, record, state)
 
     def _propose(
-        self, trial: optuna.trial.Trial, order: Order, paused: TrialRecord | None, allowed: float, *, is_first: bool
+        self,
+        trial: optuna.trial.Trial,
+        proposal: Proposal,
+        paused: TrialRecord | None,
+        allowed: float,
+        *,
+        is_first: bool,
     ) -> tuple[Candidate | None, float, int | None]:
         """Return the candidate, shortened to what fits, its seconds, and its epoch to pause at; None: nothing fits."""
         candidate = self.suggest(trial)
         if paused is not None:
             most = candidate.training.get("epochs")
-            return self._planned_anew(paused, None if most is None else int(most), order.until, allowed)
+            return self._planned_anew(paused, None if most is None else int(most), proposal.until, allowed)
         expected = self.evaluate.predicted_seconds(candidate)
         # A closed form always runs while there is no result: however small the budget, it buys one.
         if expected <= allowed or (is_first and "epochs" not in candidate.training):
-            return candidate, expected, order.until
-        if order.proposed == "last":
+            return candidate, expected, proposal.until
+        if proposal.source == "last_resort":
             candidate = self._at_least_one_epoch(candidate, expected, allowed)
-            return candidate, self.evaluate.predicted_seconds(candidate), order.until
+            return candidate, self.evaluate.predicted_seconds(candidate), proposal.until
         shorter = _shorten(candidate, max(allowed, 0.0) / max(expected, _INSTANT), self.fewest)
         if shorter is not None:
             # What comes before the first epoch does not shrink with their number.
@@ -282,7 +289,7 @@ class Runner:
             if is_first:
                 self._keep_cheapest(candidate, trial.params)
             return None, expected, None
-        return shorter, expected, order.until
+        return shorter, expected, proposal.until
 
     def _keep_cheapest(self, candidate: Candidate, params: Mapping[str, Any]) -> None:
         single = _with_epochs(candidate, 1)
@@ -329,7 +336,7 @@ class Runner:
             reason=describe(error),
             score=None,
             objective=None,
-            scores=None,
+            predictions=None,
         )
         return known, TrialState.PRUNED if running.expired else TrialState.FAIL
 
@@ -346,7 +353,7 @@ class Runner:
             curve=result.curve,
             epochs=len(result.curve),
             sampled=running.sampled,
-            scores=None if state == "pruned" else result.scores,
+            predictions=None if state == "pruned" else result.predictions,
         )
         self._raise_standard(record)
         return record, TrialState.COMPLETE if state == "complete" else TrialState.PRUNED
@@ -371,7 +378,7 @@ class Runner:
 
 def _ending(running: _Running, epochs: int) -> tuple[State, str]:
     """Return the state of a trial that has a score, and why it ended early."""
-    candidate, until = running.before.candidate, running.order.until
+    candidate, until = running.before.candidate, running.proposal.until
     assert candidate is not None  # it was evaluated
     if running.pruned and not epochs:
         return "pruned", f"far below the best on a sample of the images, {running.standard:.3f}"

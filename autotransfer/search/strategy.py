@@ -16,14 +16,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from autotransfer.search.budget import Order, Proposed
 from autotransfer.search.decisions import Decisions, Grown, changes
 from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
 from autotransfer.search.frozen_candidates import CHANCE, Probes
+from autotransfer.search.proposal import Proposal, Source
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
 
-__all__ = ["Growth"]
+__all__ = ["Strategy"]
 
 Seconds = Callable[[dict[str, Any], int], float]
 
@@ -52,9 +52,11 @@ _PAID, _MUCH, _MIDDLE_SHARE, _MIDDLE_GAIN = 0.1, 0.03, 0.7, 0.5
 # Share of the time left that a pass through a backbone at its other size, or those in more views, may take.
 _PASS_SHARE = 0.1
 _COSTS = ("start", "seconds")
+# Sources that try a backbone as a whole, frozen.
+SCREENS: tuple[Source, ...] = ("screening", "variants")
 
 
-class Growth:
+class Strategy:
     """The schedule of a live search.
 
     Within a time budget, trials that train stages are paused at rungs; the one that promises the greatest improvement
@@ -111,21 +113,21 @@ class Growth:
         self._backbones = backbones
         self._decided, self._noted = Decisions(), dict[str, Any]()
 
-    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
+    def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
         """Return what is tried next; None where what is being tried has to end first."""
-        order = self._next(trials, left, running)
-        return None if order is None else replace(order, note=self._note())
+        proposal = self._next(trials, left, running)
+        return None if proposal is None else replace(proposal, note=self._note())
 
-    def restore(self, order: Order) -> None:
-        """Take in an order of a search that was broken off, as if it had just been given: by what was noted with it."""
+    def restore(self, proposal: Proposal) -> None:
+        """Take in a proposal of an interrupted search, by what was noted with it."""
         undecided = self._decided.more is None
-        self._decided.restore(order.note, self._knows)
+        self._decided.restore(proposal.note, self._knows)
         if undecided and self._decided.more is not None:
             self._screening += filter(lambda params: self._knows(params["backbone"]), self._decided.more)
             self._others = {}
-        self._screening = [params for params in self._screening if params != order.params]
-        self._views.restore(order.note.get("views", {}))
-        self._thaw.restore(order, self._knows)
+        self._screening = [params for params in self._screening if params != proposal.params]
+        self._views.restore(proposal.note.get("views", {}))
+        self._thaw.restore(proposal, self._knows)
         self._note()
 
     def _note(self) -> dict[str, Any]:
@@ -138,19 +140,20 @@ class Growth:
     def _knows(self, backbone: str) -> bool:
         return self._backbones is None or backbone in self._backbones
 
-    def _next(self, trials: Trials, left: float, running: Sequence[Order]) -> Order | None:
-        screens = any(order.proposed == "screened" for order in running)
+    def _next(self, trials: Trials, left: float, running: Sequence[Proposal]) -> Proposal | None:
+        screens = any(proposal.source in SCREENS for proposal in running)
         far = "" if self._screening or running else self._far_first(trials, left)
         if self._others and not self._screening and not screens and not far:
             self._decided.more = self._other_sizes(trials, left)
             self._screening, self._others = list(self._decided.more), {}
             self._decided.ranked = None  # there are more to rank
         if self._screening:
-            return Order(params=self._screening.pop(self._next_screened(trials, running)), proposed="screened")
+            params = self._screening.pop(self._next_screened(trials, running))
+            return Proposal(params=params, source="screening" if params in self._first else "variants")
         if not screens and not far and (closer := self._closer(trials, left)) is not None:
-            return Order(params=closer, proposed="screened")
-        if self._seconds is None and (order := self._thaw.to_its_end(trials.best, running)) is not None:
-            return order  # it was paused when time was what counted
+            return Proposal(params=closer, source="variants")
+        if self._seconds is None and (proposal := self._thaw.to_its_end(trials.best, running)) is not None:
+            return proposal  # it was paused when time was what counted
         position, pays = self._decided.issued, self._probes.pay(trials)
         self._decided.issued += 1
         due = self._seconds is not None and self._probes.are_due(trials)
@@ -167,35 +170,35 @@ class Growth:
             self._sprout(trials, left)
         elif far not in self._decided.middles:
             self._begin_in_the_middle(far, self._middle_trained(far, trials, left), trials)
-        if (order := self._thaw.next(trials, left, running)) is not None:
-            return order
+        if (proposal := self._thaw.next(trials, left, running)) is not None:
+            return proposal
         if running and not pays:
             return None
         return self._probing() if running or far else self._sampling()
 
-    def observe(self, order: Order, record: TrialRecord | None) -> None:
-        """Take in what came of an order."""
-        if order.arm:
-            self._thaw.observe(order, record)
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
+        """Take in what came of a proposal."""
+        if proposal.arm:
+            self._thaw.observe(proposal, record)
             curve = () if record is None or record.state != "paused" else record.curve
             self._timed = bool(curve) and len(curve) not in self._curves.rungs
-        if order.proposed == "screened":
+        if proposal.source in SCREENS:
             objective = None if record is None else record.objective
-            self._views.judge(str(order.params.get("backbone")), objective, self._perfect_score)
+            self._views.judge(str(proposal.params.get("backbone")), objective, self._perfect_score)
             self._probes.screened |= set() if record is None else {record.number}
         if record is None or record.objective is None:
             return
-        if order.arm in self._decided.sampled:
-            self._decided.sampled[order.arm] = record.objective
-        if order.arm in self._decided.grown:
-            self._decided.grown[order.arm].objective = record.objective
+        if proposal.arm in self._decided.sampled:
+            self._decided.sampled[proposal.arm] = record.objective
+        if proposal.arm in self._decided.grown:
+            self._decided.grown[proposal.arm].objective = record.objective
 
-    def _next_screened(self, trials: Trials, running: Sequence[Order]) -> int:
+    def _next_screened(self, trials: Trials, running: Sequence[Proposal]) -> int:
         """Return the place of what is screened next: side by side, two would wait for one backbone's features.
 
         Where time is what counts, a backbone whose features are there is looked at under each head before the next one.
         """
-        busy = {order.params.get("backbone") for order in running}
+        busy = {proposal.params.get("backbone") for proposal in running}
         free = [place for place, params in enumerate(self._screening) if params.get("backbone") not in busy]
         seen = {record.candidate.backbone for record in trials if record.candidate} if self._seconds else set[str]()
         known = [place for place in free if self._screening[place].get("backbone") in seen]
@@ -257,22 +260,24 @@ class Growth:
             return [names[0] for names in best]
         return sorted(chain.from_iterable(best), key=lambda name: -trials.objective_of(name))
 
-    def _probing(self) -> Order:
-        return self._sampling() if self._probe is None else Order(params={"freeze": self._probe})
+    def _probing(self) -> Proposal:
+        return (
+            self._sampling() if self._probe is None else Proposal(params={"freeze": self._probe}, source="frozen_heads")
+        )
 
-    def _sampling(self) -> Order:
+    def _sampling(self) -> Proposal:
         """Return what the study chooses; where no policy freezes all, that trains stages and takes its time."""
-        return Order(proposed="sampled" if self._probe is not None or self._seconds is None else "varied")
+        return Proposal(source="sampled" if self._probe is not None or self._seconds is None else "sampled_tuning")
 
-    def _one_after_the_other(self, trials: Trials, running: Sequence[Order]) -> Order:
+    def _one_after_the_other(self, trials: Trials, running: Sequence[Proposal]) -> Proposal:
         """Return the next depth of the first backbone that training deeper still pays for; it rests meanwhile."""
         assert self._decided.ranked is not None  # made before
-        busy = {order.params.get("backbone") for order in running if order.proposed == "grown"}
+        busy = {proposal.params.get("backbone") for proposal in running if proposal.source == "fine_tuning"}
         for backbone in [name for name in self._decided.ranked if name not in busy]:
             if (params := self._deeper(backbone, trials)) is not None:
-                return Order(params=params, proposed="grown")
+                return Proposal(params=params, source="fine_tuning")
             self._decided.ranked.remove(backbone)
-        return Order()
+        return Proposal()
 
     def _deeper(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
         """Return parameters to train one more stage with, if the last one paid."""
@@ -372,12 +377,12 @@ class Growth:
         best = trials.best
         expected = best.objective if best and best.objective is not None else 0.0
         self._decided.sampled[name] = expected = float(np.mean([expected, *self._decided.sampled.values()]))
-        return self._scored(name, expected, trials, "varied", params=params, start=start, seconds=seconds)
+        return self._scored(name, expected, trials, "sampled_tuning", params=params, start=start, seconds=seconds)
 
-    def _scored(self, name: str, expected: float, trials: Trials, proposed: Proposed = "grown", **about: Any) -> Arm:
+    def _scored(self, name: str, expected: float, trials: Trials, source: Source = "fine_tuning", **about: Any) -> Arm:
         best = trials.best
         known = expected if best is None or best.objective is None else max(best.objective, expected)
         missing = max(self._perfect_score - known, CHANCE)
         mean = [expected - _DIP * missing * (1 - rung / self._curves.rungs[-1]) ** 4 for rung in self._curves.rungs]
         std = [max(_SPREAD * missing, CHANCE)] * len(mean)
-        return Arm(name=name, mean=mean, std=std, proposed=proposed, **about)
+        return Arm(name=name, mean=mean, std=std, source=source, **about)

@@ -13,7 +13,7 @@ from autotransfer.candidate import Candidate
 
 __all__ = ["State", "TrialRecord", "Trials"]
 
-# Bytes that validation scores may take in all; the leaders' are kept whatever they take.
+# Bytes that predictions of validation examples may take in all; the leaders' are kept whatever they take.
 _LEADERS, _BYTES = 10, 64 * 2**20
 
 State = Literal["complete", "paused", "pruned", "failed"]
@@ -36,7 +36,7 @@ class TrialRecord:
         reason: Why it was pruned or failed.
         curve: Score after each epoch.
         sampled: Score on a sample of the images; None when there is none.
-        scores: Probabilities or values of the validation examples (N, outputs); those of the best trials are kept.
+        predictions: Probabilities or values of the validation examples (N, outputs); those of the best trials are kept.
     """
 
     number: int
@@ -51,7 +51,7 @@ class TrialRecord:
     reason: str = ""
     curve: tuple[float, ...] = ()
     sampled: float | None = None
-    scores: np.ndarray | None = field(default=None, compare=False, repr=False)
+    predictions: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def stands(self) -> bool:
@@ -60,7 +60,7 @@ class TrialRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON, without the outputs."""
-        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scores"}
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "predictions"}
         candidate = None if self.candidate is None else self.candidate.to_json()
         return {**data, "candidate": candidate, "curve": list(self.curve)}
 
@@ -121,14 +121,14 @@ class Trials:
     def add(self, record: TrialRecord) -> None:
         """Add a record, in the place of an earlier one of that number.
 
-        Only the best keep their validation scores, so that memory does not grow with trials.
+        Only the best keep their predictions, so that memory does not grow with trials.
         """
         self.records[record.number : record.number + 1] = [record]
         taken = 0
-        for place, holder in enumerate(r for r in self.leaderboard() if r.scores is not None):
-            taken += 0 if holder.scores is None else holder.scores.nbytes
+        for place, holder in enumerate(r for r in self.leaderboard() if r.predictions is not None):
+            taken += 0 if holder.predictions is None else holder.predictions.nbytes
             if place >= _LEADERS and taken > _BYTES:
-                self.records[holder.number] = replace(holder, scores=None)
+                self.records[holder.number] = replace(holder, predictions=None)
 
     @property
     def best(self) -> TrialRecord | None:

@@ -55,12 +55,12 @@ class Calibration:
         )
 
 
-def calibrate(held_out: OutOfFold, scores: np.ndarray) -> Calibration | None:
+def calibrate(held_out: OutOfFold, predictions: np.ndarray) -> Calibration | None:
     """Fit a temperature to probabilities of examples that were held out, and judge it by cross-fitting.
 
     Args:
         held_out: The examples.
-        scores: Their probabilities (n, outputs).
+        predictions: Their probabilities (n, outputs).
 
     Returns:
         The temperature, 1 unless it lowers the log loss of examples that it was not fitted on; None for a regression.
@@ -68,38 +68,38 @@ def calibrate(held_out: OutOfFold, scores: np.ndarray) -> Calibration | None:
     task, targets = held_out.task, held_out.targets
     if task.kind == "regression" or len(held_out.parts) < 2:
         return None
-    after = np.empty_like(scores)
+    after = np.empty_like(predictions)
     for part in held_out.parts:
         rest = held_out.but(part)
-        after[part] = temper(task, scores[part], fit_temperature(task, targets[rest], scores[rest]))
-    losses = held_out.loss(scores), held_out.loss(after)
+        after[part] = temper(task, predictions[part], fit_temperature(task, targets[rest], predictions[rest]))
+    losses = held_out.loss(predictions), held_out.loss(after)
     helps = losses[1] < losses[0]
-    before = expected_calibration_error(task, targets, scores)
+    before = expected_calibration_error(task, targets, predictions)
     return Calibration(
-        temperature=fit_temperature(task, targets, scores) if helps else 1.0,
+        temperature=fit_temperature(task, targets, predictions) if helps else 1.0,
         ece_before=before,
         ece_after=expected_calibration_error(task, targets, after) if helps else before,
         log_loss_before=losses[0],
         log_loss_after=losses[1] if helps else losses[0],
-        error=_difference_error(held_out, scores, after) if helps else 0.0,
+        error=_difference_error(held_out, predictions, after) if helps else 0.0,
     )
 
 
 def _difference_error(held_out: OutOfFold, before: np.ndarray, after: np.ndarray) -> float:
     """Return the standard error of the difference between the log losses of two predictions (n, outputs)."""
-    logs = [np.log(np.clip(held_out.evidence(scores), 1e-7, 1.0)).mean(1) for scores in (before, after)]
+    logs = [np.log(np.clip(held_out.evidence(predictions), 1e-7, 1.0)).mean(1) for predictions in (before, after)]
     gains = logs[1] - logs[0]
     return sum_standard_error((gains - gains.mean()) / len(gains), held_out.group_ids)
 
 
-def expected_calibration_error(task: Task, targets: np.ndarray, scores: np.ndarray) -> float:
+def expected_calibration_error(task: Task, targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return how far probabilities are from the share that comes true, on average over 15 equal bins.
 
     For one label an example, of the label that is predicted (Guo et al. 2017); for several, of every label.
     """
     if task.single_label:
-        confidence, right = scores.max(1), scores.argmax(1) == targets
+        confidence, right = predictions.max(1), predictions.argmax(1) == targets
     else:
-        confidence, right = scores.ravel(), targets.ravel() > 0
+        confidence, right = predictions.ravel(), targets.ravel() > 0
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     return float(np.abs(np.bincount(bins, weights=right - confidence.astype(np.float64))).sum() / len(confidence))

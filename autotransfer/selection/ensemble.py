@@ -53,7 +53,7 @@ class Ensemble:
         relief: Share of the best one's log loss that it takes away there, both at their best temperature; of a
             regression, of the squared error.
         tolerated: What it may score less all the same.
-        scores: Predictions (n, outputs) of the examples held out, each by weights that were chosen on the others.
+        predictions: Predictions (n, outputs) of the examples held out, each by weights that were chosen on the others.
     """
 
     members: tuple[Member, ...]
@@ -61,7 +61,7 @@ class Ensemble:
     error: float
     relief: float
     tolerated: float
-    scores: np.ndarray = field(compare=False, repr=False)
+    predictions: np.ndarray = field(compare=False, repr=False)
 
     @property
     def pays(self) -> bool:
@@ -90,12 +90,12 @@ def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialReco
     They are the best of each backbone, head and freeze policy, since copies of one setup err together, among those
     that have scored all examples that the best one has.
     """
-    assert best.scores is not None  # the leaders keep theirs
-    wanted = ~np.isnan(best.scores).any(1)
+    assert best.predictions is not None  # the leaders keep theirs
+    wanted = ~np.isnan(best.predictions).any(1)
     chosen = {_kind(best): best}
     ranked = sorted(records, key=lambda record: (-(record.objective or 0.0), record.number))
     for record in ranked:
-        if record.stands and record.scores is not None and not np.isnan(record.scores[wanted]).any():
+        if record.stands and record.predictions is not None and not np.isnan(record.predictions[wanted]).any():
             chosen.setdefault(_kind(record), record)
     return list(chosen.values())[:_POOL]
 
@@ -117,7 +117,7 @@ def choose_ensemble(pool: Sequence[TrialRecord], held_out: OutOfFold) -> Ensembl
     """
     if len(pool) < 2 or len(held_out.parts) < 2:
         return None
-    predictions = np.stack([record.scores[held_out.rows] for record in pool])  # type: ignore[index]  # diverse() asks
+    predictions = np.stack([record.predictions[held_out.rows] for record in pool])  # type: ignore[index]  # diverse() asks
     crossed = np.empty_like(predictions[0])
     for part in held_out.parts:
         weights = greedy_weights(held_out.only(held_out.but(part)), predictions[:, held_out.but(part)])
@@ -137,7 +137,7 @@ def choose_ensemble(pool: Sequence[TrialRecord], held_out: OutOfFold) -> Ensembl
         error=error,
         relief=1.0 - _least_loss(held_out, crossed) / alone if alone > 0 else 0.0,
         tolerated=_TOLERATED.get(held_out.task.metric, 0.0) * error,
-        scores=crossed,
+        predictions=crossed,
     )
 
 
@@ -158,12 +158,12 @@ def greedy_weights(held_out: OutOfFold, predictions: np.ndarray) -> np.ndarray:
     return np.asarray(counts / counts.sum())
 
 
-def _least_loss(held_out: OutOfFold, scores: np.ndarray) -> float:
+def _least_loss(held_out: OutOfFold, predictions: np.ndarray) -> float:
     """Return the loss at the best temperature: what a temperature mends needs no ensemble."""
     task = held_out.task
     if task.kind == "regression":
-        return held_out.loss(scores)
-    return held_out.loss(temper(task, scores, fit_temperature(task, held_out.targets, scores)))
+        return held_out.loss(predictions)
+    return held_out.loss(temper(task, predictions, fit_temperature(task, held_out.targets, predictions)))
 
 
 def _kind(record: TrialRecord) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 The best of many scores is partly luck (the winner's curse). Candidates that train stages were scored on the first fold
 only; here they run on the others, too. Then all of them run on other assignments of the examples to folds, each with
 another seed of training. A finalist that is behind, fold by fold, is stopped by Optuna's ``WilcoxonPruner``. They are
-compared by what their scores are worth (see ``worth``), as in the search. Finals take no longer than the search did.
+compared by their objective, as in the search. Finals take no longer than the search did.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import optuna
 
 from autotransfer.candidate import Candidate
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.study import make_finals_study
@@ -170,7 +170,7 @@ def finalists(trials: Trials) -> list[TrialRecord]:
 
     Where there are fewer such setups, the next best records of any follow.
     """
-    ranked = [r for r in trials.leaderboard() if r.state != "pruned" and r.candidate and r.scores is not None]
+    ranked = [r for r in trials.leaderboard() if r.state != "pruned" and r.candidate and r.predictions is not None]
     firsts: dict[tuple[str, str, str], TrialRecord] = {}
     for record in ranked:
         assert record.candidate is not None
@@ -260,7 +260,7 @@ def _compare(
     return Finals(rows=tuple(rows), records=tuple(record for record, *_ in ran), winner=ran[best][0])
 
 
-_Found = dict[Step, tuple[float, float]]  # the score on each fold, and what it is worth
+_Found = dict[Step, tuple[float, float]]  # score and objective on each fold
 _Run = tuple[TrialRecord, _Found, Literal["complete", "pruned", "failed"], str]
 
 
@@ -273,26 +273,26 @@ def _run(
 ) -> _Run:
     """Score one finalist on all folds, as long as it is not behind; add its predictions to its record."""
     trial, found, task = study.ask(), _Found(), fold_runner.evaluator.task
-    assert record.scores is not None  # finalists have some
-    predictions = record.scores.copy()
+    assert record.predictions is not None  # finalists have some
+    predictions = record.predictions.copy()
     for number, step in enumerate(steps):
         fold = fold_runner.fold(step)
-        scores = predictions[fold.validation_rows] if fold_runner.known(record, step) else None
+        on_fold = predictions[fold.validation_rows] if fold_runner.known(record, step) else None
         try:
-            if scores is None and not expired():
-                scores = fold_runner.predict(record, step, expired)
+            if on_fold is None and not expired():
+                on_fold = fold_runner.predict(record, step, expired)
         except Exception as error:  # one finalist's error must not lose the search
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return record, found, "failed", describe(error)
-        if scores is None:
+        if on_fold is None:
             continue  # out of time; what is known costs none
         if step[0] == 0:
-            predictions[fold.validation_rows] = scores
+            predictions[fold.validation_rows] = on_fold
         targets = fold.targets[fold.validation_rows]
-        score = task.score(targets, scores)
+        score = task.score(targets, on_fold)
         if math.isnan(score):
             continue  # a class is missing there
-        found[step] = score, worth(task, targets, scores)
+        found[step] = score, compute_objective(task, targets, on_fold)
         trial.report(found[step][1], number)
         upcoming = steps[number + 1 : number + 2]
         costly = record.epochs > 0 and any(not fold_runner.known(record, step) for step in upcoming)
@@ -305,7 +305,7 @@ def _run(
     study.tell(trial, _mean(found, list(found), 1))
     scored = ~np.isnan(predictions).any(1)
     score = task.score(fold_runner.evaluator.targets[scored], predictions[scored])
-    return replace(record, scores=predictions, score=score), found, "complete", ""
+    return replace(record, predictions=predictions, score=score), found, "complete", ""
 
 
 def _is_behind(trial: optuna.trial.Trial) -> bool:

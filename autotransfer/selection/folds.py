@@ -54,8 +54,8 @@ class FoldRunner:
 
     def known(self, record: TrialRecord, step: Step) -> bool:
         """Whether the search has predictions for a fold."""
-        assert record.scores is not None  # finalists have some
-        return step[0] == 0 and not np.isnan(record.scores[self.fold(step).validation_rows]).any()
+        assert record.predictions is not None  # finalists have some
+        return step[0] == 0 and not np.isnan(record.predictions[self.fold(step).validation_rows]).any()
 
     def seconds(self, record: TrialRecord) -> float:
         """Return about how long a candidate takes for one fold."""
@@ -72,11 +72,11 @@ class FoldRunner:
         setup = Setup.of(record.candidate, backbone, evaluator.registry, evaluator.task)
         if setup.closed_form:
             network = setup.solve(evaluator.extractor, fold, evaluator.device, seed)
-            return setup.head_scores(network, evaluator.extractor, evaluator.task, fold.validation_rows)
+            return setup.predict_from_features(network, evaluator.extractor, evaluator.task, fold.validation_rows)
         found: list[np.ndarray] = []
 
-        def keep(epoch: int, score: float, scores: np.ndarray) -> bool:
-            found.append(scores)
+        def keep(epoch: int, score: float, predictions: np.ndarray) -> bool:
+            found.append(predictions)
             return False
 
         training = setup.training(evaluator.extractor, fold, evaluator.device, seed)

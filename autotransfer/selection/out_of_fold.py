@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autotransfer.data.folds import Fold
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.tasks.task import Task
 
 __all__ = ["OutOfFold"]
@@ -36,12 +36,12 @@ class OutOfFold:
     parts: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, folds: Sequence[Fold], scores: np.ndarray, seed: int = 0) -> OutOfFold:
-        """Take the examples that have scores (N, outputs), those of one fold in one part.
+    def of(cls, folds: Sequence[Fold], predictions: np.ndarray, seed: int = 0) -> OutOfFold:
+        """Take the examples that have predictions (N, outputs), those of one fold in one part.
 
         FoldRunner keep units together; within one, units are dealt at random.
         """
-        rows = np.flatnonzero(~np.isnan(scores).any(1))
+        rows = np.flatnonzero(~np.isnan(predictions).any(1))
         group_ids = folds[0].group_ids_of(rows)
         parts = [np.flatnonzero(np.isin(rows, fold.validation_rows)) for fold in folds]
         parts = [part for part in parts if len(part)]
@@ -63,15 +63,15 @@ class OutOfFold:
         """Return the positions that are not in a part."""
         return np.setdiff1d(np.arange(len(self.rows)), part)
 
-    def score(self, scores: np.ndarray) -> float:
-        """Return the metric of scores (n, outputs)."""
-        return self.task.score(self.targets, scores)
+    def score(self, predictions: np.ndarray) -> float:
+        """Return the metric of predictions (n, outputs)."""
+        return self.task.score(self.targets, predictions)
 
-    def loss(self, scores: np.ndarray) -> float:
-        """Return the log loss of scores (n, outputs); of a regression, the squared error as a share of the variance."""
-        return self.loss_of(self.evidence(scores))
+    def loss(self, predictions: np.ndarray) -> float:
+        """Return the log loss of predictions (n, outputs); of a regression, the unexplained variance."""
+        return self.loss_of(self.evidence(predictions))
 
-    def evidence(self, scores: np.ndarray) -> np.ndarray:
+    def evidence(self, predictions: np.ndarray) -> np.ndarray:
         """Return what the loss takes of predictions (..., n, outputs): it averages as they do, and is often smaller.
 
         Returns:
@@ -79,8 +79,12 @@ class OutOfFold:
             (..., n, width) of a regression.
         """
         if self.task.single_label:
-            return scores[..., np.arange(len(self.rows)), self.targets][..., None]
-        return scores - self.targets if self.task.kind == "regression" else np.where(self.targets, scores, 1 - scores)
+            return predictions[..., np.arange(len(self.rows)), self.targets][..., None]
+        return (
+            predictions - self.targets
+            if self.task.kind == "regression"
+            else np.where(self.targets, predictions, 1 - predictions)
+        )
 
     def loss_of(self, evidence: np.ndarray) -> float:
         """Return the loss of what ``evidence`` returned for one prediction of each example."""
@@ -89,6 +93,6 @@ class OutOfFold:
             return float(((evidence**2).mean(0) / np.where(variance > 0, variance, 1.0)).mean())
         return float(-np.log(np.clip(evidence, 1e-7, 1.0)).mean())
 
-    def worth(self, scores: np.ndarray) -> float:
+    def objective(self, predictions: np.ndarray) -> float:
         """Return the metric less a trace of the log loss, which decides between equal ones."""
-        return worth(self.task, self.targets, scores)
+        return compute_objective(self.task, self.targets, predictions)

@@ -44,7 +44,7 @@ def refit(
         budget: The budget.
         warnings: Takes a word where the model is not what was trained on all examples.
     """
-    allowed = budget.spent + budget.remaining + _TOLERANCE * (budget.limit.seconds or 0.0)
+    allowed = budget.spent + budget.left_for("refit") + _TOLERANCE * (budget.limit.seconds or 0.0)
     members = []
     for weight, averaged_ones in recipe:
         try:
@@ -75,8 +75,9 @@ def _trained(
         return evaluator.refit(candidate, epochs, found=found)
     share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
     seconds = evaluator.predicted_seconds(candidate, epochs) * share
-    if seconds > budget.remaining:
-        raise TrialError(f"it would take about {seconds:.0f} s, and {max(budget.remaining, 0.0):.0f} s were left")
+    left = budget.left_for("refit")
+    if seconds > left:
+        raise TrialError(f"it would take about {seconds:.0f} s, and {max(left, 0.0):.0f} s were left")
     return evaluator.refit(candidate, epochs, lambda: budget.spent > allowed, found)
 
 

@@ -17,12 +17,12 @@ class Selected:
     Attributes:
         kind: Which of them.
         trials: Numbers of the trials, the best alone first.
-        scores: Predictions (N, outputs) for examples that were held out; NaN for the others.
+        predictions: Predictions (N, outputs) for examples that were held out; NaN for the others.
     """
 
     kind: Literal["single", "ensemble", "soup"]
     trials: tuple[int, ...]
-    scores: np.ndarray = field(compare=False, repr=False)
+    predictions: np.ndarray = field(compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return what it is as JSON, without the predictions."""

@@ -50,7 +50,7 @@ class Soup:
         score: Its score on the first fold's validation examples.
         alone: Score of the best alone there.
         pays: Whether it is better than the best alone.
-        scores: Its predictions (N, outputs) of all examples; NaN where they were not scored.
+        predictions: Its predictions (N, outputs) of all examples; NaN where they were not scored.
         error: Standard error of the difference between the two scores.
         tried: Predictions (N, outputs) of each average that was tried: the soup was chosen among them.
     """
@@ -59,7 +59,7 @@ class Soup:
     score: float
     alone: float
     pays: bool
-    scores: np.ndarray = field(compare=False, repr=False)
+    predictions: np.ndarray = field(compare=False, repr=False)
     error: float
     tried: tuple[np.ndarray, ...] = field(compare=False, repr=False)
 
@@ -102,19 +102,19 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
     fold, task = evaluator.folds[0], evaluator.task
     held_out = OutOfFold.of(evaluator.folds, _placed(evaluator, np.zeros((len(fold.validation_rows), task.outputs))))
     trained = [evaluator.best_network(_candidate(record)) for record in records]
-    order = sorted(range(len(records)), key=lambda i: -held_out.worth(trained[i][1]))
+    order = sorted(range(len(records)), key=lambda i: -held_out.objective(trained[i][1]))
     records, networks = [records[i] for i in order], [trained[i][0] for i in order]
     setup, taster, tried = _setup(records[0], evaluator), deepcopy(networks[0]), list[np.ndarray]()
 
-    def scores(state: State) -> np.ndarray:
+    def predict(state: State) -> np.ndarray:
         taster.load_state_dict(state)
-        tried.append(setup.scores(taster, evaluator.extractor, task, fold.validation_rows, evaluator.device))
+        tried.append(setup.predict(taster, evaluator.extractor, task, fold.validation_rows, evaluator.device))
         return tried[-1]
 
     states: list[State] = [network.state_dict() for network in networks]
-    chosen = greedy(states, lambda state: held_out.worth(scores(state)))
+    chosen = greedy(states, lambda state: held_out.objective(predict(state)))
     averages = tuple(_placed(evaluator, found) for found in tried)
-    soup, alone = scores(averaged([states[i] for i in chosen])), tried[0]
+    soup, alone = predict(averaged([states[i] for i in chosen])), tried[0]
     return Soup(
         ingredients=tuple(
             Ingredient(number=records[i].number, candidate=_candidate(records[i]), epochs=records[i].best_epoch)
@@ -122,23 +122,23 @@ def cook(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
         ),
         score=held_out.score(soup),
         alone=held_out.score(alone),
-        scores=_placed(evaluator, soup),
+        predictions=_placed(evaluator, soup),
         error=paired_standard_error(task, held_out.targets, soup, alone, held_out.group_ids),
         tried=averages,
-        pays=held_out.worth(soup) > held_out.worth(alone),
+        pays=held_out.objective(soup) > held_out.objective(alone),
     )
 
 
-def greedy(states: Sequence[State], worth: Callable[[State], float]) -> list[int]:
+def greedy(states: Sequence[State], objective: Callable[[State], float]) -> list[int]:
     """Return the positions of the weights to average: the first ones, and each whose addition does not make it worse.
 
     Args:
         states: Weights, the best alone first.
-        worth: Judges weights; greater is better.
+        objective: Judges weights; greater is better.
     """
-    chosen, best = [0], worth(states[0])
+    chosen, best = [0], objective(states[0])
     for i in range(1, len(states)):
-        found = worth(averaged([states[j] for j in (*chosen, i)]))
+        found = objective(averaged([states[j] for j in (*chosen, i)]))
         if found >= best:
             chosen, best = [*chosen, i], found
     return chosen
@@ -156,10 +156,10 @@ def averaged(states: Sequence[State]) -> State:
     return {name: mean(name) for name in states[0]}
 
 
-def _placed(evaluator: Evaluator, scores: np.ndarray) -> np.ndarray:
-    """Return the first fold's scores among NaN for all other examples."""
+def _placed(evaluator: Evaluator, predictions: np.ndarray) -> np.ndarray:
+    """Return the first fold's predictions among NaN for all other examples."""
     placed = np.full((len(evaluator.targets), evaluator.task.outputs), np.nan, dtype=evaluator.task.dtype)
-    placed[evaluator.folds[0].validation_rows] = scores
+    placed[evaluator.folds[0].validation_rows] = predictions
     return placed
 
 

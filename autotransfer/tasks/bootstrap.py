@@ -67,7 +67,9 @@ def interval_quantiles(group_ids: int) -> tuple[float, float]:
     return level, 1 - level
 
 
-def standard_error(task: Task, encoded: np.ndarray, scores: np.ndarray, group_ids: np.ndarray | None = None) -> float:
+def standard_error(
+    task: Task, encoded: np.ndarray, predictions: np.ndarray, group_ids: np.ndarray | None = None
+) -> float:
     """Return the standard error of a score of the task's metric.
 
     It is exact for accuracies, and a small bootstrap of the metric otherwise. A few examples without any error are not
@@ -76,16 +78,16 @@ def standard_error(task: Task, encoded: np.ndarray, scores: np.ndarray, group_id
     Args:
         task: The task.
         encoded: Targets (n, ...).
-        scores: Predictions (n, outputs).
+        predictions: Predictions (n, outputs).
         group_ids: Number (n,) of the unit of each example; None means that each is its own.
     """
     count = count_groups(len(encoded), group_ids)
     least = 1.0 / (len(encoded) + 2) if task.kind != "regression" and task.perfect_score == 1.0 else 0.0
-    if (shares := _shares_of_accuracy(task, encoded, scores)) is not None:
+    if (shares := _shares_of_accuracy(task, encoded, predictions)) is not None:
         return max(sum_standard_error(shares, group_ids), least)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # predictions were checked before
         drawn = [
-            task.score(encoded[rows], scores[rows])
+            task.score(encoded[rows], predictions[rows])
             for rows in bootstrap_samples(len(encoded), group_ids, _DRAWS, most=_MOST_UNITS)
         ]
     finite = np.array(drawn)[np.isfinite(drawn)]
@@ -170,11 +172,11 @@ def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.asarray(np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1]))
 
 
-def _shares_of_accuracy(task: Task, encoded: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
+def _shares_of_accuracy(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> np.ndarray | None:
     """Return what each example (n,) adds to the error of an accuracy, plain or balanced; None for other metrics."""
     if not task.single_label or task.metric not in ("accuracy", "balanced_accuracy"):
         return None
-    right = (scores.argmax(1) == encoded).astype(np.float64)
+    right = (predictions.argmax(1) == encoded).astype(np.float64)
     if task.metric == "accuracy":
         return np.asarray((right - right.mean()) / len(right))
     _, of, sizes = np.unique(encoded, return_inverse=True, return_counts=True)
@@ -182,8 +184,8 @@ def _shares_of_accuracy(task: Task, encoded: np.ndarray, scores: np.ndarray) -> 
     return np.asarray((right - recalls[of]) / (sizes[of] * len(sizes)))
 
 
-def _score(task: Task, encoded: np.ndarray, scores: np.ndarray) -> float:
+def _score(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> float:
     """Return ``task.score``, of accuracy without a scorer's checks: it is asked for hundreds of times."""
     if task.metric == "accuracy" and task.single_label:
-        return float((scores.argmax(1) == encoded).mean())
-    return task.score(encoded, scores)
+        return float((predictions.argmax(1) == encoded).mean())
+    return task.score(encoded, predictions)

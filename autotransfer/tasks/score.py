@@ -47,22 +47,22 @@ class Score:
         return self.metric if self.positive_class is None else f"{self.metric} of {self.positive_class!r}"
 
     @classmethod
-    def of(cls, task: Task, encoded: np.ndarray, scores: np.ndarray, group_ids: np.ndarray | None = None) -> Score:
+    def of(cls, task: Task, encoded: np.ndarray, predictions: np.ndarray, group_ids: np.ndarray | None = None) -> Score:
         """Score outputs against targets, both as ``Task.score`` takes them.
 
         Args:
             task: The task.
             encoded: Targets (n, ...).
-            scores: Predictions (n, outputs).
+            predictions: Predictions (n, outputs).
             group_ids: Number (n,) of the set that each example belongs to; None means that each is by itself.
         """
         count = count_groups(len(encoded), group_ids)
         return cls(
             metric=task.metric,
-            score=task.score(encoded, scores),
-            ci95=score_interval(task, encoded, scores, group_ids=group_ids),
+            score=task.score(encoded, predictions),
+            ci95=score_interval(task, encoded, predictions, group_ids=group_ids),
             groups=count if count < len(encoded) else None,
-            accuracy=float((scores.argmax(1) == encoded).mean()) if task.single_label else None,
+            accuracy=float((predictions.argmax(1) == encoded).mean()) if task.single_label else None,
             examples=len(encoded),
             positive_class=task.positive_class if task.uses_positive_class else None,
         )
@@ -89,7 +89,7 @@ class Score:
 def score_interval(
     task: Task,
     encoded: np.ndarray,
-    scores: np.ndarray,
+    predictions: np.ndarray,
     metric: str | None = None,
     seed: int = 0,
     group_ids: np.ndarray | None = None,
@@ -103,7 +103,7 @@ def score_interval(
     Args:
         task: The task.
         encoded: Targets (n, ...).
-        scores: Predictions (n, outputs).
+        predictions: Predictions (n, outputs).
         metric: Name of a scikit-learn scorer; None means the task's.
         seed: Seed of the bootstrap.
         group_ids: Number (n,) of the set that each example belongs to; None means that each is by itself.
@@ -112,13 +112,13 @@ def score_interval(
         Its ends; NaN where fewer than two units, or no defined resample, say nothing.
     """
     name, count = metric or task.metric, count_groups(len(encoded), group_ids)
-    plain, found = name == "accuracy" and task.single_label, task.score(encoded, scores, name)
+    plain, found = name == "accuracy" and task.single_label, task.score(encoded, predictions, name)
     if plain and count == len(encoded):
         return _wilson(found, count)
     if count < 2:
         return math.nan, math.nan
     drawn = _drawn_scores(
-        task, encoded, scores, name, bootstrap_samples(len(encoded), group_ids, _draws(plain), seed=seed)
+        task, encoded, predictions, name, bootstrap_samples(len(encoded), group_ids, _draws(plain), seed=seed)
     )
     if not len(drawn):
         return math.nan, math.nan
@@ -133,19 +133,19 @@ def _draws(plain: bool) -> int:
 
 
 def _drawn_scores(
-    task: Task, encoded: np.ndarray, scores: np.ndarray, metric: str, drawn: Iterable[np.ndarray]
+    task: Task, encoded: np.ndarray, predictions: np.ndarray, metric: str, drawn: Iterable[np.ndarray]
 ) -> np.ndarray:
     """Return the finite scores of resamples: of those that hold all classes, where half of them do.
 
     A resample that lost a class scores another task; but where classes are small, hardly any has all of them.
     """
     if metric == "accuracy" and task.single_label:
-        right = scores.argmax(1) == encoded
+        right = predictions.argmax(1) == encoded
         return np.array([right[rows].mean() for rows in drawn])
     kinds = len(np.unique(encoded)) if task.single_label else 0
     found, whole = list[float](), list[bool]()
     for rows in drawn:
-        found.append(task.score(encoded[rows], scores[rows], metric))
+        found.append(task.score(encoded[rows], predictions[rows], metric))
         whole.append(not task.single_label or len(np.unique(encoded[rows])) == kinds)
     values, holds_all = np.array(found), np.array(whole)
     finite = np.isfinite(values)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from autotransfer.errors import DataError
+from autotransfer.settings import Kind
 
 __all__ = [
     "Kind",
@@ -27,7 +28,6 @@ __all__ = [
     "too_many_for_classes",
 ]
 
-Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
 # Up to so many different whole numbers are classes whatever their counts are.
 _MOST_RARE_CLASSES = 20

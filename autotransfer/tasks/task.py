@@ -107,22 +107,22 @@ class Task:
 
         return position
 
-    def predict(self, scores: np.ndarray) -> np.ndarray:
+    def predict(self, predictions: np.ndarray) -> np.ndarray:
         """Turn probabilities (N, classes), or regression values (N, width), into predictions.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, width) for regression.
         """
         if self.kind == "regression":
-            return scores[:, 0] if self.width == 1 else scores
+            return predictions[:, 0] if self.width == 1 else predictions
         labels = np.empty(len(self.classes), dtype=object)
         labels[:] = self.classes
         if self.single_label:
-            chosen = labels[scores.argmax(1)]
+            chosen = labels[predictions.argmax(1)]
             kinds = {type(label) for label in self.classes}
             return np.array(chosen.tolist()) if len(kinds) == 1 else chosen
-        rows = np.empty(len(scores), dtype=object)
-        rows[:] = [tuple(labels[row > 0.5]) for row in scores]
+        rows = np.empty(len(predictions), dtype=object)
+        rows[:] = [tuple(labels[row > 0.5]) for row in predictions]
         return rows
 
     @property
@@ -144,12 +144,12 @@ class Task:
         """Whether the metric depends on which of two classes is the positive one."""
         return self.kind == "binary" and _uses_positive_class(self.metric, self.scorer, self.classes)
 
-    def score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
+    def score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
         """Score outputs against targets, both as ``encode`` and a model give them.
 
         Args:
             encoded: Targets (N, ...).
-            scores: Probabilities (N, classes), or values (N, width).
+            predictions: Probabilities (N, classes), or values (N, width).
             metric: Name of a scikit-learn scorer; None takes the metric of the task.
 
         Returns:
@@ -159,15 +159,17 @@ class Task:
             ConfigError: The metric was given as an object, and the task was read from a file.
         """
         try:
-            return self._score(encoded, scores, metric)
+            return self._score(encoded, predictions, metric)
         except ValueError as error:  # for example the area under the curve of examples that lack a class
             if isinstance(error, ConfigError):
                 raise
             return math.nan
 
-    def _score(self, encoded: np.ndarray, scores: np.ndarray, metric: str | None = None) -> float:
+    def _score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
         positive = None if self.positive_class is None else self.classes.index(self.positive_class)
-        outcome = ScorerInput(kind=self.kind, classes=self.classes, positive=positive, truth=encoded, outputs=scores)
+        outcome = ScorerInput(
+            kind=self.kind, classes=self.classes, positive=positive, truth=encoded, outputs=predictions
+        )
         if self.scorer is not None and metric in (None, self.metric):
             return self.scorer(outcome)
         return metrics.score(metric or self.metric, outcome)
@@ -178,14 +180,14 @@ class Task:
             return np.asarray(np.eye(len(self.classes), dtype=np.float32)[encoded])
         return encoded
 
-    def log_loss(self, encoded: np.ndarray, scores: np.ndarray) -> float:
+    def log_loss(self, encoded: np.ndarray, predictions: np.ndarray) -> float:
         """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
         if self.kind == "regression":
             return 0.0
         if self.single_label:
-            right = scores[np.arange(len(encoded)), encoded]
+            right = predictions[np.arange(len(encoded)), encoded]
         else:
-            right = np.where(encoded > 0, scores, 1 - scores)
+            right = np.where(encoded > 0, predictions, 1 - predictions)
         return float(-np.log(np.clip(right, 1e-7, 1.0)).mean())
 
     def class_weights(self, encoded: np.ndarray) -> np.ndarray:

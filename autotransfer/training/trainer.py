@@ -35,7 +35,7 @@ _CLIP = 1.0
 _UNASKED = {"cpu": 1, "cuda": 32}
 
 EpochReport = Callable[[int, float, np.ndarray], bool]
-"""Called after each epoch with its number, the score and the scores' evidence; returns True to stop."""
+"""Called after each epoch with its number, the score and the predictions; returns True to stop."""
 
 
 class Training:
@@ -71,7 +71,7 @@ class Training:
         self.epoch, self.best_epoch, self.best_score = 0, 0, -math.inf
         self.loss = math.nan  # mean of the last epoch
         self.interrupted = False  # within an epoch: what was learned since its start belongs to no epoch
-        self.best_scores: np.ndarray | None = None
+        self.best_predictions: np.ndarray | None = None
         self._best_state: dict[str, Tensor] = {}
         self._depth: int | None = None
         self._rng = torch.Generator().manual_seed(seed)
@@ -104,7 +104,7 @@ class Training:
         self.feed(depth_at(self.plan, self.epoch, self.settings.epochs))
 
     def run(self, epochs: int, report: EpochReport, expired: Callable[[], bool]) -> None:
-        """Train until ``epochs`` are done, ``report(epoch, score, scores)`` returns True, or ``expired()`` does.
+        """Train until ``epochs`` are done, ``report(epoch, score, predictions)`` returns True, or ``expired()`` does.
 
         Raises:
             TrialError: The loss, the outputs or the score are not finite, or one example does not fit into memory.
@@ -118,13 +118,13 @@ class Training:
             self.epoch += 1
             if not len(self.fold.validation_rows):
                 continue
-            scores = self.predict(self.fold.validation_rows, depth)
-            score = self.fold.task.score(self.fold.targets[self.fold.validation_rows], scores)
+            predictions = self.predict(self.fold.validation_rows, depth)
+            score = self.fold.task.score(self.fold.targets[self.fold.validation_rows], predictions)
             if math.isnan(score):
                 raise TrialError(f"the metric {self.fold.task.metric!r} is not defined on the validation examples")
             if score >= self.best_score:  # of equals, the later one: its learning rates are lower
-                self._keep(score, scores)
-            if report(self.epoch, score, scores):
+                self._keep(score, predictions)
+            if report(self.epoch, score, predictions):
                 return
 
     def predict(self, rows: np.ndarray, depth: int) -> np.ndarray:
@@ -165,7 +165,7 @@ class Training:
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
-            "best_scores": None if self.best_scores is None else torch.from_numpy(self.best_scores),
+            "best_predictions": None if self.best_predictions is None else torch.from_numpy(self.best_predictions),
             "best": self._best_state,
         }
         if ended:
@@ -182,7 +182,7 @@ class Training:
     def go_on_from(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state`` returned; the steps that follow are those that would have followed there."""
         self.epoch, self.best_epoch, self.best_score = state["epoch"], state["best_epoch"], state["best_score"]
-        self.best_scores = None if state["best_scores"] is None else state["best_scores"].numpy()
+        self.best_predictions = None if state["best_predictions"] is None else state["best_predictions"].numpy()
         self._best_state = dict(state["best"])
         if "network" in state:
             self.network.load_state_dict(state["network"], strict=False)
@@ -296,8 +296,8 @@ class Training:
     def _to_tensor(self, fold: Fold) -> Tensor:
         return torch.from_numpy(fold.standardised_targets()).to(self.device.torch)
 
-    def _keep(self, score: float, scores: np.ndarray) -> None:
-        self.best_score, self.best_epoch, self.best_scores = score, self.epoch, scores
+    def _keep(self, score: float, predictions: np.ndarray) -> None:
+        self.best_score, self.best_epoch, self.best_predictions = score, self.epoch, predictions
         trained = _state_that_changes(self.network, self.plan)
         self._best_state = {name: tensor.detach().clone() for name, tensor in trained.items()}
 

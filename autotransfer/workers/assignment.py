@@ -19,7 +19,7 @@ from autotransfer.evaluation.subsample import draw
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings
 
 __all__ = ["Assignment"]
 
@@ -61,7 +61,7 @@ class Assignment:
     @classmethod
     def of(
         cls,
-        config: SearchConfig,
+        settings: Settings,
         extractor: FeatureExtractor,
         folds: tuple[Fold, ...],
         *,
@@ -72,7 +72,7 @@ class Assignment:
         """Return what workers need who go on from what was prepared here.
 
         Args:
-            config: The settings.
+            settings: The settings.
             extractor: The decoded images and the cache of their features.
             folds: The folds.
             threads: Number of threads of each worker.
@@ -82,14 +82,14 @@ class Assignment:
         return cls(
             images=extractor.images,
             folds=folds,
-            seed=config.seed,
-            zoos=tuple(folder.absolute() for folder in config.zoos),
+            seed=settings.seed,
+            zoos=tuple(folder.absolute() for folder in settings.zoos),
             ahead=extractor.ahead,
             staged=extractor.staged,
             cache=extractor.cache.root.absolute(),
             memory=extractor.cache.memory_limit // share,
             checkpoints=checkpoints,
-            device=config.device,
+            device=settings.compute.device,
             threads=threads,
         )
 

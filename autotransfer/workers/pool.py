@@ -12,7 +12,7 @@ import torch
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.runtime.threads import usable_cores
 from autotransfer.search.jobs import Executor, Inline
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings, parse_duration
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.local import LocalWorkers
 from autotransfer.workers.ray_cluster import RayWorkers
@@ -24,11 +24,11 @@ class WorkerPool:
     """Those who evaluate candidates: the process of the search, unless a subclass says otherwise.
 
     Args:
-        config: The settings.
+        settings: The settings.
     """
 
-    def __init__(self, config: SearchConfig) -> None:
-        self._config = config
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def share_cores(self) -> None:
         """Leave the cores to the workers: what this process measures from now on is what a worker takes."""
@@ -40,7 +40,7 @@ class WorkerPool:
             evaluator: What evaluates candidates in this process.
             checkpoints: Folder of paused trainings.
         """
-        return Inline(evaluator, trial_timeout=self._config.trial_timeout)
+        return Inline(evaluator, trial_timeout=parse_duration(self._settings.compute.trial_timeout))
 
     def close(self) -> None:
         """End the workers."""
@@ -48,17 +48,17 @@ class WorkerPool:
     def _assignment(self, evaluator: Evaluator, checkpoints: Path, *, threads: int, share: int) -> Assignment:
         folds = tuple(evaluator.folds)
         return Assignment.of(
-            self._config, evaluator.extractor, folds, threads=threads, share=share, checkpoints=checkpoints.absolute()
+            self._settings, evaluator.extractor, folds, threads=threads, share=share, checkpoints=checkpoints.absolute()
         )
 
 
 class _Local(WorkerPool):
     """Processes on this machine."""
 
-    def __init__(self, config: SearchConfig, workers: int) -> None:
-        super().__init__(config)
+    def __init__(self, settings: Settings, workers: int) -> None:
+        super().__init__(settings)
         self._workers = workers
-        self._local = LocalWorkers(workers, trial_timeout=config.trial_timeout)
+        self._local = LocalWorkers(workers, trial_timeout=parse_duration(settings.compute.trial_timeout))
         self._threads = torch.get_num_threads()
 
     def share_cores(self) -> None:
@@ -81,9 +81,12 @@ class _Local(WorkerPool):
 class _Ray(WorkerPool):
     """A Ray cluster."""
 
-    def __init__(self, config: SearchConfig) -> None:
-        super().__init__(config)
-        self._ray = RayWorkers(config.ray_address, trial_timeout=config.trial_timeout, max_tasks=config.workers)
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        compute = settings.compute
+        self._ray = RayWorkers(
+            compute.ray_address, trial_timeout=parse_duration(compute.trial_timeout), max_tasks=compute.workers
+        )
 
     def executor(self, evaluator: Evaluator, checkpoints: Path) -> Executor:
         """Put the data into the object store; return who takes jobs."""
@@ -97,14 +100,14 @@ class _Ray(WorkerPool):
 
 
 @contextmanager
-def open_pool(config: SearchConfig) -> Iterator[WorkerPool]:
+def open_pool(settings: Settings) -> Iterator[WorkerPool]:
     """Start the workers, which takes as long as decoding the images; end them afterwards."""
-    if config.executor == "ray":
-        worker_pool: WorkerPool = _Ray(config)
-    elif config.workers is not None:
-        worker_pool = _Local(config, config.workers)
+    if settings.compute.executor == "ray":
+        worker_pool: WorkerPool = _Ray(settings)
+    elif settings.compute.workers is not None:
+        worker_pool = _Local(settings, settings.compute.workers)
     else:
-        worker_pool = WorkerPool(config)
+        worker_pool = WorkerPool(settings)
     try:
         yield worker_pool
     finally:

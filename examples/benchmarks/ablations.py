@@ -27,12 +27,12 @@ import autotransfer.pipeline.select
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
-from autotransfer.search.budget import Order
 from autotransfer.search.freeze_thaw import CurveModel, FreezeThaw
 from autotransfer.search.prior import Prior
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.resolutions import Resolutions
 from autotransfer.search.space import SearchSpace
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.views import Views
 
 Switch = AbstractContextManager[Any]
@@ -91,9 +91,9 @@ def without_pruning() -> Iterator[None]:
     """Train every trial to its end: none is stopped for being poor, none is paused for another."""
     following = FreezeThaw.next
 
-    def to_the_end(schedule: FreezeThaw, *arguments: Any) -> Order | None:
-        order = following(schedule, *arguments)
-        return None if order is None else replace(order, until=None)
+    def to_the_end(schedule: FreezeThaw, *arguments: Any) -> Proposal | None:
+        proposal = following(schedule, *arguments)
+        return None if proposal is None else replace(proposal, until=None)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(FreezeThaw, "next", to_the_end))
@@ -139,7 +139,7 @@ def without_views() -> Switch:
 
 def without_far_first() -> Switch:
     """Let what has seen other images wait its turn before it is trained from its middle on."""
-    return patch.object(Growth, "_far_first", lambda growth, *given: "")
+    return patch.object(Strategy, "_far_first", lambda growth, *given: "")
 
 
 ABLATIONS: dict[str, Callable[[], Switch]] = {

@@ -32,7 +32,7 @@ from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
 from autotransfer.data.split import folds, split
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.pipeline.prepare import available_backbones, offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
@@ -40,7 +40,7 @@ from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import choose_ensemble, diverse
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Settings
 
 _FOLDS = 5
 _VIEWS = (1, 2, 4)
@@ -50,13 +50,13 @@ class Pool:
     """All images of a data set, train/ and test/, and every closed form on every backbone."""
 
     def __init__(self, data: Path, zoo: Path, cache: Path) -> None:
-        config = SearchConfig(budget=Budget(), zoos=(zoo,), metric="accuracy", cache_dir=cache)
+        settings = Settings(budget=Budget(), zoos=(zoo,), metric="accuracy", cache_dir=cache)
         self.registry, self.device = Registry.load((zoo,)), resolve_device("cpu")
         examples = load_examples(data / "train").holding_out(load_examples(data / "test"))
-        backbones = available_backbones(self.registry, config, self.device, len(examples), print)
+        backbones = available_backbones(self.registry, settings, self.device, len(examples), print)
         self.loaded = [LoadedBackbone(spec, self.device) for spec in backbones]
-        heads = partial(offered_heads, self.registry, config)
-        prepared = prepare_data(examples, backbones, config, heads=heads)
+        heads = partial(offered_heads, self.registry, settings)
+        prepared = prepare_data(examples, backbones, settings, heads=heads)
         self.extractor, self.digests = prepared.extractor, prepared.images.digests
         self.task, self.targets = prepared.folds[0].task, prepared.folds[0].targets
         self.candidates = [Candidate(backbone=spec.name, **form) for spec in backbones for form in CLOSED_FORMS]
@@ -68,13 +68,13 @@ class Pool:
         some = [self.digests[i] for i in drawn]
         fold = partial(Fold, task=self.task, targets=self.targets)
         dealt = folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
-        inner = [fold(train=drawn[train], validation=drawn[validation]) for train, validation in dealt]
-        return inner, fold(train=drawn, validation=others)
+        inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in dealt]
+        return inner, fold(train_rows=drawn, validation_rows=others)
 
-    def scores(self, candidate: Candidate, folds: Sequence[Fold]) -> np.ndarray:
+    def predictions(self, candidate: Candidate, folds: Sequence[Fold]) -> np.ndarray:
         """Return predictions (N, outputs) of what the folds validate, NaN elsewhere."""
         evaluator = Evaluator(self.registry, self.extractor, folds, self.device, seed=0, loaded=self.loaded)
-        found = evaluator(candidate, lambda epoch, score: False, lambda: False).scores
+        found = evaluator(candidate, lambda epoch, score: False, lambda: False).predictions
         assert found is not None  # nothing stopped it
         return found
 
@@ -82,13 +82,13 @@ class Pool:
 def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     """Return the accuracy on the other images of what is chosen: the best alone, and an ensemble around it."""
     inner, final = pool.draw(examples, seed)
-    validated = [pool.scores(candidate, inner) for candidate in pool.candidates]
-    tested = [pool.scores(candidate, [final])[final.validation] for candidate in pool.candidates]
-    rows, task, targets = final.train, pool.task, pool.targets[final.validation]
-    values = [worth(task, pool.targets[rows], scores[rows]) for scores in validated]
+    validated = [pool.predictions(candidate, inner) for candidate in pool.candidates]
+    tested = [pool.predictions(candidate, [final])[final.validation_rows] for candidate in pool.candidates]
+    rows, task, targets = final.train_rows, pool.task, pool.targets[final.validation_rows]
+    values = [compute_objective(task, pool.targets[rows], predictions[rows]) for predictions in validated]
     records = [
-        TrialRecord(number=i, state="complete", candidate=candidate, objective=value, scores=scores)
-        for i, (candidate, value, scores) in enumerate(zip(pool.candidates, values, validated, strict=True))
+        TrialRecord(number=i, state="complete", candidate=candidate, objective=value, predictions=predictions)
+        for i, (candidate, value, predictions) in enumerate(zip(pool.candidates, values, validated, strict=True))
     ]
     best = int(np.argmax(values))
     together = tested[best]
@@ -98,7 +98,7 @@ def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     return {
         "best alone": task.score(targets, tested[best]),
         "ensemble": task.score(targets, together),
-        "best on them": max(task.score(targets, scores) for scores in tested),
+        "best on them": max(task.score(targets, predictions) for predictions in tested),
     }
 
 
@@ -121,12 +121,14 @@ def views(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             found = defaultdict[tuple[str, int], list[tuple[float, float]]](list)
             for seed in range(given.draws):
                 final = pool.draw(examples, seed)[1]
-                targets = pool.targets[final.validation]
+                targets = pool.targets[final.validation_rows]
                 for candidate in pool.candidates:
                     for count in _VIEWS:
-                        scores = pool.scores(replace(candidate, training={"views": count}), [final])[final.validation]
-                        tempered = temper(pool.task, scores, fit_temperature(pool.task, targets, scores))
-                        measured = pool.task.score(targets, scores), pool.task.log_loss(targets, tempered)
+                        predictions = pool.predictions(replace(candidate, training={"views": count}), [final])[
+                            final.validation_rows
+                        ]
+                        tempered = temper(pool.task, predictions, fit_temperature(pool.task, targets, predictions))
+                        measured = pool.task.score(targets, predictions), pool.task.log_loss(targets, tempered)
                         found[candidate.head, count].append(measured)
             for head in dict.fromkeys(head for head, _ in found):
                 means = {count: np.mean(found[head, count], axis=0) for count in _VIEWS}

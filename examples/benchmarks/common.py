@@ -22,6 +22,8 @@ from unittest.mock import patch
 
 import psutil
 
+from autotransfer.settings import Settings, grouped
+
 # Before torch is imported: on shared cores, threads that spin while they wait make one step ten times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -115,7 +117,9 @@ def fit(data: Path, zoo: Path, *examples: Any, **settings: Any) -> dict[str, Any
     with tempfile.TemporaryDirectory() as folder, patch.object(Registry, "load", observed):
         places = {"out": f"{folder}/run", "cache_dir": f"{folder}/cache"}
         settings = {"metric": "accuracy", "progress": False, **places, **settings}
-        result = autotransfer.fit(*(examples or [data / "train"]), test=data / "test", zoo=zoo, **settings)
+        result = autotransfer.fit(
+            *(examples or [data / "train"]), **grouped(Settings, dict(test=data / "test", zoo=zoo, **settings))
+        )
     return {
         "validation": result.validation.score,
         "test": result.test.score,

@@ -16,7 +16,7 @@ from autotransfer.data.sources import load_examples
 from autotransfer.images.pixels import prepare
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Settings
 
 
 def plain(data: Prepared, loaded: LoadedBackbone) -> np.ndarray:
@@ -41,10 +41,10 @@ def main() -> None:
     given = arguments.parse_args()
     registry, device = Registry.load((given.zoo,)), resolve_device("auto")
     specs = [registry.backbone(folder.name) for folder in sorted(given.zoo.iterdir()) if folder.is_dir()]
-    config = SearchConfig(budget=Budget(), cache=False)
+    settings = Settings(budget=Budget(), cache=False)
     rows = []
     for folder in given.data:
-        train, test = (prepare_data(load_examples(folder / part), specs, config) for part in ("train", "test"))
+        train, test = (prepare_data(load_examples(folder / part), specs, settings) for part in ("train", "test"))
         found: dict[str, list[float]] = {"fast": [], "float32": [], "cosine": []}
         for spec in specs:
             loaded = LoadedBackbone(spec, device)

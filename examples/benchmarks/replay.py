@@ -22,10 +22,11 @@ from fit_prior import Recorded, fit, read
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
-from autotransfer.search.budget import Order, TimeBudget
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.prior import Prior
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.study import make_study
 from autotransfer.search.trials import Trials
 from autotransfer.settings import Budget
@@ -82,10 +83,10 @@ class Recordings:
 class ToTheEnd(FreezeThaw):
     """A schedule that pauses nothing."""
 
-    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
+    def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
         """Return what to train next, to its end."""
-        order = super().next(trials, left, running)
-        return None if order is None else replace(order, until=None)
+        proposal = super().next(trials, left, running)
+        return None if proposal is None else replace(proposal, until=None)
 
 
 def schedule(arms: Sequence[Arm], curves: CurveModel, without: Sequence[str]) -> FreezeThaw:

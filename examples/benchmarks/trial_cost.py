@@ -22,7 +22,7 @@ from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Settings
 from autotransfer.training.inputs import PixelFeed
 
 
@@ -62,8 +62,8 @@ def main() -> None:
     given = arguments.parse_args()
     registry = Registry.load((given.zoo,))
     rows = []
-    config = SearchConfig(budget=Budget(), folds=1, cache=False)
-    data = prepare_data(load_examples(given.data), [registry.backbone(given.model)], config)
+    settings = Settings(budget=Budget(), folds=1, cache=False)
+    data = prepare_data(load_examples(given.data), [registry.backbone(given.model)], settings)
     evaluator = Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
     for name, candidate in candidates(given.model, len(evaluator.stages(given.model)), given.epochs).items():
         with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,8 @@ from typing import Any
 
 import common
 
+from autotransfer.settings import Settings, grouped
+
 # kind -> how it is searched, with one process and with two
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "probes": ({"freeze": "frozen", "workers": 1}, {"freeze": "frozen", "workers": 2}),
@@ -33,14 +35,19 @@ def seconds_of(data: Path, zoo: Path, trials: int, settings: dict[str, Any], sin
     with tempfile.TemporaryDirectory() as folder:
         result = autotransfer.fit(
             data / "train",
-            zoo=zoo,
-            trials=trials,
-            epochs=2,
-            compare_scratch=False,
-            progress=False,
-            out=f"{folder}/run",
-            cache_dir=f"{folder}/cache",
-            **settings,
+            **grouped(
+                Settings,
+                dict(
+                    zoo=zoo,
+                    trials=trials,
+                    epochs=2,
+                    compare_scratch=False,
+                    progress=False,
+                    out=f"{folder}/run",
+                    cache_dir=f"{folder}/cache",
+                    **settings,
+                ),
+            ),
         )
     return {"search": result.seconds["search"], "total": common.process_seconds()}
 

@@ -35,10 +35,10 @@ def _trials(
     for number, skill in enumerate(skills):
         wrong = (targets + rng.integers(1, outputs, len(targets))) % outputs
         named = np.where(rng.random(len(targets)) < skill, targets, wrong)
-        scores = np.eye(outputs, dtype=np.float32)[named] * 0.8 + 0.1
-        scores[scored:] = np.nan if scored else scores[scored:]
+        predictions = np.eye(outputs, dtype=np.float32)[named] * 0.8 + 0.1
+        predictions[scored:] = np.nan if scored else predictions[scored:]
         rows = slice(scored)
-        trials.add(make_record(number, task.score(targets[rows], scores[rows]), scores=scores))
+        trials.add(make_record(number, task.score(targets[rows], predictions[rows]), predictions=predictions))
     return trials
 
 
@@ -51,8 +51,10 @@ def _fold(task: Task, targets: np.ndarray, units: np.ndarray | None = None) -> F
 def _asked(trials: Trials, fold: Fold) -> SelectionBias | None:
     best = trials.best
     assert best is not None
-    scores = np.full((len(fold.targets), 2), np.nan) if best.scores is None else best.scores
-    return estimate_selection_bias(Selected(kind="single", trials=(best.number,), scores=scores), trials, fold)
+    predictions = np.full((len(fold.targets), 2), np.nan) if best.predictions is None else best.predictions
+    return estimate_selection_bias(
+        Selected(kind="single", trials=(best.number,), predictions=predictions), trials, fold
+    )
 
 
 def _estimate(
@@ -102,16 +104,16 @@ def test_the_fast_way_scores_as_the_metric_does(make_record: MakeRecord, metric:
     rng = np.random.default_rng(2)
     targets = rng.integers(0, 3, 30)
     records = list(_trials(make_record, task, targets, [0.5, 0.6, 0.7]))
-    assert records[2].scores is not None
-    records[2].scores[20:] = np.nan  # scored on a part only
+    assert records[2].predictions is not None
+    records[2].predictions[20:] = np.nan  # scored on a part only
     draws = rng.multinomial(30, np.full(30, 1 / 30), size=8)
     fast = _scores(records, task, targets, np.arange(30), draws)
     for draw, row in zip(draws, fast, strict=True):
         for record, score in zip(records, row, strict=True):
             rows = np.repeat(np.arange(30), draw)
             rows = rows[rows < 20] if record is records[2] else rows
-            assert record.scores is not None
-            assert score == pytest.approx(task.score(targets[rows], record.scores[rows]), abs=1e-6)
+            assert record.predictions is not None
+            assert score == pytest.approx(task.score(targets[rows], record.predictions[rows]), abs=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", "f1"])
@@ -128,7 +130,7 @@ def test_a_regression_is_corrected_too(make_record: MakeRecord) -> None:
     targets, trials = rng.normal(size=(60, 1)).astype(np.float32), Trials()
     for number in range(20):
         outputs = (targets + rng.normal(size=(60, 1))).astype(np.float32)
-        trials.add(make_record(number, task.score(targets, outputs), scores=outputs))
+        trials.add(make_record(number, task.score(targets, outputs), predictions=outputs))
     best, found = _estimate(trials, task, targets)
     assert 0 < found.inflation < 0.5
     assert found.corrected < best
@@ -183,19 +185,19 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
         for number in range(150):
             sure = rng.random(60).astype(np.float32)
             outputs = np.stack([sure, 1 - sure], 1)
-            trials.add(make_record(number, BINARY.score(targets, outputs), scores=outputs, head=f"head{number}"))
+            trials.add(make_record(number, BINARY.score(targets, outputs), predictions=outputs, head=f"head{number}"))
         best, fold = trials.best, _fold(BINARY, targets)
         assert best is not None
-        assert best.scores is not None
-        held_out = OutOfFold.of([fold], best.scores)
+        assert best.predictions is not None
+        held_out = OutOfFold.of([fold], best.predictions)
         ensemble = choose_ensemble(diverse(best, trials), held_out)
         assert ensemble is not None
         members = tuple(member.number for member in ensemble.members)
-        selected = Selected(kind="ensemble", trials=members, scores=ensemble.scores)
+        selected = Selected(kind="ensemble", trials=members, predictions=ensemble.predictions)
         found = estimate_selection_bias(selected, trials, fold)
         assert found is not None
         assert found.of == f"the ensemble of trials {', '.join(map(str, members))}"
-        score = BINARY.score(targets, ensemble.scores)
+        score = BINARY.score(targets, ensemble.predictions)
         assert found.corrected == pytest.approx(score - found.inflation)
         scores.append(score)
         corrected.append(found.corrected)
@@ -206,11 +208,11 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
 def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record: MakeRecord) -> None:
     targets = np.random.default_rng(0).integers(0, 2, 200)
     trials = _trials(make_record, BINARY, targets, [0.5] * 2, scored=60)
-    averages = [r.scores for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
-    soups = [scores for scores in averages if scores is not None]
-    best = max(soups, key=lambda scores: BINARY.score(targets[:60], scores[:60]))
+    averages = [r.predictions for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
+    soups = [predictions for predictions in averages if predictions is not None]
+    best = max(soups, key=lambda predictions: BINARY.score(targets[:60], predictions[:60]))
     assert trials.best is not None
-    selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), scores=best)
+    selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), predictions=best)
     found = estimate_selection_bias(selected, trials, _fold(BINARY, targets), averages=soups)
     assert found is not None
     assert (found.candidates, found.tried) == (2, 2)
@@ -225,8 +227,8 @@ def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> No
     few = _trials(make_record, BINARY, targets, [0.5] * 50)
     trials = Trials()
     for record in few:
-        assert record.scores is not None
-        trials.add(replace(record, scores=np.repeat(record.scores, 10, axis=0)))
+        assert record.predictions is not None
+        trials.add(replace(record, predictions=np.repeat(record.predictions, 10, axis=0)))
     whole = np.repeat(targets, 10)
     best, found = _estimate(trials, BINARY, whole, units)
     assert best > 0.7

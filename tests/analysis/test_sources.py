@@ -58,9 +58,9 @@ def _named(trials: list[TrialRecord], baseline: np.ndarray | None, fold: Fold = 
 
 def test_a_source_that_is_worse_than_random_weights_is_named_and_noise_is_not(make_record: MakeRecord) -> None:
     trials = [
-        make_record(0, 0.9, backbone="birds", scores=_right(0.9)),
-        make_record(1, 0.5, backbone="noise", scores=_right(0.5, seed=1)),
-        make_record(2, 0.79, backbone="cars", scores=_right(0.79, seed=2)),  # by one of 120, which is chance
+        make_record(0, 0.9, backbone="birds", predictions=_right(0.9)),
+        make_record(1, 0.5, backbone="noise", predictions=_right(0.5, seed=1)),
+        make_record(2, 0.79, backbone="cars", predictions=_right(0.79, seed=2)),  # by one of 120, which is chance
     ]
     assert _named(trials, _right(0.8, seed=3)) == {"birds": False, "noise": True, "cars": False}
     assert set(_named(trials, None).values()) == {None}
@@ -69,7 +69,7 @@ def test_a_source_that_is_worse_than_random_weights_is_named_and_noise_is_not(ma
 def test_a_source_whose_outputs_are_gone_is_not_compared(make_record: MakeRecord) -> None:
     partly = _right(0.5)
     partly[7] = np.nan
-    trials = [make_record(0, 0.1, backbone="birds"), make_record(1, 0.1, backbone="cars", scores=partly)]
+    trials = [make_record(0, 0.1, backbone="birds"), make_record(1, 0.1, backbone="cars", predictions=partly)]
     assert _named(trials, _right(0.9, seed=3)) == {"birds": None, "cars": None}
 
 
@@ -77,7 +77,7 @@ def test_examples_of_one_unit_are_one_witness(make_record: MakeRecord) -> None:
     # Thirty wrong images of one patient are one case, not thirty.
     outputs = np.eye(2, dtype=np.float32)[TRUTH]
     outputs[:30] = 1 - outputs[:30]
-    trials, group_ids = [make_record(0, 0.75, backbone="birds", scores=outputs)], np.arange(120) // 30
+    trials, group_ids = [make_record(0, 0.75, backbone="birds", predictions=outputs)], np.arange(120) // 30
     right = np.eye(2, dtype=np.float32)[TRUTH]
     assert _named(trials, right) == {"birds": True}
     assert _named(trials, right, replace(WHOLE, group_ids=group_ids)) == {"birds": False}

@@ -17,7 +17,7 @@ from autotransfer.analysis.transfer_gain import TransferGain
 from autotransfer.selection.selected import Selected
 from autotransfer.warnings import WarningList
 
-ALONE = Selected(kind="single", trials=(3,), scores=np.empty((0, 2)))
+ALONE = Selected(kind="single", trials=(3,), predictions=np.empty((0, 2)))
 NOTHING = Insight(selected=ALONE, inflation=None, gain=None, sources=(), importance=None, depths=())
 
 

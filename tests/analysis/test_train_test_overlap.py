@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import autotransfer
+from autotransfer.settings import Settings, grouped
 from autotransfer.warnings import FitWarning
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -20,15 +21,20 @@ def warned(
     result = autotransfer.fit(
         digits[0][:60],
         digits[1][:60],
-        **{key: scored[0], f"{key}_targets": scored[1]},
-        zoo=zoo,
-        backbones="test_resnet",
-        heads="ridge",
-        freeze="frozen",
-        trials=1,
-        cache=False,
-        progress=False,
-        out=out,
+        **grouped(
+            Settings,
+            dict(
+                **{key: scored[0], f"{key}_targets": scored[1]},
+                zoo=zoo,
+                backbones="test_resnet",
+                heads="ridge",
+                freeze="frozen",
+                trials=1,
+                cache=False,
+                progress=False,
+                out=out,
+            ),
+        ),
     )
     return next((warning for warning in result.fit_warnings if warning.code == code), None)
 

@@ -27,7 +27,7 @@ from autotransfer.runtime.device import resolve_device
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.selected import Selected
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, DataOptions, Settings
 
 TRIALS = TimeBudget(Budget(trials=1))
 # Of a search that has trained so much that it bounds nothing.
@@ -86,7 +86,9 @@ class Sources:
 def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluator:
     registry = Registry.load((tiny_zoo,), plugins=[Sources()])
     specs = [registry.backbone(name) for name in ("test_resnet", "harmful")]
-    data = prepare_data(load_examples(*digits), specs, SearchConfig(cache=False, folds=3))
+    data = prepare_data(
+        load_examples(*digits), specs, Settings(compute=Compute(cache=False), data_options=DataOptions(folds=3))
+    )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
@@ -96,15 +98,15 @@ def _winner(evaluator: Evaluator, **parts: Any) -> TrialRecord:
     found = evaluator(candidate, lambda epoch, score: False, lambda: False)
     return TrialRecord(
         number=0, state="complete", candidate=candidate, score=found.score, objective=found.objective,
-        depth=found.depth, scores=found.scores, seconds=1.0,
+        depth=found.depth, predictions=found.predictions, seconds=1.0,
     )  # fmt: skip
 
 
 def _measure(
     winner: TrialRecord, evaluator: Evaluator, time_budget: TimeBudget, epochs: int, trials: Trials = LONG
 ) -> TransferGain:
-    assert winner.scores is not None
-    selected = Selected(kind="single", trials=(winner.number,), scores=winner.scores)
+    assert winner.predictions is not None
+    selected = Selected(kind="single", trials=(winner.number,), predictions=winner.predictions)
     return measure_gain(winner, selected, trials, evaluator, time_budget, epochs)
 
 
@@ -122,8 +124,8 @@ def test_random_weights_are_trained_and_scored_as_the_winner_was(evaluator: Eval
     winner = _winner(evaluator)
     found = _measure(winner, evaluator, TRIALS, epochs=4)
     fold = evaluator.folds[0]
-    assert winner.scores is not None
-    outputs = winner.scores[fold.validation_rows]
+    assert winner.predictions is not None
+    outputs = winner.predictions[fold.validation_rows]
     assert found.transfer == fold.task.score(fold.targets[fold.validation_rows], outputs)
     assert found.examples == len(fold.validation_rows)
     assert (found.epochs, found.head, found.reason) == (4, "ridge", "")
@@ -307,6 +309,6 @@ def test_where_trials_are_counted_random_weights_train_for_half_of_what_the_sear
 def test_the_gain_is_that_of_the_model(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     right = np.eye(3, dtype=np.float32)[evaluator.targets]
-    ensemble = Selected(kind="ensemble", trials=(0, 4), scores=right)
+    ensemble = Selected(kind="ensemble", trials=(0, 4), predictions=right)
     found = measure_gain(winner, ensemble, Trials([winner]), evaluator, TRIALS, 1)
     assert (found.transfer, found.of) == (1.0, "the ensemble of trials 0, 4")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ import autotransfer
 from autotransfer.cli.main import app
 from autotransfer.errors import ConfigError
 from autotransfer.runtime.text import escape
+from autotransfer.settings import Settings
+from autotransfer.settings.fields import flat_settings
 
 HEAVY = ("torch", "timm", "sklearn", "optuna", "numpy", "rich")
 
@@ -108,8 +111,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """The settings that the command hands to ``fit``, which goes no further."""
     asked: dict[str, object] = {}
 
-    def fit(data: str, **settings: object) -> None:
-        asked.update(settings)
+    def fit(data: str, *, test: str | None, **settings: Any) -> None:
+        asked.update({each.name: each.of(Settings(**settings)) for each in flat_settings(Settings)})
         raise ConfigError("that is enough")
 
     monkeypatch.setattr("autotransfer.api.fit", fit)

@@ -17,7 +17,7 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.data.sources import load_examples
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Compute, DataOptions, RunOptions, Settings
 from autotransfer.warnings import WarningList
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -46,7 +46,7 @@ def prepared(
     warnings: WarningList | None = None,
 ) -> Prepared:
     examples = load_examples(images, labels, groups=groups)
-    return prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first, warnings=warnings)
+    return prepare_data(examples, [first.spec], Settings(compute=Compute(cache=False)), first=first, warnings=warnings)
 
 
 def random_score(data: Prepared, things: Sequence[int]) -> int:
@@ -116,8 +116,8 @@ def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) ->
     rng = np.random.default_rng(0)
     images = np.stack([np.kron(rng.integers(0, 256, (4, 4)), np.ones((8, 8))) for _ in range(30)]).astype(np.uint8)
     examples = load_examples(images, rng.integers(0, 2, 30))
-    looked = prepare_data(examples, [first.spec], SearchConfig(cache=False), first=first)
-    plain = prepare_data(examples, [first.spec], SearchConfig(cache=False))
+    looked = prepare_data(examples, [first.spec], Settings(compute=Compute(cache=False)), first=first)
+    plain = prepare_data(examples, [first.spec], Settings(compute=Compute(cache=False)))
     assert looked.grouping is None
     for one, other in zip(looked.folds, plain.folds, strict=True):
         np.testing.assert_array_equal(one.validation_rows, other.validation_rows)
@@ -162,13 +162,13 @@ def test_a_fit_reports_its_groups(
     result = autotransfer.fit(
         images,
         labels,
-        groups=things,
+        data_options=DataOptions(groups=things),
         zoo=tiny_zoo,
         trials=2,
         heads="ridge",
         out=tmp_path / "run",
-        cache=False,
-        progress=False,
+        compute=Compute(cache=False),
+        run=RunOptions(progress=False),
     )
     assert result.grouping is not None
     assert result.grouping.groups == 40

@@ -13,6 +13,7 @@ from autotransfer.data.examples import Examples, Images
 from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.errors import DataError
 from autotransfer.images.decode import decode
+from autotransfer.settings import Compute
 
 
 def decoded(values: list[int], memory_limit: int | None = None) -> tuple[Images, tuple[str, ...]]:
@@ -54,7 +55,13 @@ def test_the_user_is_told_by_name(tiny_zoo: Path, digit_folder: Path, tmp_path: 
     source = sorted((data / "one").iterdir())[0]
     shutil.copy(source, data / "two" / "cop\x1b[2J.png")
     result = autotransfer.fit(
-        data, zoo=tiny_zoo, backbones="test_resnet", heads="ridge", trials=1, cache=False, out=tmp_path / "run"
+        data,
+        zoo=tiny_zoo,
+        backbones="test_resnet",
+        heads="ridge",
+        trials=1,
+        compute=Compute(cache=False),
+        out=tmp_path / "run",
     )
     (warning,) = [warning for warning in result.warnings if warning["code"] == "label_conflicts"]
     assert warning["message"].startswith("2 files of the data are not used, since copies of them have other labels")

@@ -10,13 +10,14 @@ from PIL import Image
 
 from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.pipeline.calls import data_of
-
-NONE: dict[str, Any] = dict.fromkeys(("targets", "test", "test_targets", "groups", "validation_targets"))
+from autotransfer.pipeline.load_data import load_data
+from autotransfer.settings import DataArguments, DataOptions
 
 
 def read(data: Path, **given: Any) -> tuple[Examples, Examples | None]:
-    return data_of({**NONE, "data": data, "validation": 0.25, **given})
+    return load_data(
+        DataArguments(data=data, targets=given.pop("targets", None), test=given.pop("test", None)), DataOptions(**given)
+    )
 
 
 def warned(examples: Examples) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import TrialError, UnknownNameError
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
 from autotransfer.images.pixels import prepare
 from autotransfer.search.comparable import as_on_all
@@ -89,8 +89,8 @@ def test_memorising_the_labels_does_not_help(make: MakeEvaluator) -> None:
     # The nearest neighbour of an example that it was solved on is that example.
     knn = Candidate(backbone="test_resnet", head="knn", head_params={"k": 1})
     evaluation = _evaluate(make(noise=True), knn)
-    assert evaluation.scores is not None
-    assert not np.isnan(evaluation.scores).any()  # everybody is scored
+    assert evaluation.predictions is not None
+    assert not np.isnan(evaluation.predictions).any()  # everybody is scored
     assert 0.1 < evaluation.score < 0.6
 
 
@@ -103,15 +103,15 @@ def test_no_example_is_scored_by_a_network_that_saw_it(make: MakeEvaluator) -> N
         assert head.asked
         assert not head.trained & head.asked
     assert len(set.union(*(head.asked for head in Recorder.made))) == len(
-        evaluation.scores if evaluation.scores is not None else ()
+        evaluation.predictions if evaluation.predictions is not None else ()
     )
 
 
 def test_what_trains_stages_is_scored_on_the_first_fold_alone(make: MakeEvaluator) -> None:
     evaluator = make()
     evaluation = _evaluate(evaluator, _linear(2, freeze="depth"))
-    assert evaluation.scores is not None
-    scored = np.flatnonzero(~np.isnan(evaluation.scores).any(1))
+    assert evaluation.predictions is not None
+    scored = np.flatnonzero(~np.isnan(evaluation.predictions).any(1))
     assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
 
 
@@ -121,12 +121,12 @@ def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEv
     uncorrected = _evaluate(make(noise=True), _linear(2, freeze="depth"))
     probe = _evaluate(evaluator, Candidate(backbone="test_resnet", head="logistic"))
     corrected = _evaluate(evaluator, _linear(2, freeze="depth"))
-    assert probe.scores is not None
-    assert corrected.scores is not None
-    on_first = worth(evaluator.task, evaluator.targets[first], probe.scores[first])
+    assert probe.predictions is not None
+    assert corrected.predictions is not None
+    on_first = compute_objective(evaluator.task, evaluator.targets[first], probe.predictions[first])
     assert abs(on_first - probe.objective) > 0.003  # or this shows nothing
     assert corrected.score == uncorrected.score  # what is reported is what was measured
-    found = worth(evaluator.task, evaluator.targets[first], corrected.scores[first])
+    found = compute_objective(evaluator.task, evaluator.targets[first], corrected.predictions[first])
     fair = as_on_all(found, first=on_first, whole=probe.objective, examples=len(first), perfect_score=1.0)
     assert corrected.objective == pytest.approx(uncorrected.objective + fair - found)
     other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
@@ -148,10 +148,10 @@ def test_the_doubt_of_a_fold_is_that_of_the_metric_and_of_its_units(
     outputs = np.full((len(plain.targets), task.outputs), np.nan, dtype=np.float32)
     drawn = rng.random((len(rows), task.outputs)) + 1.5 * np.eye(task.outputs)[plain.targets[rows]]
     outputs[rows] = drawn / drawn.sum(1, keepdims=True)
-    given = Evaluation(score=task.score(plain.targets[rows], outputs[rows]), scores=outputs)
+    given = Evaluation(score=task.score(plain.targets[rows], outputs[rows]), predictions=outputs)
     judged = evaluator.judge(_linear(freeze="depth"), given)
     expected = standard_error(task, plain.targets[rows], outputs[rows], None if group_ids is None else group_ids[rows])
-    doubt = worth(task, plain.targets[rows], outputs[rows]) - judged.objective
+    doubt = compute_objective(task, plain.targets[rows], outputs[rows]) - judged.objective
     assert doubt == pytest.approx(0.5 * expected)
     assert doubt > 0
 
@@ -159,8 +159,8 @@ def test_the_doubt_of_a_fold_is_that_of_the_metric_and_of_its_units(
 def test_candidates_are_compared_by_what_their_scores_are_worth(make: MakeEvaluator) -> None:
     evaluator = make()
     found = _evaluate(evaluator, Candidate(backbone="test_resnet", head="ridge"))
-    assert found.scores is not None
-    assert found.objective == worth(evaluator.task, evaluator.targets, found.scores)
+    assert found.predictions is not None
+    assert found.objective == compute_objective(evaluator.task, evaluator.targets, found.predictions)
     assert 0 < found.score - found.objective < 0.01
 
 
@@ -178,13 +178,13 @@ def test_equal_seeds_give_equal_scores(make: MakeEvaluator, freeze: str) -> None
     candidate = _linear(2, freeze=freeze)
     one, other = (_evaluate(make(), candidate) for _ in range(2))
     assert (one.score, one.objective, one.curve) == (other.score, other.objective, other.curve)
-    np.testing.assert_array_equal(one.scores, other.scores)
+    np.testing.assert_array_equal(one.predictions, other.predictions)
 
 
 def test_another_seed_gives_other_scores(make: MakeEvaluator) -> None:
     one, other = (_evaluate(make(seed=seed), _linear(1)) for seed in (0, 1))
-    assert one.scores is not None
-    assert not np.array_equal(one.scores, other.scores)
+    assert one.predictions is not None
+    assert not np.array_equal(one.predictions, other.predictions)
 
 
 def test_the_curve_is_over_all_folds_and_a_heads_last_epoch_counts(make: MakeEvaluator) -> None:
@@ -199,8 +199,8 @@ def test_the_curve_is_over_all_folds_and_a_heads_last_epoch_counts(make: MakeEva
     assert len(evaluation.curve) == 4
     # One that stands out before, at a high rate, does so by chance, and would not again in a refit.
     assert (evaluation.best_epoch, evaluation.score) == (4, evaluation.curve[-1])
-    assert evaluation.scores is not None
-    assert evaluation.score == evaluator.task.score(evaluator.targets, evaluation.scores)
+    assert evaluation.predictions is not None
+    assert evaluation.score == evaluator.task.score(evaluator.targets, evaluation.predictions)
 
 
 def test_a_pruned_candidate_is_trained_on_one_fold_and_no_further(make: MakeEvaluator) -> None:
@@ -240,12 +240,12 @@ def test_a_paused_training_goes_on_as_if_it_had_never_been_paused(
     assert told == [1, 2, 3, 4], "no epoch is trained twice"
     assert [len(part.curve) for part in parts] == [1, 3, 4]
     assert parts[-1].curve == whole.curve
-    assert np.array_equal(parts[-1].scores, whole.scores, equal_nan=True)
+    assert np.array_equal(parts[-1].predictions, whole.predictions, equal_nan=True)
     told.clear()
-    network, scores = evaluator.best_network(candidate)
+    network, predictions = evaluator.best_network(candidate)
     assert not told, "what a trial left behind is not trained again"
     best = int(np.argmax(whole.curve))
-    assert whole.curve[best] == evaluator.task.score(evaluator.targets[evaluator.folds[0].validation_rows], scores)
+    assert whole.curve[best] == evaluator.task.score(evaluator.targets[evaluator.folds[0].validation_rows], predictions)
     assert not network.training
 
 
@@ -306,10 +306,10 @@ def test_a_training_cut_within_an_epoch_leaves_its_best_epoch_and_starts_anew(ma
     cut = evaluator(candidate, report, lambda: bool(told), 4)
     assert len(cut.curve) == 1
     told.clear()
-    network, scores = evaluator.best_network(candidate)
+    network, predictions = evaluator.best_network(candidate)
     validation = evaluator.folds[0].validation_rows
-    assert cut.scores is not None
-    np.testing.assert_array_equal(scores, cut.scores[validation])
+    assert cut.predictions is not None
+    np.testing.assert_array_equal(predictions, cut.predictions[validation])
     other = make(folds=1)
     other(candidate, lambda epoch, score: False, lambda: False, 1)
     undisturbed, _ = other.best_network(candidate)
@@ -376,7 +376,7 @@ def test_nothing_of_a_finished_trial_stays_alive(
     evaluation = _evaluate(make(), candidate)
     gc.collect()
     assert networks
-    assert evaluation.scores is not None
+    assert evaluation.predictions is not None
     assert [network() for network in networks] == [None] * len(networks)
 
 
@@ -415,7 +415,7 @@ def test_class_weights_are_those_of_the_rows_that_a_refit_trains_on(make: MakeEv
     evaluator = make(folds=3)
     first = evaluator.folds[0]
     skewed = np.flatnonzero((first.targets != 0) | (np.arange(len(first.targets)) % 9 == 0))
-    folds = [replace(first, class_weight="balanced", train=skewed)]  # in which one class is rarer than in all
+    folds = [replace(first, class_weight="balanced", train_rows=skewed)]  # in which one class is rarer than in all
     evaluator = Evaluator(evaluator.registry, evaluator.extractor, folds, evaluator.device, seed=0)
     with pytest.MonkeyPatch.context() as patch:
         made = Training.__init__
@@ -447,10 +447,10 @@ def test_class_weights_are_those_of_the_rows_that_a_refit_trains_on(make: MakeEv
 def test_the_best_network_gives_the_scores_that_are_reported(make: MakeEvaluator, candidate: Candidate) -> None:
     # From the pixels, through the whole network: nothing of the way over the cache may be missing.
     evaluator = make(folds=1)
-    network, scores = evaluator.best_network(candidate)
+    network, predictions = evaluator.best_network(candidate)
     rows = evaluator.folds[0].validation_rows
     images, how = evaluator.extractor.images, network.backbone.preprocessing
     with torch.inference_mode():
         outputs = network(prepare(images.pixels[how.crop_mode][rows], how, torch.device("cpu"))).softmax(1)
-    np.testing.assert_allclose(outputs.numpy(), scores, atol=0.05)  # 16 bit where the machine has it
-    assert (outputs.numpy().argmax(1) == scores.argmax(1)).mean() > 0.9
+    np.testing.assert_allclose(outputs.numpy(), predictions, atol=0.05)  # 16 bit where the machine has it
+    assert (outputs.numpy().argmax(1) == predictions.argmax(1)).mean() > 0.9

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotransfer.evaluation.objective import worth
+from autotransfer.evaluation.objective import compute_objective
 from autotransfer.tasks.task import Task
 
 TASK = Task(kind="multiclass", metric="accuracy", classes=("a", "b", "c"))
@@ -20,7 +20,11 @@ def test_of_equal_accuracies_the_surer_one_is_worth_more_and_never_as_much_as_on
     vague = np.where(np.eye(3)[targets] > 0, 0.4, 0.3)
     wrong = sure.copy()
     wrong[0] = (0.4, 0.6, 0.0)
-    assert worth(TASK, targets, sure) > worth(TASK, targets, vague) > worth(TASK, targets, wrong)
+    assert (
+        compute_objective(TASK, targets, sure)
+        > compute_objective(TASK, targets, vague)
+        > compute_objective(TASK, targets, wrong)
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,6 @@ def test_of_equal_accuracies_the_surer_one_is_worth_more_and_never_as_much_as_on
 def test_it_is_the_score_but_for_a_trace_even_of_one_that_is_sure_and_wrong(
     task: Task, targets: Any, outputs: Any
 ) -> None:
-    encoded, scores = np.asarray(targets), np.asarray(outputs, dtype=np.float32)
-    score = task.score(encoded, scores)
-    assert score - 0.01 <= worth(task, encoded, scores) <= score
+    encoded, predictions = np.asarray(targets), np.asarray(outputs, dtype=np.float32)
+    score = task.score(encoded, predictions)
+    assert score - 0.01 <= compute_objective(task, encoded, predictions) <= score

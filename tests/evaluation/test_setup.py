@@ -23,7 +23,7 @@ from autotransfer.evaluation.subsample import Features
 from autotransfer.images.pixels import VIEWS
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Compute, DataOptions, Settings
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network, to_predictions
 
@@ -80,7 +80,7 @@ def loaded(registry: Registry) -> LoadedBackbone:
 @pytest.fixture(scope="module")
 def data(registry: Registry, digits: tuple[np.ndarray, np.ndarray]) -> Prepared:
     images, labels = digits
-    config = SearchConfig(cache=False, folds=1)
+    config = Settings(compute=Compute(cache=False), data_options=DataOptions(folds=1))
     return prepare_data(load_examples(images[:60], labels[:60]), [registry.backbone("test_resnet")], config)
 
 
@@ -145,10 +145,10 @@ def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
 ) -> None:
     setup, fold = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry), data.folds[0]
     network = setup.solve(data.extractor, fold, CPU, 0)
-    scores = setup.head_scores(network, data.extractor, fold.task, fold.validation_rows)
-    assert scores.shape == (len(fold.validation_rows), 3)
-    assert scores.sum(1) == pytest.approx(1.0, abs=1e-5)
-    assert fold.task.score(fold.targets[fold.validation_rows], scores) > 0.8
+    predictions = setup.predict_from_features(network, data.extractor, fold.task, fold.validation_rows)
+    assert predictions.shape == (len(fold.validation_rows), 3)
+    assert predictions.sum(1) == pytest.approx(1.0, abs=1e-5)
+    assert fold.task.score(fold.targets[fold.validation_rows], predictions) > 0.8
     assert not network.training
 
 
@@ -169,8 +169,8 @@ def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_t
     torch.testing.assert_close(network.head.state_dict(), alone.head.state_dict())
     with torch.inference_mode():
         outputs = [network.head_outputs(torch.from_numpy(features[fold.validation_rows])) for features in each]
-    scores = four.head_scores(network, data.extractor, fold.task, fold.validation_rows)
-    np.testing.assert_allclose(scores, to_predictions(fold.task, torch.stack(outputs).mean(0)), atol=1e-6)
+    predictions = four.predict_from_features(network, data.extractor, fold.task, fold.validation_rows)
+    np.testing.assert_allclose(predictions, to_predictions(fold.task, torch.stack(outputs).mean(0)), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_head_that_breaks_its_contract_is_named(
 
     def use() -> None:
         network = setup.solve(data.extractor, fold, CPU, 0)
-        setup.head_scores(network, data.extractor, fold.task, fold.validation_rows)
+        setup.predict_from_features(network, data.extractor, fold.task, fold.validation_rows)
 
     with pytest.raises(error, match=message):
         use() if setup.closed_form else setup.training(data.extractor, fold, CPU, 0)
@@ -202,7 +202,7 @@ def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
     tuned = _setup(Candidate(backbone="test_resnet", freeze="full", training={"epochs": 1}), loaded, registry)
     training = tuned.training(data.extractor, data.folds[0], CPU, 0)
     assert training.network.backbone is not loaded.backbone
-    training.run(1, lambda epoch, score, scores: False, lambda: False)
+    training.run(1, lambda epoch, score, predictions: False, lambda: False)
     trained = training.network.backbone.state_dict()
     assert any(not torch.equal(trained[name], tensor) for name, tensor in before.items())
     assert all(torch.equal(loaded.backbone.state_dict()[name], tensor) for name, tensor in before.items())

@@ -21,7 +21,7 @@ from autotransfer.evaluation.subsample import Features, Sample, draw
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings, grouped
 from autotransfer.workers.assignment import Assignment
 
 CPU = resolve_device("cpu")
@@ -41,7 +41,7 @@ def prepared(registry: Registry) -> Callable[..., Prepared]:
 
     def prepare(count: int = 1100, targets: Any = None, **settings: Any) -> Prepared:
         labels = data.target if targets is None else targets
-        config = SearchConfig(cache=False, **settings)
+        config = Settings(**grouped(Settings, dict(cache=False, **settings)))
         return prepare_data(load_examples(images[:count], labels[:count]), [registry.backbone("test_resnet")], config)
 
     return prepare
@@ -136,7 +136,7 @@ def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once
         stopping = True
         for head in heads:
             stopped = evaluator(replace(PROBE, head=head, head_params={}), report, lambda: False)
-            assert stopped.scores is None
+            assert stopped.predictions is None
             assert stopped.score == told[-1][1]
         assert 250 <= sum(passed) < 400, "the sample, to the end of a batch, for all heads"
         stopping = False
@@ -187,7 +187,7 @@ def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, pre
         return features.values["center"]
 
     with patch.object(Features, "taken", taken):
-        assert evaluator(PROBE, lambda epoch, score: True, lambda: False).scores is not None
+        assert evaluator(PROBE, lambda epoch, score: True, lambda: False).predictions is not None
 
 
 def test_a_worker_draws_the_sample_that_the_search_has_drawn(
@@ -195,7 +195,7 @@ def test_a_worker_draws_the_sample_that_the_search_has_drawn(
 ) -> None:
     monkeypatch.setattr("torch.set_num_threads", lambda count: None)
     data, drawn = prepared(), _drawn(prepared())
-    assignment = Assignment.of(SearchConfig(seed=0), data.extractor, data.folds, threads=1, share=1).shared(tmp_path)
+    assignment = Assignment.of(Settings(seed=0), data.extractor, data.folds, threads=1, share=1).shared(tmp_path)
     found = [replace(assignment, sampling=sampling).evaluator().sample for sampling in (True, False)]
     assert drawn is not None
     assert found[0] is not None

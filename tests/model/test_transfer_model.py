@@ -22,6 +22,7 @@ from autotransfer.errors import DataError, ModelFormatError, OutputError
 from autotransfer.images.pixels import VIEWS, prepare
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.settings import Compute
 from autotransfer.training.network import to_predictions
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -36,7 +37,9 @@ def trained(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
         candidate = Candidate(**{"backbone": "test_resnet", **names})
         images, labels = digits[0][:60], digits[1][:60]
         # On the CPU, where those that are loaded predict, too: a GPU's last digits are others.
-        return autotransfer.evaluate(candidate, images, labels, zoo=tiny_zoo, cache=False, device="cpu").model
+        return autotransfer.evaluate(
+            candidate, images, labels, zoo=tiny_zoo, compute=Compute(cache=False, device="cpu")
+        ).model
 
     short = {"epochs": 2, "lr": 1e-2}
     found = {

@@ -11,6 +11,7 @@ import pytest
 import autotransfer
 from autotransfer.errors import ConfigError, DataNotFoundError, UnknownNameError
 from autotransfer.pipeline import prepare as preparation
+from autotransfer.settings import Settings, grouped
 
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -34,7 +35,9 @@ def test_wrong_settings_are_refused_before_the_data_are_looked_for(
     settings: dict[str, Any], message: str, tiny_zoo: Path, tmp_path: Path
 ) -> None:
     with pytest.raises((ConfigError, DataNotFoundError), match=message):
-        autotransfer.fit(tmp_path / "nowhere", out=tmp_path / "run", **{"zoo": tiny_zoo, **settings})
+        autotransfer.fit(
+            tmp_path / "nowhere", **grouped(Settings, dict(out=tmp_path / "run", **{"zoo": tiny_zoo, **settings}))
+        )
     assert not (tmp_path / "run").exists()
 
 

@@ -22,7 +22,7 @@ from autotransfer.data.sources import load_examples
 from autotransfer.errors import BackboneError, ConfigError, UnknownNameError, WeightsUnavailableError
 from autotransfer.pipeline.prepare import available_backbones, folds_of, offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Compute, SearchOptions, Settings
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning, WarningList
 
@@ -53,12 +53,12 @@ class Many:
             register(spec(number))
 
 
-def _available(many: Any, config: SearchConfig, images: int = 100) -> tuple[list[str], list[str]]:
+def _available(many: Any, config: Settings, images: int = 100) -> tuple[list[str], list[str]]:
     names, said, _ = _warned(many, config, images)
     return names, said
 
 
-def _warned(many: Any, config: SearchConfig, images: int = 100) -> tuple[list[str], list[str], list[FitWarning]]:
+def _warned(many: Any, config: Settings, images: int = 100) -> tuple[list[str], list[str], list[FitWarning]]:
     said, warnings = list[str](), WarningList()
     registry = Registry.load((), plugins=[many])
     found = available_backbones(registry, config, CPU, images, said.append, warnings)
@@ -67,7 +67,7 @@ def _warned(many: Any, config: SearchConfig, images: int = 100) -> tuple[list[st
 
 def test_a_large_portfolio_is_asked_for_and_cut_to_what_the_budget_allows_before_weights_are_loaded() -> None:
     many = Many()
-    names, said = _available(many, SearchConfig(budget=Budget(seconds=60.0), backbones=("many*",)))
+    names, said = _available(many, Settings(time_budget=60.0, backbones=("many*",)))
     assert 1 < len(names) < COUNT / 2
     assert names == sorted(names), "the cheapest first"
     assert sorted(many.checked) == [f"many{number:03}" for number in range(COUNT)], "each once"
@@ -78,7 +78,11 @@ def test_a_large_portfolio_is_asked_for_and_cut_to_what_the_budget_allows_before
 
 def test_more_time_more_backbones_and_trials_are_for_as_many_as_get_some() -> None:
     def count(**budget: float) -> int:
-        return len(_available(Many(), SearchConfig(budget=Budget(**budget), backbones=("many*",)))[0])  # type: ignore[arg-type]
+        return len(
+            _available(
+                Many(), Settings(time_budget=budget.get("seconds"), trials=budget.get("trials"), backbones=("many*",))
+            )[0]
+        )
 
     assert count(seconds=60.0) < count(seconds=600.0)
     assert count(trials=40) == 8
@@ -86,7 +90,7 @@ def test_more_time_more_backbones_and_trials_are_for_as_many_as_get_some() -> No
 
 
 def test_a_backbone_that_is_named_in_full_is_never_left_out() -> None:
-    config = SearchConfig(budget=Budget(seconds=5.0), backbones=("many*", "many149"))
+    config = Settings(time_budget=5.0, backbones=("many*", "many149"))
     names, _ = _available(Many(), config)
     assert names[-1] == "many149"
     assert len(names) < 20
@@ -94,7 +98,7 @@ def test_a_backbone_that_is_named_in_full_is_never_left_out() -> None:
 
 def test_a_name_that_a_plugin_resolves_counts_as_one_in_full() -> None:
     registry = Registry.load()
-    config = SearchConfig(budget=Budget(seconds=5.0), backbones=("resnet101", "resnet1?.a1_in1k", "mobilenetv2_0*"))
+    config = Settings(time_budget=5.0, backbones=("resnet101", "resnet1?.a1_in1k", "mobilenetv2_0*"))
     assert registry.named_in_full(config.backbones) == {registry.backbone("resnet101").name}
     with pytest.raises(UnknownNameError, match="nonesuch"):
         registry.named_in_full(("nonesuch",))
@@ -108,13 +112,13 @@ def test_heads_on_all_stages_are_for_few_examples_unless_they_are_named(
     named: tuple[str, ...], examples: int, found: bool
 ) -> None:
     task = Task(kind="binary", classes=(0, 1))
-    heads = offered_heads(Registry.load(()), SearchConfig(heads=named), task, examples)
+    heads = offered_heads(Registry.load(()), Settings(heads=named), task, examples)
     assert ("stage_ridge" in [head.name for head in heads]) is found
     assert heads
 
 
 def test_what_fits_is_not_spoken_of() -> None:
-    names, said = _available(Many(), SearchConfig(budget=Budget(seconds=600.0), backbones=("many00*",)))
+    names, said = _available(Many(), Settings(time_budget=600.0, backbones=("many00*",)))
     assert (len(names), said) == (10, [])
 
 
@@ -128,13 +132,13 @@ def test_weights_that_cannot_be_had_are_left_out_with_a_word_and_an_error_if_all
             register(BackboneSpec(name="many_a", load=pytest.fail, check=absent, preprocessing=HOW))
             register(BackboneSpec(name="many_b", load=pytest.fail, preprocessing=HOW))
 
-    names, said, warnings = _warned(Absent(), SearchConfig(backbones=("many*",)))
+    names, said, warnings = _warned(Absent(), Settings(backbones=("many*",)))
     assert (names, said) == (["many_b"], ["1 of 2 backbones are left out: many_a (many_a: no weights)."])
     (warning,) = warnings
     assert (warning.code, warning.message) == ("backbones_left_out", said[0])
     assert warning.details == {"unavailable": {"many_a": "many_a: no weights"}, "over_budget": []}
     with pytest.raises(WeightsUnavailableError, match="many_a"):
-        _available(Absent(), SearchConfig(backbones=("many_a",)))
+        _available(Absent(), Settings(backbones=("many_a",)))
 
 
 @pytest.mark.parametrize("given", ["folds", "validation"])
@@ -148,7 +152,7 @@ def test_lessons_know_which_examples_cannot_be_torn_apart(
     if given == "validation":
         examples = replace(examples, held_out=tuple(i % 2 == 0 for i in range(60)))
     spec = Registry.load((tiny_zoo,)).backbone("test_resnet")
-    data = prepare_data(examples, [spec], SearchConfig(cache=False, seed=3))
+    data = prepare_data(examples, [spec], Settings(compute=Compute(cache=False), seed=3))
     for fold in (*data.folds, *data.resplit(1), *folds_of(data, [np.arange(5)], data.folds[0].group_ids)):
         assert fold.group_ids is not None
         sizes = Counter(fold.group_ids.tolist())
@@ -179,7 +183,7 @@ def _spec(name: str, **given: Any) -> BackboneSpec:
 
 def _searched(*specs: BackboneSpec, gone: tuple[str, ...], seconds: float = 60.0) -> tuple[list[str], dict[str, Any]]:
     shelf = Shelf(*specs, gone=tuple(f"shelf_{name}" for name in gone))
-    config = SearchConfig(budget=Budget(seconds=seconds), backbones=("shelf_*",))
+    config = Settings(time_budget=seconds, backbones=("shelf_*",))
     names, _, warnings = _warned(shelf, config, images=1000)
     return [name.removeprefix("shelf_") for name in names], dict(warnings[0].details) if warnings else {}
 
@@ -216,7 +220,7 @@ def test_a_backbone_that_turns_out_to_be_unusable_leaves_its_place_to_another() 
             register(replace(first, check=leaves, locate=lambda: None))
             shelf.register_backbones(register)
 
-    config = SearchConfig(budget=Budget(seconds=60.0), backbones=("shelf_*",))
+    config = Settings(time_budget=60.0, backbones=("shelf_*",))
     names, _, warnings = _warned(Both(), config, images=1000)
     assert names == ["shelf_second"]
     assert dict(warnings[0].details)["unavailable"] == {"shelf_first": "half of the file is missing"}
@@ -233,7 +237,9 @@ def test_a_broken_checkpoint_is_named_with_its_file_and_can_be_excluded(tiny_zoo
     registry = Registry.load((zoo,))
 
     def search(*exclude: str) -> list[str]:
-        found = available_backbones(registry, SearchConfig(zoos=(zoo,), exclude=exclude), CPU, 100, str)
+        found = available_backbones(
+            registry, Settings(zoo=(zoo,), search=SearchOptions(exclude=exclude)), CPU, 100, str
+        )
         return [spec.name for spec in found]
 
     with pytest.raises(BackboneError, match=r"cut.model\.safetensors is no sound .*exclude='cut' \(--exclude cut\)"):

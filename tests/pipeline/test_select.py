@@ -29,7 +29,7 @@ from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.finals import FoldRunner
 from autotransfer.selection.refit import refit
 from autotransfer.selection.soup import Ingredient, Soup, averaged, cook
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, DataOptions, Settings, grouped
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
@@ -43,7 +43,7 @@ def fit(tiny_zoo: Path, digits: Digits, tmp_path: Path) -> Fit:
     def fit(**settings: Any) -> FitResult:
         images, labels = digits
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(images[:60], labels[:60], **{**ours, "epochs": 2, **settings})
+        return autotransfer.fit(images[:60], labels[:60], **grouped(Settings, {**ours, "epochs": 2, **settings}))
 
     return fit
 
@@ -80,7 +80,7 @@ def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatc
     )
     assert result.best == result.model.members[0].candidate
     assert result.validation.score == pytest.approx(
-        result.model.task.score(digits[1][:60], result.ensemble.scores)
+        result.model.task.score(digits[1][:60], result.ensemble.predictions)
     )  # of weights that were chosen on other examples
     assert "\nensemble    " in str(result)
     _says_of_what(result, "ensemble")
@@ -118,7 +118,7 @@ def _says_of_what(result: FitResult, kind: str) -> None:
     assert saved["inflation"]["of"] == saved["gain"]["of"] == model
     assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
     assert f"{insight.inflation.corrected:.4f} for {model}" in str(result)
-    lesson_rows = ~np.isnan(insight.selected.scores).any(1)
+    lesson_rows = ~np.isnan(insight.selected.predictions).any(1)
     assert result.validation.examples == lesson_rows.sum()
 
 
@@ -160,7 +160,11 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
 def evaluator(tiny_zoo: Path, digits: Digits) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
-    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False, folds=3))
+    data = prepare_data(
+        load_examples(digits[0][:60], digits[1][:60]),
+        specs,
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=3)),
+    )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
@@ -177,7 +181,7 @@ def _tried(evaluator: Evaluator, *candidates: Candidate) -> Trials:
                 best_epoch=found.best_epoch,
                 epochs=len(found.curve),
                 seconds=1.0,
-                scores=found.scores,
+                predictions=found.predictions,
             )
         )
     return trials
@@ -241,7 +245,7 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
     data = prepare_data(
         load_examples(digits[0][:60], digits[1][:60]),
         [registry.backbone("test_vit")],
-        SearchConfig(cache=False, folds=1),
+        Settings(compute=Compute(cache=False), data_options=DataOptions(folds=1)),
     )
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 

@@ -27,18 +27,18 @@ def test_labels_of_every_kind_of_task() -> None:
 
 def test_answers_are_matched_best_by_the_teachers_own() -> None:
     task = infer_task(["a", "b", "c"])
-    scores = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], dtype=np.float32)
-    objective = from_answers(task, scores, CPU)
-    own = torch.from_numpy(scores).log()
+    predictions = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], dtype=np.float32)
+    objective = from_answers(task, predictions, CPU)
+    own = torch.from_numpy(predictions).log()
     assert float(objective.loss(own, ROWS)) == pytest.approx(0, abs=1e-6)
     assert float(objective.loss(own.flip(0), ROWS)) > 0.1
 
 
 def test_answers_with_several_labels_and_values() -> None:
     several = infer_task([("a",), ("b",), ("a", "b")])
-    scores = np.array([[0.9, 0.1], [0.5, 0.5]], dtype=np.float32)
-    objective = from_answers(several, scores, CPU)
-    outputs = torch.from_numpy(scores).logit().requires_grad_()
+    predictions = np.array([[0.9, 0.1], [0.5, 0.5]], dtype=np.float32)
+    objective = from_answers(several, predictions, CPU)
+    outputs = torch.from_numpy(predictions).logit().requires_grad_()
     torch.autograd.backward(objective.loss(outputs, ROWS))
     assert outputs.grad is not None
     assert float(outputs.grad.abs().max()) < 1e-6, "the teacher's own answers are the minimum"

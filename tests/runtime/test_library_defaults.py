@@ -12,6 +12,7 @@ import torch
 
 import autotransfer
 from autotransfer.runtime.library_defaults import default_settings
+from autotransfer.settings import Compute, RunOptions, SearchOptions
 
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -66,10 +67,9 @@ def test_a_fit_under_settings_of_the_user_ends_in_a_model_that_predicts(
             backbones="test_resnet",
             heads=["linear", "ridge"],
             trials=2,
-            epochs=1,
-            device="cpu",
-            cache=False,
-            progress=False,
+            search=SearchOptions(epochs=1),
+            compute=Compute(device="cpu", cache=False),
+            run=RunOptions(progress=False),
             out=tmp_path / "run",
         )
         model = autotransfer.load(result.run)

@@ -19,7 +19,7 @@ from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.jobs import Evaluation, Report
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.views import Views
@@ -96,7 +96,7 @@ def _search(
     scale: float = 1.0,
     dies_at: int | None = None,
     spent: float = 0.0,
-) -> tuple[Trials, Mortal, Growth]:
+) -> tuple[Trials, Mortal, Strategy]:
     """Begin or go on with the search at ``path``."""
     toy, views, journal = Toy(scale), Views(4), Mortal(path, dies_at)
 
@@ -115,7 +115,7 @@ def _search(
     def seconds(params: Mapping[str, Any], epochs: int) -> float:
         return scale * (epochs + 0.2)
 
-    growth = Growth(
+    growth = Strategy(
         screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in OTHERS],
         others=OTHERS,
         views=views,
@@ -129,7 +129,7 @@ def _search(
         seconds=None if budget.seconds is None else seconds,
     )
     time_budget = TimeBudget(budget, clock=lambda: toy.now)
-    time_budget.started -= spent
+    time_budget.count_earlier(spent)
     study = make_study(seed=0, curves=50, storage=JournalStorage(journal), name="search")
     trials = search(study, suggest, toy, time_budget, growth, refit_factor=0.0, observe=lambda record: None)
     return trials, journal, growth

@@ -16,14 +16,14 @@ from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.effort import Effort
 from autotransfer.search.trials import TrialRecord
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Compute, Settings
 
 
 @pytest.fixture(scope="module")
 def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone(name) for name in ("test_resnet", "test_vit")]
-    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, SearchConfig(cache=False))
+    data = prepare_data(load_examples(digits[0][:60], digits[1][:60]), specs, Settings(compute=Compute(cache=False)))
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 

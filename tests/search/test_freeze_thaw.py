@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from autotransfer.errors import ConfigError, ModelFormatError
-from autotransfer.search.budget import Order
 from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
 from autotransfer.search.prior import Ensemble, Prior, Tree
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.trials import TrialRecord, Trials
 
 BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
@@ -49,18 +49,18 @@ class Drive:
 
     def run(self, budget: float) -> list[tuple[str, int]]:
         """Carry out orders until there are none."""
-        while (order := self.schedule.next(self.trials, budget - self.spent)) is not None:
-            self.see(order)
+        while (proposal := self.schedule.next(self.trials, budget - self.spent)) is not None:
+            self.see(proposal)
         return self.steps
 
-    def see(self, order: Order) -> None:
+    def see(self, proposal: Proposal) -> None:
         """Carry out one."""
-        assert order.until is not None
-        whole, known = self.curves[order.arm], None
-        if order.resumes is not None:
-            known = self.trials.records[order.resumes]
-        scores = whole[: order.until]
-        spent = self.seconds[order.arm] * (len(scores) - (known.epochs if known else 0))
+        assert proposal.until is not None
+        whole, known = self.curves[proposal.arm], None
+        if proposal.resumes is not None:
+            known = self.trials.records[proposal.resumes]
+        scores = whole[: proposal.until]
+        spent = self.seconds[proposal.arm] * (len(scores) - (known.epochs if known else 0))
         record = TrialRecord(
             number=known.number if known else len(self.trials),
             state="failed" if not scores else "paused" if len(whole) > len(scores) else "complete",
@@ -71,9 +71,9 @@ class Drive:
             seconds=spent + (known.seconds if known else 0.0),
         )
         self.trials.add(record)
-        self.schedule.observe(order, record)
+        self.schedule.observe(proposal, record)
         self.spent += spent
-        self.steps.append((order.arm, order.until))
+        self.steps.append((proposal.arm, proposal.until))
 
 
 def seen(schedule: FreezeThaw, *steps: tuple[str, int, list[float]]) -> FreezeThaw:
@@ -88,7 +88,7 @@ def seen(schedule: FreezeThaw, *steps: tuple[str, int, list[float]]) -> FreezeTh
             epochs=len(scores),
             seconds=float(len(scores)),
         )
-        schedule.observe(Order(arm=name, until=until), record)
+        schedule.observe(Proposal(arm=name, until=until), record)
     return schedule
 
 
@@ -131,8 +131,8 @@ def test_shared_part_equals_the_joint_gaussian() -> None:
 
 
 def _first(schedule: FreezeThaw, left: float = 100.0) -> tuple[str, int | None] | None:
-    order = schedule.next(Trials(), left)
-    return None if order is None else (order.arm, order.until)
+    proposal = schedule.next(Trials(), left)
+    return None if proposal is None else (proposal.arm, proposal.until)
 
 
 def test_equal_promise_starts_with_the_cheapest() -> None:
@@ -162,7 +162,7 @@ def test_never_starts_what_cannot_finish_an_epoch() -> None:
 def test_an_arm_that_failed_or_ended_is_closed() -> None:
     # It is never ordered again, and the schedule ends when all are closed.
     schedule = FreezeThaw(model(), arms(3))
-    schedule.observe(Order(arm="2"), None)  # not even begun
+    schedule.observe(Proposal(arm="2"), None)  # not even begun
     assert Drive(schedule, {"0": [], "1": [0.3]}, {"0": 1.0, "1": 1.0}).run(1000.0) == [("0", 1), ("1", 1)]
 
 
@@ -179,7 +179,7 @@ def test_arms_may_come_later() -> None:
 def test_observed_cost_replaces_the_predicted_one() -> None:
     schedule = FreezeThaw(model(), [arm("cheap", 1.0), arm("dear", 2.0)])
     record = TrialRecord(number=0, state="paused", candidate=None, objective=0.3, curve=(0.3,), epochs=1, seconds=500.0)
-    schedule.observe(Order(arm="cheap", until=1), record)
+    schedule.observe(Proposal(arm="cheap", until=1), record)
     assert _first(schedule, 10_000.0) == ("dear", 1)
 
 
@@ -195,7 +195,7 @@ def test_a_first_epoch_says_what_one_takes_and_no_more() -> None:
     assert _first(schedule, 1000.0) == ("0", 3)
     assert _first(schedule, 1.0) == ("0", 3)  # the epochs that fit are better than none
     record = TrialRecord(number=0, state="paused", candidate=None, objective=0.1, curve=(0.1,), epochs=1, seconds=45.0)
-    schedule.observe(Order(arm="0", until=1), record)
+    schedule.observe(Proposal(arm="0", until=1), record)
     assert schedule.next(Trials(), 39.0) is None  # one takes 40
 
 
@@ -203,7 +203,7 @@ def test_scores_are_compared_by_their_objectives() -> None:
     # What flatters the fold of a curve is taken off the whole of it.
     record = TrialRecord(number=0, state="paused", candidate=None, objective=0.3, curve=(0.45,), epochs=1, seconds=1.0)
     schedule = FreezeThaw(model(), arms(1))
-    schedule.observe(Order(arm="0", until=1), record)
+    schedule.observe(Proposal(arm="0", until=1), record)
     assert schedule.forecast()[0][0] == pytest.approx([0.3, 0.48, 0.6], rel=1e-3)
 
 

@@ -16,12 +16,12 @@ from autotransfer.search.budget import TimeBudget
 from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.journal import read_journal, seconds_spent
 from autotransfer.search.loop import Evaluation, Report, search
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.settings import Budget
 
-Schedules = Callable[[str, Budget], Growth]
+Schedules = Callable[[str, Budget], Strategy]
 
 
 class Killed(BaseException):
@@ -85,7 +85,7 @@ def _search(growth: Schedules, path: Path, work: Work, budget: Budget, done: flo
     """Start or go on with the search whose study is at ``path``."""
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
     time_budget = TimeBudget(budget, clock=lambda: work.now)
-    time_budget.started -= seconds_spent(study)
+    time_budget.count_earlier(seconds_spent(study))
     return search(
         study, _suggest, work, time_budget, growth("ab", budget), refit_factor=1.0, observe=lambda record: None
     )
@@ -136,7 +136,7 @@ def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(
             _suggest,
             Work(),
             TimeBudget(Budget(trials=3)),
-            Growth(
+            Strategy(
                 screening=[{"backbone": "a", "freeze": "frozen", "x": 0.3}],
                 tuning=lambda backbone, trained: None,
                 probe="frozen",
@@ -162,7 +162,7 @@ def test_records_survive_as_json() -> None:
         objective=0.4,
         curve=(0.1, 0.5),
         epochs=2,
-        scores=np.zeros((2, 2)),
+        predictions=np.zeros((2, 2)),
     )
     assert TrialRecord.from_json(record.to_json()) == record
     failed = TrialRecord(number=0, state="failed", candidate=None, reason="no")

@@ -13,8 +13,9 @@ from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import OutputError, TrialError
-from autotransfer.search.budget import Order, Proposed, TimeBudget
+from autotransfer.search.budget import TimeBudget
 from autotransfer.search.loop import Evaluation, Report, search
+from autotransfer.search.proposal import Proposal, Source
 from autotransfer.search.study import make_study
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.settings import Budget
@@ -80,26 +81,26 @@ def _suggest(epochs: int = 0) -> Callable[[optuna.trial.Trial], Candidate]:
 
 
 @dataclass
-class Orders:
+class Listed:
     """Gives the orders of a list, then none of its own: what is sampled."""
 
-    orders: list[Order | None] = field(default_factory=list)
+    proposals: list[Proposal | None] = field(default_factory=list)
     known: list[int] = field(default_factory=list)
     told: list[TrialRecord | None] = field(default_factory=list)
 
-    def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
+    def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
         self.known.append(len(trials))
-        return self.orders[len(self.known) - 1] if len(self.known) <= len(self.orders) else Order()
+        return self.proposals[len(self.known) - 1] if len(self.known) <= len(self.proposals) else Proposal()
 
-    def restore(self, order: Order) -> None:
+    def restore(self, proposal: Proposal) -> None:
         self.known.append(-1)
 
-    def observe(self, order: Order, record: TrialRecord | None) -> None:
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
         self.told.append(record)
 
 
-def _given(*values: float, proposed: Proposed = "screened") -> Orders:
-    return Orders([Order(params={"x": value}, proposed=proposed) for value in values])
+def _given(*values: float, source: Source = "screening") -> Listed:
+    return Listed([Proposal(params={"x": value}, source=source) for value in values])
 
 
 def _run(
@@ -119,7 +120,7 @@ def _run(
         suggest or _suggest(),
         evaluate or Recorded(clock),
         TimeBudget(budget, clock=clock),
-        schedule or Orders(),
+        schedule or Listed(),
         refit_factor=factor,
         observe=observe,
     )
@@ -183,7 +184,9 @@ def test_fewer_than_three_epochs_are_not_worth_a_trial_beside_others() -> None:
     # A fiftieth of 1,400 s is 28 s: two epochs of 10 s.
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
-    trials = _run(Budget(seconds=1400.0), _suggest(12), evaluate, clock=clock, schedule=_given(0.5, proposed="grown"))
+    trials = _run(
+        Budget(seconds=1400.0), _suggest(12), evaluate, clock=clock, schedule=_given(0.5, source="fine_tuning")
+    )
     assert [record.epochs for record in trials] == [12]
 
 
@@ -245,7 +248,7 @@ def test_what_is_due_may_take_more_than_what_is_sampled() -> None:
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
     budget = Budget(seconds=700.0, trials=1)
-    trials = _run(budget, _suggest(12), evaluate, clock=clock, schedule=_given(0.5, proposed="grown"))
+    trials = _run(budget, _suggest(12), evaluate, clock=clock, schedule=_given(0.5, source="fine_tuning"))
     assert [record.epochs for record in trials] == [12]
 
 
@@ -358,8 +361,8 @@ def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str)
 
 
 def test_an_error_of_the_schedule_costs_what_it_would_have_proposed_only(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Orders):
-        def next(self, trials: Trials, left: float, running: Sequence[Order] = ()) -> Order | None:
+    class Broken(Listed):
+        def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
             raise ValueError("no such stage")
 
     assert len(_run(Budget(trials=2), schedule=Broken())) == 2
@@ -461,7 +464,7 @@ def test_duplicates_take_no_number_and_are_not_reported() -> None:
 
 
 def test_what_is_ordered_comes_next_and_the_schedule_learns_what_came_of_it() -> None:
-    schedule = Orders([Order(), Order(), Order(params={"x": 0.125})])
+    schedule = Listed([Proposal(), Proposal(), Proposal(params={"x": 0.125})])
     trials = _run(Budget(trials=4), schedule=schedule)
     assert schedule.known == [0, 1, 2, 3]
     assert [record.score for record in trials][2] == 0.125
@@ -469,7 +472,7 @@ def test_what_is_ordered_comes_next_and_the_schedule_learns_what_came_of_it() ->
 
 
 def test_the_schedule_ends_the_search_and_hears_of_what_was_not_run() -> None:
-    schedule = Orders([Order(params={"x": 0.5}), Order(params={"x": 0.5}), None])
+    schedule = Listed([Proposal(params={"x": 0.5}), Proposal(params={"x": 0.5}), None])
     trials = _run(Budget(trials=9), schedule=schedule)
     assert [record.score for record in trials] == [0.5]
     assert schedule.told == [trials.records[0], None]
@@ -478,9 +481,9 @@ def test_the_schedule_ends_the_search_and_hears_of_what_was_not_run() -> None:
 # --- pausing and going on ------------------------------------------------------------------------------------------
 
 
-def _stop_and_go() -> Orders:
-    first, second = (Order(params={"x": x}, proposed="planned", until=2) for x in (0.25, 0.5))
-    return Orders([first, second, Order(resumes=0, proposed="planned", until=6), None])
+def _stop_and_go() -> Listed:
+    first, second = (Proposal(params={"x": x}, source="planned", until=2) for x in (0.25, 0.5))
+    return Listed([first, second, Proposal(resumes=0, source="planned", until=6), None])
 
 
 def test_a_paused_trial_goes_on_from_where_it_was_and_no_step_is_repeated() -> None:
@@ -535,10 +538,10 @@ def test_what_goes_on_is_planned_anew_for_as_many_epochs_as_fit() -> None:
     evaluate.predicted_seconds = (  # type: ignore[method-assign]
         lambda candidate, until=None, after=0: predicted(candidate, until, after) / (1.0 if evaluate.seen else 2.0)
     )
-    orders = [Order(params={"x": 0.5}, proposed="planned", until=1)]
-    orders += [Order(resumes=0, proposed="planned", until=until) for until in (3, 10, 10)]
+    proposals = [Proposal(params={"x": 0.5}, source="planned", until=1)]
+    proposals += [Proposal(resumes=0, source="planned", until=until) for until in (3, 10, 10)]
     budget = Budget(seconds=110.0, trials=2)
-    trials = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    trials = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Listed([*proposals, None]))
     planned = [candidate.training["epochs"] for candidate in evaluate.seen]
     assert planned == [10, 5, 5, 5]
     (record,) = trials
@@ -554,9 +557,12 @@ def test_a_first_plan_that_was_too_short_grows_to_what_was_wanted() -> None:
     evaluate.predicted_seconds = (  # type: ignore[method-assign]
         lambda candidate, until=None, after=0: predicted(candidate, until, after) * (1.0 if evaluate.seen else 20.0)
     )
-    orders = [Order(params={"x": 0.5}, proposed="planned", until=1), Order(resumes=0, proposed="planned", until=10)]
+    proposals = [
+        Proposal(params={"x": 0.5}, source="planned", until=1),
+        Proposal(resumes=0, source="planned", until=10),
+    ]
     budget = Budget(seconds=100.0, trials=2)
-    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Listed([*proposals, None]))
     assert [candidate.training["epochs"] for candidate in evaluate.seen] == [5, 10]
     assert (record.state, record.epochs) == ("complete", 10)
 
@@ -570,10 +576,10 @@ def test_what_was_shortened_is_planned_once_more_before_its_last_epoch() -> None
             predicted(candidate, until, after) * (1.0 if len(evaluate.seen) > 1 else 2.0)
         )
     )
-    orders = [Order(params={"x": 0.5}, proposed="planned", until=1)]
-    orders += [Order(resumes=0, proposed="planned", until=10)] * 3
+    proposals = [Proposal(params={"x": 0.5}, source="planned", until=1)]
+    proposals += [Proposal(resumes=0, source="planned", until=10)] * 3
     budget, clock = Budget(seconds=100.0, trials=2), evaluate.clock
-    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Listed([*proposals, None]))
     assert [candidate.training["epochs"] for candidate in evaluate.seen] == [5, 5, 9, 9]
     assert (record.state, record.epochs, clock.now) == ("complete", 9, 90.0)
 
@@ -581,10 +587,10 @@ def test_what_was_shortened_is_planned_once_more_before_its_last_epoch() -> None
 def test_the_last_epoch_that_was_planned_is_trained_where_it_fits_at_all() -> None:
     # Of what is left, nine tenths would be too little: but rates have fallen nearly to their end by now.
     evaluate = Recorded(Clock(), score=lambda candidate, epoch: 0.1 * epoch, cost=lambda candidate: 10.0)
-    orders = [Order(params={"x": 0.5}, proposed="planned", until=1)]
-    orders += [Order(resumes=0, proposed="planned", until=10)] * 2
+    proposals = [Proposal(params={"x": 0.5}, source="planned", until=1)]
+    proposals += [Proposal(resumes=0, source="planned", until=10)] * 2
     budget, clock = Budget(seconds=50.5, trials=2), evaluate.clock
-    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Orders([*orders, None]))
+    (record,) = _run(budget, _suggest(10), evaluate, clock=clock, factor=0.0, schedule=Listed([*proposals, None]))
     assert (record.state, record.epochs, clock.now) == ("complete", 4, 40.0)
 
 
@@ -595,9 +601,9 @@ def test_what_cannot_finish_another_epoch_does_not_go_on() -> None:
     evaluate.predicted_seconds = (  # type: ignore[method-assign]
         lambda candidate, until=None, after=0: predicted(candidate, until, after) / (1.0 if evaluate.seen else 2.0)
     )
-    orders = [Order(params={"x": 0.5}, proposed="planned", until=1), Order(resumes=0, proposed="planned"), None]
+    proposals = [Proposal(params={"x": 0.5}, source="planned", until=1), Proposal(resumes=0, source="planned"), None]
     budget = Budget(seconds=39.0, trials=2)
-    schedule = Orders(orders)
+    schedule = Listed(proposals)
     (record,) = _run(budget, _suggest(2), evaluate, clock=clock, factor=0.0, schedule=schedule)
     assert (record.state, record.epochs, clock.now) == ("paused", 1, 20.0)
     assert schedule.told == [record, None]
@@ -724,10 +730,10 @@ def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_an
         _suggest(),
         evaluate,
         time_budget,
-        Orders(),
+        Listed(),
         refit_factor=1.25,
         observe=lambda record: None,
-        recalled=lambda trials: said.append((len(trials), time_budget.reserve, len(evaluate.seen))),
+        recalled=lambda trials: said.append((len(trials), time_budget.reservations["refit"], len(evaluate.seen))),
     )
     assert said == [(2, 5.0, 0)]  # 4 s, times what all examples are to those that were trained on
 

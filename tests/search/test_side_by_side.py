@@ -1,4 +1,4 @@
-"""Trials side by side: each order is carried out once, ends come in any order, and a broken-off search goes on."""
+"""Trials side by side: each proposal is carried out once, ends come in any order, and a broken-off search goes on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Evaluation, Finished, Job
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
-from autotransfer.search.strategy import Growth
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import Trials
 from autotransfer.settings import Budget
 
-Schedules = Callable[[str, Budget], Growth]
+Schedules = Callable[[str, Budget], Strategy]
 
 
 class Killed(BaseException):
@@ -30,7 +30,7 @@ class Killed(BaseException):
 
 
 class Several:
-    """So many workers whose jobs end in an order of chance; a virtual second passes with each look."""
+    """So many workers whose jobs end in a proposal of chance; a virtual second passes with each look."""
 
     def __init__(self, count: int, *, seed: int = 0, dies_after: int | None = None) -> None:
         self.count, self.chance, self.dies_after = count, random.Random(seed), dies_after

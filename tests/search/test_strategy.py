@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from autotransfer.candidate import Candidate
-from autotransfer.search.budget import Order
 from autotransfer.search.freeze_thaw import CurveModel
-from autotransfer.search.strategy import Growth
+from autotransfer.search.proposal import Proposal
+from autotransfer.search.strategy import SCREENS, Strategy
 from autotransfer.search.trials import State, TrialRecord, Trials
 from autotransfer.search.views import Views
 
@@ -29,22 +29,22 @@ def _tuning(backbone: str, trained: int) -> dict[str, Any] | None:
 class Search:
     """Carries out orders: ``score(params, epochs)`` is what a trial is worth, every epoch takes a second."""
 
-    def __init__(self, growth: Growth, **screened: float | None) -> None:
+    def __init__(self, growth: Strategy, **screened: float | None) -> None:
         self.growth, self.trials, self.screened = growth, Trials(), screened
-        self.order: Order | None = None
+        self.proposal: Proposal | None = None
 
-    def next(self, left: float = 1e6) -> Order:
-        self.order = self.growth.next(self.trials, left)
-        assert self.order is not None
-        return self.order
+    def next(self, left: float = 1e6) -> Proposal:
+        self.proposal = self.growth.next(self.trials, left)
+        assert self.proposal is not None
+        return self.proposal
 
     def carry_out(self, objective: float | None, *, state: State = "complete") -> None:
         """Record what came of the last order."""
-        assert self.order is not None
-        params, known = self.order.params, None
-        if self.order.resumes is not None:
-            known = self.trials.records[self.order.resumes]
-        epochs = self.order.until or 0
+        assert self.proposal is not None
+        params, known = self.proposal.params, None
+        if self.proposal.resumes is not None:
+            known = self.trials.records[self.proposal.resumes]
+        epochs = self.proposal.until or 0
         if epochs and state == "complete" and epochs < EPOCHS:
             state = "paused"
         candidate = (
@@ -67,14 +67,14 @@ class Search:
             seconds=float(epochs),
         )
         self.trials.add(record)
-        self.growth.observe(self.order, record)
+        self.growth.observe(self.proposal, record)
 
-    def grown(self, *, limit: int = 60) -> Order | None:
+    def grown(self, *, limit: int = 60) -> Proposal | None:
         """Let probes that bring nothing pass until fine-tuning is due, or for long."""
         for _ in range(limit):
-            order = self.next()
-            if order.proposed in ("grown", "varied"):
-                return order
+            proposal = self.next()
+            if proposal.source in ("fine_tuning", "sampled_tuning"):
+                return proposal
             self.carry_out(0.0)
         return None
 
@@ -92,7 +92,7 @@ def _search(
     **scores: float | None,
 ) -> Search:
     seen = Views(views)
-    growth = Growth(
+    growth = Strategy(
         screening=[{"backbone": backbone} for backbone in scores],
         tuning=tuning,
         probe=probe,
@@ -106,7 +106,7 @@ def _search(
     )
     search = Search(growth)
     for backbone, score in scores.items():
-        assert search.next() == Order(params={"backbone": backbone}, proposed="screened")
+        assert search.next() == Proposal(params={"backbone": backbone}, source="screening")
         search.carry_out(score)
     return search
 
@@ -119,7 +119,7 @@ def test_screening_comes_first_and_then_the_best_of_it() -> None:
 def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_passes(
     timed: bool, expected: str
 ) -> None:
-    growth = Growth(
+    growth = Strategy(
         screening=[{"backbone": name, "head": head} for head in "12" for name in "ab"],
         tuning=_tuning,
         probe="frozen",
@@ -128,8 +128,8 @@ def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_pa
         seconds=(lambda params, epochs: float(epochs)) if timed else None,
     )
     search, seen = Search(growth), []
-    while (order := search.next()).proposed == "screened":
-        seen.append(order.params["backbone"] + order.params["head"])
+    while (proposal := search.next()).source in SCREENS:
+        seen.append(proposal.params["backbone"] + proposal.params["head"])
         search.carry_out(0.5)
     assert " ".join(seen) == expected
 
@@ -139,8 +139,8 @@ def test_after_screening_the_best_backbones_are_looked_at_in_more_views(timed: b
     # Where time is not what counts, each look is a trial less for others.
     search = _search(timed, views=4, a=0.5, b=0.9, c=0.7, d=0.1)
     scores, seen = {"b2": 0.92, "b4": 0.93, "c2": 0.6, "a2": 0.55, "a4": 0.55}, []
-    while (order := search.next(left=1000.0)).proposed == "screened":
-        name = order.params["backbone"]
+    while (proposal := search.next(left=1000.0)).source in SCREENS:
+        name = proposal.params["backbone"]
         seen.append(f"{name}{search.growth._views(name)}")
         search.carry_out(scores[seen[-1]])
     assert " ".join(seen) == looked
@@ -152,7 +152,7 @@ def test_more_views_are_not_worth_a_large_share_of_the_time() -> None:
     # A pass takes 5 s: more than a tenth of 40 s, and of 100 s three more passes are.
     for left, looked in ((40.0, []), (100.0, [2]), (200.0, [2, 4])):
         search, seen = _search(True, views=4, cost=5.0, a=0.5), []
-        while search.next(left=left).proposed == "screened":
+        while search.next(left=left).source in SCREENS:
             seen.append(search.growth._views("a"))
             search.carry_out(0.6)
         assert seen == looked
@@ -162,29 +162,29 @@ def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> 
     search = _search(a=0.6, b=0.5)
     assert search.next().params == {"backbone": "a", "trained": 1}
     search.carry_out(0.7)  # better
-    order = search.grown()
-    assert order is not None
-    assert order.params == {"backbone": "a", "trained": 2}
+    proposal = search.grown()
+    assert proposal is not None
+    assert proposal.params == {"backbone": "a", "trained": 2}
     search.carry_out(0.65)  # no better
-    order = search.grown()
-    assert order is not None
-    assert order.params == {"backbone": "b", "trained": 1}
+    proposal = search.grown()
+    assert proposal is not None
+    assert proposal.params == {"backbone": "b", "trained": 1}
 
 
 def test_probes_run_between_two_that_grow() -> None:
-    search, proposed = _search(a=0.6), []
+    search, sources = _search(a=0.6), []
     for number in range(11):
-        order = search.next()
-        proposed.append((order.proposed, order.params.get("freeze")))
+        proposal = search.next()
+        sources.append((proposal.source, proposal.params.get("freeze")))
         search.carry_out(0.7 - number / 100)
-    probes = [("sampled", "frozen")] * 4
-    assert proposed == [("grown", None), *probes, ("grown", None), *probes, ("sampled", None)]
+    probes = [("frozen_heads", "frozen")] * 4
+    assert sources == [("fine_tuning", None), *probes, ("fine_tuning", None), *probes, ("sampled", None)]
 
 
 def test_it_ends_at_the_last_stage_of_the_best_three() -> None:
     search, seen, score = _search(a=0.6, b=0.5, c=0.4, d=0.3), [], 1.0
-    while (order := search.grown()) is not None:
-        seen.append((order.params["backbone"], order.params["trained"]))
+    while (proposal := search.grown()) is not None:
+        seen.append((proposal.params["backbone"], proposal.params["trained"]))
         search.carry_out(score := score + 1)
     assert seen == [(backbone, trained) for backbone in "abc" for trained in (1, 2, 3)]
 
@@ -196,8 +196,8 @@ def test_a_backbone_that_only_failed_comes_last() -> None:
 @pytest.mark.parametrize("timed", [False, True])
 def test_the_study_chooses_where_nothing_can_be_tuned(timed: bool) -> None:
     search = _search(timed, tuning=lambda backbone, trained: None, a=0.5)
-    assert search.next() == Order()
-    expected = Order(proposed="varied" if timed else "sampled")  # what trains stages takes its time
+    assert search.next() == Proposal()
+    expected = Proposal(source="sampled_tuning" if timed else "sampled")  # what trains stages takes its time
     assert _search(timed, probe=None).next() == expected, "nothing was tried"
 
 
@@ -208,11 +208,11 @@ def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goe
     search = _search(True, a=0.6, b=0.6)
     seen: dict[str, list[int]] = {}
     for _ in range(20):
-        if (order := search.grown()) is None:
+        if (proposal := search.grown()) is None:
             break
-        assert order.until in CURVES.rungs
-        seen.setdefault(order.arm, []).append(order.until or 0)
-        search.carry_out({"a/1": 0.0, "b/1": 0.65}.get(order.arm, 0.3))
+        assert proposal.until in CURVES.rungs
+        seen.setdefault(proposal.arm, []).append(proposal.until or 0)
+        search.carry_out({"a/1": 0.0, "b/1": 0.65}.get(proposal.arm, 0.3))
     assert seen["b/1"] == [1, 3, 6, EPOCHS]
     assert seen["a/1"] == [1], "it fell behind in its first epoch"
 
@@ -221,10 +221,10 @@ def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itsel
     search = _search(True, a=0.6)
     arms = []
     for _ in range(5):
-        order = search.grown()
-        assert order is not None
-        arms.append((order.arm, order.until))
-        search.carry_out(0.6 + len(arms) / 20 if order.arm.startswith("a") else 0.2)
+        proposal = search.grown()
+        assert proposal is not None
+        arms.append((proposal.arm, proposal.until))
+        search.carry_out(0.6 + len(arms) / 20 if proposal.arm.startswith("a") else 0.2)
     first_of_two = arms.index(next(entry for entry in arms if entry[0] == "a/2"))
     assert ("a/1", 3) in arms[:first_of_two]
 
@@ -238,9 +238,9 @@ def _arms(scores: dict[str, float], *, left: float = 1e6, probe: float = 0.6) ->
     """Return the arms of a search that may begin in the middle of six stages, in the order in which they began."""
     search, arms = _search(True, middle=3, tuning=_six, a=probe), dict[str, None]()
     for _ in range(200):
-        if (order := search.next(left)).proposed == "grown":
-            arms[order.arm] = None
-        search.carry_out(scores.get(order.arm, 0.1))
+        if (proposal := search.next(left)).source == "fine_tuning":
+            arms[proposal.arm] = None
+        search.carry_out(scores.get(proposal.arm, 0.1))
     return [arm for arm in arms if arm.startswith("a")]
 
 
@@ -276,9 +276,9 @@ def test_on_images_unlike_those_it_has_seen_half_of_the_backbone_is_trained_at_o
     unlike: tuple[str, ...], left: float, first: str
 ) -> None:
     search = _search(True, middle=3, tuning=_six, unlike=unlike, a=0.6)
-    order = search.next(left)
-    assert order.arm == first
-    assert order.params["far"] == (first == "a/3"), "with the settings for it"
+    proposal = search.next(left)
+    assert proposal.arm == first
+    assert proposal.params["far"] == (first == "a/3"), "with the settings for it"
 
 
 def _far(**options: Any) -> Search:
@@ -288,27 +288,27 @@ def _far(**options: Any) -> Search:
     return _search(True, **{**given, **options}, **{"a@128px": 0.6, "b@128px": 0.5})
 
 
-def test_on_such_images_that_training_comes_before_all_further_looks_and_probes_until_it_has_shown_itself() -> None:
+def test_on_small_images_half_depth_trains_before_variants() -> None:
     search, seen = _far(), []
     for _ in range(5):
-        order = search.next(100.0)
-        seen.append((order.proposed, order.arm or order.params["backbone"], order.until))
-        search.carry_out({1: 0.62, 3: 0.64}.get(order.until or 0, 0.5))
-    assert seen[:2] == [("grown", "a@128px/3", 1), ("grown", "a@128px/3", 3)]
-    assert seen[2:] == [("screened", "a", None), ("screened", "b", None), ("screened", "a@128px", None)]
+        proposal = search.next(100.0)
+        seen.append((proposal.source, proposal.arm or proposal.params["backbone"], proposal.until))
+        search.carry_out({1: 0.62, 3: 0.64}.get(proposal.until or 0, 0.5))
+    assert seen[:2] == [("fine_tuning", "a@128px/3", 1), ("fine_tuning", "a@128px/3", 3)]
+    assert seen[2:] == [("variants", name, None) for name in ("a", "b", "a@128px")]
 
 
-def test_another_worker_takes_the_further_looks_meanwhile() -> None:
+def test_another_worker_tries_variants_meanwhile() -> None:
     search = _far()
-    order = search.next(100.0)
-    beside = search.growth.next(search.trials, 100.0, [order])
+    proposal = search.next(100.0)
+    beside = search.growth.next(search.trials, 100.0, [proposal])
     assert beside is not None
-    assert (beside.proposed, beside.params["backbone"]) == ("screened", "a")
+    assert (beside.source, beside.params["backbone"]) == ("variants", "a")
 
 
 def test_such_a_training_that_the_time_ends_leaves_the_rest_to_probes() -> None:
     search = _far()
-    assert search.next(100.0).proposed == "grown"
+    assert search.next(100.0).source == "fine_tuning"
     search.carry_out(0.62)
     assert search.next(0.05).params == {"freeze": "frozen"}
 
@@ -319,15 +319,15 @@ def test_where_probes_have_no_chance_any_more_no_backbone_is_looked_at_in_more_v
     for objective in (0.7, 0.9):
         assert search.next(100.0).arm == "a@128px/3"
         search.carry_out(objective)
-    order = search.next(100.0)
-    assert (order.proposed, order.arm) == ("grown", "a@128px/4"), "it goes deeper from there"
+    proposal = search.next(100.0)
+    assert (proposal.source, proposal.arm) == ("fine_tuning", "a@128px/4"), "it goes deeper from there"
 
 
 # --- two input sizes ----------------------------------------------------------------------------------------------
 
 
 def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_best_head() -> None:
-    growth = Growth(
+    growth = Strategy(
         screening=[{"backbone": name, "head": head} for head in ("knn", "ridge") for name in "abcde"],
         tuning=_tuning,
         probe="frozen",
@@ -337,29 +337,29 @@ def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_bes
     )
     search = Search(growth)
     for number in range(10):
-        order = search.next()
-        assert (order.proposed, len(order.params["backbone"])) == ("screened", 1)
-        search.carry_out({"a": 0.1, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5}[order.params["backbone"]] + number / 100)
+        proposal = search.next()
+        assert (proposal.source, len(proposal.params["backbone"])) == ("screening", 1)
+        search.carry_out({"a": 0.1, "b": 0.8, "c": 0.7, "d": 0.6, "e": 0.5}[proposal.params["backbone"]] + number / 100)
         search.trials.records[-1] = replace(
             search.trials.records[-1],
-            candidate=Candidate(backbone=order.params["backbone"], head=order.params["head"]),
+            candidate=Candidate(backbone=proposal.params["backbone"], head=proposal.params["head"]),
         )
     found = []
-    while (order := search.next()).proposed == "screened":
-        found.append(dict(order.params))
+    while (proposal := search.next()).source in SCREENS:
+        found.append(dict(proposal.params))
         search.carry_out(0.5)
     assert found == [{"backbone": "b@128px", "head": "ridge"}, {"backbone": "d@128px", "head": "ridge"}], "c has none"
 
 
 def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_takes_too_long() -> None:
     search = _search(True, others={"a": "a@128px"}, a=0.6)
-    running = (Order(params={"backbone": "b"}, proposed="screened"),)
-    order = search.growth.next(search.trials, 1e6, running)
-    assert order is not None
-    assert order.proposed == "sampled", "what is still screened may be better"
+    running = (Proposal(params={"backbone": "b"}, source="screening"),)
+    proposal = search.growth.next(search.trials, 1e6, running)
+    assert proposal is not None
+    assert proposal.source == "frozen_heads", "what is still screened may be better"
     assert search.next().params == {"backbone": "a@128px"}
 
-    slow = Growth(
+    slow = Strategy(
         screening=[{"backbone": "a"}],
         tuning=_tuning,
         probe="frozen",
@@ -371,7 +371,7 @@ def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_ta
     search = Search(slow)
     search.next()
     search.carry_out(0.6)
-    assert search.next(100.0).proposed != "screened"
+    assert search.next(100.0).source not in SCREENS
 
 
 def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_long() -> None:
@@ -382,9 +382,9 @@ def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_lo
         asked.append(params["backbone"])
         return 1.0
 
-    def screened(unlike: tuple[str, ...], took: float) -> Order:
+    def screened(unlike: tuple[str, ...], took: float) -> Proposal:
         asked.clear()
-        growth = Growth(
+        growth = Strategy(
             screening=[{"backbone": "a@128px"}],
             tuning=_tuning,
             probe="frozen",
@@ -400,7 +400,7 @@ def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_lo
         search.trials.records[-1] = replace(search.trials.records[-1], seconds=took)
         return search.next(100.0)
 
-    assert screened(("a@128px",), took=11.0).proposed != "screened"
+    assert screened(("a@128px",), took=11.0).source not in SCREENS
     assert "a" not in asked
     assert screened(("a@128px",), took=9.0).params["backbone"] == "a"
     assert screened((), took=11.0).params["backbone"] == "a", "a smaller size may be faster"
@@ -412,17 +412,17 @@ def test_a_backbone_that_was_stopped_on_the_sample_is_neither_tuned_nor_screened
     assert search.next().params == {"backbone": "a@128px"}
     search.carry_out(0.5)
     tuned = set()
-    while len(tuned) < 2 and (order := search.grown()) is not None:
-        tuned.add(order.params.get("backbone"))
+    while len(tuned) < 2 and (proposal := search.grown()) is not None:
+        tuned.add(proposal.params.get("backbone"))
         search.carry_out(0.6)
     assert tuned == {"a", "a@128px"}
 
 
 def test_without_screening_nothing_is_screened_at_another_size() -> None:
-    growth = Growth(
+    growth = Strategy(
         screening=[], tuning=_tuning, probe=None, policies=("full",), curves=CURVES, others={"a": "a@128px"}
     )
-    assert Search(growth).next() == Order()
+    assert Search(growth).next() == Proposal()
 
 
 def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_where_time_counts() -> None:
@@ -433,8 +433,8 @@ def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_wh
         search.carry_out(0.85)
         tuned: list[str] = []
         for _ in range(200):
-            if "trained" in (order := search.next()).params:
-                tuned.append(order.params["backbone"])
+            if "trained" in (proposal := search.next()).params:
+                tuned.append(proposal.params["backbone"])
             search.carry_out(0.1)
         assert set(tuned) == expected
         assert tuned[0] == "a"
@@ -444,10 +444,10 @@ def _sampled(search: Search, parameter: str, count: int) -> list[Any]:
     """Return a parameter of the first sampled trials that train stages."""
     values: list[Any] = []
     while len(values) < count:
-        order = search.grown()
-        assert order is not None
-        if order.arm.startswith("sampled") and order.resumes is None:
-            values.append(order.params[parameter])
+        proposal = search.grown()
+        assert proposal is not None
+        if proposal.arm.startswith("sampled") and proposal.resumes is None:
+            values.append(proposal.params[parameter])
         search.carry_out(0.55)
     return values
 
@@ -469,9 +469,9 @@ def test_sampled_trials_that_train_stages_take_backbones_in_turn_that_were_worth
 
 
 def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_turns() -> None:
-    def orders(rungs: tuple[int, ...]) -> list[Order]:
+    def proposals(rungs: tuple[int, ...]) -> list[Proposal]:
         curves = CurveModel(rungs=rungs, own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
-        growth = Growth(
+        growth = Strategy(
             screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
             seconds=lambda params, epochs: float(epochs),
         )  # fmt: skip
@@ -483,12 +483,12 @@ def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_t
             search.carry_out(0.3, state="paused" if found[-1].arm else "complete")
         return found
 
-    found = orders((3, 6))
-    first = next(place for place, order in enumerate(found) if order.arm)
-    assert [order.until for order in found[first : first + 2]] == [1, 3]
+    found = proposals((3, 6))
+    first = next(place for place, proposal in enumerate(found) if proposal.arm)
+    assert [proposal.until for proposal in found[first : first + 2]] == [1, 3]
     assert not found[first + 2].arm
-    found = orders((1, 6))
-    first = next(place for place, order in enumerate(found) if order.arm)
+    found = proposals((1, 6))
+    first = next(place for place, proposal in enumerate(found) if proposal.arm)
     assert found[first].until == 1
     assert not found[first + 1].arm
 
@@ -510,18 +510,18 @@ def test_where_fine_tuning_has_halved_the_errors_of_probes_these_have_no_chance(
     search = _search(True, a=0.6)
     search.grown()
     search.carry_out(tuned)
-    orders = [search.next()]
-    while not orders[-1].arm and len(orders) < 4:
+    proposals = [search.next()]
+    while not proposals[-1].arm and len(proposals) < 4:
         _probe(search, 0.5)
-        orders.append(search.next())
-    assert sum(not order.arm for order in orders) >= probes
-    assert any(order.arm for order in orders) == (probes == 1)
+        proposals.append(search.next())
+    assert sum(not proposal.arm for proposal in proposals) >= probes
+    assert any(proposal.arm for proposal in proposals) == (probes == 1)
 
 
 @pytest.mark.parametrize(("epochs", "first"), [(1, True), (2, True), (3, False)])
 def test_what_paused_between_rungs_goes_on_first(epochs: int, first: bool) -> None:
     curves = CurveModel(rungs=(3, 6), own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
-    growth = Growth(
+    growth = Strategy(
         screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
         seconds=lambda params, epochs: float(epochs),
     )  # fmt: skip
@@ -530,8 +530,8 @@ def test_what_paused_between_rungs_goes_on_first(epochs: int, first: bool) -> No
     search.carry_out(0.5)
     while not search.next().arm:
         search.carry_out(0.3)
-    assert search.order is not None
-    search.order = replace(search.order, until=epochs)
+    assert search.proposal is not None
+    search.proposal = replace(search.proposal, until=epochs)
     search.carry_out(0.5, state="paused")
     assert bool(search.next().arm) == first
 
@@ -543,8 +543,8 @@ def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
     for _ in range(12):
         assert search.next().params == {"freeze": "frozen"}
         _probe(search, 0.5)
-    orders = [search.next() for _ in range(6)]
-    assert [order.proposed for order in orders].count("grown") == 3, "every other one"
+    proposals = [search.next() for _ in range(6)]
+    assert [proposal.source for proposal in proposals].count("fine_tuning") == 3, "every other one"
 
 
 # --- with trials side by side ----------------------------------------------------------------------------------------
@@ -552,9 +552,11 @@ def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
 
 def test_what_is_still_screened_may_be_what_is_tuned_first() -> None:
     search = _search(a=0.6)
-    running = [Order(params={"backbone": "b"}, proposed="screened")]
-    assert search.growth.next(search.trials, 1e6, running) == Order(params={"freeze": "frozen"})
-    assert search.next().proposed == "sampled", "one of those that would have been probes"
+    running = [Proposal(params={"backbone": "b"}, source="screening")]
+    assert search.growth.next(search.trials, 1e6, running) == Proposal(
+        params={"freeze": "frozen"}, source="frozen_heads"
+    )
+    assert search.next().source == "frozen_heads", "one of those that would have been probes"
 
 
 def test_a_depth_is_not_judged_before_it_has_ended() -> None:
@@ -563,9 +565,9 @@ def test_a_depth_is_not_judged_before_it_has_ended() -> None:
     assert first.params == {"backbone": "a", "trained": 1}
     seen = []
     for _ in range(12):
-        order = search.growth.next(search.trials, 1e6, [first])
-        assert order is not None
-        seen.append(order.params)
+        proposal = search.growth.next(search.trials, 1e6, [first])
+        assert proposal is not None
+        seen.append(proposal.params)
     assert {"backbone": "b", "trained": 1} in seen
     assert {"backbone": "a", "trained": 2} not in seen
 
@@ -575,19 +577,19 @@ def test_an_arm_that_is_being_trained_is_not_given_twice_and_waiting_is_better_t
     for _ in range(20):
         search.next()
         _probe(search, 0.1)  # in vain
-    running = [Order(params={"freeze": "frozen"})]
+    running = [Proposal(params={"freeze": "frozen"}, source="frozen_heads")]
     for _ in range(6):
-        if (order := search.growth.next(search.trials, 1e6, running)) is not None:
-            running.append(order)
-    assert [order.arm for order in running] == ["", "a/1"]
+        if (proposal := search.growth.next(search.trials, 1e6, running)) is not None:
+            running.append(proposal)
+    assert [proposal.arm for proposal in running] == ["", "a/1"]
     assert search.growth.next(search.trials, 1e6, running) is None
 
 
 # --- a search that was broken off ----------------------------------------------------------------------------------
 
 
-def _growth(*backbones: str, timed: bool) -> Growth:
-    return Growth(
+def _growth(*backbones: str, timed: bool) -> Strategy:
+    return Strategy(
         screening=[{"backbone": name} for name in backbones],
         tuning=_tuning,
         probe="frozen",
@@ -600,14 +602,14 @@ def _growth(*backbones: str, timed: bool) -> Growth:
 
 @pytest.mark.parametrize("timed", [False, True])
 def test_what_a_broken_off_search_knew_of_backbones_that_are_gone_is_forgotten(timed: bool) -> None:
-    first, orders = Search(_growth("a", "b", timed=True)), []
+    first, proposals = Search(_growth("a", "b", timed=True)), []
     for number in range(40):
-        orders.append(first.next())
+        proposals.append(first.next())
         first.carry_out(0.5 + number / 100)
-    assert {order.params.get("backbone") for order in orders} >= {"a", "b"}
+    assert {proposal.params.get("backbone") for proposal in proposals} >= {"a", "b"}
     later = Search(_growth("a", timed=timed))
-    for order, record in zip(orders, first.trials.records, strict=False):
-        later.growth.restore(order)
+    for proposal, record in zip(proposals, first.trials.records, strict=False):
+        later.growth.restore(proposal)
         if record.candidate is not None and record.candidate.backbone == "a":
             later.trials.add(replace(record, number=len(later.trials)))
     for number in range(40):
@@ -618,6 +620,6 @@ def test_what_a_broken_off_search_knew_of_backbones_that_are_gone_is_forgotten(t
 def test_an_order_that_is_noted_can_be_written_as_json() -> None:
     search = _search(True, a=0.6, b=0.5)
     for number in range(30):
-        order = search.next()
-        assert json.loads(json.dumps(order.note, allow_nan=False)) == order.note
+        proposal = search.next()
+        assert json.loads(json.dumps(proposal.note, allow_nan=False)) == proposal.note
         search.carry_out(0.6 + number / 100)

@@ -1,4 +1,4 @@
-"""What is remembered of trials: rows, the best one, the order, and whose scores are kept."""
+"""What is remembered of trials: rows, the best one, the order, and whose predictions are kept."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_best_keep_their_scores_as_far_as_memory_goes(
     monkeypatch.setattr(records, "_BYTES", room)
     trials = Trials()
     for number in range(30):
-        trials.add(_record(number, (number * 7 % 30) / 30, scores=np.zeros((2, 2), np.float32)))
-    holders = {record.number for record in trials if record.scores is not None}
+        trials.add(_record(number, (number * 7 % 30) / 30, predictions=np.zeros((2, 2), np.float32)))
+    holders = {record.number for record in trials if record.predictions is not None}
     assert holders == {record.number for record in trials.leaderboard()[:kept]}
     assert [record.number for record in trials] == list(range(30))  # nothing is lost, nothing changes place

@@ -31,8 +31,8 @@ def _drawn(sharpness: float, n: int = 1500) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("sharpness", [3.0, 0.3])
 def test_what_is_too_sure_or_not_sure_enough_is_found_and_mended(sharpness: float) -> None:
-    targets, scores = _drawn(sharpness)
-    found = calibrate(_held_out(THREE, targets), scores)
+    targets, predictions = _drawn(sharpness)
+    found = calibrate(_held_out(THREE, targets), predictions)
     assert found is not None
     assert found.temperature == pytest.approx(sharpness, rel=0.15)
     assert found.ece_after < 0.05 < found.ece_before
@@ -62,8 +62,8 @@ def test_a_temperature_that_helps_only_what_it_was_fitted_on_is_not_used() -> No
     rng, used, worse = np.random.default_rng(0), 0, 0
     for _ in range(20):
         logits = rng.normal(size=(60, 3))
-        scores = softmax(logits, axis=1).astype(np.float32)
-        found = calibrate(_held_out(THREE, np.array([rng.choice(3, p=p / p.sum()) for p in scores])), scores)
+        predictions = softmax(logits, axis=1).astype(np.float32)
+        found = calibrate(_held_out(THREE, np.array([rng.choice(3, p=p / p.sum()) for p in predictions])), predictions)
         assert isinstance(found, Calibration)
         used += found.temperature != 1.0
         worse += found.log_loss_after > found.log_loss_before
@@ -76,22 +76,24 @@ def test_a_temperature_that_helps_only_what_it_was_fitted_on_is_not_used() -> No
 
 def test_where_all_are_right_nothing_becomes_certain() -> None:
     targets = np.arange(60) % 3
-    scores = np.full((60, 3), 0.2, dtype=np.float32)
-    scores[np.arange(60), targets] = 0.6
-    found = calibrate(_held_out(THREE, targets), scores)
+    predictions = np.full((60, 3), 0.2, dtype=np.float32)
+    predictions[np.arange(60), targets] = 0.6
+    found = calibrate(_held_out(THREE, targets), predictions)
     assert found is not None
-    assert 0.9 < temper(THREE, scores, found.temperature).max() < 0.999
+    assert 0.9 < temper(THREE, predictions, found.temperature).max() < 0.999
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.7, 3.0, 20.0])
 def test_labels_never_change(temperature: float) -> None:
     rng = np.random.default_rng(0)
-    scores = rng.dirichlet(np.full(3, 0.3), size=500).astype(np.float32)
+    predictions = rng.dirichlet(np.full(3, 0.3), size=500).astype(np.float32)
     near = np.float32(1 / 3)  # as near to each other as numbers come, the last one ahead
-    scores = np.vstack([scores, [[near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(1))]]])
-    tempered = temper(THREE, scores.astype(np.float32), temperature)
+    predictions = np.vstack(
+        [predictions, [[near, np.nextafter(near, np.float32(0)), np.nextafter(near, np.float32(1))]]]
+    )
+    tempered = temper(THREE, predictions.astype(np.float32), temperature)
     assert tempered.dtype == np.float32
-    np.testing.assert_array_equal(tempered.argmax(1), scores.argmax(1))
+    np.testing.assert_array_equal(tempered.argmax(1), predictions.argmax(1))
     np.testing.assert_allclose(tempered.sum(1), 1, rtol=1e-5)
     several = np.array([[np.nextafter(np.float32(0.5), np.float32(1)), 0.5], [1, 0]], dtype=np.float32)
     np.testing.assert_array_equal(temper(LABELS, several, temperature) > 0.5, several > 0.5)
@@ -99,9 +101,9 @@ def test_labels_never_change(temperature: float) -> None:
 
 def test_the_error_of_known_probabilities() -> None:
     # Sure to 0.9 and right in 3 of 4; sure to 0.6 and always right: (4 * 0.15 + 2 * 0.4) / 6.
-    scores = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 2)
+    predictions = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 2)
     targets = np.array([0, 0, 0, 1, 1, 1])
     task = Task(kind="binary", classes=("a", "b"))
-    assert expected_calibration_error(task, targets, scores) == pytest.approx((4 * 0.15 + 2 * 0.4) / 6)
+    assert expected_calibration_error(task, targets, predictions) == pytest.approx((4 * 0.15 + 2 * 0.4) / 6)
     indicators = np.array([[1.0, 0.0]] * 5)
     assert expected_calibration_error(LABELS, indicators, np.array([[0.75, 0.25]] * 5)) == pytest.approx(0.25)

@@ -19,23 +19,25 @@ TASK = Task(kind="binary", classes=("a", "b"))
 TARGETS = np.arange(200) % 2
 
 
-def _record(number: int, scores: np.ndarray | None, **names: Any) -> TrialRecord:
+def _record(number: int, predictions: np.ndarray | None, **names: Any) -> TrialRecord:
     candidate = Candidate(**{"backbone": "one", "head": f"head{number}", **names})
     objective = 0.9 - number / 100
-    return TrialRecord(number=number, state="complete", candidate=candidate, objective=objective, scores=scores)
+    return TrialRecord(
+        number=number, state="complete", candidate=candidate, objective=objective, predictions=predictions
+    )
 
 
-def _held_out(scores: np.ndarray) -> OutOfFold:
+def _held_out(predictions: np.ndarray) -> OutOfFold:
     parts = np.array_split(np.arange(200), 5)
     folds = [Fold(task=TASK, targets=TARGETS, train_rows=np.arange(0), validation_rows=part) for part in parts]
-    return OutOfFold.of(folds, scores)
+    return OutOfFold.of(folds, predictions)
 
 
 def _says(right: np.ndarray) -> np.ndarray:
     """Return probabilities (200, 2) that give the right class so much."""
-    scores = np.empty((200, 2), dtype=np.float32)
-    scores[np.arange(200), TARGETS], scores[np.arange(200), 1 - TARGETS] = right, 1 - right
-    return scores
+    predictions = np.empty((200, 2), dtype=np.float32)
+    predictions[np.arange(200), TARGETS], predictions[np.arange(200), 1 - TARGETS] = right, 1 - right
+    return predictions
 
 
 def _complementary() -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +73,8 @@ def test_copies_are_refused() -> None:
 def test_what_luck_in_choosing_brings_is_refused() -> None:
     # Eight predictors that know nothing: weights that fit the examples exist, and are worth nothing on others.
     draws = [_says(np.random.default_rng(seed).random(200)) for seed in range(8)]
-    draws.sort(key=lambda scores: -TASK.score(TARGETS, scores))
-    pool = [_record(i, scores) for i, scores in enumerate(draws)]
+    draws.sort(key=lambda predictions: -TASK.score(TARGETS, predictions))
+    pool = [_record(i, predictions) for i, predictions in enumerate(draws)]
     found = choose_ensemble(pool, _held_out(draws[0]))
     assert found is not None
     assert len(found.members) > 1  # on the examples themselves there was something to gain
@@ -121,8 +123,8 @@ def test_values_are_averaged_where_that_lessens_the_squared_error() -> None:
 
 def test_there_are_at_most_five_members() -> None:
     rng = np.random.default_rng(0)
-    scores = [_says(np.clip(0.55 + rng.normal(0, 0.3, 200), 0.01, 0.99)) for _ in range(8)]
-    found = choose_ensemble([_record(i, s) for i, s in enumerate(scores)], _held_out(scores[0]))
+    predictions = [_says(np.clip(0.55 + rng.normal(0, 0.3, 200), 0.01, 0.99)) for _ in range(8)]
+    found = choose_ensemble([_record(i, s) for i, s in enumerate(predictions)], _held_out(predictions[0]))
     assert found is not None
     assert 2 < len(found.members) <= 5
     assert found.pays

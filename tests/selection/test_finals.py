@@ -28,14 +28,14 @@ from autotransfer.selection.finals import (
     hold_finals,
     refit_seconds,
 )
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Budget, Compute, Settings
 
 
 @pytest.fixture(scope="module")
 def data(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Prepared:
     registry = Registry.load((tiny_zoo,))
     examples = load_examples(digits[0][:90], digits[1][:90])
-    return prepare_data(examples, [registry.backbone("test_resnet")], SearchConfig(cache=False))
+    return prepare_data(examples, [registry.backbone("test_resnet")], Settings(compute=Compute(cache=False)))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def _record(evaluator: Evaluator, number: int, objective: float | None = None, *
         depth=done.depth,
         best_epoch=done.best_epoch,
         epochs=len(done.curve),
-        scores=done.scores,
+        predictions=done.predictions,
     )
 
 
@@ -63,8 +63,8 @@ def _lucky(evaluator: Evaluator) -> TrialRecord:
     """A candidate that learns nothing, but by some luck was right about all examples of the first fold."""
     record = _record(evaluator, 0, 1.1, freeze="depth", training={"epochs": 1, "lr": 1e-9, "start": ""})
     rows = evaluator.folds[0].validation_rows
-    assert record.scores is not None
-    record.scores[rows] = np.eye(3, dtype=np.float32)[evaluator.targets[rows]]
+    assert record.predictions is not None
+    record.predictions[rows] = np.eye(3, dtype=np.float32)[evaluator.targets[rows]]
     return record
 
 
@@ -93,11 +93,11 @@ def test_a_lucky_leader_is_turned_down(evaluator: Evaluator, data: Prepared) -> 
 
 def test_a_tuned_finalist_is_scored_on_all_folds_of_the_search(evaluator: Evaluator, data: Prepared) -> None:
     tuned = _record(evaluator, 0, 1.1, freeze="depth", training={"epochs": 2, "start": "ridge"})
-    before = tuned.scores
+    before = tuned.predictions
     assert before is not None
     found = hold_finals(_trials([tuned, _record(evaluator, 1, head="ncm")]), evaluator, data.resplit)
     assert found is not None
-    after = found.records[0].scores
+    after = found.records[0].predictions
     assert after is not None
     assert not np.isnan(after).any()
     rows = evaluator.folds[0].validation_rows
@@ -234,9 +234,9 @@ def test_nothing_is_decided_on_what_the_search_knew_when_the_time_is_up(evaluato
 def test_finalists_are_different_setups_where_there_are_such() -> None:
     def record(number: int, head: str) -> TrialRecord:
         candidate = Candidate(backbone="one", head=head, head_params={"C": number})
-        scores = np.zeros((1, 2), dtype=np.float32)
+        predictions = np.zeros((1, 2), dtype=np.float32)
         return TrialRecord(
-            number=number, state="complete", candidate=candidate, objective=1 - number / 9, scores=scores
+            number=number, state="complete", candidate=candidate, objective=1 - number / 9, predictions=predictions
         )
 
     copies = [record(i, "logistic") for i in range(4)]

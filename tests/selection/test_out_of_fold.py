@@ -26,9 +26,9 @@ def test_examples_of_one_fold_are_judged_together() -> None:
 
 
 def test_a_single_fold_is_dealt_into_parts() -> None:
-    scores = np.full((60, 2), np.nan)
-    scores[PARTS[1]] = 0.5
-    held_out = OutOfFold.of(FOLDS, scores)
+    predictions = np.full((60, 2), np.nan)
+    predictions[PARTS[1]] = 0.5
+    held_out = OutOfFold.of(FOLDS, predictions)
     assert held_out.rows.tolist() == sorted(PARTS[1].tolist())
     assert held_out.targets.tolist() == TARGETS[held_out.rows].tolist()
     assert len(held_out.parts) == 5
@@ -39,18 +39,18 @@ def test_the_log_loss_decides_between_equal_scores_only() -> None:
     held_out = OutOfFold.of(FOLDS, np.full((60, 2), 0.5))
     sure, unsure = (np.where(np.eye(2)[TARGETS] > 0, p, 1 - p) for p in (0.9, 0.6))
     assert held_out.score(sure) == held_out.score(unsure) == 1
-    assert held_out.worth(unsure) < held_out.worth(sure) < 1
+    assert held_out.objective(unsure) < held_out.objective(sure) < 1
     worse = sure.copy()
     worse[0] = 1 - worse[0]
-    assert held_out.worth(worse) < held_out.worth(unsure)
-    assert held_out.worth(sure) == pytest.approx(1 - 1e-3 * TASK.log_loss(TARGETS, sure))
+    assert held_out.objective(worse) < held_out.objective(unsure)
+    assert held_out.objective(sure) == pytest.approx(1 - 1e-3 * TASK.log_loss(TARGETS, sure))
 
 
 def test_a_single_fold_is_dealt_by_units() -> None:
-    scores, group_ids = np.full((60, 2), np.nan), np.arange(60) // 4
-    scores[PARTS[1]] = 0.5
+    predictions, group_ids = np.full((60, 2), np.nan), np.arange(60) // 4
+    predictions[PARTS[1]] = 0.5
     folds = [replace(fold, group_ids=group_ids) for fold in FOLDS]
-    held_out = OutOfFold.of(folds, scores)
+    held_out = OutOfFold.of(folds, predictions)
     assert held_out.group_ids is not None
     assert held_out.group_ids.tolist() == group_ids[held_out.rows].tolist()
     of = [set(held_out.group_ids[part].tolist()) for part in held_out.parts]
@@ -62,9 +62,9 @@ def test_a_single_fold_is_dealt_by_units() -> None:
 
 
 def test_examples_of_one_unit_cannot_be_dealt() -> None:
-    scores = np.full((60, 2), np.nan)
-    scores[PARTS[1]] = 0.5
-    held_out = OutOfFold.of([replace(fold, group_ids=np.zeros(60, dtype=int)) for fold in FOLDS], scores)
+    predictions = np.full((60, 2), np.nan)
+    predictions[PARTS[1]] = 0.5
+    held_out = OutOfFold.of([replace(fold, group_ids=np.zeros(60, dtype=int)) for fold in FOLDS], predictions)
     assert len(held_out.parts) == 1  # so that nothing is cross-fitted on it
 
 

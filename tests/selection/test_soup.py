@@ -18,7 +18,7 @@ from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.soup import averaged, cook, greedy, ingredients
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Compute, Settings
 
 
 def _state(value: float) -> dict[str, torch.Tensor]:
@@ -49,7 +49,7 @@ def test_equal_tensors_and_whole_numbers_stay_as_they_are() -> None:
 def evaluator(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> Evaluator:
     registry = Registry.load((tiny_zoo,))
     specs = [registry.backbone("test_resnet")]
-    data = prepare_data(load_examples(digits[0][:90], digits[1][:90]), specs, SearchConfig(cache=False))
+    data = prepare_data(load_examples(digits[0][:90], digits[1][:90]), specs, Settings(compute=Compute(cache=False)))
     return Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
 
 
@@ -65,7 +65,7 @@ def _tuned(evaluator: Evaluator, number: int, **training: Any) -> TrialRecord:
         depth=done.depth,
         best_epoch=done.best_epoch,
         epochs=2,
-        scores=done.scores,
+        predictions=done.predictions,
     )
 
 
@@ -75,11 +75,11 @@ def test_a_soup_of_tuned_networks_is_what_its_average_predicts(evaluator: Evalua
     assert soup.pays == (soup.to_json()["used"] is True)
     assert soup.score >= soup.alone  # greedy: nothing that lowers it is added
     assert soup.alone == pytest.approx(max(record.score or 0.0 for record in records), abs=0.06)
-    scored = np.flatnonzero(~np.isnan(soup.scores).any(1))
+    scored = np.flatnonzero(~np.isnan(soup.predictions).any(1))
     assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
     assert len(soup.ingredients) >= 1
     assert len(soup.tried) >= 3
-    assert all(scores.shape == soup.scores.shape for scores in soup.tried)
+    assert all(predictions.shape == soup.predictions.shape for predictions in soup.tried)
     assert soup.to_json()["error"] == soup.error >= 0
     assert ("no measurable difference" in str(soup)) == (abs(soup.score - soup.alone) <= soup.error)
     assert "of the best alone" in str(soup)

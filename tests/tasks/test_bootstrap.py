@@ -66,12 +66,15 @@ def test_few_units_make_an_interval_wider_than_many() -> None:
 
 def test_the_interval_of_groups_is_as_wide_as_their_number_makes_it() -> None:
     # The case: printed 0.052 wide, where the groups make it more than three times that.
-    truth, scores, group_ids = _patients(40, 20)
-    plain, grouped = score_interval(BINARY, truth, scores), score_interval(BINARY, truth, scores, group_ids=group_ids)
+    truth, predictions, group_ids = _patients(40, 20)
+    plain, grouped = (
+        score_interval(BINARY, truth, predictions),
+        score_interval(BINARY, truth, predictions, group_ids=group_ids),
+    )
     assert plain[1] - plain[0] < 0.055
     assert grouped[1] - grouped[0] > 0.15
-    assert grouped == score_interval(BINARY, truth, scores, group_ids=group_ids)
-    found = Score.of(BINARY, truth, scores, group_ids)
+    assert grouped == score_interval(BINARY, truth, predictions, group_ids=group_ids)
+    found = Score.of(BINARY, truth, predictions, group_ids)
     assert (found.ci95, found.groups, found.examples) == (grouped, 40, 800)
     assert found.to_json()["groups"] == 40
 
@@ -80,9 +83,9 @@ def test_the_interval_of_groups_is_as_wide_as_their_number_makes_it() -> None:
 def test_single_units_change_no_interval(metric: str) -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 60)
-    scores, task = _says(rng.random(60) < 0.8, truth), Task(kind="binary", classes=("a", "b"), metric=metric)
-    assert score_interval(task, truth, scores, group_ids=np.arange(60)) == score_interval(task, truth, scores)
-    assert Score.of(task, truth, scores, np.arange(60)).groups is None
+    predictions, task = _says(rng.random(60) < 0.8, truth), Task(kind="binary", classes=("a", "b"), metric=metric)
+    assert score_interval(task, truth, predictions, group_ids=np.arange(60)) == score_interval(task, truth, predictions)
+    assert Score.of(task, truth, predictions, np.arange(60)).groups is None
 
 
 @pytest.mark.parametrize(("count", "each"), [(10, 20), (30, 10)])
@@ -90,10 +93,10 @@ def test_intervals_of_groups_hold_the_truth_as_often_as_they_say(count: int, eac
     # A beta distribution of 2 and 0.5 has the mean 0.8.
     held, plain = [], []
     for seed in range(200):
-        truth, scores, group_ids = _patients(count, each, seed, (2.0, 0.5))
-        low, high = score_interval(BINARY, truth, scores, group_ids=group_ids)
+        truth, predictions, group_ids = _patients(count, each, seed, (2.0, 0.5))
+        low, high = score_interval(BINARY, truth, predictions, group_ids=group_ids)
         held.append(low <= 0.8 <= high)
-        low, high = score_interval(BINARY, truth, scores)
+        low, high = score_interval(BINARY, truth, predictions)
         plain.append(low <= 0.8 <= high)
     assert np.mean(held) > 0.88
     assert np.mean(plain) < 0.75
@@ -200,7 +203,7 @@ def test_three_examples_are_too_few_to_be_better() -> None:
 def test_the_error_of_a_difference_is_paired() -> None:
     truth = np.zeros(200, dtype=np.int64)
     one, other = _says(np.arange(200) < 150, truth), _says(np.arange(200) < 148, truth)
-    alone = math.hypot(*(standard_error(BINARY, truth, scores) for scores in (one, other)))
+    alone = math.hypot(*(standard_error(BINARY, truth, predictions) for predictions in (one, other)))
     assert paired_standard_error(BINARY, truth, one, other) < alone / 3
     assert paired_standard_error(BINARY, truth, one, one) == 0.0
     undefined = Task(kind="binary", classes=("a", "b"), metric="roc_auc")

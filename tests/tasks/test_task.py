@@ -177,8 +177,8 @@ _WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"
 @given(st.lists(st.one_of(_WORDS, st.sampled_from(["a", "b"])), min_size=2).filter(lambda t: len({*t}) > 1))
 def test_predicting_the_encoded_labels_returns_them(targets: list[str]) -> None:
     task = infer_task(targets)
-    scores = np.eye(task.outputs, dtype=np.float32)[task.encode(targets)]
-    assert task.predict(scores).tolist() == targets
+    predictions = np.eye(task.outputs, dtype=np.float32)[task.encode(targets)]
+    assert task.predict(predictions).tolist() == targets
 
 
 @given(st.lists(st.sets(st.sampled_from("abcd")), min_size=1).filter(lambda t: len(set().union(*t)) > 1))
@@ -234,11 +234,11 @@ def test_scores_are_those_of_scikit_learn() -> None:
     from sklearn.metrics import balanced_accuracy_score, f1_score, r2_score, roc_auc_score
 
     rng = np.random.default_rng(0)
-    truth, scores = rng.integers(0, 2, 50), rng.dirichlet([1, 1], 50)
+    truth, predictions = rng.integers(0, 2, 50), rng.dirichlet([1, 1], 50)
     binary = Task(kind="binary", classes=("a", "b"), metric="roc_auc")
-    assert binary.score(truth, scores) == pytest.approx(roc_auc_score(truth, scores[:, 1]))
-    expected = balanced_accuracy_score(truth, scores.argmax(1))
-    assert binary.score(truth, scores, "balanced_accuracy") == pytest.approx(expected)
+    assert binary.score(truth, predictions) == pytest.approx(roc_auc_score(truth, predictions[:, 1]))
+    expected = balanced_accuracy_score(truth, predictions.argmax(1))
+    assert binary.score(truth, predictions, "balanced_accuracy") == pytest.approx(expected)
     several = Task(kind="multilabel", classes=("a", "b"), metric="f1_macro")
     labels, chances = rng.integers(0, 2, (50, 2)).astype(np.float32), rng.random((50, 2))
     assert several.score(labels, chances) == pytest.approx(f1_score(labels, chances > 0.5, average="macro"))
@@ -260,9 +260,9 @@ def test_a_class_that_is_not_there_is_no_warning() -> None:
 def test_the_interval_of_accuracy_is_wilsons() -> None:
     # 8 of 10, from Wilson's formula: 0.4902 to 0.9433.
     encoded = np.zeros(10, dtype=np.int64)
-    scores = np.eye(2)[[0] * 8 + [1] * 2]
+    predictions = np.eye(2)[[0] * 8 + [1] * 2]
     task = Task(kind="binary", classes=("a", "b"))
-    assert score_interval(task, encoded, scores) == pytest.approx((0.4902, 0.9433), abs=1e-3)
+    assert score_interval(task, encoded, predictions) == pytest.approx((0.4902, 0.9433), abs=1e-3)
     low, high = score_interval(task, encoded, np.eye(2)[[0] * 10])
     assert (round(low, 2), high) == (0.72, 1.0)
 
@@ -270,11 +270,11 @@ def test_the_interval_of_accuracy_is_wilsons() -> None:
 def test_the_interval_of_other_metrics_holds_the_score_and_is_repeatable() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((60, 1)).astype(np.float32)
-    scores = truth + rng.normal(0, 0.1, truth.shape).astype(np.float32)
+    predictions = truth + rng.normal(0, 0.1, truth.shape).astype(np.float32)
     task = Task(kind="regression", metric="r2")
-    low, high = score_interval(task, truth, scores)
-    assert low < task.score(truth, scores) < high
-    assert (low, high) == score_interval(task, truth, scores)
+    low, high = score_interval(task, truth, predictions)
+    assert low < task.score(truth, predictions) < high
+    assert (low, high) == score_interval(task, truth, predictions)
 
 
 def test_an_interval_that_cannot_be_had_is_nan() -> None:

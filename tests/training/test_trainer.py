@@ -89,7 +89,7 @@ def start(make_images: MakeImages) -> Start:
 def run(training: Training, epochs: int | None = None) -> list[float]:
     curve: list[float] = []
 
-    def report(epoch: int, score: float, scores: np.ndarray) -> bool:
+    def report(epoch: int, score: float, predictions: np.ndarray) -> bool:
         curve.append(score)
         return False
 
@@ -323,7 +323,7 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
     fold = replace(make_fold(labels, validation=np.arange(5, 10), metric="neg_log_loss"), train_rows=np.arange(5))
     training = start(network, fold, settings)
 
-    def report(epoch: int, score: float, scores: np.ndarray) -> bool:
+    def report(epoch: int, score: float, predictions: np.ndarray) -> bool:
         states.append(weights(network))
         return False
 
@@ -331,8 +331,8 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
     assert training.best_epoch < 8
     training.restore_best()
     assert_equal(weights(network), states[training.best_epoch - 1])
-    assert training.best_scores is not None
-    np.testing.assert_array_equal(training.predict(training.fold.validation_rows, 0), training.best_scores)
+    assert training.best_predictions is not None
+    np.testing.assert_array_equal(training.predict(training.fold.validation_rows, 0), training.best_predictions)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "medium"])
@@ -375,7 +375,7 @@ def test_time_is_asked_for_after_each_step(start: Start) -> None:
 
 def test_a_report_can_stop_the_training(start: Start) -> None:
     training = start(net(2), make_fold(LABELS))
-    training.run(4, lambda epoch, score, scores: epoch == 2, lambda: False)
+    training.run(4, lambda epoch, score, predictions: epoch == 2, lambda: False)
     assert training.epoch == 2
 
 
@@ -383,7 +383,7 @@ def test_a_refit_has_nothing_to_score(start: Start) -> None:
     training = start(net(2), make_fold(LABELS, validation=np.arange(0)))
     assert run(training) == []
     assert training.epoch == 4
-    assert training.best_scores is None
+    assert training.best_predictions is None
 
 
 def test_label_smoothing_takes_confidence_away(start: Start) -> None:

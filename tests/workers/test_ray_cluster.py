@@ -12,6 +12,7 @@ import pytest
 
 import autotransfer
 from autotransfer.errors import ConfigError
+from autotransfer.settings import Compute
 
 # In a process of its own: Ray leaves threads and sockets behind.
 SCRIPT = """
@@ -68,10 +69,10 @@ def test_a_lost_node_costs_nothing_that_was_finished(digit_folder: Path, tiny_zo
 def test_without_ray_the_error_names_the_extra(digit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"needs Ray: pip install 'autotransfer\[ray\]'"):
-        autotransfer.fit(digit_folder / "train", executor="ray")
+        autotransfer.fit(digit_folder / "train", compute=Compute(executor="ray"))
 
 
 def test_a_cluster_that_does_not_answer_is_named(digit_folder: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'autotransfer[ray]'")
     with pytest.raises(ConfigError, match="The Ray cluster 'localhost:9' cannot be reached: ConnectionRefusedError"):
-        autotransfer.fit(digit_folder / "train", executor="ray", ray_address="localhost:9")
+        autotransfer.fit(digit_folder / "train", compute=Compute(executor="ray", ray_address="localhost:9"))

@@ -12,7 +12,7 @@ import timm
 from autotransfer.contract.registry import Registry
 from autotransfer.pipeline.prepare import available_backbones
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import Budget, SearchConfig
+from autotransfer.settings import Settings
 from autotransfer_plugins.backbones import _hub
 from autotransfer_plugins.backbones._published import PORTFOLIO, _table, published
 
@@ -69,7 +69,7 @@ def test_hundreds_of_the_hubs_models_are_asked_for_and_cut_by_what_they_cost_bef
     monkeypatch.setattr(_hub, "check", asked.append)
     monkeypatch.setattr(_hub, "load", pytest.fail)
     registry, said = Registry.load(), list[str]()
-    config = SearchConfig(budget=Budget(seconds=300.0), backbones=("regnet*", "tf_*", "mobilenetv3*", "swin*"))
+    config = Settings(time_budget=300.0, backbones=("regnet*", "tf_*", "mobilenetv3*", "swin*"))
     everything = registry.select_backbones(config.backbones)
     specs = available_backbones(registry, config, resolve_device("cpu"), 500, said.append)
     assert len(everything) > 100

@@ -14,7 +14,7 @@ from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.errors import BackboneError, WeightsUnavailableError
 from autotransfer.pipeline.prepare import available_backbones
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import SearchConfig
+from autotransfer.settings import Settings, grouped
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones.shipped import WEIGHTS
 
@@ -46,7 +46,9 @@ def test_each_keeps_the_contract(name: str) -> None:
 
 def _ready(registry: Registry, **settings: Any) -> tuple[list[str], list[str]]:
     said: list[str] = []
-    found = available_backbones(registry, SearchConfig(**settings), resolve_device("cpu"), 100, said.append)
+    found = available_backbones(
+        registry, Settings(**grouped(Settings, settings)), resolve_device("cpu"), 100, said.append
+    )
     return [spec.name for spec in found], said
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotransfer.errors import ConfigError
-from autotransfer.settings import Budget, SearchConfig, parse_duration
+from autotransfer.settings import Budget, Compute, SearchOptions, Settings, grouped, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_an_empty_budget_is_refused(settings: dict[str, Any], message: str) -> N
 
 def test_a_budget_may_be_open() -> None:
     assert Budget() == Budget(seconds=None, trials=None)
-    assert SearchConfig().budget == Budget(seconds=300.0)
+    assert Settings().budget == Budget(seconds=300.0)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,9 @@ def test_a_budget_may_be_open() -> None:
         ({"folds": 0}, "folds must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"views": 0}, "views must be at least 1"),
-        ({"seed": -1}, "seed is a whole number"),
-        ({"seed": 2**32}, "seed is a whole number"),
+        ({"seed": -1}, "seed must be at least 0; got -1"),
+        ({"seed": 0.5}, "seed must be a whole number; got 0.5"),
+        ({"seed": 2**32}, "seed must be at most"),
         ({"class_weight": "equal"}, "'balanced', a dictionary of weights by class, or None; got 'equal'"),
         ({"class_weight": {}}, "dictionary"),
         ({"class_weight": [1.0, 2.0]}, "dictionary"),
@@ -101,15 +102,15 @@ def test_a_budget_may_be_open() -> None:
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        SearchConfig(**settings)
+        Settings(**grouped(Settings, settings))
 
 
 def test_class_weights_become_plain() -> None:
     # Labels that come from NumPy must not keep run.json from being written.
-    weights = SearchConfig(class_weight={np.int64(3): np.float32(2.0), "x": 1}).class_weight
+    weights = SearchOptions(class_weight={np.int64(3): np.float32(2.0), "x": 1}).class_weight
     assert json.loads(json.dumps(weights)) == {"3": 2.0, "x": 1.0}
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:3", "mps"])
 def test_a_device_is_named_without_being_asked_for(device: str) -> None:
-    assert SearchConfig(device=device).device == device
+    assert Compute(device=device).device == device

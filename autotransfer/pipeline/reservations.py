@@ -1,0 +1,47 @@
+"""What the steps after the search will take: reserved in the budget by name, so that the search leaves it to them."""
+
+from __future__ import annotations
+
+from autotransfer.analysis.transfer_gain import reserved_seconds
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.pipeline.prepare import Prepared
+from autotransfer.pipeline.select import ending_seconds
+from autotransfer.search.budget import TimeBudget
+from autotransfer.search.trials import Trials
+from autotransfer.selection.finals import FoldRunner
+from autotransfer.settings import Settings
+
+__all__ = ["LaterSteps"]
+
+
+class LaterSteps:
+    """Reserves what selection and analysis will take.
+
+    Args:
+        budget: Where the seconds are reserved.
+        settings: The settings.
+        test_examples: Number of test examples.
+    """
+
+    def __init__(self, budget: TimeBudget, settings: Settings, test_examples: int) -> None:
+        self._budget, self._settings, self._test_examples = budget, settings, test_examples
+        self._fold_runner: FoldRunner | None = None
+
+    def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
+        """Reserve what does not depend on the trials: the comparison with random weights.
+
+        Args:
+            data: The examples.
+            evaluator: What will score the candidates.
+            backbone: The backbone that is expected to take least.
+        """
+        self._fold_runner = FoldRunner(evaluator, data.resplit)
+        if self._settings.search.compare_scratch:
+            self._budget.reserve("transfer_gain", reserved_seconds(self._budget, evaluator, backbone))
+
+    def update(self, trials: Trials) -> None:
+        """Reserve what the selection among these trials will take."""
+        assert self._fold_runner is not None  # made when the search began
+        limit, ensemble = self._budget.limit, self._settings.selection.ensemble
+        seconds = ending_seconds(trials, self._fold_runner, limit, self._test_examples, ensemble=ensemble)
+        self._budget.reserve("finals", seconds)

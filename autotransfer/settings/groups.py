@@ -1,0 +1,302 @@
+"""Settings that belong together: of the data, the search, the selection, the machine, and the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from autotransfer.errors import ConfigError
+from autotransfer.settings.checks import (
+    Patterns,
+    bytes_or_none,
+    class_weights,
+    device_name,
+    low_and_high,
+    one_of,
+    parse_duration,
+    parse_low_and_high,
+    parse_share_or_data,
+    path_or_none,
+    patterns,
+    plain_label,
+    share_or_data,
+    whole_number,
+)
+from autotransfer.settings.fields import SettingsGroup, documented, setting
+
+__all__ = ["Compute", "DataOptions", "Kind", "RunOptions", "SearchOptions", "Selection"]
+
+Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(SettingsGroup):
+    """How the data are read, and divided into examples to train on and examples to score on."""
+
+    test_targets: Any = setting(
+        None, help="Targets of the test examples.", none="the test data hold them", on_command_line=False
+    )
+    validation: Any = setting(
+        0.25,
+        help="What candidates are scored on: a share of the examples, or examples of your own.",
+        more="A share has no effect where the examples are cross-validated, as those below 3,000 are. The winner is "
+        "trained on all examples in the end.",
+        check=share_or_data,
+        metavar="SHARE|DATA",
+        parse=parse_share_or_data,
+    )
+    validation_targets: Any = setting(
+        None, help="Targets of the validation examples.", none="the validation data hold them", on_command_line=False
+    )
+    folds: int | None = setting(
+        None,
+        help="Number of folds of the cross-validation; 1 splits once.",
+        none="5 below 3,000 examples, 1 from there on",
+        check=whole_number("number of folds", 1),
+        metavar="N",
+    )
+    path_column: str | None = setting(
+        None, help="Column of image paths in a table.", none="guessed by what the columns hold", metavar="C"
+    )
+    target_column: str | Sequence[str] | None = setting(
+        None,
+        help="Column of targets in a table; repeatable.",
+        more="Several columns of 0 and 1 are the classes of a multilabel task, several columns of other numbers are "
+        "the targets of a regression.",
+        none="guessed by what the columns hold",
+        metavar="C",
+    )
+    label_separator: str | None = setting(
+        None,
+        help="What stands between several labels of one example, such as |.",
+        more="With a separator, the task is multilabel.",
+        none="a text is one label",
+        metavar="TEXT",
+    )
+    groups: Any = setting(
+        None,
+        help="What no split tears apart: a column, or a regular expression that finds the group in a path.",
+        more="In Python, a sequence with the group of each example, too. Photographs of one object are such a group.",
+        none="near-duplicates",
+        metavar="G",
+        parse=str,
+    )
+    root: str | Path | None = setting(
+        None,
+        help="Folder where the relative paths of a table or list start.",
+        more="The folder of the table comes after it; for a list or DataFrame, the current folder.",
+        check=path_or_none,
+        metavar="DIR",
+    )
+    suffix: str | None = setting(
+        None, help="What the paths of a table or list lack at the end, such as .png.", metavar="S"
+    )
+    follow_links: bool = setting(
+        False, help="Follow links that lead out of a folder, and links to folders.", more="Loops end."
+    )
+    min_images: int | None = setting(
+        None,
+        help="Leave out classes with fewer images to train on.",
+        none="a class with a single image is refused",
+        check=whole_number("fewest images of a class", 1),
+        metavar="N",
+    )
+    value_range: tuple[float, float] | None = setting(
+        None,
+        help="Values of images that are black and white, such as 0,4095.",
+        more="Useful for 12-bit images in 16-bit files, for example.",
+        none="decided by the training images: 0 to 255 for those of 8 bits that exceed 16, 0 to 1 for fractions up to "
+        "1, else their least and greatest value",
+        check=low_and_high,
+        metavar="LOW,HIGH",
+        parse=parse_low_and_high,
+    )
+    task: Kind | None = setting(
+        None,
+        help="binary, multiclass, multilabel or regression.",
+        none="inferred from the targets",
+        check=one_of("kind of task", get_args(Kind)),
+        metavar="KIND",
+    )
+    positive_class: Any = setting(
+        None,
+        help="Which of two classes recall, precision and the like are of.",
+        none="the rarer class; of two that are as frequent, the one that is sorted last",
+        check=plain_label,
+        metavar="LABEL",
+        parse=str,
+    )
+    strict: bool = setting(
+        False,
+        help="Refuse data, or test data, with an unreadable image.",
+        more="Otherwise unreadable images are left out and listed.",
+    )
+
+    @property
+    def validation_share(self) -> float:
+        """Share of the examples to split off: of no use where validation examples are given."""
+        return self.validation if isinstance(self.validation, float) else float(type(self).validation)
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(SettingsGroup):
+    """What is searched beside backbones and heads, and how candidates train."""
+
+    exclude: Patterns = setting(
+        (),
+        help="Backbones to leave out, by name or pattern; repeatable.",
+        more="A broken checkpoint of a zoo is such a backbone.",
+        check=patterns,
+        metavar="PATTERN",
+    )
+    freeze: Patterns = setting(
+        (), help="Freeze policies to search, by name or pattern; repeatable.", check=patterns, metavar="PATTERN"
+    )
+    epochs: int = setting(
+        12, help="Epochs of a candidate that trains stages.", check=whole_number("number of epochs", 1)
+    )
+    views: int = setting(
+        4,
+        help="Most views of an image that the model averages: 1, 2 or 4; 1 is fastest.",
+        more="The views are the image, its mirror image and two crops. Each view is a pass through the backbone, in "
+        "prediction, too. They are averaged where validation says that it pays.",
+        check=whole_number("number of views", 1),
+    )
+    class_weight: Literal["balanced"] | Mapping[Any, float] | None = setting(
+        None,
+        help="Weight the loss by inverse class frequency.",
+        more='"balanced" does so; a dictionary gives the weight of each class, 1 for the classes that it leaves out.',
+        none="all classes weigh the same",
+        check=class_weights,
+        metavar="balanced",
+        parse=str,
+    )
+    compare_scratch: bool = setting(
+        True,
+        help="Train the winner's architecture from random weights, too, to show what transfer gains.",
+        more="This takes about a twentieth of a time budget, or as many epochs as one candidate.",
+        off="Do not train the winner's architecture from random weights.",
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Selection(SettingsGroup):
+    """What may become the model beside the best candidate."""
+
+    ensemble: bool = setting(
+        True,
+        help="Ensemble the best candidates where validation says that it pays.",
+        more="The model then runs all of them.",
+        off="Refit one candidate, never several.",
+    )
+    soup: bool = setting(
+        True,
+        help="Average the weights of fine-tuned candidates of one backbone where validation says that it pays.",
+        off="Never average the weights of several candidates.",
+    )
+    calibrate: bool = setting(
+        True,
+        help="Scale probabilities by a temperature where validation says that it makes them more honest.",
+        more="With class weights, which are meant to shift probabilities, nothing is scaled.",
+        off="Leave probabilities as they are.",
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Compute(SettingsGroup):
+    """Where candidates are evaluated, and what they may take of the machine."""
+
+    device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps.", check=device_name)
+    workers: int | None = setting(
+        None,
+        help="Processes that evaluate candidates, or most tasks at a time on a cluster.",
+        none="this process alone; on a cluster, as many tasks as there is room for",
+        check=whole_number("number of workers", 1),
+        metavar="N",
+    )
+    executor: Literal["local", "ray"] = setting(
+        "local",
+        help="Where candidates are evaluated: local or ray.",
+        check=one_of("executor", ("local", "ray")),
+        metavar="WHERE",
+    )
+    ray_address: str | None = setting(
+        None,
+        help="Address of the Ray cluster, auto for one that runs here.",
+        none="a new cluster on this machine",
+        environment="RAY_ADDRESS",
+        metavar="ADDR",
+    )
+    trial_timeout: str | float = setting(
+        "60s",
+        help="End a trial that gives no sign of life for so long, as 60s or in seconds.",
+        more="A trial has ten times the time that it was predicted to take in any case. It is recorded as failed.",
+        check=parse_duration,
+        metavar="TIME",
+    )
+    cache: bool = setting(
+        True, help="Keep activations on disk between runs.", off="Keep no activations on disk between runs."
+    )
+    cache_dir: str | Path | None = setting(
+        None,
+        help="Folder of the activation cache.",
+        none="the cache folder of the user",
+        environment="AUTOTRANSFER_CACHE",
+        check=path_or_none,
+        metavar="DIR",
+    )
+    memory_limit: int | None = setting(
+        None,
+        help="Bytes that decoded images and activations may take in memory.",
+        more="Beyond it they are files that the system's cache holds.",
+        none="a third of the free memory, 1 GB at most",
+        check=bytes_or_none,
+        metavar="BYTES",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ray_address is not None and self.executor != "ray":
+            raise ConfigError("A Ray address is of use with the executor 'ray' only.")
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(SettingsGroup):
+    """What the run folder keeps, and who looks on."""
+
+    overwrite: bool = setting(False, help="Replace a run that is there.", saved=False)
+    resume: bool = setting(
+        False,
+        help="Go on with a run that is there, on the same data.",
+        more="No finished trial is lost or repeated. The same budget means what is left of it, another one is a new "
+        "one. Where there is no run, one begins.",
+        saved=False,
+    )
+    storage: str | None = setting(
+        None,
+        help="Optuna storage of the study, such as sqlite:///studies.db.",
+        none="a file in the run folder",
+        metavar="URL",
+    )
+    study: str | None = setting(
+        None, help="Name of the study, which no other run may have.", none="made up", metavar="NAME"
+    )
+    callbacks: Sequence[object] = setting(
+        (),
+        help="Objects that observe the search.",
+        more="They have any of the methods search_started, epoch_finished, trial_finished, search_finished and "
+        "search_failed; autotransfer.contract.hookspecs says what each is told. What goes wrong in them costs nothing "
+        "but a warning. A run that goes on needs them anew.",
+        on_command_line=False,
+        saved=False,
+    )
+    progress: bool = setting(
+        True, help="Show progress on standard error.", off="Show no progress on standard error.", saved=False
+    )
