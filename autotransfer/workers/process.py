@@ -31,7 +31,7 @@ __all__ = ["HEARTBEAT_SECONDS", "import_libraries", "main"]
 # Seconds between two heartbeats.
 HEARTBEAT_SECONDS = 1.0
 # A worker gives the search this many seconds to end it when it hangs; then the kernel does, for the search is gone.
-_ALARM_MARGIN_SECONDS = 30.0
+_ALARM_MARGIN_SECONDS = 5.0
 
 
 def import_libraries() -> None:
