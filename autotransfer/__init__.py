@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from autotransfer.pretraining.distill import DistillResult, distill
     from autotransfer.pretraining.pretrain import PretrainResult, pretrain
     from autotransfer.run.result import FitResult
-    from autotransfer.settings import Compute, DataOptions, RunOptions, SearchOptions, Selection, Settings
+    from autotransfer.settings import (
+        Compute,
+        DataOptions,
+        ModelCard,
+        RunOptions,
+        SearchOptions,
+        Selection,
+        Settings,
+        TrainingOptions,
+    )
 
 __all__ = [
     "AutoTransferClassifier",
@@ -36,11 +45,13 @@ __all__ = [
     "DistillResult",
     "EvaluationResult",
     "FitResult",
+    "ModelCard",
     "PretrainResult",
     "RunOptions",
     "SearchOptions",
     "Selection",
     "Settings",
+    "TrainingOptions",
     "TransferModel",
     "__version__",
     "distill",
@@ -63,11 +74,13 @@ _HOMES = {
     "DistillResult": "pretraining.distill",
     "EvaluationResult": "pipeline.evaluate",
     "FitResult": "run.result",
+    "ModelCard": "settings",
     "PretrainResult": "pretraining.pretrain",
     "RunOptions": "settings",
     "SearchOptions": "settings",
     "Selection": "settings",
     "Settings": "settings",
+    "TrainingOptions": "settings",
     "TransferModel": "model.transfer_model",
     "__version__": "_version",
     "distill": "pretraining.distill",

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autotransfer.analysis.summary import explain
-from autotransfer.analysis.train_test_overlap import warn_of_repeats
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.errors import DataNotFoundError, RunFormatError
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.analyse import analyse
 from autotransfer.pipeline.checks import check_settings
 from autotransfer.pipeline.load_data import load_data
 from autotransfer.pipeline.reservations import LaterSteps
 from autotransfer.pipeline.search import search_setups
-from autotransfer.pipeline.select import finish, score_test
-from autotransfer.report.chart import draw
+from autotransfer.pipeline.select import select_model
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
-from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.budget import TimeBudget
@@ -127,14 +123,14 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
         registry = Registry.load(settings.zoos)
         check_settings(settings, registry)
         observers = Observers(registry.loaded, settings.run.callbacks, show.warnings.warn)
-        with observers.following({**described(settings), "run": str(run.path)}):
+        with observers.observe({**described(settings), "run": str(run.path)}):
             show.step("looking for the images")
             examples, test_examples = load_data(arguments, settings.data_options)
             call = call_to_json(arguments, settings)
             result = _fit(settings, examples, test_examples, run, call, budget, show, registry, observers)
-        observers.tell("search_finished", result=result)
-        if len(show.warnings) > len(result.fit_warnings):  # an observer failed at the very end
-            result = replace(result, fit_warnings=tuple(show.warnings))
+        observers.notify("search_finished", result=result)
+        if len(show.warnings) > len(result.warnings):  # an observer failed at the very end
+            result = replace(result, warnings=tuple(show.warnings))
             run.write_result(result.to_json())
         return result
 
@@ -150,60 +146,21 @@ def _fit(
     registry: Registry,
     observers: Observers,
 ) -> FitResult:
-    """Search, refit the winner, score it on the test examples, and write everything down."""
+    """Search, select and train the model, analyse, and write everything down."""
     show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
-    tested = 0 if test is None else len(test)
-    later = LaterSteps(budget, settings, tested)
+    test_examples = 0 if test is None else len(test)
+    later_steps = LaterSteps(budget, settings, test_examples)
     with open_pool(settings) as worker_pool:
         found = search_setups(
-            settings, examples, test, run, call, budget, worker_pool, show, registry, observers, later
+            settings, examples, test, run, call, budget, worker_pool, show, registry, observers, later_steps
         )
-    data, evaluator, seconds = found.data, found.evaluator, dict(found.seconds)
-
-    ending = finish(found.trials, data, evaluator, budget, settings, show, tested=tested)
-    with run.writing():
-        ending.model.write(run.model)
-    seconds["finals"] = ending.seconds
-    seconds["refit"] = budget.spent - sum(seconds.values())
-
-    started = budget.spent
-    if test is None:
-        test_score = None
-    else:
-        repeats = partial(warn_of_repeats, data=data, evaluator=evaluator, budget=budget, warnings=show.warnings)
-        test_score = score_test(ending.model, test, ending.validation, show, repeats)
-    seconds["test"] = budget.spent - started
-
-    show.phase("asking how far the score is to be believed, and what transfer gains")
-    started = budget.spent
-    insight = explain(ending, found.trials, evaluator, budget, settings, found.stages, show.warnings)
-    seconds |= {"insight": budget.spent - started, "total": budget.spent}
-    result = FitResult(
-        best=ending.model.members[0].candidate,
-        validation=ending.validation,
-        test=test_score,
-        insight=insight,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
-        trials=found.trials,
-        finals=ending.finals,
-        ensemble=ending.ensemble,
-        soup=ending.soup,
-        calibration=ending.calibration,
-        skipped=data.skipped,
-        grouping=data.grouping,
-        decoded=data.images.decoded,
-        fit_warnings=tuple(show.warnings),
-        model=ending.model,
-        run=run.path,
-        examples=examples,
-        test_examples=test,
+    selection = select_model(
+        found.trials, found.data, found.evaluator, budget, settings, show, test_examples=test_examples
     )
-    lines = {} if test_score is None else {"the model, test": test_score.score}
-    chart = draw(list(found.trials), "Every trial of the search", lines, metric=ending.validation.metric)
     with run.writing():
-        write_atomically(run.path / "trials.svg", chart)
-        run.write_result(result.to_json())
-    evaluator.checkpoints.clear()
+        selection.model.write(run.model)
+    result = analyse(selection, found, examples, test, budget, settings, show, run)
+    found.evaluator.checkpoints.clear()
     return result
 
 

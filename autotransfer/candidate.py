@@ -1,4 +1,4 @@
-"""A candidate: one complete transfer setup."""
+"""A candidate: backbone, freeze policy, head and training settings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SETTINGS = ("head_params", "freeze_params", "training")
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One complete transfer setup: backbone, freeze policy, head and training settings. Frozen, hashable, JSON.
+    """Backbone, freeze policy, head and training settings; frozen and hashable.
 
-    Settings that are not given take the defaults of the head, the policy or the training.
+    Missing settings take the defaults of the head, the policy or the training.
 
     Example:
         >>> Candidate(
@@ -37,7 +37,7 @@ class Candidate:
         freeze: Name of a freeze policy.
         head_params: Settings of the head.
         freeze_params: Settings of the freeze policy.
-        training: Settings of the training; closed-form heads have none but the number of views.
+        training: Training settings; for closed-form heads, only the number of views.
     """
 
     backbone: str
@@ -48,22 +48,22 @@ class Candidate:
     training: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in _SETTINGS:  # copies: a dictionary that the caller changes later is none of this candidate
+        for name in _SETTINGS:  # copies, since the caller may change the dictionaries
             object.__setattr__(self, name, dict(getattr(self, name)))
 
     def __hash__(self) -> int:
-        # Equal candidates have equal hashes, so 1, 1.0 and True count as one value.
+        # 1, 1.0 and True are equal and have equal hashes.
         settings = (frozenset(getattr(self, name).items()) for name in _SETTINGS)
         return hash((self.backbone, self.head, self.freeze, *settings))
 
     @property
     def without_epochs(self) -> Candidate:
-        """The same setup, whatever number of epochs it is trained for."""
+        """The candidate without its number of epochs."""
         return replace(self, training={name: v for name, v in self.training.items() if name != "epochs"})
 
     @property
     def views(self) -> int:
-        """Number of fixed views in which it sees each image."""
+        """Number of fixed views of each image."""
         given = self.training.get("views", 1)
         return given if isinstance(given, int) else 1
 
@@ -83,7 +83,7 @@ class Candidate:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ConfigError: A key is missing or unknown, or a value is of a kind that it cannot have.
+            ConfigError: A key is missing or unknown, or a value has a wrong type.
         """
         if not isinstance(data, Mapping) or "backbone" not in data or set(data) - set(cls.__dataclass_fields__):
             given = sorted(map(str, data)) if isinstance(data, Mapping) else f"a {type(data).__name__}"

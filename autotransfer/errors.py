@@ -1,6 +1,6 @@
-"""Every error that this package raises on purpose.
+"""The errors of this package.
 
-Each one is also the built-in type that a caller would already catch::
+Each error is also a built-in error that callers may catch::
 
     AutoTransferError
     ├── ConfigError (ValueError)                a setting is wrong
@@ -50,16 +50,16 @@ __all__ = [
 ]
 
 
-# Near matches that an error suggests.
-_SHOWN = 4
+# Most similar names that an error suggests, and most names that it lists where none is similar.
+_MAX_SUGGESTIONS, _MAX_LISTED_NAMES = 4, 8
 
 
 class AutoTransferError(Exception):
     """Base of all errors of this package.
 
     Args:
-        message: What was wrong, what was given and what to do. Names from data in it may hold anything; control
-            characters are escaped, so that printing the error is safe.
+        message: What was wrong, what was given and what to do. Control characters are escaped, since the message may
+            hold names from data.
     """
 
     def __init__(self, message: object = "") -> None:
@@ -71,14 +71,14 @@ class ConfigError(AutoTransferError, ValueError):
 
 
 class UnknownNameError(ConfigError, LookupError):
-    """A name or pattern that nothing is registered under.
+    """A name or pattern matches nothing.
 
     Args:
-        kind: What was looked for, for example ``"head"``.
-        name: What was given.
-        known: The names that exist; the closest ones are suggested.
-        hint: A sentence to add.
-        meant: What is suggested; None suggests the names that are closest.
+        kind: Kind of name, for example ``"head"``.
+        name: The name that was given.
+        known: The names that exist.
+        hint: Sentence at the end of the message.
+        meant: Names to suggest; None suggests the most similar names.
     """
 
     def __init__(
@@ -91,7 +91,9 @@ class UnknownNameError(ConfigError, LookupError):
         elif close:
             advice = f"Did you mean {', '.join(close)}?"
         elif names:
-            shown = ", ".join(names[:8]) + (f", … ({len(names)} in all)" if len(names) > 8 else "")
+            shown = ", ".join(names[:_MAX_LISTED_NAMES]) + (
+                f", … ({len(names)} in all)" if len(names) > _MAX_LISTED_NAMES else ""
+            )
             advice = f"Known: {shown}."
         else:
             advice = "None is registered."
@@ -99,24 +101,24 @@ class UnknownNameError(ConfigError, LookupError):
         self._again = partial(type(self), kind, name, names, hint, meant=meant)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._again, ()  # exceptions are unpickled from their message alone otherwise
+        return self._again, ()  # by default, exceptions are unpickled from their message
 
 
 def _close(given: str, names: Sequence[str]) -> list[str]:
-    """Return the names that are nearest to a name, or of which a part is nearest to the text of a glob pattern."""
+    """Return the names that are most similar to a name, or that contain a part similar to a glob pattern's text."""
     text = max(re.split(r"[*?]|\[[^]]*\]", given.lower()), key=len)
-    whole = {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(text, whole, n=_SHOWN, cutoff=0.5) if text == given.lower() else []
+    lowered = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(text, lowered, n=_MAX_SUGGESTIONS, cutoff=0.5) if text == given.lower() else []
     if close or not text:
-        return [whole[name] for name in close]
-    # About as long a part of each name as the text, from each of its words on; short names and their beginnings first.
-    words = ((word.start(), len(name), name) for name in whole for word in re.finditer(r"[a-z0-9]+", name))
+        return [lowered[name] for name in close]
+    # Parts of each name, from each of its words on, as long as the text; short names and early words come first.
+    words = ((word.start(), len(name), name) for name in lowered for word in re.finditer(r"[a-z0-9]+", name))
     parts: dict[str, str] = {}
     for start, _, name in sorted(words):
         for length in (len(text), len(text) + 1):
-            parts.setdefault(name[start : start + length], whole[name])
-    close = difflib.get_close_matches(text, parts, n=2 * _SHOWN, cutoff=0.6)
-    return list(dict.fromkeys(parts[part] for part in close))[:_SHOWN]
+            parts.setdefault(name[start : start + length], lowered[name])
+    close = difflib.get_close_matches(text, parts, n=2 * _MAX_SUGGESTIONS, cutoff=0.6)
+    return list(dict.fromkeys(parts[part] for part in close))[:_MAX_SUGGESTIONS]
 
 
 class RunExistsError(ConfigError, FileExistsError):

@@ -37,10 +37,10 @@ __all__ = ["check_backbone", "check_freeze_policy", "check_head", "check_memory"
 
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
-_SAMPLES = 4  # drawn settings of a head or policy, beside none at all
-_EXAMPLES = 48
+_SAMPLED_SETTINGS = 4  # random settings of a head or policy that are checked, beside the defaults
+_EXAMPLES = 48  # of the data on which closed-form heads are solved
 _SHAPES: Mapping[Takes, tuple[int, ...]] = {"pooled": (12,), "map": (12, 3, 2), "stages": (3, 5, 4)}
-_WIDTH = 12  # of what closed forms solve on
+_WIDTH = 12  # features of the data on which closed-form heads are solved
 # Examples that a head gets where its memory is watched: enough that what it keeps of them exceeds the bytes below.
 _EXAMPLES_FOR_MEMORY = 1000
 _MIN_INPUT_BYTES = 2**17
@@ -49,17 +49,17 @@ _WARM_UP_CALLS, _WATCHED_CALLS, _MAX_KEPT_BYTES = 2, 4, 2**14
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
-    """Check a backbone: stages, shapes, determinism, copies and its state; at another input size, too, if it has one.
+    """Check the stages, shapes, determinism, copies and state of a backbone, at every kind of input size it supports.
 
     Args:
-        backbone: What the plugin registers, or what its ``load`` returns.
-        rebuild: The plugin's ``rebuild_backbone``; checks that models saved with this backbone can be loaded.
+        backbone: A registered spec, or the backbone that its ``load`` returns.
+        rebuild: The plugin's ``rebuild_backbone``; with it, the check covers loading of saved models.
 
     Raises:
-        PluginError: It breaks the contract; the message says how.
+        PluginError: The contract is broken; the message says how.
     """
     name = f"the backbone {backbone.name!r}" if isinstance(backbone, BackboneSpec) else type(backbone).__name__
-    with _blame(name):
+    with _naming(name):
         if isinstance(backbone, BackboneSpec):
             if backbone.check is not None:
                 backbone.check()
@@ -80,7 +80,7 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
 def _check_other_size(
     spec: BackboneSpec, load_at: Callable[[int], Backbone], own: Backbone, rebuild: Rebuild | None
 ) -> None:
-    """Check a backbone for larger images, which none is too deep for; it is the same but for their size."""
+    """Check that a backbone for larger images differs in its input size only."""
     side = GRID * (max(own.preprocessing.size) // GRID + 1)
     sized, name = load_at(side), f"the backbone {spec.name!r} at {side} pixels"
     _require(isinstance(sized, Backbone), name, f"load_at() returns a Backbone; got {type(sized).__name__}")
@@ -94,17 +94,17 @@ def _check_other_size(
 
 
 def check_head(head: HeadSpec) -> None:
-    """Check a head for every kind of task that it can do, with its defaults and with settings drawn at random.
+    """Check a head for every kind of task that it supports, with its defaults and with four random settings.
 
     Raises:
-        PluginError: It breaks the contract; the message says how.
+        PluginError: The contract is broken; the message says how.
     """
     _require(bool(head.name), "a head", "it needs a name")
     for kind in sorted(head.tasks):
         task = Task(kind=cast(Kind, kind), classes=_classes(kind), width=2)
-        for params in _draws(head.parameters):
+        for params in _settings_of(head.parameters):
             name = f"the head {head.name!r} with {params} on a {kind} task"
-            with _blame(name):
+            with _naming(name):
                 if head.solve is None:
                     shape = _SHAPES[head.features]
                     _check_gradient(name, head, shape, task, params)
@@ -113,22 +113,22 @@ def check_head(head: HeadSpec) -> None:
                 if kind != "regression":
                     _check_solution(name, head, task, params, np.linspace(0.5, 1.5, task.outputs, dtype=np.float32))
     name = f"the head {head.name!r} on a {task.kind} task"
-    with _blame(name):
+    with _naming(name):
         check_memory(partial(_use, head, task), name)
 
 
 def check_freeze_policy(policy: FreezePolicySpec) -> None:
-    """Check a freeze policy for backbones of 1 to 12 stages, with its defaults and with settings drawn at random.
+    """Check a freeze policy for backbones of 1 to 12 stages, with its defaults and with four random settings.
 
     Raises:
-        PluginError: It breaks the contract; the message says how.
+        PluginError: The contract is broken; the message says how.
     """
     _require(bool(policy.name), "a freeze policy", "it needs a name")
     for count in range(1, 13):
         stages = tuple(f"stage{i}" for i in range(count))
-        for params in _draws(policy.parameters(stages)):
+        for params in _settings_of(policy.parameters(stages)):
             name = f"the freeze policy {policy.name!r} with {params} for {count} stages"
-            with _blame(name):
+            with _naming(name):
                 _check_plan(name, policy.plan(stages, params), count)
 
 
@@ -179,7 +179,7 @@ def _use(head: HeadSpec, task: Task) -> None:
     shape = _SHAPES[head.features]
     module = head.build(shape, task.outputs, {})
     if head.solve is not None:
-        features, targets = _example(task, np.random.default_rng(0), _EXAMPLES_FOR_MEMORY)
+        features, targets = _training_data(task, np.random.default_rng(0), _EXAMPLES_FOR_MEMORY)
         head.solve(module, features, targets, task, {}, None)
         return
     given = (_WIDTH,) if head.features == "stages" else shape
@@ -187,8 +187,8 @@ def _use(head: HeadSpec, task: Task) -> None:
 
 
 @contextmanager
-def _blame(name: str) -> Iterator[None]:
-    """Turn what a plugin raises into an error that names it; what it says on purpose is passed on."""
+def _naming(name: str) -> Iterator[None]:
+    """Turn errors of a plugin into ``PluginError`` with its name; errors of this package pass unchanged."""
     try:
         yield
     except AutoTransferError:
@@ -218,12 +218,12 @@ def _classes(kind: str) -> tuple[int, ...]:
     return {"binary": (0, 1), "multiclass": (0, 1, 2), "multilabel": (0, 1, 2)}.get(kind, ())
 
 
-def _draws(parameters: Mapping[str, BaseDistribution]) -> Iterator[Mapping[str, Any]]:
-    """Yield no settings at all, so that defaults are used, then some drawn at random."""
+def _settings_of(parameters: Mapping[str, BaseDistribution]) -> Iterator[Mapping[str, Any]]:
+    """Yield empty settings, which mean the defaults, then four random settings."""
     yield {}
     if parameters:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        for _ in range(_SAMPLES):
+        for _ in range(_SAMPLED_SETTINGS):
             yield study.ask(fixed_distributions=dict(parameters)).params
 
 
@@ -254,13 +254,13 @@ def _check_outputs(name: str, model: Backbone, images: Tensor) -> None:
 
 def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild | None) -> None:
     features, state = model(images), model.state_dict()
-    twin = copy.deepcopy(model)
-    _require(_close(twin(images), features), name, "a deep copy gives the same features")
-    for value in twin.state_dict().values():
+    copied = copy.deepcopy(model)
+    _require(_close(copied(images), features), name, "a deep copy gives the same features")
+    for value in copied.state_dict().values():
         value.zero_()
     _require(_close(model(images), features), name, "a deep copy shares no parameters with the original")
-    twin.load_state_dict(state, strict=True)
-    _require(_close(twin(images), features), name, "a copy that loads the state_dict gives the same features")
+    copied.load_state_dict(state, strict=True)
+    _require(_close(copied(images), features), name, "a copy that loads the state_dict gives the same features")
     _require(
         json.loads(json.dumps(dict(model.recipe), default=str)) == dict(model.recipe), name, "the recipe is plain JSON"
     )
@@ -275,8 +275,8 @@ def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild |
 
 def _check_gradient(name: str, head: HeadSpec, shape: tuple[int, ...], task: Task, params: Mapping[str, Any]) -> None:
     module = head.build(shape, task.outputs, params)
-    given = (_WIDTH,) if head.features == "stages" else shape
-    features = torch.randn(5, *given, generator=torch.Generator().manual_seed(0))
+    feature_shape = (_WIDTH,) if head.features == "stages" else shape
+    features = torch.randn(5, *feature_shape, generator=torch.Generator().manual_seed(0))
     _check_module(name, module, features, task)
     module.train()(features).square().sum().backward()
     trained = [p.grad is not None and bool(p.grad.isfinite().all()) for p in module.parameters() if p.requires_grad]
@@ -290,7 +290,7 @@ def _check_solution(
     if head.solve is None:
         return
     rng = np.random.default_rng(0)
-    features, targets = _example(task, rng)
+    features, targets = _training_data(task, rng)
     module = head.build(_SHAPES[head.features], task.outputs, params)
     head.solve(module, features, targets, task, params, weights)
     batch = torch.from_numpy(features)
@@ -299,11 +299,11 @@ def _check_solution(
     if not params and weights is None:
         with torch.inference_mode():
             outputs = module(batch).numpy()
-        _require(_learnt(task, targets, outputs), name, "it does better than chance on what it was given")
+        _require(_beats_chance(task, targets, outputs), name, "it does better than chance on the training data")
 
 
-def _example(task: Task, rng: np.random.Generator, count: int = _EXAMPLES) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (N, width), one column of them constant, and targets that follow from them."""
+def _training_data(task: Task, rng: np.random.Generator, count: int = _EXAMPLES) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (N, width), the last column constant, and targets that depend on them."""
     latent = rng.normal(size=(count, task.outputs))
     labels = np.arange(count) % task.outputs
     if task.single_label:
@@ -314,7 +314,7 @@ def _example(task: Task, rng: np.random.Generator, count: int = _EXAMPLES) -> tu
     return features.astype(np.float32), targets.astype(np.int64 if task.single_label else np.float32)
 
 
-def _learnt(task: Task, targets: np.ndarray, outputs: np.ndarray) -> bool:
+def _beats_chance(task: Task, targets: np.ndarray, outputs: np.ndarray) -> bool:
     if task.kind == "regression":
         return bool(((outputs - targets) ** 2).mean() < 0.9 * targets.var())
     if task.kind == "multilabel":
@@ -341,7 +341,7 @@ def _check_saved(
     task: Task,
     params: Mapping[str, Any],
 ) -> None:
-    """Check the way that models are saved: build again, then load the state."""
+    """Check that a head that is built again and loads the state gives the same outputs."""
     loaded = head.build(shape, task.outputs, params).eval()
     loaded.load_state_dict(module.state_dict(), strict=True)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What a user should know of a fit, beside its result: warnings as data, each with a code that stays the same."""
+"""Warnings of a fit as data, each with a code that never changes its meaning."""
 
 from __future__ import annotations
 
@@ -12,45 +12,44 @@ from autotransfer.runtime.text import escape
 __all__ = ["WARNING_CODES", "FitWarning", "ValueRangeWarning", "WarningList"]
 
 WARNING_CODES: Mapping[str, str] = {
-    "backbones_left_out": "Backbones that could not be had, or that the budget allows no look at.",
-    "compared_late": "A check after the search had too little time to say anything.",
-    "constant_images": "Images that hold one single value.",
-    "cropped": "The crop leaves out more than a third of the images' area.",
-    "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than folds at random.",
-    "grouping_given_up": "Near-duplicates were found, and could not be kept on one side of the split.",
-    "label_conflicts": "Copies of one image have different labels; all of them were left out.",
-    "left_out": "Files or rows that were not used, by reason and class.",
-    "memory_growth": "A part of candidates keeps memory from trial to trial.",
-    "missing_classes": "Examples to score on lack a class that was trained.",
-    "negative_transfer": "A pretrained backbone does worse than random weights.",
-    "not_tried": "Backbones that the search had no time to try.",
-    "plugin_failed": "A plugin failed; what it would have offered is missing.",
-    "positive_class": "Which class the metric takes for the positive one.",
-    "read_as": "How the targets were read, where they can be read in another way.",
-    "refit_cut": "The refit on all examples was cut or went wrong; the model is the one that was validated.",
-    "several_frames": "Files with several frames or pages, of which the first is used.",
-    "small_classes": "Classes with too few examples were left out.",
-    "split_ignored": "Data that look as if they were divided into parts were read as one.",
-    "split_used": "Data that were divided into train, validation and test parts were used as such.",
+    "backbones_not_tried": "Backbones that the search had no time to try.",
+    "backbones_skipped": "Backbones that are unavailable, or that the budget does not allow to try.",
+    "constant_images": "Images whose values are all equal.",
+    "cropped": "The crop removes more than a third of the area of the images.",
+    "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than random folds.",
+    "examples_skipped": "Files or rows that are not used, by reason and class.",
+    "grouping_failed": "Near-duplicates were found, but could not be kept on one side of the split.",
+    "label_conflicts": "Copies of one image have different labels; all of them are skipped.",
+    "missing_classes": "Validation or test examples lack a class of the training examples.",
+    "multiple_frames": "Files with several frames or pages, of which the first is used.",
+    "negative_transfer": "A pretrained backbone scores lower than random weights.",
+    "plugin_failed": "A plugin failed; the names that it would have registered are missing.",
+    "positive_class": "The class that the metric takes for the positive one.",
+    "refit_rejected": "The refit on all examples was stopped or failed; the model is the one that was validated.",
+    "small_classes": "Classes with too few examples, which are skipped.",
+    "split_ignored": "Data that look divided into splits are used as one.",
+    "split_used": "Data that are divided into train, validation and test examples are used so.",
+    "target_format_assumed": "The format of targets that could be read in another way.",
     "test_below_validation": "The test score lies below the interval of the validation score.",
     "test_not_scored": "Test examples that could not be scored.",
-    "test_repeats_training": "Test examples that are copies or near-duplicates of examples to train on.",
-    "transparent_images": "Transparent images were laid on a ground other than white.",
-    "trials_lost": "Trials of the run that goes on could not be taken over.",
-    "validation_repeats_training": "Validation examples that are copies or near-duplicates of examples to train on.",
-    "value_range": "Values outside of the range that was decided over the training data.",
+    "test_overlaps_training": "Test examples that are copies or near-duplicates of training examples.",
+    "transparent_images": "Transparent images are drawn on another ground than white.",
+    "trials_not_restored": "Trials of a resumed run that could not be restored.",
+    "undertrained_baseline": "The transfer gain is not known: random weights had too little training.",
+    "validation_overlaps_training": "Validation examples that are copies or near-duplicates of training examples.",
+    "value_range": "Values outside of the value range of the training images.",
 }
-"""Every code, with what it says. A code never changes its meaning."""
+"""The codes of warnings, with their meanings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitWarning:
-    """Something that a user should know.
+    """A warning of a fit.
 
     Attributes:
         code: One of ``WARNING_CODES``.
-        message: What it is and what to do, for people.
-        details: Figures and names behind the message, as JSON values.
+        message: The problem and what to do, as text.
+        details: Figures and names of the message as JSON values.
 
     Raises:
         ConfigError: The code is unknown, or a detail is called ``code`` or ``message``.
@@ -61,7 +60,7 @@ class FitWarning:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", escape(self.message))  # names from data may hold anything
+        object.__setattr__(self, "message", escape(self.message))  # messages may hold names from data
         if self.code not in WARNING_CODES:
             raise ConfigError(f"No warning has the code {self.code!r}; the codes are {sorted(WARNING_CODES)}.")
         if taken := {"code", "message"} & set(self.details):
@@ -76,7 +75,7 @@ class FitWarning:
 
 
 class WarningList:
-    """Collects the warnings of a fit in the order in which they came; one that is there already is not added again."""
+    """The different warnings of a fit, in order."""
 
     def __init__(self) -> None:
         self._warnings: list[FitWarning] = []
@@ -88,7 +87,7 @@ class WarningList:
         return len(self._warnings)
 
     def add(self, *warnings: FitWarning) -> None:
-        """Add warnings."""
+        """Add warnings that are not in the list yet."""
         for warning in warnings:
             if warning not in self._warnings:
                 self._warnings.append(warning)
@@ -99,11 +98,11 @@ class WarningList:
 
 
 class ValueRangeWarning(UserWarning):
-    """Images to predict on leave the range of the training images' values, or hold next to one single value of it."""
+    """Values of images leave the range of the training images, or are nearly constant."""
 
     @classmethod
     def of(cls, remarks: Mapping[int, str], names: Sequence[str]) -> ValueRangeWarning:
-        """Return the warning for what is said of images by their position in the names."""
+        """Return the warning for remarks on images, by their positions in the names."""
         position, first = next(iter(remarks.items()))
         count = "1 image does" if len(remarks) == 1 else f"{len(remarks)} images do"
         return cls(f"{count} not suit the values of the training images; the first, {names[position]}: {first}.")

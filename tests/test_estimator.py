@@ -377,14 +377,14 @@ def test_no_two_fits_side_by_side_have_one_output_folder(tmp_path: Path) -> None
     assert {(tmp_path / name / "run.json").read_text() for name in names} == set("01234567")
 
 
-def test_the_positive_class_is_that_of_scikit_learn_unless_one_is_given(
+def test_positive_class_is_the_one_sorted_last_by_default(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]
 ) -> None:
     # `fit` would take "a", the rarer one; GridSearchCV(scoring="recall") means the label that is sorted last.
     images, names = digits[0], np.where(digits[1] == 0, "a", "b")
     plain = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(images, names)
     assert plain.result_.validation.positive_class == "b"
-    assert "positive_class" not in [warning["code"] for warning in plain.result_.warnings]
+    assert "positive_class" not in [warning.code for warning in plain.result_.warnings]
     given = AutoTransferClassifier(heads="ncm", metric="recall", **quick).fit(
         images, names, data_options=DataOptions(positive_class="a")
     )

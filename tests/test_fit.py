@@ -93,21 +93,21 @@ def test_the_winner_is_the_one_of_the_finals_of_the_best_trials(result: FitResul
     best = result.trials.best
     assert best is not None
     assert result.leaderboard()[0]["number"] == best.number
-    assert result.finals is not None
-    assert result.finals.rows[0].candidate == best.candidate
-    assert result.best == result.finals.winner.candidate == result.model.members[0].candidate
+    assert result.selection.finals is not None
+    assert result.selection.finals.rows[0].candidate == best.candidate
+    assert result.best == result.selection.finals.winner.candidate == result.model.members[0].candidate
 
 
 def test_every_image_is_decoded_once_and_the_others_are_listed(result: FitResult) -> None:
-    assert result.decoded == 90
-    reasons = {Path(entry.name).name: entry.reason for entry in result.skipped}
+    assert result.data.decoded == 90
+    reasons = {Path(entry.name).name: entry.reason for entry in result.data.skipped}
     assert set(reasons) == {"broken.png", "stray.png"}
     assert reasons["broken.png"] == "no image that Pillow can read"
     assert "belongs to no class" in reasons["stray.png"]
 
 
 def test_seconds_add_up(result: FitResult) -> None:
-    parts = {name: result.seconds[name] for name in ("decode", "search", "finals", "refit", "test", "insight")}
+    parts = {name: result.seconds[name] for name in ("decode", "search", "finals", "refit", "test", "analysis")}
     assert min(parts.values()) >= 0
     assert sum(parts.values()) == pytest.approx(result.seconds["total"], abs=1.0)
 
@@ -180,31 +180,31 @@ def test_every_run_has_a_picture_of_its_trials(result: FitResult) -> None:
 
 
 def test_the_result_says_how_far_it_is_to_be_believed(result: FitResult) -> None:
-    insight, counts = result.insight, result.trials.counts()
-    assert insight.inflation is not None
-    assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
-    assert insight.inflation.tried == counts["complete"] + counts["paused"]
-    assert insight.gain is not None
-    assert insight.gain.scratch is not None
-    assert insight.gain.epochs == 3
+    analysis, counts = result.analysis, result.trials.counts()
+    bias = analysis.selection_bias
+    assert bias is not None
+    assert bias.unbiased_estimate == pytest.approx(result.validation.score - bias.bias)
+    assert bias.tried == counts["complete"] + counts["paused"]
+    assert analysis.transfer_gain is not None
+    assert analysis.transfer_gain.from_scratch is not None
+    assert analysis.transfer_gain.epochs == 3
     # Which of the two backbones is the better one is a matter of the last bits.
-    assert {source.backbone for source in insight.sources} == {"test_resnet", "test_vit"}
-    assert insight.sources[0].objective == max(source.objective for source in insight.sources)
-    assert sum((insight.importance or {"backbone": 1.0}).values()) == pytest.approx(1.0)
-    assert {row.trial for row in insight.depths} <= {record.number for record in result.trials}
+    assert {row.backbone for row in analysis.backbones} == {"test_resnet", "test_vit"}
+    assert analysis.backbones[0].objective == max(row.objective for row in analysis.backbones)
+    assert sum((analysis.importance or {"backbone": 1.0}).values()) == pytest.approx(1.0)
+    assert {row.trial for row in analysis.depths} <= {record.number for record in result.trials}
     complete = [record.objective for record in result.trials if record.state == "complete"]
-    assert max(row.objective for row in insight.depths) >= max(value for value in complete if value is not None)
+    assert max(row.objective for row in analysis.depths) >= max(value for value in complete if value is not None)
     saved = json.loads((result.run / "result.json").read_text())
-    assert saved["gain"]["gain"] == insight.gain.gain
-    assert str(insight) in str(result)
+    assert saved["transfer_gain"]["gain"] == analysis.transfer_gain.gain
 
 
 def test_random_weights_are_not_trained_where_nobody_asks(fit: Fit, digits: Digits) -> None:
     result = fit(digits[0][:40], digits[1][:40], heads="ridge", compare_scratch=False)
-    assert result.insight.gain is None
-    assert "gain" not in str(result)
-    assert result.to_json()["gain"] is None
-    assert [source.negative for source in result.insight.sources] == [None]
+    assert result.analysis.transfer_gain is None
+    assert "transfer gain" not in str(result)
+    assert result.to_json()["transfer_gain"] is None
+    assert [row.negative_transfer for row in result.analysis.backbones] == [None]
 
 
 def test_the_loaded_model_predicts_the_same(result: FitResult, digit_folder: Path) -> None:
@@ -271,7 +271,7 @@ def test_data_of_any_form(fit: Fit, digits: Digits, tmp_path: Path, form: str) -
         data = (frame,) if form == "frame" else (tmp_path / "labels.csv",)
         settings = {"path_column": "where", "target_column": "digit"}
     result = fit(*data, heads="ridge", trials=1, **settings)
-    assert result.decoded == 40
+    assert result.data.decoded == 40
     assert result.validation.score > 0.7
     assert len(result.model.task.classes) == 3
     first = result.predict([Image.fromarray(images[0])])[0]
@@ -501,7 +501,7 @@ def test_candidates_are_scored_on_the_examples_that_the_user_holds_out(fit: Fit,
     images, labels = digits
     result = fit(images[:60], labels[:60], validation=images[60:90], validation_targets=labels[60:90], trials=3)
     assert result.validation.examples == 30
-    assert result.grouping is None
+    assert result.data.grouping is None
     best = result.trials.best
     assert best is not None
     assert best.predictions is not None
@@ -514,7 +514,7 @@ def test_a_folder_to_validate_on_and_going_on_with_it(fit: Fit, digit_folder: Pa
     first = fit(digit_folder / "train", validation=digit_folder / "test", heads="knn", freeze="frozen", trials=2)
     count = len(list((digit_folder / "test").rglob("*.png")))
     assert first.validation.examples == count
-    assert "validation_repeats_training" not in {warning.code for warning in first.fit_warnings}
+    assert "validation_overlaps_training" not in {warning.code for warning in first.warnings}
     again = autotransfer.resume(first.run, trials=3, progress=False)
     assert again.validation.examples == count
     assert [trial.score for trial in again.trials][:2] == [trial.score for trial in first.trials]

@@ -54,11 +54,11 @@ def table(folder: Path, files: list[str], name: str = "table.csv", **columns: An
 
 
 def codes(result: FitResult) -> list[str]:
-    return [warning["code"] for warning in result.warnings]
+    return [warning.code for warning in result.warnings]
 
 
 def said(result: FitResult, code: str) -> str:
-    return " ".join(warning["message"] for warning in result.warnings if warning["code"] == code)
+    return " ".join(warning.message for warning in result.warnings if warning.code == code)
 
 
 @pytest.mark.parametrize(("offset", "unit"), [(1.7e9, 1.0), (0.0, 1e40), (0.0, 1e-40)])
@@ -90,7 +90,7 @@ def test_values_of_a_tensor_keep_their_precision(fit: Fit, digits: Digits) -> No
 
     ink = 1.7e9 + digits[0].mean(axis=(1, 2)) / 10
     result = fit(digits[0], torch.from_numpy(ink), heads="ridge")
-    assert len(set(result.examples.targets or ())) == len(set(ink.tolist())), "none was rounded into another"
+    assert len(set(result.data.train.targets or ())) == len(set(ink.tolist())), "none was rounded into another"
 
 
 def test_an_ensemble_of_values_far_from_zero_says_what_its_members_say(fit: Fit, digits: Digits) -> None:
@@ -248,10 +248,10 @@ def test_whole_numbers_of_which_there_are_many_are_said(
     ages = 18 + np.arange(120) % 40
     result = fit(table(tmp_path, files, age=ages), heads="ncm")
     assert len(result.model.task.classes) == 40
-    assert said(result, "read_as").startswith("40 classes from the column age, whole numbers")
-    assert "--task regression reads them as numbers" in said(result, "read_as")
+    assert said(result, "target_format_assumed").startswith("40 classes from the column age, whole numbers")
+    assert "--task regression reads them as numbers" in said(result, "target_format_assumed")
     values = fit(table(tmp_path, files, age=ages), heads="ridge", task="regression", overwrite=True)
-    assert "read_as" not in codes(values)
+    assert "target_format_assumed" not in codes(values)
 
 
 def test_decimal_commas_are_numbers_in_the_test_set_too(
@@ -264,7 +264,7 @@ def test_decimal_commas_are_numbers_in_the_test_set_too(
     test = table(tmp_path, files[90:], "test.csv", ink=commas[90:])
     result = fit(data, test=test, heads="ridge")
     assert result.model.task.kind == "regression"
-    assert "decimal commas" in said(result, "read_as")
+    assert "decimal commas" in said(result, "target_format_assumed")
     assert result.test is not None
     assert result.test.score > 0.5
     assert result.predict(digits[0]).max() < 200
@@ -296,11 +296,11 @@ def test_texts_that_hold_several_labels_are_divided(fit: Fit, digits: Digits, fi
     data = table(tmp_path, files, tags=written)
     whole = fit(data, heads="ncm")
     assert len(whole.model.task.classes) == 5
-    assert "--label-separator '|' reads them as several labels each" in said(whole, "read_as")
+    assert "--label-separator '|' reads them as several labels each" in said(whole, "target_format_assumed")
     divided = fit(data, heads="ridge", label_separator="|", overwrite=True)
     assert divided.model.task.kind == "multilabel"
     assert divided.model.task.classes == ("bent", "long", "round", "thin")
-    assert "read_as" not in codes(divided)
+    assert "target_format_assumed" not in codes(divided)
 
 
 def test_predictions_are_printed_with_the_digits_that_tell_them_apart() -> None:

@@ -185,7 +185,7 @@ def test_callbacks_are_told_of_start_epochs_trials_and_end(
         assert own[-1].loss < own[0].loss, "it learns"
         assert record.candidate is not None
         assert 0 <= own[-1].learning_rate < own[0].learning_rate <= record.candidate.training["lr"], "a cosine"
-    told = {warning.details["hook"]: warning for warning in result.fit_warnings if warning.code == "plugin_failed"}
+    told = {warning.details["hook"]: warning for warning in result.warnings if warning.code == "plugin_failed"}
     assert set(told) == {"epoch_finished", "search_finished"}
     assert "The callback Failing failed in epoch_finished: ConnectionError: the tracker is down" in str(
         told["epoch_finished"]

@@ -26,7 +26,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_images, load_examples
-from autotransfer.data.split import folds
+from autotransfer.data.split import split_folds
 from autotransfer.errors import AutoTransferError, BackboneError, DataError, ModelFormatError
 from autotransfer.features.cache import ActivationCache, list_entries
 from autotransfer.images.decode import decode
@@ -359,7 +359,7 @@ def test_strange_groups(groups: list[Any], attempt: Attempt) -> None:
         labels = [0, 1] * 5
         examples = load_examples([np.zeros((9, 9), dtype=np.uint8)] * 10, labels, groups=groups)
         task = infer_task(labels)
-        return folds(task.encode(labels), task, list("abcdefghij"), count=2, seed=0, groups=examples.groups)
+        return split_folds(task.encode(labels), task, list("abcdefghij"), count=2, seed=0, groups=examples.groups)
 
     attempt("groups", make_folds)
 

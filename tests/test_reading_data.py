@@ -21,7 +21,7 @@ Codes = dict[str, dict[str, Any]]
 
 
 def coded(result: autotransfer.FitResult) -> Codes:
-    return {warning["code"]: warning for warning in result.warnings}
+    return {warning.code: warning.to_json() for warning in result.warnings}
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def messy(digit_folder: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_a_run_on_messy_data_says_what_it_used_and_can_be_resumed(messy: Path, quick: dict[str, Any]) -> None:
+def test_run_on_messy_data_is_described_and_resumed(messy: Path, quick: dict[str, Any]) -> None:
     result = autotransfer.fit(messy, **grouped(Settings, dict(follow_links=True, min_images=2, **quick)))
     assert result.validation.examples == 90
     assert result.test is not None
@@ -63,9 +63,11 @@ def test_a_run_on_messy_data_says_what_it_used_and_can_be_resumed(messy: Path, q
     said = coded(result)
     assert (said["split_used"]["train"], said["split_used"]["test"]) == (91 + 1, 30)
     assert said["small_classes"]["classes"] == {"four": 1}
-    one = said["left_out"]["classes"]["one"]
-    assert (one["left_out"], one["used"], sum(one["reasons"].values())) == (2, 30, 2), "decoded in vain or not at all"
-    assert json.loads((quick["out"] / "result.json").read_text())["warnings"] == result.warnings
+    one = said["examples_skipped"]["classes"]["one"]
+    assert (one["skipped"], one["used"], sum(one["reasons"].values())) == (2, 30, 2), "decoded in vain or not at all"
+    assert json.loads((quick["out"] / "result.json").read_text())["warnings"] == [
+        warning.to_json() for warning in result.warnings
+    ]
     again = autotransfer.resume(quick["out"], progress=False)
     assert (again.validation, coded(again)) == (result.validation, said)
 
@@ -76,7 +78,7 @@ def test_links_are_named_with_the_option_that_follows_them(messy: Path, quick: d
         source.unlink()
         source.write_bytes(data)
     result = autotransfer.fit(messy, **grouped(Settings, dict(min_images=2, **quick)))
-    said = coded(result)["left_out"]
+    said = coded(result)["examples_skipped"]
     assert said["reasons"]["a link that leads out of the folder"] == 70
     assert "--follow-links (follow_links=True)" in said["message"]
 
@@ -126,9 +128,7 @@ def test_one_reader_serves_every_form(
         model.predict(frame.assign(path=[*paths[:-1], None]))
 
 
-def test_a_model_of_grey_files_takes_an_array_of_three_axes_for_grey_images(
-    digit_folder: Path, quick: dict[str, Any]
-) -> None:
+def test_model_of_grey_files_takes_arrays_of_grey_images(digit_folder: Path, quick: dict[str, Any]) -> None:
     model = autotransfer.fit(digit_folder / "test", **grouped(Settings, quick)).model
     assert model.predict(np.zeros((3, 32, 32), np.uint8)).shape == (3,)
     assert model.predict(np.zeros((32, 32, 1), np.uint8)).shape == (1,)

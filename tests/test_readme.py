@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def place(tmp_path: Path, tiny_zoo: Path, digit_folder: Path, monkeypatch: pytes
 
 
 def test_the_readme_holds_what_these_tests_look_for() -> None:
-    assert len(SNIPPETS) == 5
+    assert len(SNIPPETS) == 6
     assert [shlex.split(command)[1] for command in COMMANDS] == [
         "fit",
         "predict",
@@ -64,10 +65,16 @@ def test_the_first_snippet_fits_predicts_and_saves(place: Path, capsys: pytest.C
     assert (place / "run" / "result.json").is_file()
 
 
+def test_the_snippet_with_groups_of_settings_fits(place: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(SNIPPETS[1].replace('time_budget="5m"', "trials=2"), names)
+    assert len(names["result"].trials) == 2
+
+
 def test_the_estimator_snippet_fits_and_scores(place: Path, digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
     names = {"X": images[:90], "y": labels[:90], "X_test": images[90:], "y_test": labels[90:]}
-    exec(SNIPPETS[1].replace('time_budget="2m"', "trials=3"), names)
+    exec(SNIPPETS[2].replace('time_budget="2m"', "trials=3"), names)
     assert len(names["classifier"].classes_) == 3
 
 
@@ -76,20 +83,22 @@ def test_the_classic_recipe_trains(
 ) -> None:
     # VGG16's weights are half a gigabyte away: a small network stands in for it, everything else is as written.
     monkeypatch.setenv("AUTOTRANSFER_ZOO", str(place / "zoo"))
-    exec(SNIPPETS[2].replace("vgg16.tv_in1k", "test_resnet"), {})
+    exec(SNIPPETS[3].replace("vgg16.tv_in1k", "test_resnet"), {})
     assert "accuracy" in capsys.readouterr().out
 
 
 def test_a_winner_becomes_a_small_model(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    snippet = SNIPPETS[3].replace('time_budget="5m"', "trials=3").replace("epochs=20", "epochs=1, input_size=32")
-    exec(snippet, {"autotransfer": autotransfer})
+    small = "epochs=1, training=autotransfer.TrainingOptions(input_size=32)"
+    exec(
+        SNIPPETS[4].replace('time_budget="5m"', "trials=3").replace("epochs=20", small), {"autotransfer": autotransfer}
+    )
     assert "are lost" in capsys.readouterr().out
     assert (place / "small" / "model.safetensors").is_file()
 
 
 def test_the_plugin_snippet_registers_a_backbone() -> None:
     names = {"load_mine": lambda: None}
-    exec(SNIPPETS[4], names)
+    exec(SNIPPETS[5], names)
     seen = []
     names["register_backbones"](seen.append)
     assert [spec.name for spec in seen] == ["mine"]

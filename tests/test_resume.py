@@ -110,9 +110,7 @@ def test_where_there_is_no_run_one_begins(digits: Digits, tiny_zoo: Path, tmp_pa
     assert len(autotransfer.fit(*digits, **grouped(Settings, options)).trials) == 1
 
 
-def test_a_run_searches_what_it_began_with_unless_others_are_asked_for(
-    digits: Digits, tiny_zoo: Path, tmp_path: Path
-) -> None:
+def test_resume_searches_what_the_run_began_with(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tmp_path / "zoo", tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
     shutil.copytree(tiny_zoo, tmp_path / "zoo")
     shutil.move(tmp_path / "zoo" / "test_vit", tmp_path / "later")
@@ -134,7 +132,7 @@ def test_a_run_searches_what_it_began_with_unless_others_are_asked_for(
     )
     assert _backbones(left) == {best}
     assert [record.number for record in left.trials] == list(range(9))
-    (warning,) = [warning for warning in left.fit_warnings if warning.code == "trials_lost"]
+    (warning,) = [warning for warning in left.warnings if warning.code == "trials_not_restored"]
     assert f"({other})" in warning.message
     shutil.move(tmp_path / other, tmp_path / "zoo" / other)
     shutil.rmtree(tmp_path / "zoo" / best)
@@ -152,7 +150,7 @@ def _backbones(result: autotransfer.FitResult) -> set[str]:
     return {record.candidate.backbone for record in result.trials if record.candidate}
 
 
-def test_a_run_in_another_shell_uses_the_zoo_and_cache_that_it_began_with(
+def test_resume_uses_the_zoo_and_cache_of_the_run(
     digit_folder: Path, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny_zoo.parent)
@@ -174,9 +172,7 @@ def test_a_run_in_another_shell_uses_the_zoo_and_cache_that_it_began_with(
     assert len(_rows(tmp_path / "run")) == 4
 
 
-def test_the_weights_of_classes_that_are_numbers_survive_a_resume(
-    digit_folder: Path, tiny_zoo: Path, tmp_path: Path
-) -> None:
+def test_resume_keeps_integer_keys_of_class_weights(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     files = sorted((digit_folder / "train").rglob("*.png"))
     rows = [f"{file},{int(file.parent.name == 'one')}" for file in files]
     (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows))
@@ -189,21 +185,19 @@ def test_the_weights_of_classes_that_are_numbers_survive_a_resume(
     assert [r.candidate for r in again.trials][:2] == [r.candidate for r in first.trials]
 
 
-def test_a_budget_that_a_run_went_on_with_is_the_one_that_is_left_of(
-    digit_folder: Path, tiny_zoo: Path, tmp_path: Path
-) -> None:
+def test_second_resume_uses_the_rest_of_the_latest_budget(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
     autotransfer.fit(digit_folder / "train", **grouped(Settings, options))
     assert len(autotransfer.resume(tmp_path / "run", trials=4, progress=False).trials) == 4
     assert len(autotransfer.resume(tmp_path / "run", progress=False).trials) == 4
 
 
-def test_a_run_that_goes_on_shows_the_trials_that_there_were_and_names_what_was_not_tried(
+def test_resume_shows_earlier_trials_and_untried_backbones(
     digit_folder: Path, tiny_zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
     first = autotransfer.fit(digit_folder / "train", **grouped(Settings, {**options, "trials": 1}))
-    (warning,) = [warning for warning in first.fit_warnings if warning.code == "not_tried"]
+    (warning,) = [warning for warning in first.warnings if warning.code == "backbones_not_tried"]
     (name,) = {"test_resnet", "test_vit"} - _backbones(first)
     assert warning.details["backbones"] == [name]
     assert warning.message.startswith(f"1 of 2 backbones were not tried, since the budget ended before: {name}.")
@@ -211,8 +205,8 @@ def test_a_run_that_goes_on_shows_the_trials_that_there_were_and_names_what_was_
     again = autotransfer.resume(tmp_path / "run", trials=3)
     assert first.trials.best is not None
     said = capsys.readouterr().err
-    assert f"going on after 1 trials, best {first.trials.best.score:.4f}: test_" in said
-    assert "not_tried" not in {warning.code for warning in again.fit_warnings}
+    assert f"resuming after 1 trials, best {first.trials.best.score:.4f}: test_" in said
+    assert "backbones_not_tried" not in {warning.code for warning in again.warnings}
 
 
 def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
@@ -285,7 +279,7 @@ def interrupts() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_the_first_interrupt_ends_the_search_and_the_second_one_interrupts(interrupts: None) -> None:
+def test_second_interrupt_ends_the_program(interrupts: None) -> None:
     time_budget, said = TimeBudget(Budget(trials=5)), list[str]()
     with interruptible(time_budget, said.append):
         os.kill(os.getpid(), signal.SIGINT)
@@ -329,9 +323,7 @@ def test_a_new_run_does_not_take_the_study_of_another_one(digits: Digits, tiny_z
     assert [record.candidate for record in again.trials] == [record.candidate for record in other.trials]
 
 
-def test_a_run_that_the_disk_had_no_room_for_goes_on_once_there_is_room(
-    digits: Digits, tiny_zoo: Path, tmp_path: Path
-) -> None:
+def test_resume_after_a_full_disk(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     options = _options(tiny_zoo, None, trials=3, out=tmp_path / "a run") | {"cache": False}
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -117,11 +117,11 @@ def test_a_fit_stores_the_range_that_was_asked_for_and_says_what_lies_outside(
             ),
         ),
     )
-    said = [warning for warning in done.fit_warnings if warning.code == "value_range"]
+    said = [warning for warning in done.warnings if warning.code == "value_range"]
     assert ["asked for" in said[0].message, "test images" in said[1].message] == [True, True]
     about = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
     assert about["decoding"] == {"value_ranges": {"integer": [0, 1000]}, "background": "white", "channels": 1}
-    assert done.decoded == 40
+    assert done.data.decoded == 40
 
 
 def test_a_command_line_fit_and_prediction_use_the_range(zoo: dict[str, Any], tmp_path: Path) -> None:

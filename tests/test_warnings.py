@@ -13,9 +13,9 @@ from autotransfer.warnings import FitWarning, WarningList
 
 
 def test_a_warning_as_json_has_code_message_and_details() -> None:
-    warning = FitWarning(code="left_out", message="3 files", details={"count": 3})
-    assert warning.to_json() == {"code": "left_out", "message": "3 files", "count": 3}
-    assert str(warning) == "left_out: 3 files"
+    warning = FitWarning(code="examples_skipped", message="3 files", details={"count": 3})
+    assert warning.to_json() == {"code": "examples_skipped", "message": "3 files", "count": 3}
+    assert str(warning) == "examples_skipped: 3 files"
 
 
 def test_an_unknown_code_is_refused() -> None:
@@ -25,14 +25,14 @@ def test_an_unknown_code_is_refused() -> None:
 
 def test_a_detail_cannot_hide_the_message() -> None:
     with pytest.raises(ConfigError, match=r"cannot be called \['message'\]"):
-        FitWarning(code="left_out", message="3 files", details={"message": ""})
+        FitWarning(code="examples_skipped", message="3 files", details={"message": ""})
 
 
 def test_equal_warnings_are_listed_once_in_order() -> None:
     warnings = WarningList()
-    for code in ("left_out", "cropped", "left_out"):
+    for code in ("examples_skipped", "cropped", "examples_skipped"):
         warnings.warn(code, "here")
-    assert [warning.code for warning in warnings] == ["left_out", "cropped"]
+    assert [warning.code for warning in warnings] == ["examples_skipped", "cropped"]
 
 
 def test_warnings_are_printed_once_at_the_end() -> None:

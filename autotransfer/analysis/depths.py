@@ -60,7 +60,7 @@ def best_by_depth(trials: Iterable[TrialRecord], stages: Mapping[str, int]) -> t
 
 
 def _row(record: TrialRecord, stages: Mapping[str, int]) -> DepthScore | None:
-    if not record.stands or record.candidate is None or record.depth is None:
+    if not record.can_win or record.candidate is None or record.depth is None:
         return None
     if record.score is None or record.objective is None:
         return None

@@ -42,7 +42,7 @@ def measure_importance(
     Returns:
         Shares that sum to 1; None where too few trials have a score or their objectives do not vary.
     """
-    used = [record for record in trials if record.stands and record.candidate is not None]
+    used = [record for record in trials if record.can_win and record.candidate is not None]
     objectives = np.array([record.objective for record in used], dtype=float)
     if len(used) < _FEWEST or np.ptp(objectives) < _FLAT:
         return None

@@ -1,4 +1,4 @@
-"""How much the estimate of the model is inflated by the number of candidates that it was chosen from.
+"""Selection bias: by how much the model's score is too high because it is the best of many.
 
 The best of many estimates is the best partly by luck. Bootstrap bias corrected cross-validation (BBC-CV, Tsamardinos
 et al. 2018, Machine Learning 107) repeats the choice: it draws examples with replacement, chooses the candidate that is
@@ -15,22 +15,26 @@ import numpy as np
 
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
-from autotransfer.selection.ensemble import diverse, greedy_weights
+from autotransfer.selection.ensemble import ensemble_candidates, greedy_weights
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.selection.selected import Selected
+from autotransfer.selection.records import is_scored, predictions_of, rank_records
+from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.tasks.task import Task
 
 __all__ = ["SelectionBias", "estimate_selection_bias"]
 
-_DRAWS = 200
-# Where every score is a call of a scorer, so many draws and leading candidates have to do.
-_SLOW_DRAWS, _SLOW_CANDIDATES = 40, 12
-# Numbers that are drawn at most: where examples are many, fewer draws tell as much.
-_NUMBERS = 4_000_000
-# Numbers of predictions by which the draws for an ensemble are bounded, which is chosen anew in each, and the fewest.
-_ENSEMBLE_NUMBERS, _LEAST_DRAWS = 2_000_000, 10
-# Fewer units than this are not worth drawing from.
-_FEWEST = 10
+# Resamples of the bootstrap. Where examples are many, fewer resamples tell as much: the number of drawn positions is
+# bounded, too.
+MAX_RESAMPLES = 200
+MAX_DRAWN_POSITIONS = 4_000_000
+# Resamples, and leading candidates, for metrics that a scorer computes, which takes a millisecond each time.
+SLOW_RESAMPLES, SLOW_CANDIDATES = 40, 12
+# Bounds for ensembles, whose weights are chosen anew in each resample.
+MAX_ENSEMBLE_NUMBERS, MIN_ENSEMBLE_RESAMPLES = 2_000_000, 10
+# Fewest groups of examples that a bootstrap can say anything of.
+MIN_GROUPS = 10
+# Metrics that are computed for all resamples at once.
+FAST_METRICS = ("accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +42,16 @@ class SelectionBias:
     """What choosing the best of many candidates adds to the score of the model.
 
     Attributes:
-        inflation: By how much the model's validation score is expected to be too high; 0 at least.
-        corrected: The model's validation score less that: what to expect on new examples.
+        bias: By how much the model's validation score is expected to be too high; 0 at least.
+        unbiased_estimate: The model's validation score less the bias: what to expect on new examples.
         candidates: Number of candidates among which the choice was repeated.
         tried: Number of candidates that the search chose from.
-        of: The model, in words: a trial alone, or the ensemble or soup of several.
     """
 
-    inflation: float
-    corrected: float
+    bias: float
+    unbiased_estimate: float
     candidates: int
     tried: int
-    of: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as JSON."""
@@ -57,68 +59,84 @@ class SelectionBias:
 
 
 def estimate_selection_bias(
-    selected: Selected,
+    selected: SelectedModel,
     trials: Iterable[TrialRecord],
     fold: Fold,
     *,
     averages: Sequence[np.ndarray] = (),
     seed: int = 0,
 ) -> SelectionBias | None:
-    """Estimate by how much the model's score flatters, from the out-of-fold outputs of the candidates.
+    """Estimate the selection bias of the model's score from the out-of-fold predictions of the candidates.
 
-    Candidates that trained stages may be scored on one fold only. They take part with the examples of that fold, and
-    what the search took off their score for it (their objective is lower) is taken off every draw, too: the choice is
-    repeated as the search made it. Of an ensemble, its members and their weights are chosen again in every draw; the
-    averages that a soup was chosen from are further candidates. Units are drawn as wholes.
+    Candidates that train stages may be scored on one fold only. They take part with the examples of that fold. What the
+    search took off their score for it (their objective is lower) is taken off in each resample, too: the choice is
+    repeated as the search made it. Of an ensemble, members and weights are chosen again in each resample. The averages
+    that a soup was chosen from are further candidates. Groups are drawn as wholes.
 
     Args:
         selected: The model.
-        trials: All trials; those that ended or are paused, and whose outputs were kept, take part.
-        fold: The task, the targets of all examples, and their units.
+        trials: All trials; those that can win, and whose predictions were kept, take part.
+        fold: The task, the targets of all examples, and their groups.
         averages: Predictions (N, outputs) of each average that a soup was chosen from.
-        seed: Seed of the draws.
+        seed: Seed of the resamples.
 
     Returns:
-        The estimate; None where there is no choice to repeat, or too few units.
+        The estimate; None where there is no choice to repeat, or too few groups.
     """
-    task, by_number = fold.task, {record.number: record for record in trials}
-    tried = sorted((r for r in by_number.values() if r.stands), key=lambda r: (-(r.objective or 0.0), r.number))
-    records, best = [record for record in tried if record.predictions is not None], by_number[selected.trials[0]]
-    fast = task.single_label and task.metric in ("accuracy", "balanced_accuracy")
-    # In the order of the trials: were ties broken by who leads on all examples, those not drawn would take part.
-    records = sorted(records if fast else records[:_SLOW_CANDIDATES], key=lambda record: record.number)
+    task, trials = fold.task, list(trials)
+    best = next(record for record in trials if record.number == selected.trials[0])
+    records = _participants(trials, task)
     records += _as_records(averages, best, fold)
     if len(records) < 2 or best.score is None or best.predictions is None:
         return None
-    rows = np.flatnonzero(np.any([_scored(record) for record in records], axis=0))
-    group_ids = (
-        np.arange(len(rows)) if fold.group_ids is None else np.unique(fold.group_ids[rows], return_inverse=True)[1]
-    )
-    if (count := group_ids.max(initial=-1) + 1) < _FEWEST:
+    rows = np.flatnonzero(np.any([is_scored(record) for record in records], axis=0))
+    group_ids = np.arange(len(rows))
+    if fold.group_ids is not None:
+        group_ids = np.unique(fold.group_ids[rows], return_inverse=True)[1]
+    if (count := group_ids.max(initial=-1) + 1) < MIN_GROUPS:
         return None
-    number = min(_DRAWS, max(_SLOW_DRAWS, _NUMBERS // len(rows))) if fast else _SLOW_DRAWS
-    if selected.kind == "ensemble":
-        number = int(np.clip(_ENSEMBLE_NUMBERS // (len(rows) * _outputs(best).shape[1]), _LEAST_DRAWS, _SLOW_DRAWS))
+    is_ensemble = selected.kind == "ensemble"
+    number = _number_of_resamples(task, len(rows), predictions_of(best).shape[1], is_ensemble=is_ensemble)
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number)[:, group_ids]
-    repeat = _together if selected.kind == "ensemble" else _alone
-    expected = _expected(records, fold, rows, draws, repeat)
+    expected = _expected_score(records, fold, rows, draws, _choose_ensemble if is_ensemble else _choose_single)
     found = np.flatnonzero(~np.isnan(selected.predictions).any(1))
     score = task.score(fold.targets[found], selected.predictions[found])
     if not np.isfinite(expected) or not np.isfinite(score):
         return None
     # A choice never makes an estimate too low.
-    inflation = max(score - _handicap(best, len(rows)) - expected, 0.0)
+    bias = max(score - _handicap(best, len(rows)) - expected, 0.0)
     return SelectionBias(
-        inflation=inflation,
-        corrected=score - inflation,
+        bias=bias,
+        unbiased_estimate=score - bias,
         candidates=len(records) - len(averages),
-        tried=len(tried),
-        of=str(selected),
+        tried=sum(record.can_win for record in trials),
     )
 
 
+def _is_fast(task: Task) -> bool:
+    return task.single_label and task.metric in FAST_METRICS
+
+
+def _participants(trials: Sequence[TrialRecord], task: Task) -> list[TrialRecord]:
+    """Return the trials among which the choice is repeated, in order of their numbers.
+
+    Were ties broken by who leads on all examples, the examples that were not drawn would take part in the choice.
+    """
+    records = [record for record in rank_records(trials) if record.predictions is not None]
+    chosen = records if _is_fast(task) else records[:SLOW_CANDIDATES]
+    return sorted(chosen, key=lambda record: record.number)
+
+
+def _number_of_resamples(task: Task, examples: int, outputs: int, *, is_ensemble: bool) -> int:
+    if is_ensemble:
+        return int(np.clip(MAX_ENSEMBLE_NUMBERS // (examples * outputs), MIN_ENSEMBLE_RESAMPLES, SLOW_RESAMPLES))
+    if _is_fast(task):
+        return min(MAX_RESAMPLES, max(SLOW_RESAMPLES, MAX_DRAWN_POSITIONS // examples))
+    return SLOW_RESAMPLES
+
+
 def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, fold: Fold) -> list[TrialRecord]:
-    """Return averages of weights as if each were a trial, which has the best one's handicap."""
+    """Return averages of weights as if each were a trial, with the best one's handicap."""
     found = []
     for predictions in averages:
         rows = np.flatnonzero(~np.isnan(predictions).any(1))
@@ -129,11 +147,13 @@ def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, fold: Fold) -
 
 
 Repeat = Callable[[Sequence[TrialRecord], np.ndarray, Fold, np.ndarray, np.ndarray], TrialRecord]
-"""Chooses again: from records, their scores on what was drawn, the fold, the rows, and how often each was drawn."""
+"""Repeats a choice from trials, their scores on the drawn examples, the fold, the rows, and how often each is drawn."""
 
 
-def _expected(records: Sequence[TrialRecord], fold: Fold, rows: np.ndarray, draws: np.ndarray, repeat: Repeat) -> float:
-    """Return the mean score, on the examples not drawn, of what is chosen on those drawn."""
+def _expected_score(
+    records: Sequence[TrialRecord], fold: Fold, rows: np.ndarray, draws: np.ndarray, repeat: Repeat
+) -> float:
+    """Return the mean score, on the examples that were not drawn, of what is chosen on the drawn ones."""
     handicaps = np.array([_handicap(record, len(rows)) for record in records])
     inside = _scores(records, fold.task, fold.targets, rows, draws) - handicaps
     outside = []
@@ -145,49 +165,49 @@ def _expected(records: Sequence[TrialRecord], fold: Fold, rows: np.ndarray, draw
     return float(np.mean(finite)) if finite else np.nan
 
 
-def _alone(
+def _choose_single(
     records: Sequence[TrialRecord], found: np.ndarray, fold: Fold, rows: np.ndarray, draw: np.ndarray
 ) -> TrialRecord:
-    """Return the record that is best on what was drawn."""
+    """Return the trial that is best on the drawn examples."""
     return records[int(found.argmax())]
 
 
-def _together(
+def _choose_ensemble(
     records: Sequence[TrialRecord], found: np.ndarray, fold: Fold, rows: np.ndarray, draw: np.ndarray
 ) -> TrialRecord:
-    """Return the ensemble around the best one on what was drawn, with weights that are chosen there."""
+    """Return the ensemble around the trial that is best on the drawn examples, with weights that are chosen there."""
     best = records[int(found.argmax())]
     ranked = [replace(record, objective=float(score)) for record, score in zip(records, found, strict=True)]
-    pool = diverse(best, ranked)
+    pool = ensemble_candidates(best, ranked)
     drawn = np.repeat(rows, draw)
-    drawn = drawn[_scored(best)[drawn]]
+    drawn = drawn[is_scored(best)[drawn]]
     if not len(drawn):
         return best
     held_out = OutOfFold(task=fold.task, rows=drawn, targets=fold.targets[drawn], parts=())
-    weights = greedy_weights(held_out, np.stack([_outputs(record)[drawn] for record in pool]))
-    mixed = sum(weight * _outputs(record) for weight, record in zip(weights, pool, strict=True) if weight)
-    return replace(best, predictions=np.where(_scored(best)[:, None], mixed, np.nan))
+    weights = greedy_weights(held_out, np.stack([predictions_of(record)[drawn] for record in pool]))
+    mixed = sum(weight * predictions_of(record) for weight, record in zip(weights, pool, strict=True) if weight)
+    return replace(best, predictions=np.where(is_scored(best)[:, None], mixed, np.nan))
 
 
 def _handicap(record: TrialRecord, examples: int) -> float:
     """Return what the search took off the score of a candidate that was scored on fewer examples than others."""
-    return 0.0 if _scored(record).sum() == examples else (record.score or 0.0) - (record.objective or 0.0)
+    return 0.0 if is_scored(record).sum() == examples else (record.score or 0.0) - (record.objective or 0.0)
 
 
 def _scores(
     records: Sequence[TrialRecord], task: Task, targets: np.ndarray, rows: np.ndarray, draws: np.ndarray
 ) -> np.ndarray:
     """Return scores (draws, candidates) on rows that count as often as they were drawn (draws, rows); NaN for none."""
-    if not (task.single_label and task.metric in ("accuracy", "balanced_accuracy")):
+    if not _is_fast(task):
         return np.array(
             [[_score(record, task, targets, np.repeat(rows, draw)) for record in records] for draw in draws]
         )
     truth = targets[rows]
-    scored = np.array([_scored(record)[rows] for record in records])
-    right = np.array([_outputs(record)[rows].argmax(1) == truth for record in records]) & scored
+    scored = np.array([is_scored(record)[rows] for record in records])
+    right = np.array([predictions_of(record)[rows].argmax(1) == truth for record in records]) & scored
     if task.metric == "accuracy":
         return _means(right, scored, draws)
-    recalls = np.array([_means(right[:, of], scored[:, of], draws[:, of]) for of in _members(truth)])
+    recalls = np.array([_means(right[:, of], scored[:, of], draws[:, of]) for of in _rows_of_classes(truth)])
     there = ~np.isnan(recalls)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(there, recalls, 0.0).sum(0) / there.sum(0))
@@ -200,20 +220,10 @@ def _means(right: np.ndarray, scored: np.ndarray, draws: np.ndarray) -> np.ndarr
         return np.asarray((weights @ right.T.astype(np.float32)) / (weights @ scored.T.astype(np.float32)))
 
 
-def _members(truth: np.ndarray) -> list[np.ndarray]:
+def _rows_of_classes(truth: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(truth == label) for label in np.unique(truth)]
 
 
 def _score(record: TrialRecord, task: Task, targets: np.ndarray, rows: np.ndarray) -> float:
-    rows = rows[_scored(record)[rows]]
-    return task.score(targets[rows], _outputs(record)[rows]) if len(rows) else np.nan
-
-
-def _outputs(record: TrialRecord) -> np.ndarray:
-    assert record.predictions is not None  # only these take part
-    return record.predictions
-
-
-def _scored(record: TrialRecord) -> np.ndarray:
-    """Return which examples (N,) a candidate was scored on."""
-    return np.asarray(~np.isnan(_outputs(record)).any(1))
+    rows = rows[is_scored(record)[rows]]
+    return task.score(targets[rows], predictions_of(record)[rows]) if len(rows) else np.nan

@@ -11,20 +11,20 @@ from autotransfer.pipeline.prepare import Prepared
 from autotransfer.search.budget import TimeBudget
 from autotransfer.warnings import WarningList
 
-__all__ = ["warn_of_repeats"]
+__all__ = ["warn_of_overlap"]
 
 
-def warn_of_repeats(
+def warn_of_overlap(
     test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget, warnings: WarningList
 ) -> None:
     """Say how many test images are copies or near-duplicates of images to train on.
 
     Near-duplicates are told by the backbone that told them among the images to train on, if there is time for it.
     """
-    _repeats(test, data, evaluator, budget).warn("test", warnings)
+    _count(test, data, evaluator, budget).warn("test", warnings)
 
 
-def _repeats(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
+def _count(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
     copies = count_overlap(test.digests, data.images.digests)
     if data.first is None or copies.copies == len(test):
         return copies

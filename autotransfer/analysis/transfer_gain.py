@@ -1,7 +1,7 @@
 """Transfer gain: the model against the winner's architecture from random weights, so that negative transfer is seen.
 
-There is one baseline: the better of random weights that were trained as a whole and of random features, frozen. What
-is said of it rests on a paired test, and on whether the random weights had a fair chance.
+There is one baseline: the better one of random weights all of which were trained, and of frozen random features. A gain
+is claimed where a paired test finds one, and where the random weights were trained enough.
 """
 
 from __future__ import annotations
@@ -20,74 +20,76 @@ from autotransfer.contract.specs import BackboneSpec, FreezePlan, Phase
 from autotransfer.errors import BackboneError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
+from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.runtime.memory import release_freed_memory
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.selected import Selected
+from autotransfer.selection.costs import MIN_TRANSFER_GAIN_SECONDS, TRANSFER_GAIN_BUDGET_SHARE, epoch_seconds
+from autotransfer.selection.records import candidate_of
+from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.tasks.bootstrap import paired_standard_error, significantly_better
 from autotransfer.training.settings import TrainingSettings
+from autotransfer.training.trainer import Training
 
-__all__ = ["TransferGain", "measure_gain", "reserved_seconds", "too_little"]
+__all__ = ["TransferGain", "is_undertrained", "measure_transfer_gain"]
 
-Verdict = Literal["gain", "negative_transfer", "none", "too_little_training", "not_compared"]
+Verdict = Literal["gain", "negative_transfer", "no_difference", "undertrained_baseline", "not_compared"]
 
 log = logging.getLogger("autotransfer")
 
-# Share of a time budget that is set apart, and the seconds below which nothing is worth beginning.
-_SHARE, _LEAST = 0.05, 1.0
-# Shares of the time left after the first epoch, which says what one takes: what training is planned to take at most,
-# and what it may take beyond the winner's seconds where a search ended early.
-_PLANNED, _FREE = 0.9, 0.25
-# Share of it that the passes of the frozen random backbone may take.
-_PASS = 0.2
-# A training step costs about three forward passes, and each of them twice what a backbone made fast takes.
-_STEP_COST = 6.0
-# Share of what the search has trained that training from random weights may take where trials are counted; and its
-# epochs in times of what the search's take: nothing is fused, and no prefix is cached.
-_OF_SEARCH, _DEARER = 0.5, 2.0
-# Training that says little of what random weights can come to: so few steps, or so few epochs unless their steps are
-# many. After one epoch on handwritten digits, random weights were no better than chance.
-_FEW_STEPS, _FEW_EPOCHS, _MANY_STEPS = 50, 5, 1000
-# Share that a batch has in running statistics: where steps are few, slower ones would stay those of nothing.
-_MOMENTUM = 0.3
-# Added to the seed: backbones whose weights are random themselves, as stand-ins are, tend to have that of the search.
-_OWN_SEED = 7919
-# Settings that networks of any kind learn with from random weights.
-_SETTINGS = TrainingSettings(
+# Once the first epoch has shown what an epoch takes: share of the time left that training is planned to take at most,
+# and share that it may take where a search ended early, whatever was reserved.
+MAX_SHARE_OF_TIME_LEFT = 0.9
+FREE_SHARE_OF_TIME_LEFT = 0.25
+# Share of the time left that the passes of the frozen random backbone may take.
+FROZEN_PASS_SHARE_OF_TIME_LEFT = 0.2
+# Where trials are counted: share of what the search has trained that random weights may train, and what an epoch of
+# theirs costs in epochs of the search: nothing is fused, and no prefix is cached.
+SHARE_OF_SEARCH = 0.5
+COST_OF_EPOCH = 2.0
+# Less training than this says little of what random weights can come to. After one epoch on handwritten digits, random
+# weights were no better than chance.
+MIN_STEPS = 50
+MIN_EPOCHS, STEPS_THAT_REPLACE_EPOCHS = 5, 1000
+# Share of a batch in the running statistics of batch norm: with few steps, the usual 0.1 would leave the initial ones.
+BATCH_NORM_MOMENTUM = 0.3
+# Added to the seed: weights of stand-ins are random, too, and tend to have the seed of the search.
+SEED_OFFSET = 7919
+# Settings with which networks of any kind learn from random weights.
+SCRATCH_SETTINGS = TrainingSettings(
     optimizer="adamw", lr=1e-3, backbone_lr=1.0, weight_decay=0.05, batch_norm="live", augmentation="light"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferGain:
-    """The model against the winner's architecture without what it was pretrained on.
+    """The model against the winner's architecture with random weights.
 
-    All scores are on the validation examples of the first fold, after training on the rest.
+    All scores are on the validation examples of the first fold, after training on the other folds.
 
     Attributes:
-        transfer: Score of the model.
-        scratch: Score of the best epoch of the winner's architecture, trained as a whole from random weights; None
-            where it was not trained.
-        untrained: Score of the random backbone, frozen, under a closed-form head; None where there is none, or no time.
-        head: That head.
-        examples: Number of examples.
+        score: Score of the model.
+        from_scratch: Score of the best epoch of the winner's architecture, all stages of which were trained from random
+            weights; None where it was not trained.
+        random_features: Score of the random backbone, frozen, under a closed-form head; None where there is no such
+            head, or no time.
+        head: Name of that closed-form head.
+        examples: Number of validation examples.
         epochs: Epochs that the random weights were trained for.
         steps: Optimizer steps of these epochs.
-        seconds: Wall time of that.
+        seconds: Wall time of these epochs.
         error: Standard error of the gain; None where there is no gain.
-        verdict: What may be said: ``"gain"`` and ``"negative_transfer"`` where a paired test says so; ``"none"`` where
-            it says nothing; ``"too_little_training"`` where random weights had no fair chance to come near;
+        verdict: ``"gain"`` and ``"negative_transfer"`` where a paired test says so; ``"no_difference"`` where the test
+            finds none; ``"undertrained_baseline"`` where random weights were trained too little to say; and
             ``"not_compared"``.
-        of: The model, in words.
         reason: Why something is missing.
-        baseline: Predictions (examples, outputs) of the better random weights; None without any.
+        baseline_predictions: Predictions (examples, outputs) of the better random weights; None without any.
     """
 
-    transfer: float
-    scratch: float | None = None
-    untrained: float | None = None
+    score: float
+    from_scratch: float | None = None
+    random_features: float | None = None
     head: str = ""
     examples: int = 0
     epochs: int = 0
@@ -95,114 +97,102 @@ class TransferGain:
     seconds: float = 0.0
     error: float | None = None
     verdict: Verdict = "not_compared"
-    of: str = ""
     reason: str = ""
-    baseline: np.ndarray | None = field(default=None, compare=False, repr=False)
+    baseline_predictions: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def gain(self) -> float | None:
-        """By how much transfer is better than the better of random weights; negative where it harms."""
-        return None if self.floor is None else self.transfer - self.floor
+        """Score of the model less that of the baseline; negative where pretraining harms."""
+        return None if self.baseline is None else self.score - self.baseline
 
     @property
-    def floor(self) -> float | None:
-        """The better score of random weights, which sources are compared with, too."""
-        return max((score for score in (self.scratch, self.untrained) if score is not None), default=None)
+    def baseline(self) -> float | None:
+        """The better score of random weights, trained or frozen."""
+        return max((score for score in (self.from_scratch, self.random_features) if score is not None), default=None)
 
     @property
-    def late(self) -> bool:
+    def is_undertrained(self) -> bool:
         """Whether random weights had too little training to say anything."""
-        return self.scratch is None or too_little(self.epochs, self.steps)
+        return self.from_scratch is None or is_undertrained(self.epochs, self.steps)
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as JSON; null where a score is not defined, since JSON has no NaN."""
-        row = {**asdict(replace(self, baseline=None)), "gain": self.gain}
-        del row["baseline"]
+        row = {**asdict(replace(self, baseline_predictions=None)), "baseline": self.baseline, "gain": self.gain}
+        del row["baseline_predictions"]
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-def too_little(epochs: int, steps: int) -> bool:
-    """Whether so much training from random weights says little of what they can come to."""
-    return steps < _FEW_STEPS or (epochs < _FEW_EPOCHS and steps < _MANY_STEPS)
+def is_undertrained(epochs: int, steps: int) -> bool:
+    """Return whether so much training says little of what random weights can come to."""
+    return steps < MIN_STEPS or (epochs < MIN_EPOCHS and steps < STEPS_THAT_REPLACE_EPOCHS)
 
 
-def reserved_seconds(budget: TimeBudget, evaluator: Evaluator, backbone: str) -> float:
-    """Return the seconds of a time budget to set apart for the comparison; 0 where that would buy nothing.
-
-    Args:
-        budget: The budget.
-        evaluator: What will score the winner.
-        backbone: The backbone that is expected to take least.
-    """
-    share = _SHARE * (budget.limit.seconds or 0.0)
-    return share if share >= _LEAST and share >= _epoch_seconds(evaluator, backbone) else 0.0
-
-
-def measure_gain(
-    best: TrialRecord, selected: Selected, trials: Trials, evaluator: Evaluator, budget: TimeBudget, epochs: int
+def measure_transfer_gain(
+    best: TrialRecord, selected: SelectedModel, trials: Trials, evaluator: Evaluator, budget: TimeBudget, epochs: int
 ) -> TransferGain:
     """Train the winner's architecture from random weights and score it beside the model.
 
-    The budget: within ``trials``, as many epochs as a candidate that trains stages has, and no more than half of what
-    the search has trained. Within a time budget, the seconds that the winner took, with one pass of its backbone over
-    the examples, or what that many epochs take where this is more, but for that no more than what was set apart or a
-    quarter of the time left, and no more than the trials took; and one epoch at least. Nothing runs beyond the time
-    budget.
+    With ``trials``, it trains for as many epochs as a candidate that trains stages, but no more than half of what the
+    search has trained. With a time budget, it trains for the seconds that the winner took, including one pass of its
+    backbone over the examples, or for the usual epochs where these take longer. The usual epochs may not take longer
+    than all trials, nor than what was reserved or a quarter of the time left. One epoch is trained in any case. Nothing
+    runs beyond the time budget.
 
     Args:
         best: The winner.
-        selected: The model that it became, with its outputs.
+        selected: The model, with its out-of-fold predictions.
         trials: The search.
         evaluator: What scored it.
         budget: The budget.
         epochs: Epochs of a candidate that trains stages.
 
     Returns:
-        The comparison; where something failed or did not fit in, its reason says so: a comparison costs no result.
+        The comparison. Where something fails or does not fit in, the reason says so: a comparison costs no result.
     """
-    task, targets = evaluator.task, evaluator.targets[evaluator.folds[0].validation_rows]
-    outputs = selected.predictions[evaluator.folds[0].validation_rows]
-    assert best.candidate is not None  # the winner has one
-    gain = TransferGain(transfer=task.score(targets, outputs), examples=len(targets), of=str(selected))
-    if not math.isfinite(gain.transfer):
+    task, rows = evaluator.task, evaluator.folds[0].validation_rows
+    predictions = selected.predictions[rows]
+    gain = TransferGain(score=task.score(evaluator.targets[rows], predictions), examples=len(rows))
+    if not math.isfinite(gain.score):
         return replace(gain, reason=f"the metric {task.metric!r} is not defined on the first fold")
-    if _left(budget) < _LEAST:
+    if _left(budget) < MIN_TRANSFER_GAIN_SECONDS:
         return replace(gain, reason="no time was left")
     try:
-        loaded = _random(evaluator, best.candidate)
-        passes = best.candidate.views * evaluator.pass_seconds(best.candidate.backbone)
-        if budget.limit.seconds is None or passes < _PASS * _left(budget):
-            gain = _untrained(gain, best.candidate, loaded, evaluator)
-        gain = _scratch(gain, best, trials, loaded, evaluator, budget, epochs)
+        candidate = candidate_of(best)
+        loaded = _load_random(evaluator, candidate)
+        pass_seconds = candidate.views * evaluator.pass_seconds(candidate.backbone)
+        if budget.limit.seconds is None or pass_seconds < FROZEN_PASS_SHARE_OF_TIME_LEFT * _left(budget):
+            gain = _with_random_features(gain, candidate, loaded, evaluator)
+        gain = _with_training(gain, best, trials, loaded, evaluator, budget, epochs)
     except Exception as error:  # a plugin's or torch's: whatever it is, the search has its result
         log.info("The winner is not compared with random weights: %s", describe(error))
         gain = replace(gain, reason=describe(error))
     finally:
         release_freed_memory()
-    return _judged(gain, outputs, evaluator)
+    return _with_verdict(gain, predictions, evaluator)
 
 
-def _judged(gain: TransferGain, outputs: np.ndarray, evaluator: Evaluator) -> TransferGain:
-    """Add what may be said of the gain."""
-    if gain.baseline is None:
+def _with_verdict(gain: TransferGain, predictions: np.ndarray, evaluator: Evaluator) -> TransferGain:
+    """Add what a paired test says of the gain, and its standard error."""
+    baseline = gain.baseline_predictions
+    if baseline is None:
         return gain
     fold = evaluator.folds[0]
-    targets, group_ids = fold.targets[fold.validation_rows], fold.group_ids_of(fold.validation_rows)
-    verdict: Verdict = "too_little_training" if gain.late else "none"
-    if significantly_better(fold.task, targets, gain.baseline, outputs, group_ids):
+    task, rows = fold.task, fold.validation_rows
+    targets, group_ids = fold.targets[rows], fold.group_ids_of(rows)
+    verdict: Verdict = "undertrained_baseline" if gain.is_undertrained else "no_difference"
+    if significantly_better(task, targets, baseline, predictions, group_ids):
         verdict = "negative_transfer"
-    elif not gain.late and significantly_better(fold.task, targets, outputs, gain.baseline, group_ids):
+    elif not gain.is_undertrained and significantly_better(task, targets, predictions, baseline, group_ids):
         verdict = "gain"
-    return replace(
-        gain, verdict=verdict, error=paired_standard_error(fold.task, targets, outputs, gain.baseline, group_ids)
-    )
+    return replace(gain, verdict=verdict, error=paired_standard_error(task, targets, predictions, baseline, group_ids))
 
 
 def _left(budget: TimeBudget) -> float:
+    """Return the seconds until the end of the time budget; infinite without one."""
     return budget.left_for("transfer_gain")
 
 
-def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
+def _load_random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
     """Return the winner's backbone with random weights.
 
     Raises:
@@ -214,12 +204,12 @@ def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
         raise BackboneError(f"the backbone {name!r} has no recipe to build it from without its weights")
 
     def build() -> Backbone:
-        evaluator.device.seed(evaluator.seed + _OWN_SEED)
+        evaluator.device.seed(evaluator.seed + SEED_OFFSET)
         backbone = evaluator.registry.rebuild(recipe)
         backbone.preprocessing = pretrained.backbone.preprocessing
         for module in backbone.modules():
             if hasattr(module, "running_var") and isinstance(momentum := getattr(module, "momentum", None), float):
-                module.momentum = max(momentum, _MOMENTUM)  # type: ignore[assignment]  # a number, as it was
+                module.momentum = max(momentum, BATCH_NORM_MOMENTUM)  # type: ignore[assignment]  # a number, as it was
         return backbone
 
     loaded = LoadedBackbone(BackboneSpec(name=f"{name} (random weights)", load=build), evaluator.device)
@@ -228,7 +218,9 @@ def _random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
     return loaded
 
 
-def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone, evaluator: Evaluator) -> TransferGain:
+def _with_random_features(
+    gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone, evaluator: Evaluator
+) -> TransferGain:
     """Add the score of the random backbone, frozen, under the winner's head or the one that it starts from."""
     head = evaluator.registry.head(candidate.head)
     params = candidate.head_params
@@ -239,16 +231,18 @@ def _untrained(gain: TransferGain, candidate: Candidate, loaded: LoadedBackbone,
         head, params = evaluator.registry.head(start), {}
     frozen = FreezePlan(phases=(Phase(start=0.0, depth=loaded.depths),))
     described = Candidate(backbone=loaded.spec.name, head=head.name, head_params=params)
-    settings = replace(_SETTINGS, views=candidate.views)
+    settings = replace(SCRATCH_SETTINGS, views=candidate.views)
     setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=settings)
     fold, extractor = evaluator.folds[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
     network = setup.solve(extractor, fold, evaluator.device, evaluator.seed)
-    outputs = setup.predict_from_features(network, extractor, fold.task, fold.validation_rows)
-    score = fold.task.score(fold.targets[fold.validation_rows], outputs)
-    return replace(gain, untrained=score, head=head.name, baseline=outputs) if math.isfinite(score) else gain
+    predictions = setup.predict_from_features(network, extractor, fold.task, fold.validation_rows)
+    score = fold.task.score(fold.targets[fold.validation_rows], predictions)
+    if not math.isfinite(score):
+        return gain
+    return replace(gain, random_features=score, head=head.name, baseline_predictions=predictions)
 
 
-def _scratch(
+def _with_training(
     gain: TransferGain,
     best: TrialRecord,
     trials: Trials,
@@ -258,49 +252,54 @@ def _scratch(
     epochs: int,
 ) -> TransferGain:
     """Add the score of all stages, trained from random weights."""
-    fold, head = evaluator.folds[0], evaluator.registry.head(Candidate(backbone="").head)
-    assert best.candidate is not None  # the winner has one
-    timed = budget.limit.seconds is not None
-    if timed and _left(budget) < _epoch_seconds(evaluator, best.candidate.backbone):
+    candidate, timed = candidate_of(best), budget.limit.seconds is not None
+    if timed and _left(budget) < epoch_seconds(evaluator, candidate.backbone):
         return replace(gain, reason="the time left is too short for an epoch")
-    whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
-    described = Candidate(backbone=loaded.spec.name, head=head.name)
     if not timed:
-        effort = Effort(trials, evaluator)
-        epochs = min(epochs, int(effort.whole_epochs(_OF_SEARCH / _DEARER, best.candidate.backbone)))
+        share = SHARE_OF_SEARCH / COST_OF_EPOCH
+        epochs = min(epochs, int(TrainingCost(trials, evaluator).whole_epochs(share, candidate.backbone)))
         if not epochs:
             return replace(gain, reason="a single epoch would take more than half of what the search has trained")
-    settings = replace(_SETTINGS, epochs=epochs, views=best.candidate.views)
-    setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
-    run = setup.training(evaluator.extractor, fold, evaluator.device, evaluator.seed)
+    run = _training(candidate, loaded, evaluator, epochs)
     started = budget.spent
-    run.run(1, _go_on, lambda: _left(budget) < 0)
+    run.run(1, _never_stop, lambda: _left(budget) < 0)
     if not run.epoch:
         return replace(gain, reason="the time ran out before the first epoch ended")
-    if budget.limit.seconds is not None:
-        each, left = budget.spent - started, _left(budget)
-        searched = sum(record.seconds for record in trials)
-        granted = min(epochs * each, searched, max(_SHARE * budget.limit.seconds, _FREE * left))
-        wanted = max(best.seconds + evaluator.pass_seconds(best.candidate.backbone), granted) / each
-        epochs = 1 + int(max(min(wanted - 1, _PLANNED * left / each), 0.0))
-        run.settings = replace(settings, epochs=epochs)  # now that it is known what an epoch takes
-    run.run(epochs, _go_on, lambda: _left(budget) < 0)
-    better_one = gain.untrained is None or run.best_score >= gain.untrained
+    if timed:
+        epochs = _affordable_epochs(best, trials, evaluator, budget, epochs, budget.spent - started)
+        run.settings = replace(run.settings, epochs=epochs)  # now that it is known what an epoch takes
+    run.run(epochs, _never_stop, lambda: _left(budget) < 0)
+    is_better = gain.random_features is None or run.best_score >= gain.random_features
     return replace(
         gain,
-        scratch=run.best_score,
+        from_scratch=run.best_score,
         epochs=run.epoch,
-        steps=run.epoch * math.ceil(len(fold.train_rows) / settings.batch_size),
+        steps=run.epoch * math.ceil(len(evaluator.folds[0].train_rows) / run.settings.batch_size),
         seconds=round(budget.spent - started, 3),
-        baseline=run.best_predictions if better_one else gain.baseline,
+        baseline_predictions=run.best_predictions if is_better else gain.baseline_predictions,
     )
 
 
-def _epoch_seconds(evaluator: Evaluator, backbone: str) -> float:
-    """Return about how long an epoch of all stages takes."""
-    fold = evaluator.folds[0]
-    return _STEP_COST * evaluator.pass_seconds(backbone) * len(fold.train_rows) / len(fold.targets)
+def _training(candidate: Candidate, loaded: LoadedBackbone, evaluator: Evaluator, epochs: int) -> Training:
+    """Return the training of all stages under the default head."""
+    head = evaluator.registry.head(Candidate(backbone="").head)
+    whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
+    described = Candidate(backbone=loaded.spec.name, head=head.name)
+    settings = replace(SCRATCH_SETTINGS, epochs=epochs, views=candidate.views)
+    setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
+    return setup.training(evaluator.extractor, evaluator.folds[0], evaluator.device, evaluator.seed)
 
 
-def _go_on(epoch: int, score: float, outputs: np.ndarray) -> bool:
+def _affordable_epochs(
+    best: TrialRecord, trials: Trials, evaluator: Evaluator, budget: TimeBudget, epochs: int, seconds: float
+) -> int:
+    """Return the epochs to train for within a time budget, each of which takes so many seconds."""
+    left, searched = _left(budget), sum(record.seconds for record in trials)
+    reserved = TRANSFER_GAIN_BUDGET_SHARE * (budget.limit.seconds or 0.0)
+    granted = min(epochs * seconds, searched, max(reserved, FREE_SHARE_OF_TIME_LEFT * left))
+    wanted = max(best.seconds + evaluator.pass_seconds(candidate_of(best).backbone), granted) / seconds
+    return 1 + int(max(min(wanted - 1, MAX_SHARE_OF_TIME_LEFT * left / seconds), 0.0))
+
+
+def _never_stop(epoch: int, score: float, predictions: np.ndarray) -> bool:
     return False

@@ -1,4 +1,4 @@
-"""Whether backbones can be had, and what is said of those that cannot."""
+"""Availability of backbones, and the warning on unavailable ones."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec, Preprocessing
 from autotransfer.errors import AutoTransferError, BackboneError, PluginError, WeightsUnavailableError
 
-__all__ = ["describe_unavailable", "check_usable", "why_not"]
+__all__ = ["describe_unavailable", "check_usable", "unavailable_reason"]
 
-# Names of backbones that a message lists; the details of the warning have all.
-_NAMED = 8
+# Most names of backbones in a message; the details of the warning hold all names.
+_MAX_NAMES_IN_MESSAGE = 8
 
 
-def why_not(spec: BackboneSpec) -> AutoTransferError | None:
-    """Return why a backbone cannot be had; None where it can be, as far as can be told at once.
+def unavailable_reason(spec: BackboneSpec) -> AutoTransferError | None:
+    """Return the error of an unavailable backbone; None if a quick check finds the backbone available.
 
     Raises:
-        BackboneError: It is broken.
+        BackboneError: The backbone is broken.
     """
-    question = spec.locate or spec.check
+    check = spec.locate or spec.check
     try:
         with plugin_call(f"The backbone {spec.name!r}"):
-            if question is not None:
-                question()
+            if check is not None:
+                check()
     except (WeightsUnavailableError, PluginError) as error:
         return error
     except BackboneError as error:
@@ -34,70 +34,72 @@ def why_not(spec: BackboneSpec) -> AutoTransferError | None:
     return None
 
 
-def check_usable(spec: BackboneSpec, sound: dict[str, BackboneSpec], left_out: dict[str, AutoTransferError]) -> bool:
-    """Look closely at a backbone that is to be searched, once: whether it is sound.
+def check_usable(
+    spec: BackboneSpec, usable: dict[str, BackboneSpec], unavailable: dict[str, AutoTransferError]
+) -> bool:
+    """Check once whether a backbone is usable.
 
     Args:
         spec: The backbone.
-        sound: Gets it, with its preprocessing, where it is.
-        left_out: Gets the reason where it is not.
+        usable: Usable backbones with their preprocessing; a usable backbone is added.
+        unavailable: Errors of unavailable backbones; the error of an unavailable backbone is added.
 
     Raises:
-        BackboneError: It is broken.
+        BackboneError: The backbone is broken.
     """
-    if spec.name in sound:
+    if spec.name in usable:
         return True
     try:
         with plugin_call(f"The backbone {spec.name!r}"):
-            if spec.check is not None and spec.locate is not None:  # otherwise it was asked already
+            if spec.check is not None and spec.locate is not None:  # without ``locate``, the quick check was ``check``
                 spec.check()
-            how = spec.preprocessing or spec.load().preprocessing
-            if not isinstance(how, Preprocessing):
-                raise TypeError(f"its preprocessing is a {type(how).__name__}; expected a Preprocessing")
+            preprocessing = spec.preprocessing or spec.load().preprocessing
+            if not isinstance(preprocessing, Preprocessing):
+                raise TypeError(f"its preprocessing is a {type(preprocessing).__name__}; expected a Preprocessing")
     except (WeightsUnavailableError, PluginError) as error:
-        left_out[spec.name] = error
+        unavailable[spec.name] = error
         return False
     except BackboneError as error:
         raise _broken(spec, error) from error
-    sound[spec.name] = replace(spec, preprocessing=how)
+    usable[spec.name] = replace(spec, preprocessing=preprocessing)
     return True
 
 
 def describe_unavailable(
     unavailable: Mapping[str, AutoTransferError],
     over_budget: Sequence[str],
-    asked: int,
+    requested: int,
     fallbacks: Sequence[BackboneSpec],
 ) -> str:
-    """Say in one message which backbones are left out, and why.
+    """Return a message that lists the backbones that are left out, with the reasons.
 
     Args:
-        unavailable: Those that cannot be had, and why.
-        over_budget: Those that the budget allows no look at.
-        asked: How many were asked for.
-        fallbacks: What is searched instead.
+        unavailable: Errors of unavailable backbones.
+        over_budget: Backbones that the budget does not allow to try.
+        requested: Number of requested backbones.
+        fallbacks: Backbones that are searched instead.
     """
-    alike: dict[str, list[str]] = {}  # names by what is said of them all
+    names_of: dict[str, list[str]] = {}  # names by error, without the name in it
     for name, error in unavailable.items():
-        alike.setdefault(str(error).replace(name, ""), []).append(name)
-    parts = [f"{_some(names)} ({str(unavailable[names[0]]).rstrip('.')})" for names in alike.values()]
+        names_of.setdefault(str(error).replace(name, ""), []).append(name)
+    parts = [f"{_shorten(names)} ({str(unavailable[names[0]]).rstrip('.')})" for names in names_of.values()]
     if over_budget:
         parts.append(
-            f"{_some(over_budget)} (the budget allows no look at all of them, and the others promise more for their "
-            "cost; one that --backbones names in full is always searched)"
+            f"{_shorten(over_budget)} (the budget does not allow to try all backbones, and the others promise more for "
+            "their cost; a backbone that --backbones names in full is always searched)"
         )
-    message = f"{len(unavailable) + len(over_budget)} of {asked} backbones are left out: {'; '.join(parts)}."
+    message = f"{len(unavailable) + len(over_budget)} of {requested} backbones are left out: {'; '.join(parts)}."
     if fallbacks:
         message += f" The {len(fallbacks)} small ones that come with the package are searched instead."
     return message
 
 
 def _broken(spec: BackboneSpec, error: BackboneError) -> BackboneError:
-    """Return the error of a broken backbone with what to do about it."""
+    """Return the error of a broken backbone, with advice."""
     advice = f"leave it out with exclude={spec.name!r} (--exclude {shlex.quote(spec.name)})"
     return BackboneError(f"The backbone {spec.name!r} cannot be used: {error} Repair it, or {advice}.")
 
 
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+def _shorten(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MAX_NAMES_IN_MESSAGE])
+    return shown if len(names) <= _MAX_NAMES_IN_MESSAGE else f"{shown} and {len(names) - _MAX_NAMES_IN_MESSAGE} more"

@@ -78,7 +78,7 @@ class Cut:
         return self._crossing(self._inputs(backbone, images)[0], len(images))
 
     @contextmanager
-    def tapped(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
+    def recorded(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
         """Note what crosses the boundary when a batch of so many images passes it within, on its way further."""
         noted: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it: a frozen prefix needs no statistics of its own."""
+"""Folding of batch norms into the convolutions before them, for frozen prefixes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["fold_batch_norm"]
 
 log = logging.getLogger("autotransfer")
 
-# Largest relative difference of the features, in float32, that folding may make.
-_TOLERANCE = 1e-3
+# Largest relative difference of float32 features with folded batch norms.
+_MAX_RELATIVE_DIFFERENCE = 1e-3
 
 
-class _Rest(nn.Module):
-    """What a batch norm with an activation does beside normalising."""
+class _DropAndActivation(nn.Module):
+    """The dropout and the activation of a timm batch norm with activation."""
 
     def __init__(self, norm: Any) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class _Rest(nn.Module):
 
 
 def fold_batch_norm(backbone: Backbone, images: Tensor) -> Backbone:
-    """Return a copy in eval mode whose batch norms are folded, or the backbone itself where that changes its features.
+    """Return a copy with folded batch norms, or the backbone itself if folding changes its features.
 
     Args:
-        backbone: In eval mode, float32.
-        images: float32 (N, 3, H, W), to see which convolution feeds which norm, and to check the result.
+        backbone: Backbone in eval mode, in float32.
+        images: float32 images (N, 3, H, W), to find the convolution before each norm and to check the result.
     """
-    with torch.no_grad():  # convolutions of some shapes refuse weights that were made in inference mode
+    with torch.no_grad():  # convolutions of some shapes refuse weights from inference mode
         pairs = _pairs(backbone, images)
         if not pairs:
             return backbone
@@ -48,36 +48,36 @@ def fold_batch_norm(backbone: Backbone, images: Tensor) -> Backbone:
         for conv, norm in pairs:
             _fold(folded, conv, norm)
         difference = float((folded(images) - exact).abs().max() / exact.abs().max().clamp(min=1e-12))
-    if difference < _TOLERANCE:
+    if difference < _MAX_RELATIVE_DIFFERENCE:
         return folded
     log.info("batch norm is not folded: the features would differ by %.0e", difference)
     return backbone
 
 
 def _pairs(backbone: Backbone, images: Tensor) -> list[tuple[str, str]]:
-    """Return names of convolutions and of the norms that alone take their outputs, in the same stage.
+    """Return the names of convolutions and of the norms that alone use their outputs, in the same stage.
 
-    A norm of the next stage is none of them: at the boundary between the two it belongs to what trains.
+    Norms of the next stage are excluded, since they train when the boundary lies between the stages.
     """
     makers: dict[int, str] = {}
-    kept: list[Tensor] = []  # an output that is freed could lend its id to another
+    kept: list[Tensor] = []  # keeps outputs alive, so that no other tensor gets their id
     pairs: list[tuple[str, str]] = []
     hooks = []
     for name, module in backbone.named_modules():
         if isinstance(module, nn.Conv2d):
 
-            def made(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
+            def record_maker(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
                 makers[id(output)] = name
                 kept.append(output)
 
-            hooks.append(module.register_forward_hook(made))
+            hooks.append(module.register_forward_hook(record_maker))
         elif isinstance(module, _BatchNorm) and (type(module) is nn.BatchNorm2d or hasattr(module, "act")):
 
-            def taken(module: nn.Module, args: Any, name: str = name) -> None:
+            def record_pair(module: nn.Module, args: Any, name: str = name) -> None:
                 if (maker := makers.get(id(args[0]))) is not None:
                     pairs.append((maker, name))
 
-            hooks.append(module.register_forward_pre_hook(taken))
+            hooks.append(module.register_forward_pre_hook(record_pair))
     try:
         backbone(images[:1])
     finally:
@@ -95,5 +95,5 @@ def _fold(backbone: nn.Module, conv_name: str, norm_name: str) -> None:
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
     parent, _, child = norm_name.rpartition(".")
-    rest = _Rest(norm) if hasattr(norm, "act") else nn.Identity()
-    backbone.get_submodule(parent)._modules[child] = rest.eval()
+    replacement = _DropAndActivation(norm) if hasattr(norm, "act") else nn.Identity()
+    backbone.get_submodule(parent)._modules[child] = replacement.eval()

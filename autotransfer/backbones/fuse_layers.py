@@ -1,6 +1,7 @@
-"""Layers of a frozen backbone on a CPU: packed weights, activations and uneven padding inside oneDNN's kernels.
+"""Fusion of layers of a frozen backbone on a CPU: packed weights, activations and padding inside oneDNN's kernels.
 
-Convnets are bound by memory there: a pass over an activation of the first layers costs more than its convolution.
+On a CPU, convnets are limited by memory bandwidth: reading and writing the output of one of the first layers takes
+longer than its convolution.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from autotransfer.contract.backbone import Backbone
 
 __all__ = ["can_fuse", "fuse_layers"]
 
-# Activations that oneDNN computes with a layer: its name, numbers and algorithm for each.
+# An activation that oneDNN computes with a layer: name, parameters and algorithm.
 _Kernel = tuple[str, list[float], str]
-_NONE: _Kernel = ("none", [], "")
+_NO_ACTIVATION: _Kernel = ("none", [], "")
 _KERNELS: dict[type[nn.Module], _Kernel] = {
     nn.GELU: ("gelu", [], "none"),  # or "tanh"
     nn.Hardswish: ("hardswish", [], ""),
@@ -28,16 +29,16 @@ _KERNELS: dict[type[nn.Module], _Kernel] = {
     nn.ReLU6: ("hardtanh", [0.0, 6.0], ""),
     nn.SiLU: ("swish", [], ""),
 }
-# Largest difference, relative to the largest output, of a convolution that is written in another way.
-_TOLERANCE = 2e-2
-# Inputs of a kernel up to which a larger one costs less than a copy of the input.
-_FEW_INPUTS = 4
-# Images in a batch for which weights are laid out; others are computed as well.
-_ROWS = 16
+# Largest difference of a rewritten convolution, relative to the largest output.
+_MAX_RELATIVE_DIFFERENCE = 2e-2
+# Most input channels of a convolution whose kernel is enlarged; with more channels, copying the input is faster.
+_MAX_CHANNELS_TO_ENLARGE_KERNEL = 4
+# Batch size for which weights are packed; other batch sizes work, too.
+_PACKED_BATCH_SIZE = 16
 
 
 def can_fuse(device: torch.device) -> bool:
-    """Whether there are such kernels: they are torch's own, but not public."""
+    """Whether the device has fused kernels, which are private functions of torch."""
     return device.type == "cpu" and all(
         hasattr(torch.ops.mkldnn, name)
         for name in ("_convolution_pointwise", "_linear_pointwise", "_reorder_linear_weight")
@@ -46,7 +47,7 @@ def can_fuse(device: torch.device) -> bool:
 
 @dataclass
 class _Call:
-    """A layer as it was seen in a forward pass, with the activation that takes its output."""
+    """A layer with its input and output in a forward pass, and the name of the activation after it."""
 
     name: str
     inputs: Tensor
@@ -55,28 +56,30 @@ class _Call:
 
 
 class _FusedConv(nn.Conv2d):
-    """A convolution with its activation; it shares the weights of the one that it stands for."""
+    """A convolution fused with its activation; it shares the weights of the original convolution."""
 
     def __init__(self, conv: nn.Conv2d, weight: Tensor, padding: list[int], kernel: _Kernel) -> None:
         nn.Module.__init__(self)
         self.weight, self.bias = nn.Parameter(weight, requires_grad=False), conv.bias
-        self._places = [padding, list(conv.stride), list(conv.dilation), conv.groups]
+        self._geometry = [padding, list(conv.stride), list(conv.dilation), conv.groups]
         self._kernel = kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the activation of the convolution's output."""
         if x.dtype != self.weight.dtype:
             raise TypeError(f"a convolution of {self.weight.dtype} got {x.dtype}")
-        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *self._places, *self._kernel)
+        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, *self._geometry, *self._kernel
+        )
         return fused
 
     def extra_repr(self) -> str:
-        """Say what is done."""
+        """Return the shape of the weight and the activation."""
         return f"{tuple(self.weight.shape)}, {self._kernel[0]}"
 
 
 class _FusedLinear(nn.Module):
-    """A linear layer with its activation; its weight is laid out as the kernel reads it."""
+    """A linear layer fused with its activation; its weight is packed for the kernel."""
 
     def __init__(self, linear: nn.Linear, rows: int, kernel: _Kernel) -> None:
         super().__init__()
@@ -92,24 +95,26 @@ class _FusedLinear(nn.Module):
 
 
 def fuse_layers(backbone: Backbone, images: Tensor) -> None:
-    """Rewrite the layers of a backbone that only infers, for images of this size and type.
+    """Fuse the layers of a backbone for inference, in place, for images of this size and type.
+
+    The caller checks that the features do not change.
 
     Args:
-        backbone: In eval mode, on the CPU, its batch norm folded; it is changed.
-        images: (N, 3, H, W), to see what follows what. That the features stay is for the caller to check.
+        backbone: Backbone in eval mode, on the CPU, with folded batch norms.
+        images: Images (N, 3, H, W) for a forward pass that finds the activation after each layer.
     """
     with torch.no_grad():
         for call in _calls(backbone, images[:1]):
             fused = _fused(backbone.get_submodule(call.name), call, _kernel(backbone, call.activation))
             if fused is not None:
-                _put(backbone, call.name, fused.eval())
+                _replace_module(backbone, call.name, fused.eval())
                 if call.activation:
-                    _put(backbone, call.activation, nn.Identity())
+                    _replace_module(backbone, call.activation, nn.Identity())
 
 
 def _fused(layer: nn.Module, call: _Call, kernel: _Kernel) -> nn.Module | None:
     if isinstance(layer, nn.Linear):
-        rows = _ROWS * (call.inputs.numel() // layer.in_features)
+        rows = _PACKED_BATCH_SIZE * (call.inputs.numel() // layer.in_features)
         return _FusedLinear(layer, rows, kernel)
     assert isinstance(layer, nn.Conv2d)  # nothing else is recorded
     found = _symmetric(layer, call)
@@ -118,7 +123,7 @@ def _fused(layer: nn.Module, call: _Call, kernel: _Kernel) -> nn.Module | None:
 
 def _kernel(backbone: Backbone, name: str) -> _Kernel:
     if not name:
-        return _NONE
+        return _NO_ACTIVATION
     activation = backbone.get_submodule(name)
     if isinstance(activation, nn.GELU):
         return "gelu", [], activation.approximate
@@ -126,36 +131,36 @@ def _kernel(backbone: Backbone, name: str) -> _Kernel:
 
 
 def _calls(backbone: Backbone, images: Tensor) -> Iterator[_Call]:
-    """Yield the layers that are called once, with what follows them in the same stage."""
+    """Yield the layers that are called once, with the activation after them in the same stage."""
     calls: dict[int, _Call] = {}  # by the id of the output
-    kept: list[Tensor] = []  # an output that is freed could lend its id to another
+    kept: list[Tensor] = []  # keeps outputs alive, so that no other tensor gets their id
     times: Counter[str] = Counter()
     follows: dict[str, _Call] = {}
     hooks = []
     for name, module in backbone.named_modules():
         if isinstance(module, nn.Conv2d) or type(module) is nn.Linear:
 
-            def computed(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
+            def record_layer(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
                 times[name] += 1
                 kept.append(output)
-                calls[id(output)] = _Call(name, args[0].clone(), output.clone())  # what follows may work in place
+                calls[id(output)] = _Call(name, args[0].clone(), output.clone())  # the next layer may work in place
 
-            hooks.append(module.register_forward_hook(computed))
+            hooks.append(module.register_forward_hook(record_layer))
         elif type(module) is nn.Identity:  # a folded norm
 
-            def passed(module: nn.Module, args: Any, output: Tensor) -> None:
+            def pass_on(module: nn.Module, args: Any, output: Tensor) -> None:
                 if id(args[0]) in calls:
                     calls[id(output)] = calls[id(args[0])]
 
-            hooks.append(module.register_forward_hook(passed))
+            hooks.append(module.register_forward_hook(pass_on))
         elif type(module) in _KERNELS:
 
-            def activated(module: nn.Module, args: Any, name: str = name) -> None:
+            def record_activation(module: nn.Module, args: Any, name: str = name) -> None:
                 times[name] += 1
                 if (call := calls.get(id(args[0]))) is not None:
                     follows[name] = call
 
-            hooks.append(module.register_forward_pre_hook(activated))
+            hooks.append(module.register_forward_pre_hook(record_activation))
     try:
         backbone(images)
     finally:
@@ -168,12 +173,12 @@ def _calls(backbone: Backbone, images: Tensor) -> Iterator[_Call]:
 
 
 def _stages(backbone: Backbone, activation: str) -> Iterator[int]:
-    """Yield the stage that an activation lies in; none where what is around it belongs to several."""
-    around = activation
-    while around := around.rpartition(".")[0]:
-        # Biases are left out: a stage knows nothing of those that folding made.
-        named = backbone.get_submodule(around).named_parameters()
-        inner = [f"{around}.{name}" for name, _ in named if not name.endswith("bias")]
+    """Yield the stage of an activation; nothing if the module around it spans several stages."""
+    module = activation
+    while module := module.rpartition(".")[0]:
+        # Biases are left out, since folding adds biases that have no stage.
+        named = backbone.get_submodule(module).named_parameters()
+        inner = [f"{module}.{name}" for name, _ in named if not name.endswith("bias")]
         if inner:
             stages = {backbone.stage_of(name) for name in inner}
             yield from stages if len(stages) == 1 else ()
@@ -181,10 +186,10 @@ def _stages(backbone: Backbone, activation: str) -> Iterator[int]:
 
 
 def _symmetric(conv: nn.Conv2d, call: _Call) -> tuple[Tensor, list[int]] | None:
-    """Return weight and padding of an equal convolution that pads both sides alike, as the kernel does.
+    """Return weight and padding of an equivalent convolution with symmetric padding, as the kernel needs it.
 
-    TensorFlow's "same" pads the end by one more, as a copy of the whole input; a row and a column of zeros at the
-    beginning of the weight do the same, at no cost where a kernel has few inputs.
+    TensorFlow's "same" padding adds one more row and column at the end, which takes a copy of the input. A row and a
+    column of zeros at the beginning of the weight have the same effect, and are cheap with few input channels.
     """
     if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return None
@@ -196,14 +201,14 @@ def _symmetric(conv: nn.Conv2d, call: _Call) -> tuple[Tensor, list[int]] | None:
             padding[axis], front[axis] = total - total // 2, total % 2
     weight = conv.weight
     if any(front):
-        if max(conv.dilation) > 1 or weight.shape[1] > _FEW_INPUTS:
+        if max(conv.dilation) > 1 or weight.shape[1] > _MAX_CHANNELS_TO_ENLARGE_KERNEL:
             return None
         weight = F.pad(weight, (front[1], 0, front[0], 0)).contiguous(memory_format=torch.channels_last)
-    again = F.conv2d(call.inputs, weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
-    difference = (again - call.output).abs().max() / call.output.abs().max().clamp(min=1e-12)
-    return (weight.detach(), padding) if float(difference) < _TOLERANCE else None
+    rewritten = F.conv2d(call.inputs, weight, conv.bias, conv.stride, padding, conv.dilation, conv.groups)
+    difference = (rewritten - call.output).abs().max() / call.output.abs().max().clamp(min=1e-12)
+    return (weight.detach(), padding) if float(difference) < _MAX_RELATIVE_DIFFERENCE else None
 
 
-def _put(backbone: Backbone, name: str, module: nn.Module) -> None:
+def _replace_module(backbone: Backbone, name: str, module: nn.Module) -> None:
     parent, _, child = name.rpartition(".")
     backbone.get_submodule(parent)._modules[child] = module

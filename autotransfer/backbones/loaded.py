@@ -1,4 +1,4 @@
-"""A backbone with its weights, on the device: what trials copy, what infers fast, and where it can be cut."""
+"""A backbone with its weights on the device: a template for trials, a fast module for inference, and its cuts."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ log = logging.getLogger("autotransfer")
 
 
 class LoadedBackbone:
-    """A backbone with its weights on the device, in eval mode, and its cuts. It is never trained: trials copy it.
+    """A backbone with its weights on the device, in eval mode, and its cuts. Trials train copies of the backbone.
 
     Args:
-        spec: What to load.
-        device: Where it runs.
+        spec: Spec of the backbone.
+        device: Device of the backbone.
 
     Attributes:
-        spec: Its spec.
+        spec: Spec of the backbone.
         backbone: The module.
-        digest: Hash of its weights.
-        identity: Hash of all that its activations depend on: weights, architecture, stages, the versions of the plugin
-            and of what builds it, and its outputs on the probe images, which change with its code whatever it is
-            called.
+        digest: Hash of the weights.
+        identity: Hash of everything that activations depend on: weights, architecture, stages, versions of the plugin
+            and its libraries, and the outputs for the probe images, which reveal changes of code.
         map_shape: Shape (C, h, w) of the last feature map.
 
     Raises:
-        PluginError: It does not keep its contract.
-        BackboneError: It cannot be loaded.
+        PluginError: The backbone breaks its contract.
+        BackboneError: The backbone cannot be loaded.
     """
 
     def __init__(self, spec: BackboneSpec, device: Device) -> None:
@@ -73,7 +72,7 @@ class LoadedBackbone:
         device.place(self.backbone)
         self._cuts: dict[int, Cut] = {}
         self._extendable: dict[int, bool] = {}
-        self._handed_over: set[int] = set()
+        self._checked_boundaries: set[int] = set()
 
     def _identity(self, features: Tensor, pooled: Tensor) -> str:
         stage_of = self.backbone.stage_of
@@ -87,22 +86,22 @@ class LoadedBackbone:
 
     @cached_property
     def fast(self) -> FrozenBackbone:
-        """The same, made fast for inference; only when something is left to be computed."""
+        """The backbone for inference; made when it is first needed."""
         return FrozenBackbone(self.backbone, self._images, self._pooled, self.device)
 
     @cached_property
     def stages(self) -> StageFeatures:
-        """Where its stages end."""
+        """Features of the stages."""
         return StageFeatures(self.backbone, self._images.to(self.device.torch))
 
     @property
     def frozen(self) -> Backbone:
-        """The module that infers fast."""
+        """The module for fast inference."""
         return self.fast.module
 
     @property
     def precise(self) -> bool:
-        """Whether 16 bit is not good enough for it."""
+        """Whether the backbone needs float32, since its features in 16 bit differ too much."""
         return self.fast.precision == "full"
 
     @property
@@ -111,7 +110,7 @@ class LoadedBackbone:
         return len(self.backbone.stages)
 
     def cut(self, depth: int) -> Cut:
-        """Return the cut at a depth; made and checked once, in float32."""
+        """Return the cut at a depth; it is made and checked once, in float32."""
         if depth not in self._cuts:
             cut = Cut(self.backbone, depth, self._images.to(self.device.torch))
             if not cut.exact:
@@ -120,21 +119,21 @@ class LoadedBackbone:
         return self._cuts[depth]
 
     def check_boundary(self, depth: int) -> None:
-        """See to it that stages which train can go on from what the fast module gives at a depth; checked once."""
+        """Check once that training stages match the fast module's activations at a depth; else raise its precision."""
 
-        def handed(images: Tensor) -> Tensor:
+        def through_boundary(images: Tensor) -> Tensor:
             cut = self.cut(depth)
             entering = tuple(tensor.float() for tensor in cut.prefix(self.frozen, images))
-            with self.device.autocast(not self.precise):  # as training does
+            with self.device.autocast(not self.precise):  # as in training
                 return cut.suffix(self.backbone, entering)  # type: ignore[no-any-return]
 
-        if depth not in self._handed_over:
-            while not self.fast.agrees(handed) and self.fast.lower():
+        if depth not in self._checked_boundaries:
+            while not self.fast.agrees(through_boundary) and self.fast.lower():
                 log.info("%s runs in precision %r from now on", self.spec.name, self.fast.precision)
-            self._handed_over.add(depth)
+            self._checked_boundaries.add(depth)
 
     def can_extend(self, depth: int) -> bool:
-        """Whether the fast module, too, goes on from what is cached at a depth; checked once."""
+        """Whether the fast module can compute from activations that are cached at a depth; checked once."""
         if depth not in self._extendable:
             cut = self.cut(depth)
             self._extendable[depth] = cut.exact and (

@@ -1,7 +1,7 @@
-"""What every stage of a frozen backbone gives, in a few hundred numbers each.
+"""Features of all stages of a frozen backbone, at most 1,024 numbers for each stage before the last.
 
-The last features of a network are made for what it was trained on; where the target is far from that, earlier stages
-still hold what the last ones have dropped. Source: Evci et al., Head2Toe (ICML 2022, arXiv 2201.03529).
+The last features of a network fit the task that it was trained on. For a very different target, earlier stages hold
+information that the last stage has dropped. Source: Evci et al., Head2Toe (ICML 2022, arXiv 2201.03529).
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ __all__ = ["StageFeatures"]
 
 log = logging.getLogger("autotransfer")
 
-# Numbers that a stage is summarised in, as far as it has no more channels than that.
-_NUMBERS = 1024
-# Stages that are looked at, beside the last, which is pooled as the backbone does.
-_MOST = 8
+# Most features of a stage, unless it has more channels.
+_MAX_FEATURES_OF_STAGE = 1024
+# Most stages before the last one.
+_MAX_STAGES = 8
 
 
 class StageFeatures:
-    """Where the stages of a backbone end, and what they give there: maps averaged over a grid as fine as there is room.
+    """Features of the stages of a backbone: the map at the end of each stage, averaged over a grid.
 
     Args:
-        backbone: In eval mode; it is not changed.
-        images: float32 (N, 3, H, W), to see what happens in a forward pass.
+        backbone: Backbone in eval mode.
+        images: float32 images (N, 3, H, W) for a forward pass that finds the ends of the stages.
 
     Attributes:
-        widths: Numbers that each stage before the last gives; of deep backbones, some evenly spread stages.
+        widths: Number of features of each stage before the last one; at most eight stages, evenly spaced.
     """
 
     def __init__(self, backbone: Backbone, images: Tensor) -> None:
         self._ends: tuple[str, ...] = ()
         try:
             with torch.no_grad():
-                self._ends = _spread(_entrances(backbone, images))
-                with self.tapped(backbone, len(images)) as found:
+                self._ends = _evenly_spaced(_stage_entrances(backbone, images))
+                with self.recorded(backbone, len(images)) as found:
                     backbone(images)
-        except Exception as error:  # a model's own code: its last features are still there
+        except Exception as error:  # code of a model; its pooled features still work
             log.info("no features of the stages of a %s: %s", type(backbone).__name__, error)
             self._ends, found = (), []
         self.widths = tuple(features.shape[1] for features in found)
 
     @contextmanager
-    def tapped(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
-        """Note what the stages give, (rows, width) each, when a batch of so many images passes within."""
-        noted: dict[str, Tensor] = {}
+    def recorded(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
+        """Yield a list that gets the features (rows, width) of the stages when a batch passes through the backbone."""
+        features: dict[str, Tensor] = {}
 
         def watch(end: str) -> Any:
             def note(module: Any, args: Any, kwargs: Any) -> None:
-                if end not in noted:
-                    noted[end] = _summary(backbone, _crossing(args, kwargs, rows))
-                    found[:] = [noted[name] for name in self._ends if name in noted]
+                if end not in features:
+                    features[end] = _summary(backbone, _crossing(args, kwargs, rows))
+                    found[:] = [features[name] for name in self._ends if name in features]
 
             return backbone.get_submodule(end).register_forward_pre_hook(note, with_kwargs=True)
 
@@ -73,14 +73,14 @@ class StageFeatures:
             yield found
 
     def __call__(self, backbone: Backbone, images: Tensor) -> Activation:
-        """Map images (N, 3, H, W) to what each stage before the last gives, and the pooled features."""
-        with self.tapped(backbone, len(images)) as found:
+        """Map images (N, 3, H, W) to the features of the stages before the last one, and the pooled features."""
+        with self.recorded(backbone, len(images)) as found:
             pooled = backbone(images)
         return (*found, pooled)
 
 
-def _entrances(backbone: Backbone, images: Tensor) -> list[str]:
-    """Return the modules at which stages begin, but for the first: what enters there, the stages before have given."""
+def _stage_entrances(backbone: Backbone, images: Tensor) -> list[str]:
+    """Return the modules at which the second and later stages begin; their inputs are outputs of the stage before."""
     found: dict[int, str] = {}
     deepest = 0
     for unit in call_order(backbone, images)[0]:
@@ -90,27 +90,27 @@ def _entrances(backbone: Backbone, images: Tensor) -> list[str]:
     return list(found.values())
 
 
-def _spread(names: list[str]) -> tuple[str, ...]:
-    """Return at most so many as are looked at, evenly spread, the last one among them."""
-    step = max(len(names) / _MOST, 1.0)
-    return tuple(names[-1 - math.floor(i * step)] for i in range(min(len(names), _MOST)))[::-1]
+def _evenly_spaced(names: list[str]) -> tuple[str, ...]:
+    """Return at most eight names, evenly spaced, with the last one among them."""
+    step = max(len(names) / _MAX_STAGES, 1.0)
+    return tuple(names[-1 - math.floor(i * step)] for i in range(min(len(names), _MAX_STAGES)))[::-1]
 
 
 def _crossing(args: Any, kwargs: Any, rows: int) -> Tensor:
-    """Return the first tensor of features for each image.
+    """Return the first argument that is a tensor of features with a row for each image.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no such tensor.
     """
     for leaf in pytree.tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim in (2, 3, 4) and len(leaf) == rows:
             return leaf
-    raise ValueError("nothing that a stage gives is a map, tokens or features of each image")
+    raise ValueError("no output of a stage is a map, tokens or features of each image")
 
 
-def _summary(backbone: Backbone, given: Tensor) -> Tensor:
-    """Average a map, tokens or features over a grid: (N, width)."""
-    features = backbone.as_map(given)
+def _summary(backbone: Backbone, output: Tensor) -> Tensor:
+    """Average a map, tokens or features over a grid, to (N, width)."""
+    features = backbone.as_map(output)
     _, channels, height, width = features.shape
-    cells = max(math.isqrt(_NUMBERS // channels), 1)
+    cells = max(math.isqrt(_MAX_FEATURES_OF_STAGE // channels), 1)
     return F.adaptive_avg_pool2d(features, (min(cells, height), min(cells, width))).flatten(1)

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from autotransfer.analysis.transfer_gain import too_little
+from autotransfer.analysis.transfer_gain import is_undertrained
 from autotransfer.api import fit
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import WeightsUnavailableError
@@ -26,6 +26,7 @@ from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.settings import Budget, Compute, DataOptions, RunOptions, SearchOptions
+from autotransfer.tasks.bootstrap import paired_standard_error
 from autotransfer.tasks.score import Score
 
 __all__ = ["DemoResult", "run_demo"]
@@ -43,6 +44,7 @@ class DemoResult:
         scratch: Test score of the winner's architecture, trained from random weights on the same images.
         scratch_epochs: Epochs that it was trained for.
         scratch_steps: Optimizer steps of these epochs.
+        error: Standard error of the difference between the two test scores.
         truth: What some test images show.
         predicted: What the model says that they show.
         chart: The picture of the search.
@@ -52,13 +54,14 @@ class DemoResult:
     scratch: Score
     scratch_epochs: int
     scratch_steps: int
+    error: float
     truth: tuple[int, ...]
     predicted: tuple[int, ...]
     chart: Path
 
     @property
     def gain(self) -> float:
-        """What the pretrained weights are worth here: the test score less that from random weights."""
+        """Test score of the model less that of its architecture from random weights."""
         assert self.fit.test is not None  # the demonstration has test images
         return self.fit.test.score - self.scratch.score
 
@@ -72,43 +75,45 @@ class DemoResult:
                 "epochs": self.scratch_epochs,
                 "steps": self.scratch_steps,
                 "seconds": self.fit.seconds["search"],
-                "too_little_training": too_little(self.scratch_epochs, self.scratch_steps),
+                "undertrained": is_undertrained(self.scratch_epochs, self.scratch_steps),
             },
             "gain": self.gain,
+            "gain_error": self.error,
             "predictions": predictions,
             "leaderboard": list(self.fit.leaderboard())[:_ROWS],
             "chart": str(self.chart),
         }
 
     def __str__(self) -> str:
-        assert self.fit.test is not None
         run = shlex.quote(str(self.fit.run))
         seen = "  ".join(f"{t} -> {p}" for t, p in zip(self.truth, self.predicted, strict=True))
         table = str(self.fit.leaderboard()).splitlines()[: _ROWS + 1]
-        had = f"{self.scratch_epochs} epochs, {self.scratch_steps} steps, {self.fit.seconds['search']:.1f} s"
-        gain = f"{self.gain:+.4f}"
-        if too_little(self.scratch_epochs, self.scratch_steps):
-            gain = "not known: random weights had too little training; a larger --time-budget gives them more"
         return "\n".join(
             [
                 str(self.fit),
                 "",
-                f"The best of {len(self.fit.trials)} trials",
+                f"The best {len(table) - 1} of {len(self.fit.trials)} trials",
                 *table,
                 "",
-                f"What transfer gained, on {self.fit.test.examples} test images",
-                f"pretrained    {self.fit.test.score:.4f}  ({self.fit.insight.selected})",
-                f"from scratch  {self.scratch.score:.4f}  (the winner's network: {had}, as long as the search took)",
-                f"gain          {gain}",
+                f"transfer gain      {self._gain_in_words()}",
+                f"truth -> predicted {seen}",
                 "",
-                f"Images that it has not seen, and what it says: {seen}",
-                "",
-                f"picture     {self.chart}",
-                f"next        autotransfer predict {run} IMAGE_OR_FOLDER",
-                "            autotransfer fit YOUR_IMAGES --test YOUR_TEST_IMAGES",
-                "            where both are folders with a sub-folder for each class",
+                f"picture            {self.chart}",
+                f"next               autotransfer predict {run} IMAGE_OR_FOLDER",
+                "                   autotransfer fit YOUR_IMAGES --test YOUR_TEST_IMAGES",
+                "                   (folders with a sub-folder for each class)",
             ]
         )
+
+    def _gain_in_words(self) -> str:
+        assert self.fit.test is not None  # the demonstration has test images
+        trained = f"{self.scratch_epochs} epochs, {self.scratch_steps} steps"
+        if is_undertrained(self.scratch_epochs, self.scratch_steps):
+            return f"not known: random weights were trained for {trained} only; give a larger --time-budget"
+        beside = f"from scratch {self.scratch.score:.4f} in {trained}, as long as the search took"
+        if abs(self.gain) <= self.error:
+            return f"none measurable (standard error {self.error:.4f}): {beside}"
+        return f"{self.gain:+.4f} ± {self.error:.4f} on {self.fit.test.examples} test images ({beside})"
 
 
 def run_demo(
@@ -149,7 +154,7 @@ def run_demo(
         compute=Compute(device=device, cache=False),
         run=RunOptions(overwrite=overwrite, progress=progress),
     )
-    scratch, course = _from_scratch(registry, result, device, progress)
+    scratch, error, course = _from_scratch(registry, result, device, progress)
     chart = result.run / "trials.svg"
     lines = {"from scratch, test": scratch.score}
     title = "Handwritten digits: every trial of the search"
@@ -159,6 +164,7 @@ def run_demo(
         scratch=scratch,
         scratch_epochs=course.epoch,
         scratch_steps=course.step,
+        error=error,
         truth=tuple(truth[:_SHOWN].tolist()),
         predicted=tuple(result.predict(list(test[:_SHOWN])).tolist()),
         chart=chart,
@@ -170,9 +176,13 @@ def _from_scratch(
     result: FitResult,
     device: str,
     progress: bool,
-) -> tuple[Score, PretrainingTrainer]:
-    """Train the winner's architecture from random weights for as long as the search took, and score it alike."""
-    where, test = resolve_device(device), result.test_examples
+) -> tuple[Score, float, PretrainingTrainer]:
+    """Train the winner's architecture from random weights for as long as the search took.
+
+    Returns:
+        Its test score, the standard error of the difference to the model's score, and the training.
+    """
+    where, test = resolve_device(device), result.data.test
     where.seed(0)
     backbone = registry.rebuild(result.model.members[0].network.backbone.recipe)
     settings = PretrainingSettings(
@@ -180,7 +190,7 @@ def _from_scratch(
     )
     with keep_freed_memory(), Progress(Budget(), shown=progress) as show:
         material = prepare_pretraining_data(
-            result.examples,
+            result.data.train,
             [backbone.preprocessing],
             share=_HELD,
             seed=0,
@@ -194,4 +204,7 @@ def _from_scratch(
         model, course = train_student(backbone, name, task, objective, material, settings, registry, where, show)
     assert test is not None
     assert test.targets is not None
-    return Score.of(task, task.encode(test.targets), model.predict_images(model.decode(test))), course
+    encoded = task.encode(test.targets)
+    predictions, others = (one.predict_images(one.decode(test)) for one in (model, result.model))
+    error = paired_standard_error(task, encoded, predictions, others)
+    return Score.of(task, encoded, predictions), error, course

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -34,7 +34,8 @@ def with_settings(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         options = [each for each in flat_settings(cls) if each.info.on_command_line]
-        options = [each for each in options if only is None or each.name in only]
+        if only is not None:  # so few that they need no titles
+            options = [replace(each, title="") for each in options if each.name in only]
 
         def run(**given: Any) -> None:
             found = {each.name: _value(each, given.pop(_parameter_name(each))) for each in options}

@@ -1,4 +1,4 @@
-"""A loaded backbone: a module that is seen as an ordered list of stages."""
+"""A loaded backbone: a module with an ordered list of stages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Backbone", "SequentialBackbone"]
 
 
 class Backbone(nn.Module):
-    """A pretrained feature extractor. Plugins subclass it; ``SequentialBackbone`` serves the simple case.
+    """A pretrained feature extractor. Plugins subclass it, or use ``SequentialBackbone`` for a plain stack of modules.
 
     Attributes:
         stages: Names of the stages; stage 0 is nearest the input.
-        preprocessing: How it wants its images.
+        preprocessing: Preprocessing of the images.
         width: Number of pooled features.
-        recipe: JSON with which ``rebuild_backbone`` builds the same architecture again, without weights.
+        recipe: JSON from which ``rebuild_backbone`` builds the architecture, without weights.
     """
 
     stages: tuple[str, ...]
@@ -51,11 +51,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def pool(self, features: Tensor) -> Tensor:
-        """Map what ``forward_map`` returned to pooled features (N, width)."""
+        """Pool the result of ``forward_map`` to features (N, width)."""
         raise NotImplementedError
 
     def as_map(self, features: Tensor) -> Tensor:
-        """Lay what ``forward_map`` returned out as (N, C, h, w), for heads that pool by themselves."""
+        """Return the result of ``forward_map`` as a map (N, C, h, w), for heads with a pooling of their own."""
         if features.ndim == 2:
             return features[:, :, None, None]
         if features.ndim == 3:
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
 
 
 class SequentialBackbone(Backbone):
-    """A backbone made of modules that run one after the other, each a stage; the last map is averaged.
+    """A backbone of modules that run one after the other; each module is a stage, and the last map is averaged.
 
     Example:
         >>> from torch import nn

@@ -1,12 +1,12 @@
-"""The doors. A plugin is a module, or an object, that implements any of these with ``hookimpl``.
+"""The hooks. A plugin is a module or an object that implements some of them with ``hookimpl``.
 
-It is found through an entry point in the group ``autotransfer``; our own plugins use the same one::
+Plugins are found through entry points in the group ``autotransfer``; the plugins of this package use the same group::
 
     [project.entry-points."autotransfer"]
     my_tracker = "my_package.plugin"
 
-A hook takes any part of its arguments, by their names. A whole plugin, ``my_package/plugin.py``, that adds a backbone
-and writes down how a search goes::
+An implementation takes the arguments that it needs, by name. This complete plugin, ``my_package/plugin.py``, adds a
+backbone and prints the progress of a search::
 
     from autotransfer import hookimpl
     from autotransfer.contract.lazy_import import LazyImport
@@ -15,7 +15,7 @@ and writes down how a search goes::
 
     @hookimpl
     def register_backbones(register):
-        # LazyImport("module:function") imports torch when the backbone is loaded, not whenever plugins are listed.
+        # LazyImport("module:function") imports torch when the backbone is loaded, not when plugins are listed.
         register(BackboneSpec(name="mine", load=LazyImport("my_package.network:load_mine"), version="mine 2"))
 
 
@@ -43,9 +43,9 @@ and writes down how a search goes::
     def search_failed(error):
         print("not done:", type(error).__name__, error)
 
-``search_started`` is followed by exactly one of ``search_finished`` and ``search_failed``. These five observe: what
-goes wrong in them is logged, is in the result's warnings (``plugin_failed``), and never ends a search. An object with
-methods of their names, with or without ``hookimpl``, observes one search where ``fit`` gets it as a callback::
+``search_started`` is followed by ``search_finished`` or ``search_failed``, never by both. These five hooks observe a
+search: their errors are logged and added to the result's warnings (``plugin_failed``), and never end the search. An
+object with methods of these names, with or without ``hookimpl``, can also observe one search as a callback of ``fit``::
 
     autotransfer.fit("photos", callbacks=[MyTracker()])
 """
@@ -88,28 +88,28 @@ hookimpl = pluggy.HookimplMarker("autotransfer")
 
 @hookspec
 def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Path, ...]) -> None:
-    """Call ``register(BackboneSpec(...))`` for each backbone; load no weights here. ``zoos`` are the user's folders."""
+    """Call ``register(BackboneSpec(...))`` for each backbone, without loading it. ``zoos`` are the user's folders."""
 
 
 @hookspec(firstresult=True)
 def resolve_backbone(name: str) -> BackboneSpec | None:
-    """Return a spec for a name that cannot be listed beforehand (``hf-hub:...``), or None when it is not yours.
+    """Return a spec for a name that cannot be listed (``hf-hub:...``), or None for the name of another plugin.
 
-    Raise ``UnknownNameError`` to suggest other names: it is shown where no plugin knows this one.
+    Raise ``UnknownNameError`` to suggest names; the suggestion is shown if no plugin knows the name.
     """
 
 
 @hookspec(firstresult=True)
 def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
-    """Build, without weights, the backbone of a saved model from its ``Backbone.recipe``, or None when not yours."""
+    """Build the backbone of a saved model from ``Backbone.recipe``, without weights; None for other recipes."""
 
 
 @hookspec(firstresult=True)
 def outline_backbone(architecture: str, input_size: int | None, classes: int) -> Mapping[str, Any] | None:
-    """Return the recipe from which ``rebuild_backbone`` builds an architecture, or None when not yours.
+    """Return the recipe from which ``rebuild_backbone`` builds an architecture, or None for an unknown architecture.
 
-    ``input_size`` is a side in pixels, None for the architecture's own; ``classes`` is the number of outputs that
-    ``write_backbone`` will be given a classifier for, 0 for none.
+    ``input_size`` is a side in pixels; None takes the architecture's own. ``classes`` is the number of outputs of the
+    classifier that ``write_backbone`` gets later; 0 for no classifier.
     """
 
 
@@ -117,10 +117,11 @@ def outline_backbone(architecture: str, input_size: int | None, classes: int) ->
 def write_backbone(
     backbone: Backbone, classifier: tuple[Tensor, Tensor] | None, about: Mapping[str, Any], folder: Path
 ) -> bool | None:
-    """Write a backbone as a checkpoint that ``register_backbones`` finds in a zoo, or return None when not yours.
+    """Write a backbone as a checkpoint that ``register_backbones`` finds in a zoo, and return True.
 
-    ``classifier`` is the weight (classes, width) and bias (classes,) of a linear layer on the pooled features;
-    ``about`` is JSON: ``description``, ``license``, ``label_names``, and ``source``, which holds everything else.
+    Return None for a backbone of another plugin. ``classifier`` is the weight (classes, width) and the bias (classes,)
+    of a linear layer on the pooled features. ``about`` is JSON with the keys ``description``, ``license``,
+    ``label_names`` and ``source``.
     """
 
 
@@ -144,22 +145,22 @@ def search_started(settings: Mapping[str, Any]) -> None:
 
 @hookspec
 def epoch_finished(epoch: EpochRecord) -> None:
-    """Observe one epoch of a trial as soon as it is scored, also one of a worker process or of another machine."""
+    """Observe an epoch of a trial when it is scored; epochs of workers are observed in the main process."""
 
 
 @hookspec
 def trial_finished(result: Any) -> None:
-    """Observe one ``TrialRecord`` when its trial ends, or pauses; a paused one that goes on comes again."""
+    """Observe the ``TrialRecord`` of a trial that ended or paused; a resumed trial is observed again."""
 
 
 @hookspec
 def search_finished(result: Any) -> None:
-    """Observe the ``FitResult`` of a search that came to its end; the run folder holds its model."""
+    """Observe the ``FitResult`` of a search that succeeded; the run folder holds the model."""
 
 
 @hookspec
 def search_failed(error: BaseException) -> None:
-    """Observe that a search ends without a result: by an error, or by a ``KeyboardInterrupt``.
+    """Observe the error or the ``KeyboardInterrupt`` that ended a search without a result.
 
-    A first Ctrl-C ends the search only: the best so far is trained, and ``search_finished`` follows.
+    The first Ctrl-C ends the search only: the best candidate is trained, and ``search_finished`` follows.
     """

@@ -1,4 +1,4 @@
-"""Functions that are imported when they are called: who only lists what plugins have does not wait for torch."""
+"""Functions that are imported when they are called, so that listing plugins does not import torch."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ __all__ = ["LazyImport"]
 
 @dataclass(frozen=True)
 class LazyImport:
-    """A function by the place where it is found; its module is imported when it is called.
+    """A function by its location; the module of the function is imported when the function is called.
 
     Example:
         >>> LazyImport("math:sqrt")(16.0)
         4.0
 
     Args:
-        place: ``"package.module:function"``.
+        location: ``"package.module:function"``.
 
     Raises:
-        PluginError: The place names no module and function.
+        PluginError: The location is not of the form ``module:function``.
     """
 
-    place: str
+    location: str
 
     def __post_init__(self) -> None:
-        if not all(self.place.partition(":")):
-            raise PluginError(f"A function is found by 'package.module:function'; got {self.place!r}.")
+        if not all(self.location.partition(":")):
+            raise PluginError(f"A function is found by 'package.module:function'; got {self.location!r}.")
 
-    def found(self) -> Callable[..., Any]:
+    def load(self) -> Callable[..., Any]:
         """Import the function."""
-        module, _, name = self.place.partition(":")
+        module, _, name = self.location.partition(":")
         function: Callable[..., Any] = getattr(import_module(module), name)
         return function
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call the function."""
-        return self.found()(*arguments, **named)
+        return self.load()(*arguments, **named)

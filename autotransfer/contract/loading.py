@@ -1,4 +1,4 @@
-"""Finding plugins, each in its own try: one that is broken is named, reported once and left out."""
+"""Loading of plugins, one by one: a broken plugin is reported once and left out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ from autotransfer.contract import hookspecs
 from autotransfer.errors import ConfigError, PluginError
 from autotransfer.runtime.text import escape
 
-__all__ = ["FAILURES", "GROUP", "OBSERVING", "OWN", "PluginState", "Plugins", "load_plugins", "warn_once"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "OBSERVER_HOOKS",
+    "OWN_DISTRIBUTION",
+    "PLUGIN_ERRORS",
+    "PluginState",
+    "Plugins",
+    "load_plugins",
+    "warn_once",
+]
 
-GROUP = "autotransfer"
-OWN = "autotransfer"  # our own distribution: a broken plugin of ours raises
-FAILURES = (Exception, SystemExit)  # a plugin that calls sys.exit() must not end the program
+ENTRY_POINT_GROUP = "autotransfer"
+OWN_DISTRIBUTION = "autotransfer"  # a broken plugin of this distribution raises
+PLUGIN_ERRORS = (Exception, SystemExit)  # a plugin that calls sys.exit() must not end the program
 
 _OBSERVERS = "observers"
-_KINDS = {
+_KIND_OF_HOOK = {
     "register_backbones": "backbones",
     "resolve_backbone": "backbones",
     "rebuild_backbone": "backbones",
@@ -37,20 +46,20 @@ _KINDS = {
     "search_finished": _OBSERVERS,
     "search_failed": _OBSERVERS,
 }
-OBSERVING = tuple(hook for hook, kind in _KINDS.items() if kind == _OBSERVERS)
+OBSERVER_HOOKS = tuple(hook for hook, kind in _KIND_OF_HOOK.items() if kind == _OBSERVERS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PluginState:
-    """What became of one plugin.
+    """State of one plugin.
 
     Attributes:
-        name: Its entry point's name.
-        distribution: The distribution that it came with; empty for an object that was passed in.
-        version: That distribution's version.
-        kinds: What its hooks are for: backbones, heads, freeze policies, observers.
-        state: Whether it takes part.
-        reason: Why not.
+        name: Name of the entry point.
+        distribution: Distribution that holds the plugin; empty for an object that was passed in.
+        version: Version of the distribution.
+        kinds: Kinds of its hooks: backbones, heads, freeze policies, observers.
+        state: Whether the plugin is used.
+        reason: Why a broken plugin is not used.
     """
 
     name: str
@@ -62,24 +71,24 @@ class PluginState:
 
     @property
     def key(self) -> str:
-        """The name that it is registered under: ``distribution:name``."""
+        """Name under which the plugin is registered: ``distribution:name``."""
         return f"{self.distribution}:{self.name}" if self.distribution else self.name
 
     @property
     def origin(self) -> str:
-        """What it came with: ``distribution version``; its name where it was passed in."""
+        """Distribution and version; the name for an object that was passed in."""
         return f"{self.distribution} {self.version}" if self.distribution else self.name
 
 
 class Plugins:
-    """The plugins that take part, and the state of all that were found.
+    """The usable plugins, and the states of all plugins that were found.
 
-    Each has a pluggy manager of its own: in a joint call, one that raises would lose the results of all, and a
-    refused one must leave no hook behind.
+    Each plugin has a pluggy manager of its own. In a joint call, an error in one plugin would lose the results of all
+    plugins, and a refused plugin would leave its hooks registered.
 
     Attributes:
-        managers: By ``distribution:name``, the manager of each plugin that takes part.
-        states: By that key, every plugin that was found.
+        managers: Manager of each usable plugin, by ``distribution:name``.
+        states: State of every plugin that was found, by ``distribution:name``.
     """
 
     def __init__(self) -> None:
@@ -90,15 +99,15 @@ class Plugins:
         """Load and register one plugin.
 
         Raises:
-            PluginError: It is broken and our own.
+            PluginError: A plugin of this distribution is broken.
         """
-        while state.key in self.states:  # two objects of one class, or one distribution found twice
+        while state.key in self.states:  # two objects of one class, or a distribution that is found twice
             state = replace(state, name=f"{state.name}'")
         self.states[state.key] = state
         try:
             plugin = load()
             manager = _register(plugin() if isinstance(plugin, type) else plugin)
-        except FAILURES as error:
+        except PLUGIN_ERRORS as error:
             self.refuse(state, error)
         else:
             self.managers[state.key] = manager
@@ -108,10 +117,10 @@ class Plugins:
         """Leave a plugin out and report it once.
 
         Raises:
-            PluginError: The plugin is our own.
+            PluginError: The plugin is one of this distribution.
         """
         reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-        if state.distribution == OWN:
+        if state.distribution == OWN_DISTRIBUTION:
             raise PluginError(f"The plugin {state.key} {state.version} is broken: {reason}") from error
         self.managers.pop(state.key, None)
         self.states[state.key] = replace(state, state="broken", reason=reason)
@@ -119,7 +128,7 @@ class Plugins:
         warn_once(f"The plugin {state.name!r} ({origin}left out) is broken: {reason}")
 
     def each(self, hook: str) -> Iterator[tuple[PluginState, Callable[..., Any]]]:
-        """Yield the plugins that implement a hook, in order of loading, with that hook of theirs alone."""
+        """Yield the state and the hook caller of each plugin that implements a hook, in order of loading."""
         for key, manager in self.managers.items():
             caller = getattr(manager.hook, hook)
             if caller.get_hookimpls():
@@ -133,30 +142,30 @@ def load_plugins(objects: Iterable[Any] = ()) -> Plugins:
         objects: Plugins that are not installed: modules or objects with hooks.
 
     Raises:
-        PluginError: A plugin of our own is broken; those of others are recorded as broken and left out.
-        ConfigError: There is no folder for temporary files, without which half of them would seem broken.
+        PluginError: A plugin of this distribution is broken. Broken plugins of other distributions are left out.
+        ConfigError: There is no folder for temporary files, without which imports of many plugins fail.
     """
     _require_temporary_folder()
     plugins = Plugins()
-    for state, entry in sorted(map(_describe, entry_points(group=GROUP)), key=lambda pair: pair[0].key):
+    for state, entry in sorted(map(_describe, entry_points(group=ENTRY_POINT_GROUP)), key=lambda pair: pair[0].key):
         plugins.add(state, entry.load)
     for plugin in objects:
         name = getattr(plugin, "__name__", type(plugin).__name__)
-        plugins.add(PluginState(name=name), partial(_itself, plugin))
+        plugins.add(PluginState(name=name), partial(_identity, plugin))
     return plugins
 
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning, once in a process; what plugins say cannot steer the terminal."""
+    """Log a warning once in a process, with control characters escaped."""
     logging.getLogger("autotransfer").warning("%s", escape(message))
 
 
 def _require_temporary_folder() -> None:
-    """Refuse to go on without a folder for temporary files: torch, and what plugins import, ask for one.
+    """Check that there is a folder for temporary files, which torch and imports of plugins need.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no such folder.
     """
     try:
         tempfile.gettempdir()
@@ -167,7 +176,7 @@ def _require_temporary_folder() -> None:
         ) from None
 
 
-def _itself(plugin: Any) -> Any:
+def _identity(plugin: Any) -> Any:
     return plugin
 
 
@@ -182,7 +191,7 @@ def _register(plugin: Any) -> pluggy.PluginManager:
     """Register a plugin in a manager of its own.
 
     Raises:
-        PluginError: It has a hook that does not exist, or with an unknown argument, or none at all.
+        PluginError: The plugin has no hook, an unknown hook, or a hook with an unknown argument.
     """
     manager = pluggy.PluginManager("autotransfer")
     manager.add_hookspecs(hookspecs)
@@ -190,11 +199,13 @@ def _register(plugin: Any) -> pluggy.PluginManager:
         manager.register(plugin)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(f"{' '.join(str(error).split())} (the hooks are {', '.join(_KINDS)})") from error
+        raise PluginError(f"{' '.join(str(error).split())} (the hooks are {', '.join(_KIND_OF_HOOK)})") from error
     if not _kinds_of(manager):
         raise PluginError("it implements no hook: mark them with autotransfer.contract.hookspecs.hookimpl")
     return manager
 
 
 def _kinds_of(manager: pluggy.PluginManager) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(kind for hook, kind in _KINDS.items() if getattr(manager.hook, hook).get_hookimpls()))
+    return tuple(
+        dict.fromkeys(kind for hook, kind in _KIND_OF_HOOK.items() if getattr(manager.hook, hook).get_hookimpls())
+    )

@@ -1,4 +1,4 @@
-"""Calling the code of plugins: a fault of theirs bears their name, and changes nothing for those who come after."""
+"""Calls of plugin code: errors name the plugin, and torch's global settings are restored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from autotransfer.contract.loading import FAILURES
+from autotransfer.contract.loading import PLUGIN_ERRORS
 from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.runtime.memory import out_of_memory
 from autotransfer.runtime.text import one_line
@@ -17,20 +17,20 @@ __all__ = ["plugin_call"]
 
 @contextmanager
 def plugin_call(who: str) -> Iterator[None]:
-    """Run code of a plugin, and put back afterwards what it changes in torch for everybody.
+    """Run code of a plugin, then restore torch's default type and gradient mode.
 
-    Errors of ours, and a lack of memory, go through as they are.
+    Errors of this package and errors that mean that memory ran out pass unchanged.
 
     Args:
-        who: The part of the plugin, for the message: ``The head 'linear'``.
+        who: Name of the part of the plugin for the message: ``The head 'linear'``.
 
     Raises:
-        PluginError: Its code raised, or wanted to end the program.
+        PluginError: The code raised another error, or called ``sys.exit``.
     """
     before = torch.get_default_dtype(), torch.is_grad_enabled()
     try:
         yield
-    except FAILURES as error:
+    except PLUGIN_ERRORS as error:
         if isinstance(error, AutoTransferError) or out_of_memory(error):
             raise
         raise PluginError(f"{who} failed: {type(error).__name__}: {one_line(error)}") from error

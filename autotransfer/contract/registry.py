@@ -1,4 +1,4 @@
-"""Who came in through the doors: every backbone, head and freeze policy by name."""
+"""The registry of backbones, heads and freeze policies, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotransfer.contract.lazy_import import LazyImport
-from autotransfer.contract.loading import FAILURES, OWN, Plugins, PluginState, load_plugins, warn_once
+from autotransfer.contract.loading import OWN_DISTRIBUTION, PLUGIN_ERRORS, Plugins, PluginState, load_plugins, warn_once
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import (
     AutoTransferError,
@@ -31,10 +31,10 @@ __all__ = ["Registry"]
 Spec = BackboneSpec | HeadSpec | FreezePolicySpec
 S = TypeVar("S", BackboneSpec, HeadSpec, FreezePolicySpec)
 
-_SIZED = re.compile(r"(?P<name>.+)@(?P<side>\d{1,4})px")
+_SIZED_NAME = re.compile(r"(?P<name>.+)@(?P<side>\d{1,4})px")
 
-# kind -> (its hook, what goes through it)
-_DOORS: dict[str, tuple[str, type[Spec]]] = {
+# kind -> (hook, type of spec)
+_REGISTERING_HOOKS: dict[str, tuple[str, type[Spec]]] = {
     "backbones": ("register_backbones", BackboneSpec),
     "heads": ("register_heads", HeadSpec),
     "freeze policies": ("register_freeze_policies", FreezePolicySpec),
@@ -43,14 +43,14 @@ _DOORS: dict[str, tuple[str, type[Spec]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """Everything that plugins registered, sorted by name. Make one with ``Registry.load()``.
+    """Everything that plugins registered, sorted by name; ``Registry.load()`` makes a registry.
 
     Attributes:
         backbones: Backbones by name.
         heads: Heads by name.
         policies: Freeze policies by name.
-        owners: ``distribution:name`` of the plugin, by kind and name of what it registered.
-        loaded: The plugins behind it.
+        owners: ``distribution:name`` of the plugin that registered a spec, by kind and name of the spec.
+        loaded: The loaded plugins.
     """
 
     backbones: Mapping[str, BackboneSpec]
@@ -61,17 +61,17 @@ class Registry:
 
     @classmethod
     def load(cls, zoos: tuple[Path, ...] = (), plugins: Iterable[Any] = ()) -> Registry:
-        """Load the installed plugins and let each register what it has.
+        """Load the installed plugins and collect their specs.
 
         Args:
-            zoos: Folders of checkpoints, handed to the backbone plugins.
+            zoos: Folders of checkpoints for the backbone plugins.
             plugins: Further plugins that are not installed: modules or objects with hooks.
 
         Raises:
-            PluginError: Two plugins own one name, or a plugin of our own is broken.
+            PluginError: Two plugins register one name, or a plugin of this distribution is broken.
         """
         loaded = load_plugins(plugins)
-        specs: dict[str, dict[str, Any]] = {kind: {} for kind in _DOORS}
+        specs: dict[str, dict[str, Any]] = {kind: {} for kind in _REGISTERING_HOOKS}
         owners: dict[tuple[str, str], str] = {}
         for state in list(loaded.states.values()):
             for kind, spec in _collect(loaded, state, zoos):
@@ -87,20 +87,20 @@ class Registry:
 
     @property
     def plugins(self) -> tuple[PluginState, ...]:
-        """Every plugin that was found, broken ones included."""
+        """Every plugin that was found, including broken ones."""
         return tuple(self.loaded.states.values())
 
     def backbone(self, name: str) -> BackboneSpec:
-        """Return the backbone of this name, asking plugins for names that cannot be listed.
+        """Return a backbone by name; plugins resolve names that cannot be listed.
 
         ``NAME@128px`` is the backbone NAME for images of 128 by 128 pixels.
 
         Raises:
-            UnknownNameError: There is none.
-            ConfigError: It does not take images of this size.
+            UnknownNameError: There is no such backbone.
+            ConfigError: The backbone does not take images of this size.
         """
-        sized = None if name in self.backbones else _SIZED.fullmatch(name)
-        # Asked for first: a plugin that resolves paths would take the size for a part of one.
+        sized = None if name in self.backbones else _SIZED_NAME.fullmatch(name)
+        # Sizes are read first, since a plugin that resolves paths would take the size for a part of a path.
         own = None if sized is None else self._known(sized["name"])
         spec = (own.at(int(sized["side"])) if own and sized else None) or self._known(name)
         if spec is None and own is not None:
@@ -117,32 +117,32 @@ class Registry:
         return found or self._first("resolve_backbone", BackboneSpec, name=name)
 
     def head(self, name: str) -> HeadSpec:
-        """Return the head of this name.
+        """Return a head by name.
 
         Raises:
-            UnknownNameError: There is none.
+            UnknownNameError: There is no such name.
         """
         return _exact("head", name, self.heads)
 
     def policy(self, name: str) -> FreezePolicySpec:
-        """Return the freeze policy of this name.
+        """Return a freeze policy by name.
 
         Raises:
-            UnknownNameError: There is none.
+            UnknownNameError: There is no such name.
         """
         return _exact("freeze policy", name, self.policies)
 
     def select_backbones(self, patterns: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[BackboneSpec]:
-        """Return the image backbones that names or glob patterns ask for; without any, all default ones.
+        """Return the image backbones that match names or glob patterns; without patterns, the default backbones.
 
-        A pattern is matched among the default backbones, then among all, then plugins are asked to resolve it.
+        A pattern is matched against the default backbones, then against all backbones, then plugins resolve it.
 
         Args:
-            patterns: What is asked for.
-            exclude: Names or glob patterns of those to leave out.
+            patterns: Names or glob patterns.
+            exclude: Names or glob patterns of backbones to leave out.
 
         Raises:
-            UnknownNameError: A pattern matches none.
+            UnknownNameError: A pattern matches nothing.
         """
         images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
         default = {name: spec for name, spec in images.items() if spec.default}
@@ -154,23 +154,23 @@ class Registry:
         return _without(chosen, exclude, images)
 
     def named_in_full(self, patterns: Sequence[str]) -> frozenset[str]:
-        """Return the names of the backbones that are asked for one by one, by a name that is no glob pattern.
+        """Return the names of the backbones that patterns name in full, without a wildcard.
 
         Raises:
-            UnknownNameError: A pattern matches none.
+            UnknownNameError: A pattern matches nothing.
         """
-        alone = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
-        return frozenset(self.backbone(name).name for name in alone)
+        names = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
+        return frozenset(self.backbone(name).name for name in names)
 
     def find_backbones(self, pattern: str | None = None, exclude: Sequence[str] = ()) -> list[BackboneSpec]:
-        """Return every image backbone that a name or glob pattern matches; without one, all default ones.
+        """Return the image backbones that match a name or glob pattern; without a pattern, the default backbones.
 
         Args:
-            pattern: What is asked for.
-            exclude: Names or glob patterns of those to leave out.
+            pattern: Name or glob pattern; None takes the default backbones.
+            exclude: Names or glob patterns of backbones to leave out.
 
         Raises:
-            UnknownNameError: A pattern matches none.
+            UnknownNameError: A pattern matches nothing.
         """
         if pattern is None:
             return self.select_backbones(exclude=exclude)
@@ -179,29 +179,29 @@ class Registry:
         return _without({spec.name: spec for spec in found}, exclude, images)
 
     def fallbacks(self, exclude: Sequence[str] = ()) -> list[BackboneSpec]:
-        """Return the image backbones to search when none of the default ones can be had."""
+        """Return the image backbones to search when no default backbone is available."""
         images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
         return _without({name: spec for name, spec in images.items() if spec.fallback}, exclude, images)
 
     def select_heads(self, patterns: Sequence[str], kind: str | None) -> list[HeadSpec]:
-        """Return the heads that names or glob patterns ask for and that can do this kind of task; None means any.
+        """Return the heads that match names or glob patterns and support a kind of task; None supports any kind.
 
         Raises:
-            UnknownNameError: A pattern matches none.
+            UnknownNameError: A pattern matches nothing.
         """
-        able = {name: spec for name, spec in self.heads.items() if kind is None or kind in spec.tasks}
-        return _select(f"head for a {kind} task" if kind else "head", patterns, able)
+        supported = {name: spec for name, spec in self.heads.items() if kind is None or kind in spec.tasks}
+        return _select(f"head for a {kind} task" if kind else "head", patterns, supported)
 
     def select_policies(self, patterns: Sequence[str] = ()) -> list[FreezePolicySpec]:
-        """Return the freeze policies that names or glob patterns ask for.
+        """Return the freeze policies that match names or glob patterns.
 
         Raises:
-            UnknownNameError: A pattern matches none.
+            UnknownNameError: A pattern matches nothing.
         """
         return _select("freeze policy", patterns, self.policies)
 
     def rebuild(self, recipe: Mapping[str, Any]) -> Backbone:
-        """Build, without weights, the backbone of a saved model.
+        """Build the backbone of a saved model, without weights.
 
         Raises:
             ModelFormatError: No plugin knows the recipe.
@@ -218,15 +218,15 @@ class Registry:
         return backbone
 
     def outline(self, architecture: str, input_size: int | None = None, classes: int = 0) -> Mapping[str, Any]:
-        """Return the recipe of an architecture; ``rebuild`` gives it random weights.
+        """Return the recipe of an architecture, which ``rebuild`` builds with random weights.
 
         Args:
-            architecture: Its name, as a plugin knows it.
-            input_size: Side of its images in pixels; None takes its own.
-            classes: Outputs of the classifier that ``write`` will be given; 0 for none.
+            architecture: Name of the architecture.
+            input_size: Side of the images in pixels; None takes the size of the architecture.
+            classes: Number of outputs of the classifier that ``write`` gets later; 0 for no classifier.
 
         Raises:
-            ConfigError: No plugin knows the name, or the size does not suit it.
+            ConfigError: No plugin knows the architecture, or the architecture does not take this size.
         """
         recipe: Mapping[str, Any] | None = self._first(
             "outline_backbone", Mapping, architecture=architecture, input_size=input_size, classes=classes
@@ -245,22 +245,22 @@ class Registry:
         """Write a backbone into a folder, as a checkpoint of a zoo.
 
         Raises:
-            BackboneError: No plugin can.
+            BackboneError: No plugin can write the backbone.
         """
         if not self._first(
             "write_backbone", bool, backbone=backbone, classifier=classifier, about=about, folder=folder
         ):
             raise BackboneError(f"No plugin can write a {type(backbone).__name__} as a checkpoint.")
 
-    def warm(self) -> None:
-        """Import what plugins have left for later, so that who measures what heads take measures their work alone."""
+    def import_all(self) -> None:
+        """Import all lazily imported functions, so that measured times of heads contain no import."""
         specs = (*self.backbones.values(), *self.heads.values(), *self.policies.values())
         parts = (getattr(part, "func", part) for spec in specs for part in vars(spec).values())
-        for late in {part for part in parts if isinstance(part, LazyImport)}:
-            late.found()
+        for function in {part for part in parts if isinstance(part, LazyImport)}:
+            function.load()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each plugin and kind: kind, name, distribution, version, state, reason and what it has."""
+        """Return a row for each plugin and kind: kind, name, distribution, version, state, reason and names."""
         return [
             {
                 "kind": kind,
@@ -276,25 +276,25 @@ class Registry:
         ]
 
     def _first(self, hook: str, expected: type[Any], **arguments: Any) -> Any:
-        """Return the first answer to a hook that is not None.
+        """Return the first result of a hook that is not None.
 
-        What a plugin says on purpose (``AutoTransferError``) is passed on, names that it suggests only where no other
-        plugin has an answer; any other error only loses its answer.
+        An ``AutoTransferError`` of a plugin is raised; its ``UnknownNameError`` is raised only if no plugin returns a
+        result. Any other error is a warning, and the next plugin is called.
         """
         suggestion: UnknownNameError | None = None
         for state, call in self.loaded.each(hook):
             try:
-                answer = call(**arguments)
-                if answer is not None:
-                    _check_type(state, hook, answer, expected)
-                    return replace(answer, origin=state.origin) if isinstance(answer, BackboneSpec) else answer
+                found = call(**arguments)
+                if found is not None:
+                    _check_type(state, hook, found, expected)
+                    return replace(found, origin=state.origin) if isinstance(found, BackboneSpec) else found
             except UnknownNameError as error:
                 suggestion = suggestion or error
-            except FAILURES as error:
+            except PLUGIN_ERRORS as error:
                 if isinstance(error, AutoTransferError) and not isinstance(error, PluginError):
                     raise
                 message = f"The plugin {state.key} failed in {hook}: {type(error).__name__}: {error}"
-                if state.distribution == OWN:
+                if state.distribution == OWN_DISTRIBUTION:
                     raise PluginError(message) from error
                 warn_once(message)
         if suggestion is not None:
@@ -303,14 +303,14 @@ class Registry:
 
 
 def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> list[tuple[str, Spec]]:
-    """Let one plugin register; when it fails, nothing of it is kept.
+    """Collect the specs of one plugin; nothing is kept if the plugin fails.
 
     Raises:
-        AutoTransferError: The plugin is our own.
+        AutoTransferError: The plugin is one of this distribution.
     """
     found: dict[tuple[str, str], Spec] = {}
 
-    def door(kind: str, hook: str, expected: type[Spec]) -> Callable[[Any], None]:
+    def registering(kind: str, hook: str, expected: type[Spec]) -> Callable[[Any], None]:
         def register(spec: Any) -> None:
             _check_type(state, hook, spec, expected)
             if not isinstance(spec.name, str) or not spec.name or not spec.name.isprintable():
@@ -322,14 +322,14 @@ def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> lis
         return register
 
     try:
-        for kind, (hook, expected) in _DOORS.items():
+        for kind, (hook, expected) in _REGISTERING_HOOKS.items():
             extra = {"zoos": zoos} if kind == "backbones" else {}
             for owner, call in loaded.each(hook):
                 if owner.key == state.key:
-                    call(register=door(kind, hook, expected), **extra)
-    except FAILURES as error:
-        if state.distribution == OWN and isinstance(error, AutoTransferError):
-            raise  # said on purpose, for example that a zoo does not exist
+                    call(register=registering(kind, hook, expected), **extra)
+    except PLUGIN_ERRORS as error:
+        if state.distribution == OWN_DISTRIBUTION and isinstance(error, AutoTransferError):
+            raise  # for example since a zoo does not exist
         loaded.refuse(state, error)
         return []
     return [(kind, spec) for (kind, _), spec in found.items()]
@@ -347,18 +347,18 @@ def _match(pattern: str, specs: Mapping[str, S]) -> list[S]:
 def _without(
     chosen: Mapping[str, BackboneSpec], exclude: Iterable[str], known: Mapping[str, BackboneSpec]
 ) -> list[BackboneSpec]:
-    """Return what was chosen but for what is to be left out.
+    """Return the chosen backbones without the excluded ones.
 
     Raises:
-        UnknownNameError: A pattern of what is to be left out matches nothing that there is.
+        UnknownNameError: A pattern matches no backbone at all.
     """
-    left = dict(chosen)
+    remaining = dict(chosen)
     for pattern in exclude:
         if not _match(pattern, {**known, **chosen}):
             raise UnknownNameError("backbone to leave out", pattern, {**known, **chosen})
-        for spec in _match(pattern, left):
-            del left[spec.name]
-    return list(left.values())
+        for spec in _match(pattern, remaining):
+            del remaining[spec.name]
+    return list(remaining.values())
 
 
 def _exact(kind: str, name: str, specs: Mapping[str, S]) -> S:

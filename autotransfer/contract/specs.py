@@ -1,4 +1,4 @@
-"""What goes through the doors: frozen descriptions of backbones, heads and freeze policies. Nothing here is heavy."""
+"""Specs that plugins register: frozen descriptions of backbones, heads and freeze policies, without torch."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ __all__ = [
 CropMode = Literal["center", "squash"]
 Takes = Literal["pooled", "map", "stages"]
 
-# Sides of other sizes are multiples of what networks mostly reduce an image by.
+# Input sides in pixels are multiples of this, the usual output stride of a network.
 GRID = 32
-_NOT_SHOWN = ("load", "load_at", "check", "locate", "preprocessing", "origin")
+_FIELDS_NOT_IN_ROWS = ("load", "load_at", "check", "locate", "preprocessing", "origin")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a backbone wants its images; always taken from the model's own configuration.
+    """Preprocessing of the images of a backbone, from the configuration of the model.
 
     Attributes:
         size: Height and width of the input in pixels.
@@ -49,7 +49,7 @@ class Preprocessing:
         std: Standard deviation of each channel, for values in 0..1.
         interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
         crop_fraction: Share of the resized image's side that the centre crop keeps.
-        crop_mode: ``"center"`` resizes the shorter side, ``"squash"`` both sides without regard to aspect.
+        crop_mode: ``"center"`` resizes the shorter side; ``"squash"`` resizes both sides and ignores the aspect ratio.
     """
 
     size: tuple[int, int]
@@ -61,37 +61,37 @@ class Preprocessing:
 
     @property
     def resized(self) -> int:
-        """Side in pixels of the square that the centre crop is taken from; rounded down, as timm does."""
+        """Side in pixels of the square before the centre crop; rounded down, as in timm."""
         return max(math.floor(max(self.size) / self.crop_fraction), *self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """A backbone that can be searched. Making one loads nothing.
+    """A backbone that can be searched. A spec loads nothing.
 
     Attributes:
         name: Unique name; users match it with patterns.
         load: Builds the backbone with its pretrained weights.
         modality: Kind of input.
-        source: What the weights were trained on, in words.
-        weights: Where the weights are or come from, in words.
-        check: Raises ``WeightsUnavailableError`` or ``BackboneError``, quickly, when ``load`` could not work.
-        locate: Raises ``WeightsUnavailableError``, within a millisecond, when the weights are neither here nor can be
-            fetched; asked of all, so that only backbones that can be had are chosen from. None means that ``check`` is
-            as quick; where there is a ``locate``, only what was chosen is checked.
-        default: Searched when the user names no backbone.
-        fallback: Searched when the user names none and no default one can be had.
+        source: Description of the data that the weights were trained on.
+        weights: Description of where the weights are.
+        check: Raises ``WeightsUnavailableError`` or ``BackboneError`` if ``load`` would fail; takes less than a second.
+        locate: Raises ``WeightsUnavailableError``, within a millisecond, if the weights are neither here nor can be
+            fetched. It is called for all backbones, and ``check`` then for the chosen ones. None calls ``check`` for
+            all backbones.
+        default: Whether the backbone is searched when the user names none.
+        fallback: Whether the backbone is searched when the user names none and no default backbone is available.
         parameters: Number of parameters.
         gmacs: Multiply-accumulates of one forward pass, in 10^9.
         input_size: Height and width in pixels.
         accuracy: Published ImageNet top-1 accuracy, 0..1.
-        preprocessing: How it wants its images, where that is known without loading it; it is loaded to ask otherwise.
+        preprocessing: Preprocessing of the images; None if the backbone must be loaded to know it.
         license: Licence of the weights.
-        version: What its features depend on beside its weights, such as the version of a library that builds it;
-            features that were cached under another are computed anew.
-        origin: Distribution and version of the plugin that registered it; the registry fills it in.
-        load_at: ``load_at(side)`` builds it for square images of another side in pixels, a multiple of 32; None where
-            it takes one size only.
+        version: Version of everything but the weights that the features depend on, such as a library. Cached features
+            of another version are not used.
+        origin: Distribution and version of the plugin that registered the backbone; set by the registry.
+        load_at: ``load_at(side)`` builds the backbone for square images of another side in pixels, a multiple of 32;
+            None for a backbone with a fixed size.
     """
 
     name: str
@@ -114,17 +114,17 @@ class BackboneSpec:
     load_at: Callable[[int], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
-        """Return what is known of it without loading it, as JSON."""
-        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_SHOWN}
+        """Return the known properties as JSON, without loading the backbone."""
+        row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _FIELDS_NOT_IN_ROWS}
         return {**row, "input_size": list(self.input_size) if self.input_size else None}
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width of its images in pixels, where that is known without loading it."""
+        """Height and width of the images in pixels; None if the backbone must be loaded to know them."""
         return self.input_size if self.preprocessing is None else self.preprocessing.size
 
     def at(self, side: int) -> BackboneSpec | None:
-        """Return the same backbone for square images of another side in pixels; None where it does not take that."""
+        """Return the backbone for square images of another side in pixels; None where it does not take this size."""
         if self.load_at is None or side < GRID or side % GRID:
             return None
         own, how = self.size, self.preprocessing
@@ -136,7 +136,7 @@ class BackboneSpec:
             fallback=False,
             gmacs=None if self.gmacs is None or own is None else self.gmacs * side**2 / math.prod(own),
             input_size=(side, side),
-            accuracy=None,  # what is published is for its own size
+            accuracy=None,  # the published accuracy is for the original size
             preprocessing=None if how is None else replace(how, size=(side, side)),
             load_at=None,
         )
@@ -144,20 +144,20 @@ class BackboneSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadSpec:
-    """A head: turns features into outputs, trained by gradient or solved in closed form.
+    """A head: maps features to outputs, trained by gradient descent or solved in closed form.
 
     Attributes:
         name: Unique name.
         build: ``build(shape, outputs, params)`` returns an untrained module. ``shape`` is ``(width,)`` for pooled
-            features, ``(channels, height, width)`` for a map, and for stages the numbers that each gives, those of the
-            pooled features last; the module maps a batch of them to ``(N, outputs)``: logits for classes, raw values
-            for regression.
+            features, ``(channels, height, width)`` for a map, and the widths of all stages for stages, the pooled
+            features last. The module maps a batch of features to ``(N, outputs)``: logits for classes, values for
+            regression.
         solve: ``solve(module, features, targets, task, params, weights)`` fills ``module`` from features of shape
-            ``(N, width)`` without gradients; targets come from ``Task.encode``. None for gradient heads.
-        features: What the head takes: the pooled features, the last map, or what all stages of a frozen backbone give,
-            side by side: ``(N, sum(shape))``.
+            ``(N, width)`` without gradients; targets are from ``Task.encode``. None for heads that train by gradient.
+        features: Features that the head takes: pooled features, the last feature map, or the concatenated features of
+            all stages of a frozen backbone ``(N, sum(shape))``.
         parameters: Distributions by short name.
-        tasks: Kinds of task that it can do.
+        tasks: Kinds of task that the head supports.
     """
 
     name: str
@@ -184,12 +184,12 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class FreezePlan:
-    """What trains, and when.
+    """Which stages train in which epochs.
 
     Attributes:
-        phases: In order; the first starts at 0.
-        trained: Which parameters of a stage that trains: all, or norms and biases only.
-        learning_rates: Factor on the learning rate for each stage; empty means 1 for all.
+        phases: Phases in ascending order of their start; the first one starts at 0.
+        trained: Which parameters of a training stage train: all, or norms and biases only.
+        learning_rates: Factor on the learning rate of each stage; empty for a factor of 1.
     """
 
     phases: tuple[Phase, ...]
@@ -204,7 +204,7 @@ class FreezePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FreezePolicySpec:
-    """A rule that says which stages train, and when.
+    """A rule that determines which stages train in which epochs.
 
     Attributes:
         name: Unique name.
@@ -222,13 +222,13 @@ class EpochRecord:
     """One epoch of a trial that trains by gradient.
 
     Attributes:
-        trial: Number that the trial's record has, or will have; None for a new one while several are evaluated at a
-            time: they get their numbers as they end, and are told apart by their candidates.
-        candidate: What is trained.
-        epoch: Number of epochs that are done.
-        score: Score on the validation examples; of a cross-validated head, on the first fold.
-        loss: Mean training loss over the epoch; NaN where a worker on another machine does not say.
-        learning_rate: Rate of the head at the end of the epoch; NaN where a worker on another machine does not say.
+        trial: Number of the trial. None for a new trial while several trials are evaluated at a time, since a trial
+            gets its number when it ends; ``candidate`` identifies the trial then.
+        candidate: The candidate that trains.
+        epoch: Number of finished epochs.
+        score: Score on the validation examples; on the first fold in cross-validation.
+        loss: Mean training loss of the epoch; NaN where a worker does not report it.
+        learning_rate: Learning rate of the head at the end of the epoch; NaN where a worker does not report it.
     """
 
     trial: int | None

@@ -1,4 +1,4 @@
-"""Files of separated values: their encoding, what separates the values, and rows of unlike lengths."""
+"""Delimited text files: encoding, separator, and rows of different lengths."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from autotransfer.errors import DataError
 
 __all__ = ["Rows", "foreign_bytes", "read_rows"]
 
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before the next one, which it begins with
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+_WIDE_ENCODINGS = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _SEPARATORS = (",", ";", "\t", "|")
 _SPACES = " "
-_SAMPLE = 50  # rows that are enough to tell what separates values
+_MAX_ROWS_FOR_SEPARATOR = 50  # rows that are looked at to find the separator
 _SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -36,10 +36,10 @@ class Rows:
 
     Attributes:
         header: The first row.
-        rows: The other ones, each as long as the header.
-        lines: The line of the file that each ends in.
-        skipped: Rows of other lengths.
-        separator: What stands between the values.
+        rows: The other rows, each as long as the header.
+        lines: Number of the line in which each row ends.
+        skipped: Rows that are not as long as the header.
+        separator: Character between the values.
     """
 
     header: tuple[str, ...]
@@ -50,19 +50,19 @@ class Rows:
 
 
 def read_rows(path: Path) -> Rows:
-    """Read a file of values that commas, semicolons, tabs, bars or spaces separate.
+    """Read a file whose values are separated by commas, semicolons, tabs, bars or spaces.
 
-    Bytes that are no UTF-8 become surrogates, since paths may hold any; see ``foreign_bytes``. A line ``sep=;`` at the
-    beginning, as spreadsheets write it, says what separates.
+    Bytes that are not UTF-8 become surrogates, since paths may hold any bytes; see ``foreign_bytes``. A first line
+    ``sep=;``, as spreadsheets write it, sets the separator.
 
     Raises:
-        DataError: It is no table, or in another encoding.
+        DataError: The file is no table, or in another encoding.
     """
     text = _decoded(path)
     first, _, rest = text.partition("\n")
     skip, separator = 0, None
-    if said := re.fullmatch(r"\"?sep=(.)\"?\r?", first, re.IGNORECASE):
-        skip, separator, text = 1, said[1], rest
+    if line := re.fullmatch(r"\"?sep=(.)\"?\r?", first, re.IGNORECASE):
+        skip, separator, text = 1, line[1], rest
     if separator is None:
         separator = _separator(text, "\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
     try:
@@ -71,11 +71,11 @@ def read_rows(path: Path) -> Rows:
         raise DataError(f"{path} cannot be read as values with {separator!r} between them: {error}.") from None
     if len(lines) < 2:
         raise DataError(f"{path} needs a header row and at least one row below it; it has {len(lines)} rows.")
-    return replace(_even(path, [(number + skip, fields) for number, fields in lines]), separator=separator)
+    return replace(_matching_rows(path, [(number + skip, fields) for number, fields in lines]), separator=separator)
 
 
 def foreign_bytes(text: str) -> tuple[str, str] | None:
-    """Return the encoding that a text with bytes other than UTF-8 is probably in, and how it reads then; else None."""
+    """Return the probable encoding of a text with bytes that are not UTF-8, and the decoded text; else None."""
     if not _SURROGATE.search(text):
         return None
     data = text.encode("utf-8", "surrogateescape")
@@ -92,10 +92,10 @@ def _decoded(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}.") from None
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             try:
-                # Paths may hold bytes that are no UTF-8; surrogateescape carries them to the file system.
+                # surrogateescape keeps bytes that are not UTF-8, which paths may hold.
                 return data[len(mark) :].decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
             except UnicodeDecodeError as error:
                 raise DataError(f"{path} begins as {encoding.upper()} and cannot be read as such: {error}.") from None
@@ -105,14 +105,14 @@ def _decoded(path: Path) -> str:
 
 
 def _wide_encoding(data: bytes) -> str:
-    """Say what a file with NULs is."""
-    for encoding in _WIDE:
+    """Describe a file with NUL bytes."""
+    for encoding in _WIDE_ENCODINGS:
         try:
             sample = data.decode(encoding)[:200]
         except UnicodeDecodeError:
             continue
-        plain = sum(char < "\u0250" and (char.isprintable() or char in "\r\n\t") for char in sample)
-        if plain > len(sample) / 2:
+        printable = sum(char < "\u0250" and (char.isprintable() or char in "\r\n\t") for char in sample)
+        if printable > len(sample) / 2:
             return (
                 f"it reads as {encoding.upper()} without a byte order mark. Save it as UTF-8, or give "
                 f"pandas.read_csv(path, encoding={encoding!r})"
@@ -120,8 +120,8 @@ def _wide_encoding(data: bytes) -> str:
     return "it holds binary data"
 
 
-def _split(text: str, separator: str, most: int | None = None) -> list[tuple[int, list[str]]]:
-    """Return rows, but for those without any value, with the line that each ends in.
+def _split(text: str, separator: str, max_rows: int | None = None) -> list[tuple[int, list[str]]]:
+    """Return the rows that hold a value, each with the number of the line in which it ends.
 
     Raises:
         csv.Error: A quoted value has no end.
@@ -136,7 +136,7 @@ def _split(text: str, separator: str, most: int | None = None) -> list[tuple[int
         for number, fields in rows:
             if any(field.strip() for field in fields):
                 found.append((number, fields))
-            if most is not None and len(found) >= most:
+            if max_rows is not None and len(found) >= max_rows:
                 break
     except csv.Error as error:
         where = "" if separator == _SPACES else f"line {reader.line_num}: "
@@ -145,16 +145,16 @@ def _split(text: str, separator: str, most: int | None = None) -> list[tuple[int
 
 
 def _separator(text: str, usual: str) -> str:
-    """Return what separates values: what gives most rows as many values as the header has, two at least."""
+    """Return the separator with which most rows have as many values as the header, and at least two."""
 
     def fit(separator: str) -> tuple[float, int]:
         try:
-            rows = [_stripped(fields, 0) for _, fields in _split(text, separator, _SAMPLE)]
+            rows = [_strip_empty(fields, 0) for _, fields in _split(text, separator, _MAX_ROWS_FOR_SEPARATOR)]
         except csv.Error:
             return 0.0, 0
         width = len(rows[0]) if rows else 0
-        alike = sum(len(_stripped(row, width)) == width for row in rows)
-        return (alike / len(rows), width) if width > 1 else (0.0, 0)
+        matching = sum(len(_strip_empty(row, width)) == width for row in rows)
+        return (matching / len(rows), width) if width > 1 else (0.0, 0)
 
     choices = [usual, *(separator for separator in _SEPARATORS if separator != usual)]
     best = max(choices, key=fit)
@@ -163,25 +163,25 @@ def _separator(text: str, usual: str) -> str:
     return _SPACES if fit(_SPACES) >= (1.0, 2) else usual
 
 
-def _stripped(fields: Sequence[str], width: int) -> Sequence[str]:
-    """Return the fields without empty ones at the end that go beyond the width."""
+def _strip_empty(fields: Sequence[str], width: int) -> Sequence[str]:
+    """Return the fields without the empty ones at the end that are beyond the width."""
     length = len(fields)
     while length > width and not fields[length - 1].strip():
         length -= 1
     return fields[:length]
 
 
-def _even(path: Path, lines: Sequence[tuple[int, list[str]]]) -> Rows:
-    """Return the rows that are as long as the header; empty values beyond it, as trailing separators make, are none.
+def _matching_rows(path: Path, lines: Sequence[tuple[int, list[str]]]) -> Rows:
+    """Return the rows that are as long as the header; empty values at the end of a row do not count.
 
     Raises:
-        DataError: No row is as long.
+        DataError: No row is as long as the header.
     """
     (_, header), *below = lines
-    # Columns at the end that have no name are none, unless they hold something.
-    widths = (len(_stripped(header, 0)), len(header))
-    width = max(widths, key=lambda width: sum(len(_stripped(fields, width)) == width for _, fields in below))
-    rows = [(number, _stripped(fields, width)) for number, fields in below]
+    # Nameless columns at the end count only if they hold a value.
+    widths = (len(_strip_empty(header, 0)), len(header))
+    width = max(widths, key=lambda width: sum(len(_strip_empty(fields, width)) == width for _, fields in below))
+    rows = [(number, _strip_empty(fields, width)) for number, fields in below]
     good = [(number, fields) for number, fields in rows if len(fields) == width]
     if not good:
         (length, _), *_ = Counter(len(fields) for _, fields in rows).most_common(1)

@@ -1,4 +1,4 @@
-"""A fold: which examples train and which score."""
+"""A fold: training rows, validation rows and targets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Fold"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One fold: which examples train and which score.
+    """Training and validation rows of one fold.
 
     Attributes:
         task: The task.
-        targets: Encoded targets of all examples.
-        train_rows: Rows to train on.
-        validation_rows: Rows to score on; empty in a refit.
-        class_weight: ``"balanced"`` weights the loss by inverse class frequency; a dictionary gives the weight of each
-            class, 1 for those that it leaves out; None for equal ones.
-        group_ids: Number (N,) of the set that each example cannot leave, as copies and groups are; None means that each
-            is by itself.
+        targets: Targets (N, ...) of all examples, as ``Task.encode`` returns them.
+        train_rows: Rows that train.
+        validation_rows: Rows that score; empty in a refit.
+        class_weight: ``"balanced"`` weights the loss by inverse class frequency. A dictionary holds weights by class; a
+            class that it lacks has the weight 1. None weights all classes equally.
+        group_ids: Group (N,) of each example, such as a patient or the copies of one image; None makes each example a
+            group.
     """
 
     task: Task
@@ -37,23 +37,24 @@ class Fold:
 
     @property
     def class_weights(self) -> np.ndarray | None:
-        """Weights (classes,) of the loss on the rows to train on; None for equal ones."""
+        """Class weights (classes,) of the loss; None weights all classes equally."""
         if self.class_weight is None:
             return None
         if isinstance(self.class_weight, str):
             return self.task.class_weights(self.targets[self.train_rows])
-        # A class whose images cannot be read may be gone since the weights were checked.
+        # A class whose examples cannot be read is no class of the task any more.
         known = {label: weight for label, weight in self.class_weight.items() if label in self.task.classes}
         return self.task.class_weights_from(known)
 
     def group_ids_of(self, rows: np.ndarray) -> np.ndarray | None:
-        """Return the group ids of some rows; None where each example is by itself."""
+        """Return the groups of some rows; None where each example is a group."""
         return None if self.group_ids is None else self.group_ids[rows]
 
     def standardisation(self) -> tuple[np.ndarray | float, np.ndarray | float]:
-        """Return mean and standard deviation (width,) of regression targets, as float64; 0 and 1 for classes.
+        """Return the mean and the standard deviation (width,) of the training targets, as float64.
 
-        The deviation is 0 where all that train have one value: it is what a network then says.
+        The standard deviation is 0 where all training targets are equal: a network then predicts their mean. A
+        classification has the mean 0 and the standard deviation 1.
         """
         if self.task.kind != "regression":
             return 0.0, 1.0
@@ -61,7 +62,7 @@ class Fold:
         return values.mean(0), values.std(0)
 
     def standardised_targets(self) -> np.ndarray:
-        """Return the targets as a network learns them."""
+        """Return the targets with mean 0 and standard deviation 1 for a regression, else unchanged."""
         if self.task.kind != "regression":
             return self.targets
         shift, scale = self.standardisation()

@@ -1,4 +1,4 @@
-"""What the split keeps together: groups of the user, near-duplicates, or clusters of examples that depend on others."""
+"""Groups that a split must not separate: those of the user, near-duplicates, or clusters of dependent examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from autotransfer.data.dependence import GROWTH, Dependence, compare_folds
+from autotransfer.data.dependence import MIN_ERROR_RATIO, Dependence, compare_folds
 from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
 from autotransfer.data.split import group_keys
 from autotransfer.tasks.task import Task
@@ -18,21 +18,22 @@ from autotransfer.warnings import WarningList
 
 __all__ = ["Grouping", "GroupingOption", "find_grouping_options", "describe_given_groups"]
 
-# Finer sets than clusters of about four are kept together where such a share of the examples is in one of several.
-_COVERED = 0.85
+# Share of the examples that lie in a set of two or more, from which a finer partition than clusters of about four is
+# tried. Tuned on exposures, frames and slices of real image sets.
+_MIN_COVERED_SHARE = 0.85
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """Examples that no split tears apart.
+    """Groups of examples that a split does not separate.
 
     Attributes:
-        source: Whether the user gave the groups, they were found as near-duplicates, or they are clusters of examples
-            that depend on each other.
-        groups: Number of groups of two and more.
-        examples: Number of examples in them.
-        grouped_score: Score of a probe of the first backbone that is split by these groups; NaN where it was not asked.
-        random_score: Its score where the split does not heed them: what a random split would have flattered.
+        source: Where the groups are from: ``"given"`` by the user, ``"found"`` as near-duplicates, or ``"clustered"``
+            since the examples depend on each other.
+        groups: Number of groups of two or more examples.
+        examples: Number of examples in these groups.
+        grouped_score: Cross-validated score of a linear probe on folds that keep the groups; NaN where not measured.
+        random_score: Score of the same probe on random folds, which is too high where groups matter; NaN likewise.
     """
 
     source: Literal["given", "found", "clustered"]
@@ -43,12 +44,12 @@ class Grouping:
 
     @classmethod
     def of(cls, groups: Sequence[Hashable], source: Literal["given", "found", "clustered"]) -> Grouping:
-        """Count the groups (N,); None in them is an example by itself."""
+        """Count the groups; an example whose group (N,) is None has no group."""
         sizes = [size for group, size in Counter(groups).items() if group is not None and size > 1]
         return cls(source=source, groups=len(sizes), examples=sum(sizes))
 
     def compared(self, dependence: Dependence | None) -> Grouping:
-        """Return the same with the scores of a probe, split in either way."""
+        """Return the grouping with the scores of a linear probe on grouped and random folds."""
         return (
             self
             if dependence is None
@@ -57,12 +58,14 @@ class Grouping:
 
     def __str__(self) -> str:
         kinds = {"given": "groups", "found": "groups of near-duplicates", "clustered": "clusters of dependent examples"}
-        flattery = (
+        comparison = (
             ""
             if math.isnan(self.random_score)
-            else f"; torn apart, they score {self.random_score:.3f} instead of {self.grouped_score:.3f}"
+            else f"; on random folds a probe scores {self.random_score:.3f} instead of {self.grouped_score:.3f}"
         )
-        return f"{self.groups} {kinds[self.source]} of {self.examples} examples stay on one side of the split{flattery}"
+        return (
+            f"{self.groups} {kinds[self.source]} of {self.examples} examples stay on one side of the split{comparison}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the grouping as JSON."""
@@ -75,12 +78,12 @@ class Grouping:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupingOption:
-    """What a split may keep together.
+    """One way to group the examples for a split.
 
     Attributes:
-        groups: Group of each example; None keeps nothing together but copies.
-        grouping: The same in figures; None for nothing.
-        objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
+        groups: Group of each example; None groups copies only.
+        grouping: Number and scores of the groups; None without groups.
+        objects: Number (N,) of the object that each example shows; None where objects are unknown.
     """
 
     groups: Sequence[Hashable] | None = None
@@ -95,7 +98,7 @@ def describe_given_groups(
     digests: Sequence[str],
     features: Callable[[], np.ndarray] | None,
 ) -> GroupingOption:
-    """Return what the user said belongs together, and what a split that tears it would flatter."""
+    """Return the groups of the user, with the scores of a probe on grouped and random folds."""
     numbers: dict[Hashable, int] = {}
     sets = np.array([numbers.setdefault(key, len(numbers)) for key in group_keys(groups)], dtype=np.int64)
     grouping = Grouping.of(groups, source="given")
@@ -112,82 +115,86 @@ def find_grouping_options(
     names: Sequence[str],
     *,
     warnings: WarningList,
-    step: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> list[GroupingOption]:
-    """Find out what a split should keep together.
+    """Find groups of dependent examples.
 
-    Near-duplicates are kept in any case; clusters are where the score falls far without them.
+    Near-duplicates are always groups. Clusters are groups where a probe scores far lower on folds that keep them.
 
     Args:
         features: Features (N, width) of any pretrained backbone.
         encoded: Targets (N, ...), as ``Task.encode`` returns them.
-        task: What is predicted.
-        digests: Hash of each image's content.
-        names: What each image is called.
-        warnings: Takes up what the user should know.
-        step: Is told what is looked at.
+        task: The task.
+        digests: Hash of the content of each example.
+        names: Name of each example.
+        warnings: Collects warnings.
+        report: Called with a line of text when a step begins.
 
     Returns:
-        What to try, the best first; the last one keeps nothing together and can always be dealt.
+        The options, best first. The last option groups copies only, so that a split is always possible.
     """
-    alike = find_near_duplicates(features, names, encoded if task.single_label else None, step=step)
-    if alike is None:
+    near_duplicates = find_near_duplicates(features, names, encoded if task.single_label else None, report=report)
+    if near_duplicates is None:
         return [GroupingOption()]
-    if alike.cut:
-        _warn_of_cut_groups(alike, warnings)
-    choices = [GroupingOption(objects=alike.objects)]
-    if np.bincount(alike.groups).max() > 1:
-        step("asking what near-duplicates would flatter")
-        compared = compare_folds(features, encoded, task, alike.groups, digests)
-        grouping = Grouping.of(alike.groups.tolist(), source="found").compared(compared)
-        choices.insert(0, GroupingOption(groups=alike.groups.tolist(), grouping=grouping, objects=alike.objects))
-    step("comparing folds at random with folds of whole clusters")
-    sets, dependence = _dependent_sets(alike, features, encoded, task, digests)
-    if dependence is not None and (sets is not alike.whole or dependence.falls_far):
+    if near_duplicates.divided:
+        _warn_of_divided_groups(near_duplicates, warnings)
+    options = [GroupingOption(objects=near_duplicates.objects)]
+    if np.bincount(near_duplicates.groups).max() > 1:
+        report("comparing random folds with folds of near-duplicates")
+        compared = compare_folds(features, encoded, task, near_duplicates.groups, digests)
+        grouping = Grouping.of(near_duplicates.groups.tolist(), source="found").compared(compared)
+        options.insert(
+            0,
+            GroupingOption(groups=near_duplicates.groups.tolist(), grouping=grouping, objects=near_duplicates.objects),
+        )
+    report("comparing random folds with folds of whole clusters")
+    sets, dependence = _dependent_sets(near_duplicates, features, encoded, task, digests)
+    if dependence is not None and (sets is not near_duplicates.clusters or dependence.falls_far):
         grouping = Grouping.of(sets.tolist(), source="clustered").compared(dependence)
         _warn_of_dependence(grouping, dependence, task, warnings)
-        choices.insert(0, GroupingOption(groups=sets.tolist(), grouping=grouping, objects=alike.objects))
-    return choices
+        options.insert(0, GroupingOption(groups=sets.tolist(), grouping=grouping, objects=near_duplicates.objects))
+    return options
 
 
 def _dependent_sets(
-    alike: NearDuplicates, features: np.ndarray, encoded: np.ndarray, task: Task, digests: Sequence[str]
+    near_duplicates: NearDuplicates, features: np.ndarray, encoded: np.ndarray, task: Task, digests: Sequence[str]
 ) -> tuple[np.ndarray, Dependence | None]:
-    """Return the finest sets that leave no dependence, or whole clusters, and how they compare to folds at random."""
-    whole = compare_folds(features, encoded, task, alike.whole, digests)
-    if whole is None or not whole.falls_far:
-        return alike.whole, whole
-    for finer in (alike.groups, alike.objects):
-        if np.mean(np.bincount(finer)[finer] > 1) >= _COVERED:
-            further = compare_folds(features, encoded, task, alike.whole, digests, base=finer)
-            if further is not None and further.growth < GROWTH:
+    """Return the finest sets that remove the dependence, or whole clusters, and their comparison with random folds."""
+    clustered = compare_folds(features, encoded, task, near_duplicates.clusters, digests)
+    if clustered is None or not clustered.falls_far:
+        return near_duplicates.clusters, clustered
+    for finer in (near_duplicates.groups, near_duplicates.objects):
+        if np.mean(np.bincount(finer)[finer] > 1) >= _MIN_COVERED_SHARE:
+            further = compare_folds(features, encoded, task, near_duplicates.clusters, digests, base=finer)
+            if further is not None and further.error_ratio < MIN_ERROR_RATIO:
                 return finer, compare_folds(features, encoded, task, finer, digests)
-    return alike.whole, whole
+    return near_duplicates.clusters, clustered
 
 
 def _warn_of_dependence(grouping: Grouping, dependence: Dependence, task: Task, warnings: WarningList) -> None:
     warnings.warn(
         "dependent_data",
-        f"The examples depend on each other, as several pictures of one object do: a probe scores "
-        f"{dependence.random:.3f} ({task.metric}) on folds at random, and {dependence.clustered:.3f} where clusters of "
-        f"alike examples stay on one side. {grouping.groups} clusters of {grouping.examples} examples are kept "
-        "together from here on. If you know which examples show one object, patient or scene, give groups: that is "
-        "better than a guess.",
+        f"The examples depend on each other, as several pictures of one object do: a linear probe scores "
+        f"{dependence.random:.3f} ({task.metric}) on random folds, and {dependence.clustered:.3f} where clusters of "
+        f"similar examples stay on one side. All splits keep {grouping.groups} clusters of {grouping.examples} "
+        "examples on one side. If you know which examples show one object, patient or scene, give groups: they "
+        "are better than clusters.",
         random=dependence.random,
         clustered=dependence.clustered,
         metric=task.metric,
-        growth=dependence.growth,
+        error_ratio=dependence.error_ratio,
         clusters=grouping.groups,
     )
 
 
-def _warn_of_cut_groups(alike: NearDuplicates, warnings: WarningList) -> None:
+def _warn_of_divided_groups(near_duplicates: NearDuplicates, warnings: WarningList) -> None:
     warnings.warn(
-        "grouping_given_up",
-        f"{alike.cut} groups of near-duplicates are too large to stay on one side of a split (the largest has "
-        f"{alike.largest} of {len(alike.groups)} examples): each is cut into runs of examples that follow each other "
-        "by name, and the validation score may flatter. Give groups, or validation examples of other scenes.",
-        groups=alike.cut,
-        largest=alike.largest,
-        examples=len(alike.groups),
+        "grouping_failed",
+        f"{near_duplicates.divided} groups of near-duplicates are too large to stay on one side of a split (the "
+        f"largest has {near_duplicates.largest_divided} of {len(near_duplicates.groups)} examples): each is divided "
+        "into runs of examples with neighbouring names, and the validation score may be too high. Give groups, or "
+        "validation examples of other scenes.",
+        groups=near_duplicates.divided,
+        largest=near_duplicates.largest_divided,
+        examples=len(near_duplicates.groups),
     )

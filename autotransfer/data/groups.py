@@ -1,4 +1,4 @@
-"""What no split may tear apart, as the user gives it: one for each image, or a regular expression on paths."""
+"""Groups as the user gives them: one for each example, or a regular expression on paths."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from autotransfer.errors import DataError
 
 __all__ = ["groups_in_names", "known_groups"]
 
-# Seconds that a regular expression may take, and for each name.
-_PATIENCE, _EACH = 10.0, 1e-3
+# Time limit of a regular expression in seconds: for the process, and in addition for each name.
+_TIMEOUT, _TIMEOUT_PER_NAME = 10.0, 1e-3
 _SEARCH = """
 import json, re, sys
 pattern, names = json.load(sys.stdin)
@@ -26,10 +26,10 @@ json.dump([(m := search(name)) and (m.groups() or m.group()) for name in names],
 
 
 def known_groups(values: Sequence[Any]) -> list[Hashable]:
-    """Return the groups as they are, but None for those that are NaN: such an example is alone.
+    """Return the groups, with None in place of NaN: such an example has no group.
 
     Raises:
-        DataError: One is neither text nor a number.
+        DataError: A group is neither text nor a number.
     """
     for value in values:
         try:
@@ -40,29 +40,33 @@ def known_groups(values: Sequence[Any]) -> list[Hashable]:
 
 
 def groups_in_names(pattern: str, names: Sequence[str]) -> tuple[Hashable, ...]:
-    """Return what a regular expression finds in each name: its groups, or all of the match where it has none.
+    """Return the match of a regular expression in each name: its capturing groups, else the whole match.
 
-    Some expressions take longer than the universe lasts on some names, and nothing can stop one within this process.
-    So another one searches, for a limited time.
+    A process of its own searches for at most 10 seconds, since some expressions take exponential time and Python cannot
+    interrupt a search.
+
+    Args:
+        pattern: The regular expression.
+        names: The names.
 
     Raises:
-        DataError: It is none, it matches no name, or it takes too long.
+        DataError: The pattern is no regular expression, matches no name, or takes too long.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what other versions of Python will read otherwise
+            warnings.simplefilter("ignore")  # on syntax that later versions of Python change
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise DataError(f"The groups {pattern!r} are no column and no regular expression: {error}.") from None
     command = [sys.executable, "-I", "-S", "-W", "ignore", "-c", _SEARCH]
-    patience = _PATIENCE + _EACH * len(names)
+    timeout = _TIMEOUT + _TIMEOUT_PER_NAME * len(names)
     try:
         done = subprocess.run(
-            command, input=json.dumps([pattern, names]), capture_output=True, text=True, timeout=patience, check=True
+            command, input=json.dumps([pattern, names]), capture_output=True, text=True, timeout=timeout, check=True
         )
     except subprocess.TimeoutExpired:
         raise DataError(
-            f"The groups {pattern!r} are no column, and as a regular expression they take more than {patience:.0f} "
+            f"The groups {pattern!r} are no column, and as a regular expression they take more than {timeout:.0f} "
             f"seconds on {len(names)} paths: avoid repeats within repeats, such as (a+)+."
         ) from None
     except subprocess.CalledProcessError as error:

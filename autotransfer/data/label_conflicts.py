@@ -1,4 +1,4 @@
-"""Copies of one image under different labels: at most one of them is right, and nobody can tell which."""
+"""Label conflicts: copies of one image with different labels, of which at most one label is right."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ __all__ = ["keep_rows", "without_label_conflicts"]
 
 
 def without_label_conflicts(images: Images, names: Sequence[str], labels: Sequence[Any]) -> Images:
-    """Leave out the images of which exact copies have another label, as a file that is listed under two labels is.
+    """Leave out the images that have an exact copy with another label.
 
     Args:
-        images: Decoded images; those that stay move up within their arrays.
-        names: What to call each example, those included that were not decoded.
-        labels: The label of each example, likewise.
+        images: Decoded images; the remaining ones move up within their arrays.
+        names: Name of each example, whether its image was decoded or not.
+        labels: Label of each example, whether its image was decoded or not.
 
     Returns:
-        The images that stay; each that does not is listed in ``skipped`` with a copy and its label.
+        The remaining images; ``skipped`` lists the others, each with a copy and the label of the copy.
 
     Raises:
-        DataError: None stays.
+        DataError: No image remains.
     """
     first: dict[str, int] = {}
-    rival: dict[str, int] = {}
+    conflicting: dict[str, int] = {}
     examples = images.kept.tolist()
     for digest, i in zip(images.digests, examples, strict=True):
         if labels[first.setdefault(digest, i)] != labels[i]:
-            rival.setdefault(digest, i)
-    if not rival:
+            conflicting.setdefault(digest, i)
+    if not conflicting:
         return images
     skipped = list(images.skipped)
     stay = []
     for position, (digest, i) in enumerate(zip(images.digests, examples, strict=True)):
-        if digest not in rival:
+        if digest not in conflicting:
             stay.append(position)
             continue
-        other = rival[digest] if labels[i] == labels[first[digest]] else first[digest]
+        other = conflicting[digest] if labels[i] == labels[first[digest]] else first[digest]
         reason = f"labelled {labels[i]!r}, but its copy {names[other]} {labels[other]!r}"
         skipped.append(Skipped(name=names[i], reason=reason))
     if not stay:
@@ -52,7 +52,7 @@ def without_label_conflicts(images: Images, names: Sequence[str], labels: Sequen
 
 
 def keep_rows(images: Images, stay: Sequence[int], skipped: Sequence[Skipped]) -> Images:
-    """Return the images at some positions, moved up within their arrays; the others are listed as left out."""
+    """Return the images at some positions, moved up within their arrays; ``skipped`` is added to the skipped ones."""
     for pixels in images.pixels.values():
         for to, position in enumerate(stay):
             if to != position:

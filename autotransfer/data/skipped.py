@@ -74,7 +74,7 @@ def _left_out(
         if one.label is not None:
             classes[one.label][_kind(one)] += 1
     by_class = {
-        label: {"left_out": counts.total(), "used": labels[label], "reasons": dict(counts)}
+        label: {"skipped": counts.total(), "used": labels[label], "reasons": dict(counts)}
         for label, counts in sorted(classes.items(), key=lambda item: -item[1].total())
     }
     shown = _listed([f"{reason} ({count})" for reason, count in reasons.most_common()], "; ")
@@ -95,7 +95,7 @@ def _left_out(
         "classes": by_class,
         "clutter": dict(ignored_files),
     }
-    return FitWarning(code="left_out", message=message, details=details)
+    return FitWarning(code="examples_skipped", message=message, details=details)
 
 
 def _small_classes(skipped: Sequence[Skipped], what: str) -> FitWarning:

@@ -1,4 +1,4 @@
-"""The parts of data that are divided already: to train on, to score candidates on, and to test the model on."""
+"""Data that are divided already into train, validation and test examples."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["select_split", "divide_by_split", "split_used"]
 
 
 def divide_by_split(data: Examples) -> tuple[Examples, Examples | None, Examples | None]:
-    """Return the examples to train on, to score candidates on, and to test on; None for a part that is not there.
+    """Return the train, validation and test examples; None for a split without examples.
 
     Raises:
-        DataError: No example of a divided whole is there to train on.
+        DataError: Divided data hold no training example.
     """
     if data.parts is None:
         return data, None, None
@@ -25,12 +25,12 @@ def divide_by_split(data: Examples) -> tuple[Examples, Examples | None, Examples
         raise DataError(f"Of the parts by {data.divided_by}, none of the examples to train on can be used.")
     train = replace(data.only("train"), described=data.described)
     others = ("validation", "test")
-    validation, test = (_bare(data.only(part)) if part in data.parts else None for part in others)
+    validation, test = (_without_notes(data.only(part)) if part in data.parts else None for part in others)
     return train, validation, test
 
 
 def select_split(examples: Examples, part: Part) -> Examples:
-    """Return the part of divided examples that is there for what they were given for, and say so; else all."""
+    """Return the examples of one split, with a warning that names it; all examples where the data are not divided."""
     if examples.parts is None or len(set(examples.parts)) < 2 or part not in examples.parts:
         return replace(examples, parts=None)
     found = examples.only(part)
@@ -47,8 +47,8 @@ def split_used(data: Examples, replaced: Sequence[str], *, groups: bool) -> FitW
 
     Args:
         data: All examples.
-        replaced: Parts in whose place other examples are given.
-        groups: Whether groups are given.
+        replaced: Splits for which the user gave other examples.
+        groups: Whether the user gave groups.
     """
     counts = Counter(data.parts)
     uses = {"train": "to train on", "validation": "to score candidates on", "test": "to test the model on, once"}
@@ -62,6 +62,6 @@ def split_used(data: Examples, replaced: Sequence[str], *, groups: bool) -> FitW
     return FitWarning(code="split_used", message=message, details=details)
 
 
-def _bare(examples: Examples) -> Examples:
-    """Return a part without what is said of the whole."""
+def _without_notes(examples: Examples) -> Examples:
+    """Return examples without the warnings and notes of all data."""
     return replace(examples, skipped=(), warnings=(), described="", advice=(), ignored_files={})

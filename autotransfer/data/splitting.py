@@ -1,4 +1,4 @@
-"""Folds: which examples train and which score, in one split, in folds, or as the user has divided them."""
+"""The folds of a search: one split, several folds, or the split of the user."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from autotransfer.warnings import WarningList
 
 __all__ = ["Split", "make_folds", "check_class_weights", "check_splittable"]
 
-# Below so many examples, candidates that cost next to nothing are cross-validated.
-_FEW, _FOLDS = 3000, 5
+# Below this number of examples, frozen candidates are cross-validated, since they take seconds; else there is one
+# split.
+_MIN_EXAMPLES_FOR_ONE_SPLIT, _FOLDS = 3000, 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which examples train and which score.
+    """The folds of a search.
 
     Attributes:
-        folds: One for each fold, or a single one.
-        grouping: What is kept together beside copies of an image; None for nothing.
-        resplit: Returns the folds of another seed, which is so far from the seed of these.
-        objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
+        folds: The folds; a single one for a plain split.
+        grouping: Groups that the split does not separate, beside copies of an image; None without groups.
+        resplit: ``resplit(n)`` returns folds whose seed is ``n`` greater than the seed of ``folds``.
+        objects: Number (N,) of the object that each example shows; None where objects are unknown.
     """
 
     folds: tuple[Fold, ...]
@@ -52,21 +53,21 @@ def make_folds(
     held_out: np.ndarray | None,
     features: Callable[[], np.ndarray] | None,
     warnings: WarningList,
-    step: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Split:
-    """Divide the examples: as the user has, else so that what depends on each other stays together.
+    """Make the folds: those of the user, else folds that keep dependent examples on one side.
 
     Args:
-        task: What is predicted.
-        targets: One for each image.
+        task: The task.
+        targets: One target for each image.
         images: The images.
         settings: The settings.
-        names: What each image is called.
-        groups: What the user said belongs together; None for nothing.
-        held_out: Which images the user wants candidates to be scored on; None leaves that to us.
-        features: Returns features by which near-duplicates are told; None looks for none.
-        warnings: Takes up what the user should know.
-        step: Is told what is looked at.
+        names: Name of each image.
+        groups: Groups of the user; None without groups.
+        held_out: Whether each image (N,) is a validation image of the user; None without such a split.
+        features: Returns features (N, width) by which near-duplicates are found; None skips the search for them.
+        warnings: Collects warnings.
+        report: Called with a line of text when a step begins.
 
     Raises:
         DataError: The examples cannot be divided.
@@ -74,56 +75,58 @@ def make_folds(
     encoded = task.encode(targets)
     if held_out is not None:
         known = None if features is None else features()
-        alike = (
+        near_duplicates = (
             None
             if known is None
-            else find_near_duplicates(known, names, encoded if task.single_label else None, step=step)
+            else find_near_duplicates(known, names, encoded if task.single_label else None, report=report)
         )
-        if groups is None and alike is not None:
-            groups = alike.groups.tolist()
+        if groups is None and near_duplicates is not None:
+            groups = near_duplicates.groups.tolist()
         given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(images.digests, groups)),)
-        _warn_of_repeats(images.digests, held_out, known, alike, warnings)
-        return Split(folds=given, resplit=lambda further: given)
-    choices = [GroupingOption()]
+        _warn_of_overlap(images.digests, held_out, known, near_duplicates, warnings)
+        return Split(folds=given, resplit=lambda offset: given)
+    options = [GroupingOption()]
     if groups is not None:
-        choices = [describe_given_groups(groups, encoded, task, images.digests, features)]
+        options = [describe_given_groups(groups, encoded, task, images.digests, features)]
     elif features is not None:
-        choices = find_grouping_options(features(), encoded, task, images.digests, names, warnings=warnings, step=step)
-    step("dealing the examples into folds")
-    chosen, folds = _split_by_first(choices, task, targets, images, settings, warnings)
+        options = find_grouping_options(
+            features(), encoded, task, images.digests, names, warnings=warnings, report=report
+        )
+    report("splitting the examples into folds")
+    chosen, folds = _split_by_first(options, task, targets, images, settings, warnings)
 
-    def resplit(further: int) -> tuple[Fold, ...]:
-        seeded = replace(settings, seed=(settings.seed + further) % 2**32)
+    def resplit(offset: int) -> tuple[Fold, ...]:
+        seeded = replace(settings, seed=(settings.seed + offset) % 2**32)
         return _split_once(task, targets, images, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
 
 def _split_by_first(
-    choices: Sequence[GroupingOption],
+    options: Sequence[GroupingOption],
     task: Task,
     targets: Sequence[object],
     images: Images,
     settings: Settings,
     warnings: WarningList,
 ) -> tuple[GroupingOption, tuple[Fold, ...]]:
-    """Resplit by the first choice that can be dealt; one that the user did not ask for is given up with a word."""
-    *others, last = choices
-    for choice in others:
+    """Split by the first option that allows a split; a warning names each option that does not."""
+    *others, last = options
+    for option in others:
         try:
-            return choice, _split_once(task, targets, images, settings, choice.groups)
+            return option, _split_once(task, targets, images, settings, option.groups)
         except DataError as error:
             warnings.warn(
-                "grouping_given_up",
-                "Near-duplicates cannot all stay on one side of a split, and the validation score may flatter: give "
-                f"groups, or validation examples of your own. {error}",
+                "grouping_failed",
+                "Near-duplicates cannot all stay on one side of a split, and the validation score may be too high: "
+                f"give groups, or validation examples of your own. {error}",
                 reason=str(error),
             )
     return last, _split_once(task, targets, images, settings, last.groups)
 
 
 def check_class_weights(settings: Settings, task: Task) -> None:
-    """Refuse class weights that do not suit the task before anything is decoded."""
+    """Check the class weights against the task, before images are decoded."""
     if settings.search.class_weight is not None and not task.classes:
         raise ConfigError("A regression has no classes: leave class_weight out.")
     if isinstance(settings.search.class_weight, Mapping):
@@ -137,9 +140,9 @@ def _split_once(
     settings: Settings,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Fold, ...]:
-    """Split into folds: several where examples are few, and one split would be a lottery."""
+    """Split into five folds below 3,000 examples, since the score of one split is noisy there; else into one."""
     encoded = task.encode(targets)
-    count = settings.data_options.folds or (_FOLDS if len(encoded) < _FEW else 1)
+    count = settings.data_options.folds or (_FOLDS if len(encoded) < _MIN_EXAMPLES_FOR_ONE_SPLIT else 1)
     if count > 1:
         count = possible_folds(count, encoded, task, groups)
         parts = split_folds(encoded, task, images.digests, count=count, seed=settings.seed, groups=groups)
@@ -163,16 +166,16 @@ def _split_once(
 def _predefined_fold(
     task: Task, targets: Sequence[object], held_out: np.ndarray, settings: Settings, group_ids: np.ndarray
 ) -> Fold:
-    """Return the split that the user made.
+    """Return the split of the user as a fold.
 
     Raises:
-        DataError: One side is empty, or there are no images to train on of a class that is to be scored.
+        DataError: One side is empty, or the training images lack a class of the validation images.
     """
     encoded, train, validation = task.encode(targets), np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(train) or not len(validation):
         side = "to score candidates on" if len(train) else "to train on"
         raise DataError(f"None of the images {side} can be used: give others.")
-    _refuse_foreign_classes(task, encoded, held_out)
+    _check_trained_classes(task, encoded, held_out)
     return Fold(
         task=task,
         targets=encoded,
@@ -184,14 +187,14 @@ def _predefined_fold(
 
 
 def check_splittable(examples: Examples, task: Task) -> None:
-    """Refuse, before anything is decoded, examples that cannot be divided whatever their images hold.
+    """Check, before images are decoded, that the targets allow a split.
 
     Raises:
-        DataError: A class has too few images, or none to train on.
+        DataError: A class has too few images, or no image to train on.
     """
     encoded = task.encode(examples.targets or ())
     if examples.held_out is not None:
-        _refuse_foreign_classes(task, encoded, np.array(examples.held_out))
+        _check_trained_classes(task, encoded, np.array(examples.held_out))
     elif examples.groups is None:
         check_class_sizes(encoded, task)
     else:
@@ -200,8 +203,8 @@ def check_splittable(examples: Examples, task: Task) -> None:
         check_class_sizes(encoded, task, np.array([numbers[key] for key in keys]))
 
 
-def _refuse_foreign_classes(task: Task, encoded: np.ndarray, held_out: np.ndarray) -> None:
-    """Refuse classes that are to be scored and not trained."""
+def _check_trained_classes(task: Task, encoded: np.ndarray, held_out: np.ndarray) -> None:
+    """Check that every class of the validation examples has training examples."""
     if task.single_label and (foreign := sorted(set(encoded[held_out]) - set(encoded[~held_out]))):
         raise DataError(
             f"There are no images to train on of {', '.join(repr(task.classes[i]) for i in foreign[:10])}, which only "
@@ -209,24 +212,24 @@ def _refuse_foreign_classes(task: Task, encoded: np.ndarray, held_out: np.ndarra
         )
 
 
-def _warn_of_repeats(
+def _warn_of_overlap(
     digests: Sequence[str],
     held_out: np.ndarray,
     features: np.ndarray | None,
-    alike: NearDuplicates | None,
+    near_duplicates: NearDuplicates | None,
     warnings: WarningList,
 ) -> None:
-    """Say how many images that the user holds out repeat images to train on."""
-    hashes, trained, objects, tied = np.array(digests), ~held_out, None, None
-    if alike is not None:
-        objects = alike.objects[trained]
-        tied = np.isin(alike.groups[held_out], alike.groups[trained])
-    repeats = count_overlap(
+    """Warn of validation images of the user that are copies or near-duplicates of training images."""
+    hashes, trained, objects, same_group = np.array(digests), ~held_out, None, None
+    if near_duplicates is not None:
+        objects = near_duplicates.objects[trained]
+        same_group = np.isin(near_duplicates.groups[held_out], near_duplicates.groups[trained])
+    overlap = count_overlap(
         hashes[held_out],
         hashes[trained],
         None if features is None else features[held_out],
         None if features is None else features[trained],
         objects=objects,
-        tied=tied,
+        same_group=same_group,
     )
-    repeats.warn("validation", warnings)
+    overlap.warn("validation", warnings)

@@ -1,4 +1,4 @@
-"""Examples to score on that repeat examples to train on: copies, and near-duplicates, which features tell."""
+"""Overlap of validation or test examples with training examples: copies, and near-duplicates by their features."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from autotransfer.warnings import WarningList
 
 __all__ = ["Overlap", "count_overlap"]
 
-# A near-duplicate is closer to an image that was trained than such a share of the distance to the next other object,
-# and of the median distance between neighbours that were trained. Judged on JPEG copies, mirror images, crops and other
-# exposures of real photographs, of which it finds most, and on independent ones, of which it finds none in a hundred.
-_NEXT, _NEIGHBOURS = 0.4, 0.4
-# Where features have few dimensions, many images are close by chance: the first share is at most this power of the one
-# that is usual among images that were trained.
-_RARE = 8
-# Number of images, and share of all, up to which near-duplicates are no news: some pictures look the same.
-_FEW, _FEW_SHARE = 2, 0.01
-# Examples whose neighbours say what is usual, numbers of one matrix that is held at a time, and the width to which
-# features are projected: distances stay the same within a few percent (Johnson and Lindenstrauss, 1984).
-_SAMPLE, _HELD, _WIDTH = 1024, 2**22, 256
+# Largest distance of a near-duplicate to a training image: as a share of the distance to the nearest training image of
+# another object, and of the median distance between training images and their neighbours. Tuned on JPEG copies, mirror
+# images, crops and other exposures of real photographs, of which most are found, and on independent photographs, of
+# which less than one in a hundred is.
+_MAX_NEXT_OBJECT_RATIO, _MAX_NEIGHBOUR_RATIO = 0.4, 0.4
+# With features of few dimensions, many images are close by chance. The first ratio is therefore at most the median
+# ratio among training images to this power. Tuned on the same photographs.
+_MEDIAN_RATIO_EXPONENT = 8
+# Number of near-duplicates, and share of all examples, up to which there is no warning.
+_MAX_ACCEPTED, _MAX_ACCEPTED_SHARE = 2, 0.01
+# Training examples whose neighbours are looked at for the median ratio.
+_SAMPLED_EXAMPLES = 1024
+# Entries of the similarity matrix that are in memory at a time: 16 MB as float32.
+_MAX_SIMILARITIES = 2**22
+# Width to which features are projected; distances change by a few percent (Johnson and Lindenstrauss, 1984).
+_PROJECTED_WIDTH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """How many examples repeat others.
+    """Number of examples that repeat training examples.
 
     Attributes:
-        copies: Exact copies.
-        near_duplicates: Others that look the same; None where that was not asked.
-        examples: Number of examples that were looked at.
+        copies: Number of exact copies.
+        near_duplicates: Number of near-duplicates that are no copies; None where they were not counted.
+        examples: Number of all examples.
     """
 
     copies: int
@@ -41,17 +45,17 @@ class Overlap:
     examples: int
 
     def __bool__(self) -> bool:
-        return self.copies > 0 or (self.near_duplicates or 0) > _FEW + _FEW_SHARE * self.examples
+        return self.copies > 0 or (self.near_duplicates or 0) > _MAX_ACCEPTED + _MAX_ACCEPTED_SHARE * self.examples
 
     def warn(self, what: Literal["validation", "test"], warnings: WarningList) -> None:
-        """Say how many examples to score on repeat examples to train on, if any do."""
+        """Warn of validation or test examples that repeat training examples, if there are more than a few."""
         if not self:
             return
         near = self.near_duplicates or 0
         warnings.warn(
-            f"{what}_repeats_training",
+            f"{what}_overlaps_training",
             f"{self.copies + near} of {self.examples} {what} images repeat images to train on ({self.copies} copies, "
-            f"{near} near-duplicates): the {what} score flatters. Leave them out on one side.",
+            f"{near} near-duplicates): the {what} score is too high. Leave them out on one side.",
             copies=self.copies,
             near_duplicates=self.near_duplicates,
             examples=self.examples,
@@ -60,46 +64,50 @@ class Overlap:
 
 def count_overlap(
     digests: Sequence[str] | np.ndarray,
-    seen_digests: Sequence[str] | np.ndarray,
+    train_digests: Sequence[str] | np.ndarray,
     features: np.ndarray | None = None,
-    seen: np.ndarray | None = None,
+    train_features: np.ndarray | None = None,
     *,
     objects: np.ndarray | None = None,
-    tied: np.ndarray | None = None,
+    same_group: np.ndarray | None = None,
 ) -> Overlap:
-    """Count how many examples repeat some that were seen.
+    """Count the examples that are copies or near-duplicates of training examples.
 
     Args:
         digests: Hash of the content of each example.
-        seen_digests: Of each that was seen.
-        features: Features (N, width) of the examples; None asks for copies only.
-        seen: Features (M, width) of those that were seen.
-        objects: Number (M,) of the object that each of these shows; None takes each for another one.
-        tied: Whether each example (N,) is known to belong to one that was seen, by its name or otherwise.
+        train_digests: Hash of the content of each training example.
+        features: Features (N, width) of the examples; None counts copies only.
+        train_features: Features (M, width) of the training examples.
+        objects: Object (M,) that each training example shows; None takes each example for another object.
+        same_group: Whether each example (N,) is in a group of near-duplicates with a training example.
     """
-    copied = np.isin(np.array(digests), np.array(seen_digests))
+    copied = np.isin(np.array(digests), np.array(train_digests))
     near = None
-    if features is not None and seen is not None and len(seen) > 2:
-        objects = np.arange(len(seen)) if objects is None else objects
-        found = _near(features, seen, objects) | (False if tied is None else tied)
+    if features is not None and train_features is not None and len(train_features) > 2:
+        objects = np.arange(len(train_features)) if objects is None else objects
+        found = _are_near_duplicates(features, train_features, objects) | (False if same_group is None else same_group)
         near = int((found & ~copied).sum())
     return Overlap(copies=int(copied.sum()), near_duplicates=near, examples=len(digests))
 
 
-def _near(features: np.ndarray, seen: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Return whether each example (N,) is a near-duplicate of one that was seen."""
-    mean, rng = seen.mean(0, dtype=np.float64), np.random.default_rng(0)
+def _are_near_duplicates(features: np.ndarray, train_features: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Return whether each example (N,) is a near-duplicate of a training example."""
+    mean, rng = train_features.mean(0, dtype=np.float64), np.random.default_rng(0)
     project = None
-    if seen.shape[1] > _WIDTH:
-        project = (rng.normal(size=(seen.shape[1], _WIDTH)) / np.sqrt(_WIDTH)).astype(np.float32)
-    old, new = (_unit(part, mean, project) for part in (seen, features))
-    sample = np.sort(rng.permutation(len(old))[:_SAMPLE])
-    usual, usual_next = _distances(old[sample], old, objects, own=objects[sample])
+    if train_features.shape[1] > _PROJECTED_WIDTH:
+        project = (rng.normal(size=(train_features.shape[1], _PROJECTED_WIDTH)) / np.sqrt(_PROJECTED_WIDTH)).astype(
+            np.float32
+        )
+    train, new = (_unit(part, mean, project) for part in (train_features, features))
+    sample = np.sort(rng.permutation(len(train))[:_SAMPLED_EXAMPLES])
+    usual, usual_next = _distances(train[sample], train, objects, own=objects[sample])
     if not len(usual):
         return np.zeros(len(new), dtype=bool)
-    nearest, following = _distances(new, old, objects)
-    share = min(_NEXT, float(np.median(usual / np.maximum(usual_next, 1e-12))) ** _RARE)
-    return np.asarray((nearest < share * following) & (nearest < _NEIGHBOURS * np.median(usual)))
+    nearest, following = _distances(new, train, objects)
+    share = min(
+        _MAX_NEXT_OBJECT_RATIO, float(np.median(usual / np.maximum(usual_next, 1e-12))) ** _MEDIAN_RATIO_EXPONENT
+    )
+    return np.asarray((nearest < share * following) & (nearest < _MAX_NEIGHBOUR_RATIO * np.median(usual)))
 
 
 def _unit(features: np.ndarray, mean: np.ndarray, project: np.ndarray | None) -> np.ndarray:
@@ -109,21 +117,21 @@ def _unit(features: np.ndarray, mean: np.ndarray, project: np.ndarray | None) ->
 
 
 def _distances(
-    unit: np.ndarray, old: np.ndarray, objects: np.ndarray, own: np.ndarray | None = None
+    unit: np.ndarray, train: np.ndarray, objects: np.ndarray, own: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cosine distance to the nearest example that was seen, and to the nearest of another object.
+    """Return the cosine distances to the nearest training example, and to the nearest one of another object.
 
     Args:
         unit: Features (N, width) of length 1.
-        old: Those that were seen (M, width).
-        objects: Number (M,) of the object of each.
-        own: Number (N,) of the object whose examples do not count, as an example is no neighbour of itself.
+        train: Features (M, width) of the training examples, of length 1.
+        objects: Object (M,) of each training example.
+        own: Object (N,) whose examples are left out, since a training example is no neighbour of itself.
     """
     nearest, following = np.empty(len(unit)), np.empty(len(unit))
-    height = max(_HELD // len(old), 1)
+    height = max(_MAX_SIMILARITIES // len(train), 1)
     for start in range(0, len(unit), height):
         rows = slice(start, start + height)
-        cosine = unit[rows] @ old.T
+        cosine = unit[rows] @ train.T
         if own is not None:
             cosine[own[rows, None] == objects] = -np.inf
         best = cosine.argmax(1)

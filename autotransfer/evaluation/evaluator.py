@@ -18,13 +18,13 @@ from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.cost_model import CostModel
+from autotransfer.evaluation.fold_correction import correct_for_fold
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features, Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import release_freed_memory
-from autotransfer.search.comparable import as_on_all
 from autotransfer.search.jobs import EpochScore, Evaluation, Report
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.tasks.bootstrap import standard_error
@@ -138,7 +138,7 @@ class Evaluator:
         fair, doubt, first, name = score, 0.0, self.folds[0].validation_rows, candidate.backbone
         if not all(scored[fold.validation_rows].all() for fold in self.folds):
             whole, known = self._references.get(name, (score, score))
-            fair = as_on_all(
+            fair = correct_for_fold(
                 score, first=known, whole=whole, examples=len(first), perfect_score=self.task.perfect_score
             )
             group_ids = self.folds[0].group_ids_of(np.flatnonzero(scored))
@@ -265,7 +265,7 @@ class Evaluator:
         whole = training.epoch == until
         return epochs, len(epochs) - known, seconds if whole else math.nan
 
-    def recall(self, trials: Trials) -> None:
+    def restore(self, trials: Trials) -> None:
         """Learn again what is not written down of a search: its leaders' outputs, and what the first fold flatters.
 
         Of what trains stages, none but the best is trained again: checkpoints hold the outputs of their epochs.

@@ -12,12 +12,12 @@ from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.specs import Takes
 from autotransfer.data.folds import Fold
 
-__all__ = ["SAMPLE_DOUBT", "Features", "Sample", "draw"]
+__all__ = ["SAMPLE_SCORE_MARGIN", "Features", "Sample", "draw"]
 
 # Examples of a sample that are scored.
 _SCORED = 256
-# What a score on a sample may be wrong by: two standard errors of a share of so many examples, at most.
-SAMPLE_DOUBT = 2 * math.sqrt(0.25 / _SCORED)
+# Two standard errors, at most, of a score that is a share of so many examples: a score on a sample may be off by that.
+SAMPLE_SCORE_MARGIN = 2 * math.sqrt(0.25 / _SCORED)
 # The examples have to be so many times a sample: else it saves little.
 _WORTH = 2
 # FoldRunner that a sample is scored in where the examples have a single split.

@@ -158,7 +158,7 @@ class FeatureExtractor:
         def features(rows: Rows) -> Activation:
             images = self._input(loaded, rows, view)
             with fast.running() as backbone, ExitStack() as watching:
-                noted = [watching.enter_context(tap.tapped(backbone, len(images))) for tap in taps.values()]
+                noted = [watching.enter_context(tap.recorded(backbone, len(images))) for tap in taps.values()]
                 found = [[fast(images)] if whole else list(_run(loaded, boundary, images)), *noted]
             sizes[:] = accumulate(map(len, found))
             return tuple(chain.from_iterable(found))

@@ -104,7 +104,7 @@ class Survey:
         ]
         if self.several:
             message = f"Of {_count(self.several)} with several frames the first is used: {_some(self.several, names)}."
-            found.append(FitWarning(code="several_frames", message=message, details={"count": len(self.several)}))
+            found.append(FitWarning(code="multiple_frames", message=message, details={"count": len(self.several)}))
         return tuple(found)
 
     def _range_warnings(self, decoding: Decoding, pixels: np.ndarray, names: Sequence[str]) -> Iterator[FitWarning]:

@@ -59,12 +59,12 @@ class MembersOfBackbone:
         def outputs(rows: Rows) -> tuple[Tensor, ...]:
             with self.backbone.running() as backbone, ExitStack() as watching:
                 batch = self.backbone.take(prepare(pixels[rows], how, self.device.torch, view))
-                tapped = [] if stages is None else watching.enter_context(stages.tapped(backbone, len(batch)))
+                recorded = [] if stages is None else watching.enter_context(stages.recorded(backbone, len(batch)))
                 found = backbone.forward_map(batch) if maps else backbone(batch)
                 pooled = backbone.pool(found) if maps else found
                 takes: dict[str, Tensor] = {"pooled": pooled}
                 takes |= {"map": backbone.as_map(found)} if maps else {}
-                takes |= {"stages": torch.cat([*tapped, pooled], 1)} if stages is not None else {}
+                takes |= {"stages": torch.cat([*recorded, pooled], 1)} if stages is not None else {}
             return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
 
         size = batch_sizes(self.device)[0]  # always the same: predictions must not depend on a measurement

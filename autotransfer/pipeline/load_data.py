@@ -103,7 +103,7 @@ def _load(
         reader=TargetReader(
             kind=options.task,
             separator=options.label_separator,
-            like=None if train is None else train.reading,
+            train_format=None if train is None else train.reading,
         ),
         follow_links=options.follow_links,
         known=frozenset(map(str, train.targets or ())) if train is not None and is_folder(data) else (),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotransfer.backbones.availability import check_usable, describe_unavailable, why_not
+from autotransfer.backbones.availability import check_usable, describe_unavailable, unavailable_reason
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
@@ -29,7 +29,7 @@ from autotransfer.images.decode import decode
 from autotransfer.images.decoding import Decoding
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.search.shortlist import choose_portfolio
+from autotransfer.search.shortlist import choose_shortlist
 from autotransfer.settings import Budget, Settings
 from autotransfer.tasks.task import Task, infer_task
 from autotransfer.warnings import WarningList
@@ -108,7 +108,7 @@ def available_backbones(
     """Return the backbones to search, the cheapest first.
 
     All are asked first whether they can be had, then the budget chooses among those that can. What is left out is
-    named, with its reason, in the warning ``backbones_left_out``; a broken checkpoint is an error: the user put it
+    named, with its reason, in the warning ``backbones_skipped``; a broken checkpoint is an error: the user put it
     there. Where none is named and none can be had, the fallbacks are searched.
 
     Args:
@@ -128,7 +128,7 @@ def available_backbones(
     """
     asked = _asked_for(registry, settings)
     named = registry.named_in_full(settings.backbones)
-    left_out = {spec.name: error for spec in asked if (error := why_not(spec)) is not None}
+    left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
@@ -144,7 +144,7 @@ def available_backbones(
         say(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
-            warnings.warn("backbones_left_out", message, unavailable=reasons, over_budget=over_budget)
+            warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
     return [sound[spec.name] for spec in chosen] if reachable else fallbacks
 
 
@@ -193,7 +193,7 @@ def prepare_data(
     ahead: int = 0,
     first: LoadedBackbone | None = None,
     heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
-    step: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda text: None,
     warnings: WarningList | None = None,
 ) -> Prepared:
     """Infer the task, decode every image once, and split.
@@ -205,7 +205,7 @@ def prepare_data(
         ahead: Number of last boundaries at which trials are likely to train on.
         first: The backbone whose features tell near-duplicates, where the user gave no groups; None looks for none.
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
-        step: Is told how far decoding is, and what is looked at after it.
+        report: Called with a line of text about decoding and the steps after it.
         warnings: Takes up what the user should know of the examples; None drops it.
 
     Raises:
@@ -224,7 +224,7 @@ def prepare_data(
         value_range=settings.data_options.value_range,
         strict=settings.data_options.strict,
         memory_limit=memory_budget(settings.compute.memory_limit),
-        progress=lambda done, total: step(f"decoding images: {done} of {total}"),
+        progress=lambda done, total: report(f"decoding images: {done} of {total}"),
     )
     if task.single_label:
         images = without_label_conflicts(images, examples.names, examples.targets)
@@ -251,9 +251,9 @@ def prepare_data(
         names=[examples.names[i] for i in images.kept],
         groups=None if examples.groups is None else [examples.groups[i] for i in images.kept],
         held_out=None if examples.held_out is None else np.array(examples.held_out)[images.kept],
-        features=None if first is None else partial(_pooled, extractor, first, step),
+        features=None if first is None else partial(_pooled, extractor, first, report),
         warnings=WarningList() if warnings is None else warnings,
-        step=step,
+        report=report,
     )
     return Prepared(
         extractor=extractor,
@@ -284,9 +284,9 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
     )
 
 
-def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, step: Callable[[str], None]) -> np.ndarray:
+def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable[[str], None]) -> np.ndarray:
     """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
-    step(f"looking at {len(extractor.images)} images through {first.spec.name}")
+    report(f"looking at {len(extractor.images)} images through {first.spec.name}")
     return extractor.pooled(first)
 
 
@@ -339,7 +339,7 @@ def _cut(
         allowed = budget.seconds * _SCREENING_SHARE
         others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
     most = _MOST if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
-    chosen = [*always, *choose_portfolio(others, seconds, allowed, min(most, _MOST))]
+    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MOST))]
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 

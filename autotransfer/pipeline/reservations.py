@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from autotransfer.analysis.transfer_gain import reserved_seconds
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import Prepared
-from autotransfer.pipeline.select import ending_seconds
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import Trials
-from autotransfer.selection.finals import FoldRunner
+from autotransfer.selection.costs import selection_seconds, transfer_gain_seconds
+from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.settings import Settings
 
 __all__ = ["LaterSteps"]
@@ -37,11 +36,12 @@ class LaterSteps:
         """
         self._fold_runner = FoldRunner(evaluator, data.resplit)
         if self._settings.search.compare_scratch:
-            self._budget.reserve("transfer_gain", reserved_seconds(self._budget, evaluator, backbone))
+            self._budget.reserve("transfer_gain", transfer_gain_seconds(self._budget.limit, evaluator, backbone))
 
     def update(self, trials: Trials) -> None:
         """Reserve what the selection among these trials will take."""
         assert self._fold_runner is not None  # made when the search began
         limit, ensemble = self._budget.limit, self._settings.selection.ensemble
-        seconds = ending_seconds(trials, self._fold_runner, limit, self._test_examples, ensemble=ensemble)
-        self._budget.reserve("finals", seconds)
+        seconds = selection_seconds(trials, self._fold_runner, limit, self._test_examples, ensemble=ensemble)
+        for step, needed in seconds.items():
+            self._budget.reserve(step, needed)

@@ -24,7 +24,7 @@ from autotransfer.pipeline.prepare import Prepared, fingerprint
 from autotransfer.run.folder import RunFolder
 from autotransfer.runtime.storage import open_storage
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.journal import adopt, lost_in, records_of, seconds_spent, steps_of
+from autotransfer.search.journal import copy_trials, count_steps, seconds_spent, trials_of, unusable_trials
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import Trials
@@ -155,7 +155,7 @@ def open_study(
         if recorded.get("budget") == now["budget"]:
             budget.count_earlier(seconds_spent(study, recorded.get("since", 0)))
         else:
-            recorded["since"] = steps_of(study)
+            recorded["since"] = count_steps(study)
         run.update(**now, since=recorded.get("since", 0), call=call if is_complete(call) else recorded["call"])
     return study
 
@@ -202,9 +202,9 @@ def _open(
     digest, latest = _digest(space), _latest(storage, recorded["study"])
     goes_on = latest is not None and latest[1] == digest
     earlier = None if goes_on or latest is None else optuna.load_study(study_name=latest[0], storage=storage)
-    lost = frozenset[int]() if earlier is None else lost_in(earlier, space.suggest)
+    lost = frozenset[int]() if earlier is None else unusable_trials(earlier, space.suggest)
     if earlier is not None and lost:
-        _refuse_great_loss(run, recorded, space, records_of(earlier), lost)
+        _refuse_great_loss(run, recorded, space, trials_of(earlier), lost)
     study = make_study(
         seed=settings.seed,
         curves=curves,
@@ -214,13 +214,13 @@ def _open(
         parallel=(settings.compute.workers or 1) > 1 or settings.compute.executor == "ray",
     )
     if earlier is not None:
-        adopt(study, earlier, space.suggest)
+        copy_trials(study, earlier, space.suggest)
     if not goes_on:
         _describe(study, settings, data, run, {_PART_OF: recorded["study"], _CHOICES: digest})
     if lost:
         missing = _missing(recorded, space)
         warnings.warn(
-            "trials_lost",
+            "trials_not_restored",
             f"{len(lost)} trials of the run could not be taken over: what they used is not here ({_listed(missing)}).",
             trials=sorted(lost),
             missing=missing,

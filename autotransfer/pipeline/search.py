@@ -45,8 +45,9 @@ from autotransfer.search.prior import Prior
 from autotransfer.search.resolutions import Resolutions, offer_resolutions
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.strategy import Strategy
+from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.search.views import Views
+from autotransfer.search.tta import TtaViews
 from autotransfer.settings import Settings
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
@@ -138,7 +139,7 @@ def search_setups(
         ahead=ahead,
         first=first,
         heads=heads,
-        step=show.step,
+        report=show.step,
         warnings=show.warnings,
     )
     show.warnings.add(*data.images.warnings)
@@ -175,8 +176,8 @@ def search_setups(
         stages=stages,
         epochs=settings.search.epochs,
         examples=len(data.folds[0].train_rows),
-        others=sizes.others,
-        views=Views(settings.search.views),
+        variants=sizes.others,
+        views=TtaViews(settings.search.views),
     )
     later_steps.begin(data, evaluator, space.backbones[0].name)
     curves = _curves_allowed(budget, space, evaluator)
@@ -216,51 +217,52 @@ def _search(
     observers: Observers,
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
-    told = Trials()
+    trials = show.trials
 
     def observe(record: TrialRecord) -> None:
-        told.add(record)
-        later_steps.update(told)
-        run.write_trials(told.records)
+        later_steps.update(trials)
+        run.write_trials(trials.records)
         show.trial(record)
-        observers.tell("trial_finished", result=record)
+        observers.notify("trial_finished", result=record)
 
     def observe_epoch(epoch: EpochRecord) -> None:
-        observers.tell("epoch_finished", epoch=epoch)
+        observers.notify("epoch_finished", epoch=epoch)
 
-    def recalled(trials: Trials) -> None:
-        told.records = list(trials.records)
-        later_steps.update(told)
-        run.write_trials(told.records)
-        show.recall(told)
+    def resumed() -> None:
+        later_steps.update(trials)
+        run.write_trials(trials.records)
+        show.resumed()
 
     fold, timed = evaluator.folds[0], budget.limit.seconds is not None
-    fewest = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
+    min_epochs = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
     return search(
         study,
         space.suggest,
         evaluator,
         budget,
         Strategy(
-            screening=space.screening(),
-            others=sizes.others,
-            views=space.views,
-            unlike=sizes.smaller,
-            tuning=space.tuning,
-            probe=space.freezing,
-            policies=space.tuning_policies,
-            curves=Prior.load().curves.scaled(space.epochs),
-            seconds=partial(_predicted, space, evaluator) if timed else None,
-            perfect_score=fold.task.perfect_score,
-            begin=1 if len(fold.train_rows) < _MANY else 2,
-            middle=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
-            fewest=fewest,
-            backbones=[spec.name for spec in sizes.backbones],
+            StrategyContext(
+                screening=space.screening(),
+                variants=sizes.others,
+                views=space.views,
+                distant=sizes.smaller,
+                tuning=space.tuning,
+                frozen_policy=space.freezing,
+                tuning_policies=space.tuning_policies,
+                curves=Prior.load().curves.scaled(space.epochs),
+                seconds=partial(_predicted, space, evaluator) if timed else None,
+                perfect_score=fold.task.perfect_score,
+                first_trained=1 if len(fold.train_rows) < _MANY else 2,
+                half_depth=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
+                min_epochs=min_epochs,
+                backbones=[spec.name for spec in sizes.backbones],
+            )
         ),
         refit_factor=len(fold.targets) / len(fold.train_rows),
-        fewest=fewest,
+        min_epochs=min_epochs,
+        trials=trials,
         observe=observe,
-        recalled=recalled,
+        resumed=resumed,
         observe_epoch=observe_epoch,
         executor=executor,
     )
@@ -272,7 +274,7 @@ def _warn_of_untried(study: optuna.Study, sizes: Resolutions, show: Progress) ->
     names = [spec.name for spec in sizes.first if not {spec.name, sizes.others.get(spec.name)} & tried]
     if names:
         show.warnings.warn(
-            "not_tried",
+            "backbones_not_tried",
             f"{len(names)} of {len(sizes.first)} backbones were not tried, since the budget ended before: "
             f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
             backbones=names,
@@ -295,7 +297,7 @@ def _curves_allowed(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator
 def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:
     """Refuse, before anything is decoded, examples that cannot be scored; say what others lack."""
     for warning in examples.warnings:
-        if warning.code == "read_as":
+        if warning.code == "target_format_assumed":
             show.say(warning.message)
     if test is not None:
         if test.targets is None:

@@ -136,14 +136,8 @@ def distill(
     """
     refuse_unused(compute, ("device",))
     refuse_unused(run, ("progress",))
-    settings = PretrainingSettings(
-        **training_length(epochs, time_budget),
-        lr=_LR if training.lr is None else training.lr,
-        batch_size=training.batch_size or _BATCH_SIZE,
-        augmentation=training.augmentation,
-        half=training.half,
-        seed=seed,
-    )
+    length = training_length(epochs, time_budget)
+    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
@@ -276,10 +270,10 @@ def _examples(
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
         raise DataError("A model alone holds no images to learn on: give some.")
-    examples = searched.examples if data is None and searched is not None else find_images(data)
+    examples = searched.data.train if data is None and searched is not None else find_images(data)
     if test is not None:
         return examples, select_split(load_examples(test, test_targets), "test")
-    return examples, searched.test_examples if searched is not None else None
+    return examples, searched.data.test if searched is not None else None
 
 
 def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:

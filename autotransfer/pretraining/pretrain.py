@@ -23,7 +23,7 @@ from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
 from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_labels
-from autotransfer.pretraining.teacher import Match, explained_variance, teacher_features, teacher_objective
+from autotransfer.pretraining.teacher import explained_variance, teacher_features, teacher_objective
 from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer, Student, training_length
 from autotransfer.run.progress import Progress
 from autotransfer.runtime.device import Device, resolve_device
@@ -34,6 +34,7 @@ from autotransfer.settings import (
     Compute,
     DataOptions,
     Folders,
+    Match,
     ModelCard,
     PretrainOptions,
     RunOptions,
@@ -154,19 +155,12 @@ def pretrain(
         run=run,
         card=card,
     )
-    settings = PretrainingSettings(
-        **training_length(options.epochs, options.time_budget),
-        lr=_LR if training.lr is None else training.lr,
-        batch_size=training.batch_size or _BATCH_SIZE,
-        augmentation=training.augmentation,
-        half=training.half,
-        seed=seed,
-    )
+    length = training_length(options.epochs, options.time_budget)
+    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     registry = Registry.load(zoos_from(options.zoo))
     spec = None if teacher is None else registry.backbone(teacher)
     workshop = _workshop(Path(out), run.overwrite)
-    columns = {name: getattr(data_options, name) for name in ("path_column", "target_column", "groups")}
-    examples = load_examples(data, targets, **columns).only("train") if labels else find_images(data)
+    examples = _load(data, targets, data_options) if labels else find_images(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     work = _Work(
         out=Path(out),
@@ -338,6 +332,18 @@ def _workshop(out: Path, overwrite: bool) -> Path:
     if overwrite and workshop.exists():
         shutil.rmtree(workshop)
     return workshop
+
+
+def _load(data: Any, targets: Any, options: DataOptions) -> Examples:
+    """Return the labelled examples to train on; of data that are divided into parts, the part for that."""
+    loaded = load_examples(
+        data,
+        targets,
+        path_column=options.path_column,
+        target_column=options.target_column,
+        groups=options.groups,
+    )
+    return loaded.only("train")
 
 
 def _make(folder: Path) -> None:

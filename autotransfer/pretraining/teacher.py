@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,11 +15,11 @@ from autotransfer.pretraining.dataset import PretrainingData
 from autotransfer.pretraining.losses import Objective, from_answers, from_features, standardise
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
+from autotransfer.settings import Match
 from autotransfer.training.network import to_predictions
 
-__all__ = ["Match", "teacher_features", "teacher_objective", "explained_variance"]
+__all__ = ["teacher_features", "teacher_objective", "explained_variance"]
 
-Match = Literal["features", "answers"]
 _PROBE = "logistic"
 
 

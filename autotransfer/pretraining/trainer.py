@@ -20,9 +20,9 @@ from autotransfer.data.examples import Images
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.images.pixels import AUGMENTATIONS, augment, prepare
 from autotransfer.pretraining.losses import Objective
-from autotransfer.runtime.device import Device, send
+from autotransfer.runtime.device import Device, to_device
 from autotransfer.runtime.memory import halve_batch_size
-from autotransfer.settings import parse_duration
+from autotransfer.settings import TrainingOptions, parse_duration
 from autotransfer.training.freezing import parameter_groups, train_mode
 
 __all__ = ["PretrainingTrainer", "PretrainingSettings", "Student", "training_length"]
@@ -67,6 +67,17 @@ class PretrainingSettings:
             raise ConfigError(f"The batch size is a whole number from 2 on; got {self.batch_size!r}.")
         if not 0 < self.lr < 1:
             raise ConfigError(f"The learning rate lies between 0 and 1; got {self.lr!r}.")
+
+    @classmethod
+    def of(cls, options: TrainingOptions, *, lr: float, batch_size: int, **more: Any) -> PretrainingSettings:
+        """Return the settings that a user gave; ``lr`` and ``batch_size`` are for a user who gave none."""
+        return cls(
+            lr=lr if options.lr is None else options.lr,
+            batch_size=options.batch_size or batch_size,
+            augmentation=options.augmentation,
+            half=options.half,
+            **more,
+        )
 
 
 def training_length(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
@@ -245,7 +256,7 @@ class PretrainingTrainer:
         batch = augment(pixels, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):
             outputs = self.pupil(batch)
-        at = send(rows, self.device.torch)
+        at = to_device(rows, self.device.torch)
         return torch.stack([objective.loss(outputs[objective.head], at) for objective in self.objectives]).sum()
 
     def _move_average(self, averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees while a search runs: a live line on a terminal, plain lines elsewhere, never ten silent seconds."""
+"""What a user sees while a search runs: a live line on a terminal, elsewhere a line at least every ten seconds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from autotransfer.warnings import WarningList
 
 __all__ = ["Progress"]
 
-_QUIET = 8.0  # seconds after which a plain line is due
+MAX_SECONDS_WITHOUT_A_LINE = 8.0  # off a terminal
 
 
 class _Console(Console):
-    """A console that falls silent, and does not end the program, when nobody reads it any more."""
+    """A console that prints nothing, and does not end the program, when its reader is gone."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -33,11 +33,12 @@ class Progress:
 
     Args:
         budget: What may be spent.
-        stream: Where to; standard error unless told otherwise.
+        stream: Where to; None means standard error.
         shown: Whether anything is shown at all.
 
     Attributes:
         warnings: What a user should know; printed once, at the end.
+        trials: The trials of the search, which adds to them.
     """
 
     def __init__(self, budget: Budget, *, stream: TextIO | None = None, shown: bool = True) -> None:
@@ -46,18 +47,19 @@ class Progress:
         self.warnings = WarningList()
         self._console = _Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
         self._status: Status | None = None
-        self._trials = Trials()
+        self.trials = Trials()
+        self._shown_best = ""
         self._phase = ""
-        self._started = self._spoken = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         self._stop = threading.Event()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
         if self.shown:
             if self._console.is_terminal:
                 self._status = self._console.status("", spinner="dots" if self._console.encoding == "utf-8" else "line")
                 self._status.start()
-            self._heart.start()
+            self._ticker.start()
         return self
 
     def __exit__(
@@ -65,21 +67,21 @@ class Progress:
     ) -> None:
         self._stop.set()
         if self.shown:
-            self._heart.join()
+            self._ticker.join()
         if self._status:
             self._status.stop()
         for warning in self.warnings if self.shown and error is None else ():
             self._console.print(self._plain(f"warning: {warning}"))
 
     def phase(self, text: str) -> None:
-        """Say what begins; what stands behind a colon is said once, and no part of the live line."""
+        """Say what begins; the text after a colon is not repeated in the live line."""
         self._phase = text.partition(": ")[0]
         self.say(text)
 
     def say(self, text: str) -> None:
         """Print a line; names that came from data cannot change how it looks."""
         if self.shown:
-            self._spoken = time.monotonic()
+            self._last_line = time.monotonic()
             self._console.print(Text.assemble((self._clock(), "dim"), " ", self._plain(text)))
             self._refresh()
 
@@ -89,35 +91,32 @@ class Progress:
         self._refresh()
 
     def trial(self, record: TrialRecord) -> None:
-        """Count a finished trial; a new best one gets a line, unless it looks the same."""
-        before = self._best()
-        self._trials.add(record)
-        best = self._trials.best
-        if best is not None and self._best() != before:
-            self.say(f"{self._best()}  trial {best.number}: {best.candidate}")
+        """Show a finished trial: a new best one gets a line, unless its score looks the same."""
+        best, shown = self.trials.best, self._best()
+        if best is not None and shown != self._shown_best:
+            self._shown_best = shown
+            self.say(f"{shown}  trial {best.number}: {best.candidate}")
         elif record.state == "failed":
             self.say(f"trial {record.number} failed: {record.reason}")
         self._refresh()
 
-    def recall(self, trials: Trials) -> None:
-        """Count the trials of a run that goes on, and show the best of them."""
-        for record in trials:
-            self._trials.add(record)
-        best = self._trials.best
-        shown = "" if best is None else f", {self._best()}: {best.candidate}"
-        self.say(f"going on after {len(trials)} trials{shown}")
+    def resumed(self) -> None:
+        """Show the trials of a run that is resumed, and the best of them."""
+        best, self._shown_best = self.trials.best, self._best()
+        shown = "" if best is None else f", {self._shown_best}: {best.candidate}"
+        self.say(f"resuming after {len(self.trials)} trials{shown}")
 
     def summary(self) -> str:
         """Return the state of the search in one line: the figures first, since a narrow terminal cuts the end."""
-        counts, text = self._trials.counts(), self._clock()
+        counts, text = self.trials.counts(), self._clock()
         text += f" {best}" if (best := self._best()) else ""
-        if len(self._trials):
+        if len(self.trials):
             failed = f", {counts['failed']} failed" if counts["failed"] else ""
-            text += f" | {len(self._trials)} tried{failed}"
-        return f"{text} | {self._phase}" if len(self._trials) else f"{text} {self._phase}"
+            text += f" | {len(self.trials)} tried{failed}"
+        return f"{text} | {self._phase}" if len(self.trials) else f"{text} {self._phase}"
 
     def _best(self) -> str:
-        best = self._trials.best
+        best = self.trials.best
         return "" if best is None or best.score is None else f"best {best.score:.4f}"
 
     def _clock(self) -> str:
@@ -141,12 +140,12 @@ class Progress:
         if self._status:
             self._status.update(self._line())
 
-    def _beat(self) -> None:
+    def _tick(self) -> None:
         while not self._stop.wait(1.0):
             if self._status:
                 self._refresh()
-            elif time.monotonic() - self._spoken > _QUIET:
-                self._spoken = time.monotonic()
+            elif time.monotonic() - self._last_line > MAX_SECONDS_WITHOUT_A_LINE:
+                self._last_line = time.monotonic()
                 self._console.print(self._line())
 
 

@@ -1,4 +1,4 @@
-"""What a search returns."""
+"""What a fit returns."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.analysis.summary import Insight
+from autotransfer.analysis.result import Analysis
 from autotransfer.candidate import Candidate
 from autotransfer.data.examples import Examples, Skipped
 from autotransfer.data.grouping import Grouping
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.runtime.text import escape
+from autotransfer.run.summary import summarize
 from autotransfer.search.trials import Trials
-from autotransfer.selection.calibration import Calibration
-from autotransfer.selection.ensemble import Ensemble
-from autotransfer.selection.finals import Finals
-from autotransfer.selection.soup import Soup
+from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.score import Score
 from autotransfer.warnings import FitWarning
 
-__all__ = ["FitResult", "Leaderboard"]
+__all__ = ["FitData", "FitResult", "Leaderboard"]
 
 
 class Leaderboard(tuple[dict[str, Any], ...]):
@@ -37,72 +34,89 @@ class Leaderboard(tuple[dict[str, Any], ...]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitResult:
-    """What a search found.
+class FitData:
+    """The examples of a fit.
 
     Attributes:
-        best: The winning candidate.
-        validation: Score on the validation examples of the winner, or of the ensemble or soup that is the model.
-        test: Score of the model on the test examples; None without any.
-        insight: How far its score is to be believed, and what made it.
-        seconds: Wall time: total, decode, search, finals, refit, test, insight.
-        trials: Every trial.
-        finals: How the best of them compared on other folds and seeds; None where nothing was left to compare.
-        ensemble: What ensembling them would bring, and whether the model is one; None where it was not tried.
-        soup: What averaging their weights would bring, and whether the model is one; None where it was not tried.
-        calibration: What scaling the probabilities brings; None where it was not tried.
+        train: What was searched on.
+        test: What the model was scored on; None without test examples.
+        decoded: Number of examples that were decoded, test examples left out.
         skipped: Examples that could not be used, and why.
-        grouping: What the split kept together, and how much it would have flattered otherwise; None for nothing.
-        decoded: Number of images that were decoded, the test images left out.
-        fit_warnings: What a user should know; see ``warnings``.
-        model: The refitted model.
-        run: The run folder.
-        examples: What was searched on, for what follows a search, such as ``distill``.
-        test_examples: What the model was scored on; None for nothing.
+        grouping: What the split keeps together; None for nothing but copies.
     """
 
-    best: Candidate
-    validation: Score
+    train: Examples = field(repr=False)
+    test: Examples | None = field(default=None, repr=False)
+    decoded: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    grouping: Grouping | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was used and what was left out as JSON."""
+        return {
+            "decoded": self.decoded,
+            "skipped": [{"name": entry.name, "reason": entry.reason} for entry in self.skipped],
+            "groups": self.grouping.to_json() if self.grouping else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a fit found.
+
+    Attributes:
+        selection: The trained model, and why it is that one.
+        test: Score of the model on the test examples; None without any.
+        analysis: Selection bias, transfer gain, importance, and rankings of backbones and freeze depths.
+        trials: Every trial of the search.
+        data: The examples, and which of them could not be used.
+        seconds: Wall time by step: decode, search, finals, refit, test, analysis, total.
+        warnings: What a user should know; see ``autotransfer.warnings``.
+        run: The run folder.
+    """
+
+    selection: SelectionResult
     test: Score | None
-    insight: Insight
-    seconds: dict[str, float]
+    analysis: Analysis
     trials: Trials
-    finals: Finals | None = None
-    ensemble: Ensemble | None = None
-    soup: Soup | None = None
-    calibration: Calibration | None = None
-    skipped: tuple[Skipped, ...]
-    grouping: Grouping | None
-    decoded: int
-    fit_warnings: tuple[FitWarning, ...] = ()
-    model: TransferModel
+    data: FitData = field(compare=False)
+    seconds: dict[str, float]
+    warnings: tuple[FitWarning, ...] = ()
     run: Path
-    examples: Examples = field(repr=False, compare=False)
-    test_examples: Examples | None = field(default=None, repr=False, compare=False)
 
     @property
-    def warnings(self) -> list[dict[str, Any]]:
-        """What a user should know, as JSON: ``{"code": ..., "message": ...}``, with details beside them."""
-        return [warning.to_json() for warning in self.fit_warnings]
+    def best(self) -> Candidate:
+        """The winning candidate."""
+        return self.model.members[0].candidate
+
+    @property
+    def model(self) -> TransferModel:
+        """The trained model."""
+        return self.selection.model
+
+    @property
+    def validation(self) -> Score:
+        """Score of the model from out-of-fold predictions."""
+        return self.selection.validation
 
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""
         return Leaderboard(record.to_row() for record in self.trials.leaderboard())
 
     def predict(self, data: Any) -> np.ndarray:
-        """Predict with the refitted model; see ``TransferModel.predict``."""
+        """Predict with the model; see ``TransferModel.predict``."""
         return self.model.predict(data)
 
     def predict_proba(self, data: Any) -> np.ndarray:
-        """Return probabilities of the refitted model; see ``TransferModel.predict_proba``."""
+        """Return probabilities of the model; see ``TransferModel.predict_proba``."""
         return self.model.predict_proba(data)
 
     def predict_table(self, data: Any) -> list[Prediction]:
-        """Predict with the refitted model, with the path of each image; see ``TransferModel.predict_table``."""
+        """Predict with the model, with the path of each image; see ``TransferModel.predict_table``."""
         return self.model.predict_table(data)
 
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
-        """Score the refitted model on labelled examples; see ``TransferModel.score``."""
+        """Score the model on labelled examples; see ``TransferModel.score``."""
         return self.model.score(data, targets, **reading)
 
     def save(self, folder: str | Path) -> Path:
@@ -115,48 +129,23 @@ class FitResult:
             "best": self.best.to_json(),
             "validation": self.validation.to_json(),
             "test": self.test.to_json() if self.test else None,
-            **self.insight.to_json(),
-            "seconds": self.seconds,
+            **self.selection.to_json(),
+            **self.analysis.to_json(),
             "trials": self.trials.counts(),
-            "finals": [row.to_json() for row in self.finals.rows] if self.finals else [],
-            "ensemble": self.ensemble.to_json() if self.ensemble else None,
-            "soup": self.soup.to_json() if self.soup else None,
-            "calibration": self.calibration.to_json() if self.calibration else None,
+            **self.data.to_json(),
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "seconds": self.seconds,
             "run": str(self.run),
-            "grouping": self.grouping.to_json() if self.grouping else None,
-            "decoded": self.decoded,
-            "warnings": self.warnings,
-            "skipped": [{"name": entry.name, "reason": entry.reason} for entry in self.skipped],
         }
 
     def __repr__(self) -> str:
         scores = f"validation {self.validation.metric} {self.validation.score:.4f}"
         scores += f", test {self.test.score:.4f}" if self.test else ""
-        warnings = f", {len(self.fit_warnings)} warnings" if self.fit_warnings else ""
+        warnings = f", {len(self.warnings)} warnings" if self.warnings else ""
         return f"<FitResult: {self.best}, {scores}, {len(self.trials)} trials{warnings}, run {str(self.run)!r}>"
 
     def __str__(self) -> str:
-        lines = [f"warning     {escape(warning)}" for warning in self.fit_warnings]
-        lines.append(f"best        {self.best}")
-        if self.insight.selected.kind != "single":
-            lines.append(f"model       {self.insight.selected}, which the scores are of")
-        lines.append(f"validation  {self.validation}")
-        if self.test:
-            lines.append(f"test        {self.test}")
-        lines += str(self.insight).splitlines()
-        if self.grouping:
-            lines.append(f"split       {self.grouping}")
-        if self.finals:
-            lines.append(f"finals      {self.finals}")
-        if self.ensemble and self.ensemble.pays:
-            lines.append(f"ensemble    {self.ensemble}")
-        if self.soup and self.soup.pays:
-            lines.append(f"soup        {self.soup}")
-        if self.calibration:
-            lines.append(f"calibration {self.calibration}")
-        counts = ", ".join(f"{count} {state}" for state, count in self.trials.counts().items())
-        lines += [f"trials      {counts}", f"seconds     {self.seconds['total']:.1f}", f"run         {self.run}"]
-        return "\n".join(lines)
+        return summarize(self)
 
 
 def _cell(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Where computation runs and in which precision."""
+"""The device and the precision of computation."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from torch import Tensor, dtype, nn
 from autotransfer.errors import ConfigError
 from autotransfer.settings import device_name
 
-__all__ = ["Device", "memory_format_for", "resolve_device", "send", "device_names"]
+__all__ = ["Device", "memory_format_for", "resolve_device", "to_device", "device_names"]
 
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where computation runs.
+    """A device with its 16-bit type.
 
     Attributes:
         torch: The torch device.
-        half: 16-bit type that the hardware multiplies natively, for autocast; None for plain float32.
+        half: 16-bit type for autocast that the hardware multiplies natively; None computes in float32.
     """
 
     torch: torch.device
     half: dtype | None
 
     def autocast(self, enabled: bool = True) -> AbstractContextManager[object]:
-        """Run in 16 bit where the hardware has it."""
+        """Autocast to 16 bit where the hardware supports it."""
         return torch.autocast(self.torch.type, dtype=self.half, enabled=enabled and self.half is not None)
 
     def seed(self, seed: int) -> None:
-        """Seed torch's own generator here; ``torch.manual_seed`` seeds all that a machine has, which takes longer."""
+        """Seed torch's generators of the CPU and of this device; ``torch.manual_seed`` seeds all devices."""
         torch.default_generator.manual_seed(seed)
         if self.torch.type == "cuda":
-            torch.cuda.init()  # type: ignore[no-untyped-call]  # before, there are no generators
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # creates the generators
             torch.cuda.default_generators[self.torch.index or 0].manual_seed(seed)
         elif self.torch.type == "mps":
             torch.mps.manual_seed(seed)
 
     def place(self, module: M) -> M:
-        """Move a module here, with the memory layout that suits convolutions."""
+        """Move a module to the device, in the memory format that is fastest for convolutions."""
         return module.to(self.torch).to(memory_format=memory_format_for(self.torch))
 
     @contextmanager
     def repeatable(self) -> Iterator[None]:
-        """Train so that equal seeds give equal results: some of cuDNN's gradients depend on the order of threads."""
+        """Use cuDNN's deterministic algorithms, so that equal seeds give equal results."""
         before = torch.backends.cudnn.deterministic
         torch.backends.cudnn.deterministic = True
         try:
@@ -60,10 +60,10 @@ class Device:
 
 
 def resolve_device(name: str = "auto") -> Device:
-    """Return the device of that name; ``"auto"`` takes a GPU when there is one.
+    """Return a device by name; ``"auto"`` takes a GPU if there is one.
 
     Raises:
-        ConfigError: There is no such name, or the device is not there.
+        ConfigError: The name is unknown, or the machine has no such device.
     """
     device_name(name)
     if name == "auto":
@@ -83,32 +83,29 @@ def resolve_device(name: str = "auto") -> Device:
 
 
 def device_names(name: str) -> list[str]:
-    """Return the devices that several processes may use where one would use the device of that name.
-
-    All GPUs, unless a certain one is named.
-    """
+    """Return the devices for several processes: all GPUs, or the one device that the name means."""
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
         return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return [name]
 
 
 def memory_format_for(device: torch.device) -> torch.memory_format:
-    """Return the memory layout of images and of the weights of convolutions that suits a device.
+    """Return the memory format of images and convolution weights on a device: channels last on a CPU.
 
-    On a GPU, channels last is faster by a third, but cuDNN compiles kernels for each shape that it has not seen: 1.5
-    seconds for a small network and 7 with its gradients, where the usual layout takes less than a tenth of a second.
-    That pays from some 50,000 images of one shape on, and most batches of a search have shapes of their own.
+    On a GPU, channels last is a third faster, but cuDNN then compiles kernels for each new shape. Measured on a GPU, a
+    small network takes 1.5 seconds to compile, and 7 seconds with gradients; the default format takes less than 0.1
+    seconds. Compiling pays off from about 50,000 images of one shape on, and most batches of a search differ in shape.
     """
     return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
 
-def send(array: np.ndarray, device: torch.device) -> Tensor:
-    """Bring an array to a device. A GPU goes on with what it was told before: the array is read at once."""
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to a device as a tensor, without waiting for the GPU."""
     return torch.from_numpy(array).to(device, non_blocking=device.type == "cuda")
 
 
 def _cpu_half() -> torch.dtype | None:
-    """Return bfloat16 where the CPU has instructions for it: emulated, it is slower than float32."""
+    """Return bfloat16 if the CPU has instructions for it; emulated bfloat16 is slower than float32."""
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     return torch.bfloat16 if supported or tiles else None

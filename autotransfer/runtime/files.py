@@ -1,4 +1,4 @@
-"""Files that are never half written, and disks that are full or cannot be written."""
+"""Atomic writing of files, and clear errors when a disk is full or cannot be written."""
 
 from __future__ import annotations
 
@@ -15,45 +15,47 @@ from autotransfer.runtime.text import one_line
 
 __all__ = ["replacing", "write_atomically", "writing"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-# Libraries that write from native code (safetensors, torch) say it in words.
-_NATIVE = re.compile(r"\bos error \d+\b")
-_FULL_WORDS = re.compile(r"no space left|disk quota exceeded|os error (28|122)\b|disk is full", re.IGNORECASE)
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+# Libraries that write from native code (safetensors, torch) raise errors with the error number in their message.
+_NATIVE_ERROR = re.compile(r"\bos error \d+\b")
+_DISK_FULL_MESSAGE = re.compile(r"no space left|disk quota exceeded|os error (28|122)\b|disk is full", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def writing(place: str | Path, advice: str = "") -> Iterator[None]:
-    """Say what it means when something cannot be written within the block.
+def writing(path: str | Path, advice: str = "") -> Iterator[None]:
+    """Turn errors of writing within the block into ``OutputError``.
 
     Args:
-        place: The folder or file that is written.
-        advice: What to do once it can be written.
+        path: The folder or file that is written.
+        advice: Sentence for the message: what to do when writing works again.
 
     Raises:
-        OutputError: The disk is full, or the place cannot be written.
+        OutputError: The disk is full, or the path cannot be written.
     """
     try:
         yield
     except AutoTransferError:
         raise
     except Exception as error:
-        full = _FULL_WORDS.search(str(error)) or (isinstance(error, OSError) and error.errno in _FULL)
-        if not full and not isinstance(error, OSError) and not _NATIVE.search(str(error)):
+        full = _DISK_FULL_MESSAGE.search(str(error)) or (
+            isinstance(error, OSError) and error.errno in _DISK_FULL_ERRNOS
+        )
+        if not full and not isinstance(error, OSError) and not _NATIVE_ERROR.search(str(error)):
             raise
         reason = "the disk is full" if full else (isinstance(error, OSError) and error.strerror) or one_line(error)
-        folder = Path(place).absolute()
+        folder = Path(path).absolute()
         raise OutputError(f"{folder} cannot be written: {reason}. {advice}".strip()) from error
 
 
 @contextlib.contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; at the end what is there takes the place of the file.
+    """Yield a temporary path to write to, and replace the file by it at the end of the block.
 
-    A reader sees the old file or the new one, never half. Its permissions are those of any new file, also where a
-    library makes it for its owner alone. A device or a pipe, such as ``/dev/stdout``, is written to as it is.
+    A reader sees the old or the new file, never a part. The new file has the permissions of any new file, even if a
+    library writes it for its owner only. A device or a pipe, such as ``/dev/stdout``, is written to directly.
 
     Raises:
-        OSError: It cannot be written; then the old one is still there.
+        OSError: The file cannot be written; the old file remains.
     """
     if file.exists() and not file.is_file():
         yield file
@@ -70,12 +72,12 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never half.
+    """Write a text file; a reader sees the old or the new file, never a part.
 
-    What UTF-8 cannot hold, such as a file name in another encoding, is written as an escape.
+    Characters that UTF-8 cannot encode, such as those of a file name in another encoding, are escaped.
 
     Raises:
-        OSError: It cannot be written; then the old one is still there.
+        OSError: The file cannot be written; the old file remains.
     """
     with replacing(file) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

@@ -1,4 +1,4 @@
-"""The global settings of torch, NumPy and scikit-learn are the user's: within ours, their defaults hold."""
+"""The defaults of torch, NumPy and scikit-learn, whatever global settings the user has changed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import torch
 
 __all__ = ["default_settings"]
 
-# What scikit-learn's settings are before anybody changes them, as far as they change what comes out.
-_SKLEARN = {"transform_output": "default", "assume_finite": False, "enable_metadata_routing": False}
+# Defaults of scikit-learn's settings that change results.
+_SKLEARN_DEFAULTS = {"transform_output": "default", "assume_finite": False, "enable_metadata_routing": False}
 
 
 @contextmanager
 def default_settings() -> Iterator[None]:
-    """Run a block, or a function that this decorates, with default settings; those of the user are put back after it.
+    """Run a block, or a decorated function, with the defaults of the libraries, then restore the user's settings.
 
-    These are torch's default type and device, gradients, inference mode and autocast, NumPy's floating-point errors,
-    and what scikit-learn's transformers return. Deterministic algorithms and numbers of threads stay as the user wants.
+    The settings are torch's default type and device, gradients, inference mode and autocast, NumPy's handling of
+    floating-point errors, and the output type of scikit-learn's transformers. Deterministic algorithms and numbers of
+    threads remain the user's.
     """
     before = torch.get_default_dtype()
     with ExitStack() as stack:
         stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
-        if "sklearn" in sys.modules:  # nobody has changed the settings of what nobody has imported
+        if "sklearn" in sys.modules:  # otherwise its settings are the defaults
             from sklearn import config_context
 
-            stack.enter_context(config_context(**_SKLEARN))
+            stack.enter_context(config_context(**_SKLEARN_DEFAULTS))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         if torch.get_default_device().type != "cpu":

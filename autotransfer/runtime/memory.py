@@ -1,4 +1,4 @@
-"""How much memory there is, and how its end shows."""
+"""Free memory, memory limits, and errors that mean that memory ran out."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ __all__ = [
     "keep_freed_memory",
 ]
 
-# How torch's allocators put it, on the CPU (Windows, Linux) and on GPUs, and how the libraries on a GPU do.
-_WORDS = ("not enough memory", "can't allocate memory", "out of memory", "_status_alloc_failed")
+# Parts of the messages of torch's allocators, on the CPU (Windows, Linux) and on GPUs, and of the libraries of a GPU.
+_OUT_OF_MEMORY_MESSAGES = ("not enough memory", "can't allocate memory", "out of memory", "_status_alloc_failed")
 _CGROUP = Path("/sys/fs/cgroup")
-# glibc's numbers for two thresholds: above one, memory is fetched from the system for each allocation and given back
-# at once; above the other, free memory at the end of the heap is given back. Bytes while computing, and otherwise.
-_THRESHOLDS = {-3: (2**28, 2**25), -1: (2**29, 2**26)}
+# Values in bytes, while computing and otherwise, of glibc's M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1).
+# Allocations above the first are mapped one by one; free memory at the end of the heap above the second returns to the
+# system.
+_MALLOC_THRESHOLDS = {-3: (2**28, 2**25), -1: (2**29, 2**26)}
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still take: what is free, within the limit of its control group."""
+    """Return the bytes that this process can still allocate, within the limit of its control group."""
     free = int(psutil.virtual_memory().available)
     for limit, used in (
         ("memory.max", "memory.current"),
@@ -48,7 +49,7 @@ def free_memory() -> int:
 
 
 def _reclaimable(group: Path) -> int:
-    """Return the bytes of cached files in a control group, which count as used but are given back on demand."""
+    """Return the bytes of cached files in a control group, which count as used but are freed on demand."""
     with contextlib.suppress(OSError):
         for line in (group / "memory.stat").read_text().splitlines():
             name, _, value = line.partition(" ")
@@ -58,26 +59,26 @@ def _reclaimable(group: Path) -> int:
 
 
 def memory_budget(limit: int | None) -> int:
-    """Return the bytes for decoded images and activations: the user's limit, or a third of what is free, 1 GB at most.
+    """Return the bytes for decoded images and activations: the user's limit, or a third of the free memory up to 1 GB.
 
-    Beyond it they are memory-mapped, which the system's file cache makes nearly as fast.
+    Images and activations beyond the limit are memory-mapped; the system's file cache makes them nearly as fast.
     """
     return limit if limit is not None else min(free_memory() // 3, 2**30)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on the CPU or a GPU."""
+    """Whether an error means that the memory of the CPU or of a GPU ran out."""
     text = str(error).lower()
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and any(words in text for words in _WORDS)
+        isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY_MESSAGES)
     )
 
 
 def halve_batch_size(size: int, error: BaseException) -> int:
-    """Return half of a batch size if the error means that memory ran out; raise it otherwise.
+    """Return half of the batch size if the error means that memory ran out; else raise the error.
 
     Raises:
-        TrialError: There is no half.
+        TrialError: The batch size is 1.
     """
     if not out_of_memory(error):
         raise error
@@ -88,32 +89,32 @@ def halve_batch_size(size: int, error: BaseException) -> int:
 
 @contextlib.contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Let freed memory be taken again instead of given back to the system, until the end of the block.
+    """Keep freed memory in the process for reuse until the end of the block, instead of returning it to the system.
 
-    A forward pass allocates and frees the same megabytes for each layer; on a CPU with glibc, fetching and clearing
-    their pages each time takes up to a third of the time. Where the environment sets ``MALLOC_`` variables, or another
-    C library is used, nothing is done.
+    A forward pass allocates and frees megabytes for each layer. On a CPU with glibc, getting these pages from the
+    system each time takes up to a third of the run time. The block has no effect if the environment sets ``MALLOC_``
+    variables, or with another C library.
     """
     if (libc := _libc()) is None:
         yield
         return
-    for number, (computing, _) in _THRESHOLDS.items():
+    for number, (computing, _) in _MALLOC_THRESHOLDS.items():
         libc.mallopt(number, computing)
     try:
         yield
     finally:
-        for number, (_, otherwise) in _THRESHOLDS.items():
+        for number, (_, otherwise) in _MALLOC_THRESHOLDS.items():
             libc.mallopt(number, otherwise)
         release_freed_memory()
 
 
 def release_freed_memory() -> None:
-    """Give freed memory back to the system: what follows needs less, or other sizes."""
+    """Return freed memory to the system, before work that needs less memory or other sizes."""
     if (libc := _libc()) is not None:
         libc.malloc_trim(0)
 
 
 def _libc() -> Any:
-    """Return glibc; None where there is another C library, or the user has set how it allocates."""
+    """Return glibc; None with another C library, or where the user has configured its allocator."""
     settings = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")) for name in os.environ)
     return None if settings or platform.libc_ver()[0] != "glibc" else ctypes.CDLL(None)

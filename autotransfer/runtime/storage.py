@@ -1,4 +1,4 @@
-"""Storages of studies, by URL."""
+"""Optuna storages by URL."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from autotransfer.runtime.text import one_line
 
 __all__ = ["close_storage", "translate_storage_errors", "open_storage"]
 
-# Seconds to wait for others who are making the tables of a new database.
-_PAUSES = (0.5, 1.0, 2.0)
+# Seconds between attempts to open a new database, while another process creates its tables.
+_RETRY_SECONDS = (0.5, 1.0, 2.0)
 
 
 def open_storage(url: str) -> BaseStorage:
-    """Return the storage at a URL that Optuna knows.
+    """Return the storage at a URL, as Optuna reads it.
 
     Raises:
         ConfigError: The URL cannot be used.
     """
-    for pause in _PAUSES:
+    for pause in _RETRY_SECONDS:
         with contextlib.suppress(DatabaseError):
             return _open(url)
         time.sleep(pause)
@@ -39,10 +39,10 @@ def open_storage(url: str) -> BaseStorage:
 
 @contextlib.contextmanager
 def translate_storage_errors(advice: str) -> Iterator[None]:
-    """Say what a database's failure within the block means.
+    """Turn failures of a database within the block into ``SearchError``.
 
     Args:
-        advice: What to do then.
+        advice: Sentence for the message: what to do about the failure.
 
     Raises:
         SearchError: The database failed.
@@ -54,8 +54,8 @@ def translate_storage_errors(advice: str) -> Iterator[None]:
 
 
 def close_storage(storage: BaseStorage) -> None:
-    """Close the connections to a database, which Optuna leaves open until its process ends."""
-    database = getattr(storage, "_backend", storage)  # without its cache
+    """Close the connections to a database, which Optuna leaves open."""
+    database = getattr(storage, "_backend", storage)  # the storage behind Optuna's cache
     if isinstance(database, RDBStorage):
         database.remove_session()
         database.engine.dispose()
@@ -66,10 +66,10 @@ def _open(url: str) -> BaseStorage:
         return optuna.storages.get_storage(url)
     except DatabaseError:
         raise
-    except Exception as error:  # a driver that is missing, a host that does not answer, a URL that is none
+    except Exception as error:  # a missing driver, a host that does not answer, a malformed URL
         raise _unusable(url, error) from error
 
 
 def _unusable(url: str, error: Exception) -> ConfigError:
-    shown = re.sub(r"(?<=:)[^:@/]+(?=@)", "***", url)  # a password is for nobody's eyes
+    shown = re.sub(r"(?<=:)[^:@/]+(?=@)", "***", url)  # hides a password
     return ConfigError(f"The storage {shown!r} cannot be used: {type(error).__name__}: {error}.")

@@ -1,29 +1,29 @@
-"""Text from outside, made harmless."""
+"""Safe output of text from data: on a terminal, in one line, in a cell of a CSV file."""
 
 from __future__ import annotations
 
 __all__ = ["cell", "escape", "one_line"]
 
-# What a spreadsheet begins to calculate at, in some languages in full width, too (OWASP, "CSV Injection").
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# First characters of spreadsheet formulas, in half and full width (OWASP, "CSV Injection").
+_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def escape(text: object) -> str:
-    r"""Return text with control characters written as ``\xNN``: names from data must not steer the terminal."""
+    r"""Return text with control characters as ``\xNN``, so that names from data cannot control the terminal."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
 
 
 def one_line(text: object) -> str:
-    """Return text with every run of white space, line breaks included, as one space."""
+    """Return text with each run of white space, including line breaks, as one space."""
     return " ".join(str(text).split())
 
 
 def cell(value: object) -> object:
-    """Return a cell of a CSV file: text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """Return a cell of a CSV file; text that a spreadsheet would run as a formula is prefixed with an apostrophe.
 
-    Numbers stay as they are, also those that are text.
+    Numbers, including numbers as text, are unchanged.
     """
-    if not isinstance(value, str) or not value.startswith(_FORMULA):
+    if not isinstance(value, str) or not value.startswith(_FORMULA_STARTS):
         return value
     try:
         float(value)

@@ -1,7 +1,7 @@
 """What a strategy has decided so far: noted with its proposals, so that a search can be resumed.
 
-Most decisions rest on predicted seconds, and those change from one process to the next. So a search that was broken
-off does not decide again: it takes in what was noted.
+Most decisions rest on predicted seconds, which change from one process to the next. A resumed search does not decide
+again: it reads what was noted.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Decisions", "Grown", "changes"]
+__all__ = ["Decisions", "TrainedDepth", "changes"]
 
 
 @dataclass
-class Grown:
-    """A depth of a backbone that is trained.
+class TrainedDepth:
+    """A depth of a backbone that is fine-tuned.
 
     Attributes:
-        backbone: Its name.
+        backbone: The backbone.
         trained: Number of last stages that train.
-        before: The backbone's best before.
-        objective: What came of it so far.
+        best_before: The best objective of the backbone before.
+        objective: The objective of this depth so far.
     """
 
     backbone: str
     trained: int
-    before: float
+    best_before: float
     objective: float = -math.inf
 
 
@@ -36,53 +36,54 @@ class Decisions:
     """What has been decided.
 
     Attributes:
-        issued: Number of proposals after screening.
-        more: Parameters of what is screened beside the first ones: backbones at their other sizes; None before that is
+        proposed: Number of proposals after the screening.
+        variants: Parameters of variants that are screened: backbones at another resolution; None before this is
             decided.
-        ranked: Backbones that are tuned, the best first; None before that is decided.
+        tuned_backbones: Backbones that are fine-tuned, the best first; None before this is decided.
         trained: By backbone, how many last stages were trained at last.
-        before: By backbone, its best before that.
-        middles: By backbone that is trained from its middle on, how many last stages that is.
-        grown: By arm, what it trains.
-        sampled: By arm that the study fills in, its objective, or what is expected of it.
+        best_before: By backbone, its best objective before that.
+        half_depths: By backbone of which half is trained, how many last stages that is.
+        fine_tunings: By arm, the depth that it trains.
+        sampled_tunings: By arm whose settings the sampler chooses, its objective, or the expected one.
     """
 
-    issued: int = 0
-    more: list[dict[str, Any]] | None = None
-    ranked: list[str] | None = None
+    proposed: int = 0
+    variants: list[dict[str, Any]] | None = None
+    tuned_backbones: list[str] | None = None
     trained: dict[str, int] = field(default_factory=dict)
-    before: dict[str, float] = field(default_factory=dict)
-    middles: dict[str, int] = field(default_factory=dict)
-    grown: dict[str, Grown] = field(default_factory=dict)
-    sampled: dict[str, float] = field(default_factory=dict)
+    best_before: dict[str, float] = field(default_factory=dict)
+    half_depths: dict[str, int] = field(default_factory=dict)
+    fine_tunings: dict[str, TrainedDepth] = field(default_factory=dict)
+    sampled_tunings: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return them as JSON; of what is told by name, later notes replace earlier ones."""
-        finite = {name: _number(value) for name, value in self.before.items()}
-        grown = {
-            name: {"backbone": one.backbone, "trained": one.trained, "before": _number(one.before)}
-            for name, one in self.grown.items()
+        """Return them as JSON."""
+        best_before = {name: _number(value) for name, value in self.best_before.items()}
+        fine_tunings = {
+            name: {"backbone": one.backbone, "trained": one.trained, "best_before": _number(one.best_before)}
+            for name, one in self.fine_tunings.items()
         }
-        return {**asdict(self), "before": finite, "grown": grown}
+        return {**asdict(self), "best_before": best_before, "fine_tunings": fine_tunings}
 
     def restore(self, note: Mapping[str, Any], known: Callable[[str], bool]) -> None:
-        """Take in what was noted, without what concerns backbones that are not known."""
-        self.issued = note.get("issued", self.issued)
-        self.more = note.get("more", self.more)
-        if "ranked" in note:
-            ranked = note["ranked"]
-            self.ranked = None if ranked is None else [name for name in ranked if known(name)]
-        for part in ("trained", "middles"):
+        """Read what was noted, but for backbones that are not known."""
+        self.proposed = note.get("proposed", self.proposed)
+        self.variants = note.get("variants", self.variants)
+        if "tuned_backbones" in note:
+            tuned = note["tuned_backbones"]
+            self.tuned_backbones = None if tuned is None else [name for name in tuned if known(name)]
+        for part in ("trained", "half_depths"):
             getattr(self, part).update({name: value for name, value in note.get(part, {}).items() if known(name)})
-        self.before |= {name: _value(value) for name, value in note.get("before", {}).items() if known(name)}
-        self.sampled |= note.get("sampled", {})
-        for name, one in note.get("grown", {}).items():
+        self.best_before |= {name: _value(value) for name, value in note.get("best_before", {}).items() if known(name)}
+        self.sampled_tunings |= note.get("sampled_tunings", {})
+        for name, one in note.get("fine_tunings", {}).items():
             if known(one["backbone"]):
-                self.grown.setdefault(name, Grown(**{**one, "before": _value(one["before"])}))
+                depth = TrainedDepth(**{**one, "best_before": _value(one["best_before"])})
+                self.fine_tunings.setdefault(name, depth)
 
 
 def changes(now: Mapping[str, Any], noted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what has changed since it was noted last; of what is told by name, only those names."""
+    """Return what has changed since the last note; of a dictionary, only the entries that have changed."""
     found = dict[str, Any]()
     for part, value in now.items():
         before = noted.get(part)

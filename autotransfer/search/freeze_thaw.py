@@ -147,12 +147,12 @@ class FreezeThaw:
         self._done = np.append(self._done, np.zeros(new, dtype=int))
         self._open = np.append(self._open, np.ones(new, dtype=bool))
 
-    def told(self, name: str, rungs: int = 2) -> bool:
+    def has_shown(self, name: str, rungs: int = 2) -> bool:
         """Whether an arm has shown itself: it reached so many rungs, or its end. One that is unknown counts."""
         row = self._index.get(name)
         return row is None or not self._open[row] or self._state[row] >= rungs
 
-    def knows(self, name: str) -> bool:
+    def has_arm(self, name: str) -> bool:
         """Whether there is an arm of that name."""
         return name in self._index
 
@@ -160,7 +160,7 @@ class FreezeThaw:
         """Add the arms that were noted with a proposal, of backbones that are known, made for as many rungs."""
         for name, about in proposal.note.get("arms", {}).items():
             arm = Arm(**about)
-            if not self.knows(name) and len(arm.mean) == len(self.model.rungs) and known(arm.params["backbone"]):
+            if not self.has_arm(name) and len(arm.mean) == len(self.model.rungs) and known(arm.params["backbone"]):
                 self.add(arm)
 
     def to_its_end(self, record: TrialRecord | None, running: Sequence[Proposal] = ()) -> Proposal | None:
@@ -187,7 +187,7 @@ class FreezeThaw:
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
         """Take in what came of a proposal; an arm that was not run, failed or ended is closed."""
-        if not self.knows(proposal.arm):  # made for backbones or rungs that there were when the search began
+        if not self.has_arm(proposal.arm):  # made for backbones or rungs that there were when the search began
             return
         row = self._index[proposal.arm]
         if record is None or record.objective is None or not record.curve:

@@ -1,66 +1,61 @@
-"""What the probes of a search have shown: trials of frozen backbones, which cost next to nothing."""
+"""Whether more frozen candidates are tried: on cached features they cost next to nothing."""
 
 from __future__ import annotations
 
 import math
 
+from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord, Trials
 
-__all__ = ["CHANCE", "Probes"]
-
-# Least deviation of a score: what chance does to it.
-CHANCE = 0.01
-# Until there were so many probes, they get half of the time; unless the last ones brought nothing better.
-_PROBES, _VAIN = 40, 12
-# They have no chance where what trains stages makes so large a share fewer errors than the best of them.
-_BEHIND = 0.5
-# A smaller gain is none.
-_GAIN = 1e-3
+__all__ = ["FrozenCandidates"]
 
 
-class Probes:
-    """Judges the probes of a search.
+class FrozenCandidates:
+    """Judges the frozen candidates of a search.
 
     Args:
-        policy: The freeze policy of probes, which freezes all; None where there is none.
+        policy: The freeze policy that freezes all stages; None where there is none.
         perfect_score: The best score that the metric has.
+        settings: The tuned numbers.
 
     Attributes:
         screened: Numbers of the trials that screened backbones.
     """
 
-    def __init__(self, policy: str | None, perfect_score: float) -> None:
-        self._policy, self._perfect_score = policy, perfect_score
+    def __init__(self, policy: str | None, perfect_score: float, settings: StrategySettings) -> None:
+        self._policy, self._perfect_score, self._settings = policy, perfect_score, settings
         self.screened = set[int]()
 
-    def pay(self, trials: Trials) -> bool:
-        """Whether one of the last probes brought something better, or there were too few to say, but are near."""
-        if self.are_behind(trials):
+    def are_improving(self, trials: Trials) -> bool:
+        """Whether one of the last frozen candidates was a new best one, or too few were tried to say."""
+        if self.are_far_behind(trials):
             return False
         best, gains = -math.inf, list[bool]()
         for record in trials:
-            if self._is_probe(record) and record.number not in self.screened:
-                gains.append(_objective(record) > best + _GAIN)
+            if self._is_frozen(record) and record.number not in self.screened:
+                gains.append(_objective(record) > best + self._settings.min_gain)
             best = max(best, _objective(record))
-        return len(gains) < _VAIN or any(gains[-_VAIN:])
+        patience = self._settings.frozen_heads_patience
+        return len(gains) < patience or any(gains[-patience:])
 
-    def are_behind(self, trials: Trials) -> bool:
-        """Whether what trains stages is so far ahead of all probes that these have no chance."""
+    def are_far_behind(self, trials: Trials) -> bool:
+        """Whether a fine-tuned candidate is so far ahead that no frozen one can be the best."""
         best = max(map(_objective, trials), default=-math.inf)
-        probed = max(map(_objective, filter(self._is_probe, trials)), default=-math.inf)
-        return best - probed > max(_BEHIND * (self._perfect_score - probed), CHANCE)
+        frozen = max(map(_objective, filter(self._is_frozen, trials)), default=-math.inf)
+        allowed = self._settings.frozen_heads_max_gap * (self._perfect_score - frozen)
+        return best - frozen > max(allowed, self._settings.min_deviation)
 
     def are_due(self, trials: Trials) -> bool:
-        """Whether fine-tuning has taken more than its share of the time, with much still to learn from probes."""
+        """Whether few frozen candidates were tried, and fine-tuning has taken more seconds than they have."""
         if self._policy is None:
             return False
-        probes, seconds = 0, {True: 0.0, False: 0.0}
+        tried, seconds = 0, {True: 0.0, False: 0.0}
         for record in (record for record in trials if record.number not in self.screened):
-            is_probe = self._is_probe(record)
-            probes, seconds[is_probe] = probes + is_probe, seconds[is_probe] + record.seconds
-        return probes < _PROBES and seconds[False] > seconds[True]
+            is_frozen = self._is_frozen(record)
+            tried, seconds[is_frozen] = tried + is_frozen, seconds[is_frozen] + record.seconds
+        return tried < self._settings.min_frozen_heads and seconds[False] > seconds[True]
 
-    def _is_probe(self, record: TrialRecord) -> bool:
+    def _is_frozen(self, record: TrialRecord) -> bool:
         return record.candidate is not None and record.candidate.freeze == self._policy
 
 

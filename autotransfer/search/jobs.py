@@ -94,7 +94,7 @@ class Evaluate(Protocol):
     ) -> Evaluation:
         """Train a candidate until so many epochs are done, from where it was paused, and score it.
 
-        Reports after each epoch; ends early when told to, or when the time has expired.
+        Reports after each epoch; ends early when ``report`` returns True, or when the time has expired.
         """
         ...
 
@@ -102,8 +102,8 @@ class Evaluate(Protocol):
         """Return about how long that will take, when ``after`` epochs are done."""
         ...
 
-    def recall(self, trials: Trials) -> None:
-        """Take in the trials of a search that was broken off."""
+    def restore(self, trials: Trials) -> None:
+        """Learn from the trials of an interrupted search."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""What a study remembers of a search, so that one that was broken off can go on.
+"""The journal that a study keeps of a search, so that an interrupted search can be resumed.
 
-Each trial of the study carries the proposal that it came from and, once it has ended, what came of it. A search that is
-started on such a study first takes all of this in, as if it had just happened, and then goes on.
+Each trial of the study holds the proposal that it carries out and, once it has ended, its outcome. A resumed search
+first reads all of them, in their order, and then goes on.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from autotransfer.search.trials import TrialRecord, Trials
 __all__ = [
     "INTERRUPTED",
     "Entry",
-    "adopt",
-    "lost_in",
+    "copy_trials",
+    "unusable_trials",
     "note_proposal",
     "note_outcome",
     "read_journal",
-    "records_of",
+    "trials_of",
     "seconds_spent",
-    "settle",
-    "steps_of",
+    "end_interrupted",
+    "count_steps",
 ]
 
 Suggest = Callable[[optuna.trial.BaseTrial], Candidate]
@@ -39,16 +39,16 @@ _FIELDS = {field.name for field in fields(Proposal)}
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A proposal that was carried out.
+    """A proposal that was carried out, with its outcome.
 
     Attributes:
         proposal: The proposal.
-        record: The trial's record; None when it was not run.
+        record: The record of the trial; None when it was not evaluated.
         spent: Seconds of the search when it had ended.
         params: Parameters of the trial.
-        begun: Position of its begin among all that began and ended.
+        begun: Position of its begin among all begins and ends.
         ended: Position of its end.
-        interrupted: Whether the search was broken off meanwhile.
+        interrupted: Whether the search was interrupted meanwhile.
     """
 
     proposal: Proposal
@@ -61,31 +61,36 @@ class Entry:
 
 
 def note_proposal(trial: optuna.trial.Trial, proposal: Proposal, step: int) -> None:
-    """Write down what a trial is to do, before it begins."""
+    """Write down the proposal of a trial, before it begins."""
     trial.set_user_attr(_PROPOSAL, {**asdict(proposal), "params": dict(proposal.params), "step": step})
 
 
 def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
-    """Write down what came of it, before the study is told; who looks at the study sees number, score and reason."""
+    """Write down the outcome of a trial, before the study knows; its main figures are attributes of their own."""
     outcome = {"record": None if record is None else record.to_json(), "spent": spent, "step": step}
     trial.set_user_attr(_OUTCOME, outcome)
     if record is not None:
-        shown = {"trial": record.number, "score": record.score, "reason": record.reason or None}
+        shown = {
+            "trial": record.number,
+            "source": record.source,
+            "score": record.score,
+            "reason": record.reason or None,
+        }
         for name, value in shown.items():
             if value is not None:
                 trial.set_user_attr(name, value)
 
 
 def read_journal(study: optuna.Study) -> list[Entry]:
-    """Return what was begun and has ended, in the order of the ends."""
+    """Return the proposals that have ended, in the order of their ends."""
     entries = []
     for trial in study.get_trials(deepcopy=False):
         about, outcome = trial.user_attrs.get(_PROPOSAL), trial.user_attrs.get(_OUTCOME)
-        broken = trial.user_attrs.get(INTERRUPTED)
-        if about is None or (outcome is None and broken is None):  # it is running
+        interrupted = trial.user_attrs.get(INTERRUPTED)
+        if about is None or (outcome is None and interrupted is None):  # it is running
             continue
         given = {name: value for name, value in about.items() if name in _FIELDS}
-        ended = int(broken if outcome is None else outcome["step"])  # type: ignore[arg-type]  # one of them is there
+        ended = int(interrupted if outcome is None else outcome["step"])  # type: ignore[arg-type]  # one of them is there
         record = None if outcome is None else outcome["record"]
         entries.append(
             Entry(
@@ -102,12 +107,12 @@ def read_journal(study: optuna.Study) -> list[Entry]:
 
 
 def seconds_spent(study: optuna.Study, since: int = 0) -> float:
-    """Return how many seconds a search had taken when it was broken off, of a budget that counts from a step on."""
+    """Return the seconds that an interrupted search had taken of a budget that counts from a step on."""
     return max((entry.spent for entry in read_journal(study) if entry.ended > since), default=0.0)
 
 
-def records_of(study: optuna.Study) -> Trials:
-    """Return the trials of a search that was broken off, as they stand."""
+def trials_of(study: optuna.Study) -> Trials:
+    """Return the trials of an interrupted search."""
     trials = Trials()
     for entry in read_journal(study):
         if entry.record is not None:
@@ -115,8 +120,8 @@ def records_of(study: optuna.Study) -> Trials:
     return trials
 
 
-def lost_in(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
-    """Return the numbers of a search's trials that could not be taken over, since what they used is gone.
+def unusable_trials(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
+    """Return the numbers of the trials that used choices which are not there any more.
 
     Args:
         study: The study of the search.
@@ -125,23 +130,23 @@ def lost_in(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
     lost = set[int]()
     for trial in study.get_trials(deepcopy=False):
         record = (trial.user_attrs.get(_OUTCOME) or {}).get("record")
-        if record is not None and record["candidate"] is not None and _fixed(trial, suggest) is None:
+        if record is not None and record["candidate"] is not None and _refitted_params(trial, suggest) is None:
             lost.add(record["number"])
     return frozenset(lost)
 
 
-def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
-    """Take over the trials of a study that had other choices: a backbone came or went since then.
+def copy_trials(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
+    """Copy the trials of a study that had other choices: a backbone came or went since then.
 
-    Of those that used what is gone no more is taken over than what was noted with their proposals.
+    Of a trial that used a choice which is gone, only what was noted with its proposal is copied.
 
     Args:
         study: The study that goes on.
-        earlier: The one whose trials are taken over.
+        earlier: The study whose trials are copied.
         suggest: Turns parameters into a candidate, with the choices that there are now.
     """
-    lost = lost_in(earlier, suggest)
-    kept = [record.number for record in records_of(earlier) if record.number not in lost]
+    lost = unusable_trials(earlier, suggest)
+    kept = [record.number for record in trials_of(earlier) if record.number not in lost]
     numbers = {old: new for new, old in enumerate(kept)}
     for trial in earlier.get_trials(deepcopy=False):
         attributes = dict(trial.user_attrs)
@@ -149,7 +154,7 @@ def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
             continue
         outcome = attributes.get(_OUTCOME)
         record = None if outcome is None else outcome["record"]
-        fixed = _fixed(trial, suggest)
+        fixed = _refitted_params(trial, suggest)
         if about["resumes"] in lost or (record is not None and record["number"] in lost):
             ended = {"record": None, "spent": outcome["spent"] if outcome else 0.0}
             step = outcome["step"] if outcome else attributes.pop(INTERRUPTED, about["step"])
@@ -173,7 +178,7 @@ def adopt(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
         )
 
 
-def _fixed(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optuna.trial.FixedTrial | None:
+def _refitted_params(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optuna.trial.FixedTrial | None:
     """Return a trial's parameters among the choices that there are now; None where some of them are gone."""
     fixed = optuna.trial.FixedTrial(trial.params)
     try:
@@ -183,12 +188,12 @@ def _fixed(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optuna.trial.Fi
     return fixed
 
 
-def settle(study: optuna.Study) -> list[Proposal]:
-    """End the trials that were broken off; return the proposals that are to be carried out once more.
+def end_interrupted(study: optuna.Study) -> list[Proposal]:
+    """End the trials that were interrupted; return the proposals that are to be carried out once more.
 
-    One that was broken off twice is a failed trial: what ends the whole process is not tried for ever.
+    A trial that was interrupted twice has failed: a candidate that ends the whole process is not tried for ever.
     """
-    again, step = [], steps_of(study)
+    again, step = [], count_steps(study)
     for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         _end(study, study.ask(), step)  # asking takes the waiting ones first
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -198,34 +203,35 @@ def settle(study: optuna.Study) -> list[Proposal]:
         if _OUTCOME in trial.user_attrs:
             _tell(study, running, trial.user_attrs[_OUTCOME]["record"])
         elif proposal and proposal["again"]:
-            record = _broken(read_journal(study), Proposal(**proposal), trial.user_attrs.get("candidate"))
+            record = _interrupted_twice(read_journal(study), Proposal(**proposal), trial.user_attrs.get("candidate"))
             note_outcome(running, record, seconds_spent(study), step)
             study.tell(running, state=TrialState.FAIL)
         else:
-            if "candidate" in trial.user_attrs:  # what was left open was sampled: it is not sampled anew
+            if "candidate" in trial.user_attrs:  # its parameters were sampled, and are kept
                 proposal["params"] = dict(trial.params)
-            # What it notes is taken in with the proposal that was broken off.
+            # Its note is read with the interrupted proposal.
             again += [Proposal(**{**proposal, "again": True, "note": {}})] if proposal else []
             _end(study, running, step)
     return again[::-1]  # the first that was begun is taken first
 
 
-def steps_of(study: optuna.Study) -> int:
-    """Return how many begins and ends were counted."""
+def count_steps(study: optuna.Study) -> int:
+    """Return the number of begins and ends so far."""
     noted = (t.user_attrs.get(name) for t in study.get_trials(deepcopy=False) for name in (_PROPOSAL, _OUTCOME))
     return max((about["step"] for about in noted if about is not None), default=0)
 
 
-def _broken(entries: list[Entry], proposal: Proposal, candidate: Mapping[str, Any] | None) -> TrialRecord:
-    """Return the record of a trial that was broken off twice."""
+def _interrupted_twice(entries: list[Entry], proposal: Proposal, candidate: Mapping[str, Any] | None) -> TrialRecord:
+    """Return the record of a trial that was interrupted twice."""
     records = {entry.record.number: entry.record for entry in entries if entry.record is not None}
     if proposal.resumes is not None:
-        return replace(records[proposal.resumes], state="pruned", reason="broken off twice when it went on")
+        return replace(records[proposal.resumes], state="pruned", reason="interrupted twice when it was resumed")
     return TrialRecord(
         number=len(records),
         state="failed",
         candidate=None if candidate is None else Candidate.from_json(candidate),
-        reason="broken off twice",
+        source=proposal.source,
+        reason="interrupted twice",
     )
 
 
@@ -235,7 +241,7 @@ def _end(study: optuna.Study, running: optuna.trial.Trial, step: int) -> None:
 
 
 def _tell(study: optuna.Study, running: optuna.trial.Trial, record: Mapping[str, Any] | None) -> None:
-    """Tell the study what its trial had been about to be told."""
+    """Tell the study the outcome that was written down before the search was interrupted."""
     state = "pruned" if record is None else record["state"]
     if record is not None and state == "complete":
         study.tell(running, record["objective"])

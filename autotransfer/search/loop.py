@@ -1,4 +1,4 @@
-"""The search, on one page. It knows nothing of torch: whatever scores a candidate can drive it, against any clock."""
+"""The search, on one page. It knows nothing of torch: any evaluator of candidates can drive it, against any clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import optuna
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Evaluate, Evaluation, Executor, Inline, Job, Report, describe
-from autotransfer.search.journal import Entry, read_journal, settle
+from autotransfer.search.journal import Entry, end_interrupted, read_journal
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.runner import Runner, Suggest
 from autotransfer.search.trials import TrialRecord, Trials
@@ -21,28 +21,34 @@ __all__ = ["Evaluate", "Evaluation", "Report", "Schedule", "Suggest", "search"]
 
 log = logging.getLogger("autotransfer")
 
-# So many candidates in a row that do not fit into what is left of the budget mean that nothing does.
-_MISFITS = 100
-# A smaller gain is no reason to go on.
-_GAIN = 1e-4
+# Candidates in a row that do not fit into the rest of the budget, or were tried before, after which a search ends.
+MAX_REJECTED_PROPOSALS = 100
+# Difference of objectives that counts as a gain.
+MIN_GAIN = 1e-4
 
 
 class Schedule(Protocol):
-    """Decides what trains next: a new trial, or one that was paused."""
+    """Decides what trains next: a new trial, or a paused one."""
 
     def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
-        """Return the next proposal, given the seconds that are left and the proposals that are being carried out.
+        """Return the next proposal.
 
-        None means that nothing is worth its time, or nothing before one of those has ended.
+        Args:
+            trials: The trials.
+            left: Seconds that the search may still take.
+            running: The proposals that are being carried out.
+
+        Returns:
+            The proposal; None means that nothing is left to try, or that a running proposal has to end first.
         """
         ...
 
     def restore(self, proposal: Proposal) -> None:
-        """Take in a proposal of a search that was broken off, by what was noted with it; what came of it follows."""
+        """Read what was noted with a proposal of an interrupted search; ``observe`` follows with its outcome."""
         ...
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
-        """Take in what came of a proposal; None says that it was not carried out."""
+        """Learn the outcome of a proposal; None says that it was not carried out."""
         ...
 
 
@@ -54,42 +60,47 @@ def search(
     schedule: Schedule,
     *,
     refit_factor: float,
-    fewest: int = 3,
+    min_epochs: int = 3,
+    trials: Trials | None = None,
     observe: Callable[[TrialRecord], None],
-    recalled: Callable[[Trials], None] = lambda trials: None,
+    resumed: Callable[[], None] = lambda: None,
     observe_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
     executor: Executor | None = None,
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
 
-    What the study holds of a search that was broken off is taken in first.
+    The trials that the study holds of an interrupted search are read first.
 
     Args:
-        study: Samples what a proposal leaves open, and stops what is poor.
-        suggest: Turns its trial into a candidate.
+        study: Samples the parameters that a proposal leaves open, and stops poor trials.
+        suggest: Turns a trial of the study into a candidate.
         evaluate: Scores a candidate.
         budget: The budget.
         schedule: Decides what trains next.
         refit_factor: Time of a refit in times of its trial.
-        fewest: Epochs that a trial is shortened to at most, where there is no time for all; fewer tell nothing.
-        observe: Is told of every trial when it ends or pauses.
-        recalled: Is told of the trials of a search that goes on, before anything else is tried.
-        observe_epoch: Is told of every epoch as it is scored.
+        min_epochs: Epochs that a trial is shortened to at most, where there is no time for all: fewer tell nothing.
+        trials: The list that takes the trials, which everybody reads; None makes one.
+        observe: Called with every trial when it ends or pauses, once it is in the list.
+        resumed: Called when the trials of an interrupted search are in the list, before anything else is tried.
+        observe_epoch: Called with every epoch as it is scored.
         executor: Where candidates are evaluated; None means here, by ``evaluate``, one after the other.
+
+    Returns:
+        The trials.
     """
     executor = executor or Inline(evaluate)
-    progress = _Progress(budget, refit_factor)
-    alone = isinstance(executor, Inline)
-    runner = Runner(study, suggest, evaluate, budget, refit_factor, fewest, observe_epoch, alone=alone)
-    again = settle(study)
+    progress = _Progress(Trials() if trials is None else trials, budget, refit_factor)
+    trials, alone = progress.trials, isinstance(executor, Inline)
+    runner = Runner(study, suggest, evaluate, budget, refit_factor, min_epochs, observe_epoch, alone=alone)
+    interrupted = end_interrupted(study)
     _replay(read_journal(study), schedule, runner, progress)
-    if progress.trials.records:
-        evaluate.recall(progress.trials)
-        progress.set_apart()
-        recalled(progress.trials)
+    if trials.records:
+        evaluate.restore(trials)
+        progress.reserve_refit()
+        resumed()
 
     def begin(proposal: Proposal) -> None:
-        begun = runner.begin(proposal, progress.trials)
+        begun = runner.begin(proposal, trials)
         if isinstance(begun, Job):
             executor.submit(begun)
         else:
@@ -103,28 +114,28 @@ def search(
 
     while True:
         while (going := not progress.ended(runner.new)) and executor.free() > 0:
-            # What was broken off is what comes next here, too.
-            proposal = again.pop() if again else _next(schedule, progress.trials, budget, runner.running)
+            # The interrupted proposals come first, in their order.
+            proposal = interrupted.pop() if interrupted else _next(schedule, trials, budget, runner.running)
             if proposal is None:
                 going = False
                 break
             begin(proposal)
         if not going and not runner.running:
-            if (last := runner.last_resort(progress.trials)) is None:
-                return progress.trials
+            if (last := runner.last_resort(trials)) is None:
+                return trials
             begin(last)
         for job, result in executor.poll():
-            proposal, record = runner.end(job, result, progress.trials)
+            proposal, record = runner.end(job, result, trials)
             conclude(proposal, record, job.expected)
 
 
 class _Progress:
-    """How far a search has come, and whether going on is worth it."""
+    """How far a search has come, and whether it goes on."""
 
-    def __init__(self, budget: TimeBudget, refit_factor: float) -> None:
-        self.trials = Trials()
+    def __init__(self, trials: Trials, budget: TimeBudget, refit_factor: float) -> None:
+        self.trials = trials
         self._budget, self._factor = budget, refit_factor
-        self._misfits, self._since_best, self._best_at = 0, 0, 0.0
+        self._rejected, self._without_gain, self._seconds_at_best = 0, 0, 0.0
 
     def ended(self, running: int) -> bool:
         """Whether the budget is spent, nothing fits into it any more, or nothing has improved for long.
@@ -132,40 +143,41 @@ class _Progress:
         Args:
             running: Number of new trials that are being evaluated.
         """
-        stalled = self._budget.stalled(self._since_best, self._best_at)
-        return stalled or self._budget.exhausted(len(self.trials) + running) or self._misfits >= _MISFITS
+        stalled = self._budget.stalled(self._without_gain, self._seconds_at_best)
+        exhausted = self._budget.exhausted(len(self.trials) + running)
+        return stalled or exhausted or self._rejected >= MAX_REJECTED_PROPOSALS
 
     def add(self, record: TrialRecord | None, spent: float, expected: float = 0.0) -> None:
-        """Count what came of a proposal."""
+        """Count the outcome of a proposal; None says that it was not carried out."""
         if record is None:
-            self._misfits += 1
+            self._rejected += 1
             return
         best = self.trials.best
         before = best.objective if best and best.objective is not None else -math.inf
         self.trials.add(record)
-        self._misfits, self._since_best = 0, self._since_best + 1
+        self._rejected, self._without_gain = 0, self._without_gain + 1
         if self.trials.best is not record:
             return
-        if (record.objective or 0.0) > before + _GAIN:
-            self._since_best, self._best_at = 0, spent
-        self.set_apart(expected)
+        if (record.objective or 0.0) > before + MIN_GAIN:
+            self._without_gain, self._seconds_at_best = 0, spent
+        self.reserve_refit(expected)
 
-    def set_apart(self, expected: float = 0.0) -> None:
-        """Set apart what the refit of the best trial takes, which was expected to take so many seconds itself."""
+    def reserve_refit(self, expected: float = 0.0) -> None:
+        """Reserve the seconds of the refit of the best trial, which was predicted to take so many seconds itself."""
         if (best := self.trials.best) is not None:
             share = best.best_epoch / best.epochs if best.epochs else 1.0
             self._budget.reserve_refit(max(best.seconds, expected) * share * self._factor)
 
 
 def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progress: _Progress) -> None:
-    """Take in what was carried out, in the order in which it began and ended."""
+    """Read what was carried out, in the order in which it began and ended."""
     events = [(entry.begun, entry, False) for entry in entries] + [(entry.ended, entry, True) for entry in entries]
-    for step, entry, ending in sorted(events, key=lambda event: event[0]):
+    for step, entry, is_end in sorted(events, key=lambda event: event[0]):
         runner.step = step
-        if not ending:
+        if not is_end:
             schedule.restore(entry.proposal)
         elif not entry.interrupted:
-            runner.recall(entry)
+            runner.restore(entry)
             schedule.observe(entry.proposal, entry.record)
             progress.add(entry.record, entry.spent)
 

@@ -15,7 +15,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import ConfigError, PluginError
-from autotransfer.search.views import Views
+from autotransfer.search.tta import TtaViews
 
 __all__ = ["SearchSpace", "freezes_all"]
 
@@ -55,7 +55,7 @@ _LAST_STAGE_LR, _MORE_STAGES_LR = 1.0, 0.3
 # on 215 X-rays and 2 points on 244 photographs (means over eight setups each, examples/benchmarks/oracle.jsonl).
 _FEW = 500
 _FEW_EXAMPLES: Mapping[str, Any] = {"tune.lr": 3e-4, "tune.backbone_lr": 1.0}
-_FAR: Mapping[str, Any] = {"tune.lr": 5e-4, "tune.backbone_lr": 1.0, "tune.batch_size": 16}
+DISTANT_TASK_SETTINGS: Mapping[str, Any] = {"tune.lr": 5e-4, "tune.backbone_lr": 1.0, "tune.batch_size": 16}
 
 # Epochs of a head alone, in epochs of a candidate that trains stages: they cost next to nothing.
 _PROBE_EPOCHS = 3
@@ -84,8 +84,8 @@ class SearchSpace:
     stages: Callable[[str], tuple[str, ...]]
     epochs: int
     examples: int
-    others: Mapping[str, str] = field(default_factory=dict)
-    views: Views = field(default_factory=Views)
+    variants: Mapping[str, str] = field(default_factory=dict)
+    views: TtaViews = field(default_factory=TtaViews)
 
     def __post_init__(self) -> None:
         for head in self.heads:
@@ -153,10 +153,10 @@ class SearchSpace:
             {"backbone": backbone.name, "freeze": frozen, "head": head.name}
             | {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
             for head, backbone in product(heads, self.backbones)
-            if backbone.name not in self.others.values()
+            if backbone.name not in self.variants.values()
         ]
 
-    def tuning(self, backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
+    def tuning(self, backbone: str, trained: int, *, distant: bool = False) -> dict[str, Any] | None:
         """Return parameters of a trial that trains the last ``trained`` stages; None where that cannot be said.
 
         The head starts from a closed form's solution where one fits, and rates are those that seldom do harm; where
@@ -174,7 +174,7 @@ class SearchSpace:
         params |= {f"head.{head.name}.{name}": _gentle(d) for name, d in head.parameters.items()}
         params |= {f"tune.{name}": value for name, value in _GENTLE_TUNING.items()}
         params["tune.backbone_lr"] = _LAST_STAGE_LR if trained == 1 else _MORE_STAGES_LR
-        params |= _FAR if far else _FEW_EXAMPLES if self.examples < _FEW else {}
+        params |= DISTANT_TASK_SETTINGS if distant else _FEW_EXAMPLES if self.examples < _FEW else {}
         if starts := self.starts.get(head.name):
             params[f"tune.{head.name}.start"] = starts[0]
         return {"backbone": backbone, "freeze": policy.name, "tuned_head": head.name, **params}

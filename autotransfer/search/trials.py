@@ -1,4 +1,4 @@
-"""What is remembered of trials."""
+"""The trials of a search: one list, which everything else reads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from autotransfer.candidate import Candidate
+from autotransfer.search.proposal import Source
 
 __all__ = ["State", "TrialRecord", "Trials"]
 
-# Bytes that predictions of validation examples may take in all; the leaders' are kept whatever they take.
-_LEADERS, _BYTES = 10, 64 * 2**20
+# The best trials keep their predictions, whatever memory these take; the others do while all take no more than this.
+LEADERS_WITH_PREDICTIONS = 10
+MAX_PREDICTIONS_BYTES = 64 * 2**20
 
 State = Literal["complete", "paused", "pruned", "failed"]
 
@@ -26,22 +28,24 @@ class TrialRecord:
     Attributes:
         number: Position in the study.
         state: How it ended; a paused one can go on.
-        candidate: What was tried; None when not even that could be made.
+        candidate: What was tried; None when no candidate could be made.
+        source: Which part of the search proposed it.
         score: Score on the validation examples; None when there is none.
-        objective: What candidates are compared by: what the score is worth, made fair, less its doubt.
+        objective: What the search maximises: the score, comparable between candidates, less a share of its error.
         best_epoch: Epoch of that score; 0 for closed forms.
         epochs: Epochs that were trained.
         seconds: Wall time.
         depth: Number of frozen leading stages.
         reason: Why it was pruned or failed.
         curve: Score after each epoch.
-        sampled: Score on a sample of the images; None when there is none.
-        predictions: Probabilities or values of the validation examples (N, outputs); those of the best trials are kept.
+        sample_score: Score on a sample of the examples; None when there is none.
+        predictions: Probabilities or values of the validation examples (N, outputs); the best trials keep them.
     """
 
     number: int
     state: State
     candidate: Candidate | None
+    source: Source = "sampled"
     score: float | None = None
     objective: float | None = None
     best_epoch: int = 0
@@ -50,16 +54,16 @@ class TrialRecord:
     depth: int | None = None
     reason: str = ""
     curve: tuple[float, ...] = ()
-    sampled: float | None = None
+    sample_score: float | None = None
     predictions: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
-    def stands(self) -> bool:
-        """Whether it can win, and counts wherever candidates are compared: it ended, or it was paused with a score."""
+    def can_win(self) -> bool:
+        """Whether it has an objective, and ended or was paused: only such trials are compared."""
         return self.state in ("complete", "paused") and self.objective is not None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON, without the outputs."""
+        """Return the record as JSON, without the predictions."""
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "predictions"}
         candidate = None if self.candidate is None else self.candidate.to_json()
         return {**data, "candidate": candidate, "curve": list(self.curve)}
@@ -75,6 +79,7 @@ class TrialRecord:
         row: dict[str, Any] = {
             "number": self.number,
             "state": self.state,
+            "source": self.source,
             "score": self.score,
             "objective": self.objective,
         }
@@ -106,11 +111,11 @@ class Trials:
 
     Attributes:
         records: Their records, by number.
-        misfit: Why nothing could be tried, where the budget was too small; else nothing.
+        why_none_fits: Why no candidate fits into the budget; empty where one does.
     """
 
     records: list[TrialRecord] = field(default_factory=list)
-    misfit: str = ""
+    why_none_fits: str = ""
 
     def __iter__(self) -> Iterator[TrialRecord]:
         return iter(self.records)
@@ -119,22 +124,22 @@ class Trials:
         return len(self.records)
 
     def add(self, record: TrialRecord) -> None:
-        """Add a record, in the place of an earlier one of that number.
+        """Add a record, or replace the one with its number.
 
-        Only the best keep their predictions, so that memory does not grow with trials.
+        Only the best trials keep their predictions, so that memory does not grow with the number of trials.
         """
         self.records[record.number : record.number + 1] = [record]
         taken = 0
         for place, holder in enumerate(r for r in self.leaderboard() if r.predictions is not None):
             taken += 0 if holder.predictions is None else holder.predictions.nbytes
-            if place >= _LEADERS and taken > _BYTES:
+            if place >= LEADERS_WITH_PREDICTIONS and taken > MAX_PREDICTIONS_BYTES:
                 self.records[holder.number] = replace(holder, predictions=None)
 
     @property
     def best(self) -> TrialRecord | None:
         """The trial with the highest objective, unless it was pruned; the earlier one of equals."""
-        standing = [record for record in self.records if record.stands]
-        return max(standing, key=lambda record: (record.objective, -record.number)) if standing else None
+        able = [record for record in self.records if record.can_win]
+        return max(able, key=lambda record: (record.objective, -record.number)) if able else None
 
     def counts(self) -> dict[str, int]:
         """Return the number of trials by state."""
@@ -146,14 +151,14 @@ class Trials:
         return sorted(scored, key=lambda r: (r.state == "pruned", -(r.objective or 0.0), r.number))
 
     def backbones(self) -> list[str]:
-        """Return the backbones, the best first, without those of which no more than a sample was worth its time."""
+        """Return the backbones, the best first, without those that were scored on a sample alone."""
         tried = [record for record in self if record.candidate is not None]
-        passed = [record for record in tried if record.state != "pruned" or record.epochs]
-        names = dict.fromkeys(record.candidate.backbone for record in passed or tried if record.candidate)
+        scored = [record for record in tried if record.state != "pruned" or record.epochs]
+        names = dict.fromkeys(record.candidate.backbone for record in scored or tried if record.candidate)
         return sorted(names, key=lambda name: -self.objective_of(name))
 
     def best_of(self, backbone: str) -> TrialRecord | None:
-        """Return the trial of a backbone with the highest objective, whatever became of it."""
+        """Return the trial of a backbone with the highest objective, whatever its state."""
         own = [record for record in self if record.candidate and record.candidate.backbone == backbone]
         return max(own, key=lambda record: -math.inf if record.objective is None else record.objective, default=None)
 
@@ -163,5 +168,5 @@ class Trials:
         return -math.inf if record is None or record.objective is None else record.objective
 
     def longest(self, backbone: str) -> float:
-        """Return the seconds of a backbone's trial that took longest: the one that had to wait for its pass."""
+        """Return the seconds of a backbone's longest trial, which had to wait for the pass of all examples."""
         return max((r.seconds for r in self if r.candidate and r.candidate.backbone == backbone), default=0.0)

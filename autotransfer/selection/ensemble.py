@@ -1,4 +1,4 @@
-"""Greedy ensembles of what a search has tried (Caruana et al. 2004), from predictions that are there already."""
+"""Greedy ensemble selection (Caruana et al. 2004), from out-of-fold predictions that the search has made already."""
 
 from __future__ import annotations
 
@@ -8,164 +8,143 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.candidate import Candidate
 from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.out_of_fold import OutOfFold
+from autotransfer.selection.records import candidate_of, is_scored, predictions_of, rank_records
+from autotransfer.selection.selected_model import PlannedMember, RefitCandidate
 from autotransfer.tasks.bootstrap import paired_standard_error
 
-__all__ = ["Ensemble", "Member", "choose_ensemble", "diverse", "greedy_weights"]
+__all__ = ["Ensemble", "choose_ensemble", "ensemble_candidates", "greedy_weights"]
 
 # Most candidates that an ensemble is chosen from, and most that are in one.
-_POOL, _MEMBERS = 8, 5
-# Most times that a member is added.
-_ROUNDS = 20
-# Share of the loss that an ensemble must take away to be worth running.
-_WORTH = 0.005
-# Standard errors by which its score may be below that of the best alone, which is flattered: it is the best of many.
-# Other metrics need not follow the loss.
-_TOLERATED = {"accuracy": 2.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A candidate of an ensemble.
-
-    Attributes:
-        number: Its trial.
-        candidate: The candidate.
-        weight: Its share of the prediction; the shares of all members sum to 1.
-    """
-
-    number: int
-    candidate: Candidate
-    weight: float
+MAX_CANDIDATES = 8
+MAX_MEMBERS = 5
+# Most rounds of the greedy selection: a weight is a multiple of a twentieth, or coarser.
+MAX_ROUNDS = 20
+# Share of the loss that an ensemble must take away to be worth running. Tuned on halves of three image sets.
+MIN_LOSS_REDUCTION = 0.005
+# Standard errors by which the ensemble's score may be below that of the best candidate. The best score of many is
+# partly luck, and accuracy follows the loss. Other metrics need not follow the loss: they may not be below at all.
+TOLERATED_ERRORS = {"accuracy": 2.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """An ensemble that was chosen, or thought of.
+    """An ensemble against the best candidate alone, both on examples that the weights were not chosen on.
 
     Attributes:
-        members: Its members, the best alone first.
-        gain: What it scores more than the best alone, on examples that its weights were not chosen on.
+        members: Its members, the best candidate first.
+        gain: Its score less that of the best candidate.
         error: Standard error of the gain.
-        relief: Share of the best one's log loss that it takes away there, both at their best temperature; of a
-            regression, of the squared error.
-        tolerated: What it may score less all the same.
-        predictions: Predictions (n, outputs) of the examples held out, each by weights that were chosen on the others.
+        loss_reduction: Share of the best candidate's loss that it takes away, both at their best temperature.
+        tolerance: By how much it may score less than the best candidate.
+        predictions: Predictions (n, outputs), each by weights that were chosen on the other examples.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[PlannedMember, ...]
     gain: float
     error: float
-    relief: float
-    tolerated: float
+    loss_reduction: float
+    tolerance: float
     predictions: np.ndarray = field(compare=False, repr=False)
 
     @property
-    def pays(self) -> bool:
-        """Whether it is better on examples that its weights were not chosen on."""
-        return len(self.members) > 1 and self.relief > _WORTH and self.gain >= -self.tolerated
+    def is_better(self) -> bool:
+        """Whether it is better than the best candidate alone."""
+        return len(self.members) > 1 and self.loss_reduction > MIN_LOSS_REDUCTION and self.gain >= -self.tolerance
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON."""
-        members = [{"trial": m.number, "candidate": m.candidate.to_json(), "weight": m.weight} for m in self.members]
-        found = {"gain": self.gain, "error": self.error, "relief": self.relief}
-        return {"used": self.pays, **found, "members": members}
-
-    def __str__(self) -> str:
-        gain = f"score {self.gain:+.4f} (standard error {self.error:.4f})"
-        if abs(self.gain) <= self.error:
-            gain = f"no measurable difference in score (standard error {self.error:.4f})"
-        found = f"loss {-self.relief:+.1%} against the best alone, {gain}"
-        if not self.pays:
-            return f"not used: {found}"
-        return ", ".join(f"{member.weight:.2f} of trial {member.number}" for member in self.members) + f": {found}"
+        """Return the ensemble as JSON."""
+        return {
+            "used": self.is_better,
+            "gain": self.gain,
+            "error": self.error,
+            "loss_reduction": self.loss_reduction,
+            "members": [member.to_json() for member in self.members],
+        }
 
 
-def diverse(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return the records that an ensemble around the best one may be chosen from, the best one first.
+def ensemble_candidates(best: TrialRecord, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that an ensemble around the best one may be chosen from, the best one first.
 
-    They are the best of each backbone, head and freeze policy, since copies of one setup err together, among those
-    that have scored all examples that the best one has.
+    These are the best trial of each backbone, head and freeze policy, since candidates of one setup make the same
+    errors. Each has scored all examples that the best trial has scored.
     """
-    assert best.predictions is not None  # the leaders keep theirs
-    wanted = ~np.isnan(best.predictions).any(1)
-    chosen = {_kind(best): best}
-    ranked = sorted(records, key=lambda record: (-(record.objective or 0.0), record.number))
-    for record in ranked:
-        if record.stands and record.predictions is not None and not np.isnan(record.predictions[wanted]).any():
-            chosen.setdefault(_kind(record), record)
-    return list(chosen.values())[:_POOL]
+    wanted = is_scored(best)
+    chosen = {_setup_names(best): best}
+    for record in rank_records(records):
+        if record.predictions is not None and not np.isnan(record.predictions[wanted]).any():
+            chosen.setdefault(_setup_names(record), record)
+    return list(chosen.values())[:MAX_CANDIDATES]
 
 
-def choose_ensemble(pool: Sequence[TrialRecord], held_out: OutOfFold) -> Ensemble | None:
-    """Choose weights for the records of a pool, the first of which is the best alone.
+def choose_ensemble(candidates: Sequence[TrialRecord], held_out: OutOfFold) -> Ensemble | None:
+    """Choose weights for trials, the first of which is the best one.
 
     Weights are chosen for the loss, which says more than the metric where examples are few: over 24 halves of three
     data sets, such ensembles were better than the best alone by 0.7 points on the other half, those chosen for accuracy
-    by 0.3. They are chosen on all examples; what they are worth is measured by cross-fitting: for each part, on weights
-    that were chosen on the others.
+    by 0.3. The weights are chosen on all examples; the gain is measured by cross-fitting: each part is predicted by
+    weights that were chosen on the other parts.
 
     Args:
-        pool: Records that have predictions for the examples.
+        candidates: Trials that have predictions for the examples.
         held_out: The examples.
 
     Returns:
-        The ensemble, whether it pays or not; None where there is nothing to choose from.
+        The ensemble, whether it is better or not; None where there is nothing to choose from.
     """
-    if len(pool) < 2 or len(held_out.parts) < 2:
+    if len(candidates) < 2 or len(held_out.parts) < 2:
         return None
-    predictions = np.stack([record.predictions[held_out.rows] for record in pool])  # type: ignore[index]  # diverse() asks
+    predictions = np.stack([predictions_of(record)[held_out.rows] for record in candidates])
     crossed = np.empty_like(predictions[0])
     for part in held_out.parts:
-        weights = greedy_weights(held_out.only(held_out.but(part)), predictions[:, held_out.but(part)])
+        outside = held_out.outside(part)
+        weights = greedy_weights(held_out.take(outside), predictions[:, outside])
         crossed[part] = np.tensordot(weights, predictions[:, part], 1)
     weights = greedy_weights(held_out, predictions)
-    gain = held_out.score(crossed) - held_out.score(predictions[0])
     error = paired_standard_error(held_out.task, held_out.targets, crossed, predictions[0], held_out.group_ids)
-    alone = _least_loss(held_out, predictions[0])
-    members = tuple(
-        Member(number=record.number, candidate=record.candidate, weight=float(weight))
-        for record, weight in zip(pool, weights, strict=True)
-        if weight and record.candidate is not None
-    )
+    loss_of_best = _tempered_loss(held_out, predictions[0])
     return Ensemble(
-        members=members,
-        gain=gain,
+        members=tuple(
+            PlannedMember(weight=float(weight), candidates=(RefitCandidate.of(record),))
+            for record, weight in zip(candidates, weights, strict=True)
+            if weight
+        ),
+        gain=held_out.score(crossed) - held_out.score(predictions[0]),
         error=error,
-        relief=1.0 - _least_loss(held_out, crossed) / alone if alone > 0 else 0.0,
-        tolerated=_TOLERATED.get(held_out.task.metric, 0.0) * error,
+        loss_reduction=1.0 - _tempered_loss(held_out, crossed) / loss_of_best if loss_of_best > 0 else 0.0,
+        tolerance=TOLERATED_ERRORS.get(held_out.task.metric, 0.0) * error,
         predictions=crossed,
     )
 
 
 def greedy_weights(held_out: OutOfFold, predictions: np.ndarray) -> np.ndarray:
-    """Return weights (M,) for predictions (M, n, outputs): the first one, then what helps most, again and again."""
-    counts, evidence, loss = np.zeros(len(predictions)), held_out.evidence(predictions), held_out.loss_of
-    counts[0], total = 1, evidence[0]
+    """Return weights (M,) for predictions (M, n, outputs): of the first, then of what lowers the loss most."""
+    counts, terms, loss = np.zeros(len(predictions)), held_out.loss_terms(predictions), held_out.loss_of_terms
+    counts[0], total = 1, terms[0]
     best = loss(total)
-    for size in range(2, _ROUNDS + 1):
-        full = np.count_nonzero(counts) >= _MEMBERS
+    for size in range(2, MAX_ROUNDS + 1):
+        full = np.count_nonzero(counts) >= MAX_MEMBERS
         open_to = [m for m in range(len(predictions)) if counts[m] or not full]
-        losses = [loss((total + evidence[m]) / size) for m in open_to]
+        losses = [loss((total + terms[m]) / size) for m in open_to]
         if not min(losses) < best:
             break
         best, chosen = min(losses), open_to[int(np.argmin(losses))]
         counts[chosen] += 1
-        total = total + evidence[chosen]
+        total = total + terms[chosen]
     return np.asarray(counts / counts.sum())
 
 
-def _least_loss(held_out: OutOfFold, predictions: np.ndarray) -> float:
+def _tempered_loss(held_out: OutOfFold, predictions: np.ndarray) -> float:
     """Return the loss at the best temperature: what a temperature mends needs no ensemble."""
     task = held_out.task
     if task.kind == "regression":
         return held_out.loss(predictions)
-    return held_out.loss(temper(task, predictions, fit_temperature(task, held_out.targets, predictions)))
+    temperature = fit_temperature(task, held_out.targets, predictions)
+    return held_out.loss(temper(task, predictions, temperature))
 
 
-def _kind(record: TrialRecord) -> tuple[str, str, str]:
-    assert record.candidate is not None  # complete trials have one
-    return record.candidate.backbone, record.candidate.head, record.candidate.freeze
+def _setup_names(record: TrialRecord) -> tuple[str, str, str]:
+    candidate = candidate_of(record)
+    return candidate.backbone, candidate.head, candidate.freeze

@@ -1,4 +1,4 @@
-"""Examples with predictions of networks that did not see them: what every choice after a search is made on."""
+"""Predictions for examples by networks that did not train on them: every choice after a search is made on these."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from autotransfer.data.folds import Fold
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.tasks.task import Task
 
-__all__ = ["OutOfFold"]
+__all__ = ["MIN_PROBABILITY", "OutOfFold"]
 
-# Parts that examples are dealt into where the search has scored them in one piece.
-_PARTS = 5
+# Parts that examples are divided into where the search has a single fold.
+PARTS_OF_A_SINGLE_FOLD = 5
+# Probabilities below this count as this, so that one wrong prediction cannot outweigh all others.
+MIN_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutOfFold:
-    """Examples that were scored, in parts to cross-fit over: what is chosen on the others is judged on each part.
+    """Examples with out-of-fold predictions, in parts to cross-fit over.
+
+    What is chosen on all other parts is judged on each part.
 
     Attributes:
         task: What is predicted.
-        rows: Their positions (n,) among all examples.
+        rows: Positions (n,) of the examples among all examples.
         targets: Their encoded targets (n, ...).
-        group_ids: Number (n,) of the set that each cannot leave; None means that each is by itself.
-        parts: Positions in ``rows``, disjoint, all of them together; a set is in one of them.
+        group_ids: Number (n,) of the group that each example belongs to; None means that each is by itself.
+        parts: Positions in ``rows``: disjoint, all of them together. A group is in one part.
     """
 
     task: Task
@@ -39,7 +43,7 @@ class OutOfFold:
     def of(cls, folds: Sequence[Fold], predictions: np.ndarray, seed: int = 0) -> OutOfFold:
         """Take the examples that have predictions (N, outputs), those of one fold in one part.
 
-        FoldRunner keep units together; within one, units are dealt at random.
+        Folds keep groups together. Where all examples are of one fold, its groups are divided at random.
         """
         rows = np.flatnonzero(~np.isnan(predictions).any(1))
         group_ids = folds[0].group_ids_of(rows)
@@ -47,52 +51,53 @@ class OutOfFold:
         parts = [part for part in parts if len(part)]
         if len(parts) < 2:
             of = np.arange(len(rows)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
-            dealt = np.array_split(np.random.default_rng(seed).permutation(of.max(initial=-1) + 1), _PARTS)
-            parts = [np.flatnonzero(np.isin(of, chosen)) for chosen in dealt if len(chosen)]
+            shuffled = np.random.default_rng(seed).permutation(of.max(initial=-1) + 1)
+            divided = np.array_split(shuffled, PARTS_OF_A_SINGLE_FOLD)
+            parts = [np.flatnonzero(np.isin(of, chosen)) for chosen in divided if len(chosen)]
         task, targets, parts = folds[0].task, folds[0].targets[rows], [np.sort(part) for part in parts]
         return cls(task=task, rows=rows, targets=targets, group_ids=group_ids, parts=tuple(parts))
 
-    def only(self, chosen: np.ndarray) -> OutOfFold:
+    def take(self, chosen: np.ndarray) -> OutOfFold:
         """Return some of the examples, as one part."""
-        rows, group_ids = self.rows[chosen], None if self.group_ids is None else self.group_ids[chosen]
-        return replace(
-            self, rows=rows, targets=self.targets[chosen], group_ids=group_ids, parts=(np.arange(len(rows)),)
-        )
+        group_ids = None if self.group_ids is None else self.group_ids[chosen]
+        rows, targets = self.rows[chosen], self.targets[chosen]
+        return replace(self, rows=rows, targets=targets, group_ids=group_ids, parts=(np.arange(len(rows)),))
 
-    def but(self, part: np.ndarray) -> np.ndarray:
-        """Return the positions that are not in a part."""
+    def outside(self, part: np.ndarray) -> np.ndarray:
+        """Return the positions of the examples that are not in a part."""
         return np.setdiff1d(np.arange(len(self.rows)), part)
 
     def score(self, predictions: np.ndarray) -> float:
         """Return the metric of predictions (n, outputs)."""
         return self.task.score(self.targets, predictions)
 
-    def loss(self, predictions: np.ndarray) -> float:
-        """Return the log loss of predictions (n, outputs); of a regression, the unexplained variance."""
-        return self.loss_of(self.evidence(predictions))
+    def objective(self, predictions: np.ndarray) -> float:
+        """Return the objective of predictions (n, outputs): the metric, and between equal values the log loss."""
+        return compute_objective(self.task, self.targets, predictions)
 
-    def evidence(self, predictions: np.ndarray) -> np.ndarray:
-        """Return what the loss takes of predictions (..., n, outputs): it averages as they do, and is often smaller.
+    def loss(self, predictions: np.ndarray) -> float:
+        """Return the log loss of predictions (n, outputs); of a regression, the unexplained share of the variance."""
+        return self.loss_of_terms(self.loss_terms(predictions))
+
+    def loss_terms(self, predictions: np.ndarray) -> np.ndarray:
+        """Return what the loss is computed from: for an ensemble, terms average as predictions do.
+
+        Args:
+            predictions: Predictions (..., n, outputs).
 
         Returns:
-            Probabilities (..., n, 1) of the right class, (..., n, labels) of what is right of each label, or the errors
-            (..., n, width) of a regression.
+            Probabilities (..., n, 1) of the true class; of several labels, probabilities (..., n, labels) of what is
+            true of each label; or the errors (..., n, outputs) of a regression.
         """
         if self.task.single_label:
-            return predictions[..., np.arange(len(self.rows)), self.targets][..., None]
-        return (
-            predictions - self.targets
-            if self.task.kind == "regression"
-            else np.where(self.targets, predictions, 1 - predictions)
-        )
+            return np.asarray(predictions[..., np.arange(len(self.rows)), self.targets][..., None])
+        if self.task.kind == "regression":
+            return np.asarray(predictions - self.targets)
+        return np.where(self.targets, predictions, 1 - predictions)
 
-    def loss_of(self, evidence: np.ndarray) -> float:
-        """Return the loss of what ``evidence`` returned for one prediction of each example."""
+    def loss_of_terms(self, terms: np.ndarray) -> float:
+        """Return the loss of what ``loss_terms`` returned for predictions (n, outputs)."""
         if self.task.kind == "regression":
             variance = self.targets.var(0)
-            return float(((evidence**2).mean(0) / np.where(variance > 0, variance, 1.0)).mean())
-        return float(-np.log(np.clip(evidence, 1e-7, 1.0)).mean())
-
-    def objective(self, predictions: np.ndarray) -> float:
-        """Return the metric less a trace of the log loss, which decides between equal ones."""
-        return compute_objective(self.task, self.targets, predictions)
+            return float(((terms**2).mean(0) / np.where(variance > 0, variance, 1.0)).mean())
+        return float(-np.log(np.clip(terms, MIN_PROBABILITY, 1.0)).mean())

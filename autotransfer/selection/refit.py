@@ -1,7 +1,4 @@
-"""What was selected, trained on all examples.
-
-A refit that the clock cuts is no model: the network that validation scored is.
-"""
+"""Training the selected model on all examples. Where the clock cuts a refit, the validated network is the model."""
 
 from __future__ import annotations
 
@@ -15,89 +12,49 @@ from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
-from autotransfer.selection.soup import Ingredient, averaged
+from autotransfer.selection.selected_model import PlannedMember, RefitCandidate
+from autotransfer.selection.soup import average_weights
 from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
 
-__all__ = ["Recipe", "as_member", "refit"]
+__all__ = ["as_member", "refit"]
 
-# Share of the time budget that a refit may overrun it by.
-_TOLERANCE = 0.05
-
-Recipe = tuple[tuple[float, tuple[Ingredient, ...]], ...]
-"""For each network of a model its weight, and whose weights are averaged in it."""
+# Share of the time budget by which a refit may overrun it: a refit that is nearly done is worth waiting for.
+REFIT_OVERRUN_SHARE = 0.05
 
 
 def refit(
-    recipe: Recipe,
-    found: Mapping[int, np.ndarray | None],
+    planned: Sequence[PlannedMember],
+    predictions: Mapping[int, np.ndarray | None],
     evaluator: Evaluator,
     budget: TimeBudget,
     warnings: WarningList,
 ) -> list[EnsembleMember]:
-    """Train on all examples; where that goes wrong, or the clock cuts it, take the networks that were validated.
+    """Train members on all examples; where that fails, or the clock cuts it, take the networks that were validated.
 
     Args:
-        recipe: What is trained.
-        found: Of each trial, its predictions (N, outputs) in the search, NaN where there are none.
-        evaluator: What trains it.
+        planned: The members.
+        predictions: Predictions (N, outputs) of each trial in the search, NaN for examples that were not scored.
+        evaluator: What trains.
         budget: The budget.
-        warnings: Takes a word where the model is not what was trained on all examples.
+        warnings: Takes a warning where a member was not trained on all examples.
     """
-    allowed = budget.spent + budget.left_for("refit") + _TOLERANCE * (budget.limit.seconds or 0.0)
+    deadline = budget.spent + budget.left_for("refit") + REFIT_OVERRUN_SHARE * (budget.limit.seconds or 0.0)
     members = []
-    for weight, averaged_ones in recipe:
+    for member in planned:
+        candidates = member.candidates
         try:
-            networks = [_trained(one, found.get(one.number), evaluator, budget, allowed) for one in averaged_ones]
+            networks = [_trained(one, predictions.get(one.trial), evaluator, budget, deadline) for one in candidates]
         except Exception as error:
-            if not isinstance(error, TrialError) and not all(_kept(one, evaluator) for one in averaged_ones):
+            if not isinstance(error, TrialError) and not all(_is_kept(one, evaluator) for one in candidates):
                 raise
-            # Of a soup all: the average of these was validated, that of some with others was not.
-            networks = [evaluator.best_network(one.candidate)[0] for one in averaged_ones]
-            _warn_of_cut(averaged_ones, error, evaluator, warnings)
+            # All candidates of a soup: their average was validated, that of some with refits of others was not.
+            networks = [evaluator.best_network(one.candidate)[0] for one in candidates]
+            _warn_of_cut(candidates, error, evaluator, warnings)
         if len(networks) > 1:
-            networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
-        members.append(as_member(networks[0], averaged_ones[0].candidate, evaluator, weight))
+            networks[0].load_state_dict(average_weights([network.state_dict() for network in networks]))
+        members.append(as_member(networks[0], candidates[0].candidate, evaluator, member.weight))
     return members
-
-
-def _trained(
-    ingredient: Ingredient, found: np.ndarray | None, evaluator: Evaluator, budget: TimeBudget, allowed: float
-) -> Network:
-    """Train on all examples.
-
-    Raises:
-        TrialError: That went wrong, or there is no time for it and the search has left a network.
-    """
-    candidate, epochs = ingredient.candidate, ingredient.epochs
-    if not _kept(ingredient, evaluator):
-        # Whatever else could become the model has to be trained as long: the clock would only cut it.
-        return evaluator.refit(candidate, epochs, found=found)
-    share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
-    seconds = evaluator.predicted_seconds(candidate, epochs) * share
-    left = budget.left_for("refit")
-    if seconds > left:
-        raise TrialError(f"it would take about {seconds:.0f} s, and {max(left, 0.0):.0f} s were left")
-    return evaluator.refit(candidate, epochs, lambda: budget.spent > allowed, found)
-
-
-def _warn_of_cut(kept: Sequence[Ingredient], error: Exception, evaluator: Evaluator, warnings: WarningList) -> None:
-    learned, examples = len(evaluator.folds[0].train_rows), len(evaluator.targets)
-    trials, s = [ingredient.number for ingredient in kept], "" if len(kept) == 1 else "s"
-    warnings.warn(
-        "refit_cut",
-        f"Trial{s} {', '.join(map(str, trials))} could not be trained on all {examples} examples: {describe(error)}. "
-        f"The model holds the network{s} that validation scored, trained on {learned} of them. More time may help.",
-        trials=trials,
-        reason=describe(error),
-        learned=learned,
-        examples=examples,
-    )
-
-
-def _kept(ingredient: Ingredient, evaluator: Evaluator) -> bool:
-    """Whether the search has left a network that was validated."""
-    return ingredient.epochs > 0 and evaluator.checkpoints.load(ingredient.candidate) is not None
 
 
 def as_member(network: Network, candidate: Candidate, evaluator: Evaluator, weight: float = 1.0) -> EnsembleMember:
@@ -105,7 +62,47 @@ def as_member(network: Network, candidate: Candidate, evaluator: Evaluator, weig
     return EnsembleMember(
         network=network.eval().requires_grad_(False),
         candidate=candidate,
-        autocast=not evaluator.load(candidate.backbone).precise,
         weight=weight,
         views=candidate.views,
+        autocast=not evaluator.load(candidate.backbone).precise,
     )
+
+
+def _trained(
+    one: RefitCandidate, predictions: np.ndarray | None, evaluator: Evaluator, budget: TimeBudget, deadline: float
+) -> Network:
+    """Train a candidate on all examples.
+
+    Raises:
+        TrialError: The training failed, or there is no time for it and the search has kept a network.
+    """
+    if not _is_kept(one, evaluator):
+        # Whatever else could become the model has to be trained as long: the clock would only cut it.
+        return evaluator.refit(one.candidate, one.epochs, found=predictions)
+    share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
+    seconds = evaluator.predicted_seconds(one.candidate, one.epochs) * share
+    left = budget.left_for("refit")
+    if seconds > left:
+        raise TrialError(f"it would take about {seconds:.0f} s, and {max(left, 0.0):.0f} s were left")
+    return evaluator.refit(one.candidate, one.epochs, lambda: budget.spent > deadline, predictions)
+
+
+def _warn_of_cut(
+    candidates: Sequence[RefitCandidate], error: Exception, evaluator: Evaluator, warnings: WarningList
+) -> None:
+    trained, examples = len(evaluator.folds[0].train_rows), len(evaluator.targets)
+    trials, s = [one.trial for one in candidates], "" if len(candidates) == 1 else "s"
+    warnings.warn(
+        "refit_rejected",
+        f"Trial{s} {', '.join(map(str, trials))} could not be trained on all {examples} examples: {describe(error)}. "
+        f"The model holds the network{s} that validation scored, trained on {trained} examples. More time may help.",
+        trials=trials,
+        reason=describe(error),
+        trained=trained,
+        examples=examples,
+    )
+
+
+def _is_kept(one: RefitCandidate, evaluator: Evaluator) -> bool:
+    """Return whether the search has kept the network that was validated."""
+    return one.epochs > 0 and evaluator.checkpoints.load(one.candidate) is not None

@@ -3,7 +3,7 @@
 from autotransfer.settings.checks import Folders, Patterns, device_name, parse_duration, zoos_from
 from autotransfer.settings.fields import grouped, refuse_unused
 from autotransfer.settings.groups import Compute, DataOptions, Kind, RunOptions, SearchOptions, Selection
-from autotransfer.settings.pretraining import ModelCard, PretrainOptions, TrainingOptions
+from autotransfer.settings.pretraining import Match, ModelCard, PretrainOptions, TrainingOptions
 from autotransfer.settings.settings import Budget, DataArguments, Settings
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "DataOptions",
     "Folders",
     "Kind",
+    "Match",
     "ModelCard",
     "Patterns",
     "PretrainOptions",

@@ -116,7 +116,7 @@ class DataOptions(SettingsGroup):
     )
     task: Kind | None = setting(
         None,
-        help="binary, multiclass, multilabel or regression.",
+        help="Kind of task: binary, multiclass, multilabel or regression.",
         none="inferred from the targets",
         check=one_of("kind of task", get_args(Kind)),
         metavar="KIND",
@@ -157,7 +157,7 @@ class SearchOptions(SettingsGroup):
         (), help="Freeze policies to search, by name or pattern; repeatable.", check=patterns, metavar="PATTERN"
     )
     epochs: int = setting(
-        12, help="Epochs of a candidate that trains stages.", check=whole_number("number of epochs", 1)
+        12, help="Epochs of a candidate that trains stages.", check=whole_number("number of epochs", 1), metavar="N"
     )
     views: int = setting(
         4,
@@ -165,6 +165,7 @@ class SearchOptions(SettingsGroup):
         more="The views are the image, its mirror image and two crops. Each view is a pass through the backbone, in "
         "prediction, too. They are averaged where validation says that it pays.",
         check=whole_number("number of views", 1),
+        metavar="N",
     )
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = setting(
         None,
@@ -212,10 +213,11 @@ class Selection(SettingsGroup):
 class Compute(SettingsGroup):
     """Where candidates are evaluated, and what they may take of the machine."""
 
-    device: str = setting("auto", help="auto, cpu, cuda, cuda:N or mps.", check=device_name)
+    device: str = setting("auto", help="The device: auto, cpu, cuda, cuda:N or mps.", check=device_name, metavar="NAME")
     workers: int | None = setting(
         None,
-        help="Processes that evaluate candidates, or most tasks at a time on a cluster.",
+        help="Processes that evaluate candidates, or most tasks at a time on a cluster; 1 guards against what hangs.",
+        more="With 1, a single process beside the search evaluates candidates: it can be ended where a plugin hangs.",
         none="this process alone; on a cluster, as many tasks as there is room for",
         check=whole_number("number of workers", 1),
         metavar="N",
@@ -236,7 +238,9 @@ class Compute(SettingsGroup):
     trial_timeout: str | float = setting(
         "60s",
         help="End a trial that gives no sign of life for so long, as 60s or in seconds.",
-        more="A trial has ten times the time that it was predicted to take in any case. It is recorded as failed.",
+        more="A trial has ten times the time that it was predicted to take in any case. It is recorded as failed. A "
+        "worker process is ended; without workers, a trial ends between two batches, and a plugin that hangs within "
+        "one hangs the search: use workers=1 to guard against it.",
         check=parse_duration,
         metavar="TIME",
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from autotransfer.errors import ConfigError
 from autotransfer.settings.checks import Folders, optional_duration, path_or_none, share, whole_number, zoos_from
 from autotransfer.settings.fields import SettingsGroup, documented, group, setting
 from autotransfer.settings.groups import Compute, DataOptions, RunOptions
 
-__all__ = ["ModelCard", "PretrainOptions", "TrainingOptions"]
+__all__ = ["Match", "ModelCard", "PretrainOptions", "TrainingOptions"]
+
+Match = Literal["features", "answers"]
 
 
 @documented
@@ -26,18 +28,21 @@ class TrainingOptions(SettingsGroup):
         check=whole_number("input size", 1),
         metavar="N",
     )
-    augmentation: str = setting("medium", help="none, light, medium or strong.")
+    augmentation: str = setting("medium", help="Augmentation: none, light, medium or strong.", metavar="STRENGTH")
     batch_size: int | None = setting(
         None, help="Images in one step.", none="128; 64 to distill", check=whole_number("batch size", 2), metavar="N"
     )
-    lr: float | None = setting(None, help="Highest learning rate.", none="0.002; 0.001 to distill")
+    lr: float | None = setting(None, help="Highest learning rate.", none="0.002; 0.001 to distill", metavar="RATE")
     half: bool = setting(
         True,
         help="Use 16 bit where the hardware has it; the smallest networks are faster without.",
         off="Use 32 bit everywhere.",
     )
     validation: float = setting(
-        0.1, help="Share of the images that is held out and scored.", check=share("share that is held out")
+        0.1,
+        help="Share of the images that is held out and scored.",
+        check=share("share that is held out"),
+        metavar="SHARE",
     )
 
 
@@ -46,9 +51,13 @@ class TrainingOptions(SettingsGroup):
 class ModelCard(SettingsGroup):
     """What a checkpoint says of itself."""
 
-    source: str = setting("", help="What the images are, in words.", none="the name of the folder")
+    source: str = setting("", help="What the images are, in words.", none="the name of the folder", metavar="TEXT")
     license: str = setting(
-        "", help="Licence of the weights.", more="The licence of the images may restrict it.", none="not said"
+        "",
+        help="Licence of the weights.",
+        more="The licence of the images may restrict it.",
+        none="not said",
+        metavar="TEXT",
     )
 
 
@@ -77,7 +86,7 @@ class PretrainOptions(SettingsGroup):
     teacher: str | None = setting(
         None, help="A backbone whose knowledge is carried over, without sharing any parameter.", metavar="BACKBONE"
     )
-    match: Literal["features", "answers"] = setting(
+    match: Match = setting(
         "features",
         help="What the teacher gives: features, or answers of a probe on them.",
         more="The probe needs labels.",
@@ -109,7 +118,7 @@ class PretrainOptions(SettingsGroup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.match not in ("features", "answers"):
+        if self.match not in get_args(Match):
             raise ConfigError(f"What a teacher gives is 'features' or 'answers'; got {self.match!r}.")
         if not self.labels and (self.teacher is None or self.match == "answers"):
             raise ConfigError("Without labels there is nothing to learn but a teacher's features: give a teacher.")

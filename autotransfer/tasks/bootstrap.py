@@ -1,7 +1,7 @@
-"""What chance does to scores: examples are drawn again, and those of one unit always together.
+"""Standard errors and tests of scores, by resampling whole groups of examples.
 
-A unit is the set that an example cannot leave: a patient, a burst, copies of one image. Examples of one unit err
-together, so that a hundred of them may say no more than ten.
+A group holds examples that depend on each other, such as those of a patient, the frames of a burst or the copies of an
+image. Examples of one group err together, so a resample draws groups.
 """
 
 from __future__ import annotations
@@ -25,83 +25,90 @@ __all__ = [
     "standard_error",
 ]
 
-# Draws for a standard error: a scorer takes a millisecond, and one is asked for after each trial that trains stages.
-_DRAWS = 12
-# Draws for the standard error of a difference.
-_PAIRED_DRAWS = 50
-# Units that are drawn at most for a standard error: of more it is scaled (m out of n bootstrap, Bickel et al. 1997).
-_MOST_UNITS = 2000
+# Resamples for a standard error, which the search computes after each trial that trains stages. A scorer takes a
+# millisecond for each resample.
+_STANDARD_ERROR_RESAMPLES = 12
+# Resamples for the standard error of a difference.
+_PAIRED_RESAMPLES = 50
+# Most groups in a resample for a standard error, which is then scaled to all groups (m out of n bootstrap, Bickel et
+# al. 1997).
+_MAX_RESAMPLED_GROUPS = 2000
 
 
-def count_groups(examples: int, group_ids: np.ndarray | None) -> int:
-    """Return how many units so many examples are of; see ``bootstrap_samples``."""
-    return examples if group_ids is None else len(np.unique(group_ids))
+def count_groups(count: int, group_ids: np.ndarray | None) -> int:
+    """Return the number of groups; without ``group_ids``, each example is a group."""
+    return count if group_ids is None else len(np.unique(group_ids))
 
 
 def bootstrap_samples(
-    examples: int, group_ids: np.ndarray | None, draws: int, *, seed: int = 0, most: int | None = None
+    count: int, group_ids: np.ndarray | None, bootstrap_samples: int, *, seed: int = 0, max_groups: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield positions of examples that were drawn with replacement, those of a unit together.
+    """Yield positions of examples in groups that were drawn with replacement.
 
     Args:
-        examples: Number of examples.
-        group_ids: Number (examples,) of the group of each; None means that each is its own.
-        draws: Number of resamples.
-        seed: Seed of the draws.
-        most: Most units of one resample; None draws as many as there are.
+        count: Number of examples.
+        group_ids: Group (count,) of each example; None makes each example a group.
+        bootstrap_samples: Number of resamples.
+        seed: Seed of the random numbers.
+        max_groups: Most groups in one resample; None draws as many as there are.
     """
-    order, starts, sizes = _members(examples, group_ids)
-    rng, size = np.random.default_rng(seed), min(len(sizes), most or len(sizes))
-    for _ in range(draws):
+    order, starts, sizes = _members(count, group_ids)
+    rng, size = np.random.default_rng(seed), min(len(sizes), max_groups or len(sizes))
+    for _ in range(bootstrap_samples):
         chosen = rng.integers(0, len(sizes), size)
         yield order[_ranges(starts[chosen], sizes[chosen])]
 
 
-def interval_quantiles(group_ids: int) -> tuple[float, float]:
+def interval_quantiles(groups: int) -> tuple[float, float]:
     """Return the quantiles of a bootstrap that make a 95% interval.
 
-    The plain 2.5% and 97.5% are too narrow where units are few; they are expanded by what Student's interval is wider
-    (Hesterberg 2015, section 4.3).
+    With few groups, the interval from 2.5% to 97.5% is too narrow. The quantiles returned here widen it as Student's t
+    widens an interval of a mean (Hesterberg 2015, section 4.3).
+
+    Args:
+        groups: Number of groups.
     """
-    level = float(norm.cdf(-math.sqrt(group_ids / (group_ids - 1)) * t.ppf(0.975, group_ids - 1)))
+    level = float(norm.cdf(-math.sqrt(groups / (groups - 1)) * t.ppf(0.975, groups - 1)))
     return level, 1 - level
 
 
 def standard_error(
     task: Task, encoded: np.ndarray, predictions: np.ndarray, group_ids: np.ndarray | None = None
 ) -> float:
-    """Return the standard error of a score of the task's metric.
+    """Return the standard error of the task's metric.
 
-    It is exact for accuracies, and a small bootstrap of the metric otherwise. A few examples without any error are not
-    beyond doubt: of a classifier it is that of one wrong example at least.
+    Accuracies have a closed form; other metrics take a bootstrap of 12 resamples. For a classifier, the standard error
+    is at least that of one wrong example in n + 2, since n right predictions do not prove that no error is possible.
 
     Args:
         task: The task.
         encoded: Targets (n, ...).
         predictions: Predictions (n, outputs).
-        group_ids: Number (n,) of the unit of each example; None means that each is its own.
+        group_ids: Group (n,) of each example; None makes each example a group.
     """
     count = count_groups(len(encoded), group_ids)
     least = 1.0 / (len(encoded) + 2) if task.kind != "regression" and task.perfect_score == 1.0 else 0.0
     if (shares := _shares_of_accuracy(task, encoded, predictions)) is not None:
         return max(sum_standard_error(shares, group_ids), least)
-    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # predictions were checked before
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # the arrays were checked before
         drawn = [
             task.score(encoded[rows], predictions[rows])
-            for rows in bootstrap_samples(len(encoded), group_ids, _DRAWS, most=_MOST_UNITS)
+            for rows in bootstrap_samples(
+                len(encoded), group_ids, _STANDARD_ERROR_RESAMPLES, max_groups=_MAX_RESAMPLED_GROUPS
+            )
         ]
     finite = np.array(drawn)[np.isfinite(drawn)]
     if len(finite) < 2:
-        return least  # classes are missing in every draw: nothing can be said
-    return max(float(finite.std(ddof=1)) * math.sqrt(min(count, _MOST_UNITS) / count), least)
+        return least  # the metric is not defined on the resamples, for example since each of them lacks a class
+    return max(float(finite.std(ddof=1)) * math.sqrt(min(count, _MAX_RESAMPLED_GROUPS) / count), least)
 
 
 def sum_standard_error(shares: np.ndarray, group_ids: np.ndarray | None = None) -> float:
-    """Return the standard error of what examples add up to.
+    """Return the standard error of a sum over examples.
 
     Args:
-        shares: What each example (n,) adds, less the mean of that.
-        group_ids: Number (n,) of the unit of each example; None means that each is its own.
+        shares: Contribution (n,) of each example, less the mean contribution.
+        group_ids: Group (n,) of each example; None makes each example a group.
     """
     sums = shares if group_ids is None else np.bincount(np.unique(group_ids, return_inverse=True)[1], weights=shares)
     return float(np.sqrt((sums**2).sum()))
@@ -110,13 +117,21 @@ def sum_standard_error(shares: np.ndarray, group_ids: np.ndarray | None = None) 
 def paired_standard_error(
     task: Task, encoded: np.ndarray, one: np.ndarray, other: np.ndarray, group_ids: np.ndarray | None = None
 ) -> float:
-    """Return the standard error of the difference of two predictions' scores on the same examples (n, outputs).
+    """Return the standard error of the difference of two scores on the same examples.
 
-    Infinite where the metric is not defined on any resample.
+    Args:
+        task: The task.
+        encoded: Targets (n, ...).
+        one: Predictions (n, outputs) of the first model.
+        other: Predictions (n, outputs) of the second model.
+        group_ids: Group (n,) of each example; None makes each example a group.
+
+    Returns:
+        The standard error; infinite where fewer than two resamples have a finite difference.
     """
     drawn = [
         _score(task, encoded[rows], one[rows]) - _score(task, encoded[rows], other[rows])
-        for rows in bootstrap_samples(len(encoded), group_ids, _PAIRED_DRAWS)
+        for rows in bootstrap_samples(len(encoded), group_ids, _PAIRED_RESAMPLES)
     ]
     finite = np.array(drawn)[np.isfinite(drawn)]
     return float(finite.std(ddof=1)) if len(finite) > 1 else math.inf
@@ -131,49 +146,49 @@ def significantly_better(
     *,
     level: float = 0.025,
 ) -> bool:
-    """Whether the first predictions score better than the second by more than chance, on the same examples.
+    """Whether the first predictions score significantly better than the second on the same examples.
 
-    A paired permutation test (Fisher 1935): where the two are equally good, the predictions of a unit may be swapped.
-    It needs no distribution, and knows that three examples are too few to say anything.
+    This is a paired permutation test (Fisher 1935). If both models are equally good, swapping their predictions for a
+    group changes nothing on average.
 
     Args:
         task: The task.
         encoded: Targets (n, ...).
-        one: Predictions (n, outputs).
-        other: Predictions (n, outputs).
-        group_ids: Number (n,) of the unit of each example; None means that each is its own.
-        level: Probability of a yes where there is no difference.
+        one: Predictions (n, outputs) of the first model.
+        other: Predictions (n, outputs) of the second model.
+        group_ids: Group (n,) of each example; None makes each example a group.
+        level: Probability of a false positive.
     """
-    found = _score(task, encoded, one) - _score(task, encoded, other)
-    if not found > 0:
+    difference = _score(task, encoded, one) - _score(task, encoded, other)
+    if not difference > 0:
         return False
     of = np.arange(len(encoded)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
     swaps, rng, as_large = math.ceil(4 / level) - 1, np.random.default_rng(0), 0
     for _ in range(swaps):
         swapped = rng.integers(0, 2, of.max() + 1).astype(bool)[of][:, None]
         first, second = np.where(swapped, other, one), np.where(swapped, one, other)
-        as_large += not _score(task, encoded, first) - _score(task, encoded, second) < found - 1e-12
+        as_large += not _score(task, encoded, first) - _score(task, encoded, second) < difference - 1e-12
         if (as_large + 1) / (swaps + 1) > level:
             return False
     return True
 
 
-def _members(examples: int, group_ids: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the positions of the examples unit by unit, where each unit starts there, and its size."""
+def _members(count: int, group_ids: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the positions of the examples sorted by group, the first place of each group, and the sizes of groups."""
     if group_ids is None:
-        return np.arange(examples), np.arange(examples), np.ones(examples, dtype=np.int64)
+        return np.arange(count), np.arange(count), np.ones(count, dtype=np.int64)
     _, of, sizes = np.unique(group_ids, return_inverse=True, return_counts=True)
     return np.argsort(of, kind="stable"), np.cumsum(sizes) - sizes, sizes
 
 
 def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return the whole numbers from each start on, so many of each."""
+    """Concatenate the ranges of ``size`` whole numbers from each ``start`` on."""
     ends = np.cumsum(sizes)
     return np.asarray(np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1]))
 
 
 def _shares_of_accuracy(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> np.ndarray | None:
-    """Return what each example (n,) adds to the error of an accuracy, plain or balanced; None for other metrics."""
+    """Return the contribution (n,) of each example to accuracy or balanced accuracy, less the mean; else None."""
     if not task.single_label or task.metric not in ("accuracy", "balanced_accuracy"):
         return None
     right = (predictions.argmax(1) == encoded).astype(np.float64)
@@ -185,7 +200,7 @@ def _shares_of_accuracy(task: Task, encoded: np.ndarray, predictions: np.ndarray
 
 
 def _score(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> float:
-    """Return ``task.score``, of accuracy without a scorer's checks: it is asked for hundreds of times."""
+    """Return ``task.score``; accuracy skips the checks of a scorer, since tests call this hundreds of times."""
     if task.metric == "accuracy" and task.single_label:
         return float((predictions.argmax(1) == encoded).mean())
     return task.score(encoded, predictions)

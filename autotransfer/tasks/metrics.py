@@ -1,4 +1,4 @@
-"""Metrics: scikit-learn's scorers by name, and scorers that a user gives as objects."""
+"""Metrics: scikit-learn's scorers by name, and scorers that the user gives as objects."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
     "unsuitable_metric",
 ]
 
-_ANY = "Any scikit-learn scorer will do: its name, or from Python a scorer such as make_scorer gives."
-# What people call a scorer, and scikit-learn's name.
-_MEANT: Mapping[str, str] = {
+_HINT = "Any scikit-learn scorer will do: its name, or from Python a scorer such as make_scorer gives."
+# Common names of metrics, and the names of scikit-learn's scorers.
+_ALIASES: Mapping[str, str] = {
     "mae": "neg_mean_absolute_error",
     "mse": "neg_mean_squared_error",
     "rmse": "neg_root_mean_squared_error",
@@ -62,8 +62,8 @@ _MEANT: Mapping[str, str] = {
     "top5": "top_k_accuracy",
     "topk": "top_k_accuracy",
 }
-# What no scorer's name says, and how it is given.
-_WRITTEN: Mapping[str, str] = {
+# Metrics without a named scorer, and the expression that makes one.
+_MAKE_SCORER: Mapping[str, str] = {
     "kappa": "make_scorer(cohen_kappa_score)",
     "cohen_kappa": "make_scorer(cohen_kappa_score)",
     "qwk": 'make_scorer(cohen_kappa_score, weights="quadratic")',
@@ -75,19 +75,19 @@ _WRITTEN: Mapping[str, str] = {
     "hamming_loss": "make_scorer(hamming_loss, greater_is_better=False)",
 }
 UNBOUNDED = frozenset({"positive_likelihood_ratio", "mutual_info_score"})
-"""Scorers whose values are not bounded by 1."""
-# Endings of the names of scikit-learn's functions whose smaller values are better.
-_ERRORS = ("_error", "_loss", "_deviance")
+"""Scorers whose values can exceed 1."""
+# scikit-learn's functions whose names end so are losses: smaller values are better.
+_LOSS_SUFFIXES = ("_error", "_loss", "_deviance")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerInput:
-    """What is scored.
+    """Targets and predictions, with what a scorer needs to know of the task.
 
     Attributes:
         kind: Kind of task.
         classes: Labels in the order of the outputs; empty for regression.
-        positive: Position of the positive class of two; None leaves it to the scorer.
+        positive: Position of the positive class in a binary task; None leaves the choice to the scorer.
         truth: Encoded targets (N, ...).
         outputs: Probabilities (N, classes), or values (N, width).
     """
@@ -106,12 +106,12 @@ class ScorerInput:
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """A scorer that a user gave as an object, since no name says it.
+    """A scorer that the user gave as an object.
 
-    It is sent to worker processes by value, so that one that a script or a notebook defines reaches them.
+    Pickling stores the scorer by value, so that workers get a scorer that a script or a notebook defines.
 
     Attributes:
-        name: What results call it.
+        name: Name of the metric in results.
         scorer: Called as ``scorer(estimator, X, y)``; greater is better.
     """
 
@@ -121,35 +121,37 @@ class Metric:
     def __reduce__(self) -> tuple[Any, ...]:
         import cloudpickle  # type: ignore[import-untyped]
 
-        return _unpacked, (self.name, cloudpickle.dumps(self.scorer))
+        return _unpickle_metric, (self.name, cloudpickle.dumps(self.scorer))
 
-    def __call__(self, outcome: ScorerInput) -> float:
-        """Score; the scorer sees labels as the user gave them.
+    def __call__(self, inputs: ScorerInput) -> float:
+        """Call the scorer with the labels of the user.
 
         Returns:
-            The score; NaN where the scorer finds none.
+            The score; NaN where the scorer returns no finite number.
 
         Raises:
-            TypeError: It returns no number.
+            TypeError: The scorer returns something else than a number.
         """
-        scorer, labels = self.scorer, np.array(outcome.classes)
-        if outcome.single_label:
+        scorer, labels = self.scorer, np.array(inputs.classes)
+        if inputs.single_label:
             more: dict[str, Any] = {"labels": labels} if _takes_labels(scorer) else {}
-            if _free_positive(scorer):
-                last = len(labels) - 1 if outcome.positive is None else outcome.positive
-                more["pos_label"] = outcome.classes[last] if outcome.kind == "binary" else None
-            truth, scorer = labels[outcome.truth], _with(scorer, more) if more else scorer
+            if _needs_positive_class(scorer):
+                positive = len(labels) - 1 if inputs.positive is None else inputs.positive
+                more["pos_label"] = inputs.classes[positive] if inputs.kind == "binary" else None
+            truth, scorer = labels[inputs.truth], _with(scorer, more) if more else scorer
         else:
-            truth = _as_truth(outcome)
-        return _asked(scorer, _outputs_of(outcome.kind, outcome.classes, outcome.outputs.shape[1]), outcome, truth)
+            truth = _scorer_targets(inputs)
+        return _call_scorer(
+            scorer, _fixed_estimator(inputs.kind, inputs.classes, inputs.outputs.shape[1]), inputs, truth
+        )
 
 
-def _unpacked(name: str, scorer: bytes) -> Metric:
+def _unpickle_metric(name: str, scorer: bytes) -> Metric:
     return Metric(name, pickle.loads(scorer))  # from the process that started this one
 
 
 def find_metric(metric: Any) -> tuple[str, Metric | None]:
-    """Return the name of a metric, and the metric where a name alone does not say it.
+    """Return the name of a metric, and the metric itself where scikit-learn has no scorer of this name.
 
     Args:
         metric: The name of a scikit-learn scorer; a scorer; a callable ``(estimator, X, y)`` whose greater values are
@@ -157,7 +159,7 @@ def find_metric(metric: Any) -> tuple[str, Metric | None]:
 
     Raises:
         UnknownNameError: No scorer has this name.
-        ConfigError: It is none of these.
+        ConfigError: ``metric`` is none of these.
     """
     from sklearn.metrics import get_scorer, get_scorer_names
 
@@ -169,13 +171,13 @@ def find_metric(metric: Any) -> tuple[str, Metric | None]:
         raise ConfigError(f"A metric is the name of a scikit-learn scorer, or a scorer; got {metric!r:.80}.")
     scorer = _as_scorer(metric)
     for name in get_scorer_names():
-        if _is_scorer(scorer) and _says(get_scorer(name)) == _says(scorer):
+        if _is_scorer(scorer) and _scorer_identity(get_scorer(name)) == _scorer_identity(scorer):
             return name, None
     name = _name_of(scorer)
     return (f"custom {name}" if name in get_scorer_names() else name), Metric(name, scorer)
 
 
-def score(metric: str, outcome: ScorerInput) -> float:
+def score(metric: str, inputs: ScorerInput) -> float:
     """Score with a scikit-learn scorer.
 
     Raises:
@@ -188,17 +190,17 @@ def score(metric: str, outcome: ScorerInput) -> float:
         raise ConfigError(
             f"The metric {metric!r} was given as an object, which no file holds: give it again, or another one."
         )
-    truth, outputs = _as_truth(outcome), outcome.outputs
-    if outcome.kind == "binary" and outcome.positive == 0:  # for scikit-learn, the positive class is 1
+    truth, outputs = _scorer_targets(inputs), inputs.outputs
+    if inputs.kind == "binary" and inputs.positive == 0:  # for scikit-learn, the positive class is 1
         truth, outputs = 1 - truth, outputs[:, ::-1]
-    classes = tuple(range(len(outcome.classes)))
-    turned = ScorerInput(kind=outcome.kind, classes=classes, truth=truth, outputs=outputs)
-    scorer = _named(metric, len(classes) if outcome.single_label else 0)
-    return _asked(scorer, _outputs_of(outcome.kind, classes, outputs.shape[1]), turned, truth)
+    classes = tuple(range(len(inputs.classes)))
+    encoded = ScorerInput(kind=inputs.kind, classes=classes, truth=truth, outputs=outputs)
+    scorer = _named(metric, len(classes) if inputs.single_label else 0)
+    return _call_scorer(scorer, _fixed_estimator(inputs.kind, classes, outputs.shape[1]), encoded, truth)
 
 
 def scores_regression(metric: str, given: Metric | None) -> bool | None:
-    """Whether a metric scores values rather than classes; None where nobody knows."""
+    """Whether a metric is one of regression; None for metrics that scikit-learn does not define."""
     from sklearn.metrics import get_scorer
 
     scorer = get_scorer(metric) if given is None else given.scorer
@@ -206,18 +208,20 @@ def scores_regression(metric: str, given: Metric | None) -> bool | None:
     return module.endswith("_regression") if module.startswith("sklearn.metrics") else None
 
 
-def unsuitable_metric(metric: str, given: Metric | None, kind: Kind, why: object) -> ConfigError:
-    """Return the error for a metric that does not suit a kind of task, with those that do where names tell."""
+def unsuitable_metric(metric: str, given: Metric | None, kind: Kind, reason: object) -> ConfigError:
+    """Return the error for a metric that does not suit a kind of task; it suggests averaged variants of the metric."""
     from sklearn.metrics import get_scorer_names
 
-    near = [name for end in ("macro", "weighted", "micro", "samples", "ovr", "ovo") if (name := f"{metric}_{end}")]
-    known = [name for name in near if name in get_scorer_names() and (kind == "multilabel") >= name.endswith("samples")]
+    variants = [name for end in ("macro", "weighted", "micro", "samples", "ovr", "ovo") if (name := f"{metric}_{end}")]
+    known = [
+        name for name in variants if name in get_scorer_names() and (kind == "multilabel") >= name.endswith("samples")
+    ]
     if given is None and known and kind in ("multiclass", "multilabel"):
         what = "several classes" if kind == "multiclass" else "several labels"
         return ConfigError(
             f"The metric {metric!r} is for two classes, and this is a {kind} task: for {what} take {_or(known)}."
         )
-    return ConfigError(f"The metric {metric!r} does not suit a {kind} task: {why}")
+    return ConfigError(f"The metric {metric!r} does not suit a {kind} task: {reason}")
 
 
 def _or(names: Sequence[str]) -> str:
@@ -225,28 +229,34 @@ def _or(names: Sequence[str]) -> str:
 
 
 def _unknown(name: str, known: Sequence[str]) -> UnknownNameError:
-    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
-    if plain in _WRITTEN:
-        hint = f"From Python, metric={_WRITTEN[plain]} says it (see sklearn.metrics)."
+    normalized = name.strip().lower().replace("-", "_").replace(" ", "_")
+    if normalized in _MAKE_SCORER:
+        hint = f"From Python, metric={_MAKE_SCORER[normalized]} says it (see sklearn.metrics)."
         return UnknownNameError("metric", name, known, hint, meant=())
-    guesses = (plain, _MEANT.get(plain, ""), f"neg_{plain}", plain.removesuffix("_score"), f"neg_{plain}_score")
+    guesses = (
+        normalized,
+        _ALIASES.get(normalized, ""),
+        f"neg_{normalized}",
+        normalized.removesuffix("_score"),
+        f"neg_{normalized}_score",
+    )
     meant = [guess for guess in guesses if guess in known][:1]
-    return UnknownNameError("metric", name, known, _ANY, meant=meant or None)
+    return UnknownNameError("metric", name, known, _HINT, meant=meant or None)
 
 
 def _as_scorer(metric: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a scorer of one of scikit-learn's functions of truth and predictions; anything else is one.
+    """Return a scorer; one of scikit-learn's functions of truth and predictions is made into a scorer.
 
     Raises:
-        ConfigError: It takes truth and predictions, and nothing says whether greater values are better.
+        ConfigError: Another function takes truth and predictions, so that the direction of the metric is unknown.
     """
     from sklearn.metrics import get_scorer, get_scorer_names, make_scorer
 
     if _is_scorer(metric):
         return metric
     name, parameters = getattr(metric, "__name__", ""), _parameters(metric)
-    asked = [p for p in parameters.values() if p.default is Parameter.empty and p.kind != Parameter.VAR_KEYWORD]
-    function = next(iter(parameters), "") in ("y_true", "labels_true", "y_score") or len(asked) == 2
+    required = [p for p in parameters.values() if p.default is Parameter.empty and p.kind != Parameter.VAR_KEYWORD]
+    function = next(iter(parameters), "") in ("y_true", "labels_true", "y_score") or len(required) == 2
     if not function:
         return metric
     if not (getattr(metric, "__module__", None) or "").startswith("sklearn.metrics"):
@@ -255,13 +265,13 @@ def _as_scorer(metric: Callable[..., Any]) -> Callable[..., Any]:
             f"give sklearn.metrics.make_scorer({name}, greater_is_better=...), or a callable (estimator, X, y)."
         )
     for known in map(get_scorer, get_scorer_names()):
-        if known._score_func is metric and set(known._kwargs) <= {"average"} and _plain_kwargs(known):
+        if known._score_func is metric and set(known._kwargs) <= {"average"} and _has_default_kwargs(known):
             return known  # type: ignore[no-any-return]
-    return make_scorer(metric, greater_is_better=not name.endswith(_ERRORS))  # type: ignore[no-any-return]
+    return make_scorer(metric, greater_is_better=not name.endswith(_LOSS_SUFFIXES))  # type: ignore[no-any-return]
 
 
-def _plain_kwargs(scorer: Any) -> bool:
-    """Whether a scorer calls its function as it is called without settings."""
+def _has_default_kwargs(scorer: Any) -> bool:
+    """Whether the settings of a scorer are the defaults of its function."""
     return all(_parameters(scorer._score_func)[key].default == value for key, value in scorer._kwargs.items())
 
 
@@ -276,16 +286,16 @@ def _is_scorer(metric: Any) -> bool:
     return hasattr(metric, "_score_func") and hasattr(metric, "_kwargs") and hasattr(metric, "_response_method")
 
 
-def _says(scorer: Any) -> tuple[Any, ...]:
-    """Return what a scorer does, so that equal ones can be told; a positive class of None is none."""
+def _scorer_identity(scorer: Any) -> tuple[Any, ...]:
+    """Return what identifies a scorer: function, sign, response method, and settings that differ from the defaults."""
     settings = {key: value for key, value in scorer._kwargs.items() if (key, value) != ("pos_label", None)}
     response = scorer._response_method
-    asked = (response,) if isinstance(response, str) else tuple(response)
-    return scorer._score_func, scorer._sign, asked, _settings(scorer._score_func, settings)
+    methods = (response,) if isinstance(response, str) else tuple(response)
+    return scorer._score_func, scorer._sign, methods, _non_default(scorer._score_func, settings)
 
 
-def _settings(function: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out settings that are what the function takes anyway."""
+def _non_default(function: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ from the defaults of a function."""
     known = _parameters(function)
     return {key: v for key, v in settings.items() if not (key in known and _equal(known[key].default, v))}
 
@@ -298,7 +308,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _name_of(scorer: Any) -> str:
-    """Return ``fbeta_score(beta=2)``, or the name of a function or class; ``neg_`` before what is less when better."""
+    """Return a name such as ``fbeta_score(beta=2)``; losses start with ``neg_``."""
     if not _is_scorer(scorer):
         return str(getattr(scorer, "__name__", type(scorer).__name__))
     function = scorer._score_func
@@ -308,22 +318,22 @@ def _name_of(scorer: Any) -> str:
 
 
 def _takes_labels(scorer: Any) -> bool:
-    """Whether a scorer takes probabilities, and may be told of classes that the examples lack.
+    """Whether a scorer of probabilities takes ``labels``, which lists classes that the examples may lack.
 
-    Those of predictions mean something else by ``labels``: which classes count.
+    Scorers of predicted classes are excluded: with them, ``labels`` selects the classes that count.
     """
     if not _is_scorer(scorer) or scorer._response_method == "predict" or "labels" in scorer._kwargs:
         return False
     return "labels" in _parameters(scorer._score_func)
 
 
-def _free_positive(scorer: Any) -> bool:
-    """Whether a scorer asks for a positive class, and the user has not said which."""
+def _needs_positive_class(scorer: Any) -> bool:
+    """Whether a scorer takes a positive class that the user has not set."""
     return _is_scorer(scorer) and "pos_label" not in scorer._kwargs and "pos_label" in _parameters(scorer._score_func)
 
 
 def scorer_positive_class(given: Metric | None) -> Any:
-    """Return the positive class that a scorer was made with; None where it leaves that open."""
+    """Return the positive class that a scorer was made with; None without one."""
     return getattr(given.scorer, "_kwargs", {}).get("pos_label") if given is not None else None
 
 
@@ -339,32 +349,32 @@ def _with(scorer: Any, settings: Mapping[str, Any]) -> Any:
 
 @lru_cache(maxsize=64)
 def _named(metric: str, classes: int) -> Any:
-    """Return a scorer that knows of all classes, those that the examples lack included."""
+    """Return a scorer by name, with the list of all classes where the scorer takes one."""
     from sklearn.metrics import get_scorer
 
     scorer = get_scorer(metric)
     return _with(scorer, {"labels": list(range(classes))}) if classes and _takes_labels(scorer) else scorer
 
 
-def _asked(scorer: Callable[..., Any], estimator: Any, outcome: ScorerInput, truth: np.ndarray) -> float:
+def _call_scorer(scorer: Callable[..., Any], estimator: Any, inputs: ScorerInput, truth: np.ndarray) -> float:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", UserWarning)  # of classes that are missing here: the score says enough
-        found = scorer(estimator, outcome.outputs, truth)
+        warnings.simplefilter("ignore", UserWarning)  # on classes that the examples lack
+        found = scorer(estimator, inputs.outputs, truth)
     if isinstance(found, (str, bytes)) or np.ndim(found):
         raise TypeError(f"a metric returns one number; it returned {found!r:.80}")
     value = float(found)
     return value if not math.isinf(value) else math.nan
 
 
-def _as_truth(outcome: ScorerInput) -> np.ndarray:
-    if outcome.kind == "regression" and outcome.truth.shape[1] == 1:
-        return outcome.truth.ravel()
-    return outcome.truth.astype(int) if outcome.kind == "multilabel" else outcome.truth
+def _scorer_targets(inputs: ScorerInput) -> np.ndarray:
+    if inputs.kind == "regression" and inputs.truth.shape[1] == 1:
+        return inputs.truth.ravel()
+    return inputs.truth.astype(int) if inputs.kind == "multilabel" else inputs.truth
 
 
-@lru_cache(maxsize=16)  # a score is asked for after each epoch, and defining a class costs more than it
-def _outputs_of(kind: Kind, classes: tuple[Any, ...], width: int) -> Any:
-    """Return an estimator whose ``X`` are outputs that were computed before: scorers ask estimators."""
+@lru_cache(maxsize=16)  # defining a class takes longer than scoring an epoch
+def _fixed_estimator(kind: Kind, classes: tuple[Any, ...], width: int) -> Any:
+    """Return an estimator that takes outputs as its ``X``: scikit-learn's scorers call an estimator."""
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
     single = kind in ("binary", "multiclass")
@@ -377,7 +387,7 @@ def _outputs_of(kind: Kind, classes: tuple[Any, ...], width: int) -> Any:
             return outputs[:, 0] if width == 1 else outputs
 
     class Classification(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-        # As scikit-learn's multilabel estimators have it: an array for each label.
+        # scikit-learn's multilabel estimators have an array of classes for each label.
         classes_ = np.array(classes) if single else [np.arange(2) for _ in classes]
 
         def __sklearn_is_fitted__(self) -> bool:

@@ -1,4 +1,4 @@
-"""Before anything is scored: whether the metric is defined on the examples, and what a user should know of it."""
+"""Checks before scoring: whether the metric is defined on the examples, and which class is the positive one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ __all__ = ["check_scored", "positive_class_warning"]
 
 Part = Literal["test", "validation"]
 
-# Classes that a message names.
-_NAMED = 5
-# What the score of perfect predictions may fall short by.
-_ROUNDING = 1e-6
+_MAX_CLASSES_IN_MESSAGE = 5
+# Differences of a score below this are rounding errors.
+_SCORE_TOLERANCE = 1e-6
 
 
 def check_scored(task: Task, encoded: np.ndarray, part: Part) -> tuple[FitWarning, ...]:
-    """Make sure that the metric is defined on examples, and say which classes they lack.
+    """Check that the metric is defined on validation or test examples.
 
     Args:
         task: The task.
-        encoded: Their targets (N, ...).
-        part: What they are.
+        encoded: Targets (N, ...) of the examples.
+        part: Whether the examples are the test or the validation examples.
+
+    Returns:
+        A warning that names the missing classes, where classes are missing.
 
     Raises:
-        DataError: The metric is not defined on them.
+        DataError: The metric is not defined on the examples.
     """
     missing = _missing(task, encoded)
     best = task.score(encoded, task.perfect_outputs(encoded))
@@ -43,28 +45,30 @@ def check_scored(task: Task, encoded: np.ndarray, part: Part) -> tuple[FitWarnin
         )
     if not missing:
         return ()
-    named = ", ".join(repr(label) for label in missing[:_NAMED]) + (", …" if len(missing) > _NAMED else "")
+    named = ", ".join(repr(label) for label in missing[:_MAX_CLASSES_IN_MESSAGE]) + (
+        ", …" if len(missing) > _MAX_CLASSES_IN_MESSAGE else ""
+    )
     message = (
         f"The {part} examples lack {len(missing)} of {len(task.classes)} classes ({named}): the score says nothing of "
         "them."
     )
-    if not task.single_label and best < task.perfect_score - _ROUNDING:
+    if not task.single_label and best < task.perfect_score - _SCORE_TOLERANCE:
         message += f" Even perfect predictions have a {task.metric} of {best:.4f}."
     return (FitWarning(code="missing_classes", message=message, details={"where": part, "classes": [*missing]}),)
 
 
-def positive_class_warning(task: Task, encoded: np.ndarray, asked: Any) -> FitWarning | None:
-    """Say which class the metric takes for the positive one, where it depends on that and the user has not said.
+def positive_class_warning(task: Task, encoded: np.ndarray, given: Any) -> FitWarning | None:
+    """Return a warning that names the positive class, where the metric depends on it and the user gave none.
 
     Args:
         task: The task.
         encoded: Targets (N,).
-        asked: The positive class that the user asked for; None where nothing was said.
+        given: The positive class that the user gave; None without one.
     """
-    if asked is not None or scorer_positive_class(task.scorer) is not None or not task.uses_positive_class:
+    if given is not None or scorer_positive_class(task.scorer) is not None or not task.uses_positive_class:
         return None
-    at = task.classes.index(task.positive_class)
-    count, other = int((encoded == at).sum()), task.classes[1 - at]
+    position = task.classes.index(task.positive_class)
+    count, other = int((encoded == position).sum()), task.classes[1 - position]
     rarer = 2 * count < len(encoded)
     why = "the rarer class" if rarer else "sorted last of two classes as frequent as each other"
     message = (
@@ -76,11 +80,11 @@ def positive_class_warning(task: Task, encoded: np.ndarray, asked: Any) -> FitWa
 
 
 def _missing(task: Task, encoded: np.ndarray) -> Sequence[Any]:
-    """Return the classes that no example has."""
+    """Return the classes without an example."""
     if task.kind == "regression":
         return ()
-    there = np.bincount(encoded, minlength=len(task.classes)) if task.single_label else encoded.sum(0)
-    return [label for label, count in zip(task.classes, there, strict=True) if not count]
+    counts = np.bincount(encoded, minlength=len(task.classes)) if task.single_label else encoded.sum(0)
+    return [label for label, count in zip(task.classes, counts, strict=True) if not count]
 
 
 def _defined(task: Task, encoded: np.ndarray, best: float, missing: Sequence[Any]) -> bool:
@@ -88,13 +92,13 @@ def _defined(task: Task, encoded: np.ndarray, best: float, missing: Sequence[Any
     if not math.isfinite(best):
         return False
     if task.kind == "regression":
-        return task.scorer is not None or all(_tells_apart(task, encoded, i) for i in range(task.width))
-    # Without positives, recall is set to 0. Of several labels, the others still say something.
-    return not (task.single_label and missing and task.scorer is None and best < task.perfect_score - _ROUNDING)
+        return task.scorer is not None or all(_separates_errors(task, encoded, i) for i in range(task.width))
+    # Without positives, scikit-learn sets recall to 0. With several labels, the other labels still have a score.
+    return not (task.single_label and missing and task.scorer is None and best < task.perfect_score - _SCORE_TOLERANCE)
 
 
-def _tells_apart(task: Task, encoded: np.ndarray, column: int) -> bool:
-    """Whether the metric tells a small error of a column from one twice as large: R2 does not where all are equal."""
+def _separates_errors(task: Task, encoded: np.ndarray, column: int) -> bool:
+    """Whether doubling the error of one target column changes the score; R2 does not change on equal targets."""
     values = encoded[:, column]
     step = np.zeros_like(encoded)
     step[:, column] = float(np.abs(values).max()) / 10 or 1.0
@@ -104,7 +108,7 @@ def _tells_apart(task: Task, encoded: np.ndarray, column: int) -> bool:
 
 def _why(task: Task, encoded: np.ndarray, missing: Sequence[Any]) -> str:
     if missing:
-        return f"they lack {', '.join(repr(label) for label in missing[:_NAMED])}"
+        return f"they lack {', '.join(repr(label) for label in missing[:_MAX_CLASSES_IN_MESSAGE])}"
     if task.kind == "regression" and len(encoded) > 1 and (encoded == encoded[0]).all(0).any():
         return "their targets are all equal"
     return f"there {'is one' if len(encoded) == 1 else f'are {len(encoded)}'}"

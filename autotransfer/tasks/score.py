@@ -14,8 +14,8 @@ from autotransfer.tasks.task import Task
 
 __all__ = ["Score", "score_interval"]
 
-# Resamples of a bootstrap: of accuracy, which costs next to nothing, and of a metric that a scorer computes.
-_DRAWS, _SLOW_DRAWS = 1000, 200
+# Resamples of a bootstrap of accuracy, which takes microseconds each, and of a metric that a scorer computes.
+_ACCURACY_RESAMPLES, _SCORER_RESAMPLES = 1000, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,12 @@ class Score:
 
     Attributes:
         metric: Name of the scikit-learn scorer.
-        score: Its value.
-        ci95: 95% interval; see ``score_interval``. NaN where nothing can be said.
-        accuracy: Share of right predictions, for tasks with one label; None for the others.
+        score: The score.
+        ci95: 95% interval; see ``score_interval``. NaN where there is none.
+        accuracy: Share of right predictions in a task with one label for each example; None in other tasks.
         examples: Number of examples.
-        positive_class: Which of two classes is the positive one, where the metric depends on that.
-        groups: Number of sets of examples that belong together, such as groups and copies; None where each example is
-            by itself.
+        positive_class: The positive class, where the metric depends on one.
+        groups: Number of groups, such as patients or copies of one image; None where each example is a group.
     """
 
     metric: str
@@ -43,18 +42,18 @@ class Score:
 
     @property
     def metric_label(self) -> str:
-        """The metric, and its positive class where it has one: ``recall of 'defect'``."""
+        """The metric with its positive class, if any: ``recall of 'defect'``."""
         return self.metric if self.positive_class is None else f"{self.metric} of {self.positive_class!r}"
 
     @classmethod
     def of(cls, task: Task, encoded: np.ndarray, predictions: np.ndarray, group_ids: np.ndarray | None = None) -> Score:
-        """Score outputs against targets, both as ``Task.score`` takes them.
+        """Score predictions against targets.
 
         Args:
             task: The task.
-            encoded: Targets (n, ...).
+            encoded: Targets (n, ...), as ``Task.encode`` returns them.
             predictions: Predictions (n, outputs).
-            group_ids: Number (n,) of the set that each example belongs to; None means that each is by itself.
+            group_ids: Group (n,) of each example; None makes each example a group.
         """
         count = count_groups(len(encoded), group_ids)
         return cls(
@@ -68,7 +67,7 @@ class Score:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the score as JSON; null where it is not defined, since JSON has no NaN."""
+        """Return the score as JSON; NaN becomes null."""
         return {
             "metric": self.metric,
             "score": _number(self.score),
@@ -81,7 +80,7 @@ class Score:
 
     def __str__(self) -> str:
         low, high = self.ci95
-        interval = "no interval can be told" if math.isnan(low) else f"95% interval {low:.4f} to {high:.4f}"
+        interval = "no interval" if math.isnan(low) else f"95% interval {low:.4f} to {high:.4f}"
         units = "" if self.groups is None else f" in {self.groups} groups"
         return f"{self.metric_label} {self.score:.4f} ({interval}, {self.examples} examples{units})"
 
@@ -96,29 +95,29 @@ def score_interval(
 ) -> tuple[float, float]:
     """Return the 95% interval of a score.
 
-    It is Wilson's for accuracy where examples are independent, and a bootstrap otherwise: over examples, or over units
-    where some examples belong together. Where every resample scores the same, as without any error, it is Wilson's of
-    the number of units: no few examples are beyond doubt.
+    Accuracy on independent examples has Wilson's interval. Other scores have the interval of a bootstrap over groups.
+    Where every resample has the same score, for example since there is no error, the interval is Wilson's with the
+    number of groups.
 
     Args:
         task: The task.
         encoded: Targets (n, ...).
         predictions: Predictions (n, outputs).
-        metric: Name of a scikit-learn scorer; None means the task's.
+        metric: Name of a scikit-learn scorer; None takes the metric of the task.
         seed: Seed of the bootstrap.
-        group_ids: Number (n,) of the set that each example belongs to; None means that each is by itself.
+        group_ids: Group (n,) of each example; None makes each example a group.
 
     Returns:
-        Its ends; NaN where fewer than two units, or no defined resample, say nothing.
+        The ends of the interval; NaN with fewer than two groups, or where the metric is defined on no resample.
     """
     name, count = metric or task.metric, count_groups(len(encoded), group_ids)
-    plain, found = name == "accuracy" and task.single_label, task.score(encoded, predictions, name)
-    if plain and count == len(encoded):
+    is_accuracy, found = name == "accuracy" and task.single_label, task.score(encoded, predictions, name)
+    if is_accuracy and count == len(encoded):
         return _wilson(found, count)
     if count < 2:
         return math.nan, math.nan
     drawn = _drawn_scores(
-        task, encoded, predictions, name, bootstrap_samples(len(encoded), group_ids, _draws(plain), seed=seed)
+        task, encoded, predictions, name, bootstrap_samples(len(encoded), group_ids, _resamples(is_accuracy), seed=seed)
     )
     if not len(drawn):
         return math.nan, math.nan
@@ -128,37 +127,37 @@ def score_interval(
     return float(low), float(high)
 
 
-def _draws(plain: bool) -> int:
-    return _DRAWS if plain else _SLOW_DRAWS
+def _resamples(is_accuracy: bool) -> int:
+    return _ACCURACY_RESAMPLES if is_accuracy else _SCORER_RESAMPLES
 
 
 def _drawn_scores(
     task: Task, encoded: np.ndarray, predictions: np.ndarray, metric: str, drawn: Iterable[np.ndarray]
 ) -> np.ndarray:
-    """Return the finite scores of resamples: of those that hold all classes, where half of them do.
+    """Return the finite scores of resamples.
 
-    A resample that lost a class scores another task; but where classes are small, hardly any has all of them.
+    A resample that lacks a class scores another task. It is left out, unless more than half of the resamples lack one.
     """
     if metric == "accuracy" and task.single_label:
         right = predictions.argmax(1) == encoded
         return np.array([right[rows].mean() for rows in drawn])
-    kinds = len(np.unique(encoded)) if task.single_label else 0
-    found, whole = list[float](), list[bool]()
+    classes = len(np.unique(encoded)) if task.single_label else 0
+    found, complete = list[float](), list[bool]()
     for rows in drawn:
         found.append(task.score(encoded[rows], predictions[rows], metric))
-        whole.append(not task.single_label or len(np.unique(encoded[rows])) == kinds)
-    values, holds_all = np.array(found), np.array(whole)
+        complete.append(not task.single_label or len(np.unique(encoded[rows])) == classes)
+    values = np.array(found)
     finite = np.isfinite(values)
-    kept = finite & holds_all
+    kept = finite & np.array(complete)
     return np.asarray(values[kept if 2 * kept.sum() >= len(values) else finite])
 
 
 def _wilson(p: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a proportion of n (Wilson 1927)."""
+    """Return Wilson's score interval of a proportion p of n (Wilson 1927)."""
     q = z * z / n
     middle, half = p + q / 2, z * math.sqrt(p * (1 - p) / n + q / (4 * n))
     low, high = (middle - half) / (1 + q), (middle + half) / (1 + q)
-    return max(0.0, min(low, p)), min(1.0, max(high, p))  # rounding must not leave a perfect score outside
+    return max(0.0, min(low, p)), min(1.0, max(high, p))  # rounding must not leave p outside of its interval
 
 
 def _number(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Targets as they were given: what kind of task they make, and which classes they name."""
+"""Targets as the user gives them: the kind of task, the classes, and regression values as arrays."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 
-# Up to so many different whole numbers are classes whatever their counts are.
-_MOST_RARE_CLASSES = 20
-# Squares of greater numbers, and of lesser differences, are no float64 numbers.
-_LARGEST, _SMALLEST_RANGE = 1e150, 1e-150
+# Up to this many different whole numbers are always classes.
+_MAX_RARE_CLASSES = 20
+# Squares of greater values overflow float64, and squares of smaller differences become 0.
+_MAX_TARGET, _MIN_TARGET_RANGE = 1e150, 1e-150
 
 
 class Labels:
     """Finds the position of a label among the classes.
 
-    A label that is no class as it stands may be written in another way: a folder is called '0' where a table holds 0,
-    a table holds '1.0' where an array holds 1. It is found by its text, and then by its value as a number, where one
-    class alone fits.
+    A label that equals no class may be spelled differently: a folder is called '0' where a table holds 0, and a table
+    holds '1.0' where an array holds 1. Such a label is compared as text, then as a number. It matches a class if
+    exactly one class has the same text or number.
 
     Args:
         classes: The classes.
@@ -48,8 +48,10 @@ class Labels:
 
     def __init__(self, classes: Sequence[Any]) -> None:
         self._exact = {label: i for i, label in enumerate(classes)}
-        self._texts = _alone((str(label), i) for i, label in enumerate(classes))
-        self._numbers = _alone((number, i) for i, label in enumerate(classes) if (number := _number(label)) is not None)
+        self._texts = _unique_keys((str(label), i) for i, label in enumerate(classes))
+        self._numbers = _unique_keys(
+            (number, i) for i, label in enumerate(classes) if (number := _number(label)) is not None
+        )
 
     def find(self, label: Any) -> int | None:
         """Return the position of a label; None where it is no class."""
@@ -67,8 +69,8 @@ class Labels:
         return None if number is None else self._numbers.get(number)
 
 
-def _alone(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
-    """Return a dictionary without the keys that come more than once."""
+def _unique_keys(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
+    """Return a dictionary without the keys that occur more than once."""
     found = list(pairs)
     counts = Counter(key for key, _ in found)
     return {key: i for key, i in found if counts[key] == 1}
@@ -93,21 +95,21 @@ def flat(targets: Sequence[Any] | np.ndarray) -> Sequence[Any] | np.ndarray:
 
 
 def is_collection(value: Any) -> bool:
-    """Whether a target is several values."""
+    """Whether a target holds several values."""
     return value.ndim > 0 if isinstance(value, np.ndarray) else isinstance(value, (list, tuple, set, frozenset))
 
 
 def are_indicators(targets: Sequence[Any] | np.ndarray, classes: int) -> bool:
-    """Whether all of the targets are rows of 0 and 1; one row alone could be a list of the labels 0 and 1."""
+    """Whether every target is a row of 0 and 1 with one entry for each class."""
     rows = classes > 1 and all(isinstance(row, (list, tuple, np.ndarray)) and len(row) == classes for row in targets)
     return rows and all(plain(value) in (0, 1) for row in targets for value in row)
 
 
 def check_no_missing_targets(targets: Sequence[Any] | np.ndarray) -> None:
-    """Refuse targets among which some are missing or not finite.
+    """Check that no target is missing or not finite.
 
     Raises:
-        DataError: There are such.
+        DataError: A target is missing, not finite, or nested deeper than one list.
     """
 
     def missing(value: Any) -> bool:
@@ -126,7 +128,7 @@ def check_no_missing_targets(targets: Sequence[Any] | np.ndarray) -> None:
 
 
 def infer_kind(targets: Sequence[Any] | np.ndarray) -> Kind:
-    """Find out what kind of task targets make; classes are ``"multiclass"``, two of them, too."""
+    """Infer the kind of task; two classes count as ``"multiclass"`` here."""
     if any(is_collection(target) for target in targets):
         return "regression" if _are_vectors(targets) else "multilabel"
     values = [plain(target) for target in targets]
@@ -136,19 +138,19 @@ def infer_kind(targets: Sequence[Any] | np.ndarray) -> Kind:
 
 
 def too_many_for_classes(values: Sequence[Any]) -> bool:
-    """Whether whole numbers can be no classes: there are more than 20, and at least half of them come once.
+    """Whether whole numbers are values rather than classes: more than 20 differ, and at least half of these occur once.
 
-    Other whole numbers stay classes: numbered classes that are taken for values make a useless model, values that are
-    taken for classes a crude one.
+    In doubt, whole numbers are classes. Classes that are read as values make a useless model, values that are read as
+    classes only a coarse one.
     """
     if not all(type(value) in (int, float) for value in values):
         return False
     counts = Counter(values)
-    return len(counts) > _MOST_RARE_CLASSES and 2 * sum(count == 1 for count in counts.values()) >= len(counts)
+    return len(counts) > _MAX_RARE_CLASSES and 2 * sum(count == 1 for count in counts.values()) >= len(counts)
 
 
 def _are_vectors(targets: Sequence[Any] | np.ndarray) -> bool:
-    """Whether the targets are rows of one length, of numbers among which are floats, and other ones than 0 and 1."""
+    """Whether the targets are rows of numbers of one length, with a float among them, and not only 0 and 1."""
     if not all(isinstance(row, (list, tuple, np.ndarray)) and len(row) == len(targets[0]) for row in targets):
         return False
     values = [plain(value) for row in targets for value in row]
@@ -157,10 +159,15 @@ def _are_vectors(targets: Sequence[Any] | np.ndarray) -> bool:
 
 
 def find_classes(targets: Sequence[Any] | np.ndarray, kind: Kind, names: Sequence[str] = ()) -> tuple[Any, ...]:
-    """Return the classes that targets name, sorted; columns of 0 and 1 that have names are called by them.
+    """Return the sorted classes of the targets.
+
+    Args:
+        targets: The targets.
+        kind: Kind of task.
+        names: Names of the columns of a 0/1 matrix, which name its classes; without names, classes are positions.
 
     Raises:
-        DataError: They are none, one alone, or they do not suit the kind.
+        DataError: There are fewer than two classes, or the targets do not suit the kind.
     """
     several = [target for target in targets if is_collection(target)]
     if kind == "multilabel":
@@ -196,49 +203,51 @@ def to_float_targets(targets: Sequence[Any] | np.ndarray, width: int | None = No
 
     Args:
         targets: The targets.
-        width: Number of values of each; None takes what is there.
+        width: Number of values of each target; None infers it.
 
     Raises:
-        DataError: One is no number, not finite, or so large that its square is no number.
+        DataError: A target is no number, not finite, or greater than 1e150.
     """
     try:
         values = np.asarray(targets, dtype=np.float64)
         values = values.reshape(len(targets), -1 if width is None and values.size else width or 0)
     except (TypeError, ValueError):
         if width is None:
-            raise DataError(f"A regression needs numbers as targets; got {_no_number(targets)!r}.") from None
+            raise DataError(f"A regression needs numbers as targets; got {_first_invalid(targets)!r}.") from None
         raise DataError(
-            f"The targets are not {width} number(s) for each example; got {_no_number(targets)!r}."
+            f"The targets are not {width} number(s) for each example; got {_first_invalid(targets)!r}."
         ) from None
     if not values.size:
         raise DataError("The targets hold no numbers.")
     if not np.isfinite(values).all():
         raise DataError(f"The target at position {int(np.argwhere(~np.isfinite(values))[0, 0])} is not finite.")
-    if np.abs(values).max() > _LARGEST:
-        at = int(np.argwhere(np.abs(values) > _LARGEST)[0, 0])
-        raise DataError(f"The target at position {at} is beyond {_LARGEST:g}: give the targets in a greater unit.")
+    if np.abs(values).max() > _MAX_TARGET:
+        position = int(np.argwhere(np.abs(values) > _MAX_TARGET)[0, 0])
+        raise DataError(
+            f"The target at position {position} is beyond {_MAX_TARGET:g}: give the targets in a greater unit."
+        )
     return values
 
 
-def _no_number(targets: Sequence[Any] | np.ndarray) -> Any:
-    """Return the first target that is no number, or the first one where each by itself would be."""
+def _first_invalid(targets: Sequence[Any] | np.ndarray) -> Any:
+    """Return the first target that is no number; the first of all where every target by itself is a number."""
     return next((target for target in targets if is_collection(target) or _number(target) is None), targets[0])
 
 
 def check_not_constant(values: np.ndarray, names: Sequence[str] = ()) -> None:
-    """Refuse targets of a regression (N, width) of which a column holds one value only, as one class is refused.
+    """Check that each column of regression targets (N, width) holds at least two different values.
 
     Raises:
-        DataError: There is such a column, or one whose values differ too little to be told apart.
+        DataError: The values of a column are equal, or differ by less than 1e-150.
     """
     low, high = values.min(0), values.max(0)
-    for column, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        if most - least > _SMALLEST_RANGE:
+    for column, (lowest, highest) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        if highest - lowest > _MIN_TARGET_RANGE:
             continue
         which = "All targets are" if values.shape[1] == 1 else f"All targets of the column {_name(names, column)} are"
-        if least == most:
-            raise DataError(f"{which} {least!r}: a regression needs at least two different values.")
-        raise DataError(f"{which} within {_SMALLEST_RANGE:g} of each other: give the targets in a smaller unit.")
+        if lowest == highest:
+            raise DataError(f"{which} {lowest!r}: a regression needs at least two different values.")
+        raise DataError(f"{which} within {_MIN_TARGET_RANGE:g} of each other: give the targets in a smaller unit.")
 
 
 def _name(names: Sequence[str], column: int) -> str:
@@ -246,11 +255,11 @@ def _name(names: Sequence[str], column: int) -> str:
 
 
 def _examples(labels: Iterable[Any]) -> str:
-    """Return the first few labels, for messages."""
+    """Return up to five labels as text for a message."""
     shown = sorted(map(repr, labels))
     return ", ".join(shown[:5]) + (", …" if len(shown) > 5 else "")
 
 
 def counted(labels: Iterable[Any]) -> Mapping[Any, int]:
-    """Return how often each label comes."""
+    """Return the number of examples of each label."""
     return Counter(plain(label) for label in labels)

@@ -1,4 +1,4 @@
-"""What is predicted: the kind of task, its classes, its targets as arrays, and its metric."""
+"""The task: its kind, classes, targets as arrays, and metric."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from autotransfer.tasks.targets import (
 
 __all__ = ["Kind", "Task", "infer_task"]
 
-# Above this ratio of the largest to the smallest class, plain accuracy hides the small one.
-_IMBALANCED = 3.0
-# More outputs than this take memory that a look at a metric is not worth.
-_MANY = 10_000_000
-# Difference of a score between one positive class and the other that is no rounding.
-_ROUNDING = 1e-6
+# Ratio of the largest to the smallest class above which the default metric is the balanced accuracy.
+_MAX_CLASS_RATIO_FOR_ACCURACY = 3.0
+# Most outputs, examples times classes, with which a metric is tried; 80 MB as float64.
+_MAX_OUTPUTS_TO_CHECK_METRIC = 10_000_000
+# Differences of a score below this are rounding errors.
+_SCORE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +44,11 @@ class Task:
     Attributes:
         kind: Kind of task.
         classes: Labels in the order of the outputs; empty for regression.
-        metric: Name of the metric, mostly a scikit-learn scorer's; greater is better.
+        metric: Name of the metric; greater is better.
         width: Number of regression targets.
-        positive_class: Which of two classes is the positive one; None where nobody said and the metric does not ask.
-        target_names: Names of the regression targets, where there are several and their columns have names.
-        scorer: The metric itself where its name alone does not say it; JSON cannot hold it.
+        positive_class: The positive one of two classes; None where the metric needs none and the user gave none.
+        target_names: Names of several regression targets; empty where their columns have none.
+        scorer: A metric that the user gave as an object; JSON holds its name only.
     """
 
     kind: Kind
@@ -71,17 +71,17 @@ class Task:
 
     @property
     def dtype(self) -> type[np.floating[Any]]:
-        """Type of what a model says: probabilities are float32, values of a regression float64."""
+        """Type of predictions: float32 for probabilities, float64 for values of a regression."""
         return np.float64 if self.kind == "regression" else np.float32
 
     def encode(self, targets: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """Turn targets into an array; labels may be written in another way than the classes (see ``Labels``).
+        """Turn targets into an array; labels may be spelled differently from the classes (see ``Labels``).
 
         Returns:
             int64 (N,) class indices; float32 (N, classes) indicators for multilabel; float64 (N, width) for regression.
 
         Raises:
-            DataError: A label that the task does not know, or a value that is no finite number.
+            DataError: A label is no class of the task, or a value is no finite number.
         """
         if self.kind == "regression":
             return to_float_targets(targets, self.width)
@@ -127,7 +127,7 @@ class Task:
 
     @property
     def perfect_score(self) -> float:
-        """The best score that the metric has: 0 for errors, which scikit-learn negates, and 1 for most others."""
+        """The score of perfect predictions: 0 for negated losses, 1 for most other metrics."""
         if self.scorer is not None:
             return _perfect_score(self, self.scorer)
         if self.metric in metrics.UNBOUNDED:
@@ -136,19 +136,19 @@ class Task:
 
     @property
     def metric_label(self) -> str:
-        """The metric, and its positive class where it has one: ``recall of 'defect'``."""
+        """The metric with its positive class, if any: ``recall of 'defect'``."""
         return f"{self.metric} of {self.positive_class!r}" if self.uses_positive_class else self.metric
 
     @property
     def uses_positive_class(self) -> bool:
-        """Whether the metric depends on which of two classes is the positive one."""
+        """Whether the metric depends on the choice of the positive class."""
         return self.kind == "binary" and _uses_positive_class(self.metric, self.scorer, self.classes)
 
     def score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
-        """Score outputs against targets, both as ``encode`` and a model give them.
+        """Score predictions against targets.
 
         Args:
-            encoded: Targets (N, ...).
+            encoded: Targets (N, ...), as ``encode`` returns them.
             predictions: Probabilities (N, classes), or values (N, width).
             metric: Name of a scikit-learn scorer; None takes the metric of the task.
 
@@ -175,7 +175,7 @@ class Task:
         return metrics.score(metric or self.metric, outcome)
 
     def perfect_outputs(self, encoded: np.ndarray) -> np.ndarray:
-        """Return the outputs (N, outputs) that say exactly what the targets are."""
+        """Return the predictions (N, outputs) that equal the targets."""
         if self.single_label:
             return np.asarray(np.eye(len(self.classes), dtype=np.float32)[encoded])
         return encoded
@@ -191,7 +191,7 @@ class Task:
         return float(-np.log(np.clip(right, 1e-7, 1.0)).mean())
 
     def class_weights(self, encoded: np.ndarray) -> np.ndarray:
-        """Return weights (classes,) inverse to the class frequency, of mean 1 over the examples."""
+        """Return class weights (classes,), inverse to the class frequency, with a mean of 1 over the examples."""
         if self.single_label:
             counts = np.bincount(encoded, minlength=len(self.classes)).astype(np.float32)
         else:
@@ -199,10 +199,10 @@ class Task:
         return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
 
     def class_weights_from(self, given: Mapping[Any, float]) -> np.ndarray:
-        """Return weights (classes,) from those given by class; 1 for a class that is not among them.
+        """Return class weights (classes,) from a dictionary; a class that it lacks has the weight 1.
 
         Raises:
-            ConfigError: A weight is given for what is no class of this task.
+            ConfigError: A key is no class of this task.
         """
         labels, weights = Labels(self.classes), np.ones(len(self.classes), dtype=np.float32)
         for label, weight in given.items():
@@ -213,7 +213,7 @@ class Task:
         return weights
 
     def to_json(self) -> dict[str, Any]:
-        """Return the task as JSON; of a metric that was given as an object, the name."""
+        """Return the task as JSON; a metric that the user gave as an object is its name."""
         return {
             "kind": self.kind,
             "classes": list(self.classes),
@@ -225,15 +225,15 @@ class Task:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Task:
-        """Read what ``to_json`` wrote; older files know nothing of a positive class or of names.
+        """Read what ``to_json`` wrote.
 
         Raises:
-            ConfigError: A key is missing, or a value is none that it can have.
+            ConfigError: A key is missing, or a value is not allowed.
         """
         values: list[Any] = [data.get(key) for key in ("kind", "classes", "metric", "width")]
         kind, classes, metric, width = values
         positive, names = data.get("positive_class"), data.get("target_names", [])
-        right = (
+        valid = (
             kind in get_args(Kind)
             and isinstance(classes, list)
             and all(isinstance(label, (str, int, float)) for label in classes)
@@ -248,7 +248,7 @@ class Task:
             and all(isinstance(name, str) for name in names)
             and len(names) in (0, width)
         )
-        if not right:
+        if not valid:
             raise ConfigError(f"The task {dict(data)!r:.200} is none: it has a kind, classes, a metric and a width.")
         return cls(
             kind=kind,
@@ -268,23 +268,22 @@ def infer_task(
     positive_class: Any = None,
     names: Sequence[str] = (),
 ) -> Task:
-    """Find out what is to be predicted from the targets.
+    """Infer the task from the targets.
 
-    Text and integers are classes, floats that are not whole numbers are a regression, collections of labels or an
-    indicator matrix are multilabel, rows of floats with other values than 0 and 1 are a regression with several
-    targets. ``kind`` overrules this.
+    Text and whole numbers are classes. Floats that are not whole numbers are a regression. Collections of labels and
+    0/1 matrices are multilabel. Rows of other floats are a regression with several targets. ``kind`` overrides this.
 
     Args:
-        targets: One for each example.
-        kind: The kind of task; None infers it.
-        metric: A scikit-learn scorer's name, or a scorer; None chooses by task.
-        positive_class: Which of two classes is the positive one; where it is None and the metric asks for one, it is
-            the rarer class, and of two that are as frequent the one that is sorted last, as scikit-learn has it.
-        names: Names of the columns of targets, where there are several.
+        targets: One target for each example.
+        kind: Kind of task; None infers it.
+        metric: Name of a scikit-learn scorer, or a scorer; None takes the default of the kind.
+        positive_class: The positive one of two classes. None takes the rarer class where the metric needs one, and the
+            class that is sorted last, as scikit-learn does, where both are equally frequent.
+        names: Names of the columns of several targets.
 
     Raises:
-        DataError: Missing targets, one class or value only, or targets that do not fit the kind.
-        ConfigError: Unknown kind or metric, or a positive class that is none.
+        DataError: Targets are missing, hold one class or value only, or do not fit the kind.
+        ConfigError: The kind or the metric is unknown, or the positive class is no class.
     """
     if kind is not None and kind not in get_args(Kind):
         raise UnknownNameError("kind of task", kind, get_args(Kind))
@@ -317,11 +316,11 @@ def _default_metric(targets: Sequence[Any] | np.ndarray, kind: Kind) -> str:
     if kind == "multilabel":
         return "f1_macro"
     counts = counted(targets).values()
-    return "balanced_accuracy" if max(counts) > _IMBALANCED * min(counts) else "accuracy"
+    return "balanced_accuracy" if max(counts) > _MAX_CLASS_RATIO_FOR_ACCURACY * min(counts) else "accuracy"
 
 
 def _positive_class(task: Task, targets: Sequence[Any] | np.ndarray, given: Any) -> Any:
-    """Return the positive class: the one that is given, else the rarer one where the metric asks for one."""
+    """Return the given positive class, else the rarer class where the metric needs a positive class."""
     fixed = metrics.scorer_positive_class(task.scorer)
     if given is None and fixed is not None and task.kind == "binary":
         given = fixed
@@ -343,13 +342,13 @@ def _positive_class(task: Task, targets: Sequence[Any] | np.ndarray, given: Any)
 
 @lru_cache(maxsize=64)
 def _uses_positive_class(metric: str, scorer: Metric | None, classes: tuple[Any, ...]) -> bool:
-    """Whether a metric gives one and the same outcome another score when the other class is the positive one."""
+    """Whether the score of a metric changes when the other class becomes the positive one."""
     if metrics.scorer_positive_class(scorer) is not None:
         return True
     rng = np.random.default_rng(0)
     truth = (np.arange(60) % 3 == 0).astype(np.int64)
-    chances = np.clip(0.3 + 0.3 * truth + rng.normal(0, 0.2, len(truth)), 0.01, 0.99)
-    outputs, found = np.stack([1 - chances, chances], axis=1), list[float]()
+    probabilities = np.clip(0.3 + 0.3 * truth + rng.normal(0, 0.2, len(truth)), 0.01, 0.99)
+    outputs, found = np.stack([1 - probabilities, probabilities], axis=1), list[float]()
     for positive in classes:
         try:
             found.append(
@@ -357,14 +356,14 @@ def _uses_positive_class(metric: str, scorer: Metric | None, classes: tuple[Any,
                     truth, outputs
                 )
             )
-        except Exception:  # a metric that does not suit two classes is refused elsewhere
+        except Exception:  # ``_check_metric`` refuses a metric that does not suit two classes
             return False
-    return abs(found[0] - found[1]) > _ROUNDING
+    return abs(found[0] - found[1]) > _SCORE_TOLERANCE
 
 
 @lru_cache(maxsize=16)
 def _perfect_score(task: Task, scorer: Metric) -> float:
-    """Return the score of perfect outputs for a few examples of each class, or a few values."""
+    """Return the score of perfect predictions for two examples of each class, or a few values."""
     count = 2 * task.outputs
     encoded: np.ndarray
     if task.single_label:
@@ -381,14 +380,16 @@ def _perfect_score(task: Task, scorer: Metric) -> float:
 
 
 def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
-    """Try the metric on perfect outputs, so that a wrong one is refused before any training."""
-    for_values = metrics.scores_regression(task.metric, task.scorer)
-    if for_values is not None and for_values != (task.kind == "regression"):
-        # Some would take classes for numbers, or whole numbers for classes.
-        what = "values" if for_values else "classes"
+    """Score perfect predictions, so that an unsuitable metric is refused before any training."""
+    for_regression = metrics.scores_regression(task.metric, task.scorer)
+    if for_regression is not None and for_regression != (task.kind == "regression"):
+        # Some of these metrics accept the targets: class indices as values, or whole numbers as classes.
+        what = "values" if for_regression else "classes"
         raise metrics.unsuitable_metric(task.metric, task.scorer, task.kind, f"it scores {what}.")
     encoded = task.encode(targets)
-    if task.single_label and encoded.size * len(task.classes) > _MANY:  # an example of each class will do
+    if (
+        task.single_label and encoded.size * len(task.classes) > _MAX_OUTPUTS_TO_CHECK_METRIC
+    ):  # one example of each class is enough
         encoded = encoded[np.unique(encoded, return_index=True)[1]]
     try:
         value = task._score(encoded, task.perfect_outputs(encoded))

@@ -1,4 +1,4 @@
-"""Carrying out a freeze plan: what trains, in which mode, at which learning rate."""
+"""Application of a freeze plan: trainable parameters, training mode and learning rates."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["check_plan", "freeze", "parameter_groups", "train_mode"]
 
 
 def check_plan(plan: FreezePlan, stages: int, policy: str) -> FreezePlan:
-    """Return the plan if it is one for this many stages.
+    """Check a plan for a number of stages, and return the plan.
 
     Raises:
-        PluginError: It is not.
+        PluginError: The plan is invalid.
     """
     if not isinstance(plan, FreezePlan):
         raise PluginError(f"The freeze policy {policy!r} plans a {type(plan).__name__}; expected a FreezePlan.")
@@ -35,12 +35,12 @@ def check_plan(plan: FreezePlan, stages: int, policy: str) -> FreezePlan:
 
 
 def depth_at(plan: FreezePlan, epoch: int, epochs: int) -> int:
-    """Return the number of frozen leading stages in an epoch, counted from 0."""
+    """Return the number of frozen leading stages in an epoch; the first epoch is 0."""
     return [phase.depth for phase in plan.phases if phase.start * epochs <= epoch][-1]
 
 
 def freeze(backbone: Backbone, plan: FreezePlan, depth: int) -> None:
-    """Let only those parameters change that the plan trains when ``depth`` stages are frozen."""
+    """Set ``requires_grad`` of the parameters that the plan trains while ``depth`` stages are frozen."""
     norms = {name for name, module in backbone.named_modules() if _is_norm(module)}
     for name, parameter in backbone.named_parameters():
         allowed = plan.trained == "all" or name.endswith("bias") or name.rpartition(".")[0] in norms
@@ -48,29 +48,29 @@ def freeze(backbone: Backbone, plan: FreezePlan, depth: int) -> None:
 
 
 def train_mode(backbone: Backbone, plan: FreezePlan, depth: int, *, update_norms: bool) -> None:
-    """Put the stages that train into training mode; the frozen ones stay in eval mode, statistics included.
+    """Put the training stages into training mode; frozen stages and their statistics stay in eval mode.
 
     Args:
         backbone: The backbone.
-        plan: Its plan; where only norms and biases train, statistics stay as they are.
+        plan: Freeze plan; statistics are not updated where only norms and biases train.
         depth: Number of frozen leading stages.
-        update_norms: Whether batch-norm layers of the stages that train use and update batch statistics.
+        update_norms: Whether batch norms of the training stages use and update batch statistics.
     """
     backbone.eval()
-    live = update_norms and plan.trained == "all"
+    update = update_norms and plan.trained == "all"
     for module in _training_modules(backbone, depth):
         module.train()
         for inner in module.modules():
-            if _has_statistics(inner) and not live:
+            if _has_statistics(inner) and not update:
                 inner.eval()
 
 
 def parameter_groups(
     backbone: Backbone, head: nn.Module, plan: FreezePlan, *, lr: float, backbone_lr: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Return optimizer groups with a real learning rate for each stage; 1-d parameters are not decayed.
+    """Return parameter groups with a learning rate for each stage; one-dimensional parameters have no weight decay.
 
-    Parameters of stages that a later phase unfreezes are in from the start: without gradients they do not move.
+    Parameters of stages that a later phase unfreezes are included; without gradients, they do not change.
     """
     factors = plan.learning_rates or (1.0,) * len(backbone.stages)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -87,7 +87,7 @@ def parameter_groups(
 
 
 def _training_modules(backbone: Backbone, depth: int) -> Iterator[nn.Module]:
-    """Yield the largest modules all of whose parameters lie in stages that train."""
+    """Yield the largest modules whose parameters all lie in training stages."""
 
     def visit(prefix: str, module: nn.Module) -> Iterator[nn.Module]:
         stages = {backbone.stage_of(f"{prefix}{name}") for name, _ in module.named_parameters()}
@@ -97,18 +97,18 @@ def _training_modules(backbone: Backbone, depth: int) -> Iterator[nn.Module]:
             for name, child in module.named_children():
                 yield from visit(f"{prefix}{name}.", child)
 
-    # The backbone itself is never put into training mode: nothing says what its own forward does there.
+    # The backbone itself stays in eval mode, since its ``forward`` may differ in training mode.
     for name, child in backbone.named_children():
         yield from visit(f"{name}.", child)
 
 
 def _has_statistics(module: nn.Module) -> bool:
-    """Whether a module normalises with running statistics: batch norm, and what is made in its likeness."""
+    """Whether a module normalises with running statistics, as batch norm does."""
     return hasattr(module, "running_var")
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """Whether a module is a norm itself; a net of a name like ``NormFreeNet`` is none."""
+    """Whether a module is a normalisation layer; a network called ``NormFreeNet`` is not."""
     inside = any(True for child in module.children() for _ in child.parameters())
     named = isinstance(module, (nn.LayerNorm, nn.GroupNorm)) or "norm" in type(module).__name__.lower()
     return (named or _has_statistics(module)) and not inside

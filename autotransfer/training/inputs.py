@@ -13,7 +13,7 @@ from autotransfer.backbones.cut import Activation, Cut
 from autotransfer.data.examples import Images
 from autotransfer.features.cache import Arrays
 from autotransfer.images.pixels import VIEWS, augment, prepare
-from autotransfer.runtime.device import send
+from autotransfer.runtime.device import to_device
 from autotransfer.runtime.memory import out_of_memory
 from autotransfer.training.network import Network
 
@@ -98,7 +98,7 @@ def _mean(outputs: Sequence[Tensor]) -> Tensor:
 
 
 def _gathered(array: np.ndarray | Tensor, rows: np.ndarray, device: torch.device) -> Tensor:
-    return array[send(rows, device)] if isinstance(array, Tensor) else send(array[rows], device)
+    return array[to_device(rows, device)] if isinstance(array, Tensor) else to_device(array[rows], device)
 
 
 def _near(views: Sequence[Arrays], device: torch.device) -> Sequence[Arrays] | Sequence[Activation]:
@@ -119,4 +119,4 @@ def _near(views: Sequence[Arrays], device: torch.device) -> Sequence[Arrays] | S
 def _copied(array: np.ndarray, device: torch.device) -> Tensor:
     """Copy an array in parts: one that is mapped to a file cannot be sent as it is."""
     step = max(1, _CHUNK * len(array) // max(array.nbytes, 1))
-    return torch.cat([send(np.array(array[i : i + step]), device) for i in range(0, len(array), step)])
+    return torch.cat([to_device(np.array(array[i : i + step]), device) for i in range(0, len(array), step)])

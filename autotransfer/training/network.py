@@ -17,19 +17,19 @@ __all__ = ["Network", "to_predictions"]
 
 
 class Network(nn.Module):
-    """What a candidate trains and a model predicts with.
+    """A backbone with a head.
 
-    Targets of a regression are standardised: the head's outputs are float32 near 0, and the units of the targets are
-    kept, and given back, in float64 on the CPU: float32 rounds 1.7e9 to a multiple of 128, and holds no 1e40.
+    A regression head predicts standardised targets in float32. ``to_target_units`` scales them in float64 on the CPU,
+    since float32 rounds 1.7e9 to a multiple of 128 and cannot hold 1e40.
 
     Args:
         backbone: Feature extractor.
-        head: Turns its features into outputs.
-        head_shape: Shape of what the head takes, as its ``HeadSpec`` says.
-        shift: Added to the outputs of a regression, whose targets were standardised.
-        scale: Factor on the outputs of a regression.
-        head_takes: What the head takes.
-        stages: Where the backbone's stages end, for a head that takes what they give.
+        head: Maps features to outputs.
+        head_shape: Shape of the features that the head takes, as in ``HeadSpec.build``.
+        shift: Mean of the regression targets.
+        scale: Standard deviation of the regression targets.
+        head_takes: Kind of features that the head takes.
+        stages: Features of the stages, for a head that takes them; else None.
     """
 
     shift: Tensor
@@ -51,21 +51,21 @@ class Network(nn.Module):
         self.head = head
         self.head_shape = head_shape
         self.head_takes, self.stages = head_takes, stages
-        # Copies: two buffers over one array would be loaded into each other.
+        # Copies, since loading a state would write into two buffers that share an array.
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64).clone())
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64).clone())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
-        """Leave the units where they are and as they are: not every device has float64."""
-        units = {name: self._buffers.pop(name) for name in ("shift", "scale")}
+        """Keep shift and scale in float64 on the CPU, since not every device supports float64."""
+        kept = {name: self._buffers.pop(name) for name in ("shift", "scale")}
         try:
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         finally:
-            self._buffers.update(units)
+            self._buffers.update(kept)
         return self
 
     def features(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to what the head takes."""
+        """Map images (N, 3, H, W) to the features that the head takes."""
         if self.head_takes == "map":
             return self.backbone.as_map(self.backbone.forward_map(images))
         if self.stages is not None:
@@ -73,22 +73,22 @@ class Network(nn.Module):
         return self.backbone(images)  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to logits, or regression values in the units of the target (N, outputs)."""
+        """Map images (N, 3, H, W) to logits, or to regression values in the units of the targets (N, outputs)."""
         return self.to_target_units(self.head_outputs(self.features(images)))
 
     def head_outputs(self, features: Tensor) -> Tensor:
-        """Map what the head takes to logits, or standardised values (N, outputs), as float32."""
+        """Map features to logits or standardised values (N, outputs), as float32."""
         return self.head(features).float()  # type: ignore[no-any-return]
 
     def to_target_units(self, outputs: Tensor) -> Tensor:
-        """Give standardised values (N, outputs) the units of the target, as float64 on the CPU; logits stay."""
+        """Scale standardised values (N, outputs) to the units of the targets, as float64 on the CPU; keep logits."""
         if not self.scale.ndim:
             return outputs
         return outputs.double().cpu() * self.scale + self.shift
 
 
 def to_predictions(task: Task, outputs: Tensor) -> np.ndarray:
-    """Turn outputs (N, outputs) into probabilities as float32, or regression values as float64."""
+    """Return predictions (N, outputs): float32 probabilities from logits, or float64 regression values."""
     if task.single_label:
         outputs = outputs.float().softmax(1)
     elif task.kind == "multilabel":

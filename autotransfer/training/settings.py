@@ -12,8 +12,8 @@ from autotransfer.images.pixels import VIEWS
 
 __all__ = ["TrainingSettings"]
 
-# The largest value of each number that has one.
-_MOST = {"views": len(VIEWS), "warmup": 1, "label_smoothing": 1}
+# Largest allowed value of each setting that has one.
+_MAX_VALUES = {"views": len(VIEWS), "warmup": 1, "label_smoothing": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +23,18 @@ class TrainingSettings:
     Attributes:
         optimizer: Update rule.
         lr: Learning rate of the head.
-        backbone_lr: Factor on ``lr`` for the stages that train; the freeze policy's factors by stage come on top.
-        weight_decay: Decoupled decay of weights; norms and biases are spared.
+        backbone_lr: Factor on ``lr`` for the training stages, multiplied by the freeze policy's factor of each stage.
+        weight_decay: Decoupled weight decay; norms and biases have none.
         batch_size: Examples in one step.
         epochs: Passes over the training examples.
         schedule: Cosine with warm-up, or constant.
         warmup: Share of the steps in which the learning rate rises.
-        augmentation: Strength, where images pass through the network in each step.
-        views: Number of fixed views that a frozen prefix sees, each cached.
-        label_smoothing: Share of the target that goes to all classes alike.
-        start: Closed-form head whose solution on the frozen features the head starts from; empty for the head's own
-            values. Fine-tuning from a fitted head distorts the features less (LP-FT, Kumar et al., 2022).
-        batch_norm: Whether batch-norm statistics of the stages that train stay as they were pretrained.
+        augmentation: Strength of the augmentation, if images pass through the network in each step.
+        views: Number of fixed views of an image whose activations are cached.
+        label_smoothing: Share of the target that is spread evenly over all classes.
+        start: Closed-form head on the frozen features whose solution initialises the head; empty for random weights.
+            Fine-tuning from a fitted head distorts the features less (LP-FT, Kumar et al., 2022).
+        batch_norm: ``"frozen"`` keeps the pretrained batch-norm statistics of training stages; ``"live"`` updates them.
     """
 
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -56,7 +56,7 @@ class TrainingSettings:
         """Read the ``training`` of a candidate.
 
         Raises:
-            ConfigError: An unknown setting, or a value that is not allowed.
+            ConfigError: A setting is unknown, or a value is not allowed.
         """
         types = get_type_hints(cls)
         unknown = set(training) - set(types)
@@ -72,15 +72,15 @@ class TrainingSettings:
 
 
 def _check(name: str, value: Any, kind: Any) -> None:
-    """Refuse a value that the setting of this type cannot have."""
-    choices, most = get_args(kind), _MOST.get(name, math.inf)
+    """Check a value against the type of a setting."""
+    choices, largest = get_args(kind), _MAX_VALUES.get(name, math.inf)
     if choices:
         allowed, wanted = value in choices, f"one of {list(choices)}"
     elif kind is str:
         allowed, wanted = isinstance(value, str), "text"
     elif kind is int:
-        allowed, wanted = type(value) is int and 1 <= value <= most, f"a whole number from 1 to {most}"
+        allowed, wanted = type(value) is int and 1 <= value <= largest, f"a whole number from 1 to {largest}"
     else:
-        allowed, wanted = type(value) in (int, float) and 0 <= value <= most, f"a number from 0 to {most}"
+        allowed, wanted = type(value) in (int, float) and 0 <= value <= largest, f"a number from 0 to {largest}"
     if not allowed or value == math.inf:
         raise ConfigError(f"The training setting {name!r} is {wanted}; got {value!r}.")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from autotransfer.contract.specs import FreezePlan
 from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
-from autotransfer.runtime.device import Device, send
+from autotransfer.runtime.device import Device, to_device
 from autotransfer.runtime.memory import halve_batch_size
 from autotransfer.training.freezing import depth_at, freeze, parameter_groups, train_mode
 from autotransfer.training.inputs import Feed
@@ -225,7 +225,7 @@ class Training:
 
     def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> Tensor:
         """Take one optimizer step and return its loss; out of memory, the batch is worked off in smaller parts."""
-        targets = self._targets[send(rows, self.device.torch)]
+        targets = self._targets[to_device(rows, self.device.torch)]
         while True:
             size, losses = min(self._micro, len(rows)), list[Tensor]()
             try:

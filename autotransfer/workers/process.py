@@ -44,7 +44,7 @@ def import_libraries() -> None:
     before = log.level
     log.setLevel(logging.ERROR)  # the search has said what is wrong with plugins
     with contextlib.suppress(Exception):  # an error shows again where the plugin is needed
-        Registry.load().warm()
+        Registry.load().import_all()
     log.setLevel(before)
 
 

@@ -27,13 +27,13 @@ import autotransfer.pipeline.select
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
+from autotransfer.search.fine_tuning import FineTuning
 from autotransfer.search.freeze_thaw import CurveModel, FreezeThaw
 from autotransfer.search.prior import Prior
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.resolutions import Resolutions
 from autotransfer.search.space import SearchSpace
-from autotransfer.search.strategy import Strategy
-from autotransfer.search.views import Views
+from autotransfer.search.tta import TtaViews
 
 Switch = AbstractContextManager[Any]
 
@@ -134,12 +134,12 @@ def without_ensembles() -> Switch:
 
 def without_views() -> Switch:
     """Let every backbone see images in one view."""
-    return patch.object(Views, "look_closer", lambda views, *given: None)
+    return patch.object(TtaViews, "raise_next", lambda views, *given: None)
 
 
-def without_far_first() -> Switch:
-    """Let what has seen other images wait its turn before it is trained from its middle on."""
-    return patch.object(Strategy, "_far_first", lambda growth, *given: "")
+def without_urgent_backbone() -> Switch:
+    """Let half of a backbone that was pretrained on other images wait its turn."""
+    return patch.object(FineTuning, "urgent_backbone", lambda tuning, *given: "")
 
 
 ABLATIONS: dict[str, Callable[[], Switch]] = {
@@ -154,7 +154,7 @@ ABLATIONS: dict[str, Callable[[], Switch]] = {
     "without smaller inputs": without_sizes,
     "without ensembles": without_ensembles,
     "without views": without_views,
-    "without far first": without_far_first,
+    "without urgent backbone": without_urgent_backbone,
 }
 
 

@@ -30,7 +30,7 @@ from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
-from autotransfer.data.split import folds, split
+from autotransfer.data.split import split, split_folds
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.model.temperature import fit_temperature, temper
@@ -67,7 +67,7 @@ class Pool:
         others, drawn = split(self.targets, self.task, self.digests, share=share, seed=seed)
         some = [self.digests[i] for i in drawn]
         fold = partial(Fold, task=self.task, targets=self.targets)
-        dealt = folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
+        dealt = split_folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
         inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in dealt]
         return inner, fold(train_rows=drawn, validation_rows=others)
 

@@ -39,7 +39,7 @@ print(json.dumps({
     "seconds": time.perf_counter() - begin,
     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     "growth": (memory[max(memory)] - memory[min(20, max(memory))]) / 2**20,
-    "decoded": result.decoded,
+    "decoded": result.data.decoded,
 }))
 """
 

@@ -25,7 +25,7 @@ print(json.dumps({
     "trials": sum(result.trials.counts()[state] for state in ("complete", "pruned")),
     "test": result.test.score,
     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    "decoded": result.decoded,
+    "decoded": result.data.decoded,
 }))
 """
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fixtures.selected import make_selected
 
 from autotransfer.analysis.selection_bias import SelectionBias, estimate_selection_bias
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.ensemble import choose_ensemble, diverse
+from autotransfer.selection.ensemble import choose_ensemble, ensemble_candidates
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.selection.selected import Selected
+from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.tasks.task import Task
 
 MakeRecord = Callable[..., TrialRecord]
@@ -52,9 +53,7 @@ def _asked(trials: Trials, fold: Fold) -> SelectionBias | None:
     best = trials.best
     assert best is not None
     predictions = np.full((len(fold.targets), 2), np.nan) if best.predictions is None else best.predictions
-    return estimate_selection_bias(
-        Selected(kind="single", trials=(best.number,), predictions=predictions), trials, fold
-    )
+    return estimate_selection_bias(make_selected(predictions, best.number), trials, fold)
 
 
 def _estimate(
@@ -65,8 +64,7 @@ def _estimate(
     assert best.score is not None
     found = _asked(trials, _fold(task, targets, units))
     assert found is not None
-    assert found.of == f"trial {best.number}"
-    assert found.inflation == pytest.approx(best.score - found.corrected)
+    assert found.bias == pytest.approx(best.score - found.unbiased_estimate)
     return best.score, found
 
 
@@ -75,7 +73,7 @@ def test_the_best_of_many_coins_is_no_better_than_a_coin(make_record: MakeRecord
     task, targets = replace(BINARY, metric=metric), np.random.default_rng(0).integers(0, 2, 100)
     best, found = _estimate(_trials(make_record, task, targets, [0.5] * 200), task, targets)
     assert best > 0.6
-    assert found.corrected == pytest.approx(0.5, abs=0.04)
+    assert found.unbiased_estimate == pytest.approx(0.5, abs=0.04)
     assert (found.candidates, found.tried) == (200, 200)
 
 
@@ -83,14 +81,13 @@ def test_a_candidate_that_is_far_better_than_all_others_is_hardly_flattered(make
     targets = np.random.default_rng(0).integers(0, 2, 400)
     best, found = _estimate(_trials(make_record, BINARY, targets, [0.5] * 50 + [0.9]), BINARY, targets)
     assert best > 0.85
-    assert found.inflation < 0.01
+    assert found.bias < 0.01
 
 
 def test_more_candidates_flatter_more(make_record: MakeRecord) -> None:
     targets = np.random.default_rng(0).integers(0, 2, 100)
     few, many = (
-        _estimate(_trials(make_record, BINARY, targets, [0.7] * count), BINARY, targets)[1].inflation
-        for count in (3, 100)
+        _estimate(_trials(make_record, BINARY, targets, [0.7] * count), BINARY, targets)[1].bias for count in (3, 100)
     )
     assert many > few + 0.02
 
@@ -120,8 +117,8 @@ def test_the_fast_way_scores_as_the_metric_does(make_record: MakeRecord, metric:
 def test_any_metric_will_do(make_record: MakeRecord, metric: str) -> None:
     task, targets = replace(BINARY, metric=metric), np.random.default_rng(0).integers(0, 2, 100)
     best, found = _estimate(_trials(make_record, task, targets, [0.5] * 30), task, targets)
-    assert 0 < found.inflation < 1
-    assert found.corrected < best
+    assert 0 < found.bias < 1
+    assert found.unbiased_estimate < best
     assert found.candidates < found.tried == 30  # each score is a call of a scorer: the leaders have to do
 
 
@@ -132,8 +129,8 @@ def test_a_regression_is_corrected_too(make_record: MakeRecord) -> None:
         outputs = (targets + rng.normal(size=(60, 1))).astype(np.float32)
         trials.add(make_record(number, task.score(targets, outputs), predictions=outputs))
     best, found = _estimate(trials, task, targets)
-    assert 0 < found.inflation < 0.5
-    assert found.corrected < best
+    assert 0 < found.bias < 0.5
+    assert found.unbiased_estimate < best
 
 
 def test_candidates_scored_on_one_fold_take_part_with_what_the_search_took_off(make_record: MakeRecord) -> None:
@@ -145,7 +142,7 @@ def test_candidates_scored_on_one_fold_take_part_with_what_the_search_took_off(m
         plain.add(replace(record, number=record.number + 5, objective=0.5))
     after = _estimate(plain, BINARY, targets)[1]
     assert after.candidates == 10
-    assert after.inflation == pytest.approx(before.inflation, abs=0.03)
+    assert after.bias == pytest.approx(before.bias, abs=0.03)
 
 
 def test_a_winner_scored_on_one_fold_is_corrected_on_it(make_record: MakeRecord) -> None:
@@ -154,7 +151,7 @@ def test_a_winner_scored_on_one_fold_is_corrected_on_it(make_record: MakeRecord)
     trials = [_trials(make_record, BINARY, targets, [0.5] * 20, scored=40, seed=seed) for seed in range(100, 130)]
     scores, found = zip(*(_estimate(each, BINARY, targets) for each in trials), strict=True)
     assert np.mean(scores) > 0.6
-    assert np.mean([each.corrected for each in found]) == pytest.approx(0.5, abs=0.03)
+    assert np.mean([each.unbiased_estimate for each in found]) == pytest.approx(0.5, abs=0.03)
 
 
 def test_where_there_is_no_choice_there_is_nothing_to_correct(make_record: MakeRecord) -> None:
@@ -190,17 +187,15 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
         assert best is not None
         assert best.predictions is not None
         held_out = OutOfFold.of([fold], best.predictions)
-        ensemble = choose_ensemble(diverse(best, trials), held_out)
+        ensemble = choose_ensemble(ensemble_candidates(best, trials), held_out)
         assert ensemble is not None
-        members = tuple(member.number for member in ensemble.members)
-        selected = Selected(kind="ensemble", trials=members, predictions=ensemble.predictions)
+        selected = SelectedModel(members=ensemble.members, predictions=ensemble.predictions)
         found = estimate_selection_bias(selected, trials, fold)
         assert found is not None
-        assert found.of == f"the ensemble of trials {', '.join(map(str, members))}"
         score = BINARY.score(targets, ensemble.predictions)
-        assert found.corrected == pytest.approx(score - found.inflation)
+        assert found.unbiased_estimate == pytest.approx(score - found.bias)
         scores.append(score)
-        corrected.append(found.corrected)
+        corrected.append(found.unbiased_estimate)
     assert np.mean(scores) > 0.6
     assert np.mean(corrected) == pytest.approx(0.5, abs=0.05)
 
@@ -212,12 +207,12 @@ def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record
     soups = [predictions for predictions in averages if predictions is not None]
     best = max(soups, key=lambda predictions: BINARY.score(targets[:60], predictions[:60]))
     assert trials.best is not None
-    selected = Selected(kind="soup", trials=(trials.best.number, 1 - trials.best.number), predictions=best)
+    selected = make_selected(best, trials.best.number, 1 - trials.best.number, kind="soup")
     found = estimate_selection_bias(selected, trials, _fold(BINARY, targets), averages=soups)
     assert found is not None
     assert (found.candidates, found.tried) == (2, 2)
     assert BINARY.score(targets[:60], best[:60]) > 0.6
-    assert found.corrected == pytest.approx(0.5, abs=0.08)
+    assert found.unbiased_estimate == pytest.approx(0.5, abs=0.08)
 
 
 def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> None:
@@ -232,8 +227,8 @@ def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> No
     whole = np.repeat(targets, 10)
     best, found = _estimate(trials, BINARY, whole, units)
     assert best > 0.7
-    assert found.corrected == pytest.approx(0.5, abs=0.1)
-    assert _estimate(trials, BINARY, whole)[1].corrected > 0.7  # as if there were two hundred coins
+    assert found.unbiased_estimate == pytest.approx(0.5, abs=0.1)
+    assert _estimate(trials, BINARY, whole)[1].unbiased_estimate > 0.7  # as if there were two hundred coins
     assert _asked(trials, _fold(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
 
 

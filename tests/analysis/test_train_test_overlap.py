@@ -36,7 +36,7 @@ def warned(
             ),
         ),
     )
-    return next((warning for warning in result.fit_warnings if warning.code == code), None)
+    return next((warning for warning in result.warnings if warning.code == code), None)
 
 
 @pytest.mark.parametrize("key", ["test", "validation"])

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixtures.selected import make_selected
 from torch import nn
 
-from autotransfer.analysis.sources import rank_sources
-from autotransfer.analysis.transfer_gain import TransferGain, measure_gain, reserved_seconds, too_little
+from autotransfer.analysis.backbone_ranking import rank_backbones
+from autotransfer.analysis.transfer_gain import TransferGain, is_undertrained, measure_transfer_gain
 from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
@@ -26,7 +27,7 @@ from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.selected import Selected
+from autotransfer.selection.costs import transfer_gain_seconds
 from autotransfer.settings import Budget, Compute, DataOptions, Settings
 
 TRIALS = TimeBudget(Budget(trials=1))
@@ -106,8 +107,8 @@ def _measure(
     winner: TrialRecord, evaluator: Evaluator, time_budget: TimeBudget, epochs: int, trials: Trials = LONG
 ) -> TransferGain:
     assert winner.predictions is not None
-    selected = Selected(kind="single", trials=(winner.number,), predictions=winner.predictions)
-    return measure_gain(winner, selected, trials, evaluator, time_budget, epochs)
+    selected = make_selected(winner.predictions, winner.number)
+    return measure_transfer_gain(winner, selected, trials, evaluator, time_budget, epochs)
 
 
 class Ticking:
@@ -120,25 +121,24 @@ class Ticking:
         return self.now
 
 
-def test_random_weights_are_trained_and_scored_as_the_winner_was(evaluator: Evaluator) -> None:
+def test_random_weights_are_trained_and_scored_like_the_winner(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     found = _measure(winner, evaluator, TRIALS, epochs=4)
     fold = evaluator.folds[0]
     assert winner.predictions is not None
     outputs = winner.predictions[fold.validation_rows]
-    assert found.transfer == fold.task.score(fold.targets[fold.validation_rows], outputs)
+    assert found.score == fold.task.score(fold.targets[fold.validation_rows], outputs)
     assert found.examples == len(fold.validation_rows)
     assert (found.epochs, found.head, found.reason) == (4, "ridge", "")
-    assert found.scratch is not None
-    assert found.untrained is not None
-    assert found.floor == max(found.scratch, found.untrained)
-    assert found.gain == found.transfer - found.floor  # one baseline: what sources are compared with, too
+    assert found.from_scratch is not None
+    assert found.random_features is not None
+    assert found.baseline == max(found.from_scratch, found.random_features)
+    assert found.gain == found.score - found.baseline  # one baseline: what sources are compared with, too
     assert found.steps == 4 * math.ceil(len(fold.train_rows) / 32)
-    assert found.baseline is not None
-    assert fold.task.score(fold.targets[fold.validation_rows], found.baseline) == found.floor
-    assert found.of == "trial 0"
-    assert found.untrained > 0.5  # of three classes; even random features tell digits
-    assert 0.2 < found.scratch <= 1.0
+    assert found.baseline_predictions is not None
+    assert fold.task.score(fold.targets[fold.validation_rows], found.baseline_predictions) == found.baseline
+    assert found.random_features > 0.5  # of three classes; even random features tell digits
+    assert 0.2 < found.from_scratch <= 1.0
 
 
 def test_equal_seeds_give_equal_scores_and_leave_the_winner_alone(evaluator: Evaluator) -> None:
@@ -150,7 +150,7 @@ def test_equal_seeds_give_equal_scores_and_leave_the_winner_alone(evaluator: Eva
     assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
 
 
-def test_a_source_that_does_harm_shows_a_negative_gain(evaluator: Evaluator) -> None:
+def test_a_harmful_backbone_has_a_negative_gain(evaluator: Evaluator) -> None:
     harmed, unharmed = _winner(evaluator, backbone="harmful"), replace(_winner(evaluator), number=1)
     found = _measure(harmed, evaluator, TRIALS, epochs=60)
     assert harmed.score is not None
@@ -158,19 +158,19 @@ def test_a_source_that_does_harm_shows_a_negative_gain(evaluator: Evaluator) -> 
     assert found.gain is not None
     assert found.gain < -0.2
     assert found.verdict == "negative_transfer"
-    rows = rank_sources([harmed, unharmed], {"harmful": 2, "test_resnet": 5}, {}, evaluator.folds[0], found)
-    assert [(row.backbone, row.negative) for row in rows][-1] == ("harmful", True)
+    rows = rank_backbones(
+        [harmed, unharmed], {"harmful": 2, "test_resnet": 5}, {}, evaluator.folds[0], found.baseline_predictions
+    )
+    assert [(row.backbone, row.negative_transfer) for row in rows][-1] == ("harmful", True)
 
 
 @pytest.mark.parametrize(
     ("backbone", "reason"),
     [("lost", "'lost' has no recipe to build it from"), ("stubborn", "'stubborn' comes back with its weights")],
 )
-def test_a_backbone_that_cannot_be_built_without_its_weights_is_not_compared(
-    evaluator: Evaluator, backbone: str, reason: str
-) -> None:
+def test_a_backbone_without_a_recipe_is_not_compared(evaluator: Evaluator, backbone: str, reason: str) -> None:
     found = _measure(_winner(evaluator, backbone=backbone), evaluator, TRIALS, epochs=2)
-    assert (found.scratch, found.untrained, found.gain, found.floor) == (None, None, None, None)
+    assert (found.from_scratch, found.random_features, found.gain, found.baseline) == (None, None, None, None)
     assert reason in found.reason
 
 
@@ -182,28 +182,26 @@ def test_whatever_fails_becomes_a_reason(evaluator: Evaluator, monkeypatch: pyte
     winner = _winner(evaluator)
     monkeypatch.setattr(Registry, "rebuild", fail)
     found = _measure(winner, evaluator, TRIALS, epochs=2)
-    assert (found.scratch, found.reason) == (
+    assert (found.from_scratch, found.reason) == (
         None,
         "The backbone 'test_resnet (random weights)' failed: RuntimeError: out of luck",
     )
 
 
 @pytest.mark.parametrize(("start", "head"), [("logistic", "logistic"), ("", "")])
-def test_random_features_are_scored_under_the_head_that_a_tuned_winner_starts_from(
-    evaluator: Evaluator, start: str, head: str
-) -> None:
+def test_random_features_take_the_head_that_the_winner_starts_from(evaluator: Evaluator, start: str, head: str) -> None:
     training = {"epochs": 1, "start": start}
     winner = _winner(evaluator, head="linear", freeze="depth", training=training)
     found = _measure(winner, evaluator, TRIALS, epochs=1)
-    assert (found.head, found.untrained is None) == (head, head == "")
-    assert found.scratch is not None
+    assert (found.head, found.random_features is None) == (head, head == "")
+    assert found.from_scratch is not None
 
 
 def test_a_time_budget_is_kept(evaluator: Evaluator) -> None:
     winner = replace(_winner(evaluator), seconds=1000.0)
     time_budget = TimeBudget(Budget(seconds=8.0), clock=Ticking())
     found = _measure(winner, evaluator, time_budget, epochs=3)
-    assert found.scratch is not None
+    assert found.from_scratch is not None
     assert found.epochs > 3  # what is there is used
     assert 4.0 < time_budget.spent < 8.5  # a tick or two for looking at the clock
 
@@ -215,7 +213,7 @@ def test_a_search_that_ended_early_does_not_make_it_long(evaluator: Evaluator) -
     assert time_budget.spent < 0.25 * 40 + 2
 
 
-def test_within_a_time_budget_random_weights_get_the_epochs_of_a_candidate_at_least(evaluator: Evaluator) -> None:
+def test_random_weights_get_the_epochs_of_a_candidate_at_least(evaluator: Evaluator) -> None:
     found = _measure(_winner(evaluator), evaluator, TimeBudget(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
     assert found.epochs == 3  # the winner took a second, which is less than three epochs here
     long = replace(_winner(evaluator), seconds=10.0)
@@ -228,8 +226,8 @@ def test_without_time_nothing_is_begun(evaluator: Evaluator) -> None:
     time_budget = TimeBudget(Budget(seconds=5.0), clock=clock)
     clock.now += 4.5
     found = _measure(_winner(evaluator), evaluator, time_budget, epochs=3)
-    assert (found.scratch, found.untrained, found.reason) == (None, None, "no time was left")
-    assert found.transfer > 0.5
+    assert (found.from_scratch, found.random_features, found.reason) == (None, None, "no time was left")
+    assert found.score > 0.5
 
 
 def test_the_time_ends_within_the_first_epoch(evaluator: Evaluator) -> None:
@@ -239,15 +237,15 @@ def test_the_time_ends_within_the_first_epoch(evaluator: Evaluator) -> None:
             return self.now
 
     found = _measure(_winner(evaluator), evaluator, TimeBudget(Budget(seconds=5.0), clock=Leap()), epochs=3)
-    assert found.scratch is None
+    assert found.from_scratch is None
     assert found.reason == "the time ran out before the first epoch ended"
 
 
-def test_a_twentieth_of_the_time_is_set_apart_where_that_buys_an_epoch(
+def test_a_twentieth_of_the_time_is_reserved_if_it_buys_an_epoch(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reserved(budget: Budget) -> float:
-        return reserved_seconds(TimeBudget(budget), evaluator, "test_resnet")
+        return transfer_gain_seconds(budget, evaluator, "test_resnet")
 
     monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 3.0)
     assert reserved(Budget(seconds=300.0)) == pytest.approx(15.0)  # an epoch on two thirds of the examples takes 12
@@ -258,38 +256,40 @@ def test_a_twentieth_of_the_time_is_set_apart_where_that_buys_an_epoch(
 
 
 def test_the_comparison_is_json() -> None:
-    found = TransferGain(transfer=0.9, scratch=0.5, untrained=0.6, head="ridge", examples=40, epochs=3, seconds=1.5)
+    found = TransferGain(
+        score=0.9, from_scratch=0.5, random_features=0.6, head="ridge", examples=40, epochs=3, seconds=1.5
+    )
     row = found.to_json()
     assert row.pop("gain") == pytest.approx(0.3)
+    assert row.pop("baseline") == found.baseline == 0.6
     assert TransferGain(**row) == found
-    assert found.floor == 0.6
 
 
 def test_a_metric_that_the_first_fold_leaves_undefined_is_said(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
-    fold = replace(evaluator.folds[0], validation=evaluator.folds[0].validation_rows[:0])
+    fold = replace(evaluator.folds[0], validation_rows=evaluator.folds[0].validation_rows[:0])
     blind = Evaluator(evaluator.registry, evaluator.extractor, [fold], evaluator.device, seed=0)
     found = _measure(winner, blind, TRIALS, epochs=1)
     assert (found.verdict, found.gain) == ("not_compared", None)
     assert found.reason == "the metric 'accuracy' is not defined on the first fold"
-    assert found.to_json()["transfer"] is None
+    assert found.to_json()["score"] is None
 
 
 @pytest.mark.parametrize(
     ("epochs", "steps", "little"), [(1, 20, True), (12, 36, True), (4, 900, True), (5, 50, False), (1, 1000, False)]
 )
-def test_a_network_of_few_steps_or_epochs_says_nothing_of_random_weights(epochs: int, steps: int, little: bool) -> None:
-    assert too_little(epochs, steps) is little
+def test_few_steps_or_epochs_leave_a_baseline_undertrained(epochs: int, steps: int, little: bool) -> None:
+    assert is_undertrained(epochs, steps) is little
 
 
-def test_a_gain_over_a_network_of_one_epoch_is_not_told(evaluator: Evaluator) -> None:
+def test_one_epoch_leaves_the_baseline_undertrained(evaluator: Evaluator) -> None:
     found = _measure(_winner(evaluator), evaluator, TRIALS, epochs=1)
     assert found.gain is not None
     assert found.epochs == 1
-    assert found.verdict == "too_little_training"
+    assert found.verdict == "undertrained_baseline"
 
 
-def test_where_trials_are_counted_random_weights_train_for_half_of_what_the_search_did_at_most(
+def test_with_trials_random_weights_train_half_as_much_as_the_search(
     evaluator: Evaluator,
 ) -> None:
     winner = _winner(evaluator)
@@ -301,14 +301,14 @@ def test_where_trials_are_counted_random_weights_train_for_half_of_what_the_sear
     # An epoch from random weights takes as long as two of the search's.
     assert found(tuned).epochs == 6
     frozen = found(replace(winner, seconds=1e6))
-    assert (frozen.scratch, frozen.epochs) == (None, 0)
+    assert (frozen.from_scratch, frozen.epochs) == (None, 0)
     assert "a single epoch would take more" in frozen.reason
-    assert frozen.untrained is not None
+    assert frozen.random_features is not None
 
 
 def test_the_gain_is_that_of_the_model(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     right = np.eye(3, dtype=np.float32)[evaluator.targets]
-    ensemble = Selected(kind="ensemble", trials=(0, 4), predictions=right)
-    found = measure_gain(winner, ensemble, Trials([winner]), evaluator, TRIALS, 1)
-    assert (found.transfer, found.of) == (1.0, "the ensemble of trials 0, 4")
+    ensemble = make_selected(right, 0, 4, kind="ensemble")
+    found = measure_transfer_gain(winner, ensemble, Trials([winner]), evaluator, TRIALS, 1)
+    assert found.score == 1.0

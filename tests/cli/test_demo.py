@@ -31,11 +31,9 @@ def test_the_command_shows_everything(offline: None, tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, ["demo", "--out", "run", "--time-budget", "8s"])
     assert outcome.exit_code == 0, outcome.output
     for part in (
-        "best ",
-        "The best of",
-        "pretrained",
-        "from scratch",
-        "gain",
+        "The best ",
+        "transfer gain",
+        "truth -> predicted",
         " -> ",
         "trials.svg",
         "autotransfer fit",

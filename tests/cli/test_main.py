@@ -150,7 +150,7 @@ def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, ob
     folder, printed = fitted
     assert printed == json.loads((folder / "result.json").read_text())
     assert set(printed) >= {"best", "validation", "test", "seconds", "trials", "run", "decoded", "skipped"}
-    assert set(printed) >= {"inflation", "gain", "sources", "importance", "depths"}
+    assert set(printed) >= {"selection_bias", "transfer_gain", "backbones", "importance", "depths"}
     assert printed["decoded"] == 90
 
 

@@ -79,7 +79,7 @@ def test_a_refused_plugin_leaves_no_hook_behind(install: Install) -> None:
 
 
 def test_our_own_broken_plugin_raises(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotransfer.contract.loading.OWN", "ours")
+    monkeypatch.setattr("autotransfer.contract.loading.OWN_DISTRIBUTION", "ours")
     install("ours", "raise OSError('half installed')")
     with pytest.raises(PluginError, match=r"ours:plugin 1\.2 is broken: OSError: half installed"):
         load_plugins()

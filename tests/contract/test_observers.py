@@ -14,7 +14,7 @@ import pytest
 
 from autotransfer.contract import hookspecs
 from autotransfer.contract.hookspecs import hookimpl
-from autotransfer.contract.loading import _KINDS, OBSERVING, load_plugins
+from autotransfer.contract.loading import _KIND_OF_HOOK, OBSERVER_HOOKS, load_plugins
 from autotransfer.contract.observers import Observers
 from autotransfer.errors import ConfigError, SearchError
 from autotransfer.warnings import WarningList
@@ -48,7 +48,7 @@ def _observers(*callbacks: Any, plugins: tuple[Any, ...] = ()) -> tuple[Observer
 def test_every_hook_has_a_kind_and_is_shown_where_an_author_looks() -> None:
     manager = pluggy.PluginManager("autotransfer")
     hooks = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
-    assert set(hooks) == set(_KINDS)
+    assert set(hooks) == set(_KIND_OF_HOOK)
     page = pydoc.plain(pydoc.render_doc(hookspecs))
     for hook in hooks:
         assert f"    {hook}(" in page
@@ -64,31 +64,31 @@ def test_the_example_in_the_documentation_is_a_plugin(monkeypatch: pytest.Monkey
     exec(inspect.cleandoc("\n".join(lines[begin:end])), vars(module))  # our own text
     (state,) = [state for state in load_plugins([module]).states.values() if not state.distribution]
     assert (state.state, state.kinds) == ("loaded", ("backbones", "observers"))
-    assert all(hasattr(module, hook) for hook in OBSERVING)
+    assert all(hasattr(module, hook) for hook in OBSERVER_HOOKS)
 
 
-@pytest.mark.parametrize("hook", sorted(_KINDS))
+@pytest.mark.parametrize("hook", sorted(_KIND_OF_HOOK))
 def test_a_plugin_with_any_one_hook_alone_is_one(hook: str) -> None:
     source = f"def {hook}({', '.join(inspect.signature(getattr(hookspecs, hook)).parameters)}): ..."
     made: dict[str, Any] = {}
     exec(source, made)
     *_, state = load_plugins([SimpleNamespace(**{hook: hookimpl(made[hook])})]).states.values()
-    assert (state.state, state.kinds) == ("loaded", (_KINDS[hook],))
+    assert (state.state, state.kinds) == ("loaded", (_KIND_OF_HOOK[hook],))
 
 
 def test_callbacks_need_no_mark_and_take_any_part_of_the_arguments() -> None:
     diary, counted = Diary(), list[int]()
     observers, _ = _observers(diary, SimpleNamespace(trial_finished=lambda: counted.append(1)))
-    with observers.following({"seed": 3}):
-        observers.tell("trial_finished", result=7)
-        observers.tell("epoch_finished", epoch=1)  # the diary has no such method
+    with observers.observe({"seed": 3}):
+        observers.notify("trial_finished", result=7)
+        observers.notify("epoch_finished", epoch=1)  # the diary has no such method
     assert diary.told == [("started", {"seed": 3}), ("trial", 7)]
     assert counted == [1]
 
 
 def test_a_single_callback_needs_no_list() -> None:
     warnings, diary = WarningList(), Diary()
-    Observers(load_plugins(), diary, warnings.warn).tell("trial_finished", result=1)  # type: ignore[arg-type]
+    Observers(load_plugins(), diary, warnings.warn).notify("trial_finished", result=1)  # type: ignore[arg-type]
     assert diary.told == [("trial", 1)]
 
 
@@ -96,7 +96,7 @@ def test_a_single_callback_needs_no_list() -> None:
 def test_an_end_that_is_no_success_is_told_and_goes_on(error: BaseException) -> None:
     diary = Diary()
     observers, _ = _observers(diary)
-    with pytest.raises(type(error)), observers.following({}):
+    with pytest.raises(type(error)), observers.observe({}):
         raise error
     assert diary.told == [("started", {}), ("failed", error)]
 
@@ -129,7 +129,7 @@ def test_observers_are_all_told_and_never_fatal(caplog: pytest.LogCaptureFixture
     observers, warnings = _observers(SimpleNamespace(trial_finished=leaves), diary, plugins=(tracker, watcher))
     with caplog.at_level(logging.WARNING, "autotransfer"):
         for number in range(3):
-            observers.tell("trial_finished", result=number)
+            observers.notify("trial_finished", result=number)
     assert seen == [0, 1, 2]
     assert [told for _, told in diary.told] == [0, 1, 2]
     assert [warning.code for warning in warnings] == ["plugin_failed"] * 2, "once for each, whatever it says"
@@ -155,5 +155,5 @@ def test_a_plugin_may_be_an_object_that_cannot_be_hashed() -> None:
 
     trackers = [Tracker(), Tracker()]
     observers, _ = _observers(plugins=tuple(trackers))
-    observers.tell("trial_finished", result=7)
+    observers.notify("trial_finished", result=7)
     assert [tracker.told for tracker in trackers] == [[7], [7]]

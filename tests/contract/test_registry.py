@@ -266,7 +266,7 @@ def test_a_resolver_that_suggests_names_is_heard_where_no_other_has_an_answer() 
 def test_what_was_left_for_later_can_be_imported_at_once() -> None:
     late = HeadSpec(name="late", build=LazyImport("optuna.importance:get_param_importances"))
     registry = Registry.load(plugins=[_heads("tardy", late)])
-    registry.warm()
+    registry.import_all()
     assert "autotransfer_plugins.heads.knn" in sys.modules
     assert "optuna.importance" in sys.modules
 

@@ -23,15 +23,15 @@ def test_exposures_are_objects_and_whole_clusters_hold_them() -> None:
     unit, of = exposures(40, 3, noise=0.5)
     found = find_clusters(unit, of % 2)
     assert same(found.objects, of)
-    assert same(join(found.objects, found.whole), found.whole)
+    assert same(join(found.objects, found.coarse), found.coarse)
 
 
 def test_distinct_examples_are_no_objects_but_whole_clusters_of_a_few() -> None:
     unit, of = exposures(200, 1, noise=0.0)
     found = find_clusters(unit, of % 2)
-    assert len(np.unique(found.tight)) == 200
+    assert len(np.unique(found.fine)) == 200
     assert len(np.unique(found.objects)) > 190
-    sizes = np.unique(found.whole, return_counts=True)[1]
+    sizes = np.unique(found.coarse, return_counts=True)[1]
     assert 40 <= len(sizes) <= 70
     assert sizes.max() <= 20
 
@@ -40,7 +40,7 @@ def test_a_cluster_holds_one_class_only() -> None:
     unit, of = exposures(30, 4, noise=0.3)
     classes = np.arange(len(of)) % 2  # each object is in both
     found = find_clusters(unit, classes)
-    for partition in (found.tight, found.objects, found.whole):
+    for partition in (found.fine, found.objects, found.coarse):
         for label in np.unique(partition):
             assert len(np.unique(classes[partition == label])) == 1
 

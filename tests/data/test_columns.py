@@ -15,9 +15,9 @@ from autotransfer.errors import DataError
 
 def read(values: list[Any], **options: Any) -> tuple[list[Any], TargetFormat, str]:
     """Read a column of a table file; return its values, how they were read, and what is said of it."""
-    settings = {name: options.pop(name) for name in ("kind", "separator", "like") if name in options}
+    settings = {name: options.pop(name) for name in ("kind", "separator", "train_format") if name in options}
     found, reading, warnings = TargetReader(**settings).read({"y": values}, untyped=True, **options)
-    assert all(warning.code == "read_as" for warning in warnings)
+    assert all(warning.code == "target_format_assumed" for warning in warnings)
     return found, reading, " ".join(warning.message for warning in warnings)
 
 
@@ -73,7 +73,7 @@ def test_a_comma_that_could_be_either_mark_follows_the_table() -> None:
 
 def test_few_whole_numbers_are_classes_without_a_word() -> None:
     assert read(list("0123456789") * 3)[2] == ""
-    assert read(["1", "5", "3"] * 5) == ([1, 5, 3] * 5, TargetFormat(columns=("y",), form=NumberFormat()), "")
+    assert read(["1", "5", "3"] * 5) == ([1, 5, 3] * 5, TargetFormat(columns=("y",), number_format=NumberFormat()), "")
 
 
 def test_many_whole_numbers_are_classes_and_the_other_way_is_said() -> None:
@@ -143,10 +143,10 @@ def test_several_columns_take_words_for_true_and_false() -> None:
 
 def test_what_goes_with_examples_is_read_as_they_were() -> None:
     trained = read(["0,5", "1,125"])[1]
-    assert read(["1,125", "NA", "3"], like=trained)[0] == [1.125, None, 3.0]
-    assert read(["1,100", "5"], like=read(["1,100.5", "12"])[1])[0] == [1100.0, 5.0]
+    assert read(["1,125", "NA", "3"], train_format=trained)[0] == [1.125, None, 3.0]
+    assert read(["1,100", "5"], train_format=read(["1,100.5", "12"])[1])[0] == [1100.0, 5.0]
     labels = read(["1e5", "2e3"])[1]
-    assert read(["1e5"], like=labels)[0] == ["1e5"]
+    assert read(["1e5"], train_format=labels)[0] == ["1e5"]
 
 
 def test_texts_that_are_given_as_such_stay_labels_unless_they_are_quantities() -> None:

@@ -17,7 +17,7 @@ def compared(features: np.ndarray, targets: list[object], kind: Kind | None = No
     encoded = task.encode(targets)
     found = find_near_duplicates(features, ["x"] * len(features), encoded if task.single_label else None)
     assert found is not None
-    return compare_folds(features, encoded, task, found.whole, [str(i) for i in range(len(features))])
+    return compare_folds(features, encoded, task, found.clusters, [str(i) for i in range(len(features))])
 
 
 def objects(count: int, per: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ def test_copies_are_no_dependence() -> None:
     digests = [str(i % 100) for i in range(200)]
     found = compare_folds(twice, np.tile(of, 2), task, np.arange(200) % 100, digests)
     assert found is not None
-    assert found.growth == pytest.approx(1.0, abs=0.3)
+    assert found.error_ratio == pytest.approx(1.0, abs=0.3)
 
 
 def test_too_few_examples_are_not_compared() -> None:

@@ -133,7 +133,7 @@ def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
     warnings = WarningList()
     data = prepared(images, np.array(targets), first, warnings=warnings)
     assert all({0, 1} == set(fold.targets[fold.validation_rows]) for fold in data.folds)
-    (warning,) = (warning for warning in warnings if warning.code == "grouping_given_up")
+    (warning,) = (warning for warning in warnings if warning.code == "grouping_failed")
     assert warning.details["largest"] == 3
 
 
@@ -142,8 +142,8 @@ def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
     [
         (
             Grouping(source="found", groups=2, examples=5, grouped_score=0.75, random_score=0.9),
-            "2 groups of near-duplicates of 5 examples stay on one side of the split; torn apart, they score 0.900 "
-            "instead of 0.750",
+            "2 groups of near-duplicates of 5 examples stay on one side of the split; on random folds a probe scores "
+            "0.900 instead of 0.750",
         ),
         (Grouping.of(["a", "a", None, "b", None], "given"), "1 groups of 2 examples stay on one side of the split"),
     ],
@@ -170,8 +170,8 @@ def test_a_fit_reports_its_groups(
         compute=Compute(cache=False),
         run=RunOptions(progress=False),
     )
-    assert result.grouping is not None
-    assert result.grouping.groups == 40
-    assert "dependent_data" not in {warning.code for warning in result.fit_warnings}, "the user knows better"
-    assert "split       40 groups of 120 examples" in str(result)
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["grouping"]["groups"] == 40
+    assert result.data.grouping is not None
+    assert result.data.grouping.groups == 40
+    assert "dependent_data" not in {warning.code for warning in result.warnings}, "the user knows better"
+    assert "groups             40 groups (120 examples) stay" in str(result)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["groups"]["groups"] == 40

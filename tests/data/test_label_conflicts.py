@@ -63,10 +63,10 @@ def test_the_user_is_told_by_name(tiny_zoo: Path, digit_folder: Path, tmp_path: 
         compute=Compute(cache=False),
         out=tmp_path / "run",
     )
-    (warning,) = [warning for warning in result.warnings if warning["code"] == "label_conflicts"]
-    assert warning["message"].startswith("2 files of the data are not used, since copies of them have other labels")
-    assert source.name in warning["message"]
-    assert "cop\\x1b[2J.png" in warning["message"]
-    assert warning["count"] == 2
-    assert {Path(skipped.name).name for skipped in result.skipped} == {source.name, "cop\x1b[2J.png"}
+    (warning,) = [warning for warning in result.warnings if warning.code == "label_conflicts"]
+    assert warning.message.startswith("2 files of the data are not used, since copies of them have other labels")
+    assert source.name in warning.message
+    assert "cop\\x1b[2J.png" in warning.message
+    assert warning.details["count"] == 2
+    assert {Path(skipped.name).name for skipped in result.data.skipped} == {source.name, "cop\x1b[2J.png"}
     assert result.validation.examples == 89

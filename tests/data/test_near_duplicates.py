@@ -76,7 +76,7 @@ def test_a_backbone_that_sees_everything_alike_cuts_what_it_groups() -> None:
     same[:20] += 1.0
     found = find_near_duplicates(same, [f"{i}.jpg" for i in range(40)])
     assert found is not None
-    assert (found.cut, found.largest) == (2, 20)
+    assert (found.divided, found.largest_divided) == (2, 20)
     assert all(len(group) <= 4 for group in sets(found))
 
 
@@ -110,7 +110,7 @@ def test_static_scenes_that_are_all_of_their_class_are_cut_into_runs_of_time() -
     order = np.random.default_rng(0).permutation(240)
     found = find_near_duplicates(features(scenes[order].tolist(), noise=0.02), [names[i] for i in order], scenes[order])
     assert found is not None
-    assert (found.cut, found.largest) == (4, 60)
+    assert (found.divided, found.largest_divided) == (4, 60)
     for group in sets(found):
         frames = sorted(order[list(group)])
         assert frames == list(range(frames[0], frames[0] + len(frames))), "a run of frames"
@@ -122,7 +122,7 @@ def test_static_scenes_that_share_a_class_stay_whole() -> None:
     scenes = np.repeat(np.arange(4), 60)
     found = find_near_duplicates(features(scenes.tolist(), noise=0.02), [f"{i}.png" for i in range(240)], scenes % 2)
     assert found is not None
-    assert found.cut == 0
+    assert found.divided == 0
     assert sets(found) == {frozenset(range(60 * scene, 60 * scene + 60)) for scene in range(4)}
 
 

@@ -13,12 +13,12 @@ def test_counts_by_reason_and_class() -> None:
         Skipped(name="b/2", reason="image file is truncated (7 bytes not processed)", label="b"),
     ]
     (warning,) = warnings_of(skipped, ["b"] * 6 + ["c"] * 4, advice=["Do this."], ignored_files={".txt": 2})
-    assert warning.code == "left_out"
+    assert warning.code == "examples_skipped"
     assert warning.details["count"] == 5
     assert warning.details["used"] == 10
     truncated = "image file is truncated (N bytes not processed)"
     assert warning.details["reasons"] == {"no image that Pillow can read": 3, truncated: 2}
-    assert warning.details["classes"]["b"] == {"left_out": 2, "used": 6, "reasons": {truncated: 2}}
+    assert warning.details["classes"]["b"] == {"skipped": 2, "used": 6, "reasons": {truncated: 2}}
     assert warning.details["clutter"] == {".txt": 2}
     assert warning.message == (
         "5 of 15 files, folders or rows of the data are not used: no image that Pillow can read (3); image file is "

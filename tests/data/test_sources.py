@@ -627,7 +627,7 @@ def test_a_regular_expression_without_groups_of_its_own_is_one() -> None:
 def test_a_regular_expression_that_never_ends_is_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each further letter doubles the time: this name alone would take years.
     save(pets / "cat" / f"{'a' * 60}!.png")
-    monkeypatch.setattr("autotransfer.data.groups._PATIENCE", 1.0)
+    monkeypatch.setattr("autotransfer.data.groups._TIMEOUT", 1.0)
     with pytest.raises(DataError, match=r"take more than 1 seconds on 5 paths: avoid repeats within repeats"):
         load_examples(pets, groups=r"(a+)+\.png")
 

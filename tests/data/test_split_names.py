@@ -29,7 +29,7 @@ def test_names_of_parts_are_known(names: str, parts: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "late"),
+    ("names", "evaluation"),
     [
         ("train eval", "test"),
         ("train eval test", "validation"),
@@ -37,9 +37,9 @@ def test_names_of_parts_are_known(names: str, parts: str) -> None:
         ("train val eval test", "test"),
     ],
 )
-def test_eval_is_the_test_part_unless_another_one_is(names: str, late: str) -> None:
+def test_eval_is_the_test_part_unless_another_one_is(names: str, evaluation: str) -> None:
     # What is chosen on cannot be tested on: to take a test part for validation could not be undone.
-    assert find_split_names(names.split())["eval"] == late
+    assert find_split_names(names.split())["eval"] == evaluation
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_name_with_another_word_stands_for_nothing_by_itself() -> None:
     assert [split_of_name(name) for name in ("Train", "val", "eval", "train_station", "train_test", "cat")] == [
         "train",
         "validation",
-        "late",
+        "evaluation",
         None,
         None,
         None,

@@ -109,10 +109,10 @@ def test_what_is_left_out_of_the_test_data_is_said(photos: Path, tmp_path: Path)
     (other / "cat" / "x.bin").write_bytes(b"123")
     test = read(photos / "train", test=other)[1]
     assert test is not None
-    said = warned(test)["left_out"]
+    said = warned(test)["examples_skipped"]
     assert said.details["of"] == "the test data"
     assert said.details["classes"] == {
-        "cat": {"left_out": 1, "used": 1, "reasons": {"no image that Pillow can read": 1}}
+        "cat": {"skipped": 1, "used": 1, "reasons": {"no image that Pillow can read": 1}}
     }
 
 

@@ -44,13 +44,13 @@ def test_independent_examples_repeat_nothing() -> None:
 def test_a_few_that_look_the_same_are_no_news(near: int | None, told: bool) -> None:
     warnings = WarningList()
     Overlap(copies=0, near_duplicates=near, examples=200).warn("test", warnings)
-    assert [warning.code for warning in warnings] == ["test_repeats_training"] * told
+    assert [warning.code for warning in warnings] == ["test_overlaps_training"] * told
 
 
 def test_the_warning_counts() -> None:
     warnings = WarningList()
     Overlap(copies=3, near_duplicates=None, examples=10).warn("validation", warnings)
     (warning,) = warnings
-    assert warning.code == "validation_repeats_training"
+    assert warning.code == "validation_overlaps_training"
     assert warning.details == {"copies": 3, "near_duplicates": None, "examples": 10}
     assert "3 of 10 validation images repeat images to train on" in warning.message

@@ -140,7 +140,7 @@ def test_it_knows_what_trains_and_what_may_be_cached(loaded: LoadedBackbone, reg
 # --- solving and building ------------------------------------------------------------------------------------------
 
 
-def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
+def test_a_solved_network_predicts_like_its_head_on_features(
     loaded: LoadedBackbone, registry: Registry, data: Prepared
 ) -> None:
     setup, fold = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry), data.folds[0]
@@ -153,7 +153,7 @@ def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
 
 
 @pytest.mark.parametrize("head", ["ridge", "stage_ridge", "knn"])
-def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_their_mean(
+def test_a_closed_form_averages_features_and_outputs_over_views(
     loaded: LoadedBackbone, registry: Registry, data: Prepared, head: str
 ) -> None:
     fold, takes = data.folds[0], registry.head(head).features
@@ -194,7 +194,7 @@ def test_a_head_that_breaks_its_contract_is_named(
         use() if setup.closed_form else setup.training(data.extractor, fold, CPU, 0)
 
 
-def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
+def test_a_backbone_is_copied_where_it_trains_else_shared(
     loaded: LoadedBackbone, registry: Registry, data: Prepared
 ) -> None:
     # Trials must not see each other's training.
@@ -210,7 +210,7 @@ def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
     assert frozen.training(data.extractor, data.folds[0], CPU, 0).network.backbone is loaded.backbone
 
 
-def test_the_seed_decides_what_an_untrained_head_looks_like(
+def test_the_seed_decides_the_weights_of_an_untrained_head(
     loaded: LoadedBackbone, registry: Registry, data: Prepared
 ) -> None:
     setup = _setup(Candidate(backbone="test_resnet", head="mlp"), loaded, registry)
@@ -252,7 +252,7 @@ def test_starts_are_found_by_the_shapes_of_what_heads_hold(registry: Registry) -
     assert "mlp" not in found  # its hidden layers have no solution
 
 
-def test_a_head_that_cannot_be_built_for_any_width_hinders_nobody() -> None:
+def test_a_head_for_certain_widths_only_disturbs_no_others() -> None:
     def picky(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
         raise ValueError(f"{shape[0]} is not divisible by 8")
 

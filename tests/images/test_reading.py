@@ -105,7 +105,7 @@ def test_the_first_of_several_frames_is_used_and_that_is_said(suffix: str, tmp_p
     frames[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=frames[1:], lossless=True)
     images = read(tmp_path / f"x.{suffix}")
     assert np.abs(images.pixels["center"][0].astype(int) - [255, 0, 0]).max() <= 2
-    (warning,) = [warning for warning in images.warnings if warning.code == "several_frames"]
+    (warning,) = [warning for warning in images.warnings if warning.code == "multiple_frames"]
     assert "x." in warning.message
     assert warning.details == {"count": 1}
 

@@ -31,7 +31,7 @@ Digits = tuple[np.ndarray, np.ndarray]
         ({"device": "cuda:99"}, "The device 'cuda:99' is not there"),
     ],
 )
-def test_wrong_settings_are_refused_before_the_data_are_looked_for(
+def test_wrong_settings_are_refused_before_data_are_read(
     settings: dict[str, Any], message: str, tiny_zoo: Path, tmp_path: Path
 ) -> None:
     with pytest.raises((ConfigError, DataNotFoundError), match=message):
@@ -41,7 +41,7 @@ def test_wrong_settings_are_refused_before_the_data_are_looked_for(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_head_that_does_not_suit_the_targets_is_refused_before_images_are_decoded(
+def test_unsuitable_head_is_refused_before_decoding(
     digits: Digits, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decode(*arguments: Any, **settings: Any) -> None:

@@ -135,7 +135,7 @@ def test_weights_that_cannot_be_had_are_left_out_with_a_word_and_an_error_if_all
     names, said, warnings = _warned(Absent(), Settings(backbones=("many*",)))
     assert (names, said) == (["many_b"], ["1 of 2 backbones are left out: many_a (many_a: no weights)."])
     (warning,) = warnings
-    assert (warning.code, warning.message) == ("backbones_left_out", said[0])
+    assert (warning.code, warning.message) == ("backbones_skipped", said[0])
     assert warning.details == {"unavailable": {"many_a": "many_a: no weights"}, "over_budget": []}
     with pytest.raises(WeightsUnavailableError, match="many_a"):
         _available(Absent(), Settings(backbones=("many_a",)))

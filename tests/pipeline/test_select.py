@@ -1,4 +1,4 @@
-"""What follows a search, end to end: finals, an ensemble or a soup, a refit, a temperature."""
+"""What follows a search, end to end: finals, ensemble or soup, refit, calibration."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from autotransfer.data.sources import load_examples
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import prepare_data
-from autotransfer.pipeline.select import _ensemble, ending_seconds, score_test
-from autotransfer.run.progress import Progress
+from autotransfer.pipeline.score_test import score_images, warn_if_below
+from autotransfer.pipeline.select import _choose_ensemble
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.selection.costs import selection_seconds
 from autotransfer.selection.ensemble import Ensemble
-from autotransfer.selection.finals import FoldRunner
+from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.selection.refit import refit
-from autotransfer.selection.soup import Ingredient, Soup, averaged, cook
+from autotransfer.selection.selected_model import PlannedMember, RefitCandidate
+from autotransfer.selection.soup import Soup, average_weights, make_soup
 from autotransfer.settings import Budget, Compute, DataOptions, Settings, grouped
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
@@ -54,89 +56,90 @@ def _reloads(result: FitResult, digits: Digits) -> None:
     assert loaded.predict(digits[0]).tolist() == result.predict(digits[0]).tolist()
 
 
-def test_a_search_ends_with_finals_and_a_temperature_and_says_so(fit: Fit, digits: Digits) -> None:
+def test_a_fit_ends_with_finals_and_a_temperature(fit: Fit, digits: Digits) -> None:
     result = fit(backbones="test_vit", heads=["knn", "ncm"], freeze="frozen", trials=4)
-    assert result.finals is not None
-    assert result.finals.winner.candidate == result.best
-    assert result.calibration is not None
-    assert result.model.temperature == result.calibration.temperature
+    assert result.selection.finals is not None
+    assert result.selection.finals.winner.candidate == result.best
+    assert result.selection.calibration is not None
+    assert result.model.temperature == result.selection.calibration.temperature
     saved = json.loads((result.run / "result.json").read_text())
     assert [row["state"] for row in saved["finals"]].count("won") == 1
-    assert saved["calibration"] == result.calibration.to_json()
+    assert saved["calibration"] == result.selection.calibration.to_json()
     assert saved["soup"] is None  # nothing but heads was trained
     lines = [line.split()[0] for line in str(result).splitlines()]
-    assert lines.index("finals") < lines.index("calibration") < lines.index("trials")
+    assert lines[0] == "best"
+    assert lines.index("calibration") < lines.index("trials")
     _reloads(result, digits)
 
 
-def test_an_ensemble_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ensemble, "pays", property(lambda self: len(self.members) > 1))  # however little it pays
+def test_a_better_ensemble_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ensemble, "is_better", property(lambda self: len(self.members) > 1))  # however little
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
-    assert result.ensemble is not None
-    assert len(result.ensemble.members) > 1
-    assert [member.candidate for member in result.model.members] == [m.candidate for m in result.ensemble.members]
+    assert result.selection.ensemble is not None
+    assert len(result.selection.ensemble.members) > 1
+    assert [member.candidate for member in result.model.members] == [
+        one.candidates[0].candidate for one in result.selection.ensemble.members
+    ]
     assert [member.weight for member in result.model.members] == pytest.approx(
-        [m.weight for m in result.ensemble.members]
+        [m.weight for m in result.selection.ensemble.members]
     )
     assert result.best == result.model.members[0].candidate
     assert result.validation.score == pytest.approx(
-        result.model.task.score(digits[1][:60], result.ensemble.predictions)
+        result.model.task.score(digits[1][:60], result.selection.ensemble.predictions)
     )  # of weights that were chosen on other examples
-    assert "\nensemble    " in str(result)
+    assert str(result).startswith("model              ensemble of ")
     _says_of_what(result, "ensemble")
     _reloads(result, digits)
 
 
-def test_a_soup_that_pays_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    cooked: list[Soup] = []
+def test_a_better_soup_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Soup] = []
 
-    def pays(*arguments: Any) -> Soup:
-        soup = cook(*arguments)
-        cooked.append(replace(soup, pays=True))  # however little
-        return cooked[0]
+    def better(*arguments: Any) -> Soup:
+        made.append(replace(make_soup(*arguments), is_better=True))  # however little
+        return made[0]
 
-    monkeypatch.setattr("autotransfer.pipeline.select.cook", pays)
+    monkeypatch.setattr("autotransfer.pipeline.select.make_soup", better)
     result = fit(backbones="test_resnet", heads="linear", freeze="full", trials=3, ensemble=False)
-    assert result.soup is cooked[0]
-    assert result.ensemble is None
+    assert result.selection.soup is made[0]
+    assert result.selection.ensemble is None
     assert len(result.model.members) == 1
-    assert result.best == result.soup.ingredients[0].candidate
-    assert result.validation.score == pytest.approx(result.soup.score)
-    assert "\nsoup        " in str(result)
+    assert result.best == result.selection.soup.member.candidates[0].candidate
+    assert result.validation.score == pytest.approx(result.selection.soup.score)
+    assert str(result).startswith("model              soup of ")
     _says_of_what(result, "soup")
     _reloads(result, digits)
 
 
 def _says_of_what(result: FitResult, kind: str) -> None:
-    """Check that text and JSON name the model that each number is of, and agree."""
-    insight, saved = result.insight, json.loads((result.run / "result.json").read_text())
-    model = str(insight.selected)
-    assert saved["model"] == {"kind": kind, "trials": list(insight.selected.trials)}
-    assert f"model       {model}" in str(result)
-    assert insight.inflation is not None
-    assert insight.gain is not None
-    assert saved["inflation"]["of"] == saved["gain"]["of"] == model
-    assert insight.inflation.corrected == pytest.approx(result.validation.score - insight.inflation.inflation)
-    assert f"{insight.inflation.corrected:.4f} for {model}" in str(result)
-    lesson_rows = ~np.isnan(insight.selected.predictions).any(1)
-    assert result.validation.examples == lesson_rows.sum()
+    """Check that text and JSON name the model that the scores are of, and agree."""
+    saved, selected = json.loads((result.run / "result.json").read_text()), result.selection.selected
+    assert (saved["model"]["kind"], saved["model"]["trials"]) == (kind, list(selected.trials))
+    for trial in selected.trials:
+        assert f"trial {trial}: " in str(result)
+    bias = result.analysis.selection_bias
+    assert bias is not None
+    assert saved["selection_bias"] == bias.to_json()
+    assert bias.unbiased_estimate == pytest.approx(result.validation.score - bias.bias)
+    assert result.analysis.transfer_gain is not None
+    assert result.validation.examples == (~np.isnan(selected.predictions).any(1)).sum()
 
 
 def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: Any, **named: Any) -> Any:
         raise AssertionError("this was switched off")
 
-    for name in ("cook", "choose_ensemble", "calibrate"):
+    for name in ("make_soup", "choose_ensemble", "calibrate"):
         monkeypatch.setattr(f"autotransfer.pipeline.select.{name}", never)
     result = fit(backbones="test_resnet", heads="linear", trials=3, ensemble=False, soup=False, calibrate=False)
-    assert (result.ensemble, result.soup, result.calibration) == (None, None, None)
+    assert (result.selection.ensemble, result.selection.soup, result.selection.calibration) == (None, None, None)
     assert (result.model.temperature, len(result.model.members)) == (1.0, 1)
 
 
 def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Ensemble, "pays", property(lambda self: len(self.members) > 1))
+    monkeypatch.setattr(Ensemble, "is_better", property(lambda self: len(self.members) > 1))
     refit, calls = Evaluator.refit, list[int]()
 
     def failing(self: Evaluator, *arguments: Any, **named: Any) -> Any:
@@ -148,10 +151,10 @@ def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     monkeypatch.setattr(Evaluator, "refit", failing)
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
     assert len(calls) == 3
-    assert result.ensemble is None
-    (cut,) = (warning for warning in result.warnings if warning["code"] == "refit_cut")
-    assert "no room for a second one" in cut["message"]
-    assert result.insight.selected.kind == "single"
+    assert result.selection.ensemble is None
+    (cut,) = (warning for warning in result.warnings if warning.code == "refit_rejected")
+    assert "no room for a second one" in cut.message
+    assert result.selection.selected.kind == "single"
     assert len(result.model.members) == 1
     _reloads(result, digits)
 
@@ -187,43 +190,39 @@ def _tried(evaluator: Evaluator, *candidates: Candidate) -> Trials:
     return trials
 
 
-def test_a_search_leaves_time_to_the_members_of_an_ensemble_and_their_passes_of_test_images(
-    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_members_and_their_test_passes_are_reserved(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     names = (("test_resnet", "ridge"), ("test_resnet", "ncm"), ("test_vit", "ridge"))
     trials = _tried(evaluator, *(Candidate(backbone=backbone, head=head) for backbone, head in names))
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 1.0)  # 1.5 on all examples
     monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
-    monkeypatch.setattr("autotransfer.pipeline.select.finals_seconds", lambda *arguments: 0.5)
+    monkeypatch.setattr("autotransfer.selection.costs.finals_seconds", lambda *arguments: 0.5)
     folds = FoldRunner(evaluator, lambda further: evaluator.folds)
 
     def left(seconds: float, tested: int, ensemble: bool = True) -> float:
-        return ending_seconds(trials, folds, Budget(seconds=seconds), tested, ensemble=ensemble)
+        return sum(selection_seconds(trials, folds, Budget(seconds=seconds), tested, ensemble=ensemble).values())
 
     assert left(100.0, 0) == pytest.approx(0.5 + 1.5 + 1.5)
     assert left(100.0, 60) == pytest.approx(0.5 + 1.5 + (1.5 + 2.0))  # another backbone sees the test images, too
     assert left(50.0, 60) == pytest.approx(0.5 + 1.5)  # no more than a share of the budget
     assert left(100.0, 60, ensemble=False) == 0.5
-    assert ending_seconds(trials, folds, Budget(trials=5), 60, ensemble=True) == 0.5
+    assert sum(selection_seconds(trials, folds, Budget(trials=5), 60, ensemble=True).values()) == 0.5
 
 
-def test_a_search_leaves_time_to_further_views_of_test_images(
-    evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_further_views_of_test_images_are_reserved(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 2.0)
-    monkeypatch.setattr("autotransfer.pipeline.select.finals_seconds", lambda *arguments: 0.5)
+    monkeypatch.setattr("autotransfer.selection.costs.finals_seconds", lambda *arguments: 0.5)
     folds = FoldRunner(evaluator, lambda further: evaluator.folds)
 
     def left(views: int, tested: int) -> float:
         trials = _tried(evaluator, Candidate(backbone="test_resnet", head="ridge", training={"views": views}))
-        return ending_seconds(trials, folds, Budget(seconds=100.0), tested, ensemble=False)
+        return sum(selection_seconds(trials, folds, Budget(seconds=100.0), tested, ensemble=False).values())
 
     half = len(evaluator.targets) // 2
     assert (left(1, half), left(4, 0)) == (0.5, 0.5)
     assert left(4, half) == pytest.approx(0.5 + 3 * 2.0 * half / len(evaluator.targets))
 
 
-def test_a_winner_that_is_not_refitted_leaves_its_time_to_an_ensemble(
+def test_a_winner_without_refit_leaves_time_to_an_ensemble(
     evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = (("test_resnet", "ridge"), ("test_resnet", "ncm"))
@@ -232,11 +231,12 @@ def test_a_winner_that_is_not_refitted_leaves_its_time_to_an_ensemble(
     pools: list[int] = []
     monkeypatch.setattr("autotransfer.pipeline.select.choose_ensemble", lambda pool, held_out: pools.append(len(pool)))
     for seconds in (1.0, 9.0, 100.0):
-        monkeypatch.setattr(
-            "autotransfer.pipeline.select.refit_seconds",
-            lambda record, evaluator, s=seconds: s if record.number == 0 else 2.0,
-        )
-        _ensemble(trials.best, trials.records, evaluator, TimeBudget(Budget(seconds=10.0), clock=lambda: 0.0), 0)
+        for module in ("pipeline.select", "selection.costs"):
+            monkeypatch.setattr(
+                f"autotransfer.{module}.refit_seconds",
+                lambda record, evaluator, s=seconds: s if record.number == 0 else 2.0,
+            )
+        _choose_ensemble(trials.best, trials.records, evaluator, TimeBudget(Budget(seconds=10.0), clock=lambda: 0.0), 0)
     assert pools == [2, 1, 2]
 
 
@@ -251,12 +251,11 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
 
 
 def _refitted(
-    evaluator: Evaluator, time_budget: TimeBudget, *ingredients: Ingredient, found: np.ndarray | None = None
+    evaluator: Evaluator, time_budget: TimeBudget, *candidates: RefitCandidate, predictions: np.ndarray | None = None
 ) -> tuple[Network, WarningList]:
     warnings = WarningList()
-    (member,) = refit(
-        ((1.0, ingredients),), {one.number: found for one in ingredients}, evaluator, time_budget, warnings
-    )
+    planned, known = [PlannedMember(candidates=candidates)], {one.trial: predictions for one in candidates}
+    (member,) = refit(planned, known, evaluator, time_budget, warnings)
     return member.network, warnings
 
 
@@ -278,7 +277,7 @@ TUNED = Candidate(backbone="test_vit", head="linear", freeze="full", training={"
 
 
 @pytest.mark.parametrize("cut", ["before it begins", "within its second epoch"])
-def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_validated_is(
+def test_a_cut_refit_leaves_the_validated_network(
     tiny_zoo: Path, digits: Digits, cut: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluator = _one_split(tiny_zoo, digits)
@@ -288,11 +287,11 @@ def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_v
     if cut == "within its second epoch":
         monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate, epochs: 0.0)
         time_budget = TimeBudget(Budget(seconds=6.0), clock=Ticking())
-    network, warnings = _refitted(evaluator, time_budget, Ingredient(number=7, candidate=TUNED, epochs=3))
+    network, warnings = _refitted(evaluator, time_budget, RefitCandidate(trial=7, candidate=TUNED, epochs=3))
     assert _same(network, expected)
     (warning,) = warnings
-    assert (warning.code, warning.details["trials"]) == ("refit_cut", [7])
-    assert (warning.details["learned"], warning.details["examples"]) == (len(evaluator.folds[0].train_rows), 60)
+    assert (warning.code, warning.details["trials"]) == ("refit_rejected", [7])
+    assert (warning.details["trained"], warning.details["examples"]) == (len(evaluator.folds[0].train_rows), 60)
     assert ("in epoch 2 of 3" if cut == "within its second epoch" else "0 s were left") in warning.message
 
 
@@ -303,19 +302,17 @@ def test_a_refit_that_the_clock_cuts_is_not_the_model_but_the_network_that_was_v
         pytest.param(Candidate(backbone="test_vit", head="linear", training={"epochs": 3}), id="a head alone has none"),
     ],
 )
-def test_where_no_validated_network_is_left_a_refit_is_never_cut(
-    tiny_zoo: Path, digits: Digits, candidate: Candidate
-) -> None:
+def test_without_a_validated_network_a_refit_is_never_cut(tiny_zoo: Path, digits: Digits, candidate: Candidate) -> None:
     evaluator = _one_split(tiny_zoo, digits)
     expected = evaluator.refit(candidate, 3)
     network, warnings = _refitted(
-        evaluator, TimeBudget(Budget(seconds=1e-3)), Ingredient(number=0, candidate=candidate, epochs=3)
+        evaluator, TimeBudget(Budget(seconds=1e-3)), RefitCandidate(trial=0, candidate=candidate, epochs=3)
     )
     assert _same(network, expected)
     assert not len(warnings)
 
 
-def test_a_soup_whose_refit_is_cut_is_the_one_that_was_validated(
+def test_a_cut_refit_of_a_soup_leaves_the_validated_soup(
     tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluator = _one_split(tiny_zoo, digits)
@@ -323,7 +320,7 @@ def test_a_soup_whose_refit_is_cut_is_the_one_that_was_validated(
     for candidate in candidates:
         evaluator(candidate, lambda epoch, score: False, lambda: False, 2)
     networks = [evaluator.best_network(candidate)[0] for candidate in candidates]
-    networks[0].load_state_dict(averaged([network.state_dict() for network in networks]))
+    networks[0].load_state_dict(average_weights([network.state_dict() for network in networks]))
     whole = Evaluator.refit
 
     def cut(self: Evaluator, candidate: Candidate, *rest: Any, **named: Any) -> Network:
@@ -332,13 +329,13 @@ def test_a_soup_whose_refit_is_cut_is_the_one_that_was_validated(
         return whole(self, candidate, *rest, **named)
 
     monkeypatch.setattr(Evaluator, "refit", cut)
-    made = [Ingredient(number=i, candidate=candidate, epochs=2) for i, candidate in enumerate(candidates)]
+    made = [RefitCandidate(trial=i, candidate=candidate, epochs=2) for i, candidate in enumerate(candidates)]
     network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), *made)
     assert _same(network, networks[0])  # not the mean of one that learned from all with one that did not
     assert [warning.details["trials"] for warning in warnings] == [[0, 1]]
 
 
-def test_whatever_goes_wrong_in_a_refit_the_validated_network_is_the_model(
+def test_a_failed_refit_leaves_the_validated_network(
     tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluator = _one_split(tiny_zoo, digits)
@@ -349,13 +346,13 @@ def test_whatever_goes_wrong_in_a_refit_the_validated_network_is_the_model(
 
     monkeypatch.setattr(Evaluator, "refit", fail)
     network, warnings = _refitted(
-        evaluator, TimeBudget(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3)
+        evaluator, TimeBudget(Budget(trials=1)), RefitCandidate(trial=0, candidate=TUNED, epochs=3)
     )
     assert _same(network, evaluator.best_network(TUNED)[0])
-    assert [warning.code for warning in warnings] == ["refit_cut"]
+    assert [warning.code for warning in warnings] == ["refit_rejected"]
     evaluator.checkpoints.clear()
     with pytest.raises(MemoryError):
-        _refitted(evaluator, TimeBudget(Budget(trials=1)), Ingredient(number=0, candidate=TUNED, epochs=3))
+        _refitted(evaluator, TimeBudget(Budget(trials=1)), RefitCandidate(trial=0, candidate=TUNED, epochs=3))
 
 
 @pytest.mark.parametrize(
@@ -366,7 +363,9 @@ def test_whatever_goes_wrong_in_a_refit_the_validated_network_is_the_model(
         pytest.param(np.nan, False, id="they were not asked for"),
     ],
 )
-def test_a_refit_that_comes_to_nothing_costs_nothing(tiny_zoo: Path, digits: Digits, known: float, kept: bool) -> None:
+def test_a_diverged_refit_leaves_the_validated_network(
+    tiny_zoo: Path, digits: Digits, known: float, kept: bool
+) -> None:
     # A training that went well on a part of the examples can diverge on all of them.
     evaluator = _one_split(tiny_zoo, digits)
     candidate = replace(TUNED, training={"epochs": 1, "lr": 1e-6})  # which hardly learns
@@ -374,10 +373,10 @@ def test_a_refit_that_comes_to_nothing_costs_nothing(tiny_zoo: Path, digits: Dig
     found = np.full((60, evaluator.task.outputs), 0.01)
     found[np.arange(60), evaluator.targets] = known
     whole, part = evaluator.refit(candidate, 1), evaluator.best_network(candidate)[0]
-    made = Ingredient(number=0, candidate=candidate, epochs=1)
-    network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), made, found=found)
+    made = RefitCandidate(trial=0, candidate=candidate, epochs=1)
+    network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), made, predictions=found)
     assert _same(network, part if kept else whole)
-    assert [warning.code for warning in warnings] == ["refit_cut"] * kept
+    assert [warning.code for warning in warnings] == ["refit_rejected"] * kept
     assert not _same(part, whole)
 
 
@@ -393,32 +392,25 @@ def _score(value: float, low: float, high: float) -> Score:
         pytest.param(_score(0.99, np.nan, np.nan), False, id="it has none"),
     ],
 )
-def test_a_test_score_below_what_validation_promised_is_said(
-    fit: Fit, digits: Digits, validated: Score, warned: bool
-) -> None:
-    result = fit(backbones="test_vit", heads="ncm", trials=1, compare_scratch=False)
-    wrong = [(label + 1) % 3 if i % 2 else label for i, label in enumerate(digits[1][60:120].tolist())]
-    show = _mute()
-    score = score_test(result.model, load_examples(digits[0][60:120], wrong), validated, show)
-    assert score is not None
-    assert [warning.code for warning in show.warnings] == ["test_below_validation"] * warned
-    for warning in show.warnings:
-        assert (warning.details["test"], warning.details["validation"]) == (score.to_json(), validated.to_json())
-        assert f"{score.score:.4f}" in warning.message
+def test_a_test_score_below_validation_is_a_warning(validated: Score, warned: bool) -> None:
+    warnings, test = WarningList(), _score(0.5, 0.38, 0.62)
+    warn_if_below(test, validated, warnings)
+    assert [warning.code for warning in warnings] == ["test_below_validation"] * warned
+    for warning in warnings:
+        assert (warning.details["test"], warning.details["validation"]) == (test.to_json(), validated.to_json())
+        assert "0.5000" in warning.message
 
 
 def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None:
     result = fit(backbones="test_vit", heads="ncm", trials=1, compare_scratch=False)
     images, labels = digits[0][60:120], digits[1][60:120]
-    validation = _score(0.5, 0.0, 1.0)
-    single = score_test(result.model, load_examples(images, labels), validation, _mute())
-    groups = [label * 3 + i % 3 for i, label in enumerate(labels.tolist())]
-    grouped = score_test(result.model, load_examples(images, labels, groups=groups), validation, _mute())
-    assert single is not None
-    assert grouped is not None
+
+    def score(**more: Any) -> Score:
+        test = load_examples(images, labels, **more)
+        found = score_images(result.model, test, result.model.decode(test), WarningList())
+        assert found is not None
+        return found
+
+    single, grouped = score(), score(groups=[label * 3 + i % 3 for i, label in enumerate(labels.tolist())])
     assert (single.groups, grouped.groups, single.score) == (None, 9, grouped.score)
     assert grouped.ci95 != single.ci95
-
-
-def _mute() -> Progress:
-    return Progress(Budget(trials=1), shown=False)

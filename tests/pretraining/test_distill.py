@@ -71,9 +71,7 @@ def test_several_models_teach_together(winner: Any, digit_folder: Path) -> None:
     assert result.teacher is result.lost is None, "there are no test examples"
 
 
-def test_an_ensemble_becomes_one_small_model_and_what_its_networks_share_counts_once(
-    winner: Any, digit_folder: Path
-) -> None:
+def test_distilling_an_ensemble_counts_shared_parameters_once(winner: Any, digit_folder: Path) -> None:
     (member,) = winner.model.members
     ensemble = replace(winner.model, members=(replace(member, weight=0.5),) * 2)
     result = distill(

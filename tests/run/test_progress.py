@@ -59,6 +59,11 @@ def record(number: int, score: float | None, state: str = "complete", reason: st
     )
 
 
+def finish(show: Progress, ended: TrialRecord) -> None:
+    show.trials.add(ended)
+    show.trial(ended)
+
+
 def test_lines_are_plain_and_say_how_much_time_is_spent() -> None:
     assert shown("decoding 12 images", "screening") == "0:00/1:30 decoding 12 images\n0:00/1:30 screening\n"
 
@@ -108,11 +113,11 @@ def test_long_lines_are_not_broken() -> None:
 def test_each_new_best_trial_and_each_failure_gets_a_line() -> None:
     stream = io.StringIO()
     with Progress(Budget(seconds=60.0), stream=stream) as show:
-        show.trial(record(0, 0.5))
-        show.trial(record(1, 0.4))
-        show.trial(record(2, 0.7))
-        show.trial(record(3, None, "failed", "the loss became [nan]"))
-        show.trial(record(4, 0.1, "pruned"))
+        finish(show, record(0, 0.5))
+        finish(show, record(1, 0.4))
+        finish(show, record(2, 0.7))
+        finish(show, record(3, None, "failed", "the loss became [nan]"))
+        finish(show, record(4, 0.1, "pruned"))
         show.step("searching")
         assert show.summary() == "0:00/1:00 best 0.7000 | 5 tried, 1 failed | searching"
     lines = stream.getvalue().splitlines()
@@ -126,20 +131,20 @@ def test_the_best_is_shown_by_the_one_number_that_users_know() -> None:
     # What candidates are compared by, the objective, has a doubt taken off that the score in the result has not.
     stream = io.StringIO()
     with Progress(Budget(seconds=60.0), stream=stream) as show:
-        show.trial(replace(record(0, 0.9344), objective=0.9343))
+        finish(show, replace(record(0, 0.9344), objective=0.9343))
         assert "best 0.9344 |" in show.summary()
-        show.trial(replace(record(1, 0.93439), objective=0.9344))  # to four digits, that is no news
+        finish(show, replace(record(1, 0.93439), objective=0.9344))  # to four digits, that is no news
     assert stream.getvalue() == "0:00/1:00 best 0.9344  trial 0: resnet18 + linear + frozen\n"
 
 
 @pytest.mark.usefixtures("running_clock")
 def test_figures_stand_first_and_the_phase_is_cut_at_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_QUIET", 0.3)
+    monkeypatch.setattr(progress, "MAX_SECONDS_WITHOUT_A_LINE", 0.3)
     monkeypatch.setenv("COLUMNS", "60")
     stream = io.StringIO()
     with Progress(Budget(seconds=45.0), stream=stream) as show:
         show.phase("searching 5 backbones: binary, accuracy, 244 examples, 5 folds, 2 classes")
-        show.trial(record(0, 0.7881))
+        finish(show, record(0, 0.7881))
         assert show.summary().endswith("/0:45 best 0.7881 | 1 tried | searching 5 backbones")
         show.step("decoding " + "x" * 100)
         deadline = time.monotonic() + 60
@@ -153,7 +158,7 @@ def test_figures_stand_first_and_the_phase_is_cut_at_the_width(monkeypatch: pyte
 
 @pytest.mark.usefixtures("running_clock")
 def test_silence_is_broken_by_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_QUIET", 0.5)
+    monkeypatch.setattr(progress, "MAX_SECONDS_WITHOUT_A_LINE", 0.5)
     stream = io.StringIO()
     with Progress(Budget(seconds=60.0), stream=stream) as show:
         show.step("training [1]")
@@ -167,7 +172,7 @@ def test_nothing_is_said_when_nobody_wants_to_hear_it() -> None:
     stream = io.StringIO()
     with Progress(Budget(seconds=60.0), stream=stream, shown=False) as show:
         show.phase("screening")
-        show.trial(record(0, 0.5))
+        finish(show, record(0, 0.5))
         show.step("searching")
     assert stream.getvalue() == ""
     assert "best 0.5000" in show.summary()
@@ -177,7 +182,7 @@ def test_an_error_inside_stops_the_sign_of_life() -> None:
     show = Progress(Budget(seconds=60.0), stream=io.StringIO())
     with pytest.raises(ZeroDivisionError), show:
         raise ZeroDivisionError
-    assert not show._heart.is_alive()
+    assert not show._ticker.is_alive()
 
 
 def test_a_terminal_has_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def quota(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str | None) -> No
     file = folder / "cpu.max"
     if text is not None:
         file.write_text(text)
-    monkeypatch.setattr(threads, "_QUOTA", file)
+    monkeypatch.setattr(threads, "_CGROUP_CPU_QUOTA", file)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ from autotransfer.search.jobs import Evaluation, Report
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.strategy import Strategy
+from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.search.views import Views
+from autotransfer.search.tta import TtaViews
 from autotransfer.settings import Budget
 
 STAGES, EPOCHS = 6, 6
@@ -77,14 +78,14 @@ class Toy:
         epochs = int(candidate.training.get("epochs", 0))
         return self.scale * (0.5 if not epochs else float((epochs if until is None else until) - after))
 
-    def recall(self, trials: Trials) -> None:
+    def restore(self, trials: Trials) -> None:
         """There is nothing to be learned again."""
 
 
-def _tuning(backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
+def _tuning(backbone: str, trained: int, *, distant: bool = False) -> dict[str, Any] | None:
     if backbone not in {*OTHERS, *OTHERS.values()}:
         raise KeyError(backbone)
-    params = {"backbone": backbone, "freeze": "depth", "trained": trained, "x": 0.5 if far else 0.4}
+    params = {"backbone": backbone, "freeze": "depth", "trained": trained, "x": 0.5 if distant else 0.4}
     return params if trained <= STAGES else None
 
 
@@ -98,7 +99,7 @@ def _search(
     spent: float = 0.0,
 ) -> tuple[Trials, Mortal, Strategy]:
     """Begin or go on with the search at ``path``."""
-    toy, views, journal = Toy(scale), Views(4), Mortal(path, dies_at)
+    toy, views, journal = Toy(scale), TtaViews(4), Mortal(path, dies_at)
 
     def suggest(trial: optuna.trial.BaseTrial) -> Candidate:
         freeze = trial.suggest_categorical("freeze", ["frozen", "depth"])
@@ -115,24 +116,26 @@ def _search(
     def seconds(params: Mapping[str, Any], epochs: int) -> float:
         return scale * (epochs + 0.2)
 
-    growth = Strategy(
-        screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in OTHERS],
-        others=OTHERS,
-        views=views,
-        tuning=_tuning,
-        probe="frozen",
-        policies=("depth",),
-        curves=curves,
-        middle=lambda backbone: STAGES // 2,
-        unlike=("b",),
-        backbones=[*OTHERS, *OTHERS.values()],
-        seconds=None if budget.seconds is None else seconds,
+    strategy = Strategy(
+        StrategyContext(
+            screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in OTHERS],
+            variants=OTHERS,
+            views=views,
+            tuning=_tuning,
+            frozen_policy="frozen",
+            tuning_policies=("depth",),
+            curves=curves,
+            half_depth=lambda backbone: STAGES // 2,
+            distant=("b",),
+            backbones=[*OTHERS, *OTHERS.values()],
+            seconds=None if budget.seconds is None else seconds,
+        )
     )
     time_budget = TimeBudget(budget, clock=lambda: toy.now)
     time_budget.count_earlier(spent)
     study = make_study(seed=0, curves=50, storage=JournalStorage(journal), name="search")
-    trials = search(study, suggest, toy, time_budget, growth, refit_factor=0.0, observe=lambda record: None)
-    return trials, journal, growth
+    trials = search(study, suggest, toy, time_budget, strategy, refit_factor=0.0, observe=lambda record: None)
+    return trials, journal, strategy
 
 
 def _written(path: Path) -> dict[int, TrialRecord]:
@@ -147,7 +150,7 @@ def _told(trials: Trials) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("scale", [0.3, 3.0])
 @pytest.mark.parametrize(("begun", "going_on"), [(TIME, COUNT), (COUNT, TIME), (TIME, TIME), (COUNT, COUNT)])
-def test_a_search_killed_at_any_moment_goes_on_with_any_budget_and_at_any_speed(
+def test_a_search_killed_anywhere_resumes_on_any_budget(
     begun: Budget,
     going_on: Budget,
     scale: float,
@@ -167,14 +170,16 @@ def test_a_search_killed_at_any_moment_goes_on_with_any_budget_and_at_any_speed(
         budget = replace(TIME, seconds=30.0 * scale) if going_on == TIME else COUNT
         if begun != going_on:
             budget = replace(budget, trials=len(before) + 6)
-        trials, _, growth = _search(path, curves, budget, scale=scale)
+        trials, _, strategy = _search(path, curves, budget, scale=scale)
         assert caplog.text == "", "no decision failed"
         assert [record.number for record in trials] == list(range(len(trials)))
         for number, record in before.items():
             assert record.state in GOING_ON or trials.records[number] == record, f"{record} was lost"
         tried = [record.candidate.without_epochs for record in trials if record.candidate]
         assert len(tried) == len(set(tried)), "nothing is tried twice"
-        assert len({arm.name for arm in growth._thaw.arms}) == len(growth._thaw.arms)
+        assert len({arm.name for arm in strategy._fine_tuning._freeze_thaw.arms}) == len(
+            strategy._fine_tuning._freeze_thaw.arms
+        )
         assert len(trials) == budget.trials or (going_on == TIME and len(trials) >= len(before))
         if going_on == COUNT:
             assert trials.best is not None
@@ -183,7 +188,7 @@ def test_a_search_killed_at_any_moment_goes_on_with_any_budget_and_at_any_speed(
             assert _told(trials) == _told(whole), "the clock plays no part"
 
 
-def test_a_search_killed_again_and_again_under_one_budget_after_the_other_comes_to_its_end(
+def test_a_search_killed_repeatedly_comes_to_its_end(
     curves: CurveModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for life in range(20):

@@ -168,12 +168,12 @@ def test_an_arm_that_failed_or_ended_is_closed() -> None:
 
 def test_arms_may_come_later() -> None:
     schedule = seen(FreezeThaw(model(), arms(1)), ("0", 1, [0.1]))
-    assert not schedule.told("0"), "one rung says little"
+    assert not schedule.has_shown("0"), "one rung says little"
     schedule.add(arm("new"))
     assert _first(schedule) == ("new", 1)
-    assert seen(schedule, ("0", 3, [0.1, 0.1, 0.1])).told("0")
-    assert not schedule.told("new")
-    assert schedule.told("unknown")
+    assert seen(schedule, ("0", 3, [0.1, 0.1, 0.1])).has_shown("0")
+    assert not schedule.has_shown("new")
+    assert schedule.has_shown("unknown")
 
 
 def test_observed_cost_replaces_the_predicted_one() -> None:
@@ -191,7 +191,7 @@ def test_a_first_epoch_says_what_one_takes_and_no_more() -> None:
     seen(schedule, ("0", 1, [0.1]))
     for known, now in zip(before, schedule.forecast(), strict=True):
         np.testing.assert_array_equal(known, now)  # at the highest learning rate, scores tell nothing
-    assert not schedule.told("0", rungs=1)
+    assert not schedule.has_shown("0", rungs=1)
     assert _first(schedule, 1000.0) == ("0", 3)
     assert _first(schedule, 1.0) == ("0", 3)  # the epochs that fit are better than none
     record = TrialRecord(number=0, state="paused", candidate=None, objective=0.1, curve=(0.1,), epochs=1, seconds=45.0)
@@ -223,7 +223,7 @@ def test_bad_input_is_named() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, 12, 50, 200])
-def test_a_model_of_another_length_keeps_what_lies_at_the_same_share(epochs: int) -> None:
+def test_a_scaled_model_keeps_covariances_at_equal_shares(epochs: int) -> None:
     scaled = model(0.25).scaled(epochs)
     assert scaled.rungs[-1] == epochs
     assert list(scaled.rungs) == sorted(set(scaled.rungs))

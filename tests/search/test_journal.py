@@ -17,6 +17,7 @@ from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.journal import read_journal, seconds_spent
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.strategy import Strategy
+from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.settings import Budget
@@ -63,7 +64,7 @@ class Work:
             raise Killed
         self.now += seconds
 
-    def recall(self, trials: Trials) -> None:
+    def restore(self, trials: Trials) -> None:
         self.recalled = len(trials)
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
@@ -81,13 +82,13 @@ def _suggest(trial: optuna.trial.Trial) -> Candidate:
     )
 
 
-def _search(growth: Schedules, path: Path, work: Work, budget: Budget, done: float = 0.0) -> Trials:
+def _search(make_strategy: Schedules, path: Path, work: Work, budget: Budget, done: float = 0.0) -> Trials:
     """Start or go on with the search whose study is at ``path``."""
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
     time_budget = TimeBudget(budget, clock=lambda: work.now)
     time_budget.count_earlier(seconds_spent(study))
     return search(
-        study, _suggest, work, time_budget, growth("ab", budget), refit_factor=1.0, observe=lambda record: None
+        study, _suggest, work, time_budget, make_strategy("ab", budget), refit_factor=1.0, observe=lambda record: None
     )
 
 
@@ -97,37 +98,33 @@ def _told(trials: Trials) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("budget", [Budget(trials=25), Budget(seconds=120.0)])
 def test_a_search_broken_off_anywhere_ends_as_if_it_had_not_been(
-    growth: Schedules, budget: Budget, tmp_path: Path
+    make_strategy: Schedules, budget: Budget, tmp_path: Path
 ) -> None:
-    whole = _search(growth, tmp_path / "whole", work := Work(), budget)
+    whole = _search(make_strategy, tmp_path / "whole", work := Work(), budget)
     assert len(whole) > 20
     for dies_at in range(1, work.steps, 23):
         path, first = tmp_path / str(dies_at), Work(dies_at)
         with pytest.raises(Killed):
-            _search(growth, path, first, budget)
+            _search(make_strategy, path, first, budget)
         second = Work()
         second.done = dict(first.done)
-        trials = _search(growth, path, second, budget)
+        trials = _search(make_strategy, path, second, budget)
         assert _told(trials) == _told(whole), f"broken off at step {dies_at}"
         repeated = set(first.trained) & set(second.trained)
         assert len({candidate for candidate, _ in repeated}) <= 1, "only what was broken off is trained again"
 
 
-def test_what_breaks_the_process_off_twice_is_a_failed_trial_and_the_search_goes_on(
-    growth: Schedules, tmp_path: Path
-) -> None:
+def test_a_trial_that_is_interrupted_twice_fails(make_strategy: Schedules, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(Killed):
-            _search(growth, tmp_path / "study", Work(dies_at=1), Budget(trials=5))
-    trials = _search(growth, tmp_path / "study", Work(), Budget(trials=5))
+            _search(make_strategy, tmp_path / "study", Work(dies_at=1), Budget(trials=5))
+    trials = _search(make_strategy, tmp_path / "study", Work(), Budget(trials=5))
     assert [record.state for record in trials] == ["failed", *["complete"] * 4]
-    assert trials.records[0].reason == "broken off twice"
+    assert trials.records[0].reason == "interrupted twice"
     assert trials.records[0].candidate == Candidate(backbone="a", head_params={"x": 0.3})
 
 
-def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(
-    growth: Schedules, curves: CurveModel, tmp_path: Path
-) -> None:
+def test_a_trial_with_an_outcome_is_not_run_again(make_strategy: Schedules, curves: CurveModel, tmp_path: Path) -> None:
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(tmp_path / "s")), name="search")
     tell, study.tell = study.tell, None  # type: ignore[method-assign,assignment]
     with pytest.raises(TypeError):
@@ -137,18 +134,20 @@ def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(
             Work(),
             TimeBudget(Budget(trials=3)),
             Strategy(
-                screening=[{"backbone": "a", "freeze": "frozen", "x": 0.3}],
-                tuning=lambda backbone, trained: None,
-                probe="frozen",
-                policies=(),
-                curves=curves,
+                StrategyContext(
+                    screening=[{"backbone": "a", "freeze": "frozen", "x": 0.3}],
+                    tuning=lambda backbone, trained: None,
+                    frozen_policy="frozen",
+                    tuning_policies=(),
+                    curves=curves,
+                )
             ),
             refit_factor=1.0,
             observe=lambda record: None,
         )
     assert tell is not None
     work = Work()
-    trials = _search(growth, tmp_path / "s", work, Budget(trials=1))
+    trials = _search(make_strategy, tmp_path / "s", work, Budget(trials=1))
     assert [record.objective for record in trials] == [0.3]
     assert not work.trained
 
@@ -169,11 +168,11 @@ def test_records_survive_as_json() -> None:
     assert TrialRecord.from_json(failed.to_json()) == failed
 
 
-def test_a_journal_whose_last_line_a_power_cut_tore_is_read_and_goes_on(growth: Schedules, tmp_path: Path) -> None:
+def test_a_journal_with_a_truncated_last_line_is_read(make_strategy: Schedules, tmp_path: Path) -> None:
     path = tmp_path / "study"
-    _search(growth, path, Work(), Budget(trials=3))
+    _search(make_strategy, path, Work(), Budget(trials=3))
     with path.open("ab") as file:
         file.write(b'{"op_code":4,"wor')
-    assert len(_search(growth, path, Work(), Budget(trials=6))) == 6
+    assert len(_search(make_strategy, path, Work(), Budget(trials=6))) == 6
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="search")
     assert len(read_journal(study)) >= 6

@@ -76,7 +76,7 @@ class Predictor:
     def __call__(self, *arguments: Any, **more: Any) -> Evaluation:
         raise AssertionError
 
-    def recall(self, trials: Trials) -> None: ...
+    def restore(self, trials: Trials) -> None: ...
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
         return 1.0
@@ -92,14 +92,14 @@ def _suggest(trial: optuna.trial.Trial) -> Candidate:
     )
 
 
-def _search(growth: Schedules, path: Path, executor: Several, budget: Budget) -> Trials:
+def _search(make_strategy: Schedules, path: Path, executor: Several, budget: Budget) -> Trials:
     storage = JournalStorage(OneWriterJournal(path))
     return search(
         make_study(seed=0, curves=50, storage=storage, name="search", parallel=True),
         _suggest,
         Predictor(),
         TimeBudget(budget, clock=lambda: executor.now),
-        growth("abc", budget),
+        make_strategy("abc", budget),
         refit_factor=0.0,
         observe=lambda record: None,
         executor=executor,
@@ -108,9 +108,11 @@ def _search(growth: Schedules, path: Path, executor: Several, budget: Budget) ->
 
 @pytest.mark.parametrize("budget", [Budget(trials=40), Budget(seconds=150.0)])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_order_is_carried_out_once(growth: Schedules, budget: Budget, seed: int, tmp_path: Path) -> None:
+def test_every_proposal_is_carried_out_once(
+    make_strategy: Schedules, budget: Budget, seed: int, tmp_path: Path
+) -> None:
     executor = Several(3, seed=seed)
-    trials = _search(growth, tmp_path / "study", executor, budget)
+    trials = _search(make_strategy, tmp_path / "study", executor, budget)
     assert executor.most == 3
     assert not executor.jobs, "what was begun is waited for"
     assert [record.number for record in trials] == list(range(len(trials)))
@@ -125,18 +127,18 @@ def test_every_order_is_carried_out_once(growth: Schedules, budget: Budget, seed
 
 
 @pytest.mark.parametrize("dies_after", [3, 10, 25, 40])
-def test_a_search_that_is_broken_off_goes_on_with_what_was_under_way(
-    growth: Schedules, dies_after: int, tmp_path: Path
+def test_an_interrupted_search_resumes_its_running_trials(
+    make_strategy: Schedules, dies_after: int, tmp_path: Path
 ) -> None:
     first = Several(3, dies_after=dies_after)
     with pytest.raises(Killed):
-        _search(growth, tmp_path / "study", first, Budget(trials=40))
+        _search(make_strategy, tmp_path / "study", first, Budget(trials=40))
     storage = JournalStorage(OneWriterJournal(tmp_path / "study"))
     study = optuna.load_study(study_name="search", storage=storage)
     finished = {e.record.number: e.record for e in read_journal(study) if e.record is not None and not e.interrupted}
     under_way = [job.candidate for job in first.jobs]
     second = Several(3, seed=1)
-    trials = _search(growth, tmp_path / "study", second, Budget(trials=40))
+    trials = _search(make_strategy, tmp_path / "study", second, Budget(trials=40))
     assert len(trials) == 40
     for number, record in finished.items():
         assert trials.records[number] == record, "what had ended stays as it was"
@@ -145,22 +147,22 @@ def test_a_search_that_is_broken_off_goes_on_with_what_was_under_way(
     assert not {record.candidate for record in finished.values()} & set(begun)
 
 
-def test_an_executor_that_is_not_ready_yet_is_waited_for(growth: Schedules, tmp_path: Path) -> None:
+def test_an_executor_that_is_not_ready_yet_is_waited_for(make_strategy: Schedules, tmp_path: Path) -> None:
     class LazyImport(Several):
         def free(self) -> int:
             return super().free() if self.polls > 5 else 0
 
-    assert len(_search(growth, tmp_path / "study", LazyImport(2), Budget(trials=5))) == 5
+    assert len(_search(make_strategy, tmp_path / "study", LazyImport(2), Budget(trials=5))) == 5
 
 
-def test_what_is_repeated_after_a_loss_replaces_what_was_reported(growth: Schedules, tmp_path: Path) -> None:
+def test_epochs_that_are_repeated_replace_those_reported(make_strategy: Schedules, tmp_path: Path) -> None:
     class Repeating(Several):
         def _evaluate(self, job: Job) -> Evaluation | Exception:
             for epoch in (1, 2, 1, 2, 3) if job.candidate.training else ():
                 job.report(epoch, 0.1 * epoch)
             return TrialError("in the end, it failed")
 
-    trials = _search(growth, tmp_path / "study", Repeating(2), Budget(trials=12))
+    trials = _search(make_strategy, tmp_path / "study", Repeating(2), Budget(trials=12))
     curves = [record.curve for record in trials if record.curve]
     assert curves
     assert all(curve == pytest.approx((0.1, 0.2, 0.3)) for curve in curves)

@@ -13,9 +13,11 @@ import pytest
 from autotransfer.candidate import Candidate
 from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.proposal import Proposal
-from autotransfer.search.strategy import SCREENS, Strategy
+from autotransfer.search.screening import SCREENING_SOURCES
+from autotransfer.search.strategy import Strategy
+from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.trials import State, TrialRecord, Trials
-from autotransfer.search.views import Views
+from autotransfer.search.tta import TtaViews
 
 CURVES = CurveModel(rungs=(1, 3, 6, 12), own=np.full((4, 4), 0.8), shared=np.full((4, 4), 0.1), growth=(1, 1, 1, 1))
 EPOCHS = CURVES.rungs[-1]
@@ -29,12 +31,12 @@ def _tuning(backbone: str, trained: int) -> dict[str, Any] | None:
 class Search:
     """Carries out orders: ``score(params, epochs)`` is what a trial is worth, every epoch takes a second."""
 
-    def __init__(self, growth: Strategy, **screened: float | None) -> None:
-        self.growth, self.trials, self.screened = growth, Trials(), screened
+    def __init__(self, strategy: Strategy, **screened: float | None) -> None:
+        self.strategy, self.trials, self.screened = strategy, Trials(), screened
         self.proposal: Proposal | None = None
 
     def next(self, left: float = 1e6) -> Proposal:
-        self.proposal = self.growth.next(self.trials, left)
+        self.proposal = self.strategy.next(self.trials, left)
         assert self.proposal is not None
         return self.proposal
 
@@ -67,9 +69,9 @@ class Search:
             seconds=float(epochs),
         )
         self.trials.add(record)
-        self.growth.observe(self.proposal, record)
+        self.strategy.observe(self.proposal, record)
 
-    def grown(self, *, limit: int = 60) -> Proposal | None:
+    def next_fine_tuning(self, *, limit: int = 60) -> Proposal | None:
         """Let probes that bring nothing pass until fine-tuning is due, or for long."""
         for _ in range(limit):
             proposal = self.next()
@@ -91,20 +93,24 @@ def _search(
     cost: float = 1.0,
     **scores: float | None,
 ) -> Search:
-    seen = Views(views)
-    growth = Strategy(
-        screening=[{"backbone": backbone} for backbone in scores],
-        tuning=tuning,
-        probe=probe,
-        policies=("depth", "full"),
-        curves=CURVES,
-        seconds=(lambda params, epochs: cost * (epochs if epochs else seen(params["backbone"]) - 1)) if timed else None,
-        middle=lambda backbone: middle,
-        others=others,
-        unlike=unlike,
-        views=seen,
+    seen = TtaViews(views)
+    strategy = Strategy(
+        StrategyContext(
+            screening=[{"backbone": backbone} for backbone in scores],
+            tuning=tuning,
+            frozen_policy=probe,
+            tuning_policies=("depth", "full"),
+            curves=CURVES,
+            seconds=(lambda params, epochs: cost * (epochs if epochs else seen(params["backbone"]) - 1))
+            if timed
+            else None,
+            half_depth=lambda backbone: middle,
+            variants=others or {},
+            distant=unlike,
+            views=seen,
+        )
     )
-    search = Search(growth)
+    search = Search(strategy)
     for backbone, score in scores.items():
         assert search.next() == Proposal(params={"backbone": backbone}, source="screening")
         search.carry_out(score)
@@ -116,62 +122,62 @@ def test_screening_comes_first_and_then_the_best_of_it() -> None:
 
 
 @pytest.mark.parametrize(("timed", "expected"), [(True, "a1 a2 b1 b2"), (False, "a1 b1 a2 b2")])
-def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_passes(
-    timed: bool, expected: str
-) -> None:
-    growth = Strategy(
-        screening=[{"backbone": name, "head": head} for head in "12" for name in "ab"],
-        tuning=_tuning,
-        probe="frozen",
-        policies=("depth",),
-        curves=CURVES,
-        seconds=(lambda params, epochs: float(epochs)) if timed else None,
+def test_timed_screening_finishes_cached_backbones_first(timed: bool, expected: str) -> None:
+    strategy = Strategy(
+        StrategyContext(
+            screening=[{"backbone": name, "head": head} for head in "12" for name in "ab"],
+            tuning=_tuning,
+            frozen_policy="frozen",
+            tuning_policies=("depth",),
+            curves=CURVES,
+            seconds=(lambda params, epochs: float(epochs)) if timed else None,
+        )
     )
-    search, seen = Search(growth), []
-    while (proposal := search.next()).source in SCREENS:
+    search, seen = Search(strategy), []
+    while (proposal := search.next()).source in SCREENING_SOURCES:
         seen.append(proposal.params["backbone"] + proposal.params["head"])
         search.carry_out(0.5)
     assert " ".join(seen) == expected
 
 
 @pytest.mark.parametrize(("timed", "looked"), [(True, "b2 b4 c2 a2 a4"), (False, "b2 b4")])
-def test_after_screening_the_best_backbones_are_looked_at_in_more_views(timed: bool, looked: str) -> None:
+def test_the_best_backbones_are_screened_in_more_views(timed: bool, looked: str) -> None:
     # Where time is not what counts, each look is a trial less for others.
     search = _search(timed, views=4, a=0.5, b=0.9, c=0.7, d=0.1)
     scores, seen = {"b2": 0.92, "b4": 0.93, "c2": 0.6, "a2": 0.55, "a4": 0.55}, []
-    while (proposal := search.next(left=1000.0)).source in SCREENS:
+    while (proposal := search.next(left=1000.0)).source in SCREENING_SOURCES:
         name = proposal.params["backbone"]
-        seen.append(f"{name}{search.growth._views(name)}")
+        seen.append(f"{name}{search.strategy._context.views(name)}")
         search.carry_out(scores[seen[-1]])
     assert " ".join(seen) == looked
-    assert search.growth._views("b") == 4
-    assert search.growth._views("c") == 1, "it was worse"
+    assert search.strategy._context.views("b") == 4
+    assert search.strategy._context.views("c") == 1, "it was worse"
 
 
-def test_more_views_are_not_worth_a_large_share_of_the_time() -> None:
+def test_more_views_may_take_a_small_share_of_the_time() -> None:
     # A pass takes 5 s: more than a tenth of 40 s, and of 100 s three more passes are.
     for left, looked in ((40.0, []), (100.0, [2]), (200.0, [2, 4])):
         search, seen = _search(True, views=4, cost=5.0, a=0.5), []
-        while search.next(left=left).source in SCREENS:
-            seen.append(search.growth._views("a"))
+        while search.next(left=left).source in SCREENING_SOURCES:
+            seen.append(search.strategy._context.views("a"))
             search.carry_out(0.6)
         assert seen == looked
 
 
-def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> None:
+def test_fine_tuning_goes_deeper_while_that_pays() -> None:
     search = _search(a=0.6, b=0.5)
     assert search.next().params == {"backbone": "a", "trained": 1}
     search.carry_out(0.7)  # better
-    proposal = search.grown()
+    proposal = search.next_fine_tuning()
     assert proposal is not None
     assert proposal.params == {"backbone": "a", "trained": 2}
     search.carry_out(0.65)  # no better
-    proposal = search.grown()
+    proposal = search.next_fine_tuning()
     assert proposal is not None
     assert proposal.params == {"backbone": "b", "trained": 1}
 
 
-def test_probes_run_between_two_that_grow() -> None:
+def test_frozen_candidates_run_between_fine_tunings() -> None:
     search, sources = _search(a=0.6), []
     for number in range(11):
         proposal = search.next()
@@ -183,7 +189,7 @@ def test_probes_run_between_two_that_grow() -> None:
 
 def test_it_ends_at_the_last_stage_of_the_best_three() -> None:
     search, seen, score = _search(a=0.6, b=0.5, c=0.4, d=0.3), [], 1.0
-    while (proposal := search.grown()) is not None:
+    while (proposal := search.next_fine_tuning()) is not None:
         seen.append((proposal.params["backbone"], proposal.params["trained"]))
         search.carry_out(score := score + 1)
     assert seen == [(backbone, trained) for backbone in "abc" for trained in (1, 2, 3)]
@@ -204,11 +210,11 @@ def test_the_study_chooses_where_nothing_can_be_tuned(timed: bool) -> None:
 # --- with a budget of time: rungs ----------------------------------------------------------------------------------
 
 
-def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goes_on() -> None:
+def test_timed_trials_pause_at_rungs_and_the_better_resumes() -> None:
     search = _search(True, a=0.6, b=0.6)
     seen: dict[str, list[int]] = {}
     for _ in range(20):
-        if (proposal := search.grown()) is None:
+        if (proposal := search.next_fine_tuning()) is None:
             break
         assert proposal.until in CURVES.rungs
         seen.setdefault(proposal.arm, []).append(proposal.until or 0)
@@ -217,11 +223,11 @@ def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goe
     assert seen["a/1"] == [1], "it fell behind in its first epoch"
 
 
-def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itself() -> None:
+def test_a_deeper_arm_waits_for_two_rungs_of_the_last_depth() -> None:
     search = _search(True, a=0.6)
     arms = []
     for _ in range(5):
-        proposal = search.grown()
+        proposal = search.next_fine_tuning()
         assert proposal is not None
         arms.append((proposal.arm, proposal.until))
         search.carry_out(0.6 + len(arms) / 20 if proposal.arm.startswith("a") else 0.2)
@@ -229,9 +235,9 @@ def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itsel
     assert ("a/1", 3) in arms[:first_of_two]
 
 
-def _six(backbone: str, trained: int, *, far: bool = False) -> dict[str, Any] | None:
+def _six(backbone: str, trained: int, *, distant: bool = False) -> dict[str, Any] | None:
     """Backbones have six stages."""
-    return {"backbone": backbone, "trained": trained, "far": far} if trained <= 6 else None
+    return {"backbone": backbone, "trained": trained, "far": distant} if trained <= 6 else None
 
 
 def _arms(scores: dict[str, float], *, left: float = 1e6, probe: float = 0.6) -> list[str]:
@@ -244,7 +250,7 @@ def _arms(scores: dict[str, float], *, left: float = 1e6, probe: float = 0.6) ->
     return [arm for arm in arms if arm.startswith("a")]
 
 
-def test_where_the_last_stage_gains_half_of_the_backbone_is_trained_next_and_goes_deeper_from_there() -> None:
+def test_half_depth_trains_where_the_last_stage_gains() -> None:
     assert _arms({"a/1": 0.7, "a/3": 0.8, "a/4": 0.9, "a/5": 0.7})[:4] == ["a/1", "a/3", "a/4", "a/5"]
 
 
@@ -260,7 +266,7 @@ def test_else_the_next_stage_is_trained(last: float, left: float) -> None:
     assert _arms({"a/1": last, "a/2": 0.5}, left=left) == ["a/1", "a/2"]
 
 
-def test_where_the_middle_brings_nothing_the_stages_before_it_do_and_it_is_passed_over() -> None:
+def test_half_depth_that_gains_nothing_is_passed_over() -> None:
     assert _arms({"a/1": 0.7, "a/3": 0.3, "a/2": 0.8, "a/4": 0.5}) == ["a/1", "a/3", "a/2", "a/4"]
 
 
@@ -272,9 +278,7 @@ def test_where_the_middle_brings_nothing_the_stages_before_it_do_and_it_is_passe
         pytest.param(("a",), 4.0, "a/1", id="three epochs take most of the time left"),
     ],
 )
-def test_on_images_unlike_those_it_has_seen_half_of_the_backbone_is_trained_at_once(
-    unlike: tuple[str, ...], left: float, first: str
-) -> None:
+def test_on_a_distant_task_half_depth_trains_at_once(unlike: tuple[str, ...], left: float, first: str) -> None:
     search = _search(True, middle=3, tuning=_six, unlike=unlike, a=0.6)
     proposal = search.next(left)
     assert proposal.arm == first
@@ -301,19 +305,19 @@ def test_on_small_images_half_depth_trains_before_variants() -> None:
 def test_another_worker_tries_variants_meanwhile() -> None:
     search = _far()
     proposal = search.next(100.0)
-    beside = search.growth.next(search.trials, 100.0, [proposal])
+    beside = search.strategy.next(search.trials, 100.0, [proposal])
     assert beside is not None
     assert (beside.source, beside.params["backbone"]) == ("variants", "a")
 
 
-def test_such_a_training_that_the_time_ends_leaves_the_rest_to_probes() -> None:
+def test_half_depth_without_time_leaves_the_rest_to_frozen_heads() -> None:
     search = _far()
     assert search.next(100.0).source == "fine_tuning"
     search.carry_out(0.62)
     assert search.next(0.05).params == {"freeze": "frozen"}
 
 
-def test_where_probes_have_no_chance_any_more_no_backbone_is_looked_at_in_more_views() -> None:
+def test_far_behind_frozen_candidates_get_no_more_views() -> None:
     search = _far(others=None)
     _probe(search, 0.6)
     for objective in (0.7, 0.9):
@@ -326,16 +330,18 @@ def test_where_probes_have_no_chance_any_more_no_backbone_is_looked_at_in_more_v
 # --- two input sizes ----------------------------------------------------------------------------------------------
 
 
-def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_best_head() -> None:
-    growth = Strategy(
-        screening=[{"backbone": name, "head": head} for head in ("knn", "ridge") for name in "abcde"],
-        tuning=_tuning,
-        probe="frozen",
-        policies=("depth",),
-        curves=CURVES,
-        others={name: f"{name}@128px" for name in "abde"},
+def test_the_best_three_backbones_are_screened_as_variants() -> None:
+    strategy = Strategy(
+        StrategyContext(
+            screening=[{"backbone": name, "head": head} for head in ("knn", "ridge") for name in "abcde"],
+            tuning=_tuning,
+            frozen_policy="frozen",
+            tuning_policies=("depth",),
+            curves=CURVES,
+            variants={name: f"{name}@128px" for name in "abde"},
+        )
     )
-    search = Search(growth)
+    search = Search(strategy)
     for number in range(10):
         proposal = search.next()
         assert (proposal.source, len(proposal.params["backbone"])) == ("screening", 1)
@@ -345,36 +351,38 @@ def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_bes
             candidate=Candidate(backbone=proposal.params["backbone"], head=proposal.params["head"]),
         )
     found = []
-    while (proposal := search.next()).source in SCREENS:
+    while (proposal := search.next()).source in SCREENING_SOURCES:
         found.append(dict(proposal.params))
         search.carry_out(0.5)
     assert found == [{"backbone": "b@128px", "head": "ridge"}, {"backbone": "d@128px", "head": "ridge"}], "c has none"
 
 
-def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_takes_too_long() -> None:
+def test_a_variant_waits_for_screening_and_needs_a_cheap_pass() -> None:
     search = _search(True, others={"a": "a@128px"}, a=0.6)
     running = (Proposal(params={"backbone": "b"}, source="screening"),)
-    proposal = search.growth.next(search.trials, 1e6, running)
+    proposal = search.strategy.next(search.trials, 1e6, running)
     assert proposal is not None
     assert proposal.source == "frozen_heads", "what is still screened may be better"
     assert search.next().params == {"backbone": "a@128px"}
 
     slow = Strategy(
-        screening=[{"backbone": "a"}],
-        tuning=_tuning,
-        probe="frozen",
-        policies=("depth",),
-        curves=CURVES,
-        others={"a": "a@128px"},
-        seconds=lambda params, epochs: 20.0,
+        StrategyContext(
+            screening=[{"backbone": "a"}],
+            tuning=_tuning,
+            frozen_policy="frozen",
+            tuning_policies=("depth",),
+            curves=CURVES,
+            variants={"a": "a@128px"},
+            seconds=lambda params, epochs: 20.0,
+        )
     )
     search = Search(slow)
     search.next()
     search.carry_out(0.6)
-    assert search.next(100.0).source not in SCREENS
+    assert search.next(100.0).source not in SCREENING_SOURCES
 
 
-def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_long() -> None:
+def test_a_larger_resolution_is_not_priced_after_a_slow_one() -> None:
     # To predict its time it would have to be loaded.
     asked: list[Any] = []
 
@@ -384,48 +392,57 @@ def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_lo
 
     def screened(unlike: tuple[str, ...], took: float) -> Proposal:
         asked.clear()
-        growth = Strategy(
-            screening=[{"backbone": "a@128px"}],
-            tuning=_tuning,
-            probe="frozen",
-            policies=("depth",),
-            curves=CURVES,
-            others={"a@128px": "a"},
-            unlike=unlike,
-            seconds=seconds,
+        strategy = Strategy(
+            StrategyContext(
+                screening=[{"backbone": "a@128px"}],
+                tuning=_tuning,
+                frozen_policy="frozen",
+                tuning_policies=("depth",),
+                curves=CURVES,
+                variants={"a@128px": "a"},
+                distant=unlike,
+                seconds=seconds,
+            )
         )
-        search = Search(growth)
+        search = Search(strategy)
         search.next(100.0)
         search.carry_out(0.6)
         search.trials.records[-1] = replace(search.trials.records[-1], seconds=took)
         return search.next(100.0)
 
-    assert screened(("a@128px",), took=11.0).source not in SCREENS
+    assert screened(("a@128px",), took=11.0).source not in SCREENING_SOURCES
     assert "a" not in asked
     assert screened(("a@128px",), took=9.0).params["backbone"] == "a"
     assert screened((), took=11.0).params["backbone"] == "a", "a smaller size may be faster"
 
 
-def test_a_backbone_that_was_stopped_on_the_sample_is_neither_tuned_nor_screened_at_another_size() -> None:
+def test_a_backbone_pruned_on_the_sample_is_not_tuned() -> None:
     search = _search(True, others={"a": "a@128px", "b": "b@128px"}, a=0.6, b=0.7)
-    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.7)
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sample_score=0.7)
     assert search.next().params == {"backbone": "a@128px"}
     search.carry_out(0.5)
     tuned = set()
-    while len(tuned) < 2 and (proposal := search.grown()) is not None:
+    while len(tuned) < 2 and (proposal := search.next_fine_tuning()) is not None:
         tuned.add(proposal.params.get("backbone"))
         search.carry_out(0.6)
     assert tuned == {"a", "a@128px"}
 
 
-def test_without_screening_nothing_is_screened_at_another_size() -> None:
-    growth = Strategy(
-        screening=[], tuning=_tuning, probe=None, policies=("full",), curves=CURVES, others={"a": "a@128px"}
+def test_without_screening_no_variant_is_screened() -> None:
+    strategy = Strategy(
+        StrategyContext(
+            screening=[],
+            tuning=_tuning,
+            frozen_policy=None,
+            tuning_policies=("full",),
+            curves=CURVES,
+            variants={"a": "a@128px"},
+        )
     )
-    assert Search(growth).next() == Proposal()
+    assert Search(strategy).next() == Proposal()
 
 
-def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_where_time_counts() -> None:
+def test_two_resolutions_count_as_one_of_the_best_backbones() -> None:
     scores = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
     for timed, expected in ((True, {"a", "a@128px", "b", "c"}), (False, {"a", "b", "c"})):
         search = _search(timed, others={"a": "a@128px"}, **scores)
@@ -444,7 +461,7 @@ def _sampled(search: Search, parameter: str, count: int) -> list[Any]:
     """Return a parameter of the first sampled trials that train stages."""
     values: list[Any] = []
     while len(values) < count:
-        proposal = search.grown()
+        proposal = search.next_fine_tuning()
         assert proposal is not None
         if proposal.arm.startswith("sampled") and proposal.resumes is None:
             values.append(proposal.params[parameter])
@@ -452,7 +469,7 @@ def _sampled(search: Search, parameter: str, count: int) -> list[Any]:
     return values
 
 
-def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
+def test_sampled_tunings_take_the_policies_in_turn() -> None:
     assert _sampled(_search(True, a=0.6), "freeze", 4) == ["depth", "full", "depth", "full"]
 
 
@@ -462,20 +479,26 @@ def _probe(search: Search, objective: float) -> None:
     search.trials.add(TrialRecord(number=number, state="complete", candidate=candidate, objective=objective))
 
 
-def test_sampled_trials_that_train_stages_take_backbones_in_turn_that_were_worth_more_than_a_sample() -> None:
+def test_sampled_tunings_take_unpruned_backbones_in_turn() -> None:
     search = _search(True, a=0.6, b=0.5, c=0.4)
-    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sampled=0.5)
+    search.trials.records[1] = replace(search.trials.records[1], state="pruned", sample_score=0.5)
     assert _sampled(search, "backbone", 2) == ["a", "c"]
 
 
-def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_turns() -> None:
+def test_a_measured_epoch_resumes_before_a_frozen_candidate() -> None:
     def proposals(rungs: tuple[int, ...]) -> list[Proposal]:
         curves = CurveModel(rungs=rungs, own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
-        growth = Strategy(
-            screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
-            seconds=lambda params, epochs: float(epochs),
-        )  # fmt: skip
-        search, found = Search(growth), []
+        strategy = Strategy(
+            StrategyContext(
+                screening=[{"backbone": "a"}],
+                tuning=_tuning,
+                frozen_policy="frozen",
+                tuning_policies=("depth",),
+                curves=curves,
+                seconds=lambda params, epochs: float(epochs),
+            )
+        )
+        search, found = Search(strategy), []
         search.next()
         search.carry_out(0.5)
         for _ in range(60):
@@ -493,22 +516,22 @@ def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_t
     assert not found[first + 1].arm
 
 
-def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better() -> None:
+def test_fine_tuning_waits_while_frozen_candidates_improve() -> None:
     # Probes take no time here: after the first fine-tuning, forty of them come before the next.
     search = _search(True, a=0.6)
-    search.grown()
+    search.next_fine_tuning()
     search.carry_out(0.7)
     for number in range(40):
         assert search.next().params == {"freeze": "frozen"}, number
         _probe(search, 0.7 + number / 500)
-    assert search.grown() is not None
+    assert search.next_fine_tuning() is not None
 
 
 @pytest.mark.parametrize(("tuned", "probes"), [(0.75, 3), (0.85, 1)])
-def test_where_fine_tuning_has_halved_the_errors_of_probes_these_have_no_chance(tuned: float, probes: int) -> None:
+def test_halved_errors_end_the_frozen_candidates(tuned: float, probes: int) -> None:
     # Twelve of them in vain would take the time of three more epochs.
     search = _search(True, a=0.6)
-    search.grown()
+    search.next_fine_tuning()
     search.carry_out(tuned)
     proposals = [search.next()]
     while not proposals[-1].arm and len(proposals) < 4:
@@ -521,11 +544,17 @@ def test_where_fine_tuning_has_halved_the_errors_of_probes_these_have_no_chance(
 @pytest.mark.parametrize(("epochs", "first"), [(1, True), (2, True), (3, False)])
 def test_what_paused_between_rungs_goes_on_first(epochs: int, first: bool) -> None:
     curves = CurveModel(rungs=(3, 6), own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
-    growth = Strategy(
-        screening=[{"backbone": "a"}], tuning=_tuning, probe="frozen", policies=("depth",), curves=curves,
-        seconds=lambda params, epochs: float(epochs),
-    )  # fmt: skip
-    search = Search(growth)
+    strategy = Strategy(
+        StrategyContext(
+            screening=[{"backbone": "a"}],
+            tuning=_tuning,
+            frozen_policy="frozen",
+            tuning_policies=("depth",),
+            curves=curves,
+            seconds=lambda params, epochs: float(epochs),
+        )
+    )
+    search = Search(strategy)
     search.next()
     search.carry_out(0.5)
     while not search.next().arm:
@@ -538,7 +567,7 @@ def test_what_paused_between_rungs_goes_on_first(epochs: int, first: bool) -> No
 
 def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
     search = _search(True, a=0.6)
-    search.grown()
+    search.next_fine_tuning()
     search.carry_out(0.7)
     for _ in range(12):
         assert search.next().params == {"freeze": "frozen"}
@@ -550,10 +579,10 @@ def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
 # --- with trials side by side ----------------------------------------------------------------------------------------
 
 
-def test_what_is_still_screened_may_be_what_is_tuned_first() -> None:
+def test_fine_tuning_waits_for_running_screenings() -> None:
     search = _search(a=0.6)
     running = [Proposal(params={"backbone": "b"}, source="screening")]
-    assert search.growth.next(search.trials, 1e6, running) == Proposal(
+    assert search.strategy.next(search.trials, 1e6, running) == Proposal(
         params={"freeze": "frozen"}, source="frozen_heads"
     )
     assert search.next().source == "frozen_heads", "one of those that would have been probes"
@@ -565,51 +594,53 @@ def test_a_depth_is_not_judged_before_it_has_ended() -> None:
     assert first.params == {"backbone": "a", "trained": 1}
     seen = []
     for _ in range(12):
-        proposal = search.growth.next(search.trials, 1e6, [first])
+        proposal = search.strategy.next(search.trials, 1e6, [first])
         assert proposal is not None
         seen.append(proposal.params)
     assert {"backbone": "b", "trained": 1} in seen
     assert {"backbone": "a", "trained": 2} not in seen
 
 
-def test_an_arm_that_is_being_trained_is_not_given_twice_and_waiting_is_better_than_a_probe_in_vain() -> None:
+def test_a_running_arm_is_not_proposed_twice() -> None:
     search = _search(True, a=0.6)
     for _ in range(20):
         search.next()
         _probe(search, 0.1)  # in vain
     running = [Proposal(params={"freeze": "frozen"}, source="frozen_heads")]
     for _ in range(6):
-        if (proposal := search.growth.next(search.trials, 1e6, running)) is not None:
+        if (proposal := search.strategy.next(search.trials, 1e6, running)) is not None:
             running.append(proposal)
     assert [proposal.arm for proposal in running] == ["", "a/1"]
-    assert search.growth.next(search.trials, 1e6, running) is None
+    assert search.strategy.next(search.trials, 1e6, running) is None
 
 
 # --- a search that was broken off ----------------------------------------------------------------------------------
 
 
-def _growth(*backbones: str, timed: bool) -> Strategy:
+def _strategy(*backbones: str, timed: bool) -> Strategy:
     return Strategy(
-        screening=[{"backbone": name} for name in backbones],
-        tuning=_tuning,
-        probe="frozen",
-        policies=("depth", "full"),
-        curves=CURVES,
-        seconds=(lambda params, epochs: float(epochs)) if timed else None,
-        backbones=backbones,
+        StrategyContext(
+            screening=[{"backbone": name} for name in backbones],
+            tuning=_tuning,
+            frozen_policy="frozen",
+            tuning_policies=("depth", "full"),
+            curves=CURVES,
+            seconds=(lambda params, epochs: float(epochs)) if timed else None,
+            backbones=backbones,
+        )
     )
 
 
 @pytest.mark.parametrize("timed", [False, True])
-def test_what_a_broken_off_search_knew_of_backbones_that_are_gone_is_forgotten(timed: bool) -> None:
-    first, proposals = Search(_growth("a", "b", timed=True)), []
+def test_a_resumed_search_forgets_backbones_that_are_gone(timed: bool) -> None:
+    first, proposals = Search(_strategy("a", "b", timed=True)), []
     for number in range(40):
         proposals.append(first.next())
         first.carry_out(0.5 + number / 100)
     assert {proposal.params.get("backbone") for proposal in proposals} >= {"a", "b"}
-    later = Search(_growth("a", timed=timed))
+    later = Search(_strategy("a", timed=timed))
     for proposal, record in zip(proposals, first.trials.records, strict=False):
-        later.growth.restore(proposal)
+        later.strategy.restore(proposal)
         if record.candidate is not None and record.candidate.backbone == "a":
             later.trials.add(replace(record, number=len(later.trials)))
     for number in range(40):

@@ -1,8 +1,9 @@
-"""The finals find out who was lucky: tiny networks on handwritten digits."""
+"""Finals on tiny networks and handwritten digits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,14 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
+from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.search.effort import Effort
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.finals import (
-    Finalist,
-    Finals,
-    FoldRunner,
-    finalists,
-    finals_seconds,
-    hold_finals,
-    refit_seconds,
-)
+from autotransfer.selection.costs import finals_seconds, refit_seconds
+from autotransfer.selection.finals import Finalist, Finals, hold_finals
+from autotransfer.selection.finals_plan import choose_finalists, plan_finals
+from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.settings import Budget, Compute, Settings
 
 
@@ -75,11 +71,28 @@ def _trials(records: Sequence[TrialRecord]) -> Trials:
     return trials
 
 
+def _hold(
+    trials: Trials,
+    evaluator: Evaluator,
+    data: Prepared,
+    *,
+    seconds: float = math.inf,
+    training_cost: TrainingCost | None = None,
+    expired: Callable[[], bool] = lambda: False,
+) -> Finals | None:
+    runner = FoldRunner(evaluator, data.resplit)
+    cost, most = (runner.seconds, seconds) if training_cost is None else (training_cost.of_fold, training_cost.total)
+    plan = plan_finals(trials, runner, cost, most)
+    found = None if plan is None else hold_finals(plan, runner, expired=expired)
+    assert plan is None or found is None or found.fits <= plan.fits
+    return found
+
+
 def test_a_lucky_leader_is_turned_down(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_lucky(evaluator), _record(evaluator, 1, head="logistic")])
     assert trials.best is not None
     assert trials.best.number == 0
-    found = hold_finals(trials, evaluator, data.resplit)
+    found = _hold(trials, evaluator, data)
     assert found is not None
     lucky, honest = found.rows
     assert (lucky.state, honest.state, found.winner.number) == ("complete", "won", 1)
@@ -88,14 +101,14 @@ def test_a_lucky_leader_is_turned_down(evaluator: Evaluator, data: Prepared) -> 
     assert lucky.score < 0.7 < honest.score
     assert lucky.folds == honest.folds == 5 + 2  # the folds of the search, and the first of each of two more seeds
     assert str(found).startswith("trial 1 ")
-    assert "before trial 0" in str(found)
+    assert "trial 0 " in str(found)
 
 
-def test_a_tuned_finalist_is_scored_on_all_folds_of_the_search(evaluator: Evaluator, data: Prepared) -> None:
+def test_a_tuned_finalist_is_scored_on_all_folds(evaluator: Evaluator, data: Prepared) -> None:
     tuned = _record(evaluator, 0, 1.1, freeze="depth", training={"epochs": 2, "start": "ridge"})
     before = tuned.predictions
     assert before is not None
-    found = hold_finals(_trials([tuned, _record(evaluator, 1, head="ncm")]), evaluator, data.resplit)
+    found = _hold(_trials([tuned, _record(evaluator, 1, head="ncm")]), evaluator, data)
     assert found is not None
     after = found.records[0].predictions
     assert after is not None
@@ -106,24 +119,24 @@ def test_a_tuned_finalist_is_scored_on_all_folds_of_the_search(evaluator: Evalua
     assert np.isnan(before).any()  # the record of the search is as it was
 
 
-def test_frozen_finalists_are_compared_on_other_deals_of_the_examples(evaluator: Evaluator, data: Prepared) -> None:
+def test_frozen_finalists_are_compared_on_further_splits(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ridge", "ncm"))])
-    found = hold_finals(trials, evaluator, data.resplit)
+    found = _hold(trials, evaluator, data)
     assert found is not None
     assert {row.folds for row in found.rows} == {15}
     assert all(row.spread is not None and row.spread >= 0 for row in found.rows)
     assert sum(row.state == "won" for row in found.rows) == 1
     best = max(found.rows, key=lambda row: row.score or 0.0)
     assert found.winner.number == best.number
-    assert found == hold_finals(trials, evaluator, data.resplit)  # and once more, the same
+    assert found == _hold(trials, evaluator, data)  # and once more, the same
     dealt = [data.resplit(further)[0].validation_rows.tolist() for further in (0, 1, 2)]
     assert dealt[0] == data.folds[0].validation_rows.tolist()
     assert len(set(map(tuple, dealt))) == 3
 
 
-def test_who_is_behind_on_every_fold_is_stopped(evaluator: Evaluator, data: Prepared) -> None:
+def test_a_finalist_behind_on_every_fold_is_pruned(evaluator: Evaluator, data: Prepared) -> None:
     hopeless = _record(evaluator, 1, 0.1, head="linear", training={"epochs": 1, "lr": 1e-9, "start": ""})
-    found = hold_finals(_trials([_record(evaluator, 0, head="logistic"), hopeless]), evaluator, data.resplit)
+    found = _hold(_trials([_record(evaluator, 0, head="logistic"), hopeless]), evaluator, data)
     assert found is not None
     assert [row.state for row in found.rows] == ["won", "pruned"]
     assert found.rows[1].folds == 5  # those of the search said enough: it was not trained again
@@ -143,13 +156,13 @@ def test_an_error_costs_its_finalist_only(
 
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 0.0)
     monkeypatch.setattr(Setup, "of", of)
-    found = hold_finals(_trials(records), evaluator, data.resplit)
+    found = _hold(_trials(records), evaluator, data)
     assert found is not None
     assert [row.state for row in found.rows] == ["failed", "won"]
     assert "gone" in found.rows[0].reason
 
 
-def test_the_third_is_left_out_before_the_finals_are(
+def test_the_third_finalist_is_left_out_where_time_is_short(
     evaluator: Evaluator, data: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = ("logistic", "ridge", "ncm")
@@ -157,15 +170,15 @@ def test_the_third_is_left_out_before_the_finals_are(
     # Five folds of the search have taken what is predicted; one more fold takes a fifth of it.
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 5.0)
     for seconds, count in ((30.0, 3), (3.0, 3), (2.0, 2)):
-        found = hold_finals(trials, evaluator, data.resplit, seconds=seconds)
+        found = _hold(trials, evaluator, data, seconds=seconds)
         assert found is not None
         assert len(found.rows) == count
-    assert hold_finals(trials, evaluator, data.resplit, seconds=1.9) is None
-    assert hold_finals(_trials(trials.records[:1]), evaluator, data.resplit) is None  # no rival
+    assert _hold(trials, evaluator, data, seconds=1.9) is None
+    assert _hold(_trials(trials.records[:1]), evaluator, data) is None  # no rival
 
 
 @pytest.mark.parametrize(("each", "expected"), [(0.1, 1.5 * 2.0), (0.5, 6.0), (20.0, 0.0)])
-def test_a_search_leaves_to_the_finals_what_they_need_and_nothing_where_they_do_not_fit(
+def test_a_search_reserves_what_finals_need_if_they_fit(
     evaluator: Evaluator, data: Prepared, monkeypatch: pytest.MonkeyPatch, each: float, expected: float
 ) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("ridge", "ncm"))])
@@ -177,28 +190,26 @@ def test_a_search_leaves_to_the_finals_what_they_need_and_nothing_where_they_do_
     assert finals_seconds(_trials(trials.records[:1]), folds, Budget(seconds=100.0)) == 0.0
 
 
-def test_finals_train_no_more_than_the_search_did_where_trials_are_counted(
+def test_with_trials_finals_train_no_more_than_the_search(
     evaluator: Evaluator, data: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = ("logistic", "ridge", "ncm")
     trials = _trials([_record(evaluator, i, 0.9 - i / 10, head=head) for i, head in enumerate(heads)])
-    effort, said = Effort(trials, evaluator), list[str]()
+    training_cost = TrainingCost(trials, evaluator)
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 1e6)  # which nobody asks for
-    fold = effort.of_fold(trials.records[0])
+    fold = training_cost.of_fold(trials.records[0])
     for most, count, folds in ((9.5, 3, 3), (2.5, 2, 1)):
-        effort.total = most * fold
-        found = hold_finals(trials, evaluator, data.resplit, effort=effort, say=said.append)
+        training_cost.total = most * fold
+        found = _hold(trials, evaluator, data, training_cost=training_cost)
         assert found is not None
         assert (len(found.rows), found.fits) == (count, count * folds)
         assert [row.fits for row in found.rows] == [folds] * count
         assert {row.folds for row in found.rows} == {5 + folds}
-        assert said[-1] == f"comparing the {count} best candidates again, in {count * folds} fits at most"
-        assert f"; {count * folds} fits" in str(found)
-    effort.total = 1.5 * fold
-    assert hold_finals(trials, evaluator, data.resplit, effort=effort) is None
+    training_cost.total = 1.5 * fold
+    assert _hold(trials, evaluator, data, training_cost=training_cost) is None
 
 
-def test_who_is_behind_by_less_than_the_standard_error_is_level() -> None:
+def test_a_finalist_within_the_standard_error_is_level() -> None:
     def row(number: int, score: float, behind: float | None, **more: Any) -> Finalist:
         candidate = Candidate(backbone="one", head=f"head{number}")
         given = {"state": "complete", "spread": None, "error": 0.01, "fits": 2, **more}
@@ -208,14 +219,15 @@ def test_who_is_behind_by_less_than_the_standard_error_is_level() -> None:
     record = TrialRecord(number=0, state="complete", candidate=rows[0].candidate)
     text = str(Finals(rows=rows, records=(), winner=record))
     assert text == (
-        "trial 0 0.9500 on 7 folds, level with trial 1 0.9450, trial 3 0.9600, before trial 2 0.9000; 8 fits"
+        "trial 0 0.9500 on 7 folds; trial 1 0.9450 (within the standard error), trial 2 0.9000, "
+        "trial 3 0.9600 (within the standard error)"
     )
     assert rows[1].to_json()["behind"] == 0.005
 
 
 def test_the_gap_between_finalists_comes_with_its_error(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ncm"))])
-    found = hold_finals(trials, evaluator, data.resplit)
+    found = _hold(trials, evaluator, data)
     assert found is not None
     won, other = sorted(found.rows, key=lambda row: row.state != "won")
     assert (won.behind, won.error) == (None, None)
@@ -226,12 +238,12 @@ def test_the_gap_between_finalists_comes_with_its_error(evaluator: Evaluator, da
     assert other.error > 0
 
 
-def test_nothing_is_decided_on_what_the_search_knew_when_the_time_is_up(evaluator: Evaluator, data: Prepared) -> None:
+def test_finals_without_time_decide_nothing(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ridge"))])
-    assert hold_finals(trials, evaluator, data.resplit, expired=lambda: True) is None
+    assert _hold(trials, evaluator, data, expired=lambda: True) is None
 
 
-def test_finalists_are_different_setups_where_there_are_such() -> None:
+def test_finalists_are_of_different_setups() -> None:
     def record(number: int, head: str) -> TrialRecord:
         candidate = Candidate(backbone="one", head=head, head_params={"C": number})
         predictions = np.zeros((1, 2), dtype=np.float32)
@@ -240,9 +252,9 @@ def test_finalists_are_different_setups_where_there_are_such() -> None:
         )
 
     copies = [record(i, "logistic") for i in range(4)]
-    assert [r.number for r in finalists(_trials(copies))] == [0, 1, 2]
-    assert [r.number for r in finalists(_trials([*copies, record(4, "ridge")]))] == [0, 1, 4]
-    assert [r.number for r in finalists(_trials([*copies, record(4, "ridge"), record(5, "knn")]))] == [0, 4, 5]
+    assert [r.number for r in choose_finalists(_trials(copies))] == [0, 1, 2]
+    assert [r.number for r in choose_finalists(_trials([*copies, record(4, "ridge")]))] == [0, 1, 4]
+    assert [r.number for r in choose_finalists(_trials([*copies, record(4, "ridge"), record(5, "knn")]))] == [0, 4, 5]
 
 
 def test_a_refit_takes_its_share_of_epochs_and_all_examples(

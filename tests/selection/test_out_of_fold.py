@@ -22,7 +22,7 @@ def test_examples_of_one_fold_are_judged_together() -> None:
     held_out = OutOfFold.of(FOLDS, np.full((60, 2), 0.5))
     assert held_out.rows.tolist() == list(range(60))
     assert [part.tolist() for part in held_out.parts] == [sorted(part.tolist()) for part in PARTS]
-    assert sorted([*held_out.but(held_out.parts[1]), *held_out.parts[1]]) == list(range(60))
+    assert sorted([*held_out.outside(held_out.parts[1]), *held_out.parts[1]]) == list(range(60))
 
 
 def test_a_single_fold_is_dealt_into_parts() -> None:
@@ -56,7 +56,7 @@ def test_a_single_fold_is_dealt_by_units() -> None:
     of = [set(held_out.group_ids[part].tolist()) for part in held_out.parts]
     assert sum(map(len, of)) == len(set.union(*of))  # none is in two parts
     assert sorted(np.concatenate(held_out.parts).tolist()) == list(range(20))
-    some = held_out.only(np.array([3, 3, 5]))
+    some = held_out.take(np.array([3, 3, 5]))
     assert some.group_ids is not None
     assert some.group_ids.tolist() == held_out.group_ids[[3, 3, 5]].tolist()
 
@@ -75,7 +75,7 @@ def test_what_a_loss_takes_averages_as_predictions_do(kind: Any) -> None:
     targets = {"binary": TARGETS, "multilabel": np.eye(2, dtype=np.float32)[TARGETS]}.get(kind, rng.random((60, 2)))
     held_out = OutOfFold(task=task, rows=np.arange(60), targets=targets, parts=())
     one, two = (rng.dirichlet((1, 1), 60) for _ in range(2))
-    mixed = held_out.evidence(np.stack([one, two])).mean(0)
-    assert held_out.loss_of(mixed) == pytest.approx(held_out.loss((one + two) / 2))
+    mixed = held_out.loss_terms(np.stack([one, two])).mean(0)
+    assert held_out.loss_of_terms(mixed) == pytest.approx(held_out.loss((one + two) / 2))
     if kind != "regression":
         assert held_out.loss(one) == pytest.approx(task.log_loss(targets, one))

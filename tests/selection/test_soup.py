@@ -17,7 +17,7 @@ from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.trials import TrialRecord
-from autotransfer.selection.soup import averaged, cook, greedy, ingredients
+from autotransfer.selection.soup import average_weights, greedy_soup, make_soup, soup_candidates
 from autotransfer.settings import Compute, Settings
 
 
@@ -30,8 +30,8 @@ def _worth(state: dict[str, torch.Tensor]) -> float:
 
 
 def test_what_does_not_hurt_is_added_and_what_hurts_is_not() -> None:
-    assert greedy([_state(0.8), _state(1.4), _state(5.0), _state(0.8)], _worth) == [0, 1, 3]
-    assert greedy([_state(1.0), _state(3.0), _state(-4.0)], _worth) == [0]
+    assert greedy_soup([_state(0.8), _state(1.4), _state(5.0), _state(0.8)], _worth) == [0, 1, 3]
+    assert greedy_soup([_state(1.0), _state(3.0), _state(-4.0)], _worth) == [0]
 
 
 def test_equal_tensors_and_whole_numbers_stay_as_they_are() -> None:
@@ -39,7 +39,7 @@ def test_equal_tensors_and_whole_numbers_stay_as_they_are() -> None:
     states = [
         {"frozen": third.clone(), "trained": torch.tensor([x]), "count": torch.tensor(4)} for x in (1.0, 2.0, 6.0)
     ]
-    mean = averaged(states)
+    mean = average_weights(states)
     assert torch.equal(mean["frozen"], third)
     assert mean["trained"].item() == 3.0
     assert mean["count"].item() == 4
@@ -71,29 +71,26 @@ def _tuned(evaluator: Evaluator, number: int, **training: Any) -> TrialRecord:
 
 def test_a_soup_of_tuned_networks_is_what_its_average_predicts(evaluator: Evaluator) -> None:
     records = [_tuned(evaluator, i, lr=lr) for i, lr in enumerate((1e-3, 3e-3, 1e-2))]
-    soup = cook(records, evaluator)
-    assert soup.pays == (soup.to_json()["used"] is True)
-    assert soup.score >= soup.alone  # greedy: nothing that lowers it is added
-    assert soup.alone == pytest.approx(max(record.score or 0.0 for record in records), abs=0.06)
+    soup = make_soup(records, evaluator)
+    assert soup.is_better == (soup.to_json()["used"] is True)
+    assert soup.score >= soup.score_of_best  # greedy: nothing that lowers it is added
+    assert soup.score_of_best == pytest.approx(max(record.score or 0.0 for record in records), abs=0.06)
     scored = np.flatnonzero(~np.isnan(soup.predictions).any(1))
     assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
-    assert len(soup.ingredients) >= 1
+    assert len(soup.member.candidates) >= 1
     assert len(soup.tried) >= 3
     assert all(predictions.shape == soup.predictions.shape for predictions in soup.tried)
     assert soup.to_json()["error"] == soup.error >= 0
-    assert ("no measurable difference" in str(soup)) == (abs(soup.score - soup.alone) <= soup.error)
-    assert "of the best alone" in str(soup)
 
 
-def test_a_soup_of_copies_does_not_pay(evaluator: Evaluator) -> None:
+def test_a_soup_of_copies_is_not_better(evaluator: Evaluator) -> None:
     record = _tuned(evaluator, 0, lr=1e-3)
-    soup = cook([record, replace(record, number=1)], evaluator)
-    assert [ingredient.number for ingredient in soup.ingredients] == [0, 1]  # it does not hurt
-    assert not soup.pays
-    assert str(soup).startswith("not used: ")
+    soup = make_soup([record, replace(record, number=1)], evaluator)
+    assert [one.trial for one in soup.member.candidates] == [0, 1]  # it does not hurt
+    assert not soup.is_better
 
 
-def test_only_what_trains_the_same_stages_under_the_same_head_is_an_ingredient(evaluator: Evaluator) -> None:
+def test_a_soup_averages_same_stages_under_the_same_head(evaluator: Evaluator) -> None:
     best = _tuned(evaluator, 0, lr=1e-3)
     assert best.candidate is not None
     others = [
@@ -103,6 +100,6 @@ def test_only_what_trains_the_same_stages_under_the_same_head_is_an_ingredient(e
         replace(best, number=4, state="pruned"),
         replace(best, number=5, state="paused"),
     ]
-    assert [record.number for record in ingredients(best, [best, *others], evaluator)] == [0, 1, 5]
+    assert [record.number for record in soup_candidates(best, [best, *others], evaluator)] == [0, 1, 5]
     frozen = replace(best, depth=len(evaluator.stages("test_resnet")))
-    assert ingredients(frozen, [frozen, replace(frozen, number=1)], evaluator) == [frozen]
+    assert soup_candidates(frozen, [frozen, replace(frozen, number=1)], evaluator) == [frozen]

@@ -64,9 +64,9 @@ def test_what_was_meant_is_suggested(name: str, meant: str) -> None:
 
 
 def test_all_that_is_suggested_is_there() -> None:
-    from autotransfer.tasks.metrics import _MEANT
+    from autotransfer.tasks.metrics import _ALIASES
 
-    assert set(_MEANT.values()) <= set(get_scorer_names())
+    assert set(_ALIASES.values()) <= set(get_scorer_names())
 
 
 @pytest.mark.parametrize("metric", ["f1", "recall", "precision", "jaccard"])

@@ -1,4 +1,4 @@
-"""The ranking of the sources, and negative transfer."""
+"""The ranking of the backbones, and negative transfer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from autotransfer.analysis.sources import rank_sources
-from autotransfer.analysis.transfer_gain import TransferGain
+from autotransfer.analysis.backbone_ranking import rank_backbones
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.tasks.task import Task
@@ -21,7 +20,7 @@ FOLD = Fold(
 )
 
 
-def test_sources_are_ranked_by_their_best_candidate(make_record: MakeRecord) -> None:
+def test_backbones_are_ranked_by_their_best_candidate(make_record: MakeRecord) -> None:
     trials = [
         make_record(0, 0.7, backbone="birds"),
         make_record(1, 0.8, backbone="cars"),
@@ -30,13 +29,13 @@ def test_sources_are_ranked_by_their_best_candidate(make_record: MakeRecord) -> 
         make_record(4, 0.6, backbone="noise", depth=1),
         make_record(5, 0.99, backbone="noise", state="pruned"),
     ]
-    rows = rank_sources(trials, STAGES, {"birds": "photographs of birds"}, FOLD, None)
-    assert [(row.backbone, row.source, row.score, row.frozen, row.trial) for row in rows] == [
+    rows = rank_backbones(trials, STAGES, {"birds": "photographs of birds"}, FOLD, None)
+    assert [(row.backbone, row.trained_on, row.score, row.frozen, row.trial) for row in rows] == [
         ("birds", "photographs of birds", 0.95, 0.75, 2),
         ("cars", "", 0.8, 0.8, 1),
         ("noise", "", 0.6, None, 4),
     ]
-    assert {row.negative for row in rows} == {None}  # nothing was compared
+    assert {row.negative_transfer for row in rows} == {None}  # nothing was compared
 
 
 def _right(share: float, count: int = 120, seed: int = 0) -> np.ndarray:
@@ -51,45 +50,44 @@ WHOLE = Fold(
 )
 
 
-def _named(trials: list[TrialRecord], baseline: np.ndarray | None, fold: Fold = WHOLE) -> dict[str, bool | None]:
-    gain = TransferGain(transfer=1.0, untrained=0.8, baseline=baseline)
-    return {row.backbone: row.negative for row in rank_sources(trials, STAGES, {}, fold, gain)}
+def _negative(trials: list[TrialRecord], baseline: np.ndarray | None, fold: Fold = WHOLE) -> dict[str, bool | None]:
+    return {row.backbone: row.negative_transfer for row in rank_backbones(trials, STAGES, {}, fold, baseline)}
 
 
-def test_a_source_that_is_worse_than_random_weights_is_named_and_noise_is_not(make_record: MakeRecord) -> None:
+def test_only_significant_harm_is_negative_transfer(make_record: MakeRecord) -> None:
     trials = [
         make_record(0, 0.9, backbone="birds", predictions=_right(0.9)),
         make_record(1, 0.5, backbone="noise", predictions=_right(0.5, seed=1)),
         make_record(2, 0.79, backbone="cars", predictions=_right(0.79, seed=2)),  # by one of 120, which is chance
     ]
-    assert _named(trials, _right(0.8, seed=3)) == {"birds": False, "noise": True, "cars": False}
-    assert set(_named(trials, None).values()) == {None}
+    assert _negative(trials, _right(0.8, seed=3)) == {"birds": False, "noise": True, "cars": False}
+    assert set(_negative(trials, None).values()) == {None}
 
 
-def test_a_source_whose_outputs_are_gone_is_not_compared(make_record: MakeRecord) -> None:
+def test_a_backbone_without_predictions_is_not_compared(make_record: MakeRecord) -> None:
     partly = _right(0.5)
     partly[7] = np.nan
     trials = [make_record(0, 0.1, backbone="birds"), make_record(1, 0.1, backbone="cars", predictions=partly)]
-    assert _named(trials, _right(0.9, seed=3)) == {"birds": None, "cars": None}
+    assert _negative(trials, _right(0.9, seed=3)) == {"birds": None, "cars": None}
 
 
-def test_examples_of_one_unit_are_one_witness(make_record: MakeRecord) -> None:
+def test_examples_of_one_group_count_once_in_the_paired_test(make_record: MakeRecord) -> None:
     # Thirty wrong images of one patient are one case, not thirty.
     outputs = np.eye(2, dtype=np.float32)[TRUTH]
     outputs[:30] = 1 - outputs[:30]
     trials, group_ids = [make_record(0, 0.75, backbone="birds", predictions=outputs)], np.arange(120) // 30
     right = np.eye(2, dtype=np.float32)[TRUTH]
-    assert _named(trials, right) == {"birds": True}
-    assert _named(trials, right, replace(WHOLE, group_ids=group_ids)) == {"birds": False}
+    assert _negative(trials, right) == {"birds": True}
+    assert _negative(trials, right, replace(WHOLE, group_ids=group_ids)) == {"birds": False}
 
 
-def test_a_source_that_was_given_up_on_a_sample_is_in_the_ranking_and_says_so(make_record: MakeRecord) -> None:
+def test_a_backbone_stopped_on_a_subsample_is_ranked_by_it(make_record: MakeRecord) -> None:
     trials = [
-        make_record(0, 0.9, backbone="birds", sampled=0.88),
-        make_record(1, 0.4, backbone="noise", state="pruned", sampled=0.4),
-        make_record(2, 0.5, backbone="noise", state="pruned", sampled=0.5),
-        make_record(3, 0.6, backbone="birds", state="pruned", sampled=0.6),
+        make_record(0, 0.9, backbone="birds", sample_score=0.88),
+        make_record(1, 0.4, backbone="noise", state="pruned", sample_score=0.4),
+        make_record(2, 0.5, backbone="noise", state="pruned", sample_score=0.5),
+        make_record(3, 0.6, backbone="birds", state="pruned", sample_score=0.6),
     ]
-    rows = rank_sources(trials, STAGES, {}, FOLD, TransferGain(transfer=1.0, scratch=0.75))
-    found = [(row.backbone, row.score, row.trial, row.given_up, row.negative) for row in rows]
+    rows = rank_backbones(trials, STAGES, {}, FOLD, None)
+    found = [(row.backbone, row.score, row.trial, row.on_subsample, row.negative_transfer) for row in rows]
     assert found == [("birds", 0.9, 0, False, None), ("noise", 0.5, 2, True, None)]

@@ -1,0 +1,125 @@
+"""After the selection: the test score, selection bias, transfer gain, importance; then the result and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotransfer.analysis.backbone_ranking import BackboneScore, rank_backbones
+from autotransfer.analysis.depths import best_by_depth
+from autotransfer.analysis.importance import measure_importance
+from autotransfer.analysis.result import Analysis
+from autotransfer.analysis.selection_bias import estimate_selection_bias
+from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_gain
+from autotransfer.data.examples import Examples
+from autotransfer.pipeline.score_test import score_test
+from autotransfer.pipeline.search import Searched
+from autotransfer.report.chart import draw
+from autotransfer.run.folder import RunFolder
+from autotransfer.run.progress import Progress
+from autotransfer.run.result import FitData, FitResult
+from autotransfer.runtime.files import write_atomically
+from autotransfer.search.budget import TimeBudget
+from autotransfer.selection.result import SelectionResult
+from autotransfer.settings import Settings
+from autotransfer.warnings import WarningList
+
+__all__ = ["analyse"]
+
+
+def analyse(
+    selection: SelectionResult,
+    found: Searched,
+    examples: Examples,
+    test: Examples | None,
+    budget: TimeBudget,
+    settings: Settings,
+    show: Progress,
+    run: RunFolder,
+) -> FitResult:
+    """Score the model on the test examples, analyse the search, and write the result into the run folder.
+
+    Args:
+        selection: The winner, and the model that it became.
+        found: The search.
+        examples: The examples that were searched on.
+        test: The test examples; None without any.
+        budget: The budget.
+        settings: The settings.
+        show: Progress, with the warnings of the fit.
+        run: The run folder.
+    """
+    started = budget.spent
+    test_score = None if test is None else score_test(selection, test, found, budget, show)
+    scored = budget.spent
+    analysis = _analyse_search(selection, found, budget, settings, show)
+    steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
+    seconds = {**found.seconds, **selection.seconds, **steps}
+    data = found.data
+    result = FitResult(
+        selection=selection,
+        test=test_score,
+        analysis=analysis,
+        trials=found.trials,
+        data=FitData(
+            train=examples, test=test, decoded=data.images.decoded, skipped=data.skipped, grouping=data.grouping
+        ),
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        warnings=tuple(show.warnings),
+        run=run.path,
+    )
+    lines = {} if test_score is None else {"the model, test": test_score.score}
+    chart = draw(list(found.trials), "Every trial of the search", lines, metric=selection.validation.metric)
+    with run.writing():
+        write_atomically(run.path / "trials.svg", chart)
+        run.write_result(result.to_json())
+    return result
+
+
+def _analyse_search(
+    selection: SelectionResult, found: Searched, budget: TimeBudget, settings: Settings, show: Progress
+) -> Analysis:
+    """Estimate how far the score can be trusted, and compare the model with random weights in the time left."""
+    show.phase("estimating selection bias and transfer gain")
+    trials, evaluator = found.trials, found.evaluator
+    fold = evaluator.folds[0]
+    names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
+    stages = {name: len(found.stages(name)) for name in names}
+    soup = selection.soup if selection.selected.kind == "soup" else None
+    bias = estimate_selection_bias(
+        selection.selected, selection.records, fold, averages=soup.tried if soup else (), seed=settings.seed
+    )
+    importance = measure_importance(trials, stages, seed=settings.seed)
+    gain = None
+    if settings.search.compare_scratch:
+        gain = measure_transfer_gain(
+            selection.best, selection.selected, trials, evaluator, budget, settings.search.epochs
+        )
+    trained_on = {name: evaluator.registry.backbone(name).source for name in names}
+    baseline = None if gain is None else gain.baseline_predictions
+    backbones = rank_backbones(trials, stages, trained_on, fold, baseline)
+    if gain is not None:
+        _warn_of_transfer(gain, backbones, show.warnings)
+    depths = best_by_depth(trials, stages)
+    return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
+
+
+def _warn_of_transfer(gain: TransferGain, backbones: Sequence[BackboneScore], warnings: WarningList) -> None:
+    """Warn of backbones that do harm, and where random weights were trained too little to say anything."""
+    harmful, details = [row.backbone for row in backbones if row.negative_transfer], gain.to_json()
+    if harmful or gain.verdict == "negative_transfer":
+        names = ", ".join(harmful) or "the model"
+        warnings.warn(
+            "negative_transfer",
+            f"Worse than random weights of the winner's architecture, by a paired test on {gain.examples} examples: "
+            f"{names}. Try other backbones, or pretrain one on your data.",
+            backbones=harmful,
+            transfer_gain=details,
+        )
+    elif gain.verdict == "undertrained_baseline" and gain.from_scratch is not None:
+        warnings.warn(
+            "undertrained_baseline",
+            f"The transfer gain is not known: random weights were trained for {gain.epochs} epoch"
+            f"{'' if gain.epochs == 1 else 's'}, {gain.steps} steps, which is too little. A larger budget trains them "
+            "for longer; compare_scratch=False (--no-compare-scratch) leaves the comparison out.",
+            transfer_gain=details,
+        )

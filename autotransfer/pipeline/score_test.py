@@ -1,0 +1,96 @@
+"""The test examples: the model is scored on them once, at the end."""
+
+from __future__ import annotations
+
+from autotransfer.analysis.train_test_overlap import warn_of_overlap
+from autotransfer.data.examples import Examples, Images
+from autotransfer.data.split import assign_group_ids
+from autotransfer.errors import DataError
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.search import Searched
+from autotransfer.run.progress import Progress
+from autotransfer.search.budget import TimeBudget
+from autotransfer.selection.result import SelectionResult
+from autotransfer.tasks.preconditions import check_scored
+from autotransfer.tasks.score import Score
+from autotransfer.warnings import WarningList
+
+__all__ = ["score_images", "score_test", "warn_if_below"]
+
+
+def score_test(
+    selection: SelectionResult, test: Examples, found: Searched, budget: TimeBudget, show: Progress
+) -> Score | None:
+    """Score the model on the test examples, once, and warn where the score is not what it seems.
+
+    Args:
+        selection: The model and its validation score.
+        test: The test examples.
+        found: The search: test images may repeat its images.
+        budget: The budget.
+        show: Progress, with the warnings of the fit.
+
+    Returns:
+        The score; None, with a warning, where no example can be read: the search must not be lost.
+    """
+    model, warnings = selection.model, show.warnings
+    show.phase(f"scoring {len(test)} test images")
+    try:
+        images = model.decode(test)
+    except DataError as error:
+        warnings.warn("test_not_scored", f"The test examples are not scored: {error}", examples=len(test))
+        return None
+    _warn_of_images(images, test, model, warnings)
+    score = score_images(model, test, images, warnings)
+    if score is not None:
+        warn_of_overlap(images, found.data, found.evaluator, budget, warnings)
+        warn_if_below(score, selection.validation, warnings)
+    return score
+
+
+def score_images(model: TransferModel, test: Examples, images: Images, warnings: WarningList) -> Score | None:
+    """Score a model on the test images that could be decoded; those of one group, and copies, count together.
+
+    Returns:
+        The score; None, with a warning, where the metric is not defined on these images.
+    """
+    assert test.targets is not None  # refused before the search
+    encoded = model.task.encode([test.targets[i] for i in images.kept])
+    try:
+        warnings.add(*check_scored(model.task, encoded, "test"))
+    except DataError as error:
+        warnings.warn("test_not_scored", str(error))
+        return None
+    groups = None if test.groups is None else [test.groups[i] for i in images.kept]
+    return Score.of(model.task, encoded, model.predict_images(images), assign_group_ids(images.digests, groups))
+
+
+def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None:
+    """Warn where all of the test score's interval is below that of the validation score."""
+    if not test.ci95[1] < validation.ci95[0]:
+        return
+    (test_low, test_high), (low, high) = test.ci95, validation.ci95
+    warnings.warn(
+        "test_below_validation",
+        f"The test score {test.score:.4f} (95% interval {test_low:.4f} to {test_high:.4f}) is below the validation "
+        f"score {validation.score:.4f} ({low:.4f} to {high:.4f}). Either examples depend on each other (bursts, "
+        "series, patients: give groups), or the test examples are of another kind.",
+        test=test.to_json(),
+        validation=validation.to_json(),
+    )
+
+
+def _warn_of_images(images: Images, test: Examples, model: TransferModel, warnings: WarningList) -> None:
+    if images.skipped:
+        text = f"{len(images.skipped)} of {len(test)} test images cannot be read and are not scored: "
+        names = [skipped.name for skipped in images.skipped]
+        warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
+    if images.remarks:
+        first = next(iter(images.remarks))
+        warnings.warn(
+            "value_range",
+            f"{len(images.remarks)} of {len(images)} test images do not suit the values of the training images; the "
+            f"first, {test.names[first]}: {images.remarks[first]}.",
+            range=list(model.decoding.value_range),
+            count=len(images.remarks),
+        )

@@ -1,0 +1,178 @@
+"""The result of a fit in words, a line for each finding. A difference below its standard error is no finding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from autotransfer.analysis.backbone_ranking import BackboneScore
+from autotransfer.analysis.depths import DepthScore
+from autotransfer.analysis.result import Analysis
+from autotransfer.analysis.selection_bias import SelectionBias
+from autotransfer.analysis.transfer_gain import TransferGain
+from autotransfer.data.grouping import Grouping
+from autotransfer.runtime.text import escape
+from autotransfer.selection.calibration import Calibration
+from autotransfer.selection.finals import Finals
+from autotransfer.selection.result import SelectionResult
+
+if TYPE_CHECKING:
+    from autotransfer.run.result import FitResult
+
+__all__ = ["describe_analysis", "describe_selection", "summarize"]
+
+# Backbones and depths that are printed at most; JSON has all.
+MAX_SHOWN = 5
+# Smallest importance that is printed.
+MIN_SHOWN_IMPORTANCE = 0.005
+# Smallest selection bias that four decimal places show.
+MIN_SHOWN_BIAS = 0.00005
+# Smallest difference between the scores of a split at random and of one that keeps groups together that is printed.
+MIN_SHOWN_OVERESTIMATE = 0.01
+# Columns of what a line is about.
+LABEL_WIDTH = 19
+
+Line = tuple[str, str]
+"""What a line is about, and what it says; a line that says nothing is not printed."""
+
+
+def summarize(result: FitResult) -> str:
+    """Return the result as lines of text."""
+    counts = ", ".join(f"{count} {state}" for state, count in result.trials.counts().items() if count)
+    lines: list[Line] = [
+        *describe_selection(result.selection),
+        ("validation", str(result.validation)),
+        ("unbiased estimate", _selection_bias(result.analysis.selection_bias)),
+        ("test", "" if result.test is None else str(result.test)),
+        *describe_analysis(result.analysis),
+        ("re-evaluated", _finals(result.selection.finals)),
+        ("calibration", _calibration(result.selection.calibration)),
+        ("groups", _groups(result.data.grouping)),
+        ("trials", f"{counts} in {result.seconds['total']:.0f} s"),
+        *(("warning", str(warning)) for warning in result.warnings),
+        ("run", str(result.run)),
+    ]
+    return "\n".join(f"{label:<{LABEL_WIDTH}}{escape(text)}" for label, text in lines if text)
+
+
+def describe_selection(selection: SelectionResult) -> list[Line]:
+    """Return what the model is: its candidate, or the members of an ensemble or soup and what they bring."""
+    selected = selection.selected
+    first = selected.members[0].candidates[0]
+    if selected.kind == "single":
+        return [("best", str(first.candidate))]
+    lines = [("model", f"{selected.kind} of {len(selected.trials)}{_improvement(selection)}")]
+    for member in selected.members:
+        share = f"{member.weight:.2f}  " if len(selected.members) > 1 else ""
+        lines += [("", f"{share}trial {one.trial}: {one.candidate}") for one in member.candidates]
+    return lines
+
+
+def describe_analysis(analysis: Analysis) -> list[Line]:
+    """Return the transfer gain, the rankings and the importance."""
+    return [
+        ("transfer gain", _transfer_gain(analysis.transfer_gain)),
+        ("backbones", _backbones(analysis.backbones)),
+        ("stages trained", _depths(analysis.depths)),
+        ("importance", _importance(analysis.importance)),
+    ]
+
+
+def _improvement(selection: SelectionResult) -> str:
+    """Return what an ensemble or soup improves on the best candidate; its score only beyond the standard error."""
+    ensemble, soup = selection.ensemble, selection.soup
+    if selection.selected.kind == "ensemble" and ensemble is not None:
+        loss = f": loss {-ensemble.loss_reduction:+.0%} against the best candidate alone"
+        return loss + (f", score {ensemble.gain:+.4f}" if abs(ensemble.gain) > ensemble.error else "")
+    if soup is not None and abs(gain := soup.score - soup.score_of_best) > soup.error:
+        return f": score {gain:+.4f} against the best candidate alone"
+    return ""
+
+
+def _selection_bias(found: SelectionBias | None) -> str:
+    if found is None or found.bias < MIN_SHOWN_BIAS:
+        return ""
+    among = f"{found.candidates}" if found.candidates == found.tried else f"{found.candidates} of {found.tried}"
+    return f"{found.unbiased_estimate:.4f} (best of {among} candidates: {found.bias:+.4f})"
+
+
+def _transfer_gain(found: TransferGain | None) -> str:
+    if found is None:
+        return ""
+    if found.gain is None or found.baseline is None:
+        return f"not measured: {found.reason}"
+    error = "" if found.error is None or not math.isfinite(found.error) else f" ± {found.error:.4f}"
+    if found.verdict == "undertrained_baseline":
+        why = found.reason if found.from_scratch is None else f"random weights were trained for {_training(found)} only"
+        return f"not known: {why}"
+    if found.verdict == "no_difference":
+        return f"none measurable{error and f' (standard error{error[2:]})'}: random weights reach {found.baseline:.4f}"
+    note = ", negative transfer" if found.verdict == "negative_transfer" else ""
+    how = "frozen" if found.from_scratch != found.baseline else f"trained for {_training(found)}"
+    return f"{found.gain:+.4f}{error} over random weights{note} ({found.baseline:.4f}, {how})"
+
+
+def _training(found: TransferGain) -> str:
+    """Return how long random weights were trained."""
+    return f"{found.epochs} epoch{'' if found.epochs == 1 else 's'}, {found.steps} steps"
+
+
+def _backbones(found: Sequence[BackboneScore]) -> str:
+    if len(found) < 2:
+        return ""
+    shown = [f"{row.backbone} {row.score:.4f}{_note(row)}" for row in found[:MAX_SHOWN]]
+    return ", ".join(shown) + _and_more(len(found))
+
+
+def _note(row: BackboneScore) -> str:
+    return " (negative transfer)" * bool(row.negative_transfer) + " (on a subsample)" * row.on_subsample
+
+
+def _depths(found: Sequence[DepthScore]) -> str:
+    best: dict[int, DepthScore] = {}
+    for row in found:  # the first of a number of trained stages is the best one
+        best.setdefault(row.trained, row)
+    if len(best) < 2:
+        return ""
+    shown = [f"{row.trained or 'none'} {row.score:.4f}" for row in list(best.values())[:MAX_SHOWN]]
+    return ", ".join(shown) + _and_more(len(best))
+
+
+def _importance(found: Mapping[str, float] | None) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in (found or {}).items() if share >= MIN_SHOWN_IMPORTANCE)
+
+
+def _finals(found: Finals | None) -> str:
+    """Return how the winner did against finalists that are behind it by more than the standard error."""
+    if found is None:
+        return ""
+    behind = [row for row in found.rows if row.score is not None and row.state != "won" and not row.is_level]
+    if not behind:
+        return ""
+    won = next(row for row in found.rows if row.state == "won")
+    others = ", ".join(f"trial {row.number} {row.score:.4f}" for row in behind)
+    return f"trial {won.number} {won.score:.4f} on {won.folds} folds, ahead of {others}"
+
+
+def _calibration(found: Calibration | None) -> str:
+    if found is None:
+        return ""
+    if not found.is_better:
+        return f"expected error {found.ece_before:.4f}"
+    after = f"{found.ece_before:.4f} to {found.ece_after:.4f}"
+    return f"expected error {after} by a temperature of {found.temperature:.2f}"
+
+
+def _groups(found: Grouping | None) -> str:
+    if found is None:
+        return ""
+    kinds = {"given": "groups", "found": "groups of near-duplicates", "clustered": "clusters of dependent examples"}
+    text = f"{found.groups} {kinds[found.source]} ({found.examples} examples) stay on one side of each split"
+    if found.random_score - found.grouped_score < MIN_SHOWN_OVERESTIMATE or math.isnan(found.random_score):
+        return text
+    return f"{text}; a split at random would score {found.random_score:.3f} instead of {found.grouped_score:.3f}"
+
+
+def _and_more(count: int) -> str:
+    return f", and {count - MAX_SHOWN} more" if count > MAX_SHOWN else ""

@@ -1,0 +1,107 @@
+"""Which frozen backbone is tried next under a closed-form head: each once, then variants of the best ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from autotransfer.search.decisions import Decisions
+from autotransfer.search.proposal import Proposal, Source
+from autotransfer.search.strategy_context import StrategyContext
+from autotransfer.search.strategy_settings import StrategySettings
+from autotransfer.search.trials import TrialRecord, Trials
+
+__all__ = ["SCREENING_SOURCES", "Screening"]
+
+SCREENING_SOURCES: tuple[Source, ...] = ("screening", "variants")
+
+
+class Screening:
+    """Proposes every backbone once, then the best ones at another resolution and in more views.
+
+    Args:
+        context: What may be proposed.
+        settings: The tuned numbers.
+        decisions: Takes what is decided.
+    """
+
+    def __init__(self, context: StrategyContext, settings: StrategySettings, decisions: Decisions) -> None:
+        self._context, self._settings, self._decisions = context, settings, decisions
+        self._first, self._queue = tuple(context.screening), list(context.screening)
+        self._variants = dict(context.variants) if self._first else {}
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether something waits to be screened."""
+        return bool(self._queue)
+
+    def propose(self, trials: Trials, running: Sequence[Proposal]) -> Proposal:
+        """Return the next of what waits."""
+        params = self._queue.pop(self._next_place(trials, running))
+        return Proposal(params=params, source="screening" if params in self._first else "variants")
+
+    def _next_place(self, trials: Trials, running: Sequence[Proposal]) -> int:
+        """Return the place of what is screened next: two trials side by side would wait for one backbone's features.
+
+        Within a time budget, a backbone whose features are cached is tried under each head before the next backbone.
+        """
+        busy = {proposal.params.get("backbone") for proposal in running}
+        free = [place for place, params in enumerate(self._queue) if params.get("backbone") not in busy]
+        cached = set[str]()
+        if self._context.is_timed:
+            cached = {record.candidate.backbone for record in trials if record.candidate}
+        known = [place for place in free if self._queue[place].get("backbone") in cached]
+        return next(iter(known or free), 0)
+
+    def add_resolutions(self, trials: Trials, left: float) -> None:
+        """Let the best backbones be screened at another resolution, once, where a pass takes a small share of it."""
+        if not self._variants:
+            return
+        best = trials.backbones()[: self._settings.tuned_backbones]
+        like = self._params_like(trials.best)
+        fitting = [name for name in best if name in self._variants and self._fits(name, like, trials, left)]
+        self._decisions.variants = [{**like, "backbone": self._variants[name]} for name in fitting]
+        self._queue, self._variants = list(self._decisions.variants), {}
+        self._decisions.tuned_backbones = None  # there are more to choose from
+
+    def _fits(self, name: str, like: dict[str, Any], trials: Trials, left: float) -> bool:
+        """Whether a pass of a backbone at its other resolution takes a small share of the seconds left."""
+        if self._context.seconds is None:
+            return True
+        allowed = self._settings.variant_share * left
+        # A larger resolution takes longer than the smaller one has taken: it need not be loaded to know that.
+        if name in self._context.distant and trials.longest(name) > allowed:
+            return False
+        return self._context.seconds({**like, "backbone": self._variants[name]}, 0) <= allowed
+
+    def propose_more_views(self, trials: Trials, left: float) -> Proposal | None:
+        """Return one of the best backbones in more views; None where none may gain by it, or has time for it."""
+        seconds, allowed = self._context.seconds, self._settings.variant_share * left
+
+        def again(name: str) -> dict[str, Any]:
+            return {**self._params_like(trials.best_of(name)), "backbone": name}
+
+        def fits(name: str) -> bool:
+            return seconds is None or seconds(again(name), 0) <= allowed
+
+        most = self._settings.tuned_backbones if self._context.is_timed else 1
+        ranked = trials.backbones()[:most] if self._first else ()
+        name = self._context.views.raise_next(ranked, trials.objective_of, fits)
+        return None if name is None else Proposal(params=again(name), source="variants")
+
+    def restore(self, proposal: Proposal, *, decides: bool) -> None:
+        """Take a proposal of an interrupted search out of the queue.
+
+        Args:
+            proposal: The proposal.
+            decides: Whether the variants were decided with it.
+        """
+        if decides and self._decisions.variants is not None:
+            self._queue += [params for params in self._decisions.variants if self._context.knows(params["backbone"])]
+            self._variants = {}
+        self._queue = [params for params in self._queue if params != proposal.params]
+
+    def _params_like(self, record: TrialRecord | None) -> dict[str, Any]:
+        """Return the parameters of a first trial under the head of a record."""
+        head = None if record is None or record.candidate is None else record.candidate.head
+        return next((params for params in self._first if params.get("head") == head), self._first[0])

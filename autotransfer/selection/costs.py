@@ -1,0 +1,160 @@
+"""What the steps after a search take in seconds, as the search stands.
+
+The search reserves these seconds in its budget after each trial; the steps ask the same functions what still fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.search.budget import Step
+from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.selection.ensemble import ensemble_candidates
+from autotransfer.selection.finals_plan import plan_finals
+from autotransfer.selection.fold_runner import FoldRunner, planned_epochs
+from autotransfer.selection.records import candidate_of
+from autotransfer.settings import Budget
+
+__all__ = [
+    "affordable_members",
+    "epoch_seconds",
+    "finals_seconds",
+    "refit_seconds",
+    "search_seconds",
+    "selection_seconds",
+    "soup_seconds",
+    "test_pass_seconds",
+    "transfer_gain_seconds",
+]
+
+# Largest shares of the time budget that the search leaves to the finals, to the other members of an ensemble, and to
+# the comparison with random weights. Tuned on the five image sets of the benchmarks.
+FINALS_BUDGET_SHARE = 0.06
+ENSEMBLE_BUDGET_SHARE = 0.06
+TRANSFER_GAIN_BUDGET_SHARE = 0.05
+# What is reserved for the finals in times of their predicted seconds: trainings take longer than predicted.
+FINALS_SAFETY_FACTOR = 1.5
+# Seconds below which a comparison with random weights is not worth beginning.
+MIN_TRANSFER_GAIN_SECONDS = 1.0
+# Forward passes that a step of training a whole backbone takes: a step costs three forward passes of the network as it
+# trains, and each of these takes twice as long as a pass of the fused backbone, whose speed is measured.
+FORWARD_PASSES_PER_TRAINING_STEP = 6.0
+
+
+def selection_seconds(
+    trials: Trials, fold_runner: FoldRunner, budget: Budget, test_examples: int, *, ensemble: bool
+) -> dict[Step, float]:
+    """Return the seconds that a search leaves to the steps of the selection.
+
+    Args:
+        trials: The search so far.
+        fold_runner: What the finals run on.
+        budget: The budget.
+        test_examples: Number of test examples.
+        ensemble: Whether the model may be an ensemble.
+    """
+    seconds: dict[Step, float] = {
+        "finals": finals_seconds(trials, fold_runner, budget),
+        "ensemble": 0.0,
+        "test_views": 0.0,
+    }
+    best, evaluator = trials.best, fold_runner.evaluator
+    if budget.seconds is None or best is None or best.candidate is None:
+        return seconds
+    # The pass of one view of the test examples is reserved by itself, once the examples are decoded.
+    seconds["test_views"] = (best.candidate.views - 1) * test_pass_seconds(best, evaluator, test_examples)
+    if ensemble and best.predictions is not None:
+        limit = ENSEMBLE_BUDGET_SHARE * budget.seconds
+        seconds["ensemble"] = affordable_members(best, trials, evaluator, limit, test_examples)[1]
+    return seconds
+
+
+def finals_seconds(trials: Trials, fold_runner: FoldRunner, budget: Budget) -> float:
+    """Return the seconds that a search leaves to its finals; 0 where no fold fits into their share of the budget."""
+    if budget.seconds is None:
+        return 0.0
+    limit = FINALS_BUDGET_SHARE * budget.seconds
+    plan = plan_finals(trials, fold_runner, fold_runner.seconds, limit)
+    return 0.0 if plan is None else min(FINALS_SAFETY_FACTOR * plan.cost, limit)
+
+
+def search_seconds(trials: Trials) -> float:
+    """Return the seconds that all trials have taken; finals take no longer."""
+    return sum(record.seconds for record in trials)
+
+
+def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
+    """Return the predicted seconds of training a trial's candidate on all examples."""
+    seconds = evaluator.predicted_seconds(candidate_of(record))
+    if record.epochs:
+        seconds = max(seconds / planned_epochs(record), record.seconds / record.epochs) * record.best_epoch
+    return seconds * len(evaluator.targets) / len(evaluator.folds[0].train_rows)
+
+
+def soup_seconds(records: Iterable[TrialRecord], evaluator: Evaluator) -> float:
+    """Return the predicted seconds of making a soup of trials: each is trained on the first fold, then on all."""
+    return sum(
+        max(record.seconds, evaluator.predicted_seconds(candidate_of(record))) + refit_seconds(record, evaluator)
+        for record in records
+    )
+
+
+def test_pass_seconds(record: TrialRecord, evaluator: Evaluator, test_examples: int) -> float:
+    """Return the predicted seconds of one view of the test examples through a trial's backbone."""
+    if not test_examples:
+        return 0.0
+    return evaluator.pass_seconds(candidate_of(record).backbone) * test_examples / len(evaluator.targets)
+
+
+def affordable_members(
+    best: TrialRecord, records: Iterable[TrialRecord], evaluator: Evaluator, limit: float, test_examples: int
+) -> tuple[list[TrialRecord], float]:
+    """Return what an ensemble around the best trial may hold within a limit.
+
+    Args:
+        best: The best trial.
+        records: The trials.
+        evaluator: What scored them.
+        limit: Seconds that the refits of the others, and their passes of the test examples, may take.
+        test_examples: Number of test examples.
+
+    Returns:
+        The other candidates, the best first, and the seconds that they take.
+    """
+    found, taken = list[TrialRecord](), 0.0
+    views_of_network = {_network(best): candidate_of(best).views}
+    for record in ensemble_candidates(best, records)[1:]:
+        known = views_of_network.get(_network(record), 0)
+        further = max(candidate_of(record).views - known, 0)
+        seconds = refit_seconds(record, evaluator) + further * test_pass_seconds(record, evaluator, test_examples)
+        if taken + seconds <= limit:
+            taken += seconds
+            found.append(record)
+            views_of_network[_network(record)] = known + further
+    return found, taken
+
+
+def transfer_gain_seconds(budget: Budget, evaluator: Evaluator, backbone: str) -> float:
+    """Return the seconds of a budget to reserve for the comparison with random weights; 0 where that buys nothing.
+
+    Args:
+        budget: The budget.
+        evaluator: What will score the winner.
+        backbone: The backbone that is expected to take least.
+    """
+    share = TRANSFER_GAIN_BUDGET_SHARE * (budget.seconds or 0.0)
+    is_enough = share >= MIN_TRANSFER_GAIN_SECONDS and share >= epoch_seconds(evaluator, backbone)
+    return share if is_enough else 0.0
+
+
+def epoch_seconds(evaluator: Evaluator, backbone: str) -> float:
+    """Return the predicted seconds of an epoch that trains all stages of a backbone."""
+    fold = evaluator.folds[0]
+    share = len(fold.train_rows) / len(fold.targets)
+    return FORWARD_PASSES_PER_TRAINING_STEP * evaluator.pass_seconds(backbone) * share
+
+
+def _network(record: TrialRecord) -> tuple[str, int]:
+    """Return what tells the backbones of a model apart: candidates that train no epoch share the pretrained one."""
+    return candidate_of(record).backbone, record.number if record.epochs else -1

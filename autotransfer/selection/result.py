@@ -1,0 +1,57 @@
+"""The outcome of the selection: the trained model, and why it is that one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.search.trials import TrialRecord
+from autotransfer.selection.calibration import Calibration
+from autotransfer.selection.ensemble import Ensemble
+from autotransfer.selection.finals import Finals
+from autotransfer.selection.selected_model import SelectedModel
+from autotransfer.selection.soup import Soup
+from autotransfer.tasks.score import Score
+
+__all__ = ["SelectionResult"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionResult:
+    """The outcome of the selection.
+
+    Attributes:
+        best: The trial that won.
+        selected: What the model is made of: that trial's candidate, an ensemble or a soup.
+        model: The trained model.
+        validation: Score of what was selected, from out-of-fold predictions.
+        finals: How the best candidates compared again; None where there was nothing, or no time, to compare.
+        ensemble: What an ensemble brings; None where none was tried.
+        soup: What a soup brings; None where none was tried.
+        calibration: What a temperature brings; None where none was tried.
+        records: The trials, with the predictions that the finals have added.
+        seconds: Wall time of the finals, with the choice that follows them, and of the refit.
+    """
+
+    best: TrialRecord
+    selected: SelectedModel
+    model: TransferModel
+    validation: Score
+    finals: Finals | None = None
+    ensemble: Ensemble | None = None
+    soup: Soup | None = None
+    calibration: Calibration | None = None
+    records: tuple[TrialRecord, ...] = field(default=(), repr=False)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was selected, and how, as JSON."""
+        return {
+            "model": self.selected.to_json(),
+            "finals": [row.to_json() for row in self.finals.rows] if self.finals else [],
+            "ensemble": self.ensemble.to_json() if self.ensemble else None,
+            "soup": self.soup.to_json() if self.soup else None,
+            "calibration": self.calibration.to_json() if self.calibration else None,
+        }
