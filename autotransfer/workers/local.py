@@ -46,7 +46,7 @@ class _Worker:
         connection: The connection to it.
         ready: Whether it takes jobs.
         job: What it does.
-        stopped: Whether it was told to stop.
+        stopped: Whether a request to stop was sent.
         heartbeat: Time of the last message from it.
     """
 

@@ -44,7 +44,7 @@ class _Task:
         job: The job.
         result: Ray's reference to what comes of it.
         heartbeat: Time of the last message from it; None before the first.
-        stopped: Whether it was told to stop.
+        stopped: Whether a request to stop was sent.
     """
 
     job: Job

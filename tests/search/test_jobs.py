@@ -31,7 +31,7 @@ def _outcome(batch_seconds: float) -> Evaluation | Exception:
     return found
 
 
-def test_inline_trial_fails_after_a_batch_longer_than_the_timeout() -> None:
+def test_inline_trial_fails_after_a_batch_over_the_timeout() -> None:
     found = _outcome(0.25)
     assert isinstance(found, TrialError)
     assert str(found).startswith("it hung: no sign of life for ")
