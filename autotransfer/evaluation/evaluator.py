@@ -223,7 +223,7 @@ class Evaluator:
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
             for fold in self.sample.folds:
-                parts.append(self._solved_predictions(setup, Features({"center": features}), fold))
+                parts.append(self._solved_predictions(setup, Features({setup.views[0]: features}), fold))
                 rows.append(fold.validation_rows)
             targets = self.sample.folds[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))
