@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,10 @@ from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.errors import PluginError
 from autotransfer.run.result import FitResult
-from autotransfer.settings import Compute, RunOptions, SearchOptions
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 Fit = Callable[..., FitResult]
 
@@ -113,11 +112,17 @@ class Faulty:
     @hookimpl
     def register_backbones(self, register: Callable[[BackboneSpec], None]) -> None:
         for fault in ("forward", "pool", "stage"):
-            register(BackboneSpec(name=f"bad_{fault}", load=partial(Net, fault), preprocessing=HOW, default=False))
-        register(BackboneSpec(name="bad_preprocessing", load=partial(Net, "preprocessing"), default=False))
-        register(BackboneSpec(name="bad_check", load=Net, check=raising, default=False))
-        register(BackboneSpec(name="bad_load", load=raising, preprocessing=HOW, default=False))
-        register(BackboneSpec(name="load_leaves", load=leaving, default=False))
+            register(
+                BackboneSpec(
+                    name=f"bad_{fault}", modality="image", load=partial(Net, fault), preprocessing=HOW, default=False
+                )
+            )
+        register(
+            BackboneSpec(name="bad_preprocessing", modality="image", load=partial(Net, "preprocessing"), default=False)
+        )
+        register(BackboneSpec(name="bad_check", modality="image", load=Net, check=raising, default=False))
+        register(BackboneSpec(name="bad_load", modality="image", load=raising, preprocessing=HOW, default=False))
+        register(BackboneSpec(name="load_leaves", modality="image", load=leaving, default=False))
 
 
 @pytest.fixture
@@ -201,29 +206,3 @@ def test_a_lack_of_memory_and_our_own_errors_are_nobodys_fault() -> None:
         assert caught.value is error
     with pytest.raises(PluginError, match="The head 'x' failed: RuntimeError: other"), plugin_call("The head 'x'"):
         raise RuntimeError("other")
-
-
-class Asleep:
-    """A plugin whose head never returns."""
-
-    @hookimpl
-    def register_heads(self, register: Callable[[HeadSpec], None]) -> None:
-        register(HeadSpec(name="asleep", build=linear, solve=lambda *arguments: time.sleep(1000)))
-
-
-def test_a_head_that_never_returns_is_named(
-    tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = Registry.load((tiny_zoo,), plugins=[Asleep()])
-    monkeypatch.setattr(Registry, "load", lambda *arguments: registry)
-    result = autotransfer.fit(
-        *digits,
-        heads=["asleep", "ridge"],
-        backbones="test_resnet",
-        trials=6,
-        compute=Compute(trial_timeout=5.0, cache=False),
-        run=RunOptions(progress=False),
-        search=SearchOptions(compare_scratch=False),
-        out=tmp_path / "run",
-    )
-    assert failures(result, "head")["asleep"].startswith("it hung: no sign of life for ")

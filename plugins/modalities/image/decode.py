@@ -1,0 +1,228 @@
+"""Decoding: every image is read once and decoded once, to squares that every backbone can take its input from."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from autotransfer.contract.modality import Item, Skipped
+from autotransfer.data.examples import Examples
+from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.runtime.threads import usable_cores
+from autotransfer.warnings import FitWarning
+from autotransfer_plugins.modalities.image.decoding import Decoding
+from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.reading import quiet_pillow, reason_for, refuse_hostile, size_in_header
+from autotransfer_plugins.modalities.image.single import Decoded, Plan, decode_one
+from autotransfer_plugins.modalities.image.store import SquareStore
+from autotransfer_plugins.modalities.image.survey import Survey, remark_on
+from autotransfer_plugins.modalities.image.value_range import Range
+
+__all__ = ["decode", "typical_side"]
+
+_SMALLEST = 8
+_PEEKED, _MEASURED = 16, 64
+
+
+def decode(
+    examples: Examples,
+    sides: Mapping[CropMode, int],
+    *,
+    decoding: Decoding | None = None,
+    value_range: Range | None = None,
+    exact: bool = False,
+    strict: bool = False,
+    memory_limit: int | None = None,
+    scratch: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Images:
+    """Decode images to squares, on all usable cores.
+
+    ``"center"`` resizes the shorter side and crops the centre, ``"squash"`` resizes both sides; bicubic, pixel for
+    pixel as torchvision and timm do it. All squares have one side: the largest that is asked for, unless every image
+    is smaller than that. Images are turned upright by their EXIF data, and of several frames the first is taken.
+
+    Which values are black and white, and what transparent images are laid on, is decided once, over all examples: see
+    ``value_range`` and ``background``. Images that are decoded later are told the decision.
+
+    Args:
+        examples: What to decode: paths, PIL images and arrays.
+        sides: Side in pixels that each crop mode needs.
+        decoding: What was decided for other examples; None decides over these.
+        value_range: The values that are black and white; None decides that, too.
+        exact: Store the sides asked for, however small the images: a model sees what its training saw.
+        strict: Raise on the first unreadable image instead of leaving it out.
+        memory_limit: Bytes above which pixels are kept in temporary files; None keeps them in memory.
+        scratch: Folder of these files; None means the system's.
+        progress: Called with the number of images done and the number of all.
+
+    Raises:
+        UnreadableImageError: An image cannot be decoded, and ``strict`` is set.
+        DataError: No image can be decoded, or the disk is too small for them.
+    """
+    if not len(examples):
+        raise DataError("There are no images.")
+    with quiet_pillow():
+        lazy = not isinstance(examples.items, (list, tuple))
+        held = _peek(examples.items) if lazy else {}
+        small = held.values() if lazy else examples.items
+        side = max(sides.values()) if exact else _stored_side(small, sides, lazy=lazy)
+        survey = Survey(given=value_range, crops="center" in sides)
+        store = SquareStore(list(sides), len(examples), side, memory_limit, scratch)
+
+        def plan() -> Plan:
+            return Plan(modes=list(sides), side=side, decoding=decoding, doubted=0 if decoding else survey.doubted)
+
+        return _collect(examples, held, plan, survey, store, strict, progress)
+
+
+def _collect(
+    examples: Examples,
+    held: dict[int, Item],
+    plan: Callable[[], Plan],
+    survey: Survey,
+    store: SquareStore,
+    strict: bool,
+    progress: Callable[[int, int], None] | None,
+) -> Images:
+    """Decode every image, and decide what is undecided when all have been seen."""
+    decoding, total = plan().decoding, len(examples)
+    kept: list[int] = []
+    digests: list[str] = []
+    skipped: list[Skipped] = []
+    remarks: dict[int, str] = {}
+    with closing(_results(examples.items, held, plan)) as results:
+        for i, result in enumerate(results):
+            if isinstance(result, Decoded):
+                store.put(len(kept), result)
+                if decoding is None:
+                    survey.add(len(kept), result)
+                elif remark := remark_on(result, decoding):
+                    remarks[i] = remark
+                kept.append(i)
+                digests.append(result.digest)
+            elif strict:
+                raise UnreadableImageError(f"{examples.names[i]} cannot be used: {result}.")
+            else:
+                skipped.append(Skipped(name=examples.names[i], reason=result))
+            if progress:
+                progress(i + 1, total)
+    if not kept:
+        first = skipped[0]
+        raise DataError(f"None of the {total} images can be decoded; the first, {first.name}: {first.reason}.")
+    pixels = {mode: array[: len(kept)] for mode, array in store.pixels.items()}
+    decided = decoding or survey.decide()
+    warnings: tuple[FitWarning, ...] = ()
+    if decoding is None:
+        store.settle(decided)
+        known = [examples.names[i] for i in kept]
+        warnings = survey.warnings(decided, next(iter(pixels.values())), sorted(store.constant), known)
+    return Images(
+        arrays={str(mode): squares for mode, squares in pixels.items()},
+        digests=tuple(digests),
+        kept=np.array(kept, dtype=np.int64),
+        skipped=tuple(skipped),
+        decoded=len(kept),
+        side=next(iter(pixels.values())).shape[1],
+        decoding=decided,
+        warnings=warnings,
+        remarks=remarks,
+    )
+
+
+def _results(
+    items: Sequence[Item], held: dict[int, Item], plan: Callable[[], Plan]
+) -> Generator[Decoded | str, None, None]:
+    """Yield each decoded image, or the reason why it is none, in order; few are under way at any time."""
+    workers = usable_cores()
+    waiting: deque[Future[Decoded | str]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for i in range(len(items)):
+                # Fetched here, one by one: neither data sets nor lazily opened PIL images promise to be thread-safe.
+                waiting.append(pool.submit(_attempt, _fetch(items, held, i), plan()))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _fetch(items: Sequence[Item], held: dict[int, Item], i: int) -> Item | Exception:
+    try:
+        item = held.pop(i) if i in held else items[i]
+        if isinstance(item, Image.Image):
+            refuse_hostile(item)
+            item.load()
+        return item
+    except Exception as error:  # a data set is the user's code: anything can come
+        return error
+
+
+def _attempt(item: Item | Exception, plan: Plan) -> Decoded | str:
+    """Decode one image, or say why it cannot be."""
+    try:
+        if isinstance(item, Exception):
+            raise item
+        return decode_one(item, plan)
+    except Exception as error:  # Pillow's readers raise nearly every built-in type on damaged files
+        return reason_for(error, item if isinstance(item, Path) else None)
+
+
+def _peek(items: Sequence[Item]) -> dict[int, Item]:
+    """Fetch a few items of a lazy sequence, to see how large its images are; they are not fetched again."""
+    held: dict[int, Item] = {}
+    for i in dict.fromkeys(np.linspace(0, len(items) - 1, _PEEKED).astype(int).tolist()):
+        try:
+            held[i] = items[i]
+        except Exception:  # it comes again, and is reported, when its turn comes
+            continue
+    return held
+
+
+def _stored_side(items: Iterable[Item], sides: Mapping[CropMode, int], *, lazy: bool) -> int:
+    """Return the side to store: what is asked for, or the largest image's where all are smaller.
+
+    Reads headers only, and no more of them than it takes to see one image that is large enough. A few items of a lazy
+    sequence speak for the rest only if all have one size.
+    """
+    found: dict[CropMode, int] = dict.fromkeys(sides, 0)
+    sizes = set()
+    for size in map(_size_of, items):
+        if size is None:
+            continue
+        sizes.add(size)
+        found = {mode: max(least, min(size) if mode == "center" else max(size)) for mode, least in found.items()}
+        if all(found[mode] >= side for mode, side in sides.items()):
+            break
+    if not sizes or (lazy and len(sizes) > 1):
+        found = dict(sides)
+    return max(_SMALLEST, *(min(side, found[mode]) for mode, side in sides.items()))
+
+
+def typical_side(items: Sequence[Item]) -> float | None:
+    """Return the median of the images' shorter sides in pixels, from the headers of some; None for lazy sequences."""
+    if not isinstance(items, (list, tuple)):
+        return None  # to ask it for an item may decode it
+    some = dict.fromkeys(np.linspace(0, len(items) - 1, _MEASURED).astype(int).tolist())
+    with quiet_pillow():
+        sides = [min(size) for size in (_size_of(items[i]) for i in some) if size is not None]
+    return median(sides) if sides else None
+
+
+def _size_of(item: Item) -> tuple[int, int] | None:
+    """Return width and height, from the header of a file; None where it has none to read."""
+    if isinstance(item, np.ndarray):
+        return item.shape[1], item.shape[0]
+    if isinstance(item, Image.Image):
+        return item.size
+    return size_in_header(item)

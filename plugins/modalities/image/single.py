@@ -1,0 +1,219 @@
+"""One image, decoded once: its squares, and what the decisions on black, white and background ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from autotransfer.contract.modality import Item
+from autotransfer.errors import UnreadableImageError
+from autotransfer_plugins.modalities.image.arrays import to_storable
+from autotransfer_plugins.modalities.image.background import blend, laid_on, vanishes_on
+from autotransfer_plugins.modalities.image.decoding import Background, Decoding
+from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.reading import open_image, read_file, refuse_hostile, upright
+from autotransfer_plugins.modalities.image.squares import deep_squares, shade, square
+from autotransfer_plugins.modalities.image.value_range import Range, ValueKind, kind_of_values, outside
+
+__all__ = ["Decoded", "Plan", "decode_one", "is_constant"]
+
+Squares = dict[CropMode, np.ndarray]
+
+# A JPEG is decoded at a reduced scale only down to this multiple of the wanted side: the resize hides the rest.
+_DRAFT_GAP = 2
+# Interpolation overshoots the values of an image by less than this factor.
+_OVERSHOOT = 1.5
+_GREY_MODES = ("1", "L", "LA", "La", "F")
+# What opaque is in arrays of four channels.
+_OPAQUE = {"uint8": 255, "uint16": 65535, "integer": 255, "float": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How images are decoded.
+
+    Attributes:
+        modes: How their squares are cut.
+        side: Side of the squares in pixels.
+        decoding: How values become pixels; None while that is undecided.
+        doubted: 8-bit images of which no value is above this may turn out to be of another range than 0..255.
+    """
+
+    modes: Sequence[CropMode]
+    side: int
+    decoding: Decoding | None = None
+    doubted: int = 0
+
+
+@dataclass(kw_only=True)
+class Decoded:
+    """A decoded image.
+
+    Attributes:
+        digest: Hash of its content.
+        size: Width and height in pixels.
+        channels: 1 for grey, 3 for colours.
+        squares: uint8 (side, side, 3) by crop mode; empty while black and white are unknown.
+        kind: What its values are; None for truth values and transparent images, which leave no question open.
+        values: Its least and its greatest value; None where they are 0..255 in any case.
+        deep: Its squares while black and white are undecided; see ``deep_squares``.
+        on_black: The squares of a transparent image on black, while the background is undecided; then ``squares`` is
+            on white.
+        vanishing: The backgrounds on which a transparent image cannot be seen.
+        several: Whether its file holds more than one frame or page.
+        narrowed: Whether its file holds 16-bit colours, of which Pillow keeps the upper 8 bits.
+    """
+
+    digest: str
+    size: tuple[int, int]
+    channels: int
+    squares: Squares = field(default_factory=dict)
+    kind: ValueKind | None = None
+    values: Range | None = None
+    deep: Squares | None = None
+    on_black: Squares | None = None
+    vanishing: frozenset[Background] | None = None
+    several: bool = False
+    narrowed: bool = False
+
+
+def decode_one(item: Item, plan: Plan) -> Decoded:
+    """Decode one image once, and make all squares from it.
+
+    Raises:
+        UnreadableImageError: It cannot be used.
+    """
+    if isinstance(item, Path):
+        return _from_file(item, plan)
+    if isinstance(item, Image.Image):
+        image = upright(item)
+        digest = blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16)
+        return _from_picture(image, digest.hexdigest(), plan)
+    digest = blake2b(f"{item.shape} {item.dtype}".encode() + item.tobytes(), digest_size=16)
+    return _from_array(item, digest.hexdigest(), plan)
+
+
+def is_constant(found: np.ndarray) -> bool:
+    """Whether all pixels of a square are equal."""
+    first, middle = found[0, 0].tobytes(), len(found) // 2
+    few = (found[middle, middle], found[0, -1], found[-1, middle])  # nearly every image is told by these
+    return all(pixel.tobytes() == first for pixel in few) and bool((found == found[0, 0]).all())
+
+
+def _from_file(path: Path, plan: Plan) -> Decoded:
+    data = read_file(path)
+    digest = blake2b(data, digest_size=16).hexdigest()
+    with open_image(data) as opened:
+        refuse_hostile(opened)
+        size = opened.size
+        narrowed = opened.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in opened.tile)
+        opened.draft("RGB", (_DRAFT_GAP * plan.side, _DRAFT_GAP * plan.side))
+        found = _from_picture(upright(opened), digest, plan)
+        found.size, found.narrowed = size, narrowed
+        # A photograph of a telephone holds its preview beside it.
+        found.several = opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
+    return found
+
+
+def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
+    """Decode (H, W) or (H, W, 1, 3 or 4) of any numbers."""
+    (array,) = to_storable([array])
+    kind = kind_of_values(array)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if kind is None and array.ndim > 2:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif kind is not None and array.ndim == 3 and array.shape[2] == 4:
+        array = _with_opacity(array, kind)
+    if kind is None or array.dtype == np.uint8:
+        return _from_picture(Image.fromarray(array), digest, plan)
+    size, channels = (array.shape[1], array.shape[0]), 1 if array.ndim == 2 else 3
+    found = Decoded(digest=digest, size=size, channels=channels, kind=kind)
+    _deepen(found, array, plan)
+    return found
+
+
+def _with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
+    """Return four channels in 8 bits: what is opaque says what their range is."""
+    opaque = _OPAQUE[kind]
+    if not (array.min() >= 0 and array.max() <= opaque):
+        raise UnreadableImageError(
+            f"its fourth channel is opacity, so that values of this type are 0..{opaque}; "
+            f"they are {array.min():.4g}..{array.max():.4g}"
+        )
+    return array if kind == "uint8" else np.rint(array * (255 / opaque)).astype(np.uint8)
+
+
+def _from_picture(image: Image.Image, digest: str, plan: Plan) -> Decoded:
+    channels = 1 if image.mode in _GREY_MODES or image.mode.startswith("I") else 3
+    kind = kind_of_values(image)
+    found = Decoded(digest=digest, size=image.size, channels=channels, kind=kind)
+    if kind not in (None, "uint8"):
+        _deepen(found, np.asarray(image), plan)
+        return found
+    if image.has_transparency_data and _is_transparent(layers := image.convert("RGBA")):
+        _lay(found, layers, plan)
+        return found
+    image = image.convert("RGB")
+    if kind is not None and plan.decoding is not None and not plan.decoding.is_plain(kind):
+        _deepen(found, np.asarray(image), plan)
+        return found
+    found.squares = _cut(image, plan)
+    if kind is not None and plan.doubted and _is_within(image, found.squares, plan.doubted):
+        _deepen(found, np.asarray(image), plan)
+    return found
+
+
+def _is_transparent(layers: Image.Image) -> bool:
+    return bool(np.asarray(layers.getchannel("A")).min() < 255)
+
+
+def _deepen(found: Decoded, values: np.ndarray, plan: Plan) -> None:
+    """Add the squares of values whose range is not 0..255: for later, or as pixels where the range is known."""
+    kind, decoding = found.kind, plan.decoding
+    assert kind is not None  # truth values are black and white
+    squares, found.values = deep_squares(values, plan.modes, plan.side)
+    if decoding is None:
+        found.deep = squares
+        return
+    allowed = decoding.range_of(kind)
+    if not decoding.knows(kind) and outside(found.values, allowed):
+        raise UnreadableImageError(_foreign_values(kind, found.values, allowed))
+    found.squares = {mode: shade(deep, found.values, allowed) for mode, deep in squares.items()}
+
+
+def _foreign_values(kind: ValueKind, values: Range, allowed: Range) -> str:
+    return (
+        f"its values are {values[0]:.5g}..{values[1]:.5g}, and no image of the type {kind} was in the training data, "
+        f"for which {allowed[0]:.5g}..{allowed[1]:.5g} is taken: give values of the type and range that were trained"
+    )
+
+
+def _lay(found: Decoded, layers: Image.Image, plan: Plan) -> None:
+    """Lay a transparent image on the background, or on two while that is undecided."""
+    found.kind = None
+    background = None if plan.decoding is None else plan.decoding.background
+    if background in ("white", "black"):
+        found.squares = _cut(laid_on(layers, background), plan)
+        return
+    found.squares, on_black = (_cut(laid_on(layers, level), plan) for level in ("white", "black"))
+    if background is None:
+        found.on_black, found.vanishing = on_black, vanishes_on(layers)
+    else:
+        found.squares = {mode: blend(found.squares[mode], on_black[mode], background) for mode in plan.modes}
+
+
+def _cut(image: Image.Image, plan: Plan) -> Squares:
+    return {mode: np.asarray(square(image, mode, plan.side)) for mode in plan.modes}
+
+
+def _is_within(image: Image.Image, squares: Squares, highest: int) -> bool:
+    """Whether no value of an image is above another; most are told by their squares."""
+    if any(found.max() > _OVERSHOOT * highest for found in squares.values()):
+        return False
+    return bool(np.asarray(image).max() <= highest)

@@ -1,0 +1,70 @@
+"""From one opened image to its squares, also while it is unknown which of its values are black and white."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from autotransfer.errors import UnreadableImageError
+from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.value_range import Range
+
+__all__ = ["deep_squares", "shade", "square"]
+
+# Longer than this, an image is resized inside the crop only: the whole of it could be gigabytes.
+_PANORAMA = 4
+# Bicubic interpolation overshoots the values of an image by less than this share of them; 16 bit hold all in between.
+_OVERSHOOT = 0.25
+_STEP = (1 + 2 * _OVERSHOOT) / 65535
+
+
+def square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
+    """Resize and crop as torchvision's ``Resize(side)`` and ``CenterCrop(side)`` do, or squash both sides."""
+    width, height = image.size
+    if mode == "squash":
+        return image.resize((side, side), Image.Resampling.BICUBIC)
+    short = min(width, height)
+    wide, high = (int(side * length / short) for length in (width, height))
+    left, top = round((wide - side) / 2), round((high - side) / 2)
+    if max(wide, high) > _PANORAMA * side:
+        x, y = width / wide, height / high
+        box = (left * x, top * y, (left + side) * x, (top + side) * y)
+        return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return image.resize((wide, high), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+
+
+def deep_squares(values: np.ndarray, modes: Sequence[CropMode], side: int) -> tuple[dict[CropMode, np.ndarray], Range]:
+    """Make the squares of an array (H, W) or (H, W, 1 or 3) of any numbers.
+
+    Returns:
+        uint16 (side, side, 1 or 3) by crop mode, which say where each value lies between the image's least and greatest
+        one; and these two, of the whole image.
+
+    Raises:
+        UnreadableImageError: It holds NaN, infinity, or values too far apart to compute with.
+    """
+    planes = np.moveaxis(np.atleast_3d(values), -1, 0).astype(np.float64)
+    low, high = float(planes.min()), float(planes.max())
+    if not np.isfinite([low, high]).all():
+        raise UnreadableImageError("it holds NaN or infinity")
+    if not np.isfinite(width := high - low):
+        raise UnreadableImageError(f"its values are too far apart: {low:.4g} and {high:.4g}")
+    shares = [Image.fromarray(((plane - low) / (width or 1.0)).astype(np.float32)) for plane in planes]
+    squares: dict[CropMode, np.ndarray] = {}
+    for mode in modes:
+        found = np.stack([np.asarray(square(plane, mode, side)) for plane in shares], -1)
+        squares[mode] = np.clip(np.rint((found + _OVERSHOOT) / _STEP), 0, 65535).astype(np.uint16)
+    return squares, (low, high)
+
+
+def shade(found: np.ndarray, values: Range, allowed: Range) -> np.ndarray:
+    """Return squares of ``deep_squares`` as 8-bit colours (..., 3), black and white where the range begins and ends."""
+    factor = 255 / (allowed[1] - allowed[0])
+    width = (values[1] - values[0]) * factor
+    levels = found.astype(np.float32)
+    levels *= width * _STEP
+    levels += (values[0] - allowed[0]) * factor - _OVERSHOOT * width
+    levels = np.clip(np.rint(levels, out=levels), 0, 255, out=levels)
+    return np.broadcast_to(levels.astype(np.uint8), (*found.shape[:-1], 3))

@@ -1,0 +1,89 @@
+"""An array to predict on is read as the training images tell, and one that cannot be N images is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from autotransfer.data.sources import find_examples
+from autotransfer.errors import DataError
+from autotransfer_plugins.modalities.image.arrays import split_images
+
+GREY, COLOURS = 1, 3
+
+
+def shapes(array: object, channels: int | None) -> list[tuple[int, ...]]:
+    return [item.shape for item in find_examples(array, reading={"channels": channels}).items]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("channels", [GREY, COLOURS, None])
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((5, 64, 60), [(64, 60)] * 5),
+        ((1, 64, 60), [(64, 60)]),
+        ((64, 60, 1), [(64, 60, 1)]),
+        ((64, 60, 3), [(64, 60, 3)]),
+        ((64, 60, 4), [(64, 60, 4)]),
+        ((2, 64, 60, 3), [(64, 60, 3)] * 2),
+        ((2, 3, 64, 60), [(64, 60, 3)] * 2),
+        ((2, 1, 64, 60), [(64, 60, 1)] * 2),
+    ],
+)
+def test_what_can_be_read_in_one_way_is_read_so_whatever_was_trained(
+    shape: tuple[int, ...], expected: list[tuple[int, ...]], channels: int | None
+) -> None:
+    assert shapes(np.zeros(shape), channels) == expected
+    assert shapes(torch.zeros(shape), channels) == expected
+
+
+def test_three_axes_with_three_first_are_one_image_in_colours_or_three_grey_ones_as_training_tells() -> None:
+    array = np.arange(3 * 64 * 60).reshape(3, 64, 60)
+    assert shapes(array, COLOURS) == [(64, 60, 3)]
+    assert shapes(array, GREY) == [(64, 60)] * 3
+    assert shapes(torch.from_numpy(array), COLOURS) == shapes(torch.from_numpy(array), None) == [(64, 60, 3)]
+    assert shapes(torch.from_numpy(array), GREY) == [(64, 60)] * 3
+    with pytest.raises(DataError, match=r"\(3, 64, 60\) could be 3 grey images or one image with 3 channels in front"):
+        split_images(array, None)
+    assert shapes(array[None], None) == [(64, 60, 3)]
+    assert shapes(list(array), None) == [(64, 60)] * 3
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((64, 64)), r"shape \(64, 64\).*x\[None\]"),
+        (np.zeros(64), r"\(N, height, width\)"),
+        (np.zeros((2, 5, 64, 64)), "1, 3 or 4 channels"),
+        (np.zeros((2, 64, 64, 2)), "choose three"),
+        (np.zeros((1, 2, 3, 64, 64)), r"\(1, 2, 3, 64, 64\)"),
+        (np.zeros(()), r"shape \(\)"),
+        (np.zeros((0, 64, 64)), "no examples"),
+        (np.zeros((2, 0, 64)), "at least one pixel"),
+        (np.zeros((2, 8, 8), dtype=complex), "complex128"),
+        (np.zeros((2, 8, 8), dtype=object), "object"),
+        (np.zeros((2, 8, 8), dtype=[("r", "u1")]), "type"),
+        (np.ma.masked_equal(np.zeros((2, 8, 8)), 0), "filled"),
+        ([[1, 2], [3]], "Item 0 is list"),
+    ],
+)
+def test_what_cannot_be_images_is_refused_with_its_shape_or_type_and_advice(array: object, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        find_examples(array, reading={"channels": None})
+
+
+def test_arrays_of_every_memory_layout_hold_the_same_values_and_stay_as_they_are() -> None:
+    plain = np.random.default_rng(0).integers(0, 4000, (4, 9, 7)).astype(np.int32)
+    frozen = plain.copy()
+    frozen.flags.writeable = False
+    for array in (frozen, plain.astype(">i4"), plain[:, ::-1][:, ::-1], np.asfortranarray(plain), np.ma.array(plain)):
+        items = find_examples(array, reading={"channels": GREY}).items
+        assert all(item.dtype.isnative for item in items)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(np.stack(items), plain)  # type: ignore[arg-type]
+
+
+def test_an_object_array_of_images_is_a_list_of_them() -> None:
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = [np.zeros((9, 9)), np.zeros((8, 7, 3))]
+    assert shapes(ragged, None) == [(9, 9), (8, 7, 3)]
