@@ -76,8 +76,7 @@ def place(
     shutil.copytree(digit_folder / "train", tmp_path / "source_photos")
     shutil.copy(next((digit_folder / "test" / "two").iterdir()), tmp_path / "new.jpg")
     shutil.copytree(finished_run, tmp_path / "run")
-    rows = [f"train/{path.parent.name}/{path.name},{path.parent.name}" for path in (tmp_path / "photos").rglob("t*/*/*")]
-    rows = [row for row in rows if (tmp_path / "photos" / row.partition(",")[0]).exists()]
+    rows = [f"train/{file.parent.name}/{file.name},{file.parent.name}" for file in (digit_folder / "train").glob("*/*")]
     (tmp_path / "table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
