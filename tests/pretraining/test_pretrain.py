@@ -114,7 +114,7 @@ def test_an_interrupted_training_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Work, "_finished", fail)
+        patch.setattr(module._PretrainingJob, "_finish", fail)
         with pytest.raises(KeyboardInterrupt):
             pretrain(digit_folder / "train", **grouped(PretrainOptions, given))
     assert not (tmp_path / "mine").exists(), "a zoo never shows half of a checkpoint"
