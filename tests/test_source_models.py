@@ -30,7 +30,7 @@ def test_it_makes_every_backbone_that_is_shipped(script: ModuleType) -> None:
 
 
 def test_letters_are_drawn_alike_each_time(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "OF_EACH", 2)
+    monkeypatch.setattr(script, "IMAGES_PER_LETTER", 2)
     (images, names), (again, _) = script.draw_letters(), script.draw_letters()
     assert images.shape == (2 * len(script.LETTERS), 32, 32, 3)
     assert images.dtype == np.uint8

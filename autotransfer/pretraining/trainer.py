@@ -1,4 +1,4 @@
-"""A course: one network learns its objectives, all of it, and can go on where it was interrupted."""
+"""Training of a network on objectives of pretraining, which can be resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from autotransfer.training.freezing import parameter_groups, train_mode
 __all__ = ["PretrainingTrainer", "PretrainingSettings", "Student", "training_length"]
 
 _ALL = FreezePlan(phases=(Phase(start=0.0, depth=0),))
-_WARMUP = 0.05  # share of the course in which the learning rate rises
+_WARMUP = 0.05  # share of the training in which the learning rate rises
 _LONGEST_NORM = 5.0  # of the gradients
 _EVALUATION_BATCH = 256
 _EPOCHS = 30
@@ -272,7 +272,7 @@ class PretrainingTrainer:
         state = {
             "key": self.key,
             "at": {"epoch": self.epoch, "step": self.step, "seconds": self.seconds},
-            "pupil": self.student.state_dict(),
+            "student": self.student.state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -294,7 +294,7 @@ class PretrainingTrainer:
                 "it, another folder, or --overwrite to begin anew."
             )
         self.epoch, self.step, self.seconds = (state["at"][name] for name in ("epoch", "step", "seconds"))
-        self.student.load_state_dict(state["pupil"])
+        self.student.load_state_dict(state["student"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])

@@ -29,7 +29,7 @@ def recipe() -> Any:
 def make_trainer(
     recipe: Any, digits: tuple[np.ndarray, np.ndarray], saved: Path | None = None, **settings: Any
 ) -> PretrainingTrainer:
-    """A course on 90 of the 120 digits, always of the same first weights."""
+    """A trainer on 90 of the 120 digits, with fixed initial weights."""
     pixels, labels = digits
     images = Images(
         pixels={"center": np.repeat(pixels[..., None], 3, axis=-1)},
