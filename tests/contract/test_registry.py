@@ -80,7 +80,7 @@ def test_names_are_sorted_whatever_the_order_of_registration(registry: Registry)
     assert {"frozen", "full", "depth", "gradual", "lp_ft", "norm_only"} <= set(registry.policies)
 
 
-def test_without_patterns_all_default_image_backbones_are_selected(registry: Registry) -> None:
+def test_select_backbones_without_patterns_takes_defaults(registry: Registry) -> None:
     names = _names(registry.select_backbones())
     assert [name for name in names if name.startswith("tiny_")] == ["tiny_a", "tiny_b"]
     assert all(registry.backbones[name].default for name in names)
@@ -168,7 +168,7 @@ def test_a_plugin_that_registers_nonsense_loses_only_its_own(specs: tuple[Any, .
     assert "lost" not in registry.heads
 
 
-def test_a_plugin_that_raises_while_registering_loses_all_kinds_of_its_specs() -> None:
+def test_plugin_that_raises_while_registering_loses_its_specs() -> None:
     def register_freeze_policies(register: Callable[..., None]) -> None:
         raise KeyError("boom")
 
@@ -251,7 +251,7 @@ def test_a_spec_says_which_plugin_in_which_version_it_came_with() -> None:
     assert (registry.backbone("tiny_a").origin, registry.backbone("hub:mine").origin) == ("tinies", "knows")
 
 
-def test_a_resolver_that_suggests_names_is_heard_where_no_other_has_an_answer() -> None:
+def test_suggested_names_are_raised_if_no_plugin_resolves() -> None:
     def suggest(name: str) -> None:
         if name.startswith("old_"):
             raise UnknownNameError("backbone", name, [name.removeprefix("old_")])
@@ -271,7 +271,7 @@ def test_what_was_left_for_later_can_be_imported_at_once() -> None:
     assert "optuna.importance" in sys.modules
 
 
-def test_names_to_leave_out_are_left_out_of_whatever_is_asked_for(registry: Registry) -> None:
+def test_excluded_backbones_are_never_selected(registry: Registry) -> None:
     assert "tiny_a" not in _names(registry.select_backbones(exclude=("tiny_a",)))
     assert _names(registry.select_backbones(("tiny_*",), exclude=("*_a",))) == ["tiny_b"]
     assert _names(registry.find_backbones("tiny_[abh]*", ("*_[ab]",))) == ["tiny_hidden"]

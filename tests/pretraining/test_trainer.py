@@ -63,7 +63,7 @@ def test_it_learns_and_the_average_does(recipe: Any, digits: tuple[np.ndarray, n
     assert not np.allclose(raw, said), "what remains is the average, not the last step"
 
 
-def test_an_interrupted_course_ends_as_if_it_had_not_been(
+def test_resumed_training_equals_an_uninterrupted_one(
     recipe: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     whole = make_trainer(recipe, digits)
@@ -84,7 +84,7 @@ def test_an_interrupted_course_ends_as_if_it_had_not_been(
         assert torch.equal(tensor, resumed.learned.state_dict()[name]), name
 
 
-def test_the_state_of_another_course_is_refused(
+def test_state_of_another_training_is_refused(
     recipe: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     torch.save({"key": "another"}, tmp_path / "state.pt")
@@ -95,7 +95,7 @@ def test_the_state_of_another_course_is_refused(
         make_trainer(recipe, digits, tmp_path / "state.pt")
 
 
-def test_time_ends_a_course_within_an_epoch(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
+def test_time_budget_ends_training_within_an_epoch(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
     learning = make_trainer(recipe, digits, epochs=None, seconds=0.01)
     learning.run(lambda epoch, loss: None)
     assert learning.done == 1
