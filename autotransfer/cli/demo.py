@@ -195,8 +195,8 @@ def _from_scratch(
             [backbone.preprocessing],
             share=_VALIDATION_SHARE,
             seed=0,
-            progress=show,
-            decoding=result.model.decoding,
+            show=show,
+            reading=result.model.reading,
         )
         assert dataset.fold is not None  # all images have labels
         task = dataset.fold.task
@@ -206,6 +206,6 @@ def _from_scratch(
     assert test is not None
     assert test.targets is not None
     encoded = task.encode(test.targets)
-    predictions, others = (one.predict_images(one.decode(test)) for one in (model, result.model))
+    predictions, others = (one.predict_store(one.decode(test)) for one in (model, result.model))
     error = paired_standard_error(task, encoded, predictions, others)
     return Score.of(task, encoded, predictions), error, trainer

@@ -18,13 +18,13 @@ from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.cost_model import CostModel
+from autotransfer.evaluation.fold_correction import correct_for_fold
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features, Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import release_freed_memory, resident_memory
-from autotransfer.search.comparable import as_on_all
 from autotransfer.search.jobs import EpochScore, Evaluation, Report
 from autotransfer.search.leaks import Leaks
 from autotransfer.search.trials import TrialRecord, Trials
@@ -143,7 +143,7 @@ class Evaluator:
         fair, doubt, first, name = score, 0.0, self.folds[0].validation_rows, candidate.backbone
         if not all(scored[fold.validation_rows].all() for fold in self.folds):
             whole, known = self._references.get(name, (score, score))
-            fair = as_on_all(
+            fair = correct_for_fold(
                 score, first=known, whole=whole, examples=len(first), perfect_score=self.task.perfect_score
             )
             group_ids = self.folds[0].group_ids_of(np.flatnonzero(scored))
@@ -242,7 +242,7 @@ class Evaluator:
         parts, rows = list[np.ndarray](), list[np.ndarray]()
         try:
             for fold in self.sample.folds:
-                parts.append(self._solved_predictions(setup, Features({"center": features}), fold))
+                parts.append(self._solved_predictions(setup, Features({setup.views[0]: features}), fold))
                 rows.append(fold.validation_rows)
             targets = self.sample.folds[0].targets[np.concatenate(rows)]
             return self.task.score(targets, np.concatenate(parts))

@@ -10,12 +10,12 @@ import numpy as np
 from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.run.progress import Progress
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.effort import Effort
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.calibration import calibrate
@@ -126,8 +126,8 @@ def _hold_finals(
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
     fold_runner = FoldRunner(evaluator, data.resplit)
     if budget.limit.seconds is None:  # what the search has trained is the bound: equal seeds give equal finals
-        effort = Effort(trials, evaluator)
-        plan = plan_finals(trials, fold_runner, effort.of_fold, effort.total)
+        training_cost = TrainingCost(trials, evaluator)
+        plan = plan_finals(trials, fold_runner, training_cost.of_fold, training_cost.total)
         ends = None
     else:
         refits = [refit_seconds(record, evaluator) for record in choose_finalists(trials)]
@@ -224,8 +224,8 @@ def _as_model(
     return TransferModel(
         members=tuple(members),
         task=data.folds[0].task,
-        side=data.images.side,
-        decoding=data.images.decoding,
+        modality=data.store.modality,
+        reading=data.store.reading,
         device=evaluator.device,
         temperature=temperature,
     )

@@ -12,7 +12,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.split_parts import select_split
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.ensemble_member import EnsembleMember
@@ -141,19 +141,20 @@ def distill(
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
-    examples, test_examples = _examples(results, data, test, test_targets)
+    examples, tested = _examples(results, data, test, test_targets)
+    settings.check_augmentation(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
     backbone = _student(registry, architecture, training.input_size)
-    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
-        unlabelled = Examples(items=examples.items, names=examples.names)
-        dataset = prepare_pretraining_data(
-            unlabelled,
+    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
+        plain = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
+        material = prepare_pretraining_data(
+            plain,
             [backbone.preprocessing],
             share=training.validation,
             seed=seed,
-            progress=progress,
-            decoding=models[0].decoding,
+            show=show,
+            reading=models[0].reading,
         )
         progress.phase(f"predicting {len(examples)} images with the teacher")
         predictions = _mean_predictions(models, unlabelled)
@@ -165,11 +166,9 @@ def distill(
             progress.phase(f"comparing on {len(test_examples)} test images")
         return DistillResult(
             model=model,
-            agreement=_agreement(
-                task, model.predict_images(dataset.validation_images), predictions[dataset.validation_rows]
-            ),
-            teacher=None if test_examples is None else _score(task, test_examples, models),
-            student=None if test_examples is None else _score(task, test_examples, [model]),
+            agreement=_agreement(task, model.predict_store(material.held_out), answers[material.held]),
+            teacher=None if tested is None else _score(task, tested, models),
+            student=None if tested is None else _score(task, tested, [model]),
             parameters=(sum(map(_size, models)), _size(model)),
             epochs=trainer.epoch,
             seconds=round(trainer.seconds, 1),
@@ -205,13 +204,13 @@ def train_student(
     Returns:
         The model and its trainer.
     """
-    student = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
-    progress.phase(f"training {name} on {len(dataset.train_rows)} images")
-    trainer = PretrainingTrainer(student, dataset.images, dataset.train_rows, [objective], settings, device)
-    trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
-    learned = trainer.learned
-    network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *standardisation)
-    training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(trainer.epoch, 1)}
+    pupil = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
+    show.phase(f"training {name} on {len(material.train)} images")
+    course = PretrainingTrainer(pupil, material.store, material.train, [objective], settings, device)
+    course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
+    learned = course.learned
+    network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
+    training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(course.epoch, 1)}
     member = EnsembleMember(
         network=device.place(network.eval().requires_grad_(False)),
         candidate=Candidate(backbone=name, freeze="full", training=training),
@@ -220,8 +219,8 @@ def train_student(
     model = TransferModel(
         members=(member,),
         task=task,
-        side=dataset.images.side,
-        decoding=dataset.images.decoding,
+        modality=material.store.modality,
+        reading=material.store.reading,
         device=device,
     )
     return model, trainer
@@ -275,16 +274,16 @@ def _examples(
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
         raise DataError("A model alone holds no images to learn on: give some.")
-    examples = searched.data.train if data is None and searched is not None else find_images(data)
+    examples = searched.data.train if data is None and searched is not None else find_examples(data)
     if test is not None:
         return examples, select_split(load_examples(test, test_targets), "test")
     return examples, searched.data.test if searched is not None else None
 
 
-def _mean_predictions(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
-    """Return the mean predictions (N, outputs) of the models."""
-    predictions = [model.predict_images(model.decode(examples)) for model in models]
-    return np.asarray(np.mean(predictions, axis=0))
+def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
+    """Return the mean probabilities, or values, of the models (N, outputs)."""
+    answers = [model.predict_store(model.decode(examples)) for model in models]
+    return np.asarray(np.mean(answers, axis=0))
 
 
 def _score(task: Task, test: Examples, models: Sequence[TransferModel]) -> Score:

@@ -17,8 +17,8 @@ from autotransfer._version import __version__
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.examples import Examples, modality_of
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
 from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
@@ -160,8 +160,8 @@ def pretrain(
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     registry = Registry.load(zoos_from(options.zoo))
     spec = None if teacher is None else registry.backbone(teacher)
-    staging = _staging_folder(Path(out), run.overwrite)
-    examples = _load(data, targets, data_options) if labels else find_images(data)
+    workshop = _workshop(Path(out), run.overwrite)
+    examples = _load(data, targets, data_options) if labels else find_examples(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     job = _PretrainingJob(
         out=Path(out),
@@ -204,9 +204,10 @@ class _PretrainingJob:
     registry: Registry
     device: Device
 
-    def run(self, examples: Examples, progress: Progress) -> PretrainResult:
-        """Decode, train, score and write."""
-        _make(self.staging)
+    def done(self, examples: Examples, show: Progress) -> PretrainResult:
+        """Do it."""
+        self.settings.check_augmentation(modality_of(examples))
+        _make(self.workshop)
         self.device.seed(self.settings.seed)
         backbone = self.registry.rebuild(self.recipe)
         teacher = None if self.teacher is None else LoadedBackbone(self.teacher, self.device)
@@ -216,15 +217,15 @@ class _PretrainingJob:
         )
         features = None
         if teacher is not None:
-            progress.phase(f"computing features of {len(dataset.images)} images with {teacher.spec.name}")
-            features = teacher_features(teacher, dataset, self.cache_dir)
-        objectives = self._objectives(dataset, features)
-        student = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
-        self._write(student, dataset, {})  # fails before the training if the architecture cannot be written
-        trainer = PretrainingTrainer(
-            student,
-            dataset.images,
-            dataset.train_rows,
+            show.phase(f"{teacher.spec.name} looks at {len(material.store)} store")
+            features = teacher_features(teacher, material, self.cache_dir)
+        objectives = self._objectives(material, features)
+        pupil = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
+        self._write(pupil, material, {})  # what cannot be written is refused before it is trained
+        course = PretrainingTrainer(
+            pupil,
+            material.store,
+            material.train,
             objectives,
             self.settings,
             self.device,
@@ -250,9 +251,8 @@ class _PretrainingJob:
             recipe=dict(self.recipe),
             settings=asdict(self.settings),
             teacher=[teacher.identity, self.match] if teacher else [],
-            images=dataset.images.fingerprint,
-            side=dataset.images.side,
-            targets=[] if dataset.fold is None else dataset.fold.targets.tolist(),
+            examples=material.store.key,
+            targets=[] if material.fold is None else material.fold.targets.tolist(),
             validation=self.validation,
         )
 

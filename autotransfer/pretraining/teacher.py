@@ -26,8 +26,8 @@ _PROBE = "logistic"
 def teacher_features(loaded: LoadedBackbone, dataset: PretrainingData, cache_dir: Path | None) -> np.ndarray:
     """Return the teacher's standardised features (N, width) of all images, from the cache if possible."""
     cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
-    features = FeatureExtractor(images=dataset.images, cache=cache).pooled(loaded)
-    return standardise(features, dataset.train_rows)
+    features = FeatureExtractor(store=material.store, cache=cache).pooled(loaded)
+    return standardise(features, material.train)
 
 
 def teacher_objective(

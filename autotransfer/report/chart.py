@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from autotransfer.runtime.text import escape
 from autotransfer.search.trials import TrialRecord
@@ -14,13 +14,18 @@ __all__ = ["draw"]
 
 # Okabe and Ito's colours, which most colour-blind people can tell apart.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _LEGEND = 760, 380, 62, 46, 44, 220
+# In pixels: the picture, its margins, the room for the legend on the right, and the height of its lines.
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _LEGEND, _LINE_HEIGHT = 760, 380, 62, 46, 44, 220, 18
 _TICKS = 5
 # Backbones that have a colour of their own, and characters of a name beside them: more have no room.
-_NAMED, _LONG = len(_COLOURS), 30
+COLOURED_BACKBONES, MAX_NAME_LENGTH = len(_COLOURS), 30
 _OTHER = "#999999"
 # A trial is far below the rest if its score is so many quartile ranges below the lower quartile.
-_FAR = 3.0
+QUARTILE_RANGES_BELOW = 3.0
+
+
+Point = tuple[float, float, str]
+"""Seconds, score and backbone of a trial."""
 
 
 def draw(
@@ -40,36 +45,31 @@ def draw(
     Returns:
         SVG.
     """
-    points, clock = [], 0.0
+    points, clock = _points(records)
+    lines = {name: value for name, value in (lines or {}).items() if math.isfinite(value)}
+    colour, legend = _colours(points)
+    scores = [score for _, score, _ in points]
+    limit = _low_limit(scores)
+    below = [score for score in scores if score < limit]
+    axes = _Axes(clock, [score for score in scores if score >= limit] + list(lines.values()) or [0.0, 1.0])
+    parts = [axes.frame(title, metric), *_lines(lines, axes)]
+    for at, score, name in points:
+        shape = _triangle(axes.x(at), axes.bottom) if score < limit else _circle(axes.x(at), axes.y(score), 4)
+        parts.append(f"<{shape} fill='{colour.get(name, _OTHER)}' fill-opacity='0.65'/>")
+    parts += _legend(legend, below, axes)
+    size = f"width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}'"
+    style = "font-family='sans-serif' font-size='12'"
+    return f"<svg xmlns='http://www.w3.org/2000/svg' {size} {style}>\n" + "\n".join(parts) + "\n</svg>\n"
+
+
+def _points(records: Sequence[TrialRecord]) -> tuple[list[Point], float]:
+    """Return the trials that have a score, with the seconds that all trials had taken, and these seconds in all."""
+    points, clock = list[Point](), 0.0
     for record in records:
         clock += record.seconds
         if record.score is not None and math.isfinite(record.score) and record.candidate is not None:
             points.append((clock, record.score, record.candidate.backbone))
-    lines = {name: value for name, value in (lines or {}).items() if math.isfinite(value)}
-    colour, legend = _colours(points)
-    scores = [score for _, score, _ in points]
-    fence = _fence(scores)
-    below = [score for score in scores if score < fence]
-    axes = _Axes(clock, [score for score in scores if score >= fence] + list(lines.values()) or [0.0, 1.0])
-    parts = [axes.frame(title, metric)]
-    for i, (name, value) in enumerate(lines.items()):
-        y, dash = axes.y(value), f"stroke-dasharray='{6 + 4 * i} 4'"
-        parts.append(f"<line x1='{_LEFT}' x2='{axes.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#555' {dash}/>")
-        parts.append(_text(axes.right + 8, y + 4, f"{name}: {value:.3f}"))
-    for at, score, name in points:
-        shape = _triangle(axes.x(at), axes.bottom) if score < fence else _circle(axes.x(at), axes.y(score), 4)
-        parts.append(f"<{shape} fill='{colour.get(name, _OTHER)}' fill-opacity='0.65'/>")
-    if below:
-        y = axes.bottom - 18 * (len(legend) + 1)
-        parts.append(f"<{_triangle(axes.right + 14, y + 5)} fill='#555'/>")
-        parts.append(_text(axes.right + 24, y + 4, f"{len(below)} far below, down to {min(below):.3g}"))
-    for i, (name, fill) in enumerate(legend):
-        y = axes.bottom - 18 * (len(legend) - i)
-        parts.append(f"<{_circle(axes.right + 14, y, 5)} fill='{fill}'/>")
-        parts.append(_text(axes.right + 24, y + 4, name))
-    size = f"width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}'"
-    style = "font-family='sans-serif' font-size='12'"
-    return f"<svg xmlns='http://www.w3.org/2000/svg' {size} {style}>\n" + "\n".join(parts) + "\n</svg>\n"
+    return points, clock
 
 
 class _Axes:
@@ -103,25 +103,48 @@ class _Axes:
         return "\n".join(parts)
 
 
-def _colours(points: Sequence[tuple[float, float, str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+def _lines(lines: Mapping[str, float], axes: _Axes) -> Iterator[str]:
+    """Yield a horizontal line, with its name, for each score to compare with."""
+    for i, (name, value) in enumerate(lines.items()):
+        y, dash = axes.y(value), f"stroke-dasharray='{6 + 4 * i} 4'"
+        yield f"<line x1='{_LEFT}' x2='{axes.right}' y1='{y:.1f}' y2='{y:.1f}' stroke='#555' {dash}/>"
+        yield _text(axes.right + 8, y + 4, f"{name}: {value:.3f}")
+
+
+def _legend(legend: Sequence[tuple[str, str]], below: Sequence[float], axes: _Axes) -> Iterator[str]:
+    """Yield the names of the backbones beside their colours, and the number of trials far below the rest."""
+    if below:
+        y = axes.bottom - _LINE_HEIGHT * (len(legend) + 1)
+        yield f"<{_triangle(axes.right + 14, y + 5)} fill='#555'/>"
+        yield _text(axes.right + 24, y + 4, f"{len(below)} far below, down to {min(below):.3g}")
+    for i, (name, fill) in enumerate(legend):
+        y = axes.bottom - _LINE_HEIGHT * (len(legend) - i)
+        yield f"<{_circle(axes.right + 14, y, 5)} fill='{fill}'/>"
+        yield _text(axes.right + 24, y + 4, name)
+
+
+def _colours(points: Sequence[Point]) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Return the colours of the best backbones, and the names, with their colours, that explain them."""
     best: dict[str, float] = {}
     for _, score, name in points:
         best[name] = max(score, best.get(name, score))
     names = sorted(best, key=lambda name: (-best[name], name))
-    colour = dict(zip(names[:_NAMED], _COLOURS, strict=False))
-    legend = [(name if len(name) <= _LONG else f"{name[: _LONG - 1]}…", fill) for name, fill in colour.items()]
-    if len(names) > _NAMED:
-        legend.append((f"{len(names) - _NAMED} more", _OTHER))
+    colour = dict(zip(names[:COLOURED_BACKBONES], _COLOURS, strict=False))
+    legend = [
+        (name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…", fill)
+        for name, fill in colour.items()
+    ]
+    if len(names) > COLOURED_BACKBONES:
+        legend.append((f"{len(names) - COLOURED_BACKBONES} more", _OTHER))
     return colour, legend
 
 
-def _fence(scores: Sequence[float]) -> float:
+def _low_limit(scores: Sequence[float]) -> float:
     """Return the score below which trials are far below the rest."""
     if len(scores) < 2:
         return -math.inf
     lower, _, upper = statistics.quantiles(scores, n=4, method="inclusive")
-    return lower - _FAR * max(upper - lower, 1e-2)
+    return lower - QUARTILE_RANGES_BELOW * max(upper - lower, 1e-2)
 
 
 def _circle(x: float, y: float, radius: int) -> str:

@@ -33,7 +33,7 @@ class Progress:
 
     Args:
         budget: What may be spent.
-        stream: Where to; standard error unless told otherwise.
+        stream: Where to; None means standard error.
         shown: Whether anything is shown at all.
 
     Attributes:

@@ -21,7 +21,7 @@ STEPS: tuple[Step, ...] = get_args(Step)
 # five image sets of the benchmarks.
 MAX_TRIALS_WITHOUT_GAIN = 60
 MAX_BUDGET_SHARE_WITHOUT_GAIN = 0.25
-# Largest share of the time budget that a refit is worth: it learns from a fourth or fifth more examples.
+# Largest share of the time budget that a refit may take: it learns from a fourth or fifth more examples.
 REFIT_BUDGET_SHARE = 0.25
 # Largest share of the time budget that one trial may be predicted to take, by its source. Settings that the sampler
 # chose may be costly. Tuned on the five image sets of the benchmarks.
@@ -93,7 +93,7 @@ class TimeBudget:
         self.reserve("refit", seconds if self.affords_refit(seconds) and seconds <= self.left_for("refit") else 0.0)
 
     def affords_refit(self, seconds: float) -> bool:
-        """Whether a refit of so many seconds is worth its time."""
+        """Whether the budget allows a refit of so many seconds."""
         return self.limit.seconds is None or seconds <= REFIT_BUDGET_SHARE * self.limit.seconds
 
     def left_for(self, step: Step) -> float:

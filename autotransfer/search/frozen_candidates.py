@@ -1,4 +1,4 @@
-"""Whether more frozen candidates are worth trying: on cached features they cost next to nothing."""
+"""Whether more frozen candidates are tried: on cached features they cost next to nothing."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Evaluate(Protocol):
     ) -> Evaluation:
         """Train a candidate until so many epochs are done, from where it was paused, and score it.
 
-        Reports after each epoch; ends early when told to, or when the time has expired.
+        Reports after each epoch; ends early when ``report`` returns True, or when the time has expired.
         """
         ...
 

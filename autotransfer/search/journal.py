@@ -66,7 +66,7 @@ def note_proposal(trial: optuna.trial.Trial, proposal: Proposal, step: int) -> N
 
 
 def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
-    """Write down the outcome of a trial, before the study is told; its main figures are attributes of their own."""
+    """Write down the outcome of a trial, before the study knows; its main figures are attributes of their own."""
     outcome = {"record": None if record is None else record.to_json(), "spent": spent, "step": step}
     trial.set_user_attr(_OUTCOME, outcome)
     if record is not None:

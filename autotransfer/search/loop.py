@@ -39,7 +39,7 @@ class Schedule(Protocol):
             running: The proposals that are being carried out.
 
         Returns:
-            The proposal; None means that nothing is worth its time, or that a running proposal has to end first.
+            The proposal; None means that nothing is left to try, or that a running proposal has to end first.
         """
         ...
 
@@ -130,7 +130,7 @@ def search(
 
 
 class _Progress:
-    """How far a search has come, and whether going on is worth it."""
+    """How far a search has come, and whether it goes on."""
 
     def __init__(self, trials: Trials, budget: TimeBudget, refit_factor: float) -> None:
         self.trials = trials

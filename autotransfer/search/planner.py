@@ -140,7 +140,7 @@ class TrialPlanner:
 def _pause_after(epochs: int, done: int, until: int | None, *, shortened: bool) -> int:
     """Return the epoch after which a training pauses, or ends.
 
-    A shortened one pauses before its last epoch: how many fit can be told better then, and they may be more.
+    A shortened one pauses before its last epoch: how many fit is known better then, and they may be more.
     """
     until = epochs if until is None else min(until, epochs)
     return until - 1 if shortened and until == epochs > done + 1 else until

@@ -1,4 +1,4 @@
-"""From a proposal to its record: a trial is asked for, its candidate evaluated, and the study told the result."""
+"""From a proposal to its record: a trial is asked for, its candidate evaluated, and the study given the result."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class Runner:
     def last_resort(self, trials: Trials) -> Proposal | None:
         """Return the cheapest of the candidates that did not fit, where the search has no result; once.
 
-        It may take all seconds that are left, and the first trial as many as the whole budget: a late result is worth
-        more than none.
+        It may take all seconds that are left, and the first trial as many as the whole budget: a late result is
+        better than none.
         """
         cheapest, self._planner.cheapest = self._planner.cheapest, None
         limit = self.budget.limit
@@ -125,7 +125,7 @@ class Runner:
             return self._tell(trial, failed, TrialState.FAIL)
         candidate = plan.candidate
         if candidate is None or (paused is None and candidate.without_epochs in self._seen):
-            # Told as pruned, so that the sampler turns to candidates that are new and fit into what is left.
+            # Pruned, so that the sampler turns to candidates that are new and fit into what is left.
             return self._tell(trial, None, TrialState.PRUNED)
         self._seen.add(candidate.without_epochs)
         trial.set_user_attr("candidate", candidate.to_json())

@@ -19,10 +19,11 @@ from autotransfer.search.journal import INTERRUPTED
 
 __all__ = ["OneWriterJournal", "StepwiseSampler", "make_finals_study", "make_pruner", "make_study"]
 
-# With fewer curves than this, none tells whether another is poor.
-_FEW = 10
-_MANY = 100
-_STARTUP = 10
+# Learning curves below which none says whether another is poor, and from which on half of them may be stopped.
+MIN_CURVES_FOR_PRUNING = 10
+MIN_CURVES_FOR_MEDIAN_PRUNING = 100
+# Random trials after those that are planned, before the sampler trusts its model: Optuna's default.
+RANDOM_TRIALS = 10
 
 
 def make_study(
@@ -50,15 +51,15 @@ def make_study(
         storage=storage,
         load_if_exists=True,
         direction="maximize",
-        sampler=StepwiseSampler(seed, startup + _STARTUP, parallel=parallel),
+        sampler=StepwiseSampler(seed, startup + RANDOM_TRIALS, parallel=parallel),
         pruner=make_pruner(curves),
     )
 
 
 class StepwiseSampler(optuna.samplers.BaseSampler):
-    """A multivariate TPE whose chance depends on the seed and on how many trials came before, on nothing else.
+    """A multivariate TPE whose random numbers depend on the seed and on the number of earlier trials alone.
 
-    So a search that was broken off goes on as it would have.
+    So a resumed search samples what the whole search would have sampled.
 
     Args:
         seed: The seed.
@@ -69,9 +70,9 @@ class StepwiseSampler(optuna.samplers.BaseSampler):
 
     def __init__(self, seed: int, startup: int, *, parallel: bool = False) -> None:
         self._seed, self._startup, self._parallel = seed, startup, parallel
-        self._tpe = self._made(0)
+        self._tpe = self._tpe_of_step(0)
 
-    def _made(self, step: int) -> optuna.samplers.TPESampler:
+    def _tpe_of_step(self, step: int) -> optuna.samplers.TPESampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # `group` models each combination of backbone, head and policy in its own space.
@@ -85,9 +86,9 @@ class StepwiseSampler(optuna.samplers.BaseSampler):
             )
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Draw from the chance of this step."""
+        """Seed the random numbers of this trial."""
         others = study.get_trials(deepcopy=False)[: trial.number]
-        self._tpe = self._made(sum(INTERRUPTED not in other.user_attrs for other in others))
+        self._tpe = self._tpe_of_step(sum(INTERRUPTED not in other.user_attrs for other in others))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """As TPE does."""
@@ -112,16 +113,17 @@ def make_pruner(curves: float) -> optuna.pruners.BasePruner:
     Percentiles of many curves, not successive halving, which loses late bloomers on noisy curves: optuna's own
     benchmarks with a multivariate TPE put Percentile(75) before Median(50), and both far before halving.
     """
-    if curves < _FEW:
+    if curves < MIN_CURVES_FOR_PRUNING:
         return optuna.pruners.NopPruner()
-    return optuna.pruners.PercentilePruner(75.0 if curves < _MANY else 50.0, n_startup_trials=5, n_warmup_steps=2)
+    percentile = 75.0 if curves < MIN_CURVES_FOR_MEDIAN_PRUNING else 50.0
+    return optuna.pruners.PercentilePruner(percentile, n_startup_trials=5, n_warmup_steps=2)
 
 
 class OneWriterJournal(JournalFileBackend):
     """Optuna's journal file for a single process, which need not lock, nor wait for the disk at each entry.
 
-    What is written survives the end of the process at once; the disk is waited for when a trial changes its state, so
-    that a power cut costs the trial that runs. What a power cut left of a last line is cut off.
+    Entries survive the end of the process at once. The disk is waited for when a trial changes its state, so that a
+    power cut costs the running trial. A last line that a power cut left incomplete is cut off.
 
     Args:
         path: The file; made when it is not there.
@@ -129,8 +131,8 @@ class OneWriterJournal(JournalFileBackend):
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and (torn := len(path.read_bytes().rpartition(b"\n")[2])):
-            os.truncate(path, path.stat().st_size - torn)
+        if path.exists() and (truncated := len(path.read_bytes().rpartition(b"\n")[2])):
+            os.truncate(path, path.stat().st_size - truncated)
         super().__init__(str(path))
         self._path = path
 

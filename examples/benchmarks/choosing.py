@@ -57,7 +57,7 @@ class Pool:
         self.loaded = [LoadedBackbone(spec, self.device) for spec in backbones]
         heads = partial(offered_heads, self.registry, settings)
         prepared = prepare_data(examples, backbones, settings, heads=heads)
-        self.extractor, self.digests = prepared.extractor, prepared.images.digests
+        self.extractor, self.digests = prepared.extractor, prepared.store.digests
         self.task, self.targets = prepared.folds[0].task, prepared.folds[0].targets
         self.candidates = [Candidate(backbone=spec.name, **form) for spec in backbones for form in CLOSED_FORMS]
 

@@ -23,7 +23,7 @@ from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.settings import Budget, Settings
-from autotransfer.training.inputs import PixelFeed
+from autotransfer.training.inputs import InputFeed
 
 
 def never(*_: object) -> bool:
@@ -35,7 +35,7 @@ def uncached(evaluator: Evaluator, candidate: Candidate) -> tuple[float, float]:
     setup = Setup.of(candidate, evaluator.load(candidate.backbone), evaluator.registry, evaluator.task)
     begin = time.perf_counter()
     training = setup.training(evaluator.extractor, evaluator.folds[0], evaluator.device, 0)
-    feed = PixelFeed(evaluator.extractor.images, "none", evaluator.device.torch)
+    feed = InputFeed(evaluator.extractor.store, "none", evaluator.device.torch)
     training.feed = lambda depth: feed
     training.run(setup.settings.epochs, never, never)
     return time.perf_counter() - begin, training.best_score
@@ -69,7 +69,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             # A fresh cache: the first trial pays for its prefix from the images on.
             cache = ActivationCache(Path(folder), memory_limit=memory_budget(None))
-            evaluator.extractor = FeatureExtractor(images=data.images, cache=cache)
+            evaluator.extractor = FeatureExtractor(store=data.store, cache=cache)
             seconds, scores = [], []
             for _ in range(3):
                 begin = time.perf_counter()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 from autotransfer.errors import BackboneError
 from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._recipe import Recipe
@@ -66,13 +67,13 @@ class TimmBackbone(Backbone):
             raise BackboneError(f"The backbone has no parameter or buffer {parameter!r}.")
         return self._stage_of[parameter]
 
-    def forward_map(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to the result of timm's ``forward_features``: a map, tokens, or features (N, C)."""
-        features: Tensor = self.model.forward_features(images)
+    def forward_map(self, inputs: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to what timm's ``forward_features`` returns: a map, tokens, or features (N, C)."""
+        features: Tensor = self.model.forward_features(inputs)
         return features if self._has_map else self._head(features)
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Pool the result of ``forward_map`` to features (N, width), as timm does before the classifier."""
+    def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
+        """Map what ``forward_map`` returned to pooled features (N, width), as the model does before its classifier."""
         return self._head(features) if self._has_map else features
 
     def _head(self, features: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def test_a_damaged_or_forged_file_is_no_state_and_runs_nothing(
     assert not file.exists(), "the training starts anew"
 
 
-def test_a_folder_that_cannot_be_written_costs_only_the_means_to_go_on(tmp_path: Path) -> None:
+def test_an_unwritable_folder_only_prevents_resuming(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     kept = Checkpoints(tmp_path / "file" / "kept")
     kept.save(A, _state())

@@ -26,7 +26,7 @@ def test_what_is_cached_is_expected_to_cost_its_solution_alone(make: MakeEvaluat
     assert evaluator.predicted_seconds(probe) == pytest.approx(found.seconds)
 
 
-def test_each_view_is_expected_to_cost_a_pass_until_it_is_cached(make: MakeEvaluator) -> None:
+def test_each_view_costs_a_pass_until_it_is_cached(make: MakeEvaluator) -> None:
     evaluator, probes = make(), [Candidate(backbone="test_vit", head="ridge", training={"views": n}) for n in (1, 2, 4)]
     one, two, four = (evaluator.predicted_seconds(probe) for probe in probes)
     each = evaluator.pass_seconds("test_vit")
@@ -42,7 +42,7 @@ def test_each_view_is_expected_to_cost_a_pass_until_it_is_cached(make: MakeEvalu
     assert epoch(2) - epoch(1) == pytest.approx(share * each, rel=0.01)
 
 
-def test_a_solution_is_expected_to_take_longer_where_more_features_are_solved_for(make: MakeEvaluator) -> None:
+def test_more_features_take_longer_to_solve(make: MakeEvaluator) -> None:
     # Thousands of columns and rows take seconds: who is short of time must know.
     evaluator = make()
     pooled, staged = (Candidate(backbone="test_resnet", head=head) for head in ("ridge", "stage_ridge"))
@@ -54,7 +54,7 @@ def test_a_solution_is_expected_to_take_longer_where_more_features_are_solved_fo
     assert evaluator.predicted_seconds(pooled) == before, "another head"
 
 
-def test_more_epochs_and_more_stages_are_expected_to_cost_more(make: MakeEvaluator) -> None:
+def test_more_epochs_and_more_stages_cost_more(make: MakeEvaluator) -> None:
     evaluator = make()
 
     def seconds(depth: int, epochs: int) -> float:
@@ -67,7 +67,7 @@ def test_more_epochs_and_more_stages_are_expected_to_cost_more(make: MakeEvaluat
     assert seconds(0, 10) > seconds(3, 10) > 0
 
 
-def test_a_head_that_was_slower_than_expected_is_expected_to_be_so_again(make: MakeEvaluator) -> None:
+def test_a_slow_head_is_predicted_to_be_slow_again(make: MakeEvaluator) -> None:
     evaluator = make(folds=3)
     probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})
     other = replace(probe, backbone="test_vit", training={"epochs": 8})
@@ -82,7 +82,7 @@ def test_a_head_that_was_slower_than_expected_is_expected_to_be_so_again(make: M
     assert evaluator.predicted_seconds(other) == pytest.approx(100 * before, rel=1e-3), "whatever the backbone"
 
 
-def test_a_head_that_ran_out_of_time_tells_how_long_all_folds_take(
+def test_a_head_out_of_time_still_tells_the_cost_of_all_folds(
     make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})

@@ -20,14 +20,14 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import TrialError, UnknownNameError
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.fold_correction import correct_for_fold
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
-from autotransfer.images.pixels import prepare
-from autotransfer.search.comparable import as_on_all
 from autotransfer.search.loop import Evaluation
 from autotransfer.tasks.bootstrap import standard_error
 from autotransfer.training.network import Network
 from autotransfer.training.trainer import Training
+from autotransfer_plugins.modalities.image.batches import prepare
 
 
 class Recorder(nn.Module):
@@ -115,7 +115,7 @@ def test_what_trains_stages_is_scored_on_the_first_fold_alone(make: MakeEvaluato
     assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
 
 
-def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEvaluator) -> None:
+def test_an_objective_on_one_fold_is_corrected_for_the_fold(make: MakeEvaluator) -> None:
     evaluator = make(noise=True)
     first = evaluator.folds[0].validation_rows
     uncorrected = _evaluate(make(noise=True), _linear(2, freeze="depth"))
@@ -127,7 +127,7 @@ def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEv
     assert abs(on_first - probe.objective) > 0.003  # or this shows nothing
     assert corrected.score == uncorrected.score  # what is reported is what was measured
     found = compute_objective(evaluator.task, evaluator.targets[first], corrected.predictions[first])
-    fair = as_on_all(found, first=on_first, whole=probe.objective, examples=len(first), perfect_score=1.0)
+    fair = correct_for_fold(found, first=on_first, whole=probe.objective, examples=len(first), perfect_score=1.0)
     assert corrected.objective == pytest.approx(uncorrected.objective + fair - found)
     other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
     assert _evaluate(evaluator, other).objective == _evaluate(make(noise=True), other).objective  # its own backbone's
@@ -135,9 +135,7 @@ def test_the_first_fold_does_not_flatter_what_is_scored_on_it_alone(make: MakeEv
 
 @pytest.mark.parametrize("metric", ["accuracy", "neg_log_loss", "f1_macro"])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_the_doubt_of_a_fold_is_that_of_the_metric_and_of_its_units(
-    make: MakeEvaluator, metric: str, grouped: bool
-) -> None:
+def test_an_objective_on_one_fold_loses_half_its_error(make: MakeEvaluator, metric: str, grouped: bool) -> None:
     plain = make(folds=2)
     group_ids = np.arange(len(plain.targets)) // 6 if grouped else None
     task = replace(plain.task, metric=metric)
@@ -187,7 +185,7 @@ def test_another_seed_gives_other_scores(make: MakeEvaluator) -> None:
     assert not np.array_equal(one.predictions, other.predictions)
 
 
-def test_the_curve_is_over_all_folds_and_a_heads_last_epoch_counts(make: MakeEvaluator) -> None:
+def test_a_heads_curve_is_over_folds_and_its_last_epoch_counts(make: MakeEvaluator) -> None:
     evaluator, reported = make(), []
 
     def report(epoch: int, score: float) -> bool:
@@ -203,7 +201,7 @@ def test_the_curve_is_over_all_folds_and_a_heads_last_epoch_counts(make: MakeEva
     assert evaluation.score == evaluator.task.score(evaluator.targets, evaluation.predictions)
 
 
-def test_a_pruned_candidate_is_trained_on_one_fold_and_no_further(make: MakeEvaluator) -> None:
+def test_a_pruned_candidate_trains_on_one_fold_only(make: MakeEvaluator) -> None:
     Recorder.made.clear()
     evaluation = _evaluate(make(), _linear(9, head="recorder"), stop_after=2)
     assert len(evaluation.curve) == 2
@@ -225,9 +223,7 @@ def test_running_out_of_time_keeps_the_epochs_that_ended(make: MakeEvaluator) ->
 
 @pytest.mark.parametrize("freeze", ["depth", "full", "gradual"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_paused_training_goes_on_as_if_it_had_never_been_paused(
-    make: MakeEvaluator, freeze: str, optimizer: str
-) -> None:
+def test_a_paused_training_resumes_exactly(make: MakeEvaluator, freeze: str, optimizer: str) -> None:
     candidate = _linear(4, freeze=freeze, head="mlp", optimizer=optimizer)
     whole = make(folds=1)(candidate, lambda epoch, score: False, lambda: False)
     evaluator, told = make(folds=1), []
@@ -269,7 +265,7 @@ def test_a_training_that_goes_on_can_be_planned_anew(make: MakeEvaluator) -> Non
     assert not all(map(torch.equal, network.state_dict().values(), other.state_dict().values()))
 
 
-def test_of_equal_epochs_the_last_one_counts_and_its_weights_are_kept(make: MakeEvaluator) -> None:
+def test_of_equal_epochs_the_last_one_and_its_weights_count(make: MakeEvaluator) -> None:
     # At such a rate nothing changes but by rounding; its own rates have fallen furthest.
     evaluator, candidate = make(folds=1), _linear(3, freeze="depth", lr=1e-12)
     ended = evaluator(candidate, lambda epoch, score: False, lambda: False)
@@ -280,9 +276,7 @@ def test_of_equal_epochs_the_last_one_counts_and_its_weights_are_kept(make: Make
     assert state["best_epoch"] == 3
 
 
-def test_what_a_frozen_prefix_takes_is_no_part_of_what_an_epoch_takes(
-    make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seconds_of_epochs_exclude_the_frozen_prefix(make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = [0.0]
 
     def slow(training: Training) -> None:
@@ -294,7 +288,7 @@ def test_what_a_frozen_prefix_takes_is_no_part_of_what_an_epoch_takes(
     assert seconds[0] == 100.0
 
 
-def test_a_training_cut_within_an_epoch_leaves_its_best_epoch_and_starts_anew(make: MakeEvaluator) -> None:
+def test_a_training_cut_in_an_epoch_keeps_its_best_epoch(make: MakeEvaluator) -> None:
     # What was learned since the last epoch ended belongs to none: going on from there would repeat it. A winner that is
     # cut by the end of the budget is not trained again beyond it.
     candidate, evaluator, told = _linear(4, freeze="depth"), make(folds=1), list[int]()
@@ -319,7 +313,7 @@ def test_a_training_cut_within_an_epoch_leaves_its_best_epoch_and_starts_anew(ma
     assert whole.curve == make(folds=1)(candidate, report, lambda: False).curve
 
 
-def test_a_paused_training_that_is_cut_in_its_next_epoch_stays_paused(make: MakeEvaluator) -> None:
+def test_a_training_cut_in_its_next_epoch_stays_paused(make: MakeEvaluator) -> None:
     candidate, evaluator, told = _linear(3, freeze="depth"), make(folds=1), list[int]()
 
     def report(epoch: int, score: float) -> bool:
@@ -410,7 +404,7 @@ def test_a_refit_that_is_cut_is_no_network(make: MakeEvaluator, candidate: Candi
         make(folds=1).refit(candidate, 3, lambda: True)
 
 
-def test_class_weights_are_those_of_the_rows_that_a_refit_trains_on(make: MakeEvaluator) -> None:
+def test_a_refit_takes_class_weights_of_its_own_rows(make: MakeEvaluator) -> None:
     seen: list[np.ndarray] = []
     evaluator = make(folds=3)
     first = evaluator.folds[0]
@@ -449,7 +443,7 @@ def test_the_best_network_gives_the_scores_that_are_reported(make: MakeEvaluator
     evaluator = make(folds=1)
     network, predictions = evaluator.best_network(candidate)
     rows = evaluator.folds[0].validation_rows
-    images, how = evaluator.extractor.images, network.backbone.preprocessing
+    images, how = evaluator.extractor.store, network.backbone.preprocessing
     with torch.inference_mode():
         outputs = network(prepare(images.pixels[how.crop_mode][rows], how, torch.device("cpu"))).softmax(1)
     np.testing.assert_allclose(outputs.numpy(), predictions, atol=0.05)  # 16 bit where the machine has it

@@ -14,7 +14,7 @@ from autotransfer.tasks.task import Task
 TASK = Task(kind="multiclass", metric="accuracy", classes=("a", "b", "c"))
 
 
-def test_of_equal_accuracies_the_surer_one_is_worth_more_and_never_as_much_as_one_more_right() -> None:
+def test_log_loss_decides_between_equal_accuracies_only() -> None:
     targets = np.array([0, 1, 2, 0, 1, 2, 0, 1])
     sure = np.where(np.eye(3)[targets] > 0, 0.9, 0.05)
     vague = np.where(np.eye(3)[targets] > 0, 0.4, 0.3)
@@ -35,9 +35,7 @@ def test_of_equal_accuracies_the_surer_one_is_worth_more_and_never_as_much_as_on
         (Task(kind="regression", metric="r2"), [[0.0], [1.0], [2.0]], [[0.1], [0.9], [2.2]]),
     ],
 )
-def test_it_is_the_score_but_for_a_trace_even_of_one_that_is_sure_and_wrong(
-    task: Task, targets: Any, outputs: Any
-) -> None:
+def test_the_objective_stays_near_the_score(task: Task, targets: Any, outputs: Any) -> None:
     encoded, predictions = np.asarray(targets), np.asarray(outputs, dtype=np.float32)
     score = task.score(encoded, predictions)
     assert score - 0.01 <= compute_objective(task, encoded, predictions) <= score

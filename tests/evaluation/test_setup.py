@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ from torch import nn
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
 from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, PluginError, TrialError, UnknownNameError
-from autotransfer.evaluation.setup import Setup, startable
+from autotransfer.evaluation.setup import Setup, settings_for, startable
 from autotransfer.evaluation.subsample import Features
-from autotransfer.images.pixels import VIEWS
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Compute, DataOptions, Settings
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network, to_predictions
+from autotransfer_plugins.modalities.image.batches import VIEWS
 
 CPU = resolve_device("cpu")
 
@@ -140,7 +142,7 @@ def test_it_knows_what_trains_and_what_may_be_cached(loaded: LoadedBackbone, reg
 # --- solving and building ------------------------------------------------------------------------------------------
 
 
-def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
+def test_a_solved_network_predicts_like_its_head_on_features(
     loaded: LoadedBackbone, registry: Registry, data: Prepared
 ) -> None:
     setup, fold = _setup(Candidate(backbone="test_resnet", head="ridge"), loaded, registry), data.folds[0]
@@ -153,7 +155,7 @@ def test_a_solved_network_is_as_good_as_its_head_on_cached_features(
 
 
 @pytest.mark.parametrize("head", ["ridge", "stage_ridge", "knn"])
-def test_a_closed_form_learns_from_the_mean_over_the_views_and_its_outputs_are_their_mean(
+def test_a_closed_form_averages_features_and_outputs_over_views(
     loaded: LoadedBackbone, registry: Registry, data: Prepared, head: str
 ) -> None:
     fold, takes = data.folds[0], registry.head(head).features
@@ -194,7 +196,7 @@ def test_a_head_that_breaks_its_contract_is_named(
         use() if setup.closed_form else setup.training(data.extractor, fold, CPU, 0)
 
 
-def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
+def test_a_backbone_is_copied_where_it_trains_else_shared(
     loaded: LoadedBackbone, registry: Registry, data: Prepared
 ) -> None:
     # Trials must not see each other's training.
@@ -210,7 +212,7 @@ def test_a_backbone_that_trains_is_a_copy_and_one_that_does_not_is_shared(
     assert frozen.training(data.extractor, data.folds[0], CPU, 0).network.backbone is loaded.backbone
 
 
-def test_the_seed_decides_what_an_untrained_head_looks_like(
+def test_the_seed_decides_the_weights_of_an_untrained_head(
     loaded: LoadedBackbone, registry: Registry, data: Prepared
 ) -> None:
     setup = _setup(Candidate(backbone="test_resnet", head="mlp"), loaded, registry)
@@ -252,7 +254,7 @@ def test_starts_are_found_by_the_shapes_of_what_heads_hold(registry: Registry) -
     assert "mlp" not in found  # its hidden layers have no solution
 
 
-def test_a_head_that_cannot_be_built_for_any_width_hinders_nobody() -> None:
+def test_a_head_for_certain_widths_only_disturbs_no_others() -> None:
     def picky(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
         raise ValueError(f"{shape[0]} is not divisible by 8")
 
@@ -266,3 +268,18 @@ def test_a_head_that_cannot_be_built_for_any_width_hinders_nobody() -> None:
         HeadSpec(name="solved", build=linear, solve=lambda *arguments: None),
     ]
     assert startable(heads, 3) == {"plain": ("solved",)}
+
+
+class Plain(Modality):
+    """A modality with a single view and no augmentation."""
+
+    name = "plain"
+
+
+def test_settings_for_a_modality_without_them_are_refused_or_mild() -> None:
+    candidate = Candidate(backbone="b")
+    assert settings_for(candidate, Plain()).augmentation == "none"
+    with pytest.raises(ConfigError, match="'augmentation' is one of"):
+        settings_for(replace(candidate, training={"augmentation": "strong"}), Plain())
+    with pytest.raises(ConfigError, match="'views' is a whole number from 1 to 1"):
+        settings_for(replace(candidate, training={"views": 2}), Plain())

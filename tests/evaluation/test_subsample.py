@@ -37,7 +37,7 @@ def registry(tiny_zoo: Path) -> Registry:
 def prepared(registry: Registry) -> Callable[..., Prepared]:
     """Returns 1,100 handwritten digits, or fewer."""
     data = load_digits()
-    images = np.kron(data.images[:1100] * (255 / 16), np.ones((4, 4))).astype(np.uint8)
+    images = np.kron(data.store[:1100] * (255 / 16), np.ones((4, 4))).astype(np.uint8)
 
     def prepare(count: int = 1100, targets: Any = None, **settings: Any) -> Prepared:
         labels = data.target if targets is None else targets
@@ -51,7 +51,7 @@ def _drawn(data: Prepared, seed: int = 0) -> Sample | None:
     return draw(data.folds, seed)
 
 
-def test_a_sample_has_the_classes_in_proportion_and_keeps_the_folds_apart(prepared: Callable[..., Prepared]) -> None:
+def test_a_sample_keeps_class_shares_and_folds(prepared: Callable[..., Prepared]) -> None:
     data = prepared()
     sample = _drawn(data)
     assert sample is not None
@@ -75,7 +75,7 @@ def test_a_rare_class_is_in_the_sample(prepared: Callable[..., Prepared]) -> Non
     assert (sample.folds[0].targets == 2).sum() == 5
 
 
-def test_with_one_split_the_sample_is_of_what_trains_and_scored_in_folds_of_its_own(
+def test_of_one_split_a_sample_of_training_rows_gets_folds(
     prepared: Callable[..., Prepared],
 ) -> None:
     data = prepared(folds=1)
@@ -115,7 +115,7 @@ def test_equal_seeds_draw_equal_samples(prepared: Callable[..., Prepared]) -> No
 
 
 @pytest.mark.parametrize("heads", [("logistic", "ncm", "stage_ridge"), ("stage_ridge", "logistic", "ncm")])
-def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once(
+def test_a_stop_on_the_sample_passes_the_sample_only_once(
     heads: tuple[str, ...], registry: Registry, prepared: Callable[..., Prepared]
 ) -> None:
     data, passed, told = prepared(), list[int](), list[tuple[int, float]]()
@@ -145,9 +145,7 @@ def test_what_is_stopped_on_the_sample_passes_no_other_image_and_the_sample_once
     assert abs(whole.score - told[heads.index("logistic")][1]) < 0.15
 
 
-def test_what_stands_the_test_has_passed_each_image_once_and_gives_the_same_features(
-    registry: Registry, prepared: Callable[..., Prepared]
-) -> None:
+def test_after_the_sample_each_example_passes_once(registry: Registry, prepared: Callable[..., Prepared]) -> None:
     told, passed, enter = list[float](), list[int](), FeatureExtractor._input
 
     def counting(extractor: FeatureExtractor, *about: Any) -> Any:

@@ -32,7 +32,7 @@ def test_a_trial_is_where_its_seconds_and_score_say() -> None:
     assert circles[0].get("fill") == circles[2].get("fill") != circles[1].get("fill")
 
 
-def test_a_trial_far_below_the_rest_does_not_squeeze_them_together() -> None:
+def test_a_trial_far_below_the_rest_keeps_the_scale() -> None:
     near = [record(number, "a", score) for number, score in enumerate([0.95, 0.96, 0.97, 0.98, 0.99])]
     svg = draw([*near, record(5, "a", 0.15)], "All")
     heights = [float(circle.get("cy", "nan")) for circle in trials(svg)]
@@ -62,7 +62,7 @@ def test_nothing_to_draw_is_drawn() -> None:
     assert not trials(draw([record(0, "a", float("nan"))], "None"))
 
 
-def test_the_best_backbones_have_a_colour_and_all_others_are_grey() -> None:
+def test_the_best_backbones_have_colours_and_others_are_grey() -> None:
     many = [record(number, f"backbone {number} " + "x" * 40, 0.5 + number / 100) for number in range(40)]
     root = ElementTree.fromstring(draw(many, "Many", metric="accuracy"))
     grey = [circle for circle in trials(draw(many, "Many")) if circle.get("fill") == "#999999"]

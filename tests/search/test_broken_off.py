@@ -150,7 +150,7 @@ def _told(trials: Trials) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("scale", [0.3, 3.0])
 @pytest.mark.parametrize(("begun", "going_on"), [(TIME, COUNT), (COUNT, TIME), (TIME, TIME), (COUNT, COUNT)])
-def test_a_search_killed_at_any_moment_goes_on_with_any_budget_and_at_any_speed(
+def test_a_search_killed_anywhere_resumes_on_any_budget(
     begun: Budget,
     going_on: Budget,
     scale: float,
@@ -188,7 +188,7 @@ def test_a_search_killed_at_any_moment_goes_on_with_any_budget_and_at_any_speed(
             assert _told(trials) == _told(whole), "the clock plays no part"
 
 
-def test_a_search_killed_again_and_again_under_one_budget_after_the_other_comes_to_its_end(
+def test_a_search_killed_repeatedly_comes_to_its_end(
     curves: CurveModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for life in range(20):

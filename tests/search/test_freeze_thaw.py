@@ -223,7 +223,7 @@ def test_bad_input_is_named() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, 12, 50, 200])
-def test_a_model_of_another_length_keeps_what_lies_at_the_same_share(epochs: int) -> None:
+def test_a_scaled_model_keeps_covariances_at_equal_shares(epochs: int) -> None:
     scaled = model(0.25).scaled(epochs)
     assert scaled.rungs[-1] == epochs
     assert list(scaled.rungs) == sorted(set(scaled.rungs))

@@ -114,9 +114,7 @@ def test_a_search_broken_off_anywhere_ends_as_if_it_had_not_been(
         assert len({candidate for candidate, _ in repeated}) <= 1, "only what was broken off is trained again"
 
 
-def test_what_breaks_the_process_off_twice_is_a_failed_trial_and_the_search_goes_on(
-    make_strategy: Schedules, tmp_path: Path
-) -> None:
+def test_a_trial_that_is_interrupted_twice_fails(make_strategy: Schedules, tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(Killed):
             _search(make_strategy, tmp_path / "study", Work(dies_at=1), Budget(trials=5))
@@ -126,9 +124,7 @@ def test_what_breaks_the_process_off_twice_is_a_failed_trial_and_the_search_goes
     assert trials.records[0].candidate == Candidate(backbone="a", head_params={"x": 0.3})
 
 
-def test_a_trial_that_ended_before_the_study_was_told_is_not_run_again(
-    make_strategy: Schedules, curves: CurveModel, tmp_path: Path
-) -> None:
+def test_a_trial_with_an_outcome_is_not_run_again(make_strategy: Schedules, curves: CurveModel, tmp_path: Path) -> None:
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(tmp_path / "s")), name="search")
     tell, study.tell = study.tell, None  # type: ignore[method-assign,assignment]
     with pytest.raises(TypeError):
@@ -172,9 +168,7 @@ def test_records_survive_as_json() -> None:
     assert TrialRecord.from_json(failed.to_json()) == failed
 
 
-def test_a_journal_whose_last_line_a_power_cut_tore_is_read_and_goes_on(
-    make_strategy: Schedules, tmp_path: Path
-) -> None:
+def test_a_journal_with_a_truncated_last_line_is_read(make_strategy: Schedules, tmp_path: Path) -> None:
     path = tmp_path / "study"
     _search(make_strategy, path, Work(), Budget(trials=3))
     with path.open("ab") as file:

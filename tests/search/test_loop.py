@@ -180,7 +180,7 @@ def test_a_candidate_is_shortened_to_what_fits() -> None:
     assert (record.epochs, record.state, record.reason) == (7, "complete", "")
 
 
-def test_fewer_than_three_epochs_are_not_worth_a_trial_beside_others() -> None:
+def test_a_trial_is_not_shortened_below_three_epochs() -> None:
     # A fiftieth of 1,400 s is 28 s: two epochs of 10 s.
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
@@ -191,7 +191,7 @@ def test_fewer_than_three_epochs_are_not_worth_a_trial_beside_others() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [(1400.0, 12), (60.0, 5), (25.0, 2), (12.0, 1), (10.0, 1)])
-def test_where_nothing_fits_the_first_trial_may_use_the_whole_budget(seconds: float, epochs: int) -> None:
+def test_the_first_trial_may_use_the_whole_budget(seconds: float, epochs: int) -> None:
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 10.0)
     trials = _run(Budget(seconds=seconds), _suggest(12), evaluate, clock=clock)
@@ -199,7 +199,7 @@ def test_where_nothing_fits_the_first_trial_may_use_the_whole_budget(seconds: fl
     assert trials.why_none_fits == ""
 
 
-def test_the_first_trial_ends_its_first_epoch_though_the_clock_has_run_out() -> None:
+def test_the_first_trial_ends_its_first_epoch_beyond_the_time() -> None:
     # It was predicted to take 4 s and takes 15 s of 10 s: late, and a result. The next epoch is cut.
     clock = Clock()
     evaluate = Recorded(clock, cost=lambda candidate: 15.0)
@@ -236,7 +236,7 @@ def test_where_no_epoch_fits_it_is_said_what_the_cheapest_takes() -> None:
     )
 
 
-def test_what_comes_before_the_first_epoch_does_not_shrink_with_their_number() -> None:
+def test_fewer_epochs_do_not_shorten_the_first_pass() -> None:
     # A prefix that has to be computed first takes 90 s, an epoch 1 s: fewer epochs would not make it fit into 20 s.
     clock = Clock()
 
@@ -312,7 +312,7 @@ def test_a_poor_curve_is_pruned_and_cannot_win() -> None:
     assert study.trials[-1].state is TrialState.PRUNED
 
 
-def test_a_trial_that_raises_is_recorded_with_its_reason_and_the_search_goes_on() -> None:
+def test_a_trial_that_raises_is_recorded_with_its_reason() -> None:
     clock = Clock()
 
     def score(candidate: Candidate, epoch: int) -> float:
@@ -341,7 +341,7 @@ def test_a_trial_that_raises_is_recorded_with_its_reason_and_the_search_goes_on(
 
 
 @pytest.mark.parametrize("where", ["suggest", "predicted_seconds"])
-def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str) -> None:
+def test_a_plugin_error_before_a_trial_costs_this_trial_only(where: str) -> None:
     clock = Clock()
 
     class Broken(Recorded):
@@ -365,7 +365,7 @@ def test_a_plugin_that_raises_before_its_trial_costs_this_trial_only(where: str)
     assert trials.records[1].candidate is None
 
 
-def test_an_error_of_the_schedule_costs_what_it_would_have_proposed_only(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_the_schedule_costs_one_proposal_only(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Listed):
         def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
             raise ValueError("no such stage")
@@ -384,7 +384,7 @@ def test_a_score_that_is_not_defined_is_a_failed_trial() -> None:
     assert trials.best is trials.records[0]
 
 
-def test_a_trial_that_the_end_of_the_time_cuts_off_counts_as_far_as_it_came() -> None:
+def test_a_trial_that_the_time_ends_counts_with_its_epochs() -> None:
     # The prediction is too low by half, so the time runs out in the fourth of six epochs.
     clock = Clock()
 
@@ -399,7 +399,7 @@ def test_a_trial_that_the_end_of_the_time_cuts_off_counts_as_far_as_it_came() ->
     assert record.reason == "the time ran out after epoch 3"
 
 
-def test_a_trial_that_takes_far_longer_than_it_may_leaves_its_time_to_others() -> None:
+def test_a_trial_that_overruns_leaves_its_time_to_others() -> None:
     # A sampled trial may take 5 s of 250. This one was predicted to, but takes 3 s an epoch: it ends after 7.5 s.
     clock = Clock()
 
@@ -420,7 +420,7 @@ def test_the_screening_may_take_more_than_what_is_sampled() -> None:
     assert [record.candidate.head_params["x"] for record in trials if record.candidate] == [0.25, 0.5, 0.75]
 
 
-def test_a_trial_without_a_single_epoch_in_time_is_no_failure_of_its_own() -> None:
+def test_a_trial_without_an_epoch_in_time_is_pruned() -> None:
     clock = Clock()
 
     class Hopeful(Recorded):
@@ -445,7 +445,7 @@ def test_an_interrupt_ends_the_search() -> None:
 # --- who is told, and who decides ----------------------------------------------------------------------------------
 
 
-def test_observers_see_every_trial_once_in_order_when_it_has_ended() -> None:
+def test_observers_see_every_trial_once_in_order() -> None:
     told: list[TrialRecord] = []
     study = make_study(seed=0, curves=50)
 
@@ -468,7 +468,7 @@ def test_duplicates_take_no_number_and_are_not_reported() -> None:
     assert told == [0, 1, 2, 3]
 
 
-def test_what_is_ordered_comes_next_and_the_schedule_learns_what_came_of_it() -> None:
+def test_proposals_are_carried_out_and_their_outcome_observed() -> None:
     schedule = Listed([Proposal(), Proposal(), Proposal(params={"x": 0.125})])
     trials = _run(Budget(trials=4), schedule=schedule)
     assert schedule.known == [0, 1, 2, 3]
@@ -476,7 +476,7 @@ def test_what_is_ordered_comes_next_and_the_schedule_learns_what_came_of_it() ->
     assert schedule.told == list(trials)
 
 
-def test_the_schedule_ends_the_search_and_hears_of_what_was_not_run() -> None:
+def test_the_schedule_ends_the_search_and_learns_of_rejections() -> None:
     schedule = Listed([Proposal(params={"x": 0.5}), Proposal(params={"x": 0.5}), None])
     trials = _run(Budget(trials=9), schedule=schedule)
     assert [record.score for record in trials] == [0.5]
@@ -491,7 +491,7 @@ def _stop_and_go() -> Listed:
     return Listed([first, second, Proposal(resumes=0, source="planned", until=6), None])
 
 
-def test_a_paused_trial_goes_on_from_where_it_was_and_no_step_is_repeated() -> None:
+def test_a_paused_trial_resumes_without_repeating_a_step() -> None:
     clock = Clock()
     evaluate = Recorded(clock, score=lambda candidate, epoch: 0.1 * epoch)
     told: list[tuple[int, str, int]] = []
@@ -511,7 +511,7 @@ def test_a_paused_trial_goes_on_from_where_it_was_and_no_step_is_repeated() -> N
     assert trials.counts() == {"complete": 1, "paused": 1, "pruned": 0, "failed": 0}
 
 
-def test_a_paused_trial_goes_on_as_it_was_begun_whatever_would_be_suggested_now() -> None:
+def test_a_paused_trial_keeps_its_candidate() -> None:
     # Backbones are looked at in more views meanwhile: what was trained in one view has its checkpoint under that.
     evaluate, asked = Recorded(Clock(), score=lambda candidate, epoch: 0.1 * epoch), list[int]()
 
@@ -555,7 +555,7 @@ def test_what_goes_on_is_planned_anew_for_as_many_epochs_as_fit() -> None:
     assert record.candidate.training["epochs"] == 5
 
 
-def test_a_first_plan_that_was_too_short_grows_to_what_was_wanted() -> None:
+def test_a_plan_that_was_too_short_grows_when_resumed() -> None:
     clock = Clock()
     evaluate = Recorded(clock, score=lambda candidate, epoch: 0.1 * epoch)
     predicted = evaluate.predicted_seconds
@@ -572,7 +572,7 @@ def test_a_first_plan_that_was_too_short_grows_to_what_was_wanted() -> None:
     assert (record.state, record.epochs) == ("complete", 10)
 
 
-def test_what_was_shortened_is_planned_once_more_before_its_last_epoch() -> None:
+def test_a_shortened_trial_is_replanned_before_its_last_epoch() -> None:
     # A first epoch takes longer than those that follow: after the fourth of five, there is time for four more.
     evaluate = Recorded(Clock(), score=lambda candidate, epoch: 0.1 * epoch, cost=lambda candidate: 10.0)
     predicted = evaluate.predicted_seconds
@@ -589,7 +589,7 @@ def test_what_was_shortened_is_planned_once_more_before_its_last_epoch() -> None
     assert (record.state, record.epochs, clock.now) == ("complete", 9, 90.0)
 
 
-def test_the_last_epoch_that_was_planned_is_trained_where_it_fits_at_all() -> None:
+def test_the_last_planned_epoch_is_trained_where_it_fits() -> None:
     # Of what is left, nine tenths would be too little: but rates have fallen nearly to their end by now.
     evaluate = Recorded(Clock(), score=lambda candidate, epoch: 0.1 * epoch, cost=lambda candidate: 10.0)
     proposals = [Proposal(params={"x": 0.5}, source="planned", until=1)]
@@ -614,7 +614,7 @@ def test_what_cannot_finish_another_epoch_does_not_go_on() -> None:
     assert schedule.told == [record, None]
 
 
-def test_the_study_holds_each_part_of_a_trial_with_its_parameters() -> None:
+def test_the_study_holds_each_part_of_a_trial() -> None:
     clock, study = Clock(), make_study(seed=0, curves=50)
     _run(Budget(seconds=1000.0), _suggest(6), Recorded(clock), clock=clock, study=study, schedule=_stop_and_go())
     assert [trial.params["x"] for trial in study.trials] == [0.25, 0.5, 0.25]
@@ -622,7 +622,7 @@ def test_the_study_holds_each_part_of_a_trial_with_its_parameters() -> None:
     assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.COMPLETE]
 
 
-def test_going_on_that_fails_leaves_a_failed_trial_and_running_out_of_time_a_paused_one() -> None:
+def test_a_resumed_trial_fails_on_errors_and_pauses_without_time() -> None:
     def score(candidate: Candidate, epoch: int) -> float:
         if epoch == 4:
             raise TrialError("the loss became nan")
@@ -661,7 +661,7 @@ def test_the_study_learns_the_objective() -> None:
     assert study.trials[0].user_attrs["candidate"]["head_params"] == {"x": 0.75}
 
 
-def test_time_that_runs_out_while_a_candidate_is_chosen_ends_the_search() -> None:
+def test_time_that_ends_during_a_proposal_ends_the_search() -> None:
     # Loading a backbone to ask for its stages takes time, too; what is predicted to cost nothing must not divide by it.
     clock = Clock()
 
@@ -692,7 +692,7 @@ class Sampled(Recorded):
         """There is nothing to be learned again."""
 
 
-def test_what_is_far_below_the_best_on_a_sample_is_pruned_and_others_are_not() -> None:
+def test_a_score_far_below_the_best_on_the_sample_prunes() -> None:
     xs = (0.8, 0.5, 0.75, 0.9, 0.83)
     trials = _run(Budget(trials=5), evaluate=Sampled(Clock()), schedule=_given(*xs))
     assert [record.state for record in trials] == ["complete", "pruned", "complete", "complete", "pruned"]
@@ -700,7 +700,7 @@ def test_what_is_far_below_the_best_on_a_sample_is_pruned_and_others_are_not() -
     assert [record.sample_score for record in trials] == list(xs)
 
 
-def test_the_more_of_the_time_left_a_pass_takes_the_more_a_sample_has_to_promise() -> None:
+def test_a_costly_pass_needs_a_better_score_on_the_sample() -> None:
     # Of 100 s, 2 are cheap: 0.05 below the best is forgiven. 10 are not, unless it is about as good.
     def cost(candidate: Candidate) -> float:
         return 2.0 if candidate.head_params["x"] == 0.751 else 10.0
@@ -723,7 +723,7 @@ def test_a_search_that_goes_on_knows_the_best_on_the_sample() -> None:
 # --- a search that goes on -------------------------------------------------------------------------------------------
 
 
-def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_anything() -> None:
+def test_a_resumed_search_reserves_the_refit_first() -> None:
     storage, clock, said = optuna.storages.InMemoryStorage(), Clock(), list[tuple[int, float, int]]()
     study, began = make_study(seed=0, curves=50, storage=storage, name="search"), Clock()
     begun = Sampled(began, cost=lambda candidate: 4.0)
@@ -744,7 +744,7 @@ def test_what_the_refit_takes_is_set_apart_before_a_search_that_goes_on_tries_an
     assert said == [(2, 5.0, 0)]  # 4 s, times what all examples are to those that were trained on
 
 
-def test_a_disk_that_is_full_ends_the_search_and_is_no_fault_of_a_candidate() -> None:
+def test_a_full_disk_ends_the_search() -> None:
     def full(record: TrialRecord) -> None:
         raise OutputError("the disk is full")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.search.shortlist import choose_portfolio
+from autotransfer.search.shortlist import choose_shortlist
 
 
 def _never() -> None:  # type: ignore[misc]
@@ -13,11 +13,11 @@ def _never() -> None:  # type: ignore[misc]
 
 
 def _spec(name: str, gmacs: float | None = None, accuracy: float | None = None) -> BackboneSpec:
-    return BackboneSpec(name=name, load=_never, gmacs=gmacs, accuracy=accuracy)  # type: ignore[arg-type]
+    return BackboneSpec(name=name, modality="image", load=_never, gmacs=gmacs, accuracy=accuracy)  # type: ignore[arg-type]
 
 
 def _chosen(specs: list[BackboneSpec], allowed: float = math.inf, most: int = 99) -> list[str]:
-    return [spec.name for spec in choose_portfolio(specs, lambda spec: spec.gmacs or 0.0, allowed, most)]
+    return [spec.name for spec in choose_shortlist(specs, lambda spec: spec.gmacs or 0.0, allowed, most)]
 
 
 def test_what_fits_is_all_taken_the_cheapest_first() -> None:
@@ -30,7 +30,7 @@ def test_accuracy_counts_against_cost() -> None:
     assert _chosen(specs, most=2) == ["good", "dear"]
 
 
-def test_all_together_stay_within_what_is_allowed_and_one_is_always_taken() -> None:
+def test_a_shortlist_stays_within_the_budget_but_for_one() -> None:
     specs = [_spec(f"{i:03}", 1.0 + i / 10, 0.8) for i in range(120)]
     taken = _chosen(specs, allowed=20.0)
     assert sum(1.0 + int(name) / 10 for name in taken) <= 20.0
@@ -38,7 +38,7 @@ def test_all_together_stay_within_what_is_allowed_and_one_is_always_taken() -> N
     assert _chosen([_spec("huge", 1000.0)], allowed=1.0) == ["huge"]
 
 
-def test_an_architecture_is_taken_in_another_version_only_after_the_others() -> None:
+def test_versions_of_an_architecture_come_last() -> None:
     specs = [_spec("vit.a", 1.0, 0.9), _spec("vit.b", 1.0, 0.89), _spec("resnet.a", 1.0, 0.7)]
     assert set(_chosen(specs, most=2)) == {"vit.a", "resnet.a"}
 

@@ -108,7 +108,9 @@ def _search(make_strategy: Schedules, path: Path, executor: Several, budget: Bud
 
 @pytest.mark.parametrize("budget", [Budget(trials=40), Budget(seconds=150.0)])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_order_is_carried_out_once(make_strategy: Schedules, budget: Budget, seed: int, tmp_path: Path) -> None:
+def test_every_proposal_is_carried_out_once(
+    make_strategy: Schedules, budget: Budget, seed: int, tmp_path: Path
+) -> None:
     executor = Several(3, seed=seed)
     trials = _search(make_strategy, tmp_path / "study", executor, budget)
     assert executor.most == 3
@@ -125,7 +127,7 @@ def test_every_order_is_carried_out_once(make_strategy: Schedules, budget: Budge
 
 
 @pytest.mark.parametrize("dies_after", [3, 10, 25, 40])
-def test_a_search_that_is_broken_off_goes_on_with_what_was_under_way(
+def test_an_interrupted_search_resumes_its_running_trials(
     make_strategy: Schedules, dies_after: int, tmp_path: Path
 ) -> None:
     first = Several(3, dies_after=dies_after)
@@ -153,7 +155,7 @@ def test_an_executor_that_is_not_ready_yet_is_waited_for(make_strategy: Schedule
     assert len(_search(make_strategy, tmp_path / "study", LazyImport(2), Budget(trials=5))) == 5
 
 
-def test_what_is_repeated_after_a_loss_replaces_what_was_reported(make_strategy: Schedules, tmp_path: Path) -> None:
+def test_epochs_that_are_repeated_replace_those_reported(make_strategy: Schedules, tmp_path: Path) -> None:
     class Repeating(Several):
         def _evaluate(self, job: Job) -> Evaluation | Exception:
             for epoch in (1, 2, 1, 2, 3) if job.candidate.training else ():

@@ -173,7 +173,7 @@ def test_candidates_take_the_views_of_their_backbone(make_space: MakeSpace, head
 # --- third parties -------------------------------------------------------------------------------------------------
 
 
-def test_settings_of_third_parties_are_suggested_within_their_bounds(make_space: MakeSpace) -> None:
+def test_third_party_settings_are_suggested_within_bounds(make_space: MakeSpace) -> None:
     for candidate in _suggested(make_space(("a_third",)), 60):
         given = candidate.head_params
         assert given["kind"] in ("x", "y")
@@ -183,7 +183,7 @@ def test_settings_of_third_parties_are_suggested_within_their_bounds(make_space:
         assert given["coarse"] in (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
-def test_a_head_with_settings_of_every_kind_is_screened_and_tuned(make_space: MakeSpace) -> None:
+def test_a_head_with_every_kind_of_setting_is_screened(make_space: MakeSpace) -> None:
     space = make_space(("a_third",))
     for params in [*space.screening(), space.tuning("test_resnet", 1)]:
         assert params is not None
@@ -194,7 +194,7 @@ def test_a_head_with_settings_of_every_kind_is_screened_and_tuned(make_space: Ma
         assert candidate.head_params == {name: params[f"head.a_third.{name}"] for name in candidate.head_params}
 
 
-def test_a_policy_that_knows_only_certain_backbones_costs_its_trials_only(make_space: MakeSpace) -> None:
+def test_a_policy_for_certain_backbones_costs_its_trials_only(make_space: MakeSpace) -> None:
     # It has never heard of the stages that the core asks about, and the vision transformer has no "layer".
     space = make_space(freeze=("a_picky", "frozen", "depth"))
     assert len(space.screening()) == 2 * len([head for head in space.heads if head.solve])
@@ -219,7 +219,7 @@ def test_a_setting_that_is_no_distribution_is_refused_by_name(make_space: MakeSp
         replace(space, heads=(odd,))
 
 
-def test_a_freeze_setting_that_is_no_distribution_is_refused_when_it_is_chosen(make_space: MakeSpace) -> None:
+def test_a_freeze_setting_without_a_distribution_is_refused(make_space: MakeSpace) -> None:
     space = make_space(("linear",), ("full",))
     settings = {"k": SimpleNamespace(low=1)}
     odd = replace(space.policies[0], name="odd", parameters=lambda stages: settings)  # type: ignore[arg-type]
@@ -240,7 +240,7 @@ def _enqueued(space: SearchSpace, params: dict[str, Any]) -> Candidate:
     return candidate
 
 
-def test_screening_looks_at_every_backbone_under_every_closed_form(make_space: MakeSpace) -> None:
+def test_screening_holds_every_backbone_under_every_closed_form(make_space: MakeSpace) -> None:
     space = make_space()
     candidates = [_enqueued(space, params) for params in space.screening()]
     solved = [head.name for head in space.heads if head.solve is not None]
@@ -254,14 +254,14 @@ def test_screening_looks_at_each_backbone_at_one_size(make_space: MakeSpace) -> 
     assert [params["backbone"] for params in replace(space, variants={first: other}).screening()] == [first]
 
 
-def test_screening_without_closed_forms_takes_one_head_on_pooled_features(make_space: MakeSpace) -> None:
+def test_screening_without_closed_forms_takes_a_pooled_head(make_space: MakeSpace) -> None:
     space = make_space(("linear", "mlp"))
     listed = space.screening()
     assert [params["backbone"] for params in listed] == [backbone.name for backbone in space.backbones]
     assert {params["head"] for params in listed} == {"linear"}
 
 
-def test_screening_falls_back_on_a_head_of_maps_and_is_empty_without_a_frozen_policy(make_space: MakeSpace) -> None:
+def test_screening_falls_back_on_map_heads_or_is_empty(make_space: MakeSpace) -> None:
     assert {params["head"] for params in make_space(("mlp",)).screening()} == {"mlp"}
     assert make_space(freeze=("full",), heads=("linear",)).screening() == []
 
@@ -295,7 +295,7 @@ def test_growing_starts_the_head_from_a_solution_where_one_fits(make_space: Make
     assert (candidate.head, candidate.training["start"]) == ("linear", space.starts["linear"][0])
 
 
-def test_a_task_far_from_what_is_known_is_tuned_at_higher_rates_and_in_more_steps(make_space: MakeSpace) -> None:
+def test_a_distant_task_is_tuned_at_higher_rates(make_space: MakeSpace) -> None:
     space = make_space(("linear", "ridge"))
     near, distant = space.tuning("test_resnet", 2), space.tuning("test_resnet", 2, distant=True)
     assert near is not None

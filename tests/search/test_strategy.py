@@ -122,9 +122,7 @@ def test_screening_comes_first_and_then_the_best_of_it() -> None:
 
 
 @pytest.mark.parametrize(("timed", "expected"), [(True, "a1 a2 b1 b2"), (False, "a1 b1 a2 b2")])
-def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_passes(
-    timed: bool, expected: str
-) -> None:
+def test_timed_screening_finishes_cached_backbones_first(timed: bool, expected: str) -> None:
     strategy = Strategy(
         StrategyContext(
             screening=[{"backbone": name, "head": head} for head in "12" for name in "ab"],
@@ -143,7 +141,7 @@ def test_where_time_counts_what_is_cached_is_screened_before_another_backbone_pa
 
 
 @pytest.mark.parametrize(("timed", "looked"), [(True, "b2 b4 c2 a2 a4"), (False, "b2 b4")])
-def test_after_screening_the_best_backbones_are_looked_at_in_more_views(timed: bool, looked: str) -> None:
+def test_the_best_backbones_are_screened_in_more_views(timed: bool, looked: str) -> None:
     # Where time is not what counts, each look is a trial less for others.
     search = _search(timed, views=4, a=0.5, b=0.9, c=0.7, d=0.1)
     scores, seen = {"b2": 0.92, "b4": 0.93, "c2": 0.6, "a2": 0.55, "a4": 0.55}, []
@@ -156,7 +154,7 @@ def test_after_screening_the_best_backbones_are_looked_at_in_more_views(timed: b
     assert search.strategy._context.views("c") == 1, "it was worse"
 
 
-def test_more_views_are_not_worth_a_large_share_of_the_time() -> None:
+def test_more_views_may_take_a_small_share_of_the_time() -> None:
     # A pass takes 5 s: more than a tenth of 40 s, and of 100 s three more passes are.
     for left, looked in ((40.0, []), (100.0, [2]), (200.0, [2, 4])):
         search, seen = _search(True, views=4, cost=5.0, a=0.5), []
@@ -166,7 +164,7 @@ def test_more_views_are_not_worth_a_large_share_of_the_time() -> None:
         assert seen == looked
 
 
-def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> None:
+def test_fine_tuning_goes_deeper_while_that_pays() -> None:
     search = _search(a=0.6, b=0.5)
     assert search.next().params == {"backbone": "a", "trained": 1}
     search.carry_out(0.7)  # better
@@ -179,7 +177,7 @@ def test_it_goes_deeper_as_long_as_that_pays_and_then_to_the_next_backbone() -> 
     assert proposal.params == {"backbone": "b", "trained": 1}
 
 
-def test_probes_run_between_two_that_grow() -> None:
+def test_frozen_candidates_run_between_fine_tunings() -> None:
     search, sources = _search(a=0.6), []
     for number in range(11):
         proposal = search.next()
@@ -212,7 +210,7 @@ def test_the_study_chooses_where_nothing_can_be_tuned(timed: bool) -> None:
 # --- with a budget of time: rungs ----------------------------------------------------------------------------------
 
 
-def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goes_on() -> None:
+def test_timed_trials_pause_at_rungs_and_the_better_resumes() -> None:
     search = _search(True, a=0.6, b=0.6)
     seen: dict[str, list[int]] = {}
     for _ in range(20):
@@ -225,7 +223,7 @@ def test_with_a_budget_of_time_a_trial_is_paused_at_rungs_and_the_better_one_goe
     assert seen["a/1"] == [1], "it fell behind in its first epoch"
 
 
-def test_with_a_budget_of_time_deeper_waits_until_the_last_depth_has_shown_itself() -> None:
+def test_a_deeper_arm_waits_for_two_rungs_of_the_last_depth() -> None:
     search = _search(True, a=0.6)
     arms = []
     for _ in range(5):
@@ -252,7 +250,7 @@ def _arms(scores: dict[str, float], *, left: float = 1e6, probe: float = 0.6) ->
     return [arm for arm in arms if arm.startswith("a")]
 
 
-def test_where_the_last_stage_gains_half_of_the_backbone_is_trained_next_and_goes_deeper_from_there() -> None:
+def test_half_depth_trains_where_the_last_stage_gains() -> None:
     assert _arms({"a/1": 0.7, "a/3": 0.8, "a/4": 0.9, "a/5": 0.7})[:4] == ["a/1", "a/3", "a/4", "a/5"]
 
 
@@ -268,7 +266,7 @@ def test_else_the_next_stage_is_trained(last: float, left: float) -> None:
     assert _arms({"a/1": last, "a/2": 0.5}, left=left) == ["a/1", "a/2"]
 
 
-def test_where_the_middle_brings_nothing_the_stages_before_it_do_and_it_is_passed_over() -> None:
+def test_half_depth_that_gains_nothing_is_passed_over() -> None:
     assert _arms({"a/1": 0.7, "a/3": 0.3, "a/2": 0.8, "a/4": 0.5}) == ["a/1", "a/3", "a/2", "a/4"]
 
 
@@ -280,9 +278,7 @@ def test_where_the_middle_brings_nothing_the_stages_before_it_do_and_it_is_passe
         pytest.param(("a",), 4.0, "a/1", id="three epochs take most of the time left"),
     ],
 )
-def test_on_images_unlike_those_it_has_seen_half_of_the_backbone_is_trained_at_once(
-    unlike: tuple[str, ...], left: float, first: str
-) -> None:
+def test_on_a_distant_task_half_depth_trains_at_once(unlike: tuple[str, ...], left: float, first: str) -> None:
     search = _search(True, middle=3, tuning=_six, unlike=unlike, a=0.6)
     proposal = search.next(left)
     assert proposal.arm == first
@@ -314,14 +310,14 @@ def test_another_worker_tries_variants_meanwhile() -> None:
     assert (beside.source, beside.params["backbone"]) == ("variants", "a")
 
 
-def test_such_a_training_that_the_time_ends_leaves_the_rest_to_probes() -> None:
+def test_half_depth_without_time_leaves_the_rest_to_frozen_heads() -> None:
     search = _far()
     assert search.next(100.0).source == "fine_tuning"
     search.carry_out(0.62)
     assert search.next(0.05).params == {"freeze": "frozen"}
 
 
-def test_where_probes_have_no_chance_any_more_no_backbone_is_looked_at_in_more_views() -> None:
+def test_far_behind_frozen_candidates_get_no_more_views() -> None:
     search = _far(others=None)
     _probe(search, 0.6)
     for objective in (0.7, 0.9):
@@ -334,7 +330,7 @@ def test_where_probes_have_no_chance_any_more_no_backbone_is_looked_at_in_more_v
 # --- two input sizes ----------------------------------------------------------------------------------------------
 
 
-def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_best_head() -> None:
+def test_the_best_three_backbones_are_screened_as_variants() -> None:
     strategy = Strategy(
         StrategyContext(
             screening=[{"backbone": name, "head": head} for head in ("knn", "ridge") for name in "abcde"],
@@ -361,7 +357,7 @@ def test_the_best_three_backbones_are_screened_at_their_other_size_under_the_bes
     assert found == [{"backbone": "b@128px", "head": "ridge"}, {"backbone": "d@128px", "head": "ridge"}], "c has none"
 
 
-def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_takes_too_long() -> None:
+def test_a_variant_waits_for_screening_and_needs_a_cheap_pass() -> None:
     search = _search(True, others={"a": "a@128px"}, a=0.6)
     running = (Proposal(params={"backbone": "b"}, source="screening"),)
     proposal = search.strategy.next(search.trials, 1e6, running)
@@ -386,7 +382,7 @@ def test_another_size_waits_for_what_is_screened_and_is_left_out_where_a_pass_ta
     assert search.next(100.0).source not in SCREENING_SOURCES
 
 
-def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_long() -> None:
+def test_a_larger_resolution_is_not_priced_after_a_slow_one() -> None:
     # To predict its time it would have to be loaded.
     asked: list[Any] = []
 
@@ -420,7 +416,7 @@ def test_a_larger_size_is_not_even_asked_about_where_the_smaller_one_took_too_lo
     assert screened((), took=11.0).params["backbone"] == "a", "a smaller size may be faster"
 
 
-def test_a_backbone_that_was_stopped_on_the_sample_is_neither_tuned_nor_screened_at_another_size() -> None:
+def test_a_backbone_pruned_on_the_sample_is_not_tuned() -> None:
     search = _search(True, others={"a": "a@128px", "b": "b@128px"}, a=0.6, b=0.7)
     search.trials.records[1] = replace(search.trials.records[1], state="pruned", sample_score=0.7)
     assert search.next().params == {"backbone": "a@128px"}
@@ -432,7 +428,7 @@ def test_a_backbone_that_was_stopped_on_the_sample_is_neither_tuned_nor_screened
     assert tuned == {"a", "a@128px"}
 
 
-def test_without_screening_nothing_is_screened_at_another_size() -> None:
+def test_without_screening_no_variant_is_screened() -> None:
     strategy = Strategy(
         StrategyContext(
             screening=[],
@@ -446,7 +442,7 @@ def test_without_screening_nothing_is_screened_at_another_size() -> None:
     assert Search(strategy).next() == Proposal()
 
 
-def test_two_sizes_of_a_backbone_count_once_among_the_best_and_both_are_tuned_where_time_counts() -> None:
+def test_two_resolutions_count_as_one_of_the_best_backbones() -> None:
     scores = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}
     for timed, expected in ((True, {"a", "a@128px", "b", "c"}), (False, {"a", "b", "c"})):
         search = _search(timed, others={"a": "a@128px"}, **scores)
@@ -473,7 +469,7 @@ def _sampled(search: Search, parameter: str, count: int) -> list[Any]:
     return values
 
 
-def test_sampled_trials_that_train_stages_take_the_policies_in_turn() -> None:
+def test_sampled_tunings_take_the_policies_in_turn() -> None:
     assert _sampled(_search(True, a=0.6), "freeze", 4) == ["depth", "full", "depth", "full"]
 
 
@@ -483,13 +479,13 @@ def _probe(search: Search, objective: float) -> None:
     search.trials.add(TrialRecord(number=number, state="complete", candidate=candidate, objective=objective))
 
 
-def test_sampled_trials_that_train_stages_take_backbones_in_turn_that_were_worth_more_than_a_sample() -> None:
+def test_sampled_tunings_take_unpruned_backbones_in_turn() -> None:
     search = _search(True, a=0.6, b=0.5, c=0.4)
     search.trials.records[1] = replace(search.trials.records[1], state="pruned", sample_score=0.5)
     assert _sampled(search, "backbone", 2) == ["a", "c"]
 
 
-def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_turns() -> None:
+def test_a_measured_epoch_resumes_before_a_frozen_candidate() -> None:
     def proposals(rungs: tuple[int, ...]) -> list[Proposal]:
         curves = CurveModel(rungs=rungs, own=np.eye(2), shared=np.zeros((2, 2)), growth=(1, 1))
         strategy = Strategy(
@@ -520,7 +516,7 @@ def test_what_was_begun_for_its_time_goes_on_before_a_probe_and_else_they_take_t
     assert not found[first + 1].arm
 
 
-def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better() -> None:
+def test_fine_tuning_waits_while_frozen_candidates_improve() -> None:
     # Probes take no time here: after the first fine-tuning, forty of them come before the next.
     search = _search(True, a=0.6)
     search.next_fine_tuning()
@@ -532,7 +528,7 @@ def test_fine_tuning_waits_while_probes_had_less_time_and_bring_something_better
 
 
 @pytest.mark.parametrize(("tuned", "probes"), [(0.75, 3), (0.85, 1)])
-def test_where_fine_tuning_has_halved_the_errors_of_probes_these_have_no_chance(tuned: float, probes: int) -> None:
+def test_halved_errors_end_the_frozen_candidates(tuned: float, probes: int) -> None:
     # Twelve of them in vain would take the time of three more epochs.
     search = _search(True, a=0.6)
     search.next_fine_tuning()
@@ -583,7 +579,7 @@ def test_probes_in_vain_leave_their_time_to_fine_tuning() -> None:
 # --- with trials side by side ----------------------------------------------------------------------------------------
 
 
-def test_what_is_still_screened_may_be_what_is_tuned_first() -> None:
+def test_fine_tuning_waits_for_running_screenings() -> None:
     search = _search(a=0.6)
     running = [Proposal(params={"backbone": "b"}, source="screening")]
     assert search.strategy.next(search.trials, 1e6, running) == Proposal(
@@ -605,7 +601,7 @@ def test_a_depth_is_not_judged_before_it_has_ended() -> None:
     assert {"backbone": "a", "trained": 2} not in seen
 
 
-def test_an_arm_that_is_being_trained_is_not_given_twice_and_waiting_is_better_than_a_probe_in_vain() -> None:
+def test_a_running_arm_is_not_proposed_twice() -> None:
     search = _search(True, a=0.6)
     for _ in range(20):
         search.next()
@@ -636,7 +632,7 @@ def _strategy(*backbones: str, timed: bool) -> Strategy:
 
 
 @pytest.mark.parametrize("timed", [False, True])
-def test_what_a_broken_off_search_knew_of_backbones_that_are_gone_is_forgotten(timed: bool) -> None:
+def test_a_resumed_search_forgets_backbones_that_are_gone(timed: bool) -> None:
     first, proposals = Search(_strategy("a", "b", timed=True)), []
     for number in range(40):
         proposals.append(first.next())

@@ -34,7 +34,7 @@ def test_it_maximises_and_what_is_enqueued_comes_first() -> None:
     assert study.best_value == max(trial.value or 0.0 for trial in study.trials)
 
 
-def test_the_more_curves_there_are_the_more_may_be_stopped() -> None:
+def test_the_more_curves_there_are_the_more_are_pruned() -> None:
     # Of five equally spaced curves' scores at an epoch, the pruners ask for the upper part of them.
     def stopped(curves: int) -> int:
         study = make_study(seed=0, curves=curves)
@@ -99,9 +99,7 @@ class _Full:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_journal_on_a_full_disk_says_so_and_goes_on_where_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_on_a_full_disk_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "study.journal"
     study = make_study(seed=0, curves=50, storage=JournalStorage(OneWriterJournal(path)), name="s")
     study.tell(study.ask(), 0.5)

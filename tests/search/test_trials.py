@@ -41,7 +41,7 @@ def test_a_trial_without_a_candidate_still_has_a_row() -> None:
     assert row["reason"] == "no such stage"
 
 
-def test_the_best_was_not_pruned_and_is_the_earlier_one_of_equals() -> None:
+def test_the_best_is_not_pruned_and_the_first_of_equals() -> None:
     trials = Trials()
     assert trials.best is None
     for record in (
@@ -57,7 +57,7 @@ def test_the_best_was_not_pruned_and_is_the_earlier_one_of_equals() -> None:
     assert trials.counts() == {"complete": 3, "paused": 0, "pruned": 1, "failed": 1}
 
 
-def test_a_record_takes_the_place_of_the_earlier_one_of_its_number() -> None:
+def test_a_record_replaces_the_one_with_its_number() -> None:
     trials = Trials()
     for record in (_record(0, 0.7, "paused"), _record(1, 0.8), _record(0, 0.9)):
         trials.add(record)
@@ -65,7 +65,7 @@ def test_a_record_takes_the_place_of_the_earlier_one_of_its_number() -> None:
     assert trials.counts()["complete"] == 2
 
 
-def test_the_leaderboard_puts_pruned_trials_last_and_leaves_failed_ones_out() -> None:
+def test_the_leaderboard_ends_with_pruned_trials() -> None:
     trials = Trials()
     for record in (
         _record(0, 0.7),
@@ -79,9 +79,7 @@ def test_the_leaderboard_puts_pruned_trials_last_and_leaves_failed_ones_out() ->
 
 
 @pytest.mark.parametrize(("room", "kept"), [(0, 10), (15 * 16, 15), (2**20, 30)])
-def test_the_best_keep_their_scores_as_far_as_memory_goes(
-    monkeypatch: pytest.MonkeyPatch, room: int, kept: int
-) -> None:
+def test_the_best_trials_keep_their_predictions(monkeypatch: pytest.MonkeyPatch, room: int, kept: int) -> None:
     # Memory must not grow with the number of trials; the ten leaders are never without.
     monkeypatch.setattr(records, "MAX_PREDICTIONS_BYTES", room)
     trials = Trials()

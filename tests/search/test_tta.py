@@ -13,7 +13,7 @@ def _look(views: TtaViews, *, fits: bool = True) -> str | None:
     return views.raise_next(list(BEST), BEST.__getitem__, lambda name: fits)
 
 
-def test_the_best_backbone_goes_first_and_further_as_long_as_it_pays() -> None:
+def test_the_best_backbone_gets_more_views_while_they_pay() -> None:
     views = TtaViews(4)
     assert (views("a"), views("b")) == (1, 1)
     for name, seen in (("a", 2), ("a", 4), ("b", 2), ("b", 4)):
@@ -63,7 +63,7 @@ def test_no_more_than_allowed(most: int, expected: int) -> None:
     assert views("a") == expected
 
 
-def test_while_a_look_is_under_way_it_is_not_repeated_and_others_tell_nothing_of_it() -> None:
+def test_pending_views_are_not_proposed_again() -> None:
     views = TtaViews(2)
     assert [_look(views), _look(views), _look(views)] == ["a", "b", None]
     views.judge("c", 0.1, 1.0)

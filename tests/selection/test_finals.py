@@ -16,9 +16,9 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
+from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.search.effort import Effort
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.costs import finals_seconds, refit_seconds
 from autotransfer.selection.finals import Finalist, Finals, hold_finals
@@ -77,11 +77,11 @@ def _hold(
     data: Prepared,
     *,
     seconds: float = math.inf,
-    effort: Effort | None = None,
+    training_cost: TrainingCost | None = None,
     expired: Callable[[], bool] = lambda: False,
 ) -> Finals | None:
     runner = FoldRunner(evaluator, data.resplit)
-    cost, most = (runner.seconds, seconds) if effort is None else (effort.of_fold, effort.total)
+    cost, most = (runner.seconds, seconds) if training_cost is None else (training_cost.of_fold, training_cost.total)
     plan = plan_finals(trials, runner, cost, most)
     found = None if plan is None else hold_finals(plan, runner, expired=expired)
     assert plan is None or found is None or found.fits <= plan.fits
@@ -195,18 +195,18 @@ def test_with_trials_finals_train_no_more_than_the_search(
 ) -> None:
     heads = ("logistic", "ridge", "ncm")
     trials = _trials([_record(evaluator, i, 0.9 - i / 10, head=head) for i, head in enumerate(heads)])
-    effort = Effort(trials, evaluator)
+    training_cost = TrainingCost(trials, evaluator)
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 1e6)  # which nobody asks for
-    fold = effort.of_fold(trials.records[0])
+    fold = training_cost.of_fold(trials.records[0])
     for most, count, folds in ((9.5, 3, 3), (2.5, 2, 1)):
-        effort.total = most * fold
-        found = _hold(trials, evaluator, data, effort=effort)
+        training_cost.total = most * fold
+        found = _hold(trials, evaluator, data, training_cost=training_cost)
         assert found is not None
         assert (len(found.rows), found.fits) == (count, count * folds)
         assert [row.fits for row in found.rows] == [folds] * count
         assert {row.folds for row in found.rows} == {5 + folds}
-    effort.total = 1.5 * fold
-    assert _hold(trials, evaluator, data, effort=effort) is None
+    training_cost.total = 1.5 * fold
+    assert _hold(trials, evaluator, data, training_cost=training_cost) is None
 
 
 def test_a_finalist_within_the_standard_error_is_level() -> None:

@@ -12,9 +12,9 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.search.effort import Effort
 from autotransfer.search.trials import TrialRecord
 from autotransfer.settings import Compute, Settings
 
@@ -44,16 +44,16 @@ def test_whole_networks_count_whole_and_heads_next_to_nothing(evaluator: Evaluat
     whole, half, head, solved = (
         _record(0, 0, 10), _record(1, stages // 2, 10), _record(2, stages, 10), _record(3, stages, 0)
     )  # fmt: skip
-    effort, solution = Effort([whole], evaluator), 32 / len(evaluator.folds[0].train_rows)
+    effort, solution = TrainingCost([whole], evaluator), 32 / len(evaluator.folds[0].train_rows)
     costs = [effort.of_fold(record) for record in (whole, half, head, solved)]
     assert costs == pytest.approx([10.2, 10 * (1 - stages // 2 / stages + 0.02), 0.2, solution])
     assert effort.total == pytest.approx(0.2 + 10.2)  # a pass, and the epochs
     assert effort.whole_epochs(0.5, "test_resnet") == pytest.approx(5.2)
 
 
-def test_heads_alone_are_cross_validated_and_each_view_takes_a_pass(evaluator: Evaluator) -> None:
+def test_frozen_heads_cost_all_folds_and_views_cost_passes(evaluator: Evaluator) -> None:
     stages = len(evaluator.stages("test_resnet"))
-    effort = Effort([_record(0, stages, 0), _record(1, stages, 10, views=2)], evaluator)
+    effort = TrainingCost([_record(0, stages, 0), _record(1, stages, 10, views=2)], evaluator)
     assert effort.total == pytest.approx(2 * 0.2 + 5 * (32 / len(evaluator.folds[0].train_rows) + 0.2))
 
 
@@ -61,4 +61,4 @@ def test_seconds_do_not_count_and_neither_do_trials_that_failed(evaluator: Evalu
     records = [_record(0, 0, 3), _record(1, 2, 2, backbone="test_vit")]
     again = [replace(record, seconds=1e6) for record in records]
     failed = TrialRecord(number=2, state="failed", candidate=None)
-    assert Effort(records, evaluator).total == Effort([*again, failed], evaluator).total
+    assert TrainingCost(records, evaluator).total == TrainingCost([*again, failed], evaluator).total
