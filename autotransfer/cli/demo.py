@@ -195,7 +195,7 @@ def _from_scratch(
             [backbone.preprocessing],
             share=_VALIDATION_SHARE,
             seed=0,
-            show=show,
+            progress=show,
             reading=result.model.reading,
         )
         assert dataset.fold is not None  # all images have labels

@@ -141,19 +141,19 @@ def distill(
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
-    examples, tested = _examples(results, data, test, test_targets)
+    examples, test_examples = _examples(results, data, test, test_targets)
     settings.check_augmentation(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
     backbone = _student(registry, architecture, training.input_size)
-    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
-        plain = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
-        material = prepare_pretraining_data(
-            plain,
+    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
+        unlabelled = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
+        dataset = prepare_pretraining_data(
+            unlabelled,
             [backbone.preprocessing],
             share=training.validation,
             seed=seed,
-            show=show,
+            progress=progress,
             reading=models[0].reading,
         )
         progress.phase(f"predicting {len(examples)} images with the teacher")
@@ -166,9 +166,9 @@ def distill(
             progress.phase(f"comparing on {len(test_examples)} test images")
         return DistillResult(
             model=model,
-            agreement=_agreement(task, model.predict_store(material.held_out), answers[material.held]),
-            teacher=None if tested is None else _score(task, tested, models),
-            student=None if tested is None else _score(task, tested, [model]),
+            agreement=_agreement(task, model.predict_store(dataset.held_out), predictions[dataset.validation_rows]),
+            teacher=None if test_examples is None else _score(task, test_examples, models),
+            student=None if test_examples is None else _score(task, test_examples, [model]),
             parameters=(sum(map(_size, models)), _size(model)),
             epochs=trainer.epoch,
             seconds=round(trainer.seconds, 1),
@@ -204,13 +204,13 @@ def train_student(
     Returns:
         The model and its trainer.
     """
-    pupil = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
-    show.phase(f"training {name} on {len(material.train)} images")
-    course = PretrainingTrainer(pupil, material.store, material.train, [objective], settings, device)
-    course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
-    learned = course.learned
-    network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
-    training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(course.epoch, 1)}
+    student = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
+    progress.phase(f"training {name} on {len(dataset.train_rows)} images")
+    trainer = PretrainingTrainer(student, dataset.store, dataset.train_rows, [objective], settings, device)
+    trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+    learned = trainer.learned
+    network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *standardisation)
+    training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(trainer.epoch, 1)}
     member = EnsembleMember(
         network=device.place(network.eval().requires_grad_(False)),
         candidate=Candidate(backbone=name, freeze="full", training=training),
@@ -219,8 +219,8 @@ def train_student(
     model = TransferModel(
         members=(member,),
         task=task,
-        modality=material.store.modality,
-        reading=material.store.reading,
+        modality=dataset.store.modality,
+        reading=dataset.store.reading,
         device=device,
     )
     return model, trainer
@@ -280,8 +280,8 @@ def _examples(
     return examples, searched.data.test if searched is not None else None
 
 
-def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
-    """Return the mean probabilities, or values, of the models (N, outputs)."""
+def _mean_predictions(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
+    """Return the mean predictions (N, outputs) of the models."""
     answers = [model.predict_store(model.decode(examples)) for model in models]
     return np.asarray(np.mean(answers, axis=0))
 

@@ -160,7 +160,7 @@ def pretrain(
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     registry = Registry.load(zoos_from(options.zoo))
     spec = None if teacher is None else registry.backbone(teacher)
-    workshop = _workshop(Path(out), run.overwrite)
+    staging = _staging_folder(Path(out), run.overwrite)
     examples = _load(data, targets, data_options) if labels else find_examples(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     job = _PretrainingJob(
@@ -204,10 +204,10 @@ class _PretrainingJob:
     registry: Registry
     device: Device
 
-    def done(self, examples: Examples, show: Progress) -> PretrainResult:
-        """Do it."""
+    def run(self, examples: Examples, progress: Progress) -> PretrainResult:
+        """Decode, train, score and write."""
         self.settings.check_augmentation(modality_of(examples))
-        _make(self.workshop)
+        _make(self.staging)
         self.device.seed(self.settings.seed)
         backbone = self.registry.rebuild(self.recipe)
         teacher = None if self.teacher is None else LoadedBackbone(self.teacher, self.device)
@@ -217,15 +217,15 @@ class _PretrainingJob:
         )
         features = None
         if teacher is not None:
-            show.phase(f"{teacher.spec.name} looks at {len(material.store)} store")
-            features = teacher_features(teacher, material, self.cache_dir)
-        objectives = self._objectives(material, features)
-        pupil = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
-        self._write(pupil, material, {})  # what cannot be written is refused before it is trained
-        course = PretrainingTrainer(
-            pupil,
-            material.store,
-            material.train,
+            progress.phase(f"{teacher.spec.name} looks at {len(dataset.store)} store")
+            features = teacher_features(teacher, dataset, self.cache_dir)
+        objectives = self._objectives(dataset, features)
+        student = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
+        self._write(student, dataset, {})  # fails before the training if the architecture cannot be written
+        trainer = PretrainingTrainer(
+            student,
+            dataset.store,
+            dataset.train_rows,
             objectives,
             self.settings,
             self.device,
@@ -251,8 +251,8 @@ class _PretrainingJob:
             recipe=dict(self.recipe),
             settings=asdict(self.settings),
             teacher=[teacher.identity, self.match] if teacher else [],
-            examples=material.store.key,
-            targets=[] if material.fold is None else material.fold.targets.tolist(),
+            examples=dataset.store.key,
+            targets=[] if dataset.fold is None else dataset.fold.targets.tolist(),
             validation=self.validation,
         )
 

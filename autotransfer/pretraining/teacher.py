@@ -26,8 +26,8 @@ _PROBE = "logistic"
 def teacher_features(loaded: LoadedBackbone, dataset: PretrainingData, cache_dir: Path | None) -> np.ndarray:
     """Return the teacher's standardised features (N, width) of all images, from the cache if possible."""
     cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
-    features = FeatureExtractor(store=material.store, cache=cache).pooled(loaded)
-    return standardise(features, material.train)
+    features = FeatureExtractor(store=dataset.store, cache=cache).pooled(loaded)
+    return standardise(features, dataset.train_rows)
 
 
 def teacher_objective(

@@ -137,7 +137,7 @@ class PretrainingTrainer:
 
     def __init__(
         self,
-        pupil: Student,
+        student: Student,
         store: Store,
         rows: np.ndarray,
         objectives: Sequence[Objective],
@@ -147,7 +147,7 @@ class PretrainingTrainer:
         saved: Path | None = None,
         key: str = "",
     ) -> None:
-        self.pupil, self.store, self.rows = device.place(pupil), store, rows
+        self.student, self.store, self.rows = device.place(student), store, rows
         self.objectives, self.settings, self.device = objectives, settings, device
         self.saved, self.key = saved, key
         self.epoch, self.step, self.seconds = 0, 0, 0.0
@@ -202,7 +202,7 @@ class PretrainingTrainer:
             while done < len(rows):
                 part = rows[done : done + self._evaluated]
                 try:
-                    parts.append(pupil(self.store.inputs(part, how, self.device.torch)))
+                    parts.append(student(self.store.inputs(part, how, self.device.torch)))
                 except (RuntimeError, MemoryError) as error:
                     self._evaluated = halve_batch_size(len(part), error)
                     continue
@@ -258,7 +258,7 @@ class PretrainingTrainer:
 
     def _loss(self, rows: np.ndarray) -> Tensor:
         """Return the mean loss of these images."""
-        how = self.pupil.backbone.preprocessing
+        how = self.student.backbone.preprocessing
         batch = self.store.augmented(rows, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):
             outputs = self.student(batch)

@@ -68,12 +68,12 @@ class TimmBackbone(Backbone):
         return self._stage_of[parameter]
 
     def forward_map(self, inputs: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to what timm's ``forward_features`` returns: a map, tokens, or features (N, C)."""
+        """Map images (N, 3, H, W) to the result of timm's ``forward_features``: a map, tokens, or features (N, C)."""
         features: Tensor = self.model.forward_features(inputs)
         return features if self._has_map else self._head(features)
 
     def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
-        """Map what ``forward_map`` returned to pooled features (N, width), as the model does before its classifier."""
+        """Pool the result of ``forward_map`` to features (N, width), as timm does before the classifier."""
         return self._head(features) if self._has_map else features
 
     def _head(self, features: Tensor) -> Tensor:

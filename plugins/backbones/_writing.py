@@ -93,7 +93,7 @@ def _fill(model: Any, classifier: tuple[Tensor, Tensor], backbone: TimmBackbone)
     images = torch.rand(
         2, 3, *backbone.recipe["pretrained_cfg"]["input_size"][1:], generator=torch.Generator().manual_seed(0)
     )
-    place = next(backbone.parameters()).device
+    device = next(backbone.parameters()).device
     with torch.inference_mode():
         expected = nn.functional.linear(backbone.eval()(images.to(device)).cpu(), weight.cpu(), bias.cpu())
         outputs = model.eval()(images)
