@@ -14,7 +14,6 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -23,8 +22,12 @@ import torch
 from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
 
+from autotransfer.backbones.frozen import PROBES
+from autotransfer.backbones.inputs import each, pooled
 from autotransfer.contract.backbone import Backbone
-from autotransfer.contract.specs import GRID, BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
+from autotransfer.contract.modality import Inputs
+from autotransfer.contract.registry import installed_modalities
+from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
 from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.tasks.task import Kind, Task
 
@@ -39,7 +42,7 @@ _WIDTH = 12  # features of the data on which closed-form heads are solved
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
-    """Check the stages, shapes, determinism, copies and state of a backbone, at every kind of input size it supports.
+    """Check the stages, shapes, determinism, copies and state of a backbone, in every form that it has.
 
     Args:
         backbone: A registered spec, or the backbone that its ``load`` returns.
@@ -55,30 +58,29 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
                 backbone.check()
             spec, backbone = backbone, backbone.load()
             if spec.load_at is not None and isinstance(backbone, Backbone):
-                _check_other_size(spec, spec.load_at, backbone, rebuild)
+                _check_variants(spec, backbone, rebuild)
         _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
         model = backbone.eval()
         _check_stages(name, model)
-        images = torch.rand(3, 3, *model.preprocessing.size, generator=torch.Generator().manual_seed(0))
+        inputs = model.preprocessing.probe(PROBES)
         with torch.inference_mode():
-            _check_outputs(name, model, images)
-            _check_copies(name, model, images, rebuild)
+            _check_outputs(name, model, inputs)
+            _check_copies(name, model, inputs, rebuild)
 
 
-def _check_other_size(
-    spec: BackboneSpec, load_at: Callable[[int], Backbone], own: Backbone, rebuild: Rebuild | None
-) -> None:
-    """Check that a backbone for larger images differs in its input size only."""
-    side = GRID * (max(own.preprocessing.size) // GRID + 1)
-    sized, name = load_at(side), f"the backbone {spec.name!r} at {side} pixels"
-    _require(isinstance(sized, Backbone), name, f"load_at() returns a Backbone; got {type(sized).__name__}")
-    expected = replace(own.preprocessing, size=(side, side))
-    _require(sized.preprocessing == expected, name, f"its preprocessing is {expected}; got {sized.preprocessing}")
-    _require((sized.stages, sized.width) == (own.stages, own.width), name, "its stages and its width are the same")
-    state, other = own.state_dict(), sized.state_dict()
-    equal = state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
-    _require(equal, name, "its weights are the same")
-    check_backbone(sized, rebuild)
+def _check_variants(spec: BackboneSpec, own: Backbone, rebuild: Rebuild | None) -> None:
+    """Check the other forms of a backbone that its modality knows; each is the same but for its inputs."""
+    modality = next((each for each in installed_modalities() if each.name == spec.modality), None)
+    for variant in () if modality is None else modality.check_variants(spec, own.preprocessing):
+        name, form = f"the backbone {variant.name!r}", variant.load()
+        _require(isinstance(form, Backbone), name, f"load_at() returns a Backbone; got {type(form).__name__}")
+        expected = variant.preprocessing
+        _require(form.preprocessing == expected, name, f"its preprocessing is {expected}; got {form.preprocessing}")
+        _require((form.stages, form.width) == (own.stages, own.width), name, "its stages and its width are the same")
+        state, other = own.state_dict(), form.state_dict()
+        equal = state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
+        _require(equal, name, "its weights are the same")
+        check_backbone(form, rebuild)
 
 
 def check_head(head: HeadSpec) -> None:
@@ -168,30 +170,30 @@ def _check_stages(name: str, model: Backbone) -> None:
         )
 
 
-def _check_outputs(name: str, model: Backbone, images: Tensor) -> None:
-    features = model(images)
+def _check_outputs(name: str, model: Backbone, inputs: Inputs) -> None:
+    features = model(inputs)
     _require(
         tuple(features.shape) == (3, model.width), name, f"forward gives (N, {model.width}); got {_shape(features)}"
     )
     _require(bool(features.isfinite().all()), name, "features are finite")
-    _require(torch.equal(features, model(images)), name, "the same images give the same features in eval mode")
-    one = model(images[:1])
-    _require(_close(one, features[:1]), name, "features of an image do not depend on the others in its batch")
-    last = model.forward_map(images)
-    _require(_close(model.pool(last), features), name, "pool(forward_map(images)) equals forward(images)")
+    _require(torch.equal(features, model(inputs)), name, "the same inputs give the same features in eval mode")
+    one = model(each(lambda tensor: tensor[:1], inputs))
+    _require(_close(one, features[:1]), name, "features of an example do not depend on the others in its batch")
+    last = model.forward_map(inputs)
+    _require(_close(pooled(model, last, inputs), features), name, "pool(forward_map(x)) equals forward(x)")
     laid_out = model.as_map(last)
     _require(laid_out.ndim == 4 and len(laid_out) == 3, name, f"as_map gives (N, C, h, w); got {_shape(laid_out)}")
 
 
-def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild | None) -> None:
-    features, state = model(images), model.state_dict()
+def _check_copies(name: str, model: Backbone, inputs: Inputs, rebuild: Rebuild | None) -> None:
+    features, state = model(inputs), model.state_dict()
     copied = copy.deepcopy(model)
-    _require(_close(copied(images), features), name, "a deep copy gives the same features")
+    _require(_close(copied(inputs), features), name, "a deep copy gives the same features")
     for value in copied.state_dict().values():
         value.zero_()
-    _require(_close(model(images), features), name, "a deep copy shares no parameters with the original")
+    _require(_close(model(inputs), features), name, "a deep copy shares no parameters with the original")
     copied.load_state_dict(state, strict=True)
-    _require(_close(copied(images), features), name, "a copy that loads the state_dict gives the same features")
+    _require(_close(copied(inputs), features), name, "a copy that loads the state_dict gives the same features")
     _require(
         json.loads(json.dumps(dict(model.recipe), default=str)) == dict(model.recipe), name, "the recipe is plain JSON"
     )
@@ -200,7 +202,7 @@ def _check_copies(name: str, model: Backbone, images: Tensor, rebuild: Rebuild |
         _require(isinstance(rebuilt, Backbone), name, f"rebuild_backbone knows its own recipe {dict(model.recipe)}")
         rebuilt = cast(Backbone, rebuilt).eval()
         rebuilt.load_state_dict(state, strict=True)
-        _require(_close(rebuilt(images), features), name, "a rebuilt backbone with the weights gives the same features")
+        _require(_close(rebuilt(inputs), features), name, "a rebuilt backbone with the weights gives the same features")
         _require(rebuilt.preprocessing == model.preprocessing, name, "a rebuilt backbone has the same preprocessing")
 
 

@@ -32,6 +32,7 @@ from autotransfer import (
 )
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.estimator import _claimed
+from autotransfer_plugins.modalities.image.decoding import Decoding
 
 # Most checks fit a table of numbers. X are images here, and a table is refused with a message that says so.
 _TABLES = "X are images; the check fits a table (n_samples, n_features)"
@@ -229,7 +230,7 @@ def test_grid_search_varies_settings_of_groups(quick: dict[str, Any], digits: tu
     grid = GridSearchCV(estimator, {"selection__calibrate": [True, False], "search__views": [1]}, cv=2)
     grid.fit(*digits, data_options=DataOptions(value_range=(0, 255)))
     assert set(grid.best_params_) == {"selection__calibrate", "search__views"}
-    assert grid.best_estimator_.model_.decoding.value_range == (0, 255)
+    assert Decoding.from_json(grid.best_estimator_.model_.reading).value_range == (0, 255)
 
 
 def test_the_estimator_finds_what_fit_finds(

@@ -442,7 +442,7 @@ def test_overwriting_leaves_nothing_of_the_old_run(fit: Fit, digits: Digits, tmp
     (tmp_path / "run" / "notes.txt").write_text("mine")
     result = fit(digits[0][:60], digits[1][:60], heads="ridge", trials=1, overwrite=True)
     assert len(_rows(result.run)) == 1
-    assert autotransfer.load(result.run).candidate.head == "ridge"
+    assert autotransfer.load(result.run).members[0].candidate.head == "ridge"
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"  # what is not ours stays
 
 

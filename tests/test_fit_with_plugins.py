@@ -19,10 +19,11 @@ import autotransfer
 from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, EpochRecord, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, EpochRecord
 from autotransfer.errors import DataError
 from autotransfer.search.trials import TrialRecord
 from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 NOSY = """
 from autotransfer import hookimpl
@@ -99,7 +100,7 @@ def test_an_edited_forward_pass_is_not_served_what_was_cached_before(
         class Plugin:
             @hookimpl
             def register_backbones(self, register: Callable[[BackboneSpec], None]) -> None:
-                register(BackboneSpec(name="edited", load=lambda: Edited(turned)))
+                register(BackboneSpec(name="edited", modality="image", load=lambda: Edited(turned)))
 
         registry = Registry.load(plugins=[Plugin()])
         monkeypatch.setattr(Registry, "load", lambda *arguments: registry)

@@ -25,13 +25,13 @@ import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.split import split_folds
 from autotransfer.errors import AutoTransferError, BackboneError, DataError, ModelFormatError
 from autotransfer.features.cache import ActivationCache, list_entries
-from autotransfer.images.decode import decode
 from autotransfer.settings import Compute
 from autotransfer.tasks.task import infer_task
+from autotransfer_plugins.modalities.image.decode import decode
 
 Attempt = Callable[[str, Callable[[], Any]], Any]
 
@@ -96,7 +96,7 @@ IMAGES: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_images(name: str, attempt: Attempt, tmp_path: Path) -> None:
     make, reason = IMAGES[name]
     (tmp_path / "x.png").write_bytes(make())
-    result = attempt("images", lambda: decode(find_images(tmp_path / "x.png"), {"center": 32, "squash": 32}))
+    result = attempt("images", lambda: decode(find_examples(tmp_path / "x.png"), {"center": 32, "squash": 32}))
     if reason == "=":
         assert len(result) == 1
         assert result.pixels["center"].shape == (1, result.side, result.side, 3)
@@ -114,9 +114,9 @@ def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     (tmp_path / "x.jpg").write_bytes(stored(picture(), "EPS"))
     with pytest.raises(DataError, match="EPS"):
-        decode(find_images(tmp_path / "x.jpg"), {"center": 32})
+        decode(find_examples(tmp_path / "x.jpg"), {"center": 32})
     with pytest.raises(DataError, match="EPS"), Image.open(tmp_path / "x.jpg") as opened:
-        decode(find_images(opened), {"center": 32})
+        decode(find_examples(opened), {"center": 32})
     assert not (tmp_path / "ran").exists()
 
 
@@ -125,24 +125,26 @@ def test_postscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_pipe_keeps_nobody_waiting(tmp_path: Path, attempt: Attempt) -> None:
     # Opening a pipe that nobody writes to waits for ever; one may also take a file's place after it was listed.
     picture().save(tmp_path / "a.png"), picture().save(tmp_path / "b.png")
-    examples = find_images(tmp_path)
+    examples = find_examples(tmp_path)
     (tmp_path / "b.png").unlink()
     os.mkfifo(tmp_path / "b.png")
     os.mkfifo(tmp_path / "t.csv")
     images = decode(examples, {"center": 32})
     assert [(Path(s.name).name, s.reason) for s in images.skipped] == [("b.png", "no regular file")]
-    assert "no regular file" in find_images(tmp_path).skipped[0].reason
+    assert "no regular file" in find_examples(tmp_path).skipped[0].reason
     for path in (tmp_path / "b.png", "/dev/zero"):
-        assert isinstance(attempt("files", lambda path=path: find_images(path)), DataError)
+        assert isinstance(attempt("files", lambda path=path: find_examples(path)), DataError)
     assert isinstance(attempt("files", lambda: load_examples(tmp_path / "t.csv")), DataError)
 
 
 def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture().save(tmp_path / "x.png")
     os.truncate(tmp_path / "x.png", 2**40)  # takes no room on the disk, but would in memory
-    monkeypatch.setattr("autotransfer.images.reading._LARGEST_FILE", 10**6)  # a gigabyte takes seconds to read
+    monkeypatch.setattr(
+        "autotransfer_plugins.modalities.image.reading._LARGEST_FILE", 10**6
+    )  # a gigabyte takes seconds to read
     with pytest.raises(DataError, match="larger than 1 GB"):
-        decode(find_images(tmp_path / "x.png"), {"center": 32})
+        decode(find_examples(tmp_path / "x.png"), {"center": 32})
 
 
 def test_a_folder_that_changes_while_it_is_read(tmp_path: Path, attempt: Attempt) -> None:
@@ -217,7 +219,7 @@ def damage(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 def test_damaged_images(data: st.DataObject, pictures: list[bytes], attempt: Attempt, tmp_path: Path) -> None:
     spoilt = data.draw(damage())(data.draw(st.sampled_from(pictures)))
     (tmp_path / "x.png").write_bytes(spoilt)
-    result = attempt("damaged images", lambda: decode(find_images(tmp_path / "x.png"), {"center": 16, "squash": 16}))
+    result = attempt("damaged images", lambda: decode(find_examples(tmp_path / "x.png"), {"center": 16, "squash": 16}))
     assert isinstance(result, AutoTransferError) or result.pixels["center"].shape == (1, result.side, result.side, 3)
 
 
@@ -341,7 +343,7 @@ def test_strange_data(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # what is text is taken for a path
     attempt("data", lambda: decode(load_examples(data, targets), {"center": 16}))
-    attempt("data", lambda: decode(find_images(data), {"center": 16}))
+    attempt("data", lambda: decode(find_examples(data), {"center": 16}))
 
 
 @settings(fuzz, max_examples=150)
@@ -561,15 +563,15 @@ def edited(folder: Path, *way: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("way", "value", "reason"),
     [
-        (("side",), 10**9, "side of an image"),
+        (("reading", "side"), 10**9, "side of an image"),
         (("candidate", "head_params"), {"width": 10**7, "layers": 3}, "parameters; the file"),
         (("backbone", "recipe"), "timm", "must be an object"),
         (("backbone", "recipe"), {"plugin": "nobody"}, "'nobody' made it: install it"),
         (("backbone", "preprocessing", "size"), [10**6, 10**6], "side of an image"),
         (("backbone", "preprocessing", "std"), [0, 0, 0], "is none"),
         (("task", "kind"), "magic", "a kind, classes"),
-        (("decoding", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
-        (("decoding", "background"), "pink", "background of a model"),
+        (("reading", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
+        (("reading", "background"), "pink", "background of a model"),
         (("task", "classes"), ["a"], "a kind, classes"),
     ],
 )

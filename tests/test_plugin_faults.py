@@ -19,10 +19,11 @@ from autotransfer.contract.backbone import SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.errors import PluginError
 from autotransfer.run.result import FitResult
 from autotransfer.settings import Compute, RunOptions, SearchOptions
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 Fit = Callable[..., FitResult]
 
@@ -113,11 +114,17 @@ class Faulty:
     @hookimpl
     def register_backbones(self, register: Callable[[BackboneSpec], None]) -> None:
         for fault in ("forward", "pool", "stage"):
-            register(BackboneSpec(name=f"bad_{fault}", load=partial(Net, fault), preprocessing=HOW, default=False))
-        register(BackboneSpec(name="bad_preprocessing", load=partial(Net, "preprocessing"), default=False))
-        register(BackboneSpec(name="bad_check", load=Net, check=raising, default=False))
-        register(BackboneSpec(name="bad_load", load=raising, preprocessing=HOW, default=False))
-        register(BackboneSpec(name="load_leaves", load=leaving, default=False))
+            register(
+                BackboneSpec(
+                    name=f"bad_{fault}", modality="image", load=partial(Net, fault), preprocessing=HOW, default=False
+                )
+            )
+        register(
+            BackboneSpec(name="bad_preprocessing", modality="image", load=partial(Net, "preprocessing"), default=False)
+        )
+        register(BackboneSpec(name="bad_check", modality="image", load=Net, check=raising, default=False))
+        register(BackboneSpec(name="bad_load", modality="image", load=raising, preprocessing=HOW, default=False))
+        register(BackboneSpec(name="load_leaves", modality="image", load=leaving, default=False))
 
 
 @pytest.fixture

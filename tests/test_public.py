@@ -45,7 +45,7 @@ PUBLIC = [
 FLOORS = (
     {"_version", "errors", "warnings", "settings", "candidate", "runtime", "tasks"},
     {"contract"},
-    {"data", "images", "backbones", "features", "training"},
+    {"data", "backbones", "features", "training"},
     {"search", "evaluation"},
     {"model", "selection", "run", "report", "analysis", "workers", "pipeline"},
     {"api"},

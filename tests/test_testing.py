@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.errors import PluginError, WeightsUnavailableError
 from autotransfer.tasks.task import Task
 from autotransfer.testing import check_backbone, check_freeze_policy, check_head
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 
 class Tiny(SequentialBackbone):
@@ -71,14 +72,14 @@ class SharesItself(Tiny):
 
 
 def test_a_good_backbone_passes() -> None:
-    check_backbone(BackboneSpec(name="tiny", load=Tiny), rebuild=lambda recipe: Tiny())
+    check_backbone(BackboneSpec(name="tiny", modality="image", load=Tiny), rebuild=lambda recipe: Tiny())
 
 
 @pytest.mark.parametrize(
     ("backbone", "rule"),
     [
         (NoStage(), r"running_mean has a stage in 0..1; got 7"),
-        (Noisy(), "the same images give the same features"),
+        (Noisy(), "the same inputs give the same features"),
         (AcrossBatch(), "do not depend on the others"),
         (Infinite(), "features are finite"),
         (Tiny(width=5), r"forward gives \(N, 5\); got \(3, 4\)"),
@@ -94,7 +95,7 @@ def test_a_backbone_that_breaks_a_rule_is_told_which(backbone: Backbone, rule: s
 
 
 def test_load_must_return_a_backbone() -> None:
-    spec: Any = BackboneSpec(name="plain", load=lambda: nn.Linear(3, 3))  # type: ignore[arg-type, return-value]
+    spec: Any = BackboneSpec(name="plain", modality="image", load=lambda: nn.Linear(3, 3))  # type: ignore[arg-type, return-value]
     with pytest.raises(PluginError, match=r"'plain': load\(\) returns a Backbone; got Linear"):
         check_backbone(spec)
 
@@ -118,13 +119,13 @@ def _sized(side: int, seed: int = 0, width: int = 4) -> SequentialBackbone:
     ids=["good", "the same size", "other weights", "another width", "none"],
 )
 def test_a_backbone_at_another_size_is_the_same_but_for_its_size(load_at: Any, rule: str) -> None:
-    spec = BackboneSpec(name="tiny", load=lambda: _sized(16), load_at=load_at)
+    spec = BackboneSpec(name="tiny", modality="image", load=lambda: _sized(16), load_at=load_at)
     if not rule:
         check_backbone(spec)
         return
     with pytest.raises(PluginError, match=rule) as caught:
         check_backbone(spec)
-    assert "'tiny' at 32 pixels" in str(caught.value)
+    assert "'tiny@32px'" in str(caught.value)
 
 
 def test_a_recipe_that_the_plugin_does_not_know_is_found() -> None:
@@ -137,7 +138,7 @@ def test_missing_weights_are_not_called_a_broken_contract() -> None:
         raise WeightsUnavailableError("they are not here")
 
     with pytest.raises(WeightsUnavailableError):
-        check_backbone(BackboneSpec(name="away", load=Tiny, check=check))
+        check_backbone(BackboneSpec(name="away", modality="image", load=Tiny, check=check))
 
 
 Build = Callable[[tuple[int, ...], int, Mapping[str, Any]], nn.Module]

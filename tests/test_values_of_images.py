@@ -21,6 +21,7 @@ from autotransfer.model.transfer_model import TransferModel
 from autotransfer.settings import Compute, DataOptions, RunOptions, Settings, grouped
 from autotransfer.settings.serialization import call_from_json
 from autotransfer.warnings import ValueRangeWarning
+from autotransfer_plugins.modalities.image.decoding import Decoding
 
 FROZEN = Candidate(backbone="test_resnet", freeze="frozen", head="ridge")
 
@@ -46,7 +47,7 @@ def model(zoo: dict[str, Any]) -> TransferModel:
 
 def test_each_image_alone_gets_the_answer_that_it_gets_among_others(model: TransferModel, tmp_path: Path) -> None:
     images, labels = counts(20, seed=1)
-    assert model.decoding.value_range == (0, 4095)
+    assert Decoding.from_json(model.reading).value_range == (0, 4095)
     together = model.predict(images)
     assert (together == labels).mean() > 0.9
     model.save(tmp_path)
@@ -120,7 +121,8 @@ def test_a_fit_stores_the_range_that_was_asked_for_and_says_what_lies_outside(
     said = [warning for warning in done.warnings if warning.code == "value_range"]
     assert ["asked for" in said[0].message, "test images" in said[1].message] == [True, True]
     about = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
-    assert about["decoding"] == {"value_ranges": {"integer": [0, 1000]}, "background": "white", "channels": 1}
+    expected = {"value_ranges": {"integer": [0, 1000]}, "background": "white", "channels": 1}
+    assert about["reading"] == {"side": about["reading"]["side"], **expected}
     assert done.data.decoded == 40
 
 
@@ -143,10 +145,10 @@ def test_a_command_line_fit_and_prediction_use_the_range(zoo: dict[str, Any], tm
     command += ["--freeze", "frozen", "--no-compare-scratch", "--out", str(tmp_path / "run"), "--device", "cpu"]
     assert CliRunner().invoke(app, [*command, "--value-range", "-10,5000"]).exit_code == 0
     fitted = autotransfer.load(tmp_path / "run", device="cpu")
-    assert fitted.decoding.value_range == (-10, 5000)
+    assert Decoding.from_json(fitted.reading).value_range == (-10, 5000)
     _, settings = call_from_json(json.loads((tmp_path / "run" / "run.json").read_text())["call"])
     assert settings.data_options.value_range == (-10, 5000)
-    assert autotransfer.resume(tmp_path / "run", trials=2, progress=False).model.decoding == fitted.decoding
+    assert autotransfer.resume(tmp_path / "run", trials=2, progress=False).model.reading == fitted.reading
     Image.fromarray(np.linspace(0, 60000, 400).reshape(20, 20).astype(np.uint16)).save(tmp_path / "x.png")
     shown = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(tmp_path / "x.png"), "--device", "cpu"])
     assert shown.exit_code == 0
@@ -181,7 +183,7 @@ def test_a_student_sees_values_as_its_teacher_does(model: TransferModel, zoo: di
         compute=Compute(device="cpu"),
         run=RunOptions(progress=False),
     ).model
-    assert student.decoding == model.decoding
+    assert student.reading == {**model.reading, "side": student.reading["side"]}
 
 
 def test_white_ink_on_transparent_files_is_told_apart(zoo: dict[str, Any], tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_white_ink_on_transparent_files_is_told_apart(zoo: dict[str, Any], tmp_p
         folder.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{i}.png")
     done = autotransfer.evaluate(FROZEN, tmp_path, **grouped(Settings, zoo))
-    assert done.model.decoding.background == "black"
+    assert done.model.reading["background"] == "black"
     assert done.score.score > 0.9  # chance on white
     file = sorted((tmp_path / "down").iterdir())[0]
     assert done.model.predict([file]) == ["down"]

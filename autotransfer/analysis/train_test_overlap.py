@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotransfer.data.examples import Images
+from autotransfer.contract.modality import Store
 from autotransfer.data.train_test_overlap import Overlap, count_overlap
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
@@ -15,7 +15,7 @@ __all__ = ["warn_of_overlap"]
 
 
 def warn_of_overlap(
-    test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget, warnings: WarningList
+    test: Store, data: Prepared, evaluator: Evaluator, budget: TimeBudget, warnings: WarningList
 ) -> None:
     """Say how many test images are copies or near-duplicates of images to train on.
 
@@ -24,18 +24,18 @@ def warn_of_overlap(
     _count(test, data, evaluator, budget).warn("test", warnings)
 
 
-def _count(test: Images, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
-    copies = count_overlap(test.digests, data.images.digests)
+def _count(test: Store, data: Prepared, evaluator: Evaluator, budget: TimeBudget) -> Overlap:
+    copies = count_overlap(test.digests, data.store.digests)
     if data.first is None or copies.copies == len(test):
         return copies
     try:
         loaded = evaluator.load(data.first)
-        seconds = evaluator.pass_seconds(data.first) * len(test) / len(data.images)
-        if seconds > budget.left_for("transfer_gain") or loaded.backbone.preprocessing.crop_mode not in test.pixels:
+        seconds = evaluator.pass_seconds(data.first) * len(test) / len(data.store)
+        if seconds > budget.left_for("transfer_gain") or not test.suits(loaded.backbone.preprocessing):
             return copies
         cache = ActivationCache(None, memory_limit=data.extractor.cache.memory_limit)
-        features = FeatureExtractor(images=test, cache=cache).pooled(loaded)
+        features = FeatureExtractor(store=test, cache=cache).pooled(loaded)
         known = data.extractor.pooled(loaded)
     except Exception:  # what is only a check must not lose the search
         return copies
-    return count_overlap(test.digests, data.images.digests, features, known, objects=data.objects)
+    return count_overlap(test.digests, data.store.digests, features, known, objects=data.objects)

@@ -212,7 +212,8 @@ def _load_random(evaluator: Evaluator, candidate: Candidate) -> LoadedBackbone:
                 module.momentum = max(momentum, BATCH_NORM_MOMENTUM)  # type: ignore[assignment]  # a number, as it was
         return backbone
 
-    loaded = LoadedBackbone(BackboneSpec(name=f"{name} (random weights)", load=build), evaluator.device)
+    spec = BackboneSpec(name=f"{name} (random weights)", modality=pretrained.spec.modality, load=build)
+    loaded = LoadedBackbone(spec, evaluator.device)
     if loaded.digest == pretrained.digest:
         raise BackboneError(f"the backbone {name!r} comes back with its weights when it is built without them")
     return loaded
@@ -232,7 +233,15 @@ def _with_random_features(
     frozen = FreezePlan(phases=(Phase(start=0.0, depth=loaded.depths),))
     described = Candidate(backbone=loaded.spec.name, head=head.name, head_params=params)
     settings = replace(SCRATCH_SETTINGS, views=candidate.views)
-    setup = Setup(candidate=described, loaded=loaded, head=head, plan=frozen, start=None, settings=settings)
+    setup = Setup(
+        candidate=described,
+        loaded=loaded,
+        head=head,
+        plan=frozen,
+        start=None,
+        settings=settings,
+        views=_views(evaluator, settings),
+    )
     fold, extractor = evaluator.folds[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
     network = setup.solve(extractor, fold, evaluator.device, evaluator.seed)
     predictions = setup.predict_from_features(network, extractor, fold.task, fold.validation_rows)
@@ -240,6 +249,10 @@ def _with_random_features(
     if not math.isfinite(score):
         return gain
     return replace(gain, random_features=score, head=head.name, baseline_predictions=predictions)
+
+
+def _views(evaluator: Evaluator, settings: TrainingSettings) -> tuple[str, ...]:
+    return evaluator.extractor.store.modality.views[: settings.views]
 
 
 def _with_training(
@@ -285,8 +298,18 @@ def _training(candidate: Candidate, loaded: LoadedBackbone, evaluator: Evaluator
     head = evaluator.registry.head(Candidate(backbone="").head)
     whole = FreezePlan(phases=(Phase(start=0.0, depth=0),))
     described = Candidate(backbone=loaded.spec.name, head=head.name)
-    settings = replace(SCRATCH_SETTINGS, epochs=epochs, views=candidate.views)
-    setup = Setup(candidate=described, loaded=loaded, head=head, plan=whole, start=None, settings=settings)
+    modality = evaluator.extractor.store.modality
+    strength = modality.augmentations[min(1, len(modality.augmentations) - 1)]
+    settings = replace(SCRATCH_SETTINGS, epochs=epochs, views=candidate.views, augmentation=strength)
+    setup = Setup(
+        candidate=described,
+        loaded=loaded,
+        head=head,
+        plan=whole,
+        start=None,
+        settings=settings,
+        views=_views(evaluator, settings),
+    )
     return setup.training(evaluator.extractor, evaluator.folds[0], evaluator.device, evaluator.seed)
 
 

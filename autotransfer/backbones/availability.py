@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from autotransfer.contract.plugin_call import plugin_call
-from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import AutoTransferError, BackboneError, PluginError, WeightsUnavailableError
 
 __all__ = ["describe_unavailable", "check_usable", "unavailable_reason"]
@@ -54,8 +54,8 @@ def check_usable(
             if spec.check is not None and spec.locate is not None:  # without ``locate``, the quick check was ``check``
                 spec.check()
             preprocessing = spec.preprocessing or spec.load().preprocessing
-            if not isinstance(preprocessing, Preprocessing):
-                raise TypeError(f"its preprocessing is a {type(preprocessing).__name__}; expected a Preprocessing")
+            if not callable(getattr(preprocessing, "probe", None)):
+                raise TypeError(f"its preprocessing is a {type(preprocessing).__name__}; expected an InputFormat")
     except (WeightsUnavailableError, PluginError) as error:
         unavailable[spec.name] = error
         return False

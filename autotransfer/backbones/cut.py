@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from autotransfer.backbones.inputs import each, joined, rows_of
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 
 __all__ = ["Activation", "Cut", "TOLERANCE", "call_order"]
 
@@ -22,6 +24,10 @@ Activation = tuple[Tensor, ...]
 
 TOLERANCE = 1e-4
 """Largest relative difference, in float32, between suffix(prefix(x)) and the whole forward pass."""
+
+
+# In place of the number of rows that a tensor has for each example: it is made anew from the inputs, not cached.
+_JOINED = -1
 
 
 class _Reached(Exception):
@@ -45,41 +51,47 @@ class Cut:
     The suffix replays the backbone's own forward function, with every earlier unit returning NaN tensors that are
     backed by one element, and puts the cached inputs in at the boundary: what leaks around it shows as NaN.
 
+    Whole numbers and truth values among the inputs, such as tokens and their mask, are given to the suffix again, so
+    that what the backbone's own code makes of them, such as an attention mask, is made anew and not cached.
+
     Args:
         backbone: In eval mode; it is not changed.
         depth: Number of leading stages before the boundary, 0 < depth < number of stages.
-        images: float32 (N, 3, H, W) with N >= 3, for the check.
+        inputs: Inputs (N, ...) with N >= 3, for the check; floats are float32.
+        others: Other inputs (N, ...) of the same shapes, on which the cut is checked; None takes opposite ones.
 
     Attributes:
         exact: Whether suffix(prefix(x)) equals the whole forward pass.
         reason: Why not; empty when exact.
-        seconds: Seconds that an image takes up to the boundary, in float32.
+        seconds: Seconds that an example takes up to the boundary, in float32.
         share: Share of the time of a forward pass that lies before the boundary.
-        numbers: How many numbers cross the boundary for each image.
+        numbers: How many numbers cross the boundary for each example.
+        joins: Whether ``suffix`` takes the inputs again.
     """
 
-    def __init__(self, backbone: Backbone, depth: int, images: Tensor) -> None:
+    def __init__(self, backbone: Backbone, depth: int, inputs: Inputs, others: Inputs | None = None) -> None:
         self.depth = depth
         self.exact, self.reason, self.seconds, self.share, self.numbers = False, "", 0.0, 0.0, 0
-        self._input_shape = tuple(images.shape[1:])
-        self._rows = len(images) - 1  # recorded and checked with different batch sizes
+        self._outlines = each(_outline, inputs)
+        self.joins = joined(inputs) is not None
+        self._rows = rows_of(inputs) - 1  # recorded and checked with different batch sizes
         try:
             with torch.no_grad():
-                self._record(backbone, images)
-                self._refuse_trained(backbone, images[:-1])
-                # Other images than the recorded ones: what depends on them must cross, not be remembered.
-                self.reason = self._difference(backbone, -images)
+                self._record(backbone, inputs)
+                self._refuse_trained(backbone, _but_last(inputs))
+                # Other inputs than the recorded ones: what depends on them must cross, not be remembered.
+                self.reason = self._difference(backbone, each(_opposite, inputs) if others is None else others)
         except Exception as error:
             self.reason = f"{type(error).__name__}: {error}".splitlines()[0]
         self.exact = not self.reason
 
-    def prefix(self, backbone: Backbone, images: Tensor) -> Activation:
-        """Run the frozen stages on images (N, 3, H, W)."""
-        return self._crossing(self._inputs(backbone, images)[0], len(images))
+    def prefix(self, backbone: Backbone, inputs: Inputs) -> Activation:
+        """Run the frozen stages on inputs (N, ...)."""
+        return self._crossing(self._entering(backbone, inputs)[0], rows_of(inputs))
 
     @contextmanager
     def recorded(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
-        """Note what crosses the boundary when a batch of so many images passes it within, on its way further."""
+        """Note what crosses the boundary when a batch of rows passes it within, on its way further."""
         noted: list[Tensor] = []
 
         def note(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -93,22 +105,59 @@ class Cut:
             hook.remove()
 
     def _crossing(self, leaves: list[Any], rows: int) -> Activation:
-        crossing = ((leaf, parts) for leaf, parts in zip(leaves, self._parts, strict=True) if parts)
+        crossing = ((leaf, parts) for leaf, parts in zip(leaves, self._parts, strict=True) if parts > 0)
         return tuple(leaf if parts == 1 else leaf.unflatten(0, (rows, parts)) for leaf, parts in crossing)
 
-    def suffix(self, backbone: Backbone, cached: Activation, forward: Callable[[Tensor], Any] | None = None) -> Any:
-        """Run the stages after the boundary; ``forward`` is the backbone, its ``forward_map``, or a deeper prefix."""
-        rows, dtype, filled = len(cached[0]), cached[0].dtype, iter(cached)
-        leaves = [
-            _as(constant, dtype) if not parts else next(filled) if parts == 1 else next(filled).flatten(0, 1)
-            for parts, constant in zip(self._parts, self._constants, strict=True)
-        ]
-        swapped = pytree.tree_unflatten(leaves, self._spec)
-        images = cached[0].new_full((1,) * (1 + len(self._input_shape)), float("nan"))
-        with self._replaying(backbone, swapped, rows, images):
-            return (forward or backbone)(images.expand(rows, *self._input_shape))
+    def suffix(
+        self,
+        backbone: Backbone,
+        cached: Activation,
+        forward: Callable[[Any], Any] | None = None,
+        inputs: Inputs | None = None,
+    ) -> Any:
+        """Run the stages after the boundary.
 
-    def _inputs(self, backbone: Backbone, images: Tensor) -> tuple[list[Any], Any]:
+        Args:
+            backbone: The backbone.
+            cached: What ``prefix`` returned.
+            forward: The backbone, its ``forward_map``, or a deeper prefix; None for the backbone.
+            inputs: The inputs of the same examples, where the cut ``joins`` them; floats in them are not looked at.
+        """
+        rows, dtype = len(cached[0]), cached[0].dtype
+
+        def enter(args: Any, kwargs: Any) -> Any:
+            filled = iter(cached)
+            arriving = pytree.tree_leaves((args, kwargs)) if self.joins else self._constants
+            leaves = [
+                _as(constant, dtype)
+                if not parts
+                else fresh
+                if parts == _JOINED
+                else next(filled)
+                if parts == 1
+                else next(filled).flatten(0, 1)
+                for parts, constant, fresh in zip(self._parts, self._constants, arriving, strict=True)
+            ]
+            return pytree.tree_unflatten(leaves, self._spec)
+
+        like = cached[0].new_full((1,), float("nan"))
+        with self._replaying(backbone, enter, rows, like):
+            return (forward or backbone)(self._blanked(inputs, rows, like))
+
+    def _blanked(self, inputs: Inputs | None, rows: int, like: Tensor) -> Inputs:
+        """Return inputs of NaN, with the whole numbers and truth values that were given."""
+        given = None if inputs is None else joined(inputs)
+        if self.joins and given is None:
+            raise ValueError("the suffix takes whole numbers or truth values among the inputs again: give them")
+        if isinstance(self._outlines, Tensor):
+            return _blank(self._outlines, rows, self._rows + 1, like) if given is None else given
+        known = {} if given is None or isinstance(given, Tensor) else given
+        return {
+            name: known[name] if name in known else _blank(outline, rows, self._rows + 1, like)
+            for name, outline in self._outlines.items()
+        }
+
+    def _entering(self, backbone: Backbone, inputs: Inputs) -> tuple[list[Any], Any]:
         """Return what goes into the boundary, flattened, and how it was nested."""
         caught: list[tuple[Any, Any]] = []
 
@@ -118,7 +167,7 @@ class Cut:
 
         hook = backbone.get_submodule(self._boundary).register_forward_pre_hook(stop, with_kwargs=True)
         try:
-            backbone(images)
+            backbone(inputs)
         except _Reached:
             pass
         finally:
@@ -127,8 +176,24 @@ class Cut:
             raise ValueError(f"the forward pass does not reach {self._boundary!r}")
         return pytree.tree_flatten(caught[0])
 
-    def _record(self, backbone: Backbone, images: Tensor) -> None:
-        units, seconds = call_order(backbone, images[:-1])
+    def _made_anew(self, backbone: Backbone, inputs: Inputs) -> list[Any]:
+        """Return what arrives at the boundary where all units before it give NaN: the joined inputs suffice for it."""
+        caught: list[Any] = []
+
+        def stop(args: Any, kwargs: Any) -> Any:
+            caught.extend(pytree.tree_leaves((args, kwargs)))
+            raise _Reached
+
+        rows = rows_of(inputs)
+        tensor = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
+        like = torch.full((1,), float("nan"), device=tensor.device)
+        with suppress(_Reached), self._replaying(backbone, stop, rows, like):
+            backbone(self._blanked(inputs, rows, like))
+        return caught
+
+    def _record(self, backbone: Backbone, inputs: Inputs) -> None:
+        fewer, rows = _but_last(inputs), rows_of(inputs)
+        units, seconds = call_order(backbone, fewer)
         position = next(
             (i for i, unit in enumerate(units) if unit.stage is not None and unit.stage >= self.depth), None
         )
@@ -141,35 +206,42 @@ class Cut:
         if late:
             raise ValueError(f"stages {sorted(late)} run after the boundary at stage {self.depth}")
         self.seconds, self.share = seconds[position] / self._rows, seconds[position] / seconds[-1]
-        few, _ = self._inputs(backbone, images[:-1])
-        self._constants, self._spec = self._inputs(backbone, images)
-        # What follows the batch size crosses the boundary for each image; the rest (masks, tables) is constant.
-        self._parts = [_parts(a, b, len(images)) for a, b in zip(few, self._constants, strict=True)]
-        if not any(self._parts):
+        few, _ = self._entering(backbone, fewer)
+        leaves, self._spec = self._entering(backbone, inputs)
+        fresh = self._made_anew(backbone, inputs) if self.joins else [None] * len(leaves)
+        # What follows the batch size crosses the boundary for each example; the rest (masks, tables) is constant.
+        self._parts = [
+            _JOINED if _equal(leaf, new) else _parts(a, leaf, rows)
+            for a, leaf, new in zip(few, leaves, fresh, strict=True)
+        ]
+        if all(parts <= 0 for parts in self._parts):
             raise ValueError("nothing that crosses the boundary follows the batch size")
-        self.numbers = sum(t.numel() for t in self._crossing(self._constants, len(images))) // len(images)
-        self._constants = [None if parts else leaf for parts, leaf in zip(self._parts, self._constants, strict=True)]
+        self.numbers = sum(t.numel() for t in self._crossing(leaves, rows)) // rows
+        self._constants = [None if parts else leaf for parts, leaf in zip(self._parts, leaves, strict=True)]
 
-    def _refuse_trained(self, backbone: Backbone, images: Tensor) -> None:
+    def _refuse_trained(self, backbone: Backbone, inputs: Inputs) -> None:
         """Refuse a prefix that uses a parameter which trains, such as a token of a later stage: it would go stale."""
         twin = copy.deepcopy(backbone)  # some models keep what they computed: none of this graph may stay in ours
         for name, parameter in twin.named_parameters():
             parameter.requires_grad_(twin.stage_of(name) >= self.depth)
         with torch.enable_grad():
-            leaves, _ = self._inputs(twin, images)
+            leaves, _ = self._entering(twin, inputs)
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
             raise ValueError(f"what crosses the boundary depends on parameters of stage {self.depth} or later")
 
-    def _difference(self, backbone: Backbone, images: Tensor) -> str:
-        whole = backbone(images)
-        split = self.suffix(backbone, self.prefix(backbone, images))
+    def _difference(self, backbone: Backbone, inputs: Inputs) -> str:
+        whole = backbone(inputs)
+        split = self.suffix(backbone, self.prefix(backbone, inputs), inputs=inputs)
         if not bool(split.isfinite().all()):
             return "something leaks around the boundary"
         difference = float((split - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
         return "" if difference < TOLERANCE else f"the outputs differ by {difference:.0e}"
 
     @contextmanager
-    def _replaying(self, backbone: Backbone, swapped: Any, rows: int, like: Tensor) -> Iterator[None]:
+    def _replaying(
+        self, backbone: Backbone, enter: Callable[[Any, Any], Any], rows: int, like: Tensor
+    ) -> Iterator[None]:
+        """Let the units before the boundary return NaN, and ``enter`` say what goes into the boundary instead."""
         reached = False
 
         def swap(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -177,7 +249,7 @@ class Cut:
             if reached:
                 return None
             reached = True
-            return swapped
+            return enter(args, kwargs)
 
         def skip(module: nn.Module, outputs: Sequence[Any]) -> Callable[..., Any]:
             calls = iter(outputs)
@@ -201,10 +273,11 @@ class Cut:
                 del module.forward
 
 
-def call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[float]]:
+def call_order(backbone: Backbone, inputs: Inputs) -> tuple[list[_Unit], list[float]]:
     """Run once; return the units in call order and, for each, the seconds before it, with the whole time at the end."""
-    if images.device.type != "cpu":
-        backbone(images)  # the first pass of a GPU sets up each layer, which takes longer than to run it
+    device = (inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))).device
+    if device.type != "cpu":
+        backbone(inputs)  # the first pass of a GPU sets up each layer, which takes longer than to run it
     stage = {id(parameter): backbone.stage_of(name) for name, parameter in backbone.named_parameters()}
     started: dict[str, float] = {}
     outputs: dict[str, list[Any]] = {}
@@ -215,19 +288,19 @@ def call_order(backbone: Backbone, images: Tensor) -> tuple[list[_Unit], list[fl
 
         def enter(module: nn.Module, args: Any, name: str = name) -> None:
             if name not in started:
-                started[name] = _now(images.device)
+                started[name] = _now(device)
 
         def leave(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
             outputs.setdefault(name, []).append(pytree.tree_map_only(Tensor, _outline, output))
 
         hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    begin = _now(images.device)
+    begin = _now(device)
     try:
-        backbone(images)
+        backbone(inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    end = _now(images.device)
+    end = _now(device)
     units: list[_Unit] = []
 
     def visit(name: str, module: nn.Module) -> None:
@@ -251,15 +324,29 @@ def _now(device: torch.device) -> float:
 
 
 def _parts(few: Any, more: Any, rows: int) -> int:
-    """Return how many rows of what was seen with ``rows - 1`` and with ``rows`` images belong to each; 0 for none."""
+    """Return how many rows of what was seen with ``rows - 1`` and with ``rows`` examples belong to each; 0 for none."""
     if not isinstance(few, Tensor) or few.ndim == 0 or len(few) == len(more):
         return 0
     parts = len(more) // rows
     if (len(few), len(more)) != (parts * (rows - 1), parts * rows) or not few.is_floating_point():
         raise ValueError(
-            f"a tensor {tuple(few.shape)} of {few.dtype} crosses that is not so many numbers for each image"
+            f"a tensor {tuple(few.shape)} of {few.dtype} crosses that is not so many numbers for each example"
         )
     return parts
+
+
+def _but_last(inputs: Inputs) -> Inputs:
+    return each(lambda tensor: tensor[:-1], inputs)
+
+
+def _opposite(tensor: Tensor) -> Tensor:
+    """Return other values of the same kind: negative ones, or those from the end to the beginning."""
+    return -tensor if tensor.is_floating_point() else tensor.flip(tuple(range(tensor.ndim)))
+
+
+def _equal(leaf: Any, fresh: Any) -> bool:
+    alike = isinstance(leaf, Tensor) and isinstance(fresh, Tensor) and leaf.dtype == fresh.dtype
+    return alike and leaf.shape == fresh.shape and torch.equal(leaf, fresh)
 
 
 def _outline(tensor: Tensor) -> Tensor:

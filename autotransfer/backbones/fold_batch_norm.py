@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from autotransfer.backbones.inputs import each
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 
 __all__ = ["fold_batch_norm"]
 
@@ -32,29 +34,29 @@ class _DropAndActivation(nn.Module):
         return self.act(self.drop(x))  # type: ignore[no-any-return]
 
 
-def fold_batch_norm(backbone: Backbone, images: Tensor) -> Backbone:
+def fold_batch_norm(backbone: Backbone, inputs: Inputs) -> Backbone:
     """Return a copy with folded batch norms, or the backbone itself if folding changes its features.
 
     Args:
         backbone: Backbone in eval mode, in float32.
-        images: float32 images (N, 3, H, W), to find the convolution before each norm and to check the result.
+        inputs: inputs (N, ...), to find the convolution before each norm and to check the result.
     """
     with torch.no_grad():  # convolutions of some shapes refuse weights from inference mode
-        pairs = _pairs(backbone, images)
+        pairs = _pairs(backbone, inputs)
         if not pairs:
             return backbone
-        exact = backbone(images)
+        exact = backbone(inputs)
         folded = copy.deepcopy(backbone)
         for conv, norm in pairs:
             _fold(folded, conv, norm)
-        difference = float((folded(images) - exact).abs().max() / exact.abs().max().clamp(min=1e-12))
+        difference = float((folded(inputs) - exact).abs().max() / exact.abs().max().clamp(min=1e-12))
     if difference < _MAX_RELATIVE_DIFFERENCE:
         return folded
     log.info("batch norm is not folded: the features would differ by %.0e", difference)
     return backbone
 
 
-def _pairs(backbone: Backbone, images: Tensor) -> list[tuple[str, str]]:
+def _pairs(backbone: Backbone, inputs: Inputs) -> list[tuple[str, str]]:
     """Return the names of convolutions and of the norms that alone use their outputs, in the same stage.
 
     Norms of the next stage are excluded, since they train when the boundary lies between the stages.
@@ -79,7 +81,7 @@ def _pairs(backbone: Backbone, images: Tensor) -> list[tuple[str, str]]:
 
             hooks.append(module.register_forward_pre_hook(record_pair))
     try:
-        backbone(images[:1])
+        backbone(each(lambda tensor: tensor[:1], inputs))
     finally:
         for hook in hooks:
             hook.remove()

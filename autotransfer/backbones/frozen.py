@@ -17,12 +17,17 @@ from torch.overrides import TorchFunctionMode
 
 from autotransfer.backbones.fold_batch_norm import fold_batch_norm
 from autotransfer.backbones.fuse_layers import can_fuse, fuse_layers
+from autotransfer.backbones.inputs import moved
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 from autotransfer.runtime.device import Device
 
-__all__ = ["FrozenBackbone", "Precision", "batch_sizes", "outputs_digest", "probe_images"]
+__all__ = ["PROBES", "FrozenBackbone", "Precision", "batch_sizes", "outputs_digest"]
 
 log = logging.getLogger("autotransfer")
+
+PROBES = 3
+"""Examples on which a backbone is checked: cuts are recorded and checked with different numbers of them."""
 
 Precision = Literal["half", "autocast", "full"]
 """16-bit weights and activations; 16 bit where torch's autocast deems it safe; float32."""
@@ -35,14 +40,14 @@ _LADDER: tuple[tuple[Precision, bool], ...] = (
     ("full", True),
     ("full", False),
 )
-# Cosine between the fast and the float32 features of an image below which the next precision is tried.
+# Cosine between the fast and the float32 features of an example below which the next precision is tried.
 _AGREEMENT = 0.995
 # Small batches stay in a CPU's cache, large ones fill a GPU; there, setting up the layers for another size takes longer
 # than a better one could save.
 _BATCHES = {"cpu": (16, 8, 32), "cuda": (128,)}
 # Seconds of work from which compiling is tried, and the speed-up from which its result is used.
 _COMPILE_FROM, _COMPILE_GAIN = 600.0, 1.05
-# Sums that stand for the outputs on the probe images.
+# Sums that stand for the outputs on the probe.
 _SUMS = 8
 # Numbers in an attention matrix beyond which torch's kernel, which never holds all of it, is used.
 _LARGEST_ATTENTION = 2**25
@@ -53,7 +58,7 @@ class FrozenBackbone:
 
     Args:
         backbone: In eval mode, float32, on the device; it is not changed.
-        probe: float32 (N, 3, H, W) on the CPU: the images that the check runs on.
+        probe: Inputs (N, ...) on the CPU: what the check runs on.
         exact: Its pooled features (N, width) in float32.
         device: Where it runs.
 
@@ -62,22 +67,22 @@ class FrozenBackbone:
         precision: What it runs in.
     """
 
-    def __init__(self, backbone: Backbone, probe: Tensor, exact: Tensor, device: Device) -> None:
+    def __init__(self, backbone: Backbone, probe: Inputs, exact: Tensor, device: Device) -> None:
         self._device, self._probe, self._exact = device, probe, exact
         # Folded on the CPU: on a GPU, float32 may be rounded by more than the check tolerates.
         plain = backbone if device.torch.type == "cpu" else deepcopy(backbone).cpu()
         self._folded = device.place(fold_batch_norm(plain, probe))
         self.module, self.precision = self._folded, "full"
-        self._compiled: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
+        self._compiled: dict[Any, Callable[[Any], Tensor]] = {}
         self._below = iter(_LADDER)
         self.lower()
 
     @classmethod
     def of(cls, backbone: Backbone, device: Device) -> FrozenBackbone:
         """Make one of a backbone on the device, in eval mode."""
-        probe = probe_images(backbone)
+        probe = backbone.preprocessing.probe(PROBES)
         with torch.inference_mode():
-            exact = backbone(probe.to(device.torch)).float().cpu()
+            exact = backbone(moved(probe, device.torch)).float().cpu()
         return cls(backbone, probe, exact, device)
 
     def lower(self) -> bool:
@@ -103,9 +108,9 @@ class FrozenBackbone:
         half = self._device.half
         return half if half is not None and self.precision == "half" else torch.float32
 
-    def take(self, tensor: Tensor) -> Tensor:
-        """Bring what enters the module to its device and type."""
-        return tensor.to(self._device.torch, self.dtype)
+    def take(self, inputs: Any) -> Any:
+        """Bring what enters the module, a tensor or inputs of several, to its device and type."""
+        return moved(inputs, self._device.torch, self.dtype)
 
     @contextmanager
     def running(self) -> Iterator[Backbone]:
@@ -118,8 +123,8 @@ class FrozenBackbone:
         ):
             yield self.module
 
-    def agrees(self, features: Callable[[Tensor], Tensor]) -> bool:
-        """Whether ``features`` of the probe images, computed by parts of the module, are those of float32."""
+    def agrees(self, features: Callable[[Any], Tensor]) -> bool:
+        """Whether ``features`` of the probe, computed by parts of the module, are those of float32."""
         try:
             with self.running():
                 fast = features(self.take(self._probe)).float().cpu()
@@ -128,12 +133,12 @@ class FrozenBackbone:
             return False
         return bool(fast.isfinite().all()) and _cosine(self._exact, fast) >= _AGREEMENT
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Map images to pooled features, within ``running``; compiled where that was found to pay."""
-        run = self._compiled.get(images.shape, self.module)  # a last batch of fewer images is not worth compiling
-        return run(images)
+    def __call__(self, inputs: Inputs) -> Tensor:
+        """Map inputs to pooled features, within ``running``; compiled where that was found to pay."""
+        run = self._compiled.get(_shape(inputs), self.module)  # a last batch of fewer rows is not worth compiling
+        return run(inputs)
 
-    def compile_for(self, batch: Tensor, count: int) -> None:
+    def compile_for(self, batch: Inputs, count: int) -> None:
         """Compile the module for batches like this one, if ``count`` of them are work enough to pay for it.
 
         Nothing changes where they are not, where it cannot be compiled (no C++ compiler, say), or where that makes it
@@ -141,11 +146,11 @@ class FrozenBackbone:
         """
         with self.running():
             eager = _seconds(self.module, batch)
-            if eager * count < _COMPILE_FROM or batch.shape in self._compiled:
+            if eager * count < _COMPILE_FROM or _shape(batch) in self._compiled:
                 return
             try:
                 # Without our own fusing: compilers do that, and cannot look into packed weights.
-                fast: Callable[[Tensor], Tensor] = torch.compile(self._made(fused=False), dynamic=False)
+                fast: Callable[[Any], Tensor] = torch.compile(self._made(fused=False), dynamic=False)
                 alike = _cosine(self.module(batch).float(), fast(batch).float())
                 gain = eager / _seconds(fast, batch)
             except Exception as error:  # compilers fail in every way
@@ -153,7 +158,7 @@ class FrozenBackbone:
                 return
         if gain >= _COMPILE_GAIN and alike >= _AGREEMENT:
             log.info("a backbone is compiled: %.2f times as fast", gain)
-            self._compiled[batch.shape] = fast
+            self._compiled[_shape(batch)] = fast
 
     def _made(self, fused: bool) -> Backbone:
         module = deepcopy(self._folded).to(self.dtype) if fused or self.precision == "half" else self._folded
@@ -162,13 +167,13 @@ class FrozenBackbone:
         return module
 
 
-def probe_images(backbone: Backbone) -> Tensor:
-    """Return float32 (3, 3, H, W) noise, as large as the backbone's images, to check it on."""
-    return torch.randn(3, 3, *backbone.preprocessing.size, generator=torch.Generator().manual_seed(0))
+def _shape(inputs: Inputs) -> Any:
+    """Return what tells batches of equal sizes apart from others."""
+    return inputs.shape if isinstance(inputs, Tensor) else tuple((name, t.shape) for name, t in inputs.items())
 
 
 def outputs_digest(outputs: Tensor) -> str:
-    """Return a hash of what a backbone gives for its probe images: another computation has another one.
+    """Return a hash of what a backbone gives for its probe: another computation has another one.
 
     Float noise, as of another number of threads, mostly leaves it as it is, since what is hashed are a few rounded
     sums over all numbers, with random signs, relative to their norm: noise of one in a million changes it once in a
@@ -188,12 +193,12 @@ def batch_sizes(device: Device) -> tuple[int, ...]:
 
 
 def _cosine(exact: Tensor, found: Tensor) -> float:
-    """Return the cosine between features (N, width) of the image where they differ most; of any magnitude."""
+    """Return the cosine between features (N, width) of the example where they differ most; of any magnitude."""
     largest = exact.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     return float(F.cosine_similarity(exact / largest, found / largest, dim=1).min())
 
 
-def _seconds(run: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+def _seconds(run: Callable[[Any], Tensor], batch: Inputs) -> float:
     """Return the time of a batch, the best of two after one that warms up."""
     taken = []
     for _ in range(3):

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autotransfer.backbones.inputs import each
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 
 __all__ = ["can_fuse", "fuse_layers"]
 
@@ -94,17 +96,17 @@ class _FusedLinear(nn.Module):
         return fused
 
 
-def fuse_layers(backbone: Backbone, images: Tensor) -> None:
-    """Fuse the layers of a backbone for inference, in place, for images of this size and type.
+def fuse_layers(backbone: Backbone, inputs: Inputs) -> None:
+    """Fuse the layers of a backbone for inference, in place, for inputs of this size and type.
 
     The caller checks that the features do not change.
 
     Args:
         backbone: Backbone in eval mode, on the CPU, with folded batch norms.
-        images: Images (N, 3, H, W) for a forward pass that finds the activation after each layer.
+        inputs: Inputs (N, ...) for a forward pass that finds the activation after each layer.
     """
     with torch.no_grad():
-        for call in _calls(backbone, images[:1]):
+        for call in _calls(backbone, each(lambda tensor: tensor[:1], inputs)):
             fused = _fused(backbone.get_submodule(call.name), call, _kernel(backbone, call.activation))
             if fused is not None:
                 _replace_module(backbone, call.name, fused.eval())
@@ -130,7 +132,7 @@ def _kernel(backbone: Backbone, name: str) -> _Kernel:
     return _KERNELS[type(activation)]
 
 
-def _calls(backbone: Backbone, images: Tensor) -> Iterator[_Call]:
+def _calls(backbone: Backbone, inputs: Inputs) -> Iterator[_Call]:
     """Yield the layers that are called once, with the activation after them in the same stage."""
     calls: dict[int, _Call] = {}  # by the id of the output
     kept: list[Tensor] = []  # keeps outputs alive, so that no other tensor gets their id
@@ -162,7 +164,7 @@ def _calls(backbone: Backbone, images: Tensor) -> Iterator[_Call]:
 
             hooks.append(module.register_forward_pre_hook(record_activation))
     try:
-        backbone(images)
+        backbone(inputs)
     finally:
         for hook in hooks:
             hook.remove()

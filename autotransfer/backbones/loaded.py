@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from autotransfer.backbones.cut import Cut
-from autotransfer.backbones.frozen import FrozenBackbone, outputs_digest, probe_images
+from autotransfer.backbones.frozen import PROBES, FrozenBackbone, outputs_digest
+from autotransfer.backbones.inputs import joined, moved, pooled
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, PluginError
@@ -37,7 +39,7 @@ class LoadedBackbone:
         backbone: The module.
         digest: Hash of the weights.
         identity: Hash of everything that activations depend on: weights, architecture, stages, versions of the plugin
-            and its libraries, and the outputs for the probe images, which reveal changes of code.
+            and its libraries, and the outputs for the probe, which reveal changes of code.
         map_shape: Shape (C, h, w) of the last feature map.
 
     Raises:
@@ -54,21 +56,21 @@ class LoadedBackbone:
         with plugin_call(f"The backbone {spec.name!r}"), torch.inference_mode():
             self.backbone = backbone.eval().requires_grad_(False)
             self.digest = _weights_digest(backbone)
-            self._images = probe_images(backbone)
-            features = backbone.forward_map(self._images)
-            pooled = backbone.pool(features)
+            self._probe = backbone.preprocessing.probe(PROBES)
+            features = backbone.forward_map(self._probe)
+            found = pooled(backbone, features, self._probe)
             self.map_shape = tuple(backbone.as_map(features).shape[1:])
             stages = {backbone.stage_of(name) for name in backbone.state_dict()}
-        if not isinstance(pooled, Tensor) or pooled.shape != (3, backbone.width):
-            given = tuple(pooled.shape) if isinstance(pooled, Tensor) else f"a {type(pooled).__name__}"
+        if not isinstance(found, Tensor) or found.shape != (3, backbone.width):
+            given = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise PluginError(f"The backbone {spec.name!r} pools to {given}; said (3, {backbone.width}).")
         if odd := stages - set(range(self.depths)):
             raise PluginError(f"The backbone {spec.name!r} has {self.depths} stages, and parameters in stages {odd}.")
-        if not bool(pooled.isfinite().all()):
+        if not bool(found.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
-        self._pooled = pooled
+        self._pooled = found
         with plugin_call(f"The backbone {spec.name!r}"):
-            self.identity = self._identity(features, pooled)
+            self.identity = self._identity(features, found)
         device.place(self.backbone)
         self._cuts: dict[int, Cut] = {}
         self._extendable: dict[int, bool] = {}
@@ -87,12 +89,17 @@ class LoadedBackbone:
     @cached_property
     def fast(self) -> FrozenBackbone:
         """The backbone for inference; made when it is first needed."""
-        return FrozenBackbone(self.backbone, self._images, self._pooled, self.device)
+        return FrozenBackbone(self.backbone, self._probe, self._pooled, self.device)
 
     @cached_property
     def stages(self) -> StageFeatures:
         """Features of the stages."""
-        return StageFeatures(self.backbone, self._images.to(self.device.torch))
+        return StageFeatures(self.backbone, moved(self._probe, self.device.torch))
+
+    @property
+    def joins(self) -> bool:
+        """Whether the inputs hold whole numbers or truth values, which cuts and pooling get again."""
+        return joined(self._probe) is not None
 
     @property
     def frozen(self) -> Backbone:
@@ -112,7 +119,11 @@ class LoadedBackbone:
     def cut(self, depth: int) -> Cut:
         """Return the cut at a depth; it is made and checked once, in float32."""
         if depth not in self._cuts:
-            cut = Cut(self.backbone, depth, self._images.to(self.device.torch))
+            probe = moved(self._probe, self.device.torch)
+            others = None
+            if joined(probe) is not None:  # opposite tokens could be none
+                others = moved(self.backbone.preprocessing.probe(PROBES, seed=1), self.device.torch)
+            cut = Cut(self.backbone, depth, probe, others)
             if not cut.exact:
                 log.info("%s is frozen, but not cached, at stage %d: %s", self.spec.name, depth, cut.reason)
             self._cuts[depth] = cut
@@ -121,11 +132,11 @@ class LoadedBackbone:
     def check_boundary(self, depth: int) -> None:
         """Check once that training stages match the fast module's activations at a depth; else raise its precision."""
 
-        def through_boundary(images: Tensor) -> Tensor:
+        def through_boundary(inputs: Inputs) -> Tensor:
             cut = self.cut(depth)
-            entering = tuple(tensor.float() for tensor in cut.prefix(self.frozen, images))
+            entering = tuple(tensor.float() for tensor in cut.prefix(self.frozen, inputs))
             with self.device.autocast(not self.precise):  # as in training
-                return cut.suffix(self.backbone, entering)  # type: ignore[no-any-return]
+                return cut.suffix(self.backbone, entering, inputs=inputs)  # type: ignore[no-any-return]
 
         if depth not in self._checked_boundaries:
             while not self.fast.agrees(through_boundary) and self.fast.lower():
@@ -137,7 +148,7 @@ class LoadedBackbone:
         if depth not in self._extendable:
             cut = self.cut(depth)
             self._extendable[depth] = cut.exact and (
-                self.precise or self.fast.agrees(lambda x: cut.suffix(self.frozen, cut.prefix(self.frozen, x)))
+                self.precise or self.fast.agrees(lambda x: cut.suffix(self.frozen, cut.prefix(self.frozen, x), None, x))
             )
         return self._extendable[depth]
 

@@ -18,7 +18,9 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from autotransfer.backbones.cut import Activation, call_order
+from autotransfer.backbones.inputs import rows_of
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 
 __all__ = ["StageFeatures"]
 
@@ -35,19 +37,19 @@ class StageFeatures:
 
     Args:
         backbone: Backbone in eval mode.
-        images: float32 images (N, 3, H, W) for a forward pass that finds the ends of the stages.
+        inputs: inputs (N, ...) for a forward pass that finds the ends of the stages.
 
     Attributes:
         widths: Number of features of each stage before the last one; at most eight stages, evenly spaced.
     """
 
-    def __init__(self, backbone: Backbone, images: Tensor) -> None:
+    def __init__(self, backbone: Backbone, inputs: Inputs) -> None:
         self._ends: tuple[str, ...] = ()
         try:
             with torch.no_grad():
-                self._ends = _evenly_spaced(_stage_entrances(backbone, images))
-                with self.recorded(backbone, len(images)) as found:
-                    backbone(images)
+                self._ends = _evenly_spaced(_stage_entrances(backbone, inputs))
+                with self.recorded(backbone, rows_of(inputs)) as found:
+                    backbone(inputs)
         except Exception as error:  # code of a model; its pooled features still work
             log.info("no features of the stages of a %s: %s", type(backbone).__name__, error)
             self._ends, found = (), []
@@ -72,18 +74,18 @@ class StageFeatures:
                 hooks.callback(watch(end).remove)
             yield found
 
-    def __call__(self, backbone: Backbone, images: Tensor) -> Activation:
-        """Map images (N, 3, H, W) to the features of the stages before the last one, and the pooled features."""
-        with self.recorded(backbone, len(images)) as found:
-            pooled = backbone(images)
+    def __call__(self, backbone: Backbone, inputs: Inputs) -> Activation:
+        """Map inputs (N, ...) to the features of the stages before the last one, and the pooled features."""
+        with self.recorded(backbone, rows_of(inputs)) as found:
+            pooled = backbone(inputs)
         return (*found, pooled)
 
 
-def _stage_entrances(backbone: Backbone, images: Tensor) -> list[str]:
+def _stage_entrances(backbone: Backbone, inputs: Inputs) -> list[str]:
     """Return the modules at which the second and later stages begin; their inputs are outputs of the stage before."""
     found: dict[int, str] = {}
     deepest = 0
-    for unit in call_order(backbone, images)[0]:
+    for unit in call_order(backbone, inputs)[0]:
         if unit.stage is not None and unit.stage > deepest:
             deepest = unit.stage
             found[deepest] = unit.name
@@ -97,7 +99,7 @@ def _evenly_spaced(names: list[str]) -> tuple[str, ...]:
 
 
 def _crossing(args: Any, kwargs: Any, rows: int) -> Tensor:
-    """Return the first argument that is a tensor of features with a row for each image.
+    """Return the first argument that is a tensor of features with a row for each example.
 
     Raises:
         ValueError: There is no such tensor.
@@ -105,7 +107,7 @@ def _crossing(args: Any, kwargs: Any, rows: int) -> Tensor:
     for leaf in pytree.tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim in (2, 3, 4) and len(leaf) == rows:
             return leaf
-    raise ValueError("no output of a stage is a map, tokens or features of each image")
+    raise ValueError("no output of a stage is a map, tokens or features of each example")
 
 
 def _summary(backbone: Backbone, output: Tensor) -> Tensor:

@@ -195,7 +195,7 @@ def _from_scratch(
             share=_HELD,
             seed=0,
             show=show,
-            decoding=result.model.decoding,
+            reading=result.model.reading,
         )
         assert material.fold is not None  # all have labels
         task = material.fold.task
@@ -205,6 +205,6 @@ def _from_scratch(
     assert test is not None
     assert test.targets is not None
     encoded = task.encode(test.targets)
-    predictions, others = (one.predict_images(one.decode(test)) for one in (model, result.model))
+    predictions, others = (one.predict_store(one.decode(test)) for one in (model, result.model))
     error = paired_standard_error(task, encoded, predictions, others)
     return Score.of(task, encoded, predictions), error, course

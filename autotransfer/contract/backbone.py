@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autotransfer.contract.specs import Preprocessing
+from autotransfer.contract.modality import InputFormat, Inputs
 
 __all__ = ["Backbone", "SequentialBackbone"]
 
@@ -18,13 +18,13 @@ class Backbone(nn.Module):
 
     Attributes:
         stages: Names of the stages; stage 0 is nearest the input.
-        preprocessing: Preprocessing of the images.
+        preprocessing: How the backbone wants its inputs.
         width: Number of pooled features.
         recipe: JSON from which ``rebuild_backbone`` builds the architecture, without weights.
     """
 
     stages: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: InputFormat
     width: int
     recipe: Mapping[str, Any]
 
@@ -32,7 +32,7 @@ class Backbone(nn.Module):
         self,
         *,
         stages: tuple[str, ...],
-        preprocessing: Preprocessing,
+        preprocessing: InputFormat,
         width: int,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
@@ -46,12 +46,23 @@ class Backbone(nn.Module):
         """Return the stage of a parameter or buffer, named as in ``state_dict()``."""
         raise NotImplementedError
 
-    def forward_map(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to the last feature map (N, C, h, w), tokens (N, L, C) or features (N, C)."""
+    def forward_map(self, inputs: Any) -> Tensor:
+        """Map inputs (N, ...), a tensor or several by name, to what is pooled.
+
+        Returns:
+            The last feature map (N, C, h, w), tokens (N, L, C) or features (N, C).
+        """
         raise NotImplementedError
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Pool the result of ``forward_map`` to features (N, width)."""
+    def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
+        """Pool the result of ``forward_map`` to features (N, width).
+
+        A backbone whose inputs are floats may leave ``inputs`` out.
+
+        Args:
+            features: What ``forward_map`` returned.
+            inputs: Whole numbers and truth values among the inputs, such as a mask; None where there are none.
+        """
         raise NotImplementedError
 
     def as_map(self, features: Tensor) -> Tensor:
@@ -62,9 +73,11 @@ class Backbone(nn.Module):
             return features.transpose(1, 2)[..., None]
         return features
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to pooled features (N, width)."""
-        return self.pool(self.forward_map(images))
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Map inputs (N, ...) to pooled features (N, width)."""
+        features, tensors = self.forward_map(inputs), [inputs] if isinstance(inputs, Tensor) else inputs.values()
+        masked = not all(tensor.is_floating_point() for tensor in tensors)
+        return self.pool(features, inputs) if masked else self.pool(features)
 
 
 class SequentialBackbone(Backbone):
@@ -72,6 +85,7 @@ class SequentialBackbone(Backbone):
 
     Example:
         >>> from torch import nn
+        >>> from autotransfer_plugins.modalities.image.formats import Preprocessing
         >>> body = {"stem": nn.Conv2d(3, 8, 3, stride=2), "body": nn.Conv2d(8, 16, 3, stride=2)}
         >>> SequentialBackbone(body, preprocessing=Preprocessing(size=(32, 32)), width=16).stages
         ('stem', 'body')
@@ -81,7 +95,7 @@ class SequentialBackbone(Backbone):
         self,
         modules: Mapping[str, nn.Module],
         *,
-        preprocessing: Preprocessing,
+        preprocessing: InputFormat,
         width: int,
         recipe: Mapping[str, Any] | None = None,
     ) -> None:
@@ -92,12 +106,13 @@ class SequentialBackbone(Backbone):
         """Return the position of the module that holds the parameter."""
         return self.stages.index(parameter.split(".")[1])
 
-    def forward_map(self, images: Tensor) -> Tensor:
+    def forward_map(self, inputs: Any) -> Tensor:
         """Run the stages in order."""
+        features: Tensor = inputs
         for module in self.body.values():
-            images = module(images)
-        return images
+            features = module(features)
+        return features
 
-    def pool(self, features: Tensor) -> Tensor:
+    def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
         """Average over positions."""
         return features if features.ndim == 2 else torch.flatten(self.as_map(features), 2).mean(-1)

@@ -16,7 +16,8 @@ backbone and prints the progress of a search::
     @hookimpl
     def register_backbones(register):
         # LazyImport("module:function") imports torch when the backbone is loaded, not when plugins are listed.
-        register(BackboneSpec(name="mine", load=LazyImport("my_package.network:load_mine"), version="mine 2"))
+        load = LazyImport("my_package.network:load_mine")
+        register(BackboneSpec(name="mine", modality="image", load=load, version="mine 2"))
 
 
     @hookimpl
@@ -58,6 +59,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.specs import BackboneSpec, EpochRecord, FreezePolicySpec, HeadSpec
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 __all__ = [
     "hookimpl",
     "hookspec",
+    "register_modalities",
     "register_backbones",
     "resolve_backbone",
     "rebuild_backbone",
@@ -84,6 +87,11 @@ __all__ = [
 
 hookspec = pluggy.HookspecMarker("autotransfer")
 hookimpl = pluggy.HookimplMarker("autotransfer")
+
+
+@hookspec
+def register_modalities(register: Callable[[Modality], None]) -> None:
+    """Call ``register(MyModality())`` for each kind of example."""
 
 
 @hookspec
@@ -108,8 +116,8 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
 def outline_backbone(architecture: str, input_size: int | None, classes: int) -> Mapping[str, Any] | None:
     """Return the recipe from which ``rebuild_backbone`` builds an architecture, or None for an unknown architecture.
 
-    ``input_size`` is a side in pixels; None takes the architecture's own. ``classes`` is the number of outputs of the
-    classifier that ``write_backbone`` gets later; 0 for no classifier.
+    ``input_size`` is the size of an input in the unit of its modality; None takes the architecture's own. ``classes``
+    is the number of outputs of the classifier that ``write_backbone`` gets later; 0 for no classifier.
     """
 
 

@@ -33,6 +33,7 @@ PLUGIN_ERRORS = (Exception, SystemExit)  # a plugin that calls sys.exit() must n
 
 _OBSERVERS = "observers"
 _KIND_OF_HOOK = {
+    "register_modalities": "modalities",
     "register_backbones": "backbones",
     "resolve_backbone": "backbones",
     "rebuild_backbone": "backbones",
@@ -57,7 +58,7 @@ class PluginState:
         name: Name of the entry point.
         distribution: Distribution that holds the plugin; empty for an object that was passed in.
         version: Version of the distribution.
-        kinds: Kinds of its hooks: backbones, heads, freeze policies, observers.
+        kinds: Kinds of its hooks: modalities, backbones, heads, freeze policies, observers.
         state: Whether the plugin is used.
         reason: Why a broken plugin is not used.
     """

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotransfer.contract.lazy_import import LazyImport
-from autotransfer.contract.loading import OWN_DISTRIBUTION, PLUGIN_ERRORS, Plugins, PluginState, load_plugins, warn_once
+from autotransfer.contract.loading import (
+    OWN_DISTRIBUTION,
+    PLUGIN_ERRORS,
+    Plugins,
+    PluginState,
+    load_plugins,
+    warn_once,
+)
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import (
     AutoTransferError,
@@ -26,15 +34,14 @@ if TYPE_CHECKING:
 
     from autotransfer.contract.backbone import Backbone
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "installed_modalities"]
 
-Spec = BackboneSpec | HeadSpec | FreezePolicySpec
-S = TypeVar("S", BackboneSpec, HeadSpec, FreezePolicySpec)
-
-_SIZED_NAME = re.compile(r"(?P<name>.+)@(?P<side>\d{1,4})px")
+Spec = Modality | BackboneSpec | HeadSpec | FreezePolicySpec
+S = TypeVar("S", Modality, BackboneSpec, HeadSpec, FreezePolicySpec)
 
 # kind -> (hook, type of spec)
 _REGISTERING_HOOKS: dict[str, tuple[str, type[Spec]]] = {
+    "modalities": ("register_modalities", Modality),
     "backbones": ("register_backbones", BackboneSpec),
     "heads": ("register_heads", HeadSpec),
     "freeze policies": ("register_freeze_policies", FreezePolicySpec),
@@ -46,6 +53,7 @@ class Registry:
     """Everything that plugins registered, sorted by name; ``Registry.load()`` makes a registry.
 
     Attributes:
+        modalities: Modalities by name.
         backbones: Backbones by name.
         heads: Heads by name.
         policies: Freeze policies by name.
@@ -53,6 +61,7 @@ class Registry:
         loaded: The loaded plugins.
     """
 
+    modalities: Mapping[str, Modality]
     backbones: Mapping[str, BackboneSpec]
     heads: Mapping[str, HeadSpec]
     policies: Mapping[str, FreezePolicySpec]
@@ -82,8 +91,10 @@ class Registry:
                         "Uninstall one, or rename it there."
                     )
                 specs[kind][spec.name] = spec
-        backbones, heads, policies = (dict(sorted(found.items())) for found in specs.values())
-        return cls(backbones=backbones, heads=heads, policies=policies, owners=owners, loaded=loaded)
+        modalities, backbones, heads, policies = (dict(sorted(found.items())) for found in specs.values())
+        return cls(
+            modalities=modalities, backbones=backbones, heads=heads, policies=policies, owners=owners, loaded=loaded
+        )
 
     @property
     def plugins(self) -> tuple[PluginState, ...]:
@@ -93,28 +104,36 @@ class Registry:
     def backbone(self, name: str) -> BackboneSpec:
         """Return a backbone by name; plugins resolve names that cannot be listed.
 
-        ``NAME@128px`` is the backbone NAME for images of 128 by 128 pixels.
+        ``NAME@FORM`` is the backbone NAME in a form that its modality knows, such as ``NAME@128px`` for images.
 
         Raises:
             UnknownNameError: There is no such backbone.
-            ConfigError: The backbone does not take images of this size.
+            ConfigError: The backbone has no such form.
         """
-        sized = None if name in self.backbones else _SIZED_NAME.fullmatch(name)
-        # Sizes are read first, since a plugin that resolves paths would take the size for a part of a path.
-        own = None if sized is None else self._known(sized["name"])
-        spec = (own.at(int(sized["side"])) if own and sized else None) or self._known(name)
-        if spec is None and own is not None:
-            raise ConfigError(
-                f"The backbone {own.name!r} does not take images of the size in {name!r}: give a multiple of 32, or "
-                "leave the size out; not every architecture takes another size than its own."
-            )
+        # Forms are read first, since a plugin that resolves paths would take the form for a part of a path.
+        spec = self._variant(name) or self._known(name)
         if spec is None:
             raise UnknownNameError("backbone", name, self.backbones)
         return spec
 
+    def _variant(self, name: str) -> BackboneSpec | None:
+        own, _, form = name.rpartition("@")
+        if not own or name in self.backbones:
+            return None
+        spec = self._known(own)
+        return None if spec is None else self.modality(spec.modality).variant(spec, form)
+
     def _known(self, name: str) -> BackboneSpec | None:
         found: BackboneSpec | None = self.backbones.get(name)
         return found or self._first("resolve_backbone", BackboneSpec, name=name)
+
+    def modality(self, name: str) -> Modality:
+        """Return the modality of this name.
+
+        Raises:
+            UnknownNameError: There is none.
+        """
+        return _exact("modality", name, self.modalities)
 
     def head(self, name: str) -> HeadSpec:
         """Return a head by name.
@@ -132,26 +151,37 @@ class Registry:
         """
         return _exact("freeze policy", name, self.policies)
 
-    def select_backbones(self, patterns: Sequence[str] = (), exclude: Sequence[str] = ()) -> list[BackboneSpec]:
-        """Return the image backbones that match names or glob patterns; without patterns, the default backbones.
+    def select_backbones(
+        self, patterns: Sequence[str] = (), exclude: Sequence[str] = (), *, modality: str | None = None
+    ) -> list[BackboneSpec]:
+        """Return the backbones that match names or glob patterns; without patterns, the default backbones.
 
         A pattern is matched against the default backbones, then against all backbones, then plugins resolve it.
 
         Args:
             patterns: Names or glob patterns.
             exclude: Names or glob patterns of backbones to leave out.
+            modality: Modality of the examples; None for any.
 
         Raises:
             UnknownNameError: A pattern matches nothing.
         """
-        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
-        default = {name: spec for name, spec in images.items() if spec.default}
+        offered = self._of_modality(modality)
+        default = {name: spec for name, spec in offered.items() if spec.default}
         chosen: dict[str, BackboneSpec] = {} if patterns else dict(default)
         for pattern in patterns:
-            exact = [images[pattern]] if pattern in images else []
-            for spec in exact or _match(pattern, default) or _match(pattern, images) or [self.backbone(pattern)]:
+            exact = [offered[pattern]] if pattern in offered else []
+            for spec in exact or _match(pattern, default) or _match(pattern, offered) or [self.backbone(pattern)]:
+                if modality not in (None, spec.modality):
+                    noun = self.modality(spec.modality).noun
+                    raise ConfigError(
+                        f"The backbone {spec.name!r} takes a {noun}, and the data are of the modality {modality!r}."
+                    )
                 chosen.setdefault(spec.name, spec)
-        return _without(chosen, exclude, images)
+        return _without(chosen, exclude, self.backbones)
+
+    def _of_modality(self, modality: str | None) -> dict[str, BackboneSpec]:
+        return {name: spec for name, spec in self.backbones.items() if modality in (None, spec.modality)}
 
     def named_in_full(self, patterns: Sequence[str]) -> frozenset[str]:
         """Return the names of the backbones that patterns name in full, without a wildcard.
@@ -162,26 +192,29 @@ class Registry:
         names = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
         return frozenset(self.backbone(name).name for name in names)
 
-    def find_backbones(self, pattern: str | None = None, exclude: Sequence[str] = ()) -> list[BackboneSpec]:
-        """Return the image backbones that match a name or glob pattern; without a pattern, the default backbones.
+    def find_backbones(
+        self, pattern: str | None = None, exclude: Sequence[str] = (), *, modality: str | None = None
+    ) -> list[BackboneSpec]:
+        """Return the backbones that match a name or glob pattern; without a pattern, the default backbones.
 
         Args:
             pattern: Name or glob pattern; None takes the default backbones.
             exclude: Names or glob patterns of backbones to leave out.
+            modality: Modality of the examples; None for any.
 
         Raises:
             UnknownNameError: A pattern matches nothing.
         """
         if pattern is None:
-            return self.select_backbones(exclude=exclude)
-        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
-        found = _match(pattern, images) or [self.backbone(pattern)]
-        return _without({spec.name: spec for spec in found}, exclude, images)
+            return self.select_backbones(exclude=exclude, modality=modality)
+        offered = self._of_modality(modality)
+        found = _match(pattern, offered) or [self.backbone(pattern)]
+        return _without({spec.name: spec for spec in found}, exclude, self.backbones)
 
-    def fallbacks(self, exclude: Sequence[str] = ()) -> list[BackboneSpec]:
-        """Return the image backbones to search when no default backbone is available."""
-        images = {name: spec for name, spec in self.backbones.items() if spec.modality == "image"}
-        return _without({name: spec for name, spec in images.items() if spec.fallback}, exclude, images)
+    def fallbacks(self, exclude: Sequence[str] = (), *, modality: str | None = None) -> list[BackboneSpec]:
+        """Return the backbones of a modality to search when no default backbone is available."""
+        offered = self._of_modality(modality)
+        return _without({name: spec for name, spec in offered.items() if spec.fallback}, exclude, self.backbones)
 
     def select_heads(self, patterns: Sequence[str], kind: str | None) -> list[HeadSpec]:
         """Return the heads that match names or glob patterns and support a kind of task; None supports any kind.
@@ -222,7 +255,7 @@ class Registry:
 
         Args:
             architecture: Name of the architecture.
-            input_size: Side of the images in pixels; None takes the size of the architecture.
+            input_size: Size of an input in the unit of its modality; None takes the size of the architecture.
             classes: Number of outputs of the classifier that ``write`` gets later; 0 for no classifier.
 
         Raises:
@@ -302,7 +335,21 @@ class Registry:
         return None
 
 
-def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> list[tuple[str, Spec]]:
+@cache
+def installed_modalities() -> tuple[Modality, ...]:
+    """Return the modalities of all installed plugins, sorted by name; found once in a process."""
+    loaded = load_plugins(())
+    found = {
+        spec.name: spec
+        for state in list(loaded.states.values())
+        for _, spec in _collect(loaded, state, (), ("modalities",))
+    }
+    return tuple(spec for _, spec in sorted(found.items()) if isinstance(spec, Modality))
+
+
+def _collect(
+    loaded: Plugins, state: PluginState, zoos: tuple[Path, ...], kinds: Iterable[str] = tuple(_REGISTERING_HOOKS)
+) -> list[tuple[str, Spec]]:
     """Collect the specs of one plugin; nothing is kept if the plugin fails.
 
     Raises:
@@ -322,7 +369,8 @@ def _collect(loaded: Plugins, state: PluginState, zoos: tuple[Path, ...]) -> lis
         return register
 
     try:
-        for kind, (hook, expected) in _REGISTERING_HOOKS.items():
+        for kind in kinds:
+            hook, expected = _REGISTERING_HOOKS[kind]
             extra = {"zoos": zoos} if kind == "backbones" else {}
             for owner, call in loaded.each(hook):
                 if owner.key == state.key:

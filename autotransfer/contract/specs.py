@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from autotransfer.errors import PluginError
@@ -17,52 +15,22 @@ if TYPE_CHECKING:
 
     from autotransfer.candidate import Candidate
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.modality import InputFormat
     from autotransfer.tasks.task import Task
 
 __all__ = [
-    "GRID",
     "BackboneSpec",
     "EpochRecord",
     "FreezePlan",
     "FreezePolicySpec",
     "HeadSpec",
     "Phase",
-    "Preprocessing",
     "Takes",
 ]
 
-CropMode = Literal["center", "squash"]
 Takes = Literal["pooled", "map", "stages"]
 
-# Input sides in pixels are multiples of this, the usual output stride of a network.
-GRID = 32
 _FIELDS_NOT_IN_ROWS = ("load", "load_at", "check", "locate", "preprocessing", "origin")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """Preprocessing of the images of a backbone, from the configuration of the model.
-
-    Attributes:
-        size: Height and width of the input in pixels.
-        mean: Mean of each channel, for values in 0..1.
-        std: Standard deviation of each channel, for values in 0..1.
-        interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
-        crop_fraction: Share of the resized image's side that the centre crop keeps.
-        crop_mode: ``"center"`` resizes the shorter side; ``"squash"`` resizes both sides and ignores the aspect ratio.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
-    crop_fraction: float = 0.875
-    crop_mode: CropMode = "center"
-
-    @property
-    def resized(self) -> int:
-        """Side in pixels of the square before the centre crop; rounded down, as in timm."""
-        return max(math.floor(max(self.size) / self.crop_fraction), *self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +39,8 @@ class BackboneSpec:
 
     Attributes:
         name: Unique name; users match it with patterns.
+        modality: Name of the modality whose examples it takes.
         load: Builds the backbone with its pretrained weights.
-        modality: Kind of input.
         source: Description of the data that the weights were trained on.
         weights: Description of where the weights are.
         check: Raises ``WeightsUnavailableError`` or ``BackboneError`` if ``load`` would fail; takes less than a second.
@@ -83,20 +51,20 @@ class BackboneSpec:
         fallback: Whether the backbone is searched when the user names none and no default backbone is available.
         parameters: Number of parameters.
         gmacs: Multiply-accumulates of one forward pass, in 10^9.
-        input_size: Height and width in pixels.
-        accuracy: Published ImageNet top-1 accuracy, 0..1.
-        preprocessing: Preprocessing of the images; None if the backbone must be loaded to know it.
+        input_size: Size of an input in the unit of its modality, such as height and width in pixels.
+        accuracy: Published accuracy on a usual benchmark of its modality, such as ImageNet top-1, 0..1.
+        preprocessing: How the backbone wants its inputs; None if the backbone must be loaded to know it.
         license: Licence of the weights.
         version: Version of everything but the weights that the features depend on, such as a library. Cached features
             of another version are not used.
         origin: Distribution and version of the plugin that registered the backbone; set by the registry.
-        load_at: ``load_at(side)`` builds the backbone for square images of another side in pixels, a multiple of 32;
-            None for a backbone with a fixed size.
+        load_at: ``load_at(form)`` builds another form of the backbone with the same weights, such as one for another
+            resolution; its modality knows what a form is. None for a backbone with a single form.
     """
 
     name: str
+    modality: str
     load: Callable[[], Backbone]
-    modality: Literal["image", "text", "audio"] = "image"
     source: str = ""
     weights: str = ""
     check: Callable[[], None] | None = None
@@ -105,41 +73,18 @@ class BackboneSpec:
     fallback: bool = False
     parameters: int | None = None
     gmacs: float | None = None
-    input_size: tuple[int, int] | None = None
+    input_size: tuple[int, ...] | None = None
     accuracy: float | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: InputFormat | None = None
     license: str = ""
     version: str = ""
     origin: str = ""
-    load_at: Callable[[int], Backbone] | None = None
+    load_at: Callable[[Any], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return the known properties as JSON, without loading the backbone."""
         row = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _FIELDS_NOT_IN_ROWS}
         return {**row, "input_size": list(self.input_size) if self.input_size else None}
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width of the images in pixels; None if the backbone must be loaded to know them."""
-        return self.input_size if self.preprocessing is None else self.preprocessing.size
-
-    def at(self, side: int) -> BackboneSpec | None:
-        """Return the backbone for square images of another side in pixels; None where it does not take this size."""
-        if self.load_at is None or side < GRID or side % GRID:
-            return None
-        own, how = self.size, self.preprocessing
-        return replace(
-            self,
-            name=f"{self.name}@{side}px",
-            load=partial(self.load_at, side),
-            default=False,
-            fallback=False,
-            gmacs=None if self.gmacs is None or own is None else self.gmacs * side**2 / math.prod(own),
-            input_size=(side, side),
-            accuracy=None,  # the published accuracy is for the original size
-            preprocessing=None if how is None else replace(how, size=(side, side)),
-            load_at=None,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

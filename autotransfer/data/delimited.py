@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autotransfer.data.examples import Skipped
+from autotransfer.contract.modality import Skipped
 from autotransfer.errors import DataError
 
 __all__ = ["Rows", "foreign_bytes", "read_rows"]

@@ -1,41 +1,20 @@
-"""What the rest of the package knows of data: examples before decoding, and images after it."""
+"""Examples before they are read: what they are, their targets, and what was left out."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union
+from typing import Any, Literal
 
-import numpy as np
-
+from autotransfer.contract.modality import Item, Modality, Skipped
 from autotransfer.data.columns import TargetFormat, match_target_format
-from autotransfer.images.decoding import Decoding
+from autotransfer.errors import DataError
 from autotransfer.warnings import FitWarning
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = ["Examples", "Part", "modality_of", "refuse_other_modality"]
 
-__all__ = ["Examples", "Images", "Part", "Skipped"]
-
-Item = Union[Path, np.ndarray, "Image.Image"]
 Part = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Skipped:
-    """An example that could not be used.
-
-    Attributes:
-        name: Its path, or its position.
-        reason: Why.
-        label: Its class, where it is known to have one.
-    """
-
-    name: str
-    reason: str
-    label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +22,7 @@ class Examples:
     """Labelled or unlabelled examples, not decoded yet.
 
     Attributes:
-        items: One path, array or PIL image for each example; anything indexable, so a data set may load lazily.
+        items: One path, or value in memory, for each example; anything indexable, so a data set may load lazily.
         names: What to call each in messages and results: its path, or ``item 3``.
         targets: One target for each example, as given; None for prediction.
         groups: Group of each example, which no split may tear apart; None in it is a group of one. None where nothing
@@ -56,7 +35,8 @@ class Examples:
         divided_by: What divides them, such as ``the column 'split'``.
         described: What was read from where, in a few words.
         advice: What to do about what was left out.
-        clutter: Files that nobody takes for images, such as ``.txt`` or ``Thumbs.db``, with their number.
+        clutter: Files that nobody takes for examples, such as ``Thumbs.db``, with their number.
+        modality: What kind of examples they are; None where that is not known yet.
     """
 
     items: Sequence[Item]
@@ -72,6 +52,7 @@ class Examples:
     described: str = ""
     advice: tuple[str, ...] = ()
     ignored_files: Mapping[str, int] = field(default_factory=dict)
+    modality: Modality | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -99,9 +80,10 @@ class Examples:
         """Return these examples, and behind them others that candidates are scored on.
 
         Raises:
-            DataError: Their targets are in other columns.
+            DataError: Their targets are in other columns, or they are of another modality.
         """
         others = others.match_targets(self)
+        refuse_other_modality(self, others)
         known, both = set(self.names), (self.items, others.items)
         return Examples(
             items=[*self.items, *others.items] if all(isinstance(part, list) for part in both) else _Joined(*both),
@@ -114,6 +96,7 @@ class Examples:
             described="; to score candidates on, ".join(filter(None, (self.described, others.described))),
             advice=tuple(dict.fromkeys(self.advice + others.advice)),
             ignored_files=Counter(self.ignored_files) + Counter(others.ignored_files),
+            modality=self.modality,
         )
 
     def match_targets(self, trained: Examples) -> Examples:
@@ -126,6 +109,29 @@ class Examples:
             return self
         targets, reading = match_target_format(self.targets, self.reading, trained.targets, trained.reading)
         return replace(self, targets=targets, reading=reading)
+
+
+def refuse_other_modality(trained: Examples, others: Examples) -> None:
+    """Refuse examples to score on that are of another kind than those to train on.
+
+    Raises:
+        DataError: They are.
+    """
+    kinds = (trained.modality, others.modality)
+    if None not in kinds and kinds[0] is not kinds[1]:
+        nouns = [kind.noun for kind in kinds if kind is not None]
+        raise DataError(f"The examples to train on are {nouns[0]}s, those to score on are {nouns[1]}s: give one kind.")
+
+
+def modality_of(examples: Examples) -> Modality:
+    """Return what kind of examples they are.
+
+    Raises:
+        DataError: Nobody has said so.
+    """
+    if examples.modality is None:
+        raise DataError("What kind of examples these are is not known: load them with load_examples.")
+    return examples.modality
 
 
 class _Some(Sequence[Item]):
@@ -153,40 +159,3 @@ class _Joined(Sequence[Item]):
     def __getitem__(self, i: Any) -> Any:
         beyond = i - len(self.first)
         return self.first[i] if beyond < 0 else self.second[beyond]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Images:
-    """Decoded images: every file was read and decoded once.
-
-    Attributes:
-        pixels: uint8 (N, side, side, 3) by crop mode; arrays in memory, or memory-mapped beyond a limit.
-        digests: Hash of each image's content, in order: equal images have equal digests.
-        kept: Position in the ``Examples`` of each image, in order.
-        skipped: What could not be read.
-        decoded: How many images were decoded: the counter that shows that nothing is decoded twice.
-        side: Height and width of the stored squares in pixels.
-        decoding: How their values became pixels: decided over them, or told.
-        warnings: What a user should know of them, where it was decided over them.
-        remarks: What is lost of an image that does not suit what was told, by its position in the ``Examples``.
-    """
-
-    pixels: dict[str, np.ndarray]
-    digests: tuple[str, ...]
-    kept: np.ndarray
-    skipped: tuple[Skipped, ...] = ()
-    decoded: int = 0
-    side: int = 0
-    decoding: Decoding = field(default_factory=Decoding)
-    warnings: tuple[FitWarning, ...] = ()
-    remarks: Mapping[int, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.digests)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all images in order, and of how their values became pixels: the data's part of a cache key."""
-        from hashlib import blake2b
-
-        return blake2b(("".join(self.digests) + self.decoding.key).encode(), digest_size=16).hexdigest()

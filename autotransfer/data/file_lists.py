@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotransfer.data.examples import Examples, Item, Part, Skipped
+from autotransfer.contract.modality import Item, Skipped
+from autotransfer.data.examples import Examples, Part
 from autotransfer.data.folders import kind_of
 from autotransfer.errors import DataError, DataNotFoundError
 

@@ -1,27 +1,20 @@
-"""Folders of images: what is in them, told by names where these say it, and else by what the files hold."""
+"""Folders of examples: what is in them, told by names where these say it, and else by what the files hold."""
 
 from __future__ import annotations
 
 import os
 import stat
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from PIL import Image
+from autotransfer.contract.modality import Modality
 
 __all__ = ["LINKS", "Found", "kind_of", "open_regular", "printable", "walk"]
 
 # Why links are left out unless they are to be followed.
 LINKS = ("a link to a folder: not followed", "a link that leads out of the folder")
-# Images by name: those that cannot be decoded are reported, with the package that reads them, and not passed over.
-_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
-    | {".heic", ".heif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".mpo", ".jxl", ".dcm"}
-    | {".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
-)
 # What belongs to no data, or says something about them.
 _CLUTTER = frozenset(
     {".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".doc", ".docx", ".rtf", ".json", ".jsonl", ".csv", ".tsv"}
@@ -31,8 +24,6 @@ _CLUTTER = frozenset(
 )
 _CLUTTER_NAMES = frozenset({"readme", "license", "licence", "copying", "changelog", "makefile", "thumbs.db", "icon\r"})
 _NO_DATA = frozenset({"__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found"})
-# Formats that cannot be taken for another one. Others have so weak a mark that any file may pass, or run programs.
-_BY_CONTENT = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "PSD", "ICO", "QOI")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +31,10 @@ class Found:
     """What is below a folder.
 
     Attributes:
-        files: The images, sorted.
+        files: The examples, sorted.
         skipped: What cannot be used, each with the reason.
         folders: All folders that were read.
-        clutter: Number of files that nobody takes for images, by suffix or name.
+        clutter: Number of files that nobody takes for examples, by suffix or name.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -78,13 +69,14 @@ def open_regular(path: Path) -> BinaryIO:
     return file
 
 
-def walk(root: Path, *, follow_links: bool = False) -> Found:
-    """Find the images below a folder.
+def walk(root: Path, modality: Modality, *, follow_links: bool = False) -> Found:
+    """Find the examples below a folder.
 
-    A file without the suffix of an image is one if Pillow knows it by what it holds.
+    A file without a known suffix is one if the modality knows it by what it holds.
 
     Args:
         root: The folder; it may be a link.
+        modality: What kind of examples.
         follow_links: Whether to enter links to folders, and take files that a link finds outside of the folder. No
             folder is read twice in one sub-folder of the root, so that loops end.
     """
@@ -112,14 +104,14 @@ def walk(root: Path, *, follow_links: bool = False) -> Found:
                 folders.remove(link.name)
                 found.skipped.append((link, reason))
         for name in sorted(files):
-            _sort_in(Path(folder, name), None if follow_links else inside, found)
+            _sort_in(Path(folder, name), modality, None if follow_links else inside, found)
     found.files.sort()
     return found
 
 
-def _sort_in(path: Path, inside: Path | None, found: Found) -> None:
+def _sort_in(path: Path, modality: Modality, inside: Path | None, found: Found) -> None:
     """Put a file where it belongs; with ``inside``, a link must not lead out of that folder."""
-    known, reason = path.suffix.lower() in _SUFFIXES, ""
+    known, reason = path.suffix.lower() in modality.suffixes, ""
     if path.name.startswith("."):
         found.ignored_files["hidden"] += 1
         return
@@ -127,8 +119,8 @@ def _sort_in(path: Path, inside: Path | None, found: Found) -> None:
         reason = LINKS[1]
     elif kind_of(path) != "file":
         reason = "a broken link, or no regular file"
-    elif not known and not _holds_image(path):
-        reason = "no image that Pillow can read"
+    elif not known and not modality.holds(path):
+        reason = f"no {modality.noun} that can be read"
     if not reason:
         found.files.append(path)
     elif known or not (ignored_files := _clutter_kind(path)):
@@ -138,26 +130,11 @@ def _sort_in(path: Path, inside: Path | None, found: Found) -> None:
 
 
 def _clutter_kind(path: Path) -> str:
-    """Return by which suffix or name nobody takes a file for an image; empty for no such file."""
+    """Return by which suffix or name nobody takes a file for an example; empty for no such file."""
     for known, names in ((path.suffix.lower(), _CLUTTER), (path.name.lower(), _CLUTTER_NAMES)):
         if known in names:
             return known
     return ""
-
-
-def _holds_image(path: Path) -> bool:
-    """Whether the header of a file is one of an image."""
-    if not Image.OPEN.get(_BY_CONTENT[-1]):
-        Image.init()
-    try:
-        with open_regular(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.open(file, formats=[name for name in _BY_CONTENT if name in Image.OPEN]).close()
-    except Image.DecompressionBombError:  # it is one, and refused when its turn comes
-        return True
-    except Exception:  # Pillow's readers raise nearly every built-in type
-        return False
-    return True
 
 
 def printable(path: str | Path) -> str:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotransfer.contract.modality import Modality, Skipped
 from autotransfer.data.columns import TargetReader
-from autotransfer.data.examples import Examples, Skipped
+from autotransfer.data.examples import Examples
 from autotransfer.data.file_lists import Row, because, examples_of_rows
 from autotransfer.data.folders import LINKS, Found, kind_of, printable, walk
 from autotransfer.data.layout import NO_LABEL, Layout, Steps
+from autotransfer.data.recognition import modality_of_files
 from autotransfer.data.tables import Table
 from autotransfer.errors import DataError
 from autotransfer.warnings import FitWarning
@@ -29,6 +31,7 @@ def table_examples(
     target_column: str | Sequence[str] | None,
     groups: Any,
     reader: TargetReader,
+    modalities: Sequence[Modality],
 ) -> Examples:
     """Return the examples of a table, their targets as the reader reads its columns.
 
@@ -56,24 +59,27 @@ def table_examples(
             missing = missing or ("" if kind_of(item) == "file" else table.places.tried(path))
             rows.append(Row(item=item, name=printable(str(path)), target=target, group=group, part=part))
     examples = examples_of_rows(rows, skipped, missing)
+    modality = modality_of_files(examples.items, modalities)
     read = f"paths in the column {path_column}, targets in {', '.join(map(str, target_columns))}"
     odd = table.not_parts((path_column, group_column, split, *target_columns))
     return replace(
         examples,
         divided_by="" if split is None else f"the column {split!r}",
-        described=f"{len(examples)} images from {table.name}: {read}",
+        described=f"{len(examples)} {modality.noun}s from {table.name}: {read}",
+        modality=modality,
         reading=reading,
         warnings=(*said, *(() if odd is None else (_not_divided(table, *odd),))),
     )
 
 
 def folder_examples(
-    root: Path, reader: TargetReader, *, follow_links: bool = False, known: Collection[str] = ()
+    root: Path, modality: Modality, reader: TargetReader, *, follow_links: bool = False, known: Collection[str] = ()
 ) -> Examples:
     """Return the examples of a folder with a sub-folder for each class.
 
     Args:
         root: The folder; it may hold parts, such as ``train`` and ``test``, or one folder that holds all.
+        modality: What kind of examples it holds.
         reader: Reads the names of the sub-folders.
         follow_links: Whether to follow links that lead out of it, and links to folders.
         known: Classes that are known already.
@@ -81,7 +87,7 @@ def folder_examples(
     Raises:
         DataError: It holds no class with images, or its parts are none to train on.
     """
-    found = walk(root, follow_links=follow_links)
+    found = walk(root, modality, follow_links=follow_links)
     layout = Layout.of((path.relative_to(root).parts for path in found.files), known)
     rows: list[Row] = []
     skipped = [_left_out(path, reason, layout, path.relative_to(root).parts) for path, reason in found.skipped]
@@ -106,12 +112,13 @@ def folder_examples(
     return replace(
         examples,
         divided_by=f"the folders {', '.join(sorted(layout.parts))} in {start}" if layout.parts else "",
-        described=f"{len(examples)} images of {_classes(examples)} from the folder {start}",
+        described=f"{len(examples)} {modality.noun}s of {_classes(examples)} from the folder {start}",
         targets=targets,
         reading=reading,
         warnings=(*said, *hints),
         advice=advice,
         ignored_files=found.ignored_files,
+        modality=modality,
     )
 
 

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotransfer.data.examples import Examples, Skipped
+from autotransfer.contract.modality import Skipped
+from autotransfer.data.examples import Examples
 from autotransfer.warnings import FitWarning
 
 __all__ = ["TOO_SMALL", "with_labels", "warnings_of"]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.data.label_conflicts import keep_rows
+from autotransfer.contract.modality import Skipped, Store
+from autotransfer.data.examples import Examples
 from autotransfer.data.skipped import TOO_SMALL
 from autotransfer.errors import ConfigError, DataError
 
@@ -46,7 +46,7 @@ def without_classes(examples: Examples, classes: Collection[Any]) -> Examples:
     return examples.take([i for i, target in enumerate(targets) if target not in classes], skipped)
 
 
-def without_small_classes(images: Images, examples: Examples, least: int) -> Images:
+def without_small_classes(store: Store, examples: Examples, least: int) -> Store:
     """Leave out decoded images of classes that have fewer images to train on that differ, and can be decoded.
 
     Raises:
@@ -54,17 +54,17 @@ def without_small_classes(images: Images, examples: Examples, least: int) -> Ima
     """
     targets: Sequence[Any] = examples.targets or ()
     held_out = examples.held_out or (False,) * len(targets)
-    rows = images.kept.tolist()
-    differing = {(targets[i], digest) for i, digest in zip(rows, images.digests, strict=True) if not held_out[i]}
+    rows = store.kept.tolist()
+    differing = {(targets[i], digest) for i, digest in zip(rows, store.digests, strict=True) if not held_out[i]}
     counts = Counter(target for target, _ in differing)
     gone = [i for i in rows if counts[targets[i]] < least]
     if not gone:
-        return images
+        return store
     skipped = [Skipped(name=examples.names[i], reason=TOO_SMALL, label=str(targets[i])) for i in gone]
     stay = [position for position, i in enumerate(rows) if counts[targets[i]] >= least]
     if not stay:
         raise DataError(f"No class has {least} images that differ and can be read: give a smaller min_images.")
-    return keep_rows(images, stay, skipped)
+    return store.keep(stay, skipped)
 
 
 def _is_label(target: Any) -> bool:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotransfer.data.examples import Examples, Images
+from autotransfer.contract.modality import Store
+from autotransfer.data.examples import Examples
 from autotransfer.data.folds import Fold
 from autotransfer.data.grouping import Grouping, GroupingOption, describe_given_groups, find_grouping_options
 from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
@@ -45,7 +46,7 @@ class Split:
 def make_folds(
     task: Task,
     targets: Sequence[object],
-    images: Images,
+    store: Store,
     settings: Settings,
     *,
     names: Sequence[str],
@@ -60,7 +61,7 @@ def make_folds(
     Args:
         task: The task.
         targets: One target for each image.
-        images: The images.
+        store: The store.
         settings: The settings.
         names: Name of each image.
         groups: Groups of the user; None without groups.
@@ -82,22 +83,22 @@ def make_folds(
         )
         if groups is None and near_duplicates is not None:
             groups = near_duplicates.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(images.digests, groups)),)
-        _warn_of_overlap(images.digests, held_out, known, near_duplicates, warnings)
+        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(store.digests, groups)),)
+        _warn_of_overlap(store.digests, held_out, known, near_duplicates, warnings)
         return Split(folds=given, resplit=lambda offset: given)
     options = [GroupingOption()]
     if groups is not None:
-        options = [describe_given_groups(groups, encoded, task, images.digests, features)]
+        options = [describe_given_groups(groups, encoded, task, store.digests, features)]
     elif features is not None:
         options = find_grouping_options(
-            features(), encoded, task, images.digests, names, warnings=warnings, report=report
+            features(), encoded, task, store.digests, names, warnings=warnings, report=report
         )
     report("splitting the examples into folds")
-    chosen, folds = _split_by_first(options, task, targets, images, settings, warnings)
+    chosen, folds = _split_by_first(options, task, targets, store, settings, warnings)
 
     def resplit(offset: int) -> tuple[Fold, ...]:
         seeded = replace(settings, seed=(settings.seed + offset) % 2**32)
-        return _split_once(task, targets, images, seeded, chosen.groups)
+        return _split_once(task, targets, store, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
@@ -106,7 +107,7 @@ def _split_by_first(
     options: Sequence[GroupingOption],
     task: Task,
     targets: Sequence[object],
-    images: Images,
+    store: Store,
     settings: Settings,
     warnings: WarningList,
 ) -> tuple[GroupingOption, tuple[Fold, ...]]:
@@ -114,7 +115,7 @@ def _split_by_first(
     *others, last = options
     for option in others:
         try:
-            return option, _split_once(task, targets, images, settings, option.groups)
+            return option, _split_once(task, targets, store, settings, option.groups)
         except DataError as error:
             warnings.warn(
                 "grouping_failed",
@@ -122,7 +123,7 @@ def _split_by_first(
                 f"give groups, or validation examples of your own. {error}",
                 reason=str(error),
             )
-    return last, _split_once(task, targets, images, settings, last.groups)
+    return last, _split_once(task, targets, store, settings, last.groups)
 
 
 def check_class_weights(settings: Settings, task: Task) -> None:
@@ -136,7 +137,7 @@ def check_class_weights(settings: Settings, task: Task) -> None:
 def _split_once(
     task: Task,
     targets: Sequence[object],
-    images: Images,
+    store: Store,
     settings: Settings,
     groups: Sequence[Hashable] | None = None,
 ) -> tuple[Fold, ...]:
@@ -145,11 +146,11 @@ def _split_once(
     count = settings.data_options.folds or (_FOLDS if len(encoded) < _MIN_EXAMPLES_FOR_ONE_SPLIT else 1)
     if count > 1:
         count = possible_folds(count, encoded, task, groups)
-        parts = split_folds(encoded, task, images.digests, count=count, seed=settings.seed, groups=groups)
+        parts = split_folds(encoded, task, store.digests, count=count, seed=settings.seed, groups=groups)
     else:
         share = settings.data_options.validation_share
-        parts = [split(encoded, task, images.digests, share=share, seed=settings.seed, groups=groups)]
-    group_ids = assign_group_ids(images.digests, groups)
+        parts = [split(encoded, task, store.digests, share=share, seed=settings.seed, groups=groups)]
+    group_ids = assign_group_ids(store.digests, groups)
     return tuple(
         Fold(
             task=task,

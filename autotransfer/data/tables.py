@@ -1,4 +1,4 @@
-"""Tables that list images and their targets: CSV and TSV files, and pandas data frames."""
+"""Tables that list examples and their targets: CSV and TSV files, and pandas data frames."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from autotransfer.contract.modality import Skipped
 from autotransfer.data.delimited import foreign_bytes, read_rows
-from autotransfer.data.examples import Part, Skipped
+from autotransfer.data.examples import Part
 from autotransfer.data.file_lookup import Places
 from autotransfer.data.folders import kind_of
 from autotransfer.data.split_names import find_split_names
@@ -24,9 +25,7 @@ _SPLITS = ("split", "subset", "fold", "partition", "set", "phase", "usage")
 _FLAGS = ("is_train", "is_val", "is_valid", "is_validation", "is_test")
 _MOST_PARTS = 12  # names of parts in one table
 _UNNAMED = ("", "Unnamed: 0", "index")  # the row numbers that pandas writes beside the columns
-_SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".JPG", ".JPEG", ".PNG")
-_IMAGE = re.compile(r".+\.\w{2,5}", re.DOTALL)
-_IMAGE_NAME = re.compile(r".+\.(jpe?g|png|gif|bmp|tiff?|webp|heic|avif|pgm|ppm)", re.DOTALL | re.IGNORECASE)
+_FILE_NAME = re.compile(r".+\.\w{2,5}", re.DOTALL)
 _FLOAT = re.compile(r"-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -40,6 +39,7 @@ class Table:
         rows: What to call each row in messages.
         places: Where the files are that it lists.
         skipped: Rows that could not be read.
+        suffixes: Suffixes that the files may have, the usual ones first.
         untyped: Whether the values are texts as they were written, so that what they mean is still to be found out.
         comma: Whether a comma is rather a decimal mark, since it separates no columns.
     """
@@ -49,22 +49,23 @@ class Table:
     rows: Sequence[str]
     places: Places = field(default_factory=Places)
     skipped: tuple[Skipped, ...] = ()
+    suffixes: Sequence[str] = ()
     untyped: bool = False
     comma: bool = False
 
-    def at(self, places: Places) -> Table:
-        """Return the table with other places to look for files in.
+    def at(self, places: Places, suffixes: Sequence[str]) -> Table:
+        """Return the table with other places to look for files in, which have one of these suffixes.
 
         Raises:
-            DataError: What should be a header names an image there.
+            DataError: What should be a header names a file there.
         """
-        image = next((name for name in self.columns if _is_image(name, places)), None) if self.untyped else None
-        if image is not None:
+        named = (name for name in self.columns if _names_file(name, places, suffixes))
+        file = next(named, None) if self.untyped else None
+        if file is not None:
             raise DataError(
-                f"The first row of {self.name} names an image, {image!r}: put a header row above it, such as "
-                "'path,label'."
+                f"The first row of {self.name} names a file, {file!r}: put a header row above it, such as 'path,label'."
             )
-        return replace(self, places=places)
+        return replace(self, places=places, suffixes=suffixes)
 
     def path_column(self, name: str | None) -> str:
         """Return the column of paths: ``name``, or the one with the most values that are existing files.
@@ -78,21 +79,21 @@ class Table:
         best, most = None, (0, 0)
         for column, values in self.columns.items():
             sample = _sample(values)
-            named = [v for v in sample if isinstance(v, str) and _IMAGE.fullmatch(v) and not _FLOAT.fullmatch(v)]
+            named = [v for v in sample if isinstance(v, str) and _FILE_NAME.fullmatch(v) and not _FLOAT.fullmatch(v)]
             known = sample if self.places.suffix else named
             fit = (sum(map(self.places.holds, known)), len(named))
             if fit > most:
                 best, most = column, fit
         if best is None:
             raise DataError(
-                f"No column of {self.name} looks like paths of images; its columns are {list(self.columns)[:20]}. "
+                f"No column of {self.name} looks like paths; its columns are {list(self.columns)[:20]}. "
                 f"Name one with path_column; relative paths start at {self.places.folder.absolute()}.{self._advice()}"
             )
         return best
 
     def _advice(self) -> str:
         """Return which suffix makes paths of a column, if one does."""
-        for suffix in () if self.places.suffix else _SUFFIXES:
+        for suffix in () if self.places.suffix else (*self.suffixes, *map(str.upper, self.suffixes)):
             places = replace(self.places, suffix=suffix)
             for column, values in self.columns.items():
                 if any(map(places.holds, _sample(values))):
@@ -246,5 +247,5 @@ def _sample(values: Sequence[Any]) -> list[Any]:
     return given[:: max(1, len(given) // 50)]
 
 
-def _is_image(name: str, places: Places) -> bool:
-    return bool(_IMAGE_NAME.fullmatch(name)) or (bool(name) and places.holds(name))
+def _names_file(name: str, places: Places, suffixes: Sequence[str]) -> bool:
+    return Path(name).suffix.lower() in suffixes or (bool(name) and places.holds(name))

@@ -61,7 +61,7 @@ def _score_sample(context: EvaluationContext, setup: Setup, report: Report) -> N
 def _sample_score(context: EvaluationContext, setup: Setup, features: np.ndarray) -> float | None:
     """Return the score on the sample; None where the head or the metric cannot do with so few examples."""
     assert context.sample is not None  # these are its features
-    known = Features({"center": features})
+    known = Features({setup.views[0]: features})
     try:
         parts = [_predict(context, setup, known, fold) for fold in context.sample.folds]
         rows = np.concatenate([fold.validation_rows for fold in context.sample.folds])

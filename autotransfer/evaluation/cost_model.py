@@ -7,7 +7,7 @@ import numpy as np
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.data.folds import Fold
 from autotransfer.evaluation.setup import Setup
-from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_image
+from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_example
 from autotransfer.search.jobs import Evaluation
 
 __all__ = ["CostModel"]
@@ -80,7 +80,7 @@ class CostModel:
         """Return the seconds that one image takes through a backbone; measured once."""
         name = loaded.spec.name
         if name not in self._seconds_per_image:
-            self._seconds_per_image[name] = measure_seconds_per_image(loaded, extractor.images)
+            self._seconds_per_image[name] = measure_seconds_per_example(loaded, extractor.store)
         return self._seconds_per_image[name]
 
     def _pace_of(self, backbone: tuple[str, str]) -> float:

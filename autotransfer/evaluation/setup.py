@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, HeadSpec, Takes
 from autotransfer.data.folds import Fold
 from autotransfer.errors import ConfigError, PluginError, TrialError
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.images.pixels import VIEWS
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task
 from autotransfer.training.freezing import check_plan
-from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, PixelFeed
+from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, InputFeed
 from autotransfer.training.network import Network, to_predictions
 from autotransfer.training.settings import TrainingSettings
 from autotransfer.training.trainer import Training
@@ -37,8 +37,8 @@ _BATCH = 64
 class Known(Protocol):
     """Knows the features of the examples of a fold."""
 
-    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str = "center") -> np.ndarray:
-        """Return float32 features (N, width) of the examples in one view."""
+    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str | None = None) -> np.ndarray:
+        """Return float32 features (N, width) of the examples in one view, None for the plain one."""
         ...
 
 
@@ -53,6 +53,7 @@ class Setup:
         plan: What its freeze policy plans for this backbone.
         start: The closed-form head whose solution its own head starts from; None starts from the head's own values.
         settings: How it is trained; the defaults for closed forms.
+        views: The fixed views in which examples are seen.
     """
 
     candidate: Candidate
@@ -61,6 +62,7 @@ class Setup:
     plan: FreezePlan
     start: HeadSpec | None
     settings: TrainingSettings
+    views: tuple[str, ...]
 
     @classmethod
     def of(cls, candidate: Candidate, loaded: LoadedBackbone, registry: Registry, task: Task) -> Setup:
@@ -77,7 +79,8 @@ class Setup:
             known = policy.parameters(stages)
             _refuse_unknown(candidate.freeze_params, known, f"the freeze policy {policy.name!r}")
             plan = check_plan(policy.plan(stages, candidate.freeze_params), len(stages), policy.name)
-        settings = TrainingSettings.from_candidate(candidate.training)
+        modality = registry.modality(loaded.spec.modality)
+        settings = settings_for(candidate, modality)
         start = registry.head(settings.start) if settings.start else None
         for spec in filter(None, (head, start)):
             if task.kind not in spec.tasks:
@@ -90,17 +93,15 @@ class Setup:
                 f"The head {head.name!r} {reason} and needs a backbone that is frozen as a whole; "
                 f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
             )
-        return cls(candidate=candidate, loaded=loaded, head=head, plan=plan, start=start, settings=settings)
+        views = modality.views[: settings.views]
+        return cls(
+            candidate=candidate, loaded=loaded, head=head, plan=plan, start=start, settings=settings, views=views
+        )
 
     @property
     def closed_form(self) -> bool:
         """Whether nothing is trained by gradient."""
         return self.head.solve is not None
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """The fixed views in which images are seen."""
-        return VIEWS[: self.settings.views]
 
     @property
     def frozen(self) -> bool:
@@ -247,13 +248,36 @@ class Setup:
                 if entry == loaded.depths:
                     feeds[entry] = FeatureFeed(views(entry), device.torch)
                 elif self.cacheable:
-                    feeds[entry] = BoundaryFeed(views(entry), loaded.cut(entry), device.torch)
+                    feeds[entry] = BoundaryFeed(views(entry), loaded.cut(entry), device.torch, extractor.store)
                 else:
                     how = self.settings
-                    feeds[entry] = PixelFeed(extractor.images, how.augmentation, device.torch, how.views)
+                    feeds[entry] = InputFeed(extractor.store, how.augmentation, device.torch, how.views)
             return feeds[entry]
 
         return feed
+
+
+def settings_for(candidate: Candidate, modality: Modality) -> TrainingSettings:
+    """Return the training settings of a candidate on examples of a modality.
+
+    A modality without the default augmentation has the mildest that it has.
+
+    Raises:
+        ConfigError: A setting is unknown, or the modality does not have it.
+    """
+    settings = TrainingSettings.from_candidate(candidate.training)
+    if settings.views > len(modality.views):
+        raise ConfigError(
+            f"The training setting 'views' is a whole number from 1 to {len(modality.views)}; got {settings.views!r}."
+        )
+    strengths = modality.augmentations
+    if "augmentation" not in candidate.training and settings.augmentation not in strengths:
+        return replace(settings, augmentation=strengths[min(1, len(strengths) - 1)])
+    if settings.augmentation not in strengths:
+        raise ConfigError(
+            f"The training setting 'augmentation' is one of {list(strengths)}; got {settings.augmentation!r}."
+        )
+    return settings
 
 
 def startable(heads: Iterable[HeadSpec], outputs: int) -> dict[str, tuple[str, ...]]:

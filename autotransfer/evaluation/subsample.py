@@ -44,14 +44,14 @@ class Features:
     """What one head takes, of a sample or of all examples, where an extractor would be asked for it.
 
     Attributes:
-        values: By view, float32 (rows, width).
+        values: By view, the plain one first, float32 (rows, width).
     """
 
     values: Mapping[str, np.ndarray]
 
-    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str = "center") -> np.ndarray:
-        """Return those of a view."""
-        return self.values[view]
+    def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str | None = None) -> np.ndarray:
+        """Return those of a view; None means the plain one."""
+        return self.values[view or next(iter(self.values))]
 
 
 def draw(folds: Sequence[Fold], seed: int) -> Sample | None:

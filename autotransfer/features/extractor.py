@@ -1,4 +1,4 @@
-"""Features of decoded images at any boundary of a backbone: computed once, cached, reused by every trial."""
+"""Features of examples at any boundary of a backbone: computed once, cached, reused by every trial."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from torch import Tensor
 from autotransfer._version import __version__
 from autotransfer.backbones.cut import Activation, Cut
 from autotransfer.backbones.frozen import batch_sizes
+from autotransfer.backbones.inputs import pooled, rows_of
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.backbones.stage_features import StageFeatures
+from autotransfer.contract.modality import Inputs, Store
 from autotransfer.contract.specs import Takes
-from autotransfer.data.examples import Images
 from autotransfer.features.batches import Rows, collect
 from autotransfer.features.cache import ActivationCache, Allocate, Arrays, content_key
-from autotransfer.images.pixels import prepare
 from autotransfer.runtime.memory import halve_batch_size, out_of_memory, release_freed_memory
 
-__all__ = ["FeatureExtractor", "measure_seconds_per_image"]
+__all__ = ["FeatureExtractor", "measure_seconds_per_example"]
 
 log = logging.getLogger("autotransfer")
 
@@ -38,7 +38,7 @@ STAGES: Takes = "stages"
 
 # Bytes that are read in a second, and how much faster than plain float32, which cuts are timed in, a prefix runs.
 _READING, _GAIN = 1e9, 4.0
-# Images from which on a few more are passed to see whether compiling pays.
+# Examples from which on a few more are passed to see whether compiling pays.
 _COMPILED = 1000
 # Share of the cache's memory that may be filled along the way, and the bytes that are worth it for each second that
 # they take to compute: 2e8 are kept in a second, and of what is kept, a fourth is asked for.
@@ -47,33 +47,33 @@ _TAPPED, _WORTH = 0.6, 5e7
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureExtractor:
-    """Features of one set of decoded images.
+    """Features of one store of examples.
 
     Attributes:
-        images: The images.
+        store: The examples.
         cache: Where features are kept.
-        ahead: Number of last boundaries that are cached along the way when images pass them, since trials are going
+        ahead: Number of last boundaries that are cached along the way when examples pass them, since trials are going
             to train from there on.
         sample: Rows that pass first where somebody wants to look at them before all others do.
         staged: Whether what all stages give is cached along the way, since heads are going to ask for it.
     """
 
-    images: Images
+    store: Store
     cache: ActivationCache
     ahead: int = 0
     sample: np.ndarray | None = None
     staged: bool = False
 
-    def taken(self, loaded: LoadedBackbone, takes: Takes = POOLED, view: str = "center") -> np.ndarray:
+    def taken(self, loaded: LoadedBackbone, takes: Takes = POOLED, view: str | None = None) -> np.ndarray:
         """Return what a closed form takes from a frozen backbone: float32 (N, width)."""
         return self.at(loaded, loaded.depths, view, head_takes=takes)[0].astype(np.float32)
 
-    def pooled(self, loaded: LoadedBackbone, view: str = "center", *, look: Look | None = None) -> np.ndarray:
+    def pooled(self, loaded: LoadedBackbone, view: str | None = None, *, look: Look | None = None) -> np.ndarray:
         """Return float32 pooled features (N, width).
 
         Args:
             loaded: The backbone.
-            view: The view.
+            view: The view; None for the plain one.
             look: Is called when ``sampled`` knows those of the sample, if they are computed now; an error ends the
                 rest.
         """
@@ -86,7 +86,7 @@ class FeatureExtractor:
         found = self.cache.get(self._sample_key(loaded, takes))
         return None if found is None else np.concatenate(found, axis=1).astype(np.float32)
 
-    def at(self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: Takes = POOLED) -> Arrays:
+    def at(self, loaded: LoadedBackbone, depth: int, view: str | None = None, *, head_takes: Takes = POOLED) -> Arrays:
         """Return the activations (N, ...) at a depth; at the last one, what the head takes.
 
         The cut at the depth must be exact.
@@ -99,7 +99,7 @@ class FeatureExtractor:
         return (np.concatenate([*stages, *pooled], axis=1),)
 
     def is_cached(
-        self, loaded: LoadedBackbone, depth: int, view: str = "center", *, head_takes: Takes = POOLED
+        self, loaded: LoadedBackbone, depth: int, view: str | None = None, *, head_takes: Takes = POOLED
     ) -> bool:
         """Whether ``at`` would compute nothing."""
         boundary = head_takes if depth == loaded.depths else f"stage{depth}"
@@ -108,40 +108,42 @@ class FeatureExtractor:
         parts = (POOLED, STAGES) if loaded.stages.widths else (POOLED,)
         return all(self.cache.contains(self._key(loaded, part, view)) for part in parts)
 
-    def _key(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
+    def _key(self, loaded: LoadedBackbone, boundary: str, view: str | None) -> str:
         return content_key(
             version=__version__,  # how features are computed may change with it
             backbone=loaded.identity,
             boundary=boundary,
-            preprocessing=repr(loaded.backbone.preprocessing),
-            view=view,
-            images=self.images.fingerprint,
-            side=self.images.side,
+            preprocessing=loaded.backbone.preprocessing.to_json(),
+            view=view or self.store.modality.views[0],
+            examples=self.store.key,
             half=str(loaded.device.half),  # the rest of the way in which it is computed follows from the backbone
         )
 
     def _sample_key(self, loaded: LoadedBackbone, takes: Takes) -> str:
         assert self.sample is not None  # somebody looks at it
-        return content_key(whole=self._key(loaded, takes, "center"), rows=self.sample.tolist())
+        return content_key(whole=self._key(loaded, takes, None), rows=self.sample.tolist())
 
-    def _about(self, loaded: LoadedBackbone, boundary: str, view: str) -> str:
-        return f"{loaded.spec.name} {boundary} {view} ({len(self.images)} images)"
+    def _about(self, loaded: LoadedBackbone, boundary: str, view: str | None) -> str:
+        noun, plain = self.store.modality.noun, self.store.modality.views[0]
+        return f"{loaded.spec.name} {boundary} {view or plain} ({len(self.store)} {noun}s)"
 
-    def _at(self, loaded: LoadedBackbone, boundary: str, view: str, look: Look | None = None) -> Arrays:
+    def _at(self, loaded: LoadedBackbone, boundary: str, view: str | None, look: Look | None = None) -> Arrays:
         key = self._key(loaded, boundary, view)
         about = self._about(loaded, boundary, view)
         if boundary == POOLED and self.cache.contains(map_key := self._key(loaded, MAP, view)):
             features = self.cache.get(map_key)
             if features is not None:
-                return self.cache.get_or_compute(key, about, lambda allocate: self._pool(loaded, features, allocate))
+                return self.cache.get_or_compute(
+                    key, about, lambda allocate: self._pool(loaded, view, features, allocate)
+                )
         return self.cache.get_or_compute(
             key, about, lambda allocate: self._compute(loaded, boundary, view, allocate, look)
         )
 
     def _compute(
-        self, loaded: LoadedBackbone, boundary: str, view: str, allocate: Allocate, look: Look | None
+        self, loaded: LoadedBackbone, boundary: str, view: str | None, allocate: Allocate, look: Look | None
     ) -> Arrays:
-        """Run the prefix over all images, from the nearest boundary before that is cached, else from the pixels."""
+        """Run the prefix over all examples, from the nearest boundary before that is cached, else from the start."""
         # A stage that is not passed gives nothing.
         nearest = None if boundary == STAGES else self._nearest(loaded, boundary, view)
         taps = self._taps(loaded, boundary, view) if nearest is None else {}
@@ -149,17 +151,17 @@ class FeatureExtractor:
         for depth in {_end(loaded, boundary), *cuts} - {loaded.depths}:
             loaded.check_boundary(depth)
         if nearest is not None:
-            return self._extend(loaded, boundary, *nearest, allocate)
+            return self._extend(loaded, boundary, view, *nearest, allocate)
         fast, sizes = loaded.fast, [0]
         whole = boundary == POOLED and not taps
-        if whole and len(self.images) >= _COMPILED:
+        if whole and len(self.store) >= _COMPILED:
             self._compile(loaded, view)
 
         def features(rows: Rows) -> Activation:
-            images = self._input(loaded, rows, view)
+            inputs = self._input(loaded, rows, view)
             with fast.running() as backbone, ExitStack() as watching:
-                noted = [watching.enter_context(tap.recorded(backbone, len(images))) for tap in taps.values()]
-                found = [[fast(images)] if whole else list(_run(loaded, boundary, images)), *noted]
+                noted = [watching.enter_context(tap.recorded(backbone, rows_of(inputs))) for tap in taps.values()]
+                found = [[fast(inputs)] if whole else list(_run(loaded, boundary, inputs)), *noted]
             sizes[:] = accumulate(map(len, found))
             return tuple(chain.from_iterable(found))
 
@@ -180,22 +182,25 @@ class FeatureExtractor:
             self.cache.put(key, self._about(loaded, where, view), collected[start:stop])
         return collected[: sizes[0]]
 
-    def _compile(self, loaded: LoadedBackbone, view: str) -> None:
+    def _compile(self, loaded: LoadedBackbone, view: str | None) -> None:
         """Compile the backbone where that pays, and a batch fits into memory: which size does, is found out later."""
         first = slice(batch_sizes(loaded.device)[0])
         try:
-            loaded.fast.compile_for(self._input(loaded, first, view), len(self.images) // first.stop)
+            loaded.fast.compile_for(self._input(loaded, first, view), len(self.store) // first.stop)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
 
-    def _extend(self, loaded: LoadedBackbone, boundary: str, cut: Cut, cached: Arrays, allocate: Allocate) -> Arrays:
+    def _extend(
+        self, loaded: LoadedBackbone, boundary: str, view: str | None, cut: Cut, cached: Arrays, allocate: Allocate
+    ) -> Arrays:
         """Go on from what is cached at a cut."""
 
         def features(rows: Rows) -> Activation:
             with loaded.fast.running() as backbone:
                 entering = tuple(loaded.fast.take(_rows(array, rows)) for array in cached)
-                found: Activation = cut.suffix(backbone, entering, lambda images: _run(loaded, boundary, images))
+                inputs = self._input(loaded, rows, view) if cut.joins else None
+                found: Activation = cut.suffix(backbone, entering, lambda entry: _run(loaded, boundary, entry), inputs)
                 return found
 
         return self._collect(loaded, features, allocate)
@@ -209,11 +214,11 @@ class FeatureExtractor:
     ) -> Arrays:
         order, looking = None, None
         if show is not None and (sample := self.sample) is not None:
-            order = np.concatenate([sample, np.setdiff1d(np.arange(len(self.images)), sample)])
+            order = np.concatenate([sample, np.setdiff1d(np.arange(len(self.store)), sample)])
             looking = (len(sample), show)
         collected = collect(
             features,
-            len(self.images),
+            len(self.store),
             allocate,
             batch_sizes(loaded.device),
             half=not loaded.precise,
@@ -225,7 +230,7 @@ class FeatureExtractor:
         release_freed_memory()
         return collected
 
-    def _taps(self, loaded: LoadedBackbone, boundary: str, view: str) -> dict[str, Cut | StageFeatures]:
+    def _taps(self, loaded: LoadedBackbone, boundary: str, view: str | None) -> dict[str, Cut | StageFeatures]:
         """Return by key what to cache along the way: at cuts, the deepest that fit in and are worth it."""
         taps: dict[str, Cut | StageFeatures] = {}
         if self.staged and boundary == POOLED and loaded.stages.widths:
@@ -235,17 +240,19 @@ class FeatureExtractor:
         for depth in range(_end(loaded, boundary) - 1, max(loaded.depths - 1 - self.ahead, 0), -1):
             key = self._key(loaded, f"stage{depth}", view)
             if not self.cache.contains(key) and (cut := loaded.cut(depth)).exact:
-                room -= cut.numbers * len(self.images) * size
+                room -= cut.numbers * len(self.store) * size
                 if room < 0 or cut.numbers * size > worth * cut.seconds:
                     break
                 taps[key] = cut
         return taps
 
-    def _input(self, loaded: LoadedBackbone, rows: Rows, view: str) -> Tensor:
-        how = loaded.backbone.preprocessing
-        return loaded.fast.take(prepare(self.images.pixels[how.crop_mode][rows], how, loaded.device.torch, view))
+    def _input(self, loaded: LoadedBackbone, rows: Rows, view: str | None) -> Inputs:
+        inputs: Inputs = loaded.fast.take(
+            self.store.inputs(rows, loaded.backbone.preprocessing, loaded.device.torch, view)
+        )
+        return inputs
 
-    def _nearest(self, loaded: LoadedBackbone, boundary: str, view: str) -> tuple[Cut, Arrays] | None:
+    def _nearest(self, loaded: LoadedBackbone, boundary: str, view: str | None) -> tuple[Cut, Arrays] | None:
         """Return the deepest cut before a boundary whose activations are cached."""
         for depth in range(_end(loaded, boundary) - 1, 0, -1):
             key = self._key(loaded, f"stage{depth}", view)
@@ -255,27 +262,28 @@ class FeatureExtractor:
 
     def _saves(self, cut: Cut, arrays: Arrays) -> bool:
         """Whether reading what is cached takes less time than computing it."""
-        return sum(a.nbytes for a in arrays) / len(self.images) / _READING < cut.seconds / _GAIN
+        return sum(a.nbytes for a in arrays) / len(self.store) / _READING < cut.seconds / _GAIN
 
-    def _pool(self, loaded: LoadedBackbone, maps: Arrays, allocate: Allocate) -> Arrays:
-        """Pool cached feature maps: no image passes through the backbone again."""
+    def _pool(self, loaded: LoadedBackbone, view: str | None, maps: Arrays, allocate: Allocate) -> Arrays:
+        """Pool cached feature maps: no example passes through the backbone again."""
 
         def features(rows: Rows) -> Activation:
             with loaded.fast.running() as backbone:
-                return (backbone.pool(loaded.fast.take(_rows(maps[0], rows))),)
+                inputs = self._input(loaded, rows, view) if loaded.joins else None
+                return (pooled(backbone, loaded.fast.take(_rows(maps[0], rows)), inputs),)
 
         return self._collect(loaded, features, allocate)
 
 
-def _run(loaded: LoadedBackbone, boundary: str, images: Tensor) -> Activation:
+def _run(loaded: LoadedBackbone, boundary: str, inputs: Inputs) -> Activation:
     """Run the fast backbone up to a boundary."""
     if boundary == POOLED:
-        return (loaded.frozen(images),)
+        return (loaded.frozen(inputs),)
     if boundary == MAP:
-        return (loaded.frozen.forward_map(images),)
+        return (loaded.frozen.forward_map(inputs),)
     if boundary == STAGES:
-        return loaded.stages(loaded.frozen, images)[:-1]
-    return loaded.cut(_end(loaded, boundary)).prefix(loaded.frozen, images)
+        return loaded.stages(loaded.frozen, inputs)[:-1]
+    return loaded.cut(_end(loaded, boundary)).prefix(loaded.frozen, inputs)
 
 
 def _end(loaded: LoadedBackbone, boundary: str) -> int:
@@ -287,27 +295,27 @@ def _rows(array: np.ndarray, rows: Rows) -> Tensor:
     return torch.from_numpy(np.array(array[rows]))  # a copy: what is mapped cannot be written to
 
 
-def measure_seconds_per_image(loaded: LoadedBackbone, images: Images) -> float:
-    """Return the seconds that one image takes through the backbone, the best of two passes over a batch.
+def measure_seconds_per_example(loaded: LoadedBackbone, store: Store) -> float:
+    """Return the seconds that one example takes through the backbone, the best of two passes over a batch.
 
     The batch is as large as those that features are computed in: a GPU is idle for most of a smaller one.
 
     Raises:
-        TrialError: One image does not fit into memory.
+        TrialError: One example does not fit into memory.
     """
-    size, seconds = min(batch_sizes(loaded.device)[0], len(images)), list[float]()
+    size, seconds = min(batch_sizes(loaded.device)[0], len(store)), list[float]()
     while len(seconds) < 2:
         try:
-            seconds.append(_pass_seconds(loaded, images, size))
+            seconds.append(_pass_seconds(loaded, store, size))
         except (RuntimeError, MemoryError) as error:
             size, seconds = halve_batch_size(size, error), []
     return min(seconds) / size
 
 
-def _pass_seconds(loaded: LoadedBackbone, images: Images, size: int) -> float:
-    """Return the seconds that a batch of the first images takes through the backbone."""
-    how = loaded.backbone.preprocessing
+def _pass_seconds(loaded: LoadedBackbone, store: Store, size: int) -> float:
+    """Return the seconds that a batch of the first examples takes through the backbone."""
     with loaded.fast.running() as backbone:
         begin = time.perf_counter()
-        backbone(loaded.fast.take(prepare(images.pixels[how.crop_mode][:size], how, loaded.device.torch))).float().cpu()
+        inputs = store.inputs(slice(size), loaded.backbone.preprocessing, loaded.device.torch)
+        backbone(loaded.fast.take(inputs)).float().cpu()
         return time.perf_counter() - begin

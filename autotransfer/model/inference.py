@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
-from autotransfer.data.examples import Images
+from autotransfer.backbones.inputs import pooled, rows_of
+from autotransfer.contract.modality import Store
 from autotransfer.features.batches import Rows, collect
-from autotransfer.images.pixels import VIEWS, prepare
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.runtime.device import Device
 from autotransfer.training.network import Network
@@ -35,14 +35,14 @@ class MembersOfBackbone:
     members: tuple[EnsembleMember, ...]
     device: Device
 
-    def outputs(self, images: Images) -> Iterator[tuple[EnsembleMember, Tensor]]:
+    def outputs(self, store: Store) -> Iterator[tuple[EnsembleMember, Tensor]]:
         """Yield each member with its logits, or values in the units of the target (N, outputs), averaged over views."""
         sums: list[np.ndarray | None] = [None] * len(self.members)
-        for position, view in enumerate(VIEWS):
+        for position, view in enumerate(store.modality.views):
             seeing = [i for i, member in enumerate(self.members) if position < member.views]
             if not seeing:
                 break
-            found = self._outputs_of_view(images, view, [self.members[i].network for i in seeing])
+            found = self._outputs_of_view(store, view, [self.members[i].network for i in seeing])
             for i, outputs in zip(seeing, found, strict=True):
                 known = sums[i]
                 sums[i] = outputs if known is None else known + outputs
@@ -50,26 +50,26 @@ class MembersOfBackbone:
             assert total is not None  # each member sees the first view
             yield member, member.network.to_target_units(torch.from_numpy(total / member.views))
 
-    def _outputs_of_view(self, images: Images, view: str, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
+    def _outputs_of_view(self, store: Store, view: str, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
         """Return the logits or standardised values (N, outputs) of each network for one view."""
         how = networks[0].backbone.preprocessing
-        pixels, maps = images.pixels[how.crop_mode], any(network.head_takes == "map" for network in networks)
+        maps = any(network.head_takes == "map" for network in networks)
         stages = next((network.stages for network in networks if network.stages is not None), None)
 
         def outputs(rows: Rows) -> tuple[Tensor, ...]:
             with self.backbone.running() as backbone, ExitStack() as watching:
-                batch = self.backbone.take(prepare(pixels[rows], how, self.device.torch, view))
-                recorded = [] if stages is None else watching.enter_context(stages.recorded(backbone, len(batch)))
+                batch = self.backbone.take(store.inputs(rows, how, self.device.torch, view))
+                recorded = [] if stages is None else watching.enter_context(stages.recorded(backbone, rows_of(batch)))
                 found = backbone.forward_map(batch) if maps else backbone(batch)
-                pooled = backbone.pool(found) if maps else found
-                takes: dict[str, Tensor] = {"pooled": pooled}
+                last = pooled(backbone, found, batch) if maps else found
+                takes: dict[str, Tensor] = {"pooled": last}
                 takes |= {"map": backbone.as_map(found)} if maps else {}
-                takes |= {"stages": torch.cat([*recorded, pooled], 1)} if stages is not None else {}
+                takes |= {"stages": torch.cat([*recorded, last], 1)} if stages is not None else {}
             return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
 
         size = batch_sizes(self.device)[0]  # always the same: predictions must not depend on a measurement
         fill = self.device.torch.type == "cuda"
-        return collect(outputs, len(images), np.empty, (size,), half=False, lower=self.backbone.lower, fill=fill)
+        return collect(outputs, len(store), np.empty, (size,), half=False, lower=self.backbone.lower, fill=fill)
 
 
 def group_by_backbone(members: Sequence[EnsembleMember], device: Device) -> list[MembersOfBackbone]:

@@ -55,8 +55,8 @@ def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Pre
 
     Args:
         model: The model.
-        data: Everything that ``find_images`` takes: files, folders, tables, arrays, data sets, or a list of them.
-        reading: How it is read: the other arguments of ``find_images``.
+        data: Everything that ``find_examples`` takes: files, folders, tables, arrays, data sets, or a list of them.
+        reading: How it is read: the other arguments of ``find_examples``.
 
     Returns:
         One prediction for each image found, those that cannot be read included; then what is no image, with the reason.
@@ -65,21 +65,21 @@ def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Pre
         DataNotFoundError: A file or folder is missing.
         DataError: There is no image, or none can be read.
     """
-    examples = model.find_images(data, **reading)
-    images = model.decode(examples)
-    predictions = model.predict_images(images)
+    examples = model.find_examples(data, **reading)
+    store = model.decode(examples)
+    predictions = model.predict_store(store)
     values, classes = model.task.predict(predictions).tolist(), model.task.classes
     rows = {
         int(i): Prediction(
             path=examples.names[i],
             prediction=list(value) if isinstance(value, tuple) else value,
             probabilities=dict(zip(classes, row.tolist(), strict=True)) if classes else None,
-            warning=images.remarks.get(int(i), ""),
+            warning=store.remarks.get(int(i), ""),
         )
-        for i, value, row in zip(images.kept, values, predictions, strict=True)
+        for i, value, row in zip(store.kept, values, predictions, strict=True)
     }
     unread = [i for i in range(len(examples)) if i not in rows]
-    for i, left_out in zip(unread, images.skipped, strict=True):
+    for i, left_out in zip(unread, store.skipped, strict=True):
         rows[i] = Prediction(path=left_out.name, error=left_out.reason)
     found = [Prediction(path=left_out.name, error=left_out.reason) for left_out in examples.skipped]
     return [rows[i] for i in range(len(examples))] + found

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from autotransfer.backbones.frozen import probe_images
+from autotransfer.backbones.frozen import PROBES
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import Preprocessing
 from autotransfer.errors import ModelFormatError
-from autotransfer.images.pixels import VIEWS
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
-__all__ = ["describe_members", "read_members", "read_side", "tensors_of"]
+__all__ = ["describe_members", "read_members", "tensors_of"]
 
-_MAX_SIDE_PIXELS = 8192
 _MAX_MEMBERS = 16
 _BACKBONE_PREFIX = "backbone."
 
@@ -46,12 +43,15 @@ def describe_members(members: Sequence[EnsembleMember]) -> list[dict[str, Any]]:
     return [_describe(member) | {"shares": _shared_backbone(members, i)} for i, member in enumerate(members)]
 
 
-def read_members(saved: Any, task: Task, registry: Registry, state: Mapping[str, Tensor]) -> tuple[EnsembleMember, ...]:
+def read_members(
+    saved: Any, task: Task, modality: Modality, registry: Registry, state: Mapping[str, Tensor]
+) -> tuple[EnsembleMember, ...]:
     """Build what ``describe_members`` and ``tensors_of`` wrote.
 
     Args:
         saved: What the file says of the members.
         task: What the model predicts.
+        modality: What kind of examples it takes.
         registry: Knows heads and backbones.
         state: All tensors of the model by name.
 
@@ -71,10 +71,10 @@ def read_members(saved: Any, task: Task, registry: Registry, state: Mapping[str,
         own = {name.removeprefix(_prefix(i)): t for name, t in state.items() if name.startswith(_prefix(i))}
         members.append(
             EnsembleMember(
-                network=_read_network(about, task, registry, own, shared),
+                network=_read_network(about, task, modality, registry, own, shared),
                 candidate=Candidate.from_json(about["candidate"]),
                 weight=weight,
-                views=_read_views(about["views"]),
+                views=_read_views(about["views"], modality),
                 autocast=about["autocast"] is True,
             )
         )
@@ -84,9 +84,14 @@ def read_members(saved: Any, task: Task, registry: Registry, state: Mapping[str,
 
 
 def _read_network(
-    saved: Mapping[str, Any], task: Task, registry: Registry, own: dict[str, Tensor], shared: Backbone | None
+    saved: Mapping[str, Any],
+    task: Task,
+    modality: Modality,
+    registry: Registry,
+    own: dict[str, Tensor],
+    shared: Backbone | None,
 ) -> Network:
-    network = _rebuild(saved, task, registry, sum(tensor.numel() for tensor in own.values()), shared)
+    network = _rebuild(saved, task, modality, registry, sum(tensor.numel() for tensor in own.values()), shared)
     if shared is not None:
         own |= {_BACKBONE_PREFIX + name: tensor for name, tensor in shared.state_dict().items()}
     network.load_state_dict(own, strict=True)
@@ -110,7 +115,7 @@ def _describe(member: EnsembleMember) -> dict[str, Any]:
         "backbone": {
             "name": member.candidate.backbone,
             "recipe": dict(backbone.recipe),
-            "preprocessing": asdict(backbone.preprocessing),
+            "preprocessing": backbone.preprocessing.to_json(),
         },
         "head": {"shape": list(member.network.head_shape), "takes": member.network.head_takes},
         "weight": member.weight,
@@ -120,17 +125,22 @@ def _describe(member: EnsembleMember) -> dict[str, Any]:
 
 
 def _rebuild(
-    about: Mapping[str, Any], task: Task, registry: Registry, size: int, backbone: Backbone | None = None
+    about: Mapping[str, Any],
+    task: Task,
+    modality: Modality,
+    registry: Registry,
+    size: int,
+    backbone: Backbone | None = None,
 ) -> Network:
     """Build a saved network, without its weights, of which there are ``size``, around a backbone if there is one."""
     saved, candidate = about["backbone"], Candidate.from_json(about["candidate"])
-    shape = tuple(int(side) for side in about["head"]["shape"])
+    shape = tuple(int(length) for length in about["head"]["shape"])
     recipe = saved["recipe"]
     if not isinstance(recipe, dict):
         raise ModelFormatError(f"The recipe of the backbone must be an object; got a {type(recipe).__name__}.")
     if backbone is None:
         backbone = registry.rebuild(recipe) if recipe else registry.backbone(saved["name"]).load()
-        backbone.preprocessing = _preprocessing(saved["preprocessing"])
+        backbone.preprocessing = modality.read_format(saved["preprocessing"])
     spec = registry.head(candidate.head)
     with torch.device("meta"):  # a head of any size takes no memory there
         asked = sum(p.numel() for p in spec.build(shape, task.outputs, candidate.head_params).parameters())
@@ -138,53 +148,18 @@ def _rebuild(
         raise ModelFormatError(f"Its head is to have {asked} parameters; the file of weights holds {size} values.")
     head = spec.build(shape, task.outputs, candidate.head_params)
     width = np.zeros(task.width) if task.kind == "regression" else 0.0
-    stages = StageFeatures(backbone.eval(), probe_images(backbone)) if spec.features == "stages" else None
+    stages = StageFeatures(backbone.eval(), backbone.preprocessing.probe(PROBES)) if spec.features == "stages" else None
     if stages is not None and (*stages.widths, backbone.width) != shape:
         raise ModelFormatError(f"Its head takes features of the widths {shape}; its backbone gives others.")
     return Network(backbone, head, shape, shift=width, scale=width, head_takes=spec.features, stages=stages)
 
 
-def _preprocessing(saved: Mapping[str, Any]) -> Preprocessing:
-    """Return how the images were prepared.
-
-    Raises:
-        ModelFormatError: A value is out of its range.
-    """
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-    how = Preprocessing(**given)
-    numbers = (*how.mean, *how.std, how.crop_fraction)
-    if not (
-        len(how.size) == 2
-        and all(read_side(side) for side in how.size)
-        and len(how.mean) == len(how.std) == 3
-        and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
-        and how.crop_fraction > 0
-        and min(how.std) > 0
-        and how.interpolation in ("bicubic", "bilinear", "nearest")
-        and how.crop_mode in ("center", "squash")
-    ):
-        raise ModelFormatError(f"The preprocessing has values out of their range: {given}.")
-    read_side(how.resized)
-    return how
-
-
-def _read_views(value: Any) -> int:
-    """Return the number of views of an image.
+def _read_views(value: Any, modality: Modality) -> int:
+    """Return the number of views of an example.
 
     Raises:
         ModelFormatError: The number is out of range.
     """
-    if type(value) is not int or not 0 < value <= len(VIEWS):
-        raise ModelFormatError(f"A network sees an image in 1 to {len(VIEWS)} views; got {value!r:.60}.")
-    return value
-
-
-def read_side(value: Any) -> int:
-    """Return the side of an image in pixels.
-
-    Raises:
-        ModelFormatError: The value is not a whole number, or images of that size would not fit into memory.
-    """
-    if type(value) is not int or not 0 < value <= _MAX_SIDE_PIXELS:
-        raise ModelFormatError(f"The side of an image is from 1 to {_MAX_SIDE_PIXELS} pixels; got {value!r:.60}.")
+    if type(value) is not int or not 0 < value <= len(modality.views):
+        raise ModelFormatError(f"A network sees an example in 1 to {len(modality.views)} views; got {value!r:.60}.")
     return value

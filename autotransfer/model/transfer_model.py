@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autotransfer._version import __version__
+from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import Examples, Images, Skipped
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.examples import Examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
-from autotransfer.images.decode import decode
-from autotransfer.images.decoding import Decoding
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
-from autotransfer.model.serialization import describe_members, read_members, read_side, tensors_of
+from autotransfer.model.serialization import describe_members, read_members, tensors_of
 from autotransfer.model.temperature import temper
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
@@ -45,36 +45,36 @@ _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.01, 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class TransferModel:
-    """A trained model with all that it needs to predict on new images: one network, or an ensemble.
+    """A trained model with all that it needs to predict on new examples: one network, or an ensemble.
 
     Attributes:
         members: Its networks; each has a share of the prediction. A model that is no ensemble has one.
         task: What it predicts.
-        side: Height and width in pixels of the squares that images are decoded to, as in the search.
+        modality: What kind of examples it takes.
+        reading: How new examples are read: as those to train on were.
         device: Where it runs.
         temperature: What the logits of a classifier are divided by.
-        decoding: Which values of an image are black and white, and what transparent ones are laid on: as in training.
     """
 
     members: tuple[EnsembleMember, ...]
     task: Task
-    side: int
+    modality: Modality
+    reading: Mapping[str, Any]
     device: Device
     temperature: float = 1.0
-    decoding: Decoding = field(default_factory=Decoding)
 
     def predict(self, data: Any) -> np.ndarray:
-        """Predict for images, in the order in which they are given.
+        """Predict for examples, in the order in which they are given.
 
         Args:
-            data: A path, a folder, an array or PIL image, or several; a CSV file or DataFrame with a column of paths; a
+            data: A path, a folder, an example in memory, or several; a CSV file or DataFrame with a column of paths; a
                 map-style Dataset.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, targets) for regression.
 
         Raises:
-            DataError: An image cannot be read, or a row of a table names none.
+            DataError: An example cannot be read, or a row of a table names none.
         """
         return self.task.predict(self.predict_proba(data))
 
@@ -84,21 +84,21 @@ class TransferModel:
         A ``ValueRangeWarning`` says where images do not suit the values of the training images.
 
         Raises:
-            DataError: An image cannot be read, or a row of a table names none.
+            DataError: An example cannot be read, or a row of a table names none.
         """
-        examples = self.find_images(data, strict=True)
-        images = self.decode(examples, strict=True)
-        if images.remarks:
-            warnings.warn(ValueRangeWarning.of(images.remarks, examples.names), stacklevel=2)
-        return self.predict_images(images)
+        examples = self.find_examples(data, strict=True)
+        store = self.decode(examples, strict=True)
+        if store.remarks:
+            warnings.warn(ValueRangeWarning.of(store.remarks, examples.names), stacklevel=2)
+        return self.predict_store(store)
 
-    def find_images(self, data: Any, **reading: Any) -> Examples:
-        """Collect images to predict on; an array of three axes is read as the training images tell.
+    def find_examples(self, data: Any, **where: Any) -> Examples:
+        """Collect examples to predict on; what can be read in two ways is read as the training examples tell.
 
         Raises:
-            DataError: There is no image, or something that is none.
+            DataError: There is no example, or something that is none.
         """
-        return find_images(data, channels=self.decoding.channels, **reading)
+        return find_examples(data, modalities=(self.modality,), reading=self.reading, **where)
 
     def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
         """Predict for images, and for those in folders, with the path, label and probabilities of each.
@@ -129,33 +129,38 @@ class TransferModel:
         Raises:
             DataError: The data cannot be used, hold labels that the model does not know, or no image can be read.
         """
-        return self.score_examples(load_examples(data, targets, **reading))[0]
+        return self.score_examples(load_examples(data, targets, modalities=(self.modality,), **reading))[0]
 
     def score_examples(self, examples: Examples) -> tuple[Score, tuple[Skipped, ...]]:
         """Return the score on labelled examples, and which of them cannot be read; see ``score``."""
         if examples.targets is None:
-            raise DataError("The images have no labels: give a folder for each class, a table, or targets.")
-        self.task.encode(examples.targets)  # an unknown label is refused before images are decoded
-        images = self.decode(examples)
-        encoded = self.task.encode([examples.targets[i] for i in images.kept])
-        return Score.of(self.task, encoded, self.predict_images(images)), examples.skipped + images.skipped
+            raise DataError("The examples have no targets: give a folder for each class, a table, or targets.")
+        self.task.encode(examples.targets)  # an unknown label is refused before anything is read
+        store = self.decode(examples)
+        encoded = self.task.encode([examples.targets[i] for i in store.kept])
+        return Score.of(self.task, encoded, self.predict_store(store)), examples.skipped + store.skipped
 
-    def decode(self, examples: Examples, *, strict: bool = False) -> Images:
-        """Decode examples as the search did."""
-        sides = {member.network.backbone.preprocessing.crop_mode: self.side for member in self.members}
-        return decode(
-            examples, sides, decoding=self.decoding, exact=True, strict=strict, memory_limit=memory_budget(None)
+    def decode(self, examples: Examples, *, strict: bool = False) -> Store:
+        """Read examples as the search did."""
+        return self.modality.load(
+            examples.items,
+            examples.names,
+            [member.network.backbone.preprocessing for member in self.members],
+            options={},
+            reading=self.reading,
+            strict=strict,
+            memory_limit=memory_budget(None),
         )
 
     @default_settings()
-    def predict_images(self, images: Images) -> np.ndarray:
-        """Like ``predict_proba``, for decoded images.
+    def predict_store(self, store: Store) -> np.ndarray:
+        """Like ``predict_proba``, for examples that were read.
 
-        Each backbone sees each view of an image once, however many members share the backbone.
+        Each backbone sees each view of an example once, however many members share the backbone.
         """
-        mean = np.zeros((len(images), self.task.outputs), dtype=self.task.dtype)
+        mean = np.zeros((len(store), self.task.outputs), dtype=self.task.dtype)
         for group in self._groups:
-            for member, outputs in group.outputs(images):
+            for member, outputs in group.outputs(store):
                 mean += member.weight * to_predictions(self.task, outputs)
         return temper(self.task, mean, self.temperature)
 
@@ -207,13 +212,11 @@ class TransferModel:
         about = _read_json(folder / "model.json")
         try:
             state = load_file(folder / "model.safetensors")
-            task, side, temperature = (
-                Task.from_json(about["task"]),
-                read_side(about["side"]),
-                _temperature(about["temperature"]),
-            )
-            decoding = Decoding.from_json(about["decoding"])
-            members = read_members(about["members"], task, registry or Registry.load(), state)
+            registry = registry or Registry.load()
+            task, temperature = Task.from_json(about["task"]), _temperature(about["temperature"])
+            modality = _modality(about["modality"], registry)
+            reading = modality.read_reading(about["reading"])
+            members = read_members(about["members"], task, modality, registry, state)
         except AutoTransferError:
             raise
         except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
@@ -225,18 +228,34 @@ class TransferModel:
         where = resolve_device(device)
         for member in members:
             where.place(member.network.eval().requires_grad_(False))
-        return cls(members=members, task=task, side=side, device=where, temperature=temperature, decoding=decoding)
+        return cls(
+            members=members, task=task, modality=modality, reading=reading, device=where, temperature=temperature
+        )
 
     def _describe(self) -> dict[str, Any]:
         return {
             "format": _FORMAT,
             "autotransfer": __version__,
             "task": self.task.to_json(),
-            "side": self.side,
-            "decoding": self.decoding.to_json(),
+            "modality": self.modality.name,
+            "reading": dict(self.reading),
             "temperature": self.temperature,
             "members": describe_members(self.members),
         }
+
+
+def _modality(name: Any, registry: Registry) -> Modality:
+    """Return the modality of a saved model.
+
+    Raises:
+        ModelFormatError: No installed plugin has it.
+    """
+    if name not in registry.modalities:
+        raise ModelFormatError(
+            f"The model takes examples of the modality {name!r:.60}, which no installed plugin has; there are "
+            f"{sorted(registry.modalities)}: install the plugin, and see 'autotransfer plugins'."
+        )
+    return registry.modalities[name]
 
 
 def _temperature(value: Any) -> float:

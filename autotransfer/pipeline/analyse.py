@@ -61,7 +61,7 @@ def analyse(
         analysis=analysis,
         trials=found.trials,
         data=FitData(
-            train=examples, test=test, decoded=data.images.decoded, skipped=data.skipped, grouping=data.grouping
+            train=examples, test=test, decoded=data.store.decoded, skipped=data.skipped, grouping=data.grouping
         ),
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=tuple(show.warnings),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from autotransfer.backbones.availability import check_usable, describe_unavailable, unavailable_reason
 from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.contract.modality import InputFormat, Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, CropMode, HeadSpec
-from autotransfer.data.examples import Examples, Images, Skipped
+from autotransfer.contract.specs import BackboneSpec, HeadSpec
+from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.folds import Fold
 from autotransfer.data.grouping import Grouping
 from autotransfer.data.label_conflicts import without_label_conflicts
@@ -25,8 +27,6 @@ from autotransfer.data.splitting import check_class_weights, check_splittable, m
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.features.cache import ActivationCache, default_cache_dir
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.images.decode import decode
-from autotransfer.images.decoding import Decoding
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.search.shortlist import choose_shortlist
@@ -85,25 +85,27 @@ class Prepared:
     objects: np.ndarray | None = None
 
     @property
-    def images(self) -> Images:
+    def store(self) -> Store:
         """The decoded images."""
-        return self.extractor.images
+        return self.extractor.store
 
     def __str__(self) -> str:
         fold = self.folds[0]
         classes = f", {len(fold.task.classes)} classes" if fold.task.classes else ""
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
         how = f"{len(self.folds)} folds" if len(self.folds) > 1 else f"{len(fold.validation_rows)} of them to score on"
-        return f"{len(self.images)} examples, {how}{classes}{skipped}"
+        return f"{len(self.store)} examples, {how}{classes}{skipped}"
 
 
 def available_backbones(
     registry: Registry,
     settings: Settings,
     device: Device,
-    images: int,
+    examples: int,
     say: Callable[[str], None],
     warnings: WarningList | None = None,
+    *,
+    modality: Modality | None = None,
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
@@ -114,10 +116,11 @@ def available_backbones(
     Args:
         registry: What there is.
         settings: The settings.
-        device: Where images pass through them.
-        images: Number of images.
+        device: Where examples pass through them.
+        examples: Number of examples.
         say: Is told in short.
         warnings: Gets the warning.
+        modality: What kind of examples they are to take; None for any.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
@@ -126,17 +129,18 @@ def available_backbones(
         WeightsUnavailableError: No backbone is left.
         PluginError: The same, and the plugin of the first is broken.
     """
-    asked = _asked_for(registry, settings)
+    kind = None if modality is None else modality.name
+    asked = _asked_for(registry, settings, kind)
     named = registry.named_in_full(settings.backbones)
     left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
-        chosen = _cut(reachable, named, settings.budget, partial(_pass_seconds, device=device, images=images))
+        chosen = _cut(reachable, named, settings.budget, partial(_pass_seconds, device=device, examples=examples))
         if all(check_usable(spec, sound, left_out) for spec in chosen):
             break  # otherwise others take the places of what turned out to be broken
     over_budget = [spec.name for spec in reachable if spec not in chosen]
-    fallbacks = [] if reachable or settings.backbones else registry.fallbacks(settings.search.exclude)
+    fallbacks = [] if reachable or settings.backbones else registry.fallbacks(settings.search.exclude, modality=kind)
     if not reachable and not fallbacks:
         raise next(iter(left_out.values()))
     if left_out or over_budget:
@@ -148,20 +152,21 @@ def available_backbones(
     return [sound[spec.name] for spec in chosen] if reachable else fallbacks
 
 
-def _asked_for(registry: Registry, settings: Settings) -> list[BackboneSpec]:
+def _asked_for(registry: Registry, settings: Settings, modality: str | None) -> list[BackboneSpec]:
     """Return the backbones that the settings ask for, the cheapest first.
 
     Raises:
         ConfigError: All are excluded.
         WeightsUnavailableError: There is none.
     """
-    asked = registry.select_backbones(settings.backbones, settings.search.exclude)
-    if not asked and settings.search.exclude and registry.select_backbones(settings.backbones):
+    asked = registry.select_backbones(settings.backbones, settings.search.exclude, modality=modality)
+    if not asked and settings.search.exclude and registry.select_backbones(settings.backbones, modality=modality):
         raise ConfigError(
             f"All backbones are left out by exclude: {', '.join(settings.search.exclude)}; leave out fewer."
         )
     if not asked:
-        raise WeightsUnavailableError("No backbone is registered: give a zoo with --zoo, or names with --backbones.")
+        of = "" if modality is None else f" of the modality {modality!r}"
+        raise WeightsUnavailableError(f"No backbone{of} is registered: give a zoo with --zoo, or names by --backbones.")
     return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
@@ -218,39 +223,41 @@ def prepare_data(
     check_class_weights(settings, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
     check_splittable(examples, task)
-    images = decode(
-        examples,
-        _sides(backbones),
-        value_range=settings.data_options.value_range,
+    modality = modality_of(examples)
+    store = modality.load(
+        examples.items,
+        examples.names,
+        _formats(backbones, modality),
+        options=_options(settings, modality),
         strict=settings.data_options.strict,
         memory_limit=memory_budget(settings.compute.memory_limit),
-        progress=lambda done, total: report(f"decoding images: {done} of {total}"),
+        progress=lambda done, total: report(f"reading {modality.noun}s: {done} of {total}"),
     )
     if task.single_label:
-        images = without_label_conflicts(images, examples.names, examples.targets)
+        store = without_label_conflicts(store, examples.names, examples.targets)
     if settings.data_options.min_images is not None:
-        images = without_small_classes(images, examples, settings.data_options.min_images)
-    targets = [examples.targets[i] for i in images.kept]
-    if images.skipped:
-        task = task_of(examples, settings, targets)  # a class may be gone with its images
+        store = without_small_classes(store, examples, settings.data_options.min_images)
+    targets = [examples.targets[i] for i in store.kept]
+    if store.skipped:
+        task = task_of(examples, settings, targets)  # a class may be gone with its examples
     cache = ActivationCache(
         Path(settings.compute.cache_dir or default_cache_dir()) if settings.compute.cache else None,
         memory_limit=memory_budget(settings.compute.memory_limit),
     )
     extractor = FeatureExtractor(
-        images=images,
+        store=store,
         cache=cache,
-        ahead=ahead if len(images) >= _MANY else 0,
-        staged=any(head.features == "stages" for head in heads(task, len(images))),
+        ahead=ahead if len(store) >= _MANY else 0,
+        staged=any(head.features == "stages" for head in heads(task, len(store))),
     )
     division = make_folds(
         task,
         targets,
-        images,
+        store,
         settings,
-        names=[examples.names[i] for i in images.kept],
-        groups=None if examples.groups is None else [examples.groups[i] for i in images.kept],
-        held_out=None if examples.held_out is None else np.array(examples.held_out)[images.kept],
+        names=[examples.names[i] for i in store.kept],
+        groups=None if examples.groups is None else [examples.groups[i] for i in store.kept],
+        held_out=None if examples.held_out is None else np.array(examples.held_out)[store.kept],
         features=None if first is None else partial(_pooled, extractor, first, report),
         warnings=WarningList() if warnings is None else warnings,
         report=report,
@@ -258,7 +265,7 @@ def prepare_data(
     return Prepared(
         extractor=extractor,
         folds=division.folds,
-        skipped=(*examples.skipped, *with_labels(images.skipped, examples)),
+        skipped=(*examples.skipped, *with_labels(store.skipped, examples)),
         grouping=division.grouping,
         resplit=division.resplit,
         first=None if first is None else first.spec.name,
@@ -286,14 +293,14 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
 
 def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable[[str], None]) -> np.ndarray:
     """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
-    report(f"looking at {len(extractor.images)} images through {first.spec.name}")
+    report(f"looking at {len(extractor.store)} store through {first.spec.name}")
     return extractor.pooled(first)
 
 
 def fingerprint(data: Prepared) -> str:
     """Return a hash of the images and their targets, in order."""
     targets = np.ascontiguousarray(data.folds[0].targets)
-    digest = blake2b(f"{data.images.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
+    digest = blake2b(f"{data.store.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
     digest.update(targets.tobytes())
     return digest.hexdigest()
 
@@ -310,22 +317,22 @@ def folds_of(data: Prepared, validation: Sequence[np.ndarray], group_ids: np.nda
     return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in validation)
 
 
-def refuse_unreadable(test: Examples, decoding: Decoding) -> None:
-    """Read every test image, in small, so that a strict run ends before the search and not after it.
+def refuse_unreadable(test: Examples, reading: Mapping[str, Any]) -> None:
+    """Read every test example, at the least cost, so that a strict run ends before the search and not after it.
 
     Args:
         test: The test examples.
-        decoding: What was decided over the training examples.
+        reading: How the training examples were read.
 
     Raises:
-        UnreadableImageError: One cannot be decoded.
+        DataError: One cannot be read.
     """
-    decode(test, {"center": 1}, decoding=decoding, strict=True)
+    modality_of(test).check(test.items, test.names, reading)
 
 
-def _pass_seconds(spec: BackboneSpec, device: Device, images: int) -> float:
-    """Return about how long one pass over the images takes, before anything is measured; 0 for unknown."""
-    return (spec.gmacs or 0.0) * images / _SPEED[device.torch.type]
+def _pass_seconds(spec: BackboneSpec, device: Device, examples: int) -> float:
+    """Return about how long one pass over the examples takes, before anything is measured; 0 for unknown."""
+    return (spec.gmacs or 0.0) * examples / _SPEED[device.torch.type]
 
 
 def _cut(
@@ -343,10 +350,30 @@ def _cut(
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
-def _sides(backbones: Sequence[BackboneSpec]) -> dict[CropMode, int]:
-    """Return, for each crop mode, the side of the stored squares that the largest input needs."""
-    sides: dict[CropMode, int] = {}
+def _formats(backbones: Sequence[BackboneSpec], modality: Modality) -> list[InputFormat]:
+    """Return how backbones want their inputs.
+
+    Raises:
+        ConfigError: One takes examples of another modality.
+    """
     for spec in backbones:
-        how = spec.preprocessing or spec.load().preprocessing  # loaded to be asked by evaluate() alone
-        sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
-    return sides
+        if spec.modality != modality.name:
+            raise ConfigError(
+                f"The backbone {spec.name!r} takes examples of the modality {spec.modality!r}; the data are "
+                f"{modality.noun}s, of the modality {modality.name!r}."
+            )
+    return [spec.preprocessing or spec.load().preprocessing for spec in backbones]  # loaded by evaluate() alone
+
+
+def _options(settings: Settings, modality: Modality) -> dict[str, Any]:
+    """Return the options that are set of those that not every modality has.
+
+    Raises:
+        ConfigError: The modality of the examples does not have one.
+    """
+    options = {
+        name: value for name, value in {"value_range": settings.data_options.value_range}.items() if value is not None
+    }
+    if unknown := sorted(set(options) - modality.options):
+        raise ConfigError(f"The option {unknown[0]} says nothing of {modality.noun}s: leave it out.")
+    return options

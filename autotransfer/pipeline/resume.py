@@ -142,7 +142,7 @@ def open_study(
             "autotransfer": __version__,
             "study": settings.run.study or f"autotransfer-{uuid4().hex[:8]}",
             "data": fingerprint(data),
-            "examples": len(data.images),
+            "examples": len(data.store),
             "task": data.folds[0].task.to_json(),
             **now,
             "call": call,
@@ -171,7 +171,7 @@ def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
     if recorded["data"] != fingerprint(data):
         raise DataError(
             f"The data have changed since the run in {run.path} began: it had {recorded.get('examples')} examples, now "
-            f"there are {len(data.images)}, or some of them are others. Start a new run, in another folder."
+            f"there are {len(data.store)}, or some of them are others. Start a new run, in another folder."
         )
 
 
@@ -238,7 +238,7 @@ def _describe(
         study.set_metric_names([str(task.metric)])
     about = {name: value for name, value in described(settings).items() if name not in ("storage", "ray_address")}
     about |= {"time_budget": settings.budget.seconds, "trials": settings.budget.trials, "run": str(run.path.absolute())}
-    about |= {"autotransfer": __version__, "task": task.kind, "metric": str(task.metric), "examples": len(data.images)}
+    about |= {"autotransfer": __version__, "task": task.kind, "metric": str(task.metric), "examples": len(data.store)}
     for name, value in {**about, **marks}.items():
         study.set_user_attr(name, json.loads(json.dumps(value, default=str)))
 

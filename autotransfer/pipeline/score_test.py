@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from autotransfer.analysis.train_test_overlap import warn_of_overlap
-from autotransfer.data.examples import Examples, Images
+from autotransfer.contract.modality import Store
+from autotransfer.data.examples import Examples
 from autotransfer.data.split import assign_group_ids
 from autotransfer.errors import DataError
 from autotransfer.model.transfer_model import TransferModel
@@ -15,7 +16,7 @@ from autotransfer.tasks.preconditions import check_scored
 from autotransfer.tasks.score import Score
 from autotransfer.warnings import WarningList
 
-__all__ = ["score_images", "score_test", "warn_if_below"]
+__all__ = ["score_store", "score_test", "warn_if_below"]
 
 
 def score_test(
@@ -26,7 +27,7 @@ def score_test(
     Args:
         selection: The model and its validation score.
         test: The test examples.
-        found: The search: test images may repeat its images.
+        found: The search: test examples may repeat its examples.
         budget: The budget.
         show: Progress, with the warnings of the fit.
 
@@ -34,35 +35,35 @@ def score_test(
         The score; None, with a warning, where no example can be read: the search must not be lost.
     """
     model, warnings = selection.model, show.warnings
-    show.phase(f"scoring {len(test)} test images")
+    show.phase(f"scoring {len(test)} test examples")
     try:
-        images = model.decode(test)
+        store = model.decode(test)
     except DataError as error:
         warnings.warn("test_not_scored", f"The test examples are not scored: {error}", examples=len(test))
         return None
-    _warn_of_images(images, test, model, warnings)
-    score = score_images(model, test, images, warnings)
+    _warn_of_store(store, test, model, warnings)
+    score = score_store(model, test, store, warnings)
     if score is not None:
-        warn_of_overlap(images, found.data, found.evaluator, budget, warnings)
+        warn_of_overlap(store, found.data, found.evaluator, budget, warnings)
         warn_if_below(score, selection.validation, warnings)
     return score
 
 
-def score_images(model: TransferModel, test: Examples, images: Images, warnings: WarningList) -> Score | None:
-    """Score a model on the test images that could be decoded; those of one group, and copies, count together.
+def score_store(model: TransferModel, test: Examples, store: Store, warnings: WarningList) -> Score | None:
+    """Score a model on the test examples that could be read; those of one group, and copies, count together.
 
     Returns:
-        The score; None, with a warning, where the metric is not defined on these images.
+        The score; None, with a warning, where the metric is not defined on these examples.
     """
     assert test.targets is not None  # refused before the search
-    encoded = model.task.encode([test.targets[i] for i in images.kept])
+    encoded = model.task.encode([test.targets[i] for i in store.kept])
     try:
         warnings.add(*check_scored(model.task, encoded, "test"))
     except DataError as error:
         warnings.warn("test_not_scored", str(error))
         return None
-    groups = None if test.groups is None else [test.groups[i] for i in images.kept]
-    return Score.of(model.task, encoded, model.predict_images(images), assign_group_ids(images.digests, groups))
+    groups = None if test.groups is None else [test.groups[i] for i in store.kept]
+    return Score.of(model.task, encoded, model.predict_store(store), assign_group_ids(store.digests, groups))
 
 
 def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None:
@@ -80,17 +81,16 @@ def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None
     )
 
 
-def _warn_of_images(images: Images, test: Examples, model: TransferModel, warnings: WarningList) -> None:
-    if images.skipped:
-        text = f"{len(images.skipped)} of {len(test)} test images cannot be read and are not scored: "
-        names = [skipped.name for skipped in images.skipped]
+def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings: WarningList) -> None:
+    if store.skipped:
+        text = f"{len(store.skipped)} of {len(test)} test examples cannot be read and are not scored: "
+        names = [skipped.name for skipped in store.skipped]
         warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
-    if images.remarks:
-        first = next(iter(images.remarks))
+    if store.remarks:
+        first = next(iter(store.remarks))
         warnings.warn(
             "value_range",
-            f"{len(images.remarks)} of {len(images)} test images do not suit the values of the training images; the "
-            f"first, {test.names[first]}: {images.remarks[first]}.",
-            range=list(model.decoding.value_range),
-            count=len(images.remarks),
+            f"{len(store.remarks)} of {len(store)} test examples do not suit those to train on; the "
+            f"first, {test.names[first]}: {store.remarks[first]}.",
+            count=len(store.remarks),
         )

@@ -14,14 +14,13 @@ from optuna.trial import FixedTrial
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import EpochRecord, HeadSpec
-from autotransfer.data.examples import Examples
+from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.skipped import warnings_of
 from autotransfer.errors import DataError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import startable
 from autotransfer.evaluation.subsample import draw
-from autotransfer.images.decode import typical_side
 from autotransfer.pipeline.prepare import (
     Prepared,
     available_backbones,
@@ -42,12 +41,12 @@ from autotransfer.search.jobs import Executor
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
-from autotransfer.search.resolutions import Resolutions, offer_resolutions
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.strategy import Strategy
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.tta import TtaViews
+from autotransfer.search.variants import Variants, offer_variants
 from autotransfer.settings import Settings
 from autotransfer.tasks.preconditions import check_scored, positive_class_warning
 from autotransfer.tasks.task import Task
@@ -115,18 +114,21 @@ def search_setups(
     run.refuse_unwritable()
     show.step("looking for the backbones")
     device = resolve_device(settings.compute.device)
+    modality = modality_of(examples)
     began, choosing = Choices.of(run, settings), settings
     if began is not None:
         choosing = replace(settings, backbones=known_backbones(registry, run, began.backbones))
-    backbones = available_backbones(registry, choosing, device, len(examples), show.say, show.warnings)
+    backbones = available_backbones(
+        registry, choosing, device, len(examples), show.say, show.warnings, modality=modality
+    )
     policies = registry.select_policies(settings.search.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
     show.phase(f"decoding {len(examples)} images")
     decoding = budget.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    sizes = offer_resolutions(backbones, registry.named_in_full(settings.backbones), typical_side(examples.items))
-    first = load_first(sizes.first, device)
+    variants = offer_variants(backbones, registry.named_in_full(settings.backbones), modality, examples.items)
+    first = load_first(variants.first, device)
 
     def heads(task: Task, examples: int) -> list[HeadSpec]:
         offered = offered_heads(registry, settings, task, examples)
@@ -142,8 +144,8 @@ def search_setups(
         report=show.step,
         warnings=show.warnings,
     )
-    show.warnings.add(*data.images.warnings)
-    used = [examples.targets[i] for i in data.images.kept] if examples.targets is not None else []
+    show.warnings.add(*data.store.warnings)
+    used = [examples.targets[i] for i in data.store.kept] if examples.targets is not None else []
     show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, ignored_files=examples.ignored_files))
     worker_pool.share_cores()
     if data.grouping is not None:
@@ -153,7 +155,7 @@ def search_setups(
         task.encode(test.targets)  # again: a class may be gone with its images
     _say_what_is_scored(data, settings, show)
     if test is not None and settings.data_options.strict:
-        refuse_unreadable(test, data.images.decoding)
+        refuse_unreadable(test, data.store.reading)
     if test is not None:
         budget.reserve("test", (budget.spent - decoding) * len(test) / len(examples))
     loaded = [] if first is None else [first]
@@ -169,14 +171,14 @@ def search_setups(
     )
     stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
     space = SearchSpace(
-        backbones=sizes.backbones,
-        heads=tuple(heads(task, len(data.images))),
+        backbones=variants.backbones,
+        heads=tuple(heads(task, len(data.store))),
         policies=tuple(policies),
         starts=startable(registry.select_heads((), task.kind), task.outputs),
         stages=stages,
         epochs=settings.search.epochs,
         examples=len(data.folds[0].train_rows),
-        variants=sizes.others,
+        variants=variants.others,
         views=TtaViews(settings.search.views),
     )
     later_steps.begin(data, evaluator, space.backbones[0].name)
@@ -197,8 +199,8 @@ def search_setups(
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
     with interruptible(budget, show.say), translate_storage_errors(advice):
-        trials = _search(study, space, sizes, evaluator, budget, executor, run, show, later_steps, observers)
-    _warn_of_untried(study, sizes, show)
+        trials = _search(study, space, variants, evaluator, budget, executor, run, show, later_steps, observers)
+    _warn_of_untried(study, variants, show)
     seconds["search"] = budget.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -207,7 +209,7 @@ def search_setups(
 def _search(
     study: optuna.Study,
     space: SearchSpace,
-    sizes: Resolutions,
+    variants: Variants,
     evaluator: Evaluator,
     budget: TimeBudget,
     executor: Executor,
@@ -243,9 +245,9 @@ def _search(
         Strategy(
             StrategyContext(
                 screening=space.screening(),
-                variants=sizes.others,
+                variants=variants.others,
                 views=space.views,
-                distant=sizes.smaller,
+                distant=variants.unusual,
                 tuning=space.tuning,
                 frozen_policy=space.freezing,
                 tuning_policies=space.tuning_policies,
@@ -255,7 +257,7 @@ def _search(
                 first_trained=1 if len(fold.train_rows) < _MANY else 2,
                 half_depth=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
                 min_epochs=min_epochs,
-                backbones=[spec.name for spec in sizes.backbones],
+                backbones=[spec.name for spec in variants.backbones],
             )
         ),
         refit_factor=len(fold.targets) / len(fold.train_rows),
@@ -268,14 +270,14 @@ def _search(
     )
 
 
-def _warn_of_untried(study: optuna.Study, sizes: Resolutions, show: Progress) -> None:
-    """Name the backbones that were tried at no size."""
+def _warn_of_untried(study: optuna.Study, variants: Variants, show: Progress) -> None:
+    """Name the backbones that were tried in no form."""
     tried = {entry.params.get("backbone") for entry in read_journal(study) if entry.record is not None}
-    names = [spec.name for spec in sizes.first if not {spec.name, sizes.others.get(spec.name)} & tried]
+    names = [spec.name for spec in variants.first if not {spec.name, variants.others.get(spec.name)} & tried]
     if names:
         show.warnings.warn(
             "backbones_not_tried",
-            f"{len(names)} of {len(sizes.first)} backbones were not tried, since the budget ended before: "
+            f"{len(names)} of {len(variants.first)} backbones were not tried, since the budget ended before: "
             f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
             backbones=names,
         )

@@ -224,8 +224,8 @@ def _as_model(
     return TransferModel(
         members=tuple(members),
         task=data.folds[0].task,
-        side=data.images.side,
-        decoding=data.images.decoding,
+        modality=data.store.modality,
+        reading=data.store.reading,
         device=evaluator.device,
         temperature=temperature,
     )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from autotransfer.contract.specs import CropMode, Preprocessing
-from autotransfer.data.examples import Examples, Images
+from autotransfer.contract.modality import InputFormat, Store
+from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.folds import Fold
 from autotransfer.data.split import assign_group_ids, split
 from autotransfer.errors import DataError
-from autotransfer.images.decode import decode
-from autotransfer.images.decoding import Decoding
 from autotransfer.run.progress import Progress
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.tasks.score import Score
@@ -35,20 +34,15 @@ class PretrainingData:
         fold: The labels; None without any.
     """
 
-    images: Images
+    store: Store
     train: np.ndarray
     held: np.ndarray
     fold: Fold | None = None
 
     @property
-    def held_images(self) -> Images:
+    def held_out(self) -> Store:
         """The images that are held out."""
-        return replace(
-            self.images,
-            pixels={mode: pixels[self.held] for mode, pixels in self.images.pixels.items()},
-            digests=tuple(self.images.digests[i] for i in self.held),
-            kept=self.images.kept[self.held],
-        )
+        return self.store.take(self.held)
 
     def score(self, outputs: np.ndarray) -> Score:
         """Score what a network says of the held-out rows (N, outputs): logits, or standardised values."""
@@ -61,12 +55,12 @@ class PretrainingData:
 
 def prepare_pretraining_data(
     examples: Examples,
-    wanted: Iterable[Preprocessing],
+    wanted: Sequence[InputFormat],
     *,
     share: float,
     seed: int,
     show: Progress,
-    decoding: Decoding | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> PretrainingData:
     """Decode every image once, for all that look at them, and hold a share of them out.
 
@@ -76,41 +70,41 @@ def prepare_pretraining_data(
         share: Share of the images that is held out.
         seed: Seed of the split.
         show: Is told how far decoding is, and what a user should know of the images.
-        decoding: Which values are black and white, as a model takes them; None decides over the images.
+        reading: What the values of examples mean to a model; None decides it over these.
 
     Raises:
         DataError: No image can be decoded, or there are too few.
     """
     show.phase(f"decoding {len(examples)} images")
-    sides: dict[CropMode, int] = {}
-    for how in wanted:
-        sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
-    images = decode(
-        examples,
-        sides,
-        decoding=decoding,
+    store = modality_of(examples).load(
+        examples.items,
+        examples.names,
+        wanted,
+        options={},
+        reading=reading,
+        exact=False,
         memory_limit=memory_budget(None),
         progress=lambda done, total: show.step(f"decoding images: {done} of {total}"),
     )
-    show.warnings.add(*images.warnings)
-    if images.skipped:
-        show.say(f"{len(images.skipped)} images cannot be read: {images.skipped[0].name}, …")
+    show.warnings.add(*store.warnings)
+    if store.skipped:
+        show.say(f"{len(store.skipped)} images cannot be read: {store.skipped[0].name}, …")
     if examples.targets is None:
-        train, held = _split_once(images, share, seed)
-        return PretrainingData(images=images, train=train, held=held)
-    targets = [examples.targets[i] for i in images.kept]
+        train, held = _split_once(store, share, seed)
+        return PretrainingData(store=store, train=train, held=held)
+    targets = [examples.targets[i] for i in store.kept]
     task = infer_task(targets)
     encoded = task.encode(targets)
-    groups = None if examples.groups is None else [examples.groups[i] for i in images.kept]
-    train, held = split(encoded, task, images.digests, share=share, seed=seed, groups=groups)
-    group_ids = assign_group_ids(images.digests, groups)
+    groups = None if examples.groups is None else [examples.groups[i] for i in store.kept]
+    train, held = split(encoded, task, store.digests, share=share, seed=seed, groups=groups)
+    group_ids = assign_group_ids(store.digests, groups)
     fold = Fold(task=task, targets=encoded, train_rows=train, validation_rows=held, group_ids=group_ids)
-    return PretrainingData(images=images, train=train, held=held, fold=fold)
+    return PretrainingData(store=store, train=train, held=held, fold=fold)
 
 
-def _split_once(images: Images, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _split_once(store: Store, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split unlabelled images; copies of one stay on one side."""
-    _, of = np.unique(images.digests, return_inverse=True)
+    _, of = np.unique(store.digests, return_inverse=True)
     order = np.random.default_rng(seed).permutation(of.max() + 1)
     if len(order) < 2:
         raise DataError("One image is not enough: some are held out to score on.")

@@ -12,7 +12,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.split_parts import select_split
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.ensemble_member import EnsembleMember
@@ -142,18 +142,19 @@ def distill(
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
     examples, tested = _examples(results, data, test, test_targets)
+    settings.check_augmentation(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
     backbone = _student(registry, architecture, training.input_size)
     with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
-        plain = Examples(items=examples.items, names=examples.names)
+        plain = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
         material = prepare_pretraining_data(
             plain,
             [backbone.preprocessing],
             share=training.validation,
             seed=seed,
             show=show,
-            decoding=models[0].decoding,
+            reading=models[0].reading,
         )
         show.phase(f"the teacher answers {len(examples)} images")
         answers = _answers(models, plain)
@@ -165,7 +166,7 @@ def distill(
             show.phase(f"comparing on {len(tested)} test images")
         return DistillResult(
             model=model,
-            agreement=_agreement(task, model.predict_images(material.held_images), answers[material.held]),
+            agreement=_agreement(task, model.predict_store(material.held_out), answers[material.held]),
             teacher=None if tested is None else _score(task, tested, models),
             student=None if tested is None else _score(task, tested, [model]),
             parameters=(sum(map(_size, models)), _size(model)),
@@ -202,7 +203,7 @@ def train_student(
     """
     pupil = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
     show.phase(f"training {name} on {len(material.train)} images")
-    course = PretrainingTrainer(pupil, material.images, material.train, [objective], settings, device)
+    course = PretrainingTrainer(pupil, material.store, material.train, [objective], settings, device)
     course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
     learned = course.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
@@ -215,8 +216,8 @@ def train_student(
     model = TransferModel(
         members=(member,),
         task=task,
-        side=material.images.side,
-        decoding=material.images.decoding,
+        modality=material.store.modality,
+        reading=material.store.reading,
         device=device,
     )
     return model, course
@@ -270,7 +271,7 @@ def _examples(
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
         raise DataError("A model alone holds no images to learn on: give some.")
-    examples = searched.data.train if data is None and searched is not None else find_images(data)
+    examples = searched.data.train if data is None and searched is not None else find_examples(data)
     if test is not None:
         return examples, select_split(load_examples(test, test_targets), "test")
     return examples, searched.data.test if searched is not None else None
@@ -278,7 +279,7 @@ def _examples(
 
 def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
     """Return the mean probabilities, or values, of the models (N, outputs)."""
-    answers = [model.predict_images(model.decode(examples)) for model in models]
+    answers = [model.predict_store(model.decode(examples)) for model in models]
     return np.asarray(np.mean(answers, axis=0))
 
 

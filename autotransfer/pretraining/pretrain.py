@@ -17,8 +17,8 @@ from autotransfer._version import __version__
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.examples import Examples, modality_of
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
 from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
@@ -160,7 +160,7 @@ def pretrain(
     registry = Registry.load(zoos_from(options.zoo))
     spec = None if teacher is None else registry.backbone(teacher)
     workshop = _workshop(Path(out), run.overwrite)
-    examples = _load(data, targets, data_options) if labels else find_images(data)
+    examples = _load(data, targets, data_options) if labels else find_examples(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     work = _Work(
         out=Path(out),
@@ -205,6 +205,7 @@ class _Work:
 
     def done(self, examples: Examples, show: Progress) -> PretrainResult:
         """Do it."""
+        self.settings.check_augmentation(modality_of(examples))
         _make(self.workshop)
         self.device.seed(self.settings.seed)
         backbone = self.registry.rebuild(self.recipe)
@@ -213,14 +214,14 @@ class _Work:
         material = prepare_pretraining_data(examples, wanted, share=self.validation, seed=self.settings.seed, show=show)
         features = None
         if teacher is not None:
-            show.phase(f"{teacher.spec.name} looks at {len(material.images)} images")
+            show.phase(f"{teacher.spec.name} looks at {len(material.store)} store")
             features = teacher_features(teacher, material, self.cache_dir)
         objectives = self._objectives(material, features)
         pupil = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
         self._write(pupil, material, {})  # what cannot be written is refused before it is trained
         course = PretrainingTrainer(
             pupil,
-            material.images,
+            material.store,
             material.train,
             objectives,
             self.settings,
@@ -247,8 +248,7 @@ class _Work:
             recipe=dict(self.recipe),
             settings=asdict(self.settings),
             teacher=[teacher.identity, self.match] if teacher else [],
-            images=material.images.fingerprint,
-            side=material.images.side,
+            examples=material.store.key,
             targets=[] if material.fold is None else material.fold.targets.tolist(),
             validation=self.validation,
         )

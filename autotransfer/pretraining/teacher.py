@@ -26,7 +26,7 @@ _PROBE = "logistic"
 def teacher_features(loaded: LoadedBackbone, material: PretrainingData, cache_dir: Path | None) -> np.ndarray:
     """Return the teacher's standardised features (N, width) of all images; cached, so that no pass is made twice."""
     cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
-    features = FeatureExtractor(images=material.images, cache=cache).pooled(loaded)
+    features = FeatureExtractor(store=material.store, cache=cache).pooled(loaded)
     return standardise(features, material.train)
 
 

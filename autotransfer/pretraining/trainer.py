@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs, Modality, Store
 from autotransfer.contract.specs import FreezePlan, Phase
-from autotransfer.data.examples import Images
 from autotransfer.errors import ConfigError, TrialError
-from autotransfer.images.pixels import AUGMENTATIONS, augment, prepare
 from autotransfer.pretraining.losses import Objective
 from autotransfer.runtime.device import Device, to_device
 from autotransfer.runtime.memory import halve_batch_size
@@ -44,7 +43,7 @@ class PretrainingSettings:
         lr: Highest learning rate of AdamW.
         weight_decay: Decoupled decay of weights; norms and biases are spared.
         batch_size: Images in one step.
-        augmentation: Strength, one of ``AUGMENTATIONS``.
+        augmentation: Strength, one of ``Modality.augmentations``.
         ema: Decay by step of the moving average of the weights, which is what remains.
         half: Whether 16 bit is used where the hardware has it.
         seed: Seed of the first weights, of order, augmentation and dropout.
@@ -61,8 +60,6 @@ class PretrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.augmentation not in AUGMENTATIONS:
-            raise ConfigError(f"The augmentation is one of {list(AUGMENTATIONS)}; got {self.augmentation!r}.")
         if not isinstance(self.batch_size, int) or self.batch_size < 2:
             raise ConfigError(f"The batch size is a whole number from 2 on; got {self.batch_size!r}.")
         if not 0 < self.lr < 1:
@@ -78,6 +75,16 @@ class PretrainingSettings:
             half=options.half,
             **more,
         )
+
+    def check_augmentation(self, modality: Modality) -> None:
+        """Refuse an augmentation that the modality of the examples does not have.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if self.augmentation not in modality.augmentations:
+            known = list(modality.augmentations)
+            raise ConfigError(f"The augmentation is one of {known}; got {self.augmentation!r}.")
 
 
 def training_length(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
@@ -105,9 +112,9 @@ class Student(nn.Module):
         self.backbone = backbone
         self.heads = nn.ModuleDict(heads)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, inputs: Inputs) -> dict[str, Tensor]:
         """Map images (N, 3, H, W) to the float32 outputs (N, outputs) of each head."""
-        features = self.backbone(images)
+        features = self.backbone(inputs)
         return {name: head(features).float() for name, head in self.heads.items()}
 
 
@@ -131,7 +138,7 @@ class PretrainingTrainer:
     def __init__(
         self,
         pupil: Student,
-        images: Images,
+        store: Store,
         rows: np.ndarray,
         objectives: Sequence[Objective],
         settings: PretrainingSettings,
@@ -140,7 +147,7 @@ class PretrainingTrainer:
         saved: Path | None = None,
         key: str = "",
     ) -> None:
-        self.pupil, self.images, self.rows = device.place(pupil), images, rows
+        self.pupil, self.store, self.rows = device.place(pupil), store, rows
         self.objectives, self.settings, self.device = objectives, settings, device
         self.saved, self.key = saved, key
         self.epoch, self.step, self.seconds = 0, 0, 0.0
@@ -195,7 +202,7 @@ class PretrainingTrainer:
             while done < len(rows):
                 part = rows[done : done + self._evaluated]
                 try:
-                    parts.append(pupil(prepare(self.images.pixels[how.crop_mode][part], how, self.device.torch)))
+                    parts.append(pupil(self.store.inputs(part, how, self.device.torch)))
                 except (RuntimeError, MemoryError) as error:
                     self._evaluated = halve_batch_size(len(part), error)
                     continue
@@ -252,8 +259,7 @@ class PretrainingTrainer:
     def _loss(self, rows: np.ndarray) -> Tensor:
         """Return the mean loss of these images."""
         how = self.pupil.backbone.preprocessing
-        pixels = self.images.pixels[how.crop_mode][rows]
-        batch = augment(pixels, how, self.device.torch, self.settings.augmentation, self._rng)
+        batch = self.store.augmented(rows, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):
             outputs = self.pupil(batch)
         at = to_device(rows, self.device.torch)

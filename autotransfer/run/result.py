@@ -10,7 +10,8 @@ import numpy as np
 
 from autotransfer.analysis.result import Analysis
 from autotransfer.candidate import Candidate
-from autotransfer.data.examples import Examples, Skipped
+from autotransfer.contract.modality import Skipped
+from autotransfer.data.examples import Examples
 from autotransfer.data.grouping import Grouping
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel

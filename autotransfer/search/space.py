@@ -37,8 +37,8 @@ _TUNE: Mapping[str, BaseDistribution] = {
     "batch_norm": CategoricalDistribution(("frozen", "live")),
     "augmentation": CategoricalDistribution(("none", "light", "medium", "strong")),
 }
-# Asked for only where images pass through the whole network.
-_PIXELS_ONLY = "augmentation"
+# Asked for only where examples pass through the whole network.
+_WHOLE_PASSES_ONLY = "augmentation"
 
 # Settings to begin fine-tuning with, when the head starts from a solution; more stages bear a lower rate.
 _GENTLE_TUNING: Mapping[str, Any] = {
@@ -115,7 +115,7 @@ class SearchSpace:
         training: dict[str, Any] = {"views": views} if views > 1 else {}
         if head.solve is None:
             known = _PROBE if frozen else _TUNE
-            settings = {name: d for name, d in known.items() if name != _PIXELS_ONLY or plan.depth == 0}
+            settings = {name: d for name, d in known.items() if name != _WHOLE_PASSES_ONLY or plan.depth == 0}
             training |= self._suggest_all(trial, "probe" if frozen else "tune", settings)
             if not frozen and (starts := self.starts.get(head.name)):
                 training["start"] = trial.suggest_categorical(f"tune.{head.name}.start", ("", *starts))

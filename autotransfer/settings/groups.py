@@ -47,6 +47,7 @@ class DataOptions(SettingsGroup):
         check=share_or_data,
         metavar="SHARE|DATA",
         parse=parse_share_or_data,
+        holds_data=True,
     )
     validation_targets: Any = setting(
         None, help="Targets of the validation examples.", none="the validation data hold them", on_command_line=False
@@ -55,7 +56,7 @@ class DataOptions(SettingsGroup):
         None,
         help="Number of folds of the cross-validation; 1 splits once.",
         none="5 below 3,000 examples, 1 from there on",
-        check=whole_number("number of folds", 1),
+        check=whole_number("number of folds", 1, optional=True),
         metavar="N",
     )
     path_column: str | None = setting(
@@ -101,7 +102,7 @@ class DataOptions(SettingsGroup):
         None,
         help="Leave out classes with fewer images to train on.",
         none="a class with a single image is refused",
-        check=whole_number("fewest images of a class", 1),
+        check=whole_number("fewest images of a class", 1, optional=True),
         metavar="N",
     )
     value_range: tuple[float, float] | None = setting(
@@ -118,7 +119,7 @@ class DataOptions(SettingsGroup):
         None,
         help="Kind of task: binary, multiclass, multilabel or regression.",
         none="inferred from the targets",
-        check=one_of("kind of task", get_args(Kind)),
+        check=one_of("kind of task", get_args(Kind), optional=True),
         metavar="KIND",
     )
     positive_class: Any = setting(
@@ -218,7 +219,7 @@ class Compute(SettingsGroup):
         None,
         help="Processes that evaluate candidates, or most tasks at a time on a cluster.",
         none="this process alone; on a cluster, as many tasks as there is room for",
-        check=whole_number("number of workers", 1),
+        check=whole_number("number of workers", 1, optional=True),
         metavar="N",
     )
     executor: Literal["local", "ray"] = setting(

@@ -1,4 +1,4 @@
-"""Where examples enter the network in training: as images, at a boundary, or as the features that the head takes."""
+"""Where examples enter the network in training: as they are, at a boundary, or as the features that the head takes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from autotransfer.backbones.cut import Activation, Cut
-from autotransfer.data.examples import Images
+from autotransfer.contract.modality import Inputs, Store
 from autotransfer.features.cache import Arrays
-from autotransfer.images.pixels import VIEWS, augment, prepare
 from autotransfer.runtime.device import to_device
 from autotransfer.runtime.memory import out_of_memory
 from autotransfer.training.network import Network
 
-__all__ = ["BoundaryFeed", "Feed", "FeatureFeed", "PixelFeed"]
+__all__ = ["BoundaryFeed", "Feed", "FeatureFeed", "InputFeed"]
 
 # Bytes of features that a GPU holds while it trains on them, and the share of its free memory that they may take.
 _HELD, _HELD_SHARE = 2**30, 0.1
@@ -35,40 +34,45 @@ class Feed(Protocol):
         ...
 
 
-class PixelFeed:
-    """Images pass through the whole network: augmented on the device, or in the first ``views`` of the fixed views."""
+class InputFeed:
+    """Examples pass through the whole network: augmented on the device, or in the first ``views`` fixed views."""
 
-    def __init__(self, images: Images, augmentation: str, device: torch.device, views: int = 1) -> None:
-        self.images, self.augmentation, self.device, self.views = images, augmentation, device, VIEWS[:views]
+    def __init__(self, store: Store, augmentation: str, device: torch.device, views: int = 1) -> None:
+        self.store, self.augmentation, self.device = store, augmentation, device
+        self.views = store.modality.views[:views]
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
         """Run the whole network."""
         how = network.backbone.preprocessing
-        pixels = self.images.pixels[how.crop_mode][rows]
         if rng:
-            return network.head(network.features(augment(pixels, how, self.device, self.augmentation, rng)))  # type: ignore[no-any-return]
-        batches = (prepare(pixels, how, self.device, view) for view in self.views)
+            batch = self.store.augmented(rows, how, self.device, self.augmentation, rng)
+            return network.head(network.features(batch))  # type: ignore[no-any-return]
+        batches = (self.store.inputs(rows, how, self.device, view) for view in self.views)
         return _mean([network.head(network.features(batch)) for batch in batches])
 
 
 class BoundaryFeed:
     """Cached activations enter at the boundary; only the suffix runs."""
 
-    def __init__(self, views: Sequence[Arrays], cut: Cut, device: torch.device) -> None:
-        self.views, self.cut, self.device = _near(views, device), cut, device
+    def __init__(self, views: Sequence[Arrays], cut: Cut, device: torch.device, store: Store) -> None:
+        self.views, self.cut, self.device, self.store = _near(views, device), cut, device, store
 
     def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
         """Run the suffix and the head."""
         backbone = network.backbone
 
-        def run(cached: Activation) -> Tensor:
-            if network.head_takes == "map":
-                features = self.cut.suffix(backbone, cached, lambda x: backbone.as_map(backbone.forward_map(x)))
-            else:
-                features = self.cut.suffix(backbone, cached)
-            return network.head(features)  # type: ignore[no-any-return]
+        def as_map(inputs: Inputs) -> Tensor:
+            return backbone.as_map(backbone.forward_map(inputs))
 
-        return _mean([run(cached) for cached in _chosen(self.views, rows, rng, self.device)])
+        def run(view: int, cached: Activation) -> Tensor:
+            inputs = None
+            if self.cut.joins:
+                name = self.store.modality.views[view]
+                inputs = self.store.inputs(rows, backbone.preprocessing, self.device, name)
+            forward = as_map if network.head_takes == "map" else None
+            return network.head(self.cut.suffix(backbone, cached, forward, inputs))  # type: ignore[no-any-return]
+
+        return _mean([run(view, cached) for view, cached in _chosen(self.views, rows, rng, self.device)])
 
 
 class FeatureFeed:
@@ -81,16 +85,17 @@ class FeatureFeed:
         """Run the head."""
         as_map = network.backbone.as_map if network.head_takes == "map" else lambda features: features
         chosen = _chosen(self.views, rows, rng, self.device)
-        return _mean([network.head(as_map(features)) for (features,) in chosen])
+        return _mean([network.head(as_map(features)) for _, (features,) in chosen])
 
 
 def _chosen(
     views: Sequence[Arrays] | Sequence[Activation], rows: np.ndarray, rng: torch.Generator | None, device: torch.device
-) -> Iterator[Activation]:
-    """Gather rows: in training each batch sees one of the views."""
+) -> Iterator[tuple[int, Activation]]:
+    """Gather rows with the number of their view: in training each batch sees one of the views."""
     one = int(torch.randint(len(views), (1,), generator=rng)) if rng and len(views) > 1 else 0
-    for view in views[one : one + 1] if rng else views:
-        yield tuple(_gathered(array, rows, device).float() for array in view)
+    for number in [one] if rng else range(len(views)):
+        view = views[number]
+        yield number, tuple(_gathered(array, rows, device).float() for array in view)
 
 
 def _mean(outputs: Sequence[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 from autotransfer.contract.specs import Takes
 from autotransfer.tasks.task import Task
 
@@ -64,17 +65,17 @@ class Network(nn.Module):
             self._buffers.update(kept)
         return self
 
-    def features(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to the features that the head takes."""
+    def features(self, inputs: Inputs) -> Tensor:
+        """Map inputs (N, ...) to the features that the head takes."""
         if self.head_takes == "map":
-            return self.backbone.as_map(self.backbone.forward_map(images))
+            return self.backbone.as_map(self.backbone.forward_map(inputs))
         if self.stages is not None:
-            return torch.cat(self.stages(self.backbone, images), 1)
-        return self.backbone(images)  # type: ignore[no-any-return]
+            return torch.cat(self.stages(self.backbone, inputs), 1)
+        return self.backbone(inputs)  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to logits, or to regression values in the units of the targets (N, outputs)."""
-        return self.to_target_units(self.head_outputs(self.features(images)))
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Map inputs (N, ...) to logits, or to regression values in the units of the targets (N, outputs)."""
+        return self.to_target_units(self.head_outputs(self.features(inputs)))
 
     def head_outputs(self, features: Tensor) -> Tensor:
         """Map features to logits or standardised values (N, outputs), as float32."""

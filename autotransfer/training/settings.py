@@ -8,12 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from autotransfer.errors import ConfigError
-from autotransfer.images.pixels import VIEWS
 
 __all__ = ["TrainingSettings"]
 
 # Largest allowed value of each setting that has one.
-_MAX_VALUES = {"views": len(VIEWS), "warmup": 1, "label_smoothing": 1}
+_MAX_VALUES = {"warmup": 1, "label_smoothing": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,8 @@ class TrainingSettings:
         epochs: Passes over the training examples.
         schedule: Cosine with warm-up, or constant.
         warmup: Share of the steps in which the learning rate rises.
-        augmentation: Strength of the augmentation, if images pass through the network in each step.
-        views: Number of fixed views of an image whose activations are cached.
+        augmentation: Strength of the augmentation, if examples pass through the network in each step.
+        views: Number of fixed views of an example whose activations are cached.
         label_smoothing: Share of the target that is spread evenly over all classes.
         start: Closed-form head on the frozen features whose solution initialises the head; empty for random weights.
             Fine-tuning from a fitted head distorts the features less (LP-FT, Kumar et al., 2022).
@@ -45,7 +44,7 @@ class TrainingSettings:
     epochs: int = 12
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = 0.1
-    augmentation: Literal["none", "light", "medium", "strong"] = "light"
+    augmentation: str = "light"
     views: int = 1
     label_smoothing: float = 0.0
     start: str = ""

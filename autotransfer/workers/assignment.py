@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from autotransfer.contract.modality import Store
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import Images
 from autotransfer.data.folds import Fold
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.evaluator import Evaluator
@@ -29,8 +29,8 @@ class Assignment:
     """All that a worker needs to evaluate the candidates of a search.
 
     Attributes:
-        images: The decoded images, without pixels where ``files`` holds them.
-        files: Files of pixels by crop mode, which the processes of one machine share.
+        store: The examples, without their arrays where ``files`` holds them.
+        files: Files of arrays by name, which the processes of one machine share.
         folds: The folds.
         seed: Seed of training.
         zoos: Folders of checkpoints, for the registry.
@@ -44,7 +44,7 @@ class Assignment:
         sampling: Whether closed forms are judged by a sample of the examples first; the search answers at once.
     """
 
-    images: Images
+    store: Store
     files: Mapping[str, Path] = field(default_factory=dict)
     folds: tuple[Fold, ...]
     seed: int
@@ -80,7 +80,7 @@ class Assignment:
             checkpoints: Folder of paused trainings.
         """
         return cls(
-            images=extractor.images,
+            store=extractor.store,
             folds=folds,
             seed=settings.seed,
             zoos=tuple(folder.absolute() for folder in settings.zoos),
@@ -94,24 +94,24 @@ class Assignment:
         )
 
     def shared(self, folder: Path) -> Assignment:
-        """Return the same with its pixels in files of a folder, which processes map instead of copying them."""
+        """Return the same with its arrays in files of a folder, which processes map instead of copying them."""
         files = {}
-        for mode, pixels in self.images.pixels.items():
-            files[mode] = folder / f"{mode}.npy"
-            np.save(files[mode], pixels, allow_pickle=False)
-        return replace(self, images=replace(self.images, pixels={}), files=files)
+        for number, (name, array) in enumerate(self.store.arrays.items()):
+            files[name] = folder / f"{number}.npy"
+            np.save(files[name], array, allow_pickle=False)
+        return replace(self, store=replace(self.store, arrays={}), files=files)
 
     def evaluator(self) -> Evaluator:
         """Return what evaluates candidates, in a worker."""
         torch.set_num_threads(self.threads)
         # Copied on writing, which nobody does: torch warns of arrays that cannot be written to.
-        pixels = {mode: np.load(file, mmap_mode="c") for mode, file in self.files.items()}
-        images = replace(self.images, pixels=pixels) if pixels else self.images
+        arrays = {name: np.load(file, mmap_mode="c") for name, file in self.files.items()}
+        store = replace(self.store, arrays=arrays) if arrays else self.store
         cache = ActivationCache(self.cache, memory_limit=self.memory)
         paused = self.checkpoints
         return Evaluator(
             Registry.load(self.zoos),
-            FeatureExtractor(images=images, cache=cache, ahead=self.ahead, staged=self.staged),
+            FeatureExtractor(store=store, cache=cache, ahead=self.ahead, staged=self.staged),
             self.folds,
             resolve_device(self.device),
             seed=self.seed,

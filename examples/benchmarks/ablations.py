@@ -31,9 +31,9 @@ from autotransfer.search.fine_tuning import FineTuning
 from autotransfer.search.freeze_thaw import CurveModel, FreezeThaw
 from autotransfer.search.prior import Prior
 from autotransfer.search.proposal import Proposal
-from autotransfer.search.resolutions import Resolutions
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.tta import TtaViews
+from autotransfer.search.variants import Variants
 
 Switch = AbstractContextManager[Any]
 
@@ -119,12 +119,12 @@ def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
 
 def without_sizes() -> Switch:
     """Search each backbone at its own input size alone."""
-    offer = autotransfer.pipeline.search.offer_resolutions
+    offer = autotransfer.pipeline.search.offer_variants
 
-    def own(backbones: Sequence[BackboneSpec], named: Collection[str], typical: float | None) -> Resolutions:
-        return offer(backbones, [spec.name for spec in backbones], typical)
+    def own(backbones: Sequence[BackboneSpec], named: Collection[str], *given: Any) -> Variants:
+        return offer(backbones, [spec.name for spec in backbones], *given)
 
-    return patch.object(autotransfer.pipeline.search, "offer_resolutions", own)
+    return patch.object(autotransfer.pipeline.search, "offer_variants", own)
 
 
 def without_ensembles() -> Switch:

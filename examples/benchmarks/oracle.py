@@ -32,11 +32,11 @@ from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.images.decode import decode
 from autotransfer.pipeline.prepare import available_backbones, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import keep_freed_memory, memory_budget
-from autotransfer.settings import Budget, Settings
+from autotransfer.settings import Settings
+from autotransfer_plugins.modalities.image.decode import decode
 
 _STRENGTHS = [{"alpha": alpha, "early": early} for alpha in (30.0, 300.0, 3e3) for early in (0.1, 1.0)]
 CLOSED_FORMS = [
@@ -77,13 +77,14 @@ class Exam:
     """One data set: what validates a setup, and what tests it; both share decoded images, boundaries and backbones."""
 
     def __init__(self, data: Path, zoo: Path, cache: Path, seed: int) -> None:
-        settings = Settings(budget=Budget(), zoos=(zoo,), metric="accuracy", seed=seed)
+        # With so many trials, no backbone is left out.
+        settings = Settings(trials=10**6, zoo=zoo, metric="accuracy", seed=seed)
         device, registry = resolve_device("cpu"), Registry.load((zoo,))
         train, test = load_examples(data / "train"), load_examples(data / "test")
         self.backbones = available_backbones(registry, settings, device, len(train), print)
         loaded = [LoadedBackbone(spec, device) for spec in self.backbones]
         prepared = prepare_data(train, self.backbones, settings, first=loaded[0])
-        sides = {mode: squares.shape[1] for mode, squares in prepared.images.pixels.items()}
+        sides = {mode: squares.shape[1] for mode, squares in prepared.store.pixels.items()}
         images = decode(train.holding_out(test), sides, strict=True)
         task, split = prepared.folds[0].task, len(train)
         targets = task.encode([*train.targets, *test.targets])
@@ -92,7 +93,7 @@ class Exam:
             task=task, targets=targets, train_rows=np.arange(split), validation_rows=np.arange(split, len(targets))
         )
         store = ActivationCache(cache, memory_limit=memory_budget(None))
-        extractor = FeatureExtractor(images=images, cache=store, ahead=0)
+        extractor = FeatureExtractor(store=images, cache=store, ahead=0)
         self.validating, self.testing = (
             Evaluator(registry, extractor, folds, device, seed=seed, loaded=loaded) for folds in (folds, [final])
         )

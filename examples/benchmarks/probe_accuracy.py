@@ -13,10 +13,10 @@ import numpy as np
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
-from autotransfer.images.pixels import prepare
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import Budget, Settings
+from autotransfer.settings import Compute, Settings
+from autotransfer_plugins.modalities.image.batches import prepare
 
 
 def plain(data: Prepared, loaded: LoadedBackbone) -> np.ndarray:
@@ -24,7 +24,7 @@ def plain(data: Prepared, loaded: LoadedBackbone) -> np.ndarray:
     import torch
 
     how, parts = loaded.backbone.preprocessing, []
-    pixels = data.images.pixels[how.crop_mode]
+    pixels = data.store.pixels[how.crop_mode]
     with torch.inference_mode():
         for start in range(0, len(pixels), 32):
             parts.append(loaded.backbone(prepare(pixels[start : start + 32], how, loaded.device.torch)).cpu().numpy())
@@ -41,7 +41,7 @@ def main() -> None:
     given = arguments.parse_args()
     registry, device = Registry.load((given.zoo,)), resolve_device("auto")
     specs = [registry.backbone(folder.name) for folder in sorted(given.zoo.iterdir()) if folder.is_dir()]
-    settings = Settings(budget=Budget(), cache=False)
+    settings = Settings(compute=Compute(cache=False))
     rows = []
     for folder in given.data:
         train, test = (prepare_data(load_examples(folder / part), specs, settings) for part in ("train", "test"))

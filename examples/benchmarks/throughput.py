@@ -29,9 +29,9 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.images.decode import decode
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import keep_freed_memory
+from autotransfer_plugins.modalities.image.decode import decode
 
 
 class Files(torch.utils.data.Dataset):
@@ -75,7 +75,7 @@ def ours(loaded: LoadedBackbone, data: Path) -> tuple[np.ndarray, float]:
     how = loaded.backbone.preprocessing
     images = decode(load_examples(data), {how.crop_mode: how.resized})
     before = time.perf_counter() - begin
-    extractor = FeatureExtractor(images=images, cache=ActivationCache(None, memory_limit=2**30))
+    extractor = FeatureExtractor(store=images, cache=ActivationCache(None, memory_limit=2**30))
     return extractor.pooled(loaded), before
 
 

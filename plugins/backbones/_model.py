@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs
 from autotransfer.errors import BackboneError
 from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._recipe import Recipe
@@ -66,12 +67,12 @@ class TimmBackbone(Backbone):
             raise BackboneError(f"The backbone has no parameter or buffer {parameter!r}.")
         return self._stage_of[parameter]
 
-    def forward_map(self, images: Tensor) -> Tensor:
+    def forward_map(self, inputs: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to what timm's ``forward_features`` returns: a map, tokens, or features (N, C)."""
-        features: Tensor = self.model.forward_features(images)
+        features: Tensor = self.model.forward_features(inputs)
         return features if self._has_map else self._head(features)
 
-    def pool(self, features: Tensor) -> Tensor:
+    def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
         """Map what ``forward_map`` returned to pooled features (N, width), as the model does before its classifier."""
         return self._head(features) if self._has_map else features
 

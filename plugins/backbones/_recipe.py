@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotransfer.contract.specs import Preprocessing
 from autotransfer.errors import BackboneError, UnknownNameError
 from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._catalogue import architectures, is_architecture
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

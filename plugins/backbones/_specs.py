@@ -40,6 +40,7 @@ def hub_spec(entry: Entry, default: bool = False) -> BackboneSpec:
     tag = name.partition(".")[2]
     return BackboneSpec(
         name=name,
+        modality="image",
         load=partial(_LOAD, name),
         check=partial(_CHECK, name),
         source=", then ".join(_SOURCES[word] for word in tag.split("_") if word in _SOURCES) or tag,
@@ -60,6 +61,7 @@ def repository_spec(repository: str) -> BackboneSpec:
     """Describe a repository of anybody's on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
     return BackboneSpec(
         name=f"hf-hub:{repository}",
+        modality="image",
         load=partial(LazyImport(f"{_HUB}:load_repository"), repository),
         check=partial(LazyImport(f"{_HUB}:check_repository"), repository),
         weights=f"hub {repository}",
@@ -82,6 +84,7 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
     load = partial(LazyImport(f"{_CHECKPOINT}:load_folder"), folder)
     return BackboneSpec(
         name=name,
+        modality="image",
         load=load,
         check=partial(LazyImport(f"{_CHECKPOINT}:check_folder"), folder),
         locate=partial(_locate, folder),

@@ -20,7 +20,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import prepare_data
@@ -29,6 +29,7 @@ from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.costs import transfer_gain_seconds
 from autotransfer.settings import Budget, Compute, DataOptions, Settings
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 TRIALS = TimeBudget(Budget(trials=1))
 # Of a search that has trained so much that it bounds nothing.
@@ -71,7 +72,7 @@ class Sources:
                 torch.manual_seed(7)
                 return _harmful(recipe)
 
-            register(BackboneSpec(name=name, load=load, source="nothing good"))
+            register(BackboneSpec(name=name, modality="image", load=load, source="nothing good"))
 
     @hookimpl
     def rebuild_backbone(self, recipe: Mapping[str, Any]) -> Backbone | None:

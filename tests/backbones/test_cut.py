@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.cut import TOLERANCE, Cut
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
-from autotransfer.contract.specs import Preprocessing
 from autotransfer_plugins.backbones.timm import TimmBackbone
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 BuildFamily = Callable[..., TimmBackbone]
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autotransfer.backbones import frozen as inference
-from autotransfer.backbones.frozen import FrozenBackbone, _ComposedAttention, outputs_digest, probe_images
+from autotransfer.backbones.frozen import FrozenBackbone, _ComposedAttention, outputs_digest
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
-from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.runtime.device import Device
 from autotransfer_plugins.backbones.timm import TimmBackbone
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 HALF = Device(torch=torch.device("cpu"), half=torch.bfloat16)
 FULL = Device(torch=torch.device("cpu"), half=None)
@@ -41,7 +42,7 @@ def noise(backbone: Backbone, count: int) -> Tensor:
 def test_every_family_gives_the_features_of_float32(any_family: str, build_family: Callable[..., TimmBackbone]) -> None:
     # Whole, and handed over at a boundary in its middle to stages that train in float32.
     backbone = build_family(any_family)
-    loaded = LoadedBackbone(BackboneSpec(name=any_family, load=lambda: backbone), HALF)
+    loaded = LoadedBackbone(BackboneSpec(name=any_family, modality="image", load=lambda: backbone), HALF)
     images, depth = noise(backbone, 5), loaded.depths // 2
     with torch.inference_mode():
         exact = loaded.backbone(images)
@@ -206,15 +207,15 @@ def test_a_compiler_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch, "compile", fail)
     backbone = Fragile("nothing").eval().requires_grad_(False)
     fast = FrozenBackbone.of(backbone, HALF)
-    fast.compile_for(fast.take(probe_images(backbone)), count=10)
-    assert features(fast, probe_images(backbone)).isfinite().all()
+    fast.compile_for(fast.take(backbone.preprocessing.probe(3)), count=10)
+    assert features(fast, backbone.preprocessing.probe(3)).isfinite().all()
 
 
 def test_short_work_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda *a, **k: pytest.fail("it does not pay"))
     backbone = Fragile("nothing").eval().requires_grad_(False)
     fast = FrozenBackbone.of(backbone, HALF)
-    fast.compile_for(fast.take(probe_images(backbone)), count=10)
+    fast.compile_for(fast.take(backbone.preprocessing.probe(3)), count=10)
 
 
 @pytest.mark.usefixtures("eager_to_compile")
@@ -223,7 +224,7 @@ def test_what_is_no_faster_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda module, **options: module)
     backbone = Fragile("nothing").eval().requires_grad_(False)
     fast = FrozenBackbone.of(backbone, HALF)
-    fast.compile_for(fast.take(probe_images(backbone)), count=10)
+    fast.compile_for(fast.take(backbone.preprocessing.probe(3)), count=10)
     assert not fast._compiled
 
 

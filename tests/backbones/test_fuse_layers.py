@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.fuse_layers import _FusedConv, _FusedLinear, can_fuse, fuse_layers
 from autotransfer.contract.backbone import SequentialBackbone
-from autotransfer.contract.specs import Preprocessing
 from autotransfer.runtime.device import resolve_device
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 pytestmark = pytest.mark.skipif(not can_fuse(torch.device("cpu")), reason="this torch has no such kernels")
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autotransfer.backbones.frozen import FrozenBackbone, probe_images
+from autotransfer.backbones.frozen import FrozenBackbone
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
-from autotransfer.contract.specs import Preprocessing
 from autotransfer.runtime.device import Device
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 Make = Callable[..., Backbone]
 
@@ -30,7 +30,7 @@ def test_every_family_gives_something_at_each_stage_that_is_the_images_own(
     # Maps in both layouts, tokens with and without a class token, several tensors that cross: each is averaged over
     # positions, and an image's numbers do not depend on the others in its batch.
     backbone = build_family(any_family)
-    images = probe_images(backbone)
+    images = backbone.preprocessing.probe(3)
     stages = StageFeatures(backbone, images)
     assert 1 <= len(stages.widths) <= min(len(backbone.stages) - 1, 8) or len(backbone.stages) == 1
     with torch.inference_mode():
@@ -100,7 +100,7 @@ def test_what_gives_no_features_on_the_way_keeps_its_last_ones(caplog: pytest.Lo
 def test_the_fast_copy_gives_the_same(name: str, make_backbone: Make, cpu: Device) -> None:
     # Norms are folded there: a stage must be met where it begins, not at a layer that is no more.
     backbone = make_backbone(name)
-    images = probe_images(backbone)
+    images = backbone.preprocessing.probe(3)
     stages, fast = StageFeatures(backbone, images), FrozenBackbone.of(backbone, cpu)
     with fast.running() as module:
         for ours, theirs in zip(stages(module, images), stages(backbone, images), strict=True):

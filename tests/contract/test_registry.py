@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.loading import warn_once
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, HeadSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.errors import BackboneError, ConfigError, ModelFormatError, PluginError, UnknownNameError
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 
 def _tiny() -> SequentialBackbone:
@@ -51,7 +53,7 @@ def _heads(name: str, *specs: Any) -> SimpleNamespace:
 
 
 def _spec(name: str, **fields: Any) -> BackboneSpec:
-    return BackboneSpec(name=name, load=_tiny, **fields)
+    return BackboneSpec(name=name, modality="image", load=_tiny, **fields)
 
 
 ZOO = _backbones(
@@ -60,7 +62,7 @@ ZOO = _backbones(
     _spec("tiny_a"),
     _spec("tiny_hidden", default=False),
     _spec("only_hidden", default=False),
-    _spec("tiny_text", modality="text"),
+    replace(_spec("tiny_text"), modality="text"),
 )
 
 
@@ -81,7 +83,7 @@ def test_names_are_sorted_whatever_the_order_of_registration(registry: Registry)
 
 
 def test_without_patterns_all_default_image_backbones_are_selected(registry: Registry) -> None:
-    names = _names(registry.select_backbones())
+    names = _names(registry.select_backbones(modality="image"))
     assert [name for name in names if name.startswith("tiny_")] == ["tiny_a", "tiny_b"]
     assert all(registry.backbones[name].default for name in names)
 
@@ -96,12 +98,12 @@ def test_without_patterns_all_default_image_backbones_are_selected(registry: Reg
     ],
 )
 def test_patterns_select_backbones(registry: Registry, patterns: tuple[str, ...], expected: list[str]) -> None:
-    assert _names(registry.select_backbones(patterns)) == expected
+    assert _names(registry.select_backbones(patterns, modality="image")) == expected
 
 
 def test_unknown_names_suggest_close_ones(registry: Registry) -> None:
     with pytest.raises(UnknownNameError, match=r"No backbone matches 'tiny_x'. Did you mean .*tiny_a"):
-        registry.select_backbones(("tiny_x",))
+        registry.select_backbones(("tiny_x",), modality="image")
     with pytest.raises(UnknownNameError, match="Did you mean linear"):
         registry.head("linaer")
     with pytest.raises(UnknownNameError, match="Did you mean gradual"):
@@ -119,7 +121,7 @@ def test_a_backbone_is_known_at_other_sizes_by_name() -> None:
     found = registry.backbone("sized@2x@32px")
     assert (found.name, found.input_size, found.gmacs, found.accuracy) == ("sized@2x@32px", (32, 32), 0.25, None)
     assert found.load().preprocessing == found.preprocessing == Preprocessing(size=(32, 32))
-    assert _names(registry.select_backbones(("sized@2x@32px",))) == ["sized@2x@32px"]
+    assert _names(registry.select_backbones(("sized@2x@32px",), modality="image")) == ["sized@2x@32px"]
     for name in ("sized@2x@33px", "sized@2x@0px", "fixed@32px"):
         with pytest.raises(ConfigError, match="multiple of 32"):
             registry.backbone(name)
@@ -219,7 +221,7 @@ def test_names_that_cannot_be_listed_are_resolved() -> None:
         ]
     )
     assert registry.backbone("hub:mine").name == "hub:mine"
-    assert _names(registry.select_backbones(("hub:mine",))) == ["hub:mine"]
+    assert _names(registry.select_backbones(("hub:mine",), modality="image")) == ["hub:mine"]
     with pytest.raises(UnknownNameError):
         registry.backbone("nobody:mine")
 
@@ -272,11 +274,11 @@ def test_what_was_left_for_later_can_be_imported_at_once() -> None:
 
 
 def test_names_to_leave_out_are_left_out_of_whatever_is_asked_for(registry: Registry) -> None:
-    assert "tiny_a" not in _names(registry.select_backbones(exclude=("tiny_a",)))
-    assert _names(registry.select_backbones(("tiny_*",), exclude=("*_a",))) == ["tiny_b"]
-    assert _names(registry.find_backbones("tiny_[abh]*", ("*_[ab]",))) == ["tiny_hidden"]
+    assert "tiny_a" not in _names(registry.select_backbones(exclude=("tiny_a",), modality="image"))
+    assert _names(registry.select_backbones(("tiny_*",), exclude=("*_a",), modality="image")) == ["tiny_b"]
+    assert _names(registry.find_backbones("tiny_[abh]*", ("*_[ab]",), modality="image")) == ["tiny_hidden"]
     with pytest.raises(UnknownNameError, match=r"No backbone to leave out matches 'tiny_z'. Did you mean .*tiny_a"):
-        registry.select_backbones(("tiny_*",), exclude=("tiny_z",))
+        registry.select_backbones(("tiny_*",), exclude=("tiny_z",), modality="image")
 
 
 def test_rows_list_every_plugin_by_kind(registry: Registry) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.data.examples import Examples, Skipped
+from autotransfer.contract.modality import Skipped
+from autotransfer.data.examples import Examples
 
 
 class Lazy(Sequence[Any]):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from autotransfer.data.folders import walk
+from autotransfer_plugins.modalities.image.modality import IMAGE
 
 
 def save(path: Path, kind: str = "PNG", value: int = 0) -> Path:
@@ -24,20 +25,20 @@ def names(paths: list[Path]) -> list[str]:
 @pytest.mark.parametrize("name", ["a.mpo", "a.jpg_large", "a", "a.JPG", "a.jpg.bak", "a.txt", "a.jpg?s=2"])
 def test_a_file_is_an_image_by_what_it_holds(tmp_path: Path, name: str) -> None:
     save(tmp_path / name, "JPEG")
-    assert names(walk(tmp_path).files) == [name]
+    assert names(walk(tmp_path, IMAGE).files) == [name]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM", "ICO"])
 def test_formats_are_told_without_a_suffix(tmp_path: Path, kind: str) -> None:
     save(tmp_path / "download", kind)
-    assert names(walk(tmp_path).files) == ["download"]
+    assert names(walk(tmp_path, IMAGE).files) == ["download"]
 
 
 def test_several_pictures_in_one_file_are_an_image(tmp_path: Path) -> None:
     first, second = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
     first.save(tmp_path / "two.MPO", "MPO", save_all=True, append_images=[second])
     first.save(tmp_path / "two", "MPO", save_all=True, append_images=[second])
-    assert names(walk(tmp_path).files) == ["two", "two.MPO"]
+    assert names(walk(tmp_path, IMAGE).files) == ["two", "two.MPO"]
 
 
 @pytest.mark.parametrize(
@@ -54,22 +55,22 @@ def test_several_pictures_in_one_file_are_an_image(tmp_path: Path) -> None:
 )
 def test_other_files_are_named_as_what_pillow_cannot_read(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.dat").write_bytes(content)  # the sixth is a Targa picture, or anything: its mark is no mark
-    found = walk(tmp_path)
+    found = walk(tmp_path, IMAGE)
     assert found.files == []
-    assert [(path.name, reason) for path, reason in found.skipped] == [("x.dat", "no image that Pillow can read")]
+    assert [(path.name, reason) for path, reason in found.skipped] == [("x.dat", "no image that can be read")]
 
 
 def test_a_picture_too_large_to_open_is_one_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     save(tmp_path / "huge")
-    assert names(walk(tmp_path).files) == ["huge"]  # decoding says what is wrong with it
+    assert names(walk(tmp_path, IMAGE).files) == ["huge"]  # decoding says what is wrong with it
 
 
 def test_clutter_is_counted_and_is_no_noise(tmp_path: Path) -> None:
     for name in ("Thumbs.db", "desktop.ini", "README", "notes.TXT", "labels.csv", "boxes.xml", "all.zip", ".DS_Store"):
         (tmp_path / name).write_bytes(b"no image")
     save(tmp_path / "._a.png"), save(tmp_path / "__MACOSX" / "b.png"), save(tmp_path / ".git" / "c.png")
-    found = walk(tmp_path)
+    found = walk(tmp_path, IMAGE)
     assert (found.files, found.skipped) == ([], [])
     assert found.ignored_files == {
         "hidden": 2, ".db": 1, ".ini": 1, "readme": 1, ".txt": 1, ".csv": 1, ".xml": 1, ".zip": 1
@@ -79,7 +80,7 @@ def test_clutter_is_counted_and_is_no_noise(tmp_path: Path) -> None:
 def test_a_broken_image_by_name_is_not_passed_over(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.HEIC", "c.dcm", "d.svg"):
         (tmp_path / name).write_bytes(b"broken")
-    assert names(walk(tmp_path).files) == ["a.jpg", "b.HEIC", "c.dcm", "d.svg"]  # decoding says why
+    assert names(walk(tmp_path, IMAGE).files) == ["a.jpg", "b.HEIC", "c.dcm", "d.svg"]  # decoding says why
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def linked(tmp_path: Path) -> Path:
 
 
 def test_links_that_lead_out_are_left_out_and_named(linked: Path) -> None:
-    found = walk(linked)
+    found = walk(linked, IMAGE)
     assert found.files == []
     assert {path.name: reason for path, reason in found.skipped} == {
         "cat": "a link to a folder: not followed",
@@ -103,7 +104,7 @@ def test_links_that_lead_out_are_left_out_and_named(linked: Path) -> None:
 
 
 def test_links_are_followed_where_that_is_asked_for(linked: Path) -> None:
-    found = walk(linked, follow_links=True)
+    found = walk(linked, IMAGE, follow_links=True)
     assert [path.relative_to(linked).parts for path in found.files] == [("cat", "1.png"), ("dog", "2.png")]
     assert found.skipped == []
 
@@ -113,7 +114,7 @@ def test_loops_of_links_end_and_are_named(linked: Path, tmp_path: Path) -> None:
     (linked / "dog" / "above").symlink_to(tmp_path)  # it holds the root
     (linked / "dog" / "self").symlink_to(linked / "dog")
     (tmp_path / "store" / "cats" / "again").symlink_to(linked / "cat")
-    found = walk(linked, follow_links=True)
+    found = walk(linked, IMAGE, follow_links=True)
     assert [path.relative_to(linked).parts for path in found.files] == [("cat", "1.png"), ("dog", "2.png")]
     assert {path.name: reason for path, reason in found.skipped} == dict.fromkeys(
         ["root", "above", "self", "again"], "a link back to a folder that is read already"
@@ -128,7 +129,7 @@ def test_folders_that_link_to_each_other_are_read_once_in_each_class(tmp_path: P
         for j in range(count):
             if i != j:
                 (tmp_path / f"f{i}" / f"to{j}").symlink_to(tmp_path / f"f{j}")
-    found = walk(tmp_path, follow_links=True)
+    found = walk(tmp_path, IMAGE, follow_links=True)
     assert len(found.files) == count * count
 
 
@@ -137,6 +138,6 @@ def test_a_file_under_a_weak_mark_is_read_where_its_name_says_so(tmp_path: Path)
     Image.new("RGB", (8, 8)).save(data, "TGA")
     (tmp_path / "a.tga").write_bytes(data.getvalue())
     (tmp_path / "b.bin").write_bytes(data.getvalue())
-    found = walk(tmp_path)
+    found = walk(tmp_path, IMAGE)
     assert names(found.files) == ["a.tga"]
     assert [path.name for path, _ in found.skipped] == ["b.bin"]

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import autotransfer
-from autotransfer.data.examples import Examples, Images
+from autotransfer.data.examples import Examples
 from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.errors import DataError
-from autotransfer.images.decode import decode
 from autotransfer.settings import Compute
+from autotransfer_plugins.modalities.image.decode import decode
+from autotransfer_plugins.modalities.image.images import Images
 
 
 def decoded(values: list[int], memory_limit: int | None = None) -> tuple[Images, tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from autotransfer.data.examples import Examples, Skipped
+from autotransfer.contract.modality import Skipped
+from autotransfer.data.examples import Examples
 from autotransfer.data.skipped import TOO_SMALL, warnings_of, with_labels
 
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import DataError, DataNotFoundError, UnknownNameError
-from autotransfer.images.decode import decode
+from autotransfer_plugins.modalities.image.decode import decode
 
 
 def save(path: Path, value: int = 0) -> Path:
@@ -199,7 +199,7 @@ def test_targets_in_no_order_are_refused(targets: Any) -> None:
 
 def test_targets_must_fit() -> None:
     array = np.zeros((3, 9, 9), dtype=np.uint8)
-    with pytest.raises(DataError, match="3 images but 2 targets"):
+    with pytest.raises(DataError, match="3 examples but 2 targets"):
         load_examples(array, [0, 1])
     with pytest.raises(DataError, match="no targets"):
         load_examples(array)
@@ -467,7 +467,7 @@ def test_data_sets_that_cannot_be_indexed_are_refused() -> None:
         load_examples(Stream())
     with pytest.raises(DataError, match="empty"):
         load_examples(Squares("pil", count=0))
-    with pytest.raises(DataError, match=r"\(image, label\)"):
+    with pytest.raises(DataError, match=r"\(example, label\)"):
         load_examples(TensorDataset(torch.rand(3, 3, 9, 9)))
 
 
@@ -477,13 +477,13 @@ def test_data_sets_that_cannot_be_indexed_are_refused() -> None:
 def test_find_images_takes_files_folders_and_images(pets: Path, tmp_path: Path) -> None:
     single = save(tmp_path / "one.png")
     save(pets / "stray.png")
-    assert [Path(n).name for n in find_images(pets).names] == ["x.jpg", "y.png", "a.PNG", "b.png", "stray.png"]
-    assert len(find_images([single, str(pets), np.zeros((9, 9)), Image.new("L", (9, 9))])) == 8
+    assert [Path(n).name for n in find_examples(pets).names] == ["x.jpg", "y.png", "a.PNG", "b.png", "stray.png"]
+    assert len(find_examples([single, str(pets), np.zeros((9, 9)), Image.new("L", (9, 9))])) == 8
     for one in (single, str(single), Image.new("L", (9, 9)), np.zeros((9, 9, 3)), torch.zeros(3, 9, 9)):
-        examples = find_images(one)
+        examples = find_examples(one)
         assert len(examples) == 1
         assert examples.targets is None
-    assert len(find_images(np.zeros((5, 9, 9)))) == 5
+    assert len(find_examples(np.zeros((5, 9, 9)))) == 5
 
 
 @pytest.mark.parametrize(
@@ -502,18 +502,18 @@ def test_find_images_takes_files_folders_and_images(pets: Path, tmp_path: Path) 
     ],
 )
 def test_find_images_tells_one_array_from_several(data: Any, count: int) -> None:
-    assert len(find_images(data)) == count
+    assert len(find_examples(data)) == count
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_an_array_that_is_one_image_or_several_is_refused_with_shapes_that_say_it(channels: int) -> None:
     array = np.zeros((channels, 64, 64), np.uint8)
     with pytest.raises(DataError) as caught:
-        find_images(array)
+        find_examples(array)
     assert f"the shape ({channels}, 64, 64) could be {channels} grey images or one image" in str(caught.value)
     assert f"({channels}, 64, 64, 1) for the one" in str(caught.value)
     assert f"(1, {channels}, 64, 64) for the other" in str(caught.value)
-    assert (len(find_images(array[..., None])), len(find_images(array[None]))) == (channels, 1)
+    assert (len(find_examples(array[..., None])), len(find_examples(array[None]))) == (channels, 1)
 
 
 def test_find_images_reads_every_form_that_fit_reads(pets: Path) -> None:
@@ -521,16 +521,16 @@ def test_find_images_reads_every_form_that_fit_reads(pets: Path) -> None:
     table = pets.parent / "t.csv"
     table.write_text("\n".join(["file", *paths]))
     for data in (paths, tuple(paths), np.array(paths), pd.Series(paths), pd.DataFrame({"f": paths}), table, [table]):
-        assert find_images(data).names == tuple(paths), "in their order, also where one comes twice"
+        assert find_examples(data).names == tuple(paths), "in their order, also where one comes twice"
     for lazy in (Squares("pil", 4), Squares("array", 4, targets=[0] * 4)):
-        examples = find_images(lazy)
+        examples = find_examples(lazy)
         assert (len(examples), examples.targets, lazy.asked) == (4, None, [])
         assert decode(examples, {"center": 8}).pixels["center"][:, 0, 0, 0].tolist() == [0, 85, 170, 255]
     with pytest.raises(DataError, match="empty"):
-        find_images(Squares("pil", 0))
+        find_examples(Squares("pil", 0))
 
 
-@pytest.mark.parametrize("read", [find_images, lambda data: load_examples(data, [0])])
+@pytest.mark.parametrize("read", [find_examples, lambda data: load_examples(data, [0])])
 def test_what_can_be_gone_through_once_is_refused_with_what_to_give(read: Any) -> None:
     loader = torch.utils.data.DataLoader(Squares("tensor", 4))
     with pytest.raises(DataError, match=r"got .*DataLoader\. Give the data set of the loader, loader\.dataset"):
@@ -557,23 +557,23 @@ class _Records(Dataset):
 def test_a_folder_to_predict_on_names_what_is_no_image(pets: Path) -> None:
     save(pets / "cat" / "plain").rename(pets / "cat" / "picture")
     (pets / "cat" / "broken").write_bytes(b"123")
-    examples = find_images(pets)
+    examples = find_examples(pets)
     assert "picture" in {Path(name).name for name in examples.names}
-    assert reasons(examples.skipped) == {"broken": "no image that Pillow can read"}
+    assert reasons(examples.skipped) == {"broken": "no image that can be read"}
 
 
 def test_find_images_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match=r"gone\.png"):
-        find_images([tmp_path / "gone.png"])
+        find_examples([tmp_path / "gone.png"])
     for impossible in ("x" * 5000, "a\0b"):
         with pytest.raises(DataNotFoundError):
-            find_images(impossible)
+            find_examples(impossible)
         with pytest.raises(DataNotFoundError):
             load_examples(impossible)
-    with pytest.raises(DataError, match="no images"):
-        find_images(tmp_path)
+    with pytest.raises(DataError, match="no examples"):
+        find_examples(tmp_path)
     with pytest.raises(DataError, match="Item 0 is dict"):
-        find_images([{}])
+        find_examples([{}])
 
 
 @pytest.mark.shared
@@ -641,13 +641,13 @@ def test_examples_whose_group_is_nan_are_alone() -> None:
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ([1, 2], "There are 3 images but 2 groups"),
-        (5, "one for each image; got int"),
+        ([1, 2], "There are 3 examples but 2 groups"),
+        (5, "one for each example; got int"),
         ([[1], [2], [3]], r"A group is a text or a number; got \[1\]"),
         ([{1}, {2}, {3}], r"A group is a text or a number; got \{1\}"),
         ([([1],), 2, 3], r"A group is a text or a number; got \(\[1\],\)"),
-        ({1, 2, 3}, "one for each image; got set"),  # in no order
-        ({1: 1, 2: 2, 3: 3}, "one for each image; got dict"),  # its keys would be taken
+        ({1, 2, 3}, "one for each example; got set"),  # in no order
+        ({1: 1, 2: 2, 3: 3}, "one for each example; got dict"),  # its keys would be taken
         ("x{99999999999999999999}", "no regular expression"),
         ("(" * 10_000, "no regular expression"),
         ("nothing like it", "match none of 3 paths; the first is 'item 0'"),

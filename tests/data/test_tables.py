@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import DataError, DataNotFoundError
 
 Write = Callable[..., Path]
@@ -119,7 +119,7 @@ def test_a_first_row_of_data_is_no_header(write: Write, first: str) -> None:
 
 
 def test_a_first_row_of_ids_is_no_header(write: Write, place: Path) -> None:
-    with pytest.raises(DataError, match="names an image, '000'"):
+    with pytest.raises(DataError, match="names a file, '000'"):
         load_examples(write("000,x", "001,y"), root=place.parent / "ids", suffix="png")
 
 
@@ -186,20 +186,20 @@ def test_a_table_gives_an_image_for_each_row_in_its_order(write: Write) -> None:
     table = write("path,label", "img/b.png,x", "img/gone.png,y", "img/a.png,x", "img/b.png,x")
     names = ("img/b.png", "img/gone.png", "img/a.png", "img/b.png")
     for data in (table, str(table), [table]):
-        assert find_images(data).names == names
+        assert find_examples(data).names == names
     paths = [str(table.parent / name) for name in names]
-    assert find_images(pd.DataFrame({"file": paths})).names == tuple(paths)
+    assert find_examples(pd.DataFrame({"file": paths})).names == tuple(paths)
 
 
 def test_a_table_of_paths_alone_will_do(write: Write, place: Path) -> None:
-    assert len(find_images(write("file", "img/a.png", "img/b.png"))) == 2
-    assert len(find_images(write("id", "000", "001"), root=place.parent / "ids", suffix="png")) == 2
+    assert len(find_examples(write("file", "img/a.png", "img/b.png"))) == 2
+    assert len(find_examples(write("id", "000", "001"), root=place.parent / "ids", suffix="png")) == 2
 
 
 def test_rows_that_name_no_image_are_told_and_refused_where_each_row_counts(write: Write) -> None:
     table = write("path,label", "img/a.png,x", ",y", "img/b.png,y,z")
-    assert [s.reason for s in find_images(table).skipped] == ["3 fields; the header has 2", "no path"]
-    with pytest.raises(DataError, match=r"Not every row of .* names an image \(2 left out; .*line 4: 3 fields"):
-        find_images(table, strict=True)
+    assert [s.reason for s in find_examples(table).skipped] == ["3 fields; the header has 2", "no path"]
+    with pytest.raises(DataError, match=r"Not every row of .* names an example \(2 left out; .*line 4: 3 fields"):
+        find_examples(table, strict=True)
     with pytest.raises(DataNotFoundError, match=r"None of the 1 files that .* lists is there; .*looked for"):
-        find_images(write("path,label", "img/gone.png,x"))
+        find_examples(write("path,label", "img/gone.png,x"))

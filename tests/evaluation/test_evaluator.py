@@ -23,11 +23,11 @@ from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.fold_correction import correct_for_fold
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
-from autotransfer.images.pixels import prepare
 from autotransfer.search.loop import Evaluation
 from autotransfer.tasks.bootstrap import standard_error
 from autotransfer.training.network import Network
 from autotransfer.training.trainer import Training
+from autotransfer_plugins.modalities.image.batches import prepare
 
 
 class Recorder(nn.Module):
@@ -443,7 +443,7 @@ def test_the_best_network_gives_the_scores_that_are_reported(make: MakeEvaluator
     evaluator = make(folds=1)
     network, predictions = evaluator.best_network(candidate)
     rows = evaluator.folds[0].validation_rows
-    images, how = evaluator.extractor.images, network.backbone.preprocessing
+    images, how = evaluator.extractor.store, network.backbone.preprocessing
     with torch.inference_mode():
         outputs = network(prepare(images.pixels[how.crop_mode][rows], how, torch.device("cpu"))).softmax(1)
     np.testing.assert_allclose(outputs.numpy(), predictions, atol=0.05)  # 16 bit where the machine has it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ from torch import nn
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
 from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import ConfigError, PluginError, TrialError, UnknownNameError
-from autotransfer.evaluation.setup import Setup, startable
+from autotransfer.evaluation.setup import Setup, settings_for, startable
 from autotransfer.evaluation.subsample import Features
-from autotransfer.images.pixels import VIEWS
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Compute, DataOptions, Settings
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network, to_predictions
+from autotransfer_plugins.modalities.image.batches import VIEWS
 
 CPU = resolve_device("cpu")
 
@@ -266,3 +268,18 @@ def test_a_head_for_certain_widths_only_disturbs_no_others() -> None:
         HeadSpec(name="solved", build=linear, solve=lambda *arguments: None),
     ]
     assert startable(heads, 3) == {"plain": ("solved",)}
+
+
+class Plain(Modality):
+    """A modality with a single view and no augmentation."""
+
+    name = "plain"
+
+
+def test_settings_for_a_modality_without_them_are_refused_or_mild() -> None:
+    candidate = Candidate(backbone="b")
+    assert settings_for(candidate, Plain()).augmentation == "none"
+    with pytest.raises(ConfigError, match="'augmentation' is one of"):
+        settings_for(replace(candidate, training={"augmentation": "strong"}), Plain())
+    with pytest.raises(ConfigError, match="'views' is a whole number from 1 to 1"):
+        settings_for(replace(candidate, training={"views": 2}), Plain())

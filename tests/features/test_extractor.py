@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
-from autotransfer.contract.specs import BackboneSpec, Preprocessing, Takes
-from autotransfer.data.examples import Images
+from autotransfer.contract.specs import BackboneSpec, Takes
 from autotransfer.errors import BackboneError, PluginError, TrialError
 from autotransfer.features import extractor as features_module
 from autotransfer.features.cache import ActivationCache
-from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_image
-from autotransfer.images.pixels import prepare
+from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_example
 from autotransfer.runtime.device import Device
+from autotransfer_plugins.modalities.image.batches import prepare
+from autotransfer_plugins.modalities.image.formats import Preprocessing
+from autotransfer_plugins.modalities.image.images import Images
 
 Make = Callable[..., Backbone]
 MakeImages = Callable[..., Images]
@@ -32,11 +33,11 @@ HALF = Device(torch=CPU, half=torch.bfloat16)
 
 
 def load(backbone: Backbone, device: Device, name: str = "tiny") -> LoadedBackbone:
-    return LoadedBackbone(BackboneSpec(name=name, load=lambda: backbone), device)
+    return LoadedBackbone(BackboneSpec(name=name, modality="image", load=lambda: backbone), device)
 
 
 def extractor(images: Images, folder: Path | None = None) -> FeatureExtractor:
-    return FeatureExtractor(images=images, cache=ActivationCache(folder, memory_limit=2**30))
+    return FeatureExtractor(store=images, cache=ActivationCache(folder, memory_limit=2**30))
 
 
 def plain(backbone: Backbone, images: Images, view: str = "center") -> Tensor:
@@ -240,7 +241,7 @@ def test_the_last_boundaries_are_cached_along_the_way(
     name: str, device: Device, make_backbone: Make, make_images: MakeImages
 ) -> None:
     loaded, images = load(make_backbone(name), device), make_images()
-    features = FeatureExtractor(images=images, cache=ActivationCache(None, memory_limit=2**30), ahead=2)
+    features = FeatureExtractor(store=images, cache=ActivationCache(None, memory_limit=2**30), ahead=2)
     last = range(loaded.depths - 2, loaded.depths)
     for depth in last:
         loaded.cut(depth).seconds = 1.0  # so long that keeping what passes pays
@@ -263,7 +264,7 @@ def test_what_is_cached_along_the_way_takes_a_share_of_the_memory(
     cache = ActivationCache(None, memory_limit=2 * deepest)
     for depth in range(1, loaded.depths):
         loaded.cut(depth).seconds = 1.0
-    features = FeatureExtractor(images=images, cache=cache, ahead=3)
+    features = FeatureExtractor(store=images, cache=cache, ahead=3)
     features.pooled(loaded)
     assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == [loaded.depths - 1]
 
@@ -274,7 +275,7 @@ def test_what_takes_as_long_to_keep_as_to_compute_is_not_kept_along_the_way(
     loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
     last = loaded.depths - 1
     loaded.cut(last).seconds, loaded.cut(last - 1).seconds = 1.0, 0.0
-    features = FeatureExtractor(images=images, cache=ActivationCache(None, memory_limit=2**30), ahead=3)
+    features = FeatureExtractor(store=images, cache=ActivationCache(None, memory_limit=2**30), ahead=3)
     features.pooled(loaded)
     assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == [last]
 
@@ -334,7 +335,7 @@ def test_whatever_changes_the_features_changes_their_key(
 
     def computed(loaded: LoadedBackbone, images: Images = images) -> bool:
         before = cache.computed
-        FeatureExtractor(images=images, cache=cache).pooled(loaded)
+        FeatureExtractor(store=images, cache=cache).pooled(loaded)
         return cache.computed > before
 
     def resnet(seed: int = 0, **how: Any) -> Backbone:
@@ -407,7 +408,7 @@ def test_another_version_of_a_plugin_or_of_what_builds_it_gets_features_of_its_o
     make_images: MakeImages, cpu: Device, tmp_path: Path
 ) -> None:
     def computed(**versions: str) -> bool:
-        spec = BackboneSpec(name="plain", load=Plain, **versions)
+        spec = BackboneSpec(name="plain", modality="image", load=Plain, **versions)
         found = extractor(make_images(), tmp_path)
         found.pooled(LoadedBackbone(spec, cpu))
         return found.cache.computed > 0
@@ -458,13 +459,13 @@ def test_an_overflow_falls_back_to_32_bit(memory: int, make_images: MakeImages, 
     images.pixels["center"][60:] = 255
     cache = ActivationCache(tmp_path, memory_limit=memory)
     assert not loaded.precise
-    (features,) = FeatureExtractor(images=images, cache=cache).at(loaded, loaded.depths)
+    (features,) = FeatureExtractor(store=images, cache=cache).at(loaded, loaded.depths)
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
     assert_close(features, plain(loaded.backbone, images), tolerance=0.05)
     again = ActivationCache(tmp_path, memory_limit=2**30)
     np.testing.assert_array_equal(
-        FeatureExtractor(images=images, cache=again).at(loaded, loaded.depths)[0], np.asarray(features)
+        FeatureExtractor(store=images, cache=again).at(loaded, loaded.depths)[0], np.asarray(features)
     )
     assert again.computed == 0
 
@@ -568,11 +569,11 @@ def test_a_lack_of_memory_does_not_keep_the_seconds_of_an_image_from_being_measu
 ) -> None:
     loaded = load(Scarce(), cpu)
     with counted(loaded) as seen:
-        assert 0 < measure_seconds_per_image(loaded, make_images(side=18)) < np.inf
+        assert 0 < measure_seconds_per_example(loaded, make_images(side=18)) < np.inf
     assert seen[-2:] == [3, 3]
     loaded.frozen.room = 0
     with pytest.raises(TrialError, match="one example at a time"):
-        measure_seconds_per_image(loaded, make_images(side=18))
+        measure_seconds_per_example(loaded, make_images(side=18))
 
 
 def test_no_room_for_one_image_is_an_error(make_images: MakeImages, cpu: Device) -> None:
@@ -592,7 +593,7 @@ def test_many_images_pass_once_while_the_batch_size_is_measured(make_images: Mak
 
 
 def test_the_seconds_of_an_image_are_measured(make_backbone: Make, make_images: MakeImages, cpu: Device) -> None:
-    assert 0 < measure_seconds_per_image(load(make_backbone("test_vit"), cpu), make_images()) < np.inf
+    assert 0 < measure_seconds_per_example(load(make_backbone("test_vit"), cpu), make_images()) < np.inf
 
 
 def test_trials_get_copies(make_backbone: Make, cpu: Device) -> None:

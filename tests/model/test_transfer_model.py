@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 
 import autotransfer
 from autotransfer.candidate import Candidate
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import DataError, ModelFormatError, OutputError
-from autotransfer.images.pixels import VIEWS, prepare
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.settings import Compute
 from autotransfer.training.network import to_predictions
+from autotransfer_plugins.modalities.image.batches import VIEWS, prepare
 
 Digits = tuple[np.ndarray, np.ndarray]
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def test_members_average_over_their_own_number_of_views(
     ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits, tmp_path: Path
 ) -> None:
     images, model = digits[0][60:70], trained["map"]
-    decoded, own = model.decode(find_images(images)), member(model)
+    decoded, own = model.decode(find_examples(images)), member(model)
     how = own.network.backbone.preprocessing
     with torch.inference_mode():
         outputs = [own.network(prepare(decoded.pixels[how.crop_mode], how, CPU, view)) for view in VIEWS]

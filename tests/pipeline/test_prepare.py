@@ -17,7 +17,7 @@ import pytest
 
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import BackboneError, ConfigError, UnknownNameError, WeightsUnavailableError
 from autotransfer.pipeline.prepare import available_backbones, folds_of, offered_heads, prepare_data
@@ -25,6 +25,7 @@ from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Compute, SearchOptions, Settings
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning, WarningList
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 CPU = resolve_device("cpu")
 COUNT = 150
@@ -43,6 +44,7 @@ class Many:
             name = f"many{number:03}"
             return BackboneSpec(
                 name=name,
+                modality="image",
                 load=pytest.fail,
                 check=lambda: self.checked.append(name),
                 gmacs=0.1 * (number + 1),
@@ -129,8 +131,8 @@ def test_weights_that_cannot_be_had_are_left_out_with_a_word_and_an_error_if_all
             def absent() -> None:
                 raise WeightsUnavailableError("many_a: no weights")
 
-            register(BackboneSpec(name="many_a", load=pytest.fail, check=absent, preprocessing=HOW))
-            register(BackboneSpec(name="many_b", load=pytest.fail, preprocessing=HOW))
+            register(BackboneSpec(name="many_a", modality="image", load=pytest.fail, check=absent, preprocessing=HOW))
+            register(BackboneSpec(name="many_b", modality="image", load=pytest.fail, preprocessing=HOW))
 
     names, said, warnings = _warned(Absent(), Settings(backbones=("many*",)))
     assert (names, said) == (["many_b"], ["1 of 2 backbones are left out: many_a (many_a: no weights)."])
@@ -178,7 +180,7 @@ class Shelf:
 
 
 def _spec(name: str, **given: Any) -> BackboneSpec:
-    return BackboneSpec(name=f"shelf_{name}", load=pytest.fail, preprocessing=HOW, **given)
+    return BackboneSpec(name=f"shelf_{name}", modality="image", load=pytest.fail, preprocessing=HOW, **given)
 
 
 def _searched(*specs: BackboneSpec, gone: tuple[str, ...], seconds: float = 60.0) -> tuple[list[str], dict[str, Any]]:

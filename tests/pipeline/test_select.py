@@ -19,7 +19,7 @@ from autotransfer.data.sources import load_examples
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import prepare_data
-from autotransfer.pipeline.score_test import score_images, warn_if_below
+from autotransfer.pipeline.score_test import score_store, warn_if_below
 from autotransfer.pipeline.select import _choose_ensemble
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import resolve_device
@@ -407,7 +407,7 @@ def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None
 
     def score(**more: Any) -> Score:
         test = load_examples(images, labels, **more)
-        found = score_images(result.model, test, result.model.decode(test), WarningList())
+        found = score_store(result.model, test, result.model.decode(test), WarningList())
         assert found is not None
         return found
 

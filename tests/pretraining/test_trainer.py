@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import Images
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.pretraining.losses import from_labels
 from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer, Student, training_length
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import infer_task
+from autotransfer_plugins.modalities.image.images import Images
 
 CPU = Device(torch=torch.device("cpu"), half=None)
 

@@ -13,7 +13,7 @@ def _never() -> None:  # type: ignore[misc]
 
 
 def _spec(name: str, gmacs: float | None = None, accuracy: float | None = None) -> BackboneSpec:
-    return BackboneSpec(name=name, load=_never, gmacs=gmacs, accuracy=accuracy)  # type: ignore[arg-type]
+    return BackboneSpec(name=name, modality="image", load=_never, gmacs=gmacs, accuracy=accuracy)  # type: ignore[arg-type]
 
 
 def _chosen(specs: list[BackboneSpec], allowed: float = math.inf, most: int = 99) -> list[str]:

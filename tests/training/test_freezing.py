@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from autotransfer.backbones.cut import Cut
 from autotransfer.contract.backbone import Backbone, SequentialBackbone
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import FreezePlan, Phase, Preprocessing
-from autotransfer.data.examples import Images
+from autotransfer.contract.specs import FreezePlan, Phase
 from autotransfer.data.folds import Fold
 from autotransfer.errors import PluginError
-from autotransfer.images.pixels import prepare
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import infer_task
 from autotransfer.training.freezing import check_plan, depth_at, freeze, parameter_groups, train_mode
-from autotransfer.training.inputs import BoundaryFeed, Feed, PixelFeed
+from autotransfer.training.inputs import BoundaryFeed, Feed, InputFeed
 from autotransfer.training.network import Network
 from autotransfer.training.settings import TrainingSettings
 from autotransfer.training.trainer import Training
+from autotransfer_plugins.modalities.image.batches import prepare
+from autotransfer_plugins.modalities.image.formats import Preprocessing
+from autotransfer_plugins.modalities.image.images import Images
 
 Make = Callable[..., Backbone]
 MakeImages = Callable[..., Images]
@@ -62,14 +63,14 @@ def train(
     task = infer_task(targets.tolist())
     torch.manual_seed(0)
     network = Network(backbone, nn.Linear(backbone.width, 2), (backbone.width,))
-    feed: Feed = PixelFeed(images, "light", device.torch)
+    feed: Feed = InputFeed(images, "light", device.torch)
     if entry == "boundary":
         batch = prepare(images.pixels["center"], backbone.preprocessing, device.torch)
         cut = Cut(backbone, plan.depth, batch[:3])
         assert cut.exact, cut.reason
         with torch.no_grad():
             cached = tuple(tensor.numpy() for tensor in cut.prefix(backbone, batch))
-        feed = BoundaryFeed([cached], cut, device.torch)
+        feed = BoundaryFeed([cached], cut, device.torch, images)
     settings = TrainingSettings(lr=0.05, backbone_lr=1.0, batch_size=4, epochs=EPOCHS, batch_norm=batch_norm)  # type: ignore[arg-type]
     rows = np.arange(len(images))
     fold = Fold(task=task, targets=targets, train_rows=rows, validation_rows=rows)

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.data.examples import Images
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.images.pixels import augment
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.training import inputs as feeds
 from autotransfer.training.inputs import FeatureFeed
 from autotransfer.training.network import Network
+from autotransfer_plugins.modalities.image.batches import augment
+from autotransfer_plugins.modalities.image.images import Images
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 
@@ -50,11 +50,11 @@ def small(gpu: Device) -> Iterator[Callable[[int], None]]:
 
 
 def load(backbone: Backbone, device: Device) -> LoadedBackbone:
-    return LoadedBackbone(BackboneSpec(name="net", load=lambda: backbone), device)
+    return LoadedBackbone(BackboneSpec(name="net", modality="image", load=lambda: backbone), device)
 
 
 def pooled(backbone: Backbone, images: Images, device: Device) -> torch.Tensor:
-    extractor = FeatureExtractor(images=images, cache=ActivationCache(None, memory_limit=2**30))
+    extractor = FeatureExtractor(store=images, cache=ActivationCache(None, memory_limit=2**30))
     return torch.from_numpy(extractor.pooled(load(backbone, device)))
 
 

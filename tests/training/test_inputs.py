@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from autotransfer.backbones.cut import Cut
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import Takes
-from autotransfer.data.examples import Images
-from autotransfer.images.pixels import VIEWS, prepare
 from autotransfer.tasks.task import Task
-from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, PixelFeed
+from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, InputFeed
 from autotransfer.training.network import Network, to_predictions
+from autotransfer_plugins.modalities.image.batches import VIEWS, prepare
+from autotransfer_plugins.modalities.image.images import Images
 
 Make = Callable[..., Backbone]
 MakeImages = Callable[..., Images]
@@ -58,8 +58,8 @@ def test_all_ways_in_lead_to_the_same_outputs(
         cached = tuple(tensor.numpy() for tensor in cut.prefix(backbone, batch))
         features = (backbone.forward_map(batch) if takes == "map" else backbone(batch)).numpy()
         feeds: list[Feed] = [
-            PixelFeed(images, "strong", CPU),
-            BoundaryFeed([cached], cut, CPU),
+            InputFeed(images, "strong", CPU),
+            BoundaryFeed([cached], cut, CPU, images),
             FeatureFeed([(features,)], CPU),
         ]
         for feed in feeds:
@@ -93,8 +93,8 @@ def test_in_prediction_all_ways_in_give_the_mean_over_the_views(
         cached = [tuple(tensor.numpy() for tensor in cut.prefix(backbone, batch)) for batch in batches]
         maps = [backbone.forward_map(batch) if takes == "map" else backbone(batch) for batch in batches]
         feeds: list[Feed] = [
-            PixelFeed(images, "strong", CPU, 4),
-            BoundaryFeed(cached, cut, CPU),
+            InputFeed(images, "strong", CPU, 4),
+            BoundaryFeed(cached, cut, CPU, images),
             FeatureFeed([(features.numpy(),) for features in maps], CPU),
         ]
         each = [net(batch[ROWS]) for batch in batches]
@@ -104,7 +104,7 @@ def test_in_prediction_all_ways_in_give_the_mean_over_the_views(
 
 
 def test_images_are_augmented_in_training_only(make_backbone: Make, make_images: MakeImages) -> None:
-    net, feed = network(make_backbone("test_vit"), "pooled"), PixelFeed(make_images(count=6), "medium", CPU)
+    net, feed = network(make_backbone("test_vit"), "pooled"), InputFeed(make_images(count=6), "medium", CPU)
     with torch.inference_mode():
         first, second = (feed.outputs(net, ROWS, torch.Generator().manual_seed(seed)) for seed in (0, 1))
         assert not torch.allclose(first, second)

@@ -26,7 +26,7 @@ def test_settings_survive_json() -> None:
     [
         ({"learning_rate": 0.1}, r"Unknown training setting\(s\) \['learning_rate'\]; known: .*'lr'"),
         ({"optimizer": "lion"}, r"'optimizer' is one of \['adamw', 'adam', 'sgd'\]; got 'lion'"),
-        ({"augmentation": None}, "'augmentation' is one of"),
+        ({"augmentation": None}, "'augmentation' is text"),
         ({"optimizer": ["sgd"]}, "'optimizer' is one of"),
         ({"lr": "fast"}, "'lr' is a number from 0 to inf; got 'fast'"),
         ({"lr": -1.0}, "'lr' is a number"),
@@ -40,7 +40,6 @@ def test_settings_survive_json() -> None:
         ({"batch_size": 0}, "a whole number from 1 to"),
         ({"epochs": 0}, "a whole number from 1 to"),
         ({"views": 0}, "a whole number from 1 to"),
-        ({"views": 7}, "'views' is a whole number from 1 to 6"),
         ({"warmup": 1.5}, "'warmup' is a number from 0 to 1;"),
         ({"label_smoothing": 1.1}, "'label_smoothing' is a number from 0 to 1;"),
     ],

@@ -12,18 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from autotransfer.contract.backbone import SequentialBackbone
-from autotransfer.contract.specs import FreezePlan, Phase, Preprocessing
-from autotransfer.data.examples import Images
+from autotransfer.contract.specs import FreezePlan, Phase
 from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
-from autotransfer.images.pixels import prepare
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task, infer_task
 from autotransfer.training import trainer as module
-from autotransfer.training.inputs import FeatureFeed, Feed, PixelFeed
+from autotransfer.training.inputs import FeatureFeed, Feed, InputFeed
 from autotransfer.training.network import Network
 from autotransfer.training.settings import TrainingSettings
 from autotransfer.training.trainer import Training
+from autotransfer_plugins.modalities.image.batches import prepare
+from autotransfer_plugins.modalities.image.formats import Preprocessing
+from autotransfer_plugins.modalities.image.images import Images
 
 MakeImages = Callable[..., Images]
 
@@ -74,7 +75,7 @@ class Start:
             plan,
             TrainingSettings(**{**given, **(settings or {})}),  # type: ignore[arg-type]
             fold,
-            lambda depth: feed or PixelFeed(self.images, str((settings or {}).get("augmentation", "none")), CPU),
+            lambda depth: feed or InputFeed(self.images, str((settings or {}).get("augmentation", "none")), CPU),
             Device(torch=CPU, half=None),
             autocast=False,
             seed=seed,
@@ -242,7 +243,7 @@ def test_a_metric_that_the_validation_examples_do_not_define_is_a_trial_error(st
         run(training)
 
 
-class Scarce(PixelFeed):
+class Scarce(InputFeed):
     """Memory for so many images at once, and no more."""
 
     def __init__(self, images: Images, room: int, error: type[Exception] = torch.OutOfMemoryError) -> None:
@@ -287,7 +288,7 @@ def test_not_even_room_for_one_is_a_trial_error(start: Start) -> None:
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(start: Start) -> None:
-    class Broken(PixelFeed):
+    class Broken(InputFeed):
         def outputs(self, network: Network, rows: np.ndarray, rng: torch.Generator | None) -> Tensor:
             raise RuntimeError("shapes do not fit")
 

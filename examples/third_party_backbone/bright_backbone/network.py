@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autotransfer.contract.backbone import SequentialBackbone
-from autotransfer.contract.specs import Preprocessing
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 WIDTH = 64
 

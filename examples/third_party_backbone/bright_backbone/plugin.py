@@ -29,6 +29,7 @@ def register_backbones(register: Callable[[BackboneSpec], None]) -> None:
     register(
         BackboneSpec(
             name="bright_tiny",
+            modality="image",
             load=LazyImport("bright_backbone.network:load_backbone"),
             source="nothing: random weights, an example",
             weights="made from a fixed seed",

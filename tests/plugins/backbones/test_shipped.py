@@ -10,13 +10,14 @@ import pytest
 from safetensors.torch import load_file
 
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec, Preprocessing
+from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, WeightsUnavailableError
 from autotransfer.pipeline.prepare import available_backbones
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Settings, grouped
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones.shipped import WEIGHTS
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 FOLDERS = sorted(path.parent for path in WEIGHTS.glob("*/config.json"))
 NAMES = [folder.name for folder in FOLDERS]
@@ -58,7 +59,7 @@ def _away() -> None:
 
 def _spec(name: str, check: Any = None, **given: Any) -> BackboneSpec:
     how = Preprocessing(size=(32, 32))
-    return BackboneSpec(name=name, load=lambda: None, check=check, preprocessing=how, **given)  # type: ignore[arg-type, return-value]
+    return BackboneSpec(name=name, modality="image", load=lambda: None, check=check, preprocessing=how, **given)  # type: ignore[arg-type, return-value]
 
 
 class _Plugin:

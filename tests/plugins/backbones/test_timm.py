@@ -37,6 +37,7 @@ from autotransfer_plugins.backbones.timm import (
     register_backbones,
     resolve_backbone,
 )
+from autotransfer_plugins.modalities.image.formats import at_side
 
 # One of each kind that timm treats differently, and the shape of its feature map for one image.
 FAMILIES = {
@@ -351,13 +352,13 @@ class TestZoos:
         folder = make_checkpoint()
         make_checkpoint("vit", architecture="test_vit")
         specs = registered(folder.parent)
-        small = specs["tiny"].at(96)
+        small = at_side(specs["tiny"], 96)
         assert small is not None
         check_backbone(small, rebuild_backbone)
         backbone, images = small.load(), torch.rand(2, 3, 96, 96)
         assert backbone.preprocessing == replace(specs["tiny"].load().preprocessing, size=(96, 96))
         torch.testing.assert_close(backbone(images), specs["tiny"].load()(images))
-        assert specs["vit"].at(96) is None, "its positions are learned for one size"
+        assert at_side(specs["vit"], 96) is None, "its positions are learned for one size"
 
     def test_a_folder_that_is_named_by_its_path_takes_other_sizes(self, make_checkpoint: Callable[..., Path]) -> None:
         folder, registry = make_checkpoint(), Registry.load()
@@ -531,14 +532,15 @@ import sys
 from autotransfer.errors import BackboneError, WeightsUnavailableError
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones.timm import rebuild_backbone, resolve_backbone
+from autotransfer_plugins.modalities.image.formats import at_side
 for name, width in (("test_resnet", 96), ("hf-hub:someone/mine", 64)):
     spec = resolve_backbone(name)
     check_backbone(spec, rebuild_backbone)
     assert spec.load().width == width
-small = resolve_backbone("test_resnet").at(96)
+small = at_side(resolve_backbone("test_resnet"), 96)
 check_backbone(small, rebuild_backbone)
 assert small.load().preprocessing.size == (96, 96)
-assert resolve_backbone("test_vit").at(96) is None
+assert at_side(resolve_backbone("test_vit"), 96) is None
 try:
     resolve_backbone("test_vit").load()
 except BackboneError as error:

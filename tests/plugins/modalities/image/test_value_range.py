@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from autotransfer.data.examples import Images
-from autotransfer.data.sources import find_images, load_examples
+from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import ModelFormatError
-from autotransfer.images.decode import decode
-from autotransfer.images.decoding import Decoding
-from autotransfer.images.value_range import decide_ranges, range_for
+from autotransfer_plugins.modalities.image.decode import decode
+from autotransfer_plugins.modalities.image.decoding import Decoding
+from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.value_range import decide_ranges, range_for
 
 
 def smooth(count: int, shape: tuple[int, int] = (40, 50), seed: int = 0) -> np.ndarray:
@@ -29,13 +29,13 @@ def smooth(count: int, shape: tuple[int, int] = (40, 50), seed: int = 0) -> np.n
 
 
 def read(items: Any, **settings: Any) -> Images:
-    return decode(find_images(items, channels=1), {"center": 32, "squash": 32}, **settings)
+    return decode(find_examples(items, reading={"channels": 1}), {"center": 32, "squash": 32}, **settings)
 
 
 def again(items: Any, images: Images, **settings: Any) -> Images:
     """Decode as a model does that was trained on images."""
     return decode(
-        find_images(items, channels=1),
+        find_examples(items, reading={"channels": 1}),
         dict.fromkeys(images.pixels, images.side),
         decoding=images.decoding,
         exact=True,
@@ -175,7 +175,7 @@ def test_files_decode_to_the_same_pixels_alone_and_among_others(
 def test_12_bits_in_16_bit_files_keep_their_levels(tmp_path: Path) -> None:
     levels = np.arange(250, dtype=np.uint16).reshape(10, 25) * 16
     Image.fromarray(levels.repeat(3, 0).repeat(3, 1)).save(tmp_path / "x.png")
-    images = decode(find_images(tmp_path), {"squash": 75})
+    images = decode(find_examples(tmp_path), {"squash": 75})
     assert len(np.unique(images.pixels["squash"])) >= 250  # of which 17 were left at 65535
 
 
@@ -206,7 +206,7 @@ def test_undecided_squares_wait_in_files_beyond_the_memory_limit_and_leave_nothi
 
 def test_8_bit_pictures_are_not_stretched_for_being_dark_beside_brighter_ones() -> None:
     dark, bright = (np.full((9, 9), level, dtype=np.uint8) for level in (12, 90))
-    images = decode(find_images([dark, dark + 1, bright]), {"center": 9})
+    images = decode(find_examples([dark, dark + 1, bright]), {"center": 9})
     assert images.decoding.ranges == {"uint8": (0, 255)}
     assert images.pixels["center"][:, 0, 0, 0].tolist() == [12, 13, 90]
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from autotransfer.contract.specs import CropMode
 from autotransfer.errors import DataError
-from autotransfer.images.background import blend
-from autotransfer.images.decoding import Decoding
-from autotransfer.images.single import Decoded, is_constant
-from autotransfer.images.squares import shade
-from autotransfer.images.value_range import Range, ValueKind
 from autotransfer.runtime.threads import usable_cores
+from autotransfer_plugins.modalities.image.background import blend
+from autotransfer_plugins.modalities.image.decoding import Decoding
+from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.single import Decoded, is_constant
+from autotransfer_plugins.modalities.image.squares import shade
+from autotransfer_plugins.modalities.image.value_range import Range, ValueKind
 
 __all__ = ["SquareStore"]
 

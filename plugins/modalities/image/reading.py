@@ -16,7 +16,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from autotransfer.data.folders import open_regular
 from autotransfer.errors import DataError, UnreadableImageError
 
-__all__ = ["open_image", "quiet_pillow", "read_file", "reason_for", "refuse_hostile", "size_in_header", "upright"]
+__all__ = [
+    "holds_image",
+    "open_image",
+    "quiet_pillow",
+    "read_file",
+    "reason_for",
+    "refuse_hostile",
+    "size_in_header",
+    "upright",
+]
 
 _LARGEST_FILE = 2**30  # as many pixels as Pillow allows take less, uncompressed and in 16 bit
 # Pillow starts Ghostscript for the one, and calls Windows for the other: a PostScript file is a program.
@@ -52,6 +61,8 @@ _FOREIGN = (
     _Foreign(0, (b"\x93NUMPY",), "NumPy: give the array that numpy.load returns"),
     _Foreign(0, (b"\x89HDF",), "HDF5: read it with h5py, and give its arrays"),
 )
+# Formats that cannot be taken for another one. Others have so weak a mark that any file may pass, or run programs.
+_BY_CONTENT = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "PSD", "ICO", "QOI")
 _HEAD = 256
 _RAW_ADVICE = "a camera's raw file: develop it to JPEG, PNG or TIFF first, with rawpy for instance"
 
@@ -117,6 +128,21 @@ def size_in_header(path: Path) -> tuple[int, int] | None:
             return size
     except Exception:  # Pillow's readers raise nearly every built-in type on damaged files
         return None
+
+
+def holds_image(path: Path) -> bool:
+    """Whether the header of a file is one of an image."""
+    if not Image.OPEN.get(_BY_CONTENT[-1]):
+        Image.init()
+    try:
+        with open_regular(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(file, formats=[name for name in _BY_CONTENT if name in Image.OPEN]).close()
+    except Image.DecompressionBombError:  # it is one, and refused when its turn comes
+        return True
+    except Exception:  # Pillow's readers raise nearly every built-in type
+        return False
+    return True
 
 
 def open_image(data: bytes) -> Image.Image:

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from autotransfer.contract.specs import CropMode
-from autotransfer.data.examples import Item
+from autotransfer.contract.modality import Item
 from autotransfer.errors import UnreadableImageError
-from autotransfer.images.arrays import to_storable
-from autotransfer.images.background import blend, laid_on, vanishes_on
-from autotransfer.images.decoding import Background, Decoding
-from autotransfer.images.reading import open_image, read_file, refuse_hostile, upright
-from autotransfer.images.squares import deep_squares, shade, square
-from autotransfer.images.value_range import Range, ValueKind, kind_of_values, outside
+from autotransfer_plugins.modalities.image.arrays import to_storable
+from autotransfer_plugins.modalities.image.background import blend, laid_on, vanishes_on
+from autotransfer_plugins.modalities.image.decoding import Background, Decoding
+from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.reading import open_image, read_file, refuse_hostile, upright
+from autotransfer_plugins.modalities.image.squares import deep_squares, shade, square
+from autotransfer_plugins.modalities.image.value_range import Range, ValueKind, kind_of_values, outside
 
 __all__ = ["Decoded", "Plan", "decode_one", "is_constant"]
 

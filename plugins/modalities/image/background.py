@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from autotransfer.images.decoding import BACKGROUNDS, Background
+from autotransfer_plugins.modalities.image.decoding import BACKGROUNDS, Background
 
 __all__ = ["blend", "choose_background", "laid_on", "vanishes_on"]
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from autotransfer.data.sources import find_images
+from autotransfer.data.sources import find_examples
 from autotransfer.errors import DataError
-from autotransfer.images.arrays import split_images
+from autotransfer_plugins.modalities.image.arrays import split_images
 
 GREY, COLOURS = 1, 3
 
 
 def shapes(array: object, channels: int | None) -> list[tuple[int, ...]]:
-    return [item.shape for item in find_images(split_images(array, channels)).items]  # type: ignore[union-attr]
+    return [item.shape for item in find_examples(array, reading={"channels": channels}).items]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("channels", [GREY, COLOURS, None])
@@ -59,7 +59,7 @@ def test_three_axes_with_three_first_are_one_image_in_colours_or_three_grey_ones
         (np.zeros((2, 64, 64, 2)), "choose three"),
         (np.zeros((1, 2, 3, 64, 64)), r"\(1, 2, 3, 64, 64\)"),
         (np.zeros(()), r"shape \(\)"),
-        (np.zeros((0, 64, 64)), "no images"),
+        (np.zeros((0, 64, 64)), "no examples"),
         (np.zeros((2, 0, 64)), "at least one pixel"),
         (np.zeros((2, 8, 8), dtype=complex), "complex128"),
         (np.zeros((2, 8, 8), dtype=object), "object"),
@@ -70,7 +70,7 @@ def test_three_axes_with_three_first_are_one_image_in_colours_or_three_grey_ones
 )
 def test_what_cannot_be_images_is_refused_with_its_shape_or_type_and_advice(array: object, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        find_images(split_images(array, None))
+        find_examples(array, reading={"channels": None})
 
 
 def test_arrays_of_every_memory_layout_hold_the_same_values_and_stay_as_they_are() -> None:
@@ -78,7 +78,7 @@ def test_arrays_of_every_memory_layout_hold_the_same_values_and_stay_as_they_are
     frozen = plain.copy()
     frozen.flags.writeable = False
     for array in (frozen, plain.astype(">i4"), plain[:, ::-1][:, ::-1], np.asfortranarray(plain), np.ma.array(plain)):
-        items = find_images(split_images(array, GREY)).items
+        items = find_examples(array, reading={"channels": GREY}).items
         assert all(item.dtype.isnative for item in items)  # type: ignore[union-attr]
         np.testing.assert_array_equal(np.stack(items), plain)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from autotransfer.errors import ModelFormatError
-from autotransfer.images.value_range import KINDS, STANDARD, Range, ValueKind, range_for
+from autotransfer_plugins.modalities.image.value_range import KINDS, STANDARD, Range, ValueKind, range_for
 
 __all__ = ["BACKGROUNDS", "Background", "Decoding"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from autotransfer.data.examples import Images
-from autotransfer.data.sources import find_images
-from autotransfer.images.decode import decode
+from autotransfer.data.sources import find_examples
+from autotransfer_plugins.modalities.image.decode import decode
+from autotransfer_plugins.modalities.image.images import Images
 
 
 def ink(colour: tuple[int, int, int], seed: int = 0, size: int = 40) -> Image.Image:
@@ -23,7 +23,7 @@ def ink(colour: tuple[int, int, int], seed: int = 0, size: int = 40) -> Image.Im
 
 def read(*items: object, images: Images | None = None) -> Images:
     settings = {} if images is None else {"decoding": images.decoding, "exact": True}
-    return decode(find_images(list(items)), {"center": 32, "squash": 32}, **settings)  # type: ignore[arg-type]
+    return decode(find_examples(list(items)), {"center": 32, "squash": 32}, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from autotransfer.contract.specs import CropMode
 from autotransfer.errors import UnreadableImageError
-from autotransfer.images.value_range import Range
+from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.value_range import Range
 
 __all__ = ["deep_squares", "shade", "square"]
 

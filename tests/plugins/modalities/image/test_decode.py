@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotransfer.data.examples import Examples, Images
-from autotransfer.data.sources import find_images
+from autotransfer.data.examples import Examples
+from autotransfer.data.sources import find_examples
 from autotransfer.errors import DataError, UnreadableImageError
-from autotransfer.images.decode import decode, typical_side
+from autotransfer_plugins.modalities.image.decode import decode, typical_side
+from autotransfer_plugins.modalities.image.images import Images
 
 CENTER = {"center": 32}
 
@@ -33,7 +34,7 @@ def only(images: Images, mode: str = "center") -> np.ndarray:
 
 
 def read(*items: object, sides: dict | None = None, **options: object) -> Images:
-    return decode(find_images(list(items)), sides or CENTER, **options)
+    return decode(find_examples(list(items)), sides or CENTER, **options)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -107,7 +108,7 @@ def test_16_bit_is_scaled_not_clipped(tmp_path: Path, value: int) -> None:
 )
 def test_32_bit_files_of_8_bit_values_and_of_fractions_keep_their_levels(tmp_path: Path, values: np.ndarray) -> None:
     Image.fromarray(np.repeat(values, 7).reshape(3, 7).repeat(7, 0)).save(tmp_path / "x.tif")
-    images = decode(find_images(tmp_path), {"squash": 21})
+    images = decode(find_examples(tmp_path), {"squash": 21})
     assert images.pixels["squash"][0, ::10, 0, 0].tolist() == [0, 200, 255]
 
 
@@ -145,7 +146,7 @@ def test_animation_gives_its_first_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (20_000, 3), (3, 20_000)])
 def test_extreme_shapes(size: tuple[int, int]) -> None:
     # Beside a large image, the whole of a panorama resized to side 256 would take gigabytes.
-    images = decode(find_images([Image.new("RGB", size, "red"), photo(300, 300)]), {"center": 256, "squash": 256})
+    images = decode(find_examples([Image.new("RGB", size, "red"), photo(300, 300)]), {"center": 256, "squash": 256})
     assert images.side == 256
     assert (images.pixels["center"][0] == [255, 0, 0]).all()
     assert (images.pixels["squash"][0] == [255, 0, 0]).all()
@@ -177,8 +178,8 @@ def test_real_photographs_come_out_as_in_timms_evaluation(ants_bees: Path) -> No
 
     paths = sorted((ants_bees / "test").rglob("*.jpg"))[:40]
     pictures = [Image.open(path).convert("RGB") for path in paths]
-    arrays = decode(find_images([np.asarray(picture) for picture in pictures]), {"center": 256}, exact=True)
-    files = decode(find_images(paths), {"center": 256}, exact=True)
+    arrays = decode(find_examples([np.asarray(picture) for picture in pictures]), {"center": 256}, exact=True)
+    files = decode(find_examples(paths), {"center": 256}, exact=True)
     transform = transforms_imagenet_eval(256, crop_pct=1.0, interpolation="bicubic", normalize=False)
     expected = np.stack([np.moveaxis(transform(picture).numpy(), 0, -1) for picture in pictures])
     assert (arrays.pixels["center"] == expected).all()
@@ -218,7 +219,7 @@ def damaged(tmp_path: Path) -> Path:
 
 
 def test_unreadable_files_are_left_out_and_named(damaged: Path) -> None:
-    images = decode(find_images(damaged), CENTER)
+    images = decode(find_examples(damaged), CENTER)
     reasons = {Path(s.name).name: s.reason for s in images.skipped}
     assert list(images.kept) == [5]
     assert images.decoded == 1
@@ -231,13 +232,13 @@ def test_unreadable_files_are_left_out_and_named(damaged: Path) -> None:
 
 def test_strict_raises_on_the_first_and_names_it(damaged: Path) -> None:
     with pytest.raises(UnreadableImageError, match=r"a_truncated\.jpg"):
-        decode(find_images(damaged), CENTER, strict=True)
+        decode(find_examples(damaged), CENTER, strict=True)
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(b"no")
     with pytest.raises(DataError, match=r"None of the 1 images.*x\.jpg"):
-        decode(find_images(tmp_path), CENTER)
+        decode(find_examples(tmp_path), CENTER)
     with pytest.raises(DataError, match="no images"):
         decode(Examples(items=[], names=()), CENTER)
 
@@ -245,7 +246,7 @@ def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_vanishes_is_left_out(tmp_path: Path) -> None:
     for name in "ab":
         photo().save(tmp_path / f"{name}.png")
-    examples = find_images(tmp_path)
+    examples = find_examples(tmp_path)
     (tmp_path / "a.png").unlink()
     images = decode(examples, CENTER)
     assert images.kept.tolist() == [1]
@@ -257,7 +258,7 @@ def test_a_forbidden_file_is_left_out(tmp_path: Path) -> None:
     for name in "ab":
         photo().save(tmp_path / f"{name}.png")
     (tmp_path / "a.png").chmod(0)
-    assert decode(find_images(tmp_path), CENTER).skipped[0].reason == "permission denied"
+    assert decode(find_examples(tmp_path), CENTER).skipped[0].reason == "permission denied"
 
 
 def test_equal_contents_have_equal_digests(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_equal_contents_have_equal_digests(tmp_path: Path) -> None:
 def test_order_and_count_hold_over_many_images() -> None:
     items = [np.full((10, 10), i, dtype=np.uint8) for i in range(100)]
     calls: list[tuple[int, int]] = []
-    images = decode(find_images(items), CENTER, progress=lambda done, total: calls.append((done, total)))
+    images = decode(find_examples(items), CENTER, progress=lambda done, total: calls.append((done, total)))
     assert images.pixels["center"][:, 0, 0, 0].tolist() == list(range(100))
     assert images.decoded == 100
     assert calls == [(i + 1, 100) for i in range(100)]
@@ -282,8 +283,8 @@ def test_order_and_count_hold_over_many_images() -> None:
 def test_beyond_the_memory_limit_pixels_live_in_files_that_leave_nothing_behind(tmp_path: Path) -> None:
     items = [photo(seed=i) for i in range(5)]
     sides = {"center": 16, "squash": 16}
-    in_memory = decode(find_images(items), sides)
-    on_disk = decode(find_images(items), sides, memory_limit=1000, scratch=tmp_path / "scratch")
+    in_memory = decode(find_examples(items), sides)
+    on_disk = decode(find_examples(items), sides, memory_limit=1000, scratch=tmp_path / "scratch")
     assert isinstance(on_disk.pixels["center"], np.memmap)
     assert not isinstance(in_memory.pixels["center"], np.memmap)
     for mode in sides:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from autotransfer.images.background import choose_background
-from autotransfer.images.decoding import Background, Decoding
-from autotransfer.images.single import Decoded
-from autotransfer.images.value_range import STANDARD, Range, ValueKind, decide_ranges, outside
 from autotransfer.warnings import FitWarning
+from autotransfer_plugins.modalities.image.background import choose_background
+from autotransfer_plugins.modalities.image.decoding import Background, Decoding
+from autotransfer_plugins.modalities.image.single import Decoded
+from autotransfer_plugins.modalities.image.value_range import STANDARD, Range, ValueKind, decide_ranges, outside
 
 __all__ = ["Survey", "remark_on", "show_range"]
 

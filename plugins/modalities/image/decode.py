@@ -12,17 +12,19 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from autotransfer.contract.specs import CropMode
-from autotransfer.data.examples import Examples, Images, Item, Skipped
+from autotransfer.contract.modality import Item, Skipped
+from autotransfer.data.examples import Examples
 from autotransfer.errors import DataError, UnreadableImageError
-from autotransfer.images.decoding import Decoding
-from autotransfer.images.reading import quiet_pillow, reason_for, refuse_hostile, size_in_header
-from autotransfer.images.single import Decoded, Plan, decode_one
-from autotransfer.images.store import SquareStore
-from autotransfer.images.survey import Survey, remark_on
-from autotransfer.images.value_range import Range
 from autotransfer.runtime.threads import usable_cores
 from autotransfer.warnings import FitWarning
+from autotransfer_plugins.modalities.image.decoding import Decoding
+from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.reading import quiet_pillow, reason_for, refuse_hostile, size_in_header
+from autotransfer_plugins.modalities.image.single import Decoded, Plan, decode_one
+from autotransfer_plugins.modalities.image.store import SquareStore
+from autotransfer_plugins.modalities.image.survey import Survey, remark_on
+from autotransfer_plugins.modalities.image.value_range import Range
 
 __all__ = ["decode", "typical_side"]
 
@@ -42,7 +44,7 @@ def decode(
     scratch: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
-    """Decode examples to squares, on all usable cores.
+    """Decode images to squares, on all usable cores.
 
     ``"center"`` resizes the shorter side and crops the centre, ``"squash"`` resizes both sides; bicubic, pixel for
     pixel as torchvision and timm do it. All squares have one side: the largest that is asked for, unless every image
@@ -52,7 +54,7 @@ def decode(
     ``value_range`` and ``background``. Images that are decoded later are told the decision.
 
     Args:
-        examples: What to decode.
+        examples: What to decode: paths, PIL images and arrays.
         sides: Side in pixels that each crop mode needs.
         decoding: What was decided for other examples; None decides over these.
         value_range: The values that are black and white; None decides that, too.
@@ -116,15 +118,15 @@ def _collect(
     if not kept:
         first = skipped[0]
         raise DataError(f"None of the {total} images can be decoded; the first, {first.name}: {first.reason}.")
-    pixels: dict[str, np.ndarray] = {mode: array[: len(kept)] for mode, array in store.pixels.items()}
+    pixels = {mode: array[: len(kept)] for mode, array in store.pixels.items()}
     decided = decoding or survey.decide()
     warnings: tuple[FitWarning, ...] = ()
     if decoding is None:
         store.settle(decided)
-        names = [examples.names[i] for i in kept]
-        warnings = survey.warnings(decided, next(iter(pixels.values())), sorted(store.constant), names)
+        known = [examples.names[i] for i in kept]
+        warnings = survey.warnings(decided, next(iter(pixels.values())), sorted(store.constant), known)
     return Images(
-        pixels=pixels,
+        arrays={str(mode): squares for mode, squares in pixels.items()},
         digests=tuple(digests),
         kept=np.array(kept, dtype=np.int64),
         skipped=tuple(skipped),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotransfer.data.examples import Images
-from autotransfer.data.sources import find_images
-from autotransfer.images import reading
-from autotransfer.images.decode import decode, typical_side
+from autotransfer.data.sources import find_examples
+from autotransfer_plugins.modalities.image import reading
+from autotransfer_plugins.modalities.image.decode import decode, typical_side
+from autotransfer_plugins.modalities.image.images import Images
 
 
 def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
@@ -22,7 +22,7 @@ def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
 
 
 def read(*items: object, side: int = 32) -> Images:
-    return decode(find_images([*items, photo(), photo(seed=1)]), {"center": side})
+    return decode(find_examples([*items, photo(), photo(seed=1)]), {"center": side})
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_warnings_of_a_users_data_set_still_come_through() -> None:
         warnings.warn("mine", UserWarning, stacklevel=1)
 
     with pytest.warns(UserWarning, match="mine"):
-        decode(find_images([photo()]), {"center": 32}, progress=progress)
+        decode(find_examples([photo()]), {"center": 32}, progress=progress)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "gif", "png", "webp"])
@@ -139,7 +139,7 @@ def test_files_of_16_bits_in_several_channels_are_told_since_pillow_reads_8_of_t
 def test_a_crop_that_leaves_out_more_than_a_third_is_said_with_the_aspect(
     size: tuple[int, int], share: float | None
 ) -> None:
-    images = decode(find_images([photo(*size, seed=i) for i in range(4)]), {"center": 32})
+    images = decode(find_examples([photo(*size, seed=i) for i in range(4)]), {"center": 32})
     if share is None:
         assert images.warnings == ()
         return
@@ -152,6 +152,6 @@ def test_a_crop_that_leaves_out_more_than_a_third_is_said_with_the_aspect(
 
 def test_a_crop_of_a_third_of_the_images_is_said_though_the_mean_is_small() -> None:
     squares, panoramas = [photo(50, 50, i) for i in range(6)], [photo(400, 100, i) for i in range(3)]
-    assert [w.code for w in decode(find_images([*squares, *panoramas]), {"center": 32}).warnings] == ["cropped"]
-    assert decode(find_images([*squares, *panoramas[:1]]), {"center": 32}).warnings == ()
-    assert decode(find_images([*squares, *panoramas]), {"squash": 32}).warnings == ()
+    assert [w.code for w in decode(find_examples([*squares, *panoramas]), {"center": 32}).warnings] == ["cropped"]
+    assert decode(find_examples([*squares, *panoramas[:1]]), {"center": 32}).warnings == ()
+    assert decode(find_examples([*squares, *panoramas]), {"squash": 32}).warnings == ()

@@ -7,32 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from autotransfer.data.arrays import is_tensor, to_numpy
 from autotransfer.errors import DataError
 
-__all__ = ["batch_of_images", "image_of", "is_tensor", "split_images", "to_numpy", "to_storable"]
+__all__ = ["batch_of_images", "image_of", "item_of", "split_images", "to_storable"]
 
 _CHANNELS = (1, 3, 4)
 _SHAPES = "(N, height, width), (N, height, width, channels) or (N, channels, height, width), with 1, 3 or 4 channels"
-
-
-def is_tensor(value: Any) -> bool:
-    """Whether ``value`` is a torch tensor, found out without importing torch."""
-    return hasattr(value, "detach") and hasattr(value, "numpy")
-
-
-def to_numpy(value: Any) -> np.ndarray:
-    """Return a tensor, on any device and of any precision, or anything else that NumPy takes, as an array.
-
-    Raises:
-        DataError: Values of a masked array are hidden.
-    """
-    if is_tensor(value):
-        value = value.detach().cpu()
-        # NumPy has no bfloat16; what has more than 16 bit keeps all of them.
-        return np.asarray(value.float() if value.is_floating_point() and value.element_size() < 4 else value)
-    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
-        raise DataError("A masked array hides some of its values: say with .filled(VALUE) what stands in their place.")
-    return np.asarray(value)
 
 
 def batch_of_images(value: Any) -> list[np.ndarray]:
@@ -63,8 +44,21 @@ def image_of(value: Any) -> np.ndarray:
     return np.asarray(_channels_last(array[None], tensor=is_tensor(value))[0])
 
 
-def split_images(value: Any, channels: int | None) -> Any:
-    """Return an array or tensor of one or more images to predict on as a list of them; anything else as it is.
+def item_of(value: Any) -> Any:
+    """Return a PIL image as it is, an array or tensor as an array (H, W) or (H, W, C), and None for anything else.
+
+    Raises:
+        DataError: An array of another shape, or of values that are no finite numbers.
+    """
+    from PIL import Image
+
+    if isinstance(value, Image.Image):
+        return value
+    return to_storable([image_of(value)])[0] if is_tensor(value) or isinstance(value, np.ndarray) else None
+
+
+def split_images(value: Any, channels: int | None) -> list[np.ndarray]:
+    """Return the images of an array or tensor of one or more to predict on.
 
     An array of three axes is several grey images or one with channels. One whose last axis is 1, 3 or 4 is one image.
     One whose first axis is 3 or 4 is one image, channels first, where training saw colours, and several grey images
@@ -77,8 +71,6 @@ def split_images(value: Any, channels: int | None) -> Any:
     Raises:
         DataError: It can be read in both ways, or in none.
     """
-    if not is_tensor(value) and not (isinstance(value, np.ndarray) and (value.ndim != 1 or value.dtype.kind in "buif")):
-        return value  # an array of one axis may hold paths
     if value.ndim != 3 or value.shape[0] == 1:  # one grey image either way
         return batch_of_images(value)
     first, last = value.shape[0] in _CHANNELS, value.shape[2] in _CHANNELS

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autotransfer.contract.specs import Preprocessing
 from autotransfer.runtime.device import memory_format_for
+from autotransfer_plugins.modalities.image.formats import Preprocessing
+from autotransfer_plugins.modalities.image.modality import AUGMENTATIONS, VIEWS
 
 __all__ = ["AUGMENTATIONS", "VIEWS", "augment", "prepare"]
 
@@ -23,8 +24,6 @@ _VIEW_BOXES: dict[str, tuple[bool, float, float, float]] = {
     "top_right": (True, 0.0, 1.0, 0.85),
     "bottom_left": (False, 1.0, 0.0, 0.85),
 }
-VIEWS = tuple(_VIEW_BOXES)
-AUGMENTATIONS = ("none", "light", "medium", "strong")
 
 # Strength -> (smallest share of the side that a crop keeps, rotation in degrees, change of brightness and contrast).
 _STRENGTHS = {"light": (0.85, 0.0, 0.1), "medium": (0.65, 10.0, 0.25), "strong": (0.5, 20.0, 0.4)}

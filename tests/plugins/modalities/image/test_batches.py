@@ -12,8 +12,8 @@ from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 
-from autotransfer.contract.specs import Preprocessing
-from autotransfer.images.pixels import AUGMENTATIONS, VIEWS, augment, prepare
+from autotransfer_plugins.modalities.image.batches import AUGMENTATIONS, VIEWS, augment, prepare
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 CPU = torch.device("cpu")
 HOW = Preprocessing(size=(32, 32), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))

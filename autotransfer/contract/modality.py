@@ -1,0 +1,306 @@
+"""A modality: one kind of example, from what a user has to what a backbone takes. The core knows no other thing of it.
+
+Three parts meet here. A ``Modality`` recognises examples and reads them once into a ``Store``. The store makes the
+inputs of a backbone of any of its rows. An ``InputFormat`` says how one backbone wants them; only the modality and the
+plugin of the backbone look into it.
+
+A whole modality stands in ``examples/third_party_modality``; ``autotransfer.testing.check_modality`` checks one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Union
+
+from autotransfer.errors import ConfigError, ModelFormatError
+from autotransfer.warnings import FitWarning
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+    from typing_extensions import Self
+
+    from autotransfer.contract.specs import BackboneSpec
+
+__all__ = ["InputFormat", "Inputs", "Item", "Modality", "Skipped", "Store"]
+
+Item = Any
+"""One example before it is read: the path of its file, or what ``Modality.item`` made of a value in memory."""
+
+Inputs = Union["Tensor", Mapping[str, "Tensor"]]
+"""What a backbone takes: a tensor (N, ...), or several by name, such as tokens and their mask.
+
+Tensors of whole numbers and truth values are small and are made anew at a cut; those of floats are not.
+"""
+
+
+class InputFormat(Protocol):
+    """How a backbone wants its inputs; frozen, and equal to another one that wants the same."""
+
+    def probe(self, count: int, seed: int = 0) -> Inputs:
+        """Return the inputs of some made-up examples, on the CPU, to check a backbone on; equal for equal seeds."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON, for ``Modality.read_format``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """An example that could not be used.
+
+    Attributes:
+        name: Its path, or its position.
+        reason: Why.
+        label: Its class, where it is known to have one.
+    """
+
+    name: str
+    reason: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """Examples that were read, each of them once. A modality derives its own from it.
+
+    Attributes:
+        modality: What read them.
+        arrays: All that is large, by name: arrays of N rows, in memory or memory-mapped. Worker processes share them.
+        digests: Hash of each example's content, in order: equal examples have equal digests.
+        kept: Position of each (N,) among the examples that were to be read, in order.
+        skipped: What could not be read.
+        decoded: How many were read: the counter that shows that nothing is read twice.
+        warnings: What a user should know of them.
+        remarks: What is lost of an example that does not suit the reading that was given, by its position among the
+            examples that were to be read.
+    """
+
+    modality: Modality
+    arrays: Mapping[str, np.ndarray]
+    digests: tuple[str, ...]
+    kept: np.ndarray
+    skipped: tuple[Skipped, ...] = ()
+    decoded: int = 0
+    warnings: tuple[FitWarning, ...] = ()
+    remarks: Mapping[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """How they were read, as JSON: ``Modality.load`` reads others alike, and a model keeps it."""
+        return {}
+
+    @property
+    def decided(self) -> str:
+        """What tells apart equal files that were read in different ways; empty for the usual way."""
+        return ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all examples in order, and of what was decided of their values: the data's part of a cache key."""
+        return blake2b(("".join(self.digests) + self.decided).encode(), digest_size=16).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """All that inputs depend on beside the format of the backbone: the fingerprint, and how they are stored."""
+        return self.fingerprint + json.dumps(dict(self.reading), sort_keys=True)
+
+    def inputs(self, rows: slice | np.ndarray, how: Any, device: torch.device, view: str | None = None) -> Inputs:
+        """Return the inputs (rows, ...) of a backbone.
+
+        Args:
+            rows: Which examples.
+            how: The backbone's ``InputFormat``.
+            device: Where the result lives.
+            view: One of ``Modality.views``; None for the first.
+        """
+        raise NotImplementedError
+
+    def augmented(
+        self, rows: slice | np.ndarray, how: Any, device: torch.device, strength: str, rng: torch.Generator
+    ) -> Inputs:
+        """Return inputs of the examples, each changed at random; a strength of ``"none"`` changes nothing.
+
+        Args:
+            rows: Which examples.
+            how: The backbone's ``InputFormat``.
+            device: Where the result lives.
+            strength: One of ``Modality.augmentations``.
+            rng: What draws the changes, on the CPU.
+        """
+        if strength != "none":
+            raise ConfigError(f"The augmentation is one of {list(self.modality.augmentations)}; got {strength!r}.")
+        return self.inputs(rows, how, device)
+
+    def suits(self, how: Any) -> bool:
+        """Whether ``inputs`` can make what a backbone wants: stores hold what the backbones of a search need."""
+        return True
+
+    def keep(self, rows: Sequence[int], skipped: Sequence[Skipped] = ()) -> Self:
+        """Return the examples at some positions, which move up within the arrays; the others are left out.
+
+        Args:
+            rows: Positions of those that stay, in order.
+            skipped: The others, each with the reason.
+        """
+        for array in self.arrays.values():
+            for to, position in enumerate(rows):
+                if to != position:
+                    array[to] = array[position]
+        return self._of({name: array[: len(rows)] for name, array in self.arrays.items()}, rows, skipped)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Return a copy of the examples at some positions."""
+        return self._of({name: array[rows] for name, array in self.arrays.items()}, rows.tolist(), ())
+
+    def _of(self, arrays: Mapping[str, np.ndarray], rows: Sequence[int], skipped: Sequence[Skipped]) -> Self:
+        return replace(
+            self,
+            arrays=arrays,
+            digests=tuple(self.digests[position] for position in rows),
+            kept=self.kept[list(rows)],
+            skipped=(*self.skipped, *skipped),
+        )
+
+
+class Modality:
+    """One kind of example. Plugins derive their own from it and register one object, which holds no state.
+
+    Attributes:
+        name: Unique name, such as ``"image"``; ``BackboneSpec.modality`` says it, too.
+        noun: What messages call one example.
+        suffixes: Suffixes of its files, in lower case and with the dot.
+        accepted: What ``item`` and ``batch`` take, in words, such as "an array of images, or a list of paths".
+        views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
+        augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
+        options: Names of the options that ``load`` takes beside those that every modality takes.
+    """
+
+    name: str
+    noun: str = "example"
+    suffixes: frozenset[str] = frozenset()
+    accepted: str = "a list of paths"
+    views: tuple[str, ...] = ("plain",)
+    augmentations: tuple[str, ...] = ("none",)
+    options: frozenset[str] = frozenset()
+
+    def holds(self, file: Path) -> bool:
+        """Whether a file without a known suffix is an example, by what is in it."""
+        return False
+
+    def item(self, value: Any) -> Item | None:
+        """Return what stands for one example in memory, or None when it is none of this modality.
+
+        Raises:
+            DataError: It is one, and cannot be used.
+        """
+        return None
+
+    def batch(self, value: Any, reading: Mapping[str, Any] | None = None) -> list[Item] | None:
+        """Return the examples that one array or tensor holds, or None when they are none of this modality.
+
+        Args:
+            value: The array or tensor.
+            reading: For examples to predict on, how those to train on were read, empty for unknown: then the array may
+                hold one example instead of many. None for examples to train on.
+
+        Raises:
+            DataError: They are, and cannot be used.
+        """
+        return None
+
+    def load(
+        self,
+        items: Sequence[Item],
+        names: Sequence[str],
+        formats: Sequence[Any],
+        *,
+        options: Mapping[str, Any],
+        reading: Mapping[str, Any] | None = None,
+        exact: bool = True,
+        strict: bool = False,
+        memory_limit: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Store:
+        """Read every example once.
+
+        Args:
+            items: The examples; any sequence, so that a data set may load lazily.
+            names: What messages call each.
+            formats: What the backbones want that are to see them.
+            options: Values of ``options`` that the user has set.
+            reading: How others were read; None decides it over these examples.
+            exact: Whether a model is to see what its training saw: ``reading`` says all. Otherwise it says what values
+                mean, and the formats say the rest.
+            strict: Raise on the first example that cannot be read, instead of leaving it out.
+            memory_limit: Bytes above which what is read is kept in temporary files; None keeps it in memory.
+            progress: Is called with the number of examples done and the number of all.
+
+        Raises:
+            DataError: No example can be read, or one cannot and ``strict`` is set.
+        """
+        raise NotImplementedError
+
+    def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
+        """Read every example at the least cost, and keep none.
+
+        Raises:
+            DataError: One cannot be read.
+        """
+        self.load(items, names, (), options={}, reading=reading, strict=True)
+
+    def read_reading(self, reading: Any) -> Mapping[str, Any]:
+        """Return the ``Store.reading`` of a saved model, which may come from a stranger.
+
+        Raises:
+            ModelFormatError: It is damaged.
+        """
+        if not isinstance(reading, dict):
+            raise ModelFormatError(f"How a model reads its examples is an object; got a {type(reading).__name__}.")
+        return reading
+
+    def read_format(self, about: Any) -> InputFormat:
+        """Return the input format of a saved model from its ``to_json``, which may come from a stranger.
+
+        Raises:
+            ModelFormatError: It is damaged.
+        """
+        raise NotImplementedError
+
+    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
+        """Return for each backbone the forms of it that are worth a look, such as a resolution that costs less.
+
+        Args:
+            specs: The backbones.
+            items: The examples.
+
+        Returns:
+            The backbone itself among its forms, with the one in front that is to be tried first.
+        """
+        return [(spec,) for spec in specs]
+
+    def check_variants(self, spec: BackboneSpec, how: Any) -> Sequence[BackboneSpec]:
+        """Return other forms of a backbone on which its plugin's ``load_at`` is checked.
+
+        Args:
+            spec: The backbone.
+            how: Its ``InputFormat``.
+        """
+        return ()
+
+    def variant(self, spec: BackboneSpec, form: str) -> BackboneSpec | None:
+        """Return the form of a backbone that its name says behind an ``@``, or None when this names none.
+
+        Raises:
+            ConfigError: The backbone has no such form.
+        """
+        return None

@@ -1,0 +1,136 @@
+"""Which modality data are of: the suffixes of files say it, or what the modalities make of values in memory."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotransfer.contract.modality import Item, Modality
+from autotransfer.contract.registry import installed_modalities
+from autotransfer.errors import DataError, PluginError
+
+__all__ = [
+    "accepted",
+    "batch_of",
+    "item_of",
+    "known_modalities",
+    "modality_of_files",
+    "modality_of_folder",
+    "values_of",
+]
+
+# Files of a folder that are looked at to tell its modality, where several are installed.
+_MOST_FILES = 10_000
+
+
+def known_modalities(given: Sequence[Modality] | None) -> Sequence[Modality]:
+    """Return the modalities that data may be of; None means all that are installed.
+
+    Raises:
+        PluginError: No plugin has one.
+    """
+    known = installed_modalities() if given is None else given
+    if not known:
+        raise PluginError("No plugin that is installed reads any kind of example: install autotransfer again.")
+    return known
+
+
+def accepted(modalities: Sequence[Modality]) -> str:
+    """Return what all of them take, in words."""
+    return "; or ".join(modality.accepted for modality in modalities)
+
+
+def modality_of_files(paths: Iterable[Path], modalities: Sequence[Modality]) -> Modality:
+    """Return the modality that most files are of, by their suffixes; of none, by what the first file holds."""
+    if len(modalities) == 1:
+        return modalities[0]
+    paths = list(paths)
+    counts = Counter(path.suffix.lower() for path in paths)
+    known = {each.name: sum(counts[suffix] for suffix in each.suffixes) for each in modalities}
+    best = max(modalities, key=lambda each: known[each.name])
+    if known[best.name]:
+        return best
+    return next((each for path in paths[:1] for each in modalities if each.holds(path)), best)
+
+
+def modality_of_folder(root: Path, modalities: Sequence[Modality]) -> Modality:
+    """Return the modality that most files below a folder are of."""
+    if len(modalities) == 1:
+        return modalities[0]
+    found: list[Path] = []
+    for here, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(here, name) for name in files if not name.startswith(".")]
+        if len(found) >= _MOST_FILES:
+            break
+    return modality_of_files(found, modalities)
+
+
+def batch_of(
+    value: Any, modalities: Sequence[Modality], reading: Mapping[str, Any] | None = None
+) -> tuple[Modality, list[Item]]:
+    """Return the modality of an array or tensor, and the examples that it holds; see ``Modality.batch``.
+
+    Raises:
+        DataError: It is none of them, or of several.
+    """
+    found: list[tuple[Modality, list[Item]]] = []
+    refused: list[DataError] = []
+    for modality in modalities:
+        try:
+            items = modality.batch(value, reading)
+        except DataError as error:
+            refused.append(error)
+        else:
+            found += [] if items is None else [(modality, items)]
+    return _only(found, refused, f"An array of the shape {tuple(value.shape)}", modalities)
+
+
+def values_of(values: Sequence[Any], modalities: Sequence[Modality]) -> tuple[Modality, list[Item]]:
+    """Return the modality of several values, and what it makes of them: paths of texts that it does not take itself.
+
+    Raises:
+        DataError: One of them is no example, or they are of several modalities.
+    """
+    found: list[tuple[Modality, list[Item]]] = []
+    refused: list[DataError] = []
+    for modality in modalities:
+        try:
+            found.append((modality, [item_of(value, i, modality) for i, value in enumerate(values)]))
+        except DataError as error:
+            refused.append(error)
+    if len(found) > 1 and (paths := [item for item in found[0][1] if isinstance(item, Path)]):
+        best = modality_of_files(paths, [modality for modality, _ in found])
+        found = [(modality, items) for modality, items in found if modality is best]
+    return _only(found, refused, "What the list holds", modalities)
+
+
+def item_of(value: Any, position: int, modality: Modality) -> Item:
+    """Return what a modality makes of one value.
+
+    Raises:
+        DataError: It is no example of the modality.
+    """
+    item = None if isinstance(value, os.PathLike) else modality.item(value)
+    if item is None and isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    if item is None:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+        raise DataError(f"Item {position} is {kind}; data are {modality.accepted}.")
+    return item
+
+
+def _only(
+    found: list[tuple[Modality, list[Item]]], refused: list[DataError], what: str, modalities: Sequence[Modality]
+) -> tuple[Modality, list[Item]]:
+    if len(found) == 1:
+        return found[0]
+    if found:
+        nouns = ", ".join(modality.name for modality, _ in found)
+        raise DataError(f"{what} can be read in several ways ({nouns}): give files, or name the modality.")
+    if refused:
+        raise refused[0]
+    raise DataError(f"{what} is nothing that can be read; data are {accepted(modalities)}.")

@@ -1,1 +1,0 @@
-"""Images: reading, decoding once, views and augmentation."""

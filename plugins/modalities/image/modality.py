@@ -1,0 +1,140 @@
+"""Images as a modality. Nothing heavy is imported before it is needed: plugins are listed without it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotransfer.contract.modality import Item, Modality
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.errors import ConfigError
+from autotransfer_plugins.modalities.image.formats import GRID, CropMode, Preprocessing, at_side, read_side
+
+if TYPE_CHECKING:
+    from autotransfer_plugins.modalities.image.images import Images
+
+__all__ = ["AUGMENTATIONS", "IMAGE", "VIEWS", "ImageModality"]
+
+VIEWS = ("center", "flip", "top_left", "bottom_right", "top_right", "bottom_left")
+AUGMENTATIONS = ("none", "light", "medium", "strong")
+# Images by name: those that cannot be decoded are reported, with the package that reads them, and not passed over.
+_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
+    | {".heic", ".heif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".mpo", ".jxl", ".dcm"}
+    | {".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
+)
+_SIDE = re.compile(r"(\d{1,4})px")
+
+
+class ImageModality(Modality):
+    """Images: files that Pillow reads, PIL images, arrays and tensors."""
+
+    name = "image"
+    noun = "image"
+    suffixes = _SUFFIXES
+    accepted = "an array or tensor of images, or a list of paths, PIL images or arrays"
+    views = VIEWS
+    augmentations = AUGMENTATIONS
+    options = frozenset({"value_range"})
+
+    def holds(self, file: Path) -> bool:
+        """Whether the header of a file is one of an image."""
+        from autotransfer_plugins.modalities.image.reading import holds_image
+
+        return holds_image(file)
+
+    def item(self, value: Any) -> Item | None:
+        """Return a PIL image as it is, and an array or tensor as an array (H, W) or (H, W, C)."""
+        from autotransfer_plugins.modalities.image.arrays import item_of
+
+        return item_of(value)
+
+    def batch(self, value: Any, reading: Mapping[str, Any] | None = None) -> list[Item] | None:
+        """Split an array or tensor into its images."""
+        from autotransfer_plugins.modalities.image.arrays import batch_of_images, split_images
+
+        return batch_of_images(value) if reading is None else split_images(value, reading.get("channels"))
+
+    def load(
+        self,
+        items: Sequence[Item],
+        names: Sequence[str],
+        formats: Sequence[Preprocessing],
+        *,
+        options: Mapping[str, Any],
+        reading: Mapping[str, Any] | None = None,
+        exact: bool = True,
+        strict: bool = False,
+        memory_limit: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Images:
+        """Decode every image once, to squares as large as the largest backbone needs."""
+        from autotransfer.data.examples import Examples
+        from autotransfer_plugins.modalities.image.decode import decode
+        from autotransfer_plugins.modalities.image.decoding import Decoding
+
+        sides: dict[CropMode, int] = {}
+        for how in formats:
+            sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
+        exact = exact and reading is not None
+        if exact and reading is not None:
+            sides = dict.fromkeys(sides, reading["side"])
+        return decode(
+            Examples(items=items, names=tuple(names)),
+            sides,
+            decoding=None if reading is None else Decoding.from_json(reading),
+            value_range=options.get("value_range"),
+            exact=exact,
+            strict=strict,
+            memory_limit=memory_limit,
+            progress=progress,
+        )
+
+    def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
+        """Decode every image to a single pixel."""
+        from autotransfer.data.examples import Examples
+        from autotransfer_plugins.modalities.image.decode import decode
+        from autotransfer_plugins.modalities.image.decoding import Decoding
+
+        decode(
+            Examples(items=items, names=tuple(names)), {"center": 1}, decoding=Decoding.from_json(reading), strict=True
+        )
+
+    def read_reading(self, reading: Any) -> Mapping[str, Any]:
+        """Return how a saved model decodes images: the side of their squares, and what their values mean."""
+        from autotransfer_plugins.modalities.image.decoding import Decoding
+
+        return {"side": read_side(super().read_reading(reading).get("side")), **Decoding.from_json(reading).to_json()}
+
+    def read_format(self, about: Any) -> Preprocessing:
+        """Return how a saved model wants its images."""
+        return Preprocessing.from_json(about)
+
+    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
+        """Return each backbone at its own side and at a smaller one."""
+        from autotransfer_plugins.modalities.image.decode import typical_side
+        from autotransfer_plugins.modalities.image.resolutions import resolutions
+
+        return resolutions(specs, typical_side(items))
+
+    def check_variants(self, spec: BackboneSpec, how: Preprocessing) -> Sequence[BackboneSpec]:
+        """Return a backbone for larger images, which none is too deep for."""
+        larger = at_side(replace(spec, preprocessing=how), GRID * (max(how.size) // GRID + 1))
+        return () if larger is None else (larger,)
+
+    def variant(self, spec: BackboneSpec, form: str) -> BackboneSpec | None:
+        """Return a backbone for images of another side, ``NAME@128px``."""
+        if (side := _SIDE.fullmatch(form)) is None:
+            return None
+        if (found := at_side(spec, int(side[1]))) is None:
+            raise ConfigError(
+                f"The backbone {spec.name!r} does not take images of the size in {f'{spec.name}@{form}'!r}: give a "
+                "multiple of 32, or leave the size out; not every architecture takes another size than its own."
+            )
+        return found
+
+
+IMAGE = ImageModality()
