@@ -24,9 +24,7 @@ from autotransfer.evaluation.stage_training import train_stages
 from autotransfer.evaluation.subsample import Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
-from autotransfer.runtime.memory import release_freed_memory, resident_memory
 from autotransfer.search.jobs import Evaluation, Report
-from autotransfer.search.leaks import Leaks
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
@@ -35,8 +33,6 @@ __all__ = ["Evaluator"]
 
 # Leading trials whose predictions are made again when a search is resumed.
 MAX_RESTORED_LEADERS = 10
-# Bytes by which a trial may leave the process larger before memory that is free is given back.
-MAX_GROWTH_BYTES = 8 * 2**20
 
 
 class Evaluator:
@@ -80,7 +76,6 @@ class Evaluator:
         self._backbones = LoadedBackbones(registry, device, self.task, loaded)
         self._costs = CostModel(tuple(folds))
         self._comparison = ObjectiveComparison(self.context)
-        self.leaks = Leaks()
 
     @property
     def extractor(self) -> FeatureExtractor:
@@ -154,20 +149,6 @@ class Evaluator:
         Raises:
             AutoTransferError: The candidate cannot be made, or its training failed.
         """
-        before = self._memory()
-        evaluation = self._measure(candidate, report, expired, until)
-        if (grown := self._memory() - before) > MAX_GROWTH_BYTES:
-            release_freed_memory()  # memory that is free, but kept, is no leak
-            grown = self._memory() - before
-        return replace(evaluation, grown=grown)
-
-    def _memory(self) -> int:
-        """Return the bytes of this process without the cache."""
-        return resident_memory() - self.extractor.cache.held
-
-    def _measure(
-        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None
-    ) -> Evaluation:
         setup = self._backbones.setup(candidate)
         if setup.closed_form:
             return evaluate_closed_form(self.context, setup, report)
@@ -182,7 +163,6 @@ class Evaluator:
             candidate: The candidate.
             evaluation: What ``measure`` returned, here or in another process.
         """
-        self.leaks.note(candidate, evaluation.grown)
         if evaluation.predictions is None:  # its score on the sample stopped it
             return evaluation
         if math.isfinite(evaluation.seconds):
