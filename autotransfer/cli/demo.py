@@ -110,7 +110,7 @@ class DemoResult:
 
     def _gain_in_words(self) -> str:
         assert self.fit.test is not None  # the demonstration has test images
-        trained = f"{self.scratch_epochs} epochs, {self.scratch_steps} steps"
+        trained = f"{self.scratch_epochs} epoch{'' if self.scratch_epochs == 1 else 's'}, {self.scratch_steps} steps"
         if is_undertrained(self.scratch_epochs, self.scratch_steps):
             return f"not known: random weights were trained for {trained} only; give a larger --time-budget"
         beside = f"from scratch {self.scratch.score:.4f} in {trained}, as long as the search took"
