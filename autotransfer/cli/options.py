@@ -14,7 +14,7 @@ import typer
 
 from autotransfer.settings.fields import FlatSetting, SettingsGroup, flat_settings, grouped
 
-__all__ = ["parameter_for", "with_settings"]
+__all__ = ["with_settings"]
 
 _SIMPLE = (bool, int, float, Path)
 
@@ -45,7 +45,7 @@ def with_settings(
         parameters: list[Parameter] = []
         for own in inspect.signature(command, eval_str=True).parameters.values():
             if own.name == "settings":
-                parameters += map(parameter_for, options)
+                parameters += map(_parameter_for, options)
             else:
                 parameters.append(own.replace(kind=Parameter.KEYWORD_ONLY))
         run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
@@ -56,7 +56,7 @@ def with_settings(
     return decorate
 
 
-def parameter_for(setting: FlatSetting) -> Parameter:
+def _parameter_for(setting: FlatSetting) -> Parameter:
     """Return the parameter of a command that typer makes the option of a setting of."""
     info, kind = setting.info, _kind(setting)
     off = kind is bool and setting.default is True

@@ -86,11 +86,11 @@ def device_name(name: str) -> str:
     return name
 
 
-def whole_number(what: str, low: int, high: int | None = None) -> Callable[[Any], Any]:
-    """Return a check for a whole number from ``low`` to ``high``; None passes."""
+def whole_number(what: str, low: int, high: int | None = None, *, optional: bool = False) -> Callable[[Any], Any]:
+    """Return a check for a whole number from ``low`` to ``high``, or None where it is ``optional``."""
 
     def check(value: Any) -> Any:
-        if value is None:
+        if value is None and optional:
             return None
         if not isinstance(value, Integral):
             raise ConfigError(f"The {what} must be a whole number; got {value!r}.")
@@ -103,11 +103,11 @@ def whole_number(what: str, low: int, high: int | None = None) -> Callable[[Any]
     return check
 
 
-def one_of(what: str, known: Sequence[str]) -> Callable[[Any], Any]:
-    """Return a check for one of some names; None passes."""
+def one_of(what: str, known: Sequence[str], *, optional: bool = False) -> Callable[[Any], Any]:
+    """Return a check for one of some names, or None where it is ``optional``."""
 
     def check(value: Any) -> Any:
-        if value is not None and value not in known:
+        if value not in known and not (value is None and optional):
             raise UnknownNameError(what, str(value), known)
         return value
 

@@ -46,6 +46,7 @@ class SettingInfo:
         parse: Returns the value for a text of the command line; None reads the text by the type of the field.
         environment: The environment variable that gives the value where no option does.
         on_command_line: Whether the command line has an option for the setting.
+        holds_data: Whether the value may be data; a run folder keeps their paths as absolute ones.
         saved: Whether a run folder keeps the setting: it keeps what a run is, not where it is or who looks on.
     """
 
@@ -58,6 +59,7 @@ class SettingInfo:
     parse: Callable[[str], Any] | None = None
     environment: str = ""
     on_command_line: bool = True
+    holds_data: bool = False
     saved: bool = True
 
     def checked(self, value: Any) -> Any:

@@ -47,6 +47,7 @@ class DataOptions(SettingsGroup):
         check=share_or_data,
         metavar="SHARE|DATA",
         parse=parse_share_or_data,
+        holds_data=True,
     )
     validation_targets: Any = setting(
         None, help="Targets of the validation examples.", none="the validation data hold them", on_command_line=False
@@ -55,7 +56,7 @@ class DataOptions(SettingsGroup):
         None,
         help="Number of folds of the cross-validation; 1 splits once.",
         none="5 below 3,000 examples, 1 from there on",
-        check=whole_number("number of folds", 1),
+        check=whole_number("number of folds", 1, optional=True),
         metavar="N",
     )
     path_column: str | None = setting(
@@ -101,7 +102,7 @@ class DataOptions(SettingsGroup):
         None,
         help="Leave out classes with fewer images to train on.",
         none="a class with a single image is refused",
-        check=whole_number("fewest images of a class", 1),
+        check=whole_number("fewest images of a class", 1, optional=True),
         metavar="N",
     )
     value_range: tuple[float, float] | None = setting(
@@ -118,7 +119,7 @@ class DataOptions(SettingsGroup):
         None,
         help="Kind of task: binary, multiclass, multilabel or regression.",
         none="inferred from the targets",
-        check=one_of("kind of task", get_args(Kind)),
+        check=one_of("kind of task", get_args(Kind), optional=True),
         metavar="KIND",
     )
     positive_class: Any = setting(
@@ -216,9 +217,10 @@ class Compute(SettingsGroup):
     device: str = setting("auto", help="The device: auto, cpu, cuda, cuda:N or mps.", check=device_name, metavar="NAME")
     workers: int | None = setting(
         None,
-        help="Processes that evaluate candidates, or most tasks at a time on a cluster.",
+        help="Processes that evaluate candidates, or most tasks at a time on a cluster; 1 guards against what hangs.",
+        more="With 1, a single process beside the search evaluates candidates: it can be ended where a plugin hangs.",
         none="this process alone; on a cluster, as many tasks as there is room for",
-        check=whole_number("number of workers", 1),
+        check=whole_number("number of workers", 1, optional=True),
         metavar="N",
     )
     executor: Literal["local", "ray"] = setting(
@@ -237,7 +239,9 @@ class Compute(SettingsGroup):
     trial_timeout: str | float = setting(
         "60s",
         help="End a trial that gives no sign of life for so long, as 60s or in seconds.",
-        more="A trial has ten times the time that it was predicted to take in any case. It is recorded as failed.",
+        more="A trial has ten times the time that it was predicted to take in any case. It is recorded as failed. A "
+        "worker process is ended; without workers, a trial ends between two batches, and a plugin that hangs within "
+        "one hangs the search: use workers=1 to guard against it.",
         check=parse_duration,
         metavar="TIME",
     )

@@ -25,12 +25,16 @@ class TrainingOptions(SettingsGroup):
         None,
         help="Side of the images in pixels.",
         none="the architecture's own",
-        check=whole_number("input size", 1),
+        check=whole_number("input size", 1, optional=True),
         metavar="N",
     )
     augmentation: str = setting("medium", help="Augmentation: none, light, medium or strong.", metavar="STRENGTH")
     batch_size: int | None = setting(
-        None, help="Images in one step.", none="128; 64 to distill", check=whole_number("batch size", 2), metavar="N"
+        None,
+        help="Images in one step.",
+        none="128; 64 to distill",
+        check=whole_number("batch size", 2, optional=True),
+        metavar="N",
     )
     lr: float | None = setting(None, help="Highest learning rate.", none="0.002; 0.001 to distill", metavar="RATE")
     half: bool = setting(
@@ -77,7 +81,7 @@ class PretrainOptions(SettingsGroup):
         None,
         help="Passes over the images.",
         none="30 without a time budget",
-        check=whole_number("number of epochs", 1),
+        check=whole_number("number of epochs", 1, optional=True),
         metavar="N",
     )
     time_budget: str | float | None = setting(

@@ -60,8 +60,8 @@ def settings_to_json(settings: SettingsGroup) -> dict[str, Any]:
         value = getattr(settings, each.name)
         if isinstance(value, SettingsGroup):
             found[each.name] = settings_to_json(value)
-        elif each.metadata["setting"].saved:
-            found[each.name] = to_json(_absolute(value) if each.name == "validation" else value)
+        elif (info := each.metadata["setting"]).saved:
+            found[each.name] = to_json(_absolute(value) if info.holds_data else value)
     return found
 
 

@@ -42,7 +42,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.seconds is not None and not 0 < self.seconds < float("inf"):
             raise ConfigError(f"A time budget must be positive; got {self.seconds}.")
-        whole_number("number of trials", 1)(self.trials)
+        whole_number("number of trials", 1, optional=True)(self.trials)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Settings(SettingsGroup):
         help="Number of trials.",
         more="With a number of trials alone, equal seeds give equal results on one machine.",
         none="as many as the time allows",
-        check=whole_number("number of trials", 1),
+        check=whole_number("number of trials", 1, optional=True),
         metavar="N",
     )
     backbones: Patterns = setting(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -28,10 +29,11 @@ from autotransfer.contract.modality import Inputs
 from autotransfer.contract.registry import installed_modalities
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
 from autotransfer.tasks.task import Kind, Task
+from autotransfer.testing.memory import check_memory
 from autotransfer.testing.modality import check_modality
 from autotransfer.testing.rules import close, naming, require, shape
 
-__all__ = ["check_backbone", "check_freeze_policy", "check_head", "check_modality"]
+__all__ = ["check_backbone", "check_freeze_policy", "check_head", "check_memory", "check_modality"]
 
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
@@ -39,6 +41,8 @@ _SAMPLED_SETTINGS = 4  # random settings of a head or policy that are checked, b
 _EXAMPLES = 48  # of the data on which closed-form heads are solved
 _SHAPES: Mapping[Takes, tuple[int, ...]] = {"pooled": (12,), "map": (12, 3, 2), "stages": (3, 5, 4)}
 _WIDTH = 12  # features of the data on which closed-form heads are solved
+# Examples that a head gets where its memory is watched: enough that what it keeps of them exceeds the bytes below.
+_EXAMPLES_FOR_MEMORY = 1000
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
@@ -66,6 +70,7 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
         with torch.inference_mode():
             _check_outputs(name, model, inputs)
             _check_copies(name, model, inputs, rebuild)
+            check_memory(lambda: model(model.preprocessing.probe(PROBES)), name)
 
 
 def _check_variants(spec: BackboneSpec, own: Backbone, rebuild: Rebuild | None) -> None:
@@ -102,6 +107,9 @@ def check_head(head: HeadSpec) -> None:
                 _check_solution(name, head, task, params, None)
                 if kind != "regression":
                     _check_solution(name, head, task, params, np.linspace(0.5, 1.5, task.outputs, dtype=np.float32))
+    name = f"the head {head.name!r} on a {task.kind} task"
+    with naming(name):
+        check_memory(partial(_use, head, task), name)
 
 
 def check_freeze_policy(policy: FreezePolicySpec) -> None:
@@ -117,6 +125,18 @@ def check_freeze_policy(policy: FreezePolicySpec) -> None:
             name = f"the freeze policy {policy.name!r} with {params} for {count} stages"
             with naming(name):
                 _check_plan(name, policy.plan(stages, params), count)
+
+
+def _use(head: HeadSpec, task: Task) -> None:
+    """Build a head; solve it, or pass features through it and their gradients back."""
+    shape = _SHAPES[head.features]
+    module = head.build(shape, task.outputs, {})
+    if head.solve is not None:
+        features, targets = _training_data(task, np.random.default_rng(0), _EXAMPLES_FOR_MEMORY)
+        head.solve(module, features, targets, task, {}, None)
+        return
+    given = (_WIDTH,) if head.features == "stages" else shape
+    module.train()(torch.randn(_EXAMPLES_FOR_MEMORY, *given)).square().sum().backward()
 
 
 def _check_plan(name: str, plan: FreezePlan, count: int) -> None:
@@ -217,14 +237,14 @@ def _check_solution(
         require(_beats_chance(task, targets, outputs), name, "it does better than chance on the training data")
 
 
-def _training_data(task: Task, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _training_data(task: Task, rng: np.random.Generator, count: int = _EXAMPLES) -> tuple[np.ndarray, np.ndarray]:
     """Return features (N, width), the last column constant, and targets that depend on them."""
-    latent = rng.normal(size=(_EXAMPLES, task.outputs))
-    labels = np.arange(_EXAMPLES) % task.outputs
+    latent = rng.normal(size=(count, task.outputs))
+    labels = np.arange(count) % task.outputs
     if task.single_label:
         latent = 4 * np.eye(task.outputs)[labels] + 0.5 * latent
     targets = {"regression": latent, "multilabel": latent > 0}.get(task.kind, labels)
-    features = np.concatenate([latent, rng.normal(size=(_EXAMPLES, _WIDTH - task.outputs))], axis=1)
+    features = np.concatenate([latent, rng.normal(size=(count, _WIDTH - task.outputs))], axis=1)
     features[:, -1] = 1.0
     return features.astype(np.float32), targets.astype(np.int64 if task.single_label else np.float32)
 

@@ -40,7 +40,7 @@ from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.ensemble import choose_ensemble, diverse
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.settings import Budget, Settings
+from autotransfer.settings import Compute, Settings
 
 _FOLDS = 5
 _VIEWS = (1, 2, 4)
@@ -50,7 +50,8 @@ class Pool:
     """All images of a data set, train/ and test/, and every closed form on every backbone."""
 
     def __init__(self, data: Path, zoo: Path, cache: Path) -> None:
-        settings = Settings(budget=Budget(), zoos=(zoo,), metric="accuracy", cache_dir=cache)
+        # With so many trials, no backbone is left out.
+        settings = Settings(trials=10**6, zoo=zoo, metric="accuracy", compute=Compute(cache_dir=cache))
         self.registry, self.device = Registry.load((zoo,)), resolve_device("cpu")
         examples = load_examples(data / "train").holding_out(load_examples(data / "test"))
         backbones = available_backbones(self.registry, settings, self.device, len(examples), print)

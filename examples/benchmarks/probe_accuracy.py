@@ -15,7 +15,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import Budget, Settings
+from autotransfer.settings import Compute, Settings
 from autotransfer_plugins.modalities.image.batches import prepare
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     given = arguments.parse_args()
     registry, device = Registry.load((given.zoo,)), resolve_device("auto")
     specs = [registry.backbone(folder.name) for folder in sorted(given.zoo.iterdir()) if folder.is_dir()]
-    settings = Settings(budget=Budget(), cache=False)
+    settings = Settings(compute=Compute(cache=False))
     rows = []
     for folder in given.data:
         train, test = (prepare_data(load_examples(folder / part), specs, settings) for part in ("train", "test"))

@@ -22,7 +22,7 @@ from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.settings import Budget, Settings
+from autotransfer.settings import Compute, DataOptions, Settings
 from autotransfer.training.inputs import InputFeed
 
 
@@ -62,14 +62,14 @@ def main() -> None:
     given = arguments.parse_args()
     registry = Registry.load((given.zoo,))
     rows = []
-    settings = Settings(budget=Budget(), folds=1, cache=False)
+    settings = Settings(data_options=DataOptions(folds=1), compute=Compute(cache=False))
     data = prepare_data(load_examples(given.data), [registry.backbone(given.model)], settings)
     evaluator = Evaluator(registry, data.extractor, data.folds, resolve_device("cpu"), seed=0)
     for name, candidate in candidates(given.model, len(evaluator.stages(given.model)), given.epochs).items():
         with tempfile.TemporaryDirectory() as folder:
             # A fresh cache: the first trial pays for its prefix from the images on.
             cache = ActivationCache(Path(folder), memory_limit=memory_budget(None))
-            evaluator.extractor = FeatureExtractor(store=data.store, cache=cache)
+            evaluator.context.extractor = FeatureExtractor(store=data.store, cache=cache)
             seconds, scores = [], []
             for _ in range(3):
                 begin = time.perf_counter()

@@ -21,7 +21,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.sources import load_examples
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
-from autotransfer.settings import Budget, Settings
+from autotransfer.settings import Compute, Settings
 
 
 def digits() -> tuple[Examples, Examples]:
@@ -64,7 +64,7 @@ def main() -> None:
     given = parser.parse_args()
     registry, device = Registry.load((given.zoo,)), resolve_device("auto")
     specs = [registry.backbone(folder.name) for folder in sorted(given.zoo.iterdir()) if folder.is_dir()]
-    settings = Settings(budget=Budget(), cache=False)
+    settings = Settings(compute=Compute(cache=False))
     sets = {folder.name: tuple(load_examples(folder / part) for part in ("train", "test")) for folder in given.data}
     rows: list[dict[str, object]] = []
     for name, parts in {**sets, "digits": digits()}.items():

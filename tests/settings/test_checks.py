@@ -89,6 +89,8 @@ def test_a_budget_may_be_open() -> None:
         ({"seed": -1}, "seed must be at least 0; got -1"),
         ({"seed": 0.5}, "seed must be a whole number; got 0.5"),
         ({"seed": 2**32}, "seed must be at most"),
+        ({"seed": None}, "seed must be a whole number; got None"),
+        ({"executor": None}, "No executor matches .None."),
         ({"class_weight": "equal"}, "'balanced', a dictionary of weights by class, or None; got 'equal'"),
         ({"class_weight": {}}, "dictionary"),
         ({"class_weight": [1.0, 2.0]}, "dictionary"),
