@@ -10,10 +10,15 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -31,7 +36,7 @@ from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySp
 from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.tasks.task import Kind, Task
 
-__all__ = ["check_backbone", "check_freeze_policy", "check_head"]
+__all__ = ["check_backbone", "check_freeze_policy", "check_head", "check_memory"]
 
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
@@ -39,6 +44,10 @@ _SAMPLED_SETTINGS = 4  # random settings of a head or policy that are checked, b
 _EXAMPLES = 48  # of the data on which closed-form heads are solved
 _SHAPES: Mapping[Takes, tuple[int, ...]] = {"pooled": (12,), "map": (12, 3, 2), "stages": (3, 5, 4)}
 _WIDTH = 12  # features of the data on which closed-form heads are solved
+# Examples that a head gets where its memory is watched: enough that what it keeps of them exceeds the bytes below.
+_EXAMPLES_FOR_MEMORY = 1000
+# Calls that load what later calls use again, calls that are watched, and bytes that each of these may keep.
+_WARM_UP_CALLS, _WATCHED_CALLS, _MAX_KEPT_BYTES = 2, 4, 2**12
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
@@ -66,6 +75,7 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
         with torch.inference_mode():
             _check_outputs(name, model, inputs)
             _check_copies(name, model, inputs, rebuild)
+            check_memory(lambda: model(model.preprocessing.probe(PROBES)), name)
 
 
 def _check_variants(spec: BackboneSpec, own: Backbone, rebuild: Rebuild | None) -> None:
@@ -102,6 +112,9 @@ def check_head(head: HeadSpec) -> None:
                 _check_solution(name, head, task, params, None)
                 if kind != "regression":
                     _check_solution(name, head, task, params, np.linspace(0.5, 1.5, task.outputs, dtype=np.float32))
+    name = f"the head {head.name!r} on a {task.kind} task"
+    with _naming(name):
+        check_memory(partial(_use, head, task), name)
 
 
 def check_freeze_policy(policy: FreezePolicySpec) -> None:
@@ -117,6 +130,60 @@ def check_freeze_policy(policy: FreezePolicySpec) -> None:
             name = f"the freeze policy {policy.name!r} with {params} for {count} stages"
             with _naming(name):
                 _check_plan(name, policy.plan(stages, params), count)
+
+
+def check_memory(use: Callable[[], object], name: str = "the plugin") -> None:
+    """Check that something which a search does again and again, such as solving a head, keeps no memory.
+
+    Memory of Python, NumPy and torch counts, on all devices; memory that other libraries allocate does not.
+
+    Args:
+        use: Does it once, with new inputs of its own.
+        name: What does it, for the message.
+
+    Raises:
+        PluginError: Each call keeps memory; the message says how much.
+    """
+    started = not tracemalloc.is_tracing()
+    if started:
+        tracemalloc.start()
+    gc.collect()
+    gc.freeze()  # what is there already need not be looked at
+    try:
+        held = list[int]()
+        for _ in range(_WARM_UP_CALLS + _WATCHED_CALLS + 1):
+            held.append(_held_bytes())
+            use()
+        kept = min(after - before for before, after in pairwise(held[_WARM_UP_CALLS:]))
+    finally:
+        gc.unfreeze()
+        if started:
+            tracemalloc.stop()
+    _require(kept <= _MAX_KEPT_BYTES, name, f"each use keeps no memory; {kept:,} bytes stay behind")
+
+
+def _held_bytes() -> int:
+    """Return the bytes of Python's and NumPy's objects, and of torch's tensors."""
+    gc.collect()
+    storages = dict[int, int]()
+    for thing in gc.get_objects():
+        if issubclass(type(thing), Tensor):
+            with contextlib.suppress(Exception):  # not every kind of tensor has a storage
+                storage = thing.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+    return tracemalloc.get_traced_memory()[0] + sum(storages.values())
+
+
+def _use(head: HeadSpec, task: Task) -> None:
+    """Build a head; solve it, or pass features through it and their gradients back."""
+    shape = _SHAPES[head.features]
+    module = head.build(shape, task.outputs, {})
+    if head.solve is not None:
+        features, targets = _training_data(task, np.random.default_rng(0), _EXAMPLES_FOR_MEMORY)
+        head.solve(module, features, targets, task, {}, None)
+        return
+    given = (_WIDTH,) if head.features == "stages" else shape
+    module.train()(torch.randn(_EXAMPLES_FOR_MEMORY, *given)).square().sum().backward()
 
 
 @contextmanager
@@ -235,14 +302,14 @@ def _check_solution(
         _require(_beats_chance(task, targets, outputs), name, "it does better than chance on the training data")
 
 
-def _training_data(task: Task, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _training_data(task: Task, rng: np.random.Generator, count: int = _EXAMPLES) -> tuple[np.ndarray, np.ndarray]:
     """Return features (N, width), the last column constant, and targets that depend on them."""
-    latent = rng.normal(size=(_EXAMPLES, task.outputs))
-    labels = np.arange(_EXAMPLES) % task.outputs
+    latent = rng.normal(size=(count, task.outputs))
+    labels = np.arange(count) % task.outputs
     if task.single_label:
         latent = 4 * np.eye(task.outputs)[labels] + 0.5 * latent
     targets = {"regression": latent, "multilabel": latent > 0}.get(task.kind, labels)
-    features = np.concatenate([latent, rng.normal(size=(_EXAMPLES, _WIDTH - task.outputs))], axis=1)
+    features = np.concatenate([latent, rng.normal(size=(count, _WIDTH - task.outputs))], axis=1)
     features[:, -1] = 1.0
     return features.astype(np.float32), targets.astype(np.int64 if task.single_label else np.float32)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.errors import PluginError
 from autotransfer.run.result import FitResult
-from autotransfer.settings import Compute, RunOptions, SearchOptions
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 Fit = Callable[..., FitResult]
@@ -208,29 +206,3 @@ def test_a_lack_of_memory_and_our_own_errors_are_nobodys_fault() -> None:
         assert caught.value is error
     with pytest.raises(PluginError, match="The head 'x' failed: RuntimeError: other"), plugin_call("The head 'x'"):
         raise RuntimeError("other")
-
-
-class Asleep:
-    """A plugin whose head never returns."""
-
-    @hookimpl
-    def register_heads(self, register: Callable[[HeadSpec], None]) -> None:
-        register(HeadSpec(name="asleep", build=linear, solve=lambda *arguments: time.sleep(1000)))
-
-
-def test_a_head_that_never_returns_is_named(
-    tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    registry = Registry.load((tiny_zoo,), plugins=[Asleep()])
-    monkeypatch.setattr(Registry, "load", lambda *arguments: registry)
-    result = autotransfer.fit(
-        *digits,
-        heads=["asleep", "ridge"],
-        backbones="test_resnet",
-        trials=6,
-        compute=Compute(trial_timeout=5.0, cache=False),
-        run=RunOptions(progress=False),
-        search=SearchOptions(compare_scratch=False),
-        out=tmp_path / "run",
-    )
-    assert failures(result, "head")["asleep"].startswith("it hung: no sign of life for ")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Phase
 from autotransfer.errors import PluginError, WeightsUnavailableError
 from autotransfer.tasks.task import Task
-from autotransfer.testing import check_backbone, check_freeze_policy, check_head
+from autotransfer.testing import check_backbone, check_freeze_policy, check_head, check_memory
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 
@@ -236,3 +237,48 @@ def test_real_backbones_of_a_zoo_pass(shared: Path, name: str) -> None:
     registry = Registry.load((shared / "zoo" / "timm",))
     (found,) = [spec for key, spec in registry.backbones.items() if key.endswith(name)]
     check_backbone(found, rebuild=registry.rebuild)
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+KEPT: list[Any] = []
+
+
+@pytest.fixture
+def kept() -> Iterator[list[Any]]:
+    """What leaking plugins keep."""
+    yield KEPT
+    KEPT.clear()
+
+
+class KeepsInputs(Tiny):
+    """Keeps every batch of images."""
+
+    def forward_map(self, images: Tensor) -> Tensor:
+        KEPT.append(images)
+        return super().forward_map(images)
+
+
+def test_backbone_that_keeps_its_inputs_is_told(kept: list[Any]) -> None:
+    with pytest.raises(PluginError, match=r"KeepsInputs: each use keeps no memory; [\d,]+ bytes stay behind"):
+        check_backbone(KeepsInputs())
+
+
+def test_head_that_keeps_its_features_is_told(kept: list[Any]) -> None:
+    ridge = Registry.load().head("ridge")
+
+    def solve(module: nn.Module, features: np.ndarray, *others: Any) -> None:
+        kept.append(features.copy())
+        assert ridge.solve is not None
+        ridge.solve(module, features, *others)
+
+    with pytest.raises(PluginError, match=r"the head 'ridge' on a .* task: each use keeps no memory"):
+        check_head(replace(ridge, solve=solve))
+
+
+@pytest.mark.parametrize("make", [lambda: np.ones(2**14), lambda: torch.ones(2**14), lambda: bytearray(2**16)])
+def test_memory_that_grows_with_each_call_is_found(make: Callable[[], Any], kept: list[Any]) -> None:
+    with pytest.raises(PluginError, match="the plugin: each use keeps no memory"):
+        check_memory(lambda: kept.append(make()))
+    kept.clear()
+    check_memory(lambda: kept.append(make()) if len(kept) < 2 else None)

@@ -18,9 +18,9 @@ class DepthScore:
     Attributes:
         frozen: Number of leading stages that stayed frozen.
         stages: Number of stages that the backbone has.
-        backbone: Its name.
+        backbone: Name of the backbone.
         score: Score on the validation examples that the candidate was scored on.
-        objective: What candidates are compared by: what the score is worth, made fair, less its doubt.
+        objective: Objective of the candidate, by which candidates are compared.
         trial: Number of the trial.
     """
 
@@ -42,7 +42,7 @@ class DepthScore:
 
 
 def best_by_depth(trials: Iterable[TrialRecord], stages: Mapping[str, int]) -> tuple[DepthScore, ...]:
-    """Return the best candidate of each backbone at each freeze depth, of those that ended and those that are paused.
+    """Return the best candidate of each backbone at each freeze depth, of the trials that can win.
 
     Args:
         trials: The trials.

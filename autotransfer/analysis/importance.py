@@ -1,4 +1,4 @@
-"""How much each choice mattered: functional ANOVA over the trials."""
+"""Importance of each choice: functional ANOVA over the trials."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from autotransfer.search.trials import TrialRecord
 
 __all__ = ["measure_importance"]
 
-# Fewer trials than this say nothing.
-_FEWEST = 10
-# Small trees suffice: importance is a matter of main effects, and its cost grows with the square of the leaves.
-_TREES, _DEPTH = 16, 6
-# Scores that differ by less do not vary.
-_FLAT = 1e-9
+# Fewest trials that say anything.
+MIN_TRIALS = 10
+# Size of the forest. Small trees suffice for main effects, and the cost grows with the square of the leaves.
+TREES, MAX_TREE_DEPTH = 16, 6
+# Range of the objectives below which they do not vary.
+MIN_OBJECTIVE_RANGE = 1e-9
 
 Value = str | float
 
@@ -27,15 +27,14 @@ def measure_importance(
 ) -> dict[str, float] | None:
     """Return the share of the objective's explained variance that each choice accounts for, the largest first.
 
-    The choices are backbone, head, freeze (the policy), depth (the share of stages that stay frozen) and settings: all
-    that head, policy and training can be told, as one group. A setting that a candidate does not have takes the
-    value in the middle, or the commonest one, so that it does not stand for the head or the policy that has it.
+    The choices are backbone, head, freeze (the policy), depth (the share of stages that stay frozen) and settings
+    (those of head, policy and training as one group). Where a candidate lacks a setting, the median or the most common
+    value takes its place, so that the setting does not stand for the head or policy that has it.
 
-    fANOVA: Hutter et al., ICML 2014, as Optuna computes it. Only what was tried counts: where the search did not
-    look, it says nothing.
+    fANOVA: Hutter et al., ICML 2014, as Optuna computes it. The shares hold for the candidates that were tried.
 
     Args:
-        trials: The trials; those that ended and those that are paused are used.
+        trials: The trials; those that can win are used.
         stages: Number of stages by backbone.
         seed: Seed of the forest.
 
@@ -44,7 +43,7 @@ def measure_importance(
     """
     used = [record for record in trials if record.can_win and record.candidate is not None]
     objectives = np.array([record.objective for record in used], dtype=float)
-    if len(used) < _FEWEST or np.ptp(objectives) < _FLAT:
+    if len(used) < MIN_TRIALS or np.ptp(objectives) < MIN_OBJECTIVE_RANGE:
         return None
     columns = _columns(used, stages)
     shares = dict.fromkeys(("backbone", "head", "freeze", "depth", "settings"), 0.0)
@@ -65,7 +64,7 @@ def _columns(records: Sequence[TrialRecord], stages: Mapping[str, int]) -> dict[
 
 def _row(record: TrialRecord, stages: Mapping[str, int]) -> dict[str, Any]:
     candidate = record.candidate
-    assert candidate is not None  # only these are used
+    assert candidate is not None  # trials without one are left out before
     settings = {
         **{f"head.{candidate.head}.{name}": value for name, value in candidate.head_params.items()},
         **{f"freeze.{name}": value for name, value in candidate.freeze_params.items() if name != "depth"},
@@ -83,10 +82,10 @@ def _row(record: TrialRecord, stages: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _filled(values: list[Any]) -> list[Value]:
-    """Return values of one kind, those that are missing filled in neutrally."""
+    """Return values of one kind, with the median or the most common value in the place of missing ones."""
     given = [value for value in values if value is not None]
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given):
-        middle = float(np.quantile(given, 0.5, method="lower"))  # one that occurs
+        middle = float(np.quantile(given, 0.5, method="lower"))  # a value that occurs
         return [middle if value is None else float(value) for value in values]
     commonest = Counter(map(str, given)).most_common(1)[0][0]
     return [commonest if value is None else str(value) for value in values]
@@ -118,5 +117,5 @@ def _fanova(columns: Mapping[str, list[Value]], objectives: np.ndarray, seed: in
             for row, objective in enumerate(objectives)
         ]
     )
-    forest = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=seed)
+    forest = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, max_depth=MAX_TREE_DEPTH, seed=seed)
     return forest.evaluate(study)

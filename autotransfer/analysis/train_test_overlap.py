@@ -1,4 +1,4 @@
-"""Whether the test examples repeat examples to train on: their score would flatter."""
+"""Whether test examples repeat training examples, which makes the test score too high."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def warn_of_overlap(
 ) -> None:
     """Say how many test images are copies or near-duplicates of images to train on.
 
-    Near-duplicates are told by the backbone that told them among the images to train on, if there is time for it.
+    Near-duplicates are found by the features of the same backbone as among the training images, if there is time.
     """
     _count(test, data, evaluator, budget).warn("test", warnings)
 

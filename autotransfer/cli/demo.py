@@ -31,8 +31,11 @@ from autotransfer.tasks.score import Score
 
 __all__ = ["DemoResult", "run_demo"]
 
-_TEST, _SHOWN, _ROWS = 500, 8, 8
-_HELD = 0.02  # of the images, which training from scratch leaves out: a course always holds some out
+TEST_EXAMPLES = 500
+# Predictions and trials that are printed.
+SHOWN_PREDICTIONS, SHOWN_TRIALS = 8, 8
+# Share of the images that training from scratch holds out: the trainer needs some.
+HELD_OUT_SHARE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +83,14 @@ class DemoResult:
             "gain": self.gain,
             "gain_error": self.error,
             "predictions": predictions,
-            "leaderboard": list(self.fit.leaderboard())[:_ROWS],
+            "leaderboard": list(self.fit.leaderboard())[:SHOWN_TRIALS],
             "chart": str(self.chart),
         }
 
     def __str__(self) -> str:
         run = shlex.quote(str(self.fit.run))
         seen = "  ".join(f"{t} -> {p}" for t, p in zip(self.truth, self.predicted, strict=True))
-        table = str(self.fit.leaderboard()).splitlines()[: _ROWS + 1]
+        table = str(self.fit.leaderboard()).splitlines()[: SHOWN_TRIALS + 1]
         return "\n".join(
             [
                 str(self.fit),
@@ -107,7 +110,7 @@ class DemoResult:
 
     def _gain_in_words(self) -> str:
         assert self.fit.test is not None  # the demonstration has test images
-        trained = f"{self.scratch_epochs} epochs, {self.scratch_steps} steps"
+        trained = f"{self.scratch_epochs} epoch{'' if self.scratch_epochs == 1 else 's'}, {self.scratch_steps} steps"
         if is_undertrained(self.scratch_epochs, self.scratch_steps):
             return f"not known: random weights were trained for {trained} only; give a larger --time-budget"
         beside = f"from scratch {self.scratch.score:.4f} in {trained}, as long as the search took"
@@ -138,7 +141,7 @@ def run_demo(
     images, test, digits, truth = train_test_split(
         np.rint(data.images * (255 / 16)).astype(np.uint8),
         data.target,
-        test_size=_TEST,
+        test_size=TEST_EXAMPLES,
         random_state=0,
         stratify=data.target,
     )
@@ -165,8 +168,8 @@ def run_demo(
         scratch_epochs=course.epoch,
         scratch_steps=course.step,
         error=error,
-        truth=tuple(truth[:_SHOWN].tolist()),
-        predicted=tuple(result.predict(list(test[:_SHOWN])).tolist()),
+        truth=tuple(truth[:SHOWN_PREDICTIONS].tolist()),
+        predicted=tuple(result.predict(list(test[:SHOWN_PREDICTIONS])).tolist()),
         chart=chart,
     )
 
@@ -192,7 +195,7 @@ def _from_scratch(
         material = prepare_pretraining_data(
             result.data.train,
             [backbone.preprocessing],
-            share=_HELD,
+            share=HELD_OUT_SHARE,
             seed=0,
             show=show,
             reading=result.model.reading,

@@ -86,5 +86,7 @@ def _show_result(result: FitResult, as_json: bool) -> None:
     if as_json:
         print_json(result.to_json())
     else:
+        from autotransfer.run.summary import LABEL_WIDTH
+
         next_step = f"autotransfer predict {shlex.quote(str(result.run))} IMAGE_OR_FOLDER"
-        show(*str(result).split("\n"), f"next        {next_step}")
+        show(*str(result).split("\n"), f"{'next':<{LABEL_WIDTH}}{next_step}")

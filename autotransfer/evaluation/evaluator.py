@@ -24,9 +24,8 @@ from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features, Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
-from autotransfer.runtime.memory import release_freed_memory, resident_memory
+from autotransfer.runtime.memory import release_freed_memory
 from autotransfer.search.jobs import EpochScore, Evaluation, Report
-from autotransfer.search.leaks import Leaks
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.tasks.bootstrap import standard_error
 from autotransfer.tasks.score import Score
@@ -39,8 +38,6 @@ __all__ = ["Evaluator"]
 _RECALLED = 10
 # Backbones that stay loaded: enough for a portfolio, and a bound on memory.
 _KEPT_LOADED = 8
-# Bytes by which a trial may leave the process larger before memory that is free is given back.
-_GROWN = 8 * 2**20
 # Examples that a network is asked for after its refit, at most.
 _ASKED = 1000
 # One fold says less than all: so many standard errors of its score are taken off before candidates are compared.
@@ -99,7 +96,6 @@ class Evaluator:
         self._stages: dict[str, tuple[str, ...]] = {}
         self._costs = CostModel(tuple(folds))
         self._references: dict[str, tuple[float, float]] = {}  # by backbone, a score on all folds and on the first
-        self.leaks = Leaks()
 
     def load(self, name: str) -> LoadedBackbone:
         """Return a backbone, loaded once."""
@@ -133,7 +129,6 @@ class Evaluator:
             candidate: The candidate.
             found: What ``measure`` returned, here or in another process.
         """
-        self.leaks.note(candidate, found.grown)
         if found.predictions is None:  # it was stopped when all that was known of it was its score on the sample
             return found
         if math.isfinite(found.seconds):
@@ -163,20 +158,6 @@ class Evaluator:
         Raises:
             AutoTransferError: The candidate cannot be made, or its training failed.
         """
-        before = self._memory()
-        found = self._measured(candidate, report, expired, until)
-        if (grown := self._memory() - before) > _GROWN:
-            release_freed_memory()  # what is free, but was kept, is no leak
-            grown = self._memory() - before
-        return replace(found, grown=grown)
-
-    def _memory(self) -> int:
-        """Return the bytes of this process, the cache apart."""
-        return resident_memory() - self.extractor.cache.held
-
-    def _measured(
-        self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None
-    ) -> Evaluation:
         setup = self._setup(candidate)
         if setup.closed_form:
             return self._solved(setup, report)

@@ -18,14 +18,14 @@ __all__ = ["Prediction", "predict_by_name", "to_csv"]
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What is predicted for one image; ``pandas.DataFrame`` takes a list of them.
+    """The prediction for one image; ``pandas.DataFrame`` takes a list of predictions.
 
     Attributes:
         path: Its path, or ``item 3`` for an image that has none.
         prediction: The label, a list of labels, a number or a list of numbers; None when the image cannot be read.
         probabilities: Probability of each class; None for a regression, or when the image cannot be read.
         error: Why it cannot be read.
-        warning: What is lost of it, since its values are not those of the training images.
+        warning: What is lost of the image where its values are outside of the range of the training images.
     """
 
     path: str
@@ -36,17 +36,17 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """Return path, prediction and probabilities by class (null for a regression), and error or warning if any."""
-        known = self.probabilities and {str(label): value for label, value in self.probabilities.items()}
-        row = {"path": self.path, "prediction": self.prediction, "probabilities": known}
-        said = {"error": self.error, "warning": self.warning}
-        return row | {name: text for name, text in said.items() if text}
+        by_class = self.probabilities and {str(label): value for label, value in self.probabilities.items()}
+        row = {"path": self.path, "prediction": self.prediction, "probabilities": by_class}
+        notes = {"error": self.error, "warning": self.warning}
+        return row | {name: text for name, text in notes.items() if text}
 
     def cells(self) -> tuple[str, str, str]:
         """Return path, prediction and probability as text; several predictions are joined by commas."""
         values = self.prediction if isinstance(self.prediction, list) else [self.prediction]
         of = self.probabilities
         if of is None:
-            return self.path, ",".join(map(_shown, values)), ""
+            return self.path, ",".join(map(_digits, values)), ""
         return self.path, ",".join(map(str, values)), ",".join(f"{of[value]:.4f}" for value in values)
 
 
@@ -109,7 +109,7 @@ def to_csv(rows: Sequence[Prediction], task: Task) -> str:
     return text.getvalue()
 
 
-def _shown(value: float) -> str:
-    """Return a value with six digits, or as many as its fourth decimal place takes: 1.7e9 and some is not 1.7e9."""
+def _digits(value: float) -> str:
+    """Return a value with six digits, or with as many as four decimal places take: large values differ by little."""
     whole = math.floor(math.log10(abs(value))) + 1 if value else 0
     return f"{value:.{min(max(6, whole + 4), 17)}g}"

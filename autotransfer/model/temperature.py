@@ -1,4 +1,4 @@
-"""Temperatures: what the logits of a classifier are divided by to be right as often as it says (Guo et al. 2017)."""
+"""Temperature scaling of probabilities (Guo et al. 2017): logits are divided by a temperature."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 
 from autotransfer.tasks.task import Task
 
-__all__ = ["fit_temperature", "temper"]
+__all__ = ["MAX_TEMPERATURE", "MIN_TEMPERATURE", "fit_temperature", "temper"]
 
-_COOLEST, _HOTTEST = 0.05, 20.0
-# Single-precision probabilities of several labels come no nearer to 1 than this.
-_ULP = 2.0**-24
+# Beyond these, probabilities are all but 0 and 1, or all but equal.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+# Distance to 0 and 1 that probabilities of several labels keep: float32 holds none between this one and 1.
+MIN_DISTANCE_TO_CERTAINTY = 2.0**-24
 
 
 def temper(task: Task, predictions: np.ndarray, temperature: float) -> np.ndarray:
-    """Divide the logits of probabilities (N, classes) by a temperature; the labels that they predict stay.
+    """Divide the logits of probabilities (N, classes) by a temperature, without a change of the predicted labels.
 
     Returns:
-        Probabilities (N, classes) as float32; the values of a regression as they are.
+        Probabilities (N, classes) as float32; the values (N, targets) of a regression as they are.
     """
     if temperature == 1.0 or task.kind == "regression":
         return predictions
@@ -43,36 +44,41 @@ def temper(task: Task, predictions: np.ndarray, temperature: float) -> np.ndarra
 def fit_temperature(task: Task, targets: np.ndarray, predictions: np.ndarray) -> float:
     """Return the temperature with the least log loss.
 
-    As in Platt's scaling (1999), a share of 1 / (n + 2) of each target goes to the other classes: where all examples
-    are right, no temperature would be low enough otherwise.
+    Targets are smoothed as in Platt's scaling (1999): a share of 1 / (n + 2) of each target goes to the other classes.
+    Without it, no temperature would be low enough where all examples are right.
+
+    Args:
+        task: A classification.
+        targets: Encoded targets (n, ...).
+        predictions: Probabilities (n, classes).
     """
-    logits, wanted = _logits(task, predictions), _wanted(task, targets)
+    logits, smoothed = _logits(task, predictions), _smoothed_targets(task, targets)
 
     def loss(log_temperature: float) -> float:
-        return float(_losses(task, logits / math.exp(log_temperature), wanted).sum())
+        return float(_losses(task, logits / math.exp(log_temperature), smoothed).sum())
 
-    bounds = (math.log(_COOLEST), math.log(_HOTTEST))
+    bounds = (math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
-def _wanted(task: Task, targets: np.ndarray) -> np.ndarray:
-    """Return the probabilities (n, outputs) that are wanted."""
-    doubt = 1 / (len(targets) + 2)
+def _smoothed_targets(task: Task, targets: np.ndarray) -> np.ndarray:
+    """Return the target probabilities (n, outputs)."""
+    smoothing = 1 / (len(targets) + 2)
     if task.single_label:
-        return np.asarray(np.eye(task.outputs)[targets] * (1 - doubt) + doubt / task.outputs)
-    return np.asarray(targets * (1 - doubt) + (1 - targets) * doubt)
+        return np.asarray(np.eye(task.outputs)[targets] * (1 - smoothing) + smoothing / task.outputs)
+    return np.asarray(targets * (1 - smoothing) + (1 - targets) * smoothing)
 
 
-def _losses(task: Task, logits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _losses(task: Task, logits: np.ndarray, smoothed: np.ndarray) -> np.ndarray:
     if task.single_label:
-        return np.asarray(-(wanted * log_softmax(logits, axis=1)).sum(1))
-    return np.asarray(-(wanted * log_expit(logits) + (1 - wanted) * log_expit(-logits)).sum(1))
+        return np.asarray(-(smoothed * log_softmax(logits, axis=1)).sum(1))
+    return np.asarray(-(smoothed * log_expit(logits) + (1 - smoothed) * log_expit(-logits)).sum(1))
 
 
 def _logits(task: Task, predictions: np.ndarray) -> np.ndarray:
-    """Return logits (N, classes) in double precision, up to what the softmax takes off."""
+    """Return logits (N, classes) in double precision; of the softmax, up to a constant for each example."""
     exact = predictions.astype(np.float64)
     if task.single_label:
         return np.asarray(np.log(np.maximum(exact, np.finfo(np.float32).tiny)))
-    exact = np.clip(exact, _ULP, 1 - _ULP)
+    exact = np.clip(exact, MIN_DISTANCE_TO_CERTAINTY, 1 - MIN_DISTANCE_TO_CERTAINTY)
     return np.asarray(np.log(exact) - np.log1p(-exact))

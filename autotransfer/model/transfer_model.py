@@ -23,7 +23,7 @@ from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError,
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
 from autotransfer.model.serialization import describe_members, read_members, tensors_of
-from autotransfer.model.temperature import temper
+from autotransfer.model.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, temper
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
 from autotransfer.runtime.library_defaults import default_settings
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["TransferModel"]
 
 _FORMAT = 5
-_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.01, 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,9 +263,9 @@ def _temperature(value: Any) -> float:
     Raises:
         ModelFormatError: The value is no temperature, or every probability would be 0 or 1 at it.
     """
-    if type(value) is not float or not _MIN_TEMPERATURE <= value <= _MAX_TEMPERATURE:
+    if type(value) is not float or not MIN_TEMPERATURE <= value <= MAX_TEMPERATURE:
         raise ModelFormatError(
-            f"A temperature is a number from {_MIN_TEMPERATURE} to {_MAX_TEMPERATURE}; got {value!r:.60}."
+            f"A temperature is a number from {MIN_TEMPERATURE} to {MAX_TEMPERATURE}; got {value!r:.60}."
         )
     return value
 

@@ -23,10 +23,11 @@ from autotransfer.search.trials import TrialRecord
 
 __all__ = ["RunFolder"]
 
-# Always there and in this order; the settings of the candidates stand between them and the last ones.
-_FIRST = ("number", "state", "score", "backbone", "head", "freeze", "depth")
-_LAST = ("objective", "best_epoch", "epochs", "seconds", "reason")
-_OURS = ("run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model", "checkpoints")
+# Columns of trials.csv that are always there, in this order; the settings of the candidates stand between them.
+FIRST_COLUMNS = ("number", "state", "score", "backbone", "head", "freeze", "depth")
+LAST_COLUMNS = ("source", "objective", "best_epoch", "epochs", "seconds", "reason")
+# What a run writes into its folder.
+FILES_OF_A_RUN = ("run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model", "checkpoints")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for entry in (self.path / name for name in _OURS if name != "run.json"):
+            for entry in (self.path / name for name in FILES_OF_A_RUN if name != "run.json"):
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:
@@ -157,9 +158,9 @@ class RunFolder:
             OutputError: It cannot be written.
         """
         rows = [record.to_row() for record in records]
-        settings = sorted({name for row in rows for name in row} - {*_FIRST, *_LAST})
+        settings = sorted({name for row in rows for name in row} - {*FIRST_COLUMNS, *LAST_COLUMNS})
         text = io.StringIO()
-        writer = csv.DictWriter(text, [*_FIRST, *settings, *_LAST], restval="")
+        writer = csv.DictWriter(text, [*FIRST_COLUMNS, *settings, *LAST_COLUMNS], restval="")
         writer.writeheader()
         writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
         with self.writing():

@@ -16,11 +16,12 @@ from autotransfer.runtime.text import escape
 from autotransfer.selection.calibration import Calibration
 from autotransfer.selection.finals import Finals
 from autotransfer.selection.result import SelectionResult
+from autotransfer.warnings import FitWarning
 
 if TYPE_CHECKING:
     from autotransfer.run.result import FitResult
 
-__all__ = ["describe_analysis", "describe_selection", "summarize"]
+__all__ = ["LABEL_WIDTH", "describe_analysis", "describe_selection", "summarize"]
 
 # Backbones and depths that are printed at most; JSON has all.
 MAX_SHOWN = 5
@@ -50,7 +51,7 @@ def summarize(result: FitResult) -> str:
         ("calibration", _calibration(result.selection.calibration)),
         ("groups", _groups(result.data.grouping)),
         ("trials", f"{counts} in {result.seconds['total']:.0f} s"),
-        *(("warning", str(warning)) for warning in result.warnings),
+        ("warnings", _warnings(result.warnings)),
         ("run", str(result.run)),
     ]
     return "\n".join(f"{label:<{LABEL_WIDTH}}{escape(text)}" for label, text in lines if text)
@@ -172,6 +173,11 @@ def _groups(found: Grouping | None) -> str:
     if found.random_score - found.grouped_score < MIN_SHOWN_OVERESTIMATE or math.isnan(found.random_score):
         return text
     return f"{text}; a split at random would score {found.random_score:.3f} instead of {found.grouped_score:.3f}"
+
+
+def _warnings(found: Sequence[FitWarning]) -> str:
+    """Return the codes: progress prints the messages once, and ``result.json`` holds them."""
+    return f"{', '.join(dict.fromkeys(warning.code for warning in found))} (see result.json)" if found else ""
 
 
 def _and_more(count: int) -> str:

@@ -22,7 +22,6 @@ __all__ = [
     "memory_budget",
     "out_of_memory",
     "keep_freed_memory",
-    "resident_memory",
 ]
 
 # Parts of the messages of torch's allocators, on the CPU (Windows, Linux) and on GPUs, and of the libraries of a GPU.
@@ -47,11 +46,6 @@ def free_memory() -> int:
             continue  # no such control group, or "max"
         free = min(free, max(allowed + _reclaimable((_CGROUP / used).parent), 0))
     return free
-
-
-def resident_memory() -> int:
-    """Return the resident memory of this process in bytes."""
-    return int(psutil.Process().memory_info().rss)
 
 
 def _reclaimable(group: Path) -> int:

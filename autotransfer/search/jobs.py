@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,8 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.errors import AutoTransferError, OutputError
-from autotransfer.runtime.watchdog import ended_when_silent, silence_allowed
+from autotransfer.errors import AutoTransferError, OutputError, TrialError
 from autotransfer.search.trials import Trials
 
 __all__ = [
@@ -26,8 +26,13 @@ __all__ = [
     "Report",
     "as_found",
     "describe",
+    "heartbeat_timeout",
+    "hung",
     "judged",
 ]
+
+# A trial hangs when it gives no sign of life for this many times what it is predicted to take, and the timeout.
+_TIMEOUT_PER_EXPECTED_SECOND = 10.0
 
 Report = Callable[[int, float], bool]
 """Called with an epoch and its score, epoch 0 for that on a sample; returns True when the trial is to stop.
@@ -69,7 +74,6 @@ class Evaluation:
         trained: Number of epochs that were trained now, at the end of the curve.
         seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where it tells nothing of
             others.
-        grown: Bytes by which the process has grown meanwhile, the cache apart.
     """
 
     score: float
@@ -80,7 +84,6 @@ class Evaluation:
     predictions: np.ndarray | None = None
     trained: int = 0
     seconds: float = math.nan
-    grown: int = 0
 
 
 class Evaluate(Protocol):
@@ -164,12 +167,12 @@ class Inline:
 
     Attributes:
         evaluate: Scores a candidate.
-        patience: Seconds without a sign of life, beside ten times what a trial was predicted to take, after which it
-            hangs and is ended.
+        trial_timeout: Seconds without a heartbeat, beside ten times what a trial was predicted to take, after which it
+            is ended between two batches. Within a batch, nothing ends it: only another process could.
     """
 
     evaluate: Evaluate
-    patience: float = math.inf
+    trial_timeout: float = math.inf
     _jobs: list[Job] = field(default_factory=list)
 
     def free(self) -> int:
@@ -182,19 +185,37 @@ class Inline:
 
     def poll(self) -> list[Finished]:
         """Do the job, and return what came of it."""
-        job = self._jobs.pop()
+        job, heartbeat = self._jobs.pop(), time.monotonic()
+        limit = heartbeat_timeout(self.trial_timeout, job.expected)
+
+        def expired() -> bool:
+            nonlocal heartbeat
+            last, heartbeat = heartbeat, time.monotonic()
+            if heartbeat - last > limit:
+                raise hung(heartbeat - last)
+            return job.expired()
+
         try:
-            with ended_when_silent(silence_allowed(self.patience, job.expected)) as alive:
-
-                def expired() -> bool:
-                    alive()
-                    return job.expired()
-
-                return [(job, self.evaluate(job.candidate, job.report, expired, job.until))]
+            return [(job, self.evaluate(job.candidate, job.report, expired, job.until))]
         except OutputError:  # what is found cannot be written down any more: no fault of the candidate
             raise
         except Exception as error:
             return [(job, error)]
+
+
+def heartbeat_timeout(trial_timeout: float, expected: float) -> float:
+    """Return the seconds without a heartbeat after which a trial hangs.
+
+    Args:
+        trial_timeout: Seconds that every trial is granted.
+        expected: Seconds that this one is predicted to take.
+    """
+    return trial_timeout + _TIMEOUT_PER_EXPECTED_SECOND * expected
+
+
+def hung(seconds: float) -> TrialError:
+    """Return the error of a trial that gave no sign of life for so many seconds."""
+    return TrialError(f"it hung: no sign of life for {seconds:.0f} s, so it was ended")
 
 
 def describe(error: BaseException) -> str:

@@ -217,7 +217,8 @@ class Compute(SettingsGroup):
     device: str = setting("auto", help="The device: auto, cpu, cuda, cuda:N or mps.", check=device_name, metavar="NAME")
     workers: int | None = setting(
         None,
-        help="Processes that evaluate candidates, or most tasks at a time on a cluster.",
+        help="Processes that evaluate candidates, or most tasks at a time on a cluster; 1 guards against what hangs.",
+        more="With 1, a single process beside the search evaluates candidates: it can be ended where a plugin hangs.",
         none="this process alone; on a cluster, as many tasks as there is room for",
         check=whole_number("number of workers", 1, optional=True),
         metavar="N",
@@ -238,7 +239,9 @@ class Compute(SettingsGroup):
     trial_timeout: str | float = setting(
         "60s",
         help="End a trial that gives no sign of life for so long, as 60s or in seconds.",
-        more="A trial has ten times the time that it was predicted to take in any case. It is recorded as failed.",
+        more="A trial has ten times the time that it was predicted to take in any case. It is recorded as failed. A "
+        "worker process is ended; without workers, a trial ends between two batches, and a plugin that hangs within "
+        "one hangs the search: use workers=1 to guard against it.",
         check=parse_duration,
         metavar="TIME",
     )

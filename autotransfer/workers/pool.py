@@ -14,7 +14,7 @@ from autotransfer.runtime.threads import usable_cores
 from autotransfer.search.jobs import Executor, Inline
 from autotransfer.settings import Settings, parse_duration
 from autotransfer.workers.assignment import Assignment
-from autotransfer.workers.processes import LocalWorkers
+from autotransfer.workers.local import LocalWorkers
 from autotransfer.workers.ray_cluster import RayWorkers
 
 __all__ = ["WorkerPool", "open_pool"]
@@ -40,7 +40,7 @@ class WorkerPool:
             evaluator: What evaluates candidates in this process.
             checkpoints: Folder of paused trainings.
         """
-        return Inline(evaluator, patience=parse_duration(self._settings.compute.trial_timeout))
+        return Inline(evaluator, trial_timeout=parse_duration(self._settings.compute.trial_timeout))
 
     def close(self) -> None:
         """End the workers."""
@@ -58,7 +58,7 @@ class _Local(WorkerPool):
     def __init__(self, settings: Settings, workers: int) -> None:
         super().__init__(settings)
         self._workers = workers
-        self._local = LocalWorkers(workers, patience=parse_duration(settings.compute.trial_timeout))
+        self._local = LocalWorkers(workers, trial_timeout=parse_duration(settings.compute.trial_timeout))
         self._threads = torch.get_num_threads()
 
     def share_cores(self) -> None:
@@ -85,7 +85,7 @@ class _Ray(WorkerPool):
         super().__init__(settings)
         compute = settings.compute
         self._ray = RayWorkers(
-            compute.ray_address, patience=parse_duration(compute.trial_timeout), most=compute.workers
+            compute.ray_address, trial_timeout=parse_duration(compute.trial_timeout), max_tasks=compute.workers
         )
 
     def executor(self, evaluator: Evaluator, checkpoints: Path) -> Executor:

@@ -12,19 +12,27 @@ from uuid import uuid4
 from autotransfer.candidate import Candidate
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.runtime.watchdog import hung, silence_allowed
-from autotransfer.search.jobs import Evaluation, Finished, Job, Judge, as_found, describe, judged
+from autotransfer.search.jobs import (
+    Evaluation,
+    Finished,
+    Job,
+    Judge,
+    as_found,
+    describe,
+    heartbeat_timeout,
+    hung,
+    judged,
+)
 from autotransfer.workers.assignment import Assignment
+from autotransfer.workers.process import HEARTBEAT_SECONDS
 
 __all__ = ["RayWorkers"]
 
-# Seconds that are waited for a task to end, and between two looks at the nodes of the cluster.
-_TICK, _LOOK = 0.3, 2.0
-# Seconds between two signs of life of a task.
-_BEAT = 1.0
-# Seconds in which a cluster is to answer.
-_ANSWER = 10.0
-# A task whose node or process is lost is done again, so often.
+# Seconds that a task's end is waited for, and between two looks at the nodes of the cluster.
+_POLL_SECONDS, _NODES_SECONDS = 0.3, 2.0
+# Seconds in which a cluster has to answer.
+_CONNECT_SECONDS = 10.0
+# Times that a task is done again when its node or process is lost.
 _RETRIES = 1
 
 
@@ -35,36 +43,36 @@ class _Task:
     Attributes:
         job: The job.
         result: Ray's reference to what comes of it.
-        heard: Time of its last sign of life; None before the first.
-        stopped: Whether it was told to stop.
+        heartbeat: Time of the last message from it; None before the first.
+        stopped: Whether a request to stop was sent.
     """
 
     job: Job
     result: Any
-    heard: float | None = None
+    heartbeat: float | None = None
     stopped: bool = False
 
 
-class Board:
-    """What tasks and the search tell each other, in an actor beside the search."""
+class Messages:
+    """What tasks and the search tell each other, in a Ray actor beside the search."""
 
     def __init__(self) -> None:
-        self._news: list[tuple[str, int, float]] = []
+        self._reports: list[tuple[str, int, float]] = []
         self._stopped: set[str] = set()
 
-    def tell(self, task: str, epoch: int = 0, score: float = 0.0) -> bool:
-        """Take in the score of an epoch, or with epoch 0 a sign of life; return whether to stop."""
-        self._news.append((task, epoch, score))
+    def report(self, task: str, epoch: int = 0, score: float = 0.0) -> bool:
+        """Take in the score of an epoch, or with epoch 0 a heartbeat; return whether to stop."""
+        self._reports.append((task, epoch, score))
         return task in self._stopped
 
     def stop(self, task: str) -> None:
-        """Let a task stop when it asks next."""
+        """Let a task stop at its next report."""
         self._stopped.add(task)
 
-    def news(self) -> list[tuple[str, int, float]]:
-        """Return what was told since the last call."""
-        news, self._news = self._news, []
-        return news
+    def reports(self) -> list[tuple[str, int, float]]:
+        """Return the reports since the last call."""
+        reports, self._reports = self._reports, []
+        return reports
 
 
 class RayWorkers:
@@ -74,19 +82,19 @@ class RayWorkers:
 
     Args:
         address: Address of the cluster; None takes the one that ``RAY_ADDRESS`` names, else starts one here.
-        patience: Seconds without a sign of life, beside ten times what a trial was predicted to take, after which it
+        trial_timeout: Seconds without a heartbeat, beside ten times what a trial was predicted to take, after which it
             hangs.
-        most: Most tasks at a time; None for as many as there is room for.
+        max_tasks: Most tasks at a time; None for as many as there is room for.
 
     Raises:
         ConfigError: Ray is not installed, or the cluster cannot be reached.
     """
 
-    def __init__(self, address: str | None, *, patience: float, most: int | None = None) -> None:
+    def __init__(self, address: str | None, *, trial_timeout: float, max_tasks: int | None = None) -> None:
         self._ray, self._own = _connect(address)
-        self._patience, self._most = patience, most
+        self._trial_timeout, self._max_tasks = trial_timeout, max_tasks
         self._tasks: dict[str, _Task] = {}
-        self._room, self._looked = 0, 0.0
+        self._room, self._counted = 0, 0.0
         self._needs: dict[str, float] = {}
         self._judge: Judge = as_found
 
@@ -106,15 +114,15 @@ class RayWorkers:
             judge: Makes what one of them found comparable with what others found.
         """
         ray, self._judge = self._ray, judge
-        graphic = assignment.device != "cpu" and any(node["Resources"].get("GPU") for node in ray.nodes())
-        if graphic:  # Ray shows each task the GPU that it may use, and no other
+        on_gpu = assignment.device != "cpu" and any(node["Resources"].get("GPU") for node in ray.nodes())
+        if on_gpu:  # Ray shows each task the GPU that it may use, and no other
             assignment = replace(assignment, device="auto")
-        self._needs = {"CPU": assignment.threads, "GPU": 1 if graphic else 0}
+        self._needs = {"CPU": assignment.threads, "GPU": 1 if on_gpu else 0}
         self._key, self._assignment = uuid4().hex, ray.put(assignment)
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             node_id=ray.get_runtime_context().get_node_id(), soft=False
         )
-        self._board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._messages = ray.remote(Messages).options(num_cpus=0, scheduling_strategy=here).remote()
         self._evaluate = ray.remote(_evaluate).options(
             num_cpus=self._needs["CPU"],
             num_gpus=self._needs["GPU"],
@@ -125,24 +133,24 @@ class RayWorkers:
     def free(self) -> int:
         """Return how many more tasks the cluster has room for."""
         now = time.monotonic()
-        if now - self._looked > _LOOK:
-            self._looked = now
+        if now - self._counted > _NODES_SECONDS:
+            self._counted = now
             self._room = sum(self._fitting(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
-        return max((self._room if self._most is None else min(self._room, self._most)) - len(self._tasks), 0)
+        return max((self._room if self._max_tasks is None else min(self._room, self._max_tasks)) - len(self._tasks), 0)
 
     def submit(self, job: Job) -> None:
         """Start a task."""
         name = uuid4().hex
-        task = self._evaluate.remote(self._key, [self._assignment], job.candidate, job.until, name, self._board)
+        task = self._evaluate.remote(self._key, [self._assignment], job.candidate, job.until, name, self._messages)
         self._tasks[name] = _Task(job=job, result=task)
 
     def poll(self) -> list[Finished]:
         """Return the jobs that have ended; waits for a moment if none has."""
         if not self._tasks:
-            time.sleep(_TICK)
+            time.sleep(_POLL_SECONDS)
             return []
-        ended, _ = self._ray.wait([task.result for task in self._tasks.values()], timeout=_TICK)
-        self._follow()  # what a task has reported comes before its end
+        ended, _ = self._ray.wait([task.result for task in self._tasks.values()], timeout=_POLL_SECONDS)
+        self._read_reports()  # those of a task come before its end
         finished = list[Finished]()
         for name, task in list(self._tasks.items()):
             if task.result in ended:
@@ -157,11 +165,11 @@ class RayWorkers:
     def _fitting(self, resources: dict[str, float]) -> int:
         return int(min(resources.get(name, 0.0) // need for name, need in self._needs.items() if need))
 
-    def _follow(self) -> None:
-        for name, epoch, score in self._ray.get(self._board.news.remote()):
+    def _read_reports(self) -> None:
+        for name, epoch, score in self._ray.get(self._messages.reports.remote()):
             if (task := self._tasks.get(name)) is None:
                 continue
-            task.heard = time.monotonic()
+            task.heartbeat = time.monotonic()
             if epoch and task.job.report(epoch, score):
                 self._stop(name, task)
 
@@ -169,8 +177,8 @@ class RayWorkers:
         """Stop a task whose time is up; end one that hangs."""
         if task.job.expired():
             self._stop(name, task)
-        silent = 0.0 if task.heard is None else time.monotonic() - task.heard
-        if silent <= silence_allowed(self._patience, task.job.expected):
+        silent = 0.0 if task.heartbeat is None else time.monotonic() - task.heartbeat
+        if silent <= heartbeat_timeout(self._trial_timeout, task.job.expected):
             return None
         self._ray.cancel(task.result, force=True)
         return hung(silent)
@@ -178,7 +186,7 @@ class RayWorkers:
     def _stop(self, name: str, task: _Task) -> None:
         if not task.stopped:
             task.stopped = True
-            self._board.stop.remote(name)
+            self._messages.stop.remote(name)
 
     def _result(self, task: _Task) -> Evaluation | Exception:
         try:
@@ -189,42 +197,42 @@ class RayWorkers:
 
 
 @dataclass
-class _Bench:
+class _Process:
     """What a process of the cluster keeps between tasks.
 
     Attributes:
-        key: Of which search.
+        search: Key of the search.
         evaluator: What evaluates its candidates.
-        beat: Time of the last sign of life.
+        heartbeat: Time of the last report.
     """
 
-    key: str = ""
+    search: str = ""
     evaluator: Evaluator | None = None
-    beat: float = 0.0
+    heartbeat: float = 0.0
 
 
-_BENCH = _Bench()
+_PROCESS = _Process()
 
 
 def _evaluate(
-    key: str, assignment: list[Any], candidate: Candidate, until: int | None, task: str, board: Any
+    search: str, assignment: list[Any], candidate: Candidate, until: int | None, task: str, messages: Any
 ) -> Evaluation | str:
     """Evaluate a candidate on the cluster; return what came of it, or why nothing did."""
     import ray
 
-    def tell(*about: Any) -> bool:
-        _BENCH.beat = time.monotonic()
-        return bool(ray.get(board.tell.remote(task, *about)))
+    def report(*about: Any) -> bool:
+        _PROCESS.heartbeat = time.monotonic()
+        return bool(ray.get(messages.report.remote(task, *about)))
 
     def expired() -> bool:
-        return time.monotonic() - _BENCH.beat > _BEAT and tell()
+        return time.monotonic() - _PROCESS.heartbeat > HEARTBEAT_SECONDS and report()
 
     try:
-        if _BENCH.key != key or _BENCH.evaluator is None:
+        if _PROCESS.search != search or _PROCESS.evaluator is None:
             given: Assignment = ray.get(assignment[0])  # arrays stay in the object store, which the node's tasks share
-            _BENCH.key, _BENCH.evaluator = key, given.evaluator()
-        tell()  # only now: a new process may take a minute to import what it needs
-        return _BENCH.evaluator.measure(candidate, tell, expired, until)
+            _PROCESS.search, _PROCESS.evaluator = search, given.evaluator()
+        report()  # only now: a new process may take a minute to import what it needs
+        return _PROCESS.evaluator.measure(candidate, report, expired, until)
     except Exception as error:
         return describe(error)
 
@@ -256,6 +264,6 @@ def _refuse_unreachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdigit() and "/" not in host:
         try:
-            socket.create_connection((host, int(port)), timeout=_ANSWER).close()
+            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except OSError as error:
             raise ConfigError(f"The Ray cluster {address!r} cannot be reached: {describe(error)}.") from error

@@ -69,7 +69,7 @@ def test_a_head_is_not_taken_for_the_settings_that_only_it_has(make_record: Make
     assert shares["settings"] < 0.1
 
 
-def test_equal_seeds_give_equal_shares_and_only_complete_trials_count(make_record: MakeRecord) -> None:
+def test_equal_seeds_give_equal_shares_of_complete_trials(make_record: MakeRecord) -> None:
     trials = _trials(make_record, 40, lambda chosen: len(chosen["backbone"]))
     shares = measure_importance(trials, STAGES, seed=3)
     stopped = make_record(99, 100.0, state="pruned", backbone="c")

@@ -1,4 +1,4 @@
-"""The winner's curse, measured: on candidates whose true scores are known."""
+"""Selection bias on candidates whose true scores are known."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_the_best_of_many_coins_is_no_better_than_a_coin(make_record: MakeRecord
     assert (found.candidates, found.tried) == (200, 200)
 
 
-def test_a_candidate_that_is_far_better_than_all_others_is_hardly_flattered(make_record: MakeRecord) -> None:
+def test_a_candidate_far_ahead_has_hardly_any_bias(make_record: MakeRecord) -> None:
     targets = np.random.default_rng(0).integers(0, 2, 400)
     best, found = _estimate(_trials(make_record, BINARY, targets, [0.5] * 50 + [0.9]), BINARY, targets)
     assert best > 0.85
     assert found.bias < 0.01
 
 
-def test_more_candidates_flatter_more(make_record: MakeRecord) -> None:
+def test_more_candidates_have_more_bias(make_record: MakeRecord) -> None:
     targets = np.random.default_rng(0).integers(0, 2, 100)
     few, many = (
         _estimate(_trials(make_record, BINARY, targets, [0.7] * count), BINARY, targets)[1].bias for count in (3, 100)
@@ -122,7 +122,7 @@ def test_any_metric_will_do(make_record: MakeRecord, metric: str) -> None:
     assert found.candidates < found.tried == 30  # each score is a call of a scorer: the leaders have to do
 
 
-def test_a_regression_is_corrected_too(make_record: MakeRecord) -> None:
+def test_a_regression_has_an_unbiased_estimate(make_record: MakeRecord) -> None:
     task, rng = Task(kind="regression", metric="r2"), np.random.default_rng(0)
     targets, trials = rng.normal(size=(60, 1)).astype(np.float32), Trials()
     for number in range(20):
@@ -133,7 +133,7 @@ def test_a_regression_is_corrected_too(make_record: MakeRecord) -> None:
     assert found.unbiased_estimate < best
 
 
-def test_candidates_scored_on_one_fold_take_part_with_what_the_search_took_off(make_record: MakeRecord) -> None:
+def test_candidates_of_one_fold_keep_their_handicap(make_record: MakeRecord) -> None:
     # A lucky fold: tuned candidates are right on all of it. The search took their luck off, so they never win.
     targets = np.random.default_rng(0).integers(0, 2, 100)
     plain = _trials(make_record, BINARY, targets, [0.8] * 5)
@@ -145,7 +145,7 @@ def test_candidates_scored_on_one_fold_take_part_with_what_the_search_took_off(m
     assert after.bias == pytest.approx(before.bias, abs=0.03)
 
 
-def test_a_winner_scored_on_one_fold_is_corrected_on_it(make_record: MakeRecord) -> None:
+def test_a_winner_of_one_fold_is_estimated_on_it(make_record: MakeRecord) -> None:
     # Of forty examples one estimate errs by some points: the mean of many must not.
     targets = np.random.default_rng(0).integers(0, 2, 200)
     trials = [_trials(make_record, BINARY, targets, [0.5] * 20, scored=40, seed=seed) for seed in range(100, 130)]
@@ -173,9 +173,9 @@ def test_equal_seeds_give_equal_estimates_in_little_time(make_record: MakeRecord
     assert _estimate(trials, task, targets) == first
 
 
-def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record: MakeRecord) -> None:
+def test_an_ensemble_of_lucky_coins_has_the_estimate_of_a_coin(make_record: MakeRecord) -> None:
     # Its weights are cross-fitted, but its members were chosen on all examples: the choice is repeated, too.
-    scores, corrected = [], []
+    scores, estimates = [], []
     for seed in range(4):
         rng = np.random.default_rng(seed)
         targets, trials = rng.integers(0, 2, 60), Trials()
@@ -195,12 +195,12 @@ def test_an_ensemble_of_the_luckiest_coins_is_no_better_than_a_coin(make_record:
         score = BINARY.score(targets, ensemble.predictions)
         assert found.unbiased_estimate == pytest.approx(score - found.bias)
         scores.append(score)
-        corrected.append(found.unbiased_estimate)
+        estimates.append(found.unbiased_estimate)
     assert np.mean(scores) > 0.6
-    assert np.mean(corrected) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(estimates) == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_averages_that_a_soup_was_chosen_from_are_candidates_too(make_record: MakeRecord) -> None:
+def test_the_averages_tried_for_a_soup_are_candidates(make_record: MakeRecord) -> None:
     targets = np.random.default_rng(0).integers(0, 2, 200)
     trials = _trials(make_record, BINARY, targets, [0.5] * 2, scored=60)
     averages = [r.predictions for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
@@ -232,7 +232,7 @@ def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> No
     assert _asked(trials, _fold(BINARY, whole, np.arange(200) // 40)) is None  # five are too few to draw from
 
 
-def test_a_paused_winner_is_corrected_like_any(make_record: MakeRecord) -> None:
+def test_a_paused_winner_has_an_unbiased_estimate(make_record: MakeRecord) -> None:
     targets = np.random.default_rng(0).integers(0, 2, 100)
     trials = _trials(make_record, BINARY, targets, [0.5] * 40)
     assert trials.best is not None

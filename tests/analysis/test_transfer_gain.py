@@ -142,7 +142,7 @@ def test_random_weights_are_trained_and_scored_like_the_winner(evaluator: Evalua
     assert 0.2 < found.from_scratch <= 1.0
 
 
-def test_equal_seeds_give_equal_scores_and_leave_the_winner_alone(evaluator: Evaluator) -> None:
+def test_equal_seeds_give_equal_gains_and_the_winner_stays(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     before = {name: tensor.clone() for name, tensor in evaluator.load("test_resnet").backbone.state_dict().items()}
     one, two = (_measure(winner, evaluator, TRIALS, epochs=2) for _ in range(2))
@@ -190,7 +190,7 @@ def test_whatever_fails_becomes_a_reason(evaluator: Evaluator, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("start", "head"), [("logistic", "logistic"), ("", "")])
-def test_random_features_take_the_head_that_the_winner_starts_from(evaluator: Evaluator, start: str, head: str) -> None:
+def test_random_features_take_the_start_head_of_the_winner(evaluator: Evaluator, start: str, head: str) -> None:
     training = {"epochs": 1, "start": start}
     winner = _winner(evaluator, head="linear", freeze="depth", training=training)
     found = _measure(winner, evaluator, TRIALS, epochs=1)
@@ -290,7 +290,7 @@ def test_one_epoch_leaves_the_baseline_undertrained(evaluator: Evaluator) -> Non
     assert found.verdict == "undertrained_baseline"
 
 
-def test_with_trials_random_weights_train_half_as_much_as_the_search(
+def test_with_trials_a_baseline_trains_half_of_the_search(
     evaluator: Evaluator,
 ) -> None:
     winner = _winner(evaluator)

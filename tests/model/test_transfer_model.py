@@ -153,8 +153,8 @@ def test_a_head_on_missing_stages_is_refused(trained: dict[str, TransferModel], 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"temperature": 0.0}, "A temperature is a number from 0.01 to 100.0; got 0.0"),
-        ({"temperature": "hot"}, "A temperature is a number from 0.01 to 100.0; got 'hot'"),
+        ({"temperature": 0.0}, "A temperature is a number from 0.05 to 20.0; got 0.0"),
+        ({"temperature": "hot"}, "A temperature is a number from 0.05 to 20.0; got 'hot'"),
         ({"members": {}}, "a list of 1 to 16"),
         ({"members": []}, "a list of 1 to 16"),
         ({"members": [{}] * 17}, "a list of 1 to 16"),

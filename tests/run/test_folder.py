@@ -92,7 +92,7 @@ def test_a_run_is_not_overwritten_unasked(file: str, tmp_path: Path) -> None:
         RunFolder.choose(tmp_path)
 
 
-def test_overwriting_removes_what_the_earlier_run_left_and_nothing_else(tmp_path: Path) -> None:
+def test_overwriting_removes_the_files_of_the_earlier_run_only(tmp_path: Path) -> None:
     first = RunFolder.choose(tmp_path)
     first.create({"seed": 0})
     first.write_result({})
@@ -105,7 +105,7 @@ def test_overwriting_removes_what_the_earlier_run_left_and_nothing_else(tmp_path
     assert json.loads((tmp_path / "run.json").read_text()) == {"seed": 1}
 
 
-def test_a_link_in_the_place_of_the_model_is_removed_not_followed(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_model_is_removed(tmp_path: Path) -> None:
     elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
     elsewhere.mkdir()
     run.mkdir()

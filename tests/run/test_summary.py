@@ -28,7 +28,7 @@ from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup
 from autotransfer.tasks.score import Score
-from autotransfer.warnings import WarningList
+from autotransfer.warnings import FitWarning, WarningList
 
 NONE = np.empty((0, 2))
 CANDIDATE = Candidate(backbone="b")
@@ -224,3 +224,9 @@ def test_groups_say_what_a_random_split_would_overestimate() -> None:
     assert summary._groups(found) == text
     assert summary._groups(replace(found, random_score=0.99)).endswith("would score 0.990 instead of 0.968")
     assert summary._groups(replace(found, random_score=float("nan"))) == text
+
+
+def test_the_codes_of_warnings_are_printed_once_each() -> None:
+    warnings = [FitWarning(code="cropped", message="a"), FitWarning(code="cropped", message="b")]
+    assert summary._warnings(warnings) == "cropped (see result.json)"
+    assert summary._warnings([]) == ""

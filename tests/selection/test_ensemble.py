@@ -106,7 +106,7 @@ def test_only_accuracy_may_be_given_for_much_less_loss(metric: str, better: bool
     assert found.is_better is better
 
 
-def test_values_are_averaged_where_that_lessens_the_squared_error() -> None:
+def test_regressions_are_averaged_where_that_lowers_the_error() -> None:
     rng = np.random.default_rng(0)
     targets = rng.normal(5.0, 3.0, (200, 1)).astype(np.float32)
     task = Task(kind="regression", metric="r2")
