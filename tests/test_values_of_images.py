@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.fitting import fit_with
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -98,25 +99,20 @@ def test_a_fit_stores_the_range_that_was_asked_for_and_says_what_lies_outside(
     images, labels = counts(40)
     later, truth = counts(20, seed=1)
     later[3] = later[3] * 30
-    done = autotransfer.fit(
+    done = fit_with(
         images,
         labels,
-        **grouped(
-            Settings,
-            dict(
-                test=later,
-                test_targets=truth,
-                value_range=(0, 1000),
-                trials=2,
-                heads="ridge",
-                freeze="frozen",
-                backbones="test_resnet",
-                compare_scratch=False,
-                progress=False,
-                out=tmp_path / "run",
-                **zoo,
-            ),
-        ),
+        test=later,
+        test_targets=truth,
+        value_range=(0, 1000),
+        trials=2,
+        heads="ridge",
+        freeze="frozen",
+        backbones="test_resnet",
+        compare_scratch=False,
+        progress=False,
+        out=tmp_path / "run",
+        **zoo,
     )
     said = [warning for warning in done.warnings if warning.code == "value_range"]
     assert ["asked for" in said[0].message, "test images" in said[1].message] == [True, True]
