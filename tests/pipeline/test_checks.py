@@ -45,7 +45,7 @@ def test_unsuitable_head_is_refused_before_decoding(
     def decode(*arguments: Any, **settings: Any) -> None:
         raise AssertionError("images were decoded")
 
-    monkeypatch.setattr(preparation, "decode", decode)
+    monkeypatch.setattr(preparation, "modality_of", decode)
     images, _ = digits
     with pytest.raises(UnknownNameError, match="No head for a regression task matches 'ncm'"):
         autotransfer.fit(images, images.mean((1, 2)), zoo=tiny_zoo, heads="ncm", out=tmp_path / "run")
