@@ -101,7 +101,7 @@ def search_setups(
     call: Mapping[str, Any],
     budget: TimeBudget,
     worker_pool: WorkerPool,
-    show: Progress,
+    progress: Progress,
     registry: Registry,
     observers: Observers,
     later_steps: LaterSteps,
@@ -109,22 +109,22 @@ def search_setups(
     """Decode the examples, make or open the study, and search."""
     for given in (examples, test):
         if given is not None and given.described:
-            show.say(given.described)
-    _check_scored(examples, test, task_of(examples, settings), show)
+            progress.print(given.described)
+    _check_scored(examples, test, task_of(examples, settings), progress)
     run.refuse_unwritable()
-    show.step("looking for the backbones")
+    progress.update("looking for the backbones")
     device = resolve_device(settings.compute.device)
     modality = modality_of(examples)
     began, choosing = Choices.of(run, settings), settings
     if began is not None:
         choosing = replace(settings, backbones=known_backbones(registry, run, began.backbones))
     backbones = available_backbones(
-        registry, choosing, device, len(examples), show.say, show.warnings, modality=modality
+        registry, choosing, device, len(examples), progress.print, progress.warnings, modality=modality
     )
     policies = registry.select_policies(settings.search.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
-    show.phase(f"decoding {len(examples)} images")
+    progress.phase(f"decoding {len(examples)} images")
     decoding = budget.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
     variants = offer_variants(backbones, registry.named_in_full(settings.backbones), modality, examples.items)
@@ -141,19 +141,21 @@ def search_setups(
         ahead=ahead,
         first=first,
         heads=heads,
-        report=show.step,
-        warnings=show.warnings,
+        report=progress.update,
+        warnings=progress.warnings,
     )
-    show.warnings.add(*data.store.warnings)
+    progress.warnings.add(*data.store.warnings)
     used = [examples.targets[i] for i in data.store.kept] if examples.targets is not None else []
-    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, ignored_files=examples.ignored_files))
+    progress.warnings.add(
+        *warnings_of(data.skipped, used, advice=examples.advice, ignored_files=examples.ignored_files)
+    )
     worker_pool.share_cores()
     if data.grouping is not None:
-        show.say(str(data.grouping))
+        progress.print(str(data.grouping))
     task = data.folds[0].task
     if test is not None and test.targets is not None:
         task.encode(test.targets)  # again: a class may be gone with its images
-    _say_what_is_scored(data, settings, show)
+    _say_what_is_scored(data, settings, progress)
     if test is not None and settings.data_options.strict:
         refuse_unreadable(test, data.store.reading)
     if test is not None:
@@ -189,18 +191,18 @@ def search_setups(
         freeze=tuple(spec.name for spec in space.policies),
     )
     study = open_study(
-        settings, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=show.warnings
+        settings, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=progress.warnings
     )
     seconds = {"decode": budget.spent}
 
     many = "s" if len(backbones) > 1 else ""
-    show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
+    progress.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
     executor = worker_pool.executor(evaluator, run.checkpoints)
 
     advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
-    with interruptible(budget, show.say), translate_storage_errors(advice):
-        trials = _search(study, space, variants, evaluator, budget, executor, run, show, later_steps, observers)
-    _warn_of_untried(study, variants, show)
+    with interruptible(budget, progress.print), translate_storage_errors(advice):
+        trials = _search(study, space, variants, evaluator, budget, executor, run, progress, later_steps, observers)
+    _warn_of_untried(study, variants, progress)
     seconds["search"] = budget.spent - seconds["decode"]
     close_storage(study._storage)
     return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
@@ -214,17 +216,17 @@ def _search(
     budget: TimeBudget,
     executor: Executor,
     run: RunFolder,
-    show: Progress,
+    progress: Progress,
     later_steps: LaterSteps,
     observers: Observers,
 ) -> Trials:
     """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
-    trials = show.trials
+    trials = progress.trials
 
     def observe(record: TrialRecord) -> None:
         later_steps.update(trials)
         run.write_trials(trials.records)
-        show.trial(record)
+        progress.trial(record)
         observers.notify("trial_finished", result=record)
 
     def observe_epoch(epoch: EpochRecord) -> None:
@@ -233,7 +235,7 @@ def _search(
     def resumed() -> None:
         later_steps.update(trials)
         run.write_trials(trials.records)
-        show.resumed()
+        progress.resumed()
 
     fold, timed = evaluator.folds[0], budget.limit.seconds is not None
     min_epochs = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
@@ -270,12 +272,12 @@ def _search(
     )
 
 
-def _warn_of_untried(study: optuna.Study, variants: Variants, show: Progress) -> None:
+def _warn_of_untried(study: optuna.Study, variants: Variants, progress: Progress) -> None:
     """Name the backbones that were tried in no form."""
     tried = {entry.params.get("backbone") for entry in read_journal(study) if entry.record is not None}
     names = [spec.name for spec in variants.first if not {spec.name, variants.others.get(spec.name)} & tried]
     if names:
-        show.warnings.warn(
+        progress.warnings.warn(
             "backbones_not_tried",
             f"{len(names)} of {len(variants.first)} backbones were not tried, since the budget ended before: "
             f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
@@ -296,24 +298,24 @@ def _curves_allowed(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator
     return 0.0 if params is None else budget.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
 
 
-def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:
+def _check_scored(examples: Examples, test: Examples | None, task: Task, progress: Progress) -> None:
     """Refuse, before anything is decoded, examples that cannot be scored; say what others lack."""
     for warning in examples.warnings:
         if warning.code == "target_format_assumed":
-            show.say(warning.message)
+            progress.print(warning.message)
     if test is not None:
         if test.targets is None:
             raise DataError("The test images have no labels: give a folder per class, or test_targets.")
-        show.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
+        progress.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
     if examples.held_out is not None and examples.targets is not None:
         held = [target for target, there in zip(examples.targets, examples.held_out, strict=True) if there]
-        show.warnings.add(*check_scored(task, task.encode(held), "validation"))
+        progress.warnings.add(*check_scored(task, task.encode(held), "validation"))
 
 
-def _say_what_is_scored(data: Prepared, settings: Settings, show: Progress) -> None:
+def _say_what_is_scored(data: Prepared, settings: Settings, progress: Progress) -> None:
     """Say which class is positive where the user has not said; refuse folds on which nothing can be scored."""
     fold = data.folds[0]
     check_scored(fold.task, fold.targets[fold.validation_rows], "validation")
     if (warning := positive_class_warning(fold.task, fold.targets, settings.data_options.positive_class)) is not None:
-        show.warnings.add(warning)
-        show.say(warning.message)
+        progress.warnings.add(warning)
+        progress.print(warning.message)
