@@ -32,7 +32,7 @@ def course(
     """A course on 90 of the 120 digits, always of the same first weights."""
     pixels, labels = digits
     images = Images(
-        pixels={"center": np.repeat(pixels[..., None], 3, axis=-1)},
+        arrays={"center": np.repeat(pixels[..., None], 3, axis=-1)},
         digests=tuple(map(str, range(len(pixels)))),
         kept=np.arange(len(pixels)),
         side=32,
