@@ -1,4 +1,4 @@
-"""A course: one network learns its objectives, all of it, and can go on where it was interrupted."""
+"""Training of a network on objectives of pretraining, which can be resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ class PretrainingSettings:
 
 
 def training_length(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
-    """Return how long a course takes, as settings: epochs or seconds.
+    """Return the length of a training as settings: ``epochs`` or ``seconds``.
 
     Raises:
-        ConfigError: Both are given, or one is none.
+        ConfigError: Both are given, or the number of epochs is invalid.
     """
     if time_budget is not None:
         if epochs is not None:
@@ -120,25 +120,25 @@ class Student(nn.Module):
 
 
 class PretrainingTrainer:
-    """A network in training. The moving average of its weights is what it has learned.
+    """Trains a network; the result is the moving average of the weights.
 
     Args:
-        pupil: What trains; it is placed on the device.
-        images: What it looks at.
-        rows: The images to learn from.
-        objectives: What to learn of them.
-        settings: How.
-        device: Where.
-        saved: File that the state is kept in after each epoch, and taken up from.
-        key: Tells whether a saved state is of the same course.
+        student: The network; it is moved to the device.
+        images: The images.
+        rows: Rows of the training images.
+        objectives: The objectives; their losses are added.
+        settings: Training settings.
+        device: Device of the training.
+        saved: File of the state, which is written after each epoch and resumed from; None saves nothing.
+        key: Hash of everything that the training depends on.
 
     Raises:
-        ConfigError: The file holds the state of another course, or is damaged.
+        ConfigError: The file holds the state of another training, or is damaged.
     """
 
     def __init__(
         self,
-        pupil: Student,
+        student: Student,
         store: Store,
         rows: np.ndarray,
         objectives: Sequence[Objective],
@@ -148,15 +148,15 @@ class PretrainingTrainer:
         saved: Path | None = None,
         key: str = "",
     ) -> None:
-        self.pupil, self.store, self.rows = device.place(pupil), store, rows
+        self.student, self.store, self.rows = device.place(student), store, rows
         self.objectives, self.settings, self.device = objectives, settings, device
         self.saved, self.key = saved, key
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self._rng = torch.Generator().manual_seed(settings.seed)
-        self._average = AveragedModel(pupil, multi_avg_fn=self._move_average, use_buffers=True)
+        self._average = AveragedModel(student, multi_avg_fn=self._move_average, use_buffers=True)
         self._evaluation_size = BatchSize((_EVALUATION_BATCH,))
         groups = parameter_groups(
-            pupil.backbone, pupil.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
+            student.backbone, student.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
         )
         self._optimizer = torch.optim.AdamW(groups, fused=device.torch.type in ("cpu", "cuda"))
         self._steps = StepTaker(self._optimizer, device, batch_size=settings.batch_size, autocast=settings.half)
@@ -166,13 +166,13 @@ class PretrainingTrainer:
     @property
     def learned(self) -> Student:
         """The moving average of the network, in eval mode."""
-        pupil = self._average.module.eval()
-        assert isinstance(pupil, Student)
-        return pupil
+        student = self._average.module.eval()
+        assert isinstance(student, Student)
+        return student
 
     @property
     def done(self) -> float:
-        """Share of the course that is over, 0..1."""
+        """Share of the training that is done, 0..1."""
         if self.settings.seconds is not None:
             return min(1.0, self.seconds / self.settings.seconds)
         assert self.settings.epochs is not None  # one of the two is given
@@ -193,22 +193,22 @@ class PretrainingTrainer:
                 self._save(self.saved)
             report(self.epoch, loss)
 
-    def outputs(self, rows: np.ndarray, pupil: Student | None = None) -> dict[str, np.ndarray]:
+    def outputs(self, rows: np.ndarray, student: Student | None = None) -> dict[str, np.ndarray]:
         """Return the outputs (N, outputs) of each head for these images, in float32."""
-        pupil, how = pupil or self.learned, self.pupil.backbone.preprocessing
+        student, how = student or self.learned, self.student.backbone.preprocessing
 
         def part_outputs(part: slice) -> dict[str, Tensor]:
-            return pupil(self.store.inputs(rows[part], how, self.device.torch))  # type: ignore[no-any-return]
+            return student(self.store.inputs(rows[part], how, self.device.torch))  # type: ignore[no-any-return]
 
         parts = [found for _, found in in_batches(part_outputs, len(rows), self._evaluation_size)]
-        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in pupil.heads}
+        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in student.heads}
 
     def _train_epoch(self) -> float:
         """Train on all rows once, or until the time is over, and return the mean loss."""
         # Dropout draws from torch's own generator: seeded here, it does not depend on what else drew before.
         self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
-        self.pupil.heads.train()
-        train_mode(self.pupil.backbone, _ALL, 0, update_norms=True)
+        self.student.heads.train()
+        train_mode(self.student.backbone, _ALL, 0, update_norms=True)
         order = self.rows[torch.randperm(len(self.rows), generator=self._rng).numpy()]
         total, seen, size = 0.0, 0, self.settings.batch_size
         for start in range(0, len(order), size):
@@ -233,8 +233,8 @@ class PretrainingTrainer:
         def loss(part: slice) -> Tensor:
             return self._loss(rows[part]) * (len(rows[part]) / len(rows))
 
-        total = self._steps.step(len(rows), loss, list(self.pupil.parameters()), _MAX_GRADIENT_NORM)
-        self._average.update_parameters(self.pupil)
+        total = self._steps.step(len(rows), loss, list(self.student.parameters()), _MAX_GRADIENT_NORM)
+        self._average.update_parameters(self.student)
         found = float(total)  # a GPU is waited for once in a step, at its end
         if not math.isfinite(found):
             raise TrialError(f"The loss became {found} in epoch {self.epoch + 1}: lower the learning rate.")
@@ -242,10 +242,10 @@ class PretrainingTrainer:
 
     def _loss(self, rows: np.ndarray) -> Tensor:
         """Return the mean loss of these images."""
-        how = self.pupil.backbone.preprocessing
+        how = self.student.backbone.preprocessing
         batch = self.store.augmented(rows, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):
-            outputs = self.pupil(batch)
+            outputs = self.student(batch)
         at = to_device(rows, self.device.torch)
         return torch.stack([objective.loss(outputs[objective.head], at) for objective in self.objectives]).sum()
 
@@ -262,7 +262,7 @@ class PretrainingTrainer:
         state = {
             "key": self.key,
             "at": {"epoch": self.epoch, "step": self.step, "seconds": self.seconds},
-            "pupil": self.pupil.state_dict(),
+            "student": self.student.state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._steps.scaler.state_dict(),
@@ -284,7 +284,7 @@ class PretrainingTrainer:
                 "it, another folder, or --overwrite to begin anew."
             )
         self.epoch, self.step, self.seconds = (state["at"][name] for name in ("epoch", "step", "seconds"))
-        self.pupil.load_state_dict(state["pupil"])
+        self.student.load_state_dict(state["student"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._steps.scaler.load_state_dict(state["scaler"])
