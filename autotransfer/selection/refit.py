@@ -78,7 +78,7 @@ def _trained(
     """
     if not _is_kept(one, evaluator):
         # Whatever else could become the model has to be trained as long: the clock would only cut it.
-        return evaluator.refit(one.candidate, one.epochs, found=predictions)
+        return evaluator.refit(one.candidate, one.epochs, predictions=predictions)
     share = len(evaluator.targets) / len(evaluator.folds[0].train_rows)
     seconds = evaluator.predicted_seconds(one.candidate, one.epochs) * share
     left = budget.left_for("refit")

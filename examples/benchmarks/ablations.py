@@ -74,7 +74,7 @@ def without_cache() -> Switch:
     def forgetting(method: Callable[..., Any]) -> Callable[..., Any]:
         def call(evaluator: Evaluator, *arguments: Any, **named: Any) -> Any:
             empty = ActivationCache(None, memory_limit=evaluator.extractor.cache.memory_limit)
-            evaluator.extractor = replace(evaluator.extractor, cache=empty)
+            evaluator.context.extractor = replace(evaluator.extractor, cache=empty)
             return method(evaluator, *arguments, **named)
 
         return call

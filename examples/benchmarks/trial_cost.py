@@ -69,7 +69,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             # A fresh cache: the first trial pays for its prefix from the images on.
             cache = ActivationCache(Path(folder), memory_limit=memory_budget(None))
-            evaluator.extractor = FeatureExtractor(store=data.store, cache=cache)
+            evaluator.context.extractor = FeatureExtractor(store=data.store, cache=cache)
             seconds, scores = [], []
             for _ in range(3):
                 begin = time.perf_counter()

@@ -87,7 +87,7 @@ def test_a_head_out_of_time_still_tells_the_cost_of_all_folds(
 ) -> None:
     probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})
     epochs: list[int] = []
-    monkeypatch.setattr("autotransfer.evaluation.evaluator.time.perf_counter", lambda: 1.5 * len(epochs))
+    monkeypatch.setattr("autotransfer.evaluation.cross_validation.time.perf_counter", lambda: 1.5 * len(epochs))
 
     def report(epoch: int, score: float) -> bool:
         epochs.append(epoch)

@@ -283,7 +283,7 @@ def test_seconds_of_epochs_exclude_the_frozen_prefix(make: MakeEvaluator, monkey
         seconds[0] += 100.0
 
     monkeypatch.setattr(Training, "prepare", slow)
-    monkeypatch.setattr("autotransfer.evaluation.evaluator.time.perf_counter", lambda: seconds[0])
+    monkeypatch.setattr("autotransfer.evaluation.stage_training.time.perf_counter", lambda: seconds[0])
     assert _evaluate(make(folds=1), _linear(1, freeze="depth")).seconds == 0.0
     assert seconds[0] == 100.0
 

@@ -37,7 +37,7 @@ def registry(tiny_zoo: Path) -> Registry:
 def prepared(registry: Registry) -> Callable[..., Prepared]:
     """Returns 1,100 handwritten digits, or fewer."""
     data = load_digits()
-    images = np.kron(data.store[:1100] * (255 / 16), np.ones((4, 4))).astype(np.uint8)
+    images = np.kron(data.images[:1100] * (255 / 16), np.ones((4, 4))).astype(np.uint8)
 
     def prepare(count: int = 1100, targets: Any = None, **settings: Any) -> Prepared:
         labels = data.target if targets is None else targets

@@ -1,0 +1,62 @@
+"""Evaluating a candidate that trains stages: on the first fold, from where it was paused."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from autotransfer.evaluation.context import EvaluationContext, with_training_figures
+from autotransfer.evaluation.setup import Setup
+from autotransfer.runtime.memory import release_freed_memory
+from autotransfer.search.jobs import Evaluation, Report
+
+__all__ = ["train_stages"]
+
+
+def train_stages(
+    context: EvaluationContext, setup: Setup, report: Report, expired: Callable[[], bool], until: int | None
+) -> Evaluation:
+    """Train stages on the first fold until so many epochs are done, from where the training was paused.
+
+    The checkpoint keeps the training and the predictions of its epochs; the network itself is not kept in memory. The
+    seconds are those of the epochs that were trained now; NaN where the last of them was cut.
+    """
+    until = min(until or setup.settings.epochs, setup.settings.epochs)
+    epochs, known, seconds = _train(context, setup, report, expired, until)
+    release_freed_memory()
+    evaluation = context.best_epoch(setup, [epochs])
+    return replace(evaluation, trained=len(epochs) - known, seconds=seconds)
+
+
+def _train(
+    context: EvaluationContext, setup: Setup, report: Report, expired: Callable[[], bool], until: int
+) -> tuple[list[np.ndarray], int, float]:
+    """Return the predictions after each epoch, the number of epochs of earlier trainings, and the seconds."""
+    candidate, epochs = setup.candidate, list[np.ndarray]()
+    state = context.checkpoints.load(candidate)
+    if state is not None and "network" not in state and state["epoch"] < until:
+        state = None  # it was cut in an epoch: only its best epoch is left, from which it cannot go on
+    training = setup.training(context.extractor, context.folds[0], context.device, context.seed, paused=state)
+    if state is not None:
+        epochs.extend(state["epochs"].numpy())
+    known, tell = len(epochs), with_training_figures(training, report)
+
+    def keep(epoch: int, score: float, predictions: np.ndarray) -> bool:
+        epochs.append(predictions)
+        return tell(epoch, score)
+
+    if training.epoch < until:
+        training.prepare()
+    started = time.perf_counter()
+    training.run(until, keep, expired)
+    seconds = time.perf_counter() - started
+    if len(epochs) > known:
+        ended = training.interrupted or training.epoch == setup.settings.epochs
+        state = training.state(ended=ended)
+        context.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
+    return epochs, known, seconds if training.epoch == until else math.nan
