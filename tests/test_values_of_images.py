@@ -113,7 +113,7 @@ def test_a_fit_stores_the_range_that_was_asked_for_and_says_what_lies_outside(
         **zoo,
     )
     said = [warning for warning in done.warnings if warning.code == "value_range"]
-    assert ["asked for" in said[0].message, "test examples" in said[1].message] == [True, True]
+    assert ["asked for" in said[0].message, "test images" in said[1].message] == [True, True]
     about = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
     expected = {"value_ranges": {"integer": [0, 1000]}, "background": "white", "channels": 1}
     assert about["reading"] == {"side": about["reading"]["side"], **expected}

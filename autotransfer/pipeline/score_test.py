@@ -90,7 +90,7 @@ def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings:
         first = next(iter(store.remarks))
         warnings.warn(
             "value_range",
-            f"{len(store.remarks)} of {len(store)} test {store.modality.noun}s do not suit those to train on; the "
-            f"first, {test.names[first]}: {store.remarks[first]}.",
+            f"{len(store.remarks)} of {len(store)} test {store.modality.noun}s have values that the training {store.modality.noun}s lack; "
+            f"the first, {test.names[first]}: {store.remarks[first]}.",
             count=len(store.remarks),
         )
