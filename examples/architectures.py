@@ -1,12 +1,12 @@
-"""Measure what timm's architectures cost, without their weights: the table that comes with the package.
+"""Measure parameters and multiply-accumulates of timm's architectures, for the table that comes with the package.
 
 python examples/architectures.py --out plugins/backbones/architectures.csv [--only 'resnet*']
 python examples/architectures.py --catalogue plugins/backbones/catalogue.csv
 
-Each architecture that has pretrained weights is built without memory and passed once, which counts its parameters
-before the classifier, and its multiply-accumulates at the input size of its default weights. Takes about ten minutes.
-With --catalogue, what the installed timm says of all its models is written instead, which takes seconds: models are
-listed from that, without timm, as long as it is of the version that is installed.
+Each architecture with pretrained weights is built on the meta device. One forward pass counts its parameters without
+the classifier, and its multiply-accumulates at the input size of its default weights. This takes about ten minutes.
+With --catalogue, the script writes the list of the installed timm's models instead, which takes seconds. The package
+lists models from this file, without timm, as long as the file matches the installed version.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def cost(architecture: str) -> dict[str, object]:
 
 
 def write_catalogue(out: Path) -> None:
-    """Write what timm, which is loaded here and therefore asked, says of its models."""
+    """Write timm's list of models."""
     rows = rows_of(catalogue().values())
     with out.open("w", newline="") as file:
         file.write(f"timm {timm.__version__}\n")
@@ -63,7 +63,7 @@ def main() -> None:
     for architecture in sorted({name.partition(".")[0] for name in timm.list_models(given.only, pretrained=True)}):
         try:
             rows.append(cost(architecture))
-        except Exception as error:  # it takes something else than one image, or an optional package
+        except Exception as error:  # the model takes other inputs, or needs an optional package
             print(f"left out: {architecture}: {type(error).__name__}: {error}", file=sys.stderr)
     with given.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -73,5 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # several architectures warn of what they will be called one day
+    warnings.simplefilter("ignore")  # on future names of architectures
     main()

@@ -1,12 +1,12 @@
-"""Make the backbones that come with the package again, from data that anyone can get.
+"""Train the backbones that come with the package again, on public data.
 
 python examples/source_models.py --cifar10 cifar10 --out zoo [--only mini_vit.letters]
 
 * CIFAR-10 (Krizhevsky, 2009) is published at https://www.cs.toronto.edu/~kriz/cifar.html. Give its training images as
   files, a sub-folder for each class. The shipped weights saw 2,500 images of each class.
-* Letters are drawn here, with the font that Pillow brings along.
-* The teacher was Google's mobilenet_v1_1.0_224, converted to timm's format. Any other one does, such as timm's own
-  MobileNetV1, whose weights come from the hub.
+* Letters are drawn with Pillow's own font.
+* The teacher was Google's mobilenet_v1_1.0_224, converted to timm's format. Another backbone works, too, such as timm's
+  own MobileNetV1, whose weights are on the hub.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-import autotransfer  # before torch: it settles how torch's threads wait
+import autotransfer  # before torch, since it configures how torch's threads wait
 from autotransfer.settings import ModelCard, TrainingOptions
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijlmnqrty"  # small ones that are no shrunken capitals
-OF_EACH, SIDE = 400, 32
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijlmnqrty"  # lower case only where the shape differs from the capital
+IMAGES_PER_LETTER, SIDE = 400, 32
 CIFAR10 = ModelCard(source="CIFAR-10 (half of its training images)", license="MIT; CIFAR-10 states no licence")
 
 
@@ -31,15 +31,15 @@ def main() -> None:
     parser.add_argument("--teacher", default="mobilenetv1_100.ra4_e3600_r224_in1k", help="a registered backbone")
     parser.add_argument("--zoo", type=Path, help="a folder of checkpoints that holds the teacher")
     parser.add_argument("--out", type=Path, required=True, help="the zoo to write")
-    parser.add_argument("--only", choices=RECIPES, help="make one of them")
-    parser.add_argument("--epochs", type=int, help="train for so many epochs, for a quick look")
+    parser.add_argument("--only", choices=RECIPES, help="train one of them")
+    parser.add_argument("--epochs", type=int, help="number of epochs, for a quick look")
     given = parser.parse_args()
     for name in [given.only] if given.only else RECIPES:
         print(RECIPES[name](given, given.out / name), flush=True)
 
 
 def objects(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
-    """Ten kinds of objects and animals: a convolutional net."""
+    """A convolutional network on ten kinds of objects and animals."""
     return autotransfer.pretrain(
         given.cifar10,
         architecture="test_byobnet",
@@ -51,7 +51,7 @@ def objects(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult
 
 
 def letters(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
-    """Forty-two letters: a vision transformer."""
+    """A vision transformer on forty-two letters."""
     images, names = draw_letters()
     return autotransfer.pretrain(
         images,
@@ -66,7 +66,7 @@ def letters(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult
 
 
 def imagenet(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
-    """What a large net saw in ImageNet, learned from its features of unlabelled photographs: an efficient net."""
+    """An efficient network that learns the features of an ImageNet teacher on unlabelled photographs."""
     images = [path for folder in sorted(given.cifar10.iterdir()) for path in sorted(folder.iterdir())[::2]]
     return autotransfer.pretrain(
         images,
@@ -85,14 +85,14 @@ RECIPES = {"mini_byobnet.cifar10": objects, "mini_efficientnet.imagenet": imagen
 
 
 def draw_letters(seed: int = 0) -> tuple[np.ndarray, list[str]]:
-    """Return images (N, 32, 32, 3) and what each shows."""
+    """Return images (N, 32, 32, 3) and their letters."""
     rng = np.random.default_rng(seed)
-    names = [letter for letter in LETTERS for _ in range(OF_EACH)]
+    names = [letter for letter in LETTERS for _ in range(IMAGES_PER_LETTER)]
     return np.stack([_draw(letter, rng) for letter in names]), names
 
 
 def _draw(letter: str, rng: np.random.Generator) -> np.ndarray:
-    """Draw a letter crooked, thick or thin, sharp or blurred, in two colours, with noise."""
+    """Draw a letter with random distortion, thickness, blur, colours and noise."""
     big = 2 * SIDE
     sheet = Image.new("L", (big, big))
     font = ImageFont.load_default(int(rng.integers(big * 0.6, big * 0.95)))

@@ -443,7 +443,7 @@ def test_a_zoo_with_truncated_weights(refuse: Refuse, zoo: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
     message = refuse(BackboneError, RuntimeError, zoo=zoo)
     assert "test_resnet" in message
-    assert "no sound safetensors file" in message
+    assert "no valid safetensors file" in message
 
 
 def test_a_zoo_with_a_pickle_runs_no_code(refuse: Refuse, zoo: Path, tmp_path: Path) -> None:

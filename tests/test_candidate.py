@@ -65,7 +65,7 @@ def test_the_order_of_settings_means_nothing() -> None:
     assert {one} == {Candidate(backbone="a", training={"epochs": 3, "lr": 0.1})}
 
 
-def test_a_dictionary_that_changes_later_is_none_of_the_candidate() -> None:
+def test_candidate_copies_its_dictionaries() -> None:
     training = {"lr": 0.1}
     candidate = Candidate(backbone="a", training=training)
     before = hash(candidate)

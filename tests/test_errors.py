@@ -29,7 +29,7 @@ BUILT_IN = {
 }
 
 
-def test_every_error_is_public_drawn_in_the_tree_and_has_a_built_in_base() -> None:
+def test_every_error_is_public_in_the_tree_and_has_builtin_base() -> None:
     defined = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
     assert defined == set(errors.__all__) == {"AutoTransferError", *BUILT_IN}
     assert errors.__doc__ is not None

@@ -472,10 +472,10 @@ def test_damaged_weights(
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (struct.pack("<Q", 2**63) + b"{}", "no sound safetensors"),
-        (struct.pack("<Q", 200 * 2**20) + b"{" + b" " * 1000, "no sound safetensors"),
-        (struct.pack("<Q", 2) + b"[]", "no sound safetensors"),
-        (b"\x08\0\0", "no sound safetensors"),
+        (struct.pack("<Q", 2**63) + b"{}", "no valid safetensors"),
+        (struct.pack("<Q", 200 * 2**20) + b"{" + b" " * 1000, "no valid safetensors"),
+        (struct.pack("<Q", 2) + b"[]", "no valid safetensors"),
+        (b"\x08\0\0", "no valid safetensors"),
     ],
 )
 def test_headers_that_lie(header: bytes, reason: str, checkpoint: Path, attempt: Attempt) -> None:

@@ -29,8 +29,8 @@ def test_it_makes_every_backbone_that_is_shipped(script: ModuleType) -> None:
     assert list(script.RECIPES) == [spec.name for spec in Registry.load().fallbacks()]
 
 
-def test_letters_are_drawn_alike_each_time(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "OF_EACH", 2)
+def test_letters_are_drawn_equally_each_time(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "IMAGES_PER_LETTER", 2)
     (images, names), (again, _) = script.draw_letters(), script.draw_letters()
     assert images.shape == (2 * len(script.LETTERS), 32, 32, 3)
     assert images.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""The whole thing at once: a search on scikit-learn's digits with the backbones that are installed, offline."""
+"""The demonstration: a search on scikit-learn's digits with the installed backbones, offline."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ HELD_OUT_SHARE = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What the demonstration found.
+    """The result of the demonstration.
 
     Attributes:
         fit: The result of the search.
         scratch: Test score of the winner's architecture, trained from random weights on the same images.
-        scratch_epochs: Epochs that it was trained for.
-        scratch_steps: Optimizer steps of these epochs.
+        scratch_epochs: Number of epochs of the training from scratch.
+        scratch_steps: Number of optimizer steps of the training from scratch.
         error: Standard error of the difference between the two test scores.
-        truth: What some test images show.
-        predicted: What the model says that they show.
-        chart: The picture of the search.
+        truth: Labels of eight test images.
+        predicted: Predictions of the model for these images.
+        chart: File of the chart of the search.
     """
 
     fit: FitResult
@@ -127,7 +127,7 @@ def run_demo(
     overwrite: bool = False,
     progress: bool = True,
 ) -> DemoResult:
-    """Search on 1,297 handwritten digits, 8 x 8 pixels, with the backbones that are installed; 500 more are the test.
+    """Search on 1,297 handwritten digits of 8 x 8 pixels with the installed backbones, and test on 500 more.
 
     Raises:
         ConfigError: A setting is wrong, or ``out`` holds a run.
@@ -153,11 +153,11 @@ def run_demo(
         time_budget=time_budget,
         out=out,
         data_options=DataOptions(test_targets=truth),
-        search=SearchOptions(compare_scratch=False),  # its own comparison below has more time, and test images
+        search=SearchOptions(compare_scratch=False),  # the comparison below has more time, and test images
         compute=Compute(device=device, cache=False),
         run=RunOptions(overwrite=overwrite, progress=progress),
     )
-    scratch, error, course = _from_scratch(registry, result, device, progress)
+    scratch, error, trainer = _from_scratch(registry, result, device, progress)
     chart = result.run / "trials.svg"
     lines = {"from scratch, test": scratch.score}
     title = "Handwritten digits: every trial of the search"
@@ -165,8 +165,8 @@ def run_demo(
     return DemoResult(
         fit=result,
         scratch=scratch,
-        scratch_epochs=course.epoch,
-        scratch_steps=course.step,
+        scratch_epochs=trainer.epoch,
+        scratch_steps=trainer.step,
         error=error,
         truth=tuple(truth[:SHOWN_PREDICTIONS].tolist()),
         predicted=tuple(result.predict(list(test[:SHOWN_PREDICTIONS])).tolist()),
@@ -183,7 +183,7 @@ def _from_scratch(
     """Train the winner's architecture from random weights for as long as the search took.
 
     Returns:
-        Its test score, the standard error of the difference to the model's score, and the training.
+        The test score, the standard error of its difference to the model's score, and the trainer.
     """
     where, test = resolve_device(device), result.data.test
     where.seed(0)
@@ -192,22 +192,22 @@ def _from_scratch(
         seconds=result.seconds["search"], batch_size=64, augmentation="light", ema=0.98, half=False
     )
     with keep_freed_memory(), Progress(Budget(), shown=progress) as show:
-        material = prepare_pretraining_data(
+        dataset = prepare_pretraining_data(
             result.data.train,
             [backbone.preprocessing],
             share=HELD_OUT_SHARE,
             seed=0,
-            show=show,
+            progress=show,
             reading=result.model.reading,
         )
-        assert material.fold is not None  # all have labels
-        task = material.fold.task
-        objective = from_labels(task, material.fold.targets, where.torch)
+        assert dataset.fold is not None  # all images have labels
+        task = dataset.fold.task
+        objective = from_labels(task, dataset.fold.targets, where.torch)
         name = f"{result.best.backbone} from scratch"
-        model, course = train_student(backbone, name, task, objective, material, settings, registry, where, show)
+        model, trainer = train_student(backbone, name, task, objective, dataset, settings, registry, where, show)
     assert test is not None
     assert test.targets is not None
     encoded = task.encode(test.targets)
     predictions, others = (one.predict_store(one.decode(test)) for one in (model, result.model))
     error = paired_standard_error(task, encoded, predictions, others)
-    return Score.of(task, encoded, predictions), error, course
+    return Score.of(task, encoded, predictions), error, trainer

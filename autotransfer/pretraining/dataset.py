@@ -1,4 +1,4 @@
-"""What a network is trained on: decoded images, their labels where they have any, and which of them are held out."""
+"""Training and validation images of pretraining and distillation, with labels if there are any."""
 
 from __future__ import annotations
 
@@ -25,32 +25,34 @@ __all__ = ["PretrainingData", "prepare_pretraining_data"]
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingData:
-    """Decoded images.
+    """Decoded examples of pretraining.
 
     Attributes:
-        images: The images.
-        train: Rows to learn from.
-        held: Rows to score on.
-        fold: The labels; None without any.
+        store: The examples.
+        train_rows: Rows that train.
+        validation_rows: Rows that score.
+        fold: Targets of the images; None without labels.
     """
 
     store: Store
-    train: np.ndarray
-    held: np.ndarray
+    train_rows: np.ndarray
+    validation_rows: np.ndarray
     fold: Fold | None = None
 
     @property
     def held_out(self) -> Store:
-        """The images that are held out."""
-        return self.store.take(self.held)
+        """The validation examples."""
+        return self.store.take(self.validation_rows)
 
     def score(self, outputs: np.ndarray) -> Score:
-        """Score what a network says of the held-out rows (N, outputs): logits, or standardised values."""
-        assert self.fold is not None  # only where there are labels
+        """Score outputs (N, outputs) for the validation images: logits, or standardised values."""
+        assert self.fold is not None  # callers score labelled images only
         fold = self.fold
         shift, scale = fold.standardisation()
         predictions = to_predictions(fold.task, torch.from_numpy(outputs * scale + shift))
-        return Score.of(fold.task, fold.targets[self.held], predictions, fold.group_ids_of(self.held))
+        return Score.of(
+            fold.task, fold.targets[self.validation_rows], predictions, fold.group_ids_of(self.validation_rows)
+        )
 
 
 def prepare_pretraining_data(
@@ -59,23 +61,23 @@ def prepare_pretraining_data(
     *,
     share: float,
     seed: int,
-    show: Progress,
+    progress: Progress,
     reading: Mapping[str, Any] | None = None,
 ) -> PretrainingData:
-    """Decode every image once, for all that look at them, and hold a share of them out.
+    """Decode every image once, for student and teacher, and split the images.
 
     Args:
-        examples: Labelled or not.
-        wanted: How those that look at them want them.
-        share: Share of the images that is held out.
+        examples: Images with or without targets.
+        wanted: Preprocessing of each backbone that sees the images.
+        share: Share of the images that is held out for validation.
         seed: Seed of the split.
-        show: Is told how far decoding is, and what a user should know of the images.
-        reading: What the values of examples mean to a model; None decides it over these.
+        progress: Shows the progress of decoding, and collects warnings.
+        reading: How a model reads the values of examples; None determines this from the examples.
 
     Raises:
         DataError: No image can be decoded, or there are too few.
     """
-    show.phase(f"decoding {len(examples)} images")
+    progress.phase(f"decoding {len(examples)} images")
     store = modality_of(examples).load(
         examples.items,
         examples.names,
@@ -84,29 +86,29 @@ def prepare_pretraining_data(
         reading=reading,
         exact=False,
         memory_limit=memory_budget(None),
-        progress=lambda done, total: show.step(f"decoding images: {done} of {total}"),
+        progress=lambda done, total: progress.step(f"decoding images: {done} of {total}"),
     )
-    show.warnings.add(*store.warnings)
+    progress.warnings.add(*store.warnings)
     if store.skipped:
-        show.say(f"{len(store.skipped)} images cannot be read: {store.skipped[0].name}, …")
+        progress.say(f"{len(store.skipped)} images cannot be read: {store.skipped[0].name}, …")
     if examples.targets is None:
-        train, held = _split_once(store, share, seed)
-        return PretrainingData(store=store, train=train, held=held)
+        train, validation = _split_once(store, share, seed)
+        return PretrainingData(store=store, train_rows=train, validation_rows=validation)
     targets = [examples.targets[i] for i in store.kept]
     task = infer_task(targets)
     encoded = task.encode(targets)
     groups = None if examples.groups is None else [examples.groups[i] for i in store.kept]
-    train, held = split(encoded, task, store.digests, share=share, seed=seed, groups=groups)
+    train, validation = split(encoded, task, store.digests, share=share, seed=seed, groups=groups)
     group_ids = assign_group_ids(store.digests, groups)
-    fold = Fold(task=task, targets=encoded, train_rows=train, validation_rows=held, group_ids=group_ids)
-    return PretrainingData(store=store, train=train, held=held, fold=fold)
+    fold = Fold(task=task, targets=encoded, train_rows=train, validation_rows=validation, group_ids=group_ids)
+    return PretrainingData(store=store, train_rows=train, validation_rows=validation, fold=fold)
 
 
 def _split_once(store: Store, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split unlabelled images; copies of one stay on one side."""
+    """Split unlabelled images; copies of an image stay on one side."""
     _, of = np.unique(store.digests, return_inverse=True)
     order = np.random.default_rng(seed).permutation(of.max() + 1)
     if len(order) < 2:
         raise DataError("One image is not enough: some are held out to score on.")
-    held = np.isin(of, order[: max(1, round(share * len(order)))])
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    validation = np.isin(of, order[: max(1, round(share * len(order)))])
+    return np.flatnonzero(~validation), np.flatnonzero(validation)

@@ -1,4 +1,4 @@
-"""From the winner of a search, or several models together, to one small model that answers like them."""
+"""Distillation of a model, or of several models, into one small model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from autotransfer.training.network import Network
 
 __all__ = ["DistillResult", "distill", "train_student"]
 
-# Settings that are not given: a student follows its teacher in smaller steps than labels ask for.
+# Defaults of learning rate and batch size; a student learns predictions in smaller steps than labels. Tuned on digits.
 _LR, _BATCH_SIZE = 1e-3, 64
 
 Models = FitResult | TransferModel | Sequence[FitResult | TransferModel]
@@ -41,17 +41,17 @@ Models = FitResult | TransferModel | Sequence[FitResult | TransferModel]
 
 @dataclass(frozen=True, kw_only=True)
 class DistillResult:
-    """A small model, and what was lost on the way to it.
+    """The student model, and its comparison with the teacher.
 
     Attributes:
-        model: The small model.
-        agreement: On images that it did not learn from, the share of its answers that are the teacher's; of a
-            regression, the share of the variance of the teacher's values that it predicts.
-        teacher: Score of the teacher on the test examples; None without any.
-        student: Score of the small model on them.
-        parameters: Number of parameters of the teacher, all models together, and of the small model.
-        epochs: Epochs that were trained.
-        seconds: Training time.
+        model: The student.
+        agreement: Share of the validation images on which the student predicts the teacher's class; for a regression,
+            the share of the variance of the teacher's values that the student predicts.
+        teacher: Score of the teacher on the test examples; None without test examples.
+        student: Score of the student on the test examples; None without test examples.
+        parameters: Number of parameters of the teacher, all models together, and of the student.
+        epochs: Number of training epochs.
+        seconds: Training time in seconds.
     """
 
     model: TransferModel
@@ -64,7 +64,7 @@ class DistillResult:
 
     @property
     def lost(self) -> float | None:
-        """What the small model scores less than the teacher on the test examples; None without any."""
+        """Score of the teacher less the score of the student on the test examples; None without test examples."""
         return self.teacher.score - self.student.score if self.teacher and self.student else None
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class DistillResult:
         before, after = self.parameters
         lines = [
             f"model       {self.model.members[0].candidate.backbone}: {after:,} parameters of {before:,}",
-            f"agreement   {self.agreement:.1%} with the teacher, on images that it did not learn from",
+            f"agreement   {self.agreement:.1%} with the teacher on validation images",
         ]
         if self.teacher and self.student:
             lines.append(
@@ -109,29 +109,29 @@ def distill(
     compute: Compute = Compute(),
     run: RunOptions = RunOptions(),
 ) -> DistillResult:
-    """Turn a model, or several together, into one small model that learns their answers (Hinton et al., 2015).
+    """Distil a model, or the mean of several models, into one small model (Hinton et al., 2015).
 
-    No parameter is shared, so any architecture can learn from any other. Only the teacher's answers are learned:
-    images need no labels, and more of them than were labelled can be given.
+    Teacher and student share no parameters, so their architectures are independent. The student learns the teacher's
+    predictions only, so images need no labels.
 
     Args:
-        result: What ``fit`` returned, a model, or several of them, whose mean answer is learned.
-        data: Images and folders to learn on; None takes those of the search. Labels are not looked at.
-        architecture: A registered backbone, which starts from its weights, or one of timm's architectures, which
-            starts from random ones.
-        test: Labelled examples on which teacher and small model are compared; None takes those of the search.
-        test_targets: Their targets, where ``test`` does not hold them.
+        result: Result of ``fit``, a model, or several of these, whose mean prediction is learned.
+        data: Images and folders to train on; None takes those of the search. Labels are ignored.
+        architecture: Name of a registered backbone, which starts from its weights, or of one of timm's architectures,
+            which starts from random weights.
+        test: Labelled examples to compare teacher and student on; None takes the test examples of the search.
+        test_targets: Targets of the test examples, where ``test`` does not hold them.
         epochs: Passes over the images; 30 without ``time_budget``.
-        time_budget: Training time instead, as ``"5m"`` or seconds.
-        zoo: Folders of checkpoints that the backbone may be in; None takes ``AUTOTRANSFER_ZOO``.
-        seed: Seed of first weights, split and training.
-        training: How the small model trains, and which share of the images is held out to compare answers on.
+        time_budget: Training time in place of ``epochs``, as ``"5m"`` or in seconds.
+        zoo: Folders of checkpoints that may hold the backbone; None takes ``AUTOTRANSFER_ZOO``.
+        seed: Seed of the initial weights, the split and the training.
+        training: Training settings, and the share of the images that is held out for validation.
         compute: ``device``; no other option has an effect.
         run: ``progress``; no other option has an effect.
 
     Raises:
-        ConfigError: A setting is wrong, or the models do not predict the same.
-        DataError: The images cannot be used, or a model comes without any.
+        ConfigError: A setting is wrong, or the tasks of the models differ.
+        DataError: The images cannot be used, or there are no images.
         TrialError: The training diverged.
     """
     refuse_unused(compute, ("device",))
@@ -141,37 +141,37 @@ def distill(
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     task = _common_task(models)
-    examples, tested = _examples(results, data, test, test_targets)
+    examples, test_examples = _examples(results, data, test, test_targets)
     settings.check_augmentation(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
     backbone = _student(registry, architecture, training.input_size)
-    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
-        plain = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
-        material = prepare_pretraining_data(
-            plain,
+    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
+        unlabelled = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
+        dataset = prepare_pretraining_data(
+            unlabelled,
             [backbone.preprocessing],
             share=training.validation,
             seed=seed,
-            show=show,
+            progress=progress,
             reading=models[0].reading,
         )
-        show.phase(f"the teacher answers {len(examples)} images")
-        answers = _answers(models, plain)
-        objective, units = _to_learn(task, answers, material, where)
-        model, course = train_student(
-            backbone, architecture, task, objective, material, settings, registry, where, show, units
+        progress.phase(f"predicting {len(examples)} images with the teacher")
+        predictions = _mean_predictions(models, unlabelled)
+        objective, standardisation = _teacher_objective(task, predictions, dataset, where)
+        model, trainer = train_student(
+            backbone, architecture, task, objective, dataset, settings, registry, where, progress, standardisation
         )
-        if tested is not None:
-            show.phase(f"comparing on {len(tested)} test images")
+        if test_examples is not None:
+            progress.phase(f"comparing on {len(test_examples)} test images")
         return DistillResult(
             model=model,
-            agreement=_agreement(task, model.predict_store(material.held_out), answers[material.held]),
-            teacher=None if tested is None else _score(task, tested, models),
-            student=None if tested is None else _score(task, tested, [model]),
+            agreement=_agreement(task, model.predict_store(dataset.held_out), predictions[dataset.validation_rows]),
+            teacher=None if test_examples is None else _score(task, test_examples, models),
+            student=None if test_examples is None else _score(task, test_examples, [model]),
             parameters=(sum(map(_size, models)), _size(model)),
-            epochs=course.epoch,
-            seconds=round(course.seconds, 1),
+            epochs=trainer.epoch,
+            seconds=round(trainer.seconds, 1),
         )
 
 
@@ -180,34 +180,37 @@ def train_student(
     name: str,
     task: Task,
     objective: Objective,
-    material: PretrainingData,
+    dataset: PretrainingData,
     settings: PretrainingSettings,
     registry: Registry,
     device: Device,
-    show: Progress,
-    units: tuple[Any, Any] = (0.0, 1.0),
+    progress: Progress,
+    standardisation: tuple[Any, Any] = (0.0, 1.0),
 ) -> tuple[TransferModel, PretrainingTrainer]:
-    """Train a backbone and a linear head on one objective, into a model that predicts.
+    """Train all stages of a backbone and a linear head on one objective.
 
     Args:
-        backbone: What trains, whole.
-        name: What the model says that its backbone was.
-        task: What it predicts.
-        objective: What it learns.
-        material: From which images.
-        settings: How.
-        registry: Knows the head.
-        device: Where.
-        show: Is told of each epoch.
-        units: Shift and scale from the standardised outputs of a regression to values.
+        backbone: The backbone.
+        name: Name of the backbone in the model.
+        task: The task.
+        objective: The objective.
+        dataset: The images.
+        settings: Training settings.
+        registry: Registry that holds the linear head.
+        device: Device of the training.
+        progress: Shows each epoch.
+        standardisation: Mean and standard deviation of the targets of a regression.
+
+    Returns:
+        The model and its trainer.
     """
-    pupil = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
-    show.phase(f"training {name} on {len(material.train)} images")
-    course = PretrainingTrainer(pupil, material.store, material.train, [objective], settings, device)
-    course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
-    learned = course.learned
-    network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *units)
-    training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(course.epoch, 1)}
+    student = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
+    progress.phase(f"training {name} on {len(dataset.train_rows)} images")
+    trainer = PretrainingTrainer(student, dataset.store, dataset.train_rows, [objective], settings, device)
+    trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+    learned = trainer.learned
+    network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *standardisation)
+    training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(trainer.epoch, 1)}
     member = EnsembleMember(
         network=device.place(network.eval().requires_grad_(False)),
         candidate=Candidate(backbone=name, freeze="full", training=training),
@@ -216,31 +219,31 @@ def train_student(
     model = TransferModel(
         members=(member,),
         task=task,
-        modality=material.store.modality,
-        reading=material.store.reading,
+        modality=dataset.store.modality,
+        reading=dataset.store.reading,
         device=device,
     )
-    return model, course
+    return model, trainer
 
 
-def _to_learn(
-    task: Task, answers: np.ndarray, material: PretrainingData, device: Device
+def _teacher_objective(
+    task: Task, predictions: np.ndarray, dataset: PretrainingData, device: Device
 ) -> tuple[Objective, tuple[Any, Any]]:
-    """Return the teacher's answers (N, outputs) as an objective, and the units of what is learned."""
+    """Return the objective that matches the teacher's predictions (N, outputs), and their mean and deviation."""
     if task.kind != "regression":
-        return from_answers(task, answers, device.torch), (0.0, 1.0)
-    known = answers[material.train]
-    shift, spread = known.mean(0), known.std(0)
+        return from_answers(task, predictions, device.torch), (0.0, 1.0)
+    train = predictions[dataset.train_rows]
+    shift, spread = train.mean(0), train.std(0)
     scale = np.where(spread > 0, spread, 1.0)
-    learned = np.asarray((answers - shift) / scale, dtype=np.float32)
+    learned = np.asarray((predictions - shift) / scale, dtype=np.float32)
     return from_answers(task, learned, device.torch), (shift, scale)
 
 
 def _student(registry: Registry, name: str, input_size: int | None) -> Backbone:
-    """Return a registered backbone with its weights, or an architecture with random ones.
+    """Return a registered backbone with its weights, or an architecture with random weights.
 
     Raises:
-        ConfigError: There is neither, or a backbone with weights is to have another input size.
+        ConfigError: The name is unknown, or an input size is given for a backbone with weights.
     """
     if name not in registry.backbones:
         return registry.rebuild(registry.outline(name, input_size))
@@ -250,10 +253,10 @@ def _student(registry: Registry, name: str, input_size: int | None) -> Backbone:
 
 
 def _common_task(models: Sequence[TransferModel]) -> Task:
-    """Return what all models predict.
+    """Return the task of all models.
 
     Raises:
-        ConfigError: There is no model, or they predict different things.
+        ConfigError: There is no model, or the tasks differ.
     """
     if not models:
         raise ConfigError("There is no model to learn from.")
@@ -267,7 +270,7 @@ def _common_task(models: Sequence[TransferModel]) -> Task:
 def _examples(
     results: Sequence[FitResult | TransferModel], data: Any, test: Any, test_targets: Any
 ) -> tuple[Examples, Examples | None]:
-    """Return the images to learn on, and the test examples; those of the search where none are given."""
+    """Return the images to train on and the test examples; by default those of the search."""
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
         raise DataError("A model alone holds no images to learn on: give some.")
@@ -277,28 +280,28 @@ def _examples(
     return examples, searched.data.test if searched is not None else None
 
 
-def _answers(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
-    """Return the mean probabilities, or values, of the models (N, outputs)."""
+def _mean_predictions(models: Sequence[TransferModel], examples: Examples) -> np.ndarray:
+    """Return the mean predictions (N, outputs) of the models."""
     answers = [model.predict_store(model.decode(examples)) for model in models]
     return np.asarray(np.mean(answers, axis=0))
 
 
 def _score(task: Task, test: Examples, models: Sequence[TransferModel]) -> Score:
     kept = models[0].decode(test).kept
-    assert test.targets is not None  # load_examples sees to it
-    return Score.of(task, task.encode([test.targets[i] for i in kept]), _answers(models, test))
+    assert test.targets is not None  # ``load_examples`` returns targets
+    return Score.of(task, task.encode([test.targets[i] for i in kept]), _mean_predictions(models, test))
 
 
-def _agreement(task: Task, said: np.ndarray, teacher_objective: np.ndarray) -> float:
+def _agreement(task: Task, student: np.ndarray, teacher: np.ndarray) -> float:
     if task.single_label:
-        return float((said.argmax(1) == teacher_objective.argmax(1)).mean())
+        return float((student.argmax(1) == teacher.argmax(1)).mean())
     if task.kind == "multilabel":
-        return float(((said > 0.5) == (teacher_objective > 0.5)).mean())
-    return explained_variance(said, teacher_objective)
+        return float(((student > 0.5) == (teacher > 0.5)).mean())
+    return explained_variance(student, teacher)
 
 
 def _size(model: TransferModel) -> int:
-    """Return the number of parameters of all its networks; what they share counts once."""
+    """Return the number of parameters of all members; shared parameters count once."""
     parameters = (parameter for member in model.members for parameter in member.network.parameters())
     found = {parameter.data_ptr(): parameter.numel() for parameter in parameters}
     return sum(found.values())

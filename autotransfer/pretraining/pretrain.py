@@ -1,4 +1,4 @@
-"""From a source task, or from a teacher, to a backbone in a zoo."""
+"""Pretraining of a backbone on a source task or from a teacher, as a checkpoint of a zoo."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ from autotransfer.tasks.task import infer_task
 __all__ = ["PretrainResult", "pretrain"]
 
 _STATE = "state.pt"
-# Settings that are not given; tuned on the checkpoints that come with the package.
+# Defaults of learning rate and batch size, tuned on the checkpoints that come with the package.
 _LR, _BATCH_SIZE = 2e-3, 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """A backbone that was trained.
+    """A pretrained backbone.
 
     Attributes:
-        folder: Its checkpoint, in timm's own format; the folder above it is a zoo.
-        architecture: Its architecture.
-        parameters: Number of parameters, classifier left out.
-        score: Score on the source images that were held out; None without labels.
-        match: Share of the variance of the teacher's features that is predicted on held-out images; None where no
-            features were learned.
-        epochs: Epochs that were trained.
-        seconds: Training time, without decoding, the teacher's pass and scoring.
+        folder: Folder of the checkpoint in timm's own format; the parent folder is a zoo.
+        architecture: Name of the architecture.
+        parameters: Number of parameters without the classifier.
+        score: Score on the validation images; None without labels.
+        match: Share of the variance of the teacher's features that is predicted on the validation images; None where
+            no features were learned.
+        epochs: Number of training epochs.
+        seconds: Training time in seconds, without decoding, the teacher's forward passes and scoring.
     """
 
     folder: Path
@@ -110,31 +110,32 @@ def pretrain(
     run: RunOptions = RunOptions(),
     card: ModelCard = ModelCard(),
 ) -> PretrainResult:
-    """Train an architecture on a source task, or on what a teacher sees, and write it as a backbone of a zoo.
+    """Pretrain an architecture on a source task or from a teacher, and write a checkpoint of a zoo.
 
-    What is left is a moving average of the weights, rounded to 16 bit; it is scored as it is written. An interrupted
-    training goes on when it is called again with the same arguments.
+    The checkpoint holds the moving average of the weights in 16 bit, and is scored as written. A call with the same
+    arguments resumes an interrupted training.
 
     Args:
         data: Labelled examples, as ``fit`` takes them; without ``labels``, images and folders of images.
         targets: One target for each example, where ``data`` does not hold them.
-        architecture: One of timm's architectures, such as ``"resnet18"``; it starts from random weights.
-        out: The folder to write; its name is the backbone's, and the folder above it is a zoo.
+        architecture: One of timm's architectures, such as ``"resnet18"``; its initial weights are random.
+        out: Folder of the checkpoint; its name is the name of the backbone, and its parent folder is a zoo.
         epochs: Passes over the images; 30 without ``time_budget``.
-        time_budget: Training time instead, as ``"5m"`` or seconds.
-        teacher: Name of a registered backbone whose knowledge is carried over, without sharing any parameter.
-        match: What the teacher gives: its features, or the answers of a linear probe on them, which needs labels.
-        labels: Whether there are labels, and they are learned; without them, the teacher alone is.
-        zoo: Folders of checkpoints that the teacher may be in; None takes ``AUTOTRANSFER_ZOO``.
-        seed: Seed of the first weights, the split and the training.
-        training: How the network trains, and which share of the images is held out and scored.
+        time_budget: Training time in place of ``epochs``, as ``"5m"`` or in seconds.
+        teacher: Name of a registered backbone to distil; teacher and student share no parameters.
+        match: What is learned from the teacher: its features, or the predictions (``"answers"``) of a linear probe on
+            them, which needs labels.
+        labels: Whether there are labels to learn; without labels, only the teacher is learned.
+        zoo: Folders of checkpoints that may hold the teacher; None takes ``AUTOTRANSFER_ZOO``.
+        seed: Seed of the initial weights, the split and the training.
+        training: Training settings, and the share of the images that is held out for validation.
         data_options: ``path_column``, ``target_column`` and ``groups``, as for ``fit``; no other option has an effect.
         compute: ``device``, and ``cache`` and ``cache_dir`` for the teacher's features.
-        run: ``overwrite`` replaces the folder, and begins an interrupted training anew; ``progress``.
-        card: What the checkpoint says of itself.
+        run: ``overwrite``, which replaces the folder and restarts an interrupted training, and ``progress``.
+        card: Description of the checkpoint.
 
     Raises:
-        ConfigError: A setting is wrong, or the folder is there already.
+        ConfigError: A setting is wrong, or the folder exists already.
         DataError: The data cannot be used.
         BackboneError: The teacher cannot be loaded, or the architecture cannot be written as a checkpoint.
         TrialError: The training diverged.
@@ -159,12 +160,12 @@ def pretrain(
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     registry = Registry.load(zoos_from(options.zoo))
     spec = None if teacher is None else registry.backbone(teacher)
-    workshop = _workshop(Path(out), run.overwrite)
+    staging = _staging_folder(Path(out), run.overwrite)
     examples = _load(data, targets, data_options) if labels else find_examples(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
-    work = _Work(
+    job = _PretrainingJob(
         out=Path(out),
-        workshop=workshop,
+        staging=staging,
         architecture=architecture,
         recipe=registry.outline(architecture, training.input_size, classes),
         teacher=spec,
@@ -178,19 +179,19 @@ def pretrain(
         device=resolve_device(compute.device),
     )
     try:
-        with keep_freed_memory(), Progress(Budget(), shown=run.progress) as show:
-            return work.done(examples, show)
+        with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
+            return job.run(examples, progress)
     finally:
-        with contextlib.suppress(OSError):  # it is there no more, or holds what an interrupted training goes on with
-            workshop.rmdir()
+        with contextlib.suppress(OSError):  # the folder is gone, or holds the state of an interrupted training
+            staging.rmdir()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Work:
-    """What was asked for, looked up and checked; the attributes are those of ``pretrain``."""
+class _PretrainingJob:
+    """A pretraining with checked arguments; see ``pretrain`` for the attributes."""
 
     out: Path
-    workshop: Path
+    staging: Path
     architecture: str
     recipe: Mapping[str, Any]
     teacher: BackboneSpec | None
@@ -203,85 +204,87 @@ class _Work:
     registry: Registry
     device: Device
 
-    def done(self, examples: Examples, show: Progress) -> PretrainResult:
-        """Do it."""
+    def run(self, examples: Examples, progress: Progress) -> PretrainResult:
+        """Decode, train, score and write."""
         self.settings.check_augmentation(modality_of(examples))
-        _make(self.workshop)
+        _make(self.staging)
         self.device.seed(self.settings.seed)
         backbone = self.registry.rebuild(self.recipe)
         teacher = None if self.teacher is None else LoadedBackbone(self.teacher, self.device)
         wanted = [backbone.preprocessing, *([teacher.backbone.preprocessing] if teacher else [])]
-        material = prepare_pretraining_data(examples, wanted, share=self.validation, seed=self.settings.seed, show=show)
+        dataset = prepare_pretraining_data(
+            examples, wanted, share=self.validation, seed=self.settings.seed, progress=progress
+        )
         features = None
         if teacher is not None:
-            show.phase(f"{teacher.spec.name} looks at {len(material.store)} store")
-            features = teacher_features(teacher, material, self.cache_dir)
-        objectives = self._objectives(material, features)
-        pupil = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
-        self._write(pupil, material, {})  # what cannot be written is refused before it is trained
-        course = PretrainingTrainer(
-            pupil,
-            material.store,
-            material.train,
+            progress.phase(f"{teacher.spec.name} looks at {len(dataset.store)} store")
+            features = teacher_features(teacher, dataset, self.cache_dir)
+        objectives = self._objectives(dataset, features)
+        student = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
+        self._write(student, dataset, {})  # fails before the training if the architecture cannot be written
+        trainer = PretrainingTrainer(
+            student,
+            dataset.store,
+            dataset.train_rows,
             objectives,
             self.settings,
             self.device,
-            saved=self.workshop / _STATE,
-            key=self._key(material, teacher),
+            saved=self.staging / _STATE,
+            key=self._key(dataset, teacher),
         )
-        show.phase(f"training {self.architecture} on {len(material.train)} images")
-        course.run(lambda epoch, loss: show.say(f"epoch {epoch}: loss {loss:.4f}, {course.done:.0%} done"))
-        return self._finished(course, material, features, show)
+        progress.phase(f"training {self.architecture} on {len(dataset.train_rows)} images")
+        trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+        return self._finish(trainer, dataset, features, progress)
 
-    def _objectives(self, material: PretrainingData, features: np.ndarray | None) -> list[Objective]:
+    def _objectives(self, dataset: PretrainingData, features: np.ndarray | None) -> list[Objective]:
         objectives = []
-        if (fold := material.fold) is not None:
+        if (fold := dataset.fold) is not None:
             objectives.append(from_labels(fold.task, fold.standardised_targets(), self.device.torch))
         if features is not None:
-            objectives.append(teacher_objective(features, self.match, material, self.registry, self.device))
+            objectives.append(teacher_objective(features, self.match, dataset, self.registry, self.device))
         return objectives
 
-    def _key(self, material: PretrainingData, teacher: LoadedBackbone | None) -> str:
+    def _key(self, dataset: PretrainingData, teacher: LoadedBackbone | None) -> str:
         """Return a hash of everything that the training depends on."""
         return content_key(
             version=__version__,
             recipe=dict(self.recipe),
             settings=asdict(self.settings),
             teacher=[teacher.identity, self.match] if teacher else [],
-            examples=material.store.key,
-            targets=[] if material.fold is None else material.fold.targets.tolist(),
+            examples=dataset.store.key,
+            targets=[] if dataset.fold is None else dataset.fold.targets.tolist(),
             validation=self.validation,
         )
 
-    def _finished(
-        self, course: PretrainingTrainer, material: PretrainingData, features: np.ndarray | None, show: Progress
+    def _finish(
+        self, trainer: PretrainingTrainer, dataset: PretrainingData, features: np.ndarray | None, progress: Progress
     ) -> PretrainResult:
-        """Score the network as it is written, and put it in its place."""
-        show.phase(f"scoring {len(material.held)} held-out images")
-        pupil = _rounded(course.learned)
-        outputs = course.outputs(material.held, pupil)
+        """Score the network as it is written, and move its checkpoint to its folder."""
+        progress.phase(f"scoring {len(dataset.validation_rows)} validation images")
+        student = _round_to_half(trainer.learned)
+        outputs = trainer.outputs(dataset.validation_rows, student)
         matched = None
         if features is not None and "features" in outputs:
-            matched = explained_variance(outputs["features"], features[material.held])
+            matched = explained_variance(outputs["features"], features[dataset.validation_rows])
         result = PretrainResult(
             folder=self.out,
             architecture=self.architecture,
-            parameters=sum(parameter.numel() for parameter in pupil.backbone.parameters()),
-            score=material.score(outputs["answers"]) if "answers" in outputs else None,
+            parameters=sum(parameter.numel() for parameter in student.backbone.parameters()),
+            score=dataset.score(outputs["answers"]) if "answers" in outputs else None,
             match=matched,
-            epochs=course.epoch,
-            seconds=round(course.seconds, 1),
+            epochs=trainer.epoch,
+            seconds=round(trainer.seconds, 1),
         )
-        self._write(pupil, material, result.to_json())
-        (self.workshop / _STATE).unlink()
+        self._write(student, dataset, result.to_json())
+        (self.staging / _STATE).unlink()
         if self.out.exists():
             shutil.rmtree(self.out)
-        self.workshop.rename(self.out)
-        show.say(f"written to {self.out}")
+        self.staging.rename(self.out)
+        progress.say(f"written to {self.out}")
         return result
 
-    def _write(self, pupil: Student, material: PretrainingData, measured: Mapping[str, Any]) -> None:
-        images, fold = len(material.train), material.fold
+    def _write(self, student: Student, dataset: PretrainingData, measured: Mapping[str, Any]) -> None:
+        images, fold = len(dataset.train_rows), dataset.fold
         teacher = None if self.teacher is None else f"{self.match} of {self.teacher.name} ({self.teacher.source})"
         what = f"{self.source}, {images} images"
         if fold is not None:
@@ -293,45 +296,45 @@ class _Work:
             "label_names": [str(label) for label in fold.task.classes] if fold else [],
             "source": {"data": self.source, "images": images, "teacher": teacher, **shown, "autotransfer": __version__},
         }
-        classifier = None if fold is None else _classifier(pupil, fold.standardisation())
-        self.registry.write(pupil.backbone, self.workshop, about, classifier)
+        classifier = None if fold is None else _classifier(student, fold.standardisation())
+        self.registry.write(student.backbone, self.staging, about, classifier)
 
 
-def _classifier(pupil: Student, units: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the classifier; those of a regression give values in the units of its targets."""
-    layer = pupil.heads["answers"]
+def _classifier(student: Student, standardisation: tuple[Any, Any]) -> tuple[Tensor, Tensor]:
+    """Return the weight and the bias of the classifier, scaled to the units of the targets for a regression."""
+    layer = student.heads["answers"]
     assert isinstance(layer, nn.Linear)
-    shift, scale = (torch.as_tensor(value, dtype=torch.float32) for value in units)
+    shift, scale = (torch.as_tensor(value, dtype=torch.float32) for value in standardisation)
     with torch.no_grad():
         weight, bias = layer.weight.cpu() * scale.reshape(-1, 1), layer.bias.cpu() * scale + shift
     return weight, bias
 
 
-def _rounded(pupil: Student) -> Student:
-    """Round the weights to those that 16 bit hold, in place."""
+def _round_to_half(student: Student) -> Student:
+    """Round the weights to 16 bit in place."""
     with torch.no_grad():
-        for tensor in pupil.state_dict().values():
+        for tensor in student.state_dict().values():
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half())
-    return pupil
+    return student
 
 
-def _workshop(out: Path, overwrite: bool) -> Path:
-    """Return the hidden folder beside ``out`` that is written until it is complete; a zoo does not show it.
+def _staging_folder(out: Path, overwrite: bool) -> Path:
+    """Return the hidden folder beside ``out`` in which the checkpoint is prepared; zoos ignore hidden folders.
 
     Raises:
-        RunExistsError: ``out`` is there, and ``overwrite`` is not set.
-        ConfigError: ``out`` is something else than a checkpoint.
+        RunExistsError: ``out`` exists, and ``overwrite`` is not set.
+        ConfigError: ``out`` exists and is no checkpoint.
     """
-    workshop = out.absolute().with_name(f".{out.absolute().name}.training")
+    staging = out.absolute().with_name(f".{out.absolute().name}.training")
     if out.exists():
         if not (out / "config.json").is_file() and (not out.is_dir() or any(out.iterdir())):
             raise ConfigError(f"{out} is there and holds no checkpoint; give the name of a new folder.")
         if not overwrite:
             raise RunExistsError(f"{out} is there already. Choose another folder, or pass --overwrite.")
-    if overwrite and workshop.exists():
-        shutil.rmtree(workshop)
-    return workshop
+    if overwrite and staging.exists():
+        shutil.rmtree(staging)
+    return staging
 
 
 def _load(data: Any, targets: Any, options: DataOptions) -> Examples:
@@ -354,7 +357,7 @@ def _make(folder: Path) -> None:
 
 
 def _name_of(data: Any) -> str:
-    """Return what to call the source where the user does not say."""
+    """Return the default name of the source data."""
     if isinstance(data, (list, tuple)) and data and all(isinstance(each, (str, Path)) for each in data[:9]):
         return ", ".join(Path(each).name for each in data[:3]) + (", …" if len(data) > 3 else "")
     return Path(data).name if isinstance(data, (str, Path)) else f"a {type(data).__name__}"

@@ -1,4 +1,4 @@
-"""What a registered backbone teaches: its features, or the answers of a probe on them. It shares no parameter."""
+"""Targets from a teacher backbone: its features, or the predictions of a linear probe on them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["teacher_features", "teacher_objective", "explained_variance"]
 _PROBE = "logistic"
 
 
-def teacher_features(loaded: LoadedBackbone, material: PretrainingData, cache_dir: Path | None) -> np.ndarray:
-    """Return the teacher's standardised features (N, width) of all images; cached, so that no pass is made twice."""
+def teacher_features(loaded: LoadedBackbone, dataset: PretrainingData, cache_dir: Path | None) -> np.ndarray:
+    """Return the teacher's standardised features (N, width) of all images, from the cache if possible."""
     cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
-    features = FeatureExtractor(store=material.store, cache=cache).pooled(loaded)
-    return standardise(features, material.train)
+    features = FeatureExtractor(store=dataset.store, cache=cache).pooled(loaded)
+    return standardise(features, dataset.train_rows)
 
 
 def teacher_objective(
-    features: np.ndarray, match: Match, material: PretrainingData, registry: Registry, device: Device
+    features: np.ndarray, match: Match, dataset: PretrainingData, registry: Registry, device: Device
 ) -> Objective:
-    """Return what is learned from a teacher's features."""
+    """Return the objective that matches a teacher's features, or the predictions of a linear probe on them."""
     if match == "features":
         return from_features(features, device.torch)
-    fold = material.fold
+    fold = dataset.fold
     assert fold is not None  # answers need labels
     spec = registry.head(_PROBE)
     assert spec.solve is not None
@@ -49,5 +49,5 @@ def teacher_objective(
 
 
 def explained_variance(predicted: np.ndarray, features: np.ndarray) -> float:
-    """Return the share of the variance of features (N, width) that is predicted: 1 is all, 0 what their mean does."""
+    """Return the share of the variance of features (N, width) that is predicted, as R2 pooled over all features."""
     return float(1 - ((predicted - features) ** 2).sum() / ((features - features.mean(0)) ** 2).sum())

@@ -1,4 +1,4 @@
-"""A course: one network learns its objectives, all of it, and can go on where it was interrupted."""
+"""Training of a network on objectives of pretraining, which can be resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from autotransfer.training.freezing import parameter_groups, train_mode
 __all__ = ["PretrainingTrainer", "PretrainingSettings", "Student", "training_length"]
 
 _ALL = FreezePlan(phases=(Phase(start=0.0, depth=0),))
-_WARMUP = 0.05  # share of the course in which the learning rate rises
+_WARMUP = 0.05  # share of the training in which the learning rate rises
 _LONGEST_NORM = 5.0  # of the gradients
 _EVALUATION_BATCH = 256
 _EPOCHS = 30
@@ -88,10 +88,10 @@ class PretrainingSettings:
 
 
 def training_length(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
-    """Return how long a course takes, as settings: epochs or seconds.
+    """Return the length of a training as settings: ``epochs`` or ``seconds``.
 
     Raises:
-        ConfigError: Both are given, or one is none.
+        ConfigError: Both are given, or the number of epochs is invalid.
     """
     if time_budget is not None:
         if epochs is not None:
@@ -119,25 +119,25 @@ class Student(nn.Module):
 
 
 class PretrainingTrainer:
-    """A network in training. The moving average of its weights is what it has learned.
+    """Trains a network; the result is the moving average of the weights.
 
     Args:
-        pupil: What trains; it is placed on the device.
-        images: What it looks at.
-        rows: The images to learn from.
-        objectives: What to learn of them.
-        settings: How.
-        device: Where.
-        saved: File that the state is kept in after each epoch, and taken up from.
-        key: Tells whether a saved state is of the same course.
+        student: The network; it is moved to the device.
+        images: The images.
+        rows: Rows of the training images.
+        objectives: The objectives; their losses are added.
+        settings: Training settings.
+        device: Device of the training.
+        saved: File of the state, which is written after each epoch and resumed from; None saves nothing.
+        key: Hash of everything that the training depends on.
 
     Raises:
-        ConfigError: The file holds the state of another course, or is damaged.
+        ConfigError: The file holds the state of another training, or is damaged.
     """
 
     def __init__(
         self,
-        pupil: Student,
+        student: Student,
         store: Store,
         rows: np.ndarray,
         objectives: Sequence[Objective],
@@ -147,16 +147,16 @@ class PretrainingTrainer:
         saved: Path | None = None,
         key: str = "",
     ) -> None:
-        self.pupil, self.store, self.rows = device.place(pupil), store, rows
+        self.student, self.store, self.rows = device.place(student), store, rows
         self.objectives, self.settings, self.device = objectives, settings, device
         self.saved, self.key = saved, key
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self._rng = torch.Generator().manual_seed(settings.seed)
-        self._average = AveragedModel(pupil, multi_avg_fn=self._move_average, use_buffers=True)
+        self._average = AveragedModel(student, multi_avg_fn=self._move_average, use_buffers=True)
         # Most images that pass through the network at once; halved when memory runs out.
         self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
         groups = parameter_groups(
-            pupil.backbone, pupil.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
+            student.backbone, student.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
         )
         self._optimizer = torch.optim.AdamW(groups, fused=device.torch.type in ("cpu", "cuda"))
         self._scaler = torch.amp.GradScaler(device.torch.type, enabled=settings.half and device.half == torch.float16)
@@ -166,13 +166,13 @@ class PretrainingTrainer:
     @property
     def learned(self) -> Student:
         """The moving average of the network, in eval mode."""
-        pupil = self._average.module.eval()
-        assert isinstance(pupil, Student)
-        return pupil
+        student = self._average.module.eval()
+        assert isinstance(student, Student)
+        return student
 
     @property
     def done(self) -> float:
-        """Share of the course that is over, 0..1."""
+        """Share of the training that is done, 0..1."""
         if self.settings.seconds is not None:
             return min(1.0, self.seconds / self.settings.seconds)
         assert self.settings.epochs is not None  # one of the two is given
@@ -193,28 +193,28 @@ class PretrainingTrainer:
                 self._save(self.saved)
             report(self.epoch, loss)
 
-    def outputs(self, rows: np.ndarray, pupil: Student | None = None) -> dict[str, np.ndarray]:
+    def outputs(self, rows: np.ndarray, student: Student | None = None) -> dict[str, np.ndarray]:
         """Return the outputs (N, outputs) of each head for these images, in float32."""
-        pupil, how = pupil or self.learned, self.pupil.backbone.preprocessing
+        student, how = student or self.learned, self.student.backbone.preprocessing
         parts: list[dict[str, Tensor]] = []
         done = 0
         with torch.inference_mode():
             while done < len(rows):
                 part = rows[done : done + self._evaluated]
                 try:
-                    parts.append(pupil(self.store.inputs(part, how, self.device.torch)))
+                    parts.append(student(self.store.inputs(part, how, self.device.torch)))
                 except (RuntimeError, MemoryError) as error:
                     self._evaluated = halve_batch_size(len(part), error)
                     continue
                 done += len(part)
-        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in pupil.heads}
+        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in student.heads}
 
     def _train_epoch(self) -> float:
         """Train on all rows once, or until the time is over, and return the mean loss."""
         # Dropout draws from torch's own generator: seeded here, it does not depend on what else drew before.
         self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
-        self.pupil.heads.train()
-        train_mode(self.pupil.backbone, _ALL, 0, update_norms=True)
+        self.student.heads.train()
+        train_mode(self.student.backbone, _ALL, 0, update_norms=True)
         order = self.rows[torch.randperm(len(self.rows), generator=self._rng).numpy()]
         total, seen, size = 0.0, 0, self.settings.batch_size
         for start in range(0, len(order), size):
@@ -247,10 +247,10 @@ class PretrainingTrainer:
             except (RuntimeError, MemoryError) as error:
                 self._micro = halve_batch_size(size, error)
         self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_(self.pupil.parameters(), _LONGEST_NORM)
+        nn.utils.clip_grad_norm_(self.student.parameters(), _LONGEST_NORM)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._average.update_parameters(self.pupil)
+        self._average.update_parameters(self.student)
         found = float(sum(losses))  # a GPU is waited for once in a step, at its end
         if not math.isfinite(found):
             raise TrialError(f"The loss became {found} in epoch {self.epoch + 1}: lower the learning rate.")
@@ -258,10 +258,10 @@ class PretrainingTrainer:
 
     def _loss(self, rows: np.ndarray) -> Tensor:
         """Return the mean loss of these images."""
-        how = self.pupil.backbone.preprocessing
+        how = self.student.backbone.preprocessing
         batch = self.store.augmented(rows, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):
-            outputs = self.pupil(batch)
+            outputs = self.student(batch)
         at = to_device(rows, self.device.torch)
         return torch.stack([objective.loss(outputs[objective.head], at) for objective in self.objectives]).sum()
 
@@ -278,7 +278,7 @@ class PretrainingTrainer:
         state = {
             "key": self.key,
             "at": {"epoch": self.epoch, "step": self.step, "seconds": self.seconds},
-            "pupil": self.pupil.state_dict(),
+            "student": self.student.state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -300,7 +300,7 @@ class PretrainingTrainer:
                 "it, another folder, or --overwrite to begin anew."
             )
         self.epoch, self.step, self.seconds = (state["at"][name] for name in ("epoch", "step", "seconds"))
-        self.pupil.load_state_dict(state["pupil"])
+        self.student.load_state_dict(state["student"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])

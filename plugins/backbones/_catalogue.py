@@ -1,7 +1,7 @@
-"""What timm has: its architectures and pretrained models, known without importing it, which takes seconds.
+"""timm's architectures and pretrained models, listed without importing timm, which takes seconds.
 
-``catalogue.csv`` holds what one version of timm says of itself; ``examples/architectures.py --catalogue`` writes it.
-Where another version is installed, or timm is loaded already and others may have added models to it, it is asked.
+``catalogue.csv`` lists the models of one version of timm; ``examples/architectures.py --catalogue`` writes it. If
+another version is installed, or timm is imported already and may hold additional models, timm itself is asked.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 
 __all__ = ["Entry", "architectures", "catalogue", "is_architecture", "rows_of", "timm_version"]
 
-_SHAPING = ("input_size", "fixed_input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
+_INPUT_KEYS = ("input_size", "fixed_input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 _COLUMNS = ("name", "pretrained", "default", "hub", "url", "license", "size", "fixed", "mean", "std", "resize")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One of timm's models: an architecture, mostly with the tag of its weights.
+    """One of timm's models: an architecture, usually with the tag of its weights.
 
     Attributes:
         name: ``ARCHITECTURE.TAG``, or the architecture alone.
-        pretrained: Whether timm knows weights.
-        default: Whether it is what the architecture's name alone means.
-        hub: Its repository on the hub.
-        url: An older address of its weights.
+        pretrained: Whether timm has weights for the model.
+        default: Whether the name of the architecture alone means this model.
+        hub: Repository on the hub.
+        url: Older address of the weights.
         license: Licence of the weights.
-        config: The part of its ``pretrained_cfg`` that shapes its input.
+        config: Part of ``pretrained_cfg`` that concerns the input.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Entry:
 
     @property
     def architecture(self) -> str:
-        """Its architecture."""
+        """Name of the architecture."""
         return self.name.partition(".")[0]
 
 
 @cache
 def timm_version() -> str:
-    """Return the version of timm that is installed."""
+    """Return the installed version of timm."""
     return version("timm")
 
 
@@ -61,12 +61,12 @@ def catalogue() -> Mapping[str, Entry]:
 
 
 def architectures() -> Mapping[str, Entry]:
-    """Return, by the name of each architecture, what that name alone means."""
+    """Return the default model of each architecture, by the name of the architecture."""
     return {entry.architecture: entry for entry in catalogue().values() if entry.default}
 
 
 def is_architecture(name: str) -> bool:
-    """Whether timm builds an architecture of this name, which may be an older one."""
+    """Whether timm builds an architecture of this name, including old names."""
     if name in architectures():
         return True
     import timm
@@ -80,7 +80,7 @@ def rows_of(entries: Iterable[Entry]) -> list[dict[str, str]]:
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
-    how = entry.config
+    config = entry.config
     return (
         entry.name,
         str(int(entry.pretrained)),
@@ -88,17 +88,17 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         entry.hub,
         entry.url,
         entry.license,
-        " ".join(map(str, how["input_size"][1:])),
-        str(int(how["fixed_input_size"])),
-        " ".join(map(str, how["mean"])),
-        " ".join(map(str, how["std"])),
-        f"{how['crop_pct']} {how['crop_mode']} {how['interpolation']}",
+        " ".join(map(str, config["input_size"][1:])),
+        str(int(config["fixed_input_size"])),
+        " ".join(map(str, config["mean"])),
+        " ".join(map(str, config["std"])),
+        f"{config['crop_pct']} {config['crop_mode']} {config['interpolation']}",
     )
 
 
 @cache
 def _table() -> tuple[str, list[dict[str, str]]]:
-    """Return the version of timm that the table is of, and its rows."""
+    """Return the version of timm that the table lists, and its rows."""
     text = (resources.files("autotransfer_plugins.backbones") / "catalogue.csv").read_text(encoding="utf-8")
     first, *lines = text.splitlines()
     return first.removeprefix("timm "), list(csv.DictReader(lines))
@@ -133,25 +133,25 @@ def _entry(row: Mapping[str, str]) -> Entry:
 
 @cache
 def _from_timm() -> Mapping[str, Entry]:
-    """Ask timm itself."""
+    """Read the models from timm."""
     import timm
 
-    pretrained, alone = set(timm.list_models(pretrained=True)), set[str]()
+    pretrained, defaults = set(timm.list_models(pretrained=True)), set[str]()
     for architecture in timm.list_models():
         config = timm.get_pretrained_cfg(architecture)
-        if config is not None:  # somebody may have added an architecture without a word on its input
-            alone.add(f"{architecture}.{config.tag}" if config.tag else architecture)
+        if config is not None:  # architectures that others added may lack it
+            defaults.add(f"{architecture}.{config.tag}" if config.tag else architecture)
     found = {}
-    for name in sorted(pretrained | alone):
+    for name in sorted(pretrained | defaults):
         config = timm.get_pretrained_cfg(name)
         url = config.url if isinstance(config.url, str) else (config.url or [""])[0]
         found[name] = Entry(
             name=name,
             pretrained=name in pretrained,
-            default=name in alone,
+            default=name in defaults,
             hub=config.hf_hub_id or "",
             url=url,
             license=config.license or "",
-            config={key: getattr(config, key) for key in _SHAPING},
+            config={key: getattr(config, key) for key in _INPUT_KEYS},
         )
     return found

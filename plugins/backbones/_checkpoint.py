@@ -1,4 +1,4 @@
-"""A checkpoint in timm's own format, read and loaded with distrust."""
+"""Safe reading and loading of checkpoints in timm's own format."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["check_folder", "load_folder"]
 
 
 def check_folder(folder: Path) -> None:
-    """Read a checkpoint folder to the end, without building its model.
+    """Read and check a whole checkpoint folder, without building its model.
 
     Raises:
-        BackboneError: The folder holds no sound checkpoint.
+        BackboneError: The folder holds no valid checkpoint.
     """
     _read(folder)
 
@@ -32,10 +32,10 @@ def load_folder(folder: Path, side: int | None = None) -> TimmBackbone:
 
     Args:
         folder: The folder.
-        side: Side of its images in pixels; None takes its own.
+        side: Side of the images in pixels; None takes the size in the checkpoint.
 
     Raises:
-        BackboneError: The folder holds no sound checkpoint.
+        BackboneError: The folder holds no valid checkpoint.
     """
     recipe, weights = _read(folder)
     recipe = recipe if side is None else recipe.at(side)
@@ -48,17 +48,17 @@ def _read(folder: Path) -> tuple[Recipe, dict[str, Tensor]]:
     """Read and check a checkpoint.
 
     Returns:
-        How to build the model, and exactly the weights that it takes.
+        The recipe of the model, and exactly the weights that the model takes.
 
     Raises:
-        BackboneError: Something is wrong with it.
+        BackboneError: The checkpoint is invalid.
     """
     recipe = Recipe.from_json(read_config(folder), str(folder / CONFIG))
     outline, classifier = recipe.outline()
     try:
         weights = load_file(weights_file(folder))
     except (SafetensorError, OSError, ValueError) as error:
-        raise BackboneError(f"{folder / WEIGHTS} is no sound safetensors file: {error}") from None
+        raise BackboneError(f"{folder / WEIGHTS} is no valid safetensors file: {error}") from None
     weights = _fit(weights, outline, classifier, folder)
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
@@ -67,10 +67,10 @@ def _read(folder: Path) -> tuple[Recipe, dict[str, Tensor]]:
 
 
 def _fit(weights: dict[str, Tensor], outline: nn.Module, classifier: set[str], folder: Path) -> dict[str, Tensor]:
-    """Return the weights under the names that the model uses, without the classifier.
+    """Return the weights by the names of the model, without the classifier.
 
     Raises:
-        BackboneError: Names, shapes or kinds of number are not those of the model.
+        BackboneError: Names, shapes or types differ from those of the model.
     """
     expected = outline.state_dict()
     if set(weights) - classifier != set(expected):
@@ -93,9 +93,9 @@ def _fit(weights: dict[str, Tensor], outline: nn.Module, classifier: set[str], f
 
 
 def _modernize(weights: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
-    """Rename what an older timm wrote, with timm's own filter of the family where it has one."""
+    """Rename the weights of an older timm with the filter function of the model's module, if there is one."""
     convert = getattr(sys.modules[type(outline).__module__], "checkpoint_filter_fn", None)
     try:
         return dict(convert(weights, outline)) if convert else weights
-    except Exception:  # it is made for checkpoints that it knows; the comparison that follows names what is wrong
+    except Exception:  # the filter expects certain checkpoints; the comparison after it reports the problem
         return weights

@@ -1,4 +1,4 @@
-"""Pretrained weights from the hub, a hub cache, or the older download addresses: through timm's own code."""
+"""Pretrained weights from the hub, a hub cache, or older download addresses, loaded by timm."""
 
 from __future__ import annotations
 
@@ -25,20 +25,24 @@ from autotransfer_plugins.backbones._recipe import Recipe, strip_classifier
 __all__ = ["check", "check_repository", "load", "load_repository"]
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-_PATIENCE = 2.0  # seconds for a host to answer
+_HOST_TIMEOUT = 2.0  # seconds
 
 
 def load(name: str, side: int | None = None) -> TimmBackbone:
-    """Build one of timm's models with its weights, for images of a side in pixels; None takes its own.
+    """Build one of timm's models with its weights.
+
+    Args:
+        name: Name of the model.
+        side: Side of the images in pixels; None takes the size of the model.
 
     Raises:
-        WeightsUnavailableError: They are not here and cannot be fetched.
-        BackboneError: They are damaged.
+        WeightsUnavailableError: The weights are not here and cannot be fetched.
+        BackboneError: The weights are damaged.
     """
-    check(name)  # otherwise the hub's client tries again for a minute
+    check(name)  # without a network, the client of the hub retries for a minute
     config = timm.get_pretrained_cfg(name)
     cached = None if config.hf_hub_filename else _cached(config.hf_hub_id, _WEIGHTS)
-    overlay = {"file": cached, "custom_load": False} if cached else None  # no question to the hub for what is here
+    overlay = {"file": cached, "custom_load": False} if cached else None  # makes no request for a cached file
     with _translated(name), torch.inference_mode(False):
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
         strip_classifier(model)
@@ -51,7 +55,7 @@ def load(name: str, side: int | None = None) -> TimmBackbone:
 
 
 def load_repository(repository: str) -> TimmBackbone:
-    """Fetch a repository and load it as any folder, since a stranger may have written it."""
+    """Fetch a repository and load it with the checks of a folder, since its author is unknown."""
     check_repository(repository)
     name, _, revision = repository.partition("@")
     with _translated(repository):
@@ -92,12 +96,12 @@ def _check_host(address: str, what: str) -> None:
     if constants.HF_HUB_OFFLINE:
         raise _unavailable(what, "they are not in the cache, and HF_HUB_OFFLINE is set")
     host = urlsplit(address).hostname or address
-    if not _answers(*_way_to(address)):
+    if not _is_reachable(*_endpoint(address)):
         raise _unavailable(what, f"they are not in the cache, and {host} cannot be reached")
 
 
-def _way_to(address: str) -> tuple[str, int]:
-    """Return the host and port to connect to: the proxy's where one is set."""
+def _endpoint(address: str) -> tuple[str, int]:
+    """Return the host and port of an address, or of the proxy for it."""
     parts = urlsplit(address)
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):
@@ -106,21 +110,22 @@ def _way_to(address: str) -> tuple[str, int]:
 
 
 @cache
-def _answers(host: str, port: int) -> bool:
-    """Whether a host can be connected to; asked once in a process."""
-    answered = threading.Event()
+def _is_reachable(host: str, port: int) -> bool:
+    """Whether a host accepts a connection within two seconds; checked once in a process."""
+    connected = threading.Event()
 
     def connect() -> None:
         try:
-            socket.create_connection((host, port), _PATIENCE).close()
+            socket.create_connection((host, port), _HOST_TIMEOUT).close()
         except OSError:
             return
-        answered.set()
+        connected.set()
 
-    thread = threading.Thread(target=connect, daemon=True)  # looking a name up can outlast any timeout of a socket
+    # A thread, since resolving a name can take longer than the timeout of a socket.
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(_PATIENCE)
-    return answered.is_set()
+    thread.join(_HOST_TIMEOUT)
+    return connected.is_set()
 
 
 def _unavailable(what: str, reason: str) -> WeightsUnavailableError:
@@ -132,7 +137,7 @@ def _unavailable(what: str, reason: str) -> WeightsUnavailableError:
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Turn what the hub and timm raise into our errors."""
+    """Turn errors of the hub and of timm into errors of this package."""
     try:
         yield
     except AutoTransferError:

@@ -1,4 +1,4 @@
-"""A timm model seen as a backbone: its classifier removed, its stages found, its features pooled as it does itself."""
+"""A timm model as a backbone: without its classifier, with stages, and with timm's own pooling."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["TimmBackbone"]
 
 
 class TimmBackbone(Backbone):
-    """Wraps a timm model; ``model.`` comes before timm's names in ``state_dict()``.
+    """Wraps a timm model; names in ``state_dict()`` are timm's with the prefix ``model.``.
 
-    Features are timm's own: ``forward_features`` up to the map, ``forward_head`` before the classifier for pooling.
-    Families whose ``forward_features`` returns several tensors give their pooled features as the map.
+    ``forward_features`` of timm computes the map, and ``forward_head`` before the classifier pools it. For models whose
+    ``forward_features`` returns several tensors, the pooled features are the map.
 
     Args:
-        model: A timm model without classifier, as ``Recipe.build`` or ``strip_classifier`` leave it.
-        recipe: How it was built.
+        model: A timm model without classifier, from ``Recipe.build`` or after ``strip_classifier``.
+        recipe: Recipe of the model.
 
     Raises:
         BackboneError: The model does not turn images (N, 3, H, W) into features (N, width).
@@ -38,11 +38,11 @@ class TimmBackbone(Backbone):
         model.eval()
         height, width = recipe.preprocessing.size
         try:
-            with torch.inference_mode(False), torch.enable_grad():  # the graph tells which parameters take part
+            with torch.inference_mode(False), torch.enable_grad():  # ``reached`` reads the autograd graph
                 features = model.forward_features(torch.zeros(1, 3, height, width))
                 mapped = features if isinstance(features, Tensor) else None
                 before_logits, pooled = _pool(model, features)
-        except Exception as error:  # whatever a model raises on an image, it cannot be used
+        except Exception as error:  # models may raise any error
             raise BackboneError(
                 f"{recipe.architecture} cannot be used as a backbone: it does not turn an image of {height} x {width} "
                 f"pixels into pooled features: {type(error).__name__}: {one_line(error)}"
@@ -54,35 +54,35 @@ class TimmBackbone(Backbone):
         found = find_stages(model, reached(pooled if mapped is None else mapped), reached(pooled))
         self.stages = found.names
         self._stage_of = {f"model.{name}": stage for name, stage in found.of.items()}
-        _forget(self)
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]
+        _clear_bias_caches(self)
+        self.register_load_state_dict_post_hook(_clear_bias_caches)  # type: ignore[no-untyped-call]
 
     def stage_of(self, parameter: str) -> int:
         """Return the stage of a parameter or buffer, named as in ``state_dict()``.
 
         Raises:
-            BackboneError: There is no such parameter.
+            BackboneError: The backbone has no such parameter.
         """
         if parameter not in self._stage_of:
             raise BackboneError(f"The backbone has no parameter or buffer {parameter!r}.")
         return self._stage_of[parameter]
 
     def forward_map(self, inputs: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to what timm's ``forward_features`` returns: a map, tokens, or features (N, C)."""
+        """Map images (N, 3, H, W) to the result of timm's ``forward_features``: a map, tokens, or features (N, C)."""
         features: Tensor = self.model.forward_features(inputs)
         return features if self._has_map else self._head(features)
 
     def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
-        """Map what ``forward_map`` returned to pooled features (N, width), as the model does before its classifier."""
+        """Pool the result of ``forward_map`` to features (N, width), as timm does before the classifier."""
         return self._head(features) if self._has_map else features
 
     def _head(self, features: Tensor) -> Tensor:
         return self.model.forward_head(features, pre_logits=self._before_logits)  # type: ignore[no-any-return]
 
     def as_map(self, features: Tensor) -> Tensor:
-        """Lay what ``forward_map`` returned out as (N, C, h, w); class and register tokens are left out.
+        """Return the result of ``forward_map`` as a map (N, C, h, w), without class and register tokens.
 
-        Tokens that are no square number lie in one column, (N, C, L, 1).
+        If the number of tokens L is no square, the map has the shape (N, C, L, 1).
         """
         if features.ndim == 4 and getattr(self.model, "output_fmt", "NCHW") == "NHWC":
             return features.permute(0, 3, 1, 2)
@@ -93,15 +93,15 @@ class TimmBackbone(Backbone):
         return super().as_map(features)
 
 
-def _forget(module: Any, _: object = None) -> None:
-    """Drop the attention biases that LeViT and its kin keep in eval mode: they outlive the weights they came from."""
+def _clear_bias_caches(module: Any, _: object = None) -> None:
+    """Clear the attention biases that LeViT and similar models cache in eval mode, since new weights outdate them."""
     for part in module.modules():
         if hasattr(part, "attention_bias_cache"):
             part.attention_bias_cache = {}
 
 
 def _pool(model: Any, features: Tensor) -> tuple[bool, Tensor]:
-    """Return whether ``pre_logits`` is to be asked for, and the pooled features (1, width)."""
+    """Return the value of ``pre_logits`` with which the model pools, and the pooled features (1, width)."""
     reason: Exception | None = None
     for before_logits in (True, False):  # without a classifier, the whole head pools as well
         try:

@@ -1,8 +1,8 @@
-"""What is known of timm's models before anything is downloaded: what they cost, and how good they are on ImageNet.
+"""Published properties of timm's models: parameters, multiply-accumulates, and accuracies on ImageNet.
 
-``architectures.csv`` is measured, by ``examples/architectures.py``. ``accuracies.csv`` are top-1 accuracies of the more
-common models as timm publishes them (results-imagenet.csv in its repository, at the sizes for testing there; those of
-the portfolio at 224 px, from its model cards); for DINO the linear probe of Caron et al. 2021.
+``examples/architectures.py`` measures ``architectures.csv``. ``accuracies.csv`` holds top-1 accuracies of common models
+from timm's results-imagenet.csv, at the test size of each model. Accuracies of the portfolio are from timm's model
+cards at 224 pixels. The accuracy of DINO is that of the linear probe of Caron et al. 2021.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from importlib import resources
 
 __all__ = ["PORTFOLIO", "Published", "published"]
 
-# What is searched when the user names none and has no zoo: small to medium, permissively licensed, and unlike each
-# other in architecture and in what they were trained on.
+# Default backbones without a zoo: small to medium, with permissive licences, of different architectures and source
+# data.
 PORTFOLIO = (
     "mobilenetv4_conv_small.e2400_r224_in1k",
     "efficientnet_b0.ra4_e3600_r224_in1k",
@@ -31,10 +31,10 @@ PORTFOLIO = (
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What is known of a model; None for unknown.
+    """Published properties of a model; None for unknown ones.
 
     Attributes:
-        parameters: Number of parameters before the classifier.
+        parameters: Number of parameters without the classifier.
         gmacs: Multiply-accumulates of one forward pass, in 10^9.
         accuracy: ImageNet-1k top-1 accuracy, 0..1.
     """
@@ -45,7 +45,7 @@ class Published:
 
 
 def published(name: str, size: tuple[int, int]) -> Published:
-    """Return what is known of a model by its name in timm, with or without a tag, for images of a size in pixels."""
+    """Return the published properties of a model, by timm's name with or without a tag, for a size in pixels."""
     row = _table("architectures.csv").get(name.partition(".")[0])
     top1 = _table("accuracies.csv").get(name, {}).get("top1")
     accuracy = None if top1 is None else float(top1) / 100

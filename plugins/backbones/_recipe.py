@@ -1,6 +1,6 @@
-"""How to build a timm model: read from JSON that may come from strangers, checked before timm sees any of it.
+"""Recipes of timm models: read from untrusted JSON, and checked before timm gets any part of it.
 
-Neither timm nor torch is imported before a model is built: zoos are listed without them.
+timm and torch are imported when a model is built, so that listing a zoo does not import them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "preprocessing_of", "strip_classifier"]
 
-# What may be set on top of the architecture. Other arguments of timm reach files or the network, or change sizes
-# without bound.
-_MODEL_ARGS = frozenset(
+# Allowed arguments of an architecture. Other arguments of timm read files, use the network, or have no limit of size.
+_ALLOWED_MODEL_ARGS = frozenset(
     {
         "act_layer",
         "aux_logits",
@@ -51,18 +50,18 @@ _MODEL_ARGS = frozenset(
         "strict_img_size",
     }
 )
-_LARGEST_SIDE = 2048
-_LARGEST_MODEL = 3_000_000_000  # parameters
+_MAX_SIDE = 2048  # pixels
+_MAX_PARAMETERS = 3_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """An architecture, its arguments and how it wants its images.
+    """An architecture with its arguments and its preprocessing.
 
     Attributes:
-        architecture: timm's name, without a tag.
-        model_args: Plain arguments on top of it.
-        pretrained_cfg: The part of timm's configuration that shapes the model or its preprocessing.
+        architecture: timm's name without a tag.
+        model_args: Arguments of the architecture.
+        pretrained_cfg: Part of timm's configuration that concerns the model or its preprocessing.
     """
 
     architecture: str
@@ -75,10 +74,10 @@ class Recipe:
 
         Args:
             data: The parsed JSON.
-            where: What it was read from, for messages.
+            where: Origin of the JSON, for messages.
 
         Raises:
-            BackboneError: It is not one, or asks for what is not allowed.
+            BackboneError: The JSON is no recipe, or has arguments that are not allowed.
         """
         if not isinstance(data, dict) or not isinstance(data.get("architecture"), str):
             raise BackboneError(f"{where} names no timm architecture: 'architecture' must be text.")
@@ -103,12 +102,12 @@ class Recipe:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How the model wants its images."""
+        """Preprocessing of the images."""
         return preprocessing_of(self.pretrained_cfg)
 
     @property
     def resizable(self) -> bool:
-        """Whether the model takes square images of another size, by what timm knows of its architecture."""
+        """Whether the model takes square images of another size, by timm's configuration."""
         known = architectures().get(self.architecture)
         fixed = self.pretrained_cfg["fixed_input_size"] or (known is not None and known.config["fixed_input_size"])
         return not fixed and "img_size" not in self.model_args
@@ -130,10 +129,10 @@ class Recipe:
         """Build the model with random weights and without its classifier.
 
         Args:
-            outlined: Whether ``outline`` has shown already that it can be built.
+            outlined: Whether ``outline`` has succeeded already.
 
         Raises:
-            BackboneError: timm cannot build it, or it is too large.
+            BackboneError: timm cannot build the model, or the model is too large.
         """
         if not outlined:
             self.outline()
@@ -143,44 +142,47 @@ class Recipe:
         """Build the model without memory for its weights.
 
         Returns:
-            The model without classifier, on torch's meta device where it can be, and the names of its classifier.
+            The model without classifier, on torch's meta device if possible, and the names of the classifier's weights.
 
         Raises:
-            BackboneError: timm cannot build it, or it is too large.
+            BackboneError: timm cannot build the model, or the model is too large.
         """
         import torch
 
         try:
             with torch.device("meta"):
                 model, classifier = self._create()
-        except BackboneError:  # a few families compute with values while they are built
+        except BackboneError:  # a few models read values of weights while they are built
             model, classifier = self._create()
-        if (count := sum(p.numel() for p in model.parameters())) > _LARGEST_MODEL:
+        if (count := sum(p.numel() for p in model.parameters())) > _MAX_PARAMETERS:
             raise BackboneError(
                 f"{self.architecture} has {count / 1e9:.1f} billion parameters; 3 billion is the limit."
             )
         return model, classifier
 
     def build_whole(self, classes: int) -> Any:
-        """Build the model with random weights and a classifier of so many outputs; 0 for none.
+        """Build the model with random weights and a classifier.
+
+        Args:
+            classes: Number of outputs of the classifier; 0 for no classifier.
 
         Raises:
-            BackboneError: timm cannot build it.
+            BackboneError: timm cannot build the model.
         """
         import timm
         import torch
 
         config = _tuples({**self.pretrained_cfg, "num_classes": classes})
         try:
-            with torch.inference_mode(False):  # parameters made within it could never be trained
+            with torch.inference_mode(False):  # parameters from inference mode cannot be trained
                 return timm.create_model(self.architecture, pretrained_cfg=config, **_tuples(self.model_args))
-        except Exception as error:  # models raise whatever they like on arguments that do not suit them
+        except Exception as error:  # models may raise any error on wrong arguments
             raise self._unbuildable(error) from error
 
     def _create(self) -> tuple[nn.Module, set[str]]:
         import torch
 
-        # A classifier of any width is thrown away again, but heads with and without one are built differently.
+        # The classifier is removed again, but timm builds heads with and without a classifier differently.
         model = self.build_whole(2 if self.pretrained_cfg["num_classes"] else 0)
         try:
             with torch.inference_mode(False):
@@ -194,7 +196,7 @@ class Recipe:
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
-    """Return what timm's ``pretrained_cfg`` says of the images; modes that we do not have become their nearest."""
+    """Return the preprocessing of a ``pretrained_cfg``; unknown modes become the most similar known mode."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"  # also for "", "random" and "lanczos"
     if config["interpolation"] in ("bilinear", "nearest"):
         interpolation = config["interpolation"]
@@ -209,7 +211,7 @@ def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def strip_classifier(model: Any) -> set[str]:
-    """Remove the classifier, so that the model ends with its pooled features, and return the names that went."""
+    """Remove the classifier, so that the model returns pooled features; return the names of the removed weights."""
     before = set(model.state_dict())
     model.reset_classifier(0)
     return before - set(model.state_dict())
@@ -225,8 +227,8 @@ def _model_args(data: Any, where: str) -> dict[str, Any]:
     args = {key: value for key, value in data.items() if key != "num_classes" and value is not None}
     if args.pop("in_chans", 3) != 3:
         raise BackboneError(f"{where}: the model takes {data['in_chans']!r:.20} channels; images have 3.")
-    if unknown := sorted(set(args) - _MODEL_ARGS):
-        raise BackboneError(f"{where}: 'model_args' may not set {unknown}; allowed are {sorted(_MODEL_ARGS)}.")
+    if unknown := sorted(set(args) - _ALLOWED_MODEL_ARGS):
+        raise BackboneError(f"{where}: 'model_args' may not set {unknown}; allowed are {sorted(_ALLOWED_MODEL_ARGS)}.")
     for key, value in args.items():
         if not all(map(_is_plain, value if isinstance(value, list) and len(value) <= 8 else [value])):
             raise BackboneError(f"{where}: {key!r} in 'model_args' must be a plain, small value; got {value!r:.60}.")
@@ -236,21 +238,21 @@ def _model_args(data: Any, where: str) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= 64
-    return isinstance(value, (bool, int, float)) and abs(value) <= _LARGEST_SIDE
+    return isinstance(value, (bool, int, float)) and abs(value) <= _MAX_SIDE
 
 
 def _pretrained_cfg(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check the keys that matter and leave all others out; the defaults are timm's."""
+    """Check and return the keys that are used, with timm's defaults."""
 
     def numbers(key: str, default: tuple[float, ...], low: float, high: float) -> list[Any]:
         value = config.get(key) or default
         kinds = (int,) if isinstance(default[-1], int) else (int, float)
-        right = isinstance(value, (list, tuple)) and len(value) == 3
-        if not right or not all(type(v) in kinds and low <= v <= high for v in value):
+        is_triple = isinstance(value, (list, tuple)) and len(value) == 3
+        if not is_triple or not all(type(v) in kinds and low <= v <= high for v in value):
             raise BackboneError(f"{where}: {key!r} must be three numbers from {low} to {high}; got {value!r:.60}.")
         return list(value)
 
-    size = numbers("input_size", (3, 224, 224), 1, _LARGEST_SIDE)
+    size = numbers("input_size", (3, 224, 224), 1, _MAX_SIDE)
     if size[0] != 3:
         raise BackboneError(f"{where}: the model takes {size[0]} channels; images have 3.")
     crop, classes = config.get("crop_pct") or 0.875, config["num_classes"]

@@ -1,4 +1,4 @@
-"""What is said of timm's models, repositories and checkpoints before they are loaded: no torch, no timm, no network."""
+"""Specs of timm's models, repositories and checkpoints, made without torch, timm or a network."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _LOAD, _CHECK = LazyImport(f"{_HUB}:load"), LazyImport(f"{_HUB}:check")
 
 
 def hub_spec(entry: Entry, default: bool = False) -> BackboneSpec:
-    """Describe one of timm's pretrained models."""
-    how, name = preprocessing_of(entry.config), entry.name
-    known = published(name, how.size)
+    """Return the spec of one of timm's pretrained models."""
+    preprocessing, name = preprocessing_of(entry.config), entry.name
+    known = published(name, preprocessing.size)
     tag = name.partition(".")[2]
     return BackboneSpec(
         name=name,
@@ -49,8 +49,8 @@ def hub_spec(entry: Entry, default: bool = False) -> BackboneSpec:
         parameters=known.parameters,
         gmacs=known.gmacs,
         accuracy=known.accuracy,
-        input_size=how.size,
-        preprocessing=how,
+        input_size=preprocessing.size,
+        preprocessing=preprocessing,
         license=entry.license,
         version=f"timm {timm_version()}",
         load_at=None if entry.config["fixed_input_size"] else partial(_LOAD, name),
@@ -58,7 +58,7 @@ def hub_spec(entry: Entry, default: bool = False) -> BackboneSpec:
 
 
 def repository_spec(repository: str) -> BackboneSpec:
-    """Describe a repository of anybody's on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
+    """Return the spec of a repository on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
     return BackboneSpec(
         name=f"hf-hub:{repository}",
         modality="image",
@@ -70,17 +70,17 @@ def repository_spec(repository: str) -> BackboneSpec:
 
 
 def folder_spec(folder: Path, name: str) -> BackboneSpec:
-    """Describe the checkpoint in a folder without loading it; ``check`` says what is wrong with a broken one."""
+    """Return the spec of the checkpoint in a folder without loading it; ``check`` reports errors of the checkpoint."""
     config: Mapping[str, Any] = {}
-    recipe = how = parameters = None
+    recipe = preprocessing = parameters = None
     try:
         data = read_config(folder)
         recipe = Recipe.from_json(data, str(folder))
-        how = recipe.preprocessing
+        preprocessing = recipe.preprocessing
         config = data.get("pretrained_cfg", data)
         parameters = count_parameters(folder, config.get("classifier"))
     except BackboneError:
-        pass  # check() tells
+        pass  # ``check`` reports the error
     load = partial(LazyImport(f"{_CHECKPOINT}:load_folder"), folder)
     return BackboneSpec(
         name=name,
@@ -91,8 +91,8 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
         source=str(config.get("description") or config.get("tag") or ""),
         weights=f"folder {folder}",
         parameters=parameters,
-        input_size=how.size if how else None,
-        preprocessing=how,
+        input_size=preprocessing.size if preprocessing else None,
+        preprocessing=preprocessing,
         license=str(config.get("license") or ""),
         version=f"timm {timm_version()}",
         load_at=load if recipe is not None and recipe.resizable else None,
@@ -100,6 +100,6 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
 
 
 def _locate(folder: Path) -> None:
-    """Raise WeightsUnavailableError where the folder is gone; ``check`` reads what is in it."""
+    """Raise ``WeightsUnavailableError`` if the folder is gone; ``check`` reads its files."""
     if not folder.is_dir():
         raise WeightsUnavailableError(f"The checkpoint folder {folder} is gone.")

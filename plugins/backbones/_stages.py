@@ -1,4 +1,4 @@
-"""The ordered stages of a timm model: which of them each parameter and buffer belongs to, and what to call them."""
+"""The stages of a timm model: their order, their names, and the stage of each parameter and buffer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Stages:
     """Stages in order.
 
     Attributes:
-        names: Readable, unique names; stage 0 is nearest the input.
-        of: Stage of each parameter and buffer, by its name in the model.
+        names: Unique names; stage 0 is nearest the input.
+        of: Stage of each parameter and buffer, by name.
     """
 
     names: tuple[str, ...]
@@ -29,7 +29,7 @@ class Stages:
 
 
 def reached(output: Tensor) -> set[int]:
-    """Return the ``id`` of every parameter that took part in computing ``output``, read from its autograd graph."""
+    """Return the ``id`` of every parameter in the autograd graph of ``output``."""
     found, seen, stack = set(), set(), [output.grad_fn]
     while stack:
         node = stack.pop()
@@ -45,9 +45,9 @@ def reached(output: Tensor) -> set[int]:
 def find_stages(model: nn.Module, mapped: set[int], pooled: set[int]) -> Stages:
     """Divide a model into stages.
 
-    timm's own coarse groups are the stages: parts of a hierarchical net, single blocks of a plain transformer. A group
-    without parameters that the feature map depends on is no place to cut: it joins its successor, or the last stage
-    when only pooling uses it.
+    The stages are timm's coarse groups: parts of a hierarchical network, or single blocks of a plain transformer. A
+    group on whose parameters the feature map does not depend joins the next group, or the last stage if only pooling
+    uses it.
 
     Args:
         model: A timm model.
@@ -57,17 +57,17 @@ def find_stages(model: nn.Module, mapped: set[int], pooled: set[int]) -> Stages:
     parameters = dict(model.named_parameters(remove_duplicate=False))
     groups = _groups(model)
     group_of = {id(parameters[name]): group for name, group in groups.items()}
-    alive = sorted({group_of[key] for key in mapped if key in group_of}) or [0]
-    last = len(alive) - 1
+    used = sorted({group_of[key] for key in mapped if key in group_of}) or [0]
+    last = len(used) - 1
 
     def stage(parameter: nn.Parameter) -> int:
         if id(parameter) in pooled - mapped:
             return last
-        return min(bisect_left(alive, group_of[id(parameter)]), last)
+        return min(bisect_left(used, group_of[id(parameter)]), last)
 
     of = {name: stage(parameter) for name, parameter in parameters.items()}
     of |= {name: _nearest(name, of) for name, _ in model.named_buffers(remove_duplicate=False)}
-    members: list[list[str]] = [[] for _ in alive]
+    members: list[list[str]] = [[] for _ in used]
     for name, parameter in parameters.items():
         if id(parameter) in mapped:
             members[of[name]].append(name)
@@ -75,10 +75,10 @@ def find_stages(model: nn.Module, mapped: set[int], pooled: set[int]) -> Stages:
 
 
 def _groups(model: Any) -> dict[str, int]:
-    """Return timm's group of each parameter, or the child that holds it where timm gives none."""
+    """Return timm's group of each parameter; where timm has no groups, the number of the child that holds it."""
     try:
         groups: dict[str, int] = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
-    except (AttributeError, AssertionError):  # a few families have no matcher, or refuse coarse groups
+    except (AttributeError, AssertionError):  # a few models have no matcher, or refuse coarse groups
         groups = {}
     if len(set(groups.values())) < 2:
         children: dict[str, int] = {}
@@ -90,13 +90,13 @@ def _groups(model: Any) -> dict[str, int]:
 
 
 def _child(name: str) -> str:
-    """Return the child that a name lies in; one of a list where the child is a list: ``stages.2``, ``head``."""
+    """Return the child module of a name, or the element of a child that is a list: ``stages.2``, ``head``."""
     parts = name.split(".")
     return ".".join(parts[:2]) if len(parts) > 1 and parts[1].isdigit() else parts[0]
 
 
 def _nearest(buffer: str, of: Mapping[str, int]) -> int:
-    """Return the stage of the parameters beside a buffer, or else of the first ones in the module around it."""
+    """Return the earliest stage of the parameters in the innermost module around a buffer that has parameters."""
     module = buffer
     while module:
         module = module.rpartition(".")[0]
@@ -108,7 +108,7 @@ def _nearest(buffer: str, of: Mapping[str, int]) -> int:
 
 
 def _names(members: Sequence[list[str]]) -> tuple[str, ...]:
-    """Name each stage after the outermost module that lies in it alone and holds most of its parameters."""
+    """Name each stage by its outermost module that lies in this stage only and holds most of its parameters."""
     found_in = Counter(prefix for parameters in members for prefix in {p for name in parameters for p in _path(name)})
     names: list[str] = []
     for stage, parameters in enumerate(members):
@@ -118,5 +118,5 @@ def _names(members: Sequence[list[str]]) -> tuple[str, ...]:
 
 
 def _path(name: str) -> Iterator[str]:
-    """Yield the modules that a parameter lies in, from the outermost on, and at last the parameter itself."""
+    """Yield the modules around a parameter from the outermost on, and the parameter at last."""
     return accumulate(name.split("."), lambda outer, inner: f"{outer}.{inner}")

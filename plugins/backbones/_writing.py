@@ -1,4 +1,4 @@
-"""New backbones: the recipe of an architecture, and a trained backbone written as a checkpoint in timm's own format."""
+"""Recipes of new architectures, and writing of trained backbones as checkpoints in timm's own format."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from autotransfer_plugins.backbones._recipe import Recipe
 
 __all__ = ["outline", "write_folder"]
 
-_ALIKE = 1e-2  # relative difference of a classifier's outputs through timm's head and on the pooled features
-_SIDES = (8, 2048)
+# Largest relative difference between timm's outputs and the classifier on the pooled features.
+_MAX_RELATIVE_DIFFERENCE = 1e-2
+_MIN_SIDE, _MAX_SIDE = 8, 2048  # pixels
 
 
 def outline(architecture: str, input_size: int | None, classes: int) -> dict[str, Any]:
-    """Return the recipe of an architecture for whole images of a size.
+    """Return the recipe of an architecture for images of a size, without cropping.
 
     Args:
         architecture: timm's name, without a tag.
@@ -30,13 +31,12 @@ def outline(architecture: str, input_size: int | None, classes: int) -> dict[str
         classes: Outputs of its classifier; 0 for none.
 
     Raises:
-        ConfigError: It cannot be built for this size.
+        ConfigError: The architecture cannot be built for this size.
     """
     about = vars(timm.get_pretrained_cfg(architecture, allow_unregistered=False))
-    low, high = _SIDES
     side = (about.get("input_size") or (3, 224, 224))[1] if input_size is None else input_size
-    if not low <= side <= high:
-        raise ConfigError(f"The input size is from {low} to {high} pixels; got {side}.")
+    if not _MIN_SIDE <= side <= _MAX_SIDE:
+        raise ConfigError(f"The input size is from {_MIN_SIDE} to {_MAX_SIDE} pixels; got {side}.")
     known = {key: about.get(key) for key in ("mean", "std", "interpolation", "crop_mode", "fixed_input_size")}
     config = {**known, "input_size": [3, side, side], "crop_pct": 1.0, "num_classes": classes}
     recipe = Recipe.from_json(
@@ -82,7 +82,7 @@ def write_folder(
 
 
 def _fill(model: Any, classifier: tuple[Tensor, Tensor], backbone: TimmBackbone) -> None:
-    """Put the classifier's values into the model, and see to it that it answers as the two did apart."""
+    """Set the weights of the classifier, and check that the model equals the backbone followed by the classifier."""
     weight, bias = classifier
     layer = model.get_classifier()
     if not isinstance(layer, nn.Linear) or layer.weight.shape != weight.shape or layer.bias is None:
@@ -93,9 +93,9 @@ def _fill(model: Any, classifier: tuple[Tensor, Tensor], backbone: TimmBackbone)
     images = torch.rand(
         2, 3, *backbone.recipe["pretrained_cfg"]["input_size"][1:], generator=torch.Generator().manual_seed(0)
     )
-    place = next(backbone.parameters()).device
+    device = next(backbone.parameters()).device
     with torch.inference_mode():
-        apart = nn.functional.linear(backbone.eval()(images.to(place)).cpu(), weight.cpu(), bias.cpu())
-        whole = model.eval()(images)
-    if not bool((apart - whole).norm() <= _ALIKE * apart.norm()):
+        expected = nn.functional.linear(backbone.eval()(images.to(device)).cpu(), weight.cpu(), bias.cpu())
+        outputs = model.eval()(images)
+    if not bool((expected - outputs).norm() <= _MAX_RELATIVE_DIFFERENCE * expected.norm()):
         raise BackboneError(f"{type(model).__name__} does not end in a linear classifier on its pooled features.")

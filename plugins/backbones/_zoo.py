@@ -1,7 +1,7 @@
 """Folders of checkpoints in timm's own format, ``NAME/config.json`` with ``NAME/model.safetensors``.
 
-They may come from strangers: the configuration is checked, and only safetensors is ever read, so nothing in a folder
-can run code.
+Their authors are unknown, so the configuration is checked and weights are read from safetensors files only, which
+cannot run code.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from autotransfer.runtime.text import escape
 __all__ = ["CONFIG", "WEIGHTS", "count_parameters", "find_checkpoints", "read_config", "weights_file"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_LARGEST_CONFIG = 2**24  # bytes; those of timm take about a thousand
+_MAX_CONFIG_BYTES = 2**24  # timm's configurations have about 1,000 bytes
 _PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt", ".tar")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def find_checkpoints(zoos: Iterable[Path]) -> dict[str, Path]:
-    """Return the checkpoint folders of all zoos by name, good ones and broken ones.
+    """Return the checkpoint folders of all zoos by name, including broken ones.
 
     Raises:
         DataNotFoundError: A zoo is no folder, or cannot be read.
@@ -44,7 +44,7 @@ def find_checkpoints(zoos: Iterable[Path]) -> dict[str, Path]:
             advice = f"It is a checkpoint itself: give {zoo.parent}." if _is_checkpoint(zoo) else ""
             raise ConfigError(f"The zoo {zoo} holds no checkpoint NAME/{CONFIG} + NAME/{WEIGHTS}. {advice}".rstrip())
         for folder in folders:
-            name = escape(folder.name)  # names are printed, and a folder's may hold anything
+            name = escape(folder.name)  # folder names may hold control characters
             if name in found:
                 raise ConfigError(f"Two zoos hold {name!r}: {found[name]} and {folder}; rename one.")
             found[name] = folder
@@ -57,20 +57,20 @@ def _is_checkpoint(folder: Path) -> bool:
     try:
         return any(file.name == CONFIG or file.suffix in (".safetensors", *_PICKLES) for file in folder.iterdir())
     except OSError:
-        return True  # nobody may read it: its check tells, and it can be left out by its name
+        return True  # not readable: ``check`` reports that, and the name can be excluded
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return what the configuration of a checkpoint says.
+    """Return the configuration of a checkpoint.
 
     Raises:
-        BackboneError: There is none, or it is no JSON object.
+        BackboneError: There is no configuration, or it is no JSON object.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise BackboneError(f"{folder} holds no {CONFIG}, which says how to build the model.")
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
             raise ValueError("it is larger than 16 MB")
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -84,7 +84,7 @@ def weights_file(folder: Path) -> Path:
     """Return the file of a checkpoint's weights.
 
     Raises:
-        BackboneError: There is none in a format that cannot run code.
+        BackboneError: There is no safetensors file.
     """
     if (folder / WEIGHTS).is_file():
         return folder / WEIGHTS
@@ -98,7 +98,7 @@ def weights_file(folder: Path) -> Path:
 
 
 def count_parameters(folder: Path, classifier: Any) -> int | None:
-    """Count the parameters before the classifier from the header of the weights; None when it cannot be read."""
+    """Count the parameters without the classifier from the header of the weights; None for an unreadable header."""
     heads = tuple(f"{name}." for name in (classifier if isinstance(classifier, list) else [classifier]))
     try:
         with safe_open(weights_file(folder), framework="np") as file:

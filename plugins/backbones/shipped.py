@@ -1,4 +1,4 @@
-"""The backbones that come with this package: tiny ones, trained by it. ``weights/README.md`` says how, and on what."""
+"""The tiny backbones that come with this package; ``weights/README.md`` describes their training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @hookimpl
 def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Path, ...]) -> None:
-    """Register each of them that no checkpoint of a zoo shadows, to be searched where nothing else can be had."""
+    """Register the shipped backbones as fallbacks, except those with the name of a checkpoint in a zoo."""
     shadowed = find_checkpoints(zoos)
     for folder in sorted(path for path in WEIGHTS.iterdir() if (path / "config.json").is_file()):
         if folder.name not in shadowed:

@@ -1,6 +1,6 @@
 """Backbones from timm: its pretrained models by name, the hub, and folders of checkpoints.
 
-Listing them imports neither timm nor torch, which take seconds: what builds models is imported when one is built.
+Listing backbones imports neither timm nor torch, which take seconds; they are imported when a model is built.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def __getattr__(name: str) -> Any:
 
 @hookimpl
 def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Path, ...]) -> None:
-    """Register every checkpoint of the zoos, and every pretrained model of timm that none of them shadows.
+    """Register every checkpoint of the zoos, and every pretrained model of timm whose name no checkpoint has.
 
-    Without zoos a small portfolio of timm's models is searched by default, with zoos the zoos are.
+    By default, a search tries the checkpoints of the zoos; without zoos, a small portfolio of timm's models.
 
     Raises:
         DataNotFoundError: A zoo is no folder.
@@ -65,10 +65,10 @@ def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Pat
 
 @hookimpl
 def resolve_backbone(name: str) -> BackboneSpec | None:
-    """Describe a bare architecture (``resnet18``), ``hf-hub:OWNER/NAME``, ``local-dir:PATH`` or a checkpoint's path.
+    """Return the spec of an architecture (``resnet18``), ``hf-hub:OWNER/NAME``, ``local-dir:PATH`` or a path.
 
     Raises:
-        UnknownNameError: timm had models of this name, or pattern, and calls them otherwise today.
+        UnknownNameError: timm has renamed the models of this name or pattern.
     """
     source, _, rest = name.partition(":")
     if source == "hf-hub" and rest:
@@ -85,7 +85,7 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
 
 
 def _renamed(pattern: str) -> list[str]:
-    """Return what timm calls today the models that had a name, or names of a pattern, before."""
+    """Return timm's present names of models with an old name or a pattern of old names."""
     from timm.models import get_deprecated_models
 
     return [new for old, new in get_deprecated_models().items() if new and fnmatchcase(old, pattern)]
@@ -93,10 +93,10 @@ def _renamed(pattern: str) -> list[str]:
 
 @hookimpl
 def rebuild_backbone(recipe: Mapping[str, Any]) -> TimmBackbone | None:
-    """Build the backbone of a saved model with random weights, or None when another plugin made it.
+    """Build the backbone of a saved model with random weights; None for a recipe of another plugin.
 
     Raises:
-        ModelFormatError: The recipe is broken, or asks for what is not allowed.
+        ModelFormatError: The recipe is broken, or has arguments that are not allowed.
     """
     if recipe.get("plugin") != "timm":
         return None
@@ -111,10 +111,10 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> TimmBackbone | None:
 
 @hookimpl
 def outline_backbone(architecture: str, input_size: int | None, classes: int) -> Mapping[str, Any] | None:
-    """Return the recipe of one of timm's architectures, or None when it has no such name.
+    """Return the recipe of one of timm's architectures, or None for an unknown name.
 
     Raises:
-        ConfigError: It cannot be built for this size.
+        ConfigError: The architecture cannot be built for this size.
     """
     if not is_architecture(architecture):
         return None
@@ -127,7 +127,7 @@ def outline_backbone(architecture: str, input_size: int | None, classes: int) ->
 def write_backbone(
     backbone: Backbone, classifier: tuple[Tensor, Tensor] | None, about: Mapping[str, Any], folder: Path
 ) -> bool | None:
-    """Write one of our backbones in timm's own format, or return None when another plugin made it.
+    """Write a backbone of this plugin in timm's own format; return None for a backbone of another plugin.
 
     Raises:
         BackboneError: The classifier does not suit the architecture, or a weight is not finite.

@@ -1,6 +1,6 @@
-"""Our freeze policies.
+"""The freeze policies of this package.
 
-Settings that are not given: ``depth`` is all stages but the last, ``decay`` 1, ``head_share`` 0.3.
+By default, ``depth`` is the number of stages less 1, ``decay`` is 1, and ``head_share`` is 0.3.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ from autotransfer_plugins.freezing.norm_only import NORM_ONLY
 
 @hookimpl
 def register_freeze_policies(register: Callable[[FreezePolicySpec], None]) -> None:
-    """Register all of them."""
+    """Register the freeze policies."""
     for policy in (DEPTH, FROZEN, FULL, GRADUAL, LP_FT, NORM_ONLY):
         register(policy)

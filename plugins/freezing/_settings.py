@@ -18,7 +18,7 @@ def depth_and_decay(stages: tuple[str, ...]) -> dict[str, BaseDistribution]:
 
 
 def read_depth(stages: tuple[str, ...], params: Mapping[str, Any]) -> int:
-    """Return how many leading stages stay frozen; by default all but the last.
+    """Return the number of frozen leading stages; by default all but the last.
 
     Raises:
         ConfigError: The backbone has fewer stages.
@@ -30,9 +30,9 @@ def read_depth(stages: tuple[str, ...], params: Mapping[str, Any]) -> int:
 
 
 def read_rates(stages: tuple[str, ...], params: Mapping[str, Any]) -> tuple[float, ...]:
-    """Return the factor on the learning rate for each stage: ``decay`` to the power of its distance to the last.
+    """Return the factor on the learning rate of each stage: ``decay`` to the power of its distance to the last stage.
 
-    By default 1 for all. Layer-wise decay is from ULMFiT (Howard and Ruder 2018) and BEiT (Bao et al. 2022).
+    The default decay is 1. Layer-wise decay is from ULMFiT (Howard and Ruder 2018) and BEiT (Bao et al. 2022).
     """
     decay = params.get("decay", 1.0)
     return tuple(decay**distance for distance in reversed(range(len(stages))))

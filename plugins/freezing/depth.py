@@ -1,4 +1,4 @@
-"""Policies with one phase: nothing of the backbone trains, all of it, or all below a depth stays frozen."""
+"""Policies with one phase: the whole backbone is frozen, the whole backbone trains, or leading stages are frozen."""
 
 from __future__ import annotations
 

@@ -10,13 +10,14 @@ from autotransfer_plugins.freezing._settings import depth_and_decay, read_depth,
 
 __all__ = ["GRADUAL"]
 
-# The final depth is reached at this share of the epochs, so that the lowest stage has time to train.
-_REACHED = 0.5
+# Share of the epochs after which all stages train that the policy unfreezes, so that the earliest stage has time to
+# train.
+_UNFREEZING_SHARE = 0.5
 
 
 def _plan(stages: tuple[str, ...], params: Mapping[str, Any]) -> FreezePlan:
     steps = len(stages) - read_depth(stages, params)
-    phases = tuple(Phase(start=_REACHED * step / steps, depth=len(stages) - step) for step in range(steps + 1))
+    phases = tuple(Phase(start=_UNFREEZING_SHARE * step / steps, depth=len(stages) - step) for step in range(steps + 1))
     return FreezePlan(phases=phases, learning_rates=read_rates(stages, params))
 
 

@@ -1,4 +1,4 @@
-"""Linear probing, then fine-tuning (Kumar et al., ICLR 2022): a trained head distorts the features less."""
+"""Linear probing, then fine-tuning (Kumar et al., ICLR 2022), since a trained head distorts the features less."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from autotransfer_plugins.freezing._settings import depth_and_decay, read_depth,
 
 __all__ = ["LP_FT"]
 
-_HEAD_SHARE = 0.3  # of the epochs, where it is not given
+_DEFAULT_HEAD_SHARE = 0.3  # share of the epochs in which only the head trains
 
 
 def _plan(stages: tuple[str, ...], params: Mapping[str, Any]) -> FreezePlan:
     head_only = Phase(start=0.0, depth=len(stages))
-    tuning = Phase(start=params.get("head_share", _HEAD_SHARE), depth=read_depth(stages, params))
+    tuning = Phase(start=params.get("head_share", _DEFAULT_HEAD_SHARE), depth=read_depth(stages, params))
     return FreezePlan(phases=(head_only, tuning), learning_rates=read_rates(stages, params))
 
 

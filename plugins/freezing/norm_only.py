@@ -1,4 +1,4 @@
-"""Only norms and biases train, from a depth on (BitFit, Ben Zaken et al. 2022; TinyTL, Cai et al. 2020)."""
+"""Training of norms and biases only (BitFit, Ben Zaken et al. 2022; TinyTL, Cai et al. 2020)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Our heads. Each file's ``DEFAULTS`` holds the settings that are used where none are given.
+"""The heads of this package. ``DEFAULTS`` of each module holds the default settings of its heads.
 
-What a head is stands here, what it does in its file: that is imported, and torch with it, when the head is used.
+This module holds the specs only. The module of a head, which imports torch, is imported when the head is used.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from autotransfer.contract.specs import HeadSpec
 
 __all__ = ["KNN", "LINEAR", "LOGISTIC", "MLP", "NCM", "RIDGE", "STAGE_RIDGE", "register_heads"]
 
-_HERE = "autotransfer_plugins.heads"
-_CLASSES = frozenset({"binary", "multiclass"})
+_PACKAGE = "autotransfer_plugins.heads"
+_SINGLE_LABEL = frozenset({"binary", "multiclass"})
 
 KNN = HeadSpec(
     name="knn",
-    build=LazyImport(f"{_HERE}.knn:build"),
-    solve=LazyImport(f"{_HERE}.knn:solve"),
+    build=LazyImport(f"{_PACKAGE}.knn:build"),
+    solve=LazyImport(f"{_PACKAGE}.knn:solve"),
     parameters={"k": IntDistribution(1, 30, log=True)},
 )
 LINEAR = HeadSpec(
-    name="linear", build=LazyImport(f"{_HERE}.linear:build"), parameters={"dropout": FloatDistribution(0.0, 0.5)}
+    name="linear", build=LazyImport(f"{_PACKAGE}.linear:build"), parameters={"dropout": FloatDistribution(0.0, 0.5)}
 )
 LOGISTIC = HeadSpec(
     name="logistic",
-    build=LazyImport(f"{_HERE}.closed_form:build"),
-    solve=LazyImport(f"{_HERE}.closed_form:solve_logistic"),
+    build=LazyImport(f"{_PACKAGE}.closed_form:build"),
+    solve=LazyImport(f"{_PACKAGE}.closed_form:solve_logistic"),
     parameters={"C": FloatDistribution(1e-4, 1e2, log=True)},
-    tasks=_CLASSES | {"multilabel"},
+    tasks=_SINGLE_LABEL | {"multilabel"},
 )
 MLP = HeadSpec(
     name="mlp",
-    build=LazyImport(f"{_HERE}.mlp:build"),
+    build=LazyImport(f"{_PACKAGE}.mlp:build"),
     features="map",
     parameters={
         "pooling": CategoricalDistribution(("avg", "max", "avgmax", "flatten")),
@@ -47,20 +47,20 @@ MLP = HeadSpec(
 )
 NCM = HeadSpec(
     name="ncm",
-    build=LazyImport(f"{_HERE}.closed_form:build"),
-    solve=LazyImport(f"{_HERE}.closed_form:solve_ncm"),
-    tasks=_CLASSES,
+    build=LazyImport(f"{_PACKAGE}.closed_form:build"),
+    solve=LazyImport(f"{_PACKAGE}.closed_form:solve_ncm"),
+    tasks=_SINGLE_LABEL,
 )
 RIDGE = HeadSpec(
     name="ridge",
-    build=LazyImport(f"{_HERE}.closed_form:build"),
-    solve=LazyImport(f"{_HERE}.closed_form:solve_ridge"),
+    build=LazyImport(f"{_PACKAGE}.closed_form:build"),
+    solve=LazyImport(f"{_PACKAGE}.closed_form:solve_ridge"),
     parameters={"alpha": FloatDistribution(1.0, 1e5, log=True)},
 )
 STAGE_RIDGE = HeadSpec(
     name="stage_ridge",
-    build=LazyImport(f"{_HERE}.stages:build"),
-    solve=LazyImport(f"{_HERE}.stages:solve"),
+    build=LazyImport(f"{_PACKAGE}.stages:build"),
+    solve=LazyImport(f"{_PACKAGE}.stages:solve"),
     features="stages",
     parameters={"alpha": FloatDistribution(1.0, 1e5, log=True), "early": FloatDistribution(0.01, 10.0, log=True)},
 )
@@ -68,6 +68,6 @@ STAGE_RIDGE = HeadSpec(
 
 @hookimpl
 def register_heads(register: Callable[[HeadSpec], None]) -> None:
-    """Register all of them."""
+    """Register the heads."""
     for head in (KNN, LINEAR, LOGISTIC, MLP, NCM, RIDGE, STAGE_RIDGE):
         register(head)

@@ -1,4 +1,4 @@
-"""What the closed-form heads share: standardised features, folded layers, calibrated logits."""
+"""Functions of the closed-form heads: standardised features, folded layers, calibrated logits."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from torch import nn
 from autotransfer.errors import TrialError
 from autotransfer.tasks.task import Task
 
-__all__ = ["Standardised", "fill", "indicators", "one_thread", "prior_shift", "require_finite", "sharpness"]
+__all__ = ["Standardised", "fill", "indicators", "one_thread", "prior_shift", "require_finite", "temperature_factor"]
 
 P = ParamSpec("P")
 
-# A column whose spread is below this share of the largest one counts as constant.
-_ENOUGH = 10_000_000  # scores to find one factor by
-_CONSTANT = 1e-5
+# A column whose standard deviation is at most this share of the largest one counts as constant.
+_MIN_RELATIVE_DEVIATION = 1e-5
+# Scores, examples times classes, on which a temperature is fitted; more are subsampled.
+_MAX_SCORES_FOR_TEMPERATURE = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class Standardised:
 
     Attributes:
         values: float64 (N, width).
-        mean: (width,), of the raw features.
-        scale: (width,), of the raw features; infinite for constant columns, so that they get no weight at all.
+        mean: Mean (width,) of the raw features.
+        scale: Standard deviation (width,) of the raw features; infinite for constant columns, which get no weight.
     """
 
     values: np.ndarray
@@ -44,20 +45,20 @@ class Standardised:
         """Standardise raw features (N, width).
 
         Raises:
-            TrialError: They are not finite.
+            TrialError: The features are not finite.
         """
         require_finite(features)
         values = features.astype(np.float64)
         mean, scale = values.mean(0), values.std(0)
-        scale[scale <= _CONSTANT * scale.max()] = np.inf
+        scale[scale <= _MIN_RELATIVE_DEVIATION * scale.max()] = np.inf
         return cls(values=(values - mean) / scale, mean=mean, scale=scale)
 
 
 def require_finite(features: np.ndarray) -> None:
-    """Refuse features that are not finite.
+    """Check that features are finite.
 
     Raises:
-        TrialError: They are not.
+        TrialError: The features are not finite.
     """
     if not np.isfinite(features).all():
         raise TrialError("The backbone's features are not finite (NaN or infinity): it may have overflowed.")
@@ -65,15 +66,14 @@ def require_finite(features: np.ndarray) -> None:
 
 @cache
 def _threads() -> ThreadpoolController:
-    """Look for the thread pools once: that takes longer than a small solution."""
+    """Find the thread pools once, since that takes longer than solving a small head."""
     return ThreadpoolController()
 
 
 def one_thread(solve: Callable[P, None]) -> Callable[P, None]:
     """Decorate a solver to use one BLAS thread.
 
-    The matrices are small and the calls many: on shared cores, threads that wait
-    for each other make it 30 times slower.
+    Matrices are small and calls are many. Measured on two shared cores, several threads were 30 times slower.
     """
 
     @wraps(solve)
@@ -85,7 +85,7 @@ def one_thread(solve: Callable[P, None]) -> Callable[P, None]:
 
 
 def fill(module: nn.Module, weight: np.ndarray, bias: np.ndarray, x: Standardised) -> None:
-    """Fold a linear map of standardised features, (outputs, width) and (outputs,), into a layer for raw ones."""
+    """Set a linear layer for raw features from weight (outputs, width) and bias (outputs,) for standardised ones."""
     if not isinstance(module, nn.Linear):
         raise TypeError(f"a closed form fills an nn.Linear; got {type(module).__name__}")
     weight = weight / x.scale
@@ -100,22 +100,22 @@ def indicators(targets: np.ndarray, task: Task) -> np.ndarray:
 
 
 def prior_shift(weights: np.ndarray | None, targets: np.ndarray, task: Task) -> np.ndarray:
-    """Return what class weights (classes,) add to the logits: the change of the prior that they stand for.
+    """Return the logarithms of class weights (classes,), which added to logits change the prior of each class.
 
-    A class without examples is left where it is, however large its weight.
+    The value of a class without examples is 0.
     """
     if weights is None or task.kind == "regression":
         return np.zeros(task.outputs)
     return np.where(indicators(targets, task).any(0), np.log(weights), 0.0)
 
 
-def sharpness(scores: np.ndarray, targets: np.ndarray, task: Task) -> float:
-    """Return the factor that turns scores (N, classes) into the best calibrated logits: temperature scaling.
+def temperature_factor(scores: np.ndarray, targets: np.ndarray, task: Task) -> float:
+    """Return the factor that calibrates scores (N, classes) as logits, by temperature scaling.
 
-    Scores should be of examples that were left out. Source: Guo et al., On Calibration (ICML 2017).
+    The scores are out-of-sample scores. Source: Guo et al., On Calibration (ICML 2017).
     """
-    few = slice(None, None, max(1, scores.size // _ENOUGH))  # one number needs no more, and thousands of classes cost
-    scores, targets = scores[few], targets[few]
+    sample = slice(None, None, max(1, scores.size // _MAX_SCORES_FOR_TEMPERATURE))
+    scores, targets = scores[sample], targets[sample]
 
     def loss(factor: float) -> float:
         if task.single_label:

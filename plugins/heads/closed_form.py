@@ -1,6 +1,6 @@
-"""Linear heads that are solved on cached features, without gradients: logistic, ridge, ncm.
+"""Linear heads that are solved on cached features in closed form: logistic, ridge, ncm.
 
-Features are standardised; the solution is folded into one ``nn.Linear`` on the raw ones.
+The solution for standardised features is folded into an ``nn.Linear`` for raw features.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from autotransfer.tasks.task import Task
-from autotransfer_plugins.heads._solving import Standardised, fill, indicators, one_thread, prior_shift, sharpness
+from autotransfer_plugins.heads._solving import (
+    Standardised,
+    fill,
+    indicators,
+    one_thread,
+    prior_shift,
+    temperature_factor,
+)
 
 __all__ = ["DEFAULTS", "build", "fit_ridge", "solve_logistic", "solve_ncm", "solve_ridge"]
 
 DEFAULTS: Mapping[str, Any] = {"C": 0.1, "alpha": 1e3}
 
-# Logits that a class gets that no training example has: this far below the lowest.
-_ABSENT = 10.0
+# The logit of a class without training examples is this much below the lowest logit.
+_ABSENT_CLASS_MARGIN = 10.0
 
 
 def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
@@ -41,7 +48,7 @@ def solve_logistic(
     params: Mapping[str, Any],
     weights: np.ndarray | None,
 ) -> None:
-    """Fit a logistic regression; one for each class where an example may have several."""
+    """Fit a logistic regression; for several labels, one for each label."""
     x, strength = Standardised.of(features), {**DEFAULTS, **params}["C"]
     if task.single_label:
         weight, bias = _logistic(x.values, targets, task.outputs, strength, weights)
@@ -50,7 +57,7 @@ def solve_logistic(
         for label in range(task.outputs):
             pair = None if weights is None else np.array([1.0, weights[label]])
             rows.append(_logistic(x.values, targets[:, label].astype(int), 2, strength, pair))
-        # The difference of the two logits is the logit of the label.
+        # The logit of a label is the difference of its two logits.
         weight = np.stack([pair_weight[1] - pair_weight[0] for pair_weight, _ in rows])
         bias = np.array([pair_bias[1] - pair_bias[0] for _, pair_bias in rows])
     fill(module, weight, bias, x)
@@ -66,18 +73,18 @@ def _logistic(
         balance = None if weights is None else {int(c): float(weights[c]) for c in present}
         model = LogisticRegression(C=strength, class_weight=balance, tol=1e-3, max_iter=300)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is good enough for a trial
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a trial needs no exact solution
             model.fit(x.astype(np.float32), targets)
-        two = len(present) == 2  # scikit-learn keeps one row of logits then
+        two = len(present) == 2  # scikit-learn has one row of logits for two classes
         weight[present] = np.concatenate([-model.coef_, model.coef_]) / 2 if two else model.coef_
         bias[present] = np.concatenate([-model.intercept_, model.intercept_]) / 2 if two else model.intercept_
     return weight, _without_absent(x, weight, bias, present)
 
 
 def _without_absent(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Return the bias with the classes that have no example below all others."""
+    """Return the bias, with the classes without examples below all other classes."""
     absent = np.setdiff1d(np.arange(len(bias)), present)
-    bias[absent] = (x @ weight[present].T + bias[present]).min() - _ABSENT
+    bias[absent] = (x @ weight[present].T + bias[present]).min() - _ABSENT_CLASS_MARGIN
     return bias
 
 
@@ -92,8 +99,8 @@ def solve_ridge(
 ) -> None:
     """Fit a ridge regression, to the targets or to classes coded -1 and 1.
 
-    For classes, scores are scaled to logits by what they give to examples left out (see ``sharpness``), and class
-    weights shift the logits as a change of the prior would.
+    For classes, leave-one-out scores give the factor from scores to logits (see ``temperature_factor``). Class weights
+    shift the logits as a change of the prior does.
     """
     x, alpha = Standardised.of(features), {**DEFAULTS, **params}["alpha"]
     fill(module, *fit_ridge(x.values, targets, task, alpha, weights), x)
@@ -104,32 +111,32 @@ def fit_ridge(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return weight (outputs, width) and bias (outputs,) for centred features (N, width) and encoded targets."""
     y = targets.astype(np.float64) if task.kind == "regression" else 2 * indicators(targets, task) - 1
-    weight, left_out = _ridge(x, y - y.mean(0), alpha)
+    weight, loo = _ridge(x, y - y.mean(0), alpha)
     bias = y.mean(0)
     if task.kind != "regression":
-        factor = sharpness(left_out + bias, targets, task)
+        factor = temperature_factor(loo + bias, targets, task)
         weight, bias = factor * weight, factor * bias + prior_shift(weights, targets, task)
     return weight, bias
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """Solve for centred x (N, width) and y (N, outputs).
+    """Solve a ridge regression for centred x (N, width) and y (N, outputs).
 
     Returns:
-        The weight (outputs, width), and for each example the prediction (N, outputs) when it is left out, which
-        follows from the diagonal of the hat matrix (Golub, Heath and Wahba 1979).
+        The weight (outputs, width), and the leave-one-out predictions (N, outputs), which follow from the diagonal of
+        the hat matrix (Golub, Heath and Wahba 1979).
     """
     n, width = x.shape
     if n <= width:
         factor = cho_factor(x @ x.T + alpha * np.eye(n))
         weight = cho_solve(factor, y).T @ x
-        hat = 1 - alpha * dpotri(*factor)[0].diagonal()  # a third of the work of solving for it
+        hat = 1 - alpha * dpotri(*factor)[0].diagonal()  # takes a third of the time of ``cho_solve``
     else:
         solved = cho_solve(cho_factor(x.T @ x + alpha * np.eye(width)), x.T)
         weight = (solved @ y).T
         hat = np.einsum("nd,dn->n", x, solved)
-    left = np.maximum(1 - hat - 1 / n, 1e-6)[:, None]  # 1 / n is the part of the bias
-    return weight, y - (y - x @ weight.T) / left
+    residual_share = np.maximum(1 - hat - 1 / n, 1e-6)[:, None]  # 1 / n is the share of the bias
+    return weight, y - (y - x @ weight.T) / residual_share
 
 
 @one_thread
@@ -141,18 +148,18 @@ def solve_ncm(
     params: Mapping[str, Any],
     weights: np.ndarray | None,
 ) -> None:
-    """Give each example to the class whose mean is nearest (Mensink et al. 2013); it needs no class weights.
+    """Predict the class with the nearest mean (Mensink et al. 2013); class weights have no effect.
 
-    The squared distance is linear up to a term that all classes share: x.m - m.m / 2.
+    Up to a term that is equal for all classes, the negative squared distance is twice x.m - m.m / 2, linear in x.
     """
     x, members = Standardised.of(features), indicators(targets, task)
     counts = members.sum(0)
     means = (members.T @ x.values) / np.maximum(counts, 1)[:, None]
     scores = x.values @ means.T - (means**2).sum(1) / 2
-    # Each example's own class without it, so that the scale of the logits is not flattered.
+    # The mean of an example's class without the example, for leave-one-out scores.
     rest = np.maximum(counts[targets] - 1, 1)[:, None]
     others = (counts[targets][:, None] * means[targets] - x.values) / rest
     scores[np.arange(len(targets)), targets] = (x.values * others).sum(1) - (others**2).sum(1) / 2
-    factor = sharpness(scores, targets, task)
+    factor = temperature_factor(scores, targets, task)
     weight, bias = factor * means, -factor * (means**2).sum(1) / 2
     fill(module, weight, _without_absent(x.values, weight, bias, np.flatnonzero(counts)), x)

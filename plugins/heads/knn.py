@@ -1,4 +1,4 @@
-"""The nearest training examples vote, weighted by cosine similarity (Wu et al. 2018; Caron et al., DINO, 2021)."""
+"""Nearest neighbours, weighted by cosine similarity (Wu et al. 2018; Caron et al., DINO, 2021)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["DEFAULTS", "NearestNeighbours", "build", "solve"]
 DEFAULTS: Mapping[str, Any] = {"k": 10}
 
 _TEMPERATURE = 0.07  # of the similarities, as in both papers
-_SMOOTHING = 0.1  # of a vote for every class, so that logits are finite
-_HELD = 2**24  # similarities that are held at a time: 64 MB in float32
+_SMOOTHING_VOTES = 0.1  # votes that each class gets in addition, so that logits are finite
+_MAX_SIMILARITIES = 2**24  # similarities that are in memory at a time: 64 MB as float32
 _KINDS = ("single", "multilabel", "regression")
 
 
 class NearestNeighbours(nn.Module):
     """Maps features (N, width) to logits, or to the mean target of the neighbours.
 
-    The training examples are buffers, so they are saved with the model; loading takes the saved number of them.
+    The training examples are buffers, which are saved with the model; loading takes their number from the state.
 
     Args:
         width: Number of features.
@@ -50,19 +50,19 @@ class NearestNeighbours(nn.Module):
         self.register_buffer("kind", torch.tensor(0))
 
     def embed(self, features: Tensor) -> Tensor:
-        """Centre features (N, width) and bring them to length 1."""
+        """Centre features (N, width) and scale each row to length 1."""
         return F.normalize(features.float() - self.mean, dim=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Let the ``k`` most similar examples vote."""
+        """Average the targets of the ``k`` most similar training examples."""
         embedded, keys = self.embed(features), self.keys.float().T
-        rows = max(_HELD // len(self.keys), 1)
+        rows = max(_MAX_SIMILARITIES // len(self.keys), 1)
         starts = range(0, max(len(embedded), 1), rows)
         votes = torch.cat([self._votes(embedded[start : start + rows], keys) for start in starts])
         kind = _KINDS[int(self.kind)]
         if kind == "regression":
             return votes
-        smooth = _SMOOTHING / self.k
+        smooth = _SMOOTHING_VOTES / self.k
         if kind == "multilabel":
             return torch.log(votes + smooth) - torch.log(1 - votes + smooth) + self.shift
         return torch.log(votes + smooth) + self.shift
@@ -94,7 +94,7 @@ def solve(
     params: Mapping[str, Any],
     weights: np.ndarray | None,
 ) -> None:
-    """Remember the examples; class weights shift the logits as a change of the prior would."""
+    """Store the training examples; class weights shift the logits as a change of the prior does."""
     if not isinstance(module, NearestNeighbours):
         raise TypeError(f"knn fills a NearestNeighbours module; got {type(module).__name__}")
     require_finite(features)

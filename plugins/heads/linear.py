@@ -16,7 +16,7 @@ def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn
     """Return an untrained head; see ``HeadSpec.build``."""
     settings = {**DEFAULTS, **params}
     linear = nn.Linear(shape[0], outputs)
-    # Nearly equal outputs at the start: no example pulls at the backbone before the head has seen data.
+    # Small initial weights, so that the first gradients change the backbone little.
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)
     return nn.Sequential(nn.Dropout(settings["dropout"]), linear)

@@ -1,6 +1,6 @@
 """Hidden layers on the last feature map, trained by gradient.
 
-The classic recipe on top of a frozen VGG or ResNet is ``{"pooling": "flatten", "width": 1024, "layers": 1,
+The classic head on a frozen VGG or ResNet is ``{"pooling": "flatten", "width": 1024, "layers": 1,
 "dropout": 0.0}``.
 """
 

@@ -1,7 +1,7 @@
-"""A ridge regression on what all stages of a frozen backbone give, not its last features alone.
+"""A ridge regression on the features of all stages of a frozen backbone.
 
-Where the target is far from what the backbone was trained on, early stages know more of it than the last one. Source:
-Evci et al., Head2Toe (ICML 2022, arXiv 2201.03529), whose group lasso is one weight for all early stages here.
+For a target that is far from the source task, early stages hold more information than the last one. Source: Evci et
+al., Head2Toe (ICML 2022, arXiv 2201.03529); here one weight of all early stages replaces the group lasso.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ __all__ = ["DEFAULTS", "build", "solve"]
 
 DEFAULTS: Mapping[str, Any] = {"alpha": 300.0, "early": 0.3}
 
-# Variance of all features together, so that equal strengths mean about the same as in a ridge on pooled features.
-_VARIANCE = 1000.0
+# Total variance of the features, so that ``alpha`` has about the same effect as in a ridge regression on pooled
+# features.
+_TOTAL_VARIANCE = 1000.0
 
 
 class _StageLinear(nn.Linear):
-    """A linear layer that knows which of its inputs come from which stage.
+    """A linear layer with the number of features of each stage.
 
     Args:
-        widths: Numbers that each stage gives, those of the pooled features last.
+        widths: Number of features of each stage, the pooled features last.
         outputs: Number of outputs.
     """
 
@@ -56,7 +57,7 @@ def solve(
         raise TypeError(f"stage_ridge fills what it has built; got {type(module).__name__}")
     x, settings = Standardised.of(features), {**DEFAULTS, **params}
     variances = np.array([settings["early"]] * (len(module.widths) - 1) + [1.0])
-    factors = np.repeat(np.sqrt(_VARIANCE * variances / variances.sum() / module.widths), module.widths)
-    # Thousands of columns: single precision halves the time, and the products of the rows are exact enough.
+    factors = np.repeat(np.sqrt(_TOTAL_VARIANCE * variances / variances.sum() / module.widths), module.widths)
+    # With thousands of columns, single precision takes half of the time and is exact enough.
     weight, bias = fit_ridge((x.values * factors).astype(np.float32), targets, task, settings["alpha"], weights)
     fill(module, weight * factors, bias, x)

@@ -165,7 +165,7 @@ def test_features_would_show_that_more_was_fused_than_may_be() -> None:
     assert alike < 0.995
 
 
-def test_another_type_than_the_weights_is_an_error_not_a_wrong_answer() -> None:
+def test_fused_layer_of_another_type_raises() -> None:
     backbone = made({"one": nn.Conv2d(3, 4, 4, stride=4), "two": nn.Sequential(Flat(), nn.Linear(4, 8))})
     twin = fused(backbone)
     with torch.inference_mode(), pytest.raises(TypeError, match=r"convolution of torch\.float32 got torch\.bfloat16"):

@@ -24,7 +24,7 @@ def _sequential(**stages: nn.Module) -> SequentialBackbone:
     return SequentialBackbone(stages, preprocessing=Preprocessing(size=(32, 32)), width=width).eval()
 
 
-def test_every_family_gives_something_at_each_stage_that_is_the_images_own(
+def test_stage_features_of_every_family_depend_on_the_image(
     any_family: str, build_family: Callable[[str], Backbone]
 ) -> None:
     # Maps in both layouts, tokens with and without a class token, several tensors that cross: each is averaged over
@@ -44,7 +44,7 @@ def test_every_family_gives_something_at_each_stage_that_is_the_images_own(
         torch.testing.assert_close(features[1:2], one, rtol=1e-3, atol=1e-4)
 
 
-def test_a_map_is_averaged_over_as_fine_a_grid_as_there_is_room_for() -> None:
+def test_stage_map_is_averaged_over_the_finest_allowed_grid() -> None:
     wide, images = nn.Conv2d(4, 2000, 1), torch.rand(2, 3, 32, 32)
     backbone = _sequential(one=nn.Conv2d(3, 4, 1), wide=wide, last=nn.Conv2d(2000, 2000, 1))
     stages = StageFeatures(backbone, images)
@@ -57,7 +57,7 @@ def test_a_map_is_averaged_over_as_fine_a_grid_as_there_is_room_for() -> None:
     torch.testing.assert_close(second, expected)
 
 
-def test_of_many_stages_some_are_looked_at_evenly_spread_up_to_the_last_boundary() -> None:
+def test_stage_features_of_many_stages_are_evenly_spaced() -> None:
     backbone = _sequential(**{f"stage{i}": nn.Conv2d(3 if i == 0 else 4, 4, 1) for i in range(17)})
     stages = StageFeatures(backbone, torch.rand(2, 3, 32, 32))
     assert stages._ends == tuple(f"body.stage{i}" for i in range(2, 17, 2))

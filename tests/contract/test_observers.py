@@ -45,7 +45,7 @@ def _observers(*callbacks: Any, plugins: tuple[Any, ...] = ()) -> tuple[Observer
     return Observers(load_plugins(plugins), callbacks, warnings.warn), warnings
 
 
-def test_every_hook_has_a_kind_and_is_shown_where_an_author_looks() -> None:
+def test_every_hook_has_a_kind_and_is_documented() -> None:
     manager = pluggy.PluginManager("autotransfer")
     hooks = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
     assert set(hooks) == set(_KIND_OF_HOOK)
@@ -76,7 +76,7 @@ def test_a_plugin_with_any_one_hook_alone_is_one(hook: str) -> None:
     assert (state.state, state.kinds) == ("loaded", (_KIND_OF_HOOK[hook],))
 
 
-def test_callbacks_need_no_mark_and_take_any_part_of_the_arguments() -> None:
+def test_callback_needs_no_hookimpl_and_not_all_arguments() -> None:
     diary, counted = Diary(), list[int]()
     observers, _ = _observers(diary, SimpleNamespace(trial_finished=lambda: counted.append(1)))
     with observers.observe({"seed": 3}):

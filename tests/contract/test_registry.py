@@ -170,7 +170,7 @@ def test_a_plugin_that_registers_nonsense_loses_only_its_own(specs: tuple[Any, .
     assert "lost" not in registry.heads
 
 
-def test_a_plugin_that_raises_while_registering_loses_all_kinds_of_its_specs() -> None:
+def test_plugin_that_raises_while_registering_loses_its_specs() -> None:
     def register_freeze_policies(register: Callable[..., None]) -> None:
         raise KeyError("boom")
 
@@ -253,7 +253,7 @@ def test_a_spec_says_which_plugin_in_which_version_it_came_with() -> None:
     assert (registry.backbone("tiny_a").origin, registry.backbone("hub:mine").origin) == ("tinies", "knows")
 
 
-def test_a_resolver_that_suggests_names_is_heard_where_no_other_has_an_answer() -> None:
+def test_suggested_names_are_raised_if_no_plugin_resolves() -> None:
     def suggest(name: str) -> None:
         if name.startswith("old_"):
             raise UnknownNameError("backbone", name, [name.removeprefix("old_")])

@@ -29,7 +29,7 @@ def _run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True)
 
 
-def test_an_installed_distribution_registers_and_a_broken_one_is_reported(install: Install) -> None:
+def test_installed_plugin_registers_and_broken_one_is_reported(install: Install) -> None:
     done = _run(install(sad=SAD), "-c", LIST)
     rows = {(row["kind"], row["distribution"]): row for row in json.loads(done.stdout)}
     for kind, name in (("backbones", "bright_tiny"), ("heads", "cosine"), ("freeze policies", "last_two")):

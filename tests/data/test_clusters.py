@@ -26,7 +26,7 @@ def test_exposures_are_objects_and_whole_clusters_hold_them() -> None:
     assert same(join(found.objects, found.coarse), found.coarse)
 
 
-def test_distinct_examples_are_no_objects_but_whole_clusters_of_a_few() -> None:
+def test_distinct_examples_form_coarse_clusters_only() -> None:
     unit, of = exposures(200, 1, noise=0.0)
     found = find_clusters(unit, of % 2)
     assert len(np.unique(found.fine)) == 200

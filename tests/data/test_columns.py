@@ -76,7 +76,7 @@ def test_few_whole_numbers_are_classes_without_a_word() -> None:
     assert read(["1", "5", "3"] * 5) == ([1, 5, 3] * 5, TargetFormat(columns=("y",), number_format=NumberFormat()), "")
 
 
-def test_many_whole_numbers_are_classes_and_the_other_way_is_said() -> None:
+def test_whole_numbers_are_classes_with_a_warning() -> None:
     found, reading, said = read([str(18 + i % 40) for i in range(400)])
     assert found[:2] == [18, 19]
     assert reading.kind is None
@@ -106,7 +106,7 @@ def test_the_user_overrules_and_nothing_is_said_then(kind: Any, values: list[Any
     assert ("reads as" in said) == (kind == "regression")
 
 
-def test_words_for_missing_are_missing_among_numbers_and_a_class_among_labels() -> None:
+def test_missing_words_are_missing_among_numbers_only() -> None:
     found, _, said = read(["1.5", "NA", "2", "n/a"])
     assert found == [1.5, None, 2.0, None]
     assert "2 values of the column y are taken for missing ('NA', 'n/a')" in said
@@ -115,7 +115,7 @@ def test_words_for_missing_are_missing_among_numbers_and_a_class_among_labels() 
     assert "'NA' in the column y is a class of 2 examples" in said
 
 
-def test_labels_that_look_like_lists_are_said() -> None:
+def test_labels_that_look_like_lists_give_a_warning() -> None:
     said = read(["a|b", "b|a", "a"])[2]
     assert "('a|b', 'b|a'): --label-separator '|' reads them" in said
     assert read(["new york", "new jersey", "ohio"])[2] == ""
@@ -149,7 +149,7 @@ def test_what_goes_with_examples_is_read_as_they_were() -> None:
     assert read(["1e5"], train_format=labels)[0] == ["1e5"]
 
 
-def test_texts_that_are_given_as_such_stay_labels_unless_they_are_quantities() -> None:
+def test_typed_texts_are_labels_unless_they_are_quantities() -> None:
     assert TargetReader().read(["0", "1", "1"])[0] == ["0", "1", "1"]
     assert TargetReader().read(["0,5", "1,5", "1"])[0] == [0.5, 1.5, 1.0]
     assert TargetReader().read(["0,5", "1,5"], labels=True)[0] == ["0,5", "1,5"]

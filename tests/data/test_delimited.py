@@ -87,7 +87,7 @@ def test_a_tab_table_may_be_one_of_commas(tmp_path: Path) -> None:
     assert read_rows(write(tmp_path / "t.tsv", "path,label\na.png,x\n")).header == HEADER
 
 
-def test_a_last_column_without_a_name_stays_where_it_holds_something(csv: Path) -> None:
+def test_nameless_last_column_is_kept_if_it_holds_values(csv: Path) -> None:
     found = read_rows(write(csv, "path,label,\na.png,x,1\nb.png,y,2\n"))
     assert (found.header, found.rows[1]) == (("path", "label", ""), ["b.png", "y", "2"])
 

@@ -55,7 +55,7 @@ def random_score(data: Prepared, things: Sequence[int]) -> int:
     return sum(len(set(own[fold.train_rows]) & set(own[fold.validation_rows])) for fold in data.folds)
 
 
-def test_near_duplicates_are_kept_together_and_what_they_would_flatter_is_said(
+def test_near_duplicates_are_grouped_and_compared(
     exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
 ) -> None:
     images, labels, things = exposures
@@ -92,7 +92,7 @@ def test_digits_are_no_dependent_examples(digits: Digits, first: LoadedBackbone)
     assert not list(warnings)
 
 
-def test_clusters_stay_together_in_the_deals_of_other_seeds(
+def test_clusters_stay_together_in_folds_of_other_seeds(
     exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
 ) -> None:
     images, labels, things = exposures
@@ -101,7 +101,7 @@ def test_clusters_stay_together_in_the_deals_of_other_seeds(
         assert not set(things[fold.train_rows]) & set(things[fold.validation_rows])
 
 
-def test_groups_of_the_user_come_before_what_looks_alike(
+def test_groups_of_the_user_come_before_near_duplicates(
     exposures: tuple[np.ndarray, np.ndarray, np.ndarray], first: LoadedBackbone
 ) -> None:
     images, labels, _ = exposures
@@ -112,7 +112,7 @@ def test_groups_of_the_user_come_before_what_looks_alike(
     assert (data.grouping.source, data.grouping.groups) == ("given", 60)
 
 
-def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) -> None:
+def test_without_near_duplicates_the_split_is_unchanged(first: LoadedBackbone) -> None:
     rng = np.random.default_rng(0)
     images = np.stack([np.kron(rng.integers(0, 256, (4, 4)), np.ones((8, 8))) for _ in range(30)]).astype(np.uint8)
     examples = load_examples(images, rng.integers(0, 2, 30))
@@ -123,9 +123,7 @@ def test_where_nothing_is_alike_the_split_is_as_before(first: LoadedBackbone) ->
         np.testing.assert_array_equal(one.validation_rows, other.validation_rows)
 
 
-def test_near_duplicates_that_are_all_of_a_class_are_cut_and_that_is_said(
-    digits: Digits, first: LoadedBackbone
-) -> None:
+def test_near_duplicates_of_a_whole_class_are_divided(digits: Digits, first: LoadedBackbone) -> None:
     # One class is three exposures of one thing: kept together, nothing of it could be validated.
     images = np.concatenate([digits[0][digits[1] == 1], np.repeat(digits[0][digits[1] == 0][:1], 3, axis=0)])
     images[-1, 0, 0], images[-2, 0, 1] = 9, 9  # no copies: those are kept together in any case

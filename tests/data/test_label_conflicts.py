@@ -25,7 +25,7 @@ def decoded(values: list[int], memory_limit: int | None = None) -> tuple[Images,
 
 
 @pytest.mark.parametrize("memory_limit", [None, 0])
-def test_copies_with_other_labels_are_left_out_and_the_rest_stays_in_order(memory_limit: int | None) -> None:
+def test_label_conflicts_are_skipped_and_the_order_is_kept(memory_limit: int | None) -> None:
     images, names = decoded([50, 0, 60, 70, 50, 60, 80, 50], memory_limit)
     labels = ["cat", "cat", "dog", "dog", "dog", "dog", "cat", "cat"]
     agreeing = without_label_conflicts(images, names, labels)

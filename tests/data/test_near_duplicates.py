@@ -50,7 +50,7 @@ def test_frames_of_one_clip_are_found_by_their_numbers() -> None:
 
 
 @pytest.mark.parametrize("names", ["exp{shot}_num_{part}.jpg", "part{part}_{shot}.png", "a/{part}/view{shot}.png"])
-def test_exposures_of_one_part_are_found_by_what_their_names_share(names: str) -> None:
+def test_exposures_of_one_part_are_grouped_by_their_names(names: str) -> None:
     # A lamp changes an image by as much as another part does: each pair alone would tell nothing.
     parts = [part for part in range(40) for _ in range(3)]
     found = find_near_duplicates(
@@ -71,7 +71,7 @@ def test_a_number_that_follows_the_class_groups_nothing() -> None:
     assert not sets(find_near_duplicates(features(classes.tolist(), noise=1.0), names, classes))
 
 
-def test_a_backbone_that_sees_everything_alike_cuts_what_it_groups() -> None:
+def test_groups_of_a_blind_backbone_are_divided() -> None:
     same = features([0] * 40, noise=1e-4)
     same[:20] += 1.0
     found = find_near_duplicates(same, [f"{i}.jpg" for i in range(40)])
@@ -104,7 +104,7 @@ def test_bursts_are_found_by_the_gaps_between_their_time_stamps(stamp: str) -> N
     assert sets(found) == {frozenset(range(3 * part, 3 * part + 3)) for part in range(40)}
 
 
-def test_static_scenes_that_are_all_of_their_class_are_cut_into_runs_of_time() -> None:
+def test_static_scenes_of_a_whole_class_are_divided_by_time() -> None:
     scenes = np.repeat(np.arange(4), 60)
     names = [f"cam_{i:04d}.png" for i in range(240)]
     order = np.random.default_rng(0).permutation(240)
@@ -126,7 +126,7 @@ def test_static_scenes_that_share_a_class_stay_whole() -> None:
     assert sets(found) == {frozenset(range(60 * scene, 60 * scene + 60)) for scene in range(4)}
 
 
-def test_a_great_many_near_duplicates_are_joined_in_bounded_memory() -> None:
+def test_many_near_duplicates_are_joined_in_bounded_memory() -> None:
     # 700,000 pairs of a scene each: as Python tuples they took gigabytes.
     scenes = np.repeat(np.arange(5), 1200)
     values = features(scenes.tolist(), noise=0.02).astype(np.float32)

@@ -87,7 +87,7 @@ def test_copies_and_groups_stay_on_one_side_even_when_chained() -> None:
     assert not {i // 12 for i in train} & {i // 12 for i in validation}
 
 
-def test_large_groups_are_dealt_in_proportion() -> None:
+def test_large_groups_are_stratified() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 30, 60)
     groups = np.repeat(np.arange(60), sizes)
@@ -147,7 +147,7 @@ def test_too_few_examples_are_refused() -> None:
         cut(["a", "b"] * 2, groups=[1, 2, 3])
 
 
-def test_groups_that_tie_all_classes_together_are_refused() -> None:
+def test_groups_that_join_all_classes_are_refused() -> None:
     # Each class is in two groups, but every way of parting them leaves one class on one side.
     with pytest.raises(DataError, match="are on one side"):
         cut(["a", "b", "b", "c", "c", "a"], groups=[1, 1, 2, 2, 3, 3])

@@ -37,7 +37,7 @@ def test_names_of_parts_are_known(names: str, parts: str) -> None:
         ("train val eval test", "test"),
     ],
 )
-def test_eval_is_the_test_part_unless_another_one_is(names: str, evaluation: str) -> None:
+def test_eval_means_test_unless_another_split_is_test(names: str, evaluation: str) -> None:
     # What is chosen on cannot be tested on: to take a test part for validation could not be undone.
     assert find_split_names(names.split())["eval"] == evaluation
 

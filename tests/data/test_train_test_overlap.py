@@ -26,7 +26,7 @@ def test_copies_are_counted_once() -> None:
     assert found == Overlap(copies=10, near_duplicates=0, examples=40)
 
 
-def test_near_duplicates_are_found_beside_other_exposures_of_the_object() -> None:
+def test_near_duplicates_are_found_beside_other_exposures() -> None:
     rng, objects = np.random.default_rng(0), np.repeat(np.arange(60), 3)
     seen = looks(60, 0)[objects] + 0.3 * rng.normal(size=(180, WIDTH))
     new = np.concatenate([seen[::9] + 0.1 * rng.normal(size=(20, WIDTH)), looks(60, 1)])

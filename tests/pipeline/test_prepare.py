@@ -244,7 +244,7 @@ def test_a_broken_checkpoint_is_named_with_its_file_and_can_be_excluded(tiny_zoo
         )
         return [spec.name for spec in found]
 
-    with pytest.raises(BackboneError, match=r"cut.model\.safetensors is no sound .*exclude='cut' \(--exclude cut\)"):
+    with pytest.raises(BackboneError, match=r"cut.model\.safetensors is no valid .*exclude='cut' \(--exclude cut\)"):
         search("one*")
     with pytest.raises(BackboneError, match=r"takes 1 channels; .*\(--exclude 'one channel'\)"):
         search("cut")

@@ -86,7 +86,8 @@ def test_a_teacher_is_matched_without_labels(digit_folder: Path, tiny_zoo: Path,
     given = {**QUICK, "labels": False, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache"}
     images = [digit_folder / "train" / "one", digit_folder / "train" / "two"]
     result = pretrain(
-        images, **grouped(PretrainOptions, dict(out=tmp_path / "zoo" / "pupil", epochs=25, teacher="test_vit", **given))
+        images,
+        **grouped(PretrainOptions, dict(out=tmp_path / "zoo" / "student", epochs=25, teacher="test_vit", **given)),
     )
     assert result.score is None
     assert result.match > 0.2
@@ -99,7 +100,7 @@ def test_a_teacher_gives_its_answers(digit_folder: Path, tiny_zoo: Path, tmp_pat
     given = {**QUICK, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache", "match": "answers", "device": "cpu"}
     result = pretrain(
         digit_folder / "train",
-        **grouped(PretrainOptions, dict(out=tmp_path / "pupil", epochs=8, teacher="test_resnet", **given)),
+        **grouped(PretrainOptions, dict(out=tmp_path / "student", epochs=8, teacher="test_resnet", **given)),
     )
     assert result.match is None
     assert result.score.score > 0.5
@@ -114,7 +115,7 @@ def test_an_interrupted_training_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Work, "_finished", fail)
+        patch.setattr(module._PretrainingJob, "_finish", fail)
         with pytest.raises(KeyboardInterrupt):
             pretrain(digit_folder / "train", **grouped(PretrainOptions, given))
     assert not (tmp_path / "mine").exists(), "a zoo never shows half of a checkpoint"

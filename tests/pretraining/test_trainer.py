@@ -26,10 +26,10 @@ def recipe() -> Any:
     return Registry.load().outline("test_resnet", 32, 3)
 
 
-def course(
+def make_trainer(
     recipe: Any, digits: tuple[np.ndarray, np.ndarray], saved: Path | None = None, **settings: Any
 ) -> PretrainingTrainer:
-    """A course on 90 of the 120 digits, always of the same first weights."""
+    """A trainer on 90 of the 120 digits, with fixed initial weights."""
     pixels, labels = digits
     images = Images(
         pixels={"center": np.repeat(pixels[..., None], 3, axis=-1)},
@@ -42,9 +42,9 @@ def course(
     task = infer_task(labels.tolist())
     objective = from_labels(task, task.encode(labels), CPU.torch)
     given = {"epochs": 4, "batch_size": 32, "augmentation": "light", "ema": 0.8, **settings}
-    pupil = Student(backbone, {"answers": nn.Linear(backbone.width, 3)})
+    student = Student(backbone, {"answers": nn.Linear(backbone.width, 3)})
     return PretrainingTrainer(
-        pupil, images, np.arange(90), [objective], PretrainingSettings(**given), CPU, saved=saved, key="one"
+        student, images, np.arange(90), [objective], PretrainingSettings(**given), CPU, saved=saved, key="one"
     )
 
 
@@ -53,20 +53,20 @@ class Interrupted(Exception):
 
 
 def test_it_learns_and_the_average_does(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
-    learning = course(recipe, digits, epochs=16, batch_size=16)
+    learning = make_trainer(recipe, digits, epochs=16, batch_size=16)
     losses: list[float] = []
     learning.run(lambda epoch, loss: losses.append(loss))
     assert losses[-1] < losses[0]
     said = learning.outputs(np.arange(90, 120))["answers"]
     assert (said.argmax(1) == digits[1][90:]).mean() > 0.8
-    raw = learning.outputs(np.arange(90, 120), learning.pupil.eval())["answers"]
+    raw = learning.outputs(np.arange(90, 120), learning.student.eval())["answers"]
     assert not np.allclose(raw, said), "what remains is the average, not the last step"
 
 
-def test_an_interrupted_course_ends_as_if_it_had_not_been(
+def test_resumed_training_equals_an_uninterrupted_one(
     recipe: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    whole = course(recipe, digits)
+    whole = make_trainer(recipe, digits)
     whole.run(lambda epoch, loss: None)
 
     def interrupt(epoch: int, loss: float) -> None:
@@ -74,8 +74,8 @@ def test_an_interrupted_course_ends_as_if_it_had_not_been(
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        course(recipe, digits, tmp_path / "state.pt").run(interrupt)
-    resumed = course(recipe, digits, tmp_path / "state.pt")
+        make_trainer(recipe, digits, tmp_path / "state.pt").run(interrupt)
+    resumed = make_trainer(recipe, digits, tmp_path / "state.pt")
     assert resumed.epoch == 2
     seen: list[int] = []
     resumed.run(lambda epoch, loss: seen.append(epoch))
@@ -84,28 +84,28 @@ def test_an_interrupted_course_ends_as_if_it_had_not_been(
         assert torch.equal(tensor, resumed.learned.state_dict()[name]), name
 
 
-def test_the_state_of_another_course_is_refused(
+def test_state_of_another_training_is_refused(
     recipe: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     torch.save({"key": "another"}, tmp_path / "state.pt")
     with pytest.raises(ConfigError, match="other data or settings"):
-        course(recipe, digits, tmp_path / "state.pt")
+        make_trainer(recipe, digits, tmp_path / "state.pt")
     (tmp_path / "state.pt").write_bytes(b"no state at all")
     with pytest.raises(ConfigError, match="cannot be read"):
-        course(recipe, digits, tmp_path / "state.pt")
+        make_trainer(recipe, digits, tmp_path / "state.pt")
 
 
-def test_time_ends_a_course_within_an_epoch(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
-    learning = course(recipe, digits, epochs=None, seconds=0.01)
+def test_time_budget_ends_training_within_an_epoch(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
+    learning = make_trainer(recipe, digits, epochs=None, seconds=0.01)
     learning.run(lambda epoch, loss: None)
     assert learning.done == 1
     assert learning.step < 3, "one step takes longer than the time that is allowed"
 
 
 def test_a_loss_that_is_not_finite_is_an_error(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
-    learning = course(recipe, digits)
+    learning = make_trainer(recipe, digits)
     with torch.no_grad():
-        learning.pupil.heads["answers"].weight.fill_(torch.inf)
+        learning.student.heads["answers"].weight.fill_(torch.inf)
     with pytest.raises(TrialError, match="loss became"):
         learning.run(lambda epoch, loss: None)
 
@@ -125,20 +125,20 @@ class Scarce(nn.Module):
 
 
 def test_a_lack_of_memory_halves_the_batch(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
-    learning = course(recipe, digits, epochs=1, batch_size=30, augmentation="none")
+    learning = make_trainer(recipe, digits, epochs=1, batch_size=30, augmentation="none")
     whole = learning._loss(np.arange(30)).item()
-    limited = course(recipe, digits, epochs=1, batch_size=30, augmentation="none")
-    scarce = Scarce(limited.pupil.backbone, room=8)
-    limited.pupil.forward = lambda images: {"answers": limited.pupil.heads["answers"](scarce(images)).float()}  # type: ignore[method-assign]
+    limited = make_trainer(recipe, digits, epochs=1, batch_size=30, augmentation="none")
+    scarce = Scarce(limited.student.backbone, room=8)
+    limited.student.forward = lambda images: {"answers": limited.student.heads["answers"](scarce(images)).float()}  # type: ignore[method-assign]
     assert limited._learn(np.arange(30)) == pytest.approx(whole, rel=0.1), "batch norm sees fewer images at once"
     assert scarce.sizes == [7, 7, 7, 7, 2]
-    assert len(limited.outputs(np.arange(90), limited.pupil)["answers"]) == 90
+    assert len(limited.outputs(np.arange(90), limited.student)["answers"]) == 90
     assert max(scarce.sizes) <= 8
 
 
 def test_not_even_room_for_one_is_an_error(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
-    learning = course(recipe, digits)
-    learning.pupil.forward = Scarce(learning.pupil.backbone, room=0).forward  # type: ignore[assignment, method-assign]
+    learning = make_trainer(recipe, digits)
+    learning.student.forward = Scarce(learning.student.backbone, room=0).forward  # type: ignore[assignment, method-assign]
     with pytest.raises(TrialError, match="memory runs out even with one example"):
         learning.run(lambda epoch, loss: None)
 

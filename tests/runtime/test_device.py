@@ -41,7 +41,7 @@ def test_apple_silicon_that_is_not_there_is_refused() -> None:
         resolve_device("mps")
 
 
-def test_sixteen_bit_is_used_only_where_it_is_asked_for_and_native() -> None:
+def test_autocast_uses_16_bit_only_if_enabled_and_native() -> None:
     layer, x = nn.Linear(4, 4), torch.ones(2, 4)
     native = Device(torch=torch.device("cpu"), half=torch.bfloat16)
     plain = Device(torch=torch.device("cpu"), half=None)

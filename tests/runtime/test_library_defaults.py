@@ -55,9 +55,7 @@ def all_of_them() -> Iterator[None]:
         yield
 
 
-def test_a_fit_under_settings_of_the_user_ends_in_a_model_that_predicts(
-    digits: Digits, tiny_zoo: Path, tmp_path: Path
-) -> None:
+def test_fit_under_changed_library_settings_predicts(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     (images, labels), tested = digits, slice(90, None)
     with all_of_them():
         result = autotransfer.fit(

@@ -29,7 +29,7 @@ def test_several_processes_may_begin_with_an_empty_database(tmp_path: Path) -> N
     close_storage(open_storage(url))
 
 
-def test_a_database_that_fails_in_the_middle_ends_the_search_with_advice(tmp_path: Path) -> None:
+def test_failing_database_ends_the_search_with_advice(tmp_path: Path) -> None:
     file = tmp_path / "study.db"
     storage = open_storage(f"sqlite:///{file}")
     study = optuna.create_study(storage=storage)

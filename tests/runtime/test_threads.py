@@ -45,9 +45,7 @@ def test_a_containers_quota_cuts_the_cores(
     assert usable_cores() == cores
 
 
-def test_without_a_control_group_the_cores_are_those_of_the_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_usable_cores_without_a_control_group_are_all_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     quota(monkeypatch, tmp_path, None)
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 

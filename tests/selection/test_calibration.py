@@ -21,20 +21,20 @@ def _held_out(task: Task, targets: np.ndarray) -> OutOfFold:
     return OutOfFold(task=task, rows=np.arange(n), targets=targets, parts=tuple(map(np.sort, parts)))
 
 
-def _drawn(sharpness: float, n: int = 1500) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(temperature_factor: float, n: int = 1500) -> tuple[np.ndarray, np.ndarray]:
     """Return labels that were drawn from logits, and what a model says that multiplies these logits."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(n, 3)) * 2
     targets = np.array([rng.choice(3, p=p) for p in softmax(logits, axis=1)])
-    return targets, softmax(logits * sharpness, axis=1).astype(np.float32)
+    return targets, softmax(logits * temperature_factor, axis=1).astype(np.float32)
 
 
 @pytest.mark.parametrize("sharpness", [3.0, 0.3])
-def test_over_and_underconfidence_are_calibrated(sharpness: float) -> None:
-    targets, predictions = _drawn(sharpness)
+def test_over_and_underconfidence_are_calibrated(temperature_factor: float) -> None:
+    targets, predictions = _drawn(temperature_factor)
     found = calibrate(_held_out(THREE, targets), predictions)
     assert found is not None
-    assert found.temperature == pytest.approx(sharpness, rel=0.15)
+    assert found.temperature == pytest.approx(temperature_factor, rel=0.15)
     assert found.ece_after < 0.05 < found.ece_before
     assert found.log_loss_after < found.log_loss_before
     assert found.is_better

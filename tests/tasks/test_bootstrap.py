@@ -64,7 +64,7 @@ def test_few_units_make_an_interval_wider_than_many() -> None:
     assert levels[0] < 0.003
 
 
-def test_the_interval_of_groups_is_as_wide_as_their_number_makes_it() -> None:
+def test_interval_width_follows_the_number_of_groups() -> None:
     # The case: printed 0.052 wide, where the groups make it more than three times that.
     truth, predictions, group_ids = _patients(40, 20)
     plain, grouped = (
@@ -160,7 +160,7 @@ def test_the_standard_error_is_that_of_the_metric(task: Task, group_ids: np.ndar
     assert found == standard_error(task, truth, outputs, group_ids)
 
 
-def test_the_standard_error_of_accuracy_is_binomial_where_examples_are_alone() -> None:
+def test_standard_error_of_ungrouped_accuracy_is_binomial() -> None:
     truth = np.zeros(100, dtype=np.int64)
     assert standard_error(BINARY, truth, _says(np.arange(100) < 80, truth)) == pytest.approx(0.04)
     assert standard_error(BINARY, truth, _says(np.ones(100, dtype=bool), truth)) == pytest.approx(1 / 102)

@@ -63,7 +63,7 @@ def test_what_was_meant_is_suggested(name: str, meant: str) -> None:
         find_metric(name)
 
 
-def test_all_that_is_suggested_is_there() -> None:
+def test_all_suggested_scorers_exist() -> None:
     from autotransfer.tasks.metrics import _ALIASES
 
     assert set(_ALIASES.values()) <= set(get_scorer_names())
@@ -191,7 +191,7 @@ def test_a_positive_class_is_one_of_two() -> None:
 
 
 @pytest.mark.parametrize("metric", ["neg_log_loss", "neg_brier_score", "top_k_accuracy"])
-def test_a_metric_of_probabilities_knows_of_classes_that_the_examples_lack(metric: str) -> None:
+def test_probability_metric_gets_classes_that_examples_lack(metric: str) -> None:
     task = infer_task(["a", "b", "c"] * 3, metric=metric)
     some, outputs = np.array([0, 1, 1, 0]), np.random.default_rng(0).dirichlet([1, 1, 1], 4)
     assert math.isfinite(task.score(some, outputs))
@@ -199,7 +199,7 @@ def test_a_metric_of_probabilities_knows_of_classes_that_the_examples_lack(metri
     assert metric != "neg_log_loss" or task.score(some, outputs) == pytest.approx(-expected)
 
 
-def test_the_ceiling_of_a_scorer_is_what_perfect_predictions_score() -> None:
+def test_perfect_score_is_the_score_of_perfect_predictions() -> None:
     assert infer_task(NAMES, metric=make_scorer(cohen_kappa_score)).perfect_score == 1.0
     assert infer_task(NAMES, metric=make_scorer(zero_one_loss, greater_is_better=False)).perfect_score == 0.0
     assert infer_task(NAMES, metric=lambda estimator, images, targets: 5.0).perfect_score == 5.0
@@ -213,7 +213,7 @@ def test_a_scorer_is_pickled_by_value() -> None:
     assert again.score(*outcome()[:2]) == 3.0
 
 
-def test_a_scorer_that_was_written_down_by_name_alone_is_missed_in_words() -> None:
+def test_custom_scorer_read_from_json_raises_on_scoring() -> None:
     task = Task.from_json(infer_task(NAMES, metric=make_scorer(fbeta_score, beta=2)).to_json())
     with pytest.raises(ConfigError, match=r"'fbeta_score\(beta=2\)' was given as an object"):
         task.score(*outcome()[:2])

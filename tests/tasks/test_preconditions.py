@@ -42,7 +42,7 @@ def test_a_metric_of_positives_is_refused_without_any(metric: str) -> None:
         check(infer_task(["bad", "good", "good"], metric=metric), ["good", "good"])
 
 
-def test_labels_that_are_missing_lower_the_best_score_and_it_is_said() -> None:
+def test_missing_labels_lower_the_perfect_score_with_warning() -> None:
     (message,) = check(infer_task(TAGS), [["a"], ["b"]])
     assert "lack 1 of 3 classes ('c')" in message
     assert "Even perfect predictions have a f1_macro of 0.6667" in message
@@ -75,7 +75,7 @@ def test_values_of_any_size_can_be_scored(scale: float) -> None:
         assert check(infer_task(values, "regression", metric), values) == []
 
 
-def test_the_positive_class_is_said_unless_the_user_or_the_metric_has() -> None:
+def test_positive_class_warning_unless_user_or_metric_sets_it() -> None:
     names = ["bad"] + ["good"] * 3
     task = infer_task(names, metric="recall")
     found = positive_class_warning(task, task.encode(names), None)

@@ -113,7 +113,7 @@ def test_unknown_kinds_and_metrics_are_named_with_the_right_ones() -> None:
 @pytest.mark.parametrize(
     ("targets", "metric"), [([0, 1, 2], "roc_auc"), ([[0, 1], [1, 0]], "matthews_corrcoef"), ([0.5, 1.5], "accuracy")]
 )
-def test_a_metric_that_does_not_suit_the_task_is_refused_before_training(targets: Any, metric: str) -> None:
+def test_unsuitable_metric_is_refused_before_training(targets: Any, metric: str) -> None:
     with pytest.raises(ConfigError, match=metric):
         infer_task(targets, metric=metric)
 
@@ -267,7 +267,7 @@ def test_the_interval_of_accuracy_is_wilsons() -> None:
     assert (round(low, 2), high) == (0.72, 1.0)
 
 
-def test_the_interval_of_other_metrics_holds_the_score_and_is_repeatable() -> None:
+def test_bootstrap_interval_holds_the_score_and_is_repeatable() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((60, 1)).astype(np.float32)
     predictions = truth + rng.normal(0, 0.1, truth.shape).astype(np.float32)

@@ -137,7 +137,7 @@ def test_frozen_stages_are_in_eval_mode_whatever_came_before(make_backbone: Make
     assert modes[True] == set(range(2, len(backbone.stages)))
 
 
-def test_only_norms_and_biases_train_in_a_net_that_is_named_after_norms(make_backbone: Make) -> None:
+def test_norm_only_in_a_network_called_norm_trains_norms_only(make_backbone: Make) -> None:
     # timm calls NFNets ``NormFreeNet``: the name of the whole net must not make all of it a norm.
     backbone = make_backbone("test_nfnet")
     freeze(backbone, FreezePlan(phases=(Phase(start=0.0, depth=0),), trained="norms_and_biases"), 0)

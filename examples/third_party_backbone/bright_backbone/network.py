@@ -1,4 +1,4 @@
-"""The backbone and the head themselves. ``plugin`` names them, and torch is imported when one of them is used."""
+"""The backbone and the head. ``plugin`` registers them by name, so that torch is imported when they are used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_backbone() -> SequentialBackbone:
 
 
 def load_backbone() -> SequentialBackbone:
-    """Build it with its weights: here random ones of a fixed seed.
+    """Build the backbone with its weights: in this example, random weights of a fixed seed.
 
     With real weights this would read::
 
@@ -39,7 +39,7 @@ def load_backbone() -> SequentialBackbone:
         safetensors.torch.load_model(backbone, Path(__file__).with_name("bright_tiny.safetensors"), strict=True)
         return backbone
     """
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are left as they were
+    with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers unchanged
         torch.manual_seed(0)
         return build_backbone()
 
@@ -50,7 +50,7 @@ class CosineHead(nn.Module):
     Args:
         width: Number of features.
         outputs: Number of outputs.
-        scale: Logit of a perfect match at the start; it is trained too.
+        scale: Initial logit of a perfect match; it is trained, too.
     """
 
     def __init__(self, width: int, outputs: int, scale: float) -> None:
@@ -64,5 +64,5 @@ class CosineHead(nn.Module):
 
 
 def build_head(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
-    """Build the head; ``scale`` is 10 where it is not given."""
+    """Build the head; the default ``scale`` is 10."""
     return CosineHead(shape[0], outputs, params.get("scale", 10.0))

@@ -1,6 +1,7 @@
 """A backbone, a head and a freeze policy, registered with autotransfer.
 
-What takes seconds to import is in ``network``, and named here by ``LazyImport``: ``autotransfer plugins`` stays quick.
+``network`` imports torch, which takes seconds. ``LazyImport`` imports it on use, so that ``autotransfer plugins`` is
+fast.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def plan_last_two(stages: tuple[str, ...], params: Mapping[str, Any]) -> FreezePlan:
-    """Train the last two stages, all the time."""
+    """Train the last two stages in all epochs."""
     return FreezePlan(phases=(Phase(start=0.0, depth=max(len(stages) - 2, 0)),))
 
 
 @hookimpl
 def register_backbones(register: Callable[[BackboneSpec], None]) -> None:
-    """Add the backbone; nothing is built until it is used."""
+    """Register the backbone without building it."""
     register(
         BackboneSpec(
             name="bright_tiny",
@@ -43,7 +44,7 @@ def register_backbones(register: Callable[[BackboneSpec], None]) -> None:
 
 @hookimpl
 def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
-    """Build the backbone of a saved model; its weights are in the saved model."""
+    """Build the backbone of a saved model; its weights are loaded later."""
     if recipe.get("plugin") != "bright-backbone":
         return None
     from bright_backbone.network import build_backbone
@@ -53,7 +54,7 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
 
 @hookimpl
 def register_heads(register: Callable[[HeadSpec], None]) -> None:
-    """Add the head."""
+    """Register the head."""
     classification = frozenset({"binary", "multiclass", "multilabel"})
     scale = FloatDistribution(1.0, 50.0, log=True)
     register(
@@ -68,5 +69,5 @@ def register_heads(register: Callable[[HeadSpec], None]) -> None:
 
 @hookimpl
 def register_freeze_policies(register: Callable[[FreezePolicySpec], None]) -> None:
-    """Add the freeze policy; it has no settings."""
+    """Register the freeze policy, which has no settings."""
     register(FreezePolicySpec(name="last_two", plan=plan_last_two))

@@ -62,7 +62,7 @@ def test_published_accuracies_are_of_pretrained_models() -> None:
     assert set(PORTFOLIO) <= set(_table("accuracies.csv"))
 
 
-def test_hundreds_of_the_hubs_models_are_asked_for_and_cut_by_what_they_cost_before_any_is_fetched(
+def test_hub_models_are_cut_by_cost_before_any_is_fetched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []

@@ -82,7 +82,7 @@ def test_they_are_searched_when_nothing_else_can_be_had() -> None:
     assert "the network is away" in said[0]
 
 
-def test_they_are_not_searched_where_something_else_can_be_had_or_was_asked_for() -> None:
+def test_shipped_backbones_are_searched_only_as_fallbacks() -> None:
     small = _spec("small", default=False, fallback=True)
     assert _ready(_Plugin(_spec("here"), _spec("hub", _away), small).registry)[0] == ["here"]
     with pytest.raises(WeightsUnavailableError):

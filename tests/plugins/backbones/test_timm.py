@@ -468,9 +468,9 @@ class TestZoos:
             ),
             (lambda f: edit_weights(f, lambda w: w["bn1.weight"].fill_(torch.nan)), r"bn1\.weight.*not finite"),
             (lambda f: edit_weights(f, lambda w: w.update({"bn1.weight": w["bn1.weight"].int()})), r"bn1\.weight"),
-            (lambda f: os.truncate(f / "model.safetensors", 1000), "no sound safetensors"),
-            (lambda f: (f / "model.safetensors").write_bytes(b""), "no sound safetensors"),
-            (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "no sound safetensors"),
+            (lambda f: os.truncate(f / "model.safetensors", 1000), "no valid safetensors"),
+            (lambda f: (f / "model.safetensors").write_bytes(b""), "no valid safetensors"),
+            (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "no valid safetensors"),
             (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), r"pytorch_model\.bin.*run code"),
             (lambda f: (f / "model.safetensors").unlink(), r"holds no model\.safetensors"),
         ],
@@ -565,19 +565,19 @@ for name in ("resnet18", "hf-hub:someone/else", "gcvit_base"):
         # 1,800 names must not wait for a dead network one by one
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-            assert _hub._answers("127.0.0.1", port)
-        assert _hub._answers("127.0.0.1", port)
+            assert _hub._is_reachable("127.0.0.1", port)
+        assert _hub._is_reachable("127.0.0.1", port)
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
-            assert not _hub._answers("127.0.0.1", closed.getsockname()[1])
+            assert not _hub._is_reachable("127.0.0.1", closed.getsockname()[1])
 
     def test_goes_through_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-        assert _hub._way_to("https://huggingface.co") == ("proxy.example", 3128)
+        assert _hub._endpoint("https://huggingface.co") == ("proxy.example", 3128)
         monkeypatch.setenv("no_proxy", "huggingface.co")
-        assert _hub._way_to("https://huggingface.co") == ("huggingface.co", 443)
+        assert _hub._endpoint("https://huggingface.co") == ("huggingface.co", 443)
 
     def test_a_bad_repository_name_is_refused(self) -> None:
         spec = resolve_backbone("hf-hub:not a name///")

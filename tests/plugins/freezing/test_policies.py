@@ -42,7 +42,7 @@ def test_lp_ft_trains_the_head_first() -> None:
     assert _phases(LP_FT, depth=1, head_share=0.25) == [(0.0, 4), (0.25, 1)]
 
 
-def test_gradual_goes_down_in_equal_steps_and_leaves_half_of_the_time() -> None:
+def test_gradual_unfreezes_in_equal_steps_over_half_the_epochs() -> None:
     assert _phases(GRADUAL, depth=2) == [(0.0, 4), (0.25, 3), (0.5, 2)]
 
 

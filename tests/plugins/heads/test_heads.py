@@ -167,7 +167,7 @@ def test_stage_ridge_finds_what_the_last_features_do_not_hold(
     assert nn.functional.cross_entropy(logits, truth) < 0.75
 
 
-def test_stage_ridge_without_early_stages_is_a_ridge_on_the_last_features(digits: SimpleNamespace) -> None:
+def test_stage_ridge_without_early_stages_equals_ridge(digits: SimpleNamespace) -> None:
     # Strengths mean the same: relative to the variance of all features, of which a ridge's have one each.
     x, xt = _staged(digits, useful=True)
     params = {"alpha": 1000.0, "early": 1e-9}
@@ -203,7 +203,7 @@ def test_nearest_neighbours_vote_as_scikit_learn(digits: SimpleNamespace) -> Non
     assert (found == reference.predict(digits.xt - middle)).mean() > 0.99  # keys are kept in 16 bit
 
 
-def test_neighbours_are_refused_when_a_saved_model_has_other_features(digits: SimpleNamespace) -> None:
+def test_knn_refuses_a_state_of_another_width(digits: SimpleNamespace) -> None:
     # The number of examples may differ on loading, the width may not.
     saved = KNN.build((64,), 10, {})
     with pytest.raises(RuntimeError, match="size mismatch"):

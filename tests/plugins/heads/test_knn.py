@@ -17,7 +17,7 @@ def test_blocks_of_rows_vote_as_all_rows_do(count: int, monkeypatch: pytest.Monk
     features, blocks = torch.randn(count, 8, generator=draw), []
     whole = head(features)
     votes = knn.NearestNeighbours._votes
-    monkeypatch.setattr(knn, "_HELD", 7 * 40)  # seven rows against 40 examples
+    monkeypatch.setattr(knn, "_MAX_SIMILARITIES", 7 * 40)  # seven rows against 40 examples
     monkeypatch.setattr(
         knn.NearestNeighbours, "_votes", lambda self, rows, keys: blocks.append(len(rows)) or votes(self, rows, keys)
     )
