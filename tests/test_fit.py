@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from fixtures.fitting import fit_with
 from PIL import Image
 
 import autotransfer
@@ -22,7 +23,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.run.result import FitResult
 from autotransfer.search.budget import TimeBudget
-from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
+from autotransfer.settings import Compute, RunOptions, SearchOptions
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -37,9 +38,7 @@ def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
 
     def fit(*data: Any, **settings: Any) -> FitResult:
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(
-            *data, **grouped(Settings, {**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
-        )
+        return fit_with(*data, **{**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
 
     return fit
 

@@ -35,7 +35,7 @@ def score_test(
         The score; None, with a warning, where no example can be read: the search must not be lost.
     """
     model, warnings = selection.model, show.warnings
-    show.phase(f"scoring {len(test)} test examples")
+    show.phase(f"scoring {len(test)} test {model.modality.noun}s")
     try:
         store = model.decode(test)
     except DataError as error:
@@ -83,14 +83,14 @@ def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None
 
 def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings: WarningList) -> None:
     if store.skipped:
-        text = f"{len(store.skipped)} of {len(test)} test examples cannot be read and are not scored: "
+        text = f"{len(store.skipped)} of {len(test)} test {store.modality.noun}s cannot be read and are not scored: "
         names = [skipped.name for skipped in store.skipped]
         warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
     if store.remarks:
         first = next(iter(store.remarks))
         warnings.warn(
             "value_range",
-            f"{len(store.remarks)} of {len(store)} test examples do not suit those to train on; the "
+            f"{len(store.remarks)} of {len(store)} test {store.modality.noun}s do not suit those to train on; the "
             f"first, {test.names[first]}: {store.remarks[first]}.",
             count=len(store.remarks),
         )

@@ -32,7 +32,7 @@ def make_trainer(
     """A trainer on 90 of the 120 digits, with fixed initial weights."""
     pixels, labels = digits
     images = Images(
-        pixels={"center": np.repeat(pixels[..., None], 3, axis=-1)},
+        arrays={"center": np.repeat(pixels[..., None], 3, axis=-1)},
         digests=tuple(map(str, range(len(pixels)))),
         kept=np.arange(len(pixels)),
         side=32,
