@@ -87,10 +87,10 @@ def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings:
         names = [skipped.name for skipped in store.skipped]
         warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
     if store.remarks:
-        first = next(iter(store.remarks))
+        first, noun = next(iter(store.remarks)), store.modality.noun
         warnings.warn(
             "value_range",
-            f"{len(store.remarks)} of {len(store)} test {store.modality.noun}s do not suit those to train on; the "
-            f"first, {test.names[first]}: {store.remarks[first]}.",
+            f"{len(store.remarks)} of {len(store)} test {noun}s have values that the training {noun}s lack; the first, "
+            f"{test.names[first]}: {store.remarks[first]}.",
             count=len(store.remarks),
         )
