@@ -77,7 +77,7 @@ class CostModel:
         self._pace[_paced(setup)] = found.seconds / max(predicted, 1e-6)
 
     def forward_seconds(self, loaded: LoadedBackbone, extractor: FeatureExtractor) -> float:
-        """Return the seconds that one image takes through a backbone; measured once."""
+        """Return the seconds that one example takes through a backbone; measured once."""
         name = loaded.spec.name
         if name not in self._seconds_per_image:
             self._seconds_per_image[name] = measure_seconds_per_example(loaded, extractor.store)

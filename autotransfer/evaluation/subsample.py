@@ -1,4 +1,4 @@
-"""A sample of the examples, by which a backbone is judged while its images pass: the sample goes first."""
+"""A sample of the examples, by which a backbone is judged while its examples pass: the sample goes first."""
 
 from __future__ import annotations
 

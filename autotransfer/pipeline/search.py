@@ -124,7 +124,7 @@ def search_setups(
     policies = registry.select_policies(settings.search.freeze)
     if began is not None:
         policies = pick(policies, began.freeze) or policies
-    show.phase(f"decoding {len(examples)} images")
+    show.phase(f"reading {len(examples)} {modality.noun}s")
     decoding = budget.spent
     ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
     variants = offer_variants(backbones, registry.named_in_full(settings.backbones), modality, examples.items)
@@ -152,7 +152,7 @@ def search_setups(
         show.say(str(data.grouping))
     task = data.folds[0].task
     if test is not None and test.targets is not None:
-        task.encode(test.targets)  # again: a class may be gone with its images
+        task.encode(test.targets)  # again: a class may be gone with its examples
     _say_what_is_scored(data, settings, show)
     if test is not None and settings.data_options.strict:
         refuse_unreadable(test, data.store.reading)
@@ -303,7 +303,7 @@ def _check_scored(examples: Examples, test: Examples | None, task: Task, show: P
             show.say(warning.message)
     if test is not None:
         if test.targets is None:
-            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
+            raise DataError("The test examples have no labels: give a folder per class, or test_targets.")
         show.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
     if examples.held_out is not None and examples.targets is not None:
         held = [target for target, there in zip(examples.targets, examples.held_out, strict=True) if there]

@@ -74,7 +74,7 @@ class SearchSpace:
         epochs: Epochs of a candidate that trains stages.
         examples: Number of examples to train on.
         others: By the name of a backbone, the name of the same one at another input size.
-        views: Returns the number of views in which a backbone sees each image.
+        views: Returns the number of views in which a backbone sees each example.
     """
 
     backbones: tuple[BackboneSpec, ...]
