@@ -14,9 +14,10 @@ from autotransfer.errors import DataNotFoundError, RunFormatError
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.analyse import analyse
 from autotransfer.pipeline.checks import check_settings
+from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.load_data import load_data
 from autotransfer.pipeline.reservations import LaterSteps
-from autotransfer.pipeline.search import search_setups
+from autotransfer.pipeline.search import search_candidates
 from autotransfer.pipeline.select import select_model
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.progress import Progress
@@ -150,10 +151,19 @@ def _fit(
     show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
     test_examples = 0 if test is None else len(test)
     later_steps = LaterSteps(budget, settings, test_examples)
+    context = FitContext(
+        settings=settings,
+        examples=examples,
+        test=test,
+        registry=registry,
+        budget=budget,
+        run=run,
+        call=call,
+        show=show,
+        observers=observers,
+    )
     with open_pool(settings) as worker_pool:
-        found = search_setups(
-            settings, examples, test, run, call, budget, worker_pool, show, registry, observers, later_steps
-        )
+        found = search_candidates(context, worker_pool, later_steps)
     selection = select_model(
         found.trials, found.data, found.evaluator, budget, settings, show, test_examples=test_examples
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.fitting import fit_with
 
 import autotransfer
 from autotransfer.errors import (
@@ -25,7 +26,7 @@ from autotransfer.errors import (
     WeightsUnavailableError,
 )
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.settings import Compute, RunOptions, Settings, grouped
+from autotransfer.settings import Compute, RunOptions
 
 Refuse = Callable[..., str]
 
@@ -44,10 +45,7 @@ def refuse(tiny_zoo: Path, digit_folder: Path, tmp_path: Path, monkeypatch: pyte
         settings = {"zoo": tiny_zoo, "trials": 1, "out": tmp_path / "run", "progress": False, **settings}
         before = {path: path.read_bytes() for path in settings_files(settings["out"])}
         with pytest.raises(error) as caught:
-            autotransfer.fit(
-                *(arguments or (digit_folder / "train",)),
-                **grouped(Settings, dict(cache_dir=tmp_path / "cache", **settings)),
-            )
+            fit_with(*(arguments or (digit_folder / "train",)), cache_dir=tmp_path / "cache", **settings)
         assert type(caught.value) is error
         assert isinstance(caught.value, built_in)
         assert isinstance(caught.value, autotransfer.AutoTransferError)

@@ -137,14 +137,7 @@ def run_demo(
     names = [spec.name for spec in registry.fallbacks()]
     if not names:
         raise WeightsUnavailableError("The backbones that come with the package are missing: install it again.")
-    data = load_digits()
-    images, test, digits, truth = train_test_split(
-        np.rint(data.images * (255 / 16)).astype(np.uint8),
-        data.target,
-        test_size=TEST_EXAMPLES,
-        random_state=0,
-        stratify=data.target,
-    )
+    images, test, digits, truth = _digits()
     result = fit(
         images,
         digits,
@@ -172,6 +165,19 @@ def run_demo(
         predicted=tuple(result.predict(list(test[:SHOWN_PREDICTIONS])).tolist()),
         chart=chart,
     )
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return images (N, 8, 8) to train on and to test on, and the digits (N,) of both."""
+    data = load_digits()
+    images, test, digits, truth = train_test_split(
+        np.rint(data.images * (255 / 16)).astype(np.uint8),
+        data.target,
+        test_size=TEST_EXAMPLES,
+        random_state=0,
+        stratify=data.target,
+    )
+    return images, test, digits, truth
 
 
 def _from_scratch(

@@ -1,8 +1,8 @@
 """Near-duplicates: exposures of one part, frames of one video, photographs of one object.
 
-If some near-duplicates train and others score, the score is too high. They are found by the similarity of features and
-names together. Features alone are not enough, since different examples of a series look similar, and neither are names,
-since numbers in names can count anything.
+If some near-duplicates train and others score, the score is too high. The search compares the similarity of features
+and names together. Features alone are not enough, since different examples of a series look similar, and neither are
+names, since numbers in names can count anything.
 """
 
 from __future__ import annotations

@@ -76,15 +76,7 @@ def make_folds(
     encoded = task.encode(targets)
     if held_out is not None:
         known = None if features is None else features()
-        near_duplicates = (
-            None
-            if known is None
-            else find_near_duplicates(known, names, encoded if task.single_label else None, report=report)
-        )
-        if groups is None and near_duplicates is not None:
-            groups = near_duplicates.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(store.digests, groups)),)
-        _warn_of_overlap(store.digests, held_out, known, near_duplicates, warnings)
+        given = _split_of_user(task, targets, store, settings, names, groups, held_out, known, warnings, report)
         return Split(folds=given, resplit=lambda offset: given)
     options = [GroupingOption()]
     if groups is not None:
@@ -101,6 +93,30 @@ def make_folds(
         return _split_once(task, targets, store, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
+
+
+def _split_of_user(
+    task: Task,
+    targets: Sequence[object],
+    store: Store,
+    settings: Settings,
+    names: Sequence[str],
+    groups: Sequence[Hashable] | None,
+    held_out: np.ndarray,
+    features: np.ndarray | None,
+    warnings: WarningList,
+    report: Callable[[str], None],
+) -> tuple[Fold, ...]:
+    """Return the split of the user as a fold, and warn of validation examples that repeat training examples."""
+    near_duplicates = None
+    if features is not None:
+        classes = task.encode(targets) if task.single_label else None
+        near_duplicates = find_near_duplicates(features, names, classes, report=report)
+    if groups is None and near_duplicates is not None:
+        groups = near_duplicates.groups.tolist()
+    fold = _predefined_fold(task, targets, held_out, settings, assign_group_ids(store.digests, groups))
+    _warn_of_overlap(store.digests, held_out, features, near_duplicates, warnings)
+    return (fold,)
 
 
 def _split_by_first(

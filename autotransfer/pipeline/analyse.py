@@ -12,7 +12,7 @@ from autotransfer.analysis.selection_bias import estimate_selection_bias
 from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_gain
 from autotransfer.data.examples import Examples
 from autotransfer.pipeline.score_test import score_test
-from autotransfer.pipeline.search import Searched
+from autotransfer.pipeline.search import SearchResult
 from autotransfer.report.chart import draw
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.progress import Progress
@@ -28,7 +28,7 @@ __all__ = ["analyse"]
 
 def analyse(
     selection: SelectionResult,
-    found: Searched,
+    found: SearchResult,
     examples: Examples,
     test: Examples | None,
     budget: TimeBudget,
@@ -76,7 +76,7 @@ def analyse(
 
 
 def _analyse_search(
-    selection: SelectionResult, found: Searched, budget: TimeBudget, settings: Settings, show: Progress
+    selection: SelectionResult, found: SearchResult, budget: TimeBudget, settings: Settings, show: Progress
 ) -> Analysis:
     """Estimate how far the score can be trusted, and compare the model with random weights in the time left."""
     show.phase("estimating selection bias and transfer gain")

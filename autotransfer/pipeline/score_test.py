@@ -8,7 +8,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.split import assign_group_ids
 from autotransfer.errors import DataError
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.pipeline.search import Searched
+from autotransfer.pipeline.search import SearchResult
 from autotransfer.run.progress import Progress
 from autotransfer.search.budget import TimeBudget
 from autotransfer.selection.result import SelectionResult
@@ -20,7 +20,7 @@ __all__ = ["score_store", "score_test", "warn_if_below"]
 
 
 def score_test(
-    selection: SelectionResult, test: Examples, found: Searched, budget: TimeBudget, show: Progress
+    selection: SelectionResult, test: Examples, found: SearchResult, budget: TimeBudget, show: Progress
 ) -> Score | None:
     """Score the model on the test examples, once, and warn where the score is not what it seems.
 
@@ -87,10 +87,10 @@ def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings:
         names = [skipped.name for skipped in store.skipped]
         warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
     if store.remarks:
-        first = next(iter(store.remarks))
+        first, noun = next(iter(store.remarks)), store.modality.noun
         warnings.warn(
             "value_range",
-            f"{len(store.remarks)} of {len(store)} test {store.modality.noun}s do not suit those to train on; the "
-            f"first, {test.names[first]}: {store.remarks[first]}.",
+            f"{len(store.remarks)} of {len(store)} test {noun}s have values that the training {noun}s lack; the first, "
+            f"{test.names[first]}: {store.remarks[first]}.",
             count=len(store.remarks),
         )

@@ -164,15 +164,28 @@ def distill(
         )
         if test_examples is not None:
             progress.phase(f"comparing on {len(test_examples)} test examples")
-        return DistillResult(
-            model=model,
-            agreement=_agreement(task, model.predict_store(dataset.held_out), predictions[dataset.validation_rows]),
-            teacher=None if test_examples is None else _score(task, test_examples, models),
-            student=None if test_examples is None else _score(task, test_examples, [model]),
-            parameters=(sum(map(_size, models)), _size(model)),
-            epochs=trainer.epoch,
-            seconds=round(trainer.seconds, 1),
-        )
+        expected = predictions[dataset.validation_rows]
+        agreement = _agreement(task, model.predict_store(dataset.held_out), expected)
+        return _compared(model, models, trainer, agreement, test_examples)
+
+
+def _compared(
+    model: TransferModel,
+    teachers: Sequence[TransferModel],
+    trainer: PretrainingTrainer,
+    agreement: float,
+    test: Examples | None,
+) -> DistillResult:
+    """Score student and teachers on the test examples, if there are any."""
+    return DistillResult(
+        model=model,
+        agreement=agreement,
+        teacher=None if test is None else _score(model.task, test, teachers),
+        student=None if test is None else _score(model.task, test, [model]),
+        parameters=(sum(map(_size, teachers)), _size(model)),
+        epochs=trainer.epoch,
+        seconds=round(trainer.seconds, 1),
+    )
 
 
 def train_student(

@@ -156,20 +156,26 @@ def pretrain(
         run=run,
         card=card,
     )
+    return _pretrain(data, targets, options)
+
+
+def _pretrain(data: Any, targets: Any, options: PretrainOptions) -> PretrainResult:
+    """Pretrain with options that were checked one by one."""
+    training, compute, run, card = options.training, options.compute, options.run, options.card
     length = training_length(options.epochs, options.time_budget)
-    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
+    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=options.seed)
     registry = Registry.load(zoos_from(options.zoo))
-    spec = None if teacher is None else registry.backbone(teacher)
-    staging = _staging_folder(Path(out), run.overwrite)
-    examples = _load(data, targets, data_options) if labels else find_examples(data)
+    spec = None if options.teacher is None else registry.backbone(options.teacher)
+    staging = _staging_folder(Path(options.out), run.overwrite)
+    examples = _load(data, targets, options.data_options) if options.labels else find_examples(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     job = _PretrainingJob(
-        out=Path(out),
+        out=Path(options.out),
         staging=staging,
-        architecture=architecture,
-        recipe=registry.outline(architecture, training.input_size, classes),
+        architecture=options.architecture,
+        recipe=registry.outline(options.architecture, training.input_size, classes),
         teacher=spec,
-        match=match,
+        match=options.match,
         settings=settings,
         validation=training.validation,
         source=card.source or _name_of(data),

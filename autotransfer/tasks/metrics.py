@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.errors import ConfigError, UnknownNameError
+from autotransfer.errors import ConfigError
+from autotransfer.tasks.metric_names import unknown_metric
 from autotransfer.tasks.targets import Kind
 
 __all__ = [
@@ -27,53 +28,6 @@ __all__ = [
     "unsuitable_metric",
 ]
 
-_HINT = "Any scikit-learn scorer will do: its name, or from Python a scorer such as make_scorer gives."
-# Common names of metrics, and the names of scikit-learn's scorers.
-_ALIASES: Mapping[str, str] = {
-    "mae": "neg_mean_absolute_error",
-    "mse": "neg_mean_squared_error",
-    "rmse": "neg_root_mean_squared_error",
-    "msle": "neg_mean_squared_log_error",
-    "rmsle": "neg_root_mean_squared_log_error",
-    "mape": "neg_mean_absolute_percentage_error",
-    "medae": "neg_median_absolute_error",
-    "r_squared": "r2",
-    "r^2": "r2",
-    "mcc": "matthews_corrcoef",
-    "auc": "roc_auc",
-    "auroc": "roc_auc",
-    "roc": "roc_auc",
-    "ap": "average_precision",
-    "map": "average_precision",
-    "auprc": "average_precision",
-    "pr_auc": "average_precision",
-    "acc": "accuracy",
-    "bacc": "balanced_accuracy",
-    "balanced_acc": "balanced_accuracy",
-    "logloss": "neg_log_loss",
-    "cross_entropy": "neg_log_loss",
-    "nll": "neg_log_loss",
-    "brier": "neg_brier_score",
-    "iou": "jaccard",
-    "dice": "f1",
-    "sensitivity": "recall",
-    "tpr": "recall",
-    "ppv": "precision",
-    "top5": "top_k_accuracy",
-    "topk": "top_k_accuracy",
-}
-# Metrics without a named scorer, and the expression that makes one.
-_MAKE_SCORER: Mapping[str, str] = {
-    "kappa": "make_scorer(cohen_kappa_score)",
-    "cohen_kappa": "make_scorer(cohen_kappa_score)",
-    "qwk": 'make_scorer(cohen_kappa_score, weights="quadratic")',
-    "quadratic_kappa": 'make_scorer(cohen_kappa_score, weights="quadratic")',
-    "quadratic_weighted_kappa": 'make_scorer(cohen_kappa_score, weights="quadratic")',
-    "f2": "make_scorer(fbeta_score, beta=2)",
-    "fbeta": "make_scorer(fbeta_score, beta=2)",
-    "specificity": "make_scorer(recall_score, pos_label=THE_NEGATIVE_CLASS)",
-    "hamming_loss": "make_scorer(hamming_loss, greater_is_better=False)",
-}
 UNBOUNDED = frozenset({"positive_likelihood_ratio", "mutual_info_score"})
 """Scorers whose values can exceed 1."""
 # scikit-learn's functions whose names end so are losses: smaller values are better.
@@ -165,7 +119,7 @@ def find_metric(metric: Any) -> tuple[str, Metric | None]:
 
     if isinstance(metric, str):
         if metric not in get_scorer_names():
-            raise _unknown(metric, get_scorer_names())
+            raise unknown_metric(metric, get_scorer_names())
         return metric, None
     if not callable(metric):
         raise ConfigError(f"A metric is the name of a scikit-learn scorer, or a scorer; got {metric!r:.80}.")
@@ -226,22 +180,6 @@ def unsuitable_metric(metric: str, given: Metric | None, kind: Kind, reason: obj
 
 def _or(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _unknown(name: str, known: Sequence[str]) -> UnknownNameError:
-    normalized = name.strip().lower().replace("-", "_").replace(" ", "_")
-    if normalized in _MAKE_SCORER:
-        hint = f"From Python, metric={_MAKE_SCORER[normalized]} says it (see sklearn.metrics)."
-        return UnknownNameError("metric", name, known, hint, meant=())
-    guesses = (
-        normalized,
-        _ALIASES.get(normalized, ""),
-        f"neg_{normalized}",
-        normalized.removesuffix("_score"),
-        f"neg_{normalized}_score",
-    )
-    meant = [guess for guess in guesses if guess in known][:1]
-    return UnknownNameError("metric", name, known, _HINT, meant=meant or None)
 
 
 def _as_scorer(metric: Callable[..., Any]) -> Callable[..., Any]:

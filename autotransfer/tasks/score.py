@@ -136,7 +136,7 @@ def _drawn_scores(
 ) -> np.ndarray:
     """Return the finite scores of resamples.
 
-    A resample that lacks a class scores another task. It is left out, unless more than half of the resamples lack one.
+    Resamples that lack a class score another task and are left out, unless more than half of all resamples lack one.
     """
     if metric == "accuracy" and task.single_label:
         right = predictions.argmax(1) == encoded

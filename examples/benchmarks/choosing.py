@@ -38,7 +38,7 @@ from autotransfer.pipeline.prepare import available_backbones, offered_heads, pr
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.trials import TrialRecord
-from autotransfer.selection.ensemble import choose_ensemble, diverse
+from autotransfer.selection.ensemble import choose_ensemble, ensemble_candidates
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.settings import Compute, Settings
 
@@ -93,9 +93,9 @@ def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     ]
     best = int(np.argmax(values))
     together = tested[best]
-    ensemble = choose_ensemble(diverse(records[best], records), OutOfFold.of(inner, validated[best]))
-    if ensemble is not None and ensemble.pays:
-        together = sum(member.weight * tested[member.number] for member in ensemble.members)  # type: ignore[assignment]
+    ensemble = choose_ensemble(ensemble_candidates(records[best], records), OutOfFold.of(inner, validated[best]))
+    if ensemble is not None and ensemble.is_better:
+        together = sum(member.weight * tested[member.candidates[0].trial] for member in ensemble.members)  # type: ignore[assignment]
     return {
         "best alone": task.score(targets, tested[best]),
         "ensemble": task.score(targets, together),
