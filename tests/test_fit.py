@@ -466,7 +466,7 @@ def photo_zoo(tiny_zoo: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("side", "sizes"), [(40, ["@96px", ""]), (200, ["", "@96px"])])
-def test_a_backbone_is_looked_at_in_small_first_where_images_are_small(
+def test_small_images_are_tried_at_a_small_resolution_first(
     fit: Fit, photo_zoo: Path, digits: Digits, side: int, sizes: list[str]
 ) -> None:
     images = [Image.fromarray(image).resize((side, side)) for image in digits[0][:40]]
@@ -496,7 +496,7 @@ def test_a_backbone_that_is_named_is_searched_at_its_own_size(fit: Fit, photo_zo
 # --- a split of the user's own -------------------------------------------------------------------------------------
 
 
-def test_candidates_are_scored_on_the_examples_that_the_user_holds_out(fit: Fit, digits: Digits) -> None:
+def test_candidates_are_scored_on_the_given_validation_data(fit: Fit, digits: Digits) -> None:
     images, labels = digits
     result = fit(images[:60], labels[:60], validation=images[60:90], validation_targets=labels[60:90], trials=3)
     assert result.validation.examples == 30

@@ -20,7 +20,7 @@ __all__ = ["score_store", "score_test", "warn_if_below"]
 
 
 def score_test(
-    selection: SelectionResult, test: Examples, found: SearchResult, budget: TimeBudget, show: Progress
+    selection: SelectionResult, test: Examples, found: SearchResult, budget: TimeBudget, progress: Progress
 ) -> Score | None:
     """Score the model on the test examples, once, and warn where the score is not what it seems.
 
@@ -29,13 +29,13 @@ def score_test(
         test: The test examples.
         found: The search: test examples may repeat its examples.
         budget: The budget.
-        show: Progress, with the warnings of the fit.
+        progress: Progress, with the warnings of the fit.
 
     Returns:
         The score; None, with a warning, where no example can be read: the search must not be lost.
     """
-    model, warnings = selection.model, show.warnings
-    show.phase(f"scoring {len(test)} test {model.modality.noun}s")
+    model, warnings = selection.model, progress.warnings
+    progress.phase(f"scoring {len(test)} test {model.modality.noun}s")
     try:
         store = model.decode(test)
     except DataError as error:
@@ -87,10 +87,10 @@ def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings:
         names = [skipped.name for skipped in store.skipped]
         warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
     if store.remarks:
-        first = next(iter(store.remarks))
+        first, noun = next(iter(store.remarks)), store.modality.noun
         warnings.warn(
             "value_range",
-            f"{len(store.remarks)} of {len(store)} test {store.modality.noun}s do not suit those to train on; the "
-            f"first, {test.names[first]}: {store.remarks[first]}.",
+            f"{len(store.remarks)} of {len(store)} test {noun}s have values that the training {noun}s lack; the first, "
+            f"{test.names[first]}: {store.remarks[first]}.",
             count=len(store.remarks),
         )

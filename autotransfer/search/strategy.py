@@ -111,7 +111,7 @@ class Strategy:
         if is_improving:
             is_due = self._context.is_timed and self._frozen.are_due(trials)
             return bool(position % (self._settings.frozen_heads_per_fine_tuning + 1)) or is_due
-        # Beside a fine-tuning, waiting is better than a frozen candidate in vain: many in a row end a search.
+        # Beside a fine-tuning, waiting is better than a frozen candidate without a gain: many of them end a search.
         return bool(position % 2) and not is_running
 
     def _frozen_candidate(self) -> Proposal:

@@ -129,9 +129,9 @@ def test_frozen_finalists_are_compared_on_further_splits(evaluator: Evaluator, d
     best = max(found.rows, key=lambda row: row.score or 0.0)
     assert found.winner.number == best.number
     assert found == _hold(trials, evaluator, data)  # and once more, the same
-    dealt = [data.resplit(further)[0].validation_rows.tolist() for further in (0, 1, 2)]
-    assert dealt[0] == data.folds[0].validation_rows.tolist()
-    assert len(set(map(tuple, dealt))) == 3
+    splits = [data.resplit(further)[0].validation_rows.tolist() for further in (0, 1, 2)]
+    assert splits[0] == data.folds[0].validation_rows.tolist()
+    assert len(set(map(tuple, splits))) == 3
 
 
 def test_a_finalist_behind_on_every_fold_is_pruned(evaluator: Evaluator, data: Prepared) -> None:
