@@ -118,20 +118,20 @@ def fit(
 def _run(arguments: DataArguments, settings: Settings) -> FitResult:
     """Fit with settings that were checked one by one."""
     run = RunFolder.choose(settings.out, overwrite=settings.run.overwrite, resume=settings.run.resume)
-    with keep_freed_memory(), Progress(settings.budget, shown=settings.run.progress) as show:
+    with keep_freed_memory(), Progress(settings.budget, shown=settings.run.progress) as progress:
         budget = TimeBudget(settings.budget)
-        show.step("loading the plugins")
+        progress.update("loading the plugins")
         registry = Registry.load(settings.zoos)
         check_settings(settings, registry)
-        observers = Observers(registry.loaded, settings.run.callbacks, show.warnings.warn)
+        observers = Observers(registry.loaded, settings.run.callbacks, progress.warnings.warn)
         with observers.observe({**described(settings), "run": str(run.path)}):
-            show.step("looking for the images")
+            progress.update("looking for the images")
             examples, test_examples = load_data(arguments, settings.data_options)
             call = call_to_json(arguments, settings)
-            result = _fit(settings, examples, test_examples, run, call, budget, show, registry, observers)
+            result = _fit(settings, examples, test_examples, run, call, budget, progress, registry, observers)
         observers.notify("search_finished", result=result)
-        if len(show.warnings) > len(result.warnings):  # an observer failed at the very end
-            result = replace(result, warnings=tuple(show.warnings))
+        if len(progress.warnings) > len(result.warnings):  # an observer failed at the very end
+            result = replace(result, warnings=tuple(progress.warnings))
             run.write_result(result.to_json())
         return result
 
@@ -143,12 +143,12 @@ def _fit(
     run: RunFolder,
     call: Mapping[str, Any],
     budget: TimeBudget,
-    show: Progress,
+    progress: Progress,
     registry: Registry,
     observers: Observers,
 ) -> FitResult:
     """Search, select and train the model, analyse, and write everything down."""
-    show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
+    progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
     test_examples = 0 if test is None else len(test)
     later_steps = LaterSteps(budget, settings, test_examples)
     context = FitContext(
@@ -159,17 +159,17 @@ def _fit(
         budget=budget,
         run=run,
         call=call,
-        show=show,
+        progress=progress,
         observers=observers,
     )
     with open_pool(settings) as worker_pool:
         found = search_candidates(context, worker_pool, later_steps)
     selection = select_model(
-        found.trials, found.data, found.evaluator, budget, settings, show, test_examples=test_examples
+        found.trials, found.data, found.evaluator, budget, settings, progress, test_examples=test_examples
     )
     with run.writing():
         selection.model.write(run.model)
-    result = analyse(selection, found, examples, test, budget, settings, show, run)
+    result = analyse(selection, found, examples, test, budget, settings, progress, run)
     found.evaluator.checkpoints.clear()
     return result
 

@@ -33,7 +33,7 @@ def analyse(
     test: Examples | None,
     budget: TimeBudget,
     settings: Settings,
-    show: Progress,
+    progress: Progress,
     run: RunFolder,
 ) -> FitResult:
     """Score the model on the test examples, analyse the search, and write the result into the run folder.
@@ -45,13 +45,13 @@ def analyse(
         test: The test examples; None without any.
         budget: The budget.
         settings: The settings.
-        show: Progress, with the warnings of the fit.
+        progress: Progress, with the warnings of the fit.
         run: The run folder.
     """
     started = budget.spent
-    test_score = None if test is None else score_test(selection, test, found, budget, show)
+    test_score = None if test is None else score_test(selection, test, found, budget, progress)
     scored = budget.spent
-    analysis = _analyse_search(selection, found, budget, settings, show)
+    analysis = _analyse_search(selection, found, budget, settings, progress)
     steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
     seconds = {**found.seconds, **selection.seconds, **steps}
     data = found.data
@@ -64,7 +64,7 @@ def analyse(
             train=examples, test=test, decoded=data.store.decoded, skipped=data.skipped, grouping=data.grouping
         ),
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        warnings=tuple(show.warnings),
+        warnings=tuple(progress.warnings),
         run=run.path,
     )
     lines = {} if test_score is None else {"the model, test": test_score.score}
@@ -76,10 +76,10 @@ def analyse(
 
 
 def _analyse_search(
-    selection: SelectionResult, found: SearchResult, budget: TimeBudget, settings: Settings, show: Progress
+    selection: SelectionResult, found: SearchResult, budget: TimeBudget, settings: Settings, progress: Progress
 ) -> Analysis:
     """Estimate how far the score can be trusted, and compare the model with random weights in the time left."""
-    show.phase("estimating selection bias and transfer gain")
+    progress.phase("estimating selection bias and transfer gain")
     trials, evaluator = found.trials, found.evaluator
     fold = evaluator.folds[0]
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
@@ -98,7 +98,7 @@ def _analyse_search(
     baseline = None if gain is None else gain.baseline_predictions
     backbones = rank_backbones(trials, stages, trained_on, fold, baseline)
     if gain is not None:
-        _warn_of_transfer(gain, backbones, show.warnings)
+        _warn_of_transfer(gain, backbones, progress.warnings)
     depths = best_by_depth(trials, stages)
     return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
 

@@ -102,7 +102,7 @@ def available_backbones(
     settings: Settings,
     device: Device,
     examples: int,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     warnings: WarningList | None = None,
     *,
     modality: Modality | None = None,
@@ -118,7 +118,7 @@ def available_backbones(
         settings: The settings.
         device: Where examples pass through them.
         examples: Number of examples.
-        say: Is told in short.
+        report: Called with a line of text.
         warnings: Gets the warning.
         modality: What kind of examples they are to take; None for any.
 
@@ -145,7 +145,7 @@ def available_backbones(
         raise next(iter(left_out.values()))
     if left_out or over_budget:
         message = describe_unavailable(left_out, over_budget, len(asked), fallbacks)
-        say(message)
+        report(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
             warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
@@ -293,7 +293,7 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
 
 def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable[[str], None]) -> np.ndarray:
     """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
-    report(f"looking at {len(extractor.store)} store through {first.spec.name}")
+    report(f"computing features of {len(extractor.store)} examples with {first.spec.name}")
     return extractor.pooled(first)
 
 

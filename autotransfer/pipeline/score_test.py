@@ -20,7 +20,7 @@ __all__ = ["score_store", "score_test", "warn_if_below"]
 
 
 def score_test(
-    selection: SelectionResult, test: Examples, found: SearchResult, budget: TimeBudget, show: Progress
+    selection: SelectionResult, test: Examples, found: SearchResult, budget: TimeBudget, progress: Progress
 ) -> Score | None:
     """Score the model on the test examples, once, and warn where the score is not what it seems.
 
@@ -29,13 +29,13 @@ def score_test(
         test: The test examples.
         found: The search: test examples may repeat its examples.
         budget: The budget.
-        show: Progress, with the warnings of the fit.
+        progress: Progress, with the warnings of the fit.
 
     Returns:
         The score; None, with a warning, where no example can be read: the search must not be lost.
     """
-    model, warnings = selection.model, show.warnings
-    show.phase(f"scoring {len(test)} test {model.modality.noun}s")
+    model, warnings = selection.model, progress.warnings
+    progress.phase(f"scoring {len(test)} test {model.modality.noun}s")
     try:
         store = model.decode(test)
     except DataError as error:

@@ -52,7 +52,7 @@ def select_model(
     evaluator: Evaluator,
     budget: TimeBudget,
     settings: Settings,
-    show: Progress,
+    progress: Progress,
     *,
     test_examples: int = 0,
 ) -> SelectionResult:
@@ -64,21 +64,21 @@ def select_model(
         evaluator: What scored the trials.
         budget: The budget.
         settings: The settings.
-        show: Progress.
+        progress: Progress.
         test_examples: Number of test examples: each backbone of an ensemble takes time for them.
 
     Raises:
         SearchError: No trial is complete.
     """
     best, started = choose_winner(trials), budget.spent
-    finals = _hold_finals(trials, data, evaluator, budget, settings, show)
+    finals = _hold_finals(trials, data, evaluator, budget, settings, progress)
     rescored = {} if finals is None else {record.number: record for record in finals.records}
     records = [rescored.get(record.number, record) for record in trials]
     best = best if finals is None else finals.winner
-    choice = _choose(best, records, evaluator, budget, settings, show, test_examples)
+    choice = _choose(best, records, evaluator, budget, settings, progress, test_examples)
     chosen = budget.spent
 
-    choice, members = _refit(choice, best, records, evaluator, budget, show)
+    choice, members = _refit(choice, best, records, evaluator, budget, progress)
     selected = choice.selected
     held_out = OutOfFold.of(evaluator.folds, selected.predictions, seed=settings.seed)
     predictions = selected.predictions[held_out.rows]
@@ -121,7 +121,7 @@ def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: 
 
 
 def _hold_finals(
-    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, settings: Settings, show: Progress
+    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, settings: Settings, progress: Progress
 ) -> Finals | None:
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
     fold_runner = FoldRunner(evaluator, data.resplit)
@@ -137,7 +137,9 @@ def _hold_finals(
         ends = budget.spent + seconds
     if plan is None:
         return None
-    show.phase(f"re-evaluating the {len(plan.finalists)} best candidates on other folds: up to {plan.fits} trainings")
+    progress.phase(
+        f"re-evaluating the {len(plan.finalists)} best candidates on other folds: up to {plan.fits} trainings"
+    )
     return hold_finals(plan, fold_runner, expired=lambda: ends is not None and budget.spent > ends)
 
 
@@ -147,7 +149,7 @@ def _choose(
     evaluator: Evaluator,
     budget: TimeBudget,
     settings: Settings,
-    show: Progress,
+    progress: Progress,
     test_examples: int,
 ) -> _Choice:
     """Choose an ensemble where it is better than the best candidate, else a soup where it is, else the candidate."""
@@ -158,7 +160,7 @@ def _choose(
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
         return _Choice(selected=SelectedModel(members=ensemble.members, predictions=predictions), ensemble=ensemble)
-    soup = _try_soup(best, records, evaluator, budget, show) if settings.selection.soup else None
+    soup = _try_soup(best, records, evaluator, budget, progress) if settings.selection.soup else None
     if soup is not None and soup.is_better:
         selected = SelectedModel(members=(soup.member,), predictions=soup.predictions)
         return _Choice(selected=selected, ensemble=ensemble, soup=soup)
@@ -176,7 +178,7 @@ def _choose_ensemble(
 
 
 def _try_soup(
-    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, show: Progress
+    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, progress: Progress
 ) -> Soup | None:
     """Make a soup where there are candidates whose training and refits fit into the time that is left."""
     candidates = soup_candidates(best, records, evaluator)
@@ -187,7 +189,7 @@ def _try_soup(
     try:
         return make_soup(candidates, evaluator)
     except Exception as error:  # a soup is an attempt: it must not lose the search
-        show.say(f"no soup: {describe(error)}")
+        progress.print(f"no soup: {describe(error)}")
         return None
 
 
@@ -197,25 +199,25 @@ def _refit(
     records: Sequence[TrialRecord],
     evaluator: Evaluator,
     budget: TimeBudget,
-    show: Progress,
+    progress: Progress,
 ) -> tuple[_Choice, list[EnsembleMember]]:
     """Train what was chosen on all examples; where an ensemble or soup fails, the best candidate alone."""
     selected, predictions = choice.selected, {record.number: record.predictions for record in records}
     first = selected.members[0].candidates[0].candidate
-    show.phase(f"training {selected} on all {len(evaluator.targets)} examples: {first}")
+    progress.phase(f"training {selected} on all {len(evaluator.targets)} examples: {first}")
     try:
-        return choice, refit(selected.members, predictions, evaluator, budget, show.warnings)
+        return choice, refit(selected.members, predictions, evaluator, budget, progress.warnings)
     except Exception as error:
         if selected.kind == "single":
             raise
         single = SelectedModel.single(best)
-        show.warnings.warn(
+        progress.warnings.warn(
             "refit_rejected",
             f"{selected} could not be trained on all examples, so that {single} is the model: {describe(error)}",
             trials=list(selected.trials),
             reason=describe(error),
         )
-        return _Choice(selected=single), refit(single.members, predictions, evaluator, budget, show.warnings)
+        return _Choice(selected=single), refit(single.members, predictions, evaluator, budget, progress.warnings)
 
 
 def _as_model(

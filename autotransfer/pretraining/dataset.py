@@ -86,11 +86,11 @@ def prepare_pretraining_data(
         reading=reading,
         exact=False,
         memory_limit=memory_budget(None),
-        progress=lambda done, total: progress.step(f"decoding images: {done} of {total}"),
+        progress=lambda done, total: progress.update(f"decoding images: {done} of {total}"),
     )
     progress.warnings.add(*store.warnings)
     if store.skipped:
-        progress.say(f"{len(store.skipped)} images cannot be read: {store.skipped[0].name}, …")
+        progress.print(f"{len(store.skipped)} images cannot be read: {store.skipped[0].name}, …")
     if examples.targets is None:
         train, validation = _split_once(store, share, seed)
         return PretrainingData(store=store, train_rows=train, validation_rows=validation)

@@ -220,7 +220,7 @@ def train_student(
     student = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
     progress.phase(f"training {name} on {len(dataset.train_rows)} images")
     trainer = PretrainingTrainer(student, dataset.store, dataset.train_rows, [objective], settings, device)
-    trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+    trainer.run(lambda epoch, loss: progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
     learned = trainer.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *standardisation)
     training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(trainer.epoch, 1)}

@@ -239,7 +239,7 @@ class _PretrainingJob:
             key=self._key(dataset, teacher),
         )
         progress.phase(f"training {self.architecture} on {len(dataset.train_rows)} images")
-        trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+        trainer.run(lambda epoch, loss: progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
         return self._finish(trainer, dataset, features, progress)
 
     def _objectives(self, dataset: PretrainingData, features: np.ndarray | None) -> list[Objective]:
@@ -286,7 +286,7 @@ class _PretrainingJob:
         if self.out.exists():
             shutil.rmtree(self.out)
         self.staging.rename(self.out)
-        progress.say(f"written to {self.out}")
+        progress.print(f"written to {self.out}")
         return result
 
     def _write(self, student: Student, dataset: PretrainingData, measured: Mapping[str, Any]) -> None:
