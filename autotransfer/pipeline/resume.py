@@ -164,7 +164,7 @@ def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
     """Refuse to resume a run on other data: its scores would not be comparable.
 
     Raises:
-        DataError: The images or their targets are not those that the run began with.
+        DataError: The examples or their targets are not those that the run began with.
         RunFormatError: The run folder cannot be read.
     """
     recorded = run.read()
