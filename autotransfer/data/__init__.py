@@ -1,1 +1,1 @@
-"""Data sources, target columns, groups, near-duplicates and splits."""
+"""From anything a user has to examples with targets: sources, splits, groups."""

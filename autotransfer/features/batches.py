@@ -1,4 +1,4 @@
-"""Running something over all images, batch by batch: as large as is fast, smaller where memory ends."""
+"""Running something over all examples, batch by batch: as large as is fast, smaller where memory ends."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ __all__ = [
     "task_of",
 ]
 
-_NO_LABELS = "The images have no labels: give a folder per class, or targets."
+_NO_LABELS = "The examples have no labels: give a folder per class, or targets."
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
-# Share of the time budget that one pass of a backbone over the images may take.
+# Share of the time budget that one pass of a backbone over the examples may take.
 _PASS_SHARE = 0.1
 # Share that the passes of all of them may take.
 _SCREENING_SHARE = 0.3
@@ -57,9 +57,8 @@ _SCREENING_SHARE = 0.3
 _MAX_BACKBONES, _ALWAYS, _TRIALS_EACH = 64, 8, 8
 # Most examples for which heads on all stages are tried; with more, training deeper gains more in the same time.
 _STAGED = 5000
-# Fewest examples for which activations of later boundaries are cached in the same pass; below, extra passes are
-# cheaper.
-_MIN_EXAMPLES_TO_COLLECT_AHEAD = 500
+# From so many examples on, a pass of its own for each boundary costs more than cutting the backbone there.
+_MANY = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +66,10 @@ class Prepared:
     """Examples, ready to be searched on.
 
     Attributes:
-        extractor: The decoded images and the cache of their features.
+        extractor: The examples that were read and the cache of their features.
         folds: For each fold, the targets, and which rows train and which score.
         skipped: What could not be used, and why.
-        grouping: What the split keeps together beside copies of an image; None for nothing.
+        grouping: What the split keeps together beside copies of an example; None for nothing.
         resplit: Returns the folds of another seed, which is so far from the seed of these.
         first: The backbone whose features showed near-duplicates; None where the search for them is off.
         objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
@@ -86,7 +85,7 @@ class Prepared:
 
     @property
     def store(self) -> Store:
-        """The decoded images."""
+        """The examples that were read."""
         return self.extractor.store
 
     def __str__(self) -> str:
@@ -201,7 +200,7 @@ def prepare_data(
     report: Callable[[str], None] = lambda text: None,
     warnings: WarningList | None = None,
 ) -> Prepared:
-    """Infer the task, decode every image once, and split.
+    """Infer the task, read every example once, and split.
 
     Args:
         examples: What the user gave.
@@ -221,7 +220,7 @@ def prepare_data(
         raise DataError(_NO_LABELS)
     task = task_of(examples, settings)
     check_class_weights(settings, task)
-    heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
+    heads(task, len(examples))  # a head that does not suit the task is refused before examples are read
     check_splittable(examples, task)
     modality = modality_of(examples)
     store = modality.load(
@@ -298,7 +297,7 @@ def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable
 
 
 def fingerprint(data: Prepared) -> str:
-    """Return a hash of the images and their targets, in order."""
+    """Return a hash of the examples and their targets, in order."""
     targets = np.ascontiguousarray(data.folds[0].targets)
     digest = blake2b(f"{data.store.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
     digest.update(targets.tobytes())

@@ -72,7 +72,7 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     device, began = resolve_device(context.settings.compute.device), Choices.of(context.run, context.settings)
     backbones = _backbones(context, device, began)
     policies = _policies(context, began)
-    context.progress.phase(f"decoding {len(context.examples)} images")
+    context.progress.phase(f"reading {len(context.examples)} {modality_of(context.examples).noun}s")
     started = context.budget.spent
     variants = offer_variants(
         backbones,
@@ -122,7 +122,7 @@ def _check_targets(context: FitContext) -> None:
             progress.print(warning.message)
     if test is not None:
         if test.targets is None:
-            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
+            raise DataError("The test examples have no labels: give a folder per class, or test_targets.")
         progress.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
     if examples.held_out is not None and examples.targets is not None:
         held_out = [target for target, there in zip(examples.targets, examples.held_out, strict=True) if there]
@@ -188,7 +188,7 @@ def _report_data(context: FitContext, data: Prepared) -> None:
     if data.grouping is not None:
         progress.print(str(data.grouping))
     if test is not None and test.targets is not None:
-        fold.task.encode(test.targets)  # a class may be gone with its images
+        fold.task.encode(test.targets)  # a class may be gone with its examples
     check_scored(fold.task, fold.targets[fold.validation_rows], "validation")
     options = context.settings.data_options
     if (warning := positive_class_warning(fold.task, fold.targets, options.positive_class)) is not None:

@@ -39,11 +39,11 @@ class PretrainingSettings:
     """How a network is trained.
 
     Attributes:
-        epochs: Passes over the training images; None where time decides.
+        epochs: Passes over the training examples; None where time decides.
         seconds: Training time; None where epochs decide.
         lr: Highest learning rate of AdamW.
         weight_decay: Decoupled decay of weights; norms and biases are spared.
-        batch_size: Images in one step.
+        batch_size: Examples in one step.
         augmentation: Strength, one of ``Modality.augmentations``.
         ema: Decay by step of the moving average of the weights, which is what remains.
         half: Whether 16 bit is used where the hardware has it.
@@ -114,7 +114,7 @@ class Student(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Map images (N, 3, H, W) to the float32 outputs (N, outputs) of each head."""
+        """Map inputs (N, ...) to the float32 outputs (N, outputs) of each head."""
         features = self.backbone(inputs)
         return {name: head(features).float() for name, head in self.heads.items()}
 
@@ -124,8 +124,8 @@ class PretrainingTrainer:
 
     Args:
         student: The network; it is moved to the device.
-        images: The images.
-        rows: Rows of the training images.
+        examples: The examples.
+        rows: Rows of the training examples.
         objectives: The objectives; their losses are added.
         settings: Training settings.
         device: Device of the training.
@@ -183,7 +183,7 @@ class PretrainingTrainer:
         """Train to the end; ``report(epoch, loss)`` is called after each epoch.
 
         Raises:
-            TrialError: The loss is not finite, or one image does not fit into memory.
+            TrialError: The loss is not finite, or one example does not fit into memory.
         """
         while self.done < 1:
             with self.device.repeatable():
@@ -194,7 +194,7 @@ class PretrainingTrainer:
             report(self.epoch, loss)
 
     def outputs(self, rows: np.ndarray, student: Student | None = None) -> dict[str, np.ndarray]:
-        """Return the outputs (N, outputs) of each head for these images, in float32."""
+        """Return the outputs (N, outputs) of each head for these examples, in float32."""
         student, how = student or self.learned, self.student.backbone.preprocessing
 
         def part_outputs(part: slice) -> dict[str, Tensor]:
@@ -241,7 +241,7 @@ class PretrainingTrainer:
         return found
 
     def _loss(self, rows: np.ndarray) -> Tensor:
-        """Return the mean loss of these images."""
+        """Return the mean loss of these examples."""
         how = self.student.backbone.preprocessing
         batch = self.store.augmented(rows, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):

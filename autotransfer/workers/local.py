@@ -1,4 +1,4 @@
-"""Workers on this machine: processes that share the decoded images and the activation cache."""
+"""Workers on this machine: processes that share the examples and the activation cache."""
 
 from __future__ import annotations
 
