@@ -22,7 +22,7 @@ from autotransfer.warnings import FitWarning
 __all__ = ["LAYOUT", "folder_examples", "table_examples"]
 
 LAYOUT = "Expected one sub-folder for each class, with its files in it, such as FOLDER/cat and FOLDER/dog."
-_SHOWN = 5  # classes that are named with their numbers of examples
+_MAX_CLASSES_IN_MESSAGE = 5  # classes that are named with their numbers of examples
 
 
 def table_examples(

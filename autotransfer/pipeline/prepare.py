@@ -58,7 +58,7 @@ _MAX_BACKBONES, _ALWAYS, _TRIALS_EACH = 64, 8, 8
 # Most examples for which heads on all stages are tried; with more, training deeper gains more in the same time.
 _STAGED = 5000
 # From so many examples on, a pass of its own for each boundary costs more than cutting the backbone there.
-_MANY = 500
+_MIN_EXAMPLES_TO_COLLECT_AHEAD = 500
 
 
 @dataclass(frozen=True, kw_only=True)
