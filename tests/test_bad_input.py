@@ -219,7 +219,7 @@ def undecoded(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> Refuse:
     def no_decoding(*arguments: Any, **settings: Any) -> Any:
         raise AssertionError("images were decoded")
 
-    monkeypatch.setattr("autotransfer.pipeline.prepare.decode", no_decoding)
+    monkeypatch.setattr("autotransfer_plugins.modalities.image.modality.ImageModality.load", no_decoding)
     return refuse
 
 
