@@ -118,16 +118,16 @@ def fit(
 def _run(arguments: DataArguments, settings: Settings) -> FitResult:
     """Fit with settings that were checked one by one."""
     run = RunFolder.choose(settings.out, overwrite=settings.run.overwrite, resume=settings.run.resume)
-    with keep_freed_memory(), Progress(settings.budget, shown=settings.run.progress) as show:
+    with keep_freed_memory(), Progress(settings.budget, shown=settings.run.progress) as progress:
         budget = TimeBudget(settings.budget)
-        show.step("loading the plugins")
+        progress.update("loading the plugins")
         registry = Registry.load(settings.zoos)
         check_settings(settings, registry)
-        observers = Observers(registry.loaded, settings.run.callbacks, show.warnings.warn)
+        observers = Observers(registry.loaded, settings.run.callbacks, progress.warnings.warn)
         with observers.observe({**described(settings), "run": str(run.path)}):
-            show.step("looking for the images")
+            progress.update("looking for the images")
             examples, test = load_data(arguments, settings.data_options)
-            show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
+            progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
             context = FitContext(
                 settings=settings,
                 examples=examples,
@@ -136,13 +136,13 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
                 budget=budget,
                 run=run,
                 call=call_to_json(arguments, settings),
-                show=show,
+                progress=progress,
                 observers=observers,
             )
             result = _fit(context)
         observers.notify("search_finished", result=result)
-        if len(show.warnings) > len(result.warnings):  # an observer failed at the very end
-            result = replace(result, warnings=tuple(show.warnings))
+        if len(progress.warnings) > len(result.warnings):  # an observer failed at the very end
+            result = replace(result, warnings=tuple(progress.warnings))
             run.write_result(result.to_json())
         return result
 

@@ -197,20 +197,20 @@ def _from_scratch(
     settings = PretrainingSettings(
         seconds=result.seconds["search"], batch_size=64, augmentation="light", ema=0.98, half=False
     )
-    with keep_freed_memory(), Progress(Budget(), shown=progress) as show:
+    with keep_freed_memory(), Progress(Budget(), shown=progress) as display:
         dataset = prepare_pretraining_data(
             result.data.train,
             [backbone.preprocessing],
             share=HELD_OUT_SHARE,
             seed=0,
-            progress=show,
+            progress=display,
             reading=result.model.reading,
         )
         assert dataset.fold is not None  # all images have labels
         task = dataset.fold.task
         objective = from_labels(task, dataset.fold.targets, where.torch)
         name = f"{result.best.backbone} from scratch"
-        model, trainer = train_student(backbone, name, task, objective, dataset, settings, registry, where, show)
+        model, trainer = train_student(backbone, name, task, objective, dataset, settings, registry, where, display)
     assert test is not None
     assert test.targets is not None
     encoded = task.encode(test.targets)

@@ -1,1 +1,1 @@
-"""From anything a user has to decoded images: sources, decoding, splits."""
+"""From anything a user has to examples with targets: sources, splits, groups."""

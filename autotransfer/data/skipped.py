@@ -13,8 +13,8 @@ from autotransfer.warnings import FitWarning
 
 __all__ = ["TOO_SMALL", "with_labels", "warnings_of"]
 
-TOO_SMALL = "its class has fewer images than min_images"
-# Reasons that say that images contradict each other.
+TOO_SMALL = "its class has fewer examples than min_images"
+# Reasons that say that examples contradict each other.
 _CONFLICT = re.compile(r"listed under |labelled ")
 _SHOWN = 5
 
@@ -45,7 +45,7 @@ def warnings_of(
         used: The targets of the examples that are used.
         what: What they are examples of.
         advice: What to do about it.
-        ignored_files: Files that nobody takes for images: they are counted, and are no reason for a warning.
+        ignored_files: Files that nobody takes for examples: they are counted, and are no reason for a warning.
     """
     small = [one for one in skipped if one.reason == TOO_SMALL]
     conflicts = [one for one in skipped if _CONFLICT.match(one.reason)]
@@ -104,7 +104,7 @@ def _small_classes(skipped: Sequence[Skipped], what: str) -> FitWarning:
     shown = _listed([f"{label} ({count})" for label, count in sorted(counts.items())])
     return FitWarning(
         code="small_classes",
-        message=f"{len(counts)} classes of {what} have fewer images than min_images and are not used: {shown}.",
+        message=f"{len(counts)} classes of {what} have fewer examples than min_images and are not used: {shown}.",
         details={"of": what, "classes": dict(counts)},
     )
 

@@ -57,7 +57,7 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
 
 def _analyse_search(context: FitContext, found: SearchResult, selection: SelectionResult) -> Analysis:
     """Estimate how far the score can be trusted, and compare the model with random weights in the time left."""
-    context.show.phase("estimating selection bias and transfer gain")
+    context.progress.phase("estimating selection bias and transfer gain")
     settings, budget = context.settings, context.budget
     trials, evaluator = found.trials, found.evaluator
     fold = evaluator.folds[0]

@@ -30,7 +30,7 @@ class FitContext:
         budget: The budget.
         run: The run folder.
         call: The data and the settings of the run, as JSON.
-        show: Progress, with the warnings of the fit.
+        progress: Progress, with the warnings of the fit.
         observers: The observers.
     """
 
@@ -41,7 +41,7 @@ class FitContext:
     budget: TimeBudget
     run: RunFolder
     call: Mapping[str, Any]
-    show: Progress
+    progress: Progress
     observers: Observers
 
     @property
@@ -52,4 +52,4 @@ class FitContext:
     @property
     def warnings(self) -> WarningList:
         """What a user should know."""
-        return self.show.warnings
+        return self.progress.warnings

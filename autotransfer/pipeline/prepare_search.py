@@ -68,11 +68,11 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     """
     _check_targets(context)
     context.run.refuse_unwritable()
-    context.show.step("looking for the backbones")
+    context.progress.update("looking for the backbones")
     device, began = resolve_device(context.settings.compute.device), Choices.of(context.run, context.settings)
     backbones = _backbones(context, device, began)
     policies = _policies(context, began)
-    context.show.phase(f"decoding {len(context.examples)} images")
+    context.progress.phase(f"reading {len(context.examples)} {modality_of(context.examples).noun}s")
     started = context.budget.spent
     variants = offer_variants(
         backbones,
@@ -112,31 +112,31 @@ def _check_targets(context: FitContext) -> None:
     Raises:
         DataError: The test examples have no targets, or the metric is not defined on them.
     """
-    examples, test, show = context.examples, context.test, context.show
+    examples, test, progress = context.examples, context.test, context.progress
     for given in (examples, test):
         if given is not None and given.described:
-            show.say(given.described)
+            progress.print(given.described)
     task = task_of(examples, context.settings)
     for warning in examples.warnings:
         if warning.code == "target_format_assumed":
-            show.say(warning.message)
+            progress.print(warning.message)
     if test is not None:
         if test.targets is None:
-            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
-        show.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
+            raise DataError("The test examples have no labels: give a folder per class, or test_targets.")
+        progress.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
     if examples.held_out is not None and examples.targets is not None:
         held_out = [target for target, there in zip(examples.targets, examples.held_out, strict=True) if there]
-        show.warnings.add(*check_scored(task, task.encode(held_out), "validation"))
+        progress.warnings.add(*check_scored(task, task.encode(held_out), "validation"))
 
 
 def _backbones(context: FitContext, device: Device, began: Choices | None) -> list[BackboneSpec]:
     """Return the backbones to search; a run that is resumed keeps those that it began with."""
-    settings, show = context.settings, context.show
+    settings, progress = context.settings, context.progress
     if began is not None:
         settings = replace(settings, backbones=known_backbones(context.registry, context.run, began.backbones))
     examples, modality = context.examples, modality_of(context.examples)
     return available_backbones(
-        context.registry, settings, device, len(examples), show.say, show.warnings, modality=modality
+        context.registry, settings, device, len(examples), progress.print, progress.warnings, modality=modality
     )
 
 
@@ -165,7 +165,7 @@ def _data(
         ahead=0 if all(map(freezes_all, policies)) else CACHED_BOUNDARIES,
         first=first,
         heads=lambda task, examples: _heads(context, began, task, examples),
-        report=context.show.step,
+        report=context.progress.update,
         warnings=context.warnings,
     )
 
@@ -177,21 +177,23 @@ def _report_data(context: FitContext, data: Prepared) -> None:
         DataError: The metric is not defined on a fold, a class of the test examples is gone, or a test example cannot
             be read where ``strict`` asks for it.
     """
-    examples, test, show, fold = context.examples, context.test, context.show, data.folds[0]
-    show.warnings.add(*data.store.warnings)
+    examples, test, progress, fold = context.examples, context.test, context.progress, data.folds[0]
+    progress.warnings.add(*data.store.warnings)
     used = list[Any]()
     if examples.targets is not None:
         used = [examples.targets[i] for i in data.store.kept]
-    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, ignored_files=examples.ignored_files))
+    progress.warnings.add(
+        *warnings_of(data.skipped, used, advice=examples.advice, ignored_files=examples.ignored_files)
+    )
     if data.grouping is not None:
-        show.say(str(data.grouping))
+        progress.print(str(data.grouping))
     if test is not None and test.targets is not None:
-        fold.task.encode(test.targets)  # a class may be gone with its images
+        fold.task.encode(test.targets)  # a class may be gone with its examples
     check_scored(fold.task, fold.targets[fold.validation_rows], "validation")
     options = context.settings.data_options
     if (warning := positive_class_warning(fold.task, fold.targets, options.positive_class)) is not None:
-        show.warnings.add(warning)
-        show.say(warning.message)
+        progress.warnings.add(warning)
+        progress.print(warning.message)
     if test is not None and options.strict:
         refuse_unreadable(test, data.store.reading)
 

@@ -28,7 +28,7 @@ def score_test(context: FitContext, found: SearchResult, selection: SelectionRes
     model, test, warnings = selection.model, context.test, context.warnings
     if test is None:
         return None
-    context.show.phase(f"scoring {len(test)} test {model.modality.noun}s")
+    context.progress.phase(f"scoring {len(test)} test {model.modality.noun}s")
     try:
         store = model.decode(test)
     except DataError as error:

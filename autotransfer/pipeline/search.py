@@ -81,10 +81,10 @@ def search_candidates(
 
     count, task = len(prepared.choices.backbones), evaluator.task
     what = f"{count} backbone{'s' if count > 1 else ''}"
-    context.show.phase(f"searching {what}: {task.kind}, {task.metric_label}, {data}")
+    context.progress.phase(f"searching {what}: {task.kind}, {task.metric_label}, {data}")
     executor = worker_pool.executor(evaluator, context.run.checkpoints)
     advice = f"What was finished is kept there: go on with autotransfer resume {context.run.path}."
-    with interruptible(context.budget, context.show.say), translate_storage_errors(advice):
+    with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
         trials = _search(context, prepared, study, executor, later_steps)
     _warn_of_untried(context, prepared, trials)
     seconds["search"] = context.budget.spent - seconds["decode"]
@@ -96,7 +96,7 @@ def _search(
     context: FitContext, prepared: PreparedSearch, study: optuna.Study, executor: Executor, later_steps: LaterSteps
 ) -> Trials:
     """Search; after each trial, write ``trials.csv`` and reserve what the later steps will take."""
-    trials, show = context.show.trials, context.show
+    trials, progress = context.progress.trials, context.progress
 
     def update() -> None:
         later_steps.update(trials)
@@ -104,7 +104,7 @@ def _search(
 
     def observe(record: TrialRecord) -> None:
         update()
-        show.trial(record)
+        progress.trial(record)
         context.observers.notify("trial_finished", result=record)
 
     def observe_epoch(epoch: EpochRecord) -> None:
@@ -112,7 +112,7 @@ def _search(
 
     def resumed() -> None:
         update()
-        show.resumed()
+        progress.resumed()
 
     strategy = _strategy_context(prepared, is_timed=context.budget.limit.seconds is not None)
     fold = prepared.evaluator.folds[0]

@@ -127,7 +127,7 @@ def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
     if plan is None:
         return None
     count = len(plan.finalists)
-    context.show.phase(f"re-evaluating the {count} best candidates on other folds: up to {plan.fits} trainings")
+    context.progress.phase(f"re-evaluating the {count} best candidates on other folds: up to {plan.fits} trainings")
     return hold_finals(plan, fold_runner, expired=lambda: ends is not None and budget.spent > ends)
 
 
@@ -140,7 +140,7 @@ def _choose(context: FitContext, evaluator: Evaluator, best: TrialRecord, record
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
         return _Choice(selected=SelectedModel(members=ensemble.members, predictions=predictions), ensemble=ensemble)
-    soup = _try_soup(best, records, evaluator, budget, context.show) if allowed.soup else None
+    soup = _try_soup(best, records, evaluator, budget, context.progress) if allowed.soup else None
     if soup is not None and soup.is_better:
         selected = SelectedModel(members=(soup.member,), predictions=soup.predictions)
         return _Choice(selected=selected, ensemble=ensemble, soup=soup)
@@ -158,7 +158,7 @@ def _choose_ensemble(
 
 
 def _try_soup(
-    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, show: Progress
+    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, progress: Progress
 ) -> Soup | None:
     """Make a soup where there are candidates whose training and refits fit into the time that is left."""
     candidates = soup_candidates(best, records, evaluator)
@@ -169,7 +169,7 @@ def _try_soup(
     try:
         return make_soup(candidates, evaluator)
     except Exception as error:  # a soup is an attempt: it must not lose the search
-        show.say(f"no soup: {describe(error)}")
+        progress.print(f"no soup: {describe(error)}")
         return None
 
 
@@ -179,7 +179,7 @@ def _refit(
     """Train what was chosen on all examples; where an ensemble or soup fails, the best candidate alone."""
     selected, predictions = choice.selected, {record.number: record.predictions for record in records}
     first, budget, warnings = selected.members[0].candidates[0].candidate, context.budget, context.warnings
-    context.show.phase(f"training {selected} on all {len(evaluator.targets)} examples: {first}")
+    context.progress.phase(f"training {selected} on all {len(evaluator.targets)} examples: {first}")
     try:
         return choice, refit(selected.members, predictions, evaluator, budget, warnings)
     except Exception as error:

@@ -29,7 +29,7 @@ class Score:
         accuracy: Share of right predictions in a task with one label for each example; None in other tasks.
         examples: Number of examples.
         positive_class: The positive class, where the metric depends on one.
-        groups: Number of groups, such as patients or copies of one image; None where each example is a group.
+        groups: Number of groups, such as patients or copies of one example; None where each example is a group.
     """
 
     metric: str

@@ -1,4 +1,4 @@
-"""What each part of the search is worth: the same fits without it.
+"""What each part of the search brings: the same fits without it.
 
     python ablations.py --data ants_bees dtd10 --zoo zoo/timm --seconds 60 --seeds 3
 

@@ -1,4 +1,4 @@
-"""What ensembles and views are worth, over many random parts of data sets.
+"""What ensembles and views bring, over many random parts of data sets.
 
     python choosing.py ensembles --data ants_bees dtd10 --zoo zoo/timm --examples 100 400 --draws 8
     python choosing.py views --data ants_bees dtd10 --zoo zoo/timm --examples 400 --draws 8
@@ -68,8 +68,8 @@ class Pool:
         others, drawn = split(self.targets, self.task, self.digests, share=share, seed=seed)
         some = [self.digests[i] for i in drawn]
         fold = partial(Fold, task=self.task, targets=self.targets)
-        dealt = split_folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
-        inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in dealt]
+        divided = split_folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
+        inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in divided]
         return inner, fold(train_rows=drawn, validation_rows=others)
 
     def predictions(self, candidate: Candidate, folds: Sequence[Fold]) -> np.ndarray:

@@ -74,7 +74,7 @@ def test_distilling_an_ensemble_counts_shared_parameters_once(winner: Any, digit
 
 
 def test_what_does_not_go_together_is_refused(winner: Any, digits: Any, tiny_zoo: Path) -> None:
-    with pytest.raises(DataError, match="no images to learn on"):
+    with pytest.raises(DataError, match="no examples to learn on"):
         distill_with(winner.model, architecture="test_byobnet", **QUICK)
     with pytest.raises(ConfigError, match="no model"):
         distill_with([], architecture="test_byobnet", **QUICK)
