@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import Examples
 from autotransfer.errors import DataNotFoundError, RunFormatError
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.analyse import analyse
 from autotransfer.pipeline.checks import check_settings
+from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.load_data import load_data
+from autotransfer.pipeline.prepare_search import prepare_search
 from autotransfer.pipeline.reservations import LaterSteps
-from autotransfer.pipeline.search import search_setups
+from autotransfer.pipeline.search import search_candidates
 from autotransfer.pipeline.select import select_model
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.progress import Progress
@@ -117,49 +118,43 @@ def fit(
 def _run(arguments: DataArguments, settings: Settings) -> FitResult:
     """Fit with settings that were checked one by one."""
     run = RunFolder.choose(settings.out, overwrite=settings.run.overwrite, resume=settings.run.resume)
-    with keep_freed_memory(), Progress(settings.budget, shown=settings.run.progress) as show:
+    with keep_freed_memory(), Progress(settings.budget, shown=settings.run.progress) as progress:
         budget = TimeBudget(settings.budget)
-        show.step("loading the plugins")
+        progress.update("loading the plugins")
         registry = Registry.load(settings.zoos)
         check_settings(settings, registry)
-        observers = Observers(registry.loaded, settings.run.callbacks, show.warnings.warn)
+        observers = Observers(registry.loaded, settings.run.callbacks, progress.warnings.warn)
         with observers.observe({**described(settings), "run": str(run.path)}):
-            show.step("looking for the images")
-            examples, test_examples = load_data(arguments, settings.data_options)
-            call = call_to_json(arguments, settings)
-            result = _fit(settings, examples, test_examples, run, call, budget, show, registry, observers)
+            progress.update("looking for the images")
+            examples, test = load_data(arguments, settings.data_options)
+            progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
+            context = FitContext(
+                settings=settings,
+                examples=examples,
+                test=test,
+                registry=registry,
+                budget=budget,
+                run=run,
+                call=call_to_json(arguments, settings),
+                progress=progress,
+                observers=observers,
+            )
+            result = _fit(context)
         observers.notify("search_finished", result=result)
-        if len(show.warnings) > len(result.warnings):  # an observer failed at the very end
-            result = replace(result, warnings=tuple(show.warnings))
+        if len(progress.warnings) > len(result.warnings):  # an observer failed at the very end
+            result = replace(result, warnings=tuple(progress.warnings))
             run.write_result(result.to_json())
         return result
 
 
-def _fit(
-    settings: Settings,
-    examples: Examples,
-    test: Examples | None,
-    run: RunFolder,
-    call: Mapping[str, Any],
-    budget: TimeBudget,
-    show: Progress,
-    registry: Registry,
-    observers: Observers,
-) -> FitResult:
-    """Search, select and train the model, analyse, and write everything down."""
-    show.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
-    test_examples = 0 if test is None else len(test)
-    later_steps = LaterSteps(budget, settings, test_examples)
-    with open_pool(settings) as worker_pool:
-        found = search_setups(
-            settings, examples, test, run, call, budget, worker_pool, show, registry, observers, later_steps
-        )
-    selection = select_model(
-        found.trials, found.data, found.evaluator, budget, settings, show, test_examples=test_examples
-    )
-    with run.writing():
-        selection.model.write(run.model)
-    result = analyse(selection, found, examples, test, budget, settings, show, run)
+def _fit(context: FitContext) -> FitResult:
+    """Prepare, search, select, analyse; write the model and the result into the run folder."""
+    later_steps = LaterSteps(context.budget, context.settings, context.test_examples)
+    with open_pool(context.settings) as worker_pool:
+        prepared = prepare_search(context, worker_pool)
+        found = search_candidates(context, prepared, worker_pool, later_steps)
+    selection = select_model(context, found)
+    result = analyse(context, found, selection)
     found.evaluator.checkpoints.clear()
     return result
 

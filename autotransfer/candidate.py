@@ -63,7 +63,7 @@ class Candidate:
 
     @property
     def views(self) -> int:
-        """Number of fixed views of each image."""
+        """Number of fixed views of each example."""
         given = self.training.get("views", 1)
         return given if isinstance(given, int) else 1
 

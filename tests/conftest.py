@@ -149,16 +149,28 @@ def digit_folder(digits: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest
 
 
 @pytest.fixture(scope="session")
-def example_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where pip installed the example of a third party's distribution."""
+def install_example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Return a function that lets pip install an example of a third party's distribution into a folder of its own."""
     pytest.importorskip("setuptools")
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
-    # Built from a copy: setuptools writes beside what it builds.
-    shutil.copytree(_EXAMPLE, source / "example", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
-    pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source / "example")]
-    subprocess.run(pip, check=True, capture_output=True, text=True)
-    return target
+
+    def install(example: Path) -> Path:
+        source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+        # Built from a copy: setuptools writes beside what it builds.
+        shutil.copytree(
+            example, source / "example", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+        )
+        options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+        pip = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source / "example")]
+        subprocess.run(pip, check=True, capture_output=True, text=True)
+        return target
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def example_site(install_example: Callable[[Path], Path]) -> Path:
+    """A folder where pip installed the example of a third party's backbone."""
+    return install_example(_EXAMPLE)
 
 
 @pytest.fixture

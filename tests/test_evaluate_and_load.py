@@ -91,7 +91,7 @@ def test_a_candidate_that_names_what_is_not_there(
     def no_decoding(*arguments: Any, **named: Any) -> Any:
         raise AssertionError("images were decoded before the candidate was checked")
 
-    monkeypatch.setattr("autotransfer.pipeline.prepare.decode", no_decoding)
+    monkeypatch.setattr("autotransfer_plugins.modalities.image.modality.ImageModality.load", no_decoding)
     with pytest.raises(error):
         autotransfer.evaluate(Candidate(**wrong), digit_folder / "train", zoo=tiny_zoo, compute=Compute(cache=False))
 

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from fixtures.fitting import fit_with
 from PIL import Image
 
 import autotransfer
@@ -22,7 +23,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.run.result import FitResult
 from autotransfer.search.budget import TimeBudget
-from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
+from autotransfer.settings import Compute, RunOptions, SearchOptions
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -37,9 +38,7 @@ def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
 
     def fit(*data: Any, **settings: Any) -> FitResult:
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(
-            *data, **grouped(Settings, {**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
-        )
+        return fit_with(*data, **{**ours, "backbones": "test_resnet", "trials": 2, "epochs": 2, **settings})
 
     return fit
 
@@ -467,7 +466,7 @@ def photo_zoo(tiny_zoo: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("side", "sizes"), [(40, ["@96px", ""]), (200, ["", "@96px"])])
-def test_a_backbone_is_looked_at_in_small_first_where_images_are_small(
+def test_small_images_are_tried_at_a_small_resolution_first(
     fit: Fit, photo_zoo: Path, digits: Digits, side: int, sizes: list[str]
 ) -> None:
     images = [Image.fromarray(image).resize((side, side)) for image in digits[0][:40]]
@@ -497,7 +496,7 @@ def test_a_backbone_that_is_named_is_searched_at_its_own_size(fit: Fit, photo_zo
 # --- a split of the user's own -------------------------------------------------------------------------------------
 
 
-def test_candidates_are_scored_on_the_examples_that_the_user_holds_out(fit: Fit, digits: Digits) -> None:
+def test_candidates_are_scored_on_the_given_validation_data(fit: Fit, digits: Digits) -> None:
     images, labels = digits
     result = fit(images[:60], labels[:60], validation=images[60:90], validation_targets=labels[60:90], trials=3)
     assert result.validation.examples == 30

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures.fitting import fit_with
 from PIL import Image
 from safetensors.numpy import load_file
 from sklearn.metrics import cohen_kappa_score, f1_score, make_scorer, r2_score, recall_score
@@ -17,7 +18,6 @@ from sklearn.metrics import cohen_kappa_score, f1_score, make_scorer, r2_score, 
 import autotransfer
 from autotransfer.errors import ConfigError, DataError, RunFormatError
 from autotransfer.run.result import FitResult
-from autotransfer.settings import Settings, grouped
 
 Fit = Callable[..., FitResult]
 Digits = tuple[np.ndarray, np.ndarray]
@@ -30,7 +30,7 @@ def fit(tiny_zoo: Path, tmp_path: Path) -> Fit:
     def fit(*data: Any, **settings: Any) -> FitResult:
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
         ours |= {"backbones": "test_resnet", "freeze": "frozen", "trials": 1, "compare_scratch": False, "views": 1}
-        return autotransfer.fit(*data, **grouped(Settings, {**ours, **settings}))
+        return fit_with(*data, **{**ours, **settings})
 
     return fit
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixtures.fitting import fit_with
 from torch import Tensor, nn
 
 import autotransfer
@@ -22,7 +23,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec, EpochRecord
 from autotransfer.errors import DataError
 from autotransfer.search.trials import TrialRecord
-from autotransfer.settings import Compute, RunOptions, SearchOptions, Settings, grouped
+from autotransfer.settings import Compute, RunOptions, SearchOptions
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 NOSY = """
@@ -200,10 +201,7 @@ def test_a_run_with_callbacks_goes_on_without_them_or_with_others(
 ) -> None:
     options = {"zoo": tiny_zoo, "backbones": "test_vit", "heads": "ridge", "cache": False, "compare_scratch": False}
     run = tmp_path / "run"
-    autotransfer.fit(
-        digit_folder / "train",
-        **grouped(Settings, dict(trials=1, out=run, progress=False, callbacks=[Diary()], **options)),
-    )
+    fit_with(digit_folder / "train", trials=1, out=run, progress=False, callbacks=[Diary()], **options)
     assert "callbacks" not in json.loads((run / "run.json").read_text())["call"]
     diary = Diary()
     result = autotransfer.resume(run, trials=2, callbacks=[diary], progress=False)

@@ -551,7 +551,7 @@ def test_damaged_models(
     attempt(name.replace("model.safetensors", "safetensors"), lambda: reload(copied))
 
 
-def edited(folder: Path, *way: str, value: Any) -> None:
+def edited(folder: Path, *way: str | int, value: Any) -> None:
     about = json.loads((folder / "model.json").read_text())
     place = about
     for key in way[:-1]:
@@ -564,11 +564,11 @@ def edited(folder: Path, *way: str, value: Any) -> None:
     ("way", "value", "reason"),
     [
         (("reading", "side"), 10**9, "side of an image"),
-        (("candidate", "head_params"), {"width": 10**7, "layers": 3}, "parameters; the file"),
-        (("backbone", "recipe"), "timm", "must be an object"),
-        (("backbone", "recipe"), {"plugin": "nobody"}, "'nobody' made it: install it"),
-        (("backbone", "preprocessing", "size"), [10**6, 10**6], "side of an image"),
-        (("backbone", "preprocessing", "std"), [0, 0, 0], "is none"),
+        (("members", 0, "candidate", "head_params"), {"width": 10**7, "layers": 3}, "parameters; the file"),
+        (("members", 0, "backbone", "recipe"), "timm", "must be an object"),
+        (("members", 0, "backbone", "recipe"), {"plugin": "nobody"}, "'nobody' made it: install it"),
+        (("members", 0, "backbone", "preprocessing", "size"), [10**6, 10**6], "side of an image"),
+        (("members", 0, "backbone", "preprocessing", "std"), [0, 0, 0], "is none"),
         (("task", "kind"), "magic", "a kind, classes"),
         (("reading", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
         (("reading", "background"), "pink", "background of a model"),
@@ -576,7 +576,7 @@ def edited(folder: Path, *way: str, value: Any) -> None:
     ],
 )
 def test_a_model_that_asks_for_too_much(
-    way: tuple[str, ...], value: Any, reason: str, copied: Path, attempt: Attempt, reload: Callable[[Path], Any]
+    way: tuple[str | int, ...], value: Any, reason: str, copied: Path, attempt: Attempt, reload: Callable[[Path], Any]
 ) -> None:
     edited(copied, *way, value=value)
     assert reason in str(attempt("model.json", lambda: reload(copied)))
@@ -591,7 +591,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(
     copied: Path, attempt: Attempt, reload: Callable[[Path], Any]
 ) -> None:
     weights = load_file(copied / "model.safetensors")
-    name = next(name for name in weights if name.startswith("head."))
+    name = next(name for name in weights if name.startswith("members.0.head."))
     weights[name].fill_(torch.nan)
     save_file(weights, copied / "model.safetensors")
     assert f"'{name}' holds values that are not finite" in str(attempt("safetensors", lambda: reload(copied)))

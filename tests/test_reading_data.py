@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures.fitting import fit_with
 from typer.testing import CliRunner
 
 import autotransfer
@@ -56,7 +57,7 @@ def messy(digit_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_run_on_messy_data_is_described_and_resumed(messy: Path, quick: dict[str, Any]) -> None:
-    result = autotransfer.fit(messy, **grouped(Settings, dict(follow_links=True, min_images=2, **quick)))
+    result = fit_with(messy, follow_links=True, min_images=2, **quick)
     assert result.validation.examples == 90
     assert result.test is not None
     assert result.test.examples == 30
@@ -77,7 +78,7 @@ def test_links_are_named_with_the_option_that_follows_them(messy: Path, quick: d
         data = source.read_bytes()
         source.unlink()
         source.write_bytes(data)
-    result = autotransfer.fit(messy, **grouped(Settings, dict(min_images=2, **quick)))
+    result = fit_with(messy, min_images=2, **quick)
     said = coded(result)["examples_skipped"]
     assert said["reasons"]["a link that leads out of the folder"] == 70
     assert "--follow-links (follow_links=True)" in said["message"]
@@ -94,7 +95,7 @@ def test_a_table_predicts_what_it_trained_on(
     table = tmp_path / "t.csv"
     table.write_bytes("\n".join(["sep=;", "id;digit;fold", *rows, ";;", ""]).encode("utf-16"))
     reading = {"root": digit_folder / "train", "suffix": "png"}
-    result = autotransfer.fit(table, **grouped(Settings, dict(**reading, **{**quick, "progress": True})))
+    result = fit_with(table, **reading, **{**quick, "progress": True})
     assert "90 images from" in capsys.readouterr().err
     assert result.test is not None
     assert result.test.examples == 15
@@ -114,7 +115,7 @@ def test_one_reader_serves_every_form(
     digits: tuple[np.ndarray, np.ndarray], digit_folder: Path, quick: dict[str, Any]
 ) -> None:
     images, labels = digits
-    model = autotransfer.fit(images[:90], labels[:90], **grouped(Settings, quick)).model
+    model = fit_with(images[:90], labels[:90], **quick).model
     paths = [str(path) for path in sorted((digit_folder / "test").glob("*/*.png"), key=lambda path: path.name)]
     expected = model.predict(images[90:])
     frame = pd.DataFrame({"path": paths, "label": "?"})
@@ -129,7 +130,7 @@ def test_one_reader_serves_every_form(
 
 
 def test_model_of_grey_files_takes_arrays_of_grey_images(digit_folder: Path, quick: dict[str, Any]) -> None:
-    model = autotransfer.fit(digit_folder / "test", **grouped(Settings, quick)).model
+    model = fit_with(digit_folder / "test", **quick).model
     assert model.predict(np.zeros((3, 32, 32), np.uint8)).shape == (3,)
     assert model.predict(np.zeros((32, 32, 1), np.uint8)).shape == (1,)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.fitting import fit_with
 
 import autotransfer
 from autotransfer.errors import (
@@ -29,7 +30,7 @@ from autotransfer.errors import (
 )
 from autotransfer.run.interrupts import interruptible
 from autotransfer.search.budget import TimeBudget
-from autotransfer.settings import Budget, Settings, grouped
+from autotransfer.settings import Budget
 
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -96,40 +97,36 @@ def test_going_on_with_more_trials_keeps_the_ones_that_there_are(
     digits: Digits, tiny_zoo: Path, tmp_path: Path
 ) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run")
-    first = autotransfer.fit(*digits, **grouped(Settings, options))
-    again = autotransfer.fit(*digits, **grouped(Settings, dict(**options, resume=True)))
+    first = fit_with(*digits, **options)
+    again = fit_with(*digits, **options, resume=True)
     assert [r.to_row() for r in again.trials] == [r.to_row() for r in first.trials], "nothing is left of the budget"
     assert again.validation == first.validation
-    more = autotransfer.fit(*digits, **grouped(Settings, dict(**{**options, "trials": 18}, resume=True)))
+    more = fit_with(*digits, **{**options, "trials": 18}, resume=True)
     assert [r.candidate for r in more.trials][:14] == [r.candidate for r in first.trials]
     assert len(more.trials) == 18
 
 
 def test_where_there_is_no_run_one_begins(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run", resume=True)
-    assert len(autotransfer.fit(*digits, **grouped(Settings, options)).trials) == 1
+    assert len(fit_with(*digits, **options).trials) == 1
 
 
 def test_resume_searches_what_the_run_began_with(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tmp_path / "zoo", tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
     shutil.copytree(tiny_zoo, tmp_path / "zoo")
     shutil.move(tmp_path / "zoo" / "test_vit", tmp_path / "later")
-    first = autotransfer.fit(*digits, **grouped(Settings, {**options, "trials": 3}))
+    first = fit_with(*digits, **{**options, "trials": 3})
     shutil.move(tmp_path / "later", tmp_path / "zoo" / "test_vit")
-    same = autotransfer.fit(*digits, **grouped(Settings, dict(**{**options, "trials": 4}, resume=True)))
+    same = fit_with(*digits, **{**options, "trials": 4}, resume=True)
     assert _backbones(same) == {"test_resnet"}, "what came meanwhile is not searched"
-    both = autotransfer.fit(
-        *digits, **grouped(Settings, dict(**{**options, "trials": 8}, backbones="test_*", resume=True))
-    )
+    both = fit_with(*digits, **{**options, "trials": 8}, backbones="test_*", resume=True)
     assert [r.candidate for r in both.trials][:3] == [r.candidate for r in first.trials]
     assert _backbones(both) == {"test_resnet", "test_vit"}
     assert both.trials.best is not None
     best = both.trials.best.candidate.backbone if both.trials.best.candidate else ""
     (other,) = {"test_resnet", "test_vit"} - {best}
     shutil.move(tmp_path / "zoo" / other, tmp_path / other)
-    left = autotransfer.fit(
-        *digits, **grouped(Settings, dict(**{**options, "trials": 9}, backbones="test_*", resume=True))
-    )
+    left = fit_with(*digits, **{**options, "trials": 9}, backbones="test_*", resume=True)
     assert _backbones(left) == {best}
     assert [record.number for record in left.trials] == list(range(9))
     (warning,) = [warning for warning in left.warnings if warning.code == "trials_not_restored"]
@@ -137,12 +134,10 @@ def test_resume_searches_what_the_run_began_with(digits: Digits, tiny_zoo: Path,
     shutil.move(tmp_path / other, tmp_path / "zoo" / other)
     shutil.rmtree(tmp_path / "zoo" / best)
     with pytest.raises(RunFormatError, match=rf"all of its 9 trials used what is not here \(missing: {best}\)"):
-        autotransfer.fit(*digits, **grouped(Settings, dict(**{**options, "trials": 12}, backbones=other, resume=True)))
+        fit_with(*digits, **{**options, "trials": 12}, backbones=other, resume=True)
     again = _rows(tmp_path / "run")
     with pytest.raises(AutoTransferError, match=r"cannot be had|nothing of what it searched is here"):
-        autotransfer.fit(
-            *digits, **grouped(Settings, dict(**{**options, "trials": 12}, backbones="test_*", resume=True))
-        )
+        fit_with(*digits, **{**options, "trials": 12}, backbones="test_*", resume=True)
     assert _rows(tmp_path / "run") == again, "a refused run is as it was"
 
 
@@ -157,7 +152,7 @@ def test_resume_uses_the_zoo_and_cache_of_the_run(
     monkeypatch.setenv("AUTOTRANSFER_ZOO", tiny_zoo.name)  # a relative path
     monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
-    autotransfer.fit(digit_folder / "train", **grouped(Settings, {**options, "zoo": None, "cache_dir": None}))
+    fit_with(digit_folder / "train", **{**options, "zoo": None, "cache_dir": None})
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AUTOTRANSFER_ZOO")
     monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "another"))
@@ -168,7 +163,7 @@ def test_resume_uses_the_zoo_and_cache_of_the_run(
     # The same call in such a shell is refused: all trials would be lost, and another model would come of the run.
     call = {**options, "zoo": None, "cache_dir": None, "trials": 6, "backbones": "mobilenet*"}
     with pytest.raises(AutoTransferError):
-        autotransfer.fit(digit_folder / "train", **grouped(Settings, dict(**call, resume=True)))
+        fit_with(digit_folder / "train", **call, resume=True)
     assert len(_rows(tmp_path / "run")) == 4
 
 
@@ -177,9 +172,7 @@ def test_resume_keeps_integer_keys_of_class_weights(digit_folder: Path, tiny_zoo
     rows = [f"{file},{int(file.parent.name == 'one')}" for file in files]
     (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows))
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
-    first = autotransfer.fit(
-        tmp_path / "labels.csv", **grouped(Settings, dict(**options, class_weight={0: 1.0, 1: 5.0}))
-    )
+    first = fit_with(tmp_path / "labels.csv", **options, class_weight={0: 1.0, 1: 5.0})
     again = autotransfer.resume(tmp_path / "run", trials=3, progress=False)
     assert len(again.trials) == 3
     assert [r.candidate for r in again.trials][:2] == [r.candidate for r in first.trials]
@@ -187,7 +180,7 @@ def test_resume_keeps_integer_keys_of_class_weights(digit_folder: Path, tiny_zoo
 
 def test_second_resume_uses_the_rest_of_the_latest_budget(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
-    autotransfer.fit(digit_folder / "train", **grouped(Settings, options))
+    fit_with(digit_folder / "train", **options)
     assert len(autotransfer.resume(tmp_path / "run", trials=4, progress=False).trials) == 4
     assert len(autotransfer.resume(tmp_path / "run", progress=False).trials) == 4
 
@@ -196,7 +189,7 @@ def test_resume_shows_earlier_trials_and_untried_backbones(
     digit_folder: Path, tiny_zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
-    first = autotransfer.fit(digit_folder / "train", **grouped(Settings, {**options, "trials": 1}))
+    first = fit_with(digit_folder / "train", **{**options, "trials": 1})
     (warning,) = [warning for warning in first.warnings if warning.code == "backbones_not_tried"]
     (name,) = {"test_resnet", "test_vit"} - _backbones(first)
     assert warning.details["backbones"] == [name]
@@ -212,18 +205,18 @@ def test_resume_shows_earlier_trials_and_untried_backbones(
 def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     images, labels = digits
     options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
-    autotransfer.fit(images, labels, **grouped(Settings, options))
+    fit_with(images, labels, **options)
     with pytest.raises(DataError, match=r"The data have changed since the run in .* began: it had 120 examples, now"):
-        autotransfer.fit(images[:90], labels[:90], **grouped(Settings, dict(**options, resume=True)))
+        fit_with(images[:90], labels[:90], **options, resume=True)
     with pytest.raises(DataError, match="or some of them are others"):
-        autotransfer.fit(images, (labels + 1) % 3, **grouped(Settings, dict(**options, resume=True)))
+        fit_with(images, (labels + 1) % 3, **options, resume=True)
 
 
 def test_a_run_that_cannot_go_on_says_why(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
-    autotransfer.fit(*digits, **grouped(Settings, options))
+    fit_with(*digits, **options)
     with pytest.raises(RunExistsError, match="go on with it"):
-        autotransfer.fit(*digits, **grouped(Settings, options))
+        fit_with(*digits, **options)
     no_file = r"data, or a metric, that no file holds: call fit with the same arguments.*resume=True"
     with pytest.raises(RunFormatError, match=no_file):
         autotransfer.resume(tmp_path / "run")
@@ -243,7 +236,7 @@ def test_a_run_that_cannot_go_on_says_why(digits: Digits, tiny_zoo: Path, tmp_pa
 def test_a_storage_that_cannot_be_used_is_named(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
     with pytest.raises(ConfigError, match="The storage 'nonsense://x' cannot be used"):
-        autotransfer.fit(*digits, **grouped(Settings, dict(**options, storage="nonsense://x")))
+        fit_with(*digits, **options, storage="nonsense://x")
 
 
 def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
@@ -251,7 +244,7 @@ def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_pa
 
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     options = _options(tiny_zoo, tmp_path / "cache", trials=3, out=tmp_path / "run", storage=url)
-    first = autotransfer.fit(*digits, **grouped(Settings, dict(**options, study="bees", seed=3)))
+    first = fit_with(*digits, **options, study="bees", seed=3)
     assert optuna.get_all_study_names(url) == ["bees"]
     study = optuna.load_study(study_name="bees", storage=url)
     assert study.metric_names == ["accuracy"]
@@ -261,9 +254,7 @@ def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_pa
     shown = {trial.user_attrs["trial"]: trial.user_attrs["score"] for trial in study.trials}
     assert shown == {record.number: record.score for record in first.trials}
     assert not (tmp_path / "run" / "study.journal").exists()
-    again = autotransfer.fit(
-        *digits, **grouped(Settings, dict(**{**options, "trials": 5}, study="bees", seed=3, resume=True))
-    )
+    again = fit_with(*digits, **{**options, "trials": 5}, study="bees", seed=3, resume=True)
     assert len(again.trials) == 5
     assert optuna.get_all_study_names(url) == ["bees"]
 
@@ -311,15 +302,13 @@ def test_ctrl_c_on_the_command_line_keeps_what_was_found(
 def test_a_new_run_does_not_take_the_study_of_another_one(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     options = _options(tiny_zoo, tmp_path / "cache", trials=2, storage=url, freeze="frozen")
-    first = autotransfer.fit(*digits, **grouped(Settings, dict(**options, study="photos-2", out=tmp_path / "first")))
-    other = autotransfer.fit(*digits, **grouped(Settings, dict(**options, study="photos", out=tmp_path / "other")))
+    first = fit_with(*digits, **options, study="photos-2", out=tmp_path / "first")
+    other = fit_with(*digits, **options, study="photos", out=tmp_path / "other")
     assert len(first.trials) == len(other.trials) == 2, "one name may begin like another"
     with pytest.raises(ConfigError, match=r"already holds a study named 'photos'\. Choose another name"):
-        autotransfer.fit(*digits, **grouped(Settings, dict(**options, study="photos", out=tmp_path / "second")))
+        fit_with(*digits, **options, study="photos", out=tmp_path / "second")
     assert not (tmp_path / "second").exists()
-    again = autotransfer.fit(
-        *digits, **grouped(Settings, dict(**options, study="photos", out=tmp_path / "other", resume=True))
-    )
+    again = fit_with(*digits, **options, study="photos", out=tmp_path / "other", resume=True)
     assert [record.candidate for record in again.trials] == [record.candidate for record in other.trials]
 
 
@@ -332,10 +321,10 @@ def test_resume_after_a_full_disk(digits: Digits, tiny_zoo: Path, tmp_path: Path
         with pytest.raises(
             OutputError, match=r"a run cannot be written: .* go on with autotransfer resume '.*a run'\."
         ):
-            autotransfer.fit(*digits, **grouped(Settings, options))
+            fit_with(*digits, **options)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     finished = (tmp_path / "a run" / "trials.csv").read_text()
-    result = autotransfer.fit(*digits, **grouped(Settings, dict(**options, resume=True)))
+    result = fit_with(*digits, **options, resume=True)
     assert (tmp_path / "a run" / "trials.csv").read_text() == finished, "no trial is lost or repeated"
     assert result.model.predict(digits[0][:2]).shape == (2,)

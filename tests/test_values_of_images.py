@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.fitting import evaluate_with, fit_with
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from autotransfer.cli.main import app
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.predictions import predict_by_name
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.settings import Compute, DataOptions, RunOptions, Settings, grouped
+from autotransfer.settings import Compute, DataOptions, RunOptions
 from autotransfer.settings.serialization import call_from_json
 from autotransfer.warnings import ValueRangeWarning
 from autotransfer_plugins.modalities.image.decoding import Decoding
@@ -42,7 +43,7 @@ def zoo(tiny_zoo: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def model(zoo: dict[str, Any]) -> TransferModel:
-    return autotransfer.evaluate(FROZEN, *counts(60), **grouped(Settings, zoo)).model
+    return evaluate_with(FROZEN, *counts(60), **zoo).model
 
 
 def test_each_image_alone_gets_the_answer_that_it_gets_among_others(model: TransferModel, tmp_path: Path) -> None:
@@ -58,9 +59,7 @@ def test_each_image_alone_gets_the_answer_that_it_gets_among_others(model: Trans
 
 def test_a_regression_on_brightness_says_of_a_dark_image_what_it_says_among_others(zoo: dict[str, Any]) -> None:
     images, _ = counts(60)
-    fitted = autotransfer.evaluate(
-        FROZEN, images, images.mean((1, 2)), **grouped(Settings, dict(task="regression", **zoo))
-    ).model
+    fitted = evaluate_with(FROZEN, images, images.mean((1, 2)), task="regression", **zoo).model
     later, _ = counts(20, seed=1)
     np.testing.assert_allclose(
         [fitted.predict([image])[0] for image in later], fitted.predict(later), rtol=1e-3, atol=1
@@ -98,25 +97,20 @@ def test_a_fit_stores_the_range_that_was_asked_for_and_says_what_lies_outside(
     images, labels = counts(40)
     later, truth = counts(20, seed=1)
     later[3] = later[3] * 30
-    done = autotransfer.fit(
+    done = fit_with(
         images,
         labels,
-        **grouped(
-            Settings,
-            dict(
-                test=later,
-                test_targets=truth,
-                value_range=(0, 1000),
-                trials=2,
-                heads="ridge",
-                freeze="frozen",
-                backbones="test_resnet",
-                compare_scratch=False,
-                progress=False,
-                out=tmp_path / "run",
-                **zoo,
-            ),
-        ),
+        test=later,
+        test_targets=truth,
+        value_range=(0, 1000),
+        trials=2,
+        heads="ridge",
+        freeze="frozen",
+        backbones="test_resnet",
+        compare_scratch=False,
+        progress=False,
+        out=tmp_path / "run",
+        **zoo,
     )
     said = [warning for warning in done.warnings if warning.code == "value_range"]
     assert ["asked for" in said[0].message, "test images" in said[1].message] == [True, True]
@@ -196,7 +190,7 @@ def test_white_ink_on_transparent_files_is_told_apart(zoo: dict[str, Any], tmp_p
         folder = tmp_path / ("across" if i % 2 else "down")
         folder.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    done = autotransfer.evaluate(FROZEN, tmp_path, **grouped(Settings, zoo))
+    done = evaluate_with(FROZEN, tmp_path, **zoo)
     assert done.model.reading["background"] == "black"
     assert done.score.score > 0.9  # chance on white
     file = sorted((tmp_path / "down").iterdir())[0]

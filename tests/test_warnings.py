@@ -37,9 +37,9 @@ def test_equal_warnings_are_listed_once_in_order() -> None:
 
 def test_warnings_are_printed_once_at_the_end() -> None:
     stream = io.StringIO()
-    with Progress(Budget(seconds=1.0), stream=stream) as show:
-        show.warnings.warn("cropped", "a third is cut off")
-        show.phase("searching")
+    with Progress(Budget(seconds=1.0), stream=stream) as progress:
+        progress.warnings.warn("cropped", "a third is cut off")
+        progress.phase("searching")
         assert "cropped" not in stream.getvalue()
     assert stream.getvalue().count("warning: cropped: a third is cut off") == 1
     assert stream.getvalue().rstrip().endswith("a third is cut off")

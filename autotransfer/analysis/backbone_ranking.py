@@ -31,7 +31,7 @@ class BackboneScore:
         trial: Number of the best candidate's trial.
         negative_transfer: Whether even its best candidate is worse than random weights in the winner's architecture,
             by a paired test on the same examples; None where that was not compared.
-        on_subsample: Whether it was stopped on a subsample of the images: its scores are those on the subsample.
+        on_subsample: Whether it was stopped on a subsample of the examples: its scores are those on the subsample.
     """
 
     backbone: str

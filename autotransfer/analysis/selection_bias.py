@@ -104,7 +104,7 @@ def estimate_selection_bias(
     if not np.isfinite(expected) or not np.isfinite(score):
         return None
     # A choice never makes an estimate too low.
-    bias = max(score - _handicap(best, len(rows)) - expected, 0.0)
+    bias = max(score - _deduction(best, len(rows)) - expected, 0.0)
     return SelectionBias(
         bias=bias,
         unbiased_estimate=score - bias,
@@ -136,13 +136,13 @@ def _number_of_resamples(task: Task, examples: int, outputs: int, *, is_ensemble
 
 
 def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, fold: Fold) -> list[TrialRecord]:
-    """Return averages of weights as if each were a trial, with the best one's handicap."""
+    """Return averages of weights as if each were a trial, with the best one's deduction."""
     found = []
     for predictions in averages:
         rows = np.flatnonzero(~np.isnan(predictions).any(1))
         score = fold.task.score(fold.targets[rows], predictions[rows])
-        handicap = (best.score or 0.0) - (best.objective or 0.0)
-        found.append(replace(best, score=score, objective=score - handicap, predictions=predictions))
+        deduction = (best.score or 0.0) - (best.objective or 0.0)
+        found.append(replace(best, score=score, objective=score - deduction, predictions=predictions))
     return found
 
 
@@ -154,13 +154,13 @@ def _expected_score(
     records: Sequence[TrialRecord], fold: Fold, rows: np.ndarray, draws: np.ndarray, repeat: Repeat
 ) -> float:
     """Return the mean score, on the examples that were not drawn, of what is chosen on the drawn ones."""
-    handicaps = np.array([_handicap(record, len(rows)) for record in records])
-    inside = _scores(records, fold.task, fold.targets, rows, draws) - handicaps
+    deductions = np.array([_deduction(record, len(rows)) for record in records])
+    inside = _scores(records, fold.task, fold.targets, rows, draws) - deductions
     outside = []
     for found, draw in zip(np.where(np.isnan(inside), -np.inf, inside), draws, strict=True):
         chosen = repeat(records, found, fold, rows, draw)
         left = (draw == 0).astype(int)[None]
-        outside.append(_scores([chosen], fold.task, fold.targets, rows, left)[0, 0] - handicaps[found.argmax()])
+        outside.append(_scores([chosen], fold.task, fold.targets, rows, left)[0, 0] - deductions[found.argmax()])
     finite = [value for value in outside if np.isfinite(value)]
     return float(np.mean(finite)) if finite else np.nan
 
@@ -189,7 +189,7 @@ def _choose_ensemble(
     return replace(best, predictions=np.where(is_scored(best)[:, None], mixed, np.nan))
 
 
-def _handicap(record: TrialRecord, examples: int) -> float:
+def _deduction(record: TrialRecord, examples: int) -> float:
     """Return what the search took off the score of a candidate that was scored on fewer examples than others."""
     return 0.0 if is_scored(record).sum() == examples else (record.score or 0.0) - (record.objective or 0.0)
 

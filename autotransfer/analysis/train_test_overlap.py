@@ -17,9 +17,9 @@ __all__ = ["warn_of_overlap"]
 def warn_of_overlap(
     test: Store, data: Prepared, evaluator: Evaluator, budget: TimeBudget, warnings: WarningList
 ) -> None:
-    """Say how many test images are copies or near-duplicates of images to train on.
+    """Say how many test examples are copies or near-duplicates of examples to train on.
 
-    Near-duplicates are found by the features of the same backbone as among the training images, if there is time.
+    Near-duplicates are found by the features of the same backbone as among the training examples, if there is time.
     """
     _count(test, data, evaluator, budget).warn("test", warnings)
 

@@ -137,14 +137,7 @@ def run_demo(
     names = [spec.name for spec in registry.fallbacks()]
     if not names:
         raise WeightsUnavailableError("The backbones that come with the package are missing: install it again.")
-    data = load_digits()
-    images, test, digits, truth = train_test_split(
-        np.rint(data.images * (255 / 16)).astype(np.uint8),
-        data.target,
-        test_size=TEST_EXAMPLES,
-        random_state=0,
-        stratify=data.target,
-    )
+    images, test, digits, truth = _digits()
     result = fit(
         images,
         digits,
@@ -174,6 +167,19 @@ def run_demo(
     )
 
 
+def _digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return images (N, 8, 8) to train on and to test on, and the digits (N,) of both."""
+    data = load_digits()
+    images, test, digits, truth = train_test_split(
+        np.rint(data.images * (255 / 16)).astype(np.uint8),
+        data.target,
+        test_size=TEST_EXAMPLES,
+        random_state=0,
+        stratify=data.target,
+    )
+    return images, test, digits, truth
+
+
 def _from_scratch(
     registry: Registry,
     result: FitResult,
@@ -191,20 +197,20 @@ def _from_scratch(
     settings = PretrainingSettings(
         seconds=result.seconds["search"], batch_size=64, augmentation="light", ema=0.98, half=False
     )
-    with keep_freed_memory(), Progress(Budget(), shown=progress) as show:
+    with keep_freed_memory(), Progress(Budget(), shown=progress) as display:
         dataset = prepare_pretraining_data(
             result.data.train,
             [backbone.preprocessing],
             share=HELD_OUT_SHARE,
             seed=0,
-            progress=show,
+            progress=display,
             reading=result.model.reading,
         )
         assert dataset.fold is not None  # all images have labels
         task = dataset.fold.task
         objective = from_labels(task, dataset.fold.targets, where.torch)
         name = f"{result.best.backbone} from scratch"
-        model, trainer = train_student(backbone, name, task, objective, dataset, settings, registry, where, show)
+        model, trainer = train_student(backbone, name, task, objective, dataset, settings, registry, where, display)
     assert test is not None
     assert test.targets is not None
     encoded = task.encode(test.targets)

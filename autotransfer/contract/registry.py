@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.loading import (
@@ -19,6 +18,7 @@ from autotransfer.contract.loading import (
     warn_once,
 )
 from autotransfer.contract.modality import Modality
+from autotransfer.contract.patterns import match_names, named_spec, select_names, without_excluded
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import (
     AutoTransferError,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Registry", "installed_modalities"]
 
 Spec = Modality | BackboneSpec | HeadSpec | FreezePolicySpec
-S = TypeVar("S", Modality, BackboneSpec, HeadSpec, FreezePolicySpec)
 
 # kind -> (hook, type of spec)
 _REGISTERING_HOOKS: dict[str, tuple[str, type[Spec]]] = {
@@ -131,9 +130,9 @@ class Registry:
         """Return the modality of this name.
 
         Raises:
-            UnknownNameError: There is none.
+            UnknownNameError: There is no such name.
         """
-        return _exact("modality", name, self.modalities)
+        return named_spec("modality", name, self.modalities)
 
     def head(self, name: str) -> HeadSpec:
         """Return a head by name.
@@ -141,7 +140,7 @@ class Registry:
         Raises:
             UnknownNameError: There is no such name.
         """
-        return _exact("head", name, self.heads)
+        return named_spec("head", name, self.heads)
 
     def policy(self, name: str) -> FreezePolicySpec:
         """Return a freeze policy by name.
@@ -149,7 +148,7 @@ class Registry:
         Raises:
             UnknownNameError: There is no such name.
         """
-        return _exact("freeze policy", name, self.policies)
+        return named_spec("freeze policy", name, self.policies)
 
     def select_backbones(
         self, patterns: Sequence[str] = (), exclude: Sequence[str] = (), *, modality: str | None = None
@@ -171,14 +170,16 @@ class Registry:
         chosen: dict[str, BackboneSpec] = {} if patterns else dict(default)
         for pattern in patterns:
             exact = [offered[pattern]] if pattern in offered else []
-            for spec in exact or _match(pattern, default) or _match(pattern, offered) or [self.backbone(pattern)]:
+            for spec in (
+                exact or match_names(pattern, default) or match_names(pattern, offered) or [self.backbone(pattern)]
+            ):
                 if modality not in (None, spec.modality):
                     noun = self.modality(spec.modality).noun
                     raise ConfigError(
                         f"The backbone {spec.name!r} takes a {noun}, and the data are of the modality {modality!r}."
                     )
                 chosen.setdefault(spec.name, spec)
-        return _without(chosen, exclude, self.backbones)
+        return without_excluded(chosen, exclude, self.backbones)
 
     def _of_modality(self, modality: str | None) -> dict[str, BackboneSpec]:
         return {name: spec for name, spec in self.backbones.items() if modality in (None, spec.modality)}
@@ -189,7 +190,7 @@ class Registry:
         Raises:
             UnknownNameError: A pattern matches nothing.
         """
-        names = [p for p in patterns if p in self.backbones or not _match(p, self.backbones)]
+        names = [p for p in patterns if p in self.backbones or not match_names(p, self.backbones)]
         return frozenset(self.backbone(name).name for name in names)
 
     def find_backbones(
@@ -208,13 +209,15 @@ class Registry:
         if pattern is None:
             return self.select_backbones(exclude=exclude, modality=modality)
         offered = self._of_modality(modality)
-        found = _match(pattern, offered) or [self.backbone(pattern)]
-        return _without({spec.name: spec for spec in found}, exclude, self.backbones)
+        found = match_names(pattern, offered) or [self.backbone(pattern)]
+        return without_excluded({spec.name: spec for spec in found}, exclude, self.backbones)
 
     def fallbacks(self, exclude: Sequence[str] = (), *, modality: str | None = None) -> list[BackboneSpec]:
         """Return the backbones of a modality to search when no default backbone is available."""
         offered = self._of_modality(modality)
-        return _without({name: spec for name, spec in offered.items() if spec.fallback}, exclude, self.backbones)
+        return without_excluded(
+            {name: spec for name, spec in offered.items() if spec.fallback}, exclude, self.backbones
+        )
 
     def select_heads(self, patterns: Sequence[str], kind: str | None) -> list[HeadSpec]:
         """Return the heads that match names or glob patterns and support a kind of task; None supports any kind.
@@ -223,7 +226,7 @@ class Registry:
             UnknownNameError: A pattern matches nothing.
         """
         supported = {name: spec for name, spec in self.heads.items() if kind is None or kind in spec.tasks}
-        return _select(f"head for a {kind} task" if kind else "head", patterns, supported)
+        return select_names(f"head for a {kind} task" if kind else "head", patterns, supported)
 
     def select_policies(self, patterns: Sequence[str] = ()) -> list[FreezePolicySpec]:
         """Return the freeze policies that match names or glob patterns.
@@ -231,7 +234,7 @@ class Registry:
         Raises:
             UnknownNameError: A pattern matches nothing.
         """
-        return _select("freeze policy", patterns, self.policies)
+        return select_names("freeze policy", patterns, self.policies)
 
     def rebuild(self, recipe: Mapping[str, Any]) -> Backbone:
         """Build the backbone of a saved model, without weights.
@@ -386,42 +389,3 @@ def _collect(
 def _check_type(state: PluginState, hook: str, value: Any, expected: type[Any]) -> None:
     if not isinstance(value, expected):
         raise PluginError(f"{state.key} gives {hook} a {type(value).__name__}; it takes a {expected.__name__}")
-
-
-def _match(pattern: str, specs: Mapping[str, S]) -> list[S]:
-    return [spec for name, spec in specs.items() if fnmatchcase(name, pattern)]
-
-
-def _without(
-    chosen: Mapping[str, BackboneSpec], exclude: Iterable[str], known: Mapping[str, BackboneSpec]
-) -> list[BackboneSpec]:
-    """Return the chosen backbones without the excluded ones.
-
-    Raises:
-        UnknownNameError: A pattern matches no backbone at all.
-    """
-    remaining = dict(chosen)
-    for pattern in exclude:
-        if not _match(pattern, {**known, **chosen}):
-            raise UnknownNameError("backbone to leave out", pattern, {**known, **chosen})
-        for spec in _match(pattern, remaining):
-            del remaining[spec.name]
-    return list(remaining.values())
-
-
-def _exact(kind: str, name: str, specs: Mapping[str, S]) -> S:
-    if name not in specs:
-        raise UnknownNameError(kind, name, specs)
-    return specs[name]
-
-
-def _select(kind: str, patterns: Sequence[str], specs: Mapping[str, S]) -> list[S]:
-    if not patterns:
-        return list(specs.values())
-    chosen: dict[str, S] = {}
-    for pattern in patterns:
-        found = [specs[pattern]] if pattern in specs else _match(pattern, specs)
-        if not found:
-            raise UnknownNameError(kind, pattern, specs)
-        chosen.update({spec.name: spec for spec in found})
-    return list(chosen.values())

@@ -45,8 +45,8 @@ class BackboneSpec:
         weights: Description of where the weights are.
         check: Raises ``WeightsUnavailableError`` or ``BackboneError`` if ``load`` would fail; takes less than a second.
         locate: Raises ``WeightsUnavailableError``, within a millisecond, if the weights are neither here nor can be
-            fetched. It is called for all backbones, and ``check`` then for the chosen ones. None calls ``check`` for
-            all backbones.
+            fetched. The search calls ``locate`` for all backbones, and ``check`` then for the chosen ones. None calls
+            ``check`` for all backbones.
         default: Whether the backbone is searched when the user names none.
         fallback: Whether the backbone is searched when the user names none and no default backbone is available.
         parameters: Number of parameters.

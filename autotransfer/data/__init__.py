@@ -1,1 +1,1 @@
-"""From anything a user has to decoded images: sources, decoding, splits."""
+"""Data sources, target columns, groups, near-duplicates and splits."""

@@ -22,7 +22,7 @@ class Row:
     """One file that is listed.
 
     Attributes:
-        item: Its path; or an image.
+        item: Its path; or a value in memory.
         name: What to call it.
         target: Its target.
         group: Its group; None for none.
@@ -108,7 +108,7 @@ def _without_repeats(rows: Sequence[Row]) -> tuple[list[Row], list[Skipped]]:
 
 
 def _keys(rows: Sequence[Row]) -> list[Any]:
-    """Return what tells files of a part apart: the real path; arrays and PIL images all differ."""
+    """Return what tells files of a part apart: the real path; values in memory all differ."""
     folders: dict[Path, str] = {}
     keys: list[Any] = []
     for i, row in enumerate(rows):

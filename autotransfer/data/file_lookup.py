@@ -1,4 +1,4 @@
-"""Where the files of a table or list are: beside it, or in an image root; with or without a suffix."""
+"""Where the files of a table or list are: beside it, or in a root; with or without a suffix."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Places:
             DataNotFoundError: The root is no folder.
         """
         if root is not None and kind_of(Path(root)) != "folder":
-            raise DataNotFoundError(f"The image root {str(root)!r} is no folder.")
+            raise DataNotFoundError(f"The root {str(root)!r} is no folder.")
         dotted = f".{suffix}" if suffix and suffix[0].isalnum() else suffix or ""
         return cls(folder=folder, root=None if root is None else Path(root), suffix=dotted)
 

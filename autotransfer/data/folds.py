@@ -24,7 +24,7 @@ class Fold:
         validation_rows: Rows that score; empty in a refit.
         class_weight: ``"balanced"`` weights the loss by inverse class frequency. A dictionary holds weights by class; a
             class that it lacks has the weight 1. None weights all classes equally.
-        group_ids: Group (N,) of each example, such as a patient or the copies of one image; None makes each example a
+        group_ids: Group (N,) of each example, such as a patient or the copies of one example; None makes each example a
             group.
     """
 

@@ -1,4 +1,4 @@
-"""Label conflicts: copies of one image with different labels, of which at most one label is right."""
+"""Label conflicts: copies of one example with different labels, of which at most one label is right."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def without_label_conflicts(store: Store, names: Sequence[str], labels: Sequence
         labels: Label of each example, whether it was read or not.
 
     Returns:
-        The remaining images; ``skipped`` lists the others, each with a copy and the label of the copy.
+        The remaining examples; ``skipped`` lists the others, each with a copy and the label of the copy.
 
     Raises:
-        DataError: No image remains.
+        DataError: No example remains.
     """
     first: dict[str, int] = {}
     conflicting: dict[str, int] = {}
@@ -44,5 +44,5 @@ def without_label_conflicts(store: Store, names: Sequence[str], labels: Sequence
         skipped.append(Skipped(name=names[i], reason=reason))
     if not stay:
         last = skipped[-1]
-        raise DataError(f"No image is left: each has a copy with another label; {last.name} is {last.reason}.")
+        raise DataError(f"No example is left: each has a copy with another label; {last.name} is {last.reason}.")
     return store.keep(stay, skipped[len(store.skipped) :])

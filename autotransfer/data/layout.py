@@ -35,17 +35,17 @@ class Layout:
     hints: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, images: Iterable[Steps], known: Collection[str] = ()) -> Layout:
+    def of(cls, files: Iterable[Steps], known: Collection[str] = ()) -> Layout:
         """Find out how a folder is laid out.
 
         Args:
-            images: The paths of its images below it.
+            files: The paths of its examples below it.
             known: Classes that are known already: a folder of that name is a class.
 
         Raises:
             DataError: All folders are parts such as test, and none of them is there to train on.
         """
-        paths = list(images)
+        paths = list(files)
         start = _start(paths, known)
         paths = [path[len(start) :] for path in paths if path[: len(start)] == start]
         below = [path for path in paths if len(path) > 1]
@@ -83,7 +83,7 @@ class Layout:
         if inner:
             hints.append(
                 f"{len(divided)} of {len(classes)} classes have folders named {', '.join(sorted(inner))}, the others "
-                "have images elsewhere: all of them are read as examples to train on"
+                "have files elsewhere: all of them are read as examples to train on"
             )
         nested = {label for label, _ in within}
         if not outer and len(classes) > 1:
@@ -137,7 +137,7 @@ class Layout:
 
 
 def _start(paths: Sequence[Steps], known: Collection[str]) -> Steps:
-    """Return the folders to pass through: each holds all folders with images, and itself fewer images than they do."""
+    """Return the folders to pass through: each holds all folders with examples, and fewer of its own than they do."""
     start: Steps = ()
     while True:
         below = [path[len(start) :] for path in paths if path[: len(start)] == start]

@@ -1,8 +1,8 @@
 """Near-duplicates: exposures of one part, frames of one video, photographs of one object.
 
-If some near-duplicates train and others score, the score is too high. They are found by the similarity of features and
-names together. Features alone are not enough, since different images of a series look similar, and neither are names,
-since numbers in names can count anything.
+If some near-duplicates train and others score, the score is too high. The search compares the similarity of features
+and names together. Features alone are not enough, since different examples of a series look similar, and neither are
+names, since numbers in names can count anything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from autotransfer.data.series import keys_from_names, neighbours_by_name, readin
 
 __all__ = ["NearDuplicates", "find_near_duplicates"]
 
-# Cosine of centred features from which two images are near-duplicates, and from which they are if their names follow
+# Cosine of centred features from which two examples are near-duplicates, and from which they are if their names follow
 # each other. Both, like all numbers here, were tuned on exposures and frames of real photographs.
 _MIN_COSINE, _MIN_COSINE_OF_NEIGHBOURS = 0.97, 0.85
 # A part of the names marks groups if the cosine within its groups exceeds the cosine between them by this many standard

@@ -21,8 +21,8 @@ from autotransfer.warnings import FitWarning
 
 __all__ = ["LAYOUT", "folder_examples", "table_examples"]
 
-LAYOUT = "Expected one sub-folder for each class, with its images in it: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg."
-_SHOWN = 5  # classes that are named with their numbers of images
+LAYOUT = "Expected one sub-folder for each class, with its files in it, such as FOLDER/cat and FOLDER/dog."
+_MAX_CLASSES_IN_MESSAGE = 5  # classes that are named with their numbers of examples
 
 
 def table_examples(
@@ -85,7 +85,7 @@ def folder_examples(
         known: Classes that are known already.
 
     Raises:
-        DataError: It holds no class with images, or its parts are none to train on.
+        DataError: It holds no class with examples, or its parts are none to train on.
     """
     found = walk(root, modality, follow_links=follow_links)
     layout = Layout.of((path.relative_to(root).parts for path in found.files), known)
@@ -101,7 +101,9 @@ def folder_examples(
     links = any(reason in LINKS for _, reason in found.skipped)
     advice = ("--follow-links (follow_links=True) follows links.",) if links else ()
     if not rows:
-        raise DataError(f"No class with images in {printable(root)!r}{because(skipped)}. {' '.join((*advice, LAYOUT))}")
+        raise DataError(
+            f"No class with {modality.noun}s in {printable(root)!r}{because(skipped)}. {' '.join((*advice, LAYOUT))}"
+        )
     named = {row.target for row in rows} | {left_out.label for left_out in skipped}
     rows, nameless = _without_nameless_parts(rows)
     skipped += nameless + _bare_folders(root, found, layout, named)
@@ -139,7 +141,7 @@ def _bare_folders(root: Path, found: Found, layout: Layout, named: Collection[st
 
 
 def _without_nameless_parts(rows: Sequence[Row]) -> tuple[list[Row], list[Skipped]]:
-    """Leave out parts without labels: all of their images are in one folder that is no class, as ``test/images`` is."""
+    """Leave out parts without labels: all of their files are in one folder that is no class, as ``test/images`` is."""
     trained = {row.target for row in rows if row.part in (None, "train")}
     others = {part: {row.target for row in rows if row.part == part} for part in ("validation", "test")}
     nameless = {part for part, labels in others.items() if len(labels) == 1 and not labels & trained}
@@ -149,12 +151,13 @@ def _without_nameless_parts(rows: Sequence[Row]) -> tuple[list[Row], list[Skippe
 
 def _classes(examples: Examples) -> str:
     counts = Counter(map(str, examples.targets or ()))
-    shown = ", ".join(f"{label} {count}" for label, count in sorted(counts.items())[:_SHOWN])
-    return f"{len(counts)} class{'es' * (len(counts) != 1)} ({shown}{', …' if len(counts) > _SHOWN else ''})"
+    shown = ", ".join(f"{label} {count}" for label, count in sorted(counts.items())[:_MAX_CLASSES_IN_MESSAGE])
+    more = ", …" if len(counts) > _MAX_CLASSES_IN_MESSAGE else ""
+    return f"{len(counts)} class{'es' * (len(counts) != 1)} ({shown}{more})"
 
 
 def _not_divided(table: Table, column: str, values: Sequence[str]) -> FitWarning:
-    shown = ", ".join(values[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")
+    shown = ", ".join(values[:_MAX_CLASSES_IN_MESSAGE]) + (", …" if len(values) > _MAX_CLASSES_IN_MESSAGE else "")
     return FitWarning(
         code="split_ignored",
         message=f"The column {column!r} of {table.name} is not used, all rows are there to train on: it holds {shown}. "

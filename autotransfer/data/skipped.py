@@ -13,10 +13,10 @@ from autotransfer.warnings import FitWarning
 
 __all__ = ["TOO_SMALL", "with_labels", "warnings_of"]
 
-TOO_SMALL = "its class has fewer images than min_images"
-# Reasons that say that images contradict each other.
+TOO_SMALL = "its class has fewer examples than min_images"
+# Reasons that say that examples contradict each other.
 _CONFLICT = re.compile(r"listed under |labelled ")
-_SHOWN = 5
+_MAX_REASONS_IN_MESSAGE = 5
 
 
 def with_labels(skipped: Sequence[Skipped], examples: Examples) -> tuple[Skipped, ...]:
@@ -45,7 +45,7 @@ def warnings_of(
         used: The targets of the examples that are used.
         what: What they are examples of.
         advice: What to do about it.
-        ignored_files: Files that nobody takes for images: they are counted, and are no reason for a warning.
+        ignored_files: Files that nobody takes for examples: they are counted, and are no reason for a warning.
     """
     small = [one for one in skipped if one.reason == TOO_SMALL]
     conflicts = [one for one in skipped if _CONFLICT.match(one.reason)]
@@ -94,7 +94,7 @@ def _left_out(
         "used": used,
         "reasons": dict(reasons),
         "classes": by_class,
-        "clutter": dict(ignored_files),
+        "ignored_files": dict(ignored_files),
     }
     return FitWarning(code="examples_skipped", message=message, details=details)
 
@@ -104,7 +104,7 @@ def _small_classes(skipped: Sequence[Skipped], what: str) -> FitWarning:
     shown = _listed([f"{label} ({count})" for label, count in sorted(counts.items())])
     return FitWarning(
         code="small_classes",
-        message=f"{len(counts)} classes of {what} have fewer images than min_images and are not used: {shown}.",
+        message=f"{len(counts)} classes of {what} have fewer examples than min_images and are not used: {shown}.",
         details={"of": what, "classes": dict(counts)},
     )
 
@@ -119,7 +119,9 @@ def _label_conflicts(skipped: Sequence[Skipped], what: str) -> FitWarning:
 
 
 def _listed(texts: Sequence[str], between: str = ", ") -> str:
-    return between.join(texts[:_SHOWN]) + (f"{between}…" if len(texts) > _SHOWN else "")
+    return between.join(texts[:_MAX_REASONS_IN_MESSAGE]) + (
+        f"{between}…" if len(texts) > _MAX_REASONS_IN_MESSAGE else ""
+    )
 
 
 def _kind(skipped: Skipped) -> str:

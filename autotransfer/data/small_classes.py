@@ -1,4 +1,4 @@
-"""Classes with too few images, left out where the user wants that."""
+"""Classes with too few examples, left out where the user wants that."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def small_classes(examples: Examples, least: int) -> frozenset[Any]:
     """
     targets = examples.targets or ()
     if not all(map(_is_label, targets)):
-        raise ConfigError("min_images counts the images of each class, and these targets are no classes: leave it out.")
+        raise ConfigError("min_images counts the examples of a class, and these targets are no classes: leave it out.")
     held_out = examples.held_out or (False,) * len(targets)
     counts = Counter(target for target, held in zip(targets, held_out, strict=True) if not held)
     small = frozenset(target for target in {*targets} if counts[target] < least)
     if len(small) > len({*targets}) - 2:
         left = sorted(map(str, {*targets} - small))
         raise DataError(
-            f"Of {len({*targets})} classes, {len(left)} have {least} images or more ({', '.join(left) or 'none'}); it "
-            "takes two classes. Add images, or give a smaller min_images."
+            f"Of {len({*targets})} classes, {len(left)} have {least} examples or more ({', '.join(left) or 'none'}); "
+            "it takes two classes. Add examples, or give a smaller min_images."
         )
     return small
 
@@ -47,10 +47,10 @@ def without_classes(examples: Examples, classes: Collection[Any]) -> Examples:
 
 
 def without_small_classes(store: Store, examples: Examples, least: int) -> Store:
-    """Leave out decoded images of classes that have fewer images to train on that differ, and can be decoded.
+    """Leave out examples of classes that have fewer different examples to train on that can be read.
 
     Raises:
-        DataError: No image is left.
+        DataError: No example is left.
     """
     targets: Sequence[Any] = examples.targets or ()
     held_out = examples.held_out or (False,) * len(targets)
@@ -63,7 +63,7 @@ def without_small_classes(store: Store, examples: Examples, least: int) -> Store
     skipped = [Skipped(name=examples.names[i], reason=TOO_SMALL, label=str(targets[i])) for i in gone]
     stay = [position for position, i in enumerate(rows) if counts[targets[i]] >= least]
     if not stay:
-        raise DataError(f"No class has {least} images that differ and can be read: give a smaller min_images.")
+        raise DataError(f"No class has {least} examples that differ and can be read: give a smaller min_images.")
     return store.keep(stay, skipped)
 
 

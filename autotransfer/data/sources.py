@@ -57,7 +57,7 @@ def load_examples(
     Args:
         data: A folder with one sub-folder per class (class names are text); a CSV or TSV file, or a pandas DataFrame,
             with a column of paths (relative to the file's folder; to the current one for a DataFrame); an array or
-            tensor of N examples, such as images (N, H, W); a list of paths or examples; a map-style
+            tensor of N examples; a list of paths or examples; a map-style
             ``torch.utils.data.Dataset`` of ``(example, label)``, which is read lazily when it has ``targets``. Without
             them it takes a pass to see the labels; the examples of that pass stay in memory, since nothing is decoded
             twice.
@@ -65,7 +65,7 @@ def load_examples(
         path_column: Column of paths; None finds it.
         target_column: Column of targets; several, in a list or joined by commas, give one row of numbers per example.
             None finds it.
-        groups: What may not be torn apart by a split, such as the photographs of one object: one for each example of an
+        groups: Groups that no split separates, such as the photographs of one object: one for each example of an
             array or list; the column of a table; or a regular expression that finds the group in a path.
         reader: Reads the targets; None reads them without knowing what is wanted of them.
         root: Folder that the relative paths of a table or list are looked for in, before the table's own folder.
@@ -322,7 +322,7 @@ def _pair(sample: Any, i: int) -> tuple[Any, Any]:
         advice = f" Give lists of its columns, which are {list(sample)[:10]}." if isinstance(sample, Mapping) else ""
         raise DataError(f"A data set yields (example, label); sample {i} is {_kind(sample)}.{advice}")
     if hasattr(sample[0], "load") and hasattr(sample[0], "fp"):
-        sample[0].load()  # closes the file of an image that was only opened: thousands of them would stay open
+        sample[0].load()  # closes the file of an example that was only opened: thousands of them would stay open
     return sample[0], sample[1]
 
 

@@ -110,9 +110,9 @@ def check_class_sizes(encoded: np.ndarray, task: Task, group_ids: np.ndarray | N
     one = len(small) == 1
     names = ", ".join(map(repr, small[:10])) + (", …" if len(small) > 10 else "")
     raise DataError(
-        f"{'Class' if one else 'Classes'} {names} {'has' if one else 'have'} fewer than two images that differ"
+        f"{'Class' if one else 'Classes'} {names} {'has' if one else 'have'} fewer than two examples that differ"
         f"{'' if group_ids is None else ' (copies and groups count once)'}: one to train on and one to validate on are "
-        "the least. Add images, or leave the class out: --min-images 2 (min_images=2) does."
+        "the least. Add examples, or leave the class out: --min-images 2 (min_images=2) does."
     )
 
 
@@ -164,7 +164,7 @@ def assign_group_ids(digests: Sequence[str], groups: Sequence[Hashable] | None) 
     """
     keyed = [digests] if groups is None else [digests, groups]
     if any(len(keys) != len(digests) for keys in keyed):
-        raise DataError(f"There are {len(digests)} images but {len(keyed[-1])} groups: give one for each.")
+        raise DataError(f"There are {len(digests)} examples but {len(keyed[-1])} groups: give one for each.")
     rows: list[int] = []
     columns: list[int] = []
     total = len(digests)

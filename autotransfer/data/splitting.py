@@ -32,7 +32,7 @@ class Split:
 
     Attributes:
         folds: The folds; a single one for a plain split.
-        grouping: Groups that the split does not separate, beside copies of an image; None without groups.
+        grouping: Groups that the split does not separate, beside copies of an example; None without groups.
         resplit: ``resplit(n)`` returns folds whose seed is ``n`` greater than the seed of ``folds``.
         objects: Number (N,) of the object that each example shows; None where objects are unknown.
     """
@@ -60,12 +60,12 @@ def make_folds(
 
     Args:
         task: The task.
-        targets: One target for each image.
+        targets: One target for each example.
         store: The store.
         settings: The settings.
-        names: Name of each image.
+        names: Name of each example.
         groups: Groups of the user; None without groups.
-        held_out: Whether each image (N,) is a validation image of the user; None without such a split.
+        held_out: Whether each example (N,) is a validation example of the user; None without such a split.
         features: Returns features (N, width) by which near-duplicates are found; None skips the search for them.
         warnings: Collects warnings.
         report: Called with a line of text when a step begins.
@@ -76,15 +76,7 @@ def make_folds(
     encoded = task.encode(targets)
     if held_out is not None:
         known = None if features is None else features()
-        near_duplicates = (
-            None
-            if known is None
-            else find_near_duplicates(known, names, encoded if task.single_label else None, report=report)
-        )
-        if groups is None and near_duplicates is not None:
-            groups = near_duplicates.groups.tolist()
-        given = (_predefined_fold(task, targets, held_out, settings, assign_group_ids(store.digests, groups)),)
-        _warn_of_overlap(store.digests, held_out, known, near_duplicates, warnings)
+        given = _split_of_user(task, targets, store, settings, names, groups, held_out, known, warnings, report)
         return Split(folds=given, resplit=lambda offset: given)
     options = [GroupingOption()]
     if groups is not None:
@@ -101,6 +93,30 @@ def make_folds(
         return _split_once(task, targets, store, seeded, chosen.groups)
 
     return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
+
+
+def _split_of_user(
+    task: Task,
+    targets: Sequence[object],
+    store: Store,
+    settings: Settings,
+    names: Sequence[str],
+    groups: Sequence[Hashable] | None,
+    held_out: np.ndarray,
+    features: np.ndarray | None,
+    warnings: WarningList,
+    report: Callable[[str], None],
+) -> tuple[Fold, ...]:
+    """Return the split of the user as a fold, and warn of validation examples that repeat training examples."""
+    near_duplicates = None
+    if features is not None:
+        classes = task.encode(targets) if task.single_label else None
+        near_duplicates = find_near_duplicates(features, names, classes, report=report)
+    if groups is None and near_duplicates is not None:
+        groups = near_duplicates.groups.tolist()
+    fold = _predefined_fold(task, targets, held_out, settings, assign_group_ids(store.digests, groups))
+    _warn_of_overlap(store.digests, held_out, features, near_duplicates, warnings)
+    return (fold,)
 
 
 def _split_by_first(
@@ -127,7 +143,7 @@ def _split_by_first(
 
 
 def check_class_weights(settings: Settings, task: Task) -> None:
-    """Check the class weights against the task, before images are decoded."""
+    """Check the class weights against the task, before examples are read."""
     if settings.search.class_weight is not None and not task.classes:
         raise ConfigError("A regression has no classes: leave class_weight out.")
     if isinstance(settings.search.class_weight, Mapping):
@@ -170,12 +186,12 @@ def _predefined_fold(
     """Return the split of the user as a fold.
 
     Raises:
-        DataError: One side is empty, or the training images lack a class of the validation images.
+        DataError: One side is empty, or the training examples lack a class of the validation examples.
     """
     encoded, train, validation = task.encode(targets), np.flatnonzero(~held_out), np.flatnonzero(held_out)
     if not len(train) or not len(validation):
         side = "to score candidates on" if len(train) else "to train on"
-        raise DataError(f"None of the images {side} can be used: give others.")
+        raise DataError(f"None of the examples {side} can be used: give others.")
     _check_trained_classes(task, encoded, held_out)
     return Fold(
         task=task,
@@ -188,10 +204,10 @@ def _predefined_fold(
 
 
 def check_splittable(examples: Examples, task: Task) -> None:
-    """Check, before images are decoded, that the targets allow a split.
+    """Check, before examples are read, that the targets allow a split.
 
     Raises:
-        DataError: A class has too few images, or no image to train on.
+        DataError: A class has too few examples, or no example to train on.
     """
     encoded = task.encode(examples.targets or ())
     if examples.held_out is not None:
@@ -208,8 +224,8 @@ def _check_trained_classes(task: Task, encoded: np.ndarray, held_out: np.ndarray
     """Check that every class of the validation examples has training examples."""
     if task.single_label and (foreign := sorted(set(encoded[held_out]) - set(encoded[~held_out]))):
         raise DataError(
-            f"There are no images to train on of {', '.join(repr(task.classes[i]) for i in foreign[:10])}, which only "
-            "the validation examples have. Add some, or leave these out."
+            f"There are no examples to train on of {', '.join(repr(task.classes[i]) for i in foreign[:10])}, which "
+            "only the validation examples have. Add some, or leave these out."
         )
 
 
@@ -220,7 +236,7 @@ def _warn_of_overlap(
     near_duplicates: NearDuplicates | None,
     warnings: WarningList,
 ) -> None:
-    """Warn of validation images of the user that are copies or near-duplicates of training images."""
+    """Warn of validation examples of the user that are copies or near-duplicates of training examples."""
     hashes, trained, objects, same_group = np.array(digests), ~held_out, None, None
     if near_duplicates is not None:
         objects = near_duplicates.objects[trained]

@@ -12,13 +12,13 @@ from autotransfer.warnings import WarningList
 
 __all__ = ["Overlap", "count_overlap"]
 
-# Largest distance of a near-duplicate to a training image: as a share of the distance to the nearest training image of
-# another object, and of the median distance between training images and their neighbours. Tuned on JPEG copies, mirror
+# Largest distance of a near-duplicate to a training example: as a share of the distance to the nearest of another
+# object, and of the median distance between training examples and their neighbours. Tuned on JPEG copies, mirror
 # images, crops and other exposures of real photographs, of which most are found, and on independent photographs, of
 # which less than one in a hundred is.
 _MAX_NEXT_OBJECT_RATIO, _MAX_NEIGHBOUR_RATIO = 0.4, 0.4
-# With features of few dimensions, many images are close by chance. The first ratio is therefore at most the median
-# ratio among training images to this power. Tuned on the same photographs.
+# With features of few dimensions, many examples are close by chance. The first ratio is therefore at most the median
+# ratio among training examples to this power. Tuned on the same photographs.
 _MEDIAN_RATIO_EXPONENT = 8
 # Number of near-duplicates, and share of all examples, up to which there is no warning.
 _MAX_ACCEPTED, _MAX_ACCEPTED_SHARE = 2, 0.01
@@ -54,8 +54,8 @@ class Overlap:
         near = self.near_duplicates or 0
         warnings.warn(
             f"{what}_overlaps_training",
-            f"{self.copies + near} of {self.examples} {what} images repeat images to train on ({self.copies} copies, "
-            f"{near} near-duplicates): the {what} score is too high. Leave them out on one side.",
+            f"{self.copies + near} of {self.examples} {what} examples repeat examples to train on ({self.copies} "
+            f"copies, {near} near-duplicates): the {what} score is too high. Leave them out on one side.",
             copies=self.copies,
             near_duplicates=self.near_duplicates,
             examples=self.examples,

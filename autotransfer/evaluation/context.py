@@ -78,7 +78,7 @@ class EvaluationContext:
         curve = [self._score(parts) for parts in zip(*per_fold, strict=False)]
         # Heads train at high rates, where one epoch stands out by chance: refits that stopped there made 20 to 76% more
         # errors. Of equal epochs of other candidates the last one counts: over 35 fine-tunings, it was 0.3 points
-        # better on test images.
+        # better on test examples.
         last = len(curve) - 1
         best = last if setup.frozen else last - int(np.argmax(curve[::-1]))
         evaluation = self.evaluation(setup, [epochs[best] for epochs in per_fold])

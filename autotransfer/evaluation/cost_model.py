@@ -1,4 +1,4 @@
-"""What a candidate will take: from the measured speed of its backbone, and from how long others took."""
+"""Predicted seconds of a candidate: from the measured speed of its backbone, and from those of other candidates."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from autotransfer.search.jobs import Evaluation
 
 __all__ = ["CostModel"]
 
-# What one backbone's pace may tell of another's: a machine that is busy for a moment says nothing.
-_TRUSTED = (0.67, 1.5)
+# Range of the pace that is taken from other backbones: a machine that is busy for a moment says nothing.
+PACE_OF_OTHERS_RANGE = (0.67, 1.5)
 # A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
-_STEP_COST = 3.0
+FORWARD_PASSES_PER_STEP = 3.0
 # Time of a step on a head beside its arithmetic.
-_STEP_SECONDS = 1.5e-3
+HEAD_STEP_SECONDS = 1.5e-3
 # Time that each parameter of a head takes in a step of the optimizer, and for an example forward and backward.
-_SECONDS_PER_STEP, _SECONDS_PER_EXAMPLE = 4e-9, 1e-10
+SECONDS_PER_PARAMETER_AND_STEP, SECONDS_PER_PARAMETER_AND_EXAMPLE = 4e-9, 1e-10
 # Time of a closed form, and for each product in its normal equations.
-_SOLUTION_SECONDS, _SECONDS_PER_PRODUCT = 3e-3, 5e-11
+SOLUTION_SECONDS, SECONDS_PER_PRODUCT = 3e-3, 5e-11
 
 
 class CostModel:
     """Predicts the seconds of candidates, and learns from those that were measured.
 
     Args:
-        folds: One fold for each fold.
+        folds: The folds.
     """
 
     def __init__(self, folds: tuple[Fold, ...]) -> None:
         self._folds, self._examples = folds, len(folds[0].targets)
-        self._seconds_per_image: dict[str, float] = {}
+        self._seconds_per_example: dict[str, float] = {}
         self._pace: dict[tuple[str, str], float] = {}
 
     def seconds(self, setup: Setup, extractor: FeatureExtractor, until: int, after: int = 0) -> float:
-        """Return about how long it will take a candidate to get from one epoch to another, evaluation included."""
+        """Return the predicted seconds of a candidate from one epoch to another, evaluation included."""
         start, training = self.expected(setup, extractor, until, after)
-        pace = self._pace.get(_paced(setup), 1.0) if setup.frozen else self._pace_of(_paced(setup))
+        pace = self._pace.get(_key(setup), 1.0) if setup.frozen else self._pace_of(_key(setup))
         return start + training * pace
 
     def expected(self, setup: Setup, extractor: FeatureExtractor, until: int, after: int) -> tuple[float, float]:
@@ -55,7 +55,7 @@ class CostModel:
             missing = [v for v in setup.views if not extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
             before = len(missing) * self._examples * share
         if not setup.frozen:
-            during = epochs * (_STEP_COST * train + len(setup.views) * validation) * (1.0 - share)
+            during = epochs * (FORWARD_PASSES_PER_STEP * train + len(setup.views) * validation) * (1.0 - share)
         speed = self.forward_seconds(setup.loaded, extractor) if before or during else 0.0
         return before * speed, self._head_seconds(setup, train, epochs) + during * speed
 
@@ -63,34 +63,34 @@ class CostModel:
         count = len(self._folds) if setup.frozen else 1
         if setup.closed_form:
             products = train * setup.head_width * min(train, setup.head_width)
-            return count * (_SOLUTION_SECONDS + _SECONDS_PER_PRODUCT * products)
+            return count * (SOLUTION_SECONDS + SECONDS_PER_PRODUCT * products)
         steps = train / setup.settings.batch_size
-        each = steps * _SECONDS_PER_STEP + train * _SECONDS_PER_EXAMPLE
-        return count * epochs * (steps * _STEP_SECONDS + each * setup.head_size(self._folds[0].task))
+        each = steps * SECONDS_PER_PARAMETER_AND_STEP + train * SECONDS_PER_PARAMETER_AND_EXAMPLE
+        return count * epochs * (steps * HEAD_STEP_SECONDS + each * setup.head_size(self._folds[0].task))
 
     def learn(self, setup: Setup, extractor: FeatureExtractor, found: Evaluation) -> None:
-        """Take in how long a candidate took."""
+        """Learn from the seconds that a candidate took."""
         ended, before = len(found.curve), len(found.curve) - found.trained
         if setup.frozen:
             ended, before = setup.settings.epochs, 0
         _, predicted = self.expected(setup, extractor, ended, before)
-        self._pace[_paced(setup)] = found.seconds / max(predicted, 1e-6)
+        self._pace[_key(setup)] = found.seconds / max(predicted, 1e-6)
 
     def forward_seconds(self, loaded: LoadedBackbone, extractor: FeatureExtractor) -> float:
-        """Return the seconds that one image takes through a backbone; measured once."""
+        """Return the seconds of one example through a backbone; measured once."""
         name = loaded.spec.name
-        if name not in self._seconds_per_image:
-            self._seconds_per_image[name] = measure_seconds_per_example(loaded, extractor.store)
-        return self._seconds_per_image[name]
+        if name not in self._seconds_per_example:
+            self._seconds_per_example[name] = measure_seconds_per_example(loaded, extractor.store)
+        return self._seconds_per_example[name]
 
     def _pace_of(self, backbone: tuple[str, str]) -> float:
         """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""
         others = [pace for (kind, _), pace in self._pace.items() if kind == backbone[0]]
         if backbone in self._pace or not others:
             return self._pace.get(backbone, 1.0)
-        return float(np.clip(np.exp(np.mean(np.log(others))), *_TRUSTED))
+        return float(np.clip(np.exp(np.mean(np.log(others))), *PACE_OF_OTHERS_RANGE))
 
 
-def _paced(setup: Setup) -> tuple[str, str]:
-    """Return what takes the time of a training, by which it is predicted: the backbone, or a head alone."""
+def _key(setup: Setup) -> tuple[str, str]:
+    """Return what a pace is kept for: the backbone, or a head alone."""
     return ("head", setup.head.name) if setup.frozen else ("backbone", setup.loaded.spec.name)

@@ -1,4 +1,4 @@
-"""A sample of the examples, by which a backbone is judged while its images pass: the sample goes first."""
+"""A sample of the examples, which passes through a backbone first: a poor score on it saves the pass of the others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from autotransfer.data.folds import Fold
 __all__ = ["SAMPLE_SCORE_MARGIN", "Features", "Sample", "draw"]
 
 # Examples of a sample that are scored.
-_SCORED = 256
+SAMPLE_EXAMPLES = 256
 # Two standard errors, at most, of a score that is a share of so many examples: a score on a sample may be off by that.
-SAMPLE_SCORE_MARGIN = 2 * math.sqrt(0.25 / _SCORED)
-# The examples have to be so many times a sample: else it saves little.
-_WORTH = 2
-# FoldRunner that a sample is scored in where the examples have a single split.
-_FOLDS = 5
-# Examples of each class: on average, and at least where it has them.
-_EACH, _LEAST = 8, 5
+SAMPLE_SCORE_MARGIN = 2 * math.sqrt(0.25 / SAMPLE_EXAMPLES)
+# Times that the examples have to be more than the sample: else it saves little.
+MIN_EXAMPLES_PER_SAMPLE = 2
+# Folds of a sample where the examples have a single split.
+SAMPLE_FOLDS = 5
+# Examples of each class in a sample: on average, and at least where the class has them.
+MEAN_EXAMPLES_PER_CLASS, MIN_EXAMPLES_PER_CLASS = 8, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Sample:
     """A part of the examples.
 
     Attributes:
-        rows: Which, sorted.
-        folds: The folds, cut down to them, or folds of its own; rows are those of the sample.
+        rows: The positions of its examples, sorted.
+        folds: The folds, cut down to the sample, or folds of its own; their rows count within the sample.
     """
 
     rows: np.ndarray
@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Features:
-    """What one head takes, of a sample or of all examples, where an extractor would be asked for it.
+    """The features that one head takes, of a sample or of all examples, in place of an extractor.
 
     Attributes:
         values: By view, the plain one first, float32 (rows, width).
@@ -50,39 +50,42 @@ class Features:
     values: Mapping[str, np.ndarray]
 
     def taken(self, loaded: LoadedBackbone, takes: Takes = "pooled", view: str | None = None) -> np.ndarray:
-        """Return those of a view; None means the plain one."""
+        """Return the features of a view; None means the plain one."""
         return self.values[view or next(iter(self.values))]
 
 
 def draw(folds: Sequence[Fold], seed: int) -> Sample | None:
-    """Draw a sample that has all classes in proportion; None where it would not be worth its time.
+    """Draw a sample with the class shares of all examples; None where it would save little.
 
-    All of it is scored: where there is a single split, it is drawn from what trains, and cross-validated by itself.
+    All of the sample is scored. Where there is a single split, it is drawn from the training rows, and has folds of its
+    own.
 
     Args:
         folds: The folds.
-        seed: Which sample; equal seeds give equal samples.
+        seed: Seed of the draw.
     """
     task, targets, single = folds[0].task, folds[0].targets, len(folds) == 1
-    size = max(_SCORED, _EACH * len(task.classes) if task.single_label else 0)
-    if task.kind == "regression" or task.perfect_score != 1.0 or len(targets) < _WORTH * size:
+    size = max(SAMPLE_EXAMPLES, MEAN_EXAMPLES_PER_CLASS * len(task.classes) if task.single_label else 0)
+    if task.kind == "regression" or task.perfect_score != 1.0 or len(targets) < MIN_EXAMPLES_PER_SAMPLE * size:
         return None
     order = np.random.default_rng(seed).permutation(folds[0].train_rows if single else len(targets))
     rows = np.sort(_in_proportion(order, targets, size) if task.single_label else order[:size])
     if not single:
         return Sample(rows=rows, folds=tuple(_cut(fold, rows) for fold in folds))
-    return Sample(rows=rows, folds=_dealt(folds[0], rows, seed))
+    return Sample(rows=rows, folds=_own_folds(folds[0], rows, seed))
 
 
 def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndarray:
     """Return the first rows of each class, as many as it has of all, and a few at least."""
     labels = targets[order]
     classes = (order[labels == label] for label in np.unique(labels))
-    return np.concatenate([rows[: max(round(size * len(rows) / len(order)), _LEAST)] for rows in classes])
+    return np.concatenate(
+        [rows[: max(round(size * len(rows) / len(order)), MIN_EXAMPLES_PER_CLASS)] for rows in classes]
+    )
 
 
-def _dealt(fold: Fold, rows: np.ndarray, seed: int) -> tuple[Fold, ...]:
-    """Return folds of a sample alone, the classes spread over them; a unit falls into one."""
+def _own_folds(fold: Fold, rows: np.ndarray, seed: int) -> tuple[Fold, ...]:
+    """Return folds of a sample alone, the classes spread over them; a group falls into one fold."""
     fold, targets = _of(fold, rows), fold.targets[rows]
     order = np.random.default_rng(seed).permutation(len(rows))
     if fold.task.single_label:
@@ -90,8 +93,8 @@ def _dealt(fold: Fold, rows: np.ndarray, seed: int) -> tuple[Fold, ...]:
     everything = np.arange(len(rows))
     group_ids = everything if fold.group_ids is None else fold.group_ids
     _, first, of = np.unique(group_ids[order], return_index=True, return_inverse=True)
-    place = np.argsort(np.argsort(first))[of]  # of its unit among all, in the order in which they come
-    scored = (np.sort(order[place % _FOLDS == number]) for number in range(_FOLDS))
+    place = np.argsort(np.argsort(first))[of]  # of its group, in the order in which groups come
+    scored = (np.sort(order[place % SAMPLE_FOLDS == number]) for number in range(SAMPLE_FOLDS))
     return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in scored)
 
 

@@ -1,18 +1,22 @@
-"""Running something over all images, batch by batch: as large as is fast, smaller where memory ends."""
+"""Running something over all examples, batch by batch: as large as is fast, smaller where memory ends."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from autotransfer.backbones.cut import Activation
 from autotransfer.features.cache import Allocate, Arrays
-from autotransfer.runtime.memory import out_of_memory
+from autotransfer.runtime.memory import halve_batch_size
 
-__all__ = ["Rows", "collect"]
+__all__ = ["BatchSize", "Rows", "collect", "in_batches"]
+
+Result = TypeVar("Result")
 
 Rows = slice | np.ndarray
 """Which rows: neighbours, or any."""
@@ -50,58 +54,94 @@ def collect(
     Returns:
         The arrays (n, ...).
     """
-    pace, start, arrays = _Pace(sizes, n), 0, None
+    batch_size = BatchSize(sizes, n)
+
+    def compute(part: slice) -> tuple[Tensor, ...]:
+        return tuple(tensor.float() for tensor in features(part if order is None else order[part]))
+
+    while True:
+        looked = 0
+        arrays: Arrays | None = None
+        for part, batch in in_batches(compute, n, batch_size, fill=fill):
+            if not all(bool(tensor.isfinite().all()) for tensor in batch) and lower():
+                break
+            if half and not all(bool(tensor.half().isfinite().all()) for tensor in batch):
+                half = False
+                break
+            dtype = np.dtype(np.float16 if half else np.float32)
+            arrays = arrays or tuple(allocate((n, *tensor.shape[1:]), dtype) for tensor in batch)
+            for array, tensor in zip(arrays, batch, strict=True):
+                array[part if order is None else order[part]] = (tensor.half() if half else tensor).cpu().numpy()
+            if look is not None and looked < look[0] <= part.stop:
+                look[1](arrays)
+            looked = part.stop
+        else:
+            assert arrays is not None  # n > 0: empty data are refused before
+            return arrays
+
+
+def in_batches(
+    compute: Callable[[slice], Result], n: int, batch_size: BatchSize, *, fill: bool = False
+) -> Iterator[tuple[slice, Result]]:
+    """Evaluate something without gradients, batch by batch; yield the rows of each batch, and its result.
+
+    Args:
+        compute: ``compute(part)`` returns the result for a slice of the rows.
+        n: Number of rows.
+        batch_size: Their number in a batch; halved when memory runs out.
+        fill: Whether a last batch of fewer rows is filled up with rows before it, which are computed again.
+
+    Raises:
+        TrialError: One row does not fit into memory.
+    """
+    start = 0
     while start < n:
-        stop = min(start + pace.size, n)
-        part = slice(max(stop - pace.size, 0) if fill else start, stop)
-        rows = part if order is None else order[part]
+        stop = min(start + batch_size.size, n)
+        part = slice(max(stop - batch_size.size, 0) if fill else start, stop)
         begin = time.perf_counter()
         try:
             with torch.inference_mode():
-                batch = [tensor.float() for tensor in features(rows)]
+                result = compute(part)
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or pace.size == 1:
-                raise
-            pace.halve()
+            batch_size.halve(stop - part.start, error)
             continue
-        if not all(bool(tensor.isfinite().all()) for tensor in batch) and lower():
-            arrays, start = None, 0
-            continue
-        if half and not all(bool(tensor.half().isfinite().all()) for tensor in batch):
-            half, arrays, start = False, None, 0
-            continue
-        dtype = np.dtype(np.float16 if half else np.float32)
-        arrays = arrays or tuple(allocate((n, *tensor.shape[1:]), dtype) for tensor in batch)
-        for array, tensor in zip(arrays, batch, strict=True):
-            array[rows] = (tensor.half() if half else tensor).cpu().numpy()
-        pace.took(stop - part.start, time.perf_counter() - begin)
-        if look is not None and start < look[0] <= stop:
-            look[1](arrays)
+        yield part, result
+        batch_size.measured(stop - part.start, time.perf_counter() - begin)
         start = stop
-    assert arrays is not None  # n > 0: empty data are refused before
-    return arrays
 
 
-class _Pace:
-    """Chooses the batch size by a short measurement on batches that count anyway."""
+class BatchSize:
+    """The size of batches: the fastest of several, by a short measurement on batches that count anyway.
 
-    def __init__(self, sizes: tuple[int, ...], n: int) -> None:
+    Args:
+        sizes: Sizes to choose from; the first one where there are few rows.
+        n: Number of rows; 0 measures nothing.
+
+    Attributes:
+        size: The size of the next batch.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], n: int = 0) -> None:
         # The first batch warms up; measuring must not take more than a share of the work.
         self._due = [sizes[0], *sizes] if n >= 4 * sum(sizes) else []
         self._rates: dict[int, float] = {}
         self._warm = False
         self.size = sizes[0]
 
-    def took(self, images: int, seconds: float) -> None:
+    def measured(self, rows: int, seconds: float) -> None:
         """Note how long a batch took, and choose the size of the next."""
         if not self._due:
             return
         if self._warm:
-            self._rates[self.size] = images / max(seconds, 1e-9)
+            self._rates[self.size] = rows / max(seconds, 1e-9)
         self._warm = True
         self._due.pop(0)
         self.size = self._due[0] if self._due else max(self._rates, key=self._rates.__getitem__)
 
-    def halve(self) -> None:
-        """Go on with half the size: memory ran out."""
-        self._due, self.size = [], max(1, self.size // 2)
+    def halve(self, rows: int, error: BaseException) -> None:
+        """Go on with half of a batch for which memory ran out.
+
+        Raises:
+            TrialError: The batch was a single row. Another error than a lack of memory is raised as it is.
+        """
+        self._due, self.size = [], halve_batch_size(rows, error)

@@ -1,4 +1,4 @@
-"""Predictions by the name of each image, for people, JSON and CSV; an unreadable image has a row with the reason."""
+"""Predictions by the name of each example, for people, JSON and CSV; an unreadable one has a row with the reason."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Prediction", "predict_by_name", "to_csv"]
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The prediction for one image; ``pandas.DataFrame`` takes a list of predictions.
+    """The prediction for one example; ``pandas.DataFrame`` takes a list of predictions.
 
     Attributes:
-        path: Its path, or ``item 3`` for an image that has none.
-        prediction: The label, a list of labels, a number or a list of numbers; None when the image cannot be read.
-        probabilities: Probability of each class; None for a regression, or when the image cannot be read.
+        path: Its path, or ``item 3`` for an example that has none.
+        prediction: The label, a list of labels, a number or a list of numbers; None when the example cannot be read.
+        probabilities: Probability of each class; None for a regression, or when the example cannot be read.
         error: Why it cannot be read.
-        warning: What is lost of the image where its values are outside of the range of the training images.
+        warning: What is lost of the example where its values are outside of the range of the training examples.
     """
 
     path: str
@@ -51,7 +51,7 @@ class Prediction:
 
 
 def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Prediction]:
-    """Predict for images, in the order in which they are given and in the batches in which ``fit`` scores test images.
+    """Predict for examples, in the order in which they are given and in the batches in which ``fit`` scores its test.
 
     Args:
         model: The model.
@@ -59,11 +59,11 @@ def predict_by_name(model: TransferModel, data: Any, **reading: Any) -> list[Pre
         reading: How it is read: the other arguments of ``find_examples``.
 
     Returns:
-        One prediction for each image found, those that cannot be read included; then what is no image, with the reason.
+        One prediction for each example found, those that cannot be read included; then what is none, with the reason.
 
     Raises:
         DataNotFoundError: A file or folder is missing.
-        DataError: There is no image, or none can be read.
+        DataError: There is no example, or none can be read.
     """
     examples = model.find_examples(data, **reading)
     store = model.decode(examples)
@@ -89,7 +89,7 @@ def to_csv(rows: Sequence[Prediction], task: Task) -> str:
     """Return a table: path, prediction, and ``p_CLASS`` for each class.
 
     Several values of a regression are ``prediction_NAME`` each, or ``prediction_0``, … where they have no names.
-    An unreadable image has empty cells. Names that a spreadsheet would run as a formula get an apostrophe before them.
+    An unreadable example has empty cells. Names that a spreadsheet would run as a formula get an apostrophe in front.
     """
     several = not task.classes and task.width > 1
     names = task.target_names or range(task.width)

@@ -80,7 +80,7 @@ class TransferModel:
     def predict_proba(self, data: Any) -> np.ndarray:
         """Return probabilities (N, classes) as float32, or the values (N, targets) of a regression as float64.
 
-        A ``ValueRangeWarning`` says where images do not suit the values of the training images.
+        A ``ValueRangeWarning`` says where examples do not suit the values of the training examples.
 
         Raises:
             DataError: An example cannot be read, or a row of a table names none.
@@ -100,13 +100,13 @@ class TransferModel:
         return find_examples(data, modalities=(self.modality,), reading=self.reading, **where)
 
     def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
-        """Predict for images, and for those in folders, with the path, label and probabilities of each.
+        """Predict for examples, and for those in folders, with the path, label and probabilities of each.
 
         Returns:
-            One for each image that was found; one that cannot be read says why.
+            One for each example that was found; one that cannot be read says why.
 
         Raises:
-            DataError: There is no image, or none can be read.
+            DataError: There is no example, or none can be read.
         """
         from autotransfer.model.predictions import predict_by_name
 
@@ -115,7 +115,7 @@ class TransferModel:
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples, in any form that ``fit`` takes.
 
-        Images that cannot be read are left out.
+        Examples that cannot be read are left out.
 
         Args:
             data: The examples.
@@ -126,7 +126,7 @@ class TransferModel:
             The value of the metric that the search used, with its 95% interval.
 
         Raises:
-            DataError: The data cannot be used, hold labels that the model does not know, or no image can be read.
+            DataError: The data cannot be used, hold labels that the model does not know, or no example can be read.
         """
         return self.score_examples(load_examples(data, targets, modalities=(self.modality,), **reading))[0]
 

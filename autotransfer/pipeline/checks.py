@@ -1,4 +1,4 @@
-"""What can be refused at once: settings that name what does not exist, before any image is looked for."""
+"""What can be refused at once: settings that name what does not exist, before any example is looked for."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -37,7 +37,6 @@ from autotransfer.warnings import WarningList
 __all__ = [
     "Prepared",
     "available_backbones",
-    "folds_of",
     "fingerprint",
     "load_first",
     "offered_heads",
@@ -46,20 +45,20 @@ __all__ = [
     "task_of",
 ]
 
-_NO_LABELS = "The images have no labels: give a folder per class, or targets."
+_NO_LABELS = "The examples have no labels: give a folder per class, or targets."
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
-# Share of the time budget that one pass of a backbone over the images may take.
+# Share of the time budget that one pass of a backbone over the examples may take.
 _PASS_SHARE = 0.1
 # Share that the passes of all of them may take.
 _SCREENING_SHARE = 0.3
-# Most backbones that are looked at; fewer, if the trials would not suffice for as many each.
-_MOST, _ALWAYS, _TRIALS_EACH = 64, 8, 8
-# Up to so many examples, what early stages give is worth solving for; of more, training deeper makes more in that time.
+# Most backbones of a search, fewest that a budget of trials allows, and trials for each backbone.
+_MAX_BACKBONES, _ALWAYS, _TRIALS_EACH = 64, 8, 8
+# Most examples for which heads on all stages are tried; with more, training deeper gains more in the same time.
 _STAGED = 5000
-# From so many images on, a pass of its own for each boundary costs more than cutting the backbone there.
-_MANY = 500
+# From so many examples on, a pass of its own for each boundary costs more than cutting the backbone there.
+_MIN_EXAMPLES_TO_COLLECT_AHEAD = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +66,12 @@ class Prepared:
     """Examples, ready to be searched on.
 
     Attributes:
-        extractor: The decoded images and the cache of their features.
+        extractor: The examples that were read and the cache of their features.
         folds: For each fold, the targets, and which rows train and which score.
         skipped: What could not be used, and why.
-        grouping: What the split keeps together beside copies of an image; None for nothing.
+        grouping: What the split keeps together beside copies of an example; None for nothing.
         resplit: Returns the folds of another seed, which is so far from the seed of these.
-        first: The backbone whose features told near-duplicates; None where none was looked for.
+        first: The backbone whose features showed near-duplicates; None where the search for them is off.
         objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
     """
 
@@ -86,7 +85,7 @@ class Prepared:
 
     @property
     def store(self) -> Store:
-        """The decoded images."""
+        """The examples that were read."""
         return self.extractor.store
 
     def __str__(self) -> str:
@@ -102,7 +101,7 @@ def available_backbones(
     settings: Settings,
     device: Device,
     examples: int,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     warnings: WarningList | None = None,
     *,
     modality: Modality | None = None,
@@ -118,7 +117,7 @@ def available_backbones(
         settings: The settings.
         device: Where examples pass through them.
         examples: Number of examples.
-        say: Is told in short.
+        report: Called with a line of text.
         warnings: Gets the warning.
         modality: What kind of examples they are to take; None for any.
 
@@ -145,7 +144,7 @@ def available_backbones(
         raise next(iter(left_out.values()))
     if left_out or over_budget:
         message = describe_unavailable(left_out, over_budget, len(asked), fallbacks)
-        say(message)
+        report(message)
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
             warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
@@ -201,7 +200,7 @@ def prepare_data(
     report: Callable[[str], None] = lambda text: None,
     warnings: WarningList | None = None,
 ) -> Prepared:
-    """Infer the task, decode every image once, and split.
+    """Infer the task, read every example once, and split.
 
     Args:
         examples: What the user gave.
@@ -221,7 +220,7 @@ def prepare_data(
         raise DataError(_NO_LABELS)
     task = task_of(examples, settings)
     check_class_weights(settings, task)
-    heads(task, len(examples))  # a head that does not suit the task is refused before images are decoded
+    heads(task, len(examples))  # a head that does not suit the task is refused before examples are read
     check_splittable(examples, task)
     modality = modality_of(examples)
     store = modality.load(
@@ -247,7 +246,7 @@ def prepare_data(
     extractor = FeatureExtractor(
         store=store,
         cache=cache,
-        ahead=ahead if len(store) >= _MANY else 0,
+        ahead=ahead if len(store) >= _MIN_EXAMPLES_TO_COLLECT_AHEAD else 0,
         staged=any(head.features == "stages" for head in heads(task, len(store))),
     )
     division = make_folds(
@@ -292,29 +291,17 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
 
 
 def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable[[str], None]) -> np.ndarray:
-    """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
-    report(f"looking at {len(extractor.store)} store through {first.spec.name}")
+    """Return the features (N, width) by which near-duplicates are found; the search uses them again."""
+    report(f"computing features of {len(extractor.store)} examples with {first.spec.name}")
     return extractor.pooled(first)
 
 
 def fingerprint(data: Prepared) -> str:
-    """Return a hash of the images and their targets, in order."""
+    """Return a hash of the examples and their targets, in order."""
     targets = np.ascontiguousarray(data.folds[0].targets)
     digest = blake2b(f"{data.store.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
     digest.update(targets.tobytes())
     return digest.hexdigest()
-
-
-def folds_of(data: Prepared, validation: Sequence[np.ndarray], group_ids: np.ndarray | None) -> tuple[Fold, ...]:
-    """Return the folds of folds that were dealt elsewhere.
-
-    Args:
-        data: The examples.
-        validation: For each fold, the rows that score; all others train.
-        group_ids: Number (N,) of the set that each example cannot leave.
-    """
-    fold, everything = replace(data.folds[0], group_ids=group_ids), np.arange(len(data.folds[0].targets))
-    return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in validation)
 
 
 def refuse_unreadable(test: Examples, reading: Mapping[str, Any]) -> None:
@@ -345,8 +332,8 @@ def _cut(
     if budget.seconds is not None:
         allowed = budget.seconds * _SCREENING_SHARE
         others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
-    most = _MOST if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
-    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MOST))]
+    most = _MAX_BACKBONES if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
+    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MAX_BACKBONES))]
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 

@@ -1,10 +1,9 @@
-"""Going on with a run that was broken off: the data must still be the same, and its study is opened again."""
+"""Resuming an interrupted run: the data must still be the same, and its study is opened again."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -20,21 +19,20 @@ from optuna.storages import BaseStorage, JournalStorage
 from autotransfer._version import __version__
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, DataError, RunFormatError
+from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import Prepared, fingerprint
 from autotransfer.run.folder import RunFolder
 from autotransfer.runtime.storage import open_storage
-from autotransfer.search.budget import TimeBudget
 from autotransfer.search.journal import copy_trials, count_steps, seconds_spent, trials_of, unusable_trials
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import Trials
 from autotransfer.settings import Settings
 from autotransfer.settings.serialization import described, is_complete
-from autotransfer.warnings import WarningList
 
 __all__ = ["Choices", "known_backbones", "open_study", "pick"]
 
-# Attributes of a study: the run that it is of, and what tells its choices.
+# Attributes of a study: the run that it belongs to, and the hash of its choices.
 _PART_OF, _CHOICES = "part_of", "choices"
 
 
@@ -48,7 +46,7 @@ _Named = TypeVar("_Named", bound=_HasName)
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What a run chooses from, by name: those of a run that goes on are those that it began with.
+    """What a run chooses from, by name: those of a run that is resumed are those that it began with.
 
     Attributes:
         backbones: Backbones, each at the size at which it is screened first.
@@ -96,35 +94,23 @@ def known_backbones(registry: Registry, run: RunFolder, names: Sequence[str]) ->
 
 
 def open_study(
-    settings: Settings,
-    data: Prepared,
-    space: SearchSpace,
-    budget: TimeBudget,
-    run: RunFolder,
-    *,
-    choices: Choices,
-    call: Mapping[str, Any],
-    curves: float,
-    warnings: WarningList,
+    context: FitContext, data: Prepared, space: SearchSpace, choices: Choices, curves: float
 ) -> optuna.Study:
-    """Make the run folder with its study, or open those of a run that goes on.
+    """Make the run folder with its study, or open those of a run that is resumed.
 
     Args:
-        settings: The settings.
+        context: The fit; of a run that is resumed with the same budget, the seconds that were spent count.
         data: The examples.
         space: What may be combined.
-        budget: The budget; of a run that goes on with the same one, what was spent is taken off.
-        run: The run folder.
         choices: What is chosen from.
-        call: The data and the settings of the run, as JSON.
         curves: About how many trials with a learning curve the budget allows.
-        warnings: Takes what a user should know.
 
     Raises:
         DataError: The data are not those that the run began with.
         RunFormatError: The run folder cannot be read, or the run's best trial used what is not here.
         ConfigError: The storage cannot be used, or holds a study of that name that is none of this run's.
     """
+    settings, run = context.settings, context.run
     shared = None if settings.run.storage is None else open_storage(settings.run.storage)
     now = {
         "budget": asdict(settings.budget),
@@ -132,39 +118,53 @@ def open_study(
         "choices": asdict(choices),
         "folders": {"zoo": _asked(settings)["zoos"], "cache_dir": str(data.extractor.cache.root.absolute())},
     }
-    if run.goes_on:
-        _refuse_changed_data(run, data)
-        recorded = run.read()
-    else:
-        if shared is not None and settings.run.study is not None:
-            _refuse_taken_name(shared, settings.run.study)
-        recorded = {
-            "autotransfer": __version__,
-            "study": settings.run.study or f"autotransfer-{uuid4().hex[:8]}",
-            "data": fingerprint(data),
-            "examples": len(data.store),
-            "task": data.folds[0].task.to_json(),
-            **now,
-            "call": call,
-        }
-        run.create(recorded)
+    recorded = _recorded_run(context, data, now, shared)
     with run.writing():
         storage = JournalStorage(OneWriterJournal(run.study)) if shared is None else shared
-    study = _open(settings, data, space, curves, storage, recorded, run, warnings)
+    study = _open(context, data, space, curves, storage, recorded)
     if run.goes_on:
         if recorded.get("budget") == now["budget"]:
-            budget.count_earlier(seconds_spent(study, recorded.get("since", 0)))
+            context.budget.count_earlier(seconds_spent(study, recorded.get("since", 0)))
         else:
             recorded["since"] = count_steps(study)
-        run.update(**now, since=recorded.get("since", 0), call=call if is_complete(call) else recorded["call"])
+        call = context.call if is_complete(context.call) else recorded["call"]
+        run.update(**now, since=recorded.get("since", 0), call=call)
     return study
 
 
-def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
-    """Refuse to go on with a run on other data: its scores would not be comparable.
+def _recorded_run(
+    context: FitContext, data: Prepared, now: Mapping[str, Any], shared: BaseStorage | None
+) -> dict[str, Any]:
+    """Return what ``run.json`` holds of a run that is resumed; make the folder of a new run.
 
     Raises:
-        DataError: The images or their targets are not those that the run began with.
+        DataError: The data are not those that the run began with.
+        ConfigError: The storage holds a study of the name that a new run asks for.
+    """
+    settings, run = context.settings, context.run
+    if run.goes_on:
+        _refuse_changed_data(run, data)
+        return run.read()
+    if shared is not None and settings.run.study is not None:
+        _refuse_taken_name(shared, settings.run.study)
+    recorded = {
+        "autotransfer": __version__,
+        "study": settings.run.study or f"autotransfer-{uuid4().hex[:8]}",
+        "data": fingerprint(data),
+        "examples": len(data.store),
+        "task": data.folds[0].task.to_json(),
+        **now,
+        "call": context.call,
+    }
+    run.create(recorded)
+    return recorded
+
+
+def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
+    """Refuse to resume a run on other data: its scores would not be comparable.
+
+    Raises:
+        DataError: The examples or their targets are not those that the run began with.
         RunFormatError: The run folder cannot be read.
     """
     recorded = run.read()
@@ -183,28 +183,27 @@ def _refuse_taken_name(storage: BaseStorage, name: str) -> None:
     """
     if name in optuna.get_all_study_names(storage) or _latest(storage, name) is not None:
         raise ConfigError(
-            f"The storage already holds a study named {name!r}. Choose another name, or go on with the run that it "
-            "belongs to (resume)."
+            f"The storage already holds a study named {name!r}. Choose another name, or resume the run that it "
+            "belongs to."
         )
 
 
 def _open(
-    settings: Settings,
+    context: FitContext,
     data: Prepared,
     space: SearchSpace,
     curves: float,
     storage: BaseStorage,
     recorded: Mapping[str, Any],
-    run: RunFolder,
-    warnings: WarningList,
 ) -> optuna.Study:
-    """Open the run's study for these choices; make one where there is none, with what the run tried under others."""
+    """Open the run's study for these choices; make one where there is none, with the trials under other choices."""
+    settings, run = context.settings, context.run
     digest, latest = _digest(space), _latest(storage, recorded["study"])
     goes_on = latest is not None and latest[1] == digest
     earlier = None if goes_on or latest is None else optuna.load_study(study_name=latest[0], storage=storage)
     lost = frozenset[int]() if earlier is None else unusable_trials(earlier, space.suggest)
     if earlier is not None and lost:
-        _refuse_great_loss(run, recorded, space, trials_of(earlier), lost)
+        _refuse_lost_best(run, recorded, space, trials_of(earlier), lost)
     study = make_study(
         seed=settings.seed,
         curves=curves,
@@ -219,7 +218,7 @@ def _open(
         _describe(study, settings, data, run, {_PART_OF: recorded["study"], _CHOICES: digest})
     if lost:
         missing = _missing(recorded, space)
-        warnings.warn(
+        context.warnings.warn(
             "trials_not_restored",
             f"{len(lost)} trials of the run could not be taken over: what they used is not here ({_listed(missing)}).",
             trials=sorted(lost),
@@ -244,19 +243,17 @@ def _describe(
 
 
 def _latest(storage: BaseStorage, name: str) -> tuple[str, str] | None:
-    """Return the name of a run's latest study, and what tells its choices; None where there is no study of the run.
+    """Return the name of a run's latest study, and the hash of its choices; None where the run has no study.
 
-    A run has one for each set of choices that it had. Those of earlier versions tell their choices by their names.
+    A run has one study for each set of choices that it had.
     """
-    pattern, found = re.compile(rf"{re.escape(name)}-([0-9a-f]{{8}})"), dict[int, tuple[str, str]]()
+    found = dict[int, tuple[str, str]]()
     for one in optuna.get_all_study_names(storage):
         if one.startswith(name):
             number = storage.get_study_id_from_name(one)
-            attributes, match = storage.get_study_user_attrs(number), pattern.fullmatch(one)
+            attributes = storage.get_study_user_attrs(number)
             if attributes.get(_PART_OF) == name and _CHOICES in attributes:
                 found[number] = one, attributes[_CHOICES]
-            elif match is not None and _PART_OF not in attributes:
-                found[number] = one, match[1]
     return found[max(found)] if found else None
 
 
@@ -268,12 +265,12 @@ def _free_name(storage: BaseStorage, name: str) -> str:
             return free
         study = storage.get_study_id_from_name(free)
         if not storage.get_all_trials(study, deepcopy=False) and not storage.get_study_user_attrs(study):
-            return free  # it was broken off when it had just been made
+            return free  # it was interrupted when it had just been made
     raise AssertionError  # there is always a number
 
 
 def _digest(space: SearchSpace) -> str:
-    """Return what tells the choices of a space: those of a study cannot change."""
+    """Return a hash of the choices of a space: those of a study cannot change."""
     choices = [[spec.name for spec in specs] for specs in (space.backbones, space.heads, space.policies)]
     return blake2b(json.dumps(choices).encode(), digest_size=4).hexdigest()
 
@@ -288,10 +285,10 @@ def _asked(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def _refuse_great_loss(
+def _refuse_lost_best(
     run: RunFolder, recorded: Mapping[str, Any], space: SearchSpace, trials: Trials, lost: Collection[int]
 ) -> None:
-    """Refuse to go on where all trials would be lost, or the best one: another model would come of the run.
+    """Refuse to resume where all trials would be lost, or the best one: the run would give another model.
 
     Raises:
         RunFormatError: That is so.

@@ -8,9 +8,8 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.split import assign_group_ids
 from autotransfer.errors import DataError
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.pipeline.search import Searched
-from autotransfer.run.progress import Progress
-from autotransfer.search.budget import TimeBudget
+from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.search import SearchResult
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.preconditions import check_scored
 from autotransfer.tasks.score import Score
@@ -19,23 +18,17 @@ from autotransfer.warnings import WarningList
 __all__ = ["score_store", "score_test", "warn_if_below"]
 
 
-def score_test(
-    selection: SelectionResult, test: Examples, found: Searched, budget: TimeBudget, show: Progress
-) -> Score | None:
+def score_test(context: FitContext, found: SearchResult, selection: SelectionResult) -> Score | None:
     """Score the model on the test examples, once, and warn where the score is not what it seems.
 
-    Args:
-        selection: The model and its validation score.
-        test: The test examples.
-        found: The search: test examples may repeat its examples.
-        budget: The budget.
-        show: Progress, with the warnings of the fit.
-
     Returns:
-        The score; None, with a warning, where no example can be read: the search must not be lost.
+        The score. None without test examples; None, with a warning, where none can be read: the search must not be
+        lost.
     """
-    model, warnings = selection.model, show.warnings
-    show.phase(f"scoring {len(test)} test examples")
+    model, test, warnings = selection.model, context.test, context.warnings
+    if test is None:
+        return None
+    context.progress.phase(f"scoring {len(test)} test {model.modality.noun}s")
     try:
         store = model.decode(test)
     except DataError as error:
@@ -44,7 +37,7 @@ def score_test(
     _warn_of_store(store, test, model, warnings)
     score = score_store(model, test, store, warnings)
     if score is not None:
-        warn_of_overlap(store, found.data, found.evaluator, budget, warnings)
+        warn_of_overlap(store, found.data, found.evaluator, context.budget, warnings)
         warn_if_below(score, selection.validation, warnings)
     return score
 
@@ -83,14 +76,14 @@ def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None
 
 def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings: WarningList) -> None:
     if store.skipped:
-        text = f"{len(store.skipped)} of {len(test)} test examples cannot be read and are not scored: "
+        text = f"{len(store.skipped)} of {len(test)} test {store.modality.noun}s cannot be read and are not scored: "
         names = [skipped.name for skipped in store.skipped]
         warnings.warn("test_not_scored", text + ", ".join(names[:3]) + ", …" * (len(names) > 3), names=names)
     if store.remarks:
-        first = next(iter(store.remarks))
+        first, noun = next(iter(store.remarks)), store.modality.noun
         warnings.warn(
             "value_range",
-            f"{len(store.remarks)} of {len(store)} test examples do not suit those to train on; the "
-            f"first, {test.names[first]}: {store.remarks[first]}.",
+            f"{len(store.remarks)} of {len(store)} test {noun}s have values that the training {noun}s lack; the first, "
+            f"{test.names[first]}: {store.remarks[first]}.",
             count=len(store.remarks),
         )

@@ -4,62 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FixedTrial
 
-from autotransfer.contract.observers import Observers
-from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import EpochRecord, HeadSpec
-from autotransfer.data.examples import Examples, modality_of
-from autotransfer.data.skipped import warnings_of
-from autotransfer.errors import DataError
-from autotransfer.evaluation.checkpoints import Checkpoints
+from autotransfer.contract.specs import EpochRecord
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.setup import startable
-from autotransfer.evaluation.subsample import draw
-from autotransfer.pipeline.prepare import (
-    Prepared,
-    available_backbones,
-    load_first,
-    offered_heads,
-    prepare_data,
-    refuse_unreadable,
-    task_of,
-)
-from autotransfer.pipeline.resume import Choices, known_backbones, open_study, pick
-from autotransfer.run.folder import RunFolder
+from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.prepare import Prepared
+from autotransfer.pipeline.prepare_search import PreparedSearch
+from autotransfer.pipeline.resume import open_study
 from autotransfer.run.interrupts import interruptible
-from autotransfer.run.progress import Progress
-from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.storage import close_storage, translate_storage_errors
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Executor
-from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
 from autotransfer.search.prior import Prior
-from autotransfer.search.space import SearchSpace, freezes_all
+from autotransfer.search.space import SearchSpace
 from autotransfer.search.strategy import Strategy
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.search.tta import TtaViews
-from autotransfer.search.variants import Variants, offer_variants
-from autotransfer.settings import Settings
-from autotransfer.tasks.preconditions import check_scored, positive_class_warning
-from autotransfer.tasks.task import Task
 from autotransfer.workers.pool import WorkerPool
 
-__all__ = ["Searched", "search_setups"]
+__all__ = ["SearchResult", "search_candidates"]
 
-# Last stages that fine-tuning mostly trains: their boundaries are cached while screening passes them.
-_TUNED_STAGES = 3
-# With so many examples, the last stage alone is too little to learn from them.
-_MANY = 500
-# Steps of a training whose head starts from a solution that tell something; no more than so many epochs are asked for.
-_STEPS, _BATCH, _EPOCHS = 30, 32, 3
+# Training examples below which the last stage trains first, and half of a backbone is never trained early: there is too
+# little to learn from. Tuned on the five image sets of the benchmarks.
+MIN_EXAMPLES_FOR_DEPTH = 500
+# A trial is not shortened below this number of steps, or of epochs, whichever is less: a head that starts from a
+# solution tells nothing before.
+MIN_STEPS, BATCH_SIZE, MIN_EPOCHS = 30, 32, 3
 
 
 class LaterSteps(Protocol):
@@ -75,8 +52,8 @@ class LaterSteps(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Searched:
-    """What a search leaves to what follows it.
+class SearchResult:
+    """What a search leaves to the steps after it.
 
     Attributes:
         trials: The trials.
@@ -93,175 +70,60 @@ class Searched:
     seconds: Mapping[str, float]
 
 
-def search_setups(
-    settings: Settings,
-    examples: Examples,
-    test: Examples | None,
-    run: RunFolder,
-    call: Mapping[str, Any],
-    budget: TimeBudget,
-    worker_pool: WorkerPool,
-    show: Progress,
-    registry: Registry,
-    observers: Observers,
-    later_steps: LaterSteps,
-) -> Searched:
-    """Decode the examples, make or open the study, and search."""
-    for given in (examples, test):
-        if given is not None and given.described:
-            show.say(given.described)
-    _check_scored(examples, test, task_of(examples, settings), show)
-    run.refuse_unwritable()
-    show.step("looking for the backbones")
-    device = resolve_device(settings.compute.device)
-    modality = modality_of(examples)
-    began, choosing = Choices.of(run, settings), settings
-    if began is not None:
-        choosing = replace(settings, backbones=known_backbones(registry, run, began.backbones))
-    backbones = available_backbones(
-        registry, choosing, device, len(examples), show.say, show.warnings, modality=modality
-    )
-    policies = registry.select_policies(settings.search.freeze)
-    if began is not None:
-        policies = pick(policies, began.freeze) or policies
-    show.phase(f"decoding {len(examples)} images")
-    decoding = budget.spent
-    ahead = 0 if all(map(freezes_all, policies)) else _TUNED_STAGES
-    variants = offer_variants(backbones, registry.named_in_full(settings.backbones), modality, examples.items)
-    first = load_first(variants.first, device)
-
-    def heads(task: Task, examples: int) -> list[HeadSpec]:
-        offered = offered_heads(registry, settings, task, examples)
-        return offered if began is None else pick(offered, began.heads) or offered
-
-    data = prepare_data(
-        examples,
-        backbones,
-        settings,
-        ahead=ahead,
-        first=first,
-        heads=heads,
-        report=show.step,
-        warnings=show.warnings,
-    )
-    show.warnings.add(*data.store.warnings)
-    used = [examples.targets[i] for i in data.store.kept] if examples.targets is not None else []
-    show.warnings.add(*warnings_of(data.skipped, used, advice=examples.advice, ignored_files=examples.ignored_files))
-    worker_pool.share_cores()
-    if data.grouping is not None:
-        show.say(str(data.grouping))
-    task = data.folds[0].task
-    if test is not None and test.targets is not None:
-        task.encode(test.targets)  # again: a class may be gone with its images
-    _say_what_is_scored(data, settings, show)
-    if test is not None and settings.data_options.strict:
-        refuse_unreadable(test, data.store.reading)
-    if test is not None:
-        budget.reserve("test", (budget.spent - decoding) * len(test) / len(examples))
-    loaded = [] if first is None else [first]
-    evaluator = Evaluator(
-        registry,
-        data.extractor,
-        data.folds,
-        device,
-        seed=settings.seed,
-        loaded=loaded,
-        checkpoints=Checkpoints(run.checkpoints),
-        sample=draw(data.folds, settings.seed) if len(backbones) > 1 else None,
-    )
-    stages = lru_cache(maxsize=None)(evaluator.stages)  # backbones of which many were tried are not loaded again
-    space = SearchSpace(
-        backbones=variants.backbones,
-        heads=tuple(heads(task, len(data.store))),
-        policies=tuple(policies),
-        starts=startable(registry.select_heads((), task.kind), task.outputs),
-        stages=stages,
-        epochs=settings.search.epochs,
-        examples=len(data.folds[0].train_rows),
-        variants=variants.others,
-        views=TtaViews(settings.search.views),
-    )
+def search_candidates(
+    context: FitContext, prepared: PreparedSearch, worker_pool: WorkerPool, later_steps: LaterSteps
+) -> SearchResult:
+    """Make or open the study, and search."""
+    data, evaluator, space = prepared.data, prepared.evaluator, prepared.space
     later_steps.begin(data, evaluator, space.backbones[0].name)
-    curves = _curves_allowed(budget, space, evaluator)
-    choices = Choices(
-        backbones=tuple(spec.name for spec in backbones),
-        heads=tuple(spec.name for spec in space.heads),
-        freeze=tuple(spec.name for spec in space.policies),
-    )
-    study = open_study(
-        settings, data, space, budget, run, choices=choices, call=call, curves=curves, warnings=show.warnings
-    )
-    seconds = {"decode": budget.spent}
+    study = open_study(context, data, space, prepared.choices, _affordable_curves(context.budget, space, evaluator))
+    seconds = {"decode": context.budget.spent}
 
-    many = "s" if len(backbones) > 1 else ""
-    show.phase(f"searching {len(backbones)} backbone{many}: {task.kind}, {task.metric_label}, {data}")
-    executor = worker_pool.executor(evaluator, run.checkpoints)
-
-    advice = f"What was finished is kept there: go on with autotransfer resume {run.path}."
-    with interruptible(budget, show.say), translate_storage_errors(advice):
-        trials = _search(study, space, variants, evaluator, budget, executor, run, show, later_steps, observers)
-    _warn_of_untried(study, variants, show)
-    seconds["search"] = budget.spent - seconds["decode"]
+    count, task = len(prepared.choices.backbones), evaluator.task
+    what = f"{count} backbone{'s' if count > 1 else ''}"
+    context.progress.phase(f"searching {what}: {task.kind}, {task.metric_label}, {data}")
+    executor = worker_pool.executor(evaluator, context.run.checkpoints)
+    advice = f"What was finished is kept there: go on with autotransfer resume {context.run.path}."
+    with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
+        trials = _search(context, prepared, study, executor, later_steps)
+    _warn_of_untried(context, prepared, trials)
+    seconds["search"] = context.budget.spent - seconds["decode"]
     close_storage(study._storage)
-    return Searched(trials=trials, data=data, evaluator=evaluator, stages=stages, seconds=seconds)
+    return SearchResult(trials=trials, data=data, evaluator=evaluator, stages=evaluator.stages, seconds=seconds)
 
 
 def _search(
-    study: optuna.Study,
-    space: SearchSpace,
-    variants: Variants,
-    evaluator: Evaluator,
-    budget: TimeBudget,
-    executor: Executor,
-    run: RunFolder,
-    show: Progress,
-    later_steps: LaterSteps,
-    observers: Observers,
+    context: FitContext, prepared: PreparedSearch, study: optuna.Study, executor: Executor, later_steps: LaterSteps
 ) -> Trials:
-    """Search, keeping ``trials.csv`` up to date, and the seconds that are left to what follows."""
-    trials = show.trials
+    """Search; after each trial, write ``trials.csv`` and reserve what the later steps will take."""
+    trials, progress = context.progress.trials, context.progress
+
+    def update() -> None:
+        later_steps.update(trials)
+        context.run.write_trials(trials.records)
 
     def observe(record: TrialRecord) -> None:
-        later_steps.update(trials)
-        run.write_trials(trials.records)
-        show.trial(record)
-        observers.notify("trial_finished", result=record)
+        update()
+        progress.trial(record)
+        context.observers.notify("trial_finished", result=record)
 
     def observe_epoch(epoch: EpochRecord) -> None:
-        observers.notify("epoch_finished", epoch=epoch)
+        context.observers.notify("epoch_finished", epoch=epoch)
 
     def resumed() -> None:
-        later_steps.update(trials)
-        run.write_trials(trials.records)
-        show.resumed()
+        update()
+        progress.resumed()
 
-    fold, timed = evaluator.folds[0], budget.limit.seconds is not None
-    min_epochs = min(math.ceil(_STEPS * _BATCH / len(fold.train_rows)), _EPOCHS)
+    strategy = _strategy_context(prepared, is_timed=context.budget.limit.seconds is not None)
+    fold = prepared.evaluator.folds[0]
     return search(
         study,
-        space.suggest,
-        evaluator,
-        budget,
-        Strategy(
-            StrategyContext(
-                screening=space.screening(),
-                variants=variants.others,
-                views=space.views,
-                distant=variants.unusual,
-                tuning=space.tuning,
-                frozen_policy=space.freezing,
-                tuning_policies=space.tuning_policies,
-                curves=Prior.load().curves.scaled(space.epochs),
-                seconds=partial(_predicted, space, evaluator) if timed else None,
-                perfect_score=fold.task.perfect_score,
-                first_trained=1 if len(fold.train_rows) < _MANY else 2,
-                half_depth=lambda backbone: 0 if len(fold.train_rows) < _MANY else len(evaluator.stages(backbone)) // 2,
-                min_epochs=min_epochs,
-                backbones=[spec.name for spec in variants.backbones],
-            )
-        ),
+        prepared.space.suggest,
+        prepared.evaluator,
+        context.budget,
+        Strategy(strategy),
         refit_factor=len(fold.targets) / len(fold.train_rows),
-        min_epochs=min_epochs,
+        min_epochs=strategy.min_epochs,
         trials=trials,
         observe=observe,
         resumed=resumed,
@@ -270,50 +132,52 @@ def _search(
     )
 
 
-def _warn_of_untried(study: optuna.Study, variants: Variants, show: Progress) -> None:
+def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyContext:
+    evaluator, space, variants = prepared.evaluator, prepared.space, prepared.variants
+    examples = len(evaluator.folds[0].train_rows)
+    trains_deep = examples >= MIN_EXAMPLES_FOR_DEPTH
+    return StrategyContext(
+        screening=space.screening(),
+        variants=variants.others,
+        views=space.views,
+        distant=variants.unusual,
+        tuning=space.tuning,
+        frozen_policy=space.freezing,
+        tuning_policies=space.tuning_policies,
+        curves=Prior.load().curves.scaled(space.epochs),
+        seconds=partial(_predicted_seconds, space, evaluator) if is_timed else None,
+        perfect_score=evaluator.task.perfect_score,
+        first_trained=2 if trains_deep else 1,
+        half_depth=lambda backbone: len(evaluator.stages(backbone)) // 2 if trains_deep else 0,
+        min_epochs=min(math.ceil(MIN_STEPS * BATCH_SIZE / examples), MIN_EPOCHS),
+        backbones=[spec.name for spec in variants.backbones],
+    )
+
+
+def _warn_of_untried(context: FitContext, prepared: PreparedSearch, trials: Trials) -> None:
     """Name the backbones that were tried in no form."""
-    tried = {entry.params.get("backbone") for entry in read_journal(study) if entry.record is not None}
-    names = [spec.name for spec in variants.first if not {spec.name, variants.others.get(spec.name)} & tried]
+    tried = {record.candidate.backbone for record in trials if record.candidate is not None}
+    first, others = prepared.variants.first, prepared.variants.others
+    names = [spec.name for spec in first if not {spec.name, others.get(spec.name)} & tried]
     if names:
-        show.warnings.warn(
+        context.warnings.warn(
             "backbones_not_tried",
-            f"{len(names)} of {len(variants.first)} backbones were not tried, since the budget ended before: "
+            f"{len(names)} of {len(first)} backbones were not tried, since the budget ended before: "
             f"{', '.join(names)}. Give more time or trials, or name fewer with --backbones.",
             backbones=names,
         )
 
 
-def _predicted(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:
-    """Return about how long a trial with these parameters takes to so many epochs, in seconds."""
+def _predicted_seconds(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:
+    """Return the predicted seconds of a trial with these parameters to so many epochs."""
     return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
 
 
-def _curves_allowed(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator) -> float:
+def _affordable_curves(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator) -> float:
     """Return about how many trials that train stages the budget allows."""
     if budget.limit.trials is not None:
         return budget.limit.trials
     params = space.tuning(space.backbones[0].name, 1)
-    return 0.0 if params is None else budget.left / max(_predicted(space, evaluator, params, space.epochs), 1e-3)
-
-
-def _check_scored(examples: Examples, test: Examples | None, task: Task, show: Progress) -> None:
-    """Refuse, before anything is decoded, examples that cannot be scored; say what others lack."""
-    for warning in examples.warnings:
-        if warning.code == "target_format_assumed":
-            show.say(warning.message)
-    if test is not None:
-        if test.targets is None:
-            raise DataError("The test images have no labels: give a folder per class, or test_targets.")
-        show.warnings.add(*check_scored(task, task.encode(test.targets), "test"))
-    if examples.held_out is not None and examples.targets is not None:
-        held = [target for target, there in zip(examples.targets, examples.held_out, strict=True) if there]
-        show.warnings.add(*check_scored(task, task.encode(held), "validation"))
-
-
-def _say_what_is_scored(data: Prepared, settings: Settings, show: Progress) -> None:
-    """Say which class is positive where the user has not said; refuse folds on which nothing can be scored."""
-    fold = data.folds[0]
-    check_scored(fold.task, fold.targets[fold.validation_rows], "validation")
-    if (warning := positive_class_warning(fold.task, fold.targets, settings.data_options.positive_class)) is not None:
-        show.warnings.add(warning)
-        show.say(warning.message)
+    if params is None:
+        return 0.0
+    return budget.left / max(_predicted_seconds(space, evaluator, params, space.epochs), 1e-3)

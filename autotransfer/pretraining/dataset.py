@@ -1,4 +1,4 @@
-"""Training and validation images of pretraining and distillation, with labels if there are any."""
+"""Training and validation examples of pretraining and distillation, with labels if there are any."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PretrainingData:
         store: The examples.
         train_rows: Rows that train.
         validation_rows: Rows that score.
-        fold: Targets of the images; None without labels.
+        fold: Targets of the examples; None without labels.
     """
 
     store: Store
@@ -45,8 +45,8 @@ class PretrainingData:
         return self.store.take(self.validation_rows)
 
     def score(self, outputs: np.ndarray) -> Score:
-        """Score outputs (N, outputs) for the validation images: logits, or standardised values."""
-        assert self.fold is not None  # callers score labelled images only
+        """Score outputs (N, outputs) for the validation examples: logits, or standardised values."""
+        assert self.fold is not None  # callers score labelled examples only
         fold = self.fold
         shift, scale = fold.standardisation()
         predictions = to_predictions(fold.task, torch.from_numpy(outputs * scale + shift))
@@ -64,21 +64,22 @@ def prepare_pretraining_data(
     progress: Progress,
     reading: Mapping[str, Any] | None = None,
 ) -> PretrainingData:
-    """Decode every image once, for student and teacher, and split the images.
+    """Read every example once, for student and teacher, and split the examples.
 
     Args:
-        examples: Images with or without targets.
-        wanted: Preprocessing of each backbone that sees the images.
-        share: Share of the images that is held out for validation.
+        examples: Examples with or without targets.
+        wanted: Preprocessing of each backbone that sees the examples.
+        share: Share of the examples that is held out for validation.
         seed: Seed of the split.
         progress: Shows the progress of decoding, and collects warnings.
         reading: How a model reads the values of examples; None determines this from the examples.
 
     Raises:
-        DataError: No image can be decoded, or there are too few.
+        DataError: No example can be decoded, or there are too few.
     """
-    progress.phase(f"decoding {len(examples)} images")
-    store = modality_of(examples).load(
+    modality = modality_of(examples)
+    progress.phase(f"reading {len(examples)} {modality.noun}s")
+    store = modality.load(
         examples.items,
         examples.names,
         wanted,
@@ -86,11 +87,11 @@ def prepare_pretraining_data(
         reading=reading,
         exact=False,
         memory_limit=memory_budget(None),
-        progress=lambda done, total: progress.step(f"decoding images: {done} of {total}"),
+        progress=lambda done, total: progress.update(f"reading {modality.noun}s: {done} of {total}"),
     )
     progress.warnings.add(*store.warnings)
     if store.skipped:
-        progress.say(f"{len(store.skipped)} images cannot be read: {store.skipped[0].name}, …")
+        progress.print(f"{len(store.skipped)} {modality.noun}s cannot be read: {store.skipped[0].name}, …")
     if examples.targets is None:
         train, validation = _split_once(store, share, seed)
         return PretrainingData(store=store, train_rows=train, validation_rows=validation)
@@ -105,10 +106,10 @@ def prepare_pretraining_data(
 
 
 def _split_once(store: Store, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split unlabelled images; copies of an image stay on one side."""
+    """Split unlabelled examples; copies of an example stay on one side."""
     _, of = np.unique(store.digests, return_inverse=True)
     order = np.random.default_rng(seed).permutation(of.max() + 1)
     if len(order) < 2:
-        raise DataError("One image is not enough: some are held out to score on.")
+        raise DataError("One example is not enough: some are held out to score on.")
     validation = np.isin(of, order[: max(1, round(share * len(order)))])
     return np.flatnonzero(~validation), np.flatnonzero(validation)

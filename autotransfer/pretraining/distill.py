@@ -45,7 +45,7 @@ class DistillResult:
 
     Attributes:
         model: The student.
-        agreement: Share of the validation images on which the student predicts the teacher's class; for a regression,
+        agreement: Share of the validation examples on which the student predicts the teacher's class; for a regression,
             the share of the variance of the teacher's values that the student predicts.
         teacher: Score of the teacher on the test examples; None without test examples.
         student: Score of the student on the test examples; None without test examples.
@@ -83,7 +83,7 @@ class DistillResult:
         before, after = self.parameters
         lines = [
             f"model       {self.model.members[0].candidate.backbone}: {after:,} parameters of {before:,}",
-            f"agreement   {self.agreement:.1%} with the teacher on validation images",
+            f"agreement   {self.agreement:.1%} with the teacher on validation examples",
         ]
         if self.teacher and self.student:
             lines.append(
@@ -112,26 +112,26 @@ def distill(
     """Distil a model, or the mean of several models, into one small model (Hinton et al., 2015).
 
     Teacher and student share no parameters, so their architectures are independent. The student learns the teacher's
-    predictions only, so images need no labels.
+    predictions only, so examples need no labels.
 
     Args:
         result: Result of ``fit``, a model, or several of these, whose mean prediction is learned.
-        data: Images and folders to train on; None takes those of the search. Labels are ignored.
+        data: Examples and folders to train on; None takes those of the search. Labels are ignored.
         architecture: Name of a registered backbone, which starts from its weights, or of one of timm's architectures,
             which starts from random weights.
         test: Labelled examples to compare teacher and student on; None takes the test examples of the search.
         test_targets: Targets of the test examples, where ``test`` does not hold them.
-        epochs: Passes over the images; 30 without ``time_budget``.
+        epochs: Passes over the examples; 30 without ``time_budget``.
         time_budget: Training time in place of ``epochs``, as ``"5m"`` or in seconds.
         zoo: Folders of checkpoints that may hold the backbone; None takes ``AUTOTRANSFER_ZOO``.
         seed: Seed of the initial weights, the split and the training.
-        training: Training settings, and the share of the images that is held out for validation.
+        training: Training settings, and the share of the examples that is held out for validation.
         compute: ``device``; no other option has an effect.
         run: ``progress``; no other option has an effect.
 
     Raises:
         ConfigError: A setting is wrong, or the tasks of the models differ.
-        DataError: The images cannot be used, or there are no images.
+        DataError: The examples cannot be used, or there are no examples.
         TrialError: The training diverged.
     """
     refuse_unused(compute, ("device",))
@@ -140,7 +140,7 @@ def distill(
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
-    task = _common_task(models)
+    _check_same_task(models)
     examples, test_examples = _examples(results, data, test, test_targets)
     settings.check_augmentation(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
@@ -148,31 +148,62 @@ def distill(
     backbone = _student(registry, architecture, training.input_size)
     with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
         unlabelled = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
-        dataset = prepare_pretraining_data(
-            unlabelled,
-            [backbone.preprocessing],
-            share=training.validation,
-            seed=seed,
-            progress=progress,
-            reading=models[0].reading,
-        )
-        progress.phase(f"predicting {len(examples)} images with the teacher")
-        predictions = _mean_predictions(models, unlabelled)
-        objective, standardisation = _teacher_objective(task, predictions, dataset, where)
-        model, trainer = train_student(
-            backbone, architecture, task, objective, dataset, settings, registry, where, progress, standardisation
+        model, trainer, agreement = _train(
+            backbone, architecture, models, unlabelled, training.validation, settings, registry, where, progress
         )
         if test_examples is not None:
-            progress.phase(f"comparing on {len(test_examples)} test images")
-        return DistillResult(
-            model=model,
-            agreement=_agreement(task, model.predict_store(dataset.held_out), predictions[dataset.validation_rows]),
-            teacher=None if test_examples is None else _score(task, test_examples, models),
-            student=None if test_examples is None else _score(task, test_examples, [model]),
-            parameters=(sum(map(_size, models)), _size(model)),
-            epochs=trainer.epoch,
-            seconds=round(trainer.seconds, 1),
-        )
+            progress.phase(f"comparing on {len(test_examples)} test examples")
+        return _compared(model, models, trainer, agreement, test_examples)
+
+
+def _train(
+    backbone: Backbone,
+    name: str,
+    teachers: Sequence[TransferModel],
+    examples: Examples,
+    share: float,
+    settings: PretrainingSettings,
+    registry: Registry,
+    device: Device,
+    progress: Progress,
+) -> tuple[TransferModel, PretrainingTrainer, float]:
+    """Train a student on the predictions of its teachers; return it, its trainer and its agreement with them."""
+    task = teachers[0].task
+    dataset = prepare_pretraining_data(
+        examples,
+        [backbone.preprocessing],
+        share=share,
+        seed=settings.seed,
+        progress=progress,
+        reading=teachers[0].reading,
+    )
+    progress.phase(f"predicting {len(examples)} examples with the teacher")
+    predictions = _mean_predictions(teachers, examples)
+    objective, standardisation = _teacher_objective(task, predictions, dataset, device)
+    model, trainer = train_student(
+        backbone, name, task, objective, dataset, settings, registry, device, progress, standardisation
+    )
+    expected = predictions[dataset.validation_rows]
+    return model, trainer, _agreement(task, model.predict_store(dataset.held_out), expected)
+
+
+def _compared(
+    model: TransferModel,
+    teachers: Sequence[TransferModel],
+    trainer: PretrainingTrainer,
+    agreement: float,
+    test: Examples | None,
+) -> DistillResult:
+    """Score student and teachers on the test examples, if there are any."""
+    return DistillResult(
+        model=model,
+        agreement=agreement,
+        teacher=None if test is None else _score(model.task, test, teachers),
+        student=None if test is None else _score(model.task, test, [model]),
+        parameters=(sum(map(_size, teachers)), _size(model)),
+        epochs=trainer.epoch,
+        seconds=round(trainer.seconds, 1),
+    )
 
 
 def train_student(
@@ -194,7 +225,7 @@ def train_student(
         name: Name of the backbone in the model.
         task: The task.
         objective: The objective.
-        dataset: The images.
+        dataset: The examples.
         settings: Training settings.
         registry: Registry that holds the linear head.
         device: Device of the training.
@@ -205,9 +236,9 @@ def train_student(
         The model and its trainer.
     """
     student = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
-    progress.phase(f"training {name} on {len(dataset.train_rows)} images")
+    progress.phase(f"training {name} on {len(dataset.train_rows)} examples")
     trainer = PretrainingTrainer(student, dataset.store, dataset.train_rows, [objective], settings, device)
-    trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+    trainer.run(lambda epoch, loss: progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
     learned = trainer.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *standardisation)
     training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(trainer.epoch, 1)}
@@ -252,8 +283,8 @@ def _student(registry: Registry, name: str, input_size: int | None) -> Backbone:
     return registry.backbone(name).load()
 
 
-def _common_task(models: Sequence[TransferModel]) -> Task:
-    """Return the task of all models.
+def _check_same_task(models: Sequence[TransferModel]) -> None:
+    """Refuse models that cannot teach together.
 
     Raises:
         ConfigError: There is no model, or the tasks differ.
@@ -264,16 +295,15 @@ def _common_task(models: Sequence[TransferModel]) -> Task:
     for model in models[1:]:
         if (model.task.kind, model.task.classes, model.task.width) != (task.kind, task.classes, task.width):
             raise ConfigError(f"The models predict different things: {task.kind} {task.classes} and {model.task}.")
-    return task
 
 
 def _examples(
     results: Sequence[FitResult | TransferModel], data: Any, test: Any, test_targets: Any
 ) -> tuple[Examples, Examples | None]:
-    """Return the images to train on and the test examples; by default those of the search."""
+    """Return the examples to train on and the test examples; by default those of the search."""
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
-        raise DataError("A model alone holds no images to learn on: give some.")
+        raise DataError("A model alone holds no examples to learn on: give some.")
     examples = searched.data.train if data is None and searched is not None else find_examples(data)
     if test is not None:
         return examples, select_split(load_examples(test, test_targets), "test")

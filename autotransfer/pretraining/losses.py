@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autotransfer.tasks.task import Task
+from autotransfer.training.optimization import task_loss
 
 __all__ = ["Objective", "from_answers", "from_features", "from_labels", "standardise"]
 
@@ -45,13 +46,7 @@ def from_labels(task: Task, encoded: np.ndarray, device: torch.device) -> Object
     targets = torch.as_tensor(encoded, device=device)
 
     def loss(outputs: Tensor, rows: Tensor) -> Tensor:
-        wanted = targets[rows]
-        if task.kind == "regression":
-            return F.mse_loss(outputs, wanted)
-        if task.kind == "multilabel":
-            smooth = wanted * (1 - _SMOOTHING) + _SMOOTHING / 2
-            return F.binary_cross_entropy_with_logits(outputs, smooth)
-        return F.cross_entropy(outputs, wanted, label_smoothing=_SMOOTHING)
+        return task_loss(task, outputs, targets[rows], label_smoothing=_SMOOTHING)
 
     return Objective(head="answers", outputs=task.outputs, loss=loss)
 
@@ -69,13 +64,10 @@ def from_answers(task: Task, predictions: np.ndarray, device: torch.device) -> O
         given = (given.clamp(min=_SMALLEST).log() / _TEMPERATURE).softmax(1)
 
     def loss(outputs: Tensor, rows: Tensor) -> Tensor:
-        wanted = given[rows]
-        if task.kind == "regression":
-            return F.mse_loss(outputs, wanted)
-        if task.kind == "multilabel":
-            return F.binary_cross_entropy_with_logits(outputs, wanted)
+        if not task.single_label:
+            return task_loss(task, outputs, given[rows])
         # Softening makes gradients smaller by the square of the temperature.
-        return _TEMPERATURE**2 * F.kl_div((outputs / _TEMPERATURE).log_softmax(1), wanted, reduction="batchmean")
+        return _TEMPERATURE**2 * F.kl_div((outputs / _TEMPERATURE).log_softmax(1), given[rows], reduction="batchmean")
 
     return Objective(head="answers", outputs=task.outputs, loss=loss)
 

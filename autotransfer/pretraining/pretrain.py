@@ -59,8 +59,8 @@ class PretrainResult:
         folder: Folder of the checkpoint in timm's own format; the parent folder is a zoo.
         architecture: Name of the architecture.
         parameters: Number of parameters without the classifier.
-        score: Score on the validation images; None without labels.
-        match: Share of the variance of the teacher's features that is predicted on the validation images; None where
+        score: Score on the validation examples; None without labels.
+        match: Share of the variance of the teacher's features that is predicted on the validation examples; None where
             no features were learned.
         epochs: Number of training epochs.
         seconds: Training time in seconds, without decoding, the teacher's forward passes and scoring.
@@ -82,7 +82,7 @@ class PretrainResult:
         lines = [f"backbone    {self.folder.name}: {self.architecture}, {self.parameters:,} parameters"]
         if self.score:
             lines.append(
-                f"source      {self.score.metric} {self.score.score:.4f} on {self.score.examples} held-out images"
+                f"source      {self.score.metric} {self.score.score:.4f} on {self.score.examples} held-out examples"
             )
         if self.match is not None:
             lines.append(f"teacher     {self.match:.1%} of the variance of its features is predicted")
@@ -116,11 +116,11 @@ def pretrain(
     arguments resumes an interrupted training.
 
     Args:
-        data: Labelled examples, as ``fit`` takes them; without ``labels``, images and folders of images.
+        data: Labelled examples, as ``fit`` takes them; without ``labels``, examples and folders of examples.
         targets: One target for each example, where ``data`` does not hold them.
         architecture: One of timm's architectures, such as ``"resnet18"``; its initial weights are random.
         out: Folder of the checkpoint; its name is the name of the backbone, and its parent folder is a zoo.
-        epochs: Passes over the images; 30 without ``time_budget``.
+        epochs: Passes over the examples; 30 without ``time_budget``.
         time_budget: Training time in place of ``epochs``, as ``"5m"`` or in seconds.
         teacher: Name of a registered backbone to distil; teacher and student share no parameters.
         match: What is learned from the teacher: its features, or the predictions (``"answers"``) of a linear probe on
@@ -128,7 +128,7 @@ def pretrain(
         labels: Whether there are labels to learn; without labels, only the teacher is learned.
         zoo: Folders of checkpoints that may hold the teacher; None takes ``AUTOTRANSFER_ZOO``.
         seed: Seed of the initial weights, the split and the training.
-        training: Training settings, and the share of the images that is held out for validation.
+        training: Training settings, and the share of the examples that is held out for validation.
         data_options: ``path_column``, ``target_column`` and ``groups``, as for ``fit``; no other option has an effect.
         compute: ``device``, and ``cache`` and ``cache_dir`` for the teacher's features.
         run: ``overwrite``, which replaces the folder and restarts an interrupted training, and ``progress``.
@@ -156,20 +156,26 @@ def pretrain(
         run=run,
         card=card,
     )
+    return _pretrain(data, targets, options)
+
+
+def _pretrain(data: Any, targets: Any, options: PretrainOptions) -> PretrainResult:
+    """Pretrain with options that were checked one by one."""
+    training, compute, run, card = options.training, options.compute, options.run, options.card
     length = training_length(options.epochs, options.time_budget)
-    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
+    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=options.seed)
     registry = Registry.load(zoos_from(options.zoo))
-    spec = None if teacher is None else registry.backbone(teacher)
-    staging = _staging_folder(Path(out), run.overwrite)
-    examples = _load(data, targets, data_options) if labels else find_examples(data)
+    spec = None if options.teacher is None else registry.backbone(options.teacher)
+    staging = _staging_folder(Path(options.out), run.overwrite)
+    examples = _load(data, targets, options.data_options) if options.labels else find_examples(data)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     job = _PretrainingJob(
-        out=Path(out),
+        out=Path(options.out),
         staging=staging,
-        architecture=architecture,
-        recipe=registry.outline(architecture, training.input_size, classes),
+        architecture=options.architecture,
+        recipe=registry.outline(options.architecture, training.input_size, classes),
         teacher=spec,
-        match=match,
+        match=options.match,
         settings=settings,
         validation=training.validation,
         source=card.source or _name_of(data),
@@ -232,8 +238,8 @@ class _PretrainingJob:
             saved=self.staging / _STATE,
             key=self._key(dataset, teacher),
         )
-        progress.phase(f"training {self.architecture} on {len(dataset.train_rows)} images")
-        trainer.run(lambda epoch, loss: progress.say(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+        progress.phase(f"training {self.architecture} on {len(dataset.train_rows)} examples")
+        trainer.run(lambda epoch, loss: progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
         return self._finish(trainer, dataset, features, progress)
 
     def _objectives(self, dataset: PretrainingData, features: np.ndarray | None) -> list[Objective]:
@@ -260,7 +266,7 @@ class _PretrainingJob:
         self, trainer: PretrainingTrainer, dataset: PretrainingData, features: np.ndarray | None, progress: Progress
     ) -> PretrainResult:
         """Score the network as it is written, and move its checkpoint to its folder."""
-        progress.phase(f"scoring {len(dataset.validation_rows)} validation images")
+        progress.phase(f"scoring {len(dataset.validation_rows)} validation examples")
         student = _round_to_half(trainer.learned)
         outputs = trainer.outputs(dataset.validation_rows, student)
         matched = None
@@ -280,13 +286,13 @@ class _PretrainingJob:
         if self.out.exists():
             shutil.rmtree(self.out)
         self.staging.rename(self.out)
-        progress.say(f"written to {self.out}")
+        progress.print(f"written to {self.out}")
         return result
 
     def _write(self, student: Student, dataset: PretrainingData, measured: Mapping[str, Any]) -> None:
-        images, fold = len(dataset.train_rows), dataset.fold
+        examples, fold = len(dataset.train_rows), dataset.fold
         teacher = None if self.teacher is None else f"{self.match} of {self.teacher.name} ({self.teacher.source})"
-        what = f"{self.source}, {images} images"
+        what = f"{self.source}, {examples} {dataset.store.modality.noun}s"
         if fold is not None:
             what += f", {len(fold.task.classes)} classes" if fold.task.classes else f", {fold.task.width} targets"
         shown = {name: measured.get(name) for name in ("score", "match", "epochs", "seconds")}
@@ -294,7 +300,13 @@ class _PretrainingJob:
             "description": what if teacher is None else f"{teacher} on {what}",
             "license": self.license,
             "label_names": [str(label) for label in fold.task.classes] if fold else [],
-            "source": {"data": self.source, "images": images, "teacher": teacher, **shown, "autotransfer": __version__},
+            "source": {
+                "data": self.source,
+                "examples": examples,
+                "teacher": teacher,
+                **shown,
+                "autotransfer": __version__,
+            },
         }
         classifier = None if fold is None else _classifier(student, fold.standardisation())
         self.registry.write(student.backbone, self.staging, about, classifier)

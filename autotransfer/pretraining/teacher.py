@@ -24,7 +24,7 @@ _PROBE = "logistic"
 
 
 def teacher_features(loaded: LoadedBackbone, dataset: PretrainingData, cache_dir: Path | None) -> np.ndarray:
-    """Return the teacher's standardised features (N, width) of all images, from the cache if possible."""
+    """Return the teacher's standardised features (N, width) of all examples, from the cache if possible."""
     cache = ActivationCache(cache_dir, memory_limit=memory_budget(None))
     features = FeatureExtractor(store=dataset.store, cache=cache).pooled(loaded)
     return standardise(features, dataset.train_rows)

@@ -18,17 +18,18 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs, Modality, Store
 from autotransfer.contract.specs import FreezePlan, Phase
 from autotransfer.errors import ConfigError, TrialError
+from autotransfer.features.batches import BatchSize, in_batches
 from autotransfer.pretraining.losses import Objective
 from autotransfer.runtime.device import Device, to_device
-from autotransfer.runtime.memory import halve_batch_size
 from autotransfer.settings import TrainingOptions, parse_duration
 from autotransfer.training.freezing import parameter_groups, train_mode
+from autotransfer.training.optimization import StepTaker, warm_up_and_cosine
 
 __all__ = ["PretrainingTrainer", "PretrainingSettings", "Student", "training_length"]
 
 _ALL = FreezePlan(phases=(Phase(start=0.0, depth=0),))
-_WARMUP = 0.05  # share of the training in which the learning rate rises
-_LONGEST_NORM = 5.0  # of the gradients
+_WARM_UP_SHARE = 0.05  # of the training, in which the learning rate rises
+_MAX_GRADIENT_NORM = 5.0
 _EVALUATION_BATCH = 256
 _EPOCHS = 30
 
@@ -38,11 +39,11 @@ class PretrainingSettings:
     """How a network is trained.
 
     Attributes:
-        epochs: Passes over the training images; None where time decides.
+        epochs: Passes over the training examples; None where time decides.
         seconds: Training time; None where epochs decide.
         lr: Highest learning rate of AdamW.
         weight_decay: Decoupled decay of weights; norms and biases are spared.
-        batch_size: Images in one step.
+        batch_size: Examples in one step.
         augmentation: Strength, one of ``Modality.augmentations``.
         ema: Decay by step of the moving average of the weights, which is what remains.
         half: Whether 16 bit is used where the hardware has it.
@@ -113,7 +114,7 @@ class Student(nn.Module):
         self.heads = nn.ModuleDict(heads)
 
     def forward(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Map images (N, 3, H, W) to the float32 outputs (N, outputs) of each head."""
+        """Map inputs (N, ...) to the float32 outputs (N, outputs) of each head."""
         features = self.backbone(inputs)
         return {name: head(features).float() for name, head in self.heads.items()}
 
@@ -123,8 +124,8 @@ class PretrainingTrainer:
 
     Args:
         student: The network; it is moved to the device.
-        images: The images.
-        rows: Rows of the training images.
+        examples: The examples.
+        rows: Rows of the training examples.
         objectives: The objectives; their losses are added.
         settings: Training settings.
         device: Device of the training.
@@ -153,13 +154,12 @@ class PretrainingTrainer:
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self._rng = torch.Generator().manual_seed(settings.seed)
         self._average = AveragedModel(student, multi_avg_fn=self._move_average, use_buffers=True)
-        # Most images that pass through the network at once; halved when memory runs out.
-        self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
+        self._evaluation_size = BatchSize((_EVALUATION_BATCH,))
         groups = parameter_groups(
             student.backbone, student.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
         )
         self._optimizer = torch.optim.AdamW(groups, fused=device.torch.type in ("cpu", "cuda"))
-        self._scaler = torch.amp.GradScaler(device.torch.type, enabled=settings.half and device.half == torch.float16)
+        self._steps = StepTaker(self._optimizer, device, batch_size=settings.batch_size, autocast=settings.half)
         if saved is not None and saved.is_file():
             self._resume(saved)
 
@@ -183,7 +183,7 @@ class PretrainingTrainer:
         """Train to the end; ``report(epoch, loss)`` is called after each epoch.
 
         Raises:
-            TrialError: The loss is not finite, or one image does not fit into memory.
+            TrialError: The loss is not finite, or one example does not fit into memory.
         """
         while self.done < 1:
             with self.device.repeatable():
@@ -194,19 +194,13 @@ class PretrainingTrainer:
             report(self.epoch, loss)
 
     def outputs(self, rows: np.ndarray, student: Student | None = None) -> dict[str, np.ndarray]:
-        """Return the outputs (N, outputs) of each head for these images, in float32."""
+        """Return the outputs (N, outputs) of each head for these examples, in float32."""
         student, how = student or self.learned, self.student.backbone.preprocessing
-        parts: list[dict[str, Tensor]] = []
-        done = 0
-        with torch.inference_mode():
-            while done < len(rows):
-                part = rows[done : done + self._evaluated]
-                try:
-                    parts.append(student(self.store.inputs(part, how, self.device.torch)))
-                except (RuntimeError, MemoryError) as error:
-                    self._evaluated = halve_batch_size(len(part), error)
-                    continue
-                done += len(part)
+
+        def part_outputs(part: slice) -> dict[str, Tensor]:
+            return student(self.store.inputs(rows[part], how, self.device.torch))  # type: ignore[no-any-return]
+
+        parts = [found for _, found in in_batches(part_outputs, len(rows), self._evaluation_size)]
         return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in student.heads}
 
     def _train_epoch(self) -> float:
@@ -231,33 +225,23 @@ class PretrainingTrainer:
         return total / max(seen, 1)
 
     def _learn(self, rows: np.ndarray) -> float:
-        """Take one step and return its loss; out of memory, the batch is worked off in smaller parts."""
+        """Take one step and return its loss."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self.settings.lr * _rate(self.done)
-        while True:
-            size, losses = min(self._micro, len(rows)), list[Tensor]()
-            try:
-                self._optimizer.zero_grad(set_to_none=True)
-                for start in range(0, len(rows), size):
-                    part = rows[start : start + size]
-                    loss = self._loss(part) * (len(part) / len(rows))
-                    torch.autograd.backward(self._scaler.scale(loss))
-                    losses.append(loss.detach())
-                break
-            except (RuntimeError, MemoryError) as error:
-                self._micro = halve_batch_size(size, error)
-        self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_(self.student.parameters(), _LONGEST_NORM)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+            # A training by time begins at 0: the rate of its first step is that of a thousandth.
+            group["lr"] = self.settings.lr * warm_up_and_cosine(max(self.done, 1e-3), warm_up=_WARM_UP_SHARE, end=1.0)
+
+        def loss(part: slice) -> Tensor:
+            return self._loss(rows[part]) * (len(rows[part]) / len(rows))
+
+        total = self._steps.step(len(rows), loss, list(self.student.parameters()), _MAX_GRADIENT_NORM)
         self._average.update_parameters(self.student)
-        found = float(sum(losses))  # a GPU is waited for once in a step, at its end
+        found = float(total)  # a GPU is waited for once in a step, at its end
         if not math.isfinite(found):
             raise TrialError(f"The loss became {found} in epoch {self.epoch + 1}: lower the learning rate.")
         return found
 
     def _loss(self, rows: np.ndarray) -> Tensor:
-        """Return the mean loss of these images."""
+        """Return the mean loss of these examples."""
         how = self.student.backbone.preprocessing
         batch = self.store.augmented(rows, how, self.device.torch, self.settings.augmentation, self._rng)
         with self.device.autocast(self.settings.half):
@@ -281,7 +265,7 @@ class PretrainingTrainer:
             "student": self.student.state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
+            "scaler": self._steps.scaler.state_dict(),
             "rng": self._rng.get_state(),
         }
         temporary = file.with_name(f"{file.name}.new")
@@ -303,12 +287,5 @@ class PretrainingTrainer:
         self.student.load_state_dict(state["student"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        self._steps.scaler.load_state_dict(state["scaler"])
         self._rng.set_state(state["rng"].cpu())
-
-
-def _rate(done: float) -> float:
-    """Factor on the learning rate: a linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
-    if done < _WARMUP:
-        return max(done, 1e-3) / _WARMUP
-    return 0.5 * (1 + math.cos(math.pi * (done - _WARMUP) / (1 - _WARMUP)))

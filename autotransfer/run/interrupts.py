@@ -14,7 +14,7 @@ __all__ = ["interruptible"]
 
 
 @contextmanager
-def interruptible(budget: TimeBudget, say: Callable[[str], None]) -> Iterator[None]:
+def interruptible(budget: TimeBudget, report: Callable[[str], None]) -> Iterator[None]:
     """Let the first interrupt end the search within, and the next one do what it always does.
 
     Where signals cannot be caught, outside of the main thread, or where the program catches them itself, nothing
@@ -28,7 +28,7 @@ def interruptible(budget: TimeBudget, say: Callable[[str], None]) -> Iterator[No
     def halt(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
         budget.stop()
-        say("interrupted: the search ends here, and the best so far is trained; once more stops at once")
+        report("interrupted: the search ends here, and the best so far is trained; once more stops at once")
 
     signal.signal(signal.SIGINT, halt)
     try:

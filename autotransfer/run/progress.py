@@ -74,19 +74,19 @@ class Progress:
             self._console.print(self._plain(f"warning: {warning}"))
 
     def phase(self, text: str) -> None:
-        """Say what begins; the text after a colon is not repeated in the live line."""
+        """Begin a phase and print it; the live line shows the text before a colon."""
         self._phase = text.partition(": ")[0]
-        self.say(text)
+        self.print(text)
 
-    def say(self, text: str) -> None:
-        """Print a line; names that came from data cannot change how it looks."""
+    def print(self, text: str) -> None:
+        """Print a line, without markup, since it may hold names from data."""
         if self.shown:
             self._last_line = time.monotonic()
             self._console.print(Text.assemble((self._clock(), "dim"), " ", self._plain(text)))
             self._refresh()
 
-    def step(self, text: str) -> None:
-        """Say how far the phase has come, without a line of its own."""
+    def update(self, text: str) -> None:
+        """Update the text of the live line without printing a line."""
         self._phase = text
         self._refresh()
 
@@ -95,16 +95,16 @@ class Progress:
         best, shown = self.trials.best, self._best()
         if best is not None and shown != self._shown_best:
             self._shown_best = shown
-            self.say(f"{shown}  trial {best.number}: {best.candidate}")
+            self.print(f"{shown}  trial {best.number}: {best.candidate}")
         elif record.state == "failed":
-            self.say(f"trial {record.number} failed: {record.reason}")
+            self.print(f"trial {record.number} failed: {record.reason}")
         self._refresh()
 
     def resumed(self) -> None:
         """Show the trials of a run that is resumed, and the best of them."""
         best, self._shown_best = self.trials.best, self._best()
         shown = "" if best is None else f", {self._shown_best}: {best.candidate}"
-        self.say(f"resuming after {len(self.trials)} trials{shown}")
+        self.print(f"resuming after {len(self.trials)} trials{shown}")
 
     def summary(self) -> str:
         """Return the state of the search in one line: the figures first, since a narrow terminal cuts the end."""

@@ -113,7 +113,7 @@ class FitResult:
         return self.model.predict_proba(data)
 
     def predict_table(self, data: Any) -> list[Prediction]:
-        """Predict with the model, with the path of each image; see ``TransferModel.predict_table``."""
+        """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
         return self.model.predict_table(data)
 
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:

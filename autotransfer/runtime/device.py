@@ -90,11 +90,11 @@ def device_names(name: str) -> list[str]:
 
 
 def memory_format_for(device: torch.device) -> torch.memory_format:
-    """Return the memory format of images and convolution weights on a device: channels last on a CPU.
+    """Return the memory format of inputs and convolution weights on a device: channels last on a CPU.
 
     On a GPU, channels last is a third faster, but cuDNN then compiles kernels for each new shape. Measured on a GPU, a
     small network takes 1.5 seconds to compile, and 7 seconds with gradients; the default format takes less than 0.1
-    seconds. Compiling pays off from about 50,000 images of one shape on, and most batches of a search differ in shape.
+    seconds. Compiling pays off from about 50,000 inputs of one shape on, and most batches of a search differ in shape.
     """
     return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 

@@ -59,9 +59,9 @@ def _reclaimable(group: Path) -> int:
 
 
 def memory_budget(limit: int | None) -> int:
-    """Return the bytes for decoded images and activations: the user's limit, or a third of the free memory up to 1 GB.
+    """Return the bytes for examples and activations: the user's limit, or a third of the free memory up to 1 GB.
 
-    Images and activations beyond the limit are memory-mapped; the system's file cache makes them nearly as fast.
+    Examples and activations beyond the limit are memory-mapped; the system's file cache makes them nearly as fast.
     """
     return limit if limit is not None else min(free_memory() // 3, 2**30)
 

@@ -56,7 +56,7 @@ class FineTuning:
     def urgent_backbone(self, trials: Trials, left: float) -> str:
         """Return the best backbone if half of it trains before all else that is not screening; else an empty name.
 
-        It was pretrained on images unlike those of the task. Training deep can make up for that, and needs much time.
+        It was pretrained on examples unlike those of the task. Training deep can make up for that, and needs much time.
         """
         name, tuned = next(iter(trials.backbones()), ""), self._decisions.tuned_backbones
         if not self._context.is_timed or name not in self._context.distant or name not in (tuned or [name]):

@@ -31,7 +31,7 @@ from autotransfer.search.trials import TrialRecord, Trials
 __all__ = ["Arm", "CurveModel", "FreezeThaw"]
 
 Array = npt.NDArray[np.float64]
-JITTER = 1e-4  # keeps the small matrices invertible when two rungs almost agree
+JITTER = 1e-4  # on the diagonals: keeps the small matrices invertible when two rungs almost agree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,12 @@ class Arm:
     """A candidate as the schedule sees it.
 
     Attributes:
-        name: What the caller knows it by.
+        name: Its name; unique.
         mean: Expected best score by each rung, before anything is seen; higher is better.
         std: Standard deviation of those scores, positive.
         seconds: Expected seconds per epoch.
         start: Expected seconds before the first epoch.
-        params: Parameters of its trial; what they leave open is sampled.
+        params: Parameters of its trial; the sampler draws those that are missing.
         source: Which part of the search proposes it.
     """
 
@@ -148,7 +148,7 @@ class FreezeThaw:
         self._open = np.append(self._open, np.ones(new, dtype=bool))
 
     def has_shown(self, name: str, rungs: int = 2) -> bool:
-        """Whether an arm has shown itself: it reached so many rungs, or its end. One that is unknown counts."""
+        """Whether an arm has reached so many rungs, or its end; True for an unknown arm."""
         row = self._index.get(name)
         return row is None or not self._open[row] or self._state[row] >= rungs
 
@@ -186,7 +186,7 @@ class FreezeThaw:
         return Proposal(params=arm.params, source=arm.source, resumes=self._trial.get(row), until=until, arm=arm.name)
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
-        """Take in what came of a proposal; an arm that was not run, failed or ended is closed."""
+        """Learn the outcome of a proposal; an arm that was not run, failed or ended is closed."""
         if not self.has_arm(proposal.arm):  # made for backbones or rungs that there were when the search began
             return
         row = self._index[proposal.arm]
@@ -199,7 +199,7 @@ class FreezeThaw:
         if record.state == "paused" and len(record.curve) < self._rungs[rung + 1]:
             return
         self._open[row] = record.state in ("paused", "pruned") and rung + 1 < len(self.model.rungs)
-        # What makes scores fair between candidates shifts the whole curve.
+        # The correction that makes objectives comparable shifts the whole curve.
         self._seen[row, rung] = max(record.curve[: self._rungs[rung + 1]]) + record.objective - max(record.curve)
         self._state[row] = rung + 1
 

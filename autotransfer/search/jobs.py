@@ -61,19 +61,18 @@ class EpochScore(float):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What came of a candidate.
+    """The result of a candidate.
 
     Attributes:
         score: Score on the validation examples; greater is better.
-        objective: What candidates are compared by: the score, made fair between them and less its doubt; NaN means
-            the score itself.
+        objective: What the search maximises: the score, comparable between candidates, less a share of its error; NaN
+            means the score itself.
         depth: Number of frozen leading stages.
         best_epoch: Epoch of that score; 0 for closed forms.
         curve: Score after each epoch.
         predictions: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
         trained: Number of epochs that were trained now, at the end of the curve.
-        seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where it tells nothing of
-            others.
+        seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where an epoch was cut.
     """
 
     score: float
@@ -149,15 +148,15 @@ class Executor(Protocol):
     """Evaluates candidates: here, in other processes, or on other machines."""
 
     def free(self) -> int:
-        """Return how many jobs can be taken on now."""
+        """Return how many jobs can be taken now."""
         ...
 
     def submit(self, job: Job) -> None:
-        """Take on a job."""
+        """Take a job."""
         ...
 
     def poll(self) -> list[Finished]:
-        """Return the jobs that have ended, with what came of them; waits for a moment if none has."""
+        """Return the jobs that have ended, with their results; waits for a moment if none has."""
         ...
 
 
@@ -180,11 +179,11 @@ class Inline:
         return 0 if self._jobs else 1
 
     def submit(self, job: Job) -> None:
-        """Take on a job; it is done when ``poll`` is called."""
+        """Take a job; it is done when ``poll`` is called."""
         self._jobs.append(job)
 
     def poll(self) -> list[Finished]:
-        """Do the job, and return what came of it."""
+        """Do the job, and return its result."""
         job, heartbeat = self._jobs.pop(), time.monotonic()
         limit = heartbeat_timeout(self.trial_timeout, job.expected)
 
@@ -197,7 +196,7 @@ class Inline:
 
         try:
             return [(job, self.evaluate(job.candidate, job.report, expired, job.until))]
-        except OutputError:  # what is found cannot be written down any more: no fault of the candidate
+        except OutputError:  # nothing can be written any more: no fault of the candidate
             raise
         except Exception as error:
             return [(job, error)]

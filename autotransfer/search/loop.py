@@ -98,35 +98,61 @@ def search(
         evaluate.restore(trials)
         progress.reserve_refit()
         resumed()
+    _Loop(schedule, runner, executor, progress, observe).run(interrupted)
+    return trials
 
-    def begin(proposal: Proposal) -> None:
-        begun = runner.begin(proposal, trials)
+
+class _Loop:
+    """Takes proposals of a schedule until the search ends."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        runner: Runner,
+        executor: Executor,
+        progress: _Progress,
+        observe: Callable[[TrialRecord], None],
+    ) -> None:
+        self._schedule, self._runner, self._executor = schedule, runner, executor
+        self._progress, self._observe = progress, observe
+        self._trials, self._budget = progress.trials, runner.budget
+
+    def run(self, interrupted: list[Proposal]) -> None:
+        """Carry out the interrupted proposals, the last of the list first, then those of the schedule."""
+        while True:
+            while (going := not self._progress.ended(self._runner.new)) and self._executor.free() > 0:
+                proposal = interrupted.pop() if interrupted else self._next()
+                if proposal is None:
+                    going = False
+                    break
+                self._begin(proposal)
+            if not going and not self._runner.running:
+                if (last := self._runner.last_resort(self._trials)) is None:
+                    return
+                self._begin(last)
+            for job, result in self._executor.poll():
+                proposal, record = self._runner.end(job, result, self._trials)
+                self._conclude(proposal, record, job.expected)
+
+    def _next(self) -> Proposal | None:
+        try:
+            return self._schedule.next(self._trials, self._budget.left, self._runner.running)
+        except Exception as error:  # a plugin's error costs what it would have proposed, not the search
+            log.warning("No trial could be proposed: %s", describe(error))
+            return Proposal()
+
+    def _begin(self, proposal: Proposal) -> None:
+        begun = self._runner.begin(proposal, self._trials)
         if isinstance(begun, Job):
-            executor.submit(begun)
+            self._executor.submit(begun)
         else:
-            conclude(proposal, begun, 0.0)
+            self._conclude(proposal, begun, 0.0)
 
-    def conclude(proposal: Proposal, record: TrialRecord | None, expected: float) -> None:
-        schedule.observe(proposal, record)
-        progress.add(record, budget.spent, expected)
+    def _conclude(self, proposal: Proposal, record: TrialRecord | None, expected: float) -> None:
+        self._schedule.observe(proposal, record)
+        self._progress.add(record, self._budget.spent, expected)
         if record is not None:
-            observe(record)
-
-    while True:
-        while (going := not progress.ended(runner.new)) and executor.free() > 0:
-            # The interrupted proposals come first, in their order.
-            proposal = interrupted.pop() if interrupted else _next(schedule, trials, budget, runner.running)
-            if proposal is None:
-                going = False
-                break
-            begin(proposal)
-        if not going and not runner.running:
-            if (last := runner.last_resort(trials)) is None:
-                return trials
-            begin(last)
-        for job, result in executor.poll():
-            proposal, record = runner.end(job, result, trials)
-            conclude(proposal, record, job.expected)
+            self._observe(record)
 
 
 class _Progress:
@@ -180,11 +206,3 @@ def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progre
             runner.restore(entry)
             schedule.observe(entry.proposal, entry.record)
             progress.add(entry.record, entry.spent)
-
-
-def _next(schedule: Schedule, trials: Trials, budget: TimeBudget, running: Sequence[Proposal]) -> Proposal | None:
-    try:
-        return schedule.next(trials, budget.left, running)
-    except Exception as error:  # a plugin's error costs what it would have proposed, not the search
-        log.warning("No trial could be proposed: %s", describe(error))
-        return Proposal()

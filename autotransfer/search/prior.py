@@ -22,8 +22,10 @@ from autotransfer.search.freeze_thaw import Arm, CurveModel
 __all__ = ["Ensemble", "Prior", "Tree", "encode"]
 
 Array = npt.NDArray[np.float64]
-PROBE = "linear_probing"  # such runs were recorded for a few batches only: their cost does not grow with the data
-LEAST_STD = 0.02  # two points of accuracy: what one curve wobbles by, however sure the trees are
+LINEAR_PROBING = (
+    "linear_probing"  # such runs were recorded for a few batches only: their cost does not grow with the data
+)
+MIN_STD = 0.02  # two points of accuracy: what one curve wobbles by, however sure the trees are
 
 
 def encode(
@@ -118,9 +120,9 @@ class Prior:
         rows = encode(list(settings.values()), self.columns, examples=examples, classes=classes)
         mean = np.clip(self.score.predict(rows), 0.0, 1.0)
         # A Gaussian's standard deviation is 1.25 times its mean absolute error.
-        std = np.maximum(1.25 * self.spread.predict(rows), LEAST_STD)
+        std = np.maximum(1.25 * self.spread.predict(rows), MIN_STD)
         log_cost = self.cost.predict(rows)[:, 0]
-        whole = np.array([not s.get(PROBE) for s in settings.values()])
+        whole = np.array([not s.get(LINEAR_PROBING) for s in settings.values()])
         seconds = np.exp(log_cost + whole * np.log(examples))
         return [
             Arm(name=name, mean=m.tolist(), std=s.tolist(), seconds=float(c))

@@ -29,7 +29,7 @@ def choose_shortlist(
 
     Args:
         specs: What there is.
-        seconds: Predicted seconds of one pass over the images; 0 for unknown.
+        seconds: Predicted seconds of one pass over the examples; 0 for unknown.
         allowed: Seconds that all passes together may take; the best fits, however little that is.
         most: Largest number of backbones.
     """

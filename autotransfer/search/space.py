@@ -20,7 +20,7 @@ from autotransfer.search.tta import TtaViews
 __all__ = ["SearchSpace", "freezes_all"]
 
 # The distributions that a setting may have.
-_KNOWN = (CategoricalDistribution, FloatDistribution, IntDistribution)
+_DISTRIBUTIONS = (CategoricalDistribution, FloatDistribution, IntDistribution)
 
 # Training settings that are searched. A head alone bears a higher learning rate than a backbone that trains with it.
 _SHARED: Mapping[str, BaseDistribution] = {
@@ -29,7 +29,7 @@ _SHARED: Mapping[str, BaseDistribution] = {
     "batch_size": CategoricalDistribution((16, 32, 64)),
     "label_smoothing": FloatDistribution(0.0, 0.2),
 }
-_PROBE: Mapping[str, BaseDistribution] = {**_SHARED, "lr": FloatDistribution(3e-4, 3e-2, log=True)}
+_FROZEN: Mapping[str, BaseDistribution] = {**_SHARED, "lr": FloatDistribution(3e-4, 3e-2, log=True)}
 _TUNE: Mapping[str, BaseDistribution] = {
     **_SHARED,
     "lr": FloatDistribution(3e-4, 1e-2, log=True),
@@ -51,14 +51,14 @@ _GENTLE_TUNING: Mapping[str, Any] = {
     "augmentation": "light",
 }
 _LAST_STAGE_LR, _MORE_STAGES_LR = 1.0, 0.3
-# Of so few examples to train on, higher rates learn more than is there: a third of the rate validated 9 points better
+# Below this number of training examples, high rates overfit: a third of the rate validated 9 points better
 # on 215 X-rays and 2 points on 244 photographs (means over eight setups each, examples/benchmarks/oracle.jsonl).
-_FEW = 500
-_FEW_EXAMPLES: Mapping[str, Any] = {"tune.lr": 3e-4, "tune.backbone_lr": 1.0}
+MAX_EXAMPLES_FOR_LOW_RATES = 500
+LOW_RATES: Mapping[str, Any] = {"tune.lr": 3e-4, "tune.backbone_lr": 1.0}
 DISTANT_TASK_SETTINGS: Mapping[str, Any] = {"tune.lr": 5e-4, "tune.backbone_lr": 1.0, "tune.batch_size": 16}
 
-# Epochs of a head alone, in epochs of a candidate that trains stages: they cost next to nothing.
-_PROBE_EPOCHS = 3
+# Epochs of a head alone, in times of those of a candidate that trains stages: they cost next to nothing.
+HEAD_EPOCHS_FACTOR = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,8 @@ class SearchSpace:
         stages: Returns the stages of a backbone.
         epochs: Epochs of a candidate that trains stages.
         examples: Number of examples to train on.
-        others: By the name of a backbone, the name of the same one at another input size.
-        views: Returns the number of views in which a backbone sees each image.
+        variants: By the name of a backbone, the name of the same one in another form.
+        views: The number of views that each backbone takes.
     """
 
     backbones: tuple[BackboneSpec, ...]
@@ -90,10 +90,10 @@ class SearchSpace:
     def __post_init__(self) -> None:
         for head in self.heads:
             for name, distribution in head.parameters.items():
-                if not isinstance(distribution, _KNOWN):
+                if not isinstance(distribution, _DISTRIBUTIONS):
                     raise PluginError(
                         f"The head {head.name!r} gives its setting {name!r} a {type(distribution).__name__}; "
-                        f"use one of {[known.__name__ for known in _KNOWN]}."
+                        f"use one of {[known.__name__ for known in _DISTRIBUTIONS]}."
                     )
         if not self._gradient_heads and not any(freezes_all(policy) for policy in self.policies):
             raise ConfigError(
@@ -114,12 +114,12 @@ class SearchSpace:
         views = self.views(backbone)
         training: dict[str, Any] = {"views": views} if views > 1 else {}
         if head.solve is None:
-            known = _PROBE if frozen else _TUNE
+            known = _FROZEN if frozen else _TUNE
             settings = {name: d for name, d in known.items() if name != _WHOLE_PASSES_ONLY or plan.depth == 0}
             training |= self._suggest_all(trial, "probe" if frozen else "tune", settings)
             if not frozen and (starts := self.starts.get(head.name)):
                 training["start"] = trial.suggest_categorical(f"tune.{head.name}.start", ("", *starts))
-            training["epochs"] = self.epochs * (_PROBE_EPOCHS if frozen else 1)
+            training["epochs"] = self.epochs * (HEAD_EPOCHS_FACTOR if frozen else 1)
         return Candidate(
             backbone=backbone,
             head=head.name,
@@ -174,7 +174,7 @@ class SearchSpace:
         params |= {f"head.{head.name}.{name}": _gentle(d) for name, d in head.parameters.items()}
         params |= {f"tune.{name}": value for name, value in _GENTLE_TUNING.items()}
         params["tune.backbone_lr"] = _LAST_STAGE_LR if trained == 1 else _MORE_STAGES_LR
-        params |= DISTANT_TASK_SETTINGS if distant else _FEW_EXAMPLES if self.examples < _FEW else {}
+        params |= DISTANT_TASK_SETTINGS if distant else LOW_RATES if self.examples < MAX_EXAMPLES_FOR_LOW_RATES else {}
         if starts := self.starts.get(head.name):
             params[f"tune.{head.name}.start"] = starts[0]
         return {"backbone": backbone, "freeze": policy.name, "tuned_head": head.name, **params}

@@ -1,8 +1,8 @@
 """What a search tries, in which order: screening, its variants, then frozen heads with fine-tuning between them.
 
 Frozen candidates cost next to nothing on cached features. Within a time budget, trials that train stages are paused
-at rungs, and the one that promises the greatest improvement per second goes on. Within a budget of trials each runs to
-its end, so that equal seeds give equal searches.
+at rungs, and the one with the greatest expected improvement per second is resumed. Within a budget of trials each runs
+to its end, so that equal seeds give equal searches.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Strategy:
         if is_improving:
             is_due = self._context.is_timed and self._frozen.are_due(trials)
             return bool(position % (self._settings.frozen_heads_per_fine_tuning + 1)) or is_due
-        # Beside a fine-tuning, waiting is better than a frozen candidate in vain: many in a row end a search.
+        # Beside a fine-tuning, waiting is better than a frozen candidate without a gain: many of them end a search.
         return bool(position % 2) and not is_running
 
     def _frozen_candidate(self) -> Proposal:

@@ -47,7 +47,7 @@ class StrategyContext:
         half_depth: Returns the number of last stages that are half of a backbone; 0 never trains half of it.
         min_epochs: Epochs that have to fit into the budget.
         variants: By the name of a screened backbone, the name of the same backbone at another resolution.
-        distant: Backbones that were pretrained on images unlike those of the task.
+        distant: Backbones that were pretrained on examples unlike those of the task.
         views: The number of views that each backbone takes.
         backbones: Names of all backbones, at all resolutions: a resumed search forgets others. None forgets nothing.
     """

@@ -1,4 +1,4 @@
-"""Test-time augmentation: in how many fixed views each backbone sees an image, as far as a search has found out.
+"""Test-time augmentation: in how many fixed views each backbone sees an example, as far as a search has found out.
 
 Predictions are averaged over an image and its mirror image, and over more views. On random halves of X-rays and of
 photographs, linear probes made 4 to 20% fewer errors with two views, and 8 to 32% fewer with four. Where mirroring

@@ -16,7 +16,7 @@ __all__ = ["call_from_json", "call_to_json", "described", "from_json", "is_compl
 
 # Where JSON has no type for a value, an object with this key says the type.
 _TYPE = "$type"
-# Arrays of targets have up to two axes; those of images, which have more, are not written down.
+# Arrays of targets have up to two axes; those of examples, which have more, are not written down.
 _MAX_ARRAY_AXES = 2
 _COLLECTIONS: Mapping[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 # Characters of JSON from which on a description names the type of a value instead.

@@ -1,7 +1,7 @@
 """Standard errors and tests of scores, by resampling whole groups of examples.
 
 A group holds examples that depend on each other, such as those of a patient, the frames of a burst or the copies of an
-image. Examples of one group err together, so a resample draws groups.
+example. Examples of one group err together, so a resample draws groups.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.errors import ConfigError, UnknownNameError
+from autotransfer.errors import ConfigError
+from autotransfer.tasks.metric_names import unknown_metric
 from autotransfer.tasks.targets import Kind
 
 __all__ = [
@@ -27,53 +28,6 @@ __all__ = [
     "unsuitable_metric",
 ]
 
-_HINT = "Any scikit-learn scorer will do: its name, or from Python a scorer such as make_scorer gives."
-# Common names of metrics, and the names of scikit-learn's scorers.
-_ALIASES: Mapping[str, str] = {
-    "mae": "neg_mean_absolute_error",
-    "mse": "neg_mean_squared_error",
-    "rmse": "neg_root_mean_squared_error",
-    "msle": "neg_mean_squared_log_error",
-    "rmsle": "neg_root_mean_squared_log_error",
-    "mape": "neg_mean_absolute_percentage_error",
-    "medae": "neg_median_absolute_error",
-    "r_squared": "r2",
-    "r^2": "r2",
-    "mcc": "matthews_corrcoef",
-    "auc": "roc_auc",
-    "auroc": "roc_auc",
-    "roc": "roc_auc",
-    "ap": "average_precision",
-    "map": "average_precision",
-    "auprc": "average_precision",
-    "pr_auc": "average_precision",
-    "acc": "accuracy",
-    "bacc": "balanced_accuracy",
-    "balanced_acc": "balanced_accuracy",
-    "logloss": "neg_log_loss",
-    "cross_entropy": "neg_log_loss",
-    "nll": "neg_log_loss",
-    "brier": "neg_brier_score",
-    "iou": "jaccard",
-    "dice": "f1",
-    "sensitivity": "recall",
-    "tpr": "recall",
-    "ppv": "precision",
-    "top5": "top_k_accuracy",
-    "topk": "top_k_accuracy",
-}
-# Metrics without a named scorer, and the expression that makes one.
-_MAKE_SCORER: Mapping[str, str] = {
-    "kappa": "make_scorer(cohen_kappa_score)",
-    "cohen_kappa": "make_scorer(cohen_kappa_score)",
-    "qwk": 'make_scorer(cohen_kappa_score, weights="quadratic")',
-    "quadratic_kappa": 'make_scorer(cohen_kappa_score, weights="quadratic")',
-    "quadratic_weighted_kappa": 'make_scorer(cohen_kappa_score, weights="quadratic")',
-    "f2": "make_scorer(fbeta_score, beta=2)",
-    "fbeta": "make_scorer(fbeta_score, beta=2)",
-    "specificity": "make_scorer(recall_score, pos_label=THE_NEGATIVE_CLASS)",
-    "hamming_loss": "make_scorer(hamming_loss, greater_is_better=False)",
-}
 UNBOUNDED = frozenset({"positive_likelihood_ratio", "mutual_info_score"})
 """Scorers whose values can exceed 1."""
 # scikit-learn's functions whose names end so are losses: smaller values are better.
@@ -82,7 +36,7 @@ _LOSS_SUFFIXES = ("_error", "_loss", "_deviance")
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerInput:
-    """Targets and predictions, with what a scorer needs to know of the task.
+    """Targets and predictions, with the properties of the task that a scorer needs.
 
     Attributes:
         kind: Kind of task.
@@ -159,13 +113,13 @@ def find_metric(metric: Any) -> tuple[str, Metric | None]:
 
     Raises:
         UnknownNameError: No scorer has this name.
-        ConfigError: ``metric`` is none of these.
+        ConfigError: ``metric`` is neither a name nor a callable.
     """
     from sklearn.metrics import get_scorer, get_scorer_names
 
     if isinstance(metric, str):
         if metric not in get_scorer_names():
-            raise _unknown(metric, get_scorer_names())
+            raise unknown_metric(metric, get_scorer_names())
         return metric, None
     if not callable(metric):
         raise ConfigError(f"A metric is the name of a scikit-learn scorer, or a scorer; got {metric!r:.80}.")
@@ -228,22 +182,6 @@ def _or(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _unknown(name: str, known: Sequence[str]) -> UnknownNameError:
-    normalized = name.strip().lower().replace("-", "_").replace(" ", "_")
-    if normalized in _MAKE_SCORER:
-        hint = f"From Python, metric={_MAKE_SCORER[normalized]} says it (see sklearn.metrics)."
-        return UnknownNameError("metric", name, known, hint, meant=())
-    guesses = (
-        normalized,
-        _ALIASES.get(normalized, ""),
-        f"neg_{normalized}",
-        normalized.removesuffix("_score"),
-        f"neg_{normalized}_score",
-    )
-    meant = [guess for guess in guesses if guess in known][:1]
-    return UnknownNameError("metric", name, known, _HINT, meant=meant or None)
-
-
 def _as_scorer(metric: Callable[..., Any]) -> Callable[..., Any]:
     """Return a scorer; one of scikit-learn's functions of truth and predictions is made into a scorer.
 
@@ -287,7 +225,7 @@ def _is_scorer(metric: Any) -> bool:
 
 
 def _scorer_identity(scorer: Any) -> tuple[Any, ...]:
-    """Return what identifies a scorer: function, sign, response method, and settings that differ from the defaults."""
+    """Return the identity of a scorer: function, sign, response method, and settings that differ from the defaults."""
     settings = {key: value for key, value in scorer._kwargs.items() if (key, value) != ("pos_label", None)}
     response = scorer._response_method
     methods = (response,) if isinstance(response, str) else tuple(response)

@@ -29,7 +29,7 @@ class Score:
         accuracy: Share of right predictions in a task with one label for each example; None in other tasks.
         examples: Number of examples.
         positive_class: The positive class, where the metric depends on one.
-        groups: Number of groups, such as patients or copies of one image; None where each example is a group.
+        groups: Number of groups, such as patients or copies of one example; None where each example is a group.
     """
 
     metric: str
@@ -136,7 +136,7 @@ def _drawn_scores(
 ) -> np.ndarray:
     """Return the finite scores of resamples.
 
-    A resample that lacks a class scores another task. It is left out, unless more than half of the resamples lack one.
+    Resamples that lack a class score another task and are left out, unless more than half of all resamples lack one.
     """
     if metric == "accuracy" and task.single_label:
         right = predictions.argmax(1) == encoded

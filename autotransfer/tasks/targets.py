@@ -39,7 +39,7 @@ class Labels:
     """Finds the position of a label among the classes.
 
     A label that equals no class may be spelled differently: a folder is called '0' where a table holds 0, and a table
-    holds '1.0' where an array holds 1. Such a label is compared as text, then as a number. It matches a class if
+    holds '1.0' where an array holds 1. Such a label is compared as text, then as a number. The label matches a class if
     exactly one class has the same text or number.
 
     Args:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from autotransfer.contract.specs import FreezePlan
 from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
+from autotransfer.features.batches import BatchSize, in_batches
 from autotransfer.runtime.device import Device, to_device
-from autotransfer.runtime.memory import halve_batch_size
 from autotransfer.training.freezing import depth_at, freeze, parameter_groups, train_mode
 from autotransfer.training.inputs import Feed
 from autotransfer.training.network import Network, to_predictions
+from autotransfer.training.optimization import StepTaker, task_loss, warm_up_and_cosine
 from autotransfer.training.settings import TrainingSettings
 
 __all__ = ["Training"]
@@ -30,9 +30,9 @@ _OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 _EVALUATION_BATCH = 128
 # Largest norm of all gradients of a step that trains stages: a single spike can undo what a backbone has learned.
-_CLIP = 1.0
-# Steps after which it is asked whether their losses are finite: a GPU has to end them all before it can answer.
-_UNASKED = {"cpu": 1, "cuda": 32}
+_MAX_GRADIENT_NORM = 1.0
+# Steps after which their losses are checked: a GPU has to end all of them before it can say whether they are finite.
+_STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 32}
 
 EpochReport = Callable[[int, float, np.ndarray], bool]
 """Called after each epoch with its number, the score and the predictions; returns True to stop."""
@@ -75,8 +75,7 @@ class Training:
         self._best_state: dict[str, Tensor] = {}
         self._depth: int | None = None
         self._rng = torch.Generator().manual_seed(seed)
-        # Most examples that pass through the network at once; halved when memory runs out.
-        self._micro, self._evaluated = settings.batch_size, _EVALUATION_BATCH
+        self._evaluation_size = BatchSize((_EVALUATION_BATCH,))
         groups = parameter_groups(
             network.backbone,
             network.head,
@@ -89,7 +88,7 @@ class Training:
         self._optimizer = _OPTIMIZERS[settings.optimizer](groups, lr=settings.lr, fused=fused)
         self._trained = [parameter for group in groups for parameter in group["params"]]
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
-        self._scaler = torch.amp.GradScaler(device.torch.type, enabled=autocast and device.half == torch.float16)
+        self._steps = StepTaker(self._optimizer, device, batch_size=settings.batch_size, autocast=autocast)
         self._targets = self._to_tensor(fold)
         weights = fold.class_weights
         self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
@@ -136,18 +135,13 @@ class Training:
         self.network.head.eval()
         if not self._frozen(depth):
             self.network.backbone.eval()
-        feed, parts, done = self.feed(depth), [], 0
-        with torch.inference_mode(), self._autocast(depth):
-            while done < len(rows):
-                part = rows[done : done + self._evaluated]
-                try:
-                    outputs = feed.outputs(self.network, part, None)
-                except (RuntimeError, MemoryError) as error:
-                    self._evaluated = halve_batch_size(len(part), error)
-                    continue
-                parts.append(outputs.float())
-                done += len(part)
-        outputs = torch.cat(parts)
+        feed = self.feed(depth)
+
+        def part_outputs(part: slice) -> Tensor:
+            return feed.outputs(self.network, rows[part], None).float()
+
+        with self._autocast(depth):
+            outputs = torch.cat([found for _, found in in_batches(part_outputs, len(rows), self._evaluation_size)])
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
         return to_predictions(self.fold.task, self.network.to_target_units(outputs))
@@ -175,7 +169,7 @@ class Training:
             "network": _state_that_changes(self.network, self.plan),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "scaler": self._scaler.state_dict(),
+            "scaler": self._steps.scaler.state_dict(),
             "rng": self._rng.get_state(),
         }
 
@@ -188,7 +182,7 @@ class Training:
             self.network.load_state_dict(state["network"], strict=False)
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
-            self._scaler.load_state_dict(state["scaler"])
+            self._steps.scaler.load_state_dict(state["scaler"])
             self._rng.set_state(state["rng"])
 
     def restore_best(self) -> None:
@@ -208,45 +202,34 @@ class Training:
             train_mode(self.network.backbone, self.plan, depth, update_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.fold.train_rows[torch.randperm(len(self.fold.train_rows), generator=self._rng).numpy()]
-        unasked, total, count = list[Tensor](), torch.zeros((), device=self.device.torch), 0
+        unchecked, total, count = list[Tensor](), torch.zeros((), device=self.device.torch), 0
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             if len(rows) == 1 < min(size, len(order)):
                 continue  # batch norm cannot learn from one example
-            unasked.append(self._step(feed, rows, depth))
-            total, count = total + unasked[-1] * len(rows), count + len(rows)
-            if len(unasked) == _UNASKED.get(self.device.torch.type, 1):
-                self._check(unasked)
+            unchecked.append(self._step(feed, rows, depth))
+            total, count = total + unchecked[-1] * len(rows), count + len(rows)
+            if len(unchecked) == _STEPS_BETWEEN_CHECKS.get(self.device.torch.type, 1):
+                self._check(unchecked)
             if expired():
                 return False
-        self._check(unasked)
+        self._check(unchecked)
         self.loss = float(total) / max(count, 1)
         return True
 
     def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> Tensor:
-        """Take one optimizer step and return its loss; out of memory, the batch is worked off in smaller parts."""
+        """Take one optimizer step and return its loss."""
         targets = self._targets[to_device(rows, self.device.torch)]
-        while True:
-            size, losses = min(self._micro, len(rows)), list[Tensor]()
-            try:
-                self._optimizer.zero_grad(set_to_none=True)
-                for start in range(0, len(rows), size):
-                    part = slice(start, start + size)
-                    with self._autocast(depth):
-                        outputs = feed.outputs(self.network, rows[part], self._rng)
-                    loss = self._loss(outputs.float(), targets[part]) * self._share(targets[part], targets)
-                    torch.autograd.backward(self._scaler.scale(loss))
-                    losses.append(loss.detach())
-                break
-            except (RuntimeError, MemoryError) as error:
-                self._micro = halve_batch_size(size, error)
-        if not self._frozen(depth):
-            self._scaler.unscale_(self._optimizer)
-            torch.nn.utils.clip_grad_norm_(self._trained, _CLIP)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+
+        def loss(part: slice) -> Tensor:
+            with self._autocast(depth):
+                outputs = feed.outputs(self.network, rows[part], self._rng)
+            return self._loss(outputs.float(), targets[part]) * self._share(targets[part], targets)
+
+        clipped = () if self._frozen(depth) else self._trained
+        found = self._steps.step(len(rows), loss, clipped, _MAX_GRADIENT_NORM)
         self._schedule.step()
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return found
 
     def _check(self, losses: list[Tensor]) -> None:
         """Look at losses, and forget them.
@@ -260,14 +243,8 @@ class Training:
         losses.clear()
 
     def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if self.fold.task.kind == "regression":
-            return F.mse_loss(outputs, targets)
-        if self.fold.task.kind == "multilabel":
-            smooth = self.settings.label_smoothing
-            return F.binary_cross_entropy_with_logits(
-                outputs, targets * (1 - smooth) + smooth / 2, pos_weight=self._weights
-            )
-        return F.cross_entropy(outputs, targets, weight=self._weights, label_smoothing=self.settings.label_smoothing)
+        smoothing = self.settings.label_smoothing
+        return task_loss(self.fold.task, outputs, targets, weights=self._weights, label_smoothing=smoothing)
 
     def _share(self, part: Tensor, whole: Tensor) -> Tensor | float:
         """Return what a part of a batch counts in the mean loss of all of it."""
@@ -276,14 +253,11 @@ class Training:
         return self._weights[part].sum() / self._weights[whole].sum()  # the weighted mean divides by the weights
 
     def _rate(self, step: int) -> float:
-        """Factor on the learning rates: a linear warm-up, then half a cosine (Loshchilov and Hutter, 2017)."""
+        """Return the factor on the learning rates in a step."""
         if self.settings.schedule == "constant":
             return 1.0
         steps = self.settings.epochs * math.ceil(len(self.fold.train_rows) / self.settings.batch_size)
-        warm = max(1.0, self.settings.warmup * steps)
-        if step < warm:
-            return (step + 1) / (warm + 1)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1.0, steps - warm))))
+        return warm_up_and_cosine(step, warm_up=max(1.0, self.settings.warmup * steps), end=steps, offset=1.0)
 
     def _frozen(self, depth: int) -> bool:
         """Whether the head trains alone, on features: the backbone does not run, and stays in eval mode."""

@@ -73,7 +73,7 @@ class Assignment:
 
         Args:
             settings: The settings.
-            extractor: The decoded images and the cache of their features.
+            extractor: The examples that were read and the cache of their features.
             folds: The folds.
             threads: Number of threads of each worker.
             share: Number of workers that share this machine's memory.

@@ -1,4 +1,4 @@
-"""Workers on this machine: processes that share the decoded images and the activation cache."""
+"""Workers on this machine: processes that share the examples and the activation cache."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ class _Worker:
 class LocalWorkers:
     """Processes that evaluate candidates, kept until the end of the search.
 
-    On Linux they are forked from a server process that has imported the libraries; elsewhere each is started anew. One
-    that dies costs the trial that it evaluated, and is replaced.
+    On Linux they are forked from a server process that has imported the libraries, and stays until the program ends:
+    later searches start at once. Elsewhere each imports them itself. A worker that dies costs the trial that it
+    evaluated, and is replaced.
 
     Args:
         count: Number of processes.

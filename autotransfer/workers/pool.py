@@ -101,7 +101,7 @@ class _Ray(WorkerPool):
 
 @contextmanager
 def open_pool(settings: Settings) -> Iterator[WorkerPool]:
-    """Start the workers, which takes as long as decoding the images; end them afterwards."""
+    """Start the workers, which takes as long as decoding the examples; end them afterwards."""
     if settings.compute.executor == "ray":
         worker_pool: WorkerPool = _Ray(settings)
     elif settings.compute.workers is not None:

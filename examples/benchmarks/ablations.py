@@ -1,4 +1,4 @@
-"""What each part of the search is worth: the same fits without it.
+"""What each part of the search brings: the same fits without it.
 
     python ablations.py --data ants_bees dtd10 --zoo zoo/timm --seconds 60 --seeds 3
 
@@ -21,8 +21,8 @@ import common
 import numpy as np
 import optuna
 
+import autotransfer.pipeline.prepare_search
 import autotransfer.pipeline.resume
-import autotransfer.pipeline.search
 import autotransfer.pipeline.select
 from autotransfer.contract.specs import BackboneSpec, HeadSpec
 from autotransfer.evaluation.evaluator import Evaluator
@@ -55,17 +55,17 @@ def without_prior() -> Switch:
 
 def without_stages() -> Switch:
     """Offer no head on what all stages of a backbone give."""
-    offer = autotransfer.pipeline.search.offered_heads
+    offer = autotransfer.pipeline.prepare_search.offered_heads
 
     def pooled(*arguments: Any) -> list[HeadSpec]:
         return [head for head in offer(*arguments) if head.features != "stages"]
 
-    return patch.object(autotransfer.pipeline.search, "offered_heads", pooled)
+    return patch.object(autotransfer.pipeline.prepare_search, "offered_heads", pooled)
 
 
 def without_sample() -> Switch:
     """Let all images pass through every backbone: none is judged by a sample first."""
-    return patch.object(autotransfer.pipeline.search, "draw", lambda folds, seed: None)
+    return patch.object(autotransfer.pipeline.prepare_search, "draw", lambda folds, seed: None)
 
 
 def without_cache() -> Switch:
@@ -119,12 +119,12 @@ def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
 
 def without_sizes() -> Switch:
     """Search each backbone at its own input size alone."""
-    offer = autotransfer.pipeline.search.offer_variants
+    offer = autotransfer.pipeline.prepare_search.offer_variants
 
     def own(backbones: Sequence[BackboneSpec], named: Collection[str], *given: Any) -> Variants:
         return offer(backbones, [spec.name for spec in backbones], *given)
 
-    return patch.object(autotransfer.pipeline.search, "offer_variants", own)
+    return patch.object(autotransfer.pipeline.prepare_search, "offer_variants", own)
 
 
 def without_ensembles() -> Switch:

@@ -1,4 +1,4 @@
-"""What ensembles and views are worth, over many random parts of data sets.
+"""What ensembles and views bring, over many random parts of data sets.
 
     python choosing.py ensembles --data ants_bees dtd10 --zoo zoo/timm --examples 100 400 --draws 8
     python choosing.py views --data ants_bees dtd10 --zoo zoo/timm --examples 400 --draws 8
@@ -38,7 +38,7 @@ from autotransfer.pipeline.prepare import available_backbones, offered_heads, pr
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.trials import TrialRecord
-from autotransfer.selection.ensemble import choose_ensemble, diverse
+from autotransfer.selection.ensemble import choose_ensemble, ensemble_candidates
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.settings import Compute, Settings
 
@@ -68,8 +68,8 @@ class Pool:
         others, drawn = split(self.targets, self.task, self.digests, share=share, seed=seed)
         some = [self.digests[i] for i in drawn]
         fold = partial(Fold, task=self.task, targets=self.targets)
-        dealt = split_folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
-        inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in dealt]
+        divided = split_folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
+        inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in divided]
         return inner, fold(train_rows=drawn, validation_rows=others)
 
     def predictions(self, candidate: Candidate, folds: Sequence[Fold]) -> np.ndarray:
@@ -93,9 +93,9 @@ def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     ]
     best = int(np.argmax(values))
     together = tested[best]
-    ensemble = choose_ensemble(diverse(records[best], records), OutOfFold.of(inner, validated[best]))
-    if ensemble is not None and ensemble.pays:
-        together = sum(member.weight * tested[member.number] for member in ensemble.members)  # type: ignore[assignment]
+    ensemble = choose_ensemble(ensemble_candidates(records[best], records), OutOfFold.of(inner, validated[best]))
+    if ensemble is not None and ensemble.is_better:
+        together = sum(member.weight * tested[member.candidates[0].trial] for member in ensemble.members)  # type: ignore[assignment]
     return {
         "best alone": task.score(targets, tested[best]),
         "ensemble": task.score(targets, together),

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
 from autotransfer.search.freeze_thaw import CurveModel
-from autotransfer.search.prior import LEAST_STD, PROBE, Ensemble, Prior, Tree, encode
+from autotransfer.search.prior import LINEAR_PROBING, MIN_STD, Ensemble, Prior, Tree, encode
 
 Array = npt.NDArray[np.float64]
 RUNGS = (1, 3, 9, 27, 50)
@@ -106,7 +106,7 @@ def fit(datasets: Mapping[str, Recorded], *, source: str = "", digest: str = "",
     scaled = {}
     for name in names:
         going = np.array([len(curve) > 1 for curve in datasets[name].scores.values()])
-        scaled[name] = (errors[name] / np.maximum(1.25 * spread.predict(rows[name]), LEAST_STD))[going]
+        scaled[name] = (errors[name] / np.maximum(1.25 * spread.predict(rows[name]), MIN_STD))[going]
     return Prior(
         source=source,
         digest=digest,
@@ -123,7 +123,7 @@ def _by_rung(data: Recorded) -> Array:
 
 
 def _log_cost(data: Recorded) -> Array:
-    whole = np.array([not s.get(PROBE) for s in data.settings.values()])
+    whole = np.array([not s.get(LINEAR_PROBING) for s in data.settings.values()])
     per_epoch = np.array([np.mean(seconds) for seconds in data.seconds.values()])
     return np.asarray(np.log(per_epoch) - whole * np.log(data.examples))
 

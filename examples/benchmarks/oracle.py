@@ -50,7 +50,7 @@ CLOSED_FORMS = [
 HEADS, HEAD_RATES, RATES = ("linear", "mlp"), (1e-3, 3e-3, 1e-2), (1e-4, 3e-4, 1e-3)
 
 # What a fit is held against, and where it stands in the summary of a grid.
-COMPARED = {"highest": "highest test", "best validated": "test of the best validated"}
+REFERENCES = {"highest": "highest test", "best validated": "test of the best validated"}
 
 
 def grid(backbone: str, stages: int, given: argparse.Namespace) -> Iterator[Candidate]:
@@ -159,11 +159,11 @@ def compare(given: argparse.Namespace) -> list[dict[str, Any]]:
             rows,
             **{name: value for name, value in grid.items() if name != "minutes"},
             **{"our test": ours["test"]},
-            **{f"to the {name} (points)": 100 * (ours["test"] - grid[key]) for name, key in COMPARED.items()},
+            **{f"to the {name} (points)": 100 * (ours["test"] - grid[key]) for name, key in REFERENCES.items()},
         )
     blank = dict.fromkeys(rows[0], "")
     for name, end in (("mean", statistics.mean), ("worst", min)):
-        columns = [f"to the {compared} (points)" for compared in COMPARED]
+        columns = [f"to the {compared} (points)" for compared in REFERENCES]
         rows.append({**blank, "data": name, **{c: end([row[c] for row in rows if row["setups"]]) for c in columns}})
     return rows
 

@@ -5,7 +5,7 @@ python replay.py CURVES.json.gz [--budgets 900,3600,14400,57600] [--seeds 1] [--
 Prints the normalised regret, (best possible - best seen) / (best possible - worst configuration's best), averaged
 over data sets. The prior never saw the data set under test: where the file is the one that the committed prior was
 learned from (known by its digest), a prior is fitted for each data set on the others; else the committed one is used.
-``--without`` shows what a part of the search is worth.
+``--without`` shows what a part of the search brings.
 """
 
 from __future__ import annotations

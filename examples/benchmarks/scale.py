@@ -34,7 +34,8 @@ load = Registry.load
 Registry.load = staticmethod(lambda zoos=(): load(zoos, [Watch()]))
 begin = time.perf_counter()
 result = autotransfer.fit(data, zoo=zoo, backbones=backbones, heads=["logistic", "ridge", "ncm", "knn", "linear"],
-    freeze="frozen", epochs=2, trials=trials, out=cache + "/run", cache_dir=cache + "/cache", progress=False)
+    trials=trials, out=cache + "/run", search=autotransfer.SearchOptions(freeze="frozen", epochs=2),
+    compute=autotransfer.Compute(cache_dir=cache + "/cache"), run=autotransfer.RunOptions(progress=False))
 print(json.dumps({
     "seconds": time.perf_counter() - begin,
     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

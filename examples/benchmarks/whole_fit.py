@@ -17,10 +17,11 @@ import common
 _RUN = """
 import json, resource, sys
 import autotransfer
+from autotransfer import Compute, RunOptions
 
 data, zoo, seconds, folder = sys.argv[1:]
-result = autotransfer.fit(data + "/train", test=data + "/test", zoo=zoo, time_budget=float(seconds), overwrite=True,
-    out=folder + "/run", cache_dir=folder + "/cache", progress=False)
+result = autotransfer.fit(data + "/train", test=data + "/test", zoo=zoo, time_budget=float(seconds),
+    out=folder + "/run", compute=Compute(cache_dir=folder + "/cache"), run=RunOptions(overwrite=True, progress=False))
 print(json.dumps({
     "trials": sum(result.trials.counts()[state] for state in ("complete", "pruned")),
     "test": result.test.score,

@@ -1,7 +1,7 @@
 """Folders of checkpoints in timm's own format, ``NAME/config.json`` with ``NAME/model.safetensors``.
 
-Their authors are unknown, so the configuration is checked and weights are read from safetensors files only, which
-cannot run code.
+The authors of checkpoints are unknown, so the configuration is checked and weights are read from safetensors files
+only, which cannot run code.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.fitting import fit_with
 
-import autotransfer
-from autotransfer.settings import Settings, grouped
 from autotransfer.warnings import FitWarning
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -18,23 +17,18 @@ def warned(
     digits: Digits, zoo: Path, out: Path, code: str, scored: tuple[np.ndarray, np.ndarray], key: str
 ) -> FitWarning | None:
     """Fit on 60 digits with others to score on, and return the warning with a code."""
-    result = autotransfer.fit(
+    result = fit_with(
         digits[0][:60],
         digits[1][:60],
-        **grouped(
-            Settings,
-            dict(
-                **{key: scored[0], f"{key}_targets": scored[1]},
-                zoo=zoo,
-                backbones="test_resnet",
-                heads="ridge",
-                freeze="frozen",
-                trials=1,
-                cache=False,
-                progress=False,
-                out=out,
-            ),
-        ),
+        **{key: scored[0], f"{key}_targets": scored[1]},
+        zoo=zoo,
+        backbones="test_resnet",
+        heads="ridge",
+        freeze="frozen",
+        trials=1,
+        cache=False,
+        progress=False,
+        out=out,
     )
     return next((warning for warning in result.warnings if warning.code == code), None)
 

@@ -70,5 +70,5 @@ def test_the_places_that_were_tried_are_told(there: Path) -> None:
 
 
 def test_a_root_that_is_no_folder_is_refused(there: Path) -> None:
-    with pytest.raises(DataNotFoundError, match=r"image root .* is no folder"):
+    with pytest.raises(DataNotFoundError, match=r"root .* is no folder"):
         Places.of(there, there / "nowhere", None)

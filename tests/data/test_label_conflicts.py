@@ -47,7 +47,7 @@ def test_without_contradictions_nothing_is_touched() -> None:
 
 def test_nothing_but_contradictions_is_an_error() -> None:
     images, names = decoded([5, 5])
-    with pytest.raises(DataError, match=r"No image is left.*item 1 is labelled 1, but its copy item 0 0"):
+    with pytest.raises(DataError, match=r"No example is left.*item 1 is labelled 1, but its copy item 0 0"):
         without_label_conflicts(images, names, [0, 1])
 
 

@@ -64,10 +64,10 @@ def test_numeric_class_names_stay_text(tmp_path: Path) -> None:
 def test_missing_empty_and_flat_folders_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="nowhere"):
         load_examples(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"FOLDER/cat/1\.jpg"):
+    with pytest.raises(DataError, match="FOLDER/cat"):
         load_examples(tmp_path)
     save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"no class.*FOLDER/cat/1\.jpg"):
+    with pytest.raises(DataError, match=r"no class.*FOLDER/cat"):
         load_examples(tmp_path)
     with pytest.raises(DataError, match="neither a folder nor a CSV"):
         load_examples(tmp_path / "a.png")

@@ -143,7 +143,7 @@ def test_too_few_examples_are_refused() -> None:
         split(task.encode([0.1, 0.2, 0.3]), task, ["same"] * 3, share=0.25, seed=0)
     with pytest.raises(DataError, match="too few"):
         cut([["a"], ["b"]], ["same"] * 2)
-    with pytest.raises(DataError, match=r"4 images but 3 groups"):
+    with pytest.raises(DataError, match=r"4 examples but 3 groups"):
         cut(["a", "b"] * 2, groups=[1, 2, 3])
 
 

@@ -144,5 +144,5 @@ def test_small_classes_are_none_of_a_regression(unequal: Path) -> None:
     paths = sorted(unequal.glob("a/*"))
     with pytest.raises(ConfigError, match="these targets are no classes"):
         read(paths, targets=[0.5, 1.5, 2.5], min_images=2)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"Of 3 classes, 1 have 3 images or more \(a\); it takes two classes"):
+    with pytest.raises(DataError, match=r"Of 3 classes, 1 have 3 examples or more \(a\); it takes two classes"):
         read(unequal, min_images=3)

@@ -53,4 +53,4 @@ def test_the_warning_counts() -> None:
     (warning,) = warnings
     assert warning.code == "validation_overlaps_training"
     assert warning.details == {"copies": 3, "near_duplicates": None, "examples": 10}
-    assert "3 of 10 validation images repeat images to train on" in warning.message
+    assert "3 of 10 validation examples repeat examples to train on" in warning.message

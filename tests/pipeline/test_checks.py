@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.fitting import fit_with
 
 import autotransfer
 from autotransfer.errors import ConfigError, DataNotFoundError, UnknownNameError
 from autotransfer.pipeline import prepare as preparation
-from autotransfer.settings import Settings, grouped
 
 Digits = tuple[np.ndarray, np.ndarray]
 
@@ -35,9 +35,7 @@ def test_wrong_settings_are_refused_before_data_are_read(
     settings: dict[str, Any], message: str, tiny_zoo: Path, tmp_path: Path
 ) -> None:
     with pytest.raises((ConfigError, DataNotFoundError), match=message):
-        autotransfer.fit(
-            tmp_path / "nowhere", **grouped(Settings, dict(out=tmp_path / "run", **{"zoo": tiny_zoo, **settings}))
-        )
+        fit_with(tmp_path / "nowhere", out=tmp_path / "run", **{"zoo": tiny_zoo, **settings})
     assert not (tmp_path / "run").exists()
 
 
@@ -47,7 +45,7 @@ def test_unsuitable_head_is_refused_before_decoding(
     def decode(*arguments: Any, **settings: Any) -> None:
         raise AssertionError("images were decoded")
 
-    monkeypatch.setattr(preparation, "decode", decode)
+    monkeypatch.setattr(preparation, "modality_of", decode)
     images, _ = digits
     with pytest.raises(UnknownNameError, match="No head for a regression task matches 'ncm'"):
         autotransfer.fit(images, images.mean((1, 2)), zoo=tiny_zoo, heads="ncm", out=tmp_path / "run")

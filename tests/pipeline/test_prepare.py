@@ -20,7 +20,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import BackboneError, ConfigError, UnknownNameError, WeightsUnavailableError
-from autotransfer.pipeline.prepare import available_backbones, folds_of, offered_heads, prepare_data
+from autotransfer.pipeline.prepare import available_backbones, offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Compute, SearchOptions, Settings
 from autotransfer.tasks.task import Task
@@ -67,7 +67,7 @@ def _warned(many: Any, config: Settings, images: int = 100) -> tuple[list[str], 
     return [spec.name for spec in found], said, list(warnings)
 
 
-def test_a_large_portfolio_is_asked_for_and_cut_to_what_the_budget_allows_before_weights_are_loaded() -> None:
+def test_a_portfolio_is_cut_to_the_budget_before_loading() -> None:
     many = Many()
     names, said = _available(many, Settings(time_budget=60.0, backbones=("many*",)))
     assert 1 < len(names) < COUNT / 2
@@ -78,7 +78,7 @@ def test_a_large_portfolio_is_asked_for_and_cut_to_what_the_budget_allows_before
     assert "and the others promise more for their cost" in message
 
 
-def test_more_time_more_backbones_and_trials_are_for_as_many_as_get_some() -> None:
+def test_more_time_or_trials_allow_more_backbones() -> None:
     def count(**budget: float) -> int:
         return len(
             _available(
@@ -110,9 +110,7 @@ def test_a_name_that_a_plugin_resolves_counts_as_one_in_full() -> None:
     ("named", "examples", "found"),
     [((), 5000, True), ((), 5001, False), (("*ridge",), 5001, True), (("logistic",), 10, False)],
 )
-def test_heads_on_all_stages_are_for_few_examples_unless_they_are_named(
-    named: tuple[str, ...], examples: int, found: bool
-) -> None:
+def test_stage_heads_are_for_few_examples_unless_named(named: tuple[str, ...], examples: int, found: bool) -> None:
     task = Task(kind="binary", classes=(0, 1))
     heads = offered_heads(Registry.load(()), Settings(heads=named), task, examples)
     assert ("stage_ridge" in [head.name for head in heads]) is found
@@ -124,7 +122,7 @@ def test_what_fits_is_not_spoken_of() -> None:
     assert (len(names), said) == (10, [])
 
 
-def test_weights_that_cannot_be_had_are_left_out_with_a_word_and_an_error_if_all_are() -> None:
+def test_unavailable_weights_are_a_warning_or_error_if_all_are() -> None:
     class Absent(Many):
         @hookimpl
         def register_backbones(self, register: Callable[[BackboneSpec], None]) -> None:
@@ -155,7 +153,7 @@ def test_lessons_know_which_examples_cannot_be_torn_apart(
         examples = replace(examples, held_out=tuple(i % 2 == 0 for i in range(60)))
     spec = Registry.load((tiny_zoo,)).backbone("test_resnet")
     data = prepare_data(examples, [spec], Settings(compute=Compute(cache=False), seed=3))
-    for fold in (*data.folds, *data.resplit(1), *folds_of(data, [np.arange(5)], data.folds[0].group_ids)):
+    for fold in (*data.folds, *data.resplit(1)):
         assert fold.group_ids is not None
         sizes = Counter(fold.group_ids.tolist())
         assert sorted(sizes.values()) == [1] * 29 + [3] * 9 + [4]
@@ -201,7 +199,7 @@ def test_the_budget_chooses_among_backbones_that_can_be_had() -> None:
     assert details["over_budget"] == []
 
 
-def test_a_backbone_of_unknown_cost_is_not_left_out_for_others_that_cannot_be_had() -> None:
+def test_unavailable_backbones_cost_others_no_place() -> None:
     hub = [_spec(f"hub{number}", gmacs=3.0, accuracy=0.85) for number in range(8)]
     names, _ = _searched(_spec("mine"), *hub, gone=tuple(f"hub{number}" for number in range(8)))
     assert names == ["mine"]
@@ -209,7 +207,7 @@ def test_a_backbone_of_unknown_cost_is_not_left_out_for_others_that_cannot_be_ha
     assert set(_searched(_spec("mine"), small, *hub, gone=tuple(f"hub{n}" for n in range(8)))[0]) == {"mine", "small"}
 
 
-def test_a_backbone_that_turns_out_to_be_unusable_leaves_its_place_to_another() -> None:
+def test_an_unusable_backbone_leaves_its_place_to_another() -> None:
     def leaves() -> None:
         raise WeightsUnavailableError("half of the file is missing")
 
@@ -228,7 +226,7 @@ def test_a_backbone_that_turns_out_to_be_unusable_leaves_its_place_to_another() 
     assert dict(warnings[0].details)["unavailable"] == {"shelf_first": "half of the file is missing"}
 
 
-def test_a_broken_checkpoint_is_named_with_its_file_and_can_be_excluded(tiny_zoo: Path, tmp_path: Path) -> None:
+def test_a_broken_checkpoint_is_named_and_can_be_excluded(tiny_zoo: Path, tmp_path: Path) -> None:
     zoo = shutil.copytree(tiny_zoo, tmp_path / "zoo")
     for name, channels in (("one channel", 1), ("cut", 3)):
         folder = shutil.copytree(zoo / "test_resnet", zoo / name)
@@ -255,7 +253,7 @@ def test_a_broken_checkpoint_is_named_with_its_file_and_can_be_excluded(tiny_zoo
         search("cutt")
 
 
-def test_a_checkpoint_folder_that_may_not_be_read_leaves_its_neighbours_alone(
+def test_an_unreadable_checkpoint_folder_spares_the_others(
     tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zoo = shutil.copytree(tiny_zoo, tmp_path / "zoo")

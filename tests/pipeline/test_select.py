@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixtures.fitting import fit_with
 
 import autotransfer
 from autotransfer.candidate import Candidate
@@ -31,7 +32,7 @@ from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.selection.refit import refit
 from autotransfer.selection.selected_model import PlannedMember, RefitCandidate
 from autotransfer.selection.soup import Soup, average_weights, make_soup
-from autotransfer.settings import Budget, Compute, DataOptions, Settings, grouped
+from autotransfer.settings import Budget, Compute, DataOptions, Settings
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
@@ -45,7 +46,7 @@ def fit(tiny_zoo: Path, digits: Digits, tmp_path: Path) -> Fit:
     def fit(**settings: Any) -> FitResult:
         images, labels = digits
         ours = {"zoo": tiny_zoo, "out": tmp_path / "run", "cache_dir": tmp_path / "cache", "progress": False}
-        return autotransfer.fit(images[:60], labels[:60], **grouped(Settings, {**ours, "epochs": 2, **settings}))
+        return fit_with(images[:60], labels[:60], **{**ours, "epochs": 2, **settings})
 
     return fit
 

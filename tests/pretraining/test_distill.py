@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.fitting import distill_with
 
 import autotransfer
 from autotransfer.errors import ConfigError, DataError
-from autotransfer.pretraining.distill import distill
-from autotransfer.settings import Compute, PretrainOptions, RunOptions, Selection, grouped
+from autotransfer.settings import Compute, RunOptions, Selection
 
 QUICK: dict[str, Any] = {"batch_size": 16, "progress": False}
 
@@ -33,9 +33,7 @@ def winner(digit_folder: Path, tiny_zoo: Path, tmp_path_factory: pytest.TempPath
 
 
 def test_the_winner_becomes_one_small_model(winner: Any, tmp_path: Path, digit_folder: Path) -> None:
-    result = distill(
-        winner, **grouped(PretrainOptions, dict(architecture="test_byobnet", input_size=32, epochs=15, **QUICK))
-    )
+    result = distill_with(winner, architecture="test_byobnet", input_size=32, epochs=15, **QUICK)
     assert result.agreement > 0.7
     assert result.teacher.score == winner.test.score
     assert result.lost == pytest.approx(result.teacher.score - result.student.score)
@@ -48,24 +46,18 @@ def test_the_winner_becomes_one_small_model(winner: Any, tmp_path: Path, digit_f
 
 def test_a_registered_backbone_starts_from_its_weights(winner: Any, tiny_zoo: Path) -> None:
     # Hardly anything can be learned at this rate: what the backbone gives is what its weights gave.
-    result = distill(
-        winner, **grouped(PretrainOptions, dict(architecture="test_resnet", zoo=tiny_zoo, epochs=1, lr=1e-9, **QUICK))
-    )
+    result = distill_with(winner, architecture="test_resnet", zoo=tiny_zoo, epochs=1, lr=1e-9, **QUICK)
     known = autotransfer.contract.registry.Registry.load((tiny_zoo,)).backbone("test_resnet").load().state_dict()
     weight = next(name for name in known if name.endswith("weight"))
     assert np.allclose(result.model.members[0].network.backbone.state_dict()[weight].cpu(), known[weight], atol=1e-5)
     with pytest.raises(ConfigError, match="leave input_size out"):
-        distill(
-            winner, **grouped(PretrainOptions, dict(architecture="test_resnet", zoo=tiny_zoo, input_size=64, **QUICK))
-        )
+        distill_with(winner, architecture="test_resnet", zoo=tiny_zoo, input_size=64, **QUICK)
 
 
 def test_several_models_teach_together(winner: Any, digit_folder: Path) -> None:
     together = [winner.model, winner.model]
-    result = distill(
-        together,
-        digit_folder / "train",
-        **grouped(PretrainOptions, dict(architecture="test_byobnet", input_size=32, epochs=1, **QUICK)),
+    result = distill_with(
+        together, digit_folder / "train", architecture="test_byobnet", input_size=32, epochs=1, **QUICK
     )
     assert result.parameters[0] == 2 * sum(p.numel() for p in winner.model.members[0].network.parameters())
     assert result.teacher is result.lost is None, "there are no test examples"
@@ -74,28 +66,22 @@ def test_several_models_teach_together(winner: Any, digit_folder: Path) -> None:
 def test_distilling_an_ensemble_counts_shared_parameters_once(winner: Any, digit_folder: Path) -> None:
     (member,) = winner.model.members
     ensemble = replace(winner.model, members=(replace(member, weight=0.5),) * 2)
-    result = distill(
-        ensemble,
-        digit_folder / "train",
-        **grouped(PretrainOptions, dict(architecture="test_byobnet", input_size=32, epochs=1, **QUICK)),
+    result = distill_with(
+        ensemble, digit_folder / "train", architecture="test_byobnet", input_size=32, epochs=1, **QUICK
     )
     assert result.parameters[0] == sum(p.numel() for p in winner.model.members[0].network.parameters())
     assert result.agreement > 0
 
 
 def test_what_does_not_go_together_is_refused(winner: Any, digits: Any, tiny_zoo: Path) -> None:
-    with pytest.raises(DataError, match="no images to learn on"):
-        distill(winner.model, **grouped(PretrainOptions, dict(architecture="test_byobnet", **QUICK)))
+    with pytest.raises(DataError, match="no examples to learn on"):
+        distill_with(winner.model, architecture="test_byobnet", **QUICK)
     with pytest.raises(ConfigError, match="no model"):
-        distill([], **grouped(PretrainOptions, dict(architecture="test_byobnet", **QUICK)))
+        distill_with([], architecture="test_byobnet", **QUICK)
     candidate = autotransfer.Candidate(backbone="test_resnet", head="ridge")
     images, labels = digits
     other = autotransfer.evaluate(candidate, images, labels * 1.5, zoo=tiny_zoo, compute=Compute(cache=False)).model
     with pytest.raises(ConfigError, match="different things"):
-        distill([winner, other], **grouped(PretrainOptions, dict(architecture="test_byobnet", **QUICK)))
-    values = distill(
-        other,
-        list(images),
-        **grouped(PretrainOptions, dict(architecture="test_byobnet", input_size=32, epochs=10, **QUICK)),
-    )
+        distill_with([winner, other], architecture="test_byobnet", **QUICK)
+    values = distill_with(other, list(images), architecture="test_byobnet", input_size=32, epochs=10, **QUICK)
     assert values.agreement > 0.2, "a regression is matched by its variance"

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from fixtures.fitting import pretrain_with
 
 import autotransfer
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, DataError, RunExistsError, UnknownNameError
 from autotransfer.pretraining import pretrain as module
-from autotransfer.pretraining.pretrain import pretrain
-from autotransfer.settings import Compute, PretrainOptions, RunOptions, grouped
+from autotransfer.settings import Compute, RunOptions
 
 QUICK: dict[str, Any] = {"architecture": "test_resnet", "input_size": 32, "batch_size": 16, "progress": False}
 
@@ -25,9 +25,8 @@ QUICK: dict[str, Any] = {"architecture": "test_resnet", "input_size": 32, "batch
 def trained(digit_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A backbone trained on three classes of digits."""
     folder = tmp_path_factory.mktemp("own") / "mine"
-    return folder, pretrain(
-        digit_folder / "train",
-        **grouped(PretrainOptions, dict(out=folder, epochs=10, source="digits", license="BSD-3-Clause", **QUICK)),
+    return folder, pretrain_with(
+        digit_folder / "train", out=folder, epochs=10, source="digits", license="BSD-3-Clause", **QUICK
     )
 
 
@@ -85,10 +84,7 @@ def test_it_is_a_backbone_of_a_zoo(trained: tuple[Path, Any], digit_folder: Path
 def test_a_teacher_is_matched_without_labels(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     given = {**QUICK, "labels": False, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache"}
     images = [digit_folder / "train" / "one", digit_folder / "train" / "two"]
-    result = pretrain(
-        images,
-        **grouped(PretrainOptions, dict(out=tmp_path / "zoo" / "student", epochs=25, teacher="test_vit", **given)),
-    )
+    result = pretrain_with(images, out=tmp_path / "zoo" / "student", epochs=25, teacher="test_vit", **given)
     assert result.score is None
     assert result.match > 0.2
     model = timm.create_model(f"local-dir:{result.folder}", pretrained=True)
@@ -98,10 +94,7 @@ def test_a_teacher_is_matched_without_labels(digit_folder: Path, tiny_zoo: Path,
 def test_a_teacher_gives_its_answers(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     # On the CPU, whose rounding is known: nine images are held out, and one more or less of them decides.
     given = {**QUICK, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache", "match": "answers", "device": "cpu"}
-    result = pretrain(
-        digit_folder / "train",
-        **grouped(PretrainOptions, dict(out=tmp_path / "student", epochs=8, teacher="test_resnet", **given)),
-    )
+    result = pretrain_with(digit_folder / "train", out=tmp_path / "student", epochs=8, teacher="test_resnet", **given)
     assert result.match is None
     assert result.score.score > 0.5
 
@@ -117,12 +110,12 @@ def test_an_interrupted_training_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(module._PretrainingJob, "_finish", fail)
         with pytest.raises(KeyboardInterrupt):
-            pretrain(digit_folder / "train", **grouped(PretrainOptions, given))
+            pretrain_with(digit_folder / "train", **given)
     assert not (tmp_path / "mine").exists(), "a zoo never shows half of a checkpoint"
     with pytest.raises(ConfigError, match="other data or settings"):
-        pretrain(digit_folder / "train", **grouped(PretrainOptions, {**given, "lr": 0.5}))
+        pretrain_with(digit_folder / "train", **{**given, "lr": 0.5})
     capsys.readouterr()
-    result = pretrain(digit_folder / "train", **grouped(PretrainOptions, given))
+    result = pretrain_with(digit_folder / "train", **given)
     assert "epoch 3" not in capsys.readouterr().err, "all three epochs were trained before"
     assert result.epochs == 3
 
@@ -130,10 +123,10 @@ def test_an_interrupted_training_goes_on(
 def test_what_is_there_is_kept(trained: tuple[Path, Any], digit_folder: Path, tmp_path: Path) -> None:
     folder, _ = trained
     with pytest.raises(RunExistsError, match="there already"):
-        pretrain(digit_folder / "train", **grouped(PretrainOptions, dict(out=folder, **QUICK)))
+        pretrain_with(digit_folder / "train", out=folder, **QUICK)
     (tmp_path / "thesis.txt").write_text("the only copy")
     with pytest.raises(ConfigError, match="holds no checkpoint"):
-        pretrain(digit_folder / "train", **grouped(PretrainOptions, dict(out=tmp_path, overwrite=True, **QUICK)))
+        pretrain_with(digit_folder / "train", out=tmp_path, overwrite=True, **QUICK)
     assert (tmp_path / "thesis.txt").is_file()
 
 
@@ -153,20 +146,14 @@ def test_wrong_settings_are_refused_before_anything_is_trained(
     digit_folder: Path, tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        pretrain(digit_folder / "train", **grouped(PretrainOptions, {**QUICK, "out": tmp_path / "mine", **change}))
+        pretrain_with(digit_folder / "train", **{**QUICK, "out": tmp_path / "mine", **change})
     assert not list(tmp_path.iterdir())
 
 
 def test_one_image_is_not_enough(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     image = next((digit_folder / "train" / "one").iterdir())
     with pytest.raises(DataError, match="not enough"):
-        pretrain(
-            [image],
-            **grouped(
-                PretrainOptions,
-                dict(out=tmp_path / "x", labels=False, teacher="test_vit", zoo=tiny_zoo, cache=False, **QUICK),
-            ),
-        )
+        pretrain_with([image], out=tmp_path / "x", labels=False, teacher="test_vit", zoo=tiny_zoo, cache=False, **QUICK)
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

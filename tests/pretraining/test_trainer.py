@@ -17,6 +17,7 @@ from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTra
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import infer_task
 from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.modality import IMAGE
 
 CPU = Device(torch=torch.device("cpu"), half=None)
 
@@ -32,7 +33,7 @@ def make_trainer(
     """A trainer on 90 of the 120 digits, with fixed initial weights."""
     pixels, labels = digits
     images = Images(
-        pixels={"center": np.repeat(pixels[..., None], 3, axis=-1)},
+        arrays={"center": np.repeat(pixels[..., None], 3, axis=-1)},
         digests=tuple(map(str, range(len(pixels)))),
         kept=np.arange(len(pixels)),
         side=32,
@@ -146,7 +147,6 @@ def test_not_even_room_for_one_is_an_error(recipe: Any, digits: tuple[np.ndarray
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"augmentation": "wild"}, "wild"),
         ({"batch_size": 1}, "batch size"),
         ({"lr": 0}, "learning rate"),
     ],
@@ -154,6 +154,11 @@ def test_not_even_room_for_one_is_an_error(recipe: Any, digits: tuple[np.ndarray
 def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PretrainingSettings(**settings)
+
+
+def test_augmentation_that_a_modality_lacks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="wild"):
+        PretrainingSettings(augmentation="wild").check_augmentation(IMAGE)
 
 
 def test_the_length_is_epochs_or_time() -> None:

@@ -42,7 +42,7 @@ def shown(*texts: str, encoding: str = "utf-8") -> str:
     stream = io.TextIOWrapper(raw, encoding=encoding)
     with Progress(Budget(seconds=90.0), stream=stream) as show:
         for text in texts:
-            show.say(text)
+            show.print(text)
     stream.flush()
     return raw.getvalue().decode(encoding)
 
@@ -118,7 +118,7 @@ def test_each_new_best_trial_and_each_failure_gets_a_line() -> None:
         finish(show, record(2, 0.7))
         finish(show, record(3, None, "failed", "the loss became [nan]"))
         finish(show, record(4, 0.1, "pruned"))
-        show.step("searching")
+        show.update("searching")
         assert show.summary() == "0:00/1:00 best 0.7000 | 5 tried, 1 failed | searching"
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
@@ -146,7 +146,7 @@ def test_figures_stand_first_and_the_phase_is_cut_at_the_width(monkeypatch: pyte
         show.phase("searching 5 backbones: binary, accuracy, 244 examples, 5 folds, 2 classes")
         finish(show, record(0, 0.7881))
         assert show.summary().endswith("/0:45 best 0.7881 | 1 tried | searching 5 backbones")
-        show.step("decoding " + "x" * 100)
+        show.update("decoding " + "x" * 100)
         deadline = time.monotonic() + 60
         while "decoding" not in stream.getvalue() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -161,7 +161,7 @@ def test_silence_is_broken_by_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(progress, "MAX_SECONDS_WITHOUT_A_LINE", 0.5)
     stream = io.StringIO()
     with Progress(Budget(seconds=60.0), stream=stream) as show:
-        show.step("training [1]")
+        show.update("training [1]")
         deadline = time.monotonic() + 60
         while not stream.getvalue() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -173,7 +173,7 @@ def test_nothing_is_said_when_nobody_wants_to_hear_it() -> None:
     with Progress(Budget(seconds=60.0), stream=stream, shown=False) as show:
         show.phase("screening")
         finish(show, record(0, 0.5))
-        show.step("searching")
+        show.update("searching")
     assert stream.getvalue() == ""
     assert "best 0.5000" in show.summary()
 
@@ -191,7 +191,7 @@ def test_a_terminal_has_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     with Progress(Budget(seconds=60.0), stream=stream) as show:
         show.phase("training [red]cat[/red]")
-        show.step("epoch 2")
+        show.update("epoch 2")
     assert "training [red]cat[/red]" in stream.getvalue()
     assert "\x1b[" in stream.getvalue()
 
@@ -205,7 +205,7 @@ PIPE = """
     with Progress(Budget(seconds=60.0)) as show:
         sys.stdin.readline()
         for i in range(3):
-            show.say("x" * 100_000)
+            show.print("x" * 100_000)
     print("the result")
     sys.stdout.flush()
     sys.stderr = None  # what is left in its buffer has no reader

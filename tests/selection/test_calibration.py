@@ -1,4 +1,4 @@
-"""Probabilities become honest, and labels stay."""
+"""Calibration of probabilities, without a change of labels."""
 
 from __future__ import annotations
 

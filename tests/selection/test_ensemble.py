@@ -69,7 +69,7 @@ def test_copies_are_refused() -> None:
 
 
 def test_what_luck_in_choosing_brings_is_refused() -> None:
-    # Eight predictors that know nothing: weights that fit the examples exist, and are worth nothing on others.
+    # Eight predictors that know nothing: weights that fit these examples do not fit others.
     draws = [_says(np.random.default_rng(seed).random(200)) for seed in range(8)]
     draws.sort(key=lambda predictions: -TASK.score(TARGETS, predictions))
     pool = [_record(i, predictions) for i, predictions in enumerate(draws)]

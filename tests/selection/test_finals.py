@@ -129,9 +129,9 @@ def test_frozen_finalists_are_compared_on_further_splits(evaluator: Evaluator, d
     best = max(found.rows, key=lambda row: row.score or 0.0)
     assert found.winner.number == best.number
     assert found == _hold(trials, evaluator, data)  # and once more, the same
-    dealt = [data.resplit(further)[0].validation_rows.tolist() for further in (0, 1, 2)]
-    assert dealt[0] == data.folds[0].validation_rows.tolist()
-    assert len(set(map(tuple, dealt))) == 3
+    splits = [data.resplit(further)[0].validation_rows.tolist() for further in (0, 1, 2)]
+    assert splits[0] == data.folds[0].validation_rows.tolist()
+    assert len(set(map(tuple, splits))) == 3
 
 
 def test_a_finalist_behind_on_every_fold_is_pruned(evaluator: Evaluator, data: Prepared) -> None:
@@ -147,15 +147,15 @@ def test_an_error_costs_its_finalist_only(
     evaluator: Evaluator, data: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [_record(evaluator, 0, 1.1, head="ridge"), _record(evaluator, 1, head="ncm")]
-    made = Setup.of
+    known = evaluator.setup
 
-    def of(candidate: Candidate, *rest: Any) -> Setup:
+    def setup(candidate: Candidate) -> Setup:
         if candidate.head == "ridge":
             raise RuntimeError("gone")
-        return made(candidate, *rest)
+        return known(candidate)
 
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 0.0)
-    monkeypatch.setattr(Setup, "of", of)
+    monkeypatch.setattr(evaluator, "setup", setup)
     found = _hold(_trials(records), evaluator, data)
     assert found is not None
     assert [row.state for row in found.rows] == ["failed", "won"]

@@ -216,7 +216,7 @@ def test_steps_that_train_stages_are_no_larger_than_a_spike_may_be(
     plan: FreezePlan, clipped: bool, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One large gradient can undo what a backbone has learned; a head alone has nothing to lose.
-    monkeypatch.setattr(module, "_CLIP", 1e-3)
+    monkeypatch.setattr(module, "_MAX_GRADIENT_NORM", 1e-3)
     network, fold = net(2), make_fold(LABELS)
     feed = None if clipped else FeatureFeed([(np.random.default_rng(0).normal(size=(10, 32)).astype(np.float32),)], CPU)
     start(network, fold, plan=plan, feed=feed).run(1, lambda *report: False, lambda: False)
@@ -226,7 +226,7 @@ def test_steps_that_train_stages_are_no_larger_than_a_spike_may_be(
 
 
 def test_a_gpu_is_asked_for_many_losses_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_UNASKED", {"cpu": 3})
+    monkeypatch.setattr(module, "_STEPS_BETWEEN_CHECKS", {"cpu": 3})
     training = start(net(2), make_fold(LABELS), {"batch_size": 2, "epochs": 20})
     steps: list[int] = []
     training.network.head.register_forward_hook(lambda *_: steps.append(1))

@@ -19,15 +19,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from fixtures.fitting import fit_with
 from fixtures.workers import Assignment
 
-import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import ConfigError, SearchError, TrialError
 from autotransfer.features.cache import list_entries
 from autotransfer.search.jobs import Evaluation, Finished, Job, Report
-from autotransfer.settings import Settings, grouped
 from autotransfer.workers.local import LocalWorkers
 
 DEADLY = """
@@ -81,10 +80,8 @@ def test_two_workers_compute_each_prefix_once(
     images, labels = digits
     epochs: list[EpochRecord] = []
     options["callbacks"] = [SimpleNamespace(epoch_finished=lambda epoch: epochs.append(epoch))]
-    result = autotransfer.fit(
-        images,
-        labels,
-        **grouped(Settings, dict(trials=26, workers=2, out=tmp_path / "run", cache_dir=tmp_path / "cache", **options)),
+    result = fit_with(
+        images, labels, trials=26, workers=2, out=tmp_path / "run", cache_dir=tmp_path / "cache", **options
     )
     assert len(epochs) == sum(record.epochs for record in result.trials), "each, as it comes"
     assert all(0 < epoch.loss < 50 and epoch.learning_rate >= 0 for epoch in epochs)
@@ -313,4 +310,4 @@ def test_workers_are_spawned_where_a_plugin_has_used_cuda(tmp_path: Path, instal
 )
 def test_nonsensical_compute_settings_are_refused(options: dict[str, Any], message: str, digit_folder: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        autotransfer.fit(digit_folder / "train", **grouped(Settings, options))
+        fit_with(digit_folder / "train", **options)

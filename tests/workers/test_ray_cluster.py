@@ -20,6 +20,7 @@ import json, sys, threading, time
 from pathlib import Path
 from ray.cluster_utils import Cluster
 import autotransfer
+from autotransfer import Compute, SearchOptions
 
 data, zoo, out = sys.argv[1:]
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -34,8 +35,8 @@ def lose():
 
 threading.Thread(target=lose, daemon=True).start()
 result = autotransfer.fit(
-    data, zoo=zoo, out=out, trials=40, epochs=2, executor="ray", ray_address=cluster.address, compare_scratch=False,
-    cache_dir=out + "-cache",
+    data, zoo=zoo, out=out, trials=40, search=SearchOptions(epochs=2, compare_scratch=False),
+    compute=Compute(executor="ray", ray_address=cluster.address, cache_dir=out + "-cache"),
 )
 numbers = [record.number for record in result.trials]
 candidates = len({record.candidate for record in result.trials})

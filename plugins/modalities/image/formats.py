@@ -68,7 +68,10 @@ class Preprocessing:
         if not isinstance(saved, Mapping):
             raise ModelFormatError(f"The preprocessing of a model is an object; got a {type(saved).__name__}.")
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-        how = cls(**given)
+        try:
+            how = cls(**given)
+        except TypeError as error:
+            raise ModelFormatError(f"The preprocessing has other settings than it should: {error}") from error
         numbers = (*how.mean, *how.std, how.crop_fraction)
         if not (
             len(how.size) == 2
@@ -80,7 +83,7 @@ class Preprocessing:
             and how.interpolation in ("bicubic", "bilinear", "nearest")
             and how.crop_mode in ("center", "squash")
         ):
-            raise ModelFormatError(f"The preprocessing {given} is none.")
+            raise ModelFormatError(f"The preprocessing has values out of their range: {given}.")
         read_side(how.resized)
         return how
 

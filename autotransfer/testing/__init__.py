@@ -10,15 +10,10 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import gc
 import json
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -33,10 +28,12 @@ from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
 from autotransfer.contract.registry import installed_modalities
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
-from autotransfer.errors import AutoTransferError, PluginError
 from autotransfer.tasks.task import Kind, Task
+from autotransfer.testing.memory import check_memory
+from autotransfer.testing.modality import check_modality
+from autotransfer.testing.rules import close, naming, require, shape
 
-__all__ = ["check_backbone", "check_freeze_policy", "check_head", "check_memory"]
+__all__ = ["check_backbone", "check_freeze_policy", "check_head", "check_memory", "check_modality"]
 
 Rebuild = Callable[[Mapping[str, Any]], Backbone | None]
 
@@ -46,8 +43,6 @@ _SHAPES: Mapping[Takes, tuple[int, ...]] = {"pooled": (12,), "map": (12, 3, 2), 
 _WIDTH = 12  # features of the data on which closed-form heads are solved
 # Examples that a head gets where its memory is watched: enough that what it keeps of them exceeds the bytes below.
 _EXAMPLES_FOR_MEMORY = 1000
-# Calls that load what later calls use again, calls that are watched, and bytes that each of these may keep.
-_WARM_UP_CALLS, _WATCHED_CALLS, _MAX_KEPT_BYTES = 2, 4, 2**12
 
 
 def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = None) -> None:
@@ -61,14 +56,14 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
         PluginError: The contract is broken; the message says how.
     """
     name = f"the backbone {backbone.name!r}" if isinstance(backbone, BackboneSpec) else type(backbone).__name__
-    with _naming(name):
+    with naming(name):
         if isinstance(backbone, BackboneSpec):
             if backbone.check is not None:
                 backbone.check()
             spec, backbone = backbone, backbone.load()
             if spec.load_at is not None and isinstance(backbone, Backbone):
                 _check_variants(spec, backbone, rebuild)
-        _require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
+        require(isinstance(backbone, Backbone), name, f"load() returns a Backbone; got {type(backbone).__name__}")
         model = backbone.eval()
         _check_stages(name, model)
         inputs = model.preprocessing.probe(PROBES)
@@ -83,13 +78,13 @@ def _check_variants(spec: BackboneSpec, own: Backbone, rebuild: Rebuild | None) 
     modality = next((each for each in installed_modalities() if each.name == spec.modality), None)
     for variant in () if modality is None else modality.check_variants(spec, own.preprocessing):
         name, form = f"the backbone {variant.name!r}", variant.load()
-        _require(isinstance(form, Backbone), name, f"load_at() returns a Backbone; got {type(form).__name__}")
+        require(isinstance(form, Backbone), name, f"load_at() returns a Backbone; got {type(form).__name__}")
         expected = variant.preprocessing
-        _require(form.preprocessing == expected, name, f"its preprocessing is {expected}; got {form.preprocessing}")
-        _require((form.stages, form.width) == (own.stages, own.width), name, "its stages and its width are the same")
+        require(form.preprocessing == expected, name, f"its preprocessing is {expected}; got {form.preprocessing}")
+        require((form.stages, form.width) == (own.stages, own.width), name, "its stages and its width are the same")
         state, other = own.state_dict(), form.state_dict()
         equal = state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
-        _require(equal, name, "its weights are the same")
+        require(equal, name, "its weights are the same")
         check_backbone(form, rebuild)
 
 
@@ -99,12 +94,12 @@ def check_head(head: HeadSpec) -> None:
     Raises:
         PluginError: The contract is broken; the message says how.
     """
-    _require(bool(head.name), "a head", "it needs a name")
+    require(bool(head.name), "a head", "it needs a name")
     for kind in sorted(head.tasks):
         task = Task(kind=cast(Kind, kind), classes=_classes(kind), width=2)
         for params in _settings_of(head.parameters):
             name = f"the head {head.name!r} with {params} on a {kind} task"
-            with _naming(name):
+            with naming(name):
                 if head.solve is None:
                     shape = _SHAPES[head.features]
                     _check_gradient(name, head, shape, task, params)
@@ -113,7 +108,7 @@ def check_head(head: HeadSpec) -> None:
                 if kind != "regression":
                     _check_solution(name, head, task, params, np.linspace(0.5, 1.5, task.outputs, dtype=np.float32))
     name = f"the head {head.name!r} on a {task.kind} task"
-    with _naming(name):
+    with naming(name):
         check_memory(partial(_use, head, task), name)
 
 
@@ -123,55 +118,13 @@ def check_freeze_policy(policy: FreezePolicySpec) -> None:
     Raises:
         PluginError: The contract is broken; the message says how.
     """
-    _require(bool(policy.name), "a freeze policy", "it needs a name")
+    require(bool(policy.name), "a freeze policy", "it needs a name")
     for count in range(1, 13):
         stages = tuple(f"stage{i}" for i in range(count))
         for params in _settings_of(policy.parameters(stages)):
             name = f"the freeze policy {policy.name!r} with {params} for {count} stages"
-            with _naming(name):
+            with naming(name):
                 _check_plan(name, policy.plan(stages, params), count)
-
-
-def check_memory(use: Callable[[], object], name: str = "the plugin") -> None:
-    """Check that something which a search does again and again, such as solving a head, keeps no memory.
-
-    Memory of Python, NumPy and torch counts, on all devices; memory that other libraries allocate does not.
-
-    Args:
-        use: Does it once, with new inputs of its own.
-        name: What does it, for the message.
-
-    Raises:
-        PluginError: Each call keeps memory; the message says how much.
-    """
-    started = not tracemalloc.is_tracing()
-    if started:
-        tracemalloc.start()
-    gc.collect()
-    gc.freeze()  # what is there already need not be looked at
-    try:
-        held = list[int]()
-        for _ in range(_WARM_UP_CALLS + _WATCHED_CALLS + 1):
-            held.append(_held_bytes())
-            use()
-        kept = min(after - before for before, after in pairwise(held[_WARM_UP_CALLS:]))
-    finally:
-        gc.unfreeze()
-        if started:
-            tracemalloc.stop()
-    _require(kept <= _MAX_KEPT_BYTES, name, f"each use keeps no memory; {kept:,} bytes stay behind")
-
-
-def _held_bytes() -> int:
-    """Return the bytes of Python's and NumPy's objects, and of torch's tensors."""
-    gc.collect()
-    storages = dict[int, int]()
-    for thing in gc.get_objects():
-        if issubclass(type(thing), Tensor):
-            with contextlib.suppress(Exception):  # not every kind of tensor has a storage
-                storage = thing.untyped_storage()
-                storages[storage.data_ptr()] = storage.nbytes()
-    return tracemalloc.get_traced_memory()[0] + sum(storages.values())
 
 
 def _use(head: HeadSpec, task: Task) -> None:
@@ -186,32 +139,16 @@ def _use(head: HeadSpec, task: Task) -> None:
     module.train()(torch.randn(_EXAMPLES_FOR_MEMORY, *given)).square().sum().backward()
 
 
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Turn errors of a plugin into ``PluginError`` with its name; errors of this package pass unchanged."""
-    try:
-        yield
-    except AutoTransferError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{name}: it raised {type(error).__name__}: {error}") from error
-
-
 def _check_plan(name: str, plan: FreezePlan, count: int) -> None:
-    _require(isinstance(plan, FreezePlan), name, f"plan() returns a FreezePlan; got {type(plan).__name__}")
+    require(isinstance(plan, FreezePlan), name, f"plan() returns a FreezePlan; got {type(plan).__name__}")
     starts, depths = [p.start for p in plan.phases], [p.depth for p in plan.phases]
-    _require(bool(starts) and starts[0] == 0, name, f"the first phase starts at 0; got {starts}")
-    _require(all(0 <= s < 1 for s in starts), name, f"phases start at 0 <= start < 1; got {starts}")
-    _require(starts == sorted(set(starts)), name, f"phases come in order of their start; got {starts}")
-    _require(all(0 <= d <= count for d in depths), name, f"depths lie in 0..{count}; got {depths}")
+    require(bool(starts) and starts[0] == 0, name, f"the first phase starts at 0; got {starts}")
+    require(all(0 <= s < 1 for s in starts), name, f"phases start at 0 <= start < 1; got {starts}")
+    require(starts == sorted(set(starts)), name, f"phases come in order of their start; got {starts}")
+    require(all(0 <= d <= count for d in depths), name, f"depths lie in 0..{count}; got {depths}")
     rates = plan.learning_rates
-    _require(len(rates) in (0, count), name, f"learning_rates has one factor for each stage; got {rates}")
-    _require(all(0 <= r < float("inf") for r in rates), name, f"factors are finite and >= 0; got {rates}")
-
-
-def _require(condition: bool, name: str, rule: str) -> None:
-    if not condition:
-        raise PluginError(f"{name}: {rule}")
+    require(len(rates) in (0, count), name, f"learning_rates has one factor for each stage; got {rates}")
+    require(all(0 <= r < float("inf") for r in rates), name, f"factors are finite and >= 0; got {rates}")
 
 
 def _classes(kind: str) -> tuple[int, ...]:
@@ -229,48 +166,46 @@ def _settings_of(parameters: Mapping[str, BaseDistribution]) -> Iterator[Mapping
 
 def _check_stages(name: str, model: Backbone) -> None:
     count = len(model.stages)
-    _require(count > 0 and len(set(model.stages)) == count, name, f"stages need unique names; got {model.stages}")
+    require(count > 0 and len(set(model.stages)) == count, name, f"stages need unique names; got {model.stages}")
     for key in model.state_dict():
         stage = model.stage_of(key)
-        _require(
+        require(
             isinstance(stage, int) and 0 <= stage < count, name, f"{key} has a stage in 0..{count - 1}; got {stage!r}"
         )
 
 
 def _check_outputs(name: str, model: Backbone, inputs: Inputs) -> None:
     features = model(inputs)
-    _require(
-        tuple(features.shape) == (3, model.width), name, f"forward gives (N, {model.width}); got {_shape(features)}"
-    )
-    _require(bool(features.isfinite().all()), name, "features are finite")
-    _require(torch.equal(features, model(inputs)), name, "the same inputs give the same features in eval mode")
+    require(tuple(features.shape) == (3, model.width), name, f"forward gives (N, {model.width}); got {shape(features)}")
+    require(bool(features.isfinite().all()), name, "features are finite")
+    require(torch.equal(features, model(inputs)), name, "the same inputs give the same features in eval mode")
     one = model(each(lambda tensor: tensor[:1], inputs))
-    _require(_close(one, features[:1]), name, "features of an example do not depend on the others in its batch")
+    require(close(one, features[:1]), name, "features of an example do not depend on the others in its batch")
     last = model.forward_map(inputs)
-    _require(_close(pooled(model, last, inputs), features), name, "pool(forward_map(x)) equals forward(x)")
+    require(close(pooled(model, last, inputs), features), name, "pool(forward_map(x)) equals forward(x)")
     laid_out = model.as_map(last)
-    _require(laid_out.ndim == 4 and len(laid_out) == 3, name, f"as_map gives (N, C, h, w); got {_shape(laid_out)}")
+    require(laid_out.ndim == 4 and len(laid_out) == 3, name, f"as_map gives (N, C, h, w); got {shape(laid_out)}")
 
 
 def _check_copies(name: str, model: Backbone, inputs: Inputs, rebuild: Rebuild | None) -> None:
     features, state = model(inputs), model.state_dict()
     copied = copy.deepcopy(model)
-    _require(_close(copied(inputs), features), name, "a deep copy gives the same features")
+    require(close(copied(inputs), features), name, "a deep copy gives the same features")
     for value in copied.state_dict().values():
         value.zero_()
-    _require(_close(model(inputs), features), name, "a deep copy shares no parameters with the original")
+    require(close(model(inputs), features), name, "a deep copy shares no parameters with the original")
     copied.load_state_dict(state, strict=True)
-    _require(_close(copied(inputs), features), name, "a copy that loads the state_dict gives the same features")
-    _require(
+    require(close(copied(inputs), features), name, "a copy that loads the state_dict gives the same features")
+    require(
         json.loads(json.dumps(dict(model.recipe), default=str)) == dict(model.recipe), name, "the recipe is plain JSON"
     )
     if rebuild is not None:
         rebuilt = rebuild(model.recipe)
-        _require(isinstance(rebuilt, Backbone), name, f"rebuild_backbone knows its own recipe {dict(model.recipe)}")
+        require(isinstance(rebuilt, Backbone), name, f"rebuild_backbone knows its own recipe {dict(model.recipe)}")
         rebuilt = cast(Backbone, rebuilt).eval()
         rebuilt.load_state_dict(state, strict=True)
-        _require(_close(rebuilt(inputs), features), name, "a rebuilt backbone with the weights gives the same features")
-        _require(rebuilt.preprocessing == model.preprocessing, name, "a rebuilt backbone has the same preprocessing")
+        require(close(rebuilt(inputs), features), name, "a rebuilt backbone with the weights gives the same features")
+        require(rebuilt.preprocessing == model.preprocessing, name, "a rebuilt backbone has the same preprocessing")
 
 
 def _check_gradient(name: str, head: HeadSpec, shape: tuple[int, ...], task: Task, params: Mapping[str, Any]) -> None:
@@ -280,7 +215,7 @@ def _check_gradient(name: str, head: HeadSpec, shape: tuple[int, ...], task: Tas
     _check_module(name, module, features, task)
     module.train()(features).square().sum().backward()
     trained = [p.grad is not None and bool(p.grad.isfinite().all()) for p in module.parameters() if p.requires_grad]
-    _require(bool(trained) and all(trained), name, "every parameter gets a finite gradient")
+    require(bool(trained) and all(trained), name, "every parameter gets a finite gradient")
     _check_saved(name, head, module, shape, features, task, params)
 
 
@@ -299,7 +234,7 @@ def _check_solution(
     if not params and weights is None:
         with torch.inference_mode():
             outputs = module(batch).numpy()
-        _require(_beats_chance(task, targets, outputs), name, "it does better than chance on the training data")
+        require(_beats_chance(task, targets, outputs), name, "it does better than chance on the training data")
 
 
 def _training_data(task: Task, rng: np.random.Generator, count: int = _EXAMPLES) -> tuple[np.ndarray, np.ndarray]:
@@ -323,13 +258,13 @@ def _beats_chance(task: Task, targets: np.ndarray, outputs: np.ndarray) -> bool:
 
 
 def _check_module(name: str, module: nn.Module, features: Tensor, task: Task) -> None:
-    _require(isinstance(module, nn.Module), name, f"build() returns a module; got {type(module).__name__}")
+    require(isinstance(module, nn.Module), name, f"build() returns a module; got {type(module).__name__}")
     module.eval()
     with torch.inference_mode():
         for batch in (features, features[:1]):
             outputs, expected = module(batch), (len(batch), task.outputs)
-            _require(tuple(outputs.shape) == expected, name, f"it gives {expected}; got {_shape(outputs)}")
-            _require(bool(outputs.isfinite().all()), name, "outputs are finite")
+            require(tuple(outputs.shape) == expected, name, f"it gives {expected}; got {shape(outputs)}")
+            require(bool(outputs.isfinite().all()), name, "outputs are finite")
 
 
 def _check_saved(
@@ -346,13 +281,5 @@ def _check_saved(
     loaded.load_state_dict(module.state_dict(), strict=True)
     with torch.inference_mode():
         outputs = module.eval()(features)
-        _require(_close(loaded(features), outputs), name, "build() and load_state_dict() give the same outputs again")
-        _require(_close(copy.deepcopy(module)(features), outputs), name, "a deep copy gives the same outputs")
-
-
-def _close(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.allclose(first, second, rtol=1e-3, atol=1e-4)
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
+        require(close(loaded(features), outputs), name, "build() and load_state_dict() give the same outputs again")
+        require(close(copy.deepcopy(module)(features), outputs), name, "a deep copy gives the same outputs")
