@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autotransfer.contract.observers import Observers
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import Examples
 from autotransfer.errors import DataNotFoundError, RunFormatError
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.analyse import analyse
 from autotransfer.pipeline.checks import check_settings
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.load_data import load_data
+from autotransfer.pipeline.prepare_search import prepare_search
 from autotransfer.pipeline.reservations import LaterSteps
 from autotransfer.pipeline.search import search_candidates
 from autotransfer.pipeline.select import select_model
@@ -126,9 +126,20 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
         observers = Observers(registry.loaded, settings.run.callbacks, progress.warnings.warn)
         with observers.observe({**described(settings), "run": str(run.path)}):
             progress.update("looking for the images")
-            examples, test_examples = load_data(arguments, settings.data_options)
-            call = call_to_json(arguments, settings)
-            result = _fit(settings, examples, test_examples, run, call, budget, progress, registry, observers)
+            examples, test = load_data(arguments, settings.data_options)
+            progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
+            context = FitContext(
+                settings=settings,
+                examples=examples,
+                test=test,
+                registry=registry,
+                budget=budget,
+                run=run,
+                call=call_to_json(arguments, settings),
+                progress=progress,
+                observers=observers,
+            )
+            result = _fit(context)
         observers.notify("search_finished", result=result)
         if len(progress.warnings) > len(result.warnings):  # an observer failed at the very end
             result = replace(result, warnings=tuple(progress.warnings))
@@ -136,40 +147,14 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
         return result
 
 
-def _fit(
-    settings: Settings,
-    examples: Examples,
-    test: Examples | None,
-    run: RunFolder,
-    call: Mapping[str, Any],
-    budget: TimeBudget,
-    progress: Progress,
-    registry: Registry,
-    observers: Observers,
-) -> FitResult:
-    """Search, select and train the model, analyse, and write everything down."""
-    progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
-    test_examples = 0 if test is None else len(test)
-    later_steps = LaterSteps(budget, settings, test_examples)
-    context = FitContext(
-        settings=settings,
-        examples=examples,
-        test=test,
-        registry=registry,
-        budget=budget,
-        run=run,
-        call=call,
-        progress=progress,
-        observers=observers,
-    )
-    with open_pool(settings) as worker_pool:
-        found = search_candidates(context, worker_pool, later_steps)
-    selection = select_model(
-        found.trials, found.data, found.evaluator, budget, settings, progress, test_examples=test_examples
-    )
-    with run.writing():
-        selection.model.write(run.model)
-    result = analyse(selection, found, examples, test, budget, settings, progress, run)
+def _fit(context: FitContext) -> FitResult:
+    """Prepare, search, select, analyse; write the model and the result into the run folder."""
+    later_steps = LaterSteps(context.budget, context.settings, context.test_examples)
+    with open_pool(context.settings) as worker_pool:
+        prepared = prepare_search(context, worker_pool)
+        found = search_candidates(context, prepared, worker_pool, later_steps)
+    selection = select_model(context, found)
+    result = analyse(context, found, selection)
     found.evaluator.checkpoints.clear()
     return result
 

@@ -242,7 +242,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         Args:
             X: Arrays, paths or PIL images; or a folder or a table, which holds its labels.
             y: Labels (N,), or multilabel indicators (N, classes); None when ``X`` holds them.
-            groups: What no split may tear apart; see ``DataOptions``.
+            groups: What stays on one side of every split; see ``DataOptions``.
             out: The run folder; None keeps none. Where it holds a run, a further fit takes ``out-2``, ``out-3``, …
                 beside it, so that cross-validation keeps every fit; ``result_.run`` says which.
             data_options: How the data are read. Without a positive class, it is the one of two labels that is sorted
@@ -319,7 +319,7 @@ class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc
         Args:
             X: Arrays, paths or PIL images; or a folder or a table, which holds its values.
             y: Values (N,) or (N, targets); None when ``X`` holds them.
-            groups: What no split may tear apart; see ``DataOptions``.
+            groups: What stays on one side of every split; see ``DataOptions``.
             out: The run folder, as for ``AutoTransferClassifier``.
             data_options: How the data are read.
             run: Storage of the study, callbacks, and whether progress is shown.

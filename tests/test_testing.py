@@ -260,7 +260,7 @@ class KeepsInputs(Tiny):
 
 
 def test_backbone_that_keeps_its_inputs_is_told(kept: list[Any]) -> None:
-    with pytest.raises(PluginError, match=r"KeepsInputs: each use keeps no memory; [\d,]+ bytes stay behind"):
+    with pytest.raises(PluginError, match=r"KeepsInputs: each use keeps no memory; [\d,]+ bytes remain"):
         check_backbone(KeepsInputs())
 
 

@@ -1,1 +1,1 @@
-"""What a search found out beside its winner, and how far its score can be trusted."""
+"""Analysis of a search: transfer gain, selection bias, importance of parameters, sources."""

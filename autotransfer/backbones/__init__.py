@@ -1,1 +1,1 @@
-"""Loaded backbones: cut into a frozen prefix and a trainable suffix, and fast where they are frozen."""
+"""Loaded backbones, their cuts into a frozen prefix and a trainable suffix, and fast inference."""

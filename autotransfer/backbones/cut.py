@@ -221,11 +221,11 @@ class Cut:
 
     def _refuse_trained(self, backbone: Backbone, inputs: Inputs) -> None:
         """Refuse a prefix that uses a parameter which trains, such as a token of a later stage: it would go stale."""
-        twin = copy.deepcopy(backbone)  # some models keep what they computed: none of this graph may stay in ours
-        for name, parameter in twin.named_parameters():
-            parameter.requires_grad_(twin.stage_of(name) >= self.depth)
+        copied = copy.deepcopy(backbone)  # some models keep what they computed: none of this graph may stay in ours
+        for name, parameter in copied.named_parameters():
+            parameter.requires_grad_(copied.stage_of(name) >= self.depth)
         with torch.enable_grad():
-            leaves, _ = self._entering(twin, inputs)
+            leaves, _ = self._entering(copied, inputs)
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
             raise ValueError(f"what crosses the boundary depends on parameters of stage {self.depth} or later")
 
@@ -317,7 +317,7 @@ def call_order(backbone: Backbone, inputs: Inputs) -> tuple[list[_Unit], list[fl
 
 
 def _now(device: torch.device) -> float:
-    """Return the time in seconds, when the device has done what it was told to."""
+    """Return the time in seconds, after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -135,7 +135,7 @@ class FrozenBackbone:
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """Map inputs to pooled features, within ``running``; compiled where that was found to pay."""
-        run = self._compiled.get(_shape(inputs), self.module)  # a last batch of fewer rows is not worth compiling
+        run = self._compiled.get(_shape(inputs), self.module)  # a smaller last batch is not compiled
         return run(inputs)
 
     def compile_for(self, batch: Inputs, count: int) -> None:

@@ -1,1 +1,1 @@
-"""The plugin contract: the doors (hookspecs), what goes through them (specs, backbone), and who came in (registry)."""
+"""The plugin contract: hooks (hookspecs), specs and classes of plugins, and the registry."""

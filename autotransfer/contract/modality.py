@@ -277,7 +277,7 @@ class Modality:
         raise NotImplementedError
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
-        """Return for each backbone the forms of it that are worth a look, such as a resolution that costs less.
+        """Return the forms of each backbone to try, such as a cheaper resolution.
 
         Args:
             specs: The backbones.

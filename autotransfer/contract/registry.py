@@ -130,7 +130,7 @@ class Registry:
         """Return the modality of this name.
 
         Raises:
-            UnknownNameError: There is none.
+            UnknownNameError: There is no such name.
         """
         return named_spec("modality", name, self.modalities)
 

@@ -1,1 +1,1 @@
-"""From anything a user has to examples with targets: sources, splits, groups."""
+"""Data sources, target columns, groups, near-duplicates and splits."""

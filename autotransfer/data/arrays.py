@@ -1,4 +1,4 @@
-"""Arrays and tensors, told apart from everything else without importing torch."""
+"""Detection and conversion of arrays and tensors, without importing torch."""
 
 from __future__ import annotations
 

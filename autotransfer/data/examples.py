@@ -25,7 +25,7 @@ class Examples:
         items: One path, or value in memory, for each example; anything indexable, so a data set may load lazily.
         names: What to call each in messages and results: its path, or ``item 3``.
         targets: One target for each example, as given; None for prediction.
-        groups: Group of each example, which no split may tear apart; None in it is a group of one. None where nothing
+        groups: Group of each example, which no split separates; None in it is a group of one. None where nothing
             was said.
         skipped: What was found but left out, and why.
         held_out: Whether each is there to score candidates on, not to train them; None where a split is to be made.
@@ -35,7 +35,7 @@ class Examples:
         divided_by: What divides them, such as ``the column 'split'``.
         described: What was read from where, in a few words.
         advice: What to do about what was left out.
-        clutter: Files that nobody takes for examples, such as ``Thumbs.db``, with their number.
+        ignored_files: Number of files that are no examples, such as ``Thumbs.db``, by suffix or name.
         modality: What kind of examples they are; None where that is not known yet.
     """
 

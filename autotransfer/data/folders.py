@@ -1,4 +1,4 @@
-"""Folders of examples: what is in them, told by names where these say it, and else by what the files hold."""
+"""Folders of examples: their files, which are recognised by name, else by content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Found:
         files: The examples, sorted.
         skipped: What cannot be used, each with the reason.
         folders: All folders that were read.
-        clutter: Number of files that nobody takes for examples, by suffix or name.
+        ignored_files: Number of files that are no examples, by suffix or name.
     """
 
     files: list[Path] = field(default_factory=list)

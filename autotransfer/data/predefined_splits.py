@@ -22,7 +22,7 @@ from autotransfer.warnings import FitWarning
 __all__ = ["LAYOUT", "folder_examples", "table_examples"]
 
 LAYOUT = "Expected one sub-folder for each class, with its files in it, such as FOLDER/cat and FOLDER/dog."
-_SHOWN = 5  # classes that are named with their numbers of examples
+_MAX_CLASSES_IN_MESSAGE = 5  # classes that are named with their numbers of examples
 
 
 def table_examples(
@@ -151,12 +151,13 @@ def _without_nameless_parts(rows: Sequence[Row]) -> tuple[list[Row], list[Skippe
 
 def _classes(examples: Examples) -> str:
     counts = Counter(map(str, examples.targets or ()))
-    shown = ", ".join(f"{label} {count}" for label, count in sorted(counts.items())[:_SHOWN])
-    return f"{len(counts)} class{'es' * (len(counts) != 1)} ({shown}{', …' if len(counts) > _SHOWN else ''})"
+    shown = ", ".join(f"{label} {count}" for label, count in sorted(counts.items())[:_MAX_CLASSES_IN_MESSAGE])
+    more = ", …" if len(counts) > _MAX_CLASSES_IN_MESSAGE else ""
+    return f"{len(counts)} class{'es' * (len(counts) != 1)} ({shown}{more})"
 
 
 def _not_divided(table: Table, column: str, values: Sequence[str]) -> FitWarning:
-    shown = ", ".join(values[:_SHOWN]) + (", …" if len(values) > _SHOWN else "")
+    shown = ", ".join(values[:_MAX_CLASSES_IN_MESSAGE]) + (", …" if len(values) > _MAX_CLASSES_IN_MESSAGE else "")
     return FitWarning(
         code="split_ignored",
         message=f"The column {column!r} of {table.name} is not used, all rows are there to train on: it holds {shown}. "

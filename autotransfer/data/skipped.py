@@ -16,7 +16,7 @@ __all__ = ["TOO_SMALL", "with_labels", "warnings_of"]
 TOO_SMALL = "its class has fewer examples than min_images"
 # Reasons that say that examples contradict each other.
 _CONFLICT = re.compile(r"listed under |labelled ")
-_SHOWN = 5
+_MAX_REASONS_IN_MESSAGE = 5
 
 
 def with_labels(skipped: Sequence[Skipped], examples: Examples) -> tuple[Skipped, ...]:
@@ -94,7 +94,7 @@ def _left_out(
         "used": used,
         "reasons": dict(reasons),
         "classes": by_class,
-        "clutter": dict(ignored_files),
+        "ignored_files": dict(ignored_files),
     }
     return FitWarning(code="examples_skipped", message=message, details=details)
 
@@ -119,7 +119,9 @@ def _label_conflicts(skipped: Sequence[Skipped], what: str) -> FitWarning:
 
 
 def _listed(texts: Sequence[str], between: str = ", ") -> str:
-    return between.join(texts[:_SHOWN]) + (f"{between}…" if len(texts) > _SHOWN else "")
+    return between.join(texts[:_MAX_REASONS_IN_MESSAGE]) + (
+        f"{between}…" if len(texts) > _MAX_REASONS_IN_MESSAGE else ""
+    )
 
 
 def _kind(skipped: Skipped) -> str:

@@ -65,7 +65,7 @@ def load_examples(
         path_column: Column of paths; None finds it.
         target_column: Column of targets; several, in a list or joined by commas, give one row of numbers per example.
             None finds it.
-        groups: What may not be torn apart by a split, such as the photographs of one object: one for each example of an
+        groups: Groups that no split separates, such as the photographs of one object: one for each example of an
             array or list; the column of a table; or a regular expression that finds the group in a path.
         reader: Reads the targets; None reads them without knowing what is wanted of them.
         root: Folder that the relative paths of a table or list are looked for in, before the table's own folder.

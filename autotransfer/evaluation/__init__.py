@@ -1,1 +1,1 @@
-"""Evaluating a candidate: training it on some rows and scoring it on others, and what that costs."""
+"""Evaluation of candidates: training, scoring, and predicted costs."""

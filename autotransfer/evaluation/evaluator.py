@@ -20,6 +20,7 @@ from autotransfer.evaluation.cost_model import CostModel
 from autotransfer.evaluation.cross_validation import cross_validate
 from autotransfer.evaluation.loaded_backbones import LoadedBackbones
 from autotransfer.evaluation.refit import best_network, refit
+from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.stage_training import train_stages
 from autotransfer.evaluation.subsample import Sample
 from autotransfer.features.extractor import FeatureExtractor
@@ -125,6 +126,14 @@ class Evaluator:
         """Return the stages of a backbone."""
         return self._backbones.stages(name)
 
+    def setup(self, candidate: Candidate) -> Setup:
+        """Return a candidate with everything that it names looked up and checked, once.
+
+        Raises:
+            AutoTransferError: The candidate names what is not there, or what does not go together.
+        """
+        return self._backbones.setup(candidate)
+
     def __call__(
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
     ) -> Evaluation:
@@ -149,7 +158,7 @@ class Evaluator:
         Raises:
             AutoTransferError: The candidate cannot be made, or its training failed.
         """
-        setup = self._backbones.setup(candidate)
+        setup = self.setup(candidate)
         if setup.closed_form:
             return evaluate_closed_form(self.context, setup, report)
         if setup.frozen:
@@ -166,7 +175,7 @@ class Evaluator:
         if evaluation.predictions is None:  # its score on the sample stopped it
             return evaluation
         if math.isfinite(evaluation.seconds):
-            self._costs.learn(self._backbones.setup(candidate), self.extractor, evaluation)
+            self._costs.learn(self.setup(candidate), self.extractor, evaluation)
         objective = self._comparison.objective(candidate.backbone, evaluation.predictions)
         return replace(evaluation, objective=objective)
 
@@ -180,11 +189,11 @@ class Evaluator:
         frozen: dict[str, TrialRecord] = {}
         for record in ranked:
             assert record.candidate is not None
-            if self._backbones.setup(record.candidate).frozen:
+            if self.setup(record.candidate).frozen:
                 frozen.setdefault(record.candidate.backbone, record)
         for record in {r.number: r for r in (*frozen.values(), *ranked[:MAX_RESTORED_LEADERS])}.values():
             assert record.candidate is not None
-            is_frozen = self._backbones.setup(record.candidate).frozen
+            is_frozen = self.setup(record.candidate).frozen
             is_kept = is_frozen or self.checkpoints.load(record.candidate) is not None
             if is_kept or (best is not None and record.number == best.number):
                 result = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
@@ -202,14 +211,14 @@ class Evaluator:
         Raises:
             TrialError: The time ran out, or the training diverged.
         """
-        return refit(self.context, self._backbones.setup(candidate), epochs, expired, predictions)
+        return refit(self.context, self.setup(candidate), epochs, expired, predictions)
 
     def best_network(self, candidate: Candidate) -> tuple[Network, np.ndarray]:
         """Return the network of a candidate's best epoch on the first fold, and its predictions there.
 
         A network is trained where no trial has left one.
         """
-        return best_network(self.context, self._backbones.setup(candidate))
+        return best_network(self.context, self.setup(candidate))
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
         """Return the predicted seconds of an evaluation, from the measured speed of the backbone.
@@ -219,7 +228,7 @@ class Evaluator:
             until: Epochs that it is trained to; None means all of them.
             after: Epochs that it was trained for before.
         """
-        setup = self._backbones.setup(candidate)
+        setup = self.setup(candidate)
         return self._costs.seconds(setup, self.extractor, setup.settings.epochs if until is None else until, after)
 
     def pass_seconds(self, name: str) -> float:

@@ -36,13 +36,14 @@ POOLED: Takes = "pooled"
 MAP: Takes = "map"
 STAGES: Takes = "stages"
 
-# Bytes that are read in a second, and how much faster than plain float32, which cuts are timed in, a prefix runs.
-_READING, _GAIN = 1e9, 4.0
+# Bytes of cached features that are read in a second, and the speed of a frozen prefix relative to float32, in which
+# cuts are timed. Measured on two CPU cores.
+_READ_BYTES_PER_SECOND, _FROZEN_SPEEDUP = 1e9, 4.0
 # Examples from which on a few more are passed to see whether compiling pays.
 _COMPILED = 1000
-# Share of the cache's memory that may be filled along the way, and the bytes that are worth it for each second that
-# they take to compute: 2e8 are kept in a second, and of what is kept, a fourth is asked for.
-_TAPPED, _WORTH = 0.6, 5e7
+# Share of the cache's memory for activations of further boundaries, and most bytes of them for each second that
+# computing them takes: 2e8 bytes are written in a second, and a quarter of the cache is read again.
+_MAX_EXTRA_CACHE_SHARE, _MAX_BYTES_PER_SECOND_SAVED = 0.6, 5e7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,17 +232,17 @@ class FeatureExtractor:
         return collected
 
     def _taps(self, loaded: LoadedBackbone, boundary: str, view: str | None) -> dict[str, Cut | StageFeatures]:
-        """Return by key what to cache along the way: at cuts, the deepest that fit in and are worth it."""
+        """Return by key the activations to cache in the same pass: the deepest cuts that fit and save enough time."""
         taps: dict[str, Cut | StageFeatures] = {}
         if self.staged and boundary == POOLED and loaded.stages.widths:
             taps[self._key(loaded, STAGES, view)] = loaded.stages
-        room, size = _TAPPED * self.cache.memory_limit, 4 if loaded.precise else 2
-        worth = _WORTH / (1.0 if loaded.precise else _GAIN)
+        room, size = _MAX_EXTRA_CACHE_SHARE * self.cache.memory_limit, 4 if loaded.precise else 2
+        max_bytes_per_second = _MAX_BYTES_PER_SECOND_SAVED / (1.0 if loaded.precise else _FROZEN_SPEEDUP)
         for depth in range(_end(loaded, boundary) - 1, max(loaded.depths - 1 - self.ahead, 0), -1):
             key = self._key(loaded, f"stage{depth}", view)
             if not self.cache.contains(key) and (cut := loaded.cut(depth)).exact:
                 room -= cut.numbers * len(self.store) * size
-                if room < 0 or cut.numbers * size > worth * cut.seconds:
+                if room < 0 or cut.numbers * size > max_bytes_per_second * cut.seconds:
                     break
                 taps[key] = cut
         return taps
@@ -262,7 +263,7 @@ class FeatureExtractor:
 
     def _saves(self, cut: Cut, arrays: Arrays) -> bool:
         """Whether reading what is cached takes less time than computing it."""
-        return sum(a.nbytes for a in arrays) / len(self.store) / _READING < cut.seconds / _GAIN
+        return sum(a.nbytes for a in arrays) / len(self.store) / _READ_BYTES_PER_SECOND < cut.seconds / _FROZEN_SPEEDUP
 
     def _pool(self, loaded: LoadedBackbone, view: str | None, maps: Arrays, allocate: Allocate) -> Arrays:
         """Pool cached feature maps: no example passes through the backbone again."""

@@ -1,1 +1,1 @@
-"""The trained model: predicting, saving and loading."""
+"""The trained model: prediction, saving and loading."""

@@ -10,61 +10,41 @@ from autotransfer.analysis.importance import measure_importance
 from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import estimate_selection_bias
 from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_gain
-from autotransfer.data.examples import Examples
+from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.report.chart import draw
-from autotransfer.run.folder import RunFolder
-from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
-from autotransfer.search.budget import TimeBudget
 from autotransfer.selection.result import SelectionResult
-from autotransfer.settings import Settings
 from autotransfer.warnings import WarningList
 
 __all__ = ["analyse"]
 
 
-def analyse(
-    selection: SelectionResult,
-    found: SearchResult,
-    examples: Examples,
-    test: Examples | None,
-    budget: TimeBudget,
-    settings: Settings,
-    progress: Progress,
-    run: RunFolder,
-) -> FitResult:
-    """Score the model on the test examples, analyse the search, and write the result into the run folder.
-
-    Args:
-        selection: The winner, and the model that it became.
-        found: The search.
-        examples: The examples that were searched on.
-        test: The test examples; None without any.
-        budget: The budget.
-        settings: The settings.
-        progress: Progress, with the warnings of the fit.
-        run: The run folder.
-    """
+def analyse(context: FitContext, found: SearchResult, selection: SelectionResult) -> FitResult:
+    """Score the model on the test examples, analyse the search, and write the result into the run folder."""
+    budget, data, run = context.budget, found.data, context.run
     started = budget.spent
-    test_score = None if test is None else score_test(selection, test, found, budget, progress)
+    test_score = score_test(context, found, selection)
     scored = budget.spent
-    analysis = _analyse_search(selection, found, budget, settings, progress)
+    analysis = _analyse_search(context, found, selection)
     steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
     seconds = {**found.seconds, **selection.seconds, **steps}
-    data = found.data
     result = FitResult(
         selection=selection,
         test=test_score,
         analysis=analysis,
         trials=found.trials,
         data=FitData(
-            train=examples, test=test, decoded=data.store.decoded, skipped=data.skipped, grouping=data.grouping
+            train=context.examples,
+            test=context.test,
+            decoded=data.store.decoded,
+            skipped=data.skipped,
+            grouping=data.grouping,
         ),
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        warnings=tuple(progress.warnings),
+        warnings=tuple(context.warnings),
         run=run.path,
     )
     lines = {} if test_score is None else {"the model, test": test_score.score}
@@ -75,11 +55,10 @@ def analyse(
     return result
 
 
-def _analyse_search(
-    selection: SelectionResult, found: SearchResult, budget: TimeBudget, settings: Settings, progress: Progress
-) -> Analysis:
+def _analyse_search(context: FitContext, found: SearchResult, selection: SelectionResult) -> Analysis:
     """Estimate how far the score can be trusted, and compare the model with random weights in the time left."""
-    progress.phase("estimating selection bias and transfer gain")
+    context.progress.phase("estimating selection bias and transfer gain")
+    settings, budget = context.settings, context.budget
     trials, evaluator = found.trials, found.evaluator
     fold = evaluator.folds[0]
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
@@ -98,7 +77,7 @@ def _analyse_search(
     baseline = None if gain is None else gain.baseline_predictions
     backbones = rank_backbones(trials, stages, trained_on, fold, baseline)
     if gain is not None:
-        _warn_of_transfer(gain, backbones, progress.warnings)
+        _warn_of_transfer(gain, backbones, context.warnings)
     depths = best_by_depth(trials, stages)
     return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
 

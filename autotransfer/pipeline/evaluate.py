@@ -24,6 +24,10 @@ from autotransfer.tasks.score import Score
 __all__ = ["EvaluationResult", "evaluate"]
 
 
+# Options that have an effect: there are no test examples, and there is one split.
+_DATA_OPTIONS = {each.name for each in fields(DataOptions)} - {"test_targets", "folds"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """One candidate, trained.
@@ -64,17 +68,10 @@ def evaluate(
             )
             autotransfer.evaluate(candidate, "photos/train").score
     """
-    unused = ("test_targets", "folds")
-    refuse_unused(data_options, {each.name for each in fields(DataOptions)}.difference(unused))
+    refuse_unused(data_options, _DATA_OPTIONS)
     refuse_unused(compute, ("device", "cache", "cache_dir", "memory_limit"))
-    settings = Settings(
-        zoo=zoo,
-        metric=metric,
-        seed=seed,
-        data_options=replace(data_options, folds=1),
-        search=SearchOptions(class_weight=class_weight),
-        compute=compute,
-    )
+    on_one_split, search = replace(data_options, folds=1), SearchOptions(class_weight=class_weight)
+    settings = Settings(zoo=zoo, metric=metric, seed=seed, data_options=on_one_split, search=search, compute=compute)
     registry = Registry.load(settings.zoos)
     spec = registry.backbone(candidate.backbone)
     registry.head(candidate.head), registry.policy(candidate.freeze)
@@ -87,9 +84,8 @@ def evaluate(
     fold = prepared.folds[0]
     with keep_freed_memory():
         network, predictions = evaluator.best_network(candidate)
+    rows = fold.validation_rows
     return EvaluationResult(
-        score=Score.of(
-            fold.task, fold.targets[fold.validation_rows], predictions, fold.group_ids_of(fold.validation_rows)
-        ),
+        score=Score.of(fold.task, fold.targets[rows], predictions, fold.group_ids_of(rows)),
         model=as_model(network, candidate, prepared, evaluator),
     )

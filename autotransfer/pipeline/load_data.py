@@ -92,7 +92,7 @@ def _load(
         options: How the data are read.
         targets_argument: Name of the argument that gave the targets, for messages.
         train: The examples to train on, where the others are loaded; what is said of them may not suit the others.
-        groups: What no split tears apart.
+        groups: What stays on one side of every split.
     """
     columns = train is None or is_table(data)
     places = train is None or not is_folder(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -37,7 +37,6 @@ from autotransfer.warnings import WarningList
 __all__ = [
     "Prepared",
     "available_backbones",
-    "folds_of",
     "fingerprint",
     "load_first",
     "offered_heads",
@@ -54,12 +53,12 @@ _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
 _PASS_SHARE = 0.1
 # Share that the passes of all of them may take.
 _SCREENING_SHARE = 0.3
-# Most backbones that are looked at; fewer, if the trials would not suffice for as many each.
-_MOST, _ALWAYS, _TRIALS_EACH = 64, 8, 8
-# Up to so many examples, what early stages give is worth solving for; of more, training deeper makes more in that time.
+# Most backbones of a search, fewest that a budget of trials allows, and trials for each backbone.
+_MAX_BACKBONES, _ALWAYS, _TRIALS_EACH = 64, 8, 8
+# Most examples for which heads on all stages are tried; with more, training deeper gains more in the same time.
 _STAGED = 5000
 # From so many examples on, a pass of its own for each boundary costs more than cutting the backbone there.
-_MANY = 500
+_MIN_EXAMPLES_TO_COLLECT_AHEAD = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ class Prepared:
         skipped: What could not be used, and why.
         grouping: What the split keeps together beside copies of an example; None for nothing.
         resplit: Returns the folds of another seed, which is so far from the seed of these.
-        first: The backbone whose features told near-duplicates; None where none was looked for.
+        first: The backbone whose features showed near-duplicates; None where the search for them is off.
         objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
     """
 
@@ -247,7 +246,7 @@ def prepare_data(
     extractor = FeatureExtractor(
         store=store,
         cache=cache,
-        ahead=ahead if len(store) >= _MANY else 0,
+        ahead=ahead if len(store) >= _MIN_EXAMPLES_TO_COLLECT_AHEAD else 0,
         staged=any(head.features == "stages" for head in heads(task, len(store))),
     )
     division = make_folds(
@@ -292,7 +291,7 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
 
 
 def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable[[str], None]) -> np.ndarray:
-    """Return the features (N, width) by which near-duplicates are told; the search uses them again."""
+    """Return the features (N, width) by which near-duplicates are found; the search uses them again."""
     report(f"computing features of {len(extractor.store)} examples with {first.spec.name}")
     return extractor.pooled(first)
 
@@ -303,18 +302,6 @@ def fingerprint(data: Prepared) -> str:
     digest = blake2b(f"{data.store.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
     digest.update(targets.tobytes())
     return digest.hexdigest()
-
-
-def folds_of(data: Prepared, validation: Sequence[np.ndarray], group_ids: np.ndarray | None) -> tuple[Fold, ...]:
-    """Return the folds of folds that were dealt elsewhere.
-
-    Args:
-        data: The examples.
-        validation: For each fold, the rows that score; all others train.
-        group_ids: Number (N,) of the set that each example cannot leave.
-    """
-    fold, everything = replace(data.folds[0], group_ids=group_ids), np.arange(len(data.folds[0].targets))
-    return tuple(replace(fold, train_rows=np.setdiff1d(everything, rows), validation_rows=rows) for rows in validation)
 
 
 def refuse_unreadable(test: Examples, reading: Mapping[str, Any]) -> None:
@@ -345,8 +332,8 @@ def _cut(
     if budget.seconds is not None:
         allowed = budget.seconds * _SCREENING_SHARE
         others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
-    most = _MOST if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
-    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MOST))]
+    most = _MAX_BACKBONES if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
+    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MAX_BACKBONES))]
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 

@@ -32,7 +32,7 @@ from autotransfer.settings.serialization import described, is_complete
 
 __all__ = ["Choices", "known_backbones", "open_study", "pick"]
 
-# Attributes of a study: the run that it is of, and what tells its choices.
+# Attributes of a study: the run that it belongs to, and the hash of its choices.
 _PART_OF, _CHOICES = "part_of", "choices"
 
 
@@ -161,7 +161,7 @@ def _recorded_run(
 
 
 def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
-    """Refuse to go on with a run on other data: its scores would not be comparable.
+    """Refuse to resume a run on other data: its scores would not be comparable.
 
     Raises:
         DataError: The examples or their targets are not those that the run began with.
@@ -183,8 +183,8 @@ def _refuse_taken_name(storage: BaseStorage, name: str) -> None:
     """
     if name in optuna.get_all_study_names(storage) or _latest(storage, name) is not None:
         raise ConfigError(
-            f"The storage already holds a study named {name!r}. Choose another name, or go on with the run that it "
-            "belongs to (resume)."
+            f"The storage already holds a study named {name!r}. Choose another name, or resume the run that it "
+            "belongs to."
         )
 
 
@@ -203,7 +203,7 @@ def _open(
     earlier = None if goes_on or latest is None else optuna.load_study(study_name=latest[0], storage=storage)
     lost = frozenset[int]() if earlier is None else unusable_trials(earlier, space.suggest)
     if earlier is not None and lost:
-        _refuse_great_loss(run, recorded, space, trials_of(earlier), lost)
+        _refuse_lost_best(run, recorded, space, trials_of(earlier), lost)
     study = make_study(
         seed=settings.seed,
         curves=curves,
@@ -270,7 +270,7 @@ def _free_name(storage: BaseStorage, name: str) -> str:
 
 
 def _digest(space: SearchSpace) -> str:
-    """Return what tells the choices of a space: those of a study cannot change."""
+    """Return a hash of the choices of a space: those of a study cannot change."""
     choices = [[spec.name for spec in specs] for specs in (space.backbones, space.heads, space.policies)]
     return blake2b(json.dumps(choices).encode(), digest_size=4).hexdigest()
 
@@ -285,10 +285,10 @@ def _asked(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def _refuse_great_loss(
+def _refuse_lost_best(
     run: RunFolder, recorded: Mapping[str, Any], space: SearchSpace, trials: Trials, lost: Collection[int]
 ) -> None:
-    """Refuse to go on where all trials would be lost, or the best one: another model would come of the run.
+    """Refuse to resume where all trials would be lost, or the best one: the run would give another model.
 
     Raises:
         RunFormatError: That is so.

@@ -8,9 +8,8 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.split import assign_group_ids
 from autotransfer.errors import DataError
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.search import SearchResult
-from autotransfer.run.progress import Progress
-from autotransfer.search.budget import TimeBudget
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.preconditions import check_scored
 from autotransfer.tasks.score import Score
@@ -19,23 +18,17 @@ from autotransfer.warnings import WarningList
 __all__ = ["score_store", "score_test", "warn_if_below"]
 
 
-def score_test(
-    selection: SelectionResult, test: Examples, found: SearchResult, budget: TimeBudget, progress: Progress
-) -> Score | None:
+def score_test(context: FitContext, found: SearchResult, selection: SelectionResult) -> Score | None:
     """Score the model on the test examples, once, and warn where the score is not what it seems.
 
-    Args:
-        selection: The model and its validation score.
-        test: The test examples.
-        found: The search: test examples may repeat its examples.
-        budget: The budget.
-        progress: Progress, with the warnings of the fit.
-
     Returns:
-        The score; None, with a warning, where no example can be read: the search must not be lost.
+        The score. None without test examples; None, with a warning, where none can be read: the search must not be
+        lost.
     """
-    model, warnings = selection.model, progress.warnings
-    progress.phase(f"scoring {len(test)} test {model.modality.noun}s")
+    model, test, warnings = selection.model, context.test, context.warnings
+    if test is None:
+        return None
+    context.progress.phase(f"scoring {len(test)} test {model.modality.noun}s")
     try:
         store = model.decode(test)
     except DataError as error:
@@ -44,7 +37,7 @@ def score_test(
     _warn_of_store(store, test, model, warnings)
     score = score_store(model, test, store, warnings)
     if score is not None:
-        warn_of_overlap(store, found.data, found.evaluator, budget, warnings)
+        warn_of_overlap(store, found.data, found.evaluator, context.budget, warnings)
         warn_if_below(score, selection.validation, warnings)
     return score
 

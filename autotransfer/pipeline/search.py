@@ -15,7 +15,7 @@ from autotransfer.contract.specs import EpochRecord
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import Prepared
-from autotransfer.pipeline.prepare_search import PreparedSearch, prepare_search
+from autotransfer.pipeline.prepare_search import PreparedSearch
 from autotransfer.pipeline.resume import open_study
 from autotransfer.run.interrupts import interruptible
 from autotransfer.runtime.storage import close_storage, translate_storage_errors
@@ -70,9 +70,10 @@ class SearchResult:
     seconds: Mapping[str, float]
 
 
-def search_candidates(context: FitContext, worker_pool: WorkerPool, later_steps: LaterSteps) -> SearchResult:
-    """Decode the examples, make or open the study, and search."""
-    prepared = prepare_search(context, worker_pool)
+def search_candidates(
+    context: FitContext, prepared: PreparedSearch, worker_pool: WorkerPool, later_steps: LaterSteps
+) -> SearchResult:
+    """Make or open the study, and search."""
     data, evaluator, space = prepared.data, prepared.evaluator, prepared.space
     later_steps.begin(data, evaluator, space.backbones[0].name)
     study = open_study(context, data, space, prepared.choices, _affordable_curves(context.budget, space, evaluator))

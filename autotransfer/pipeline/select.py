@@ -13,7 +13,9 @@ from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import Prepared
+from autotransfer.pipeline.search import SearchResult
 from autotransfer.run.progress import Progress
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
@@ -30,7 +32,6 @@ from autotransfer.selection.refit import as_member, refit
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup, make_soup, soup_candidates
-from autotransfer.settings import Settings
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 
@@ -46,49 +47,37 @@ class _Choice:
     soup: Soup | None = None
 
 
-def select_model(
-    trials: Trials,
-    data: Prepared,
-    evaluator: Evaluator,
-    budget: TimeBudget,
-    settings: Settings,
-    progress: Progress,
-    *,
-    test_examples: int = 0,
-) -> SelectionResult:
+def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
     """Compare the best again, choose one candidate, an ensemble or a soup, train it on all examples, and calibrate it.
 
-    Args:
-        trials: The search.
-        data: The examples.
-        evaluator: What scored the trials.
-        budget: The budget.
-        settings: The settings.
-        progress: Progress.
-        test_examples: Number of test examples: each backbone of an ensemble takes time for them.
+    The trained model is written into the run folder.
 
     Raises:
         SearchError: No trial is complete.
     """
-    best, started = choose_winner(trials), budget.spent
-    finals = _hold_finals(trials, data, evaluator, budget, settings, progress)
+    budget, settings, evaluator = context.budget, context.settings, found.evaluator
+    best, started = choose_winner(found.trials), budget.spent
+    finals = _hold_finals(context, found)
     rescored = {} if finals is None else {record.number: record for record in finals.records}
-    records = [rescored.get(record.number, record) for record in trials]
+    records = [rescored.get(record.number, record) for record in found.trials]
     best = best if finals is None else finals.winner
-    choice = _choose(best, records, evaluator, budget, settings, progress, test_examples)
+    choice = _choose(context, evaluator, best, records)
     chosen = budget.spent
 
-    choice, members = _refit(choice, best, records, evaluator, budget, progress)
+    choice, members = _refit(context, evaluator, choice, best, records)
     selected = choice.selected
     held_out = OutOfFold.of(evaluator.folds, selected.predictions, seed=settings.seed)
     predictions = selected.predictions[held_out.rows]
     # Class weights are meant to shift probabilities: no temperature may bring them back.
     calibrates = settings.selection.calibrate and settings.search.class_weight is None
     calibration = calibrate(held_out, predictions) if calibrates else None
+    model = _as_model(members, found.data, evaluator, temperature=calibration.temperature if calibration else 1.0)
+    with context.run.writing():
+        model.write(context.run.model)
     return SelectionResult(
         best=best,
         selected=selected,
-        model=_as_model(members, data, evaluator, temperature=calibration.temperature if calibration else 1.0),
+        model=model,
         validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
         finals=finals,
         ensemble=choice.ensemble,
@@ -120,11 +109,10 @@ def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: 
     return _as_model([as_member(network, candidate, evaluator)], data, evaluator)
 
 
-def _hold_finals(
-    trials: Trials, data: Prepared, evaluator: Evaluator, budget: TimeBudget, settings: Settings, progress: Progress
-) -> Finals | None:
+def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
     """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
-    fold_runner = FoldRunner(evaluator, data.resplit)
+    trials, evaluator, budget = found.trials, found.evaluator, context.budget
+    fold_runner = FoldRunner(evaluator, found.data.resplit)
     if budget.limit.seconds is None:  # what the search has trained is the bound: equal seeds give equal finals
         training_cost = TrainingCost(trials, evaluator)
         plan = plan_finals(trials, fold_runner, training_cost.of_fold, training_cost.total)
@@ -132,35 +120,27 @@ def _hold_finals(
     else:
         refits = [refit_seconds(record, evaluator) for record in choose_finalists(trials)]
         needed = max(filter(budget.affords_refit, refits), default=0.0)
-        seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / (settings.compute.workers or 1))
+        workers = context.settings.compute.workers or 1
+        seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / workers)
         plan = plan_finals(trials, fold_runner, fold_runner.seconds, seconds)
         ends = budget.spent + seconds
     if plan is None:
         return None
-    progress.phase(
-        f"re-evaluating the {len(plan.finalists)} best candidates on other folds: up to {plan.fits} trainings"
-    )
+    count = len(plan.finalists)
+    context.progress.phase(f"re-evaluating the {count} best candidates on other folds: up to {plan.fits} trainings")
     return hold_finals(plan, fold_runner, expired=lambda: ends is not None and budget.spent > ends)
 
 
-def _choose(
-    best: TrialRecord,
-    records: Sequence[TrialRecord],
-    evaluator: Evaluator,
-    budget: TimeBudget,
-    settings: Settings,
-    progress: Progress,
-    test_examples: int,
-) -> _Choice:
+def _choose(context: FitContext, evaluator: Evaluator, best: TrialRecord, records: Sequence[TrialRecord]) -> _Choice:
     """Choose an ensemble where it is better than the best candidate, else a soup where it is, else the candidate."""
-    ensemble = (
-        _choose_ensemble(best, records, evaluator, budget, test_examples) if settings.selection.ensemble else None
-    )
+    allowed, budget, ensemble = context.settings.selection, context.budget, None
+    if allowed.ensemble:
+        ensemble = _choose_ensemble(best, records, evaluator, budget, context.test_examples)
     if ensemble is not None and ensemble.is_better:
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
         return _Choice(selected=SelectedModel(members=ensemble.members, predictions=predictions), ensemble=ensemble)
-    soup = _try_soup(best, records, evaluator, budget, progress) if settings.selection.soup else None
+    soup = _try_soup(best, records, evaluator, budget, context.progress) if allowed.soup else None
     if soup is not None and soup.is_better:
         selected = SelectedModel(members=(soup.member,), predictions=soup.predictions)
         return _Choice(selected=selected, ensemble=ensemble, soup=soup)
@@ -194,30 +174,25 @@ def _try_soup(
 
 
 def _refit(
-    choice: _Choice,
-    best: TrialRecord,
-    records: Sequence[TrialRecord],
-    evaluator: Evaluator,
-    budget: TimeBudget,
-    progress: Progress,
+    context: FitContext, evaluator: Evaluator, choice: _Choice, best: TrialRecord, records: Sequence[TrialRecord]
 ) -> tuple[_Choice, list[EnsembleMember]]:
     """Train what was chosen on all examples; where an ensemble or soup fails, the best candidate alone."""
     selected, predictions = choice.selected, {record.number: record.predictions for record in records}
-    first = selected.members[0].candidates[0].candidate
-    progress.phase(f"training {selected} on all {len(evaluator.targets)} examples: {first}")
+    first, budget, warnings = selected.members[0].candidates[0].candidate, context.budget, context.warnings
+    context.progress.phase(f"training {selected} on all {len(evaluator.targets)} examples: {first}")
     try:
-        return choice, refit(selected.members, predictions, evaluator, budget, progress.warnings)
+        return choice, refit(selected.members, predictions, evaluator, budget, warnings)
     except Exception as error:
         if selected.kind == "single":
             raise
         single = SelectedModel.single(best)
-        progress.warnings.warn(
+        warnings.warn(
             "refit_rejected",
             f"{selected} could not be trained on all examples, so that {single} is the model: {describe(error)}",
             trials=list(selected.trials),
             reason=describe(error),
         )
-        return _Choice(selected=single), refit(single.members, predictions, evaluator, budget, progress.warnings)
+        return _Choice(selected=single), refit(single.members, predictions, evaluator, budget, warnings)
 
 
 def _as_model(

@@ -1,1 +1,1 @@
-"""Training source models: on a source task, or from a teacher."""
+"""Pretraining of backbones on a source task or from a teacher, and distillation of models."""

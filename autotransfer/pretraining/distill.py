@@ -140,7 +140,7 @@ def distill(
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
-    task = _common_task(models)
+    _check_same_task(models)
     examples, test_examples = _examples(results, data, test, test_targets)
     settings.check_augmentation(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
@@ -148,25 +148,43 @@ def distill(
     backbone = _student(registry, architecture, training.input_size)
     with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
         unlabelled = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
-        dataset = prepare_pretraining_data(
-            unlabelled,
-            [backbone.preprocessing],
-            share=training.validation,
-            seed=seed,
-            progress=progress,
-            reading=models[0].reading,
-        )
-        progress.phase(f"predicting {len(examples)} examples with the teacher")
-        predictions = _mean_predictions(models, unlabelled)
-        objective, standardisation = _teacher_objective(task, predictions, dataset, where)
-        model, trainer = train_student(
-            backbone, architecture, task, objective, dataset, settings, registry, where, progress, standardisation
+        model, trainer, agreement = _train(
+            backbone, architecture, models, unlabelled, training.validation, settings, registry, where, progress
         )
         if test_examples is not None:
             progress.phase(f"comparing on {len(test_examples)} test examples")
-        expected = predictions[dataset.validation_rows]
-        agreement = _agreement(task, model.predict_store(dataset.held_out), expected)
         return _compared(model, models, trainer, agreement, test_examples)
+
+
+def _train(
+    backbone: Backbone,
+    name: str,
+    teachers: Sequence[TransferModel],
+    examples: Examples,
+    share: float,
+    settings: PretrainingSettings,
+    registry: Registry,
+    device: Device,
+    progress: Progress,
+) -> tuple[TransferModel, PretrainingTrainer, float]:
+    """Train a student on the predictions of its teachers; return it, its trainer and its agreement with them."""
+    task = teachers[0].task
+    dataset = prepare_pretraining_data(
+        examples,
+        [backbone.preprocessing],
+        share=share,
+        seed=settings.seed,
+        progress=progress,
+        reading=teachers[0].reading,
+    )
+    progress.phase(f"predicting {len(examples)} examples with the teacher")
+    predictions = _mean_predictions(teachers, examples)
+    objective, standardisation = _teacher_objective(task, predictions, dataset, device)
+    model, trainer = train_student(
+        backbone, name, task, objective, dataset, settings, registry, device, progress, standardisation
+    )
+    expected = predictions[dataset.validation_rows]
+    return model, trainer, _agreement(task, model.predict_store(dataset.held_out), expected)
 
 
 def _compared(
@@ -265,8 +283,8 @@ def _student(registry: Registry, name: str, input_size: int | None) -> Backbone:
     return registry.backbone(name).load()
 
 
-def _common_task(models: Sequence[TransferModel]) -> Task:
-    """Return the task of all models.
+def _check_same_task(models: Sequence[TransferModel]) -> None:
+    """Refuse models that cannot teach together.
 
     Raises:
         ConfigError: There is no model, or the tasks differ.
@@ -277,7 +295,6 @@ def _common_task(models: Sequence[TransferModel]) -> Task:
     for model in models[1:]:
         if (model.task.kind, model.task.classes, model.task.width) != (task.kind, task.classes, task.width):
             raise ConfigError(f"The models predict different things: {task.kind} {task.classes} and {model.task}.")
-    return task
 
 
 def _examples(

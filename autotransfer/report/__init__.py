@@ -1,1 +1,1 @@
-"""Pictures of a search."""
+"""Charts of a search."""

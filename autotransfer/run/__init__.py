@@ -1,1 +1,1 @@
-"""One run: its folder, its result, and what a user sees while it goes on."""
+"""One run: its folder, its result, and its progress on the terminal."""

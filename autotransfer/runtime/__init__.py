@@ -1,1 +1,1 @@
-"""What the package asks of the machine: devices, memory, threads, files, storages, deadlines."""
+"""The machine: devices, memory, threads, files, storages, deadlines."""

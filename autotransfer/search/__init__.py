@@ -1,1 +1,1 @@
-"""The search: loop, space, screening, evaluation, budget."""
+"""The search: strategy, search space, study, budget."""

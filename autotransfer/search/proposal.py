@@ -27,7 +27,7 @@ class Proposal:
     Attributes:
         params: Parameters of a new trial; the sampler draws those that are missing.
         source: Which part of the search proposes it; decides how much of the budget the trial may take.
-        resumes: Number of the paused trial that goes on; None starts a new trial.
+        resumes: Number of the paused trial that is resumed; None starts a new trial.
         until: Epochs after which the trial is paused and judged again; None trains it to its end.
         arm: Name of the arm of a freeze-thaw schedule; empty where there is none.
         again: Whether the trial was interrupted once before.

@@ -1,8 +1,8 @@
 """What a search tries, in which order: screening, its variants, then frozen heads with fine-tuning between them.
 
 Frozen candidates cost next to nothing on cached features. Within a time budget, trials that train stages are paused
-at rungs, and the one that promises the greatest improvement per second goes on. Within a budget of trials each runs to
-its end, so that equal seeds give equal searches.
+at rungs, and the one with the greatest expected improvement per second is resumed. Within a budget of trials each runs
+to its end, so that equal seeds give equal searches.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def make_study(
     name: str = "",
     parallel: bool = False,
 ) -> optuna.Study:
-    """Return a study that maximises; one of that name in the storage goes on.
+    """Return a study that maximises; one of that name in the storage is opened.
 
     Args:
         seed: Seed of the sampler.

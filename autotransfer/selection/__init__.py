@@ -1,1 +1,1 @@
-"""From the best candidates to one model: finals, ensemble, soup, refit, calibration."""
+"""Selection of the final model: finals, ensemble, soup, refit, calibration."""

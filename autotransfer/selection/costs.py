@@ -35,7 +35,7 @@ ENSEMBLE_BUDGET_SHARE = 0.06
 TRANSFER_GAIN_BUDGET_SHARE = 0.05
 # What is reserved for the finals in times of their predicted seconds: trainings take longer than predicted.
 FINALS_SAFETY_FACTOR = 1.5
-# Seconds below which a comparison with random weights is not worth beginning.
+# Fewest seconds for a comparison with random weights.
 MIN_TRANSFER_GAIN_SECONDS = 1.0
 # Forward passes that a step of training a whole backbone takes: a step costs three forward passes of the network as it
 # trains, and each of these takes twice as long as a pass of the fused backbone, whose speed is measured.

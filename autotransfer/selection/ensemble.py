@@ -22,7 +22,7 @@ MAX_CANDIDATES = 8
 MAX_MEMBERS = 5
 # Most rounds of the greedy selection: a weight is a multiple of a twentieth, or coarser.
 MAX_ROUNDS = 20
-# Share of the loss that an ensemble must take away to be worth running. Tuned on halves of three image sets.
+# Smallest relative reduction of the loss for which an ensemble is chosen. Tuned on halves of three image sets.
 MIN_LOSS_REDUCTION = 0.005
 # Standard errors by which the ensemble's score may be below that of the best candidate. The best score of many is
 # partly luck, and accuracy follows the loss. Other metrics need not follow the loss: they may not be below at all.

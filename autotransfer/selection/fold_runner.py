@@ -10,7 +10,6 @@ import numpy as np
 from autotransfer.data.folds import Fold
 from autotransfer.errors import DataError
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.setup import Setup
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.records import candidate_of, predictions_of
 from autotransfer.training.settings import TrainingSettings
@@ -90,7 +89,7 @@ class FoldRunner:
         """
         evaluator, fold, seed = self.evaluator, self.fold(where), self.evaluator.seed + where.split
         candidate = candidate_of(record)
-        setup = Setup.of(candidate, evaluator.load(candidate.backbone), evaluator.registry, evaluator.task)
+        setup = evaluator.setup(candidate)
         if setup.closed_form:
             network = setup.solve(evaluator.extractor, fold, evaluator.device, seed)
             return setup.predict_from_features(network, evaluator.extractor, evaluator.task, fold.validation_rows)

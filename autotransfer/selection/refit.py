@@ -19,7 +19,7 @@ from autotransfer.warnings import WarningList
 
 __all__ = ["as_member", "refit"]
 
-# Share of the time budget by which a refit may overrun it: a refit that is nearly done is worth waiting for.
+# Share of the time budget by which a refit may overrun it: a refit that is nearly done may end.
 REFIT_OVERRUN_SHARE = 0.05
 
 

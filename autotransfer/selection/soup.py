@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.setup import Setup
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.records import candidate_of, rank_records
@@ -70,7 +69,12 @@ def soup_candidates(best: TrialRecord, records: Iterable[TrialRecord], evaluator
 
     def shape(record: TrialRecord) -> tuple[Any, ...]:
         candidate = candidate_of(record)
-        return candidate.backbone, record.depth, candidate.head, _setup(record, evaluator).head_size(evaluator.task)
+        return (
+            candidate.backbone,
+            record.depth,
+            candidate.head,
+            evaluator.setup(candidate_of(record)).head_size(evaluator.task),
+        )
 
     others = [record for record in rank_records(records) if record.number != best.number]
     return [best, *(record for record in others if shape(record) == shape(best))][:MAX_CANDIDATES]
@@ -91,7 +95,7 @@ def make_soup(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
     trained = [evaluator.best_network(candidate_of(record)) for record in records]
     order = sorted(range(len(records)), key=lambda i: -held_out.objective(trained[i][1]))
     records, networks = [records[i] for i in order], [trained[i][0] for i in order]
-    setup, network, tried = _setup(records[0], evaluator), deepcopy(networks[0]), list[np.ndarray]()
+    setup, network, tried = evaluator.setup(candidate_of(records[0])), deepcopy(networks[0]), list[np.ndarray]()
 
     def predict(state: State) -> np.ndarray:
         network.load_state_dict(state)
@@ -145,8 +149,3 @@ def _among_all(evaluator: Evaluator, predictions: np.ndarray) -> np.ndarray:
     whole = np.full((len(evaluator.targets), evaluator.task.outputs), np.nan, dtype=evaluator.task.dtype)
     whole[evaluator.folds[0].validation_rows] = predictions
     return whole
-
-
-def _setup(record: TrialRecord, evaluator: Evaluator) -> Setup:
-    candidate = candidate_of(record)
-    return Setup.of(candidate, evaluator.load(candidate.backbone), evaluator.registry, evaluator.task)

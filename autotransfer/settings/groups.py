@@ -79,7 +79,7 @@ class DataOptions(SettingsGroup):
     )
     groups: Any = setting(
         None,
-        help="What no split tears apart: a column, or a regular expression that finds the group in a path.",
+        help="What stays on one side of every split: a column, or a regular expression that finds the group in a path.",
         more="In Python, a sequence with the group of each example, too. Photographs of one object are such a group.",
         none="near-duplicates",
         metavar="G",
@@ -297,8 +297,8 @@ class RunOptions(SettingsGroup):
         (),
         help="Objects that observe the search.",
         more="They have any of the methods search_started, epoch_finished, trial_finished, search_finished and "
-        "search_failed; autotransfer.contract.hookspecs says what each is told. What goes wrong in them costs nothing "
-        "but a warning. A run that goes on needs them anew.",
+        "search_failed; autotransfer.contract.hookspecs says what each receives. An error in them is a warning. A run "
+        "that is resumed needs them again.",
         on_command_line=False,
         saved=False,
     )

@@ -1,1 +1,1 @@
-"""What is predicted and how it is scored: targets, tasks, metrics, scores and their intervals."""
+"""Tasks, targets, metrics, and scores with their intervals."""

@@ -36,7 +36,7 @@ _LOSS_SUFFIXES = ("_error", "_loss", "_deviance")
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerInput:
-    """Targets and predictions, with what a scorer needs to know of the task.
+    """Targets and predictions, with the properties of the task that a scorer needs.
 
     Attributes:
         kind: Kind of task.
@@ -113,7 +113,7 @@ def find_metric(metric: Any) -> tuple[str, Metric | None]:
 
     Raises:
         UnknownNameError: No scorer has this name.
-        ConfigError: ``metric`` is none of these.
+        ConfigError: ``metric`` is neither a name nor a callable.
     """
     from sklearn.metrics import get_scorer, get_scorer_names
 
@@ -225,7 +225,7 @@ def _is_scorer(metric: Any) -> bool:
 
 
 def _scorer_identity(scorer: Any) -> tuple[Any, ...]:
-    """Return what identifies a scorer: function, sign, response method, and settings that differ from the defaults."""
+    """Return the identity of a scorer: function, sign, response method, and settings that differ from the defaults."""
     settings = {key: value for key, value in scorer._kwargs.items() if (key, value) != ("pos_label", None)}
     response = scorer._response_method
     methods = (response,) if isinstance(response, str) else tuple(response)

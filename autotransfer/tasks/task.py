@@ -39,7 +39,7 @@ _SCORE_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is predicted.
+    """A task: its kind, its classes or regression targets, and its metric.
 
     Attributes:
         kind: Kind of task.

@@ -1,4 +1,4 @@
-"""The check that what is done again and again keeps no memory."""
+"""A check that repeated calls of plugin code keep no memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from autotransfer.testing.rules import require
 
 __all__ = ["check_memory"]
 
-# Calls that load what later calls use again, calls that are watched, and bytes that each of these may keep.
-_WARM_UP_CALLS, _WATCHED_CALLS, _MAX_KEPT_BYTES = 2, 4, 2**12
+# Calls that fill caches, calls that are measured, and bytes that each of the measured calls may keep.
+_WARM_UP_CALLS, _MEASURED_CALLS, _MAX_KEPT_BYTES = 2, 4, 2**12
 
 
 def check_memory(use: Callable[[], object], name: str = "the plugin") -> None:
-    """Check that something which a search does again and again, such as solving a head, keeps no memory.
+    """Check that a function which a search calls often, such as the solver of a head, keeps no memory.
 
     Memory of Python, NumPy and torch counts, on all devices; memory that other libraries allocate does not.
 
     Args:
-        use: Does it once, with new inputs of its own.
-        name: What does it, for the message.
+        use: Calls the function once, with new inputs.
+        name: Name of the function for the message.
 
     Raises:
         PluginError: Each call keeps memory; the message says how much.
@@ -34,10 +34,10 @@ def check_memory(use: Callable[[], object], name: str = "the plugin") -> None:
     if started:
         tracemalloc.start()
     gc.collect()
-    gc.freeze()  # what is there already need not be looked at
+    gc.freeze()  # existing objects are not traversed again
     try:
         held = list[int]()
-        for _ in range(_WARM_UP_CALLS + _WATCHED_CALLS + 1):
+        for _ in range(_WARM_UP_CALLS + _MEASURED_CALLS + 1):
             held.append(_held_bytes())
             use()
         kept = min(after - before for before, after in pairwise(held[_WARM_UP_CALLS:]))
@@ -45,7 +45,7 @@ def check_memory(use: Callable[[], object], name: str = "the plugin") -> None:
         gc.unfreeze()
         if started:
             tracemalloc.stop()
-    require(kept <= _MAX_KEPT_BYTES, name, f"each use keeps no memory; {kept:,} bytes stay behind")
+    require(kept <= _MAX_KEPT_BYTES, name, f"each use keeps no memory; {kept:,} bytes remain")
 
 
 def _held_bytes() -> int:

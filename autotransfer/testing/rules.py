@@ -1,4 +1,4 @@
-"""What the conformance checks share: rules with the name of who breaks them."""
+"""Helpers of the conformance checks: rules whose errors name the plugin."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training a candidate: its network, its inputs, what is frozen, and the loop."""
+"""Training of a candidate: network, inputs, freezing, training loop."""

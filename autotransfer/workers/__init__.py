@@ -1,1 +1,1 @@
-"""Evaluating candidates in other processes: on this machine, or on a Ray cluster."""
+"""Evaluation of candidates in other processes, on this machine or on a Ray cluster."""

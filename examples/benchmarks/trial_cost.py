@@ -16,7 +16,6 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.setup import Setup
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.pipeline.prepare import prepare_data
@@ -32,7 +31,7 @@ def never(*_: object) -> bool:
 
 def uncached(evaluator: Evaluator, candidate: Candidate) -> tuple[float, float]:
     """Train a candidate with every image passing through the whole backbone in every epoch."""
-    setup = Setup.of(candidate, evaluator.load(candidate.backbone), evaluator.registry, evaluator.task)
+    setup = evaluator.setup(candidate)
     begin = time.perf_counter()
     training = setup.training(evaluator.extractor, evaluator.folds[0], evaluator.device, 0)
     feed = InputFeed(evaluator.extractor.store, "none", evaluator.device.torch)

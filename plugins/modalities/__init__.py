@@ -1,1 +1,1 @@
-"""The modalities that come with the package: what reads, decodes and prepares one kind of example each."""
+"""The modalities of this package; each reads, decodes and prepares one kind of example."""

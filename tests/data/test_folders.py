@@ -66,7 +66,7 @@ def test_a_picture_too_large_to_open_is_one_all_the_same(tmp_path: Path, monkeyp
     assert names(walk(tmp_path, IMAGE).files) == ["huge"]  # decoding says what is wrong with it
 
 
-def test_clutter_is_counted_and_is_no_noise(tmp_path: Path) -> None:
+def test_ignored_files_are_counted_without_a_warning(tmp_path: Path) -> None:
     for name in ("Thumbs.db", "desktop.ini", "README", "notes.TXT", "labels.csv", "boxes.xml", "all.zip", ".DS_Store"):
         (tmp_path / name).write_bytes(b"no image")
     save(tmp_path / "._a.png"), save(tmp_path / "__MACOSX" / "b.png"), save(tmp_path / ".git" / "c.png")

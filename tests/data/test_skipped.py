@@ -20,7 +20,7 @@ def test_counts_by_reason_and_class() -> None:
     truncated = "image file is truncated (N bytes not processed)"
     assert warning.details["reasons"] == {"no image that Pillow can read": 3, truncated: 2}
     assert warning.details["classes"]["b"] == {"skipped": 2, "used": 6, "reasons": {truncated: 2}}
-    assert warning.details["clutter"] == {".txt": 2}
+    assert warning.details["ignored_files"] == {".txt": 2}
     assert warning.message == (
         "5 of 15 files, folders or rows of the data are not used: no image that Pillow can read (3); image file is "
         "truncated (N bytes not processed) (2). By class: a 3 of 3, b 2 of 8. Nothing can be used of 'a'. The first is "
@@ -28,7 +28,7 @@ def test_counts_by_reason_and_class() -> None:
     )
 
 
-def test_clutter_alone_is_no_reason_for_a_warning() -> None:
+def test_ignored_files_alone_are_no_reason_for_a_warning() -> None:
     assert warnings_of([], ["a"], ignored_files={".txt": 2}) == ()
 
 

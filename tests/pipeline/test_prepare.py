@@ -20,7 +20,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import BackboneError, ConfigError, UnknownNameError, WeightsUnavailableError
-from autotransfer.pipeline.prepare import available_backbones, folds_of, offered_heads, prepare_data
+from autotransfer.pipeline.prepare import available_backbones, offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Compute, SearchOptions, Settings
 from autotransfer.tasks.task import Task
@@ -153,7 +153,7 @@ def test_lessons_know_which_examples_cannot_be_torn_apart(
         examples = replace(examples, held_out=tuple(i % 2 == 0 for i in range(60)))
     spec = Registry.load((tiny_zoo,)).backbone("test_resnet")
     data = prepare_data(examples, [spec], Settings(compute=Compute(cache=False), seed=3))
-    for fold in (*data.folds, *data.resplit(1), *folds_of(data, [np.arange(5)], data.folds[0].group_ids)):
+    for fold in (*data.folds, *data.resplit(1)):
         assert fold.group_ids is not None
         sizes = Counter(fold.group_ids.tolist())
         assert sorted(sizes.values()) == [1] * 29 + [3] * 9 + [4]

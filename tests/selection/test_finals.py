@@ -147,15 +147,15 @@ def test_an_error_costs_its_finalist_only(
     evaluator: Evaluator, data: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [_record(evaluator, 0, 1.1, head="ridge"), _record(evaluator, 1, head="ncm")]
-    made = Setup.of
+    known = evaluator.setup
 
-    def of(candidate: Candidate, *rest: Any) -> Setup:
+    def setup(candidate: Candidate) -> Setup:
         if candidate.head == "ridge":
             raise RuntimeError("gone")
-        return made(candidate, *rest)
+        return known(candidate)
 
     monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate: 0.0)
-    monkeypatch.setattr(Setup, "of", of)
+    monkeypatch.setattr(evaluator, "setup", setup)
     found = _hold(_trials(records), evaluator, data)
     assert found is not None
     assert [row.state for row in found.rows] == ["failed", "won"]

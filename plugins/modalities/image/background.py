@@ -32,7 +32,7 @@ def blend(on_white: np.ndarray, on_black: np.ndarray, background: Background) ->
 
 
 def vanishes_on(image: Image.Image) -> frozenset[Background]:
-    """Return the backgrounds on which the opaque pixels of an RGBA image cannot be told from what they lie on."""
+    """Return the backgrounds that are indistinguishable from the opaque pixels of an RGBA image."""
     width, height = image.size
     shrunk = image.resize((min(width, _LOOKED_AT), min(height, _LOOKED_AT)), Image.Resampling.BOX)
     pixels = np.asarray(shrunk, dtype=np.float64)

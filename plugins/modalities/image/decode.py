@@ -51,7 +51,7 @@ def decode(
     is smaller than that. Images are turned upright by their EXIF data, and of several frames the first is taken.
 
     Which values are black and white, and what transparent images are laid on, is decided once, over all examples: see
-    ``value_range`` and ``background``. Images that are decoded later are told the decision.
+    ``value_range`` and ``background``. Images that are decoded later take the same decision.
 
     Args:
         examples: What to decode: paths, PIL images and arrays.

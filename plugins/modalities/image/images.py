@@ -32,7 +32,7 @@ class Images(Store):
 
     Attributes:
         side: Height and width of the stored squares in pixels.
-        decoding: How their values became pixels: decided over them, or told.
+        decoding: How values became pixels: decided over these images, or given.
     """
 
     modality: Modality = field(default_factory=_image)

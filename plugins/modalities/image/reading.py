@@ -69,7 +69,7 @@ _RAW_ADVICE = "a camera's raw file: develop it to JPEG, PNG or TIFF first, with 
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Let no warning of Pillow through: what it warns of is refused, or told by us.
+    """Suppress warnings of Pillow; this package refuses such files or warns itself.
 
     Not for threads: it is for the one that starts them.
     """

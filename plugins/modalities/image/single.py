@@ -101,7 +101,7 @@ def decode_one(item: Item, plan: Plan) -> Decoded:
 def is_constant(found: np.ndarray) -> bool:
     """Whether all pixels of a square are equal."""
     first, middle = found[0, 0].tobytes(), len(found) // 2
-    few = (found[middle, middle], found[0, -1], found[-1, middle])  # nearly every image is told by these
+    few = (found[middle, middle], found[0, -1], found[-1, middle])  # these decide for nearly every image
     return all(pixel.tobytes() == first for pixel in few) and bool((found == found[0, 0]).all())
 
 
@@ -213,7 +213,7 @@ def _cut(image: Image.Image, plan: Plan) -> Squares:
 
 
 def _is_within(image: Image.Image, squares: Squares, highest: int) -> bool:
-    """Whether no value of an image is above another; most are told by their squares."""
+    """Whether no value of an image is above another; the squares decide for most images."""
     if any(found.max() > _OVERSHOOT * highest for found in squares.values()):
         return False
     return bool(np.asarray(image).max() <= highest)

@@ -17,7 +17,7 @@ __all__ = ["deep_squares", "shade", "square"]
 _PANORAMA = 4
 # Bicubic interpolation overshoots the values of an image by less than this share of them; 16 bit hold all in between.
 _OVERSHOOT = 0.25
-_STEP = (1 + 2 * _OVERSHOOT) / 65535
+_QUANTIZATION_STEP = (1 + 2 * _OVERSHOOT) / 65535
 
 
 def square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
@@ -55,7 +55,7 @@ def deep_squares(values: np.ndarray, modes: Sequence[CropMode], side: int) -> tu
     squares: dict[CropMode, np.ndarray] = {}
     for mode in modes:
         found = np.stack([np.asarray(square(plane, mode, side)) for plane in shares], -1)
-        squares[mode] = np.clip(np.rint((found + _OVERSHOOT) / _STEP), 0, 65535).astype(np.uint16)
+        squares[mode] = np.clip(np.rint((found + _OVERSHOOT) / _QUANTIZATION_STEP), 0, 65535).astype(np.uint16)
     return squares, (low, high)
 
 
@@ -64,7 +64,7 @@ def shade(found: np.ndarray, values: Range, allowed: Range) -> np.ndarray:
     factor = 255 / (allowed[1] - allowed[0])
     width = (values[1] - values[0]) * factor
     levels = found.astype(np.float32)
-    levels *= width * _STEP
+    levels *= width * _QUANTIZATION_STEP
     levels += (values[0] - allowed[0]) * factor - _OVERSHOOT * width
     levels = np.clip(np.rint(levels, out=levels), 0, 255, out=levels)
     return np.broadcast_to(levels.astype(np.uint8), (*found.shape[:-1], 3))

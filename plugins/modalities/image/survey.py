@@ -15,11 +15,11 @@ from autotransfer_plugins.modalities.image.value_range import STANDARD, Range, V
 
 __all__ = ["Survey", "remark_on", "show_range"]
 
-_NAMED = 3
-# The crop is worth a word when it leaves out more than this share of the area: more than of photographs of 3:2.
-_CROPPED = 0.34
-# ... in the mean, or of so large a share of the images.
-_MANY = 1 / 3
+_MAX_NAMES_IN_MESSAGE = 3
+# Largest share of the area that a crop removes without a warning, in the mean; photographs of 3:2 lose less.
+_MAX_CROPPED_AREA_SHARE = 0.34
+# Share of the images from which on a larger crop gives a warning.
+_MAX_CROPPED_IMAGES_SHARE = 1 / 3
 # Fewer grey levels than this for nearly all values are a loss.
 _FEW_LEVELS = 32
 # So is an image within less than this share of the range, or of a range that the training images do not tell.
@@ -180,7 +180,10 @@ class Survey:
 
     def _is_cropped(self) -> bool:
         shares = np.array(self.cropped)
-        return bool(shares.mean() > _CROPPED or (shares > _CROPPED).mean() >= _MANY)
+        return bool(
+            shares.mean() > _MAX_CROPPED_AREA_SHARE
+            or (shares > _MAX_CROPPED_AREA_SHARE).mean() >= _MAX_CROPPED_IMAGES_SHARE
+        )
 
     def _cropped(self) -> FitWarning:
         shares = np.array(self.cropped)
@@ -198,17 +201,17 @@ def remark_on(found: Decoded, decoding: Decoding) -> str | None:
     """Say what is lost of an image whose values do not suit the range that was decided before; None for nothing."""
     if found.kind is None:
         return None
-    allowed, told = decoding.range_of(found.kind), decoding.knows(found.kind)
+    allowed, was_trained = decoding.range_of(found.kind), decoding.knows(found.kind)
     low, high = values = found.values or STANDARD[found.kind]
-    if not told and found.kind == "uint8" and decoding.value_range[1] > 255:
+    if not was_trained and found.kind == "uint8" and decoding.value_range[1] > 255:
         return (
             f"it has 8 bits, of which 0..255 are taken for black and white; of the training images, "
             f"{show_range(decoding.value_range)} were"
         )
-    of = "of the training images" if told else f"that is taken for {found.kind}, which no training image was"
+    of = "of the training images" if was_trained else f"that is taken for {found.kind}, which no training image was"
     if outside(values, allowed):
         return f"its values, {show_range(values)}, are clipped to {show_range(allowed)}, the range {of}"
-    if 0 < high - low < (_THIN if told else _DIM) * (allowed[1] - allowed[0]):
+    if 0 < high - low < (_THIN if was_trained else _DIM) * (allowed[1] - allowed[0]):
         return f"its values, {show_range(values)}, show little in {show_range(allowed)}, the range {of}"
     return None
 
@@ -238,4 +241,6 @@ def _count(positions: Sequence[int]) -> str:
 
 
 def _some(positions: Sequence[int], names: Sequence[str]) -> str:
-    return ", ".join(names[i] for i in positions[:_NAMED]) + (", …" if len(positions) > _NAMED else "")
+    return ", ".join(names[i] for i in positions[:_MAX_NAMES_IN_MESSAGE]) + (
+        ", …" if len(positions) > _MAX_NAMES_IN_MESSAGE else ""
+    )
