@@ -8,7 +8,7 @@ Each error is also a built-in error that callers may catch::
     │   └── RunExistsError (FileExistsError)    the output folder already holds a run
     ├── DataError (ValueError)                  the data cannot be used
     │   ├── DataNotFoundError (FileNotFoundError)
-    │   └── UnreadableImageError (OSError)      one image cannot be decoded
+    │   └── UnreadableExampleError (OSError)    one example cannot be read
     ├── PluginError (RuntimeError)              a plugin breaks its contract
     ├── BackboneError (RuntimeError)            a backbone cannot be built or loaded
     │   └── WeightsUnavailableError (OSError)   its weights are not here and cannot be fetched
@@ -45,7 +45,7 @@ __all__ = [
     "SearchError",
     "TrialError",
     "UnknownNameError",
-    "UnreadableImageError",
+    "UnreadableExampleError",
     "WeightsUnavailableError",
 ]
 
@@ -133,8 +133,8 @@ class DataNotFoundError(DataError, FileNotFoundError):
     """A file or folder of data is missing."""
 
 
-class UnreadableImageError(DataError, OSError):
-    """One image cannot be decoded."""
+class UnreadableExampleError(DataError, OSError):
+    """One example cannot be read."""
 
 
 class PluginError(AutoTransferError, RuntimeError):

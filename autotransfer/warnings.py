@@ -19,7 +19,7 @@ WARNING_CODES: Mapping[str, str] = {
     "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than random folds.",
     "examples_skipped": "Files or rows that are not used, by reason and class.",
     "grouping_failed": "Near-duplicates were found, but could not be kept on one side of the split.",
-    "label_conflicts": "Copies of one image have different labels; all of them are skipped.",
+    "label_conflicts": "Copies of one example have different labels; all of them are skipped.",
     "missing_classes": "Validation or test examples lack a class of the training examples.",
     "multiple_frames": "Files with several frames or pages, of which the first is used.",
     "negative_transfer": "A pretrained backbone scores lower than random weights.",
@@ -37,7 +37,7 @@ WARNING_CODES: Mapping[str, str] = {
     "trials_not_restored": "Trials of a resumed run that could not be restored.",
     "undertrained_baseline": "The transfer gain is not known: random weights had too little training.",
     "validation_overlaps_training": "Validation examples that are copies or near-duplicates of training examples.",
-    "value_range": "Values outside of the value range of the training images.",
+    "value_range": "Values outside of the value range of the training examples.",
 }
 """The codes of warnings, with their meanings."""
 
@@ -98,11 +98,11 @@ class WarningList:
 
 
 class ValueRangeWarning(UserWarning):
-    """Values of images leave the range of the training images, or are nearly constant."""
+    """Values of examples leave the range of the training examples, or are nearly constant."""
 
     @classmethod
     def of(cls, remarks: Mapping[int, str], names: Sequence[str]) -> ValueRangeWarning:
-        """Return the warning for remarks on images, by their positions in the names."""
+        """Return the warning for remarks on examples, by their positions in the names."""
         position, first = next(iter(remarks.items()))
-        count = "1 image does" if len(remarks) == 1 else f"{len(remarks)} images do"
-        return cls(f"{count} not suit the values of the training images; the first, {names[position]}: {first}.")
+        count = "1 example does" if len(remarks) == 1 else f"{len(remarks)} examples do"
+        return cls(f"{count} not suit the values of the training examples; the first, {names[position]}: {first}.")

@@ -22,7 +22,7 @@ from autotransfer.errors import (
     RunExistsError,
     SearchError,
     UnknownNameError,
-    UnreadableImageError,
+    UnreadableExampleError,
     WeightsUnavailableError,
 )
 from autotransfer.evaluation.evaluator import Evaluator
@@ -139,7 +139,7 @@ def test_images_none_of_which_can_be_read(refuse: Refuse, tmp_path: Path) -> Non
 def test_one_unreadable_image_where_that_is_not_allowed(refuse: Refuse, digit_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(digit_folder / "train", tmp_path / "strict")
     (folder / "one" / "bad.png").write_bytes(b"no image")
-    assert "bad.png" in refuse(UnreadableImageError, OSError, folder, strict=True)
+    assert "bad.png" in refuse(UnreadableExampleError, OSError, folder, strict=True)
 
 
 def test_one_unreadable_test_image_where_that_is_not_allowed(
@@ -147,7 +147,7 @@ def test_one_unreadable_test_image_where_that_is_not_allowed(
 ) -> None:
     test = shutil.copytree(digit_folder / "test", tmp_path / "strict_test")
     (test / "one" / "bad.png").write_bytes(b"no image")
-    assert "bad.png" in refuse(UnreadableImageError, OSError, digit_folder / "train", test=test, strict=True)
+    assert "bad.png" in refuse(UnreadableExampleError, OSError, digit_folder / "train", test=test, strict=True)
 
 
 def test_more_images_than_labels(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:

@@ -17,7 +17,7 @@ BUILT_IN = {
     "RunExistsError": FileExistsError,
     "DataError": ValueError,
     "DataNotFoundError": FileNotFoundError,
-    "UnreadableImageError": OSError,
+    "UnreadableExampleError": OSError,
     "PluginError": RuntimeError,
     "BackboneError": RuntimeError,
     "WeightsUnavailableError": OSError,

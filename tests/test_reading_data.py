@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import autotransfer
 from autotransfer.cli.main import app
-from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.errors import DataError, UnreadableExampleError
 from autotransfer.settings import DataOptions, Settings, grouped
 
 Codes = dict[str, dict[str, Any]]
@@ -123,7 +123,7 @@ def test_one_reader_serves_every_form(
         np.testing.assert_array_equal(model.predict(data), expected)
     for loaded in (model, autotransfer.load(quick["out"])):  # trained on grey images, it takes three for three
         np.testing.assert_array_equal(loaded.predict(images[:3]), model.predict(images)[:3])
-    with pytest.raises(UnreadableImageError, match=r"gone\.png"):
+    with pytest.raises(UnreadableExampleError, match=r"gone\.png"):
         model.predict(frame.assign(path=[*paths[:-1], "gone.png"]))
     with pytest.raises(DataError, match="Not every row"):
         model.predict(frame.assign(path=[*paths[:-1], None]))

@@ -15,8 +15,8 @@ __all__ = ["TtaViews"]
 
 # Numbers of views; each is tried when the number before did no harm.
 VIEW_COUNTS = (1, 2, 4)
-# Share of the error that more views may lose: so small a loss is chance more often than not. Measured on random halves
-# of the five image sets of the benchmarks.
+# Share of the error that more views may lose: so small a loss is chance more often than not. Tuned on the five image
+# sets of the benchmarks.
 MAX_LOSS_SHARE = 0.05
 
 

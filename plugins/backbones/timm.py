@@ -18,7 +18,6 @@ from autotransfer_plugins.backbones._published import PORTFOLIO
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones._specs import folder_spec, hub_spec, repository_spec
 from autotransfer_plugins.backbones._zoo import find_checkpoints
-from autotransfer_plugins.modalities.image import register_modalities
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +30,6 @@ __all__ = [
     "outline_backbone",
     "rebuild_backbone",
     "register_backbones",
-    "register_modalities",
     "resolve_backbone",
     "write_backbone",
 ]

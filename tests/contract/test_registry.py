@@ -82,7 +82,7 @@ def test_names_are_sorted_whatever_the_order_of_registration(registry: Registry)
     assert {"frozen", "full", "depth", "gradual", "lp_ft", "norm_only"} <= set(registry.policies)
 
 
-def test_without_patterns_all_default_image_backbones_are_selected(registry: Registry) -> None:
+def test_select_backbones_without_patterns_takes_defaults(registry: Registry) -> None:
     names = _names(registry.select_backbones(modality="image"))
     assert [name for name in names if name.startswith("tiny_")] == ["tiny_a", "tiny_b"]
     assert all(registry.backbones[name].default for name in names)
@@ -273,7 +273,7 @@ def test_what_was_left_for_later_can_be_imported_at_once() -> None:
     assert "optuna.importance" in sys.modules
 
 
-def test_names_to_leave_out_are_left_out_of_whatever_is_asked_for(registry: Registry) -> None:
+def test_excluded_backbones_are_never_selected(registry: Registry) -> None:
     assert "tiny_a" not in _names(registry.select_backbones(exclude=("tiny_a",), modality="image"))
     assert _names(registry.select_backbones(("tiny_*",), exclude=("*_a",), modality="image")) == ["tiny_b"]
     assert _names(registry.find_backbones("tiny_[abh]*", ("*_[ab]",), modality="image")) == ["tiny_hidden"]

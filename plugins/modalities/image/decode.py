@@ -14,7 +14,7 @@ from PIL import Image
 
 from autotransfer.contract.modality import Item, Skipped
 from autotransfer.data.examples import Examples
-from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.errors import DataError, UnreadableExampleError
 from autotransfer.runtime.threads import usable_cores
 from autotransfer.warnings import FitWarning
 from autotransfer_plugins.modalities.image.decoding import Decoding
@@ -65,7 +65,7 @@ def decode(
         progress: Called with the number of images done and the number of all.
 
     Raises:
-        UnreadableImageError: An image cannot be decoded, and ``strict`` is set.
+        UnreadableExampleError: An image cannot be decoded, and ``strict`` is set.
         DataError: No image can be decoded, or the disk is too small for them.
     """
     if not len(examples):
@@ -110,7 +110,7 @@ def _collect(
                 kept.append(i)
                 digests.append(result.digest)
             elif strict:
-                raise UnreadableImageError(f"{examples.names[i]} cannot be used: {result}.")
+                raise UnreadableExampleError(f"{examples.names[i]} cannot be used: {result}.")
             else:
                 skipped.append(Skipped(name=examples.names[i], reason=result))
             if progress:

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from autotransfer.data.folders import open_regular
-from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.errors import DataError, UnreadableExampleError
 
 __all__ = [
     "holds_image",
@@ -82,17 +82,17 @@ def read_file(path: Path) -> bytes:
     """Return the bytes of an image file.
 
     Raises:
-        UnreadableImageError: It is empty, larger than 1 GB, or of a kind that has to be converted.
+        UnreadableExampleError: It is empty, larger than 1 GB, or of a kind that has to be converted.
         OSError: It cannot be read.
     """
     if path.suffix.lower() in _RAW:
-        raise UnreadableImageError(_RAW_ADVICE)
+        raise UnreadableExampleError(_RAW_ADVICE)
     with open_regular(path) as file:
         data = file.read(_LARGEST_FILE + 1)
     if not data:
-        raise UnreadableImageError("the file is empty")
+        raise UnreadableExampleError("the file is empty")
     if len(data) > _LARGEST_FILE:
-        raise UnreadableImageError("the file is larger than 1 GB")
+        raise UnreadableExampleError("the file is larger than 1 GB")
     return data
 
 
@@ -100,14 +100,14 @@ def refuse_hostile(image: Image.Image) -> None:
     """Refuse, before it is decoded, an image that is too large, or that another program would have to draw.
 
     Raises:
-        UnreadableImageError: It is such an image.
+        UnreadableExampleError: It is such an image.
     """
     width, height = image.size
     # Pillow itself only warns between its limit and twice of it.
     if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
-        raise UnreadableImageError(f"{width} x {height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS allows")
+        raise UnreadableExampleError(f"{width} x {height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS allows")
     if image.format in _PROGRAMS:
-        raise UnreadableImageError(f"{image.format} files are drawings that another program draws: convert it first")
+        raise UnreadableExampleError(f"{image.format} files are drawings that another program draws: convert it first")
 
 
 def upright(image: Image.Image) -> Image.Image:

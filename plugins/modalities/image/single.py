@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from autotransfer.contract.modality import Item
-from autotransfer.errors import UnreadableImageError
+from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.image.arrays import to_storable
 from autotransfer_plugins.modalities.image.background import blend, laid_on, vanishes_on
 from autotransfer_plugins.modalities.image.decoding import Background, Decoding
@@ -86,7 +86,7 @@ def decode_one(item: Item, plan: Plan) -> Decoded:
     """Decode one image once, and make all squares from it.
 
     Raises:
-        UnreadableImageError: It cannot be used.
+        UnreadableExampleError: It cannot be used.
     """
     if isinstance(item, Path):
         return _from_file(item, plan)
@@ -142,7 +142,7 @@ def _with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
     """Return four channels in 8 bits: what is opaque says what their range is."""
     opaque = _OPAQUE[kind]
     if not (array.min() >= 0 and array.max() <= opaque):
-        raise UnreadableImageError(
+        raise UnreadableExampleError(
             f"its fourth channel is opacity, so that values of this type are 0..{opaque}; "
             f"they are {array.min():.4g}..{array.max():.4g}"
         )
@@ -183,7 +183,7 @@ def _deepen(found: Decoded, values: np.ndarray, plan: Plan) -> None:
         return
     allowed = decoding.range_of(kind)
     if not decoding.knows(kind) and outside(found.values, allowed):
-        raise UnreadableImageError(_foreign_values(kind, found.values, allowed))
+        raise UnreadableExampleError(_foreign_values(kind, found.values, allowed))
     found.squares = {mode: shade(deep, found.values, allowed) for mode, deep in squares.items()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from autotransfer.errors import UnreadableImageError
+from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.image.formats import CropMode
 from autotransfer_plugins.modalities.image.value_range import Range
 
@@ -43,14 +43,14 @@ def deep_squares(values: np.ndarray, modes: Sequence[CropMode], side: int) -> tu
         one; and these two, of the whole image.
 
     Raises:
-        UnreadableImageError: It holds NaN, infinity, or values too far apart to compute with.
+        UnreadableExampleError: It holds NaN, infinity, or values too far apart to compute with.
     """
     planes = np.moveaxis(np.atleast_3d(values), -1, 0).astype(np.float64)
     low, high = float(planes.min()), float(planes.max())
     if not np.isfinite([low, high]).all():
-        raise UnreadableImageError("it holds NaN or infinity")
+        raise UnreadableExampleError("it holds NaN or infinity")
     if not np.isfinite(width := high - low):
-        raise UnreadableImageError(f"its values are too far apart: {low:.4g} and {high:.4g}")
+        raise UnreadableExampleError(f"its values are too far apart: {low:.4g} and {high:.4g}")
     shares = [Image.fromarray(((plane - low) / (width or 1.0)).astype(np.float32)) for plane in planes]
     squares: dict[CropMode, np.ndarray] = {}
     for mode in modes:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples
-from autotransfer.errors import DataError, UnreadableImageError
+from autotransfer.errors import DataError, UnreadableExampleError
 from autotransfer_plugins.modalities.image.decode import decode, typical_side
 from autotransfer_plugins.modalities.image.images import Images
 
@@ -231,7 +231,7 @@ def test_unreadable_files_are_left_out_and_named(damaged: Path) -> None:
 
 
 def test_strict_raises_on_the_first_and_names_it(damaged: Path) -> None:
-    with pytest.raises(UnreadableImageError, match=r"a_truncated\.jpg"):
+    with pytest.raises(UnreadableExampleError, match=r"a_truncated\.jpg"):
         decode(find_examples(damaged), CENTER, strict=True)
 
 
