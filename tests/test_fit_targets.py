@@ -62,7 +62,7 @@ def said(result: FitResult, code: str) -> str:
 
 
 @pytest.mark.parametrize(("offset", "unit"), [(1.7e9, 1.0), (0.0, 1e40), (0.0, 1e-40)])
-def test_values_far_from_zero_or_of_any_size_have_their_true_score(
+def test_values_of_any_size_and_offset_have_their_true_score(
     fit: Fit, digits: Digits, tmp_path: Path, offset: float, unit: float
 ) -> None:
     images, _ = digits
@@ -93,7 +93,7 @@ def test_values_of_a_tensor_keep_their_precision(fit: Fit, digits: Digits) -> No
     assert len(set(result.data.train.targets or ())) == len(set(ink.tolist())), "none was rounded into another"
 
 
-def test_an_ensemble_of_values_far_from_zero_says_what_its_members_say(fit: Fit, digits: Digits) -> None:
+def test_ensemble_of_values_far_from_zero_predicts_them(fit: Fit, digits: Digits) -> None:
     images = digits[0]
     ink = 1.7e9 + images.mean(axis=(1, 2)) / 10 + np.random.default_rng(0).normal(0, 1, len(images))
     result = fit(images, ink, heads=("ridge", "knn"), trials=4, backbones=())
@@ -161,7 +161,7 @@ def test_validation_examples_that_lack_a_class_are_scored(fit: Fit, digits: Digi
 
 @pytest.mark.parametrize("part", ["test", "validation"])
 @pytest.mark.parametrize("metric", ["roc_auc", "recall"])
-def test_a_metric_that_is_not_defined_is_refused_before_the_search(
+def test_undefined_metric_is_refused_before_the_search(
     fit: Fit, digits: Digits, tmp_path: Path, part: str, metric: str
 ) -> None:
     images, labels = digits
@@ -223,7 +223,7 @@ def test_columns_of_zeros_and_ones_name_the_classes(fit: Fit, digits: Digits, fi
     assert set(result.predict(digits[0][:1])[0]) <= set(columns)
 
 
-def test_a_data_frame_of_targets_names_the_classes_and_the_values(fit: Fit, digits: Digits) -> None:
+def test_data_frame_of_targets_names_classes_and_values(fit: Fit, digits: Digits) -> None:
     images, labels = digits
     several = pd.DataFrame({"round": labels == 0, "straight": labels == 1, "bent": labels == 2})
     result = fit(images, several, heads="ridge")
@@ -303,7 +303,7 @@ def test_texts_that_hold_several_labels_are_divided(fit: Fit, digits: Digits, fi
     assert "target_format_assumed" not in codes(divided)
 
 
-def test_predictions_are_printed_with_the_digits_that_tell_them_apart() -> None:
+def test_predictions_print_the_digits_that_tell_them_apart() -> None:
     from autotransfer.model.predictions import Prediction, to_csv
     from autotransfer.tasks.task import Task
 

@@ -92,7 +92,7 @@ class Edited(SequentialBackbone):
         return super().forward_map(images.rot90(2, (2, 3)) if self.turned else images).relu()
 
 
-def test_an_edited_forward_pass_is_not_served_what_was_cached_before(
+def test_edited_forward_pass_is_not_served_old_features(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, labels = digits
@@ -196,9 +196,7 @@ def test_callbacks_are_told_of_start_epochs_trials_and_end(
     assert [w["hook"] for w in written if w["code"] == "plugin_failed"] == ["epoch_finished", "search_finished"]
 
 
-def test_a_run_with_callbacks_goes_on_without_them_or_with_others(
-    digit_folder: Path, tiny_zoo: Path, tmp_path: Path
-) -> None:
+def test_run_with_callbacks_goes_on_without_or_with_others(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     options = {"zoo": tiny_zoo, "backbones": "test_vit", "heads": "ridge", "cache": False, "compare_scratch": False}
     run = tmp_path / "run"
     fit_with(digit_folder / "train", trials=1, out=run, progress=False, callbacks=[Diary()], **options)

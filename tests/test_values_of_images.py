@@ -46,7 +46,7 @@ def model(zoo: dict[str, Any]) -> TransferModel:
     return evaluate_with(FROZEN, *counts(60), **zoo).model
 
 
-def test_each_image_alone_gets_the_answer_that_it_gets_among_others(model: TransferModel, tmp_path: Path) -> None:
+def test_image_alone_gets_the_answer_that_it_gets_in_a_batch(model: TransferModel, tmp_path: Path) -> None:
     images, labels = counts(20, seed=1)
     assert Decoding.from_json(model.reading).value_range == (0, 4095)
     together = model.predict(images)
@@ -57,7 +57,7 @@ def test_each_image_alone_gets_the_answer_that_it_gets_among_others(model: Trans
         assert [same.predict(image[..., None])[0] for image in images] == together.tolist()
 
 
-def test_a_regression_on_brightness_says_of_a_dark_image_what_it_says_among_others(zoo: dict[str, Any]) -> None:
+def test_dark_image_has_equal_brightness_alone_and_in_a_batch(zoo: dict[str, Any]) -> None:
     images, _ = counts(60)
     fitted = evaluate_with(FROZEN, images, images.mean((1, 2)), task="regression", **zoo).model
     later, _ = counts(20, seed=1)
@@ -66,7 +66,7 @@ def test_a_regression_on_brightness_says_of_a_dark_image_what_it_says_among_othe
     )
 
 
-def test_arrays_of_three_axes_are_read_as_the_training_images_tell(model: TransferModel) -> None:
+def test_three_axes_are_read_like_the_training_images(model: TransferModel) -> None:
     images, _ = counts(3, seed=1)
     assert len(model.predict(images)) == 3, "three grey images, not one with channels first"
     assert len(model.predict(images[0][..., None])) == len(model.predict(images[:1])) == 1
@@ -74,9 +74,7 @@ def test_arrays_of_three_axes_are_read_as_the_training_images_tell(model: Transf
         model.predict(images[0])
 
 
-def test_values_that_do_not_suit_those_of_training_are_warned_of_in_prediction(
-    model: TransferModel, tmp_path: Path
-) -> None:
+def test_prediction_warns_of_values_unlike_training(model: TransferModel, tmp_path: Path) -> None:
     images, _ = counts(4, seed=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -91,9 +89,7 @@ def test_values_that_do_not_suit_those_of_training_are_warned_of_in_prediction(
     assert "warning" not in fine.to_json()
 
 
-def test_a_fit_stores_the_range_that_was_asked_for_and_says_what_lies_outside(
-    zoo: dict[str, Any], tmp_path: Path
-) -> None:
+def test_fit_stores_the_given_range_and_says_what_is_outside(zoo: dict[str, Any], tmp_path: Path) -> None:
     images, labels = counts(40)
     later, truth = counts(20, seed=1)
     later[3] = later[3] * 30
@@ -160,7 +156,7 @@ def test_a_range_that_is_none_is_refused_before_anything_is_read(value: Any, tmp
         )
 
 
-def test_a_range_that_is_no_text_of_two_numbers_is_refused_by_the_command_line(tmp_path: Path) -> None:
+def test_command_line_refuses_a_range_of_no_two_numbers(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["fit", str(tmp_path), "--value-range", "wide"])
     assert shown.exit_code != 0
     assert "value range is two numbers" in shown.stderr

@@ -45,13 +45,10 @@ class Split:
 
 def make_folds(
     task: Task,
-    targets: Sequence[object],
+    examples: Examples,
     store: Store,
     settings: Settings,
     *,
-    names: Sequence[str],
-    groups: Sequence[Hashable] | None,
-    held_out: np.ndarray | None,
     features: Callable[[], np.ndarray] | None,
     warnings: WarningList,
     report: Callable[[str], None] = lambda text: None,
@@ -60,12 +57,9 @@ def make_folds(
 
     Args:
         task: The task.
-        targets: One target for each example.
+        examples: The examples of the store, with their targets, groups and validation examples of the user.
         store: The store.
         settings: The settings.
-        names: Name of each example.
-        groups: Groups of the user; None without groups.
-        held_out: Whether each example (N,) is a validation example of the user; None without such a split.
         features: Returns features (N, width) by which near-duplicates are found; None skips the search for them.
         warnings: Collects warnings.
         report: Called with a line of text when a step begins.
@@ -73,9 +67,10 @@ def make_folds(
     Raises:
         DataError: The examples cannot be divided.
     """
+    targets, names, groups = examples.targets or (), examples.names, examples.groups
     encoded = task.encode(targets)
-    if held_out is not None:
-        known = None if features is None else features()
+    if examples.held_out is not None:
+        known, held_out = None if features is None else features(), np.array(examples.held_out)
         given = _split_of_user(task, targets, store, settings, names, groups, held_out, known, warnings, report)
         return Split(folds=given, resplit=lambda offset: given)
     options = [GroupingOption()]

@@ -222,41 +222,16 @@ def prepare_data(
     check_class_weights(settings, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before examples are read
     check_splittable(examples, task)
-    modality = modality_of(examples)
-    store = modality.load(
-        examples.items,
-        examples.names,
-        _formats(backbones, modality),
-        options=_options(settings, modality),
-        strict=settings.data_options.strict,
-        memory_limit=memory_budget(settings.compute.memory_limit),
-        progress=lambda done, total: report(f"reading {modality.noun}s: {done} of {total}"),
-    )
-    if task.single_label:
-        store = without_label_conflicts(store, examples.names, examples.targets)
-    if settings.data_options.min_images is not None:
-        store = without_small_classes(store, examples, settings.data_options.min_images)
-    targets = [examples.targets[i] for i in store.kept]
+    store = _load(examples, backbones, settings, task, report)
+    used = examples.take(store.kept.tolist())
     if store.skipped:
-        task = task_of(examples, settings, targets)  # a class may be gone with its examples
-    cache = ActivationCache(
-        Path(settings.compute.cache_dir or default_cache_dir()) if settings.compute.cache else None,
-        memory_limit=memory_budget(settings.compute.memory_limit),
-    )
-    extractor = FeatureExtractor(
-        store=store,
-        cache=cache,
-        ahead=ahead if len(store) >= _MIN_EXAMPLES_TO_COLLECT_AHEAD else 0,
-        staged=any(head.features == "stages" for head in heads(task, len(store))),
-    )
+        task = task_of(used, settings)  # a class may be gone with its examples
+    extractor = _extractor(store, settings, ahead, heads(task, len(store)))
     division = make_folds(
         task,
-        targets,
+        used,
         store,
         settings,
-        names=[examples.names[i] for i in store.kept],
-        groups=None if examples.groups is None else [examples.groups[i] for i in store.kept],
-        held_out=None if examples.held_out is None else np.array(examples.held_out)[store.kept],
         features=None if first is None else partial(_pooled, extractor, first, report),
         warnings=WarningList() if warnings is None else warnings,
         report=report,
@@ -269,6 +244,47 @@ def prepare_data(
         resplit=division.resplit,
         first=None if first is None else first.spec.name,
         objects=division.objects,
+    )
+
+
+def _load(
+    examples: Examples,
+    backbones: Sequence[BackboneSpec],
+    settings: Settings,
+    task: Task,
+    report: Callable[[str], None],
+) -> Store:
+    """Read every example once, and leave out label conflicts and small classes."""
+    modality, options = modality_of(examples), settings.data_options
+    store = modality.load(
+        examples.items,
+        examples.names,
+        _formats(backbones, modality),
+        options=_options(settings, modality),
+        strict=options.strict,
+        memory_limit=memory_budget(settings.compute.memory_limit),
+        progress=lambda done, total: report(f"reading {modality.noun}s: {done} of {total}"),
+    )
+    assert examples.targets is not None  # those without targets are refused before
+    if task.single_label:
+        store = without_label_conflicts(store, examples.names, examples.targets)
+    if options.min_images is not None:
+        store = without_small_classes(store, examples, options.min_images)
+    return store
+
+
+def _extractor(store: Store, settings: Settings, ahead: int, heads: Sequence[HeadSpec]) -> FeatureExtractor:
+    """Return what computes features of the examples, with its cache."""
+    compute = settings.compute
+    cache = ActivationCache(
+        Path(compute.cache_dir or default_cache_dir()) if compute.cache else None,
+        memory_limit=memory_budget(compute.memory_limit),
+    )
+    return FeatureExtractor(
+        store=store,
+        cache=cache,
+        ahead=ahead if len(store) >= _MIN_EXAMPLES_TO_COLLECT_AHEAD else 0,
+        staged=any(head.features == "stages" for head in heads),
     )
 
 

@@ -79,7 +79,7 @@ def test_the_suffix_gives_the_feature_map_as_well(vit: TimmBackbone) -> None:
 
 
 @pytest.mark.parametrize("family", ["test_vit", "test_resnet"])
-def test_gradient_reaches_the_suffix_only_and_equals_that_of_the_whole(family: str, build_family: BuildFamily) -> None:
+def test_gradient_of_a_suffix_equals_that_of_the_whole(family: str, build_family: BuildFamily) -> None:
     backbone = build_family(family)
     depth, batch = 3, images(backbone, 4, seed=1)
     cut = Cut(backbone, depth, images(backbone, 3))

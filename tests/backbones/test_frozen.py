@@ -166,7 +166,7 @@ def test_what_it_does_not_do_is_left_to_torch(options: dict[str, Any], monkeypat
     assert torch.equal(attention(options, composed=True), attention(options, composed=False))
 
 
-def test_long_sequences_are_left_to_the_kernel_that_never_holds_the_whole_matrix(
+def test_long_sequences_keep_the_memory_saving_kernel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(inference, "_LARGEST_ATTENTION", 2 * 3 * 7 * 7 - 1)
@@ -232,7 +232,7 @@ def _outputs(seed: int = 0) -> Tensor:
     return torch.randn(3, 64, 5, 5, generator=torch.Generator().manual_seed(seed)).relu()
 
 
-def test_float_noise_mostly_leaves_the_digest_of_outputs_as_it_is() -> None:
+def test_digest_of_outputs_mostly_survives_float_noise() -> None:
     def same(seed: int) -> bool:
         outputs = _outputs(seed)
         noise = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(seed + 1))

@@ -25,7 +25,7 @@ class Lazy(Sequence[Any]):
         return np.full((2, 2, 3), i, dtype=np.uint8)
 
 
-def test_what_is_held_out_comes_behind_the_rest_and_is_fetched_when_it_is_asked_for() -> None:
+def test_held_out_examples_come_last_and_are_fetched_lazily() -> None:
     first, second = Lazy(3), Lazy(2)
     train = Examples(items=first, names=("item 0", "item 1", "item 2"), targets=["a", "b", "a"])
     gone = Skipped(name="x.png", reason="not found")

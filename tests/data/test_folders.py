@@ -121,7 +121,7 @@ def test_loops_of_links_end_and_are_named(linked: Path, tmp_path: Path) -> None:
     )
 
 
-def test_folders_that_link_to_each_other_are_read_once_in_each_class(tmp_path: Path) -> None:
+def test_folders_linked_to_each_other_are_read_once_a_class(tmp_path: Path) -> None:
     count = 7  # entered along every path, they would be read 7! times
     for i in range(count):
         save(tmp_path / f"f{i}" / f"{i}.png")

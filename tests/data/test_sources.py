@@ -258,7 +258,7 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def test_csv_finds_its_columns_and_reads_paths_from_its_own_folder(listed: Path) -> None:
+def test_csv_finds_its_columns_and_paths_in_its_own_folder(listed: Path) -> None:
     write(
         listed,
         "id,note,Label,file",
@@ -435,7 +435,7 @@ def test_data_sets_are_asked_once_for_each_image(kind: str, lazy: bool) -> None:
     assert images.side == 10  # small images of a data set are not blown up either
 
 
-def test_targets_that_do_not_fit_or_are_transformed_are_not_trusted() -> None:
+def test_misfit_or_transformed_targets_are_not_trusted() -> None:
     assert load_examples(Squares("array", targets=[9])).targets[:3] == [0, 1, 0]
     assert load_examples(Squares("array", targets=[9] * 40, target_transform=str)).targets[:3] == [0, 1, 0]
     assert load_examples(Squares("array"), ["a", "b"] * 20).targets[:3] == ["a", "b", "a"]
@@ -506,7 +506,7 @@ def test_find_images_tells_one_array_from_several(data: Any, count: int) -> None
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_an_array_that_is_one_image_or_several_is_refused_with_shapes_that_say_it(channels: int) -> None:
+def test_ambiguous_array_is_refused_with_clear_shapes(channels: int) -> None:
     array = np.zeros((channels, 64, 64), np.uint8)
     with pytest.raises(DataError) as caught:
         find_examples(array)
@@ -531,7 +531,7 @@ def test_find_images_reads_every_form_that_fit_reads(pets: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [find_examples, lambda data: load_examples(data, [0])])
-def test_what_can_be_gone_through_once_is_refused_with_what_to_give(read: Any) -> None:
+def test_iterators_are_refused_with_what_to_give(read: Any) -> None:
     loader = torch.utils.data.DataLoader(Squares("tensor", 4))
     with pytest.raises(DataError, match=r"got .*DataLoader\. Give the data set of the loader, loader\.dataset"):
         read(loader)

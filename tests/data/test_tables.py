@@ -37,7 +37,7 @@ def write(place: Path) -> Write:
 # Where the files are
 
 
-def test_backslashes_are_slashes_where_no_file_has_them_in_its_name(write: Write) -> None:
+def test_backslashes_are_slashes_where_no_file_has_them(write: Write) -> None:
     examples = load_examples(write("path,label", r"img\a.png,x", r"img\b.png,y", "img/c.png,x"))
     assert (examples.targets, examples.skipped) == (["x", "y", "x"], ())
 
@@ -155,7 +155,7 @@ def test_a_row_without_a_part_is_left_out(write: Write) -> None:
     ("column", "parts"),
     [("split", "train train train train test extra"), ("fold", "0 1 2 0 1 2"), ("is_test", "0 0 0 0 1 1")],
 )
-def test_a_column_that_holds_something_else_is_not_used_and_that_is_said(write: Write, column: str, parts: str) -> None:
+def test_column_of_something_else_is_not_used_and_named(write: Write, column: str, parts: str) -> None:
     examples = load_examples(divided(write, parts, column))
     assert (len(examples), examples.parts) == (6, None)
     (warning,) = examples.warnings
@@ -196,7 +196,7 @@ def test_a_table_of_paths_alone_will_do(write: Write, place: Path) -> None:
     assert len(find_examples(write("id", "000", "001"), root=place.parent / "ids", suffix="png")) == 2
 
 
-def test_rows_that_name_no_image_are_told_and_refused_where_each_row_counts(write: Write) -> None:
+def test_rows_without_a_path_are_refused_if_each_row_counts(write: Write) -> None:
     table = write("path,label", "img/a.png,x", ",y", "img/b.png,y,z")
     assert [s.reason for s in find_examples(table).skipped] == ["3 fields; the header has 2", "no path"]
     with pytest.raises(DataError, match=r"Not every row of .* names an example \(2 left out; .*line 4: 3 fields"):

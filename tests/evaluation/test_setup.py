@@ -276,7 +276,7 @@ class Plain(Modality):
     name = "plain"
 
 
-def test_settings_for_a_modality_without_them_are_refused_or_mild() -> None:
+def test_views_that_a_modality_lacks_are_refused_or_dropped() -> None:
     candidate = Candidate(backbone="b")
     assert settings_for(candidate, Plain()).augmentation == "none"
     with pytest.raises(ConfigError, match="'augmentation' is one of"):

@@ -267,7 +267,7 @@ def test_a_folder_that_cannot_be_written_means_no_caching(tmp_path: Path, caplog
     tmp_path.chmod(0o700)
 
 
-def test_large_arrays_stay_in_memory_when_the_disk_is_nearly_full(
+def test_large_arrays_stay_in_memory_on_a_nearly_full_disk(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -342,9 +342,7 @@ RACE = """
 
 
 @pytest.mark.parametrize(("how", "computed"), [("alone", 2), ("together", 4)])
-def test_of_two_processes_one_computes_an_entry_or_both_where_there_are_no_locks(
-    how: str, computed: int, tmp_path: Path
-) -> None:
+def test_one_of_two_processes_computes_an_entry_under_locks(how: str, computed: int, tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     processes = [python(RACE, folder, i, how) for i in range(2)]
     for process in processes:
@@ -379,7 +377,7 @@ def test_what_killed_processes_left_is_removed_after_a_day(tmp_path: Path) -> No
     assert [entry.name for entry in tmp_path.iterdir()] == [".new-working"]
 
 
-def test_entries_are_listed_with_what_they_hold_and_can_be_cleared(tmp_path: Path) -> None:
+def test_entries_are_listed_with_contents_and_can_be_cleared(tmp_path: Path) -> None:
     cache = make(tmp_path)
     cache.get_or_compute("key", "resnet18 pooled (3 images)", filled(1, (1000,)))
     (tmp_path / ".new-working").mkdir()

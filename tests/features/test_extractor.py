@@ -85,7 +85,7 @@ def test_each_image_passes_once(name: str, make_backbone: Make, make_images: Mak
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 @pytest.mark.parametrize("first", ["pooled", "stages"])
-def test_what_all_stages_give_is_had_in_the_pass_of_the_pooled_features(
+def test_stage_features_come_from_the_pass_of_pooled_ones(
     name: str, first: Takes, make_backbone: Make, make_images: MakeImages, cpu: Device
 ) -> None:
     loaded, images = load(make_backbone(name), cpu), make_images()
@@ -115,7 +115,7 @@ def test_every_view_takes_one_pass(make_backbone: Make, make_images: MakeImages,
     assert sum(seen) == 2 * len(images)
 
 
-def test_what_early_stages_give_is_not_computed_from_a_boundary_behind_them(
+def test_early_stage_features_come_from_no_later_boundary(
     make_backbone: Make, make_images: MakeImages, cpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FeatureExtractor, "_saves", lambda *given: True)
@@ -126,7 +126,7 @@ def test_what_early_stages_give_is_not_computed_from_a_boundary_behind_them(
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
-def test_what_all_stages_give_in_16_bit_is_near_what_float32_gives(
+def test_stage_features_in_16_bit_are_near_those_in_float32(
     name: str, make_backbone: Make, make_images: MakeImages, cpu: Device
 ) -> None:
     images = make_images()
@@ -188,9 +188,7 @@ class Straddling(SequentialBackbone):
         super().__init__(body, preprocessing=Preprocessing(size=(16, 16)), width=4)
 
 
-def test_a_norm_behind_the_boundary_is_not_folded_into_what_lies_before_it(
-    make_images: MakeImages, cpu: Device
-) -> None:
+def test_norm_behind_the_boundary_is_not_folded_before_it(make_images: MakeImages, cpu: Device) -> None:
     loaded, images = load(Straddling(), cpu), make_images(count=4)
     assert loaded.cut(1).exact
     cached = extractor(images).at(loaded, 1)
@@ -256,7 +254,7 @@ def test_the_last_boundaries_are_cached_along_the_way(
         assert_close(found, extractor(images).at(loaded, depth)[0])
 
 
-def test_what_is_cached_along_the_way_takes_a_share_of_the_memory(
+def test_boundaries_cached_ahead_take_a_share_of_memory(
     make_backbone: Make, make_images: MakeImages, cpu: Device
 ) -> None:
     loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
@@ -269,7 +267,7 @@ def test_what_is_cached_along_the_way_takes_a_share_of_the_memory(
     assert [depth for depth in range(1, loaded.depths) if features.is_cached(loaded, depth)] == [loaded.depths - 1]
 
 
-def test_what_takes_as_long_to_keep_as_to_compute_is_not_kept_along_the_way(
+def test_boundaries_as_dear_to_keep_as_to_compute_are_not_kept(
     make_backbone: Make, make_images: MakeImages, cpu: Device
 ) -> None:
     loaded, images = load(make_backbone("test_resnet"), cpu), make_images()
@@ -404,9 +402,7 @@ def test_other_code_on_equal_weights_gets_features_of_its_own(
     assert not extractor(images, tmp_path).is_cached(load(Shifted(), cpu), 2)
 
 
-def test_another_version_of_a_plugin_or_of_what_builds_it_gets_features_of_its_own(
-    make_images: MakeImages, cpu: Device, tmp_path: Path
-) -> None:
+def test_another_plugin_version_gets_features_of_its_own(make_images: MakeImages, cpu: Device, tmp_path: Path) -> None:
     def computed(**versions: str) -> bool:
         spec = BackboneSpec(name="plain", modality="image", load=Plain, **versions)
         found = extractor(make_images(), tmp_path)
@@ -514,7 +510,7 @@ class Signed(nn.Module):
         return self.weight * (x if x.dtype == torch.float32 else -x)
 
 
-def test_a_boundary_that_does_not_suit_what_trains_lowers_the_precision(make_images: MakeImages) -> None:
+def test_boundary_unlike_float32_lowers_the_precision(make_images: MakeImages) -> None:
     loaded, images = load(Straying(), HALF), make_images(count=4)
     assert loaded.fast.precision == "half", "as a whole it is right"
     (cached,) = extractor(images).at(loaded, 1)
@@ -554,7 +550,7 @@ def test_a_lack_of_memory_halves_the_batch(count: int, make_images: MakeImages, 
     assert_close(features, plain(loaded.backbone, images))
 
 
-def test_a_lack_of_memory_while_compiling_is_tried_halves_the_batch(
+def test_lack_of_memory_while_compiling_halves_the_batch(
     make_images: MakeImages, cpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features_module, "_COMPILED", 1)
@@ -564,9 +560,7 @@ def test_a_lack_of_memory_while_compiling_is_tried_halves_the_batch(
     assert_close(found, plain(loaded.backbone, images))
 
 
-def test_a_lack_of_memory_does_not_keep_the_seconds_of_an_image_from_being_measured(
-    make_images: MakeImages, cpu: Device
-) -> None:
+def test_seconds_are_measured_in_spite_of_a_lack_of_memory(make_images: MakeImages, cpu: Device) -> None:
     loaded = load(Scarce(), cpu)
     with counted(loaded) as seen:
         assert 0 < measure_seconds_per_example(loaded, make_images(side=18)) < np.inf

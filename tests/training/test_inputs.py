@@ -66,7 +66,7 @@ def test_all_ways_in_lead_to_the_same_outputs(
             torch.testing.assert_close(feed.outputs(net, ROWS, None), net(batch[ROWS]), rtol=1e-3, atol=1e-4)
 
 
-def test_in_training_a_batch_sees_one_view_drawn_from_the_generator(make_backbone: Make) -> None:
+def test_training_batch_sees_one_view_from_the_generator(make_backbone: Make) -> None:
     net = network(make_backbone("test_vit"), "pooled")
     views = [(np.full((6, net.backbone.width), i, dtype=np.float16),) for i in range(3)]
     feed = FeatureFeed(views, CPU)

@@ -118,7 +118,7 @@ def test_random_labels_are_learned_by_heart(optimizer: str, start: Start) -> Non
     assert training.best_score == 1.0
 
 
-def test_an_epoch_knows_its_mean_loss_and_the_rate_of_its_last_step(start: Start) -> None:
+def test_epoch_knows_its_mean_loss_and_last_learning_rate(start: Start) -> None:
     # Steps too small to change anything: the loss over the epoch is that of the network as it is.
     training = start(net(2), make_fold(LABELS), {"lr": 1e-9, "epochs": 3})
     run(training)
@@ -197,7 +197,7 @@ def test_divergence_is_a_trial_error(settings: dict[str, Any], start: Start) -> 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_ends_the_trial_at_its_first_step(value: float, start: Start) -> None:
+def test_infinite_loss_ends_the_trial_at_its_first_step(value: float, start: Start) -> None:
     training = start(net(2), make_fold(LABELS), {"batch_size": 2, "epochs": 20})
     steps: list[int] = []
 
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_at_its_first_step(value: float
 
 
 @pytest.mark.parametrize(("plan", "clipped"), [(FULL, True), (FROZEN, False)])
-def test_steps_that_train_stages_are_no_larger_than_a_spike_may_be(
+def test_steps_that_train_stages_are_clipped(
     plan: FreezePlan, clipped: bool, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One large gradient can undo what a backbone has learned; a head alone has nothing to lose.
@@ -236,7 +236,7 @@ def test_a_gpu_is_asked_for_many_losses_at_once(start: Start, monkeypatch: pytes
     assert len(steps) == 3
 
 
-def test_a_metric_that_the_validation_examples_do_not_define_is_a_trial_error(start: Start) -> None:
+def test_metric_undefined_on_validation_is_a_trial_error(start: Start) -> None:
     ones = np.flatnonzero(np.array(LABELS) == 1)
     training = start(net(2), make_fold(LABELS, validation=ones, metric="roc_auc"))
     with pytest.raises(TrialError, match="'roc_auc' is not defined"):
@@ -337,7 +337,7 @@ def test_the_best_epoch_comes_back(start: Start) -> None:
 
 
 @pytest.mark.parametrize("augmentation", ["none", "medium"])
-def test_equal_seeds_give_equal_results_whatever_drew_random_numbers_before(augmentation: str, start: Start) -> None:
+def test_equal_seeds_give_equal_results_whatever_ran_before(augmentation: str, start: Start) -> None:
     def once(seed: int, noise: int) -> dict[str, Tensor]:
         network = net(2, dropout=0.5)
         training = start(network, make_fold(LABELS), {"augmentation": augmentation}, seed=seed)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -84,6 +85,23 @@ def decode(
         return _collect(examples, held, plan, survey, store, strict, progress)
 
 
+@dataclass
+class _Decoded:
+    """What decoding has found, by position among the examples.
+
+    Attributes:
+        kept: Positions of the images.
+        digests: Their digests.
+        skipped: What could not be decoded.
+        remarks: What is said of single images, by position.
+    """
+
+    kept: list[int] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    remarks: dict[int, str] = field(default_factory=dict)
+
+
 def _collect(
     examples: Examples,
     held: dict[int, Item],
@@ -94,48 +112,59 @@ def _collect(
     progress: Callable[[int, int], None] | None,
 ) -> Images:
     """Decode every image, and decide what is undecided when all have been seen."""
-    decoding, total = plan().decoding, len(examples)
-    kept: list[int] = []
-    digests: list[str] = []
-    skipped: list[Skipped] = []
-    remarks: dict[int, str] = {}
+    decoding, total, found = plan().decoding, len(examples), _Decoded()
     with closing(_results(examples.items, held, plan)) as results:
         for i, result in enumerate(results):
             if isinstance(result, Decoded):
-                store.put(len(kept), result)
+                store.put(len(found.kept), result)
                 if decoding is None:
-                    survey.add(len(kept), result)
+                    survey.add(len(found.kept), result)
                 elif remark := remark_on(result, decoding):
-                    remarks[i] = remark
-                kept.append(i)
-                digests.append(result.digest)
+                    found.remarks[i] = remark
+                found.kept.append(i)
+                found.digests.append(result.digest)
             elif strict:
                 raise UnreadableExampleError(f"{examples.names[i]} cannot be used: {result}.")
             else:
-                skipped.append(Skipped(name=examples.names[i], reason=result))
+                found.skipped.append(Skipped(name=examples.names[i], reason=result))
             if progress:
                 progress(i + 1, total)
-    if not kept:
-        first = skipped[0]
+    if not found.kept:
+        first = found.skipped[0]
         raise DataError(f"None of the {total} images can be decoded; the first, {first.name}: {first.reason}.")
-    pixels = {mode: array[: len(kept)] for mode, array in store.pixels.items()}
-    decided = decoding or survey.decide()
-    warnings: tuple[FitWarning, ...] = ()
-    if decoding is None:
-        store.settle(decided)
-        known = [examples.names[i] for i in kept]
-        warnings = survey.warnings(decided, next(iter(pixels.values())), sorted(store.constant), known)
+    pixels = {mode: array[: len(found.kept)] for mode, array in store.pixels.items()}
+    if decoding is not None:
+        return _images(found, pixels, decoding)
+    decoding, warnings = _decide(survey, store, pixels, [examples.names[i] for i in found.kept])
+    return _images(found, pixels, decoding, warnings)
+
+
+def _images(
+    found: _Decoded,
+    pixels: Mapping[CropMode, np.ndarray],
+    decoding: Decoding,
+    warnings: tuple[FitWarning, ...] = (),
+) -> Images:
     return Images(
         arrays={str(mode): squares for mode, squares in pixels.items()},
-        digests=tuple(digests),
-        kept=np.array(kept, dtype=np.int64),
-        skipped=tuple(skipped),
-        decoded=len(kept),
+        digests=tuple(found.digests),
+        kept=np.array(found.kept, dtype=np.int64),
+        skipped=tuple(found.skipped),
+        decoded=len(found.kept),
         side=next(iter(pixels.values())).shape[1],
-        decoding=decided,
+        decoding=decoding,
         warnings=warnings,
-        remarks=remarks,
+        remarks=found.remarks,
     )
+
+
+def _decide(
+    survey: Survey, store: SquareStore, pixels: Mapping[CropMode, np.ndarray], names: Sequence[str]
+) -> tuple[Decoding, tuple[FitWarning, ...]]:
+    """Decide how the images are read, now that all have been seen; return the decision and its warnings."""
+    decided = survey.decide()
+    store.settle(decided)
+    return decided, survey.warnings(decided, next(iter(pixels.values())), sorted(store.constant), names)
 
 
 def _results(

@@ -31,14 +31,14 @@ def shapes(array: object, channels: int | None) -> list[tuple[int, ...]]:
         ((2, 1, 64, 60), [(64, 60, 1)] * 2),
     ],
 )
-def test_what_can_be_read_in_one_way_is_read_so_whatever_was_trained(
+def test_unambiguous_array_is_read_so_whatever_was_trained(
     shape: tuple[int, ...], expected: list[tuple[int, ...]], channels: int | None
 ) -> None:
     assert shapes(np.zeros(shape), channels) == expected
     assert shapes(torch.zeros(shape), channels) == expected
 
 
-def test_three_axes_with_three_first_are_one_image_in_colours_or_three_grey_ones_as_training_tells() -> None:
+def test_three_axes_are_read_as_the_training_images_tell() -> None:
     array = np.arange(3 * 64 * 60).reshape(3, 64, 60)
     assert shapes(array, COLOURS) == [(64, 60, 3)]
     assert shapes(array, GREY) == [(64, 60)] * 3
@@ -68,12 +68,12 @@ def test_three_axes_with_three_first_are_one_image_in_colours_or_three_grey_ones
         ([[1, 2], [3]], "Item 0 is list"),
     ],
 )
-def test_what_cannot_be_images_is_refused_with_its_shape_or_type_and_advice(array: object, said: str) -> None:
+def test_array_of_no_images_is_refused_with_shape_and_advice(array: object, said: str) -> None:
     with pytest.raises(DataError, match=said):
         find_examples(array, reading={"channels": None})
 
 
-def test_arrays_of_every_memory_layout_hold_the_same_values_and_stay_as_they_are() -> None:
+def test_arrays_of_any_memory_layout_keep_their_values() -> None:
     plain = np.random.default_rng(0).integers(0, 4000, (4, 9, 7)).astype(np.int32)
     frozen = plain.copy()
     frozen.flags.writeable = False

@@ -71,7 +71,7 @@ def test_a_picture_of_which_nothing_is_opaque_decides_nothing() -> None:
     assert images.decoding.background == "white"
 
 
-def test_opaque_pictures_with_an_opacity_channel_are_no_transparent_ones() -> None:
+def test_opaque_images_with_an_alpha_channel_stay_opaque() -> None:
     images = read(*[Image.new("RGBA", (20, 20), (255, 255, 250, 255))] * 2)
     assert images.decoding.background == "white"
     assert [warning.code for warning in images.warnings] == ["constant_images"]

@@ -47,7 +47,7 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
-def test_the_typical_side_is_the_median_of_the_shorter_sides_and_opens_no_data_set(tmp_path: Path) -> None:
+def test_typical_side_is_the_median_of_the_shorter_sides(tmp_path: Path) -> None:
     photo(90, 30).save(tmp_path / "a.png")
     items = [tmp_path / "a.png", np.zeros((50, 70, 3), dtype=np.uint8), photo(40, 80), tmp_path / "missing.png"]
     assert typical_side(items) == 40
@@ -106,7 +106,7 @@ def test_16_bit_is_scaled_not_clipped(tmp_path: Path, value: int) -> None:
 @pytest.mark.parametrize(
     "values", [np.int32([0, 200, 255]), np.float32([0, 200, 255]), np.float32([0, 200, 255]) / 255]
 )
-def test_32_bit_files_of_8_bit_values_and_of_fractions_keep_their_levels(tmp_path: Path, values: np.ndarray) -> None:
+def test_32_bit_files_of_bytes_and_fractions_keep_their_levels(tmp_path: Path, values: np.ndarray) -> None:
     Image.fromarray(np.repeat(values, 7).reshape(3, 7).repeat(7, 0)).save(tmp_path / "x.tif")
     images = decode(find_examples(tmp_path), {"squash": 21})
     assert images.pixels["squash"][0, ::10, 0, 0].tolist() == [0, 200, 255]
@@ -280,7 +280,7 @@ def test_order_and_count_hold_over_many_images() -> None:
     assert calls == [(i + 1, 100) for i in range(100)]
 
 
-def test_beyond_the_memory_limit_pixels_live_in_files_that_leave_nothing_behind(tmp_path: Path) -> None:
+def test_pixels_beyond_the_memory_limit_live_in_removed_files(tmp_path: Path) -> None:
     items = [photo(seed=i) for i in range(5)]
     sides = {"center": 16, "squash": 16}
     in_memory = decode(find_examples(items), sides)

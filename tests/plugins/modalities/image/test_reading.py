@@ -41,16 +41,12 @@ def read(*items: object, side: int = 32) -> Images:
         ("x.png", b"hello", "no image that Pillow can read"),
     ],
 )
-def test_a_file_that_pillow_cannot_read_is_named_with_what_reads_it(
-    name: str, start: bytes, said: str, tmp_path: Path
-) -> None:
+def test_file_unknown_to_pillow_is_named_with_its_reader(name: str, start: bytes, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(start)
     assert said in read(tmp_path / name).skipped[0].reason
 
 
-def test_a_package_that_adds_a_format_to_pillow_is_used_once_it_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_installed_package_adds_its_format_to_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # It reads files that begin like JPEG XL and hold a PNG behind that.
     (tmp_path / "pillow_jxl.py").write_text(
         "import io\n"
@@ -110,14 +106,14 @@ def test_the_first_of_several_frames_is_used_and_that_is_said(suffix: str, tmp_p
     assert warning.details == {"count": 1}
 
 
-def test_the_preview_beside_a_photograph_of_a_telephone_is_no_second_frame(tmp_path: Path) -> None:
+def test_preview_beside_a_photograph_is_no_second_frame(tmp_path: Path) -> None:
     photo(900, 600).save(tmp_path / "x.mpo", save_all=True, append_images=[photo(90, 60, seed=1)])
     images, plain = read(tmp_path / "x.mpo"), read(photo(900, 600))
     assert np.abs(images.pixels["center"][0].astype(int) - plain.pixels["center"][0]).mean() < 3
     assert images.warnings == ()
 
 
-def test_files_of_16_bits_in_several_channels_are_told_since_pillow_reads_8_of_them(tmp_path: Path) -> None:
+def test_16_bit_colour_files_are_named_as_read_in_8_bits(tmp_path: Path) -> None:
     import struct
     import zlib
 
@@ -136,9 +132,7 @@ def test_files_of_16_bits_in_several_channels_are_told_since_pillow_reads_8_of_t
 @pytest.mark.parametrize(
     ("size", "share"), [((400, 100), 0.75), ((100, 400), 0.75), ((160, 90), 0.4375), ((60, 40), None), ((64, 64), None)]
 )
-def test_a_crop_that_leaves_out_more_than_a_third_is_said_with_the_aspect(
-    size: tuple[int, int], share: float | None
-) -> None:
+def test_crop_of_a_third_of_the_area_is_said_with_the_aspect(size: tuple[int, int], share: float | None) -> None:
     images = decode(find_examples([photo(*size, seed=i) for i in range(4)]), {"center": 32})
     if share is None:
         assert images.warnings == ()
@@ -150,7 +144,7 @@ def test_a_crop_that_leaves_out_more_than_a_third_is_said_with_the_aspect(
     assert f"{max(size) / min(size):.1f} to 1" in warning.message
 
 
-def test_a_crop_of_a_third_of_the_images_is_said_though_the_mean_is_small() -> None:
+def test_crop_of_a_third_of_the_images_is_warned_of() -> None:
     squares, panoramas = [photo(50, 50, i) for i in range(6)], [photo(400, 100, i) for i in range(3)]
     assert [w.code for w in decode(find_examples([*squares, *panoramas]), {"center": 32}).warnings] == ["cropped"]
     assert decode(find_examples([*squares, *panoramas[:1]]), {"center": 32}).warnings == ()

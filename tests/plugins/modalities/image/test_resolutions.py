@@ -63,7 +63,7 @@ def test_not_every_backbone_has_one(spec: BackboneSpec, named: tuple[str, ...]) 
     assert not sizes.unusual
 
 
-def test_a_backbone_that_is_loaded_to_be_asked_for_its_size_has_one_by_name() -> None:
+def test_backbone_of_unknown_size_is_loaded_to_be_asked() -> None:
     spec = BackboneSpec(name="a", modality="image", load=_load, load_at=_load)
     asked = replace(spec, preprocessing=Preprocessing(size=(224, 224)))  # as the search describes it
     assert [found.name for found in offer([asked], (), None).backbones] == ["a", "a@128px"]

@@ -78,13 +78,13 @@ def codes(images: Images) -> list[str]:
         ("float", (-2.1, 2.6), (-2.1, 2.6)),
     ],
 )
-def test_the_range_of_one_kind_follows_from_its_least_and_greatest_value(
+def test_range_of_a_kind_spans_its_least_and_greatest_value(
     kind: Any, seen: tuple[float, float], expected: tuple[float, float]
 ) -> None:
     assert decide_ranges({kind: seen}) == {kind: expected}
 
 
-def test_kinds_whose_equal_numbers_are_equal_shades_share_one_range() -> None:
+def test_kinds_of_equal_shades_share_one_range() -> None:
     assert decide_ranges({"uint8": (0, 12), "integer": (0, 4000)}) == {"uint8": (0, 4095), "integer": (0, 4095)}
     assert decide_ranges({"float": (0, 3000), "uint16": (0, 200)}) == {"float": (0, 4095), "uint16": (0, 4095)}
     assert decide_ranges({"uint8": (0, 255), "float": (0, 1)}) == {"uint8": (0, 255), "float": (0, 1)}
@@ -107,9 +107,7 @@ def test_kinds_whose_equal_numbers_are_equal_shades_share_one_range() -> None:
         ({"integer": (0, 4095)}, "uint8", None),
     ],
 )
-def test_a_kind_that_training_did_not_see_takes_the_range_of_one_that_it_saw(
-    known: Any, kind: Any, expected: tuple[float, float] | None
-) -> None:
+def test_unseen_kind_takes_the_range_of_a_seen_one(known: Any, kind: Any, expected: tuple[float, float] | None) -> None:
     assert range_for(kind, known) == expected
     standard = {"uint8": 255, "uint16": 65535, "integer": 255, "float": 1}[kind]
     assert Decoding(ranges=known).range_of(kind) == (expected or (0, standard))
@@ -131,7 +129,7 @@ def test_a_kind_that_training_did_not_see_takes_the_range_of_one_that_it_saw(
     ],
     ids=["counts", "shares", "1.01", "255", "digits", "digits of bytes", "masks", "12 bit", "big endian", "normalised"],
 )
-def test_an_array_decodes_to_the_same_pixels_alone_and_among_others(values: np.ndarray, expected: Any) -> None:
+def test_array_has_equal_pixels_alone_and_among_others(values: np.ndarray, expected: Any) -> None:
     before = values.copy()
     images = read(values)
     assert images.decoding.value_range == pytest.approx(expected)
@@ -179,7 +177,7 @@ def test_12_bits_in_16_bit_files_keep_their_levels(tmp_path: Path) -> None:
     assert len(np.unique(images.pixels["squash"])) >= 250  # of which 17 were left at 65535
 
 
-def test_a_range_is_decided_over_all_images_of_a_lazy_data_set_each_asked_for_once() -> None:
+def test_range_over_a_lazy_data_set_asks_for_each_image_once() -> None:
     asked: list[int] = []
 
     class Counts(torch.utils.data.Dataset):  # type: ignore[type-arg]
@@ -196,7 +194,7 @@ def test_a_range_is_decided_over_all_images_of_a_lazy_data_set_each_asked_for_on
     assert images.pixels["center"][[0, 20, 21], 0, 0, 0].tolist() == [0, 2, 255]
 
 
-def test_undecided_squares_wait_in_files_beyond_the_memory_limit_and_leave_nothing_behind(tmp_path: Path) -> None:
+def test_undecided_squares_wait_in_files_that_are_removed(tmp_path: Path) -> None:
     values = np.stack([smooth(5)] * 3, -1) * 3000
     in_memory, on_disk = read(values), read(values, memory_limit=1000, scratch=tmp_path)
     assert isinstance(on_disk.pixels["center"], np.memmap)
@@ -204,7 +202,7 @@ def test_undecided_squares_wait_in_files_beyond_the_memory_limit_and_leave_nothi
     assert list(tmp_path.iterdir()) == []
 
 
-def test_8_bit_pictures_are_not_stretched_for_being_dark_beside_brighter_ones() -> None:
+def test_dark_8_bit_images_beside_bright_ones_stay_dark() -> None:
     dark, bright = (np.full((9, 9), level, dtype=np.uint8) for level in (12, 90))
     images = decode(find_examples([dark, dark + 1, bright]), {"center": 9})
     assert images.decoding.ranges == {"uint8": (0, 255)}
@@ -219,7 +217,7 @@ def test_truth_values_are_black_and_white_whatever_the_range() -> None:
     np.testing.assert_array_equal(again([mask], few).pixels["center"], images.pixels["center"][:1])
 
 
-def test_a_range_that_is_given_holds_and_what_lies_outside_is_said() -> None:
+def test_given_range_holds_and_values_outside_are_said() -> None:
     values = (smooth(4) * np.array([900, 950, 1000, 4000])[:, None, None]).astype(np.int32)
     images = read(values, value_range=(0.0, 1000.0))
     assert images.decoding.value_range == (0, 1000)
@@ -232,7 +230,7 @@ def test_a_range_that_is_given_holds_and_what_lies_outside_is_said() -> None:
     assert (window.pixels["center"] == 0).mean() > 0.02
 
 
-def test_a_range_that_cannot_be_meant_for_bytes_is_not_taken_for_them_and_that_is_said() -> None:
+def test_range_beyond_bytes_is_not_used_for_them_and_said() -> None:
     bytes_ = (smooth(2) * 255).astype(np.uint8)
     images = read([*bytes_, (smooth(1)[0] * 4000).astype(np.uint16)], value_range=(0.0, 4095.0))
     assert images.decoding.ranges == {"uint8": (0, 255), "uint16": (0, 4095)}
@@ -249,7 +247,7 @@ def test_a_range_that_cannot_be_meant_for_bytes_is_not_taken_for_them_and_that_i
     ],
     ids=["normalised", "two scales", "few levels", "hot pixels"],
 )
-def test_what_may_be_wrong_with_the_values_of_the_training_images_is_said(values: list[np.ndarray], said: str) -> None:
+def test_doubtful_values_of_training_images_are_warned_of(values: list[np.ndarray], said: str) -> None:
     images = read(values)
     assert codes(images) == ["value_range"]
     assert re.search(said, images.warnings[0].message), images.warnings[0].message
@@ -283,16 +281,14 @@ def test_ordinary_values_give_no_warning(values: np.ndarray) -> None:
     ],
     ids=["brighter", "darker", "bytes", "fractions", "bytes after counts", "12 bit after bytes", "negative"],
 )
-def test_values_that_do_not_suit_those_of_training_are_remarked_on(
-    trained: np.ndarray, asked: np.ndarray, said: str
-) -> None:
+def test_values_unlike_those_of_training_are_remarked_on(trained: np.ndarray, asked: np.ndarray, said: str) -> None:
     images = read(trained)
     later = again([trained[0], asked], images)
     assert list(later.remarks) == [1]
     assert said in later.remarks[1]
 
 
-def test_values_of_a_kind_that_training_did_not_see_are_refused_where_they_leave_its_range() -> None:
+def test_unseen_kind_outside_the_range_is_refused() -> None:
     images = read((smooth(2) * 255).astype(np.uint8))
     fine = again([smooth(1)[0]], images)
     assert np.abs(fine.pixels["center"][0].astype(int) - images.pixels["center"][0]).max() <= 2
@@ -300,7 +296,7 @@ def test_values_of_a_kind_that_training_did_not_see_are_refused_where_they_leave
 
 
 @pytest.mark.parametrize("opaque", [np.uint16(65535), np.float32(1), np.int64(255)])
-def test_four_channels_are_colours_and_opacity_in_the_natural_range_of_their_type(opaque: Any) -> None:
+def test_four_channels_are_colour_and_alpha_of_their_type(opaque: Any) -> None:
     picture = np.zeros((1, 9, 9, 4), dtype=opaque.dtype)
     picture[..., 0] = picture[..., 3] = opaque
     assert read(picture).pixels["center"][0, 0, 0].tolist() == [255, 0, 0]
