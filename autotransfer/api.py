@@ -69,8 +69,8 @@ def fit(
         >>> result = fit("photos/train", time_budget="10m", compute=Compute(workers=2))  # doctest: +SKIP
 
     Args:
-        data: A folder with a sub-folder per class; arrays, paths or PIL images with ``targets``; a DataFrame or CSV
-            file; or a ``torch.utils.data.Dataset`` of (image, label). Where a table has a column, or a folder has
+        data: A folder with a sub-folder per class; arrays, paths or examples with ``targets``; a DataFrame or CSV
+            file; or a ``torch.utils.data.Dataset`` of (example, label). Where a table has a column, or a folder has
             folders, of the parts train, validation and test, these are used as such.
         targets: One target for each example, where ``data`` does not hold them.
         test: Examples to score the final model on, once; any form that ``data`` may have.
@@ -125,7 +125,7 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
         check_settings(settings, registry)
         observers = Observers(registry.loaded, settings.run.callbacks, progress.warnings.warn)
         with observers.observe({**described(settings), "run": str(run.path)}):
-            progress.update("looking for the images")
+            progress.update("looking for the examples")
             examples, test = load_data(arguments, settings.data_options)
             progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
             context = FitContext(

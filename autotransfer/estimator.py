@@ -84,21 +84,21 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         return {name: usual if getattr(self, name) is None else getattr(self, name) for name, usual in _GROUPS.items()}
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict for images: arrays, paths, folders or PIL images.
+        """Predict for examples: arrays, paths, folders, or whatever else the modality takes.
 
         Returns:
             Labels or values (N,); rows (N, outputs) for multilabel indicators and several regression targets.
 
         Raises:
             NotFittedError: ``fit`` was not called.
-            DataError: An image cannot be read.
+            DataError: An example cannot be read.
         """
         check_is_fitted(self)
         return self.model_.predict(X)
 
     def _fit(
         self,
-        images: Any,
+        examples: Any,
         targets: Any,
         *,
         groups: Any,
@@ -107,7 +107,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         run: RunOptions,
     ) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
-        _refuse_mismatch(images, targets)
+        _refuse_mismatch(examples, targets)
         refuse_unused(run, ("storage", "study", "callbacks", "progress"))
         settings = self.get_params(deep=False) | self._groups()
         state = settings.pop("random_state")
@@ -116,7 +116,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             data_options = replace(data_options, groups=groups)
         with tempfile.TemporaryDirectory(prefix="autotransfer-") as temporary, _claimed(out or temporary) as folder:
             self.result_ = api.fit(
-                images,
+                examples,
                 targets,
                 seed=seed,
                 out=folder,
@@ -139,7 +139,7 @@ def _refuse_mismatch(X: Any, y: Any) -> None:
     """Refuse in terms of ``X`` and ``y`` what ``fit`` would refuse in terms of its own arguments.
 
     Raises:
-        DataError: There is not one target for each image.
+        DataError: There is not one target for each example.
     """
     if isinstance(X, (str, PathLike)) or hasattr(X, "columns"):
         if y is not None:
@@ -147,17 +147,17 @@ def _refuse_mismatch(X: Any, y: Any) -> None:
         return
     if isinstance(X, (Mapping, Set)) or not hasattr(X, "__getitem__") or issparse(X):
         kind = f"{type(X).__module__}.{type(X).__name__}".removeprefix("builtins.")
-        raise DataError(f"X holds images: an array or a list, a folder, a table or a Dataset; got {kind}.")
+        raise DataError(f"X holds examples: an array or a list, a folder, a table or a Dataset; got {kind}.")
     if y is None:
         if isinstance(X, (Sequence, np.ndarray)):
             raise DataError(
-                f"X holds {len(X)} images and no labels: give y, one label for each; or give a folder with a "
-                "sub-folder for each class, a table, or a Dataset of (image, label)."
+                f"X holds {len(X)} examples and no labels: give y, one label for each; or give a folder with a "
+                "sub-folder for each class, a table, or a Dataset of (example, label)."
             )
     elif isinstance(y, (str, Mapping, Set)) or not hasattr(y, "__len__"):
-        raise DataError(f"y holds one target for each image in X; got {type(y).__name__}.")
+        raise DataError(f"y holds one target for each example in X; got {type(y).__name__}.")
     elif len(X) != len(y):
-        raise DataError(f"X holds {len(X)} images, but y holds {len(y)} targets: give one for each.")
+        raise DataError(f"X holds {len(X)} examples, but y holds {len(y)} targets: give one for each.")
 
 
 @contextlib.contextmanager
@@ -237,10 +237,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         data_options: DataOptions = DataOptions(),
         run: RunOptions = _RUN,
     ) -> AutoTransferClassifier:
-        """Search on images and their labels.
+        """Search on examples and their labels.
 
         Args:
-            X: Arrays, paths or PIL images; or a folder or a table, which holds its labels.
+            X: Arrays, paths, or whatever else the modality takes; or a folder or a table, which holds its labels.
             y: Labels (N,), or multilabel indicators (N, classes); None when ``X`` holds them.
             groups: What stays on one side of every split; see ``DataOptions``.
             out: The run folder; None keeps none. Where it holds a run, a further fit takes ``out-2``, ``out-3``, …
@@ -275,7 +275,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
 
         Raises:
             NotFittedError: ``fit`` was not called.
-            DataError: An image cannot be read.
+            DataError: An example cannot be read.
         """
         check_is_fitted(self)
         return self.model_.predict_proba(X)
@@ -314,10 +314,10 @@ class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc
         data_options: DataOptions = DataOptions(),
         run: RunOptions = _RUN,
     ) -> AutoTransferRegressor:
-        """Search on images and their values.
+        """Search on examples and their values.
 
         Args:
-            X: Arrays, paths or PIL images; or a folder or a table, which holds its values.
+            X: Arrays, paths, or whatever else the modality takes; or a folder or a table, which holds its values.
             y: Values (N,) or (N, targets); None when ``X`` holds them.
             groups: What stays on one side of every split; see ``DataOptions``.
             out: The run folder, as for ``AutoTransferClassifier``.

@@ -301,15 +301,15 @@ def test_wrong_use_is_said_plainly(
         AutoTransferClassifier(**quick).fit(images.reshape(len(images), -1), labels)
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         AutoTransferClassifier(**quick).fit(images, labels + 0.5)
-    with pytest.raises(DataError, match="X holds 120 images, but y holds 60 targets"):
+    with pytest.raises(DataError, match="X holds 120 examples, but y holds 60 targets"):
         AutoTransferRegressor(**quick).fit(images, labels[:60])
-    with pytest.raises(DataError, match="X holds 120 images and no labels: give y"):
+    with pytest.raises(DataError, match="X holds 120 examples and no labels: give y"):
         AutoTransferClassifier(**quick).fit(images)
     with pytest.raises(DataError, match="leave y out"):
         AutoTransferRegressor(**quick).fit(tmp_path, labels)
-    with pytest.raises(DataError, match="y holds one target for each image in X; got float"):
+    with pytest.raises(DataError, match="y holds one target for each example in X; got float"):
         AutoTransferRegressor(**quick).fit(images, 1.0)
-    with pytest.raises(DataError, match=r"X holds images: .*; got dict"):
+    with pytest.raises(DataError, match=r"X holds examples: .*; got dict"):
         AutoTransferClassifier(**quick).fit({"a": 1}, [1])
     with pytest.raises(ConfigError, match="validation share"):
         AutoTransferClassifier(**quick).fit(images, labels, data_options=DataOptions(validation=2.0))

@@ -30,7 +30,7 @@ def fit(
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:
-    """Find the best transfer setup for labelled images and train it."""
+    """Find the best transfer setup for labelled examples and train it."""
     announce_start()
     with only_on_stderr():
         from autotransfer import api
@@ -88,5 +88,5 @@ def _show_result(result: FitResult, as_json: bool) -> None:
     else:
         from autotransfer.run.summary import LABEL_WIDTH
 
-        next_step = f"autotransfer predict {shlex.quote(str(result.run))} IMAGE_OR_FOLDER"
+        next_step = f"autotransfer predict {shlex.quote(str(result.run))} DATA"
         show(*str(result).split("\n"), f"{'next':<{LABEL_WIDTH}}{next_step}")

@@ -28,9 +28,9 @@ def _writable(file: Path | None) -> Path | None:
 @with_settings(Settings, only=(*_READING, "device"))
 def predict(
     run: Model,
-    images: Annotated[
+    examples: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE_OR_FOLDER", help="Images, folders of images, CSV or TSV files that list some."),
+        typer.Argument(metavar="DATA", help="Files of examples, folders of them, CSV or TSV files that list some."),
     ],
     settings: Settings,
     as_json: AsJson = False,
@@ -41,7 +41,7 @@ def predict(
 ) -> None:
     """Predict with a trained model: PATH, PREDICTION, PROBABILITY on each line, with tabs between them.
 
-    Images that cannot be read are named on standard error; it is an error when none can.
+    Examples that cannot be read are named on standard error; it is an error when none can.
     """
     announce_start()
     with only_on_stderr():
@@ -51,7 +51,7 @@ def predict(
 
         model = TransferModel.load(run, device=settings.compute.device)
         reading = settings.data_options
-        rows = model.predict_table(images, **{name: getattr(reading, name) for name in _READING})
+        rows = model.predict_table(examples, **{name: getattr(reading, name) for name in _READING})
     for row in rows:
         if row.error:
             say(f"{row.path} cannot be read: {row.error}")
@@ -78,7 +78,7 @@ def score(
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:
-    """Score a trained model on labelled images, by the metric that its search used, with a 95% interval."""
+    """Score a trained model on labelled examples, by the metric that its search used, with a 95% interval."""
     announce_start()
     with only_on_stderr():
         from autotransfer.data.columns import TargetReader

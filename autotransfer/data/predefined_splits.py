@@ -133,7 +133,7 @@ def _bare_folders(root: Path, found: Found, layout: Layout, named: Collection[st
     """Return folders that stand where classes do, and hold nothing that is named already."""
     places = {Path(root, *base) for base in layout.bases()}
     return [
-        Skipped(name=printable(folder), reason="a folder without images", label=printable(folder.name))
+        Skipped(name=printable(folder), reason="a folder without examples", label=printable(folder.name))
         for folder in sorted(found.folders)
         if folder.parent in places and folder != root and printable(folder.name) not in named
         if not layout.outer or folder.name not in layout.outer

@@ -60,7 +60,7 @@ class DataOptions(SettingsGroup):
         metavar="N",
     )
     path_column: str | None = setting(
-        None, help="Column of image paths in a table.", none="guessed by what the columns hold", metavar="C"
+        None, help="Column of paths in a table.", none="guessed by what the columns hold", metavar="C"
     )
     target_column: str | Sequence[str] | None = setting(
         None,
@@ -100,9 +100,9 @@ class DataOptions(SettingsGroup):
     )
     min_images: int | None = setting(
         None,
-        help="Leave out classes with fewer images to train on.",
-        none="a class with a single image is refused",
-        check=whole_number("fewest images of a class", 1, optional=True),
+        help="Leave out classes with fewer training examples.",
+        none="a class with a single example is refused",
+        check=whole_number("fewest examples of a class", 1, optional=True),
         metavar="N",
     )
     value_range: tuple[float, float] | None = setting(
@@ -132,8 +132,8 @@ class DataOptions(SettingsGroup):
     )
     strict: bool = setting(
         False,
-        help="Refuse data, or test data, with an unreadable image.",
-        more="Otherwise unreadable images are left out and listed.",
+        help="Refuse data, or test data, with an unreadable example.",
+        more="Otherwise unreadable examples are left out and listed.",
     )
 
     @property
@@ -162,9 +162,9 @@ class SearchOptions(SettingsGroup):
     )
     views: int = setting(
         4,
-        help="Most views of an image that the model averages: 1, 2 or 4; 1 is fastest.",
-        more="The views are the image, its mirror image and two crops. Each view is a pass through the backbone, in "
-        "prediction, too. They are averaged where validation says that it pays.",
+        help="Most views of an example that the model averages: 1, 2 or 4; 1 is fastest.",
+        more="The views of an image are itself, its mirror image and two crops. Each view is a pass through the "
+        "backbone, in prediction, too. They are averaged where validation says that it pays.",
         check=whole_number("number of views", 1),
         metavar="N",
     )
@@ -258,7 +258,7 @@ class Compute(SettingsGroup):
     )
     memory_limit: int | None = setting(
         None,
-        help="Bytes that decoded images and activations may take in memory.",
+        help="Bytes that decoded examples and activations may take in memory.",
         more="Beyond it they are files that the system's cache holds.",
         none="a third of the free memory, 1 GB at most",
         check=bytes_or_none,

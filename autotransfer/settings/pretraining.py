@@ -31,7 +31,7 @@ class TrainingOptions(SettingsGroup):
     augmentation: str = setting("medium", help="Augmentation: none, light, medium or strong.", metavar="STRENGTH")
     batch_size: int | None = setting(
         None,
-        help="Images in one step.",
+        help="Examples in one step.",
         none="128; 64 to distill",
         check=whole_number("batch size", 2, optional=True),
         metavar="N",
@@ -44,7 +44,7 @@ class TrainingOptions(SettingsGroup):
     )
     validation: float = setting(
         0.1,
-        help="Share of the images that is held out and scored.",
+        help="Share of the examples that is held out and scored.",
         check=share("share that is held out"),
         metavar="SHARE",
     )
@@ -55,11 +55,11 @@ class TrainingOptions(SettingsGroup):
 class ModelCard(SettingsGroup):
     """What a checkpoint says of itself."""
 
-    source: str = setting("", help="What the images are, in words.", none="the name of the folder", metavar="TEXT")
+    source: str = setting("", help="What the examples are, in words.", none="the name of the folder", metavar="TEXT")
     license: str = setting(
         "",
         help="Licence of the weights.",
-        more="The licence of the images may restrict it.",
+        more="The licence of the examples may restrict it.",
         none="not said",
         metavar="TEXT",
     )
@@ -79,7 +79,7 @@ class PretrainOptions(SettingsGroup):
     )
     epochs: int | None = setting(
         None,
-        help="Passes over the images.",
+        help="Passes over the examples.",
         none="30 without a time budget",
         check=whole_number("number of epochs", 1, optional=True),
         metavar="N",
@@ -97,7 +97,7 @@ class PretrainOptions(SettingsGroup):
         metavar="WHAT",
     )
     labels: bool = setting(
-        True, help="Learn the labels of the images.", off="There are no labels: learn from the teacher alone."
+        True, help="Learn the labels of the examples.", off="There are no labels: learn from the teacher alone."
     )
     zoo: Folders | None = setting(
         None,

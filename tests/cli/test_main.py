@@ -165,7 +165,7 @@ def test_fit_for_people(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> N
     assert "a [red]run[/red]\\x1b[31m" in out
     assert "\nvalidation         accuracy 0." in out
     assert "transfer gain" not in out
-    assert f"autotransfer predict '{escape(out_folder)}' IMAGE_OR_FOLDER" in out
+    assert f"autotransfer predict '{escape(out_folder)}' DATA" in out
     code, _, err = run("fit", data, *settings, "--out", out_folder)
     assert code == 2
     assert "already holds a run" in err
