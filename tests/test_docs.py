@@ -33,7 +33,7 @@ CUTS = (
 )
 SNIPPET_CUTS = (
     (r'time_budget="\w+"', "trials=3"),
-    (r"epochs=20", "epochs=1, training=autotransfer.TrainingOptions(input_size=32)"),
+    (r"epochs=20", "epochs=1"),
     (r'out="run"', 'out="another_run"'),
     # VGG16's weights are half a gigabyte away: a small network stands in for it.
     (r"vgg16\.tv_in1k", "test_resnet"),

@@ -568,7 +568,7 @@ def edited(folder: Path, *way: str | int, value: Any) -> None:
         (("members", 0, "backbone", "recipe"), "timm", "must be an object"),
         (("members", 0, "backbone", "recipe"), {"plugin": "nobody"}, "'nobody' made it: install it"),
         (("members", 0, "backbone", "preprocessing", "size"), [10**6, 10**6], "side of an image"),
-        (("members", 0, "backbone", "preprocessing", "std"), [0, 0, 0], "is none"),
+        (("members", 0, "backbone", "preprocessing", "std"), [0, 0, 0], "out of their range"),
         (("task", "kind"), "magic", "a kind, classes"),
         (("reading", "value_ranges"), {"uint8": [255, 0]}, "pairs of numbers"),
         (("reading", "background"), "pink", "background of a model"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixtures.fitting import fit_with
 from torch import Tensor, nn
 
 import autotransfer
@@ -130,7 +131,7 @@ def fit(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, m
     registry = Registry.load((tiny_zoo,), plugins=[Faulty()])
     monkeypatch.setattr(Registry, "load", lambda *arguments: registry)
     common = {"cache": False, "progress": False, "epochs": 1, "out": tmp_path / "run"}
-    return partial(autotransfer.fit, digits[0][:60], digits[1][:60].tolist(), **common)
+    return partial(fit_with, digits[0][:60], digits[1][:60].tolist(), **common)
 
 
 def failures(result: FitResult, part: str) -> dict[str, str]:

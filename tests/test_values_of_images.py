@@ -79,7 +79,7 @@ def test_prediction_warns_of_values_unlike_training(model: TransferModel, tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.predict(images)
-    with pytest.warns(ValueRangeWarning, match=r"1 image does not suit.*item 2: its values, \d+\.\.\d+, are clipped"):
+    with pytest.warns(ValueRangeWarning, match=r"1 example does not suit.*item 2: its values, \d+\.\.\d+, are clipped"):
         model.predict([images[0], images[1], np.clip(images[1] * 20, 0, None), images[3]])
     Image.fromarray((images[1] * 8).astype(np.uint16)).save(tmp_path / "bright.png")
     Image.fromarray(images[1].astype(np.uint16)).save(tmp_path / "fine.png")

@@ -61,7 +61,7 @@ def main() -> None:
             rows,
             **{
                 "data": folder.name,
-                "test images": len(test.images),
+                "test images": len(test.store),
                 "backbones": len(specs),
                 "fast, mean %": float(np.mean(found["fast"])),
                 "float32, mean %": float(np.mean(found["float32"])),

@@ -38,13 +38,13 @@ def test_copies_and_near_duplicates_are_counted(key: str, digits: Digits, tiny_z
     images, labels = digits[0][:90].copy(), digits[1][:90]
     images[10:20, 0, 0] ^= 1  # what is written anew is no copy any more
     scored = (np.concatenate([images[:20], images[60:]]), np.concatenate([labels[:20], labels[60:]]))
-    warning = warned(digits, tiny_zoo, tmp_path / "run", f"{key}_repeats_training", scored, key)
+    warning = warned(digits, tiny_zoo, tmp_path / "run", f"{key}_overlaps_training", scored, key)
     assert warning is not None
     assert (warning.details["copies"], warning.details["examples"]) == (10, 50)
     assert 10 <= warning.details["near_duplicates"] <= 13, "a digit of another image may look the same, too"
 
 
 @pytest.mark.parametrize("key", ["test", "validation"])
-def test_other_images_are_no_repeats(key: str, digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
+def test_other_images_do_not_overlap(key: str, digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     scored = (digits[0][60:], digits[1][60:])
-    assert warned(digits, tiny_zoo, tmp_path / "run", f"{key}_repeats_training", scored, key) is None
+    assert warned(digits, tiny_zoo, tmp_path / "run", f"{key}_overlaps_training", scored, key) is None

@@ -29,7 +29,7 @@ def _drawn(temperature_factor: float, n: int = 1500) -> tuple[np.ndarray, np.nda
     return targets, softmax(logits * temperature_factor, axis=1).astype(np.float32)
 
 
-@pytest.mark.parametrize("sharpness", [3.0, 0.3])
+@pytest.mark.parametrize("temperature_factor", [3.0, 0.3])
 def test_over_and_underconfidence_are_calibrated(temperature_factor: float) -> None:
     targets, predictions = _drawn(temperature_factor)
     found = calibrate(_held_out(THREE, targets), predictions)

@@ -70,6 +70,7 @@ class _Plugin:
             backbones={spec.name: spec for spec in specs},
             heads={},
             policies={},
+            modalities={},
             owners={},
             loaded=Registry.load().loaded,
         )
