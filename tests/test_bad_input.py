@@ -171,6 +171,7 @@ def test_missing_targets(refuse: Refuse, images: tuple[np.ndarray, list[int]], m
     assert "1 of 30 targets are missing or not finite (first at position 4)" in message
 
 
+@pytest.mark.slow
 def test_a_single_example(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
     assert "two" in refuse(DataError, ValueError, images[0][:1], [0])
     assert "too few" in refuse(DataError, ValueError, images[0][:2], [0.5, 1.5])

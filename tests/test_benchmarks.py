@@ -59,6 +59,7 @@ def run(name: str, data: Path, zoo: Path, out: Path, arguments: Sequence[object]
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     data = digit_folder if name in SEVERAL else digit_folder / "train"
@@ -68,6 +69,7 @@ def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Pa
     assert result["machine"]["cores"] >= 1
 
 
+@pytest.mark.slow
 def test_views_are_held_against_each_other(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     given = ["views", "--examples", "30", "--draws", "1"]
     rows = run("choosing.py", digit_folder, tiny_zoo, tmp_path / "result.json", given)["rows"]
@@ -85,6 +87,7 @@ def in_one_process(code: str, *arguments: object) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_the_oracle_goes_on_where_it_was(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     code = """
 import oracle
@@ -114,6 +117,7 @@ print(json.dumps([tables, made]))
     assert [row["to the best validated (points)"] for row in compared] == pytest.approx([chosen] * 3)
 
 
+@pytest.mark.slow
 def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Path) -> None:
     code = """
 import ablations

@@ -84,6 +84,7 @@ def place(
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(page for page in PAGES if commands_of(page)))
 def test_commands_of_a_page_run_in_their_order(page: str, place: Path) -> None:
     for command in commands_of(page):
@@ -99,6 +100,7 @@ def test_commands_of_a_page_run_in_their_order(page: str, place: Path) -> None:
             assert outcome.exit_code == 0, (command, outcome.output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(page for page in PAGES if snippets_of(page)))
 def test_snippets_of_a_page_run(page: str, place: Path, digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits

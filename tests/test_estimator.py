@@ -158,6 +158,7 @@ def quick(tiny_zoo: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -178,18 +179,21 @@ def test_scikit_learn_checks_with_real_fits(name: str, quick: dict[str, Any]) ->
     getattr(estimator_checks, name)("_ClassifierOnTables", estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["check_estimators_pickle", "check_dont_overwrite_parameters", "check_regressors_int"])
 def test_scikit_learn_checks_with_real_regressions(name: str, quick: dict[str, Any]) -> None:
     estimator = _RegressorOnTables(heads="ridge", **quick)
     getattr(estimator_checks, name)("_RegressorOnTables", estimator)
 
 
+@pytest.mark.slow
 def test_cross_validation_on_real_digits(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
     scores = cross_val_score(AutoTransferClassifier(heads="logistic", **quick), *digits, cv=3)
     assert scores.shape == (3,)
     assert scores.min() > 0.8  # chance is a third
 
 
+@pytest.mark.slow
 def test_grid_search_and_pipeline(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
     class Invert(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         def fit(self, X: Any, y: Any = None) -> Invert:
@@ -225,6 +229,7 @@ def test_settings_of_groups_are_parameters() -> None:
         estimator.set_params(compute__workers=0)
 
 
+@pytest.mark.slow
 def test_grid_search_varies_settings_of_groups(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
     estimator = AutoTransferClassifier(heads="logistic", **quick)
     grid = GridSearchCV(estimator, {"selection__calibrate": [True, False], "search__views": [1]}, cv=2)
@@ -233,6 +238,7 @@ def test_grid_search_varies_settings_of_groups(quick: dict[str, Any], digits: tu
     assert Decoding.from_json(grid.best_estimator_.model_.reading).value_range == (0, 255)
 
 
+@pytest.mark.slow
 def test_the_estimator_finds_what_fit_finds(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +267,7 @@ def test_a_folder_holds_its_labels(quick: dict[str, Any], digit_folder: Path) ->
     assert fitted.score(files, [file.parent.name for file in files]) > 0.8
 
 
+@pytest.mark.slow
 def test_multilabel_indicators_go_in_and_come_out(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
     indicators = np.stack([labels == 0, labels > 0], axis=1).astype(int)
@@ -271,6 +278,7 @@ def test_multilabel_indicators_go_in_and_come_out(quick: dict[str, Any], digits:
     assert fitted.score(images, indicators) > 0.8
 
 
+@pytest.mark.slow
 def test_regression_of_one_and_two_values(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, _ = digits
     ink = images.mean(axis=(1, 2)) / 255
@@ -317,6 +325,7 @@ def test_wrong_use_is_said_plainly(
         AutoTransferClassifier(**quick).fit(images, labels, run=RunOptions(overwrite=True))
 
 
+@pytest.mark.slow
 def test_every_fit_with_an_output_folder_keeps_its_own(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
@@ -353,6 +362,7 @@ def test_an_output_folder_that_is_none_is_refused_and_left_alone(
     assert fitted.result_.run.name == "empty"
 
 
+@pytest.mark.slow
 def test_cross_validation_in_two_processes_keeps_every_run(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
@@ -378,6 +388,7 @@ def test_no_two_fits_side_by_side_have_one_output_folder(tmp_path: Path) -> None
     assert {(tmp_path / name / "run.json").read_text() for name in names} == set("01234567")
 
 
+@pytest.mark.slow
 def test_positive_class_is_the_one_sorted_last_by_default(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -392,6 +403,7 @@ def test_positive_class_is_the_one_sorted_last_by_default(
     assert given.result_.validation.positive_class == "a"
 
 
+@pytest.mark.slow
 def test_columns_of_a_data_frame_name_the_classes(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
     tags = pd.DataFrame({"zero": labels == 0, "big": labels > 0}).astype(int)

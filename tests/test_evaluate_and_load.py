@@ -51,6 +51,7 @@ def test_the_classic_recipe_runs_as_it_is_written(
     assert layers[0].in_features == channels * height * width
 
 
+@pytest.mark.slow
 def test_a_candidate_is_evaluated_saved_and_loaded(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     candidate = Candidate(backbone="test_vit", head="linear", freeze="depth", training={"epochs": 2, "start": "ridge"})
     done = autotransfer.evaluate(

@@ -285,6 +285,7 @@ def test_two_classes(fit: Fit, digits: Digits) -> None:
     assert result.predict_proba(images).shape == (40, 2)
 
 
+@pytest.mark.slow
 def test_several_labels(fit: Fit, digits: Digits) -> None:
     labels = [[name for name, holds in (("even", d % 2 == 0), ("round", d == 0)) if holds] for d in digits[1].tolist()]
     result = fit(digits[0][:90], labels[:90], test=digits[0][90:], test_targets=labels[90:], trials=3)
@@ -317,6 +318,7 @@ def test_four_images_are_enough(fit: Fit, digits: Digits, targets: list[Any]) ->
     assert len(result.predict(digits[0][:4])) == 4
 
 
+@pytest.mark.slow
 def test_imbalanced_classes_are_scored_by_balanced_accuracy(fit: Fit, digits: Digits) -> None:
     rows = np.concatenate([np.flatnonzero(digits[1] == 0)[:30], np.flatnonzero(digits[1] == 1)[:8]])
     result = fit(digits[0][rows], digits[1][rows])
@@ -325,6 +327,7 @@ def test_imbalanced_classes_are_scored_by_balanced_accuracy(fit: Fit, digits: Di
     assert fit(digits[0][rows], digits[1][rows], metric="f1", overwrite=True).validation.metric == "f1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "freeze"), [("logistic", "frozen"), ("ridge", "frozen")])
 def test_class_weights_raise_the_rare_class(fit: Fit, digits: Digits, head: str, freeze: str) -> None:
     # Labels that nothing in the images tells: whoever is right most often names the frequent class.
@@ -393,6 +396,7 @@ def _without_seconds(result: FitResult) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.to_row().items() if name != "seconds"} for record in result.trials]
 
 
+@pytest.mark.slow
 def test_equal_seeds_and_trials_give_equal_results(fit: Fit, digits: Digits, tmp_path: Path) -> None:
     def once(name: str, **cache: Any) -> FitResult:
         return fit(digits[0][:60], digits[1][:60], out=tmp_path / name, trials=10, **cache)

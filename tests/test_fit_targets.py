@@ -61,6 +61,7 @@ def said(result: FitResult, code: str) -> str:
     return " ".join(warning.message for warning in result.warnings if warning.code == code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("offset", "unit"), [(1.7e9, 1.0), (0.0, 1e40), (0.0, 1e-40)])
 def test_values_of_any_size_and_offset_have_their_true_score(
     fit: Fit, digits: Digits, tmp_path: Path, offset: float, unit: float
@@ -93,6 +94,7 @@ def test_values_of_a_tensor_keep_their_precision(fit: Fit, digits: Digits) -> No
     assert len(set(result.data.train.targets or ())) == len(set(ink.tolist())), "none was rounded into another"
 
 
+@pytest.mark.slow
 def test_ensemble_of_values_far_from_zero_predicts_them(fit: Fit, digits: Digits) -> None:
     images = digits[0]
     ink = 1.7e9 + images.mean(axis=(1, 2)) / 10 + np.random.default_rng(0).normal(0, 1, len(images))
@@ -109,6 +111,7 @@ def test_targets_that_are_all_equal_are_refused(fit: Fit, digits: Digits) -> Non
         fit(digits[0], pair)
 
 
+@pytest.mark.slow
 def test_the_rarer_class_is_the_positive_one_and_is_named(fit: Fit, digits: Digits, tmp_path: Path) -> None:
     images, labels = digits
     names = np.where(labels == 0, "defect", "ok")
@@ -130,6 +133,7 @@ def test_the_rarer_class_is_the_positive_one_and_is_named(fit: Fit, digits: Digi
     assert "positive_class" not in codes(other), "the user has said it"
 
 
+@pytest.mark.slow
 def test_a_positive_class_survives_resume(fit: Fit, digit_folder: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -140,6 +144,7 @@ def test_a_positive_class_survives_resume(fit: Fit, digit_folder: Path, tmp_path
     assert first.validation.positive_class == again.validation.positive_class == "zero"
 
 
+@pytest.mark.slow
 def test_a_test_set_that_lacks_a_class_is_scored_and_it_is_said(fit: Fit, digits: Digits) -> None:
     images, labels = digits
     names = np.array(["zero", "one", "two"])[labels]
@@ -150,6 +155,7 @@ def test_a_test_set_that_lacks_a_class_is_scored_and_it_is_said(fit: Fit, digits
     assert "test examples lack 1 of 3 classes ('two')" in said(result, "missing_classes")
 
 
+@pytest.mark.slow
 def test_validation_examples_that_lack_a_class_are_scored(fit: Fit, digits: Digits) -> None:
     images, labels = digits
     some = labels[60:] != 2
@@ -176,6 +182,7 @@ def _share_right(estimator: Any, images: Any, targets: Any) -> float:
     return float((estimator.predict(images) == targets).mean())
 
 
+@pytest.mark.slow
 def test_a_scorer_of_the_users_own_chooses(fit: Fit, digits: Digits, tmp_path: Path) -> None:
     images, labels = digits
     names = np.array(["zero", "one", "two"])[labels]
@@ -191,6 +198,7 @@ def test_a_scorer_of_the_users_own_chooses(fit: Fit, digits: Digits, tmp_path: P
         model.task.score(np.zeros(2, dtype=np.int64), np.eye(3)[:2])
 
 
+@pytest.mark.slow
 def test_a_callable_and_a_function_of_scikit_learn_choose(fit: Fit, digits: Digits, tmp_path: Path) -> None:
     images, labels = digits
     called = fit(images, labels, metric=_share_right, heads="ncm", test=images, test_targets=labels)
@@ -202,6 +210,7 @@ def test_a_callable_and_a_function_of_scikit_learn_choose(fit: Fit, digits: Digi
     assert named.validation.positive_class == "a"
 
 
+@pytest.mark.slow
 def test_a_lambda_reaches_worker_processes(fit: Fit, digits: Digits) -> None:
     # Pickle alone holds no lambda.
     metric = make_scorer(lambda truth, predicted: float((truth == predicted).mean()))
@@ -209,6 +218,7 @@ def test_a_lambda_reaches_worker_processes(fit: Fit, digits: Digits) -> None:
     assert result.validation.score == result.validation.accuracy
 
 
+@pytest.mark.slow
 def test_columns_of_zeros_and_ones_name_the_classes(fit: Fit, digits: Digits, files: list[str], tmp_path: Path) -> None:
     labels = digits[1]
     columns = {"is_zero": (labels == 0).astype(int), "is_one": (labels == 1).astype(int), "big": (labels > 0) * 1}
@@ -223,6 +233,7 @@ def test_columns_of_zeros_and_ones_name_the_classes(fit: Fit, digits: Digits, fi
     assert set(result.predict(digits[0][:1])[0]) <= set(columns)
 
 
+@pytest.mark.slow
 def test_data_frame_of_targets_names_classes_and_values(fit: Fit, digits: Digits) -> None:
     images, labels = digits
     several = pd.DataFrame({"round": labels == 0, "straight": labels == 1, "bent": labels == 2})
@@ -242,6 +253,7 @@ def test_data_frame_of_targets_names_classes_and_values(fit: Fit, digits: Digits
     assert pair.test.score > 0.2, "columns are told by their names, not by their order"
 
 
+@pytest.mark.slow
 def test_whole_numbers_of_which_there_are_many_are_said(
     fit: Fit, digits: Digits, files: list[str], tmp_path: Path
 ) -> None:
@@ -270,6 +282,7 @@ def test_decimal_commas_are_numbers_in_the_test_set_too(
     assert result.predict(digits[0]).max() < 200
 
 
+@pytest.mark.slow
 def test_labels_of_a_folder_and_of_a_table_are_the_same_labels(
     fit: Fit, digits: Digits, files: list[str], tmp_path: Path
 ) -> None:
@@ -289,6 +302,7 @@ def test_labels_of_a_folder_and_of_a_table_are_the_same_labels(
     assert held.model.task.classes == ("0", "1", "2")
 
 
+@pytest.mark.slow
 def test_texts_that_hold_several_labels_are_divided(fit: Fit, digits: Digits, files: list[str], tmp_path: Path) -> None:
     tags = ["round", "long|thin", "bent|long"]
     turned = ["round", "thin|long", "long|bent"]

@@ -45,6 +45,7 @@ SAD = "raise RuntimeError('built for another version')\n"
 Install = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_a_search_among_other_peoples_plugins(install: Install, digit_folder: Path, tmp_path: Path) -> None:
     site = install(nosy=NOSY, sad=SAD)
 
@@ -92,6 +93,7 @@ class Edited(SequentialBackbone):
         return super().forward_map(images.rot90(2, (2, 3)) if self.turned else images).relu()
 
 
+@pytest.mark.slow
 def test_edited_forward_pass_is_not_served_old_features(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ class Failing:
         raise ConnectionError("it still is")
 
 
+@pytest.mark.slow
 def test_callbacks_are_told_of_start_epochs_trials_and_end(
     digits: tuple[np.ndarray, np.ndarray], tiny_zoo: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +199,7 @@ def test_callbacks_are_told_of_start_epochs_trials_and_end(
     assert [w["hook"] for w in written if w["code"] == "plugin_failed"] == ["epoch_finished", "search_finished"]
 
 
+@pytest.mark.slow
 def test_run_with_callbacks_goes_on_without_or_with_others(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     options = {"zoo": tiny_zoo, "backbones": "test_vit", "heads": "ridge", "cache": False, "compare_scratch": False}
     run = tmp_path / "run"

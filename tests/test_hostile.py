@@ -214,6 +214,7 @@ def damage(draw: st.DrawFn) -> Callable[[bytes], bytes]:
     return apply
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=400)
 @given(data=st.data())
 def test_damaged_images(data: st.DataObject, pictures: list[bytes], attempt: Attempt, tmp_path: Path) -> None:
@@ -265,6 +266,7 @@ def examples_of(path: Path, **columns: Any) -> Examples:
     return examples
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=300)
 @given(
     header=st.lists(_CELLS, max_size=4),
@@ -296,6 +298,7 @@ def test_damaged_tables(change: Callable[[bytes], bytes], table_folder: Path, at
     attempt("tables", lambda: examples_of(path))
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=200)
 @given(
     targets=st.lists(
@@ -335,6 +338,7 @@ _THINGS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::numpy.exceptions.ComplexWarning")
 @settings(fuzz, max_examples=300)
 @given(data=_THINGS | st.lists(_THINGS, max_size=4), targets=st.none() | st.lists(st.integers(0, 1), max_size=4))
@@ -346,6 +350,7 @@ def test_strange_data(
     attempt("data", lambda: decode(find_examples(data), {"center": 16}))
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=150)
 @given(
     groups=st.lists(
@@ -440,6 +445,7 @@ def resolve() -> Callable[[Path], Any]:
     return load
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=40)
 @given(data=st.data())
 def test_strange_configurations(
@@ -460,6 +466,7 @@ def test_damaged_configurations(
     attempt("config.json", lambda: resolve(checkpoint))
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=30)
 @given(change=damage())
 def test_damaged_weights(
@@ -524,6 +531,7 @@ def reload() -> Callable[[Path], Any]:
     return load
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=80)
 @given(data=st.data())
 def test_strange_models(
@@ -535,6 +543,7 @@ def test_strange_models(
     assert isinstance(result, AutoTransferError) or len(result) == 2
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=40)
 @given(change=damage(), name=st.sampled_from(["model.json", "model.safetensors"]))
 def test_damaged_models(

@@ -130,6 +130,7 @@ def test_every_folder_has_a_floor() -> None:
     assert {name.partition(".")[0] for name in modules()} == set(FLOOR)
 
 
+@pytest.mark.slow
 def test_imports_point_down() -> None:
     for name, path in modules().items():
         for other in ours(imports(path)):
@@ -137,6 +138,7 @@ def test_imports_point_down() -> None:
             assert floors[1] <= floors[0], f"autotransfer.{name} imports autotransfer.{other}"
 
 
+@pytest.mark.slow
 def test_imports_have_no_cycle() -> None:
     graph = {name: ours(imports(path, at_load=True)) - {name} for name, path in modules().items()}
     while free := {name for name, needs in graph.items() if not needs}:

@@ -56,6 +56,7 @@ def messy(digit_folder: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_run_on_messy_data_is_described_and_resumed(messy: Path, quick: dict[str, Any]) -> None:
     result = fit_with(messy, follow_links=True, min_images=2, **quick)
     assert result.validation.examples == 90
@@ -73,6 +74,7 @@ def test_run_on_messy_data_is_described_and_resumed(messy: Path, quick: dict[str
     assert (again.validation, coded(again)) == (result.validation, said)
 
 
+@pytest.mark.slow
 def test_links_are_named_with_the_option_that_follows_them(messy: Path, quick: dict[str, Any]) -> None:
     for source in list((messy / "train_set").glob("*/0[0-4]*")):
         data = source.read_bytes()
@@ -84,6 +86,7 @@ def test_links_are_named_with_the_option_that_follows_them(messy: Path, quick: d
     assert "--follow-links (follow_links=True)" in said["message"]
 
 
+@pytest.mark.slow
 def test_a_table_predicts_what_it_trained_on(
     digit_folder: Path, quick: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +114,7 @@ def test_a_table_predicts_what_it_trained_on(
     assert rows_told[1]["path"] == rf"{paths[1].parent.name}\{paths[1].stem}"
 
 
+@pytest.mark.slow
 def test_one_reader_serves_every_form(
     digits: tuple[np.ndarray, np.ndarray], digit_folder: Path, quick: dict[str, Any]
 ) -> None:

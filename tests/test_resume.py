@@ -72,6 +72,7 @@ def _finished(run: Path) -> int:
     return len(_rows(run)) if (run / "trials.csv").exists() else 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_where_it_would_have_come(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     whole, killed, cache = tmp_path / "whole", tmp_path / "killed", tmp_path / "cache"
     subprocess.run(_command(digit_folder / "train", tiny_zoo, cache, whole), check=True, capture_output=True)
@@ -93,6 +94,7 @@ def test_a_killed_run_goes_on_to_where_it_would_have_come(digit_folder: Path, ti
     assert not (killed / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_going_on_with_more_trials_keeps_the_ones_that_there_are(
     digits: Digits, tiny_zoo: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_where_there_is_no_run_one_begins(digits: Digits, tiny_zoo: Path, tmp_pa
     assert len(fit_with(*digits, **options).trials) == 1
 
 
+@pytest.mark.slow
 def test_resume_searches_what_the_run_began_with(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tmp_path / "zoo", tmp_path / "cache", out=tmp_path / "run", heads="ridge", freeze="frozen")
     shutil.copytree(tiny_zoo, tmp_path / "zoo")
@@ -145,6 +148,7 @@ def _backbones(result: autotransfer.FitResult) -> set[str]:
     return {record.candidate.backbone for record in result.trials if record.candidate}
 
 
+@pytest.mark.slow
 def test_resume_uses_the_zoo_and_cache_of_the_run(
     digit_folder: Path, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +171,7 @@ def test_resume_uses_the_zoo_and_cache_of_the_run(
     assert len(_rows(tmp_path / "run")) == 4
 
 
+@pytest.mark.slow
 def test_resume_keeps_integer_keys_of_class_weights(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     files = sorted((digit_folder / "train").rglob("*.png"))
     rows = [f"{file},{int(file.parent.name == 'one')}" for file in files]
@@ -178,6 +183,7 @@ def test_resume_keeps_integer_keys_of_class_weights(digit_folder: Path, tiny_zoo
     assert [r.candidate for r in again.trials][:2] == [r.candidate for r in first.trials]
 
 
+@pytest.mark.slow
 def test_second_resume_uses_the_rest_of_the_latest_budget(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=2, freeze="frozen")
     fit_with(digit_folder / "train", **options)
@@ -185,6 +191,7 @@ def test_second_resume_uses_the_rest_of_the_latest_budget(digit_folder: Path, ti
     assert len(autotransfer.resume(tmp_path / "run", progress=False).trials) == 4
 
 
+@pytest.mark.slow
 def test_resume_shows_earlier_trials_and_untried_backbones(
     digit_folder: Path, tiny_zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +209,7 @@ def test_resume_shows_earlier_trials_and_untried_backbones(
     assert "backbones_not_tried" not in {warning.code for warning in again.warnings}
 
 
+@pytest.mark.slow
 def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     images, labels = digits
     options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
@@ -239,6 +247,7 @@ def test_a_storage_that_cannot_be_used_is_named(digits: Digits, tiny_zoo: Path, 
         fit_with(*digits, **options, storage="nonsense://x")
 
 
+@pytest.mark.slow
 def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     import optuna
 
@@ -283,6 +292,7 @@ def test_second_interrupt_ends_the_program(interrupts: None) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_the_command_line_keeps_what_was_found(
     interrupts: None, digit_folder: Path, tiny_zoo: Path, tmp_path: Path
 ) -> None:
@@ -299,6 +309,7 @@ def test_ctrl_c_on_the_command_line_keeps_what_was_found(
     assert autotransfer.load(tmp_path / "run").predict([digit_folder / "test" / "one"]) is not None
 
 
+@pytest.mark.slow
 def test_a_new_run_does_not_take_the_study_of_another_one(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     options = _options(tiny_zoo, tmp_path / "cache", trials=2, storage=url, freeze="frozen")
@@ -312,6 +323,7 @@ def test_a_new_run_does_not_take_the_study_of_another_one(digits: Digits, tiny_z
     assert [record.candidate for record in again.trials] == [record.candidate for record in other.trials]
 
 
+@pytest.mark.slow
 def test_resume_after_a_full_disk(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     options = _options(tiny_zoo, None, trials=3, out=tmp_path / "a run") | {"cache": False}

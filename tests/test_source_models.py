@@ -39,6 +39,7 @@ def test_letters_are_drawn_equally_each_time(script: ModuleType, monkeypatch: py
     assert all(image.std() > 5 for image in images), "ink and paper differ"
 
 
+@pytest.mark.slow
 def test_a_recipe_makes_a_backbone(
     script: ModuleType, digit_folder: Path, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

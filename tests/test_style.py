@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40  # without the docstring
@@ -94,6 +96,7 @@ def test_files_are_short() -> None:
     assert_exempt("long_files", found)
 
 
+@pytest.mark.slow
 def test_functions_are_short() -> None:
     found = {
         f"{file}:{name}"
@@ -104,6 +107,7 @@ def test_functions_are_short() -> None:
     assert_exempt("long_functions", found)
 
 
+@pytest.mark.slow
 def test_functions_take_few_parameters() -> None:
     found = set()
     for file, text in sources("autotransfer", "plugins"):
@@ -140,6 +144,7 @@ def test_no_private_words_are_left() -> None:
     assert_exempt("private_words", found)
 
 
+@pytest.mark.slow
 def test_test_names_are_short() -> None:
     found = {
         f"{file}:{name}"

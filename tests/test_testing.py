@@ -231,6 +231,7 @@ def test_a_policy_that_breaks_a_rule_is_told_which(plan: Any, rule: str) -> None
         check_freeze_policy(FreezePolicySpec(name="bad", plan=lambda stages, params: plan))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["mobilenetv1_100_224", "mobilenetv2_100_224"])
 def test_real_backbones_of_a_zoo_pass(shared: Path, name: str) -> None:
@@ -259,11 +260,13 @@ class KeepsInputs(Tiny):
         return super().forward_map(images)
 
 
+@pytest.mark.slow
 def test_backbone_that_keeps_its_inputs_is_told(kept: list[Any]) -> None:
     with pytest.raises(PluginError, match=r"KeepsInputs: each use keeps no memory; [\d,]+ bytes remain"):
         check_backbone(KeepsInputs())
 
 
+@pytest.mark.slow
 def test_head_that_keeps_its_features_is_told(kept: list[Any]) -> None:
     ridge = Registry.load().head("ridge")
 
@@ -276,6 +279,7 @@ def test_head_that_keeps_its_features_is_told(kept: list[Any]) -> None:
         check_head(replace(ridge, solve=solve))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: np.ones(2**14), lambda: torch.ones(2**14), lambda: bytearray(2**16)])
 def test_memory_that_grows_with_each_call_is_found(make: Callable[[], Any], kept: list[Any]) -> None:
     with pytest.raises(PluginError, match="the plugin: each use keeps no memory"):

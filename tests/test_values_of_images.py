@@ -46,6 +46,7 @@ def model(zoo: dict[str, Any]) -> TransferModel:
     return evaluate_with(FROZEN, *counts(60), **zoo).model
 
 
+@pytest.mark.slow
 def test_image_alone_gets_the_answer_that_it_gets_in_a_batch(model: TransferModel, tmp_path: Path) -> None:
     images, labels = counts(20, seed=1)
     assert Decoding.from_json(model.reading).value_range == (0, 4095)
@@ -57,6 +58,7 @@ def test_image_alone_gets_the_answer_that_it_gets_in_a_batch(model: TransferMode
         assert [same.predict(image[..., None])[0] for image in images] == together.tolist()
 
 
+@pytest.mark.slow
 def test_dark_image_has_equal_brightness_alone_and_in_a_batch(zoo: dict[str, Any]) -> None:
     images, _ = counts(60)
     fitted = evaluate_with(FROZEN, images, images.mean((1, 2)), task="regression", **zoo).model
@@ -89,6 +91,7 @@ def test_prediction_warns_of_values_unlike_training(model: TransferModel, tmp_pa
     assert "warning" not in fine.to_json()
 
 
+@pytest.mark.slow
 def test_fit_stores_the_given_range_and_says_what_is_outside(zoo: dict[str, Any], tmp_path: Path) -> None:
     images, labels = counts(40)
     later, truth = counts(20, seed=1)
@@ -116,6 +119,7 @@ def test_fit_stores_the_given_range_and_says_what_is_outside(zoo: dict[str, Any]
     assert done.data.decoded == 40
 
 
+@pytest.mark.slow
 def test_a_command_line_fit_and_prediction_use_the_range(zoo: dict[str, Any], tmp_path: Path) -> None:
     for i, (image, label) in enumerate(zip(*counts(24), strict=True)):
         folder = tmp_path / "data" / ("dark", "bright")[label]

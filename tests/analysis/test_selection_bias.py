@@ -113,6 +113,7 @@ def test_the_fast_way_scores_as_the_metric_does(make_record: MakeRecord, metric:
             assert score == pytest.approx(task.score(targets[rows], record.predictions[rows]), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", "f1"])
 def test_any_metric_will_do(make_record: MakeRecord, metric: str) -> None:
     task, targets = replace(BINARY, metric=metric), np.random.default_rng(0).integers(0, 2, 100)
@@ -173,6 +174,7 @@ def test_equal_seeds_give_equal_estimates_in_little_time(make_record: MakeRecord
     assert _estimate(trials, task, targets) == first
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_lucky_coins_has_the_estimate_of_a_coin(make_record: MakeRecord) -> None:
     # Its weights are cross-fitted, but its members were chosen on all examples: the choice is repeated, too.
     scores, estimates = [], []

@@ -198,6 +198,7 @@ def test_random_features_take_the_start_head_of_the_winner(evaluator: Evaluator,
     assert found.from_scratch is not None
 
 
+@pytest.mark.slow
 def test_a_time_budget_is_kept(evaluator: Evaluator) -> None:
     winner = replace(_winner(evaluator), seconds=1000.0)
     time_budget = TimeBudget(Budget(seconds=8.0), clock=Ticking())
@@ -207,6 +208,7 @@ def test_a_time_budget_is_kept(evaluator: Evaluator) -> None:
     assert 4.0 < time_budget.spent < 8.5  # a tick or two for looking at the clock
 
 
+@pytest.mark.slow
 def test_a_search_that_ended_early_does_not_make_it_long(evaluator: Evaluator) -> None:
     time_budget = TimeBudget(Budget(seconds=40.0), clock=Ticking())
     found = _measure(_winner(evaluator), evaluator, time_budget, epochs=1000)
@@ -214,6 +216,7 @@ def test_a_search_that_ended_early_does_not_make_it_long(evaluator: Evaluator) -
     assert time_budget.spent < 0.25 * 40 + 2
 
 
+@pytest.mark.slow
 def test_random_weights_get_the_epochs_of_a_candidate_at_least(evaluator: Evaluator) -> None:
     found = _measure(_winner(evaluator), evaluator, TimeBudget(Budget(seconds=1000.0), clock=Ticking()), epochs=3)
     assert found.epochs == 3  # the winner took a second, which is less than three epochs here
@@ -290,6 +293,7 @@ def test_one_epoch_leaves_the_baseline_undertrained(evaluator: Evaluator) -> Non
     assert found.verdict == "undertrained_baseline"
 
 
+@pytest.mark.slow
 def test_with_trials_a_baseline_trains_half_of_the_search(
     evaluator: Evaluator,
 ) -> None:

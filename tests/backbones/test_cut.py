@@ -51,6 +51,7 @@ def test_every_cut_of_a_family_is_exact(any_family: str, build_family: BuildFami
     assert {depth for depth, reason in reasons.items() if reason} == expected, reasons
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", UNCUT)
 def test_a_family_that_cannot_be_cut_is_refused_with_a_reason(family: str, build_family: BuildFamily) -> None:
     backbone = build_family(family, UNCUT[family])

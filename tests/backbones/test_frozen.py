@@ -183,6 +183,7 @@ def eager_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "_COMPILE_GAIN", 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.filterwarnings("default")  # torch's compiler warns of itself
 @pytest.mark.usefixtures("eager_to_compile")

@@ -27,6 +27,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_shows_everything(offline: None, tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, ["demo", "--out", "run", "--time-budget", "8s"])
     assert outcome.exit_code == 0, outcome.output
@@ -47,6 +48,7 @@ def test_the_command_shows_everything(offline: None, tmp_path: Path) -> None:
     assert again.exit_code == 2, "a run is never overwritten unasked"
 
 
+@pytest.mark.slow
 def test_as_json_it_is_one_object(offline: None) -> None:
     outcome = CliRunner().invoke(app, ["demo", "--json", "--out", "run", "--time-budget", "8s"])
     assert outcome.exit_code == 0, outcome.output
@@ -58,6 +60,7 @@ def test_as_json_it_is_one_object(offline: None) -> None:
     assert Path(result["chart"]).is_file()
 
 
+@pytest.mark.slow
 def test_without_progress_it_says_nothing(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     result = run_demo(out=tmp_path / "quiet", time_budget="5s", progress=False)
     assert capsys.readouterr() == ("", "")

@@ -77,6 +77,7 @@ def test_cache_loads_no_torch(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_the_program_sets_waiting_threads_to_sleep(tmp_path: Path) -> None:
     # setdefault: what the user's environment says comes first
     environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
@@ -134,6 +135,7 @@ def test_validation_is_a_share_or_data(given: str, taken: object, tmp_path: Path
     assert asked["validation"] == taken
 
 
+@pytest.mark.slow
 def test_what_takes_seconds_to_load_is_said_before_it(tmp_path: Path) -> None:
     done = program("predict", tmp_path, tmp_path, cwd=tmp_path)
     assert done.stderr.splitlines()[0] == "starting: loading torch"
@@ -154,6 +156,7 @@ def test_fit_prints_its_result_and_nothing_else(fitted: tuple[Path, dict[str, ob
     assert printed["decoded"] == 90
 
 
+@pytest.mark.slow
 def test_fit_for_people(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     # The result, and what to do next; markup in a path prints as it is, and a control character cannot act.
     out_folder = tmp_path / "a [red]run[/red]\x1b[31m"
@@ -190,6 +193,7 @@ def test_predict_agrees_with_the_score_that_fit_reported(
     np.testing.assert_array_equal(again, np.array([list(r["probabilities"].values()) for r in rows], np.float32))
 
 
+@pytest.mark.slow
 def test_score_is_what_fit_reported(fitted: tuple[Path, dict[str, object]], digit_folder: Path, tmp_path: Path) -> None:
     folder, printed = fitted
     code, out, _ = run("score", folder, digit_folder / "test", "--json")
@@ -214,6 +218,7 @@ def test_score_is_what_fit_reported(fitted: tuple[Path, dict[str, object]], digi
     assert (code, found["score"], [warning["code"] for warning in found["warnings"]]) == (0, value, ["split_used"])
 
 
+@pytest.mark.slow
 def test_predict_names_what_it_cannot_read(
     fitted: tuple[Path, dict[str, object]], digit_folder: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +249,7 @@ def test_predict_names_what_it_cannot_read(
     assert "None of the 1 images can be decoded" in err
 
 
+@pytest.mark.slow
 def test_names_from_data_steer_neither_terminal_nor_spreadsheet(
     tiny_zoo: Path, digit_folder: Path, tmp_path: Path
 ) -> None:
@@ -429,6 +435,7 @@ def test_a_plugin_that_prints_does_not_disturb_the_answer(tmp_path: Path) -> Non
     assert "hello from a plugin" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 def test_interrupting_twice_ends_at_once_with_130(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "autotransfer", "fit", str(digit_folder / "train"), "--zoo", str(tiny_zoo)]

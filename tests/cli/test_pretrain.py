@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from autotransfer.cli.main import app
@@ -28,6 +29,7 @@ def test_what_it_prints_says_what_to_do_next(digit_folder: Path, tmp_path: Path)
     assert "there already" in error
 
 
+@pytest.mark.slow
 def test_a_teacher_without_labels_as_json(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     folders = [digit_folder / "train" / name for name in ("zero", "one")]
     given = ["--architecture", "test_efficientnet", "--input-size", "32", "--time-budget", "1s", "--no-labels"]

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "third_party_backbone"
 
 LIST = """
@@ -42,6 +44,7 @@ def test_installed_plugin_registers_and_broken_one_is_reported(install: Install)
     assert done.stderr.count("sad-plugin 6.6") == 1
 
 
+@pytest.mark.slow
 def test_the_example_passes_its_own_conformance_tests(example_site: Path, tmp_path: Path) -> None:
     tests = shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
     done = _run(example_site, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tests), str(tests))

@@ -77,12 +77,14 @@ def test_example_keeps_to_a_page() -> None:
     assert sum(len(path.read_text().splitlines()) for path in files) <= 150
 
 
+@pytest.mark.slow
 def test_example_passes_its_own_conformance_tests(site: Path, tmp_path: Path) -> None:
     tests = shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
     done = run(site, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tests), str(tests))
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_signals_from_arrays_are_fitted_saved_and_resumed(site: Path, signals: Path) -> None:
     found = json.loads(run(site, signals, "-c", FIT).stdout)
     assert (found["modality"], found["backbone"], found["same"], found["one"]) == ("signal", "tiny_signals", True, 1)
@@ -90,6 +92,7 @@ def test_signals_from_arrays_are_fitted_saved_and_resumed(site: Path, signals: P
     assert found["trials"] == 8
 
 
+@pytest.mark.slow
 def test_signals_from_files_pass_the_command_line(site: Path, signals: Path) -> None:
     main = ("-m", "autotransfer")
     fitted = run(
@@ -106,6 +109,7 @@ def test_signals_from_files_pass_the_command_line(site: Path, signals: Path) -> 
     run(site, signals, *main, "resume", "run", "--trials", "7")
 
 
+@pytest.mark.slow
 def test_images_and_signals_at_once_are_refused(site: Path, signals: Path) -> None:
     code = (
         "import autotransfer, numpy as np\n"

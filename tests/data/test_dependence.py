@@ -110,6 +110,7 @@ def test_too_few_examples_are_not_compared() -> None:
     assert compare_folds(features, of, infer_task(of.tolist()), np.arange(8), [str(i) for i in range(8)]) is None
 
 
+@pytest.mark.slow
 def test_many_examples_and_classes_are_compared_in_part() -> None:
     features, of = kinds(12_000, 300, 1.0)
     found = compared(features, of.tolist())

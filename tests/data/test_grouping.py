@@ -153,6 +153,7 @@ def test_it_is_put_in_words_and_as_json(grouping: Grouping, text: str) -> None:
     assert (data["random_score"] is None) == math.isnan(grouping.random_score)
 
 
+@pytest.mark.slow
 def test_a_fit_reports_its_groups(
     exposures: tuple[np.ndarray, np.ndarray, np.ndarray], tiny_zoo: Path, tmp_path: Path
 ) -> None:

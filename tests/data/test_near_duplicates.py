@@ -126,6 +126,7 @@ def test_static_scenes_that_share_a_class_stay_whole() -> None:
     assert sets(found) == {frozenset(range(60 * scene, 60 * scene + 60)) for scene in range(4)}
 
 
+@pytest.mark.slow
 def test_many_near_duplicates_are_joined_in_bounded_memory() -> None:
     # 700,000 pairs of a scene each: as Python tuples they took gigabytes.
     scenes = np.repeat(np.arange(5), 1200)

@@ -624,6 +624,7 @@ def test_a_regular_expression_without_groups_of_its_own_is_one() -> None:
     assert examples.groups == ("0", "1", None)
 
 
+@pytest.mark.slow
 def test_a_regular_expression_that_never_ends_is_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each further letter doubles the time: this name alone would take years.
     save(pets / "cat" / f"{'a' * 60}!.png")

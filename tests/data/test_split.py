@@ -35,6 +35,7 @@ def test_classes_keep_their_shares() -> None:
     assert np.bincount(encoded[train]).tolist() == [90, 30, 6]
 
 
+@pytest.mark.slow
 def test_thousands_of_classes_take_little_memory() -> None:
     # A matrix of examples by classes would take 160 MB here, and 4 GB for a hundred thousand images.
     encoded = np.arange(10_000) % 2000
@@ -178,6 +179,7 @@ def test_folds_keep_groups_together_and_refuse_too_few() -> None:
         split_folds(encoded, task, distinct(40), count=11, seed=0, groups=groups)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     classes=st.lists(st.integers(2, 9), min_size=2, max_size=6),

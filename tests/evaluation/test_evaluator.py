@@ -115,6 +115,7 @@ def test_what_trains_stages_is_scored_on_the_first_fold_alone(make: MakeEvaluato
     assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
 
 
+@pytest.mark.slow
 def test_an_objective_on_one_fold_is_corrected_for_the_fold(make: MakeEvaluator) -> None:
     evaluator = make(noise=True)
     first = evaluator.folds[0].validation_rows
@@ -221,6 +222,7 @@ def test_running_out_of_time_keeps_the_epochs_that_ended(make: MakeEvaluator) ->
         evaluator(_linear(9, freeze="full"), report, lambda: True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["depth", "full", "gradual"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_paused_training_resumes_exactly(make: MakeEvaluator, freeze: str, optimizer: str) -> None:
@@ -245,6 +247,7 @@ def test_a_paused_training_resumes_exactly(make: MakeEvaluator, freeze: str, opt
     assert not network.training
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_can_be_planned_anew(make: MakeEvaluator) -> None:
     evaluator, told = make(folds=1), list[int]()
 
@@ -288,6 +291,7 @@ def test_seconds_of_epochs_exclude_the_frozen_prefix(make: MakeEvaluator, monkey
     assert seconds[0] == 100.0
 
 
+@pytest.mark.slow
 def test_a_training_cut_in_an_epoch_keeps_its_best_epoch(make: MakeEvaluator) -> None:
     # What was learned since the last epoch ended belongs to none: going on from there would repeat it. A winner that is
     # cut by the end of the budget is not trained again beyond it.
@@ -313,6 +317,7 @@ def test_a_training_cut_in_an_epoch_keeps_its_best_epoch(make: MakeEvaluator) ->
     assert whole.curve == make(folds=1)(candidate, report, lambda: False).curve
 
 
+@pytest.mark.slow
 def test_a_training_cut_in_its_next_epoch_stays_paused(make: MakeEvaluator) -> None:
     candidate, evaluator, told = _linear(3, freeze="depth"), make(folds=1), list[int]()
 

@@ -114,6 +114,7 @@ def test_equal_seeds_draw_equal_samples(prepared: Callable[..., Prepared]) -> No
     assert not np.array_equal(first.rows, other.rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [("logistic", "ncm", "stage_ridge"), ("stage_ridge", "logistic", "ncm")])
 def test_a_stop_on_the_sample_passes_the_sample_only_once(
     heads: tuple[str, ...], registry: Registry, prepared: Callable[..., Prepared]
@@ -145,6 +146,7 @@ def test_a_stop_on_the_sample_passes_the_sample_only_once(
     assert abs(whole.score - told[heads.index("logistic")][1]) < 0.15
 
 
+@pytest.mark.slow
 def test_after_the_sample_each_example_passes_once(registry: Registry, prepared: Callable[..., Prepared]) -> None:
     told, passed, enter = list[float](), list[int](), FeatureExtractor._input
 
@@ -175,6 +177,7 @@ def test_after_the_sample_each_example_passes_once(registry: Registry, prepared:
     assert told[0] == told[1], "of a part of the pass, or of all features"
 
 
+@pytest.mark.slow
 def test_a_head_that_fails_on_the_sample_is_tried_on_all(registry: Registry, prepared: Callable[..., Prepared]) -> None:
     data = prepared()
     evaluator = Evaluator(registry, data.extractor, data.folds, CPU, seed=0, sample=_drawn(data))

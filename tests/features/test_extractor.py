@@ -325,6 +325,7 @@ def test_another_run_reads_them_from_disk(
     assert (again.cache.computed, again.cache.reused) == (0, 1)
 
 
+@pytest.mark.slow
 def test_whatever_changes_the_features_changes_their_key(
     make_backbone: Make, make_images: MakeImages, cpu: Device, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def ensemble(trained: dict[str, TransferModel]) -> TransferModel:
     return replace(trained["ridge"], members=members, temperature=1.5)
 
 
+@pytest.mark.slow
 def test_an_ensemble_predicts_the_weighted_mean(
     ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits
 ) -> None:
@@ -81,6 +82,7 @@ def test_an_ensemble_predicts_the_weighted_mean(
     assert ensemble.predict_proba(images).dtype == np.float32
 
 
+@pytest.mark.slow
 def test_members_average_over_their_own_number_of_views(
     ensemble: TransferModel, trained: dict[str, TransferModel], digits: Digits, tmp_path: Path
 ) -> None:

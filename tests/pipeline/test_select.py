@@ -57,6 +57,7 @@ def _reloads(result: FitResult, digits: Digits) -> None:
     assert loaded.predict(digits[0]).tolist() == result.predict(digits[0]).tolist()
 
 
+@pytest.mark.slow
 def test_a_fit_ends_with_finals_and_a_temperature(fit: Fit, digits: Digits) -> None:
     result = fit(backbones="test_vit", heads=["knn", "ncm"], freeze="frozen", trials=4)
     assert result.selection.finals is not None
@@ -73,6 +74,7 @@ def test_a_fit_ends_with_finals_and_a_temperature(fit: Fit, digits: Digits) -> N
     _reloads(result, digits)
 
 
+@pytest.mark.slow
 def test_a_better_ensemble_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ensemble, "is_better", property(lambda self: len(self.members) > 1))  # however little
     result = fit(heads=["knn", "ncm"], freeze="frozen", trials=6)
@@ -93,6 +95,7 @@ def test_a_better_ensemble_is_the_model(fit: Fit, digits: Digits, monkeypatch: p
     _reloads(result, digits)
 
 
+@pytest.mark.slow
 def test_a_better_soup_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Soup] = []
 
@@ -126,6 +129,7 @@ def _says_of_what(result: FitResult, kind: str) -> None:
     assert result.validation.examples == (~np.isnan(selected.predictions).any(1)).sum()
 
 
+@pytest.mark.slow
 def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: Any, **named: Any) -> Any:
         raise AssertionError("this was switched off")
@@ -137,6 +141,7 @@ def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.Monk
     assert (result.model.temperature, len(result.model.members)) == (1.0, 1)
 
 
+@pytest.mark.slow
 def test_an_ensemble_whose_refit_fails_leaves_the_best_alone(
     fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +407,7 @@ def test_a_test_score_below_validation_is_a_warning(validated: Score, warned: bo
         assert "0.5000" in warning.message
 
 
+@pytest.mark.slow
 def test_test_examples_of_one_group_count_once(fit: Fit, digits: Digits) -> None:
     result = fit(backbones="test_vit", heads="ncm", trials=1, compare_scratch=False)
     images, labels = digits[0][60:120], digits[1][60:120]

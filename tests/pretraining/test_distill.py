@@ -32,6 +32,7 @@ def winner(digit_folder: Path, tiny_zoo: Path, tmp_path_factory: pytest.TempPath
     )
 
 
+@pytest.mark.slow
 def test_the_winner_becomes_one_small_model(winner: Any, tmp_path: Path, digit_folder: Path) -> None:
     result = distill_with(winner, architecture="test_byobnet", input_size=32, epochs=15, **QUICK)
     assert result.agreement > 0.7
@@ -73,6 +74,7 @@ def test_distilling_an_ensemble_counts_shared_parameters_once(winner: Any, digit
     assert result.agreement > 0
 
 
+@pytest.mark.slow
 def test_what_does_not_go_together_is_refused(winner: Any, digits: Any, tiny_zoo: Path) -> None:
     with pytest.raises(DataError, match="no examples to learn on"):
         distill_with(winner.model, architecture="test_byobnet", **QUICK)

@@ -81,6 +81,7 @@ def test_it_is_a_backbone_of_a_zoo(trained: tuple[Path, Any], digit_folder: Path
     assert result.best.backbone == "mine"
 
 
+@pytest.mark.slow
 def test_a_teacher_is_matched_without_labels(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     given = {**QUICK, "labels": False, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache"}
     images = [digit_folder / "train" / "one", digit_folder / "train" / "two"]
@@ -91,6 +92,7 @@ def test_a_teacher_is_matched_without_labels(digit_folder: Path, tiny_zoo: Path,
     assert model.num_classes == 0
 
 
+@pytest.mark.slow
 def test_a_teacher_gives_its_answers(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     # On the CPU, whose rounding is known: nine images are held out, and one more or less of them decides.
     given = {**QUICK, "zoo": tiny_zoo, "cache_dir": tmp_path / "cache", "match": "answers", "device": "cpu"}
@@ -99,6 +101,7 @@ def test_a_teacher_gives_its_answers(digit_folder: Path, tiny_zoo: Path, tmp_pat
     assert result.score.score > 0.5
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on(
     digit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ class Interrupted(Exception):
     """What a user's Ctrl-C is to the training."""
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_average_does(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
     learning = make_trainer(recipe, digits, epochs=16, batch_size=16)
     losses: list[float] = []
@@ -64,6 +65,7 @@ def test_it_learns_and_the_average_does(recipe: Any, digits: tuple[np.ndarray, n
     assert not np.allclose(raw, said), "what remains is the average, not the last step"
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_an_uninterrupted_one(
     recipe: Any, digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:

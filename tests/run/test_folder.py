@@ -61,6 +61,7 @@ def test_trials_are_a_table_that_pandas_reads(tmp_path: Path) -> None:
     assert table["reason"][1] == 'the loss became nan, "lower" the lr; \\udce9'
 
 
+@pytest.mark.slow
 @settings(derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(backbone=st.text(min_size=1), value=st.text() | st.floats(), reason=st.text())
 @example(backbone="=1+1", value="@SUM(1)", reason="-2+3 \x1b[31m\n\r\0")

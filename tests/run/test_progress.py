@@ -137,6 +137,7 @@ def test_the_best_is_shown_by_the_one_number_that_users_know() -> None:
     assert stream.getvalue() == "0:00/1:00 best 0.9344  trial 0: resnet18 + linear + frozen\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running_clock")
 def test_figures_stand_first_and_the_phase_is_cut_at_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "MAX_SECONDS_WITHOUT_A_LINE", 0.3)

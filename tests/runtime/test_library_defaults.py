@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import sklearn
 import torch
 
@@ -55,6 +56,7 @@ def all_of_them() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_fit_under_changed_library_settings_predicts(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     (images, labels), tested = digits, slice(90, None)
     with all_of_them():

@@ -20,6 +20,7 @@ def test_an_error_names_the_storage_without_its_password() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_several_processes_may_begin_with_an_empty_database(tmp_path: Path) -> None:
     code = "import sys; from autotransfer.runtime.storage import *; close_storage(open_storage(sys.argv[1]))"
     url = f"sqlite:///{tmp_path / 'study.db'}"

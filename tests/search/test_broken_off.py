@@ -188,6 +188,7 @@ def test_a_search_killed_anywhere_resumes_on_any_budget(
             assert _told(trials) == _told(whole), "the clock plays no part"
 
 
+@pytest.mark.slow
 def test_a_search_killed_repeatedly_comes_to_its_end(
     curves: CurveModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -286,6 +286,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_replay_prints_the_regret_as_json(recorded: Path) -> None:
     # The command as a user runs it, on a file that the committed prior was not learned from.
     command = [sys.executable, BENCHMARKS / "replay.py", recorded, "--budgets", "60,6000", "--json"]

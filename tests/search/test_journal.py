@@ -96,6 +96,7 @@ def _told(trials: Trials) -> list[tuple[Any, ...]]:
     return [(r.number, r.state, r.candidate, r.objective, r.epochs, r.curve) for r in trials]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [Budget(trials=25), Budget(seconds=120.0)])
 def test_a_search_broken_off_anywhere_ends_as_if_it_had_not_been(
     make_strategy: Schedules, budget: Budget, tmp_path: Path

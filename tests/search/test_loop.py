@@ -136,6 +136,7 @@ def test_exactly_so_many_trials_run(count: int) -> None:
     assert trials.counts() == {"complete": count, "paused": 0, "pruned": 0, "failed": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [0, 10])
 @pytest.mark.parametrize("seconds", [3.0, 40.0, 120.0])
 @pytest.mark.parametrize("factor", [1.0, 4.0])
@@ -282,6 +283,7 @@ def test_a_gain_that_nobody_would_notice_does_not_keep_it_going() -> None:
     assert len(_run(Budget(seconds=200.0), evaluate=evaluate, clock=clock)) == 61
 
 
+@pytest.mark.slow
 def test_a_search_that_improves_goes_on() -> None:
     clock = Clock()
     evaluate = Recorded(clock, score=lambda candidate, epoch: 0.01 * len(evaluate.seen))

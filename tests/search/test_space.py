@@ -138,6 +138,7 @@ def test_a_task_leaves_heads_out(make_space: MakeSpace) -> None:
     assert not heads & {"logistic", "ncm"}
 
 
+@pytest.mark.slow
 def test_the_sampler_of_a_real_study_can_work_with_it(make_space: MakeSpace) -> None:
     # Grouped TPE meets parameters that come and go; warnings are errors here.
     space = make_space()

@@ -104,6 +104,7 @@ def test_a_lucky_leader_is_turned_down(evaluator: Evaluator, data: Prepared) -> 
     assert "trial 0 " in str(found)
 
 
+@pytest.mark.slow
 def test_a_tuned_finalist_is_scored_on_all_folds(evaluator: Evaluator, data: Prepared) -> None:
     tuned = _record(evaluator, 0, 1.1, freeze="depth", training={"epochs": 2, "start": "ridge"})
     before = tuned.predictions
@@ -119,6 +120,7 @@ def test_a_tuned_finalist_is_scored_on_all_folds(evaluator: Evaluator, data: Pre
     assert np.isnan(before).any()  # the record of the search is as it was
 
 
+@pytest.mark.slow
 def test_frozen_finalists_are_compared_on_further_splits(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ridge", "ncm"))])
     found = _hold(trials, evaluator, data)

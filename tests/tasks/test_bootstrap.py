@@ -79,6 +79,7 @@ def test_interval_width_follows_the_number_of_groups() -> None:
     assert found.to_json()["groups"] == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "neg_log_loss"])
 def test_single_units_change_no_interval(metric: str) -> None:
     rng = np.random.default_rng(0)
@@ -88,6 +89,7 @@ def test_single_units_change_no_interval(metric: str) -> None:
     assert Score.of(task, truth, predictions, np.arange(60)).groups is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "each"), [(10, 20), (30, 10)])
 def test_intervals_of_groups_hold_the_truth_as_often_as_they_say(count: int, each: int) -> None:
     # A beta distribution of 2 and 0.5 has the mean 0.8.

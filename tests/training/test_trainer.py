@@ -108,6 +108,7 @@ def assert_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor], **toler
         torch.testing.assert_close(tensor, other[name], **(tolerance or {"rtol": 0.0, "atol": 0.0}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_random_labels_are_learned_by_heart(optimizer: str, start: Start) -> None:
     lr = 0.03 if optimizer == "sgd" else 3e-3
@@ -131,6 +132,7 @@ def test_epoch_knows_its_mean_loss_and_last_learning_rate(start: Start) -> None:
     assert constant.learning_rate == 1e-3
 
 
+@pytest.mark.slow
 def test_a_regression_is_learned_in_units_of_the_target(start: Start) -> None:
     # Far from 0 and far from 1: only standardised targets can be learned in so few steps.
     targets = [1000.0 + 50.5 * label for label in LABELS]
@@ -146,6 +148,7 @@ def test_a_regression_is_learned_in_units_of_the_target(start: Start) -> None:
         np.testing.assert_allclose(network(batch).numpy(), predicted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_regression_targets_are_standardised_each(start: Start) -> None:
     targets = np.stack([np.array(LABELS) * 1e-3 + 0.5, np.array(LABELS) * 1e4], 1)
     fold = make_fold(targets, kind="regression")
@@ -182,6 +185,7 @@ def test_targets_of_any_size_are_learned_alike(offset: float, unit: float, start
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
+@pytest.mark.slow
 def test_several_labels_are_learned_at_once(start: Start) -> None:
     targets = np.stack([LABELS, [1 - label for label in LABELS], [0, 1] * 5], 1)
     training = start(net(3), make_fold(targets), {"epochs": 60})
@@ -387,6 +391,7 @@ def test_a_refit_has_nothing_to_score(start: Start) -> None:
     assert training.best_predictions is None
 
 
+@pytest.mark.slow
 def test_label_smoothing_takes_confidence_away(start: Start) -> None:
     def confidence(smoothing: float, targets: Any, outputs: int) -> float:
         training = start(net(outputs), make_fold(targets), {"epochs": 60, "label_smoothing": smoothing})

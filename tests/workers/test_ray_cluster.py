@@ -46,6 +46,7 @@ cluster.shutdown()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_lost_node_costs_nothing_that_was_finished(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'autotransfer[ray]'")

@@ -43,6 +43,7 @@ def test_the_table_says_what_timm_says() -> None:
     assert _catalogue._from_table() == _catalogue._from_timm()
 
 
+@pytest.mark.slow
 def test_timm_is_asked_where_it_is_loaded_or_of_another_version() -> None:
     assert catalogue() is _catalogue._from_timm(), "here it is loaded"
     pretrained = {name for name, entry in catalogue().items() if entry.pretrained}
@@ -66,6 +67,7 @@ def test_what_a_name_alone_means_is_what_timm_means() -> None:
     assert not is_architecture("resnet5000")
 
 
+@pytest.mark.slow
 def test_names_that_timm_has_given_up_lead_to_those_of_today() -> None:
     registry, renamed = Registry.load(), get_deprecated_models()
     with pytest.raises(UnknownNameError, match=r"Did you mean tf_efficientnet_b0\.ns_jft_in1k\?"):
@@ -79,6 +81,7 @@ def test_names_that_timm_has_given_up_lead_to_those_of_today() -> None:
             assert new in str(caught.value)
 
 
+@pytest.mark.slow
 def test_its_script_writes_it(tmp_path: Path) -> None:
     script = Path(__file__).parents[3] / "examples" / "architectures.py"
     made = tmp_path / "catalogue.csv"

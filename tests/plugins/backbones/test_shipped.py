@@ -40,6 +40,7 @@ def test_they_differ_in_architecture_and_source() -> None:
     assert all(name in readme for name in NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_keeps_the_contract(name: str) -> None:
     check_backbone(Registry.load().backbone(name))

@@ -125,6 +125,7 @@ def first_calls(backbone: TimmBackbone) -> list[int]:
 class TestFamilies:
     """One model of each kind, with random weights."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("architecture", FAMILIES)
     def test_keeps_the_contract(self, architecture: str) -> None:
         # shapes, stages, copies, and a rebuilt model that gives the same features
@@ -333,6 +334,7 @@ class TestNames:
 class TestZoos:
     """Folders of checkpoints, good and bad."""
 
+    @pytest.mark.slow
     def test_loads_what_timm_saved(self, make_checkpoint: Callable[..., Path]) -> None:
         # the features are the same as those of the model that was saved, whatever its classifier
         folder = make_checkpoint(architecture="test_vit", num_classes=11)
@@ -348,6 +350,7 @@ class TestZoos:
         assert spec.parameters == sum(p.numel() for p in backbone.parameters())
         assert spec.preprocessing == backbone.preprocessing
 
+    @pytest.mark.slow
     def test_a_convolutional_checkpoint_takes_other_sizes(self, make_checkpoint: Callable[..., Path]) -> None:
         folder = make_checkpoint()
         make_checkpoint("vit", architecture="test_vit")
@@ -392,6 +395,7 @@ class TestZoos:
         spec = registered(folder.parent)["tiny"]
         assert {p.dtype for p in spec.load().parameters()} == {torch.float32}
 
+    @pytest.mark.slow
     def test_loads_names_of_an_older_timm(self, make_checkpoint: Callable[..., Path]) -> None:
         # ConvNeXt as its authors published it; timm's own filter knows these names
         folder = make_checkpoint(architecture="test_convnext")
@@ -515,6 +519,7 @@ class _Trap:
 class TestHub:
     """Weights that are not in a folder of the user's."""
 
+    @pytest.mark.slow
     def test_loads_from_a_filled_cache_without_a_network(self, tmp_path: Path) -> None:
         # the whole way through timm's and the hub's code, as on a cluster node; their constants are read at import
         for name, weights in (
@@ -588,6 +593,7 @@ for name in ("resnet18", "hf-hub:someone/else", "gcvit_base"):
         assert not isinstance(caught.value, WeightsUnavailableError)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("name", "width"),
