@@ -427,6 +427,7 @@ def test_a_zoo_without_checkpoints(refuse: Refuse, tmp_path: Path) -> None:
     assert "holds no checkpoint NAME/config.json" in refuse(ConfigError, ValueError, zoo=tmp_path / "bare")
 
 
+@pytest.mark.slow
 def test_a_zoo_with_a_broken_configuration(refuse: Refuse, zoo: Path) -> None:
     (zoo / "test_vit" / "config.json").write_text("{")
     message = refuse(BackboneError, RuntimeError, zoo=zoo)

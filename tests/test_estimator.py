@@ -261,6 +261,7 @@ def test_the_estimator_finds_what_fit_finds(
     np.testing.assert_array_equal(loaded.predict_proba(images), first.predict_proba(images))
 
 
+@pytest.mark.slow
 def test_a_folder_holds_its_labels(quick: dict[str, Any], digit_folder: Path) -> None:
     fitted = AutoTransferClassifier(heads="logistic", **quick).fit(digit_folder / "train")
     files = sorted((digit_folder / "test").rglob("*.png"))
@@ -341,6 +342,7 @@ def test_every_fit_with_an_output_folder_keeps_its_own(
     assert copy.result_.run == tmp_path / "run-3"
 
 
+@pytest.mark.slow
 def test_an_output_folder_that_is_none_is_refused_and_left_alone(
     quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:

@@ -266,6 +266,7 @@ def test_whole_numbers_of_which_there_are_many_are_said(
     assert "target_format_assumed" not in codes(values)
 
 
+@pytest.mark.slow
 def test_decimal_commas_are_numbers_in_the_test_set_too(
     fit: Fit, digits: Digits, files: list[str], tmp_path: Path
 ) -> None:

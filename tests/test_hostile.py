@@ -290,6 +290,7 @@ def test_strange_tables(
     attempt("tables", lambda: examples_of(path, **columns))
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=150)
 @given(change=damage())
 def test_damaged_tables(change: Callable[[bytes], bytes], table_folder: Path, attempt: Attempt) -> None:
@@ -371,6 +372,7 @@ def test_strange_groups(groups: list[Any], attempt: Attempt) -> None:
     attempt("groups", make_folds)
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=40)
 @given(pattern=st.text("a.()[]{}|?*+^$\\-01,:<=!PL", max_size=8))
 def test_strange_patterns(pattern: str, attempt: Attempt) -> None:

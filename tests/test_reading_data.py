@@ -139,6 +139,7 @@ def test_model_of_grey_files_takes_arrays_of_grey_images(digit_folder: Path, qui
     assert model.predict(np.zeros((32, 32, 1), np.uint8)).shape == (1,)
 
 
+@pytest.mark.slow
 def test_the_estimator_takes_three_grey_images_for_three(
     digits: tuple[np.ndarray, np.ndarray], quick: dict[str, Any]
 ) -> None:

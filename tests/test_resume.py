@@ -108,6 +108,7 @@ def test_going_on_with_more_trials_keeps_the_ones_that_there_are(
     assert len(more.trials) == 18
 
 
+@pytest.mark.slow
 def test_where_there_is_no_run_one_begins(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run", resume=True)
     assert len(fit_with(*digits, **options).trials) == 1

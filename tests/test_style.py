@@ -119,6 +119,7 @@ def test_functions_take_few_parameters() -> None:
     assert_exempt("many_parameters", found)
 
 
+@pytest.mark.slow
 def test_constants_are_named_by_quantity() -> None:
     found = set()
     for file, text in sources("autotransfer", "plugins"):

@@ -178,6 +178,7 @@ def test_a_head_that_breaks_a_rule_is_told_which(build: Build, rule: str) -> Non
         check_head(HeadSpec(name="bad", build=build))
 
 
+@pytest.mark.slow
 def test_check_head_covers_gradient_heads_on_stages() -> None:
     def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
         return nn.Linear(sum(shape), outputs)

@@ -166,6 +166,7 @@ def test_command_line_refuses_a_range_of_no_two_numbers(tmp_path: Path) -> None:
     assert "value range is two numbers" in shown.stderr
 
 
+@pytest.mark.slow
 def test_a_student_sees_values_as_its_teacher_does(model: TransferModel, zoo: dict[str, Any]) -> None:
     dark = counts(24)[0][::2]
     student = autotransfer.distill(
@@ -180,6 +181,7 @@ def test_a_student_sees_values_as_its_teacher_does(model: TransferModel, zoo: di
     assert student.reading == {**model.reading, "side": student.reading["side"]}
 
 
+@pytest.mark.slow
 def test_white_ink_on_transparent_files_is_told_apart(zoo: dict[str, Any], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(40):

@@ -42,6 +42,7 @@ def resnet(build_family: BuildFamily) -> TimmBackbone:
     return build_family("test_resnet")
 
 
+@pytest.mark.slow
 def test_every_cut_of_a_family_is_exact(any_family: str, build_family: BuildFamily) -> None:
     backbone = build_family(any_family)
     stages = len(backbone.stages)

@@ -39,6 +39,7 @@ def noise(backbone: Backbone, count: int) -> Tensor:
     return torch.randn(count, 3, *backbone.preprocessing.size, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 def test_every_family_gives_the_features_of_float32(any_family: str, build_family: Callable[..., TimmBackbone]) -> None:
     # Whole, and handed over at a boundary in its middle to stages that train in float32.
     backbone = build_family(any_family)
@@ -56,6 +57,7 @@ def test_every_family_gives_the_features_of_float32(any_family: str, build_famil
     assert alike(handed_over, exact) > 0.99
 
 
+@pytest.mark.slow
 def test_float32_stays_exact(any_family: str, build_family: Callable[..., TimmBackbone]) -> None:
     backbone = build_family(any_family)
     fast, images = FrozenBackbone.of(backbone, FULL), noise(backbone, 3)

@@ -174,6 +174,7 @@ def test_fit_for_people(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> N
     assert "already holds a run" in err
 
 
+@pytest.mark.slow
 def test_predict_agrees_with_the_score_that_fit_reported(
     fitted: tuple[Path, dict[str, object]], digit_folder: Path
 ) -> None:
@@ -293,6 +294,7 @@ def test_predict_writes_csv(fitted: tuple[Path, dict[str, object]], digit_folder
     assert "there is no folder" in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no disk that is always full")
 def test_a_full_disk_is_said_plainly(fitted: tuple[Path, dict[str, object]], digit_folder: Path) -> None:
     code, _, err = run("predict", fitted[0], digit_folder / "test", "--csv", "/dev/full")
@@ -338,6 +340,7 @@ def test_lists_need_no_torch(command: list[str], tiny_zoo: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_backbones_are_left_out_by_name_or_pattern(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     shown = json.loads(run("backbones", "--zoo", tiny_zoo, "--exclude", "*_vit", "--json")[1])
     assert [row["name"] for row in shown] == ["test_resnet"]
@@ -413,6 +416,7 @@ def test_errors_are_messages(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_plugin_that_prints_does_not_disturb_the_answer(tmp_path: Path) -> None:
     # A real installed plugin: a folder with its metadata on the path.
     (tmp_path / "noisy.py").write_text(

@@ -67,6 +67,7 @@ def test_more_epochs_and_more_stages_cost_more(make: MakeEvaluator) -> None:
     assert seconds(0, 10) > seconds(3, 10) > 0
 
 
+@pytest.mark.slow
 def test_a_slow_head_is_predicted_to_be_slow_again(make: MakeEvaluator) -> None:
     evaluator = make(folds=3)
     probe = Candidate(backbone="test_resnet", head="linear", training={"epochs": 4})

@@ -172,6 +172,7 @@ def test_real_digits_are_learned(make: MakeEvaluator) -> None:
     assert _evaluate(evaluator, _linear(20)).score > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["frozen", "depth", "full", "gradual", "lp_ft", "norm_only"])
 def test_equal_seeds_give_equal_scores(make: MakeEvaluator, freeze: str) -> None:
     candidate = _linear(2, freeze=freeze)
@@ -350,6 +351,7 @@ def test_an_unknown_backbone_is_named(make: MakeEvaluator) -> None:
         _evaluate(make(), Candidate(backbone="test_resnt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "candidate",
     [

@@ -341,6 +341,7 @@ RACE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "computed"), [("alone", 2), ("together", 4)])
 def test_one_of_two_processes_computes_an_entry_under_locks(how: str, computed: int, tmp_path: Path) -> None:
     folder = tmp_path / "cache"

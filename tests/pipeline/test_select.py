@@ -318,6 +318,7 @@ def test_without_a_validated_network_a_refit_is_never_cut(tiny_zoo: Path, digits
     assert not len(warnings)
 
 
+@pytest.mark.slow
 def test_a_cut_refit_of_a_soup_leaves_the_validated_soup(
     tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +342,7 @@ def test_a_cut_refit_of_a_soup_leaves_the_validated_soup(
     assert [warning.details["trials"] for warning in warnings] == [[0, 1]]
 
 
+@pytest.mark.slow
 def test_a_failed_refit_leaves_the_validated_network(
     tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
 ) -> None:

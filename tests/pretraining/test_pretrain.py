@@ -66,6 +66,7 @@ def test_the_checkpoint_says_where_it_comes_from(trained: tuple[Path, Any]) -> N
     assert max(tensor.element_size() for tensor in _weights(folder).values() if tensor.is_floating_point()) == 2
 
 
+@pytest.mark.slow
 def test_it_is_a_backbone_of_a_zoo(trained: tuple[Path, Any], digit_folder: Path, tmp_path: Path) -> None:
     folder, _ = trained
     spec = Registry.load((folder.parent,)).backbone("mine")

@@ -157,6 +157,7 @@ def test_figures_stand_first_and_the_phase_is_cut_at_the_width(monkeypatch: pyte
     assert "/0:45 best 0.7881 | 1 tried | decoding xxx" in sign
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running_clock")
 def test_silence_is_broken_by_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "MAX_SECONDS_WITHOUT_A_LINE", 0.5)

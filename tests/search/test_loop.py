@@ -237,6 +237,7 @@ def test_where_no_epoch_fits_it_is_said_what_the_cheapest_takes() -> None:
     )
 
 
+@pytest.mark.slow
 def test_fewer_epochs_do_not_shorten_the_first_pass() -> None:
     # A prefix that has to be computed first takes 90 s, an epoch 1 s: fewer epochs would not make it fit into 20 s.
     clock = Clock()

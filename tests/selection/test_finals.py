@@ -88,6 +88,7 @@ def _hold(
     return found
 
 
+@pytest.mark.slow
 def test_a_lucky_leader_is_turned_down(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_lucky(evaluator), _record(evaluator, 1, head="logistic")])
     assert trials.best is not None

@@ -120,6 +120,7 @@ def test_one_group_has_no_interval() -> None:
     assert math.isnan(high)
 
 
+@pytest.mark.slow
 def test_where_classes_are_small_an_interval_is_still_told() -> None:
     # Hardly any resample of 40 classes with 3 examples each has all of them: one that did made an interval of no width.
     task = Task(kind="multiclass", classes=tuple(range(40)), metric="f1_macro")

@@ -82,6 +82,7 @@ def is_statistic(name: str) -> bool:
     return name.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", ["frozen", "live"])
 @pytest.mark.parametrize(("policy", "entry"), WAYS)
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])

@@ -56,6 +56,7 @@ def test_timm_is_asked_where_it_is_loaded_or_of_another_version() -> None:
         assert seen == ["False", "False"], "listing takes neither"
 
 
+@pytest.mark.slow
 def test_what_a_name_alone_means_is_what_timm_means() -> None:
     for name in ("resnet50", "test_vit", "vit_base_patch16_224", "mobilenetv2_100"):
         spec = resolve_backbone(name)

@@ -285,6 +285,7 @@ class TestRecipes:
 class TestNames:
     """What users may call a backbone."""
 
+    @pytest.mark.slow
     def test_registers_every_pretrained_name_and_a_portfolio_by_default_and_builds_none(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
