@@ -41,14 +41,25 @@ def find_checkpoints(zoos: Iterable[Path]) -> dict[str, Path]:
         except OSError as error:
             raise DataNotFoundError(f"The zoo folder {zoo} cannot be read: {error}") from None
         if not folders:
-            advice = f"It is a checkpoint itself: give {zoo.parent}." if _is_checkpoint(zoo) else ""
-            raise ConfigError(f"The zoo {zoo} holds no checkpoint NAME/{CONFIG} + NAME/{WEIGHTS}. {advice}".rstrip())
+            raise ConfigError(
+                f"The zoo {zoo} holds no checkpoint NAME/{CONFIG} + NAME/{WEIGHTS}. {_advice(zoo)}".rstrip()
+            )
         for folder in folders:
             name = escape(folder.name)  # folder names may hold control characters
             if name in found:
                 raise ConfigError(f"Two zoos hold {name!r}: {found[name]} and {folder}; rename one.")
             found[name] = folder
     return found
+
+
+def _advice(zoo: Path) -> str:
+    """Return what to do about a folder without checkpoint folders; nothing where no checkpoint is in sight."""
+    if (zoo / CONFIG).exists() or (zoo / WEIGHTS).exists():
+        return f"It is a checkpoint itself: give {zoo.parent}."
+    if weights := sorted(zoo.glob("*.safetensors")):
+        name = escape(weights[0].stem)
+        return f"Give each of its checkpoints a folder: {name}/{WEIGHTS}, with {name}/{CONFIG} beside it."
+    return ""
 
 
 def _is_checkpoint(folder: Path) -> bool:
