@@ -299,14 +299,19 @@ def test_damaged_tables(change: Callable[[bytes], bytes], table_folder: Path, at
     attempt("tables", lambda: examples_of(path))
 
 
+def nested(leaf: st.SearchStrategy[Any], extend: Callable[[Any], st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """Return leaves, collections of them, and collections of these."""
+    once = leaf | extend(leaf)
+    return once | extend(once)
+
+
 @pytest.mark.slow
 @settings(fuzz, max_examples=200)
 @given(
     targets=st.lists(
-        st.recursive(
+        nested(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.binary(max_size=2),
             lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner),
-            max_leaves=4,
         ),
         max_size=6,
     )
@@ -329,13 +334,12 @@ _ARRAYS = arrays(
     st.sampled_from(["u1", "u2", "i4", "f2", "f4", "f8", "?", "O", "c8", "U3", "M8[s]"]),
     array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4),
 )
-_THINGS = st.recursive(
+_THINGS = nested(
     st.sampled_from([None, True, 3, 2.5, b"x", Path("gone.png"), range(3), torch.zeros(3, 4, 4), torch.zeros(2, 2)])
     | st.builds(picture, st.integers(1, 5), st.integers(1, 5))
     | st.text("ab.\0é", min_size=1, max_size=4)
     | _ARRAYS,
     lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=2), inner),
-    max_leaves=4,
 )
 
 
@@ -390,10 +394,9 @@ def test_five_thousand_classes(attempt: Attempt) -> None:
 
 # Checkpoints and models
 
-_JSON = st.recursive(
+_JSON = nested(
     st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats() | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=5,
 )
 
 
