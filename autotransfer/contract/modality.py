@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
-from autotransfer.errors import ConfigError, ModelFormatError
-from autotransfer.warnings import FitWarning
+from autotransfer.errors import ConfigError, DataError, ModelFormatError
+from autotransfer.warnings import FitWarning, add_warning_codes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
     from autotransfer.contract.specs import BackboneSpec
 
-__all__ = ["InputFormat", "Inputs", "Item", "Modality", "Skipped", "Store"]
+__all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Skipped", "Store"]
 
 Item = Any
 """One example before it is read: the path of its file, or what ``Modality.item`` made of a value in memory."""
@@ -173,6 +174,29 @@ class Store:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModalityOption:
+    """An option of a modality, such as the rate of samples that are given as an array.
+
+    The command line has it as ``--NAME``, Python as ``DataOptions(modality_options={"NAME": value})``.
+
+    Attributes:
+        help: What the option does, in a sentence.
+        default: The value where none is given; ``Modality.load`` gets values that are given only.
+        none: What holds where no value is given, in a few words.
+        metavar: What stands for the value in the help text of the command line.
+        parse: Returns the value for a text of the command line; None keeps the text.
+        check: Returns the value that is kept for a value that is given, or raises ConfigError.
+    """
+
+    help: str
+    default: Any = None
+    none: str = ""
+    metavar: str | None = None
+    parse: Callable[[str], Any] | None = None
+    check: Callable[[Any], Any] | None = None
+
+
 class Modality:
     """One kind of example. Plugins derive their own from it and register one object, which holds no state.
 
@@ -183,7 +207,8 @@ class Modality:
         accepted: What ``item`` and ``batch`` take, in words, such as "an array of images, or a list of paths".
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
-        options: Names of the options that ``load`` takes beside those that every modality takes.
+        options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
 
     name: str
@@ -192,7 +217,12 @@ class Modality:
     accepted: str = "a list of paths"
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
-    options: frozenset[str] = frozenset()
+    options: Mapping[str, ModalityOption] = MappingProxyType({})
+    warnings: Mapping[str, str] = MappingProxyType({})
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        add_warning_codes(cls.warnings)
 
     def holds(self, file: Path) -> bool:
         """Whether a file without a known suffix is an example, by what is in it."""
@@ -205,6 +235,23 @@ class Modality:
             DataError: It is one, and cannot be used.
         """
         return None
+
+    def reads(self, values: Sequence[str]) -> bool:
+        """Whether texts, a sample of a list or column, are examples themselves and no paths of files.
+
+        Args:
+            values: At least one text, and none that is empty. The core has looked for files of these names already:
+                texts most of which name files that are there are paths.
+        """
+        return False
+
+    def join(self, values: Sequence[Any]) -> Item:
+        """Return one example made of the values that several columns of a table hold; None stands for an empty cell.
+
+        Raises:
+            DataError: Examples of the modality cannot be joined.
+        """
+        raise DataError(f"Several columns do not make one {self.noun}: name one input column.")
 
     def batch(self, value: Any, reading: Mapping[str, Any] | None = None) -> list[Item] | None:
         """Return the examples that one array or tensor holds, or None when they are none of this modality.

@@ -377,6 +377,6 @@ def _options(settings: Settings, modality: Modality) -> dict[str, Any]:
     options = {
         name: value for name, value in {"value_range": settings.data_options.value_range}.items() if value is not None
     }
-    if unknown := sorted(set(options) - modality.options):
+    if unknown := sorted(set(options) - set(modality.options)):
         raise ConfigError(f"The option {unknown[0]} says nothing of {modality.noun}s: leave it out.")
     return options
