@@ -171,15 +171,12 @@ def run_demo(
     """
     registry = Registry.load()
     kind = _modality(registry, modality)
-    names = [spec.name for spec in registry.fallbacks(modality=kind.name)]
-    if not names:
-        raise WeightsUnavailableError("The backbones that come with the package are missing: install it again.")
     data = _data(registry, kind)
     result = fit(
         data.train,
         data.targets,
         test=data.test,
-        backbones=names,
+        backbones=_backbones(registry, kind),
         time_budget=time_budget,
         out=out,
         data_options=DataOptions(test_targets=data.test_targets),
@@ -188,10 +185,6 @@ def run_demo(
         run=RunOptions(overwrite=overwrite, progress=progress),
     )
     scratch = _from_scratch(registry, result, device, progress)
-    chart = result.run / "trials.svg"
-    lines = {} if scratch is None else {"from scratch, test": scratch.score.score}
-    title = f"{data.title}: every trial of the search"
-    write_atomically(chart, draw(list(result.trials), title, lines, metric=result.validation.metric))
     return DemoResult(
         fit=result,
         data=data,
@@ -199,7 +192,7 @@ def run_demo(
         scratch=scratch,
         truth=tuple(map(_plain, data.test_targets[:SHOWN_PREDICTIONS])),
         predicted=tuple(map(_plain, result.predict(list(data.test[:SHOWN_PREDICTIONS])))),
-        chart=chart,
+        chart=_draw(result, data, scratch),
     )
 
 
@@ -224,6 +217,27 @@ def _data(registry: Registry, modality: Modality) -> DemoData:
         known = [name for name, each in registry.modalities.items() if each.demo_data() is not None]
         raise ConfigError(f"The modality {modality.name!r} brings no demonstration along; these do: {known}.")
     return data
+
+
+def _backbones(registry: Registry, modality: Modality) -> list[str]:
+    """Return the names of the installed backbones of a modality.
+
+    Raises:
+        WeightsUnavailableError: There are none.
+    """
+    names = [spec.name for spec in registry.fallbacks(modality=modality.name)]
+    if not names:
+        raise WeightsUnavailableError(f"No backbone for a {modality.noun} came with the package: install it again.")
+    return names
+
+
+def _draw(result: FitResult, data: DemoData, scratch: FromScratch | None) -> Path:
+    """Draw the search into its run folder."""
+    chart = result.run / "trials.svg"
+    lines = {} if scratch is None else {"from scratch, test": scratch.score.score}
+    title = f"{data.title}: every trial of the search"
+    write_atomically(chart, draw(list(result.trials), title, lines, metric=result.validation.metric))
+    return chart
 
 
 def _plain(target: Any) -> Any:
