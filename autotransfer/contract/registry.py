@@ -253,22 +253,37 @@ class Registry:
             )
         return backbone
 
-    def outline(self, architecture: str, input_size: int | None = None, classes: int = 0) -> Mapping[str, Any]:
+    def outline(
+        self,
+        architecture: str,
+        input_size: int | None = None,
+        classes: int = 0,
+        teacher: Backbone | None = None,
+    ) -> Mapping[str, Any]:
         """Return the recipe of an architecture, which ``rebuild`` builds with random weights.
 
         Args:
             architecture: Name of the architecture.
             input_size: Size of an input in the unit of its modality; None takes the size of the architecture.
             classes: Number of outputs of the classifier that ``write`` gets later; 0 for no classifier.
+            teacher: Backbone that the architecture is to learn from, whose input format it may share.
 
         Raises:
             ConfigError: No plugin knows the architecture, or the architecture does not take this size.
         """
         recipe: Mapping[str, Any] | None = self._first(
-            "outline_backbone", Mapping, architecture=architecture, input_size=input_size, classes=classes
+            "outline_backbone",
+            Mapping,
+            architecture=architecture,
+            input_size=input_size,
+            classes=classes,
+            teacher=teacher,
         )
         if recipe is None:
-            raise ConfigError(f"No plugin knows the architecture {architecture!r}; give a name of timm's, no weights.")
+            raise ConfigError(
+                f"No plugin knows the architecture {architecture!r}; give the name of an architecture, such as one of "
+                "timm's, not that of pretrained weights."
+            )
         return recipe
 
     def write(
