@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Self
 
+    from autotransfer.contract.demo_data import DemoData
     from autotransfer.contract.specs import BackboneSpec
 
 __all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Skipped", "Store"]
@@ -364,4 +365,8 @@ class Modality:
         Raises:
             ConfigError: The backbone has no such form.
         """
+        return None
+
+    def demo_data(self) -> DemoData | None:
+        """Return labelled examples to show a search on, made on the spot or part of a dependency; None for none."""
         return None
