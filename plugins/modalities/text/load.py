@@ -23,7 +23,7 @@ __all__ = ["load_texts"]
 
 # Texts that are tokenised at a time; encodings of the library take some hundred bytes a token.
 _BLOCK_TEXTS = 1024
-# A user is told when more than this share of the texts loses more than that share of its tokens.
+# There is a warning when more than this share of the texts loses more than that share of its tokens.
 _TRUNCATED_TEXTS_SHARE, _LOST_TOKENS_SHARE = 0.1, 1 / 3
 
 
