@@ -16,6 +16,7 @@ from autotransfer.errors import ConfigError
 from autotransfer_plugins.modalities.image.formats import GRID, CropMode, Preprocessing, at_side, read_side
 
 if TYPE_CHECKING:
+    from autotransfer.contract.demo_data import DemoData
     from autotransfer_plugins.modalities.image.images import Images
 
 __all__ = ["AUGMENTATIONS", "IMAGE", "OPTIONS", "VIEWS", "WARNINGS", "ImageModality"]
@@ -153,7 +154,7 @@ class ImageModality(Modality):
 
         return {"side": read_side(super().read_reading(reading).get("side")), **Decoding.from_json(reading).to_json()}
 
-    def read_format(self, about: Any) -> Preprocessing:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> Preprocessing:
         """Return how a saved model wants its images."""
         return Preprocessing.from_json(about)
 
@@ -179,6 +180,12 @@ class ImageModality(Modality):
                 "multiple of 32, or leave the size out; not every architecture takes another size than its own."
             )
         return found
+
+    def demo_data(self) -> DemoData:
+        """Return handwritten digits."""
+        from autotransfer_plugins.modalities.image.demo import digits
+
+        return digits()
 
 
 IMAGE = ImageModality()
