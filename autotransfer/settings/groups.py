@@ -68,7 +68,7 @@ class DataOptions(SettingsGroup):
     modality: str | None = setting(
         None,
         help="What kind of examples the data are, such as image; 'autotransfer plugins' lists all.",
-        none="told from the data",
+        none="found out from the data",
         metavar="NAME",
     )
     modality_options: Mapping[str, Any] | None = setting(
