@@ -75,6 +75,7 @@ class Store:
     Attributes:
         modality: What read them.
         arrays: All that is large, by name: arrays of N rows, in memory or memory-mapped. Worker processes share them.
+            Those that ``packed`` names hold the examples end to end.
         digests: Hash of each example's content, in order: equal examples have equal digests.
         kept: Position of each (N,) among the examples that were to be read, in order.
         skipped: What could not be read.
@@ -105,6 +106,11 @@ class Store:
     def decided(self) -> str:
         """What tells apart equal files that were read in different ways; empty for the usual way."""
         return ""
+
+    @property
+    def packed(self) -> frozenset[str]:
+        """Names of arrays without a row for each example: other arrays say where in them an example lies."""
+        return frozenset()
 
     @property
     def fingerprint(self) -> str:
@@ -154,15 +160,19 @@ class Store:
             rows: Positions of those that stay, in order.
             skipped: The others, each with the reason.
         """
-        for array in self.arrays.values():
+        packed, arrays = self.packed, dict(self.arrays)
+        for name in arrays.keys() - packed:
             for to, position in enumerate(rows):
                 if to != position:
-                    array[to] = array[position]
-        return self._of({name: array[: len(rows)] for name, array in self.arrays.items()}, rows, skipped)
+                    arrays[name][to] = arrays[name][position]
+            arrays[name] = arrays[name][: len(rows)]
+        return self._of(arrays, rows, skipped)
 
     def take(self, rows: np.ndarray) -> Self:
-        """Return a copy of the examples at some positions."""
-        return self._of({name: array[rows] for name, array in self.arrays.items()}, rows.tolist(), ())
+        """Return a copy of the examples at some positions; both share the arrays that are ``packed``."""
+        packed = self.packed
+        arrays = {name: array if name in packed else array[rows] for name, array in self.arrays.items()}
+        return self._of(arrays, rows.tolist(), ())
 
     def _of(self, arrays: Mapping[str, np.ndarray], rows: Sequence[int], skipped: Sequence[Skipped]) -> Self:
         return replace(
