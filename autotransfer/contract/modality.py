@@ -215,6 +215,8 @@ class Modality:
         noun: What messages call one example.
         suffixes: Suffixes of its files, in lower case and with the dot.
         accepted: What ``item`` and ``batch`` take, in words, such as "an array of images, or a list of paths".
+        claims_arrays: Whether arrays and tensors are taken for its examples although other modalities are installed;
+            where not, the user has to name the modality.
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
         options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
@@ -225,6 +227,7 @@ class Modality:
     noun: str = "example"
     suffixes: frozenset[str] = frozenset()
     accepted: str = "a list of paths"
+    claims_arrays: bool = True
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
     options: Mapping[str, ModalityOption] = MappingProxyType({})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -81,6 +80,7 @@ class AudioModality(Modality):
     noun = "sound"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of sounds (N, samples), or a list of paths or arrays (samples,)"
+    claims_arrays = False  # rows of numbers may be anything, and do not say their sampling rate
     views = VIEWS
     augmentations = AUGMENTATIONS
     options = OPTIONS
@@ -146,12 +146,7 @@ class AudioModality(Modality):
         """Return how a saved model reads sounds: the full scale and the sampling rate of arrays."""
         about = super().read_reading(reading)
         scale, rate = about.get("full_scale"), about.get("sampling_rate")
-        if (
-            not isinstance(scale, (int, float))
-            or isinstance(scale, bool)
-            or not 0 < scale <= _LARGEST_FULL_SCALE
-            or not math.isfinite(scale)
-        ):
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale <= _LARGEST_FULL_SCALE:
             raise ModelFormatError(f"The full scale of a model's sounds is a positive number; got {scale!r:.60}.")
         return {"full_scale": float(scale), "sampling_rate": None if rate is None else read_rate(rate)}
 

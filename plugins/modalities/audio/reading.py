@@ -87,7 +87,7 @@ def holds_sound(path: Path) -> bool:
     try:
         with open_regular(path) as file:
             return is_sound(file.read(_HEAD_BYTES))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the path holds a NUL
         return False
 
 
