@@ -9,19 +9,24 @@ from typing import Any
 from autotransfer.errors import ConfigError
 from autotransfer.runtime.text import escape
 
-__all__ = ["WARNING_CODES", "FitWarning", "ValueRangeWarning", "WarningList"]
+__all__ = [
+    "WARNING_CODES",
+    "FitWarning",
+    "ValueRangeWarning",
+    "WarningList",
+    "add_warning_codes",
+    "warning_codes",
+]
 
 WARNING_CODES: Mapping[str, str] = {
     "backbones_not_tried": "Backbones that the search had no time to try.",
     "backbones_skipped": "Backbones that are unavailable, or that the budget does not allow to try.",
-    "constant_images": "Images whose values are all equal.",
-    "cropped": "The crop removes more than a third of the area of the images.",
     "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than random folds.",
     "examples_skipped": "Files or rows that are not used, by reason and class.",
     "grouping_failed": "Near-duplicates were found, but could not be kept on one side of the split.",
+    "input_assumed": "What a column or list holds, where it could be read in another way.",
     "label_conflicts": "Copies of one example have different labels; all of them are skipped.",
     "missing_classes": "Validation or test examples lack a class of the training examples.",
-    "multiple_frames": "Files with several frames or pages, of which the first is used.",
     "negative_transfer": "A pretrained backbone scores lower than random weights.",
     "plugin_failed": "A plugin failed; the names that it would have registered are missing.",
     "positive_class": "The class that the metric takes for the positive one.",
@@ -33,13 +38,35 @@ WARNING_CODES: Mapping[str, str] = {
     "test_below_validation": "The test score lies below the interval of the validation score.",
     "test_not_scored": "Test examples that could not be scored.",
     "test_overlaps_training": "Test examples that are copies or near-duplicates of training examples.",
-    "transparent_images": "Transparent images are drawn on another ground than white.",
     "trials_not_restored": "Trials of a resumed run that could not be restored.",
     "undertrained_baseline": "The transfer gain is not known: random weights had too little training.",
+    "unlike_training": "Test examples that do not suit how the training examples were read.",
     "validation_overlaps_training": "Validation examples that are copies or near-duplicates of training examples.",
-    "value_range": "Values outside of the value range of the training examples.",
 }
-"""The codes of warnings, with their meanings."""
+"""The codes of the core's warnings, with their meanings."""
+
+_MODALITY_CODES: dict[str, str] = {}
+
+
+def add_warning_codes(codes: Mapping[str, str]) -> None:
+    """Add the codes of a modality, which ``FitWarning`` takes from then on.
+
+    Args:
+        codes: The codes with their meanings.
+
+    Raises:
+        ConfigError: A code has another meaning already.
+    """
+    known = warning_codes()
+    for code, meaning in codes.items():
+        if known.get(code, meaning) != meaning:
+            raise ConfigError(f"The warning code {code!r} means {known[code]!r} already: take another code.")
+    _MODALITY_CODES.update(codes)
+
+
+def warning_codes() -> dict[str, str]:
+    """Return every code of a warning with its meaning: those of the core, and of the modalities that are imported."""
+    return {**WARNING_CODES, **_MODALITY_CODES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +74,7 @@ class FitWarning:
     """A warning of a fit.
 
     Attributes:
-        code: One of ``WARNING_CODES``.
+        code: One of ``WARNING_CODES``, or of the ``warnings`` of a modality.
         message: The problem and what to do, as text.
         details: Figures and names of the message as JSON values.
 
@@ -61,8 +88,8 @@ class FitWarning:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", escape(self.message))  # messages may hold names from data
-        if self.code not in WARNING_CODES:
-            raise ConfigError(f"No warning has the code {self.code!r}; the codes are {sorted(WARNING_CODES)}.")
+        if self.code not in (known := warning_codes()):
+            raise ConfigError(f"No warning has the code {self.code!r}; the codes are {sorted(known)}.")
         if taken := {"code", "message"} & set(self.details):
             raise ConfigError(f"The details of a warning cannot be called {sorted(taken)}.")
 

@@ -1,24 +1,23 @@
-"""The demonstration: a search on scikit-learn's digits with the installed backbones, offline."""
+"""The demonstration: a search on examples that a modality brings along, with the installed backbones, offline."""
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-
 from autotransfer.analysis.transfer_gain import is_undertrained
 from autotransfer.api import fit
+from autotransfer.contract.demo_data import DemoData
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
-from autotransfer.errors import WeightsUnavailableError
+from autotransfer.errors import ConfigError, WeightsUnavailableError
 from autotransfer.pretraining.dataset import prepare_pretraining_data
 from autotransfer.pretraining.distill import train_student
 from autotransfer.pretraining.losses import from_labels
-from autotransfer.pretraining.trainer import PretrainingSettings, PretrainingTrainer
+from autotransfer.pretraining.trainer import PretrainingSettings
 from autotransfer.report.chart import draw
 from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
@@ -31,11 +30,32 @@ from autotransfer.tasks.score import Score
 
 __all__ = ["DemoResult", "run_demo"]
 
-TEST_EXAMPLES = 500
 # Predictions and trials that are printed.
 SHOWN_PREDICTIONS, SHOWN_TRIALS = 8, 8
-# Share of the images that training from scratch holds out: the trainer needs some.
+# Share of the examples that training from scratch holds out: the trainer needs some.
 HELD_OUT_SHARE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromScratch:
+    """An architecture that was trained from random weights for as long as the search took.
+
+    Attributes:
+        score: Its test score.
+        epochs: Number of epochs.
+        steps: Number of optimizer steps.
+        error: Standard error of the difference between its test score and that of the model.
+    """
+
+    score: Score
+    epochs: int
+    steps: int
+    error: float
+
+    @property
+    def undertrained(self) -> bool:
+        """Whether it had too little training to say anything."""
+        return is_undertrained(self.epochs, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,47 +64,51 @@ class DemoResult:
 
     Attributes:
         fit: The result of the search.
-        scratch: Test score of the winner's architecture, trained from random weights on the same images.
-        scratch_epochs: Number of epochs of the training from scratch.
-        scratch_steps: Number of optimizer steps of the training from scratch.
-        error: Standard error of the difference between the two test scores.
-        truth: Labels of eight test images.
-        predicted: Predictions of the model for these images.
+        data: The examples.
+        noun: What one example is called.
+        scratch: The winner's architecture from random weights, trained on the same examples; None where the winner has
+            no weights.
+        truth: Targets of eight test examples.
+        predicted: Predictions of the model for these examples.
         chart: File of the chart of the search.
     """
 
     fit: FitResult
-    scratch: Score
-    scratch_epochs: int
-    scratch_steps: int
-    error: float
-    truth: tuple[int, ...]
-    predicted: tuple[int, ...]
+    data: DemoData
+    noun: str
+    scratch: FromScratch | None
+    truth: tuple[Any, ...]
+    predicted: tuple[Any, ...]
     chart: Path
 
     @property
-    def gain(self) -> float:
-        """Test score of the model less that of its architecture from random weights."""
-        assert self.fit.test is not None  # the demonstration has test images
-        return self.fit.test.score - self.scratch.score
+    def gain(self) -> float | None:
+        """Test score of the model less that of its architecture from random weights; None where it has no weights."""
+        assert self.fit.test is not None  # the demonstration has test examples
+        return None if self.scratch is None else self.fit.test.score - self.scratch.score.score
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON."""
         predictions = [{"truth": t, "predicted": p} for t, p in zip(self.truth, self.predicted, strict=True)]
         return {
             **self.fit.to_json(),
-            "scratch": {
-                **self.scratch.to_json(),
-                "epochs": self.scratch_epochs,
-                "steps": self.scratch_steps,
-                "seconds": self.fit.seconds["search"],
-                "undertrained": is_undertrained(self.scratch_epochs, self.scratch_steps),
-            },
+            "scratch": self._scratch_as_json(),
             "gain": self.gain,
-            "gain_error": self.error,
+            "gain_error": None if self.scratch is None else self.scratch.error,
             "predictions": predictions,
             "leaderboard": list(self.fit.leaderboard())[:SHOWN_TRIALS],
             "chart": str(self.chart),
+        }
+
+    def _scratch_as_json(self) -> dict[str, Any] | None:
+        if self.scratch is None:
+            return None
+        return {
+            **self.scratch.score.to_json(),
+            "epochs": self.scratch.epochs,
+            "steps": self.scratch.steps,
+            "seconds": self.fit.seconds["search"],
+            "undertrained": self.scratch.undertrained,
         }
 
     def __str__(self) -> str:
@@ -102,100 +126,144 @@ class DemoResult:
                 f"truth -> predicted {seen}",
                 "",
                 f"picture            {self.chart}",
-                f"next               autotransfer predict {run} IMAGE_OR_FOLDER",
-                "                   autotransfer fit YOUR_IMAGES --test YOUR_TEST_IMAGES",
-                "                   (folders with a sub-folder for each class)",
+                f"next               autotransfer predict {run} {self.data.predict}",
+                f"                   autotransfer fit {self.data.fit}",
+                f"                   ({self.data.layout})",
             ]
         )
 
     def _gain_in_words(self) -> str:
-        assert self.fit.test is not None  # the demonstration has test images
-        trained = f"{self.scratch_epochs} epoch{'' if self.scratch_epochs == 1 else 's'}, {self.scratch_steps} steps"
-        if is_undertrained(self.scratch_epochs, self.scratch_steps):
+        assert self.fit.test is not None  # the demonstration has test examples
+        scratch, gain = self.scratch, self.gain
+        if scratch is None or gain is None:
+            return "none: the winner has no pretrained weights"
+        trained = f"{scratch.epochs} epoch{'' if scratch.epochs == 1 else 's'}, {scratch.steps} steps"
+        if scratch.undertrained:
             return f"not known: random weights were trained for {trained} only; give a larger --time-budget"
-        beside = f"from scratch {self.scratch.score:.4f} in {trained}, as long as the search took"
-        if abs(self.gain) <= self.error:
-            return f"none measurable (standard error {self.error:.4f}): {beside}"
-        return f"{self.gain:+.4f} ± {self.error:.4f} on {self.fit.test.examples} test images ({beside})"
+        beside = f"from scratch {scratch.score.score:.4f} in {trained}, as long as the search took"
+        if abs(gain) <= scratch.error:
+            return f"none measurable (standard error {scratch.error:.4f}): {beside}"
+        return f"{gain:+.4f} ± {scratch.error:.4f} on {self.fit.test.examples} test {self.noun}s ({beside})"
 
 
 def run_demo(
     *,
+    modality: str | None = None,
     out: str | Path | None = None,
     time_budget: str | float = "20s",
     device: str = "auto",
     overwrite: bool = False,
     progress: bool = True,
 ) -> DemoResult:
-    """Search on 1,297 handwritten digits of 8 x 8 pixels with the installed backbones, and test on 500 more.
+    """Search on the examples that a modality brings along, with the installed backbones, and test on more of them.
+
+    Args:
+        modality: Name of the modality; None takes that of most installed backbones.
+        out: The run folder; None makes a name up.
+        time_budget: Budget of search and refit.
+        device: The device.
+        overwrite: Whether to replace a run that is there.
+        progress: Whether to show progress.
 
     Raises:
-        ConfigError: A setting is wrong, or ``out`` holds a run.
+        ConfigError: A setting is wrong, ``out`` holds a run, or the modality brings no examples along.
         WeightsUnavailableError: No backbone is installed.
     """
     registry = Registry.load()
-    names = [spec.name for spec in registry.fallbacks()]
-    if not names:
-        raise WeightsUnavailableError("The backbones that come with the package are missing: install it again.")
-    images, test, digits, truth = _digits()
+    kind = _modality(registry, modality)
+    data = _data(registry, kind)
     result = fit(
-        images,
-        digits,
-        test=test,
-        backbones=names,
+        data.train,
+        data.targets,
+        test=data.test,
+        backbones=_backbones(registry, kind),
         time_budget=time_budget,
         out=out,
-        data_options=DataOptions(test_targets=truth),
-        search=SearchOptions(compare_scratch=False),  # the comparison below has more time, and test images
+        data_options=DataOptions(test_targets=data.test_targets),
+        search=SearchOptions(compare_scratch=False),  # the comparison below has more time, and test examples
         compute=Compute(device=device, cache=False),
         run=RunOptions(overwrite=overwrite, progress=progress),
     )
-    scratch, error, trainer = _from_scratch(registry, result, device, progress)
-    chart = result.run / "trials.svg"
-    lines = {"from scratch, test": scratch.score}
-    title = "Handwritten digits: every trial of the search"
-    write_atomically(chart, draw(list(result.trials), title, lines, metric=result.validation.metric))
+    scratch = _from_scratch(registry, result, device, progress)
     return DemoResult(
         fit=result,
+        data=data,
+        noun=kind.noun,
         scratch=scratch,
-        scratch_epochs=trainer.epoch,
-        scratch_steps=trainer.step,
-        error=error,
-        truth=tuple(truth[:SHOWN_PREDICTIONS].tolist()),
-        predicted=tuple(result.predict(list(test[:SHOWN_PREDICTIONS])).tolist()),
-        chart=chart,
+        truth=tuple(map(_plain, data.test_targets[:SHOWN_PREDICTIONS])),
+        predicted=tuple(map(_plain, result.predict(list(data.test[:SHOWN_PREDICTIONS])))),
+        chart=_draw(result, data, scratch),
     )
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return images (N, 8, 8) to train on and to test on, and the digits (N,) of both."""
-    data = load_digits()
-    images, test, digits, truth = train_test_split(
-        np.rint(data.images * (255 / 16)).astype(np.uint8),
-        data.target,
-        test_size=TEST_EXAMPLES,
-        random_state=0,
-        stratify=data.target,
-    )
-    return images, test, digits, truth
+def _modality(registry: Registry, name: str | None) -> Modality:
+    """Return the modality of this name; without a name, that of most installed backbones."""
+    if name is not None:
+        return registry.modality(name)
+    counts = Counter(spec.modality for spec in registry.fallbacks())
+    if not counts:
+        raise WeightsUnavailableError("The backbones that come with the package are missing: install it again.")
+    return registry.modality(min(counts, key=lambda each: (-counts[each], each)))
 
 
-def _from_scratch(
-    registry: Registry,
-    result: FitResult,
-    device: str,
-    progress: bool,
-) -> tuple[Score, float, PretrainingTrainer]:
+def _data(registry: Registry, modality: Modality) -> DemoData:
+    """Return the examples that a modality brings along.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    data = modality.demo_data()
+    if data is None:
+        known = [name for name, each in registry.modalities.items() if each.demo_data() is not None]
+        raise ConfigError(f"The modality {modality.name!r} brings no demonstration along; these do: {known}.")
+    return data
+
+
+def _backbones(registry: Registry, modality: Modality) -> list[str]:
+    """Return the names of the installed backbones of a modality.
+
+    Raises:
+        WeightsUnavailableError: There are none.
+    """
+    names = [spec.name for spec in registry.fallbacks(modality=modality.name)]
+    if not names:
+        raise WeightsUnavailableError(f"No backbone for a {modality.noun} came with the package: install it again.")
+    return names
+
+
+def _draw(result: FitResult, data: DemoData, scratch: FromScratch | None) -> Path:
+    """Draw the search into its run folder."""
+    chart = result.run / "trials.svg"
+    lines = {} if scratch is None else {"from scratch, test": scratch.score.score}
+    title = f"{data.title}: every trial of the search"
+    write_atomically(chart, draw(list(result.trials), title, lines, metric=result.validation.metric))
+    return chart
+
+
+def _plain(target: Any) -> Any:
+    """Return a target as Python's own type, which JSON takes."""
+    return target.item() if hasattr(target, "item") else target
+
+
+def _from_scratch(registry: Registry, result: FitResult, device: str, progress: bool) -> FromScratch | None:
     """Train the winner's architecture from random weights for as long as the search took.
 
     Returns:
-        The test score, the standard error of its difference to the model's score, and the trainer.
+        Its score and training; None where no backbone of the winner has weights.
     """
+    backbones = [member.network.backbone for member in result.model.members]
+    recipes = [backbone.recipe for backbone in backbones if any(True for _ in backbone.parameters())]
+    if not recipes:
+        return None
     where, test = resolve_device(device), result.data.test
     where.seed(0)
-    backbone = registry.rebuild(result.model.members[0].network.backbone.recipe)
+    backbone = registry.rebuild(recipes[0])
     settings = PretrainingSettings(
-        seconds=result.seconds["search"], batch_size=64, augmentation="light", ema=0.98, half=False
+        seconds=result.seconds["search"],
+        batch_size=64,
+        augmentation=result.model.modality.augmentations[:2][-1],
+        ema=0.98,
+        half=False,
     )
     with keep_freed_memory(), Progress(Budget(), shown=progress) as display:
         dataset = prepare_pretraining_data(
@@ -206,7 +274,7 @@ def _from_scratch(
             progress=display,
             reading=result.model.reading,
         )
-        assert dataset.fold is not None  # all images have labels
+        assert dataset.fold is not None  # all examples have targets
         task = dataset.fold.task
         objective = from_labels(task, dataset.fold.targets, where.torch)
         name = f"{result.best.backbone} from scratch"
@@ -215,5 +283,9 @@ def _from_scratch(
     assert test.targets is not None
     encoded = task.encode(test.targets)
     predictions, others = (one.predict_store(one.decode(test)) for one in (model, result.model))
-    error = paired_standard_error(task, encoded, predictions, others)
-    return Score.of(task, encoded, predictions), error, trainer
+    return FromScratch(
+        score=Score.of(task, encoded, predictions),
+        epochs=trainer.epoch,
+        steps=trainer.step,
+        error=paired_standard_error(task, encoded, predictions, others),
+    )

@@ -62,15 +62,24 @@ def resume(
 def demo(
     *,
     settings: Settings,
+    modality: Annotated[
+        str | None,
+        option(
+            "--modality",
+            help="Kind of examples. [default: that of most shipped backbones]",
+            metavar="NAME",
+        ),
+    ] = None,
     time_budget: Annotated[str, option("--time-budget", help="For search and refit together.")] = "20s",
     as_json: AsJson = False,
 ) -> None:
-    """Show the whole thing at once: a search on handwritten digits. It needs no network, no weights and no data."""
+    """Show the whole thing at once: a search on examples that come along. It needs no network, no weights, no data."""
     announce_start()
     with only_on_stderr():
         from autotransfer.cli.demo import run_demo
 
         result = run_demo(
+            modality=modality,
             out=settings.out,
             time_budget=time_budget,
             device=settings.compute.device,

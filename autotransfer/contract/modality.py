@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, Union
 
-from autotransfer.errors import ConfigError, ModelFormatError
-from autotransfer.warnings import FitWarning
+from autotransfer.errors import ConfigError, DataError, ModelFormatError
+from autotransfer.warnings import FitWarning, add_warning_codes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Self
 
+    from autotransfer.contract.demo_data import DemoData
     from autotransfer.contract.specs import BackboneSpec
 
-__all__ = ["InputFormat", "Inputs", "Item", "Modality", "Skipped", "Store"]
+__all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Skipped", "Store"]
 
 Item = Any
 """One example before it is read: the path of its file, or what ``Modality.item`` made of a value in memory."""
@@ -185,6 +187,29 @@ class Store:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModalityOption:
+    """An option of a modality, such as the rate of samples that are given as an array.
+
+    The command line has it as ``--NAME``, Python as ``DataOptions(modality_options={"NAME": value})``.
+
+    Attributes:
+        help: What the option does, in a sentence.
+        default: The value where none is given; ``Modality.load`` gets values that are given only.
+        none: What holds where no value is given, in a few words.
+        metavar: What stands for the value in the help text of the command line.
+        parse: Returns the value for a text of the command line; None keeps the text.
+        check: Returns the value that is kept for a value that is given, or raises ConfigError.
+    """
+
+    help: str
+    default: Any = None
+    none: str = ""
+    metavar: str | None = None
+    parse: Callable[[str], Any] | None = None
+    check: Callable[[Any], Any] | None = None
+
+
 class Modality:
     """One kind of example. Plugins derive their own from it and register one object, which holds no state.
 
@@ -195,7 +220,9 @@ class Modality:
         accepted: What ``item`` and ``batch`` take, in words, such as "an array of images, or a list of paths".
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
-        options: Names of the options that ``load`` takes beside those that every modality takes.
+        options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        remark_code: Code of the warning on test examples that ``Store.remarks`` are on.
+        warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
 
     name: str
@@ -204,7 +231,13 @@ class Modality:
     accepted: str = "a list of paths"
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
-    options: frozenset[str] = frozenset()
+    options: Mapping[str, ModalityOption] = MappingProxyType({})
+    remark_code: str = "unlike_training"
+    warnings: Mapping[str, str] = MappingProxyType({})
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        add_warning_codes(cls.warnings)
 
     def holds(self, file: Path) -> bool:
         """Whether a file without a known suffix is an example, by what is in it."""
@@ -217,6 +250,23 @@ class Modality:
             DataError: It is one, and cannot be used.
         """
         return None
+
+    def reads(self, values: Sequence[str]) -> bool:
+        """Whether texts, a sample of a list or column, are examples themselves and no paths of files.
+
+        Args:
+            values: At least one text, and none that is empty. The core has looked for files of these names already:
+                texts most of which name files that are there are paths.
+        """
+        return False
+
+    def join(self, values: Sequence[Any]) -> Item:
+        """Return one example made of the values that several columns of a table hold; None stands for an empty cell.
+
+        Raises:
+            DataError: Examples of the modality cannot be joined.
+        """
+        raise DataError(f"Several columns do not make one {self.noun}: name one input column.")
 
     def batch(self, value: Any, reading: Mapping[str, Any] | None = None) -> list[Item] | None:
         """Return the examples that one array or tensor holds, or None when they are none of this modality.
@@ -263,6 +313,19 @@ class Modality:
         """
         raise NotImplementedError
 
+    def read_options(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the options that a user has set, each as its ``check`` keeps it.
+
+        Raises:
+            ConfigError: The modality has no such option, or not with such a value.
+        """
+        found = dict(given or {})
+        if unknown := sorted(set(found) - set(self.options)):
+            known = f"the options are {sorted(self.options)}" if self.options else "there are no options"
+            raise ConfigError(f"The option {unknown[0]!r} says nothing of {self.noun}s: leave it out; {known}.")
+        checks = {name: self.options[name].check for name in found}
+        return {name: value if (check := checks[name]) is None else check(value) for name, value in found.items()}
+
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Read every example at the least cost, and keep none.
 
@@ -281,13 +344,27 @@ class Modality:
             raise ModelFormatError(f"How a model reads its examples is an object; got a {type(reading).__name__}.")
         return reading
 
-    def read_format(self, about: Any) -> InputFormat:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> InputFormat:
         """Return the input format of a saved model from its ``to_json``, which may come from a stranger.
 
+        Args:
+            about: What ``to_json`` returned.
+            files: What ``format_files`` returned, for all formats of the model.
+
         Raises:
-            ModelFormatError: It is damaged.
+            ModelFormatError: It is damaged, or a file is.
         """
         raise NotImplementedError
+
+    def format_files(self, how: Any) -> Mapping[str, bytes]:
+        """Return what an input format needs beside its JSON, such as a vocabulary, as files of a saved model.
+
+        Equal names stand for equal contents: a name holds a hash of the content.
+
+        Args:
+            how: The ``InputFormat``.
+        """
+        return {}
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return the forms of each backbone to try, such as a cheaper resolution.
@@ -316,4 +393,8 @@ class Modality:
         Raises:
             ConfigError: The backbone has no such form.
         """
+        return None
+
+    def demo_data(self) -> DemoData | None:
+        """Return labelled examples to show a search on, made on the spot or part of a dependency; None for none."""
         return None

@@ -17,10 +17,20 @@ from safetensors import SafetensorError, safe_open
 from autotransfer.errors import BackboneError, ConfigError, DataNotFoundError
 from autotransfer.runtime.text import escape
 
-__all__ = ["CONFIG", "WEIGHTS", "count_parameters", "find_checkpoints", "read_config", "weights_file"]
+__all__ = [
+    "CONFIG",
+    "WEIGHTS",
+    "count_parameters",
+    "find_checkpoints",
+    "is_of_another_library",
+    "read_config",
+    "weights_file",
+]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _MAX_CONFIG_BYTES = 2**24  # timm's configurations have about 1,000 bytes
+# What says how to build a model in the configurations of other libraries: transformers, and plugins.
+_KEYS_OF_OTHERS = ("model_type", "class")
 _PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt", ".tar")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -89,6 +99,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BackboneError(f"{path} must hold an object; got a {type(data).__name__}.")
     return data
+
+
+def is_of_another_library(folder: Path) -> bool:
+    """Whether the configuration says how to build a model, and not in timm's way: another plugin may know how."""
+    try:
+        config = read_config(folder)
+    except BackboneError:
+        return False
+    return "architecture" not in config and any(key in config for key in _KEYS_OF_OTHERS)
 
 
 def weights_file(folder: Path) -> Path:

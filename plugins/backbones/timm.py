@@ -17,7 +17,7 @@ from autotransfer_plugins.backbones._catalogue import architectures, catalogue, 
 from autotransfer_plugins.backbones._published import PORTFOLIO
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones._specs import folder_spec, hub_spec, repository_spec
-from autotransfer_plugins.backbones._zoo import find_checkpoints
+from autotransfer_plugins.backbones._zoo import find_checkpoints, is_of_another_library
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ def __getattr__(name: str) -> Any:
 
 @hookimpl
 def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Path, ...]) -> None:
-    """Register every checkpoint of the zoos, and every pretrained model of timm whose name no checkpoint has.
+    """Register every checkpoint of timm's in the zoos, and every pretrained model of timm whose name no checkpoint has.
 
     By default, a search tries the checkpoints of the zoos; without zoos, a small portfolio of timm's models.
 
@@ -55,7 +55,8 @@ def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Pat
     """
     checkpoints = find_checkpoints(zoos)
     for name, folder in checkpoints.items():
-        register(folder_spec(folder, name))
+        if not is_of_another_library(folder):
+            register(folder_spec(folder, name))
     for name, entry in catalogue().items():
         if entry.pretrained and name not in checkpoints:
             register(hub_spec(entry, default=not zoos and name in PORTFOLIO))
@@ -73,7 +74,7 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
         return repository_spec(rest)
     folder = Path(rest if source == "local-dir" else name).expanduser().resolve()
     if source == "local-dir" or (folder / "config.json").is_file():
-        return folder_spec(folder, f"local-dir:{folder}")
+        return None if is_of_another_library(folder) else folder_spec(folder, f"local-dir:{folder}")
     entry = architectures().get(name)
     if entry is not None and entry.pretrained:
         return hub_spec(entry)

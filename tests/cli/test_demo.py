@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from autotransfer.cli.demo import run_demo
 from autotransfer.cli.main import app
+from autotransfer.errors import ConfigError, UnknownNameError
+from autotransfer_plugins.modalities.image.modality import ImageModality
 
 
 @pytest.fixture
@@ -65,3 +67,11 @@ def test_without_progress_it_says_nothing(offline: None, capsys: pytest.CaptureF
     result = run_demo(out=tmp_path / "quiet", time_budget="5s", progress=False)
     assert capsys.readouterr() == ("", "")
     assert len(result.truth) == len(result.predicted) == 8
+
+
+def test_a_modality_without_examples_is_refused(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageModality, "demo_data", lambda self: None)
+    with pytest.raises(ConfigError, match="brings no demonstration along"):
+        run_demo(modality="image")
+    with pytest.raises(UnknownNameError, match="smell"):
+        run_demo(modality="smell")

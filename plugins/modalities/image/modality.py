@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import Item, Modality
+from autotransfer.contract.modality import Item, Modality, ModalityOption
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError
 from autotransfer_plugins.modalities.image.formats import GRID, CropMode, Preprocessing, at_side, read_side
 
 if TYPE_CHECKING:
+    from autotransfer.contract.demo_data import DemoData
     from autotransfer_plugins.modalities.image.images import Images
 
-__all__ = ["AUGMENTATIONS", "IMAGE", "VIEWS", "ImageModality"]
+__all__ = ["AUGMENTATIONS", "IMAGE", "OPTIONS", "VIEWS", "WARNINGS", "ImageModality"]
 
 VIEWS = ("center", "flip", "top_left", "bottom_right", "top_right", "bottom_left")
 AUGMENTATIONS = ("none", "light", "medium", "strong")
@@ -26,7 +29,47 @@ _SUFFIXES = frozenset(
     | {".heic", ".heif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".mpo", ".jxl", ".dcm"}
     | {".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
 )
+WARNINGS = {
+    "constant_images": "Images whose values are all equal.",
+    "cropped": "The crop removes more than a third of the area of the images.",
+    "multiple_frames": "Files with several frames or pages, of which the first is used.",
+    "transparent_images": "Transparent images are drawn on another ground than white.",
+    "value_range": "Values outside of the value range of the training examples.",
+}
 _SIDE = re.compile(r"(\d{1,4})px")
+
+
+def low_and_high(given: Any) -> tuple[float, float]:
+    """Return the values that are black and white as two numbers.
+
+    Raises:
+        ConfigError: The value is no such pair.
+    """
+    values = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    numbers = tuple(float(value) if isinstance(value, Real) else math.nan for value in values)
+    if len(numbers) != 2 or not -math.inf < numbers[0] < numbers[1] < math.inf:
+        raise ConfigError(f"The value range is two numbers, such as (0, 4095), the lower one first; got {given!r}.")
+    return numbers[0], numbers[1]
+
+
+def parse_low_and_high(text: str) -> Any:
+    """Return the two numbers of a text such as ``0,4095``; another text as it is, which ``low_and_high`` refuses."""
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        return text
+
+
+OPTIONS = {
+    "value_range": ModalityOption(
+        help="Values of images that are black and white, such as 0,4095. Useful for 12-bit images in 16-bit files.",
+        none="decided by the training images: 0 to 255 for those of 8 bits that exceed 16, 0 to 1 for fractions up to "
+        "1, else their least and greatest value",
+        metavar="LOW,HIGH",
+        parse=parse_low_and_high,
+        check=low_and_high,
+    )
+}
 
 
 class ImageModality(Modality):
@@ -38,7 +81,9 @@ class ImageModality(Modality):
     accepted = "an array or tensor of images, or a list of paths, PIL images or arrays"
     views = VIEWS
     augmentations = AUGMENTATIONS
-    options = frozenset({"value_range"})
+    options = OPTIONS
+    remark_code = "value_range"
+    warnings = WARNINGS
 
     def holds(self, file: Path) -> bool:
         """Whether the header of a file is one of an image."""
@@ -109,7 +154,7 @@ class ImageModality(Modality):
 
         return {"side": read_side(super().read_reading(reading).get("side")), **Decoding.from_json(reading).to_json()}
 
-    def read_format(self, about: Any) -> Preprocessing:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> Preprocessing:
         """Return how a saved model wants its images."""
         return Preprocessing.from_json(about)
 
@@ -135,6 +180,12 @@ class ImageModality(Modality):
                 "multiple of 32, or leave the size out; not every architecture takes another size than its own."
             )
         return found
+
+    def demo_data(self) -> DemoData:
+        """Return handwritten digits."""
+        from autotransfer_plugins.modalities.image.demo import digits
+
+        return digits()
 
 
 IMAGE = ImageModality()

@@ -424,6 +424,18 @@ class TestZoos:
         folder = make_checkpoint(name="resnet18.a1_in1k")
         assert str(folder) in registered(folder.parent)["resnet18.a1_in1k"].weights
 
+    @pytest.mark.parametrize("key", ["model_type", "class"])
+    def test_checkpoints_of_other_libraries_are_left_to_them(
+        self, key: str, make_checkpoint: Callable[..., Path]
+    ) -> None:
+        make_checkpoint("ours")
+        theirs = make_checkpoint("theirs")
+        (theirs / "config.json").write_text(json.dumps({key: "bert"}))
+        names = registered(theirs.parent)
+        assert "ours" in names
+        assert "theirs" not in names
+        assert resolve_backbone(f"local-dir:{theirs}") is None
+
     def test_the_same_zoo_twice_is_one(self, make_checkpoint: Callable[..., Path]) -> None:
         folder = make_checkpoint()
         assert "tiny" in registered(folder.parent, folder.parent / ".." / "zoo")
