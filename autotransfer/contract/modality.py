@@ -38,6 +38,11 @@ Inputs = Union["Tensor", Mapping[str, "Tensor"]]
 """What a backbone takes: a tensor (N, ...), or several by name, such as tokens and their mask.
 
 Tensors of whole numbers and truth values are small and are made anew at a cut; those of floats are not.
+
+Examples of unequal length have a tensor ``"mask"`` of truth values (N, L) among them: the positions that are there,
+which come first. L is the length of the longest of these N examples. Other tensors (N, L) of whole numbers may stand
+beside it. What a backbone makes of positions is (N, L, ...), and features do not depend on positions that are not
+there.
 """
 
 
@@ -75,7 +80,6 @@ class Store:
     Attributes:
         modality: What read them.
         arrays: All that is large, by name: arrays of N rows, in memory or memory-mapped. Worker processes share them.
-            Those that ``packed`` names hold the examples end to end.
         digests: Hash of each example's content, in order: equal examples have equal digests.
         kept: Position of each (N,) among the examples that were to be read, in order.
         skipped: What could not be read.
@@ -106,11 +110,6 @@ class Store:
     def decided(self) -> str:
         """What tells apart equal files that were read in different ways; empty for the usual way."""
         return ""
-
-    @property
-    def packed(self) -> frozenset[str]:
-        """Names of arrays without a row for each example: other arrays say where in them an example lies."""
-        return frozenset()
 
     @property
     def fingerprint(self) -> str:
@@ -149,6 +148,14 @@ class Store:
             raise ConfigError(f"The augmentation is one of {list(self.modality.augmentations)}; got {strength!r}.")
         return self.inputs(rows, how, device)
 
+    def lengths(self, how: Any) -> np.ndarray | None:
+        """Return the number of positions (N,) of each example, as ``inputs`` cuts them; None where inputs have no mask.
+
+        Args:
+            how: The backbone's ``InputFormat``.
+        """
+        return None
+
     def suits(self, how: Any) -> bool:
         """Whether ``inputs`` can make what a backbone wants: stores hold what the backbones of a search need."""
         return True
@@ -160,19 +167,15 @@ class Store:
             rows: Positions of those that stay, in order.
             skipped: The others, each with the reason.
         """
-        packed, arrays = self.packed, dict(self.arrays)
-        for name in arrays.keys() - packed:
+        for array in self.arrays.values():
             for to, position in enumerate(rows):
                 if to != position:
-                    arrays[name][to] = arrays[name][position]
-            arrays[name] = arrays[name][: len(rows)]
-        return self._of(arrays, rows, skipped)
+                    array[to] = array[position]
+        return self._of({name: array[: len(rows)] for name, array in self.arrays.items()}, rows, skipped)
 
     def take(self, rows: np.ndarray) -> Self:
-        """Return a copy of the examples at some positions; both share the arrays that are ``packed``."""
-        packed = self.packed
-        arrays = {name: array if name in packed else array[rows] for name, array in self.arrays.items()}
-        return self._of(arrays, rows.tolist(), ())
+        """Return a copy of the examples at some positions."""
+        return self._of({name: array[rows] for name, array in self.arrays.items()}, rows.tolist(), ())
 
     def _of(self, arrays: Mapping[str, np.ndarray], rows: Sequence[int], skipped: Sequence[Skipped]) -> Self:
         return replace(
@@ -220,6 +223,7 @@ class Modality:
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
         options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        remark_code: Code of the warning on test examples that ``Store.remarks`` are on.
         warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
 
@@ -231,6 +235,7 @@ class Modality:
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
     options: Mapping[str, ModalityOption] = MappingProxyType({})
+    remark_code: str = "unlike_training"
     warnings: Mapping[str, str] = MappingProxyType({})
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -311,6 +316,19 @@ class Modality:
         """
         raise NotImplementedError
 
+    def read_options(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the options that a user has set, each as its ``check`` keeps it.
+
+        Raises:
+            ConfigError: The modality has no such option, or not with such a value.
+        """
+        found = dict(given or {})
+        if unknown := sorted(set(found) - set(self.options)):
+            known = f"the options are {sorted(self.options)}" if self.options else "there are no options"
+            raise ConfigError(f"The option {unknown[0]!r} says nothing of {self.noun}s: leave it out; {known}.")
+        checks = {name: self.options[name].check for name in found}
+        return {name: value if (check := checks[name]) is None else check(value) for name, value in found.items()}
+
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Read every example at the least cost, and keep none.
 
@@ -329,13 +347,27 @@ class Modality:
             raise ModelFormatError(f"How a model reads its examples is an object; got a {type(reading).__name__}.")
         return reading
 
-    def read_format(self, about: Any) -> InputFormat:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> InputFormat:
         """Return the input format of a saved model from its ``to_json``, which may come from a stranger.
 
+        Args:
+            about: What ``to_json`` returned.
+            files: What ``format_files`` returned, for all formats of the model.
+
         Raises:
-            ModelFormatError: It is damaged.
+            ModelFormatError: It is damaged, or a file is.
         """
         raise NotImplementedError
+
+    def format_files(self, how: Any) -> Mapping[str, bytes]:
+        """Return what an input format needs beside its JSON, such as a vocabulary, as files of a saved model.
+
+        Equal names stand for equal contents: a name holds a hash of the content.
+
+        Args:
+            how: The ``InputFormat``.
+        """
+        return {}
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return the forms of each backbone to try, such as a cheaper resolution.

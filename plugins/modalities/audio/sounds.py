@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotransfer.contract.modality import Modality, Store
+from autotransfer.contract.modality import Modality, Skipped, Store
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from typing_extensions import Self
 
     from autotransfer_plugins.modalities.audio.formats import WaveFormat
 
 __all__ = ["Sounds", "length_key", "start_key", "wave_key"]
 
+_WAVE = "wave "
+
 
 def wave_key(rate: int) -> str:
     """Return the name of the array of all samples at a rate."""
-    return f"wave {rate}"
+    return f"{_WAVE}{rate}"
 
 
 def start_key(rate: int) -> str:
@@ -57,11 +60,6 @@ class Sounds(Store):
     sampling_rate: int | None = None
 
     @property
-    def packed(self) -> frozenset[str]:
-        """Names of the arrays that hold the sounds end to end."""
-        return frozenset(name for name in self.arrays if name.startswith("wave "))
-
-    @property
     def reading(self) -> Mapping[str, Any]:
         """How they were read, as JSON."""
         return {"full_scale": self.full_scale, "sampling_rate": self.sampling_rate}
@@ -70,6 +68,17 @@ class Sounds(Store):
     def decided(self) -> str:
         """What tells apart sounds that were read from equal arrays."""
         return "" if self.full_scale == 1.0 else f"{self.full_scale:g}"
+
+    def keep(self, rows: Sequence[int], skipped: Sequence[Skipped] = ()) -> Self:
+        """Return the sounds at some positions; the samples of the others stay where they are."""
+        return self._of(self._at(np.array(rows, dtype=np.int64)), rows, skipped)
+
+    def take(self, rows: np.ndarray) -> Self:
+        """Return the sounds at some positions; both share the samples."""
+        return self._of(self._at(rows), rows.tolist(), ())
+
+    def _at(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: array if name.startswith(_WAVE) else array[rows] for name, array in self.arrays.items()}
 
     def suits(self, how: WaveFormat) -> bool:
         """Whether the sounds were resampled to the rate that a backbone wants."""
