@@ -150,7 +150,7 @@ class AudioModality(Modality):
             raise ModelFormatError(f"The full scale of a model's sounds is a positive number; got {scale!r:.60}.")
         return {"full_scale": float(scale), "sampling_rate": None if rate is None else read_rate(rate)}
 
-    def read_format(self, about: Any) -> WaveFormat:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> WaveFormat:
         """Return how a saved model wants its sounds."""
         return WaveFormat.from_json(about)
 
