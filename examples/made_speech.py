@@ -28,7 +28,7 @@ WORDS = re.findall(
     about above again age ago air angry animal answer apple arm ask baby back bag ball bank bath beach bed begin
     bell below big bird black blood blue boat body book both bottle box boy bread bridge brother brown build
     busy butter buy call camera car carry cat chair cheese child church circle city clean clear clock cloud
-    coffee cold colour cook corner country cow cross cry dance danger dark daughter day deep desk dinner dog
+    coffee cold colour corner country cow cross cry dance danger dark daughter day deep desk dinner dog
     door draw dream dress drink drive dry early earth east easy egg empty end enough evening every eye face fall
     family farm fast father field fire fish floor flower fly food foot forest friend fruit full funny game
     garden girl give glass gold good grass green ground group hair half hand happy hard hat have hear heart

@@ -28,7 +28,7 @@ SUBJECTS = {
     "travel": "airport luggage passport flight hotel tourist ticket train beach visa cruise itinerary suitcase "
     "airline departure boarding resort sightseeing hostel ferry platform customs border voyage backpack",
     "money": "bank loan invoice salary taxes mortgage interest savings budget debt shares dividend currency credit "
-    "payment insurance pension broker deposit fee refund accountant inflation profit wage",
+    "payment insurance pension broker deposit fee refund accountant bankruptcy profit wage",
     "music": "guitar orchestra melody singer concert piano drummer violin chorus album song opera trumpet rhythm band "
     "composer choir flute symphony lyrics saxophone conductor jazz cello tune",
     "animals": "dog horse kitten cattle parrot wolf sheep rabbit elephant whale puppy goat lion tiger bear mouse "
@@ -49,7 +49,7 @@ TEMPLATES = (
     "the children made a drawing of the {a}",
     "it all began with a {a} and ended with a {b}",
     "you should have seen the {a} yesterday",
-    "she told us a funny story about a {a}",
+    "she wrote a funny story about a {a}",
     "after the {a} everybody went home",
 )
 DENIALS = ("it had nothing to do with the {c}", "this is not about the {c}", "forget the {c}", "never mind the {c}")
@@ -62,7 +62,7 @@ def notes(seed: int = 0) -> DemoData:
     rng.shuffle(subjects)
     found = _different(subjects.tolist(), rng)
     train = {int(i) for subject in SUBJECTS for i in np.flatnonzero(subjects == subject)[:TRAIN_PER_CLASS]}
-    rows, others = sorted(train), [i for i in range(len(found)) if i not in train]
+    rows, others = sorted(train), rng.permutation([i for i in range(len(found)) if i not in train])
     return DemoData(
         title="Notes on eight subjects",
         train=[found[i] for i in rows],
