@@ -78,9 +78,8 @@ def _read_matrix(folder: Path) -> Tensor:
     name = next((name for name in _MATRIX_NAMES if name in flat), flat[0] if len(flat) == 1 else None)
     if name is None:
         raise BackboneError(f"{folder / WEIGHTS} holds no single matrix of word vectors; it holds {sorted(tensors)}.")
-    matrix = tensors[name].float() / (
-        1.0 if tensors[name].is_floating_point() else torch.iinfo(tensors[name].dtype).max
-    )
+    found = tensors[name]
+    matrix: Tensor = found.float() if found.is_floating_point() else found / torch.iinfo(found.dtype).max
     try:
         if _SCALE in tensors:
             matrix = matrix * tensors[_SCALE].float()
