@@ -74,14 +74,16 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     policies = _policies(context, began)
     context.progress.phase(f"reading {len(context.examples)} {modality_of(context.examples).noun}s")
     started = context.budget.spent
+    modality = modality_of(context.examples)
     variants = offer_variants(
         backbones,
-        context.registry.named_in_full(context.settings.backbones),
-        modality_of(context.examples),
+        context.registry.named_in_full(context.settings.backbones, modality=modality.name),
+        modality,
         context.examples.items,
+        modality.read_options(context.settings.data_options.modality_options),
     )
     first = load_first(variants.first, device)
-    data = _data(context, backbones, policies, first, began)
+    data = _data(context, variants.backbones, policies, first, began)
     worker_pool.share_cores()
     _report_data(context, data)
     if context.test is not None:
