@@ -21,7 +21,7 @@ def pretrain(
         list[str],
         typer.Argument(
             metavar="SOURCE_DATA",
-            help="A folder with a sub-folder for each class, or a table; with --no-labels, images and folders.",
+            help="A folder with a sub-folder for each class, or a table; with --no-labels, files and folders.",
         ),
     ],
     *,

@@ -73,6 +73,15 @@ class Backbone(nn.Module):
             return features.transpose(1, 2)[..., None]
         return features
 
+    def start_from(self, teacher: Backbone) -> None:
+        """Take initial weights from a teacher of another architecture, where there is a way; does nothing by default.
+
+        Pretraining and distillation call it once, on a backbone with random weights, before the training.
+
+        Args:
+            teacher: The trained backbone, in eval mode; it stays as it is.
+        """
+
     def forward(self, inputs: Inputs) -> Tensor:
         """Map inputs (N, ...) to pooled features (N, width)."""
         features, tensors = self.forward_map(inputs), [inputs] if isinstance(inputs, Tensor) else inputs.values()

@@ -113,11 +113,14 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
 
 
 @hookspec(firstresult=True)
-def outline_backbone(architecture: str, input_size: int | None, classes: int) -> Mapping[str, Any] | None:
+def outline_backbone(
+    architecture: str, input_size: int | None, classes: int, teacher: Backbone | None
+) -> Mapping[str, Any] | None:
     """Return the recipe from which ``rebuild_backbone`` builds an architecture, or None for an unknown architecture.
 
     ``input_size`` is the size of an input in the unit of its modality; None takes the architecture's own. ``classes``
-    is the number of outputs of the classifier that ``write_backbone`` gets later; 0 for no classifier.
+    is the number of outputs of the classifier that ``write_backbone`` gets later; 0 for no classifier. ``teacher`` is
+    the trained backbone that the architecture is to learn from, whose input format it may share; None without one.
     """
 
 

@@ -208,6 +208,7 @@ class Modality:
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
         options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        remark_code: Code of the warning on test examples that ``Store.remarks`` are on.
         warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
 
@@ -218,6 +219,7 @@ class Modality:
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
     options: Mapping[str, ModalityOption] = MappingProxyType({})
+    remark_code: str = "unlike_training"
     warnings: Mapping[str, str] = MappingProxyType({})
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -298,6 +300,19 @@ class Modality:
         """
         raise NotImplementedError
 
+    def read_options(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the options that a user has set, each as its ``check`` keeps it.
+
+        Raises:
+            ConfigError: The modality has no such option, or not with such a value.
+        """
+        found = dict(given or {})
+        if unknown := sorted(set(found) - set(self.options)):
+            known = f"the options are {sorted(self.options)}" if self.options else "there are no options"
+            raise ConfigError(f"The option {unknown[0]!r} says nothing of {self.noun}s: leave it out; {known}.")
+        checks = {name: self.options[name].check for name in found}
+        return {name: value if (check := checks[name]) is None else check(value) for name, value in found.items()}
+
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Read every example at the least cost, and keep none.
 
@@ -316,13 +331,27 @@ class Modality:
             raise ModelFormatError(f"How a model reads its examples is an object; got a {type(reading).__name__}.")
         return reading
 
-    def read_format(self, about: Any) -> InputFormat:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> InputFormat:
         """Return the input format of a saved model from its ``to_json``, which may come from a stranger.
 
+        Args:
+            about: What ``to_json`` returned.
+            files: What ``format_files`` returned, for all formats of the model.
+
         Raises:
-            ModelFormatError: It is damaged.
+            ModelFormatError: It is damaged, or a file is.
         """
         raise NotImplementedError
+
+    def format_files(self, how: Any) -> Mapping[str, bytes]:
+        """Return what an input format needs beside its JSON, such as a vocabulary, as files of a saved model.
+
+        Equal names stand for equal contents: a name holds a hash of the content.
+
+        Args:
+            how: The ``InputFormat``.
+        """
+        return {}
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return the forms of each backbone to try, such as a cheaper resolution.

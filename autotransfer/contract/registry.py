@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotransfer.contract.collecting import REGISTERING_HOOKS, check_type, collect_specs
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.loading import (
     OWN_DISTRIBUTION,
@@ -35,16 +36,6 @@ if TYPE_CHECKING:
     from autotransfer.contract.backbone import Backbone
 
 __all__ = ["Registry", "installed_modalities"]
-
-Spec = Modality | BackboneSpec | HeadSpec | FreezePolicySpec
-
-# kind -> (hook, type of spec)
-_REGISTERING_HOOKS: dict[str, tuple[str, type[Spec]]] = {
-    "modalities": ("register_modalities", Modality),
-    "backbones": ("register_backbones", BackboneSpec),
-    "heads": ("register_heads", HeadSpec),
-    "freeze policies": ("register_freeze_policies", FreezePolicySpec),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +70,10 @@ class Registry:
             PluginError: Two plugins register one name, or a plugin of this distribution is broken.
         """
         loaded = load_plugins(plugins)
-        specs: dict[str, dict[str, Any]] = {kind: {} for kind in _REGISTERING_HOOKS}
+        specs: dict[str, dict[str, Any]] = {kind: {} for kind in REGISTERING_HOOKS}
         owners: dict[tuple[str, str], str] = {}
         for state in list(loaded.states.values()):
-            for kind, spec in _collect(loaded, state, zoos):
+            for kind, spec in collect_specs(loaded, state, zoos):
                 owner = owners.setdefault((kind, spec.name), state.key)
                 if owner != state.key:
                     raise PluginError(
@@ -253,22 +244,37 @@ class Registry:
             )
         return backbone
 
-    def outline(self, architecture: str, input_size: int | None = None, classes: int = 0) -> Mapping[str, Any]:
+    def outline(
+        self,
+        architecture: str,
+        input_size: int | None = None,
+        classes: int = 0,
+        teacher: Backbone | None = None,
+    ) -> Mapping[str, Any]:
         """Return the recipe of an architecture, which ``rebuild`` builds with random weights.
 
         Args:
             architecture: Name of the architecture.
             input_size: Size of an input in the unit of its modality; None takes the size of the architecture.
             classes: Number of outputs of the classifier that ``write`` gets later; 0 for no classifier.
+            teacher: Backbone that the architecture is to learn from, whose input format it may share.
 
         Raises:
             ConfigError: No plugin knows the architecture, or the architecture does not take this size.
         """
         recipe: Mapping[str, Any] | None = self._first(
-            "outline_backbone", Mapping, architecture=architecture, input_size=input_size, classes=classes
+            "outline_backbone",
+            Mapping,
+            architecture=architecture,
+            input_size=input_size,
+            classes=classes,
+            teacher=teacher,
         )
         if recipe is None:
-            raise ConfigError(f"No plugin knows the architecture {architecture!r}; give a name of timm's, no weights.")
+            raise ConfigError(
+                f"No plugin knows the architecture {architecture!r}; give the name of an architecture, such as one of "
+                "timm's, not that of pretrained weights."
+            )
         return recipe
 
     def write(
@@ -322,7 +328,7 @@ class Registry:
             try:
                 found = call(**arguments)
                 if found is not None:
-                    _check_type(state, hook, found, expected)
+                    check_type(state, hook, found, expected)
                     return replace(found, origin=state.origin) if isinstance(found, BackboneSpec) else found
             except UnknownNameError as error:
                 suggestion = suggestion or error
@@ -345,47 +351,6 @@ def installed_modalities() -> tuple[Modality, ...]:
     found = {
         spec.name: spec
         for state in list(loaded.states.values())
-        for _, spec in _collect(loaded, state, (), ("modalities",))
+        for _, spec in collect_specs(loaded, state, (), ("modalities",))
     }
     return tuple(spec for _, spec in sorted(found.items()) if isinstance(spec, Modality))
-
-
-def _collect(
-    loaded: Plugins, state: PluginState, zoos: tuple[Path, ...], kinds: Iterable[str] = tuple(_REGISTERING_HOOKS)
-) -> list[tuple[str, Spec]]:
-    """Collect the specs of one plugin; nothing is kept if the plugin fails.
-
-    Raises:
-        AutoTransferError: The plugin is one of this distribution.
-    """
-    found: dict[tuple[str, str], Spec] = {}
-
-    def registering(kind: str, hook: str, expected: type[Spec]) -> Callable[[Any], None]:
-        def register(spec: Any) -> None:
-            _check_type(state, hook, spec, expected)
-            if not isinstance(spec.name, str) or not spec.name or not spec.name.isprintable():
-                raise PluginError(f"{state.key} gives {hook} a spec whose name is {spec.name!r}; it takes plain text")
-            if (kind, spec.name) in found:
-                raise PluginError(f"{state.key} registers {spec.name!r} twice among the {kind}")
-            found[kind, spec.name] = replace(spec, origin=state.origin) if isinstance(spec, BackboneSpec) else spec
-
-        return register
-
-    try:
-        for kind in kinds:
-            hook, expected = _REGISTERING_HOOKS[kind]
-            extra = {"zoos": zoos} if kind == "backbones" else {}
-            for owner, call in loaded.each(hook):
-                if owner.key == state.key:
-                    call(register=registering(kind, hook, expected), **extra)
-    except PLUGIN_ERRORS as error:
-        if state.distribution == OWN_DISTRIBUTION and isinstance(error, AutoTransferError):
-            raise  # for example since a zoo does not exist
-        loaded.refuse(state, error)
-        return []
-    return [(kind, spec) for (kind, _), spec in found.items()]
-
-
-def _check_type(state: PluginState, hook: str, value: Any, expected: type[Any]) -> None:
-    if not isinstance(value, expected):
-        raise PluginError(f"{state.key} gives {hook} a {type(value).__name__}; it takes a {expected.__name__}")

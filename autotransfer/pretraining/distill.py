@@ -117,8 +117,9 @@ def distill(
     Args:
         result: Result of ``fit``, a model, or several of these, whose mean prediction is learned.
         data: Examples and folders to train on; None takes those of the search. Labels are ignored.
-        architecture: Name of a registered backbone, which starts from its weights, or of one of timm's architectures,
-            which starts from random weights.
+        architecture: Name of a registered backbone, which starts from its weights, or of an architecture that a plugin
+            knows, such as one of timm's, which starts from random weights or from what ``Backbone.start_from`` takes of
+            the teacher.
         test: Labelled examples to compare teacher and student on; None takes the test examples of the search.
         test_targets: Targets of the test examples, where ``test`` does not hold them.
         epochs: Passes over the examples; 30 without ``time_budget``.
@@ -142,10 +143,10 @@ def distill(
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     _check_same_task(models)
     examples, test_examples = _examples(results, data, test, test_targets)
-    settings.check_augmentation(models[0].modality)
+    settings = settings.for_modality(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
-    backbone = _student(registry, architecture, training.input_size)
+    backbone = _student(registry, architecture, training.input_size, models[0])
     with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
         unlabelled = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
         model, trainer, agreement = _train(
@@ -270,14 +271,17 @@ def _teacher_objective(
     return from_answers(task, learned, device.torch), (shift, scale)
 
 
-def _student(registry: Registry, name: str, input_size: int | None) -> Backbone:
-    """Return a registered backbone with its weights, or an architecture with random weights.
+def _student(registry: Registry, name: str, input_size: int | None, teacher: TransferModel) -> Backbone:
+    """Return a registered backbone with its weights, or an architecture with initial weights.
 
     Raises:
         ConfigError: The name is unknown, or an input size is given for a backbone with weights.
     """
     if name not in registry.backbones:
-        return registry.rebuild(registry.outline(name, input_size))
+        learned = teacher.members[0].network.backbone
+        student = registry.rebuild(registry.outline(name, input_size, teacher=learned))
+        student.start_from(learned)
+        return student
     if input_size is not None:
         raise ConfigError(f"The backbone {name!r} has an input size of its own: leave input_size out.")
     return registry.backbone(name).load()

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from autotransfer._version import __version__
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
-from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Examples, modality_of
+from autotransfer.data.recognition import modality_named
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
+from autotransfer.pipeline.checks import check_modality_settings
 from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_labels
 from autotransfer.pretraining.teacher import explained_variance, teacher_features, teacher_objective
@@ -56,7 +57,7 @@ class PretrainResult:
     """A pretrained backbone.
 
     Attributes:
-        folder: Folder of the checkpoint in timm's own format; the parent folder is a zoo.
+        folder: Folder of the checkpoint; the parent folder is a zoo.
         architecture: Name of the architecture.
         parameters: Number of parameters without the classifier.
         score: Score on the validation examples; None without labels.
@@ -118,7 +119,8 @@ def pretrain(
     Args:
         data: Labelled examples, as ``fit`` takes them; without ``labels``, examples and folders of examples.
         targets: One target for each example, where ``data`` does not hold them.
-        architecture: One of timm's architectures, such as ``"resnet18"``; its initial weights are random.
+        architecture: An architecture that a plugin knows, such as timm's ``"resnet18"``; its initial weights are
+            random, or what ``Backbone.start_from`` takes of the teacher.
         out: Folder of the checkpoint; its name is the name of the backbone, and its parent folder is a zoo.
         epochs: Passes over the examples; 30 without ``time_budget``.
         time_budget: Training time in place of ``epochs``, as ``"5m"`` or in seconds.
@@ -129,7 +131,8 @@ def pretrain(
         zoo: Folders of checkpoints that may hold the teacher; None takes ``AUTOTRANSFER_ZOO``.
         seed: Seed of the initial weights, the split and the training.
         training: Training settings, and the share of the examples that is held out for validation.
-        data_options: ``path_column``, ``target_column`` and ``groups``, as for ``fit``; no other option has an effect.
+        data_options: ``modality``, ``modality_options``, ``path_column``, ``target_column`` and ``groups``, as for
+            ``fit``; no other option has an effect.
         compute: ``device``, and ``cache`` and ``cache_dir`` for the teacher's features.
         run: ``overwrite``, which replaces the folder and restarts an interrupted training, and ``progress``.
         card: Description of the checkpoint.
@@ -165,24 +168,29 @@ def _pretrain(data: Any, targets: Any, options: PretrainOptions) -> PretrainResu
     length = training_length(options.epochs, options.time_budget)
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=options.seed)
     registry = Registry.load(zoos_from(options.zoo))
-    spec = None if options.teacher is None else registry.backbone(options.teacher)
     staging = _staging_folder(Path(options.out), run.overwrite)
-    examples = _load(data, targets, options.data_options) if options.labels else find_examples(data)
+    check_modality_settings(options.data_options, registry)
+    where = resolve_device(compute.device)
+    teacher = None if options.teacher is None else LoadedBackbone(registry.backbone(options.teacher), where)
+    examples = _load(data, targets, options) if options.labels else _find(data, options)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     job = _PretrainingJob(
         out=Path(options.out),
         staging=staging,
         architecture=options.architecture,
-        recipe=registry.outline(options.architecture, training.input_size, classes),
-        teacher=spec,
+        recipe=registry.outline(
+            options.architecture, training.input_size, classes, None if teacher is None else teacher.backbone
+        ),
+        teacher=teacher,
         match=options.match,
-        settings=settings,
+        settings=settings.for_modality(modality_of(examples)),
         validation=training.validation,
+        modality_options=options.data_options.modality_options,
         source=card.source or _name_of(data),
         license=card.license,
         cache_dir=Path(compute.cache_dir or default_cache_dir()) if compute.cache else None,
         registry=registry,
-        device=resolve_device(compute.device),
+        device=where,
     )
     try:
         with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
@@ -200,10 +208,11 @@ class _PretrainingJob:
     staging: Path
     architecture: str
     recipe: Mapping[str, Any]
-    teacher: BackboneSpec | None
+    teacher: LoadedBackbone | None
     match: Match
     settings: PretrainingSettings
     validation: float
+    modality_options: Mapping[str, Any] | None
     source: str
     license: str
     cache_dir: Path | None
@@ -212,18 +221,23 @@ class _PretrainingJob:
 
     def run(self, examples: Examples, progress: Progress) -> PretrainResult:
         """Decode, train, score and write."""
-        self.settings.check_augmentation(modality_of(examples))
         _make(self.staging)
         self.device.seed(self.settings.seed)
-        backbone = self.registry.rebuild(self.recipe)
-        teacher = None if self.teacher is None else LoadedBackbone(self.teacher, self.device)
+        backbone, teacher = self.registry.rebuild(self.recipe), self.teacher
         wanted = [backbone.preprocessing, *([teacher.backbone.preprocessing] if teacher else [])]
+        if teacher is not None:
+            backbone.start_from(teacher.backbone)
         dataset = prepare_pretraining_data(
-            examples, wanted, share=self.validation, seed=self.settings.seed, progress=progress
+            examples,
+            wanted,
+            share=self.validation,
+            seed=self.settings.seed,
+            progress=progress,
+            modality_options=self.modality_options,
         )
         features = None
         if teacher is not None:
-            progress.phase(f"{teacher.spec.name} looks at {len(dataset.store)} store")
+            progress.phase(f"{teacher.spec.name} looks at {len(dataset.store)} {dataset.store.modality.noun}s")
             features = teacher_features(teacher, dataset, self.cache_dir)
         objectives = self._objectives(dataset, features)
         student = Student(backbone, {each.head: nn.Linear(backbone.width, each.outputs) for each in objectives})
@@ -236,7 +250,7 @@ class _PretrainingJob:
             self.settings,
             self.device,
             saved=self.staging / _STATE,
-            key=self._key(dataset, teacher),
+            key=self._key(dataset),
         )
         progress.phase(f"training {self.architecture} on {len(dataset.train_rows)} examples")
         trainer.run(lambda epoch, loss: progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
@@ -250,13 +264,13 @@ class _PretrainingJob:
             objectives.append(teacher_objective(features, self.match, dataset, self.registry, self.device))
         return objectives
 
-    def _key(self, dataset: PretrainingData, teacher: LoadedBackbone | None) -> str:
+    def _key(self, dataset: PretrainingData) -> str:
         """Return a hash of everything that the training depends on."""
         return content_key(
             version=__version__,
             recipe=dict(self.recipe),
             settings=asdict(self.settings),
-            teacher=[teacher.identity, self.match] if teacher else [],
+            teacher=[self.teacher.identity, self.match] if self.teacher else [],
             examples=dataset.store.key,
             targets=[] if dataset.fold is None else dataset.fold.targets.tolist(),
             validation=self.validation,
@@ -291,7 +305,10 @@ class _PretrainingJob:
 
     def _write(self, student: Student, dataset: PretrainingData, measured: Mapping[str, Any]) -> None:
         examples, fold = len(dataset.train_rows), dataset.fold
-        teacher = None if self.teacher is None else f"{self.match} of {self.teacher.name} ({self.teacher.source})"
+        spec = None if self.teacher is None else self.teacher.spec
+        teacher = (
+            None if spec is None else f"{self.match} of {spec.name}" + (f" ({spec.source})" if spec.source else "")
+        )
         what = f"{self.source}, {examples} {dataset.store.modality.noun}s"
         if fold is not None:
             what += f", {len(fold.task.classes)} classes" if fold.task.classes else f", {fold.task.width} targets"
@@ -349,14 +366,21 @@ def _staging_folder(out: Path, overwrite: bool) -> Path:
     return staging
 
 
-def _load(data: Any, targets: Any, options: DataOptions) -> Examples:
+def _find(data: Any, options: PretrainOptions) -> Examples:
+    """Return examples without labels."""
+    return find_examples(data, modalities=modality_named(options.data_options.modality))
+
+
+def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
     """Return the labelled examples to train on; of data that are divided into parts, the part for that."""
+    options = settings.data_options
     loaded = load_examples(
         data,
         targets,
         path_column=options.path_column,
         target_column=options.target_column,
         groups=options.groups,
+        modalities=modality_named(options.modality),
     )
     return loaded.only("train")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ _WARM_UP_SHARE = 0.05  # of the training, in which the learning rate rises
 _MAX_GRADIENT_NORM = 5.0
 _EVALUATION_BATCH = 256
 _EPOCHS = 30
+_DEFAULT_AUGMENTATION = 2  # position among those of a modality, which the mildest, "none", begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class PretrainingSettings:
         lr: Highest learning rate of AdamW.
         weight_decay: Decoupled decay of weights; norms and biases are spared.
         batch_size: Examples in one step.
-        augmentation: Strength, one of ``Modality.augmentations``.
+        augmentation: Strength, one of ``Modality.augmentations``; see ``for_modality`` for None.
         ema: Decay by step of the moving average of the weights, which is what remains.
         half: Whether 16 bit is used where the hardware has it.
         seed: Seed of the first weights, of order, augmentation and dropout.
@@ -55,7 +56,7 @@ class PretrainingSettings:
     lr: float = 2e-3
     weight_decay: float = 0.05
     batch_size: int = 128
-    augmentation: str = "medium"
+    augmentation: str | None = None
     ema: float = 0.998
     half: bool = True
     seed: int = 0
@@ -77,15 +78,18 @@ class PretrainingSettings:
             **more,
         )
 
-    def check_augmentation(self, modality: Modality) -> None:
-        """Refuse an augmentation that the modality of the examples does not have.
+    def for_modality(self, modality: Modality) -> PretrainingSettings:
+        """Return the settings with an augmentation of a modality: by default the third of them, or the last.
 
         Raises:
-            ConfigError: It is one.
+            ConfigError: The modality does not have the augmentation that is set.
         """
-        if self.augmentation not in modality.augmentations:
-            known = list(modality.augmentations)
-            raise ConfigError(f"The augmentation is one of {known}; got {self.augmentation!r}.")
+        known = modality.augmentations
+        if self.augmentation is None:
+            return replace(self, augmentation=known[: _DEFAULT_AUGMENTATION + 1][-1])
+        if self.augmentation not in known:
+            raise ConfigError(f"The augmentation is one of {list(known)}; got {self.augmentation!r}.")
+        return self
 
 
 def training_length(epochs: int | None, time_budget: str | float | None) -> dict[str, Any]:
@@ -152,6 +156,7 @@ class PretrainingTrainer:
         self.objectives, self.settings, self.device = objectives, settings, device
         self.saved, self.key = saved, key
         self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self._augmentation = settings.for_modality(store.modality).augmentation or "none"
         self._rng = torch.Generator().manual_seed(settings.seed)
         self._average = AveragedModel(student, multi_avg_fn=self._move_average, use_buffers=True)
         self._evaluation_size = BatchSize((_EVALUATION_BATCH,))
@@ -243,7 +248,7 @@ class PretrainingTrainer:
     def _loss(self, rows: np.ndarray) -> Tensor:
         """Return the mean loss of these examples."""
         how = self.student.backbone.preprocessing
-        batch = self.store.augmented(rows, how, self.device.torch, self.settings.augmentation, self._rng)
+        batch = self.store.augmented(rows, how, self.device.torch, self._augmentation, self._rng)
         with self.device.autocast(self.settings.half):
             outputs = self.student(batch)
         at = to_device(rows, self.device.torch)

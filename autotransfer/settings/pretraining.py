@@ -23,12 +23,17 @@ class TrainingOptions(SettingsGroup):
 
     input_size: int | None = setting(
         None,
-        help="Side of the images in pixels.",
+        help="Size of an input in the unit of its modality, such as the side of an image in pixels.",
         none="the architecture's own",
         check=whole_number("input size", 1, optional=True),
         metavar="N",
     )
-    augmentation: str = setting("medium", help="Augmentation: none, light, medium or strong.", metavar="STRENGTH")
+    augmentation: str | None = setting(
+        None,
+        help="Augmentation: none, light, medium or strong, as far as the modality has it.",
+        none="medium, or the strongest milder one",
+        metavar="STRENGTH",
+    )
     batch_size: int | None = setting(
         None,
         help="Examples in one step.",
@@ -70,7 +75,11 @@ class ModelCard(SettingsGroup):
 class PretrainOptions(SettingsGroup):
     """All settings of ``pretrain``: its arguments without the data."""
 
-    architecture: str = setting(..., help="One of timm's architectures; it starts from random weights.", metavar="NAME")
+    architecture: str = setting(
+        ...,
+        help="Architecture that a plugin knows, such as one of timm's; it starts from random weights.",
+        metavar="NAME",
+    )
     out: str | Path = setting(
         ...,
         help="The folder to write: its name becomes a backbone, the folder above it is a zoo.",
@@ -114,7 +123,9 @@ class PretrainOptions(SettingsGroup):
     )
     training: TrainingOptions = group(TrainingOptions(), "How the network trains")
     data_options: DataOptions = group(
-        DataOptions(), "How the data are read", used=("path_column", "target_column", "groups")
+        DataOptions(),
+        "How the data are read",
+        used=("modality", "modality_options", "path_column", "target_column", "groups"),
     )
     compute: Compute = group(Compute(), "Where the network trains", used=("device", "cache", "cache_dir"))
     run: RunOptions = group(RunOptions(), "The folder", used=("overwrite", "progress"))

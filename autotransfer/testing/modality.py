@@ -16,12 +16,15 @@ from torch import Tensor
 
 from autotransfer.contract.modality import InputFormat, Inputs, Item, Modality, Store
 from autotransfer.errors import DataError, ModelFormatError
+from autotransfer.settings import Settings
+from autotransfer.settings.fields import flat_settings
 from autotransfer.testing.rules import naming, require
 
 __all__ = ["check_modality"]
 
 _CPU = torch.device("cpu")
 _LEAST_EXAMPLES = 4
+_SETTINGS = frozenset(each.name for each in flat_settings(Settings))
 
 
 def check_modality(modality: Modality, examples: Sequence[Any], formats: Sequence[InputFormat]) -> None:
@@ -64,6 +67,8 @@ def _check_names(name: str, modality: Modality) -> None:
         require(isinstance(named, tuple) and unique, name, f"{what} are a tuple of different names; got {named!r}")
     first = modality.augmentations[0]
     require(first == "none", name, f"the first augmentation is 'none'; got {first!r}")
+    for option in modality.options:
+        require(option.isidentifier() and option not in _SETTINGS, name, f"no setting is called {option!r} already")
     copied = pickle.loads(pickle.dumps(modality))
     require(copied.name == modality.name, name, "it can be pickled: worker processes get it")
 
@@ -97,7 +102,8 @@ def _check_format(name: str, modality: Modality, how: InputFormat) -> None:
     rows = {key: len(tensor) for key, tensor in _named(probe).items()}
     require(set(rows.values()) == {3}, name, f"probe(3) gives three rows; got {rows}")
     about = json.loads(json.dumps(how.to_json()))
-    require(modality.read_format(about) == how, name, "read_format() reads what to_json() returns")
+    files = modality.format_files(how)
+    require(modality.read_format(about, files) == how, name, "read_format() reads what to_json() returns")
     junks: tuple[Any, ...] = (None, [], {}, "x")
     for junk in junks:
         if about != junk:
@@ -120,9 +126,10 @@ def _check_store(name: str, modality: Modality, store: Store, count: int) -> Non
     require(len(store) == store.decoded == count, name, f"load() reads all of {count} examples; got {len(store)}")
     require(store.kept.tolist() == list(range(count)), name, "kept holds the position of each example that was read")
     require(len(set(store.digests)) == count, name, "different examples have different digests")
+    own = type(store).keep is not Store.keep and type(store).take is not Store.take
     for key, array in store.arrays.items():
-        good = isinstance(array, np.ndarray) and len(array) == count
-        require(good, name, f"the array {key!r} of a store has a row for each example")
+        good = isinstance(array, np.ndarray) and (own or len(array) == count)
+        require(good, name, f"the array {key!r} has a row for each example, or the store its own keep() and take()")
 
 
 def _check_reading(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.pretraining.losses import from_labels
@@ -158,9 +159,17 @@ def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> N
         PretrainingSettings(**settings)
 
 
+def test_default_augmentation_is_one_of_the_modality() -> None:
+    class Plain(Modality):
+        name, augmentations = "plain", ("none",)
+
+    given = PretrainingSettings()
+    assert [given.for_modality(each).augmentation for each in (IMAGE, Plain())] == ["medium", "none"]
+
+
 def test_augmentation_that_a_modality_lacks_is_refused() -> None:
     with pytest.raises(ConfigError, match="wild"):
-        PretrainingSettings(augmentation="wild").check_augmentation(IMAGE)
+        PretrainingSettings(augmentation="wild").for_modality(IMAGE)
 
 
 def test_the_length_is_epochs_or_time() -> None:

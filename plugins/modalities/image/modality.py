@@ -82,6 +82,7 @@ class ImageModality(Modality):
     views = VIEWS
     augmentations = AUGMENTATIONS
     options = OPTIONS
+    remark_code = "value_range"
     warnings = WARNINGS
 
     def holds(self, file: Path) -> bool:
@@ -153,7 +154,7 @@ class ImageModality(Modality):
 
         return {"side": read_side(super().read_reading(reading).get("side")), **Decoding.from_json(reading).to_json()}
 
-    def read_format(self, about: Any) -> Preprocessing:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> Preprocessing:
         """Return how a saved model wants its images."""
         return Preprocessing.from_json(about)
 
