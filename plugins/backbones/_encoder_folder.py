@@ -128,10 +128,6 @@ def load_folder(folder: Path, pooling: Pooling | None = None, form: Any = None) 
     recipe = found.recipe(pooling)
     _require_safetensors(folder)
     model = _load_model(recipe, folder)
-    if found.modality == "audio":
-        from autotransfer_plugins.backbones._encoder_sound import SoundEncoder, sound_settings
-
-        return SoundEncoder.of(model, sound_settings(recipe, folder), form)
     from autotransfer_plugins.backbones._encoder_text import TextEncoder
 
     return TextEncoder(model, recipe, found.token_format(form))
@@ -184,8 +180,8 @@ def _require_safetensors(folder: Path) -> None:
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES) if folder.is_dir() else []
     if pickles:
         raise BackboneError(
-            f"{folder} holds weights only as {', '.join(pickles)}, a format that can run code and is never loaded: load "
-            "them where you trust them, and save them again with model.save_pretrained(FOLDER) of transformers."
+            f"{folder} holds weights only as {', '.join(pickles)}, a format that can run code and is never loaded: "
+            "load them where you trust them, and save them again with model.save_pretrained(FOLDER) of transformers."
         )
     raise BackboneError(f"{folder} holds no {WEIGHTS}.")
 

@@ -85,5 +85,3 @@ def _translated(repository: str) -> Iterator[None]:
         raise
     except Exception as error:  # no network, no such repository, no right to read it
         raise unavailable(repository, f"{type(error).__name__}: {one_line(error)[:200]}") from error
-
-

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import BackboneSpec
@@ -28,12 +28,14 @@ _SOUND_NAME = re.compile(r"whisper|wav2vec2|hubert|wavlm|(^|[/-])ast-", re.IGNOR
 _OTHER_POOLING: Pooling = "mean"
 # Parts of checkpoints that are left out.
 _LEFT_OUT = ["cls", "classifier", "lm_head", "pooler", "decoder", "predictions", "qa_outputs", "projector"]
+_LEFT_OUT += [f"{prefix}.pooler" for prefix in ("albert", "bert", "camembert", "mpnet", "roberta")]
+_LEFT_OUT += ["model.decoder", "proj_out"]
 
 
 def split_pooling(name: str) -> tuple[str, Pooling | None]:
     """Split ``NAME@mean`` into the name and the pooling; None where the name says no pooling."""
     own, _, form = name.rpartition("@")
-    return (own, cast(Pooling, form)) if own and form in POOLINGS else (name, None)
+    return (own, form) if own and form in POOLINGS else (name, None)
 
 
 def folder_specs(folder: Path, name: str) -> list[BackboneSpec]:

@@ -78,9 +78,7 @@ def find_stages(model: nn.Module, run: Callable[[int], Any]) -> EncoderStages:
     return EncoderStages(names=(stem, *used[merged:]), of=of)
 
 
-def _stage(
-    name: str, blocks: str, used: list[str], merged: int, calls: Mapping[str, _Call], order: list[int]
-) -> int:
+def _stage(name: str, blocks: str, used: list[str], merged: int, calls: Mapping[str, _Call], order: list[int]) -> int:
     """Return the stage of a parameter or buffer."""
     last = len(used) - merged
     if name.startswith(f"{blocks}."):
@@ -100,7 +98,7 @@ def _blocks(model: nn.Module) -> str:
         ValueError: The model has no list of blocks.
     """
     lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in lists.items()}
+    sizes: dict[str, int] = {name: sum(p.numel() for p in module.parameters()) for name, module in lists.items()}
     if not sizes:
         raise ValueError("it has no list of blocks")
     return max(sizes, key=lambda name: sizes[name])
@@ -145,10 +143,11 @@ class _Unhooked(nn.Module):
 
 
 @cache
-def _unhooked_class(kind: type[nn.Module]) -> type[nn.Module]:
+def _unhooked_class(kind: Any) -> Any:
     return type(kind.__name__, (_Unhooked, kind), {"__module__": kind.__module__})
 
 
 def _unhook(module: nn.Module) -> None:
     if not isinstance(module, _Unhooked):
-        module.__class__ = _unhooked_class(type(module))
+        kind: Any = type(module)
+        module.__class__ = _unhooked_class(kind)

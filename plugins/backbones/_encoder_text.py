@@ -39,12 +39,12 @@ class TextEncoder(Backbone):
             model.pooler = None  # trained for another task, and not what the pooling says
         model.eval()
         config = model.config
-        self_pad = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+        pad = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
         tokens = torch.arange(3 * _TRIED_LENGTH).view(3, _TRIED_LENGTH) % max(config.vocab_size, 1)
         mask = torch.arange(_TRIED_LENGTH) < torch.tensor([[_TRIED_LENGTH], [5], [3]])
 
         def run(rows: int) -> Tensor:
-            return _encode(model, tokens[:rows], mask[:rows], self_pad)
+            return _encode(model, tokens[:rows], mask[:rows], pad)
 
         try:
             with torch.inference_mode(False), torch.no_grad():
@@ -61,7 +61,7 @@ class TextEncoder(Backbone):
             width=width,
             recipe=recipe.to_json(),
         )
-        self.model, self.pooling, self._pad = model, recipe.pooling, self_pad
+        self.model, self.pooling, self._pad = model, recipe.pooling, pad
         self._stage_of = {f"model.{name}": stage for name, stage in found.of.items()}
 
     def stage_of(self, parameter: str) -> int:
@@ -86,10 +86,12 @@ class TextEncoder(Backbone):
         if self.pooling == "max":
             return features.masked_fill(~there, -torch.inf).amax(1)
         summed = features.masked_fill(~there, 0.0).sum(1, dtype=torch.float32)
-        return (summed / there.sum(1)).to(features.dtype)
+        mean: Tensor = (summed / there.sum(1)).to(features.dtype)
+        return mean
 
 
 def _encode(model: Any, tokens: Tensor, mask: Tensor, pad: int) -> Tensor:
     # Some models count positions by the tokens that are not padding.
     filled = tokens.masked_fill(~mask, pad)
-    return model(input_ids=filled, attention_mask=mask.long()).last_hidden_state  # type: ignore[no-any-return]
+    features: Tensor = model(input_ids=filled, attention_mask=mask.long()).last_hidden_state
+    return features
