@@ -12,6 +12,7 @@ from autotransfer.errors import ConfigError, ModelFormatError
 from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH, TokenFormat, at_length, max_length_of
 
 if TYPE_CHECKING:
+    from autotransfer.contract.demo_data import DemoData
     from autotransfer_plugins.modalities.text.store import TextStore
 
 __all__ = ["AUGMENTATIONS", "TEXT", "TextModality"]
@@ -147,6 +148,12 @@ class TextModality(Modality):
                 f"{max_length_of(spec) or 'maximum'}, {MIN_LENGTH} at least, or leave the length out."
             )
         return shorter
+
+    def demo_data(self) -> DemoData:
+        """Return short notes on eight subjects."""
+        from autotransfer_plugins.modalities.text.demo import notes
+
+        return notes()
 
 
 TEXT = TextModality()
