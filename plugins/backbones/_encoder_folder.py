@@ -36,7 +36,7 @@ _PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
 # Types whose first positions belong to padding: they take fewer tokens than they have positions.
 _OFFSET_TYPES = frozenset({"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "xlm-roberta"})
 _OFFSET_TYPES |= {"roberta-prelayernorm", "xlm-roberta-xl", "xmod"}
-_DEFAULT_MAX_LENGTH, _MIN_LENGTH, _MAX_LENGTH = 512, 8, 2**17
+_DEFAULT_LENGTH, _LENGTHS = 512, range(8, 2**17)
 # Names of sentence encoders that are pooled by the mean, where their folder does not say so itself.
 _MEAN_POOLED = re.compile(r"(all|paraphrase|multi-qa|e5|multilingual-e5|gte)[-_]")
 _TOKENIZER_FILES = ("vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model")
@@ -165,8 +165,8 @@ def _max_length(folder: Path, config: Mapping[str, Any]) -> int:
     if isinstance(positions, int):
         offset = config.get("pad_token_id", 1) if config.get("model_type") in _OFFSET_TYPES else -1
         said.append(positions - 1 - offset if isinstance(offset, int) else positions)
-    known = [int(length) for length in said if isinstance(length, (int, float)) and _MIN_LENGTH <= length <= _MAX_LENGTH]
-    return min(known, default=_DEFAULT_MAX_LENGTH)
+    known = [int(length) for length in said if isinstance(length, (int, float)) and int(min(length, 1e9)) in _LENGTHS]
+    return min(known, default=_DEFAULT_LENGTH)
 
 
 def _require_safetensors(folder: Path) -> None:
