@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption
@@ -135,7 +136,7 @@ class TextModality(Modality):
 
     def check_variants(self, spec: BackboneSpec, how: TokenFormat) -> Sequence[BackboneSpec]:
         """Return a backbone for short texts."""
-        shorter = at_length(spec, _CHECKED_LENGTH)
+        shorter = at_length(replace(spec, preprocessing=how), _CHECKED_LENGTH)
         return () if shorter is None else (shorter,)
 
     def variant(self, spec: BackboneSpec, form: str) -> BackboneSpec | None:
