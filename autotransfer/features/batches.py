@@ -61,7 +61,7 @@ def collect(
     Returns:
         The arrays (n, ...).
     """
-    in_order = None if lengths is None or order is None else lengths[order]
+    in_order = lengths if lengths is None or order is None else lengths[order]
     batch_size = BatchSize(sizes, n if in_order is None else int(in_order.sum()))
 
     def compute(part: slice) -> Features:
@@ -80,11 +80,7 @@ def collect(
             dtype = np.dtype(np.float16 if half else np.float32)
             arrays = arrays or tuple(_allocated(found, n, lengths, dtype, allocate) for found in batch)
             for array, tensor in zip(arrays, tensors, strict=True):
-                rows, values = part if order is None else order[part], (tensor.half() if half else tensor).cpu().numpy()
-                if isinstance(array, Ragged):
-                    array.put(rows, values)
-                else:
-                    array[rows] = values
+                _put(array, part if order is None else order[part], (tensor.half() if half else tensor).cpu().numpy())
             if look is not None and looked < look[0] <= part.stop:
                 look[1](arrays)
             looked = part.stop
@@ -104,6 +100,13 @@ def _allocated(
         return allocate((n, *found.shape[1:]), dtype)
     assert lengths is not None  # what is packed has lengths
     return Ragged.empty(lengths, found.values.shape[1:], dtype, allocate)
+
+
+def _put(array: Array, rows: Rows, values: np.ndarray) -> None:
+    if isinstance(array, Ragged):
+        array.put(rows, values)
+    else:
+        array[rows] = values
 
 
 def in_batches(
