@@ -316,13 +316,27 @@ class Modality:
             raise ModelFormatError(f"How a model reads its examples is an object; got a {type(reading).__name__}.")
         return reading
 
-    def read_format(self, about: Any) -> InputFormat:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> InputFormat:
         """Return the input format of a saved model from its ``to_json``, which may come from a stranger.
 
+        Args:
+            about: What ``to_json`` returned.
+            files: What ``format_files`` returned, for all formats of the model.
+
         Raises:
-            ModelFormatError: It is damaged.
+            ModelFormatError: It is damaged, or a file is.
         """
         raise NotImplementedError
+
+    def format_files(self, how: Any) -> Mapping[str, bytes]:
+        """Return what an input format needs beside its JSON, such as a vocabulary, as files of a saved model.
+
+        Equal names stand for equal contents: a name holds a hash of the content.
+
+        Args:
+            how: The ``InputFormat``.
+        """
+        return {}
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return the forms of each backbone to try, such as a cheaper resolution.

@@ -78,7 +78,7 @@ class Signals(Modality):
             raise ModelFormatError("How a model reads signals has a length from 1 to 9,999.")
         return {"length": reading["length"], "low": float(reading["low"]), "high": float(reading["high"])}
 
-    def read_format(self, about):
+    def read_format(self, about, files=None):
         if not isinstance(about, dict) or type(about.get("length")) is not int:
             raise ModelFormatError("How a model wants its signals is an object with a length.")
         return LazyImport("signals.network:SignalFormat")(about["length"])

@@ -153,7 +153,7 @@ class ImageModality(Modality):
 
         return {"side": read_side(super().read_reading(reading).get("side")), **Decoding.from_json(reading).to_json()}
 
-    def read_format(self, about: Any) -> Preprocessing:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> Preprocessing:
         """Return how a saved model wants its images."""
         return Preprocessing.from_json(about)
 
