@@ -40,6 +40,7 @@ WARNING_CODES: Mapping[str, str] = {
     "test_overlaps_training": "Test examples that are copies or near-duplicates of training examples.",
     "trials_not_restored": "Trials of a resumed run that could not be restored.",
     "undertrained_baseline": "The transfer gain is not known: random weights had too little training.",
+    "unlike_training": "Test examples that do not suit how the training examples were read.",
     "validation_overlaps_training": "Validation examples that are copies or near-duplicates of training examples.",
 }
 """The codes of the core's warnings, with their meanings."""

@@ -236,7 +236,7 @@ def few(digit_folder: Path, tmp_path: Path) -> Path:
 def test_a_single_image_of_a_class_is_refused_at_once(undecoded: Refuse, few: Path) -> None:
     message = undecoded(DataError, ValueError, few)
     assert "Class 'one' has fewer than two examples" in message
-    assert "--min-images 2 (min_images=2)" in message
+    assert "--min-examples 2 (min_examples=2)" in message
 
 
 def test_a_class_within_one_group_is_refused_at_once(undecoded: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
@@ -273,10 +273,10 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(undecoded: Refuse, t
     assert "cannot be written" in undecoded(ConfigError, ValueError, out=tmp_path / "file" / "runs" / "one")
 
 
-def test_min_images_for_values(undecoded: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
+def test_min_examples_for_values(undecoded: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
     targets = [label + 0.5 for label in images[1]]
-    assert "no classes" in undecoded(ConfigError, ValueError, images[0], targets, min_images=2)
-    assert "at least 1; got 0" in undecoded(ConfigError, ValueError, *images, min_images=0)
+    assert "no classes" in undecoded(ConfigError, ValueError, images[0], targets, min_examples=2)
+    assert "at least 1; got 0" in undecoded(ConfigError, ValueError, *images, min_examples=0)
 
 
 def test_a_root_for_a_folder(undecoded: Refuse, digit_folder: Path) -> None:

@@ -233,7 +233,7 @@ def test_settings_of_groups_are_parameters() -> None:
 def test_grid_search_varies_settings_of_groups(quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]) -> None:
     estimator = AutoTransferClassifier(heads="logistic", **quick)
     grid = GridSearchCV(estimator, {"selection__calibrate": [True, False], "search__views": [1]}, cv=2)
-    grid.fit(*digits, data_options=DataOptions(value_range=(0, 255)))
+    grid.fit(*digits, data_options=DataOptions(modality_options={"value_range": (0, 255)}))
     assert set(grid.best_params_) == {"selection__calibrate", "search__views"}
     assert Decoding.from_json(grid.best_estimator_.model_.reading).value_range == (0, 255)
 

@@ -58,7 +58,7 @@ def messy(digit_folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_run_on_messy_data_is_described_and_resumed(messy: Path, quick: dict[str, Any]) -> None:
-    result = fit_with(messy, follow_links=True, min_images=2, **quick)
+    result = fit_with(messy, follow_links=True, min_examples=2, **quick)
     assert result.validation.examples == 90
     assert result.test is not None
     assert result.test.examples == 30
@@ -80,7 +80,7 @@ def test_links_are_named_with_the_option_that_follows_them(messy: Path, quick: d
         data = source.read_bytes()
         source.unlink()
         source.write_bytes(data)
-    result = fit_with(messy, min_images=2, **quick)
+    result = fit_with(messy, min_examples=2, **quick)
     said = coded(result)["examples_skipped"]
     assert said["reasons"]["a link that leads out of the folder"] == 70
     assert "--follow-links (follow_links=True)" in said["message"]
@@ -145,5 +145,5 @@ def test_the_estimator_takes_three_grey_images_for_three(
 ) -> None:
     settings = grouped(Settings, {name: value for name, value in quick.items() if name not in ("out", "progress")})
     estimator = autotransfer.AutoTransferClassifier(**settings)
-    estimator.fit(digits[0][:60], digits[1][:60], data_options=DataOptions(min_images=2))
+    estimator.fit(digits[0][:60], digits[1][:60], data_options=DataOptions(min_examples=2))
     np.testing.assert_array_equal(estimator.predict(digits[0][:3]), estimator.predict(digits[0][:60])[:3])

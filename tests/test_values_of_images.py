@@ -101,7 +101,7 @@ def test_fit_stores_the_given_range_and_says_what_is_outside(zoo: dict[str, Any]
         labels,
         test=later,
         test_targets=truth,
-        value_range=(0, 1000),
+        modality_options={"value_range": (0, 1000)},
         trials=2,
         heads="ridge",
         freeze="frozen",
@@ -141,7 +141,7 @@ def test_a_command_line_fit_and_prediction_use_the_range(zoo: dict[str, Any], tm
     fitted = autotransfer.load(tmp_path / "run", device="cpu")
     assert Decoding.from_json(fitted.reading).value_range == (-10, 5000)
     _, settings = call_from_json(json.loads((tmp_path / "run" / "run.json").read_text())["call"])
-    assert settings.data_options.value_range == (-10, 5000)
+    assert settings.data_options.modality_options == {"value_range": (-10, 5000)}
     assert autotransfer.resume(tmp_path / "run", trials=2, progress=False).model.reading == fitted.reading
     Image.fromarray(np.linspace(0, 60000, 400).reshape(20, 20).astype(np.uint16)).save(tmp_path / "x.png")
     shown = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(tmp_path / "x.png"), "--device", "cpu"])
@@ -154,7 +154,7 @@ def test_a_range_that_is_none_is_refused_before_anything_is_read(value: Any, tmp
     with pytest.raises(ConfigError, match="value range is two numbers"):
         autotransfer.fit(
             tmp_path / "nowhere",
-            data_options=DataOptions(value_range=value),
+            data_options=DataOptions(modality_options={"value_range": value}),
             out=tmp_path / "run",
             run=RunOptions(progress=False),
         )

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from autotransfer.cli.modality_options import MODALITY_OPTIONS, options_of_modalities, packed
 from autotransfer.errors import AutoTransferError, ConfigError, DataNotFoundError
 from autotransfer.runtime.text import escape
 
@@ -41,7 +42,27 @@ AsJson = Annotated[bool, option("--json", help="Print JSON, and nothing else, on
 
 
 class Command(TyperCommand):
-    """A command whose help lists its options under the titles of the groups that they belong to."""
+    """A command whose help lists its options under the titles of the groups that they belong to.
+
+    Where it reads data, the modalities that are installed add options of their own.
+    """
+
+    _of_modalities: list[Any] | None = None
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return arguments and options; those of modalities stand behind the others."""
+        params = super().get_params(ctx)
+        template = next((each for each in params if each.name == MODALITY_OPTIONS), None)
+        if template is None:
+            return params
+        if self._of_modalities is None:
+            self._of_modalities = options_of_modalities(template, {flag for each in params for flag in each.opts})
+        return [*params, *self._of_modalities]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        packed(ctx.params)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options into the help text; importing rich for its panels would double the time."""

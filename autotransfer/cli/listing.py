@@ -28,7 +28,7 @@ def plugins(as_json: AsJson = False) -> None:
     show_table(rows, {column: column for column in columns})
 
 
-@with_settings(Settings, only=("exclude", "zoo"))
+@with_settings(Settings, only=("modality", "exclude", "zoo"))
 def backbones(
     pattern: Annotated[
         str | None,
@@ -43,16 +43,21 @@ def backbones(
         from autotransfer.contract.registry import Registry
 
         registry = Registry.load(settings.zoos)
-        rows = [spec.to_row() for spec in registry.find_backbones(pattern, tuple(settings.search.exclude))]
+        modality = settings.data_options.modality
+        kind = None if modality is None else registry.modality(modality).name
+        found = registry.find_backbones(pattern, tuple(settings.search.exclude), modality=kind)
+        rows = [spec.to_row() for spec in found]
     if as_json:
         print_json(rows)
         return
     for row in rows:
         row["input"] = "x".join(map(str, row["input_size"] or ()))
-    columns = ("name", "parameters", "input", "source", "weights")
+    several = len({spec.modality for spec in found}) > 1
+    columns = ("name", *(("modality",) if several else ()), "parameters", "input", "source", "weights")
     show_table(rows, {column: column for column in columns})
     if pattern is None:
-        say(f"{len(rows)} of {len(registry.backbones)} backbones; the pattern '*' lists all.")
+        of = sum(kind in (None, spec.modality) for spec in registry.backbones.values())
+        say(f"{len(rows)} of {of} backbones; the pattern '*' lists all.")
 
 
 @with_settings(Settings, only=("cache_dir",))

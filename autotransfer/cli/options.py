@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
+from autotransfer.cli.modality_options import MODALITY_OPTIONS, parsed_options
 from autotransfer.settings.fields import FlatSetting, SettingsGroup, flat_settings, grouped
 
 __all__ = ["with_settings"]
@@ -39,6 +40,8 @@ def with_settings(
 
         def run(**given: Any) -> None:
             found = {each.name: _value(each, given.pop(_parameter_name(each))) for each in options}
+            if found.get(MODALITY_OPTIONS):
+                found[MODALITY_OPTIONS] = parsed_options(found[MODALITY_OPTIONS])
             values = {name: value for name, value in found.items() if value is not None}
             command(settings=cls(**grouped(cls, values)), **given)
 
@@ -69,7 +72,8 @@ def _parameter_for(setting: FlatSetting) -> Parameter:
         f"[default: {default}]" if default else "",
     ]
     option = typer.Option(
-        f"--{_parameter_name(setting).replace('_', '-')}",
+        *(f"--{name.replace('_', '-')}" for name in (_parameter_name(setting), *info.aliases)),
+        hidden=info.hidden,
         help=" ".join(filter(None, parts)),
         metavar=info.metavar,
         rich_help_panel=setting.title or None,

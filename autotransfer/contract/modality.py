@@ -208,6 +208,7 @@ class Modality:
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
         options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        remark_code: Code of the warning on test examples that ``Store.remarks`` are on.
         warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
 
@@ -218,6 +219,7 @@ class Modality:
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
     options: Mapping[str, ModalityOption] = MappingProxyType({})
+    remark_code: str = "unlike_training"
     warnings: Mapping[str, str] = MappingProxyType({})
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -297,6 +299,19 @@ class Modality:
             DataError: No example can be read, or one cannot and ``strict`` is set.
         """
         raise NotImplementedError
+
+    def read_options(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the options that a user has set, each as its ``check`` keeps it.
+
+        Raises:
+            ConfigError: The modality has no such option, or not with such a value.
+        """
+        found = dict(given or {})
+        if unknown := sorted(set(found) - set(self.options)):
+            known = f"the options are {sorted(self.options)}" if self.options else "there are no options"
+            raise ConfigError(f"The option {unknown[0]!r} says nothing of {self.noun}s: leave it out; {known}.")
+        checks = {name: self.options[name].check for name in found}
+        return {name: value if (check := checks[name]) is None else check(value) for name, value in found.items()}
 
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Read every example at the least cost, and keep none.

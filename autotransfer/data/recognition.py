@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotransfer.contract.modality import Item, Modality
+from autotransfer.contract.patterns import named_spec
 from autotransfer.contract.registry import installed_modalities
 from autotransfer.errors import DataError, PluginError
 
@@ -17,6 +18,7 @@ __all__ = [
     "batch_of",
     "item_of",
     "known_modalities",
+    "modality_named",
     "modality_of_files",
     "modality_of_folder",
     "values_of",
@@ -36,6 +38,18 @@ def known_modalities(given: Sequence[Modality] | None) -> Sequence[Modality]:
     if not known:
         raise PluginError("No plugin that is installed reads any kind of example: install autotransfer again.")
     return known
+
+
+def modality_named(name: str | None) -> tuple[Modality, ...] | None:
+    """Return the modality of a name alone, as ``modalities`` of ``load_examples``; None for no name.
+
+    Raises:
+        UnknownNameError: No installed plugin has it.
+    """
+    if name is None:
+        return None
+    known = {modality.name: modality for modality in installed_modalities()}
+    return (named_spec("modality", name, known),)
 
 
 def accepted(modalities: Sequence[Modality]) -> str:
@@ -130,7 +144,10 @@ def _only(
         return found[0]
     if found:
         nouns = ", ".join(modality.name for modality, _ in found)
-        raise DataError(f"{what} can be read in several ways ({nouns}): give files, or name the modality.")
+        raise DataError(
+            f"{what} can be read in several ways ({nouns}): name the modality with --modality (modality=), or give "
+            "files."
+        )
     if refused:
         raise refused[0]
     raise DataError(f"{what} is nothing that can be read; data are {accepted(modalities)}.")

@@ -13,7 +13,7 @@ from autotransfer.warnings import FitWarning
 
 __all__ = ["TOO_SMALL", "with_labels", "warnings_of"]
 
-TOO_SMALL = "its class has fewer examples than min_images"
+TOO_SMALL = "its class has fewer examples than min_examples"
 # Reasons that say that examples contradict each other.
 _CONFLICT = re.compile(r"listed under |labelled ")
 _MAX_REASONS_IN_MESSAGE = 5
@@ -104,7 +104,7 @@ def _small_classes(skipped: Sequence[Skipped], what: str) -> FitWarning:
     shown = _listed([f"{label} ({count})" for label, count in sorted(counts.items())])
     return FitWarning(
         code="small_classes",
-        message=f"{len(counts)} classes of {what} have fewer examples than min_images and are not used: {shown}.",
+        message=f"{len(counts)} classes of {what} have fewer examples than min_examples and are not used: {shown}.",
         details={"of": what, "classes": dict(counts)},
     )
 

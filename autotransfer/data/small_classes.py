@@ -23,7 +23,9 @@ def small_classes(examples: Examples, least: int) -> frozenset[Any]:
     """
     targets = examples.targets or ()
     if not all(map(_is_label, targets)):
-        raise ConfigError("min_images counts the examples of a class, and these targets are no classes: leave it out.")
+        raise ConfigError(
+            "min_examples counts the examples of a class, and these targets are no classes: leave it out."
+        )
     held_out = examples.held_out or (False,) * len(targets)
     counts = Counter(target for target, held in zip(targets, held_out, strict=True) if not held)
     small = frozenset(target for target in {*targets} if counts[target] < least)
@@ -31,7 +33,7 @@ def small_classes(examples: Examples, least: int) -> frozenset[Any]:
         left = sorted(map(str, {*targets} - small))
         raise DataError(
             f"Of {len({*targets})} classes, {len(left)} have {least} examples or more ({', '.join(left) or 'none'}); "
-            "it takes two classes. Add examples, or give a smaller min_images."
+            "it takes two classes. Add examples, or give a smaller min_examples."
         )
     return small
 
@@ -63,7 +65,7 @@ def without_small_classes(store: Store, examples: Examples, least: int) -> Store
     skipped = [Skipped(name=examples.names[i], reason=TOO_SMALL, label=str(targets[i])) for i in gone]
     stay = [position for position, i in enumerate(rows) if counts[targets[i]] >= least]
     if not stay:
-        raise DataError(f"No class has {least} examples that differ and can be read: give a smaller min_images.")
+        raise DataError(f"No class has {least} examples that differ and can be read: give a smaller min_examples.")
     return store.keep(stay, skipped)
 
 

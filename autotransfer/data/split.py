@@ -112,7 +112,7 @@ def check_class_sizes(encoded: np.ndarray, task: Task, group_ids: np.ndarray | N
     raise DataError(
         f"{'Class' if one else 'Classes'} {names} {'has' if one else 'have'} fewer than two examples that differ"
         f"{'' if group_ids is None else ' (copies and groups count once)'}: one to train on and one to validate on are "
-        "the least. Add examples, or leave the class out: --min-images 2 (min_images=2) does."
+        "the least. Add examples, or leave the class out: --min-examples 2 (min_examples=2) does."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
+from autotransfer.data.recognition import modality_named
 from autotransfer.data.skipped import warnings_of
 from autotransfer.data.small_classes import small_classes, without_classes
 from autotransfer.data.sources import is_folder, is_table, load_examples
@@ -44,8 +45,8 @@ def load_data(arguments: DataArguments, options: DataOptions) -> tuple[Examples,
         said = split_used(data, replaced, groups=options.groups is not None)
         train = replace(train, warnings=(*train.warnings, said))
     examples = train if validation is None else train.holding_out(validation)
-    if options.min_images is not None:
-        small = small_classes(examples, options.min_images)
+    if options.min_examples is not None:
+        small = small_classes(examples, options.min_examples)
         examples = without_classes(examples, small)
         test = None if test is None else without_classes(test, small)
     if test is not None:
@@ -112,4 +113,5 @@ def _load(
         target_column=options.target_column if columns else None,
         root=options.root if places else None,
         suffix=options.suffix if places else None,
+        modalities=modality_named(options.modality),
     )

@@ -260,7 +260,7 @@ def _load(
         examples.items,
         examples.names,
         _formats(backbones, modality),
-        options=_options(settings, modality),
+        options=modality.read_options(options.modality_options),
         strict=options.strict,
         memory_limit=memory_budget(settings.compute.memory_limit),
         progress=lambda done, total: report(f"reading {modality.noun}s: {done} of {total}"),
@@ -268,8 +268,8 @@ def _load(
     assert examples.targets is not None  # those without targets are refused before
     if task.single_label:
         store = without_label_conflicts(store, examples.names, examples.targets)
-    if options.min_images is not None:
-        store = without_small_classes(store, examples, options.min_images)
+    if options.min_examples is not None:
+        store = without_small_classes(store, examples, options.min_examples)
     return store
 
 
@@ -366,17 +366,3 @@ def _formats(backbones: Sequence[BackboneSpec], modality: Modality) -> list[Inpu
                 f"{modality.noun}s, of the modality {modality.name!r}."
             )
     return [spec.preprocessing or spec.load().preprocessing for spec in backbones]  # loaded by evaluate() alone
-
-
-def _options(settings: Settings, modality: Modality) -> dict[str, Any]:
-    """Return the options that are set of those that not every modality has.
-
-    Raises:
-        ConfigError: The modality of the examples does not have one.
-    """
-    options = {
-        name: value for name, value in {"value_range": settings.data_options.value_range}.items() if value is not None
-    }
-    if unknown := sorted(set(options) - set(modality.options)):
-        raise ConfigError(f"The option {unknown[0]} says nothing of {modality.noun}s: leave it out.")
-    return options

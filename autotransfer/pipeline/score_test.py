@@ -82,7 +82,7 @@ def _warn_of_store(store: Store, test: Examples, model: TransferModel, warnings:
     if store.remarks:
         first, noun = next(iter(store.remarks)), store.modality.noun
         warnings.warn(
-            "value_range",
+            store.modality.remark_code,
             f"{len(store.remarks)} of {len(store)} test {noun}s have values that the training {noun}s lack; the first, "
             f"{test.names[first]}: {store.remarks[first]}.",
             count=len(store.remarks),

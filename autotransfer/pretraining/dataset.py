@@ -63,6 +63,7 @@ def prepare_pretraining_data(
     seed: int,
     progress: Progress,
     reading: Mapping[str, Any] | None = None,
+    modality_options: Mapping[str, Any] | None = None,
 ) -> PretrainingData:
     """Read every example once, for student and teacher, and split the examples.
 
@@ -72,6 +73,7 @@ def prepare_pretraining_data(
         share: Share of the examples that is held out for validation.
         seed: Seed of the split.
         progress: Shows the progress of decoding, and collects warnings.
+        modality_options: Options of the modality of the examples.
         reading: How a model reads the values of examples; None determines this from the examples.
 
     Raises:
@@ -83,7 +85,7 @@ def prepare_pretraining_data(
         examples.items,
         examples.names,
         wanted,
-        options={},
+        options=modality.read_options(modality_options),
         reading=reading,
         exact=False,
         memory_limit=memory_budget(None),

@@ -17,9 +17,11 @@ from autotransfer._version import __version__
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples, modality_of
+from autotransfer.data.recognition import modality_named
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import ConfigError, RunExistsError
 from autotransfer.features.cache import content_key, default_cache_dir
+from autotransfer.pipeline.checks import check_modality_settings
 from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_labels
 from autotransfer.pretraining.teacher import explained_variance, teacher_features, teacher_objective
@@ -129,7 +131,8 @@ def pretrain(
         zoo: Folders of checkpoints that may hold the teacher; None takes ``AUTOTRANSFER_ZOO``.
         seed: Seed of the initial weights, the split and the training.
         training: Training settings, and the share of the examples that is held out for validation.
-        data_options: ``path_column``, ``target_column`` and ``groups``, as for ``fit``; no other option has an effect.
+        data_options: ``modality``, ``modality_options``, ``path_column``, ``target_column`` and ``groups``, as for
+            ``fit``; no other option has an effect.
         compute: ``device``, and ``cache`` and ``cache_dir`` for the teacher's features.
         run: ``overwrite``, which replaces the folder and restarts an interrupted training, and ``progress``.
         card: Description of the checkpoint.
@@ -166,9 +169,10 @@ def _pretrain(data: Any, targets: Any, options: PretrainOptions) -> PretrainResu
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=options.seed)
     registry = Registry.load(zoos_from(options.zoo))
     staging = _staging_folder(Path(options.out), run.overwrite)
+    check_modality_settings(options.data_options, registry)
     where = resolve_device(compute.device)
     teacher = None if options.teacher is None else LoadedBackbone(registry.backbone(options.teacher), where)
-    examples = _load(data, targets, options.data_options) if options.labels else find_examples(data)
+    examples = _load(data, targets, options) if options.labels else _find(data, options)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     job = _PretrainingJob(
         out=Path(options.out),
@@ -181,6 +185,7 @@ def _pretrain(data: Any, targets: Any, options: PretrainOptions) -> PretrainResu
         match=options.match,
         settings=settings.for_modality(modality_of(examples)),
         validation=training.validation,
+        modality_options=options.data_options.modality_options,
         source=card.source or _name_of(data),
         license=card.license,
         cache_dir=Path(compute.cache_dir or default_cache_dir()) if compute.cache else None,
@@ -207,6 +212,7 @@ class _PretrainingJob:
     match: Match
     settings: PretrainingSettings
     validation: float
+    modality_options: Mapping[str, Any] | None
     source: str
     license: str
     cache_dir: Path | None
@@ -222,7 +228,12 @@ class _PretrainingJob:
         if teacher is not None:
             backbone.start_from(teacher.backbone)
         dataset = prepare_pretraining_data(
-            examples, wanted, share=self.validation, seed=self.settings.seed, progress=progress
+            examples,
+            wanted,
+            share=self.validation,
+            seed=self.settings.seed,
+            progress=progress,
+            modality_options=self.modality_options,
         )
         features = None
         if teacher is not None:
@@ -355,14 +366,21 @@ def _staging_folder(out: Path, overwrite: bool) -> Path:
     return staging
 
 
-def _load(data: Any, targets: Any, options: DataOptions) -> Examples:
+def _find(data: Any, options: PretrainOptions) -> Examples:
+    """Return examples without labels."""
+    return find_examples(data, modalities=modality_named(options.data_options.modality))
+
+
+def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
     """Return the labelled examples to train on; of data that are divided into parts, the part for that."""
+    options = settings.data_options
     loaded = load_examples(
         data,
         targets,
         path_column=options.path_column,
         target_column=options.target_column,
         groups=options.groups,
+        modalities=modality_named(options.modality),
     )
     return loaded.only("train")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ __all__ = [
     "bytes_or_none",
     "class_weights",
     "device_name",
-    "low_and_high",
     "metric_name",
     "one_of",
     "optional_duration",
+    "options_of_modality",
     "parse_duration",
-    "parse_low_and_high",
+    "parse_options_of_modality",
     "parse_share_or_data",
     "path_or_none",
     "patterns",
@@ -183,18 +184,17 @@ def plain_label(label: Any) -> Any:
     return label.item() if hasattr(label, "item") else label
 
 
-def low_and_high(given: Any) -> tuple[float, float] | None:
-    """Return the values that are black and white as two numbers.
+def options_of_modality(given: Any) -> dict[str, Any] | None:
+    """Return options by name; whether the modality has them, and what their values may be, the modality says later.
 
     Raises:
-        ConfigError: The value is no such pair.
+        ConfigError: The value holds no options by name.
     """
     if given is None:
         return None
-    numbers = () if isinstance(given, str) or not isinstance(given, Iterable) else tuple(map(_number, given))
-    if len(numbers) != 2 or not -math.inf < numbers[0] < numbers[1] < math.inf:
-        raise ConfigError(f"The value range is two numbers, such as (0, 4095), the lower one first; got {given!r}.")
-    return numbers[0], numbers[1]
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"The options of a modality are a dictionary of values by name; got {given!r:.80}.")
+    return dict(given)
 
 
 def metric_name(given: Any) -> Any:
@@ -219,12 +219,16 @@ def parse_share_or_data(text: str) -> float | str:
         return text
 
 
-def parse_low_and_high(text: str) -> Any:
-    """Return the two numbers of a text such as ``0,4095``; another text as it is, which ``low_and_high`` refuses."""
+def parse_options_of_modality(text: str) -> Any:
+    """Return the options that a text of the command line holds as JSON.
+
+    Raises:
+        ConfigError: It is no JSON.
+    """
     try:
-        return tuple(map(float, text.split(",")))
-    except ValueError:
-        return text
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"The options of a modality are a JSON object; got {text!r:.80}: {error}.") from None
 
 
 def _number(value: Any) -> float:

@@ -44,6 +44,8 @@ class SettingInfo:
         check: Returns the value that is kept for a value that is given, or raises ConfigError.
         metavar: What stands for the value in the help text of the command line.
         parse: Returns the value for a text of the command line; None reads the text by the type of the field.
+        aliases: Further names of the option of the command line.
+        hidden: Whether the help text of the command line leaves the option out.
         environment: The environment variable that gives the value where no option does.
         on_command_line: Whether the command line has an option for the setting.
         holds_data: Whether the value may be data; a run folder keeps their paths as absolute ones.
@@ -57,6 +59,8 @@ class SettingInfo:
     check: Callable[[Any], Any] | None = None
     metavar: str | None = None
     parse: Callable[[str], Any] | None = None
+    aliases: tuple[str, ...] = ()
+    hidden: bool = False
     environment: str = ""
     on_command_line: bool = True
     holds_data: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from autotransfer.errors import ConfigError
 from autotransfer.settings.checks import (
@@ -13,10 +13,10 @@ from autotransfer.settings.checks import (
     bytes_or_none,
     class_weights,
     device_name,
-    low_and_high,
     one_of,
+    options_of_modality,
     parse_duration,
-    parse_low_and_high,
+    parse_options_of_modality,
     parse_share_or_data,
     path_or_none,
     patterns,
@@ -26,7 +26,13 @@ from autotransfer.settings.checks import (
 )
 from autotransfer.settings.fields import SettingsGroup, documented, setting
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 __all__ = ["Compute", "DataOptions", "Kind", "RunOptions", "SearchOptions", "Selection"]
+
+# What has taken the place of arguments of an earlier version.
+_MOVED = {"min_images": "min_examples=", "value_range": "modality_options={'value_range': ...}"}
 
 Kind = Literal["binary", "multiclass", "multilabel", "regression"]
 
@@ -58,6 +64,22 @@ class DataOptions(SettingsGroup):
         none="5 below 3,000 examples, 1 from there on",
         check=whole_number("number of folds", 1, optional=True),
         metavar="N",
+    )
+    modality: str | None = setting(
+        None,
+        help="What kind of examples the data are, such as image; 'autotransfer plugins' lists all.",
+        none="found out from the data",
+        metavar="NAME",
+    )
+    modality_options: Mapping[str, Any] | None = setting(
+        None,
+        help="Options of the modality by name, as JSON.",
+        more="On the command line, each has an option of its own.",
+        none="each has the default that its modality says",
+        check=options_of_modality,
+        metavar="JSON",
+        parse=parse_options_of_modality,
+        hidden=True,
     )
     path_column: str | None = setting(
         None, help="Column of paths in a table.", none="guessed by what the columns hold", metavar="C"
@@ -98,22 +120,13 @@ class DataOptions(SettingsGroup):
     follow_links: bool = setting(
         False, help="Follow links that lead out of a folder, and links to folders.", more="Loops end."
     )
-    min_images: int | None = setting(
+    min_examples: int | None = setting(
         None,
         help="Leave out classes with fewer training examples.",
         none="a class with a single example is refused",
         check=whole_number("fewest examples of a class", 1, optional=True),
         metavar="N",
-    )
-    value_range: tuple[float, float] | None = setting(
-        None,
-        help="Values of images that are black and white, such as 0,4095.",
-        more="Useful for 12-bit images in 16-bit files, for example.",
-        none="decided by the training images: 0 to 255 for those of 8 bits that exceed 16, 0 to 1 for fractions up to "
-        "1, else their least and greatest value",
-        check=low_and_high,
-        metavar="LOW,HIGH",
-        parse=parse_low_and_high,
+        aliases=("min_images",),
     )
     task: Kind | None = setting(
         None,
@@ -135,6 +148,16 @@ class DataOptions(SettingsGroup):
         help="Refuse data, or test data, with an unreadable example.",
         more="Otherwise unreadable examples are left out and listed.",
     )
+
+    def __new__(cls, **given: Any) -> Self:
+        """Refuse arguments of an earlier version, each with what has taken its place.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        for name in given.keys() & _MOVED.keys():
+            raise ConfigError(f"DataOptions has no {name}: give {_MOVED[name]} instead; got {given[name]!r:.80}.")
+        return super().__new__(cls)
 
     @property
     def validation_share(self) -> float:
@@ -163,8 +186,8 @@ class SearchOptions(SettingsGroup):
     views: int = setting(
         4,
         help="Most views of an example that the model averages: 1, 2 or 4; 1 is fastest.",
-        more="The views of an image are itself, its mirror image and two crops. Each view is a pass through the "
-        "backbone, in prediction, too. They are averaged where validation says that it pays.",
+        more="The modality says what the views of an example are. Each view is a pass through the backbone, in "
+        "prediction, too. They are averaged where validation says that it pays.",
         check=whole_number("number of views", 1),
         metavar="N",
     )

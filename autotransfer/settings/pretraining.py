@@ -123,7 +123,9 @@ class PretrainOptions(SettingsGroup):
     )
     training: TrainingOptions = group(TrainingOptions(), "How the network trains")
     data_options: DataOptions = group(
-        DataOptions(), "How the data are read", used=("path_column", "target_column", "groups")
+        DataOptions(),
+        "How the data are read",
+        used=("modality", "modality_options", "path_column", "target_column", "groups"),
     )
     compute: Compute = group(Compute(), "Where the network trains", used=("device", "cache", "cache_dir"))
     run: RunOptions = group(RunOptions(), "The folder", used=("overwrite", "progress"))

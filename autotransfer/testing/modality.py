@@ -16,12 +16,15 @@ from torch import Tensor
 
 from autotransfer.contract.modality import InputFormat, Inputs, Item, Modality, Store
 from autotransfer.errors import DataError, ModelFormatError
+from autotransfer.settings import Settings
+from autotransfer.settings.fields import flat_settings
 from autotransfer.testing.rules import naming, require
 
 __all__ = ["check_modality"]
 
 _CPU = torch.device("cpu")
 _LEAST_EXAMPLES = 4
+_SETTINGS = frozenset(each.name for each in flat_settings(Settings))
 
 
 def check_modality(modality: Modality, examples: Sequence[Any], formats: Sequence[InputFormat]) -> None:
@@ -64,6 +67,8 @@ def _check_names(name: str, modality: Modality) -> None:
         require(isinstance(named, tuple) and unique, name, f"{what} are a tuple of different names; got {named!r}")
     first = modality.augmentations[0]
     require(first == "none", name, f"the first augmentation is 'none'; got {first!r}")
+    for option in modality.options:
+        require(option.isidentifier() and option not in _SETTINGS, name, f"no setting is called {option!r} already")
     copied = pickle.loads(pickle.dumps(modality))
     require(copied.name == modality.name, name, "it can be pickled: worker processes get it")
 

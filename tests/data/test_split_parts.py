@@ -124,7 +124,7 @@ def unequal(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("least", "left"), [(1, "aaabbc"), (2, "aaabb")])
 def test_small_classes_are_left_out_by_name(unequal: Path, least: int, left: str) -> None:
-    examples, test = read(unequal, test=unequal, min_images=least)
+    examples, test = read(unequal, test=unequal, min_examples=least)
     assert examples.targets == list(left)
     assert test is not None
     assert test.targets == list(left), "nobody knows them when it is tested"
@@ -135,7 +135,7 @@ def test_small_classes_are_left_out_by_name(unequal: Path, least: int, left: str
 
 def test_small_classes_are_counted_among_what_is_trained_on(photos: Path) -> None:
     make(photos, "train/ox/1 val/ox/2 val/ox/3")
-    examples, _ = read(photos, min_images=2)
+    examples, _ = read(photos, min_examples=2)
     assert set(examples.targets or ()) == {"cat", "dog"}
     assert sum(examples.held_out or ()) == 2
 
@@ -143,6 +143,6 @@ def test_small_classes_are_counted_among_what_is_trained_on(photos: Path) -> Non
 def test_small_classes_are_none_of_a_regression(unequal: Path) -> None:
     paths = sorted(unequal.glob("a/*"))
     with pytest.raises(ConfigError, match="these targets are no classes"):
-        read(paths, targets=[0.5, 1.5, 2.5], min_images=2)  # type: ignore[arg-type]
+        read(paths, targets=[0.5, 1.5, 2.5], min_examples=2)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"Of 3 classes, 1 have 3 examples or more \(a\); it takes two classes"):
-        read(unequal, min_images=3)
+        read(unequal, min_examples=3)

@@ -37,6 +37,7 @@ OPTIONS = [
     "--metric",
     "--task",
     "--positive-class",
+    "--modality",
     "--value-range",
     "--seed",
     "--device",
@@ -47,7 +48,7 @@ OPTIONS = [
     "--root",
     "--suffix",
     "--follow-links",
-    "--min-images",
+    "--min-examples",
     "--class-weight",
     "--validation",
     "--epochs",
@@ -179,6 +180,21 @@ def test_fit_keeps_the_names_of_its_options() -> None:
     assert [option for option in OPTIONS if f"  {option}" not in shown] == []
 
 
+def test_an_option_keeps_its_earlier_name() -> None:
+    from autotransfer.cli.fit import fit
+
+    assert "--min-examples, --min-images N" in run(fit, "--help")
+
+
+@pytest.mark.parametrize(
+    ("given", "instead"),
+    [({"min_images": 2}, "min_examples="), ({"value_range": (0, 1)}, r"modality_options=\{'value_range': \.\.\.\}")],
+)
+def test_an_earlier_argument_says_what_takes_its_place(given: dict[str, Any], instead: str) -> None:
+    with pytest.raises(ConfigError, match=f"DataOptions has no {next(iter(given))}: give {instead} instead"):
+        DataOptions(**given)
+
+
 def test_a_group_is_an_object_of_its_class() -> None:
     wrong: Any = {"workers": 2}
     with pytest.raises(ConfigError, match=r"give compute=autotransfer\.Compute\(\.\.\.\); got {'workers': 2}"):
@@ -189,5 +205,5 @@ def test_settings_without_effect_are_refused() -> None:
     refuse_unused(Compute(device="cpu"), ["device"])
     with pytest.raises(ConfigError, match="workers of Compute has no effect here: leave it out; got 2"):
         refuse_unused(Compute(workers=2), ["device"])
-    with pytest.raises(ConfigError, match="min_images of DataOptions has no effect here"):
-        PretrainOptions(architecture="resnet18", out="zoo/mine", data_options=DataOptions(min_images=2))
+    with pytest.raises(ConfigError, match="min_examples of DataOptions has no effect here"):
+        PretrainOptions(architecture="resnet18", out="zoo/mine", data_options=DataOptions(min_examples=2))

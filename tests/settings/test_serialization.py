@@ -46,7 +46,7 @@ def test_settings_come_back_with_their_groups_and_types() -> None:
     given = Settings(
         time_budget="5m",
         heads=["linear", "mlp"],
-        data_options=DataOptions(value_range=(0, 4095), groups=["a", "b"], positive_class=1),
+        data_options=DataOptions(modality_options={"value_range": (0, 4095)}, groups=["a", "b"], positive_class=1),
         search=SearchOptions(class_weight={0: 1.0, 1: 5.0}, exclude="vit*"),
         compute=Compute(workers=2, trial_timeout="2m"),
     )

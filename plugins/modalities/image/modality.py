@@ -82,6 +82,7 @@ class ImageModality(Modality):
     views = VIEWS
     augmentations = AUGMENTATIONS
     options = OPTIONS
+    remark_code = "value_range"
     warnings = WARNINGS
 
     def holds(self, file: Path) -> bool:
