@@ -38,6 +38,11 @@ Inputs = Union["Tensor", Mapping[str, "Tensor"]]
 """What a backbone takes: a tensor (N, ...), or several by name, such as tokens and their mask.
 
 Tensors of whole numbers and truth values are small and are made anew at a cut; those of floats are not.
+
+Examples of unequal length have a tensor ``"mask"`` of truth values (N, L) among them: the positions that are there,
+which come first. L is the length of the longest of these N examples. Other tensors (N, L) of whole numbers may stand
+beside it. What a backbone makes of positions is (N, L, ...), and features do not depend on positions that are not
+there.
 """
 
 
@@ -142,6 +147,14 @@ class Store:
         if strength != "none":
             raise ConfigError(f"The augmentation is one of {list(self.modality.augmentations)}; got {strength!r}.")
         return self.inputs(rows, how, device)
+
+    def lengths(self, how: Any) -> np.ndarray | None:
+        """Return the number of positions (N,) of each example, as ``inputs`` cuts them; None where inputs have no mask.
+
+        Args:
+            how: The backbone's ``InputFormat``.
+        """
+        return None
 
     def suits(self, how: Any) -> bool:
         """Whether ``inputs`` can make what a backbone wants: stores hold what the backbones of a search need."""
