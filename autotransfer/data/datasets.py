@@ -17,7 +17,7 @@ from autotransfer.data.given_targets import listed_targets, plain_value, read_ta
 from autotransfer.data.recognition import item_of, values_of
 from autotransfer.errors import DataError
 
-__all__ = ["DatasetItems", "examples_of_dataset", "is_dataset", "modality_of_dataset", "names_of"]
+__all__ = ["DatasetItems", "examples_of_dataset", "is_dataset", "names_of"]
 
 
 def examples_of_dataset(dataset: Any, targets: Any, reader: TargetReader, modalities: Sequence[Modality]) -> Examples:
@@ -33,8 +33,8 @@ def examples_of_dataset(dataset: Any, targets: Any, reader: TargetReader, modali
         own = getattr(dataset, "targets", None)
         targets = own if own is not None and hasattr(own, "__len__") and len(own) == total else None
     if targets is not None:
-        modality = modality_of_dataset(dataset, modalities)
-        items: Sequence[Item] = DatasetItems(dataset, modality)
+        items: Sequence[Item] = (fetched := DatasetItems.of(dataset, modalities))
+        modality = fetched.modality
         labels, reading, warnings = read_targets(targets, listed_targets(targets, total), reader)
         return Examples(
             items=items, names=names_of(items), targets=labels, reading=reading, warnings=warnings, modality=modality
@@ -47,25 +47,37 @@ def examples_of_dataset(dataset: Any, targets: Any, reader: TargetReader, modali
     )
 
 
-def modality_of_dataset(dataset: Any, modalities: Sequence[Modality]) -> Modality:
-    """Return the modality of a data set; its first example is fetched only where several are installed."""
-    return modalities[0] if len(modalities) == 1 else values_of([_example(dataset[0])], modalities)[0]
-
-
 def _example(sample: Any) -> Any:
     return sample[0] if isinstance(sample, (tuple, list)) else sample
 
 
 class DatasetItems(Sequence[Item]):
-    """The examples of a data set, each fetched when it is asked for."""
+    """The examples of a data set, each fetched when it is asked for.
 
-    def __init__(self, dataset: Any, modality: Modality) -> None:
-        self.dataset, self.modality = dataset, modality
+    Args:
+        dataset: The data set.
+        modality: What kind of examples it holds.
+        first: Its first example, where that was fetched already: it is given once, and fetched no second time.
+    """
+
+    def __init__(self, dataset: Any, modality: Modality, first: Item | None = None) -> None:
+        self.dataset, self.modality, self._first = dataset, modality, first
+
+    @classmethod
+    def of(cls, dataset: Any, modalities: Sequence[Modality]) -> DatasetItems:
+        """Return the examples of a data set; the first one tells their modality, where several are installed."""
+        if len(modalities) == 1:
+            return cls(dataset, modalities[0])
+        modality, (first,) = values_of([_example(dataset[0])], modalities)
+        return cls(dataset, modality, first)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, i: Any) -> Any:
+        first, self._first = self._first, self._first if i else None
+        if first is not None and i == 0:
+            return first
         return item_of(_example(self.dataset[i]), i, self.modality)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,16 @@ def batch_of(
     """
     found: list[tuple[Modality, list[Item]]] = []
     refused: list[DataError] = []
-    for modality in modalities:
+    for modality in (claiming := _claiming(modalities)):
         try:
             items = modality.batch(value, reading)
         except DataError as error:
             refused.append(error)
         else:
             found += [] if items is None else [(modality, items)]
-    return _only(found, refused, f"An array of the shape {tuple(value.shape)}", modalities)
+    what = f"An array of the shape {tuple(value.shape)}"
+    with _naming_others(modalities, claiming):
+        return _only(found, refused, what, modalities)
 
 
 def values_of(values: Sequence[Any], modalities: Sequence[Modality]) -> tuple[Modality, list[Item]]:
@@ -111,7 +114,8 @@ def values_of(values: Sequence[Any], modalities: Sequence[Modality]) -> tuple[Mo
     """
     found: list[tuple[Modality, list[Item]]] = []
     refused: list[DataError] = []
-    for modality in modalities:
+    claiming = _claiming(modalities) if any(hasattr(value, "dtype") for value in values) else modalities
+    for modality in claiming:
         try:
             found.append((modality, [item_of(value, i, modality) for i, value in enumerate(values)]))
         except DataError as error:
@@ -119,7 +123,8 @@ def values_of(values: Sequence[Any], modalities: Sequence[Modality]) -> tuple[Mo
     if len(found) > 1 and (paths := [item for item in found[0][1] if isinstance(item, Path)]):
         best = modality_of_files(paths, [modality for modality, _ in found])
         found = [(modality, items) for modality, items in found if modality is best]
-    return _only(found, refused, "What the list holds", modalities)
+    with _naming_others(modalities, claiming):
+        return _only(found, refused, "What the list holds", modalities)
 
 
 def item_of(value: Any, position: int, modality: Modality) -> Item:
@@ -135,6 +140,22 @@ def item_of(value: Any, position: int, modality: Modality) -> Item:
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         raise DataError(f"Item {position} is {kind}; data are {modality.accepted}.")
     return item
+
+
+def _claiming(modalities: Sequence[Modality]) -> Sequence[Modality]:
+    """Return the modalities that take arrays although others are there; the only one takes them in any case."""
+    return modalities if len(modalities) == 1 else [each for each in modalities if each.claims_arrays]
+
+
+@contextmanager
+def _naming_others(modalities: Sequence[Modality], claiming: Sequence[Modality]) -> Iterator[None]:
+    """Say of arrays that nothing takes which modalities were not asked."""
+    try:
+        yield
+    except DataError as error:
+        others = [each for each in modalities if each not in claiming]
+        ways = "".join(f" If they are {each.noun}s, name the modality: {each.name!r}." for each in others)
+        raise DataError(f"{error}{ways}") from error
 
 
 def _only(

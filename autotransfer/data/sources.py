@@ -13,7 +13,7 @@ import numpy as np
 from autotransfer.contract.modality import Item, Modality, Skipped
 from autotransfer.data.arrays import is_array, is_tensor
 from autotransfer.data.columns import TargetReader
-from autotransfer.data.datasets import DatasetItems, examples_of_dataset, is_dataset, modality_of_dataset, names_of
+from autotransfer.data.datasets import DatasetItems, examples_of_dataset, is_dataset, names_of
 from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.file_lists import Row, because, examples_of_rows
 from autotransfer.data.file_lookup import Places
@@ -146,8 +146,8 @@ def find_examples(
     if is_dataset(data):
         if not len(data):
             raise DataError("The data set is empty.")
-        modality = modality_of_dataset(data, modalities)
-        items: Sequence[Item] = DatasetItems(data, modality)
+        items: Sequence[Item] = (fetched := DatasetItems.of(data, modalities))
+        modality = fetched.modality
         return Examples(items=items, names=names_of(items), modality=modality)
     several = isinstance(data, (list, tuple, np.ndarray)) or is_tensor(data)
     if isinstance(data, (str, os.PathLike)) or (not several and any(m.item(data) is not None for m in modalities)):
