@@ -20,7 +20,7 @@ from autotransfer_plugins.modalities.audio.formats import WaveFormat
 __all__ = ["build", "rename"]
 
 _RATE, _FFT, _HOP = 16_000, 400, 160  # samples a second, a window (25 ms), and a step (10 ms)
-_RANGE_OF_LOGARITHM = 8  # decades below the loudest band that are told apart: 80 dB
+_RANGE_OF_LOGARITHM = 8  # decades below the loudest band that are kept: 80 dB
 
 
 class _LogMel(Frontend):
