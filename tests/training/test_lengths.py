@@ -107,7 +107,7 @@ def test_predictions_keep_the_order_of_the_rows(
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
-def test_epochs_see_each_example_once_in_batches_of_similar_length(
+def test_an_epoch_passes_batches_of_similar_length(
     loaded_sequence_net: LoadedBackbone, sequences: SequenceStore, fold: Fold, cpu: Device
 ) -> None:
     training = training_on(loaded_sequence_net, sequences, fold, cpu)
