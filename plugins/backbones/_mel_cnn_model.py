@@ -51,7 +51,7 @@ class LogMel(nn.Module):
             there = _there(bands.shape[-1], samples, HOP)[:, None]
             mean = (bands * there).sum((1, 2), keepdim=True) / (there.sum((1, 2), keepdim=True) * BANDS)
             scaled: Tensor = ((bands - mean) * there / 4).unsqueeze(1)  # about a deviation
-            return scaled.to(wave.dtype)
+        return scaled.to(wave.dtype)
 
 
 class MelCNN(Backbone):
