@@ -83,7 +83,7 @@ class MelCNN(Backbone):
 
     def forward_map(self, inputs: Any) -> Tensor:
         """Map ``"wave"`` (N, T) and ``"samples"`` (N,) to features (N, frames / 4, width)."""
-        features = self.frontend(inputs["wave"], inputs["samples"])
+        features: Tensor = self.frontend(inputs["wave"], inputs["samples"])
         for name in STAGES:
             features = self.get_submodule(name)(features)
         return features.transpose(1, 2)
