@@ -65,7 +65,10 @@ def load_texts(
         DataError: No text can be used, or one cannot and ``strict`` is set, or the disk is too small.
     """
     tokens = [Tokens(tokenizer, length) for tokenizer, length in _tokenizers(formats, max_length)]
-    makers = [*tokens, *([NGrams()] if any(isinstance(how, NGramFormat) for how in formats) else [])]
+    makers: list[Tokens | NGrams] = [
+        *tokens,
+        *([NGrams()] if any(isinstance(how, NGramFormat) for how in formats) else []),
+    ]
     share = None if memory_limit is None else memory_limit // max(len(makers), 1)
     writers = [PackedWriter(maker.dtypes, share) for maker in makers]
     read = _Read()
