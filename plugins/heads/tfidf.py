@@ -67,7 +67,8 @@ class TfidfHead(nn.Module):
         values = values / squares.clamp(min=_MIN_LENGTH).sqrt()[part]
         size = (len(features), len(self.columns))
         weighted = torch.sparse_coo_tensor(torch.stack([rows, place]), values, size, check_invariants=False)
-        return torch.sparse.mm(weighted, self.weight.T) + self.bias
+        outputs: Tensor = torch.sparse.mm(weighted, self.weight.T) + self.bias
+        return outputs
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         count = getattr(state_dict.get(prefix + "columns"), "shape", (1,))[0]
@@ -84,11 +85,11 @@ def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn
 
 
 def _entries(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return row, column and value of all that is not 0."""
+    """Return row, column and value of all that is not 0, of a dense tensor or a sparse one in COO format."""
     if features.layout == torch.strided:
         rows, columns = features.nonzero(as_tuple=True)
         return rows, columns, features[rows, columns]
-    features = features.coalesce() if features.layout == torch.sparse_coo else features.to_sparse_coo()
+    features = features.coalesce()
     rows, columns = features.indices()
     return rows, columns, features.values()
 
