@@ -17,7 +17,7 @@ from autotransfer.data.given_targets import listed_targets, plain_value, read_ta
 from autotransfer.data.recognition import item_of, values_of
 from autotransfer.errors import DataError
 
-__all__ = ["DatasetItems", "examples_of_dataset", "is_dataset", "modality_of_dataset", "names_of"]
+__all__ = ["DatasetItems", "examples_of_dataset", "is_dataset", "names_of"]
 
 
 def examples_of_dataset(dataset: Any, targets: Any, reader: TargetReader, modalities: Sequence[Modality]) -> Examples:
@@ -33,23 +33,22 @@ def examples_of_dataset(dataset: Any, targets: Any, reader: TargetReader, modali
         own = getattr(dataset, "targets", None)
         targets = own if own is not None and hasattr(own, "__len__") and len(own) == total else None
     if targets is not None:
-        modality = modality_of_dataset(dataset, modalities)
-        items: Sequence[Item] = DatasetItems(dataset, modality)
+        items = DatasetItems.of(dataset, modalities)
         labels, reading, warnings = read_targets(targets, listed_targets(targets, total), reader)
         return Examples(
-            items=items, names=names_of(items), targets=labels, reading=reading, warnings=warnings, modality=modality
+            items=items,
+            names=names_of(items),
+            targets=labels,
+            reading=reading,
+            warnings=warnings,
+            modality=items.modality,
         )
     pairs = [_pair(dataset[i], i) for i in range(total)]
-    modality, items = values_of([example for example, _ in pairs], modalities)
+    modality, found = values_of([example for example, _ in pairs], modalities)
     labels, reading, warnings = reader.read([plain_value(label) for _, label in pairs])
     return Examples(
-        items=items, names=names_of(items), targets=labels, reading=reading, warnings=warnings, modality=modality
+        items=found, names=names_of(found), targets=labels, reading=reading, warnings=warnings, modality=modality
     )
-
-
-def modality_of_dataset(dataset: Any, modalities: Sequence[Modality]) -> Modality:
-    """Return the modality of a data set; its first example is fetched only where several are installed."""
-    return modalities[0] if len(modalities) == 1 else values_of([_example(dataset[0])], modalities)[0]
 
 
 def _example(sample: Any) -> Any:
@@ -57,16 +56,35 @@ def _example(sample: Any) -> Any:
 
 
 class DatasetItems(Sequence[Item]):
-    """The examples of a data set, each fetched when it is asked for."""
+    """The examples of a data set, each fetched when it is asked for.
 
-    def __init__(self, dataset: Any, modality: Modality) -> None:
-        self.dataset, self.modality = dataset, modality
+    Where several modalities are installed, the first example tells which it is. It is kept, so that none is fetched
+    twice. A string is an example itself where the modality reads the first one.
+    """
+
+    def __init__(self, dataset: Any, modality: Modality, first: Sequence[Item] = (), *, read: bool = False) -> None:
+        self.dataset, self.modality, self.first, self.read = dataset, modality, first, read
+
+    @classmethod
+    def of(cls, dataset: Any, modalities: Sequence[Modality]) -> DatasetItems:
+        """Return the examples of a data set that is not empty.
+
+        Raises:
+            DataError: The first one is of no modality.
+        """
+        if len(modalities) == 1 and not modalities[0].reads(["a b"]):
+            return cls(dataset, modalities[0])
+        example = _example(dataset[0])
+        modality, first = values_of([example], modalities)
+        return cls(dataset, modality, first, read=isinstance(example, str) and not isinstance(first[0], Path))
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, i: Any) -> Any:
-        return item_of(_example(self.dataset[i]), i, self.modality)
+        if i == 0 and self.first:
+            return self.first[0]
+        return item_of(_example(self.dataset[i]), i, self.modality, read=self.read)
 
 
 def _pair(sample: Any, i: int) -> tuple[Any, Any]:

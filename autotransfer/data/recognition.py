@@ -11,6 +11,7 @@ from typing import Any
 from autotransfer.contract.modality import Item, Modality
 from autotransfer.contract.patterns import named_spec
 from autotransfer.contract.registry import installed_modalities
+from autotransfer.data.folders import kind_of
 from autotransfer.errors import DataError, PluginError
 
 __all__ = [
@@ -21,11 +22,19 @@ __all__ = [
     "modality_named",
     "modality_of_files",
     "modality_of_folder",
+    "reader_of",
+    "sample_of",
     "values_of",
 ]
 
 # Files of a folder that are looked at to tell its modality, where several are installed.
 _MOST_FILES = 10_000
+# Values that are looked at to tell what all of them are.
+_SAMPLE_COUNT = 50
+
+
+class _UnknownItemError(DataError):
+    """A value is no example of a modality."""
 
 
 def known_modalities(given: Sequence[Modality] | None) -> Sequence[Modality]:
@@ -103,37 +112,83 @@ def batch_of(
     return _only(found, refused, f"An array of the shape {tuple(value.shape)}", modalities)
 
 
-def values_of(values: Sequence[Any], modalities: Sequence[Modality]) -> tuple[Modality, list[Item]]:
-    """Return the modality of several values, and what it makes of them: paths of texts that it does not take itself.
+def values_of(
+    values: Sequence[Any], modalities: Sequence[Modality], *, paths: bool = False
+) -> tuple[Modality, list[Item]]:
+    """Return the modality of several values, and what it makes of them.
+
+    Strings are paths, unless a modality reads strings of this kind; see ``reader_of``.
+
+    Args:
+        values: The values.
+        modalities: What they may be of.
+        paths: Whether strings are paths in any case.
 
     Raises:
         DataError: One of them is no example, or they are of several modalities.
     """
+    strings = [value for value in values if isinstance(value, str)]
+    paths = paths or any(isinstance(value, os.PathLike) for value in values)
+    reader = None if paths or not strings else reader_of(strings, modalities)
+    if strings and len(strings) == len(values) and not any(map(str.strip, strings)):
+        raise DataError(f"All {len(strings)} strings are empty: there is nothing to read.")
     found: list[tuple[Modality, list[Item]]] = []
     refused: list[DataError] = []
-    for modality in modalities:
+    for modality in modalities if reader is None else (reader,):
         try:
-            found.append((modality, [item_of(value, i, modality) for i, value in enumerate(values)]))
+            read = modality is reader
+            found.append((modality, [item_of(value, i, modality, read=read) for i, value in enumerate(values)]))
         except DataError as error:
             refused.append(error)
-    if len(found) > 1 and (paths := [item for item in found[0][1] if isinstance(item, Path)]):
-        best = modality_of_files(paths, [modality for modality, _ in found])
+    if len(found) > 1 and (files := [item for item in found[0][1] if isinstance(item, Path)]):
+        best = modality_of_files(files, [modality for modality, _ in found])
         found = [(modality, items) for modality, items in found if modality is best]
     return _only(found, refused, "What the list holds", modalities)
 
 
-def item_of(value: Any, position: int, modality: Modality) -> Item:
+def reader_of(strings: Sequence[str], modalities: Sequence[Modality]) -> Modality | None:
+    """Return the modality of which strings are examples themselves; None where they are paths.
+
+    Strings are paths where most of a sample name what is there, or where no modality reads them.
+
+    Raises:
+        DataError: Several modalities read them.
+    """
+    sample = sample_of([string for string in strings if string.strip()])
+    there = sum(kind_of(Path(string)) != "missing" for string in sample)
+    if not sample or 2 * there >= len(sample):
+        return None
+    readers = [modality for modality in modalities if modality.reads(sample)]
+    if len(readers) > 1:
+        raise _ambiguous("What the strings hold", readers)
+    return readers[0] if readers else None
+
+
+def sample_of(values: Sequence[Any], count: int = _SAMPLE_COUNT) -> list[Any]:
+    """Return so many of the values, which are spread over all of them."""
+    step = max(1, len(values) // count)
+    return [values[i] for i in range(0, len(values), step)][:count]
+
+
+def item_of(value: Any, position: int, modality: Modality, *, read: bool = False) -> Item:
     """Return what a modality makes of one value.
+
+    Args:
+        value: The value.
+        position: Its position, for messages.
+        modality: The modality.
+        read: Whether a string is an example itself and no path.
 
     Raises:
         DataError: It is no example of the modality.
     """
-    item = None if isinstance(value, os.PathLike) else modality.item(value)
-    if item is None and isinstance(value, (str, os.PathLike)):
+    path = isinstance(value, os.PathLike) or (isinstance(value, str) and not read)
+    item = None if path else modality.item(value)
+    if path:
         return Path(value)
     if item is None:
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-        raise DataError(f"Item {position} is {kind}; data are {modality.accepted}.")
+        raise _UnknownItemError(f"Item {position} is {kind}; data are {modality.accepted}.")
     return item
 
 
@@ -143,11 +198,17 @@ def _only(
     if len(found) == 1:
         return found[0]
     if found:
-        nouns = ", ".join(modality.name for modality, _ in found)
-        raise DataError(
-            f"{what} can be read in several ways ({nouns}): name the modality with --modality (modality=), or give "
-            "files."
-        )
+        raise _ambiguous(what, [modality for modality, _ in found])
     if refused:
-        raise refused[0]
+        known = [error for error in refused if not isinstance(error, _UnknownItemError)]
+        if known or len(refused) == 1:
+            raise (known or refused)[0]
+        raise DataError(f"{str(refused[0]).partition(';')[0]}; data are {accepted(modalities)}.")
     raise DataError(f"{what} is nothing that can be read; data are {accepted(modalities)}.")
+
+
+def _ambiguous(what: str, modalities: Sequence[Modality]) -> DataError:
+    names = ", ".join(modality.name for modality in modalities)
+    return DataError(
+        f"{what} can be read in several ways ({names}): name the modality with --modality (modality=), or give files."
+    )

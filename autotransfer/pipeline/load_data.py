@@ -109,6 +109,7 @@ def _load(
         follow_links=options.follow_links,
         known=frozenset(map(str, train.targets or ())) if train is not None and is_folder(data) else (),
         argument=targets_argument,
+        input_column=options.input_column if columns else None,
         path_column=options.path_column if columns else None,
         target_column=options.target_column if columns else None,
         root=options.root if places else None,
