@@ -23,7 +23,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 # What tests of several folders share; see tests/fixtures.
-pytest_plugins = ("fixtures.networks", "fixtures.searches", "fixtures.texts", "fixtures.trials")
+pytest_plugins = (
+    "fixtures.networks",
+    "fixtures.searches",
+    "fixtures.sequences",
+    "fixtures.texts",
+    "fixtures.trials",
+)
 
 _EXAMPLE = Path(__file__).parents[1] / "examples" / "third_party_backbone"
 

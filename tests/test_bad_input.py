@@ -76,7 +76,7 @@ def test_a_missing_folder(refuse: Refuse, tmp_path: Path) -> None:
 def test_an_empty_folder(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     message = refuse(DataError, ValueError, tmp_path / "empty")
-    assert "No class with images" in message
+    assert "No class with examples" in message
     assert "FOLDER/cat" in message  # what it should look like
 
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from autotransfer.backbones.inputs import each, joined, rows_of
+from autotransfer.backbones.inputs import (
+    but_last,
+    each,
+    joined,
+    length_of,
+    mask_of,
+    rows_of,
+    shortened,
+    without_padding,
+)
+from autotransfer.backbones.outlines import Outline, blank, outline, outlines_of
+from autotransfer.backbones.units import outlined_units
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
 
-__all__ = ["Activation", "Cut", "TOLERANCE", "call_order"]
+__all__ = ["Activation", "Cut", "TOLERANCE"]
 
 Activation = tuple[Tensor, ...]
 """The tensors (N, ...) that cross a boundary."""
@@ -34,15 +43,6 @@ class _Reached(Exception):
     """Stops a forward pass at the boundary."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Unit:
-    """A called module whose parameters all lie in one stage (or that has none), as it was seen in a forward pass."""
-
-    name: str
-    stage: int | None
-    outputs: list[Any]
-
-
 class Cut:
     """A backbone cut at a boundary; usable only if ``exact``.
 
@@ -54,6 +54,10 @@ class Cut:
     Whole numbers and truth values among the inputs, such as tokens and their mask, are given to the suffix again, so
     that what the backbone's own code makes of them, such as an attention mask, is made anew and not cached.
 
+    Inputs with a mask (N, L) may be longer or shorter than the recorded ones: a pass of inputs that are one position
+    shorter finds which axis of which tensor follows the length. What crosses the boundary follows it in axis 1 or not
+    at all, and is not looked at where the mask says that nothing is there.
+
     Args:
         backbone: In eval mode; it is not changed.
         depth: Number of leading stages before the boundary, 0 < depth < number of stages.
@@ -63,24 +67,29 @@ class Cut:
     Attributes:
         exact: Whether suffix(prefix(x)) equals the whole forward pass.
         reason: Why not; empty when exact.
-        seconds: Seconds that an example takes up to the boundary, in float32.
+        seconds: Seconds that an example takes up to the boundary, in float32; one of those that were recorded.
         share: Share of the time of a forward pass that lies before the boundary.
-        numbers: How many numbers cross the boundary for each example.
+        numbers: How many numbers cross the boundary for each example; for one of those that were recorded.
+        follows: Whether each tensor that crosses follows the length of the examples.
         joins: Whether ``suffix`` takes the inputs again.
+        length: Number of positions of the recorded inputs; None where examples have no lengths.
     """
 
     def __init__(self, backbone: Backbone, depth: int, inputs: Inputs, others: Inputs | None = None) -> None:
         self.depth = depth
         self.exact, self.reason, self.seconds, self.share, self.numbers = False, "", 0.0, 0.0, 0
-        self._outlines = each(_outline, inputs)
-        self.joins = joined(inputs) is not None
+        self.follows: tuple[bool, ...] = ()
+        self.joins, self.length = joined(inputs) is not None, length_of(inputs)
         self._rows = rows_of(inputs) - 1  # recorded and checked with different batch sizes
         try:
             with torch.no_grad():
                 self._record(backbone, inputs)
-                self._refuse_trained(backbone, _but_last(inputs))
+                self._refuse_trained(backbone, but_last(inputs))
                 # Other inputs than the recorded ones: what depends on them must cross, not be remembered.
-                self.reason = self._difference(backbone, each(_opposite, inputs) if others is None else others)
+                others = each(_opposite, inputs) if others is None else others
+                self.reason = self._difference(backbone, others)
+                if self.length is not None and not self.reason:
+                    self.reason = self._difference(backbone, shortened(others, (self.length + 1) // 2))
         except Exception as error:
             self.reason = f"{type(error).__name__}: {error}".splitlines()[0]
         self.exact = not self.reason
@@ -89,10 +98,15 @@ class Cut:
         """Run the frozen stages on inputs (N, ...)."""
         return self._crossing(self._entering(backbone, inputs)[0], rows_of(inputs))
 
+    def numbers_of(self, length: float) -> float:
+        """Return how many numbers cross the boundary for an example of so many positions."""
+        return self._fixed_numbers + length * self._numbers_of_position
+
     @contextmanager
-    def recorded(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
-        """Note what crosses the boundary when a batch of rows passes it within, on its way further."""
+    def recorded(self, backbone: Backbone, inputs: Inputs) -> Iterator[list[Tensor]]:
+        """Note what crosses the boundary when a batch of inputs passes it within, on its way further."""
         noted: list[Tensor] = []
+        rows = rows_of(inputs)
 
         def note(module: nn.Module, args: Any, kwargs: Any) -> None:
             if not noted:  # a copy: what follows may work in place
@@ -123,7 +137,10 @@ class Cut:
             forward: The backbone, its ``forward_map``, or a deeper prefix; None for the backbone.
             inputs: The inputs of the same examples, where the cut ``joins`` them; floats in them are not looked at.
         """
-        rows, dtype = len(cached[0]), cached[0].dtype
+        given = None if inputs is None else joined(inputs)
+        if self.joins and given is None:
+            raise ValueError("the suffix takes whole numbers or truth values among the inputs again: give them")
+        dtype = cached[0].dtype
 
         def enter(args: Any, kwargs: Any) -> Any:
             filled = iter(cached)
@@ -140,22 +157,22 @@ class Cut:
             ]
             return pytree.tree_unflatten(leaves, self._spec)
 
-        like = cached[0].new_full((1,), float("nan"))
-        with self._replaying(backbone, enter, rows, like):
-            return (forward or backbone)(self._blanked(inputs, rows, like))
+        blanks = self._blanks(given, len(cached[0]), cached[0].new_full((1,), float("nan")))
+        with self._replaying(backbone, enter, blanks):
+            return (forward or backbone)(self._blanked(given, blanks))
 
-    def _blanked(self, inputs: Inputs | None, rows: int, like: Tensor) -> Inputs:
+    def _blanks(self, inputs: Inputs | None, rows: int, like: Tensor) -> Callable[[Any], Any]:
+        """Return what makes NaN tensors of outlines, for so many examples as long as these inputs."""
+        length = None if inputs is None else length_of(inputs)
+        longer = 0 if length is None or self.length is None else length - self.length
+        return lambda outlines: blank(outlines, rows, longer, like)
+
+    def _blanked(self, given: Inputs | None, blanks: Callable[[Any], Any]) -> Inputs:
         """Return inputs of NaN, with the whole numbers and truth values that were given."""
-        given = None if inputs is None else joined(inputs)
-        if self.joins and given is None:
-            raise ValueError("the suffix takes whole numbers or truth values among the inputs again: give them")
-        if isinstance(self._outlines, Tensor):
-            return _blank(self._outlines, rows, self._rows + 1, like) if given is None else given
+        if isinstance(self._outlines, Outline):
+            return blanks(self._outlines) if given is None else given
         known = {} if given is None or isinstance(given, Tensor) else given
-        return {
-            name: known[name] if name in known else _blank(outline, rows, self._rows + 1, like)
-            for name, outline in self._outlines.items()
-        }
+        return {name: known[name] if name in known else blanks(one) for name, one in self._outlines.items()}
 
     def _entering(self, backbone: Backbone, inputs: Inputs) -> tuple[list[Any], Any]:
         """Return what goes into the boundary, flattened, and how it was nested."""
@@ -184,16 +201,17 @@ class Cut:
             caught.extend(pytree.tree_leaves((args, kwargs)))
             raise _Reached
 
-        rows = rows_of(inputs)
         tensor = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
-        like = torch.full((1,), float("nan"), device=tensor.device)
-        with suppress(_Reached), self._replaying(backbone, stop, rows, like):
-            backbone(self._blanked(inputs, rows, like))
+        blanks = self._blanks(inputs, rows_of(inputs), torch.full((1,), float("nan"), device=tensor.device))
+        with suppress(_Reached), self._replaying(backbone, stop, blanks):
+            backbone(self._blanked(joined(inputs), blanks))
         return caught
 
     def _record(self, backbone: Backbone, inputs: Inputs) -> None:
-        fewer, rows = _but_last(inputs), rows_of(inputs)
-        units, seconds = call_order(backbone, fewer)
+        rows, shorter = rows_of(inputs), self._shorter(inputs)
+        fewer = but_last(inputs)
+        self._outlines = self._outlines_of_inputs(inputs, shorter)
+        units, seconds = outlined_units(backbone, inputs, None if shorter is None else but_last(shorter))
         position = next(
             (i for i, unit in enumerate(units) if unit.stage is not None and unit.stage >= self.depth), None
         )
@@ -211,13 +229,52 @@ class Cut:
         fresh = self._made_anew(backbone, inputs) if self.joins else [None] * len(leaves)
         # What follows the batch size crosses the boundary for each example; the rest (masks, tables) is constant.
         self._parts = [
-            _JOINED if _equal(leaf, new) else _parts(a, leaf, rows)
+            _JOINED if self.joins and _equal(leaf, new) else _parts(a, leaf, rows)
             for a, leaf, new in zip(few, leaves, fresh, strict=True)
         ]
         if all(parts <= 0 for parts in self._parts):
             raise ValueError("nothing that crosses the boundary follows the batch size")
-        self.numbers = sum(t.numel() for t in self._crossing(leaves, rows)) // rows
+        short = few if shorter is None else self._entering(backbone, but_last(shorter))[0]
+        self._count(self._crossing(leaves, rows), self._following(few, short), rows)
         self._constants = [None if parts else leaf for parts, leaf in zip(self._parts, leaves, strict=True)]
+
+    def _shorter(self, inputs: Inputs) -> Inputs | None:
+        """Return inputs that are one position shorter; None where examples have no lengths."""
+        if self.length is None:
+            return None
+        if self.length < 2:
+            raise ValueError("the probe has a single position: nobody can see what follows the length")
+        return shortened(inputs, self.length - 1)
+
+    def _outlines_of_inputs(self, inputs: Inputs, shorter: Inputs | None) -> Any:
+        outlines = each(outline, inputs)
+        if shorter is None:
+            return outlines_of(outlines, rows_of(inputs))
+        fewer, less = each(outline, but_last(inputs)), each(outline, but_last(shorter))
+        return outlines_of(fewer, self._rows, outlines, less)
+
+    def _following(self, few: list[Any], short: list[Any]) -> list[bool]:
+        """Return whether each tensor that crosses follows the length.
+
+        Raises:
+            ValueError: One follows it along another axis than the second, or a constant does.
+        """
+        follows = []
+        for whole, less, parts in zip(few, short, self._parts, strict=True):
+            if parts == _JOINED or not isinstance(whole, Tensor):
+                continue
+            sizes = zip(whole.shape, less.shape, strict=True)
+            changed = [axis for axis, (size, other) in enumerate(sizes) if size != other]
+            if changed and not (parts == 1 and changed == [1] and whole.shape[1] == self.length):
+                raise ValueError(f"a tensor {tuple(whole.shape)} crosses that follows the length along {changed}")
+            follows += [bool(changed)] if parts else []
+        return follows
+
+    def _count(self, crossing: Activation, follows: list[bool], rows: int) -> None:
+        sizes = [tensor.numel() // rows for tensor in crossing]
+        growing = sum(size for size, grows in zip(sizes, follows, strict=True) if grows)
+        self.follows, self.numbers = tuple(follows), sum(sizes)
+        self._fixed_numbers, self._numbers_of_position = self.numbers - growing, growing // (self.length or 1)
 
     def _refuse_trained(self, backbone: Backbone, inputs: Inputs) -> None:
         """Refuse a prefix that uses a parameter which trains, such as a token of a later stage: it would go stale."""
@@ -231,7 +288,10 @@ class Cut:
 
     def _difference(self, backbone: Backbone, inputs: Inputs) -> str:
         whole = backbone(inputs)
-        split = self.suffix(backbone, self.prefix(backbone, inputs), inputs=inputs)
+        crossing = zip(self.prefix(backbone, inputs), self.follows, strict=True)
+        mask = mask_of(inputs)
+        cached = tuple(without_padding(tensor, mask) if grows else tensor for tensor, grows in crossing)
+        split = self.suffix(backbone, cached, inputs=inputs)
         if not bool(split.isfinite().all()):
             return "something leaks around the boundary"
         difference = float((split - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
@@ -239,7 +299,7 @@ class Cut:
 
     @contextmanager
     def _replaying(
-        self, backbone: Backbone, enter: Callable[[Any, Any], Any], rows: int, like: Tensor
+        self, backbone: Backbone, enter: Callable[[Any, Any], Any], blanks: Callable[[Any], Any]
     ) -> Iterator[None]:
         """Let the units before the boundary return NaN, and ``enter`` say what goes into the boundary instead."""
         reached = False
@@ -257,11 +317,11 @@ class Cut:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 if reached:
                     return type(module).forward(module, *args, **kwargs)
-                return _blank(next(calls), rows, self._rows, like)
+                return blanks(next(calls))
 
             return forward
 
-        patched = [(backbone.get_submodule(unit.name), unit.outputs) for unit in self._before]
+        patched = [(backbone.get_submodule(unit.name), unit.outputs) for unit in self._before if not unit.runs]
         hook = backbone.get_submodule(self._boundary).register_forward_pre_hook(swap, with_kwargs=True)
         for module, outputs in patched:
             module.forward = skip(module, outputs)
@@ -271,56 +331,6 @@ class Cut:
             hook.remove()
             for module, _ in patched:
                 del module.forward
-
-
-def call_order(backbone: Backbone, inputs: Inputs) -> tuple[list[_Unit], list[float]]:
-    """Run once; return the units in call order and, for each, the seconds before it, with the whole time at the end."""
-    device = (inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))).device
-    if device.type != "cpu":
-        backbone(inputs)  # the first pass of a GPU sets up each layer, which takes longer than to run it
-    stage = {id(parameter): backbone.stage_of(name) for name, parameter in backbone.named_parameters()}
-    started: dict[str, float] = {}
-    outputs: dict[str, list[Any]] = {}
-    hooks = []
-    for name, module in backbone.named_modules():
-        if not name:
-            continue
-
-        def enter(module: nn.Module, args: Any, name: str = name) -> None:
-            if name not in started:
-                started[name] = _now(device)
-
-        def leave(module: nn.Module, args: Any, output: Any, name: str = name) -> None:
-            outputs.setdefault(name, []).append(pytree.tree_map_only(Tensor, _outline, output))
-
-        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    begin = _now(device)
-    try:
-        backbone(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    end = _now(device)
-    units: list[_Unit] = []
-
-    def visit(name: str, module: nn.Module) -> None:
-        stages = {stage[id(parameter)] for parameter in module.parameters()}
-        if name in started and len(stages) <= 1:
-            units.append(_Unit(name=name, stage=next(iter(stages), None), outputs=outputs[name]))
-            return
-        for child, inner in module.named_children():
-            visit(f"{name}.{child}" if name else child, inner)
-
-    visit("", backbone)
-    units.sort(key=lambda unit: started[unit.name])
-    return units, [started[unit.name] - begin for unit in units] + [end - begin]
-
-
-def _now(device: torch.device) -> float:
-    """Return the time in seconds, after the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def _parts(few: Any, more: Any, rows: int) -> int:
@@ -335,40 +345,19 @@ def _parts(few: Any, more: Any, rows: int) -> int:
     return parts
 
 
-def _but_last(inputs: Inputs) -> Inputs:
-    return each(lambda tensor: tensor[:-1], inputs)
-
-
 def _opposite(tensor: Tensor) -> Tensor:
     """Return other values of the same kind: negative ones, or those from the end to the beginning."""
     return -tensor if tensor.is_floating_point() else tensor.flip(tuple(range(tensor.ndim)))
 
 
 def _equal(leaf: Any, fresh: Any) -> bool:
+    if not isinstance(leaf, Tensor):
+        return isinstance(leaf, (bool, int, float, str, type(None))) and type(leaf) is type(fresh) and leaf == fresh
     alike = isinstance(leaf, Tensor) and isinstance(fresh, Tensor) and leaf.dtype == fresh.dtype
     return alike and leaf.shape == fresh.shape and torch.equal(leaf, fresh)
-
-
-def _outline(tensor: Tensor) -> Tensor:
-    """Keep a tensor's shape and type without its memory."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
 def _as(constant: Any, dtype: torch.dtype) -> Any:
     """Bring a constant that was recorded in float32 to the type of what crosses with it."""
     floating = isinstance(constant, Tensor) and constant.is_floating_point()
     return constant.to(dtype) if floating else constant
-
-
-def _blank(output: Any, rows: int, recorded: int, like: Tensor) -> Any:
-    """Return NaN tensors of the recorded shapes for another batch size: cheap, and any leak shows."""
-
-    def blank(outline: Tensor) -> Tensor:
-        floating, first = outline.is_floating_point(), outline.shape[:1]
-        dtype = like.dtype if outline.dtype == torch.float32 else outline.dtype
-        if outline.ndim > 1 and first[0] % recorded == 0:
-            first = torch.Size([rows * (first[0] // recorded)])
-        one = torch.full((1,) * outline.ndim, float("nan") if floating else 0, dtype=dtype, device=like.device)
-        return one.expand(*first, *outline.shape[1:])
-
-    return pytree.tree_map_only(Tensor, blank, output)

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from autotransfer.backbones.cut import Activation, call_order
-from autotransfer.backbones.inputs import rows_of
+from autotransfer.backbones.cut import Activation
+from autotransfer.backbones.inputs import cells, mask_of, rows_of
+from autotransfer.backbones.units import call_order
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
 
@@ -48,7 +49,7 @@ class StageFeatures:
         try:
             with torch.no_grad():
                 self._ends = _evenly_spaced(_stage_entrances(backbone, inputs))
-                with self.recorded(backbone, rows_of(inputs)) as found:
+                with self.recorded(backbone, inputs) as found:
                     backbone(inputs)
         except Exception as error:  # code of a model; its pooled features still work
             log.info("no features of the stages of a %s: %s", type(backbone).__name__, error)
@@ -56,14 +57,15 @@ class StageFeatures:
         self.widths = tuple(features.shape[1] for features in found)
 
     @contextmanager
-    def recorded(self, backbone: Backbone, rows: int) -> Iterator[list[Tensor]]:
-        """Yield a list that gets the features (rows, width) of the stages when a batch passes through the backbone."""
+    def recorded(self, backbone: Backbone, inputs: Inputs) -> Iterator[list[Tensor]]:
+        """Yield a list that gets the features (rows, width) of the stages when inputs pass through the backbone."""
         features: dict[str, Tensor] = {}
+        rows, mask = rows_of(inputs), mask_of(inputs)
 
         def watch(end: str) -> Any:
             def note(module: Any, args: Any, kwargs: Any) -> None:
                 if end not in features:
-                    features[end] = _summary(backbone, _crossing(args, kwargs, rows))
+                    features[end] = _summary(backbone, _crossing(args, kwargs, rows), mask)
                     found[:] = [features[name] for name in self._ends if name in features]
 
             return backbone.get_submodule(end).register_forward_pre_hook(note, with_kwargs=True)
@@ -76,7 +78,7 @@ class StageFeatures:
 
     def __call__(self, backbone: Backbone, inputs: Inputs) -> Activation:
         """Map inputs (N, ...) to the features of the stages before the last one, and the pooled features."""
-        with self.recorded(backbone, rows_of(inputs)) as found:
+        with self.recorded(backbone, inputs) as found:
             pooled = backbone(inputs)
         return (*found, pooled)
 
@@ -110,9 +112,16 @@ def _crossing(args: Any, kwargs: Any, rows: int) -> Tensor:
     raise ValueError("no output of a stage is a map, tokens or features of each example")
 
 
-def _summary(backbone: Backbone, output: Tensor) -> Tensor:
-    """Average a map, tokens or features over a grid, to (N, width)."""
+def _summary(backbone: Backbone, output: Tensor, mask: Tensor | None) -> Tensor:
+    """Average a map, tokens or features over a grid, to (N, width); what is not there counts for nothing."""
+    if mask is not None and output.ndim == 3 and output.shape[:2] == mask.shape:
+        return cells(output, mask, _cells_of(output.shape[2])).transpose(1, 2).flatten(1)
     features = backbone.as_map(output)
     _, channels, height, width = features.shape
-    cells = max(math.isqrt(_MAX_FEATURES_OF_STAGE // channels), 1)
-    return F.adaptive_avg_pool2d(features, (min(cells, height), min(cells, width))).flatten(1)
+    count = _cells_of(channels)
+    return F.adaptive_avg_pool2d(features, (min(count, height), min(count, width))).flatten(1)
+
+
+def _cells_of(channels: int) -> int:
+    """Return the cells along each side of the grid."""
+    return max(math.isqrt(_MAX_FEATURES_OF_STAGE // channels), 1)

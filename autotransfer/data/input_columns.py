@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from autotransfer.contract.modality import Item, Modality
-from autotransfer.data.recognition import accepted, reader_of, sample_of
+from autotransfer.data.recognition import accepted, claiming_arrays, reader_of, sample_of
 from autotransfer.data.tables import SPLIT_NAMES, TARGET_NAMES, Table
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.warnings import FitWarning
@@ -234,7 +234,7 @@ def _modality_of_values(table: Table, column: str, modalities: Sequence[Modality
     values = table.sample(column, _FETCHED_COUNT)
     if not values or any(isinstance(value, (str, int, float, bool, list, tuple)) for value in values):
         return None
-    for modality in modalities:
+    for modality in claiming_arrays(modalities) if hasattr(values[0], "dtype") else modalities:
         try:
             if all(modality.item(value) is not None for value in values):
                 return modality

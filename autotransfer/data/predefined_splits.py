@@ -156,8 +156,9 @@ def folder_examples(
     links = any(reason in LINKS for _, reason in found.skipped)
     advice = ("--follow-links (follow_links=True) follows links.",) if links else ()
     if not rows:
+        noun = modality.noun if found.files else "example"  # without a file, nothing says what they should be
         raise DataError(
-            f"No class with {modality.noun}s in {printable(root)!r}{because(skipped)}. {' '.join((*advice, LAYOUT))}"
+            f"No class with {noun}s in {printable(root)!r}{because(skipped)}. {' '.join((*advice, LAYOUT))}"
         )
     named = {row.target for row in rows} | {left_out.label for left_out in skipped}
     rows, nameless = _without_nameless_parts(rows)

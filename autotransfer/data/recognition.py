@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from autotransfer.errors import DataError, PluginError
 __all__ = [
     "accepted",
     "batch_of",
+    "claiming_arrays",
     "item_of",
     "known_modalities",
     "modality_named",
@@ -102,14 +104,16 @@ def batch_of(
     """
     found: list[tuple[Modality, list[Item]]] = []
     refused: list[DataError] = []
-    for modality in modalities:
+    for modality in (claiming := claiming_arrays(modalities)):
         try:
             items = modality.batch(value, reading)
         except DataError as error:
             refused.append(error)
         else:
             found += [] if items is None else [(modality, items)]
-    return _only(found, refused, f"An array of the shape {tuple(value.shape)}", modalities)
+    what = f"An array of the shape {tuple(value.shape)}"
+    with _naming_others(modalities, claiming):
+        return _only(found, refused, what, modalities)
 
 
 def values_of(
@@ -134,7 +138,9 @@ def values_of(
         raise DataError(f"All {len(strings)} strings are empty: there is nothing to read.")
     found: list[tuple[Modality, list[Item]]] = []
     refused: list[DataError] = []
-    for modality in modalities if reader is None else (reader,):
+    arrays = any(hasattr(value, "dtype") for value in values)
+    claiming = (reader,) if reader is not None else claiming_arrays(modalities) if arrays else modalities
+    for modality in claiming:
         try:
             read = modality is reader
             found.append((modality, [item_of(value, i, modality, read=read) for i, value in enumerate(values)]))
@@ -143,7 +149,8 @@ def values_of(
     if len(found) > 1 and (files := [item for item in found[0][1] if isinstance(item, Path)]):
         best = modality_of_files(files, [modality for modality, _ in found])
         found = [(modality, items) for modality, items in found if modality is best]
-    return _only(found, refused, "What the list holds", modalities)
+    with _naming_others(modalities if reader is None else claiming, claiming):
+        return _only(found, refused, "What the list holds", modalities)
 
 
 def reader_of(strings: Sequence[str], modalities: Sequence[Modality]) -> Modality | None:
@@ -190,6 +197,22 @@ def item_of(value: Any, position: int, modality: Modality, *, read: bool = False
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         raise _UnknownItemError(f"Item {position} is {kind}; data are {modality.accepted}.")
     return item
+
+
+def claiming_arrays(modalities: Sequence[Modality]) -> Sequence[Modality]:
+    """Return the modalities that take arrays although others are there; the only one takes them in any case."""
+    return modalities if len(modalities) == 1 else [each for each in modalities if each.claims_arrays]
+
+
+@contextmanager
+def _naming_others(modalities: Sequence[Modality], claiming: Sequence[Modality]) -> Iterator[None]:
+    """Say of arrays that nothing takes which modalities were not asked."""
+    try:
+        yield
+    except DataError as error:
+        others = [each for each in modalities if each not in claiming]
+        ways = "".join(f" If they are {each.noun}s, name the modality: {each.name!r}." for each in others)
+        raise DataError(f"{error}{ways}") from error
 
 
 def _only(

@@ -16,7 +16,7 @@ from torch import Tensor
 from autotransfer._version import __version__
 from autotransfer.backbones.cut import Activation, Cut
 from autotransfer.backbones.frozen import batch_sizes
-from autotransfer.backbones.inputs import pooled, rows_of
+from autotransfer.backbones.inputs import pooled
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.modality import Inputs, Store
@@ -161,7 +161,7 @@ class FeatureExtractor:
         def features(rows: Rows) -> Activation:
             inputs = self._input(loaded, rows, view)
             with fast.running() as backbone, ExitStack() as watching:
-                noted = [watching.enter_context(tap.recorded(backbone, rows_of(inputs))) for tap in taps.values()]
+                noted = [watching.enter_context(tap.recorded(backbone, inputs)) for tap in taps.values()]
                 found = [[fast(inputs)] if whole else list(_run(loaded, boundary, inputs)), *noted]
             sizes[:] = accumulate(map(len, found))
             return tuple(chain.from_iterable(found))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
-from autotransfer.backbones.inputs import pooled, rows_of
+from autotransfer.backbones.inputs import pooled
 from autotransfer.contract.modality import Store
 from autotransfer.features.batches import Rows, collect
 from autotransfer.model.ensemble_member import EnsembleMember
@@ -59,7 +59,7 @@ class MembersOfBackbone:
         def outputs(rows: Rows) -> tuple[Tensor, ...]:
             with self.backbone.running() as backbone, ExitStack() as watching:
                 batch = self.backbone.take(store.inputs(rows, how, self.device.torch, view))
-                recorded = [] if stages is None else watching.enter_context(stages.recorded(backbone, rows_of(batch)))
+                recorded = [] if stages is None else watching.enter_context(stages.recorded(backbone, batch))
                 found = backbone.forward_map(batch) if maps else backbone(batch)
                 last = pooled(backbone, found, batch) if maps else found
                 takes: dict[str, Tensor] = {"pooled": last}

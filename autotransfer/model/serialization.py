@@ -44,7 +44,12 @@ def describe_members(members: Sequence[EnsembleMember]) -> list[dict[str, Any]]:
 
 
 def read_members(
-    saved: Any, task: Task, modality: Modality, registry: Registry, state: Mapping[str, Tensor]
+    saved: Any,
+    task: Task,
+    modality: Modality,
+    registry: Registry,
+    state: Mapping[str, Tensor],
+    files: Mapping[str, bytes],
 ) -> tuple[EnsembleMember, ...]:
     """Build what ``describe_members`` and ``tensors_of`` wrote.
 
@@ -54,6 +59,7 @@ def read_members(
         modality: What kind of examples it takes.
         registry: Knows heads and backbones.
         state: All tensors of the model by name.
+        files: What input formats need beside their JSON, by name.
 
     Raises:
         ModelFormatError: The description is damaged.
@@ -71,7 +77,7 @@ def read_members(
         own = {name.removeprefix(_prefix(i)): t for name, t in state.items() if name.startswith(_prefix(i))}
         members.append(
             EnsembleMember(
-                network=_read_network(about, task, modality, registry, own, shared),
+                network=_read_network(about, task, modality, registry, own, files, shared),
                 candidate=Candidate.from_json(about["candidate"]),
                 weight=weight,
                 views=_read_views(about["views"], modality),
@@ -89,9 +95,11 @@ def _read_network(
     modality: Modality,
     registry: Registry,
     own: dict[str, Tensor],
+    files: Mapping[str, bytes],
     shared: Backbone | None,
 ) -> Network:
-    network = _rebuild(saved, task, modality, registry, sum(tensor.numel() for tensor in own.values()), shared)
+    size = sum(tensor.numel() for tensor in own.values())
+    network = _rebuild(saved, task, modality, registry, size, files, shared)
     if shared is not None:
         own |= {_BACKBONE_PREFIX + name: tensor for name, tensor in shared.state_dict().items()}
     network.load_state_dict(own, strict=True)
@@ -130,6 +138,7 @@ def _rebuild(
     modality: Modality,
     registry: Registry,
     size: int,
+    files: Mapping[str, bytes],
     backbone: Backbone | None = None,
 ) -> Network:
     """Build a saved network, without its weights, of which there are ``size``, around a backbone if there is one."""
@@ -140,7 +149,7 @@ def _rebuild(
         raise ModelFormatError(f"The recipe of the backbone must be an object; got a {type(recipe).__name__}.")
     if backbone is None:
         backbone = registry.rebuild(recipe) if recipe else registry.backbone(saved["name"]).load()
-        backbone.preprocessing = modality.read_format(saved["preprocessing"])
+        backbone.preprocessing = modality.read_format(saved["preprocessing"], files)
     spec = registry.head(candidate.head)
     with torch.device("meta"):  # a head of any size takes no memory there
         asked = sum(p.numel() for p in spec.build(shape, task.outputs, candidate.head_params).parameters())

@@ -20,6 +20,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
+from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
 from autotransfer.model.serialization import describe_members, read_members, tensors_of
@@ -178,7 +179,7 @@ class TransferModel:
         return f"<TransferModel: {self.task.kind}{classes}, {setup}, on {self.device.torch}>"
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``model.safetensors`` and ``model.json`` into a folder, each at once.
+        """Write ``model.safetensors``, ``model.json`` and what input formats need beside them, each file at once.
 
         Returns:
             The folder.
@@ -195,6 +196,7 @@ class TransferModel:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "model.safetensors") as temporary:
             save_file(_unshared(tensors), temporary)
+        write_asset_files(self._files, folder)
         write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
         return folder
 
@@ -215,7 +217,8 @@ class TransferModel:
             task, temperature = Task.from_json(about["task"]), _temperature(about["temperature"])
             modality = _modality(about["modality"], registry)
             reading = modality.read_reading(about["reading"])
-            members = read_members(about["members"], task, modality, registry, state)
+            files = read_asset_files(about.get("files", {}), folder)
+            members = read_members(about["members"], task, modality, registry, state, files)
         except AutoTransferError:
             raise
         except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
@@ -231,6 +234,12 @@ class TransferModel:
             members=members, task=task, modality=modality, reading=reading, device=where, temperature=temperature
         )
 
+    @property
+    def _files(self) -> dict[str, bytes]:
+        """The files that the input formats of its backbones need, by name."""
+        formats = [member.network.backbone.preprocessing for member in self.members]
+        return {name: data for how in formats for name, data in self.modality.format_files(how).items()}
+
     def _describe(self) -> dict[str, Any]:
         return {
             "format": _FORMAT,
@@ -239,6 +248,7 @@ class TransferModel:
             "modality": self.modality.name,
             "reading": dict(self.reading),
             "temperature": self.temperature,
+            "files": digests_of(self._files),
             "members": describe_members(self.members),
         }
 

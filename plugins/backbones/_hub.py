@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import timm
 import torch
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 
-from autotransfer.errors import AutoTransferError, BackboneError, WeightsUnavailableError
+from autotransfer.errors import AutoTransferError, BackboneError
 from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._checkpoint import load_folder
+from autotransfer_plugins.backbones._hosts import check_host, unavailable
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._recipe import Recipe, strip_classifier
 
 __all__ = ["check", "check_repository", "load", "load_repository"]
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-_HOST_TIMEOUT = 2.0  # seconds
 
 
 def load(name: str, side: int | None = None) -> TimmBackbone:
@@ -74,7 +70,7 @@ def check(name: str) -> None:
         return
     address = config.url if isinstance(config.url, str) else config.url[0]
     if not (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(address).path).name).is_file():
-        _check_host(address, name)
+        check_host(address, name)
 
 
 def check_repository(repository: str) -> None:
@@ -82,7 +78,7 @@ def check_repository(repository: str) -> None:
     with _translated(repository):
         cached = _cached(repository, _WEIGHTS)
     if not cached:
-        _check_host(constants.ENDPOINT, repository)
+        check_host(constants.ENDPOINT, repository)
 
 
 def _cached(repository: str | None, file: str) -> str | None:
@@ -90,49 +86,6 @@ def _cached(repository: str | None, file: str) -> str | None:
     name, _, revision = (repository or "").partition("@")
     path = try_to_load_from_cache(name, file, revision=revision or None) if name else None
     return path if isinstance(path, str) else None
-
-
-def _check_host(address: str, what: str) -> None:
-    if constants.HF_HUB_OFFLINE:
-        raise _unavailable(what, "they are not in the cache, and HF_HUB_OFFLINE is set")
-    host = urlsplit(address).hostname or address
-    if not _is_reachable(*_endpoint(address)):
-        raise _unavailable(what, f"they are not in the cache, and {host} cannot be reached")
-
-
-def _endpoint(address: str) -> tuple[str, int]:
-    """Return the host and port of an address, or of the proxy for it."""
-    parts = urlsplit(address)
-    proxy = getproxies().get(parts.scheme)
-    if proxy and not proxy_bypass(parts.hostname or ""):
-        parts = urlsplit(proxy if "://" in proxy else f"//{proxy}", scheme="http")
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-
-
-@cache
-def _is_reachable(host: str, port: int) -> bool:
-    """Whether a host accepts a connection within two seconds; checked once in a process."""
-    connected = threading.Event()
-
-    def connect() -> None:
-        try:
-            socket.create_connection((host, port), _HOST_TIMEOUT).close()
-        except OSError:
-            return
-        connected.set()
-
-    # A thread, since resolving a name can take longer than the timeout of a socket.
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(_HOST_TIMEOUT)
-    return connected.is_set()
-
-
-def _unavailable(what: str, reason: str) -> WeightsUnavailableError:
-    return WeightsUnavailableError(
-        f"The weights of {what} cannot be had: {reason}. Give a folder of checkpoints (--zoo or AUTOTRANSFER_ZOO), a "
-        "filled hub cache (HF_HOME), or a network."
-    )
 
 
 @contextmanager
@@ -143,7 +96,7 @@ def _translated(what: str) -> Iterator[None]:
     except AutoTransferError:
         raise
     except (OSError, EntryNotFoundError) as error:
-        raise _unavailable(
+        raise unavailable(
             what, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     except Exception as error:  # a damaged file, names that do not fit: timm raises many kinds

@@ -1,4 +1,4 @@
-"""Folders of checkpoints in timm's own format, ``NAME/config.json`` with ``NAME/model.safetensors``.
+"""Folders of checkpoints, ``NAME/config.json`` with ``NAME/model.safetensors``, as timm and transformers write them.
 
 The authors of checkpoints are unknown, so the configuration is checked and weights are read from safetensors files
 only, which cannot run code.
@@ -19,10 +19,12 @@ from autotransfer.runtime.text import escape
 
 __all__ = [
     "CONFIG",
+    "STATIC_TYPES",
     "WEIGHTS",
     "count_parameters",
     "find_checkpoints",
     "is_of_another_library",
+    "model_type",
     "read_config",
     "weights_file",
 ]
@@ -31,6 +33,9 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _MAX_CONFIG_BYTES = 2**24  # timm's configurations have about 1,000 bytes
 # What says how to build a model in the configurations of other libraries: transformers, and plugins.
 _KEYS_OF_OTHERS = ("model_type", "class")
+STATIC_TYPES = frozenset({"static_mean", "model2vec", "wordllama"})
+"""Values of ``model_type`` that mean a matrix of word vectors, which is no model of transformers."""
+
 _PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt", ".tar")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -81,15 +86,15 @@ def _is_checkpoint(folder: Path) -> bool:
         return True  # not readable: ``check`` reports that, and the name can be excluded
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the configuration of a checkpoint.
+def read_config(folder: Path, name: str = CONFIG) -> dict[str, Any]:
+    """Return the configuration of a checkpoint, or another JSON object that lies beside it.
 
     Raises:
-        BackboneError: There is no configuration, or it is no JSON object.
+        BackboneError: There is no such file, or it is no JSON object.
     """
-    path = folder / CONFIG
+    path = folder / name
     if not path.is_file():
-        raise BackboneError(f"{folder} holds no {CONFIG}, which says how to build the model.")
+        raise BackboneError(f"{folder} holds no {name}, which says how to build the model.")
     try:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
             raise ValueError("it is larger than 16 MB")
@@ -108,6 +113,16 @@ def is_of_another_library(folder: Path) -> bool:
     except BackboneError:
         return False
     return "architecture" not in config and any(key in config for key in _KEYS_OF_OTHERS)
+
+
+def model_type(folder: Path) -> str:
+    """Return the ``model_type`` of a configuration that is not timm's; empty where there is none."""
+    try:
+        config = read_config(folder)
+    except BackboneError:
+        return ""
+    kind = config.get("model_type")
+    return kind if isinstance(kind, str) and "architecture" not in config else ""
 
 
 def weights_file(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Rows(Modality):
             largest=largest,
         )
 
-    def read_format(self, about: Any) -> RowFormat:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> RowFormat:
         """Return the only format."""
         if about != {"numbers": 3}:
             raise ModelFormatError("A row has three numbers.")
@@ -121,7 +121,7 @@ class Greedy(Rows):
 class Trusting(Rows):
     """Reads any format."""
 
-    def read_format(self, about: Any) -> RowFormat:
+    def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> RowFormat:
         return RowFormat()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption
@@ -12,6 +13,7 @@ from autotransfer.errors import ConfigError, ModelFormatError
 from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH, TokenFormat, at_length, max_length_of
 
 if TYPE_CHECKING:
+    from autotransfer.contract.demo_data import DemoData
     from autotransfer_plugins.modalities.text.store import TextStore
 
 __all__ = ["AUGMENTATIONS", "TEXT", "TextModality"]
@@ -134,7 +136,7 @@ class TextModality(Modality):
 
     def check_variants(self, spec: BackboneSpec, how: TokenFormat) -> Sequence[BackboneSpec]:
         """Return a backbone for short texts."""
-        shorter = at_length(spec, _CHECKED_LENGTH)
+        shorter = at_length(replace(spec, preprocessing=how), _CHECKED_LENGTH)
         return () if shorter is None else (shorter,)
 
     def variant(self, spec: BackboneSpec, form: str) -> BackboneSpec | None:
@@ -147,6 +149,12 @@ class TextModality(Modality):
                 f"{max_length_of(spec) or 'maximum'}, {MIN_LENGTH} at least, or leave the length out."
             )
         return shorter
+
+    def demo_data(self) -> DemoData:
+        """Return short notes on eight subjects."""
+        from autotransfer_plugins.modalities.text.demo import notes
+
+        return notes()
 
 
 TEXT = TextModality()

@@ -29,7 +29,7 @@ from autotransfer.errors import (
     WeightsUnavailableError,
 )
 from autotransfer.testing import check_backbone
-from autotransfer_plugins.backbones import _hub
+from autotransfer_plugins.backbones import _hosts
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones.timm import (
     TimmBackbone,
@@ -583,19 +583,19 @@ for name in ("resnet18", "hf-hub:someone/else", "gcvit_base"):
         # 1,800 names must not wait for a dead network one by one
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-            assert _hub._is_reachable("127.0.0.1", port)
-        assert _hub._is_reachable("127.0.0.1", port)
+            assert _hosts._is_reachable("127.0.0.1", port)
+        assert _hosts._is_reachable("127.0.0.1", port)
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
-            assert not _hub._is_reachable("127.0.0.1", closed.getsockname()[1])
+            assert not _hosts._is_reachable("127.0.0.1", closed.getsockname()[1])
 
     def test_goes_through_a_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-        assert _hub._endpoint("https://huggingface.co") == ("proxy.example", 3128)
+        assert _hosts._endpoint("https://huggingface.co") == ("proxy.example", 3128)
         monkeypatch.setenv("no_proxy", "huggingface.co")
-        assert _hub._endpoint("https://huggingface.co") == ("huggingface.co", 443)
+        assert _hosts._endpoint("https://huggingface.co") == ("huggingface.co", 443)
 
     def test_a_bad_repository_name_is_refused(self) -> None:
         spec = resolve_backbone("hf-hub:not a name///")

@@ -1,0 +1,178 @@
+"""Specs of encoders of transformers, made without torch, transformers or a network."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from autotransfer.contract.lazy_import import LazyImport
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.errors import BackboneError, WeightsUnavailableError
+from autotransfer_plugins.backbones._encoder_folder import EncoderFolder
+from autotransfer_plugins.backbones._encoder_recipe import POOLINGS, SOUND_TYPES, Pooling, transformers_version
+from autotransfer_plugins.backbones._zoo import count_parameters
+
+__all__ = ["folder_spec", "folder_specs", "portfolio", "repository_spec", "split_pooling"]
+
+_FOLDER, _HUB = "autotransfer_plugins.backbones._encoder_folder", "autotransfer_plugins.backbones._encoder_hub"
+_LOAD_FOLDER, _CHECK_FOLDER = LazyImport(f"{_FOLDER}:load_folder"), LazyImport(f"{_FOLDER}:check_folder")
+_LOAD_REPOSITORY, _CHECK_REPOSITORY = LazyImport(f"{_HUB}:load_repository"), LazyImport(f"{_HUB}:check_repository")
+# Repositories whose names say that they hold an encoder of sound.
+_SOUND_NAME = re.compile(r"whisper|wav2vec2|hubert|wavlm|(^|[/-])ast-", re.IGNORECASE)
+# What an encoder is called that pools in another way than by default.
+_OTHER_POOLING: Pooling = "mean"
+# Parts of checkpoints that are left out.
+_LEFT_OUT = ["cls", "classifier", "lm_head", "pooler", "decoder", "predictions", "qa_outputs", "projector"]
+_LEFT_OUT += [f"{prefix}.pooler" for prefix in ("albert", "bert", "camembert", "mpnet", "roberta")]
+_LEFT_OUT += ["model.decoder", "proj_out"]
+
+
+def split_pooling(name: str) -> tuple[str, Pooling | None]:
+    """Split ``NAME@mean`` into the name and the pooling; None where the name says no pooling."""
+    own, _, form = name.rpartition("@")
+    return (own, form) if own and form in POOLINGS else (name, None)
+
+
+def folder_specs(folder: Path, name: str) -> list[BackboneSpec]:
+    """Return the specs of the encoder in a folder: of texts that nothing says how to pool, one for each usual pooling.
+
+    Where neither the folder nor its name says how tokens are pooled, the first token is taken, and the mean is a
+    backbone of its own, ``NAME@mean``.
+    """
+    spec = folder_spec(folder, name)
+    try:
+        found = EncoderFolder.read(folder)
+    except BackboneError:
+        return [spec]
+    if found.pooling is not None or found.modality != "text":
+        return [spec]
+    return [spec, folder_spec(folder, name, _OTHER_POOLING)]
+
+
+def folder_spec(folder: Path, name: str, pooling: Pooling | None = None) -> BackboneSpec:
+    """Return the spec of the encoder in a folder, pooled as it says, or in another way, as ``NAME@POOLING``.
+
+    ``check`` reports errors of the folder.
+    """
+    preprocessing = parameters = found = None
+    try:
+        found = EncoderFolder.read(folder)
+        parameters = count_parameters(folder, _LEFT_OUT)
+        preprocessing = found.token_format() if found.modality == "text" else None
+    except BackboneError:
+        pass  # ``check`` reports the error
+    text = found is None or found.modality == "text"
+    length = found.max_length if found is not None and text else None
+    config: Mapping[str, Any] = {} if found is None else found.config
+    return _spec(
+        name=f"{name}@{pooling}" if pooling else name,
+        modality="text" if text else "audio",
+        load=partial(_LOAD_FOLDER, folder, pooling),
+        check=partial(_CHECK_FOLDER, folder),
+        locate=partial(_locate, folder),
+        source=str(config.get("description") or config.get("source") or ""),
+        weights=f"folder {folder}",
+        parameters=parameters,
+        gmacs=None if length is None else _text_gmacs(config, length),
+        input_size=None if length is None else (length,),
+        preprocessing=preprocessing,
+        license=str(config.get("license") or ""),
+    )
+
+
+def repository_spec(
+    repository: str, config: Mapping[str, Any], prefix: str = "", pooling: Pooling | None = None
+) -> BackboneSpec:
+    """Return the spec of a repository of the hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
+
+    Args:
+        repository: The repository.
+        config: Its ``config.json``; empty where that is not known.
+        prefix: What its name begins with, such as ``hf-hub:``.
+        pooling: How it is pooled; None as it says itself.
+    """
+    row = _table().get(repository)
+    if row is not None:
+        return _portfolio_spec(row, prefix=prefix, pooling=pooling, default=True)
+    kind = config.get("model_type")
+    sound = kind in SOUND_TYPES if kind else _SOUND_NAME.search(repository) is not None
+    return _spec(
+        name=f"{prefix}{repository}" + (f"@{pooling}" if pooling else ""),
+        modality="audio" if sound else "text",
+        load=partial(_LOAD_REPOSITORY, repository, pooling),
+        check=partial(_CHECK_REPOSITORY, repository),
+        weights=f"hub {repository}",
+    )
+
+
+def portfolio(taken: Iterable[str], *, default: bool) -> list[BackboneSpec]:
+    """Return good public encoders, of sentences, of tokens and of sound, with what is published of them.
+
+    Args:
+        taken: Names that checkpoints of a zoo have.
+        default: Whether they are searched when the user names none.
+    """
+    shadowed = set(taken)
+    specs = []
+    for row in _table().values():
+        specs.append(_portfolio_spec(row, default=default))
+        if row["modality"] == "text" and not row["pooling"]:
+            specs.append(_portfolio_spec(row, pooling=_OTHER_POOLING, default=default))
+    return [spec for spec in specs if spec.name not in shadowed]
+
+
+def _portfolio_spec(
+    row: Mapping[str, str], *, default: bool, prefix: str = "", pooling: Pooling | None = None
+) -> BackboneSpec:
+    length = int(row["input_size"]) if row["input_size"] else None
+    shape = {"hidden_size": row["width"], "num_hidden_layers": row["layers"], "intermediate_size": row["inner"]}
+    return _spec(
+        name=prefix + row["name"] + (f"@{pooling}" if pooling else ""),
+        modality=row["modality"],
+        load=partial(_LOAD_REPOSITORY, row["name"], pooling or row["pooling"] or None),
+        check=partial(_CHECK_REPOSITORY, row["name"]),
+        source=row["source"],
+        weights=f"hub {row['name']}",
+        default=default,
+        parameters=int(row["parameters"]),
+        gmacs=None if length is None else _text_gmacs(shape, length),
+        input_size=None if length is None else (length,),
+        accuracy=float(row["accuracy"]) if row["accuracy"] else None,
+        license=row["license"],
+    )
+
+
+def _spec(*, load: Any, **known: Any) -> BackboneSpec:
+    return BackboneSpec(load=load, load_at=load, version=f"transformers {transformers_version()}", **known)
+
+
+def _locate(folder: Path) -> None:
+    """Raise ``WeightsUnavailableError`` if the folder is gone; ``check`` reads its files."""
+    if not folder.is_dir():
+        raise WeightsUnavailableError(f"The checkpoint folder {folder} is gone.")
+
+
+def _text_gmacs(config: Mapping[str, Any], length: int) -> float | None:
+    """Return the multiply-accumulates of a pass of so many tokens, in 10^9; None for an unknown family.
+
+    A block has four square matrices, two of the inner layer, and attention between all tokens.
+    """
+    try:
+        width = int(config.get("hidden_size") or config["dim"])
+        layers = int(config.get("num_hidden_layers") or config["n_layers"])
+        inner = int(config.get("intermediate_size") or config.get("hidden_dim") or 4 * width)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return layers * length * (4 * width**2 + 2 * width * inner + 2 * length * width) / 1e9
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, str]]:
+    """Return the portfolio by name."""
+    text = (resources.files("autotransfer_plugins.backbones") / "encoders.csv").read_text(encoding="utf-8")
+    return {row["name"]: row for row in csv.DictReader(text.splitlines())}

@@ -1,0 +1,81 @@
+"""Static embeddings: a matrix and a tokenizer, from a zoo or a folder, without transformers.
+
+They read thousands of texts a second. Listing backbones imports neither torch nor tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.errors import BackboneError, ModelFormatError
+from autotransfer_plugins.backbones._static_specs import folder_spec
+from autotransfer_plugins.backbones._zoo import STATIC_TYPES, find_checkpoints, model_type
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autotransfer.contract.backbone import Backbone
+
+__all__ = ["rebuild_backbone", "register_backbones", "resolve_backbone", "write_backbone"]
+
+_PLUGIN = "static_embeddings"
+
+
+@hookimpl
+def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Path, ...]) -> None:
+    """Register the static embeddings of the zoos.
+
+    Raises:
+        DataNotFoundError: A zoo is no folder.
+        ConfigError: A zoo holds no checkpoint, or two zoos hold one of the same name.
+    """
+    for name, folder in find_checkpoints(zoos).items():
+        if model_type(folder) in STATIC_TYPES:
+            register(folder_spec(folder, name))
+
+
+@hookimpl
+def resolve_backbone(name: str) -> BackboneSpec | None:
+    """Return the spec of ``local-dir:PATH`` or a path that holds static embeddings."""
+    folder = Path(name.removeprefix("local-dir:")).expanduser().resolve()
+    return folder_spec(folder, f"local-dir:{folder}") if model_type(folder) in STATIC_TYPES else None
+
+
+@hookimpl
+def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
+    """Build the backbone of a saved model without weights; None for a recipe of another plugin.
+
+    Raises:
+        ModelFormatError: The recipe is broken.
+    """
+    if recipe.get("plugin") != _PLUGIN:
+        return None
+    from autotransfer_plugins.backbones._static_model import build
+
+    try:
+        return build(recipe)
+    except BackboneError as error:
+        raise ModelFormatError(str(error)) from error
+
+
+@hookimpl
+def write_backbone(
+    backbone: Backbone, classifier: tuple[Tensor, Tensor] | None, about: Mapping[str, Any], folder: Path
+) -> bool | None:
+    """Write static embeddings in 16 bit with their tokenizer; return None for a backbone of another plugin.
+
+    Raises:
+        BackboneError: A vector does not fit into 16 bit, or the backbone has no tokenizer.
+    """
+    from autotransfer_plugins.backbones._static_model import StaticEmbeddings
+
+    if not isinstance(backbone, StaticEmbeddings):
+        return None
+    from autotransfer_plugins.backbones._static_folder import write_folder
+
+    write_folder(backbone, classifier, about, folder)
+    return True
