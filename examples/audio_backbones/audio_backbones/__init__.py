@@ -1,0 +1,1 @@
+"""Four audio networks as backbones for autotransfer."""
