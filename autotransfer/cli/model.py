@@ -93,14 +93,11 @@ def score(
         reading = settings.data_options
         examples = load_examples(
             data,
-            input_column=reading.input_column,
-            path_column=reading.path_column,
             target_column=reading.target_column,
             reader=TargetReader(kind=model.task.kind, separator=reading.label_separator),
-            root=reading.root,
-            suffix=reading.suffix,
-            follow_links=reading.follow_links,
             known=frozenset(map(str, model.task.classes)),
+            modalities=(model.modality,),
+            **{name: getattr(reading, name) for name in _READING},
         )
         examples = select_split(examples, "test")
         found, skipped = model.score_examples(examples)

@@ -42,13 +42,24 @@ def examples_of_dataset(dataset: Any, targets: Any, reader: TargetReader, modali
             reading=reading,
             warnings=warnings,
             modality=items.modality,
+            described=_described(dataset, items.modality),
         )
     pairs = [_pair(dataset[i], i) for i in range(total)]
     modality, found = values_of([example for example, _ in pairs], modalities)
     labels, reading, warnings = reader.read([plain_value(label) for _, label in pairs])
     return Examples(
-        items=found, names=names_of(found), targets=labels, reading=reading, warnings=warnings, modality=modality
+        items=found,
+        names=names_of(found),
+        targets=labels,
+        reading=reading,
+        warnings=warnings,
+        modality=modality,
+        described=_described(dataset, modality),
     )
+
+
+def _described(dataset: Any, modality: Modality) -> str:
+    return f"{len(dataset)} {modality.noun}s of a data set, {type_name(dataset)}"
 
 
 def _example(sample: Any) -> Any:

@@ -13,7 +13,7 @@ from autotransfer.data.tables import SPLIT_NAMES, TARGET_NAMES, Table
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.warnings import FitWarning
 
-__all__ = ["InputColumns", "find_input_columns", "never_targets"]
+__all__ = ["AskedColumns", "InputColumns", "find_input_columns", "never_targets"]
 
 # Values of a column that are looked at, and those of them that are fetched where each has to be decoded.
 _SAMPLE_COUNT, _FETCHED_COUNT = 2000, 3
@@ -29,6 +29,30 @@ _MIN_RIVAL_LENGTH = 12
 _MIN_RIVAL_LENGTH_SHARE = 0.25
 # Share of values from which a column is what most of its values are.
 _MOST_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedColumns:
+    """The columns of a table that a user names.
+
+    Attributes:
+        inputs: Those that hold the examples themselves.
+        paths: The one of paths.
+        targets: Those of targets.
+        groups: What stays on one side of every split: a column, or something else.
+        trained: Those that held the examples to train on, where others are read; empty for unknown.
+    """
+
+    inputs: str | Sequence[str] | None = None
+    paths: str | None = None
+    targets: str | Sequence[str] | None = None
+    groups: Any = None
+    trained: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> bool:
+        """Whether the user names a column of examples or targets."""
+        return any(column is not None for column in (self.inputs, self.paths, self.targets))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +75,20 @@ class InputColumns:
         what = "paths" if self.modality is None else f"{self.modality.noun}s"
         return f"{what} in the column{'s' * (len(self.names) > 1)} {', '.join(map(str, self.names))}"
 
-    def items(self, table: Table) -> list[Item | None]:
-        """Return the example of each row; None where the cells are empty.
+    @property
+    def nothing(self) -> str:
+        """Why a row without an example is left out."""
+        return "no path" if self.modality is None else f"nothing in the column {', '.join(map(str, self.names))}"
+
+    def cells(self, table: Table) -> Sequence[Any]:
+        """Return the example of each row, or what names its file; None where the cells are empty.
 
         Raises:
             DataError: A cell holds something else, or several cells make no example.
         """
         modality = self.modality
-        assert modality is not None  # files are looked for by the table
+        if modality is None:
+            return table.columns[self.names[0]]
         columns = [table.columns[name] for name in self.names]
         if len(columns) > 1:
             rows = zip(*columns, strict=True)
@@ -89,12 +119,7 @@ class InputColumns:
 
 
 def find_input_columns(
-    table: Table,
-    modalities: Sequence[Modality],
-    *,
-    input_column: str | Sequence[str] | None = None,
-    path_column: str | None = None,
-    reserved: Collection[str] = (),
+    table: Table, modalities: Sequence[Modality], asked: AskedColumns, *, reserved: Collection[str] = ()
 ) -> InputColumns:
     """Return the columns of a table that hold its examples: those that are named, or the one whose values tell it.
 
@@ -104,8 +129,7 @@ def find_input_columns(
     Args:
         table: The table.
         modalities: What kinds of examples it may hold.
-        input_column: Columns of examples, as the user names them.
-        path_column: Column of paths, as the user names it.
+        asked: The columns that the user names.
         reserved: Columns that are known to hold something else.
 
     Raises:
@@ -113,13 +137,29 @@ def find_input_columns(
         ConfigError: Columns of examples and of paths are named.
         DataError: No column looks like examples, or several do.
     """
-    if input_column is not None:
-        if path_column is not None:
-            raise ConfigError("Examples are in the cells or in files: give input_column or path_column, not both.")
-        names = tuple(table.named(input_column))
+    if asked.inputs is not None and asked.paths is not None:
+        raise ConfigError("Examples are in the cells or in files: give input_column or path_column, not both.")
+    trained = asked.trained if all(name in table.columns for name in asked.trained) else ()
+    if asked.inputs is not None:
+        names = tuple(table.named(asked.inputs))
         return InputColumns(names=names, modality=_modality_of_columns(table, names, modalities))
-    if path_column is not None:
-        return InputColumns(names=(table.path_column(path_column),))
+    if asked.paths is not None:
+        return InputColumns(names=(table.path_column(asked.paths),))
+    if len(trained) > 1:
+        return InputColumns(names=trained, modality=_modality_of_columns(table, trained, modalities))
+    if trained:
+        (name,) = trained
+        held = _modality_of_values(table, name, modalities) or _reader_of_column(table, name, modalities)
+        return InputColumns(names=trained, modality=held)
+    return _guessed(table, modalities, reserved)
+
+
+def _guessed(table: Table, modalities: Sequence[Modality], reserved: Collection[str]) -> InputColumns:
+    """Return the columns whose values look like examples.
+
+    Raises:
+        DataError: No column does, or several do.
+    """
     columns = [column for column in table.columns if column not in reserved]
     if len(columns) == 1 and (reader := _reader_of_column(table, columns[0], modalities)) is not None:
         return InputColumns(names=(columns[0],), modality=reader)

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from autotransfer.contract.modality import Modality, Skipped
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
 from autotransfer.data.file_lists import Row, because, examples_of_rows
 from autotransfer.data.folders import LINKS, Found, kind_of, printable, walk
-from autotransfer.data.input_columns import InputColumns, find_input_columns, never_targets
+from autotransfer.data.forms import LAYOUT
+from autotransfer.data.input_columns import AskedColumns, InputColumns, find_input_columns, never_targets
 from autotransfer.data.layout import NO_LABEL, Layout, Steps
 from autotransfer.data.recognition import modality_of_files
 from autotransfer.data.tables import Table
 from autotransfer.errors import DataError
 from autotransfer.warnings import FitWarning
 
-__all__ = ["LAYOUT", "AskedColumns", "folder_examples", "table_examples"]
+__all__ = ["folder_examples", "table_examples"]
 
-_BROKEN = object()  # stands for a row whose bytes are no text
-LAYOUT = "Expected one sub-folder for each class, with its files in it, such as FOLDER/cat and FOLDER/dog."
 _MAX_CLASSES_IN_MESSAGE = 5  # classes that are named with their numbers of examples
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskedColumns:
-    """The columns of a table that a user names.
-
-    Attributes:
-        inputs: Those that hold the examples themselves.
-        paths: The one of paths.
-        targets: Those of targets.
-        groups: What stays on one side of every split: a column, or something else.
-    """
-
-    inputs: str | Sequence[str] | None = None
-    paths: str | None = None
-    targets: str | Sequence[str] | None = None
-    groups: Any = None
 
 
 def table_examples(table: Table, asked: AskedColumns, reader: TargetReader, modalities: Sequence[Modality]) -> Examples:
@@ -65,12 +46,13 @@ def table_examples(table: Table, asked: AskedColumns, reader: TargetReader, moda
     parts = [None] * len(targets) if split is None else table.parts(split)
     rows: list[Row] = []
     skipped, missing = list(table.skipped), ""
-    cells, empty = _cells(table, inputs, skipped)
-    for line, cell, target, group, part in zip(table.rows, cells, targets, given, parts, strict=True):
-        if cell is _BROKEN:
-            continue  # it is among the skipped rows
-        if cell is None or target is None:
-            skipped.append(Skipped(name=line, reason=empty if cell is None else "no target"))
+    broken = set() if inputs.modality is None else table.broken_rows(inputs.names)
+    columns = (table.rows, inputs.cells(table), targets, given, parts)
+    for i, (line, cell, target, group, part) in enumerate(zip(*columns, strict=True)):
+        if i in broken:
+            skipped.append(Skipped(name=line, reason="bytes that are not UTF-8"))
+        elif cell is None or target is None:
+            skipped.append(Skipped(name=line, reason=inputs.nothing if cell is None else "no target"))
         elif split is not None and part is None:
             skipped.append(Skipped(name=line, reason=f"nothing in the column {split}", label=str(target)))
         elif inputs.modality is not None:
@@ -101,30 +83,10 @@ def _columns_of(
     """Return the columns of the examples, of the targets, of the groups, and of the parts."""
     group = asked.groups if isinstance(asked.groups, str) and asked.groups in table.columns else None
     known = [] if asked.targets is None else table.named(asked.targets)
-    inputs = find_input_columns(
-        table,
-        modalities,
-        input_column=asked.inputs,
-        path_column=asked.paths,
-        reserved={*known, *(() if group is None else (group,))},
-    )
+    inputs = find_input_columns(table, modalities, asked, reserved={*known, *(() if group is None else (group,))})
     used = (*inputs.names, group) if group is not None else inputs.names
     targets, split = table.columns_for(used, asked.targets, partial(never_targets, table))
     return inputs, targets, group, split
-
-
-def _cells(table: Table, inputs: InputColumns, skipped: list[Skipped]) -> tuple[Sequence[Any], str]:
-    """Return what each row holds of its example, None for nothing, and the reason to skip a row with nothing.
-
-    Raises:
-        DataError: The table is in another encoding than UTF-8.
-    """
-    if inputs.modality is None:
-        return table.columns[inputs.names[0]], "no path"
-    broken = table.broken_rows(inputs.names)
-    skipped += [Skipped(name=table.rows[i], reason="bytes that are not UTF-8") for i in sorted(broken)]
-    cells = [_BROKEN if i in broken else item for i, item in enumerate(inputs.items(table))]
-    return cells, f"nothing in the column {', '.join(map(str, inputs.names))}"
 
 
 def folder_examples(
