@@ -45,6 +45,8 @@ _AGREEMENT = 0.995
 # Small batches stay in a CPU's cache, large ones fill a GPU; there, setting up the layers for another size takes longer
 # than a better one could save.
 _BATCHES = {"cpu": (16, 8, 32), "cuda": (128,)}
+# The same in positions, where examples have lengths.
+_POSITIONS = {"cpu": (1024, 512, 2048), "cuda": (32768,)}
 # Seconds of work from which compiling is tried, and the speed-up from which its result is used.
 _COMPILE_FROM, _COMPILE_GAIN = 600.0, 1.05
 # Sums that stand for the outputs on the probe.
@@ -187,9 +189,15 @@ def outputs_digest(outputs: Tensor) -> str:
     return blake2b(f"{tuple(outputs.shape)} {norm:.2e} {sums}".encode(), digest_size=20).hexdigest()
 
 
-def batch_sizes(device: Device) -> tuple[int, ...]:
-    """Return the batch sizes to try, first the one that is taken without a trial."""
-    return _BATCHES.get(device.torch.type, _BATCHES["cuda"])
+def batch_sizes(device: Device, lengths: Any = None) -> tuple[int, ...]:
+    """Return the batch sizes to try, first the one that is taken without a trial.
+
+    Args:
+        device: The device.
+        lengths: Lengths of the examples; with them, sizes are in positions. None where all are equally long.
+    """
+    sizes = _BATCHES if lengths is None else _POSITIONS
+    return sizes.get(device.torch.type, sizes["cuda"])
 
 
 def _cosine(exact: Tensor, found: Tensor) -> float:

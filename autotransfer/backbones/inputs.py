@@ -100,7 +100,7 @@ def cells(features: Tensor, mask: Tensor, count: int) -> Tensor:
     )  # where there are fewer positions than cells
     within = torch.where(lengths < count, own, (start <= position) & (position < end))
     weights = within.to(features.dtype)
-    return (weights / weights.sum(2, keepdim=True)) @ without_padding(features, mask)
+    return (weights / weights.sum(2, keepdim=True).clamp(min=1.0)) @ without_padding(features, mask)
 
 
 def laid_out(backbone: Backbone, features: Tensor, inputs: Inputs | None, positions: int | None) -> Tensor:

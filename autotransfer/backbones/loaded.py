@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autotransfer.backbones.cut import Cut
 from autotransfer.backbones.frozen import PROBES, FrozenBackbone, outputs_digest
-from autotransfer.backbones.inputs import joined, moved, pooled
+from autotransfer.backbones.inputs import joined, length_of, mask_of, moved, pooled, shortened, without_padding
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
@@ -41,6 +41,7 @@ class LoadedBackbone:
         identity: Hash of everything that activations depend on: weights, architecture, stages, versions of the plugin
             and its libraries, and the outputs for the probe, which reveal changes of code.
         map_shape: Shape (C, h, w) of the last feature map.
+        map_follows: Whether that map follows the length of the examples before it is laid out.
 
     Raises:
         PluginError: The backbone breaks its contract.
@@ -57,9 +58,10 @@ class LoadedBackbone:
             self.backbone = backbone.eval().requires_grad_(False)
             self.digest = _weights_digest(backbone)
             self._probe = backbone.preprocessing.probe(PROBES)
-            features = backbone.forward_map(self._probe)
+            features = without_padding(backbone.forward_map(self._probe), mask_of(self._probe))
             found = pooled(backbone, features, self._probe)
             self.map_shape = tuple(backbone.as_map(features).shape[1:])
+            self.map_follows = _follows_length(backbone, features, self._probe)
             stages = {backbone.stage_of(name) for name in backbone.state_dict()}
         if not isinstance(found, Tensor) or found.shape != (3, backbone.width):
             given = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
@@ -155,6 +157,14 @@ class LoadedBackbone:
     def copy(self) -> Backbone:
         """Return a copy to train."""
         return copy.deepcopy(self.backbone)
+
+
+def _follows_length(backbone: Backbone, features: Tensor, probe: Inputs) -> bool:
+    """Whether the last feature map (N, L, C) follows the length of the examples."""
+    length = length_of(probe)
+    if length is None or length < 2 or features.ndim != 3 or features.shape[1] != length:
+        return False
+    return backbone.forward_map(shortened(probe, length - 1)).shape[1] == length - 1
 
 
 def _weights_digest(backbone: Backbone) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.data.folds import Fold
 from autotransfer.evaluation.setup import Setup
-from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_example
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.features.speed import measure_seconds_per_example
 from autotransfer.search.jobs import Evaluation
 
 __all__ = ["CostModel"]

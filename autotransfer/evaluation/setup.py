@@ -20,6 +20,7 @@ from autotransfer.contract.specs import FreezePlan, HeadSpec, Takes
 from autotransfer.data.folds import Fold
 from autotransfer.errors import ConfigError, PluginError, TrialError
 from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.features.ragged import Arrays, by_length
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task
 from autotransfer.training.freezing import check_plan
@@ -189,11 +190,13 @@ class Setup:
     ) -> np.ndarray:
         """Return probabilities or values (N, outputs) of a trained network, which goes on from the cached boundary."""
         feed, parts = self._feeds(extractor, device)(self.plan.depth), []
+        order = np.arange(len(rows)) if feed.lengths is None else by_length(feed.lengths, rows)
         with torch.inference_mode(), device.autocast(not self.frozen and not self.loaded.precise):
             for start in range(0, len(rows), _BATCH):
-                outputs = feed.outputs(network, rows[start : start + _BATCH], None)
+                outputs = feed.outputs(network, rows[order[start : start + _BATCH]], None)
                 parts.append(outputs.float())
-        return to_predictions(task, network.to_target_units(torch.cat(parts)))
+        outputs = torch.cat(parts)[torch.from_numpy(np.argsort(order)).to(device.torch)]
+        return to_predictions(task, network.to_target_units(outputs))
 
     def _network(self, fold: Fold, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
@@ -238,8 +241,9 @@ class Setup:
     def _feeds(self, extractor: FeatureExtractor, device: Device) -> Callable[[int], Feed]:
         """Return the way into the network for a phase: as near to the head as the cache allows."""
         loaded, feeds = self.loaded, dict[int, Feed]()
+        lengths = extractor.store.lengths(loaded.backbone.preprocessing)
 
-        def views(depth: int) -> list[tuple[np.ndarray, ...]]:
+        def views(depth: int) -> list[Arrays]:
             return [extractor.at(loaded, depth, view, head_takes=self.head.features) for view in self.views]
 
         def feed(depth: int) -> Feed:
@@ -248,10 +252,11 @@ class Setup:
                 if entry == loaded.depths:
                     feeds[entry] = FeatureFeed(views(entry), device.torch)
                 elif self.cacheable:
-                    feeds[entry] = BoundaryFeed(views(entry), loaded.cut(entry), device.torch, extractor.store)
+                    cut = loaded.cut(entry)
+                    feeds[entry] = BoundaryFeed(views(entry), cut, device.torch, extractor.store, lengths)
                 else:
                     how = self.settings
-                    feeds[entry] = InputFeed(extractor.store, how.augmentation, device.torch, how.views)
+                    feeds[entry] = InputFeed(extractor.store, how.augmentation, device.torch, how.views, lengths)
             return feeds[entry]
 
         return feed

@@ -25,6 +25,7 @@ import platformdirs
 from filelock import FileLock
 
 from autotransfer.data.folders import open_regular
+from autotransfer.features.ragged import Arrays, arranged, flattened
 
 __all__ = ["ActivationCache", "CacheEntry", "content_key", "default_cache_dir"]
 
@@ -33,8 +34,6 @@ _STALE = 24 * 3600.0  # seconds
 _CHUNK = 2**20
 
 log = logging.getLogger("autotransfer")
-
-Arrays = tuple[np.ndarray, ...]
 
 
 def default_cache_dir() -> Path:
@@ -67,9 +66,9 @@ class CacheEntry:
 class ActivationCache:
     """Arrays by content key.
 
-    An entry is a folder ``KEY/`` of ``0.npy``, ``1.npy``, …; it is written beside its place and renamed, so that
-    another process sees all of it or nothing. The checksums of its files are compared when it is opened; what is
-    damaged is computed again. A full disk means no caching, not an error.
+    An entry is a folder ``KEY/`` of ``0.npy``, ``1.npy``, …, two of them for an array of examples of unequal length; it
+    is written beside its place and renamed, so that another process sees all of it or nothing. The checksums of its
+    files are compared when it is opened; what is damaged is computed again. A full disk means no caching, not an error.
 
     Args:
         folder: Where entries live between runs; None keeps them in memory, with a temporary folder beyond the limit.
@@ -159,7 +158,8 @@ class ActivationCache:
         mapped = _open(self.root / key)
         if mapped is None or sum(array.nbytes for array in mapped) + self.held > self.memory_limit:
             return mapped
-        return tuple(np.array(array) for array in mapped)
+        plain, ragged = flattened(mapped)
+        return arranged([np.array(array) for array in plain], ragged)
 
 
 Allocate = Callable[[Sequence[int], np.dtype], np.ndarray]
@@ -223,13 +223,15 @@ class _Staging:
         """Put the entry into place; return whether it is there."""
         if self.folder is None:
             return False
+        plain, ragged = flattened(arrays)
         try:
-            for position, array in enumerate(arrays):
+            for position, array in enumerate(plain):
                 self._write(self.folder / f"{position}.npy", array)
             for _, file in self._large:
                 file.unlink(missing_ok=True)  # allocated, but not used after all
-            sums = [_checksum(self.folder / f"{position}.npy") for position in range(len(arrays))]
-            (self.folder / _ABOUT).write_text(json.dumps({"about": about, "arrays": sums}))
+            sums = [_checksum(self.folder / f"{position}.npy") for position in range(len(plain))]
+            about_arrays = {"about": about, "arrays": sums, "ragged": ragged}
+            (self.folder / _ABOUT).write_text(json.dumps(about_arrays))
             self._place(self.root / key)
         except OSError as error:
             self.warn(str(error))
@@ -268,10 +270,12 @@ def _map(file: Path, shape: Sequence[int], dtype: np.dtype, size: int) -> np.nda
 def _open(folder: Path) -> Arrays | None:
     """Map the arrays of an entry and mark it as used; None where it is absent or damaged."""
     try:
-        sums = json.loads((folder / _ABOUT).read_text())["arrays"]
+        about = json.loads((folder / _ABOUT).read_text())
+        sums = about["arrays"]
         if [_checksum(folder / f"{position}.npy") for position in range(len(sums))] != sums:
             return None
-        arrays = tuple(np.lib.format.open_memmap(folder / f"{i}.npy", mode="r") for i in range(len(sums)))
+        plain = [np.lib.format.open_memmap(folder / f"{i}.npy", mode="r") for i in range(len(sums))]
+        arrays = arranged(plain, about.get("ragged", ()))
         os.utime(folder / _ABOUT)
     except Exception:  # whatever is the matter with it, it is made anew
         return None
@@ -337,4 +341,4 @@ def _evict(folder: Path, limit: int) -> None:
 
 
 def _in_memory(arrays: Arrays) -> int:
-    return sum(array.nbytes for array in arrays if not isinstance(array, np.memmap))
+    return sum(array.nbytes for array in flattened(arrays)[0] if not isinstance(array, np.memmap))

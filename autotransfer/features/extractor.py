@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, chain, pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,16 +17,17 @@ from torch import Tensor
 from autotransfer._version import __version__
 from autotransfer.backbones.cut import Activation, Cut
 from autotransfer.backbones.frozen import batch_sizes
-from autotransfer.backbones.inputs import pooled
+from autotransfer.backbones.inputs import mask_of, pooled
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.modality import Inputs, Store
 from autotransfer.contract.specs import Takes
-from autotransfer.features.batches import Rows, collect
-from autotransfer.features.cache import ActivationCache, Allocate, Arrays, content_key
-from autotransfer.runtime.memory import halve_batch_size, out_of_memory, release_freed_memory
+from autotransfer.features.batches import Features, Rows, collect
+from autotransfer.features.cache import ActivationCache, Allocate, content_key
+from autotransfer.features.ragged import Array, Arrays, Packed, Ragged, by_length
+from autotransfer.runtime.memory import out_of_memory, release_freed_memory
 
-__all__ = ["FeatureExtractor", "measure_seconds_per_example"]
+__all__ = ["FeatureExtractor"]
 
 log = logging.getLogger("autotransfer")
 
@@ -67,7 +69,7 @@ class FeatureExtractor:
 
     def taken(self, loaded: LoadedBackbone, takes: Takes = POOLED, view: str | None = None) -> np.ndarray:
         """Return what a closed form takes from a frozen backbone: float32 (N, width)."""
-        return self.at(loaded, loaded.depths, view, head_takes=takes)[0].astype(np.float32)
+        return _plain(self.at(loaded, loaded.depths, view, head_takes=takes)[0])
 
     def pooled(self, loaded: LoadedBackbone, view: str | None = None, *, look: Look | None = None) -> np.ndarray:
         """Return float32 pooled features (N, width).
@@ -78,26 +80,26 @@ class FeatureExtractor:
             look: Is called when ``sampled`` knows those of the sample, if they are computed now; an error ends the
                 rest.
         """
-        return self._at(loaded, POOLED, view, look)[0].astype(np.float32)
+        return _plain(self._at(loaded, POOLED, view, look)[0])
 
     def sampled(self, loaded: LoadedBackbone, takes: Takes = POOLED) -> np.ndarray | None:
         """Return what a closed form takes of the sample, float32 (rows, width), if it is known."""
         if self.is_cached(loaded, loaded.depths, head_takes=takes):
             return self.taken(loaded, takes)[self.sample]
         found = self.cache.get(self._sample_key(loaded, takes))
-        return None if found is None else np.concatenate(found, axis=1).astype(np.float32)
+        return None if found is None else _plain(_side_by_side(found))
 
     def at(self, loaded: LoadedBackbone, depth: int, view: str | None = None, *, head_takes: Takes = POOLED) -> Arrays:
         """Return the activations (N, ...) at a depth; at the last one, what the head takes.
 
-        The cut at the depth must be exact.
+        What follows the length of the examples is ragged. The cut at the depth must be exact.
         """
         boundary = head_takes if depth == loaded.depths else f"stage{depth}"
         if boundary != STAGES:
             return self._at(loaded, boundary, view)
         pooled = replace(self, staged=True)._at(loaded, POOLED, view)  # the stages are passed on the way there
         stages = self._at(loaded, STAGES, view) if loaded.stages.widths else ()
-        return (np.concatenate([*stages, *pooled], axis=1),)
+        return (_side_by_side((*stages, *pooled)),)
 
     def is_cached(
         self, loaded: LoadedBackbone, depth: int, view: str | None = None, *, head_takes: Takes = POOLED
@@ -155,16 +157,17 @@ class FeatureExtractor:
             return self._extend(loaded, boundary, view, *nearest, allocate)
         fast, sizes = loaded.fast, [0]
         whole = boundary == POOLED and not taps
-        if whole and len(self.store) >= _COMPILED:
+        if whole and len(self.store) >= _COMPILED and self._lengths(loaded) is None:
             self._compile(loaded, view)
 
-        def features(rows: Rows) -> Activation:
+        def features(rows: Rows) -> Features:
             inputs = self._input(loaded, rows, view)
             with fast.running() as backbone, ExitStack() as watching:
                 noted = [watching.enter_context(tap.recorded(backbone, inputs)) for tap in taps.values()]
-                found = [[fast(inputs)] if whole else list(_run(loaded, boundary, inputs)), *noted]
+                found = [(fast(inputs),) if whole else _run(loaded, boundary, inputs), *map(tuple, noted)]
+                follow = [self._follows(loaded, end) for end in (boundary, *map(_boundary_of, taps.values()))]
             sizes[:] = accumulate(map(len, found))
-            return tuple(chain.from_iterable(found))
+            return tuple(chain.from_iterable(map(partial(self._packed, inputs), found, follow)))
 
         def show(arrays: Arrays) -> None:
             """Keep what is known of the sample, then let it be looked at: those who look may end the pass."""
@@ -172,15 +175,14 @@ class FeatureExtractor:
             if self._key(loaded, STAGES, view) in taps:
                 known[STAGES] = (*arrays[1 : sizes[1]], *arrays[:1])
             for takes, given in known.items():
-                kept = tuple(array[self.sample] for array in given)
+                kept = tuple(cast("np.ndarray", array)[self.sample] for array in given)
                 self.cache.put(self._sample_key(loaded, takes), self._about(loaded, "sample", view), kept)
             if look is not None:
                 look()
 
         collected = self._collect(loaded, features, allocate, None if look is None else show)
         for (key, tap), (start, stop) in zip(taps.items(), pairwise(sizes), strict=True):
-            where = f"stage{tap.depth}" if isinstance(tap, Cut) else STAGES
-            self.cache.put(key, self._about(loaded, where, view), collected[start:stop])
+            self.cache.put(key, self._about(loaded, _boundary_of(tap), view), collected[start:stop])
         return collected[: sizes[0]]
 
     def _compile(self, loaded: LoadedBackbone, view: str | None) -> None:
@@ -197,39 +199,47 @@ class FeatureExtractor:
     ) -> Arrays:
         """Go on from what is cached at a cut."""
 
-        def features(rows: Rows) -> Activation:
+        def features(rows: Rows) -> Features:
             with loaded.fast.running() as backbone:
                 entering = tuple(loaded.fast.take(_rows(array, rows)) for array in cached)
                 inputs = self._input(loaded, rows, view) if cut.joins else None
-                found: Activation = cut.suffix(backbone, entering, lambda entry: _run(loaded, boundary, entry), inputs)
-                return found
+                found = cut.suffix(backbone, entering, lambda entry: _run(loaded, boundary, entry), inputs)
+                return self._packed(inputs, found, self._follows(loaded, boundary))
 
         return self._collect(loaded, features, allocate)
 
     def _collect(
         self,
         loaded: LoadedBackbone,
-        features: Callable[[Rows], Activation],
+        features: Callable[[Rows], Features],
         allocate: Allocate,
         show: Callable[[Arrays], None] | None = None,
     ) -> Arrays:
-        order, looking = None, None
+        looking, lengths = None, self._lengths(loaded)
+        parts = [np.arange(len(self.store))]
         if show is not None and (sample := self.sample) is not None:
-            order = np.concatenate([sample, np.setdiff1d(np.arange(len(self.store)), sample)])
+            parts = [sample, np.setdiff1d(parts[0], sample)]
             looking = (len(sample), show)
+        if lengths is not None:
+            parts = [part[by_length(lengths, part)] for part in parts]
         collected = collect(
             features,
             len(self.store),
             allocate,
-            batch_sizes(loaded.device),
+            batch_sizes(loaded.device, lengths),
             half=not loaded.precise,
             lower=loaded.fast.lower,
-            fill=loaded.device.torch.type == "cuda",
-            order=order,
+            fill=loaded.device.torch.type == "cuda" and lengths is None,
+            order=None if looking is None and lengths is None else np.concatenate(parts),
+            lengths=lengths,
             look=looking,
         )
         release_freed_memory()
         return collected
+
+    def _lengths(self, loaded: LoadedBackbone) -> np.ndarray | None:
+        """Return the number of positions of each example (N,); None where all take the same."""
+        return self.store.lengths(loaded.backbone.preprocessing)
 
     def _taps(self, loaded: LoadedBackbone, boundary: str, view: str | None) -> dict[str, Cut | StageFeatures]:
         """Return by key the activations to cache in the same pass: the deepest cuts that fit and save enough time."""
@@ -241,8 +251,9 @@ class FeatureExtractor:
         for depth in range(_end(loaded, boundary) - 1, max(loaded.depths - 1 - self.ahead, 0), -1):
             key = self._key(loaded, f"stage{depth}", view)
             if not self.cache.contains(key) and (cut := loaded.cut(depth)).exact:
-                room -= cut.numbers * len(self.store) * size
-                if room < 0 or cut.numbers * size > max_bytes_per_second * cut.seconds:
+                numbers, seconds = self._cost(loaded, cut)
+                room -= numbers * len(self.store) * size
+                if room < 0 or numbers * size > max_bytes_per_second * seconds:
                     break
                 taps[key] = cut
         return taps
@@ -258,17 +269,39 @@ class FeatureExtractor:
         for depth in range(_end(loaded, boundary) - 1, 0, -1):
             key = self._key(loaded, f"stage{depth}", view)
             if self.cache.contains(key) and loaded.can_extend(depth) and (arrays := self.cache.get(key)) is not None:
-                return (loaded.cut(depth), arrays) if self._saves(loaded.cut(depth), arrays) else None
+                return (loaded.cut(depth), arrays) if self._saves(loaded, loaded.cut(depth), arrays) else None
         return None
 
-    def _saves(self, cut: Cut, arrays: Arrays) -> bool:
+    def _saves(self, loaded: LoadedBackbone, cut: Cut, arrays: Arrays) -> bool:
         """Whether reading what is cached takes less time than computing it."""
-        return sum(a.nbytes for a in arrays) / len(self.store) / _READ_BYTES_PER_SECOND < cut.seconds / _FROZEN_SPEEDUP
+        _, seconds = self._cost(loaded, cut)
+        return sum(a.nbytes for a in arrays) / len(self.store) / _READ_BYTES_PER_SECOND < seconds / _FROZEN_SPEEDUP
+
+    def _follows(self, loaded: LoadedBackbone, boundary: str) -> tuple[bool, ...]:
+        """Return whether each tensor at a boundary follows the length of the examples; empty for none."""
+        if boundary in (POOLED, STAGES) or self._lengths(loaded) is None:
+            return ()
+        return (loaded.map_follows,) if boundary == MAP else loaded.cut(_end(loaded, boundary)).follows
+
+    def _packed(self, inputs: Inputs | None, found: Activation, follows: tuple[bool, ...]) -> Features:
+        """Leave padding out of what follows the length of the examples."""
+        mask = mask_of(inputs)
+        if mask is None or not any(follows):
+            return found
+        return tuple(Packed.of(tensor, mask) if grows else tensor for tensor, grows in zip(found, follows, strict=True))
+
+    def _cost(self, loaded: LoadedBackbone, cut: Cut) -> tuple[float, float]:
+        """Return how many numbers cross a cut for an example, and its seconds up to there, on average."""
+        lengths = self._lengths(loaded)
+        if lengths is None or cut.length is None:
+            return cut.numbers, cut.seconds
+        mean = float(lengths.mean())
+        return cut.numbers_of(mean), cut.seconds * mean / cut.length
 
     def _pool(self, loaded: LoadedBackbone, view: str | None, maps: Arrays, allocate: Allocate) -> Arrays:
         """Pool cached feature maps: no example passes through the backbone again."""
 
-        def features(rows: Rows) -> Activation:
+        def features(rows: Rows) -> Features:
             with loaded.fast.running() as backbone:
                 inputs = self._input(loaded, rows, view) if loaded.joins else None
                 return (pooled(backbone, loaded.fast.take(_rows(maps[0], rows)), inputs),)
@@ -292,31 +325,20 @@ def _end(loaded: LoadedBackbone, boundary: str) -> int:
     return loaded.depths if boundary in (POOLED, MAP, STAGES) else int(boundary.removeprefix("stage"))
 
 
-def _rows(array: np.ndarray, rows: Rows) -> Tensor:
+def _boundary_of(tap: Cut | StageFeatures) -> str:
+    return f"stage{tap.depth}" if isinstance(tap, Cut) else STAGES
+
+
+def _rows(array: Array, rows: Rows) -> Tensor:
+    if isinstance(array, Ragged):
+        return torch.from_numpy(array.padded(rows))
     return torch.from_numpy(np.array(array[rows]))  # a copy: what is mapped cannot be written to
 
 
-def measure_seconds_per_example(loaded: LoadedBackbone, store: Store) -> float:
-    """Return the seconds that one example takes through the backbone, the best of two passes over a batch.
-
-    The batch is as large as those that features are computed in: a GPU is idle for most of a smaller one.
-
-    Raises:
-        TrialError: One example does not fit into memory.
-    """
-    size, seconds = min(batch_sizes(loaded.device)[0], len(store)), list[float]()
-    while len(seconds) < 2:
-        try:
-            seconds.append(_pass_seconds(loaded, store, size))
-        except (RuntimeError, MemoryError) as error:
-            size, seconds = halve_batch_size(size, error), []
-    return min(seconds) / size
+def _plain(array: Array) -> np.ndarray:
+    """Return features that follow no length, as float32."""
+    return cast("np.ndarray", array).astype(np.float32)
 
 
-def _pass_seconds(loaded: LoadedBackbone, store: Store, size: int) -> float:
-    """Return the seconds that a batch of the first examples takes through the backbone."""
-    with loaded.fast.running() as backbone:
-        begin = time.perf_counter()
-        inputs = store.inputs(slice(size), loaded.backbone.preprocessing, loaded.device.torch)
-        backbone(loaded.fast.take(inputs)).float().cpu()
-        return time.perf_counter() - begin
+def _side_by_side(arrays: Arrays) -> np.ndarray:
+    return np.concatenate(cast("tuple[np.ndarray, ...]", arrays), axis=1)

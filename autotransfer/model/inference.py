@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
-from autotransfer.backbones.inputs import pooled
+from autotransfer.backbones.inputs import laid_out, pooled
 from autotransfer.contract.modality import Store
 from autotransfer.features.batches import Rows, collect
+from autotransfer.features.ragged import by_length
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.runtime.device import Device
 from autotransfer.training.network import Network
@@ -63,13 +65,24 @@ class MembersOfBackbone:
                 found = backbone.forward_map(batch) if maps else backbone(batch)
                 last = pooled(backbone, found, batch) if maps else found
                 takes: dict[str, Tensor] = {"pooled": last}
-                takes |= {"map": backbone.as_map(found)} if maps else {}
+                takes |= {"map": laid_out(backbone, found, batch, networks[0].map_positions)} if maps else {}
                 takes |= {"stages": torch.cat([*recorded, last], 1)} if stages is not None else {}
             return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
 
-        size = batch_sizes(self.device)[0]  # always the same: predictions must not depend on a measurement
-        fill = self.device.torch.type == "cuda"
-        return collect(outputs, len(store), np.empty, (size,), half=False, lower=self.backbone.lower, fill=fill)
+        lengths = store.lengths(how)
+        size = batch_sizes(self.device, lengths)[0]  # always the same: predictions must not depend on a measurement
+        found = collect(
+            outputs,
+            len(store),
+            np.empty,
+            (size,),
+            half=False,
+            lower=self.backbone.lower,
+            fill=self.device.torch.type == "cuda" and lengths is None,
+            order=None if lengths is None else by_length(lengths),
+            lengths=lengths,
+        )
+        return cast("tuple[np.ndarray, ...]", found)
 
 
 def group_by_backbone(members: Sequence[EnsembleMember], device: Device) -> list[MembersOfBackbone]:

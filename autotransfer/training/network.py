@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from autotransfer.backbones.frozen import PROBES
+from autotransfer.backbones.inputs import laid_out, length_of
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
@@ -65,10 +68,15 @@ class Network(nn.Module):
             self._buffers.update(kept)
         return self
 
+    @cached_property
+    def map_positions(self) -> int | None:
+        """Number of positions of a map for the head, where examples have unequal lengths: that of the probe."""
+        return length_of(self.backbone.preprocessing.probe(PROBES))
+
     def features(self, inputs: Inputs) -> Tensor:
         """Map inputs (N, ...) to the features that the head takes."""
         if self.head_takes == "map":
-            return self.backbone.as_map(self.backbone.forward_map(inputs))
+            return laid_out(self.backbone, self.backbone.forward_map(inputs), inputs, self.map_positions)
         if self.stages is not None:
             return torch.cat(self.stages(self.backbone, inputs), 1)
         return self.backbone(inputs)  # type: ignore[no-any-return]

@@ -14,9 +14,11 @@ from autotransfer.contract.specs import FreezePlan
 from autotransfer.data.folds import Fold
 from autotransfer.errors import TrialError
 from autotransfer.features.batches import BatchSize, in_batches
+from autotransfer.features.ragged import by_length
 from autotransfer.runtime.device import Device, to_device
 from autotransfer.training.freezing import depth_at, freeze, parameter_groups, train_mode
 from autotransfer.training.inputs import Feed
+from autotransfer.training.length_batches import of_similar_length
 from autotransfer.training.network import Network, to_predictions
 from autotransfer.training.optimization import StepTaker, task_loss, warm_up_and_cosine
 from autotransfer.training.settings import TrainingSettings
@@ -136,12 +138,16 @@ class Training:
         if not self._frozen(depth):
             self.network.backbone.eval()
         feed = self.feed(depth)
+        order = None if feed.lengths is None else by_length(feed.lengths, rows)
+        passed = rows if order is None else rows[order]
 
         def part_outputs(part: slice) -> Tensor:
-            return feed.outputs(self.network, rows[part], None).float()
+            return feed.outputs(self.network, passed[part], None).float()
 
         with self._autocast(depth):
             outputs = torch.cat([found for _, found in in_batches(part_outputs, len(rows), self._evaluation_size)])
+        if order is not None:
+            outputs = outputs[torch.from_numpy(np.argsort(order)).to(outputs.device)]
         if not bool(outputs.isfinite().all()):
             raise TrialError("the outputs are not finite: the training diverged")
         return to_predictions(self.fold.task, self.network.to_target_units(outputs))
@@ -202,6 +208,8 @@ class Training:
             train_mode(self.network.backbone, self.plan, depth, update_norms=self.settings.batch_norm == "live")
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.fold.train_rows[torch.randperm(len(self.fold.train_rows), generator=self._rng).numpy()]
+        if feed.lengths is not None:
+            order = of_similar_length(order, feed.lengths, size, self._rng)
         unchecked, total, count = list[Tensor](), torch.zeros((), device=self.device.torch), 0
         for start in range(0, len(order), size):
             rows = order[start : start + size]

@@ -19,7 +19,8 @@ from autotransfer.contract.specs import BackboneSpec, Takes
 from autotransfer.errors import BackboneError, PluginError, TrialError
 from autotransfer.features import extractor as features_module
 from autotransfer.features.cache import ActivationCache
-from autotransfer.features.extractor import FeatureExtractor, measure_seconds_per_example
+from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.features.speed import measure_seconds_per_example
 from autotransfer.runtime.device import Device
 from autotransfer_plugins.modalities.image.batches import prepare
 from autotransfer_plugins.modalities.image.formats import Preprocessing

@@ -20,6 +20,7 @@ from autotransfer_plugins.modalities.audio.formats import (
 )
 
 if TYPE_CHECKING:
+    from autotransfer.contract.demo_data import DemoData
     from autotransfer_plugins.modalities.audio.sounds import Sounds
 
 __all__ = ["AUDIO", "AUGMENTATIONS", "OPTIONS", "VIEWS", "WARNINGS", "AudioModality"]
@@ -178,6 +179,12 @@ class AudioModality(Modality):
                 "length out; not every backbone takes another length than its own."
             )
         return found
+
+    def demo_data(self) -> DemoData:
+        """Return syllables that made-up voices say in noise."""
+        from autotransfer_plugins.modalities.audio.demo import syllables
+
+        return syllables()
 
 
 def _refuse_unknown_rate(items: Sequence[Item]) -> None:
