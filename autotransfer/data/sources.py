@@ -79,9 +79,8 @@ def load_examples(
         UnknownNameError: There is no such column.
     """
     modalities, reader = known_modalities(modalities), reader or TargetReader()
-    asked = AskedColumns(
-        inputs=input_column, paths=path_column, targets=target_column, groups=groups, trained=tuple(columns)
-    )
+    named = {"inputs": input_column, "paths": path_column, "targets": target_column, "groups": groups}
+    asked = AskedColumns(**named, trained=tuple(columns))
     places = Places.of(Path(), root, suffix)
     if (table := as_table(data)) is not None:
         table = table.at(replace(places, folder=table.places.folder), suffixes(modalities))
@@ -93,8 +92,7 @@ def load_examples(
     if places != Places() and (is_folder(data) or is_dataset(data)):
         raise DataError(f"root and suffix are for tables and lists of paths; got {type_name(data)}.")
     if isinstance(data, (str, os.PathLike)):
-        if targets is not None:
-            raise DataError("The sub-folders of a folder are its labels: leave targets out, or give a list of paths.")
+        _refuse_targets(targets)
         modality = modality_of_folder(Path(data), modalities)
         examples = folder_examples(Path(data), modality, reader, follow_links=follow_links, known=known)
     elif is_dataset(data):
@@ -102,6 +100,11 @@ def load_examples(
     else:
         examples = _listed_examples(data, targets, groups, reader, places, argument, modalities)
     return with_groups(examples, groups)
+
+
+def _refuse_targets(targets: Any) -> None:
+    if targets is not None:
+        raise DataError("The sub-folders of a folder are its labels: leave targets out, or give a list of paths.")
 
 
 def _listed_examples(
