@@ -1,4 +1,4 @@
-"""Tables of the package ``datasets`` of Hugging Face, told by what they have, without importing the package."""
+"""Tables of the package ``datasets`` of Hugging Face, known by what they have, without importing the package."""
 
 from __future__ import annotations
 
