@@ -59,6 +59,7 @@ class BackboneSpec:
         version: Version of everything but the weights that the features depend on, such as a library. Cached features
             of another version are not used.
         origin: Distribution and version of the plugin that registered the backbone; set by the registry.
+        distant: Whether the weights were trained on examples of another modality.
         load_at: ``load_at(form)`` builds another form of the backbone with the same weights, such as one for another
             resolution; its modality knows what a form is. None for a backbone with a single form.
     """
@@ -80,6 +81,7 @@ class BackboneSpec:
     license: str = ""
     version: str = ""
     origin: str = ""
+    distant: bool = False
     load_at: Callable[[Any], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
