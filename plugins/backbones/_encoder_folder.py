@@ -128,6 +128,10 @@ def load_folder(folder: Path, pooling: Pooling | None = None, form: Any = None) 
     recipe = found.recipe(pooling)
     _require_safetensors(folder)
     model = _load_model(recipe, folder)
+    if found.modality == "audio":
+        from autotransfer_plugins.backbones._encoder_sound import SoundEncoder, sound_recipe
+
+        return SoundEncoder.of(model, sound_recipe(recipe, folder), form)
     from autotransfer_plugins.backbones._encoder_text import TextEncoder
 
     return TextEncoder(model, recipe, found.token_format(form))
@@ -165,7 +169,7 @@ def _max_length(folder: Path, config: Mapping[str, Any]) -> int:
     if isinstance(positions, int):
         offset = config.get("pad_token_id", 1) if config.get("model_type") in _OFFSET_TYPES else -1
         said.append(positions - 1 - offset if isinstance(offset, int) else positions)
-    known = [int(length) for length in said if isinstance(length, (int, float)) and int(min(length, 1e9)) in _LENGTHS]
+    known = [int(length) for length in said if type(length) is int and length in _LENGTHS]
     return min(known, default=_DEFAULT_LENGTH)
 
 

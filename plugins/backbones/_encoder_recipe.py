@@ -134,7 +134,8 @@ class EncoderRecipe:
                 "never run: give an encoder whose class transformers holds, such as BERT's or ModernBERT's."
             )
         try:
-            config = CONFIG_MAPPING[kind].from_dict(dict(self.config))
+            with quiet():
+                config = CONFIG_MAPPING[kind].from_dict(dict(self.config))
         except Exception as error:  # configurations raise errors of any kind
             raise BackboneError(f"transformers refuses the configuration: {one_line(error)}") from error
         if getattr(config, "is_decoder", False) or (config.is_encoder_decoder and kind not in SOUND_TYPES):

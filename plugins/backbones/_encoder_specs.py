@@ -16,6 +16,7 @@ from autotransfer.errors import BackboneError, WeightsUnavailableError
 from autotransfer_plugins.backbones._encoder_folder import EncoderFolder
 from autotransfer_plugins.backbones._encoder_recipe import POOLINGS, SOUND_TYPES, Pooling, transformers_version
 from autotransfer_plugins.backbones._zoo import count_parameters
+from autotransfer_plugins.modalities.audio.formats import WaveFormat
 
 __all__ = ["folder_spec", "folder_specs", "portfolio", "repository_spec", "split_pooling"]
 
@@ -26,6 +27,14 @@ _LOAD_REPOSITORY, _CHECK_REPOSITORY = LazyImport(f"{_HUB}:load_repository"), Laz
 _SOUND_NAME = re.compile(r"whisper|wav2vec2|hubert|wavlm|(^|[/-])ast-", re.IGNORECASE)
 # What an encoder is called that pools in another way than by default.
 _OTHER_POOLING: Pooling = "mean"
+# The window of a sound whose length nothing says, at the rate that all encoders of sound take.
+_SOUND = WaveFormat(rate=16_000, seconds=2.0)
+# Tokens a second of sound: frames of 20 ms, or 12 bands of patches that are 100 ms apart.
+_FRAMES_PER_SECOND = {"audio-spectrogram-transformer": 120}
+# Multiply-accumulates of the convolutions before the blocks, in 10^9 for a second of sound. Those on waveforms have
+# seven layers of 512 channels.
+_CONVOLUTION_GMACS = {"audio-spectrogram-transformer": 0.024, "whisper": 0.03}
+_WAVE_CONVOLUTION_GMACS = 3.5
 # Parts of checkpoints that are left out.
 _LEFT_OUT = ["cls", "classifier", "lm_head", "pooler", "decoder", "predictions", "qa_outputs", "projector"]
 _LEFT_OUT += [f"{prefix}.pooler" for prefix in ("albert", "bert", "camembert", "mpnet", "roberta")]
@@ -63,12 +72,12 @@ def folder_spec(folder: Path, name: str, pooling: Pooling | None = None) -> Back
     try:
         found = EncoderFolder.read(folder)
         parameters = count_parameters(folder, _LEFT_OUT)
-        preprocessing = found.token_format() if found.modality == "text" else None
+        preprocessing = found.token_format() if found.modality == "text" else _SOUND
     except BackboneError:
         pass  # ``check`` reports the error
     text = found is None or found.modality == "text"
-    length = found.max_length if found is not None and text else None
     config: Mapping[str, Any] = {} if found is None else found.config
+    length = found.max_length if found is not None and text else _SOUND.length
     return _spec(
         name=f"{name}@{pooling}" if pooling else name,
         modality="text" if text else "audio",
@@ -78,8 +87,8 @@ def folder_spec(folder: Path, name: str, pooling: Pooling | None = None) -> Back
         source=str(config.get("description") or config.get("source") or ""),
         weights=f"folder {folder}",
         parameters=parameters,
-        gmacs=None if length is None else _text_gmacs(config, length),
-        input_size=None if length is None else (length,),
+        gmacs=_text_gmacs(config, length) if text else _sound_gmacs(config, str(config["model_type"])),
+        input_size=None if found is None else (length,),
         preprocessing=preprocessing,
         license=str(config.get("license") or ""),
     )
@@ -129,7 +138,8 @@ def portfolio(taken: Iterable[str], *, default: bool) -> list[BackboneSpec]:
 def _portfolio_spec(
     row: Mapping[str, str], *, default: bool, prefix: str = "", pooling: Pooling | None = None
 ) -> BackboneSpec:
-    length = int(row["input_size"]) if row["input_size"] else None
+    text = row["modality"] == "text"
+    length = int(row["input_size"]) if text else _SOUND.length
     shape = {"hidden_size": row["width"], "num_hidden_layers": row["layers"], "intermediate_size": row["inner"]}
     return _spec(
         name=prefix + row["name"] + (f"@{pooling}" if pooling else ""),
@@ -140,8 +150,9 @@ def _portfolio_spec(
         weights=f"hub {row['name']}",
         default=default,
         parameters=int(row["parameters"]),
-        gmacs=None if length is None else _text_gmacs(shape, length),
-        input_size=None if length is None else (length,),
+        gmacs=_text_gmacs(shape, length) if text else _sound_gmacs(shape, row["model_type"]),
+        input_size=(length,),
+        preprocessing=None if text else _SOUND,
         accuracy=float(row["accuracy"]) if row["accuracy"] else None,
         license=row["license"],
     )
@@ -162,13 +173,22 @@ def _text_gmacs(config: Mapping[str, Any], length: int) -> float | None:
 
     A block has four square matrices, two of the inner layer, and attention between all tokens.
     """
+
+    def size(*names: str) -> int:
+        return int(next(config[name] for name in names if config.get(name)))
+
     try:
-        width = int(config.get("hidden_size") or config["dim"])
-        layers = int(config.get("num_hidden_layers") or config["n_layers"])
-        inner = int(config.get("intermediate_size") or config.get("hidden_dim") or 4 * width)
-    except (KeyError, TypeError, ValueError):
+        width, layers = size("hidden_size", "dim", "d_model"), size("num_hidden_layers", "n_layers", "encoder_layers")
+        inner = size("intermediate_size", "hidden_dim", "encoder_ffn_dim")
+    except (StopIteration, TypeError, ValueError):
         return None
     return layers * length * (4 * width**2 + 2 * width * inner + 2 * length * width) / 1e9
+
+
+def _sound_gmacs(config: Mapping[str, Any], kind: str) -> float | None:
+    """Return the multiply-accumulates of a window of sound, in 10^9; None for an unknown family."""
+    blocks = _text_gmacs(config, round(_SOUND.seconds * _FRAMES_PER_SECOND.get(kind, 50)))
+    return None if blocks is None else blocks + _SOUND.seconds * _CONVOLUTION_GMACS.get(kind, _WAVE_CONVOLUTION_GMACS)
 
 
 @cache

@@ -15,7 +15,7 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ModelFormatError
-from autotransfer_plugins.backbones._encoder_recipe import SOUND_TYPES, EncoderRecipe
+from autotransfer_plugins.backbones._encoder_recipe import EncoderRecipe
 from autotransfer_plugins.backbones._encoder_specs import (
     folder_spec,
     folder_specs,
@@ -80,6 +80,10 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
 
     try:
         checked = EncoderRecipe.from_json(recipe)
+        if checked.sound is not None:
+            from autotransfer_plugins.backbones._encoder_sound import SoundEncoder
+
+            return SoundEncoder.of(checked.build(), checked)
         return TextEncoder(checked.build(), checked, None)
     except BackboneError as error:
         raise ModelFormatError(str(error)) from error
@@ -87,4 +91,4 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
 
 def _is_encoder(folder: Path) -> bool:
     kind = model_type(folder)
-    return bool(kind) and kind not in STATIC_TYPES | SOUND_TYPES
+    return bool(kind) and kind not in STATIC_TYPES

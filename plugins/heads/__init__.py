@@ -13,7 +13,18 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import HeadSpec
 
-__all__ = ["KNN", "LINEAR", "LOGISTIC", "MLP", "NCM", "RIDGE", "STAGE_RIDGE", "register_heads"]
+__all__ = [
+    "KNN",
+    "LINEAR",
+    "LOGISTIC",
+    "MLP",
+    "NCM",
+    "RIDGE",
+    "STAGE_RIDGE",
+    "TFIDF_LOGISTIC",
+    "TFIDF_RIDGE",
+    "register_heads",
+]
 
 _PACKAGE = "autotransfer_plugins.heads"
 _SINGLE_LABEL = frozenset({"binary", "multiclass"})
@@ -63,6 +74,20 @@ STAGE_RIDGE = HeadSpec(
     solve=LazyImport(f"{_PACKAGE}.stages:solve"),
     features="stages",
     parameters={"alpha": FloatDistribution(1.0, 1e5, log=True), "early": FloatDistribution(0.01, 10.0, log=True)},
+)
+TFIDF_LOGISTIC = HeadSpec(
+    name="tfidf_logistic",
+    build=LazyImport(f"{_PACKAGE}.tfidf:build"),
+    solve=LazyImport(f"{_PACKAGE}.tfidf:solve_logistic"),
+    parameters={"C": FloatDistribution(0.3, 100.0, log=True)},
+    tasks=_SINGLE_LABEL | {"multilabel"},
+)
+TFIDF_RIDGE = HeadSpec(
+    name="tfidf_ridge",
+    build=LazyImport(f"{_PACKAGE}.tfidf:build"),
+    solve=LazyImport(f"{_PACKAGE}.tfidf:solve_ridge"),
+    parameters={"alpha": FloatDistribution(0.03, 30.0, log=True)},
+    tasks=frozenset({"regression"}),
 )
 
 

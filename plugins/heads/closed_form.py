@@ -26,12 +26,14 @@ from autotransfer_plugins.heads._solving import (
     temperature_factor,
 )
 
-__all__ = ["DEFAULTS", "build", "fit_ridge", "solve_logistic", "solve_ncm", "solve_ridge"]
+__all__ = ["DEFAULTS", "build", "fit_logistic", "fit_ridge", "solve_logistic", "solve_ncm", "solve_ridge"]
 
 DEFAULTS: Mapping[str, Any] = {"C": 0.1, "alpha": 1e3}
 
 # The logit of a class without training examples is this much below the lowest logit.
 _ABSENT_CLASS_MARGIN = 10.0
+# Gradient at which a logistic regression on dense features stops: a trial needs no exact solution.
+_TOLERANCE = 1e-3
 
 
 def build(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
@@ -49,29 +51,53 @@ def solve_logistic(
     weights: np.ndarray | None,
 ) -> None:
     """Fit a logistic regression; for several labels, one for each label."""
-    x, strength = Standardised.of(features), {**DEFAULTS, **params}["C"]
-    if task.single_label:
-        weight, bias = _logistic(x.values, targets, task.outputs, strength, weights)
-    else:
-        rows = []
-        for label in range(task.outputs):
-            pair = None if weights is None else np.array([1.0, weights[label]])
-            rows.append(_logistic(x.values, targets[:, label].astype(int), 2, strength, pair))
-        # The logit of a label is the difference of its two logits.
-        weight = np.stack([pair_weight[1] - pair_weight[0] for pair_weight, _ in rows])
-        bias = np.array([pair_bias[1] - pair_bias[0] for _, pair_bias in rows])
+    x = Standardised.of(features)
+    weight, bias = fit_logistic(x.values, targets, task, {**DEFAULTS, **params}["C"], weights)
     fill(module, weight, bias, x)
 
 
+def fit_logistic(
+    x: Any,
+    targets: np.ndarray,
+    task: Task,
+    strength: float,
+    weights: np.ndarray | None,
+    *,
+    tolerance: float = _TOLERANCE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a softmax regression, or one logistic regression for each of several labels.
+
+    Args:
+        x: Features (N, width), an array or a sparse matrix.
+        targets: Encoded targets.
+        task: The task.
+        strength: Inverse of the strength of the penalty.
+        weights: Class weights (classes,), or None.
+        tolerance: Gradient at which the solver stops.
+
+    Returns:
+        Weight (outputs, width) and bias (outputs,).
+    """
+    if task.single_label:
+        return _logistic(x, targets, task.outputs, strength, weights, tolerance)
+    rows = []
+    for label in range(task.outputs):
+        pair = None if weights is None else np.array([1.0, weights[label]])
+        rows.append(_logistic(x, targets[:, label].astype(int), 2, strength, pair, tolerance))
+    # The logit of a label is the difference of its two logits.
+    weight = np.stack([pair_weight[1] - pair_weight[0] for pair_weight, _ in rows])
+    return weight, np.array([pair_bias[1] - pair_bias[0] for _, pair_bias in rows])
+
+
 def _logistic(
-    x: np.ndarray, targets: np.ndarray, classes: int, strength: float, weights: np.ndarray | None
+    x: Any, targets: np.ndarray, classes: int, strength: float, weights: np.ndarray | None, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return weight (classes, width) and bias (classes,) of a softmax regression."""
     present = np.unique(targets)
     weight, bias = np.zeros((classes, x.shape[1])), np.zeros(classes)
     if len(present) > 1:
         balance = None if weights is None else {int(c): float(weights[c]) for c in present}
-        model = LogisticRegression(C=strength, class_weight=balance, tol=1e-3, max_iter=300)
+        model = LogisticRegression(C=strength, class_weight=balance, tol=tolerance, max_iter=300)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a trial needs no exact solution
             model.fit(x.astype(np.float32), targets)
@@ -81,7 +107,7 @@ def _logistic(
     return weight, _without_absent(x, weight, bias, present)
 
 
-def _without_absent(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _without_absent(x: Any, weight: np.ndarray, bias: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Return the bias, with the classes without examples below all other classes."""
     absent = np.setdiff1d(np.arange(len(bias)), present)
     bias[absent] = (x @ weight[present].T + bias[present]).min() - _ABSENT_CLASS_MARGIN

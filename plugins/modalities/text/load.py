@@ -14,6 +14,7 @@ from autotransfer.contract.modality import Item, Modality, Skipped
 from autotransfer.errors import DataError, UnreadableExampleError
 from autotransfer.warnings import FitWarning
 from autotransfer_plugins.modalities.text.formats import TokenFormat
+from autotransfer_plugins.modalities.text.ngrams import NGramFormat, NGrams
 from autotransfer_plugins.modalities.text.packed import PackedWriter
 from autotransfer_plugins.modalities.text.reading import digest_of, read_text, to_text
 from autotransfer_plugins.modalities.text.store import TextStore
@@ -63,9 +64,13 @@ def load_texts(
     Raises:
         DataError: No text can be used, or one cannot and ``strict`` is set, or the disk is too small.
     """
-    makers = [Tokens(tokenizer, length) for tokenizer, length in _tokenizers(formats, max_length)]
+    tokens = [Tokens(tokenizer, length) for tokenizer, length in _tokenizers(formats, max_length)]
+    makers: list[Tokens | NGrams] = [
+        *tokens,
+        *([NGrams()] if any(isinstance(how, NGramFormat) for how in formats) else []),
+    ]
     share = None if memory_limit is None else memory_limit // max(len(makers), 1)
-    writers = [PackedWriter({"tokens": np.int32}, share) for _ in makers]
+    writers = [PackedWriter(maker.dtypes, share) for maker in makers]
     read = _Read()
     for texts in _blocks(items, names, read, strict, progress):
         for maker, writer in zip(makers, writers, strict=True):
@@ -74,7 +79,7 @@ def load_texts(
         raise DataError(_nothing(read.skipped))
     arrays: dict[str, np.ndarray] = {"exact": np.frombuffer(b"".join(read.exact), np.uint64)}
     for maker, writer in zip(makers, writers, strict=True):
-        arrays |= {f"{maker.tokenizer.digest}/{name}": array for name, array in writer.finish().items()}
+        arrays |= {f"{maker.key}/{name}": array for name, array in writer.finish().items()}
     return TextStore(
         modality=modality,
         arrays=arrays,
@@ -82,8 +87,8 @@ def load_texts(
         kept=np.array(read.kept),
         skipped=tuple(read.skipped),
         decoded=len(read.kept),
-        warnings=_truncated(makers),
-        limits={maker.tokenizer.digest: maker.max_length for maker in makers},
+        warnings=_truncated(tokens),
+        limits={each.key: each.max_length for each in tokens},
         max_length=max_length,
     )
 
@@ -150,16 +155,16 @@ def _nothing(skipped: Sequence[Skipped]) -> str:
     return f"None of {len(skipped)} texts can be used; the first, {skipped[0].name}: {skipped[0].reason}."
 
 
-def _truncated(makers: Sequence[Tokens]) -> tuple[FitWarning, ...]:
+def _truncated(tokens: Sequence[Tokens]) -> tuple[FitWarning, ...]:
     """Return the warning that many texts lose much of their ends."""
-    for maker in makers:
-        lost = np.concatenate([*maker.lost, np.empty(0, np.float32)])
+    for each in tokens:
+        lost = np.concatenate([*each.lost, np.empty(0, np.float32)])
         texts = float((lost > _LOST_TOKENS_SHARE).mean()) if len(lost) else 0.0
         if texts > _TRUNCATED_TEXTS_SHARE:
-            about: Mapping[str, Any] = {"texts": round(texts, 3), "max_length": maker.max_length}
+            about: Mapping[str, Any] = {"texts": round(texts, 3), "max_length": each.max_length}
             message = (
                 f"{texts:.0%} of the texts lose more than a third of their tokens: a backbone sees the first "
-                f"{maker.max_length}. Give texts in parts, or what matters first."
+                f"{each.max_length}. Give texts in parts, or what matters first."
             )
             return (FitWarning(code="truncated", message=message, details=about),)
     return ()

@@ -122,6 +122,10 @@ class TextModality(Modality):
 
     def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> InputFormat:
         """Return how a saved model wants its texts; the file of its tokenizer is beside it."""
+        if isinstance(about, Mapping) and "ngrams" in about:
+            from autotransfer_plugins.modalities.text.ngrams import NGramFormat
+
+            return NGramFormat.from_json(about)
         return TokenFormat.from_json(about, files or {})
 
     def format_files(self, how: Any) -> Mapping[str, bytes]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer_plugins.modalities.text.formats import TokenFormat
+from autotransfer_plugins.modalities.text.ngrams import NGramFormat, NGrams
 from autotransfer_plugins.modalities.text.packed import padded, positions
 from autotransfer_plugins.modalities.text.tokenise import shorten
 
@@ -38,8 +39,8 @@ class TextStore(Store):
     """Texts as tokens, packed without padding.
 
     ``arrays`` holds for each tokenizer, by its digest, ``DIGEST/tokens`` int32 (all tokens,), ``DIGEST/starts``
-    int64 (N,) and ``DIGEST/lengths`` int32 (N,), and in ``exact`` a hash of each text as it is: digests are those of
-    texts in lower case.
+    int64 (N,) and ``DIGEST/lengths`` int32 (N,); counts of n-grams are ``ngrams/buckets``, ``ngrams/counts``, and so
+    on. ``exact`` holds a hash of each text as it is, since digests are those of texts in lower case.
 
     Attributes:
         limits: Most tokens of a text that are here, by the digest of the tokenizer.
@@ -60,30 +61,50 @@ class TextStore(Store):
         """A hash of the texts as they are, which tells apart copies up to case."""
         return blake2b(np.ascontiguousarray(self.arrays["exact"]).tobytes(), digest_size=16).hexdigest()
 
-    def suits(self, how: TokenFormat) -> bool:
-        """Whether there are as many tokens of its tokenizer as a backbone takes."""
+    def suits(self, how: TokenFormat | NGramFormat) -> bool:
+        """Whether there are counts, or as many tokens of its tokenizer as a backbone takes."""
+        if isinstance(how, NGramFormat):
+            return f"{NGrams.key}/starts" in self.arrays
         limit = self.limits.get(how.tokenizer.digest)
         return limit is not None and limit >= self._length(how)
 
-    def lengths(self, how: TokenFormat) -> np.ndarray:
-        """Return the number of tokens of each text (N,) for a backbone."""
+    def lengths(self, how: TokenFormat | NGramFormat) -> np.ndarray:
+        """Return the number of tokens, or of different n-grams, of each text (N,) for a backbone."""
+        if isinstance(how, NGramFormat):
+            return self.arrays[f"{NGrams.key}/lengths"]
         lengths: np.ndarray = np.minimum(self.arrays[f"{how.tokenizer.digest}/lengths"], self._length(how))
         return lengths
 
     def inputs(
-        self, rows: slice | np.ndarray, how: TokenFormat, device: torch.device, view: str | None = None
+        self,
+        rows: slice | np.ndarray,
+        how: TokenFormat | NGramFormat,
+        device: torch.device,
+        view: str | None = None,
     ) -> Mapping[str, Tensor]:
-        """Return ``{"tokens": int64 (rows, L), "mask": bool (rows, L)}``."""
+        """Return tokens or counts with their mask (rows, L), as the format says."""
+        if isinstance(how, NGramFormat):
+            return self._counts(rows, device)
         tokens, mask = self._rows(rows, how)
         return _tensors(np.where(tokens < 0, ~tokens, tokens), mask, how, device)
 
     def augmented(
-        self, rows: slice | np.ndarray, how: TokenFormat, device: torch.device, strength: str, rng: torch.Generator
+        self,
+        rows: slice | np.ndarray,
+        how: TokenFormat | NGramFormat,
+        device: torch.device,
+        strength: str,
+        rng: torch.Generator,
     ) -> Mapping[str, Tensor]:
-        """Return the same without some of the tokens, drawn at random; added tokens and at least one other stay."""
+        """Return the same without some of the tokens, drawn at random; added tokens and at least one other stay.
+
+        Counts stay as they are: nothing is trained on them by gradient.
+        """
         import torch
 
-        if not (share := DROPOUT.get(strength)):
+        share = DROPOUT.get(strength)
+        if not share or isinstance(how, NGramFormat):
+            strength = "none" if share else strength
             return cast("Mapping[str, Tensor]", super().augmented(rows, how, device, strength, rng))
         tokens, mask = self._rows(rows, how)
         stays = mask & ((tokens < 0) | (torch.rand(tokens.shape, generator=rng).numpy() >= share))
@@ -108,6 +129,14 @@ class TextStore(Store):
 
     def _length(self, how: TokenFormat) -> int:
         return how.max_length if self.max_length is None else min(how.max_length, self.max_length)
+
+    def _counts(self, rows: slice | np.ndarray, device: torch.device) -> dict[str, Tensor]:
+        import torch
+
+        starts, lengths = (self.arrays[f"{NGrams.key}/{name}"][rows] for name in ("starts", "lengths"))
+        where, mask = positions(starts, lengths)
+        named = {name: self.arrays[f"{NGrams.key}/{name}"][where].astype(np.int64) * mask for name in NGrams.dtypes}
+        return {name: torch.from_numpy(array).to(device) for name, array in {**named, "mask": mask}.items()}
 
     def _rows(self, rows: slice | np.ndarray, how: TokenFormat) -> tuple[np.ndarray, np.ndarray]:
         """Return stored tokens int64 (rows, L), where added ones are below zero, and their mask (rows, L)."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -37,8 +37,15 @@ class Tokens:
     tokenizer: TokenizerFile
     max_length: int
 
+    dtypes: ClassVar[Mapping[str, np.typing.DTypeLike]] = {"tokens": np.int32}
+
     def __post_init__(self) -> None:
         self.lost: list[np.ndarray] = []
+
+    @property
+    def key(self) -> str:
+        """What its arrays are called by in a store."""
+        return self.tokenizer.digest
 
     def add(self, texts: Sequence[tuple[str, ...]], writer: PackedWriter) -> None:
         """Tokenise a block of texts, each of one part or several."""
