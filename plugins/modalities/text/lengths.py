@@ -60,8 +60,10 @@ def typical_gmacs(specs: Sequence[BackboneSpec], tokens: np.ndarray) -> list[flo
     found: list[float | None] = []
     for spec in specs:
         own = max_length_of(spec)
-        known = own is not None and spec.gmacs is not None and len(tokens)
-        found.append(spec.gmacs * float(np.minimum(tokens, own).mean()) / own if known else spec.gmacs)
+        if own is None or spec.gmacs is None or not len(tokens):
+            found.append(spec.gmacs)
+        else:
+            found.append(spec.gmacs * float(np.minimum(tokens, own).mean()) / own)
     return found
 
 
