@@ -222,5 +222,5 @@ def _space(
         epochs=options.epochs,
         examples=len(data.folds[0].train_rows),
         variants=variants.others,
-        views=TtaViews(options.views),
+        views=TtaViews(min(options.views, len(data.store.modality.views))),
     )
