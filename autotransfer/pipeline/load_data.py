@@ -113,5 +113,5 @@ def _load(
         target_column=options.target_column if columns else None,
         root=options.root if places else None,
         suffix=options.suffix if places else None,
-        modalities=modality_named(options.modality),
+        modalities=modality_named(options.modality, options.modality_options),
     )

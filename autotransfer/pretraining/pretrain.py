@@ -368,7 +368,9 @@ def _staging_folder(out: Path, overwrite: bool) -> Path:
 
 def _find(data: Any, options: PretrainOptions) -> Examples:
     """Return examples without labels."""
-    return find_examples(data, modalities=modality_named(options.data_options.modality))
+    return find_examples(
+        data, modalities=modality_named(options.data_options.modality, options.data_options.modality_options)
+    )
 
 
 def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
@@ -380,7 +382,7 @@ def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
         path_column=options.path_column,
         target_column=options.target_column,
         groups=options.groups,
-        modalities=modality_named(options.modality),
+        modalities=modality_named(options.modality, options.modality_options),
     )
     return loaded.only("train")
 
