@@ -366,11 +366,10 @@ def _staging_folder(out: Path, overwrite: bool) -> Path:
     return staging
 
 
-def _find(data: Any, options: PretrainOptions) -> Examples:
+def _find(data: Any, settings: PretrainOptions) -> Examples:
     """Return examples without labels."""
-    return find_examples(
-        data, modalities=modality_named(options.data_options.modality, options.data_options.modality_options)
-    )
+    options = settings.data_options
+    return find_examples(data, modalities=modality_named(options.modality, options.modality_options))
 
 
 def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
