@@ -250,12 +250,13 @@ class Registry:
         return select_names(f"head for a {kind} task" if kind else "head", patterns, supported)
 
     def select_policies(self, patterns: Sequence[str] = ()) -> list[FreezePolicySpec]:
-        """Return the freeze policies that match names or glob patterns.
+        """Return the freeze policies that match names or glob patterns; without patterns, the default ones.
 
         Raises:
             UnknownNameError: A pattern matches nothing.
         """
-        return select_names("freeze policy", patterns, self.policies)
+        offered = self.policies if patterns else {name: spec for name, spec in self.policies.items() if spec.default}
+        return select_names("freeze policy", patterns, offered)
 
     def rebuild(self, recipe: Mapping[str, Any]) -> Backbone:
         """Build the backbone of a saved model, without weights.
