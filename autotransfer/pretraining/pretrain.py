@@ -375,7 +375,7 @@ def _find(data: Any, settings: PretrainOptions) -> Examples:
 def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
     """Return the labelled examples to train on; of data that are divided into parts, the part for that."""
     options = settings.data_options
-    loaded = load_examples(
+    return load_examples(
         data,
         targets,
         input_column=options.input_column,
@@ -383,8 +383,7 @@ def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
         target_column=options.target_column,
         groups=options.groups,
         modalities=modality_named(options.modality, options.modality_options),
-    )
-    return loaded.only("train")
+    ).only("train")
 
 
 def _make(folder: Path) -> None:
