@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from hashlib import blake2b
@@ -112,7 +112,8 @@ class FrozenBackbone:
 
     def take(self, inputs: Any) -> Any:
         """Bring what enters the module, a tensor or inputs of several, to its device and type."""
-        return moved(inputs, self._device.torch, self.dtype)
+        exact = self.module.exact_inputs and isinstance(inputs, Mapping)
+        return moved(inputs, self._device.torch, torch.float32 if exact else self.dtype)
 
     @contextmanager
     def running(self) -> Iterator[Backbone]:

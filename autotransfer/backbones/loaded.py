@@ -8,7 +8,7 @@ from functools import cached_property
 from hashlib import blake2b
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from autotransfer.backbones.cut import Cut
 from autotransfer.backbones.frozen import PROBES, FrozenBackbone, outputs_digest
@@ -97,6 +97,26 @@ class LoadedBackbone:
     def stages(self) -> StageFeatures:
         """Features of the stages."""
         return StageFeatures(self.backbone, moved(self._probe, self.device.torch))
+
+    @cached_property
+    def linear_layers(self) -> tuple[str, ...]:
+        """Names of the plain linear layers that a forward pass calls."""
+        called: dict[str, None] = {}
+        hooks = []
+        for name, module in self.backbone.named_modules():
+            if type(module) is nn.Linear:
+
+                def note(module: nn.Module, args: object, name: str = name) -> None:
+                    called[name] = None
+
+                hooks.append(module.register_forward_pre_hook(note))
+        try:
+            with torch.no_grad():
+                self.backbone(moved(self._probe, self.device.torch))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return tuple(called)
 
     @property
     def joins(self) -> bool:

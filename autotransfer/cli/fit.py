@@ -21,7 +21,10 @@ __all__ = ["demo", "fit", "resume"]
 @with_settings(Settings)
 def fit(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
+        str,
+        typer.Argument(
+            metavar="DATA", help="A folder with a sub-folder for each class, or a CSV, TSV or JSON lines file."
+        ),
     ],
     *,
     test: Annotated[

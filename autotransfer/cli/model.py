@@ -14,7 +14,7 @@ from autotransfer.settings import Settings
 
 __all__ = ["predict", "score"]
 
-_READING = ("path_column", "root", "suffix", "follow_links")
+_READING = ("input_column", "path_column", "root", "suffix", "follow_links")
 Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
 
 
@@ -30,7 +30,7 @@ def predict(
     run: Model,
     examples: Annotated[
         list[str],
-        typer.Argument(metavar="DATA", help="Files of examples, folders of them, CSV or TSV files that list some."),
+        typer.Argument(metavar="DATA", help="Files of examples, folders of them, tables that list or hold some."),
     ],
     settings: Settings,
     as_json: AsJson = False,
@@ -73,7 +73,10 @@ def predict(
 def score(
     run: Model,
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder with a sub-folder for each class, or a CSV or TSV file.")
+        str,
+        typer.Argument(
+            metavar="DATA", help="A folder with a sub-folder for each class, or a CSV, TSV or JSON lines file."
+        ),
     ],
     settings: Settings,
     as_json: AsJson = False,
@@ -90,13 +93,11 @@ def score(
         reading = settings.data_options
         examples = load_examples(
             data,
-            path_column=reading.path_column,
             target_column=reading.target_column,
             reader=TargetReader(kind=model.task.kind, separator=reading.label_separator),
-            root=reading.root,
-            suffix=reading.suffix,
-            follow_links=reading.follow_links,
             known=frozenset(map(str, model.task.classes)),
+            modalities=(model.modality,),
+            **{name: getattr(reading, name) for name in _READING},
         )
         examples = select_split(examples, "test")
         found, skipped = model.score_examples(examples)

@@ -20,12 +20,14 @@ class Backbone(nn.Module):
         stages: Names of the stages; stage 0 is nearest the input.
         preprocessing: How the backbone wants its inputs.
         width: Number of pooled features.
+        exact_inputs: Whether floats among several inputs stay in float32 where the backbone runs in 16 bit.
         recipe: JSON from which ``rebuild_backbone`` builds the architecture, without weights.
     """
 
     stages: tuple[str, ...]
     preprocessing: InputFormat
     width: int
+    exact_inputs: bool = False
     recipe: Mapping[str, Any]
 
     def __init__(

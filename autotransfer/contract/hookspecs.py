@@ -108,8 +108,11 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
 
 
 @hookspec(firstresult=True)
-def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
-    """Build the backbone of a saved model from ``Backbone.recipe``, without weights; None for other recipes."""
+def rebuild_backbone(recipe: Mapping[str, Any], rebuild: Callable[[Mapping[str, Any]], Backbone]) -> Backbone | None:
+    """Build the backbone of a saved model from ``Backbone.recipe``, without weights; None for other recipes.
+
+    ``rebuild(recipe)`` builds a backbone that is a part of this one, whatever plugin has made it.
+    """
 
 
 @hookspec(firstresult=True)

@@ -208,11 +208,33 @@ class Modality:
         """
         return {}
 
+    def adopt(self, specs: Sequence[BackboneSpec]) -> Sequence[BackboneSpec]:
+        """Return the backbones of other modalities that can take examples of this one, in a form for them.
+
+        The registry lists them under this modality. Each has a name of its own, ``NAME@FORM`` for the backbone NAME.
+
+        Args:
+            specs: Backbones of other modalities.
+        """
+        return ()
+
+    def fitted(
+        self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
+    ) -> list[BackboneSpec]:
+        """Return each backbone in the form that suits the examples, which takes the place of its own form.
+
+        Args:
+            specs: The backbones.
+            items: The examples.
+            options: Values of ``options`` that the user has set.
+        """
+        return list(specs)
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return the forms of each backbone to try, such as a cheaper resolution.
 
         Args:
-            specs: The backbones.
+            specs: The backbones, as ``fitted`` returned them.
             items: The examples.
 
         Returns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +94,8 @@ class Registry:
     def backbone(self, name: str) -> BackboneSpec:
         """Return a backbone by name; plugins resolve names that cannot be listed.
 
-        ``NAME@FORM`` is the backbone NAME in a form that its modality knows, such as ``NAME@128px`` for images.
+        ``NAME@FORM`` is the backbone NAME in a form that its modality knows, such as ``NAME@128px`` for images, or in
+        which another modality adopts it.
 
         Raises:
             UnknownNameError: There is no such backbone.
@@ -110,8 +111,11 @@ class Registry:
         own, _, form = name.rpartition("@")
         if not own or name in self.backbones:
             return None
-        spec = self._known(own)
-        return None if spec is None else self.modality(spec.modality).variant(spec, form)
+        spec = self._variant(own) or self._known(own)
+        if spec is None or (found := self.modality(spec.modality).variant(spec, form)) is not None:
+            return None if spec is None else found
+        others = [each for each in self.modalities.values() if each.name != spec.modality]
+        return next((adopted for each in others for adopted in each.adopt([spec]) if adopted.name == name), None)
 
     def _known(self, name: str) -> BackboneSpec | None:
         found: BackboneSpec | None = self.backbones.get(name)
@@ -161,28 +165,55 @@ class Registry:
         chosen: dict[str, BackboneSpec] = {} if patterns else dict(default)
         for pattern in patterns:
             exact = [offered[pattern]] if pattern in offered else []
-            for spec in (
-                exact or match_names(pattern, default) or match_names(pattern, offered) or [self.backbone(pattern)]
-            ):
-                if modality not in (None, spec.modality):
-                    noun = self.modality(spec.modality).noun
-                    raise ConfigError(
-                        f"The backbone {spec.name!r} takes a {noun}, and the data are of the modality {modality!r}."
-                    )
+            found = exact or match_names(pattern, default) or match_names(pattern, offered)
+            found = found or match_names(pattern, {} if modality else self._named)
+            for spec in found or [self._taking(self.backbone(pattern), modality)]:
                 chosen.setdefault(spec.name, spec)
-        return without_excluded(chosen, exclude, self.backbones)
+        return without_excluded(chosen, exclude, self._named)
 
     def _of_modality(self, modality: str | None) -> dict[str, BackboneSpec]:
-        return {name: spec for name, spec in self.backbones.items() if modality in (None, spec.modality)}
+        """Return the backbones for a modality, those that it adopts included; None returns each in its own form."""
+        if modality is None:
+            return dict(self.backbones)
+        return {name: spec for name, spec in self._named.items() if spec.modality == modality}
 
-    def named_in_full(self, patterns: Sequence[str]) -> frozenset[str]:
+    @cached_property
+    def _named(self) -> Mapping[str, BackboneSpec]:
+        """All backbones by name, and those that a modality adopts from the others."""
+        found = dict(self.backbones)
+        for modality in self.modalities.values():
+            others = [spec for spec in self.backbones.values() if spec.modality != modality.name]
+            found = {**{spec.name: spec for spec in modality.adopt(others)}, **found}
+        return found
+
+    def _taking(self, spec: BackboneSpec, modality: str | None) -> BackboneSpec:
+        """Return a backbone, or the form of it that a modality adopts.
+
+        Raises:
+            ConfigError: It takes no examples of the modality.
+        """
+        if modality in (None, spec.modality):
+            return spec
+        assert modality is not None
+        if not (adopted := self.modality(modality).adopt([spec])):
+            noun = self.modality(spec.modality).noun
+            raise ConfigError(
+                f"The backbone {spec.name!r} takes a {noun}, and the data are of the modality {modality!r}."
+            )
+        return adopted[0]
+
+    def named_in_full(self, patterns: Sequence[str], *, modality: str | None = None) -> frozenset[str]:
         """Return the names of the backbones that patterns name in full, without a wildcard.
+
+        Args:
+            patterns: Names or glob patterns.
+            modality: Modality of the examples; None for any.
 
         Raises:
             UnknownNameError: A pattern matches nothing.
         """
-        names = [p for p in patterns if p in self.backbones or not match_names(p, self.backbones)]
-        return frozenset(self.backbone(name).name for name in names)
+        names = [p for p in patterns if p in self._named or not match_names(p, self._named)]
+        return frozenset(self._taking(self.backbone(name), modality).name for name in names)
 
     def find_backbones(
         self, pattern: str | None = None, exclude: Sequence[str] = (), *, modality: str | None = None
@@ -199,16 +230,15 @@ class Registry:
         """
         if pattern is None:
             return self.select_backbones(exclude=exclude, modality=modality)
-        offered = self._of_modality(modality)
-        found = match_names(pattern, offered) or [self.backbone(pattern)]
-        return without_excluded({spec.name: spec for spec in found}, exclude, self.backbones)
+        found = match_names(pattern, self._of_modality(modality))
+        found = found or match_names(pattern, {} if modality else self._named)
+        found = found or [self._taking(self.backbone(pattern), modality)]
+        return without_excluded({spec.name: spec for spec in found}, exclude, self._named)
 
     def fallbacks(self, exclude: Sequence[str] = (), *, modality: str | None = None) -> list[BackboneSpec]:
         """Return the backbones of a modality to search when no default backbone is available."""
         offered = self._of_modality(modality)
-        return without_excluded(
-            {name: spec for name, spec in offered.items() if spec.fallback}, exclude, self.backbones
-        )
+        return without_excluded({name: spec for name, spec in offered.items() if spec.fallback}, exclude, self._named)
 
     def select_heads(self, patterns: Sequence[str], kind: str | None) -> list[HeadSpec]:
         """Return the heads that match names or glob patterns and support a kind of task; None supports any kind.
@@ -220,12 +250,13 @@ class Registry:
         return select_names(f"head for a {kind} task" if kind else "head", patterns, supported)
 
     def select_policies(self, patterns: Sequence[str] = ()) -> list[FreezePolicySpec]:
-        """Return the freeze policies that match names or glob patterns.
+        """Return the freeze policies that match names or glob patterns; without patterns, the default ones.
 
         Raises:
             UnknownNameError: A pattern matches nothing.
         """
-        return select_names("freeze policy", patterns, self.policies)
+        offered = self.policies if patterns else {name: spec for name, spec in self.policies.items() if spec.default}
+        return select_names("freeze policy", patterns, offered)
 
     def rebuild(self, recipe: Mapping[str, Any]) -> Backbone:
         """Build the backbone of a saved model, without weights.
@@ -235,7 +266,7 @@ class Registry:
         """
         from autotransfer.contract.backbone import Backbone
 
-        backbone: Backbone | None = self._first("rebuild_backbone", Backbone, recipe=recipe)
+        backbone: Backbone | None = self._first("rebuild_backbone", Backbone, recipe=recipe, rebuild=self.rebuild)
         if backbone is None:
             plugin = recipe.get("plugin", "unknown")
             raise ModelFormatError(

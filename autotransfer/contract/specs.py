@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autotransfer.tasks.task import Task
 
 __all__ = [
+    "Adapters",
     "BackboneSpec",
     "EpochRecord",
     "FreezePlan",
@@ -58,6 +59,7 @@ class BackboneSpec:
         version: Version of everything but the weights that the features depend on, such as a library. Cached features
             of another version are not used.
         origin: Distribution and version of the plugin that registered the backbone; set by the registry.
+        distant: Whether the weights were trained on examples of another modality.
         load_at: ``load_at(form)`` builds another form of the backbone with the same weights, such as one for another
             resolution; its modality knows what a form is. None for a backbone with a single form.
     """
@@ -79,6 +81,7 @@ class BackboneSpec:
     license: str = ""
     version: str = ""
     origin: str = ""
+    distant: bool = False
     load_at: Callable[[Any], Backbone] | None = None
 
     def to_row(self) -> dict[str, Any]:
@@ -128,18 +131,33 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adapters:
+    """Low-rank adapters of the linear layers of training stages (Hu et al., ICLR 2022).
+
+    Attributes:
+        rank: Rank of what is added to a weight.
+        matrices: Which layers have one: those of attention that make queries and values, or all linear layers.
+    """
+
+    rank: int
+    matrices: Literal["attention", "all"] = "attention"
+
+
+@dataclass(frozen=True, kw_only=True)
 class FreezePlan:
     """Which stages train in which epochs.
 
     Attributes:
         phases: Phases in ascending order of their start; the first one starts at 0.
-        trained: Which parameters of a training stage train: all, or norms and biases only.
+        trained: Which parameters of a training stage train: all, norms and biases only, or adapters only.
         learning_rates: Factor on the learning rate of each stage; empty for a factor of 1.
+        adapters: The adapters, where they train.
     """
 
     phases: tuple[Phase, ...]
-    trained: Literal["all", "norms_and_biases"] = "all"
+    trained: Literal["all", "norms_and_biases", "adapters"] = "all"
     learning_rates: tuple[float, ...] = ()
+    adapters: Adapters | None = None
 
     @property
     def depth(self) -> int:
@@ -155,11 +173,13 @@ class FreezePolicySpec:
         name: Unique name.
         parameters: ``parameters(stages)`` returns distributions by short name for a backbone with these stage names.
         plan: ``plan(stages, params)`` returns the plan.
+        default: Whether a search uses the policy when the user names none.
     """
 
     name: str
     plan: Callable[[tuple[str, ...], Mapping[str, Any]], FreezePlan]
     parameters: Callable[[tuple[str, ...]], Mapping[str, BaseDistribution]] = lambda stages: {}
+    default: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

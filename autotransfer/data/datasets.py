@@ -33,18 +33,33 @@ def examples_of_dataset(dataset: Any, targets: Any, reader: TargetReader, modali
         own = getattr(dataset, "targets", None)
         targets = own if own is not None and hasattr(own, "__len__") and len(own) == total else None
     if targets is not None:
-        items: Sequence[Item] = (fetched := DatasetItems.of(dataset, modalities))
-        modality = fetched.modality
+        items = DatasetItems.of(dataset, modalities)
         labels, reading, warnings = read_targets(targets, listed_targets(targets, total), reader)
         return Examples(
-            items=items, names=names_of(items), targets=labels, reading=reading, warnings=warnings, modality=modality
+            items=items,
+            names=names_of(items),
+            targets=labels,
+            reading=reading,
+            warnings=warnings,
+            modality=items.modality,
+            described=_described(dataset, items.modality),
         )
     pairs = [_pair(dataset[i], i) for i in range(total)]
-    modality, items = values_of([example for example, _ in pairs], modalities)
+    modality, found = values_of([example for example, _ in pairs], modalities)
     labels, reading, warnings = reader.read([plain_value(label) for _, label in pairs])
     return Examples(
-        items=items, names=names_of(items), targets=labels, reading=reading, warnings=warnings, modality=modality
+        items=found,
+        names=names_of(found),
+        targets=labels,
+        reading=reading,
+        warnings=warnings,
+        modality=modality,
+        described=_described(dataset, modality),
     )
+
+
+def _described(dataset: Any, modality: Modality) -> str:
+    return f"{len(dataset)} {modality.noun}s of a data set, {type_name(dataset)}"
 
 
 def _example(sample: Any) -> Any:
@@ -54,31 +69,33 @@ def _example(sample: Any) -> Any:
 class DatasetItems(Sequence[Item]):
     """The examples of a data set, each fetched when it is asked for.
 
-    Args:
-        dataset: The data set.
-        modality: What kind of examples it holds.
-        first: Its first example, where that was fetched already: it is given once, and fetched no second time.
+    Where several modalities are installed, the first example tells which it is. It is kept, so that none is fetched
+    twice. A string is an example itself where the modality reads the first one.
     """
 
-    def __init__(self, dataset: Any, modality: Modality, first: Item | None = None) -> None:
-        self.dataset, self.modality, self._first = dataset, modality, first
+    def __init__(self, dataset: Any, modality: Modality, first: Sequence[Item] = (), *, read: bool = False) -> None:
+        self.dataset, self.modality, self.first, self.read = dataset, modality, first, read
 
     @classmethod
     def of(cls, dataset: Any, modalities: Sequence[Modality]) -> DatasetItems:
-        """Return the examples of a data set; the first one tells their modality, where several are installed."""
-        if len(modalities) == 1:
+        """Return the examples of a data set that is not empty.
+
+        Raises:
+            DataError: The first one is of no modality.
+        """
+        if len(modalities) == 1 and not modalities[0].reads(["a b"]):
             return cls(dataset, modalities[0])
-        modality, (first,) = values_of([_example(dataset[0])], modalities)
-        return cls(dataset, modality, first)
+        example = _example(dataset[0])
+        modality, first = values_of([example], modalities)
+        return cls(dataset, modality, first, read=isinstance(example, str) and not isinstance(first[0], Path))
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, i: Any) -> Any:
-        first, self._first = self._first, self._first if i else None
-        if first is not None and i == 0:
-            return first
-        return item_of(_example(self.dataset[i]), i, self.modality)
+        if i == 0 and self.first:
+            return self.first[0]
+        return item_of(_example(self.dataset[i]), i, self.modality, read=self.read)
 
 
 def _pair(sample: Any, i: int) -> tuple[Any, Any]:

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from autotransfer.contract.modality import Skipped
 from autotransfer.errors import DataError
 
-__all__ = ["Rows", "foreign_bytes", "read_rows"]
+__all__ = ["Rows", "decoded", "foreign_bytes", "read_rows"]
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -27,6 +28,12 @@ _WIDE_ENCODINGS = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _SEPARATORS = (",", ";", "\t", "|")
 _SPACES = " "
 _MAX_ROWS_FOR_SEPARATOR = 50  # rows that are looked at to find the separator
+# Largest share of NUL bytes in a text: a file of another kind, and one in UTF-16, have far more.
+_MAX_NUL_SHARE = 0.001
+# Longest value of a table, in characters.
+_MAX_FIELD_CHARACTERS = 2**30
+# Share of the rows that have the width of the header where quotes are characters like others.
+_MIN_MATCHING_SHARE = 0.9
 _SURROGATE = re.compile("[\udc80-\udcff]")
 
 
@@ -58,7 +65,7 @@ def read_rows(path: Path) -> Rows:
     Raises:
         DataError: The file is no table, or in another encoding.
     """
-    text = _decoded(path)
+    text = decoded(path)
     first, _, rest = text.partition("\n")
     skip, separator = 0, None
     if line := re.fullmatch(r"\"?sep=(.)\"?\r?", first, re.IGNORECASE):
@@ -66,7 +73,7 @@ def read_rows(path: Path) -> Rows:
     if separator is None:
         separator = _separator(text, "\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
     try:
-        lines = _split(text, separator)
+        lines = _lines(text, separator)
     except csv.Error as error:
         raise DataError(f"{path} cannot be read as values with {separator!r} between them: {error}.") from None
     if len(lines) < 2:
@@ -87,7 +94,12 @@ def foreign_bytes(text: str) -> tuple[str, str] | None:
     raise AssertionError("latin-1 reads every byte")
 
 
-def _decoded(path: Path) -> str:
+def decoded(path: Path) -> str:
+    """Return what a text file holds; bytes that are not UTF-8 become surrogates.
+
+    Raises:
+        DataError: The file cannot be read, or is in another encoding.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -99,7 +111,7 @@ def _decoded(path: Path) -> str:
                 return data[len(mark) :].decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
             except UnicodeDecodeError as error:
                 raise DataError(f"{path} begins as {encoding.upper()} and cannot be read as such: {error}.") from None
-    if b"\0" in data:
+    if data.count(0) > len(data) * _MAX_NUL_SHARE:
         raise DataError(f"{path} is no text in UTF-8: {_wide_encoding(data)}.")
     return data.decode("utf-8", "surrogateescape")
 
@@ -120,7 +132,33 @@ def _wide_encoding(data: bytes) -> str:
     return "it holds binary data"
 
 
-def _split(text: str, separator: str, max_rows: int | None = None) -> list[tuple[int, list[str]]]:
+def _lines(text: str, separator: str, max_rows: int | None = None) -> list[tuple[int, list[str]]]:
+    """Return the rows that hold a value, each with the number of the line in which it ends.
+
+    Files with tabs often hold texts with quotes that mean nothing. Where quotes do not pair up, or their pairs swallow
+    lines that are rows of their own, they are characters like others.
+
+    Raises:
+        csv.Error: A quoted value has no end.
+    """
+    try:
+        quoted, error = _split(text, separator, max_rows), None
+    except csv.Error as failure:
+        quoted, error = [], failure
+    if separator == "\t" and (error is not None or any("\n" in field for _, fields in quoted for field in fields)):
+        plain = _split(text, separator, max_rows, quoting=csv.QUOTE_NONE)
+        width = len(plain[0][1]) if plain else 0
+        matching = sum(len(fields) == width for _, fields in plain)
+        if width > 1 and matching >= (1.0 if error is None else _MIN_MATCHING_SHARE) * len(plain):
+            return plain
+    if error is not None:
+        raise error
+    return quoted
+
+
+def _split(
+    text: str, separator: str, max_rows: int | None = None, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+) -> list[tuple[int, list[str]]]:
     """Return the rows that hold a value, each with the number of the line in which it ends.
 
     Raises:
@@ -130,8 +168,11 @@ def _split(text: str, separator: str, max_rows: int | None = None) -> list[tuple
     if separator == _SPACES:
         rows = ((number, line.split()) for number, line in enumerate(io.StringIO(text), 1))
     else:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+        reader = csv.reader(
+            io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, skipinitialspace=True, strict=True
+        )
         rows = ((reader.line_num, fields) for fields in reader)
+    limit = csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     try:
         for number, fields in rows:
             if any(field.strip() for field in fields):
@@ -141,6 +182,8 @@ def _split(text: str, separator: str, max_rows: int | None = None) -> list[tuple
     except csv.Error as error:
         where = "" if separator == _SPACES else f"line {reader.line_num}: "
         raise csv.Error(f"{where}{error}") from None
+    finally:
+        csv.field_size_limit(limit)
     return found
 
 
@@ -149,7 +192,7 @@ def _separator(text: str, usual: str) -> str:
 
     def fit(separator: str) -> tuple[float, int]:
         try:
-            rows = [_strip_empty(fields, 0) for _, fields in _split(text, separator, _MAX_ROWS_FOR_SEPARATOR)]
+            rows = [_strip_empty(fields, 0) for _, fields in _lines(text, separator, _MAX_ROWS_FOR_SEPARATOR)]
         except csv.Error:
             return 0.0, 0
         width = len(rows[0]) if rows else 0

@@ -35,6 +35,7 @@ class Examples:
         divided_by: What divides them, such as ``the column 'split'``.
         described: What was read from where, in a few words.
         advice: What to do about what was left out.
+        columns: Columns of a table that hold them, or their paths.
         ignored_files: Number of files that are no examples, such as ``Thumbs.db``, by suffix or name.
         modality: What kind of examples they are; None where that is not known yet.
     """
@@ -51,6 +52,7 @@ class Examples:
     divided_by: str = ""
     described: str = ""
     advice: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     ignored_files: Mapping[str, int] = field(default_factory=dict)
     modality: Modality | None = None
 
@@ -95,6 +97,7 @@ class Examples:
             warnings=self.warnings + others.warnings,
             described="; to score candidates on, ".join(filter(None, (self.described, others.described))),
             advice=tuple(dict.fromkeys(self.advice + others.advice)),
+            columns=self.columns,
             ignored_files=Counter(self.ignored_files) + Counter(others.ignored_files),
             modality=self.modality,
         )

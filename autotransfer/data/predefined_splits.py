@@ -5,71 +5,88 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from autotransfer.contract.modality import Modality, Skipped
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
 from autotransfer.data.file_lists import Row, because, examples_of_rows
 from autotransfer.data.folders import LINKS, Found, kind_of, printable, walk
+from autotransfer.data.forms import LAYOUT
+from autotransfer.data.input_columns import AskedColumns, InputColumns, find_input_columns, never_targets
 from autotransfer.data.layout import NO_LABEL, Layout, Steps
 from autotransfer.data.recognition import modality_of_files
 from autotransfer.data.tables import Table
 from autotransfer.errors import DataError
 from autotransfer.warnings import FitWarning
 
-__all__ = ["LAYOUT", "folder_examples", "table_examples"]
+__all__ = ["folder_examples", "table_examples"]
 
-LAYOUT = "Expected one sub-folder for each class, with its files in it, such as FOLDER/cat and FOLDER/dog."
 _MAX_CLASSES_IN_MESSAGE = 5  # classes that are named with their numbers of examples
 
 
-def table_examples(
-    table: Table,
-    path_column: str | None,
-    target_column: str | Sequence[str] | None,
-    groups: Any,
-    reader: TargetReader,
-    modalities: Sequence[Modality],
-) -> Examples:
+def table_examples(table: Table, asked: AskedColumns, reader: TargetReader, modalities: Sequence[Modality]) -> Examples:
     """Return the examples of a table, their targets as the reader reads its columns.
+
+    Args:
+        table: The table.
+        asked: The columns that the user names.
+        reader: Reads the targets.
+        modalities: What kinds of examples the table may hold.
 
     Raises:
         DataNotFoundError: No file that it lists is there.
         DataError: It does not say what its columns are, or no example is left.
     """
-    path_column = table.path_column(path_column)
-    group_column = groups if isinstance(groups, str) and groups in table.columns else None
-    target_columns, split = table.columns_for(path_column, target_column, group_column)
+    inputs, target_columns, group_column, split = _columns_of(table, asked, modalities)
     named = {column: table.texts(column) for column in target_columns}
     targets, reading, said = reader.read(named, untyped=table.untyped, comma=table.comma)
     given = [None] * len(targets) if group_column is None else table.texts(group_column)
     parts = [None] * len(targets) if split is None else table.parts(split)
     rows: list[Row] = []
     skipped, missing = list(table.skipped), ""
-    columns = (table.rows, table.columns[path_column], targets, given, parts)
-    for line, path, target, group, part in zip(*columns, strict=True):
-        if path is None or target is None:
-            skipped.append(Skipped(name=line, reason="no path" if path is None else "no target"))
+    broken = set() if inputs.modality is None else table.broken_rows(inputs.names)
+    columns = (table.rows, inputs.cells(table), targets, given, parts)
+    for i, (line, cell, target, group, part) in enumerate(zip(*columns, strict=True)):
+        if i in broken:
+            skipped.append(Skipped(name=line, reason="bytes that are not UTF-8"))
+        elif cell is None or target is None:
+            skipped.append(Skipped(name=line, reason=inputs.nothing if cell is None else "no target"))
         elif split is not None and part is None:
             skipped.append(Skipped(name=line, reason=f"nothing in the column {split}", label=str(target)))
+        elif inputs.modality is not None:
+            rows.append(Row(item=cell, name=line, target=target, group=group, part=part))
         else:
-            item = table.place(line, path_column, path)
-            missing = missing or ("" if kind_of(item) == "file" else table.places.tried(path))
-            rows.append(Row(item=item, name=printable(str(path)), target=target, group=group, part=part))
+            item = table.place(line, inputs.names[0], cell)
+            missing = missing or ("" if kind_of(item) == "file" else table.places.tried(cell))
+            rows.append(Row(item=item, name=printable(str(cell)), target=target, group=group, part=part))
     examples = examples_of_rows(rows, skipped, missing)
-    modality = modality_of_files(examples.items, modalities)
-    read = f"paths in the column {path_column}, targets in {', '.join(map(str, target_columns))}"
-    odd = table.not_parts((path_column, group_column, split, *target_columns))
+    modality = inputs.modality or modality_of_files(examples.items, modalities)
+    odd = table.not_parts((*inputs.names, group_column, split, *target_columns))
+    notes = (inputs.warning(table), None if odd is None else _not_divided(table, *odd))
     return replace(
         examples,
         divided_by="" if split is None else f"the column {split!r}",
-        described=f"{len(examples)} {modality.noun}s from {table.name}: {read}",
+        described=f"{len(examples)} {modality.noun}s from {table.name}: {inputs.described}, "
+        f"targets in {', '.join(map(str, target_columns))}",
         modality=modality,
         reading=reading,
-        warnings=(*said, *(() if odd is None else (_not_divided(table, *odd),))),
+        columns=inputs.names,
+        warnings=(*said, *(note for note in notes if note is not None)),
     )
+
+
+def _columns_of(
+    table: Table, asked: AskedColumns, modalities: Sequence[Modality]
+) -> tuple[InputColumns, list[str], str | None, str | None]:
+    """Return the columns of the examples, of the targets, of the groups, and of the parts."""
+    group = asked.groups if isinstance(asked.groups, str) and asked.groups in table.columns else None
+    known = [] if asked.targets is None else table.named(asked.targets)
+    inputs = find_input_columns(table, modalities, asked, reserved={*known, *(() if group is None else (group,))})
+    used = (*inputs.names, group) if group is not None else inputs.names
+    targets, split = table.columns_for(used, asked.targets, partial(never_targets, table))
+    return inputs, targets, group, split
 
 
 def folder_examples(

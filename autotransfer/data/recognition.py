@@ -12,21 +12,31 @@ from typing import Any
 from autotransfer.contract.modality import Item, Modality
 from autotransfer.contract.patterns import named_spec
 from autotransfer.contract.registry import installed_modalities
+from autotransfer.data.folders import kind_of
 from autotransfer.errors import DataError, PluginError
 
 __all__ = [
     "accepted",
     "batch_of",
+    "claiming_arrays",
     "item_of",
     "known_modalities",
     "modality_named",
     "modality_of_files",
     "modality_of_folder",
+    "reader_of",
+    "sample_of",
     "values_of",
 ]
 
 # Files of a folder that are looked at to tell its modality, where several are installed.
 _MOST_FILES = 10_000
+# Values that are looked at to tell what all of them are.
+_SAMPLE_COUNT = 50
+
+
+class _UnknownItemError(DataError):
+    """A value is no example of a modality."""
 
 
 def known_modalities(given: Sequence[Modality] | None) -> Sequence[Modality]:
@@ -94,7 +104,7 @@ def batch_of(
     """
     found: list[tuple[Modality, list[Item]]] = []
     refused: list[DataError] = []
-    for modality in (claiming := _claiming(modalities)):
+    for modality in (claiming := claiming_arrays(modalities)):
         try:
             items = modality.batch(value, reading)
         except DataError as error:
@@ -106,43 +116,90 @@ def batch_of(
         return _only(found, refused, what, modalities)
 
 
-def values_of(values: Sequence[Any], modalities: Sequence[Modality]) -> tuple[Modality, list[Item]]:
-    """Return the modality of several values, and what it makes of them: paths of texts that it does not take itself.
+def values_of(
+    values: Sequence[Any], modalities: Sequence[Modality], *, paths: bool = False
+) -> tuple[Modality, list[Item]]:
+    """Return the modality of several values, and what it makes of them.
+
+    Strings are paths, unless a modality reads strings of this kind; see ``reader_of``.
+
+    Args:
+        values: The values.
+        modalities: What they may be of.
+        paths: Whether strings are paths in any case.
 
     Raises:
         DataError: One of them is no example, or they are of several modalities.
     """
+    strings = [value for value in values if isinstance(value, str)]
+    paths = paths or any(isinstance(value, os.PathLike) for value in values)
+    reader = None if paths or not strings else reader_of(strings, modalities)
+    if strings and len(strings) == len(values) and not any(map(str.strip, strings)):
+        raise DataError(f"All {len(strings)} strings are empty: there is nothing to read.")
     found: list[tuple[Modality, list[Item]]] = []
     refused: list[DataError] = []
-    claiming = _claiming(modalities) if any(hasattr(value, "dtype") for value in values) else modalities
+    arrays = any(hasattr(value, "dtype") for value in values)
+    claiming = (reader,) if reader is not None else claiming_arrays(modalities) if arrays else modalities
     for modality in claiming:
         try:
-            found.append((modality, [item_of(value, i, modality) for i, value in enumerate(values)]))
+            read = modality is reader
+            found.append((modality, [item_of(value, i, modality, read=read) for i, value in enumerate(values)]))
         except DataError as error:
             refused.append(error)
-    if len(found) > 1 and (paths := [item for item in found[0][1] if isinstance(item, Path)]):
-        best = modality_of_files(paths, [modality for modality, _ in found])
+    if len(found) > 1 and (files := [item for item in found[0][1] if isinstance(item, Path)]):
+        best = modality_of_files(files, [modality for modality, _ in found])
         found = [(modality, items) for modality, items in found if modality is best]
-    with _naming_others(modalities, claiming):
+    with _naming_others(modalities if reader is None else claiming, claiming):
         return _only(found, refused, "What the list holds", modalities)
 
 
-def item_of(value: Any, position: int, modality: Modality) -> Item:
+def reader_of(strings: Sequence[str], modalities: Sequence[Modality]) -> Modality | None:
+    """Return the modality of which strings are examples themselves; None where they are paths.
+
+    Strings are paths where most of a sample name what is there, or where no modality reads them.
+
+    Raises:
+        DataError: Several modalities read them.
+    """
+    sample = sample_of([string for string in strings if string.strip()])
+    there = sum(kind_of(Path(string)) != "missing" for string in sample)
+    if not sample or 2 * there >= len(sample):
+        return None
+    readers = [modality for modality in modalities if modality.reads(sample)]
+    if len(readers) > 1:
+        raise _ambiguous("What the strings hold", readers)
+    return readers[0] if readers else None
+
+
+def sample_of(values: Sequence[Any], count: int = _SAMPLE_COUNT) -> list[Any]:
+    """Return so many of the values, which are spread over all of them."""
+    step = max(1, len(values) // count)
+    return [values[i] for i in range(0, len(values), step)][:count]
+
+
+def item_of(value: Any, position: int, modality: Modality, *, read: bool = False) -> Item:
     """Return what a modality makes of one value.
+
+    Args:
+        value: The value.
+        position: Its position, for messages.
+        modality: The modality.
+        read: Whether a string is an example itself and no path.
 
     Raises:
         DataError: It is no example of the modality.
     """
-    item = None if isinstance(value, os.PathLike) else modality.item(value)
-    if item is None and isinstance(value, (str, os.PathLike)):
+    path = isinstance(value, os.PathLike) or (isinstance(value, str) and not read)
+    item = None if path else modality.item(value)
+    if path:
         return Path(value)
     if item is None:
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-        raise DataError(f"Item {position} is {kind}; data are {modality.accepted}.")
+        raise _UnknownItemError(f"Item {position} is {kind}; data are {modality.accepted}.")
     return item
 
 
-def _claiming(modalities: Sequence[Modality]) -> Sequence[Modality]:
+def claiming_arrays(modalities: Sequence[Modality]) -> Sequence[Modality]:
     """Return the modalities that take arrays although others are there; the only one takes them in any case."""
     return modalities if len(modalities) == 1 else [each for each in modalities if each.claims_arrays]
 
@@ -164,11 +221,17 @@ def _only(
     if len(found) == 1:
         return found[0]
     if found:
-        nouns = ", ".join(modality.name for modality, _ in found)
-        raise DataError(
-            f"{what} can be read in several ways ({nouns}): name the modality with --modality (modality=), or give "
-            "files."
-        )
+        raise _ambiguous(what, [modality for modality, _ in found])
     if refused:
-        raise refused[0]
+        known = [error for error in refused if not isinstance(error, _UnknownItemError)]
+        if known or len(refused) == 1:
+            raise (known or refused)[0]
+        raise DataError(f"{str(refused[0]).partition(';')[0]}; data are {accepted(modalities)}.")
     raise DataError(f"{what} is nothing that can be read; data are {accepted(modalities)}.")
+
+
+def _ambiguous(what: str, modalities: Sequence[Modality]) -> DataError:
+    names = ", ".join(modality.name for modality in modalities)
+    return DataError(
+        f"{what} can be read in several ways ({names}): name the modality with --modality (modality=), or give files."
+    )

@@ -11,6 +11,7 @@ from autotransfer.errors import TrialError
 from autotransfer.evaluation.context import EvaluationContext
 from autotransfer.evaluation.setup import Setup
 from autotransfer.tasks.score import Score
+from autotransfer.training.adapters import merge_adapters
 from autotransfer.training.network import Network
 from autotransfer.training.trainer import Training
 
@@ -51,7 +52,7 @@ def refit(
         raise TrialError(f"the time ran out in epoch {training.epoch + 1} of {epochs}")
     if predictions is not None:
         _refuse_worse(context, training, predictions)
-    return training.network.eval()
+    return merge_adapters(training.network.eval())
 
 
 def _refuse_worse(context: EvaluationContext, training: Training, predictions: np.ndarray) -> None:
@@ -84,7 +85,7 @@ def best_network(context: EvaluationContext, setup: Setup) -> tuple[Network, np.
         training.run(setup.settings.epochs, _never_stop, lambda: False)
     training.restore_best()
     assert training.best_predictions is not None  # every epoch was scored
-    return training.network.eval(), training.best_predictions
+    return merge_adapters(training.network.eval()), training.best_predictions
 
 
 def _never_stop(epoch: int, score: float, predictions: np.ndarray) -> bool:

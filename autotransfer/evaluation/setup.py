@@ -23,6 +23,7 @@ from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.features.ragged import Arrays, by_length
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task
+from autotransfer.training.adapters import adapted_layers, add_adapters
 from autotransfer.training.freezing import check_plan
 from autotransfer.training.inputs import BoundaryFeed, FeatureFeed, Feed, InputFeed
 from autotransfer.training.network import Network, to_predictions
@@ -80,6 +81,8 @@ class Setup:
             known = policy.parameters(stages)
             _refuse_unknown(candidate.freeze_params, known, f"the freeze policy {policy.name!r}")
             plan = check_plan(policy.plan(stages, candidate.freeze_params), len(stages), policy.name)
+        if plan.adapters is not None and plan.depth < len(stages):
+            adapted_layers(loaded.backbone, plan, loaded.linear_layers)  # refuses a backbone that has none
         modality = registry.modality(loaded.spec.modality)
         settings = settings_for(candidate, modality)
         start = registry.head(settings.start) if settings.start else None
@@ -149,6 +152,9 @@ class Setup:
         """Return the network about to be trained on the training rows, or to go on from where it was paused."""
         network = self._network(fold, device, seed)
         self._try_head(network, device, fold.task.outputs)
+        if self.plan.adapters is not None and not self.frozen:
+            layers = adapted_layers(network.backbone, self.plan, self.loaded.linear_layers)
+            add_adapters(network.backbone, self.plan.adapters.rank, layers)
         if self.start is not None and paused is None:
             _take_over(network.head, self._solved(self.start, {}, extractor, fold))
         training = Training(

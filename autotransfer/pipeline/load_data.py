@@ -7,6 +7,7 @@ from dataclasses import replace
 from numbers import Real
 from typing import Any
 
+from autotransfer.contract.modality import Modality
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
 from autotransfer.data.recognition import modality_named
@@ -109,9 +110,18 @@ def _load(
         follow_links=options.follow_links,
         known=frozenset(map(str, train.targets or ())) if train is not None and is_folder(data) else (),
         argument=targets_argument,
+        input_column=options.input_column if columns else None,
         path_column=options.path_column if columns else None,
         target_column=options.target_column if columns else None,
         root=options.root if places else None,
         suffix=options.suffix if places else None,
-        modalities=modality_named(options.modality),
+        columns=() if train is None else train.columns,
+        modalities=modality_named(options.modality) if train is None else _modalities_like(train, data, options),
     )
+
+
+def _modalities_like(train: Examples, data: Any, options: DataOptions) -> tuple[Modality, ...] | None:
+    """Return what examples in memory may be, beside examples to train on; files say themselves what they are."""
+    if options.modality is not None or train.modality is None or is_folder(data):
+        return modality_named(options.modality)
+    return (train.modality,)

@@ -130,7 +130,7 @@ def available_backbones(
     """
     kind = None if modality is None else modality.name
     asked = _asked_for(registry, settings, kind)
-    named = registry.named_in_full(settings.backbones)
+    named = registry.named_in_full(settings.backbones, modality=kind)
     left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []

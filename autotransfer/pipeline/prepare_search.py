@@ -74,14 +74,9 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     policies = _policies(context, began)
     context.progress.phase(f"reading {len(context.examples)} {modality_of(context.examples).noun}s")
     started = context.budget.spent
-    variants = offer_variants(
-        backbones,
-        context.registry.named_in_full(context.settings.backbones),
-        modality_of(context.examples),
-        context.examples.items,
-    )
+    variants = _variants(context, backbones)
     first = load_first(variants.first, device)
-    data = _data(context, backbones, policies, first, began)
+    data = _data(context, variants.backbones, policies, first, began)
     worker_pool.share_cores()
     _report_data(context, data)
     if context.test is not None:
@@ -137,6 +132,17 @@ def _backbones(context: FitContext, device: Device, began: Choices | None) -> li
     examples, modality = context.examples, modality_of(context.examples)
     return available_backbones(
         context.registry, settings, device, len(examples), progress.print, progress.warnings, modality=modality
+    )
+
+
+def _variants(context: FitContext, backbones: Sequence[BackboneSpec]) -> Variants:
+    modality, settings = modality_of(context.examples), context.settings
+    return offer_variants(
+        backbones,
+        context.registry.named_in_full(settings.backbones, modality=modality.name),
+        modality,
+        context.examples.items,
+        modality.read_options(settings.data_options.modality_options),
     )
 
 

@@ -131,8 +131,8 @@ def pretrain(
         zoo: Folders of checkpoints that may hold the teacher; None takes ``AUTOTRANSFER_ZOO``.
         seed: Seed of the initial weights, the split and the training.
         training: Training settings, and the share of the examples that is held out for validation.
-        data_options: ``modality``, ``modality_options``, ``path_column``, ``target_column`` and ``groups``, as for
-            ``fit``; no other option has an effect.
+        data_options: ``modality``, ``modality_options``, ``input_column``, ``path_column``, ``target_column`` and
+            ``groups``, as for ``fit``; no other option has an effect.
         compute: ``device``, and ``cache`` and ``cache_dir`` for the teacher's features.
         run: ``overwrite``, which replaces the folder and restarts an interrupted training, and ``progress``.
         card: Description of the checkpoint.
@@ -377,6 +377,7 @@ def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
     loaded = load_examples(
         data,
         targets,
+        input_column=options.input_column,
         path_column=options.path_column,
         target_column=options.target_column,
         groups=options.groups,

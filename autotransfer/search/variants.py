@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from autotransfer.contract.modality import Item, Modality
 from autotransfer.contract.specs import BackboneSpec
@@ -19,7 +21,8 @@ class Variants:
         backbones: All of them, in all forms.
         first: Those that are screened first: each backbone once.
         others: By the name of one that is screened first, the name of the same backbone in its other form.
-        unusual: Names of those that are screened in another form than their own first.
+        unusual: Names of those that are screened in another form than their own first, or were trained on examples of
+            another modality.
     """
 
     backbones: tuple[BackboneSpec, ...]
@@ -29,24 +32,30 @@ class Variants:
 
 
 def offer_variants(
-    backbones: Sequence[BackboneSpec], named: Collection[str], modality: Modality, items: Sequence[Item]
+    backbones: Sequence[BackboneSpec],
+    named: Collection[str],
+    modality: Modality,
+    items: Sequence[Item],
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Variants:
     """Return each backbone in the forms that its modality offers for the examples.
 
     Args:
         backbones: The backbones, the cheapest first.
-        named: Names that the user gave in full: those are searched in their own form alone.
+        named: Names that the user gave in full: those are searched in one form alone.
         modality: The modality of the examples.
         items: The examples.
+        options: Options of the modality that the user has set.
     """
-    free = [spec for spec in backbones if spec.name not in named]
+    fitted = modality.fitted(backbones, items, options)
+    free = [form for spec, form in zip(backbones, fitted, strict=True) if spec.name not in named]
     forms = dict(zip((spec.name for spec in free), modality.variants(free, items) if free else (), strict=True))
-    offered, first, others, unusual = list(backbones), list[BackboneSpec](), dict[str, str](), set[str]()
-    for spec in backbones:
+    offered, first, others, unusual = list(fitted), list[BackboneSpec](), dict[str, str](), set[str]()
+    for spec in fitted:
         chosen, *rest = forms.get(spec.name, (spec,))
         offered += [form for form in (chosen, *rest) if form is not spec]
         first.append(chosen)
         if rest:
             others[chosen.name] = rest[0].name
-        unusual |= {chosen.name} if chosen is not spec else set()
+        unusual |= {chosen.name} if chosen is not spec or spec.distant else set()
     return Variants(backbones=tuple(offered), first=tuple(first), others=others, unusual=frozenset(unusual))

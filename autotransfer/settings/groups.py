@@ -81,6 +81,13 @@ class DataOptions(SettingsGroup):
         parse=parse_options_of_modality,
         hidden=True,
     )
+    input_column: str | Sequence[str] | None = setting(
+        None,
+        help="Column of a table whose cells are the examples themselves; repeatable.",
+        more="Several columns make one example, where the modality can join them.",
+        none="guessed by what the columns hold",
+        metavar="C",
+    )
     path_column: str | None = setting(
         None, help="Column of paths in a table.", none="guessed by what the columns hold", metavar="C"
     )

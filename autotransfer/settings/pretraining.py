@@ -125,7 +125,7 @@ class PretrainOptions(SettingsGroup):
     data_options: DataOptions = group(
         DataOptions(),
         "How the data are read",
-        used=("modality", "modality_options", "path_column", "target_column", "groups"),
+        used=("modality", "modality_options", "input_column", "path_column", "target_column", "groups"),
     )
     compute: Compute = group(Compute(), "Where the network trains", used=("device", "cache", "cache_dir"))
     run: RunOptions = group(RunOptions(), "The folder", used=("overwrite", "progress"))

@@ -10,6 +10,7 @@ from torch import nn
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.specs import FreezePlan
 from autotransfer.errors import PluginError
+from autotransfer.training.adapters import base_name, is_adapter
 
 __all__ = ["check_plan", "freeze", "parameter_groups", "train_mode"]
 
@@ -31,6 +32,8 @@ def check_plan(plan: FreezePlan, stages: int, policy: str) -> FreezePlan:
         raise PluginError(f"The freeze policy {policy!r} plans a depth outside 0..{stages}: {plan.phases}.")
     if plan.learning_rates and len(plan.learning_rates) != stages:
         raise PluginError(f"The freeze policy {policy!r} gives {len(plan.learning_rates)} factors for {stages} stages.")
+    if (plan.trained == "adapters") != (plan.adapters is not None):
+        raise PluginError(f"The freeze policy {policy!r} plans adapters where they train, and only there.")
     return plan
 
 
@@ -43,8 +46,11 @@ def freeze(backbone: Backbone, plan: FreezePlan, depth: int) -> None:
     """Set ``requires_grad`` of the parameters that the plan trains while ``depth`` stages are frozen."""
     norms = {name for name, module in backbone.named_modules() if _is_norm(module)}
     for name, parameter in backbone.named_parameters():
-        allowed = plan.trained == "all" or name.endswith("bias") or name.rpartition(".")[0] in norms
-        parameter.requires_grad_(allowed and backbone.stage_of(name) >= depth)
+        if plan.trained == "adapters":
+            allowed = is_adapter(name)
+        else:
+            allowed = plan.trained == "all" or name.endswith("bias") or name.rpartition(".")[0] in norms
+        parameter.requires_grad_(allowed and backbone.stage_of(base_name(name)) >= depth)
 
 
 def train_mode(backbone: Backbone, plan: FreezePlan, depth: int, *, update_norms: bool) -> None:
@@ -52,7 +58,7 @@ def train_mode(backbone: Backbone, plan: FreezePlan, depth: int, *, update_norms
 
     Args:
         backbone: The backbone.
-        plan: Freeze plan; statistics are not updated where only norms and biases train.
+        plan: Freeze plan; statistics are not updated where only norms and biases or adapters train.
         depth: Number of frozen leading stages.
         update_norms: Whether batch norms of the training stages use and update batch statistics.
     """
@@ -81,7 +87,8 @@ def parameter_groups(
     for parameter in head.parameters():
         add(parameter, lr)
     for name, parameter in backbone.named_parameters():
-        if (stage := backbone.stage_of(name)) >= plan.depth:
+        trains = plan.adapters is None or is_adapter(name)
+        if trains and (stage := backbone.stage_of(base_name(name))) >= plan.depth:
             add(parameter, lr * backbone_lr * factors[stage])
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
@@ -90,7 +97,7 @@ def _training_modules(backbone: Backbone, depth: int) -> Iterator[nn.Module]:
     """Yield the largest modules whose parameters all lie in training stages."""
 
     def visit(prefix: str, module: nn.Module) -> Iterator[nn.Module]:
-        stages = {backbone.stage_of(f"{prefix}{name}") for name, _ in module.named_parameters()}
+        stages = {backbone.stage_of(base_name(f"{prefix}{name}")) for name, _ in module.named_parameters()}
         if stages and min(stages) >= depth:
             yield module
         elif stages and max(stages) >= depth:

@@ -16,6 +16,7 @@ from autotransfer.errors import TrialError
 from autotransfer.features.batches import BatchSize, in_batches
 from autotransfer.features.ragged import by_length
 from autotransfer.runtime.device import Device, to_device
+from autotransfer.training.adapters import is_adapter
 from autotransfer.training.freezing import depth_at, freeze, parameter_groups, train_mode
 from autotransfer.training.inputs import Feed
 from autotransfer.training.length_batches import of_similar_length
@@ -290,5 +291,7 @@ def _state_that_changes(network: Network, plan: FreezePlan) -> dict[str, Tensor]
     stage_of = network.backbone.stage_of
     if plan.depth < len(network.backbone.stages):
         state = network.backbone.state_dict()
+        if plan.adapters is not None:
+            return changing | {f"backbone.{name}": tensor for name, tensor in state.items() if is_adapter(name)}
         changing |= {f"backbone.{name}": tensor for name, tensor in state.items() if stage_of(name) >= plan.depth}
     return changing

@@ -11,6 +11,7 @@ from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.specs import FreezePolicySpec
 from autotransfer_plugins.freezing.depth import DEPTH, FROZEN, FULL
 from autotransfer_plugins.freezing.gradual import GRADUAL
+from autotransfer_plugins.freezing.lora import LORA
 from autotransfer_plugins.freezing.lp_ft import LP_FT
 from autotransfer_plugins.freezing.norm_only import NORM_ONLY
 
@@ -18,5 +19,5 @@ from autotransfer_plugins.freezing.norm_only import NORM_ONLY
 @hookimpl
 def register_freeze_policies(register: Callable[[FreezePolicySpec], None]) -> None:
     """Register the freeze policies."""
-    for policy in (DEPTH, FROZEN, FULL, GRADUAL, LP_FT, NORM_ONLY):
+    for policy in (DEPTH, FROZEN, FULL, GRADUAL, LORA, LP_FT, NORM_ONLY):
         register(policy)

@@ -428,7 +428,7 @@ def test_data_sets_are_asked_once_for_each_image(kind: str, lazy: bool) -> None:
     data = Squares(kind, targets=torch.tensor(labels)) if lazy else Squares(kind)
     examples = load_examples(data)
     assert examples.targets == labels
-    assert len(data.asked) == (1 if lazy else 40)  # the first one tells what kind of examples they are
+    assert len(data.asked) == (1 if lazy else 40)  # the first tells what kind of examples they are
     images = decode(examples, {"center": 224})
     assert sorted(data.asked) == list(range(40))
     assert images.pixels["center"][:, 0, 0, 0].tolist() == list(range(40))

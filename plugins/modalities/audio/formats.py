@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,13 +15,23 @@ from autotransfer.errors import ModelFormatError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MAX_RATE_HZ", "MAX_WINDOW_SECONDS", "MIN_RATE_HZ", "WaveFormat", "at_seconds", "read_rate", "seconds_name"]
+__all__ = [
+    "MAX_RATE_HZ",
+    "MAX_WINDOW_SECONDS",
+    "MIN_RATE_HZ",
+    "WaveFormat",
+    "at_seconds",
+    "names_seconds",
+    "read_rate",
+    "seconds_name",
+]
 
 # Sampling rates that sounds have: from telegraph lines to bats. A rate outside is a mistake.
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 # Longest window that a network sees at a time.
 MAX_WINDOW_SECONDS = 60.0
 _MIN_WINDOW_SECONDS = 0.05
+_SECONDS_FORM = re.compile(r"@[0-9.]+s$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,25 +109,33 @@ def seconds_name(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
+def names_seconds(name: str) -> bool:
+    """Whether the name of a backbone says the length of its window."""
+    return _SECONDS_FORM.search(name) is not None
+
+
 def at_seconds(spec: BackboneSpec, seconds: float) -> BackboneSpec | None:
     """Return the same backbone for windows of another length; None where it does not take that.
 
-    ``BackboneSpec.load_at`` gets the seconds.
+    ``BackboneSpec.load_at`` gets the seconds. The name of a form replaces that of another length.
     """
     if spec.load_at is None or not _MIN_WINDOW_SECONDS <= seconds <= MAX_WINDOW_SECONDS or not math.isfinite(seconds):
         return None
-    how = spec.preprocessing
-    known = isinstance(how, WaveFormat)
-    own = how.seconds if isinstance(how, WaveFormat) else None
+    how = replace(spec.preprocessing, seconds=seconds) if isinstance(spec.preprocessing, WaveFormat) else None
     return replace(
         spec,
-        name=f"{spec.name}@{seconds_name(seconds)}",
+        name=f"{_SECONDS_FORM.sub('', spec.name)}@{seconds_name(seconds)}",
         load=partial(spec.load_at, seconds),
         default=False,
         fallback=False,
-        gmacs=None if spec.gmacs is None or own is None else spec.gmacs * seconds / own,
-        input_size=(replace(how, seconds=seconds).length,) if isinstance(how, WaveFormat) else None,
+        gmacs=_gmacs_at(spec, seconds),
         accuracy=None,
-        preprocessing=replace(how, seconds=seconds) if known else None,  # type: ignore[type-var]
-        load_at=None,
+        preprocessing=how,
     )
+
+
+def _gmacs_at(spec: BackboneSpec, seconds: float) -> float | None:
+    """Return the cost of a window, which grows with it; that of a picture of the window does not."""
+    if spec.gmacs is None or (spec.input_size is not None and len(spec.input_size) > 1):
+        return spec.gmacs
+    return spec.gmacs * seconds / spec.preprocessing.seconds if isinstance(spec.preprocessing, WaveFormat) else None

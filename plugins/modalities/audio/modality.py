@@ -155,12 +155,25 @@ class AudioModality(Modality):
         """Return how a saved model wants its sounds."""
         return WaveFormat.from_json(about)
 
-    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
-        """Return each backbone for the window that suits the sounds, and for a shorter one."""
-        from autotransfer_plugins.modalities.audio.windows import fitting_window, forms
+    def adopt(self, specs: Sequence[BackboneSpec]) -> Sequence[BackboneSpec]:
+        """Return image backbones on log-mel spectrograms, ``NAME@mel``."""
+        from autotransfer_plugins.backbones.spectrogram import adopted
 
-        window = fitting_window(items, None)
-        return [forms(spec, window) for spec in specs]
+        return adopted(specs)
+
+    def fitted(
+        self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
+    ) -> list[BackboneSpec]:
+        """Return each backbone for the window that suits the sounds, ``NAME@2s``."""
+        from autotransfer_plugins.modalities.audio.windows import fitted, fitting_window
+
+        return fitted(specs, fitting_window(items, options.get("sampling_rate")))
+
+    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
+        """Return each backbone for its window, and for a shorter one where that costs less."""
+        from autotransfer_plugins.modalities.audio.windows import forms
+
+        return [forms(spec) for spec in specs]
 
     def check_variants(self, spec: BackboneSpec, how: WaveFormat) -> Sequence[BackboneSpec]:
         """Return a backbone for a window of half the length."""

@@ -14,11 +14,11 @@ import numpy as np
 
 from autotransfer.contract.modality import Item
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer_plugins.modalities.audio.formats import at_seconds
+from autotransfer_plugins.modalities.audio.formats import WaveFormat, at_seconds, names_seconds
 from autotransfer_plugins.modalities.audio.reading import seconds_of
 from autotransfer_plugins.modalities.audio.recordings import Encoded, Recording
 
-__all__ = ["WINDOWS_SECONDS", "fitting_window", "forms"]
+__all__ = ["WINDOWS_SECONDS", "fitted", "fitting_window", "forms"]
 
 # Few lengths, so that equal lengths are asked for on data that are alike.
 WINDOWS_SECONDS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
@@ -42,13 +42,21 @@ def fitting_window(items: Sequence[Item], sampling_rate: int | None) -> float | 
     return next((window for window in WINDOWS_SECONDS if covered <= window * _SLACK), WINDOWS_SECONDS[-1])
 
 
-def forms(spec: BackboneSpec, window: float | None) -> tuple[BackboneSpec, ...]:
-    """Return a backbone for the window that suits the sounds, and for a shorter one where there is one."""
-    fitted = None if window is None else at_seconds(spec, window)
-    if window is None or fitted is None:
+def fitted(specs: Sequence[BackboneSpec], window: float | None) -> list[BackboneSpec]:
+    """Return each backbone for a window, or as it is where it takes no other one, or the user has named its own."""
+    if window is None:
+        return list(specs)
+    return [spec if names_seconds(spec.name) else at_seconds(spec, window) or spec for spec in specs]
+
+
+def forms(spec: BackboneSpec) -> tuple[BackboneSpec, ...]:
+    """Return a backbone for its window, and for one of half that length where that costs less."""
+    how = spec.preprocessing
+    if not isinstance(how, WaveFormat) or how.seconds < _MIN_SECONDS_FOR_SHORTER:
         return (spec,)
-    shorter = at_seconds(spec, window / 2) if window >= _MIN_SECONDS_FOR_SHORTER else None
-    return (fitted, spec) if shorter is None else (fitted, shorter)
+    shorter = at_seconds(spec, how.seconds / 2)
+    costs_less = shorter is not None and (spec.gmacs is None or (shorter.gmacs or 0.0) < spec.gmacs)
+    return (spec, shorter) if shorter is not None and costs_less else (spec,)
 
 
 def _seconds(items: Sequence[Item], i: int, sampling_rate: int | None) -> float | None:

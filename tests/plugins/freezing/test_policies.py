@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 import autotransfer_plugins.freezing as freezing
-from autotransfer.contract.specs import FreezePolicySpec
+from autotransfer.contract.registry import Registry
+from autotransfer.contract.specs import Adapters, FreezePolicySpec
 from autotransfer.errors import ConfigError
 from autotransfer.testing import check_freeze_policy
-from autotransfer_plugins.freezing import DEPTH, FROZEN, FULL, GRADUAL, LP_FT, NORM_ONLY
+from autotransfer_plugins.freezing import DEPTH, FROZEN, FULL, GRADUAL, LORA, LP_FT, NORM_ONLY
 
 STAGES = ("stem", "layer1", "layer2", "layer3")
 
@@ -48,6 +49,18 @@ def test_gradual_unfreezes_in_equal_steps_over_half_the_epochs() -> None:
 
 def test_norm_only_says_so() -> None:
     assert NORM_ONLY.plan(STAGES, {"depth": 0}).trained == "norms_and_biases"
+
+
+def test_lora_trains_adapters_at_ten_times_the_rate() -> None:
+    plan = LORA.plan(STAGES, {"depth": 1, "rank": 16, "matrices": "all", "decay": 0.5})
+    assert (plan.depth, plan.trained, plan.adapters) == (1, "adapters", Adapters(rank=16, matrices="all"))
+    assert plan.learning_rates == (1.25, 2.5, 5.0, 10.0)
+
+
+def test_lora_is_searched_where_it_is_named() -> None:
+    registry = Registry.load()
+    assert "lora" not in {policy.name for policy in registry.select_policies()}
+    assert [policy.name for policy in registry.select_policies(["lora"])] == ["lora"]
 
 
 def test_decay_slows_stages_by_their_distance_to_the_head() -> None:
