@@ -23,6 +23,7 @@ __all__ = ["format_of", "outline", "vectors_of"]
 _ARCHITECTURE = re.compile(r"static_(\d{1,4})(?:_(\d{1,3})k)?")
 _USUAL_LENGTH = 256  # tokens
 _BATCH = 1024  # pieces that go through the teacher at a time
+_CUT_TYPES = ("WordPiece", "WordLevel")  # they have their pieces in the order of their frequency
 _CONTINUES = "##"  # in front of a piece of WordPiece that continues a word
 
 
@@ -115,16 +116,14 @@ def _template(tokenizer: TokenizerFile) -> tuple[list[int], list[int]]:
 def _plain(tokenizer: TokenizerFile, size: int | None) -> TokenizerFile:
     """Return a tokenizer without special tokens around a text, cut to its most frequent pieces.
 
-    WordPiece has its pieces in the order of their frequency.
-
     Raises:
-        ConfigError: It is no WordPiece, and is to be cut.
+        ConfigError: It is to be cut, and is of a type that cannot.
     """
     about = json.loads(tokenizer.data)
     about.update(post_processor=None, truncation=None, padding=None)
     if size is not None:
         model = about["model"]
-        if model.get("type") != "WordPiece":
+        if model.get("type") not in _CUT_TYPES:
             raise ConfigError(f"A tokenizer of the type {model.get('type')} cannot be cut: leave the number out.")
         special = [added["content"] for added in about["added_tokens"] if added.get("special")]
         kept = {piece: row for row, piece in enumerate(_kept(model["vocab"], special, size))}
