@@ -72,6 +72,7 @@ class Prepared:
         grouping: What the split keeps together beside copies of an example; None for nothing.
         resplit: Returns the folds of another seed, which is so far from the seed of these.
         first: The backbone whose features showed near-duplicates; None where the search for them is off.
+        columns: Columns of a table that held the examples.
         objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
     """
 
@@ -81,6 +82,7 @@ class Prepared:
     grouping: Grouping | None = None
     resplit: Callable[[int], tuple[Fold, ...]]
     first: str | None = None
+    columns: tuple[str, ...] = ()
     objects: np.ndarray | None = None
 
     @property
@@ -243,6 +245,7 @@ def prepare_data(
         grouping=division.grouping,
         resplit=division.resplit,
         first=None if first is None else first.spec.name,
+        columns=examples.columns,
         objects=division.objects,
     )
 
