@@ -29,6 +29,7 @@ from autotransfer.contract.modality import Inputs
 from autotransfer.contract.registry import installed_modalities
 from autotransfer.contract.specs import BackboneSpec, FreezePlan, FreezePolicySpec, HeadSpec, Takes
 from autotransfer.tasks.task import Kind, Task
+from autotransfer.testing.lengths import check_padding
 from autotransfer.testing.memory import check_memory
 from autotransfer.testing.modality import check_modality
 from autotransfer.testing.rules import close, naming, require, shape
@@ -69,6 +70,7 @@ def check_backbone(backbone: BackboneSpec | Backbone, rebuild: Rebuild | None = 
         inputs = model.preprocessing.probe(PROBES)
         with torch.inference_mode():
             _check_outputs(name, model, inputs)
+            check_padding(name, model, inputs)
             _check_copies(name, model, inputs, rebuild)
             check_memory(lambda: model(model.preprocessing.probe(PROBES)), name)
 

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autotransfer.backbones.inputs import mask_of, shortened
 from autotransfer.contract.modality import InputFormat, Inputs, Item, Modality, Store
 from autotransfer.errors import DataError, ModelFormatError
 from autotransfer.settings import Settings
 from autotransfer.settings.fields import flat_settings
+from autotransfer.testing.lengths import check_lengths
 from autotransfer.testing.rules import naming, require
 
 __all__ = ["check_modality"]
@@ -54,6 +56,7 @@ def check_modality(modality: Modality, examples: Sequence[Any], formats: Sequenc
         for how in formats:
             _check_inputs(name, store, how)
             _check_rows(name, store, how)
+            check_lengths(name, store, how)
 
 
 def _check_names(name: str, modality: Modality) -> None:
@@ -212,11 +215,21 @@ def _named(inputs: Inputs) -> dict[str, Tensor]:
 
 
 def _outline(inputs: Inputs) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {key: (tuple(tensor.shape), str(tensor.dtype)) for key, tensor in _named(inputs).items()}
+    """Return shapes and types; the number of positions, which follows the rows, is left out."""
+    mask = mask_of(inputs)
+
+    def sizes(tensor: Tensor) -> tuple[int, ...]:
+        follows = mask is not None and tensor.shape[:2] == mask.shape
+        return (len(tensor), -1, *tensor.shape[2:]) if follows else tuple(tensor.shape)
+
+    return {key: (sizes(tensor), str(tensor.dtype)) for key, tensor in _named(inputs).items()}
 
 
 def _rows(inputs: Inputs, rows: np.ndarray) -> Inputs:
-    return {key: tensor[torch.from_numpy(rows)] for key, tensor in _named(inputs).items()}
+    """Return some rows, as long as the longest of them."""
+    chosen = {key: tensor[torch.from_numpy(rows)] for key, tensor in _named(inputs).items()}
+    mask = mask_of(chosen)
+    return chosen if mask is None else shortened(chosen, int(mask.sum(1).max()))
 
 
 def _equal(first: Inputs, second: Inputs) -> bool:

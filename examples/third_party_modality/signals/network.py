@@ -15,13 +15,12 @@ class SignalFormat:
     """Signals as whole numbers below ``LEVELS``, ``length`` of them, with a mask of those that are there."""
 
     length: int = 32
+    to_json = asdict
 
     def probe(self, count, seed=0):
         tokens = torch.randint(LEVELS, (count, self.length), generator=torch.Generator().manual_seed(seed))
         mask = torch.arange(self.length) < self.length - torch.arange(count)[:, None] % (self.length // 2)
         return {"tokens": tokens * mask, "mask": mask}
-
-    to_json = asdict
 
 
 class SignalNet(Backbone):
@@ -41,8 +40,7 @@ class SignalNet(Backbone):
         return self.second(features, src_key_padding_mask=~inputs["mask"])
 
     def pool(self, features, inputs=None):
-        mask = inputs["mask"].unsqueeze(-1)
-        return features.masked_fill(~mask, 0.0).sum(1) / mask.sum(1)
+        return torch.stack([row[there].mean(0) for row, there in zip(features, inputs["mask"], strict=True)])
 
 
 def load_backbone():

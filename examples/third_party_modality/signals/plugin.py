@@ -28,18 +28,21 @@ class SignalStore(Store):
     def inputs(self, rows, how, device, view=None):
         import torch
 
-        levels = torch.from_numpy(self.arrays["levels"][rows][:, : how.length].astype(np.int64) // 4)
-        mask = torch.arange(how.length) < torch.from_numpy(self.arrays["lengths"][rows])[:, None]
-        inputs = {"tokens": levels * mask, "mask": mask}
-        return {name: (t.flip(1) if view == "backwards" else t).to(device) for name, t in inputs.items()}
+        lengths = self.lengths(how)[rows]
+        mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])  # as long as the longest of these signals
+        levels = torch.from_numpy(self.arrays["levels"][rows][:, : mask.shape[1]] // 4).long()
+        tokens = (63 - levels if view == "upside_down" else levels) * mask
+        return {"tokens": tokens.to(device), "mask": mask.to(device)}
+
+    def lengths(self, how):
+        return np.minimum(self.arrays["lengths"], how.length)
 
 
 class Signals(Modality):
     """Arrays (length,) of numbers, and ``.npy`` files of them."""
 
     name, noun, suffixes = "signal", "signal", frozenset({".npy"})
-    accepted = "an array of signals (N, length), or a list of arrays (length,) or of paths of .npy files"
-    views = ("forwards", "backwards")
+    views, accepted = ("plain", "upside_down"), "an array of signals (N, length), or a list of arrays or .npy files"
 
     def item(self, value):
         return value if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "iuf" else None
@@ -62,15 +65,14 @@ class Signals(Modality):
                 skipped.append(Skipped(name=names[i], reason=str(error)))
         if not found:
             raise DataError("No signal can be read.")
-        low = reading["low"] if reading else float(min(map(np.min, found.values())))
-        high = reading["high"] if reading else float(max(map(np.max, found.values())))
+        span = reading or {name: float(end(map(end, found.values()))) for name, end in (("low", min), ("high", max))}
         length = reading["length"] if reading and exact else max(how.length for how in formats)
         levels = np.zeros((len(found), length), np.uint8)
         for row, signal in zip(levels, found.values(), strict=True):
-            row[: len(signal)] = np.clip(np.rint((signal[:length] - low) / max(high - low, 1e-12) * 255), 0, 255)
+            row[: len(signal)] = np.rint(np.interp(signal[:length], (span["low"], span["high"]), (0, 255)))
         arrays = {"levels": levels, "lengths": np.array([min(len(signal), length) for signal in found.values()])}
         digests = tuple(blake2b(signal.tobytes(), digest_size=16).hexdigest() for signal in found.values())
-        about = {"read_as": {"length": length, "low": low, "high": high}, "digests": digests, "decoded": len(found)}
+        about = {"read_as": {**span, "length": length}, "digests": digests, "decoded": len(found)}
         return SignalStore(modality=self, arrays=arrays, kept=np.array(list(found)), skipped=tuple(skipped), **about)
 
     def read_reading(self, reading):
