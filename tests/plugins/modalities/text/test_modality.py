@@ -110,6 +110,15 @@ def test_long_texts_are_tried_at_a_shorter_length(words: int, limit: int, names:
     assert [form.name for form in forms] == names
 
 
+def test_cost_is_that_of_texts_as_long_as_these(token_format: TokenFormat) -> None:
+    how = TokenFormat(tokenizer=token_format.tokenizer, max_length=256)
+    spec = BackboneSpec(name="b", modality="text", load=lambda: None, gmacs=2.56, preprocessing=how)  # type: ignore[arg-type, return-value]
+    unknown = BackboneSpec(name="u", modality="text", load=lambda: None, gmacs=None, preprocessing=how)  # type: ignore[arg-type, return-value]
+    # 1.3 tokens a word, and two at the ends; none beyond the limit.
+    assert TEXT.typical_gmacs([spec, unknown], ["word " * 10] * 3, {}) == [pytest.approx(0.15), None]
+    assert TEXT.typical_gmacs([spec], ["word " * 10_000], {}) == [pytest.approx(2.56)]
+
+
 def test_length_that_covers_nearly_all_texts_is_tried_first() -> None:
     (forms,) = TEXT.variants([_spec()], ["word " * 80] * 98 + ["word " * 3000] * 2)
     assert [form.name for form in forms] == ["b@128tokens", "b"]
