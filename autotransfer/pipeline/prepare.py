@@ -234,15 +234,9 @@ def prepare_data(
     if store.skipped:
         task = task_of(used, settings)  # a class may be gone with its examples
     extractor = _extractor(store, settings, ahead, heads(task, len(store)))
-    division = make_folds(
-        task,
-        used,
-        store,
-        settings,
-        features=None if first is None else partial(_pooled, extractor, first, report),
-        warnings=WarningList() if warnings is None else warnings,
-        report=report,
-    )
+    features = None if first is None else partial(_pooled, extractor, first, report)
+    said = WarningList() if warnings is None else warnings
+    division = make_folds(task, used, store, settings, features=features, warnings=said, report=report)
     return Prepared(
         extractor=extractor,
         folds=division.folds,
