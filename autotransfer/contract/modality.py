@@ -230,6 +230,20 @@ class Modality:
         """
         return list(specs)
 
+    def typical_gmacs(
+        self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
+    ) -> list[float | None]:
+        """Return the multiply-accumulates, in 10^9, of each backbone on a typical example; None for unknown.
+
+        By it, a search chooses which backbones it has time for, before any is loaded.
+
+        Args:
+            specs: The backbones.
+            items: The examples.
+            options: Values of ``options`` that the user has set.
+        """
+        return [spec.gmacs for spec in specs]
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return the forms of each backbone to try, such as a cheaper resolution.
 

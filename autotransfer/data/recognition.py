@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,15 +51,20 @@ def known_modalities(given: Sequence[Modality] | None) -> Sequence[Modality]:
     return known
 
 
-def modality_named(name: str | None) -> tuple[Modality, ...] | None:
-    """Return the modality of a name alone, as ``modalities`` of ``load_examples``; None for no name.
+def modality_named(name: str | None, options: Collection[str] | None = None) -> tuple[Modality, ...] | None:
+    """Return the modality of a name alone, as ``modalities`` of ``load_examples``; None where nothing names one.
+
+    Args:
+        name: Name of the modality; None for those that have the options.
+        options: Names of options of modalities that are set.
 
     Raises:
         UnknownNameError: No installed plugin has it.
     """
-    if name is None:
-        return None
     known = {modality.name: modality for modality in installed_modalities()}
+    if name is None:
+        having = tuple(each for each in known.values() if options and set(options) <= set(each.options))
+        return having or None
     return (named_spec("modality", name, known),)
 
 

@@ -116,12 +116,14 @@ def _load(
         root=options.root if places else None,
         suffix=options.suffix if places else None,
         columns=() if train is None else train.columns,
-        modalities=modality_named(options.modality) if train is None else _modalities_like(train, data, options),
+        modalities=modality_named(options.modality, options.modality_options)
+        if train is None
+        else _modalities_like(train, data, options),
     )
 
 
 def _modalities_like(train: Examples, data: Any, options: DataOptions) -> tuple[Modality, ...] | None:
     """Return what examples in memory may be, beside examples to train on; files say themselves what they are."""
     if options.modality is not None or train.modality is None or is_folder(data):
-        return modality_named(options.modality)
+        return modality_named(options.modality, options.modality_options)
     return (train.modality,)

@@ -105,6 +105,7 @@ def available_backbones(
     warnings: WarningList | None = None,
     *,
     modality: Modality | None = None,
+    gmacs: Callable[[Sequence[BackboneSpec]], Sequence[float | None]] | None = None,
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
@@ -120,6 +121,8 @@ def available_backbones(
         report: Called with a line of text.
         warnings: Gets the warning.
         modality: What kind of examples they are to take; None for any.
+        gmacs: Returns the multiply-accumulates, in 10^9, of each backbone on a typical example; None takes what the
+            backbones say.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
@@ -131,11 +134,13 @@ def available_backbones(
     kind = None if modality is None else modality.name
     asked = _asked_for(registry, settings, kind)
     named = registry.named_in_full(settings.backbones, modality=kind)
+    costs = [spec.gmacs for spec in asked] if gmacs is None else gmacs(asked)
+    seconds = {spec.name: _pass_seconds(cost, device, examples) for spec, cost in zip(asked, costs, strict=True)}
     left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
     while reachable := [spec for spec in asked if spec.name not in left_out]:
-        chosen = _cut(reachable, named, settings.budget, partial(_pass_seconds, device=device, examples=examples))
+        chosen = _cut(reachable, named, settings.budget, lambda spec: seconds[spec.name])
         if all(check_usable(spec, sound, left_out) for spec in chosen):
             break  # otherwise others take the places of what turned out to be broken
     over_budget = [spec.name for spec in reachable if spec not in chosen]
@@ -342,9 +347,9 @@ def refuse_unreadable(test: Examples, reading: Mapping[str, Any]) -> None:
     modality_of(test).check(test.items, test.names, reading)
 
 
-def _pass_seconds(spec: BackboneSpec, device: Device, examples: int) -> float:
+def _pass_seconds(gmacs: float | None, device: Device, examples: int) -> float:
     """Return about how long one pass over the examples takes, before anything is measured; 0 for unknown."""
-    return (spec.gmacs or 0.0) * examples / _SPEED[device.torch.type]
+    return (gmacs or 0.0) * examples / _SPEED[device.torch.type]
 
 
 def _cut(

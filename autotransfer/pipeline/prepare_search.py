@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from autotransfer.backbones.loaded import LoadedBackbone
@@ -130,8 +131,16 @@ def _backbones(context: FitContext, device: Device, began: Choices | None) -> li
     if began is not None:
         settings = replace(settings, backbones=known_backbones(context.registry, context.run, began.backbones))
     examples, modality = context.examples, modality_of(context.examples)
+    options = modality.read_options(settings.data_options.modality_options)
     return available_backbones(
-        context.registry, settings, device, len(examples), progress.print, progress.warnings, modality=modality
+        context.registry,
+        settings,
+        device,
+        len(examples),
+        progress.print,
+        progress.warnings,
+        modality=modality,
+        gmacs=partial(modality.typical_gmacs, items=examples.items, options=options),
     )
 
 
@@ -214,7 +223,7 @@ def _space(
     policies: Sequence[FreezePolicySpec],
     began: Choices | None,
 ) -> SearchSpace:
-    task, options = data.folds[0].task, context.settings.search
+    task, options, modality = data.folds[0].task, context.settings.search, modality_of(context.examples)
     return SearchSpace.of(
         backbones=variants.backbones,
         heads=_heads(context, began, variants.backbones, task, len(data.store)),
@@ -224,5 +233,6 @@ def _space(
         epochs=options.epochs,
         examples=len(data.folds[0].train_rows),
         variants=variants.others,
-        views=TtaViews(options.views),
+        views=TtaViews(min(options.views, len(modality.views))),
+        augmentations=modality.augmentations,
     )

@@ -366,24 +366,24 @@ def _staging_folder(out: Path, overwrite: bool) -> Path:
     return staging
 
 
-def _find(data: Any, options: PretrainOptions) -> Examples:
+def _find(data: Any, settings: PretrainOptions) -> Examples:
     """Return examples without labels."""
-    return find_examples(data, modalities=modality_named(options.data_options.modality))
+    options = settings.data_options
+    return find_examples(data, modalities=modality_named(options.modality, options.modality_options))
 
 
 def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
     """Return the labelled examples to train on; of data that are divided into parts, the part for that."""
     options = settings.data_options
-    loaded = load_examples(
+    return load_examples(
         data,
         targets,
         input_column=options.input_column,
         path_column=options.path_column,
         target_column=options.target_column,
         groups=options.groups,
-        modalities=modality_named(options.modality),
-    )
-    return loaded.only("train")
+        modalities=modality_named(options.modality, options.modality_options),
+    ).only("train")
 
 
 def _make(folder: Path) -> None:

@@ -35,10 +35,7 @@ _TUNE: Mapping[str, BaseDistribution] = {
     "lr": FloatDistribution(3e-4, 1e-2, log=True),
     "backbone_lr": FloatDistribution(3e-2, 1.0, log=True),
     "batch_norm": CategoricalDistribution(("frozen", "live")),
-    "augmentation": CategoricalDistribution(("none", "light", "medium", "strong")),
 }
-# Asked for only where examples pass through the whole network.
-_WHOLE_PASSES_ONLY = "augmentation"
 
 # Settings to begin fine-tuning with, when the head starts from a solution; more stages bear a lower rate.
 _GENTLE_TUNING: Mapping[str, Any] = {
@@ -48,7 +45,6 @@ _GENTLE_TUNING: Mapping[str, Any] = {
     "batch_size": 32,
     "label_smoothing": 0.05,
     "batch_norm": "frozen",
-    "augmentation": "light",
 }
 _LAST_STAGE_LR, _MORE_STAGES_LR = 1.0, 0.3
 # Below this number of training examples, high rates overfit: a third of the rate validated 9 points better
@@ -75,6 +71,7 @@ class SearchSpace:
         examples: Number of examples to train on.
         variants: By the name of a backbone, the name of the same one in another form.
         views: The number of views that each backbone takes.
+        augmentations: Strengths of the augmentation, ``"none"`` first, then the mildest.
     """
 
     backbones: tuple[BackboneSpec, ...]
@@ -86,6 +83,7 @@ class SearchSpace:
     examples: int
     variants: Mapping[str, str] = field(default_factory=dict)
     views: TtaViews = field(default_factory=TtaViews)
+    augmentations: tuple[str, ...] = ("none",)
 
     def __post_init__(self) -> None:
         for head in self.heads:
@@ -143,9 +141,10 @@ class SearchSpace:
         views = self.views(backbone)
         training: dict[str, Any] = {"views": views} if views > 1 else {}
         if head.solve is None:
-            known = _FROZEN if frozen else _TUNE
-            settings = {name: d for name, d in known.items() if name != _WHOLE_PASSES_ONLY or plan.depth == 0}
-            training |= self._suggest_all(trial, "probe" if frozen else "tune", settings)
+            known = dict(_FROZEN if frozen else _TUNE)
+            if plan.depth == 0:  # otherwise examples do not pass through the whole network
+                known["augmentation"] = CategoricalDistribution(self.augmentations)
+            training |= self._suggest_all(trial, "probe" if frozen else "tune", known)
             if not frozen and (starts := self.starts.get(head.name)):
                 training["start"] = trial.suggest_categorical(f"tune.{head.name}.start", ("", *starts))
             training["epochs"] = self.epochs * (HEAD_EPOCHS_FACTOR if frozen else 1)
@@ -230,6 +229,7 @@ class SearchSpace:
         params |= {f"{key}.depth": len(stages) - trained}
         params |= {f"head.{head.name}.{name}": _gentle(d) for name, d in head.parameters.items()}
         params |= {f"tune.{name}": value for name, value in _GENTLE_TUNING.items()}
+        params["tune.augmentation"] = self.augmentations[:2][-1]
         params["tune.backbone_lr"] = _LAST_STAGE_LR if trained == 1 else _MORE_STAGES_LR
         params |= DISTANT_TASK_SETTINGS if distant else LOW_RATES if self.examples < MAX_EXAMPLES_FOR_LOW_RATES else {}
         if starts := self.starts.get(head.name):

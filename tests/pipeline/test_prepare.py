@@ -67,6 +67,14 @@ def _warned(many: Any, config: Settings, images: int = 100) -> tuple[list[str], 
     return [spec.name for spec in found], said, list(warnings)
 
 
+def test_the_cost_of_typical_examples_decides_what_is_cut() -> None:
+    registry = Registry.load((), plugins=[Many()])
+    config = Settings(time_budget=60.0, backbones=("many*",))
+    found = available_backbones(registry, config, CPU, 100, str, gmacs=lambda specs: [0.001] * len(specs))
+    usual = available_backbones(registry, config, CPU, 100, str)
+    assert len(found) > 2 * len(usual)
+
+
 def test_a_portfolio_is_cut_to_the_budget_before_loading() -> None:
     many = Many()
     names, said = _available(many, Settings(time_budget=60.0, backbones=("many*",)))

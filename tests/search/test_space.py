@@ -85,9 +85,20 @@ def make_space(registry: Registry, loaded: dict[str, LoadedBackbone]) -> MakeSpa
             stages=lambda name: loaded[name].backbone.stages,
             epochs=5,
             examples=1000,
+            augmentations=("none", "light", "medium", "strong"),
         )
 
     return make
+
+
+@pytest.mark.parametrize(("known", "first"), [(("none",), "none"), (("none", "soft", "hard"), "soft")])
+def test_augmentations_are_those_of_the_modality(known: tuple[str, ...], first: str, make_space: MakeSpace) -> None:
+    space = replace(make_space(("linear",), ("full",)), augmentations=known)
+    found = {candidate.training["augmentation"] for candidate in _suggested(space, 30)}
+    assert found == set(known)
+    params = replace(make_space(("linear",), ("depth",)), augmentations=known).tuning("test_resnet", 1)
+    assert params is not None
+    assert params["tune.augmentation"] == first
 
 
 def _suggested(space: SearchSpace, count: int, seed: int = 0) -> list[Candidate]:

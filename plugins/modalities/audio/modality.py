@@ -169,6 +169,12 @@ class AudioModality(Modality):
 
         return fitted(specs, fitting_window(items, options.get("sampling_rate")))
 
+    def typical_gmacs(
+        self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
+    ) -> list[float | None]:
+        """Return what a window costs that suits the sounds."""
+        return [spec.gmacs for spec in self.fitted(specs, items, options)]
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone for its window, and for a shorter one where that costs less."""
         from autotransfer_plugins.modalities.audio.windows import forms

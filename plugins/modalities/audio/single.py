@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +18,7 @@ from autotransfer_plugins.modalities.audio.recordings import Encoded, Recording,
 __all__ = ["Decoded", "decode_one", "resampled"]
 
 _LEAST_SECONDS = 0.01
+_ROUNDING = 1e-9
 # Samples this near to full scale were probably cut off there, if they are more than this share.
 _FULL_SCALE, _CLIPPED_SHARE = 0.999, 0.002
 # Whole numbers of at most 4 bytes have the full scale of their type; wider ones are mere numbers.
@@ -71,8 +72,7 @@ def decode_one(item: Any, rates: Sequence[int], sampling_rate: int | None) -> De
     digest = blake2b(values.tobytes() + samples.rate.to_bytes(4, "little"), digest_size=16).hexdigest()
     peak = float(np.abs(values).max())
     waves = {rate: resampled(values, samples.rate, rate) for rate in rates}
-    loudest = max((float(np.abs(wave).max(initial=0.0)) for wave in waves.values()), default=0.0)
-    scale = 2.0 ** math.ceil(math.log2(loudest)) if loudest > 0 else 1.0
+    scale = _scale_for(waves.values())
     return Decoded(
         digest=digest,
         seconds=seconds,
@@ -94,6 +94,14 @@ def resampled(values: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
     found: np.ndarray = soxr.resample(values, rate, wanted, quality="HQ")
     return found if len(found) else np.zeros(1, dtype=np.float32)
+
+
+def _scale_for(waves: Collection[np.ndarray]) -> float:
+    """Return the least power of two by which all samples are within the range of 16 bits, which reaches less far up."""
+    up = max((float(wave.max(initial=0.0)) for wave in waves), default=0.0) * (2**15 / (2**15 - 1))
+    down = max((-float(wave.min(initial=0.0)) for wave in waves), default=0.0)
+    loudest = max(up, down) * (1 - _ROUNDING)
+    return 2.0 ** math.ceil(math.log2(loudest)) if loudest > 0 else 1.0
 
 
 def _in_16_bit(wave: np.ndarray, scale: float) -> np.ndarray:

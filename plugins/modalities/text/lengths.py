@@ -17,7 +17,7 @@ from autotransfer.contract.modality import Item
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer_plugins.modalities.text.formats import at_length, max_length_of
 
-__all__ = ["LENGTHS", "lengths_of", "typical_lengths"]
+__all__ = ["LENGTHS", "lengths_of", "typical_gmacs", "typical_lengths"]
 
 LENGTHS = (64, 128, 256, 512)
 # Share of the texts that a length must cover.
@@ -46,6 +46,25 @@ def _words(item: Item) -> float:
             return 0
         return len(_WORD.findall(item)) * max(size / _MEASURED_BYTES, 1)
     return sum(len(_WORD.findall(part)) for part in ((item,) if isinstance(item, str) else item))
+
+
+def typical_gmacs(specs: Sequence[BackboneSpec], tokens: np.ndarray) -> list[float | None]:
+    """Return the multiply-accumulates, in 10^9, of each backbone on a typical text; None for unknown.
+
+    They grow with the tokens, as those of all layers but attention do, whose share is small.
+
+    Args:
+        specs: The backbones; what they say is for as many tokens as they take.
+        tokens: Estimated number of tokens of some texts.
+    """
+    found: list[float | None] = []
+    for spec in specs:
+        own = max_length_of(spec)
+        if own is None or spec.gmacs is None or not len(tokens):
+            found.append(spec.gmacs)
+        else:
+            found.append(spec.gmacs * float(np.minimum(tokens, own).mean()) / own)
+    return found
 
 
 def lengths_of(specs: Sequence[BackboneSpec], tokens: np.ndarray) -> list[tuple[BackboneSpec, ...]]:

@@ -132,6 +132,14 @@ class TextModality(Modality):
         """Return the file of the tokenizer."""
         return {how.tokenizer.name: how.tokenizer.data} if isinstance(how, TokenFormat) else {}
 
+    def typical_gmacs(
+        self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
+    ) -> list[float | None]:
+        """Return what texts cost that are as long as these, which is mostly far less than the longest that fits."""
+        from autotransfer_plugins.modalities.text.lengths import typical_gmacs, typical_lengths
+
+        return typical_gmacs(specs, typical_lengths(items))
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone at its own length and, where texts are longer, at shorter ones."""
         from autotransfer_plugins.modalities.text.lengths import lengths_of, typical_lengths

@@ -7,18 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fixtures.sounds import RATE, tone
 
 from autotransfer.errors import ConfigError
 from autotransfer.testing import check_modality
 from autotransfer_plugins.modalities.audio.formats import WaveFormat
 from autotransfer_plugins.modalities.audio.modality import AUDIO, check_sampling_rate
 from autotransfer_plugins.modalities.audio.recordings import Recording
-
-RATE = 16_000
-
-
-def tone(hertz: float, seconds: float = 0.3, rate: int = RATE) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
 
 
 def test_modality_keeps_the_contract(tmp_path: Path) -> None:

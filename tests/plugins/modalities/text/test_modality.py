@@ -9,13 +9,22 @@ import pytest
 
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
+from autotransfer.testing import check_modality
 from autotransfer_plugins.modalities.text.formats import TokenFormat
 from autotransfer_plugins.modalities.text.modality import TEXT
+from autotransfer_plugins.modalities.text.ngrams import NGramFormat
 from autotransfer_plugins.modalities.text.store import TextStore
 
 
 def load(items: list[object], how: TokenFormat, **settings: object) -> TextStore:
     return TEXT.load(items, [f"item {i}" for i in range(len(items))], [how], options={}, **settings)  # type: ignore[arg-type]
+
+
+def test_room_of_texts_keeps_the_contract(tmp_path: Path, token_format: TokenFormat) -> None:
+    tmp_path.joinpath("a.txt").write_text("the film", encoding="utf-8")
+    check_modality(
+        TEXT, [tmp_path / "a.txt", "good plot .", "a bad film", "very good", ("a", "b")], [token_format, NGramFormat()]
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,6 +117,15 @@ def _spec(name: str = "b", limit: int = 512) -> BackboneSpec:
 def test_long_texts_are_tried_at_a_shorter_length(words: int, limit: int, names: list[str]) -> None:
     (forms,) = TEXT.variants([_spec(limit=limit)], ["word " * words] * 20)
     assert [form.name for form in forms] == names
+
+
+def test_cost_is_that_of_texts_as_long_as_these(token_format: TokenFormat) -> None:
+    how = TokenFormat(tokenizer=token_format.tokenizer, max_length=256)
+    spec = BackboneSpec(name="b", modality="text", load=lambda: None, gmacs=2.56, preprocessing=how)  # type: ignore[arg-type, return-value]
+    unknown = BackboneSpec(name="u", modality="text", load=lambda: None, gmacs=None, preprocessing=how)  # type: ignore[arg-type, return-value]
+    # 1.3 tokens a word, and two at the ends; none beyond the limit.
+    assert TEXT.typical_gmacs([spec, unknown], ["word " * 10] * 3, {}) == [pytest.approx(0.15), None]
+    assert TEXT.typical_gmacs([spec], ["word " * 10_000], {}) == [pytest.approx(2.56)]
 
 
 def test_length_that_covers_nearly_all_texts_is_tried_first() -> None:
