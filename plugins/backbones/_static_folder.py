@@ -18,13 +18,13 @@ from torch import Tensor
 
 from autotransfer.errors import BackboneError
 from autotransfer.runtime.files import write_atomically
-from autotransfer_plugins.backbones._static_model import StaticEmbeddings
+from autotransfer_plugins.backbones._static_model import StaticEmbeddings, no_words
 from autotransfer_plugins.backbones._static_specs import TOKENIZER, max_length_in
 from autotransfer_plugins.backbones._zoo import CONFIG, WEIGHTS, read_config, weights_file
 from autotransfer_plugins.modalities.text.formats import TokenFormat, TokenizerFile
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    pass
 
 __all__ = ["check_folder", "load_folder", "write_folder"]
 
@@ -64,7 +64,7 @@ def load_folder(folder: Path, max_length: int | None = None) -> StaticEmbeddings
     backbone = StaticEmbeddings(vocabulary, width, normalize=config.get("normalize") is True, preprocessing=how)
     with torch.no_grad():
         backbone.embeddings.weight.copy_(matrix)
-    backbone.counted[_no_words(tokenizer.load())] = False
+    backbone.counted[no_words(tokenizer.load())] = False
     return backbone
 
 
@@ -92,16 +92,6 @@ def _read_matrix(folder: Path) -> Tensor:
     if matrix.ndim != 2 or not matrix.numel() or not bool(matrix.isfinite().all()):
         raise BackboneError(f"{folder / WEIGHTS}: the vectors are empty, or hold values that are not finite.")
     return matrix
-
-
-def _no_words(tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens that stand for no word: unknown words, padding, and what the template adds."""
-    model = json.loads(tokenizer.to_str())["model"]
-    unknown = model.get("unk_id")
-    if isinstance(model.get("unk_token"), str):
-        unknown = tokenizer.token_to_id(model["unk_token"])
-    special = {token for token, added in tokenizer.get_added_tokens_decoder().items() if added.special}
-    return sorted(special | ({unknown} if isinstance(unknown, int) else set()))
 
 
 def write_folder(

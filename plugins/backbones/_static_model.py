@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,12 @@ from torch.nn import functional as F
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import InputFormat, Inputs
 from autotransfer.errors import BackboneError
+from autotransfer_plugins.modalities.text.formats import TokenFormat
 
-__all__ = ["PLUGIN", "StaticEmbeddings", "build"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["PLUGIN", "StaticEmbeddings", "build", "no_words"]
 
 PLUGIN = "static_embeddings"
 # The largest public matrix has 500,000 rows of 256.
@@ -50,6 +55,18 @@ class StaticEmbeddings(Backbone):
         """Return 0, the only stage."""
         return 0
 
+    def start_from(self, teacher: Backbone) -> None:
+        """Take what a teacher of texts makes of each token alone, as Model2Vec does."""
+        from autotransfer_plugins.backbones._static_start import vectors_of
+
+        how = self.preprocessing
+        if not isinstance(how, TokenFormat):
+            return
+        if (vectors := vectors_of(teacher, how.tokenizer, self.width)) is not None:
+            with torch.no_grad():
+                self.embeddings.weight.copy_(vectors)
+            self.counted[no_words(how.tokenizer.load())] = False
+
     def forward_map(self, inputs: Any) -> Tensor:
         """Return the vector of each token (N, L, width)."""
         return cast(Tensor, self.embeddings(inputs["tokens"]))
@@ -64,7 +81,7 @@ class StaticEmbeddings(Backbone):
 
 
 def build(recipe: Mapping[str, Any], preprocessing: InputFormat | None = None) -> StaticEmbeddings:
-    """Build a backbone from its recipe, which may come from a stranger; its weights are not set.
+    """Build a backbone from its recipe, which may come from a stranger, with random weights.
 
     Raises:
         BackboneError: The recipe is damaged, or asks for a matrix that is too large.
@@ -74,4 +91,16 @@ def build(recipe: Mapping[str, Any], preprocessing: InputFormat | None = None) -
         raise BackboneError("The recipe of static embeddings has a vocabulary, a width, and whether to normalize.")
     if vocabulary < 1 or not 0 < width <= _MAX_WIDTH or vocabulary * width > _MAX_VALUES:
         raise BackboneError(f"Static embeddings have at most 2^30 values; got {vocabulary} vectors of {width}.")
-    return StaticEmbeddings(vocabulary, width, normalize=normalize, preprocessing=preprocessing)
+    backbone = StaticEmbeddings(vocabulary, width, normalize=normalize, preprocessing=preprocessing)
+    nn.init.normal_(backbone.embeddings.weight)
+    return backbone
+
+
+def no_words(tokenizer: Tokenizer) -> list[int]:
+    """Return the tokens that stand for no word: unknown words, padding, and what the template adds."""
+    model = json.loads(tokenizer.to_str())["model"]
+    unknown = model.get("unk_id")
+    if isinstance(model.get("unk_token"), str):
+        unknown = tokenizer.token_to_id(model["unk_token"])
+    special = {token for token, added in tokenizer.get_added_tokens_decoder().items() if added.special}
+    return sorted(special | ({unknown} if isinstance(unknown, int) else set()))

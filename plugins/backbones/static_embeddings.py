@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from autotransfer.contract.backbone import Backbone
 
-__all__ = ["rebuild_backbone", "register_backbones", "resolve_backbone", "write_backbone"]
+__all__ = ["outline_backbone", "rebuild_backbone", "register_backbones", "resolve_backbone", "write_backbone"]
 
 _PLUGIN = "static_embeddings"
 
@@ -55,11 +55,26 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
     if recipe.get("plugin") != _PLUGIN:
         return None
     from autotransfer_plugins.backbones._static_model import build
+    from autotransfer_plugins.backbones._static_start import format_of
 
     try:
-        return build(recipe)
+        return build(recipe, None if "tokenizer" not in recipe else format_of(recipe))
     except BackboneError as error:
         raise ModelFormatError(str(error)) from error
+
+
+@hookimpl
+def outline_backbone(architecture: str, input_size: int | None, teacher: Backbone | None) -> Mapping[str, Any] | None:
+    """Return the recipe of ``static_WIDTH`` or ``static_WIDTH_8k``, with the tokenizer of the teacher.
+
+    Raises:
+        ConfigError: There is no teacher for texts, its tokenizer cannot be cut, or a number is out of range.
+    """
+    if not architecture.startswith("static_"):
+        return None
+    from autotransfer_plugins.backbones._static_start import outline
+
+    return outline(architecture, input_size, teacher)
 
 
 @hookimpl

@@ -9,13 +9,22 @@ import pytest
 
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
+from autotransfer.testing import check_modality
 from autotransfer_plugins.modalities.text.formats import TokenFormat
 from autotransfer_plugins.modalities.text.modality import TEXT
+from autotransfer_plugins.modalities.text.ngrams import NGramFormat
 from autotransfer_plugins.modalities.text.store import TextStore
 
 
 def load(items: list[object], how: TokenFormat, **settings: object) -> TextStore:
     return TEXT.load(items, [f"item {i}" for i in range(len(items))], [how], options={}, **settings)  # type: ignore[arg-type]
+
+
+def test_room_of_texts_keeps_the_contract(tmp_path: Path, token_format: TokenFormat) -> None:
+    tmp_path.joinpath("a.txt").write_text("the film", encoding="utf-8")
+    check_modality(
+        TEXT, [tmp_path / "a.txt", "good plot .", "a bad film", "very good", ("a", "b")], [token_format, NGramFormat()]
+    )
 
 
 @pytest.mark.parametrize(
