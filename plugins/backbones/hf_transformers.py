@@ -26,9 +26,11 @@ from autotransfer_plugins.backbones._encoder_specs import (
 from autotransfer_plugins.backbones._zoo import STATIC_TYPES, find_checkpoints, model_type
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from autotransfer.contract.backbone import Backbone
 
-__all__ = ["rebuild_backbone", "register_backbones", "resolve_backbone"]
+__all__ = ["outline_backbone", "rebuild_backbone", "register_backbones", "resolve_backbone", "write_backbone"]
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _CONFIG_OF = LazyImport("autotransfer_plugins.backbones._encoder_hub:repository_config")
@@ -84,9 +86,46 @@ def rebuild_backbone(recipe: Mapping[str, Any]) -> Backbone | None:
             from autotransfer_plugins.backbones._encoder_sound import SoundEncoder
 
             return SoundEncoder.of(checked.build(), checked)
-        return TextEncoder(checked.build(), checked, None)
+        from autotransfer_plugins.backbones._encoder_writing import format_of
+
+        return TextEncoder(checked.build(), checked, format_of(recipe))
     except BackboneError as error:
         raise ModelFormatError(str(error)) from error
+
+
+@hookimpl
+def outline_backbone(architecture: str, input_size: int | None, teacher: Backbone | None) -> Mapping[str, Any] | None:
+    """Return the recipe of a small BERT, such as ``bert_tiny``, with the tokenizer of the teacher.
+
+    Raises:
+        ConfigError: There is no teacher for texts, or the length is out of range.
+    """
+    if not architecture.startswith("bert_"):
+        return None
+    from autotransfer_plugins.backbones._encoder_writing import ARCHITECTURES, outline
+
+    return outline(architecture, input_size, teacher) if architecture in ARCHITECTURES else None
+
+
+@hookimpl
+def write_backbone(
+    backbone: Backbone, classifier: tuple[Tensor, Tensor] | None, about: Mapping[str, Any], folder: Path
+) -> bool | None:
+    """Write an encoder as transformers does, in 16 bit; return None for a backbone of another plugin.
+
+    Raises:
+        BackboneError: A weight does not fit into 16 bit, or an encoder of text has no tokenizer.
+    """
+    if backbone.recipe.get("plugin") != "transformers":
+        return None
+    from autotransfer_plugins.backbones._encoder_sound import SoundEncoder
+    from autotransfer_plugins.backbones._encoder_text import TextEncoder
+    from autotransfer_plugins.backbones._encoder_writing import write_folder
+
+    if not isinstance(backbone, (TextEncoder, SoundEncoder)):
+        return None
+    write_folder(backbone, classifier, about, folder)
+    return True
 
 
 def _is_encoder(folder: Path) -> bool:
