@@ -82,7 +82,6 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
     baselines = {name for name in names if evaluator.registry.backbone(name).heads is not None}
     if winner and (warning := pretraining_warning(winner.backbone, backbones, baselines, fold.task.metric)):
         context.warnings.add(warning)
-        context.progress.print(warning.message)
     depths = best_by_depth(trials, stages)
     return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
 
