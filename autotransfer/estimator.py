@@ -141,7 +141,8 @@ def _refuse_mismatch(X: Any, y: Any) -> None:
     Raises:
         DataError: There is not one target for each example.
     """
-    if isinstance(X, (str, PathLike)) or hasattr(X, "columns"):
+    frame = hasattr(X, "columns") or hasattr(X, "column_names")
+    if isinstance(X, (str, PathLike)) or (frame and y is None):
         if y is not None:
             raise DataError("X is a folder or a table, which holds its labels: leave y out, or give a list of paths.")
         return

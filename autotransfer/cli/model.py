@@ -97,6 +97,7 @@ def score(
             reader=TargetReader(kind=model.task.kind, separator=reading.label_separator),
             known=frozenset(map(str, model.task.classes)),
             modalities=(model.modality,),
+            columns=model.columns,
             **{name: getattr(reading, name) for name in _READING},
         )
         examples = select_split(examples, "test")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from autotransfer.contract.modality import Item, Modality, Skipped
@@ -71,6 +72,14 @@ class Examples:
             parts=None if self.parts is None else tuple(self.parts[i] for i in rows),
             skipped=(*self.skipped, *skipped),
         )
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The name of each that is a file, and nothing for the others: rows that follow each other are no series."""
+        items = self.items
+        if not isinstance(items, list):
+            return ("",) * len(self.names)
+        return tuple(name if isinstance(item, Path) else "" for name, item in zip(self.names, items, strict=True))
 
     def only(self, part: Part) -> Examples:
         """Return the examples of one part; all of them where they are not divided, or where that part has none."""

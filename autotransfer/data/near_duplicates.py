@@ -67,7 +67,7 @@ def find_near_duplicates(
 
     Args:
         features: Features (N, width) of any pretrained backbone.
-        names: Name of each example: a path, or ``item 3``.
+        names: Path of each example; empty for one that is no file, since numbers of rows count no series.
         classes: Class (N,) of each example; a cluster holds one class. None takes all examples for one class.
         report: Called with a line of text when a step begins.
 

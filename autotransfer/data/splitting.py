@@ -67,7 +67,7 @@ def make_folds(
     Raises:
         DataError: The examples cannot be divided.
     """
-    targets, names, groups = examples.targets or (), examples.names, examples.groups
+    targets, names, groups = examples.targets or (), examples.file_names, examples.groups
     encoded = task.encode(targets)
     if examples.held_out is not None:
         known, held_out = None if features is None else features(), np.array(examples.held_out)

@@ -53,6 +53,7 @@ class TransferModel:
         modality: What kind of examples it takes.
         reading: How new examples are read: as those to train on were.
         device: Where it runs.
+        columns: Columns of a table that held the examples to train on; empty where they came from no table.
         temperature: What the logits of a classifier are divided by.
     """
 
@@ -61,14 +62,15 @@ class TransferModel:
     modality: Modality
     reading: Mapping[str, Any]
     device: Device
+    columns: tuple[str, ...] = ()
     temperature: float = 1.0
 
     def predict(self, data: Any) -> np.ndarray:
         """Predict for examples, in the order in which they are given.
 
         Args:
-            data: A path, a folder, an example in memory, or several; a CSV file or DataFrame with a column of paths; a
-                map-style Dataset.
+            data: A path, a folder, an example in memory, or several; a table with a column of examples or paths, such
+                as a CSV file or DataFrame; a map-style Dataset.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, targets) for regression.
@@ -98,7 +100,8 @@ class TransferModel:
         Raises:
             DataError: There is no example, or something that is none.
         """
-        return find_examples(data, modalities=(self.modality,), reading=self.reading, **where)
+        known: dict[str, Any] = {"modalities": (self.modality,), "columns": self.columns}
+        return find_examples(data, reading=self.reading, **known, **where)
 
     def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
         """Predict for examples, and for those in folders, with the path, label and probabilities of each.
@@ -129,7 +132,8 @@ class TransferModel:
         Raises:
             DataError: The data cannot be used, hold labels that the model does not know, or no example can be read.
         """
-        return self.score_examples(load_examples(data, targets, modalities=(self.modality,), **reading))[0]
+        known: dict[str, Any] = {"modalities": (self.modality,), "columns": self.columns}
+        return self.score_examples(load_examples(data, targets, **known, **reading))[0]
 
     def score_examples(self, examples: Examples) -> tuple[Score, tuple[Skipped, ...]]:
         """Return the score on labelled examples, and which of them cannot be read; see ``score``."""
@@ -231,7 +235,13 @@ class TransferModel:
         for member in members:
             where.place(member.network.eval().requires_grad_(False))
         return cls(
-            members=members, task=task, modality=modality, reading=reading, device=where, temperature=temperature
+            members=members,
+            task=task,
+            modality=modality,
+            reading=reading,
+            columns=_columns(about.get("columns", [])),
+            device=where,
+            temperature=temperature,
         )
 
     @property
@@ -247,6 +257,7 @@ class TransferModel:
             "task": self.task.to_json(),
             "modality": self.modality.name,
             "reading": dict(self.reading),
+            "columns": [*map(str, self.columns)],
             "temperature": self.temperature,
             "files": digests_of(self._files),
             "members": describe_members(self.members),
@@ -265,6 +276,17 @@ def _modality(name: Any, registry: Registry) -> Modality:
             f"{sorted(registry.modalities)}: install the plugin, and see 'autotransfer plugins'."
         )
     return registry.modalities[name]
+
+
+def _columns(value: Any) -> tuple[str, ...]:
+    """Return the columns of a saved model.
+
+    Raises:
+        ModelFormatError: The value is no list of texts.
+    """
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ModelFormatError(f"The columns of a model are a list of names; got {value!r:.60}.")
+    return tuple(value)
 
 
 def _temperature(value: Any) -> float:

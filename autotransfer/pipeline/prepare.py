@@ -51,8 +51,8 @@ _NO_LABELS = "The examples have no labels: give a folder per class, or targets."
 _SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
 # Share of the time budget that one pass of a backbone over the examples may take.
 _PASS_SHARE = 0.1
-# Share that the passes of all of them may take.
-_SCREENING_SHARE = 0.3
+# Share that the passes of all of them may take; none is left out where all passes take no more than the second one.
+_SCREENING_SHARE, _SHARE_OF_ALL = 0.3, 0.4
 # Most backbones of a search, fewest that a budget of trials allows, and trials for each backbone.
 _MAX_BACKBONES, _ALWAYS, _TRIALS_EACH = 64, 8, 8
 # Most examples for which heads on all stages are tried; with more, training deeper gains more in the same time.
@@ -72,6 +72,7 @@ class Prepared:
         grouping: What the split keeps together beside copies of an example; None for nothing.
         resplit: Returns the folds of another seed, which is so far from the seed of these.
         first: The backbone whose features showed near-duplicates; None where the search for them is off.
+        columns: Columns of a table that held the examples.
         objects: Number (N,) of the object that each example shows, as far as that is known; None where it is not.
     """
 
@@ -81,6 +82,7 @@ class Prepared:
     grouping: Grouping | None = None
     resplit: Callable[[int], tuple[Fold, ...]]
     first: str | None = None
+    columns: tuple[str, ...] = ()
     objects: np.ndarray | None = None
 
     @property
@@ -241,15 +243,9 @@ def prepare_data(
     if store.skipped:
         task = task_of(used, settings)  # a class may be gone with its examples
     extractor = _extractor(store, settings, ahead, heads(task, len(store)))
-    division = make_folds(
-        task,
-        used,
-        store,
-        settings,
-        features=None if first is None else partial(_pooled, extractor, first, report),
-        warnings=WarningList() if warnings is None else warnings,
-        report=report,
-    )
+    features = None if first is None else partial(_pooled, extractor, first, report)
+    said = WarningList() if warnings is None else warnings
+    division = make_folds(task, used, store, settings, features=features, warnings=said, report=report)
     return Prepared(
         extractor=extractor,
         folds=division.folds,
@@ -257,6 +253,7 @@ def prepare_data(
         grouping=division.grouping,
         resplit=division.resplit,
         first=None if first is None else first.spec.name,
+        columns=examples.columns,
         objects=division.objects,
     )
 
@@ -360,7 +357,7 @@ def _cut(
     others = [spec for spec in specs if spec.name not in named and spec.heads is None]
     always += [spec for spec in specs if spec.name not in named and spec.heads is not None]  # they cost next to nothing
     allowed = math.inf
-    if budget.seconds is not None:
+    if budget.seconds is not None and sum(map(seconds, specs)) > budget.seconds * _SHARE_OF_ALL:
         allowed = budget.seconds * _SCREENING_SHARE
         others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
     most = _MAX_BACKBONES if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)

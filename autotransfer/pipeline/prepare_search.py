@@ -235,4 +235,5 @@ def _space(
         variants=variants.others,
         views=TtaViews(min(options.views, len(modality.views))),
         augmentations=modality.augmentations,
+        adaptable=lambda name: bool(evaluator.load(name).linear_layers),
     )

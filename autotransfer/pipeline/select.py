@@ -203,6 +203,7 @@ def _as_model(
         task=data.folds[0].task,
         modality=data.store.modality,
         reading=data.store.reading,
+        columns=data.columns,
         device=evaluator.device,
         temperature=temperature,
     )

@@ -71,6 +71,7 @@ class SearchSpace:
         examples: Number of examples to train on.
         variants: By the name of a backbone, the name of the same one in another form.
         views: The number of views that each backbone takes.
+        adaptable: Whether a backbone has linear layers, which adapters need.
         augmentations: Strengths of the augmentation, ``"none"`` first, then the mildest.
     """
 
@@ -83,6 +84,7 @@ class SearchSpace:
     examples: int
     variants: Mapping[str, str] = field(default_factory=dict)
     views: TtaViews = field(default_factory=TtaViews)
+    adaptable: Callable[[str], bool] = lambda name: True
     augmentations: tuple[str, ...] = ("none",)
 
     def __post_init__(self) -> None:
@@ -131,7 +133,7 @@ class SearchSpace:
         stages = self.stages(backbone)
         if own := self._own_heads(backbone):
             return self._suggest_own(trial, backbone, own)
-        policy = self._choose(trial, "freeze", self._usable_policies)
+        policy = self._suited(self._choose(trial, "freeze", self._usable_policies), backbone, stages)
         with plugin_call(f"The freeze policy {policy.name!r}"):
             freeze_params = self._suggest_all(trial, f"freeze.{policy.name}@{len(stages)}", policy.parameters(stages))
             plan = policy.plan(stages, freeze_params)
@@ -246,6 +248,18 @@ class SearchSpace:
         if self._gradient_heads:
             return self.policies
         return tuple(policy for policy in self.policies if freezes_all(policy))
+
+    def _suited(self, policy: FreezePolicySpec, backbone: str, stages: tuple[str, ...]) -> FreezePolicySpec:
+        """Return a policy, or for adapters on a backbone that has no place for them the first one without adapters."""
+        if not self._trains_adapters(policy, stages) or self.adaptable(backbone):
+            return policy
+        others = (other for other in self._usable_policies if not self._trains_adapters(other, stages))
+        return next(others, policy)
+
+    @staticmethod
+    def _trains_adapters(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:
+        with plugin_call(f"The freeze policy {policy.name!r}"):
+            return policy.plan(stages, {}).adapters is not None
 
     @staticmethod
     def _is_plain(policy: FreezePolicySpec, stages: tuple[str, ...]) -> bool:

@@ -44,7 +44,7 @@ class _AdaptedLinear(nn.Linear):
 
 
 def adapted_layers(backbone: Backbone, plan: FreezePlan, called: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the linear layers that get an adapter.
+    """Return the names of the linear layers that get an adapter: all where there is no attention.
 
     Args:
         backbone: The backbone.
@@ -55,10 +55,10 @@ def adapted_layers(backbone: Backbone, plan: FreezePlan, called: Sequence[str]) 
         ConfigError: No stage that trains has such a layer.
     """
     assert plan.adapters is not None  # asked for such plans only
-    every = plan.adapters.matrices == "all"
-    found = [name for name in called if every or name.rpartition(".")[2].lower() in _ATTENTION]
-    if found := [name for name in found if backbone.stage_of(f"{name}.weight") >= plan.depth]:
-        return tuple(found)
+    found = [name for name in called if backbone.stage_of(f"{name}.weight") >= plan.depth]
+    attention = [name for name in found if name.rpartition(".")[2].lower() in _ATTENTION]
+    if found:
+        return tuple(attention if attention and plan.adapters.matrices == "attention" else found)
     raise ConfigError(
         f"No stage of a {type(backbone).__name__} from {plan.depth} on has a linear layer for an adapter "
         f"({plan.adapters.matrices}): choose another freeze policy for this backbone."

@@ -64,6 +64,7 @@ class SoundEncoder(Backbone):
     """
 
     model: Any  # a PreTrainedModel
+    exact_inputs = True  # samples have 16 bits; of the 8 that bfloat16 keeps, quiet bands drown in noise
 
     def __init__(self, model: Any, recipe: EncoderRecipe, seconds: float | None = None) -> None:
         how = WaveFormat(rate=_RATE, seconds=_DEFAULT_SECONDS if seconds is None else float(seconds))

@@ -7,10 +7,15 @@ seconds. They have no parameters. They compute in float32: a waveform in 16 bit 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["KaldiMel", "NormalisedWave", "WhisperMel"]
 
@@ -19,7 +24,15 @@ _KALDI_FFT, _PREEMPHASIS, _KALDI_MIN_HZ = 512, 0.97, 20.0
 _MIN_POWER = 1.192092955078125e-07  # the spacing of float32 at 1, below which Kaldi's power is not measured
 
 
-class WhisperMel(nn.Module):
+class _Float32Module(nn.Module):
+    """A module that stays in float32, whatever the network behind it runs in."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to another device; a change of type is left out."""
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class WhisperMel(_Float32Module):
     """Log-mel spectrogram of Whisper: 100 frames a second, filters of Slaney's toolbox (Radford et al., 2022).
 
     Args:
@@ -38,14 +51,14 @@ class WhisperMel(nn.Module):
         """Map (N, T) at 16 kHz to (N, bands, frames), frames = T / 160, an even number."""
         _require_float32(wave)
         wave = F.pad(wave, (0, max(_FRAME - wave.shape[1], -wave.shape[1] % (2 * _HOP))))
-        spectrum = torch.stft(wave, _FRAME, _HOP, window=self.window.float(), return_complex=True)[..., :-1]
+        spectrum = torch.stft(wave, _FRAME, _HOP, window=self.window, return_complex=True)[..., :-1]
         power = spectrum.real.square() + spectrum.imag.square()
-        mel = (self.filters.float() @ power).clamp(min=1e-10).log10()
+        mel = (self.filters @ power).clamp(min=1e-10).log10()
         mel = (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
         return mel[..., : mel.shape[-1] // 2 * 2]
 
 
-class KaldiMel(nn.Module):
+class KaldiMel(_Float32Module):
     """Log-mel filter banks as in Kaldi, normalised, of the Audio Spectrogram Transformer (Gong et al., 2021).
 
     Args:
@@ -76,9 +89,9 @@ class KaldiMel(nn.Module):
         frames = wave.unfold(1, _FRAME, _HOP)
         frames = frames - frames.mean(-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
-        spectrum = torch.fft.rfft((frames - _PREEMPHASIS * before) * self.window.float(), _KALDI_FFT)
+        spectrum = torch.fft.rfft((frames - _PREEMPHASIS * before) * self.window, _KALDI_FFT)
         power = spectrum.real.square() + spectrum.imag.square()
-        mel = (power @ self.filters.float().T).clamp(min=_MIN_POWER).log()
+        mel = (power @ self.filters.T).clamp(min=_MIN_POWER).log()
         there = torch.arange(mel.shape[1], device=mel.device) <= (samples[:, None] - _FRAME) // _HOP
         normalised: Tensor = (mel.masked_fill(~there.unsqueeze(-1), 0.0) - self.mean) / (2 * self.std)
         return normalised

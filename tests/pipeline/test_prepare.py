@@ -67,6 +67,11 @@ def _warned(many: Any, config: Settings, images: int = 100) -> tuple[list[str], 
     return [spec.name for spec in found], said, list(warnings)
 
 
+def test_none_is_left_out_where_a_look_at_all_is_affordable() -> None:
+    found, details = _searched(_spec("small", gmacs=0.1), _spec("large", gmacs=0.6), gone=())
+    assert (found, details) == (["small", "large"], {})
+
+
 def test_the_cost_of_typical_examples_decides_what_is_cut() -> None:
     registry = Registry.load((), plugins=[Many()])
     config = Settings(time_budget=60.0, backbones=("many*",))

@@ -101,6 +101,12 @@ def test_augmentations_are_those_of_the_modality(known: tuple[str, ...], first: 
     assert params["tune.augmentation"] == first
 
 
+def test_adapters_are_for_backbones_with_linear_layers(make_space: MakeSpace) -> None:
+    space = replace(make_space(("linear",), ("depth", "lora")), adaptable=lambda name: name == "test_vit")
+    found = {(candidate.backbone == "test_vit", candidate.freeze) for candidate in _suggested(space, 40)}
+    assert found == {(True, "lora"), (True, "depth"), (False, "depth")}
+
+
 def _suggested(space: SearchSpace, count: int, seed: int = 0) -> list[Candidate]:
     """Random candidates, all through one study, which refuses choices that change."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))

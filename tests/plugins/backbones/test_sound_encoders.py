@@ -121,6 +121,14 @@ class TestFrontends:
         longer, there = torch.from_numpy(np.pad(wave, (0, 100)))[None], torch.arange(8100)[None] < 8000
         torch.testing.assert_close(NormalisedWave(True)(longer, there)[:, :8000], expected, rtol=0, atol=1e-3)
 
+    def test_filters_stay_in_float32(self) -> None:
+        backbone = encoder("whisper").to(torch.bfloat16)
+        features = backbone(backbone.preprocessing.probe(2))
+        assert features.dtype == torch.bfloat16
+        assert all(
+            torch.equal(a, b) for a, b in zip(backbone.frontend.buffers(), WhisperMel(80).buffers(), strict=True)
+        )
+
     def test_waves_in_16_bit_are_refused(self) -> None:
         with pytest.raises(TypeError, match="computed in float32"):
             WhisperMel(80)(torch.zeros(1, RATE, dtype=torch.bfloat16))
