@@ -134,6 +134,8 @@ class FeatureExtractor:
     def _at(self, loaded: LoadedBackbone, boundary: str, view: str | None, look: Look | None = None) -> Arrays:
         key = self._key(loaded, boundary, view)
         about = self._about(loaded, boundary, view)
+        if loaded.sparse:
+            return self.cache.get_or_compute(key, about, lambda allocate: self._sparse(loaded, view))
         if boundary == POOLED and self.cache.contains(map_key := self._key(loaded, MAP, view)):
             features = self.cache.get(map_key)
             if features is not None:
@@ -149,8 +151,6 @@ class FeatureExtractor:
     ) -> Arrays:
         """Run the prefix over all examples, from the nearest boundary before that is cached, else from the start."""
         # A stage that is not passed gives nothing.
-        if loaded.sparse:
-            return self._sparse(loaded, view)
         nearest = None if boundary == STAGES else self._nearest(loaded, boundary, view)
         taps = self._taps(loaded, boundary, view) if nearest is None else {}
         cuts = [tap.depth for tap in taps.values() if isinstance(tap, Cut)]
