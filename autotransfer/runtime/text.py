@@ -19,11 +19,15 @@ def one_line(text: object) -> str:
 
 
 def cell(value: object) -> object:
-    """Return a cell of a CSV file; text that a spreadsheet would run as a formula is prefixed with an apostrophe.
+    r"""Return a cell of a CSV file; text that a spreadsheet would run as a formula is prefixed with an apostrophe.
 
-    Numbers, including numbers as text, are unchanged.
+    Numbers, including numbers as text, are unchanged. A NUL character becomes ``\x00``, since not every reader and
+    writer of CSV takes one.
     """
-    if not isinstance(value, str) or not value.startswith(_FORMULA_STARTS):
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\0", "\\x00")
+    if not value.startswith(_FORMULA_STARTS):
         return value
     try:
         float(value)

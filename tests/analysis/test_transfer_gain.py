@@ -269,6 +269,8 @@ def test_the_comparison_is_json() -> None:
     assert TransferGain(**row) == found
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning")  # scikit-learn's, up to 1.7
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_a_metric_that_the_first_fold_leaves_undefined_is_said(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     fold = replace(evaluator.folds[0], validation_rows=evaluator.folds[0].validation_rows[:0])

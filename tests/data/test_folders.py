@@ -14,7 +14,8 @@ from autotransfer_plugins.modalities.image.modality import IMAGE
 
 def save(path: Path, kind: str = "PNG", value: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (12, 10), (value, 0, 0)).save(path, kind)
+    image = Image.new("RGB", (20, 16), (value, 0, 0))  # an ICO file holds no icon of less than 16 pixels
+    image.save(path, kind)
     return path
 
 
