@@ -61,7 +61,7 @@ def test_cells_that_are_all_empty_are_named(tmp_path: Path) -> None:
         texts_of(tmp_path, "text,label\n" + "".join(f'"",{i % 2}\n' for i in range(2000)))
 
 
-def test_quotes_that_do_not_pair_up_in_a_file_with_tabs_are_characters(tmp_path: Path) -> None:
+def test_quotes_that_do_not_pair_up_are_characters(tmp_path: Path) -> None:
     lines = [
         f"{text}\t{i % 2}" for i, text in enumerate(['"Never again', 'it\'s "fine", they say', '" again " and', "so"])
     ]
