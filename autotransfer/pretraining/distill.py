@@ -146,19 +146,11 @@ def distill(
         DataError: The examples cannot be used, or there are no examples.
         TrialError: The training diverged.
     """
-    DistillOptions(
-        architecture=architecture,
-        epochs=epochs,
-        time_budget=time_budget,
-        zoo=zoo,
-        seed=seed,
-        training=training,
-        data_options=data_options,
-        compute=compute,
-        run=run,
-    )
-    length = training_length(epochs, time_budget)
-    settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
+    length: dict[str, Any] = {"epochs": epochs, "time_budget": time_budget}
+    groups: dict[str, Any] = {"training": training, "data_options": data_options, "compute": compute, "run": run}
+    DistillOptions(architecture=architecture, zoo=zoo, seed=seed, **length, **groups)  # checks them
+    until = training_length(epochs, time_budget)
+    settings = PretrainingSettings.of(training, **until, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     _check_same_task(models)
