@@ -32,7 +32,9 @@ class MelSettings:
     """
 
     mels: int = 128
-    window: float = 0.025
+    # Half of that, usual for speech, scores lower: linear probes of MobileNetV1 and V2 on pictures of 128 pixels, tested
+    # on unseen speakers, recognised 3 to 4% more of 400 to 600 spoken commands and emotions at 50 milliseconds.
+    window: float = 0.05
     low: float = 50.0
     range_db: float = 80.0
 
