@@ -40,7 +40,7 @@ class StrategySettings:
     fine_tuning_deviation: float = 0.3
     fine_tuning_dip: float = 1.0
     first_fine_tuning_share: float = 0.3
-    # Chosen on a third of the questions of trec6, cross-validated: all six blocks of a sentence encoder came to 0.925 in
+    # Chosen on a third of the questions of trec6, cross-validated: six blocks of a sentence encoder came to 0.925 in
     # the time in which its last block came to 0.903.
     blocks_share: float = 0.5
     # On textures (dtd10) the last stages gained nothing and half of the backbone lost. On sign digits the last stages
