@@ -126,10 +126,6 @@ class Evaluator:
         """Return the stages of a backbone."""
         return self._backbones.stages(name)
 
-    def blocks(self, name: str) -> int:
-        """Return how many last stages of a backbone are alike; 0 where stages differ."""
-        return self._backbones.blocks(name)
-
     def setup(self, candidate: Candidate) -> Setup:
         """Return a candidate with everything that it names looked up and checked, once.
 

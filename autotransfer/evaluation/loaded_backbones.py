@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
-from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.evaluation.setup import Setup
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task
 
-__all__ = ["LoadedBackbones", "count_blocks"]
+__all__ = ["LoadedBackbones"]
 
 # Backbones that stay loaded: enough for a shortlist, and a bound on memory.
 MAX_LOADED_BACKBONES = 8
-# Fewest stages alike that make a stack of blocks, and the share of a block's parameters that a norm behind them has.
-MIN_BLOCKS, MAX_SHARE_OF_NORM = 3, 0.01
 
 
 class LoadedBackbones:
@@ -35,7 +32,6 @@ class LoadedBackbones:
         self._registry, self._device, self._task = registry, device, task
         self._loaded = OrderedDict((backbone.spec.name, backbone) for backbone in loaded)
         self._stages: dict[str, tuple[str, ...]] = {}
-        self._blocks: dict[str, int] = {}
         self._setups: dict[str, dict[str, Setup]] = {}  # by backbone, then by candidate
 
     def load(self, name: str) -> LoadedBackbone:
@@ -54,12 +50,6 @@ class LoadedBackbones:
             self._stages[name] = self.load(name).backbone.stages
         return self._stages[name]
 
-    def blocks(self, name: str) -> int:
-        """Return what ``count_blocks`` says of a backbone, which is loaded once for that."""
-        if name not in self._blocks:
-            self._blocks[name] = count_blocks(self.load(name).backbone)
-        return self._blocks[name]
-
     def setup(self, candidate: Candidate) -> Setup:
         """Return the setup of a candidate.
 
@@ -71,19 +61,3 @@ class LoadedBackbones:
         if key not in setups:
             setups[key] = Setup.of(candidate, loaded, self._registry, self._task)
         return setups[key]
-
-
-def count_blocks(backbone: Backbone) -> int:
-    """Return how many last stages of a backbone are alike, as the blocks of a transformer; 0 where stages differ.
-
-    Stages are alike that have as many parameters; last stages with few of them, such as a norm, count with them.
-    """
-    sizes = Counter[int]()
-    for name, parameter in backbone.named_parameters():
-        sizes[backbone.stage_of(name)] += parameter.numel()
-    ordered = [sizes[stage] for stage in range(len(backbone.stages))]
-    least = MAX_SHARE_OF_NORM * max(ordered[1:], default=0)
-    behind = next((position for position, size in enumerate(reversed(ordered)) if size > least), 0)
-    alike = ordered[::-1][behind:]
-    count = next((position for position, size in enumerate(alike) if size != alike[0]), len(alike))
-    return behind + count if count >= MIN_BLOCKS else 0

@@ -149,7 +149,6 @@ def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCo
         seconds=partial(_predicted_seconds, space, evaluator) if is_timed else None,
         perfect_score=evaluator.task.perfect_score,
         first_trained=2 if trains_deep else 1,
-        blocks=lambda backbone: evaluator.blocks(backbone) if trains_deep else 0,
         half_depth=lambda backbone: len(evaluator.stages(backbone)) // 2 if trains_deep else 0,
         min_epochs=min(math.ceil(MIN_STEPS * BATCH_SIZE / examples), MIN_EPOCHS),
         backbones=[spec.name for spec in variants.backbones],

@@ -155,14 +155,7 @@ class FineTuning:
             self._freeze_thaw.add(self._sampled_arm(len(decided.sampled_tunings), trials))
 
     def _affordable_first_depth(self, backbone: str, left: float) -> int:
-        """Return how many last stages train first: as many as a share of the seconds left is enough for.
-
-        Of blocks that are alike, each does as much, and few epochs of many blocks gain more than many epochs of a few.
-        """
-        blocks, allowed = self._context.blocks(backbone), self._settings.blocks_share * left
-        for trained in range(blocks, 1, -1):
-            if self._seconds_of(backbone, trained, self._context.min_epochs) <= allowed:
-                return trained
+        """Return how many last stages train first: as many as a small share of the seconds left is enough for."""
         allowed = self._settings.first_fine_tuning_share * left
         for trained in range(self._context.first_trained, 1, -1):
             if self._seconds_of(backbone, trained, self._context.curves.rungs[-1]) <= allowed:

@@ -45,8 +45,6 @@ class StrategyContext:
         perfect_score: The best score that the metric has.
         first_trained: Number of last stages that train first; fewer where the time left is too short.
         half_depth: Returns the number of last stages that are half of a backbone; 0 never trains half of it.
-        blocks: Returns how many last stages of a backbone are alike, as the blocks of a transformer; 0 for stages that
-            differ.
         min_epochs: Epochs that have to fit into the budget.
         variants: By the name of a screened backbone, the name of the same backbone at another resolution.
         distant: Backbones that were pretrained on examples unlike those of the task.
@@ -64,7 +62,6 @@ class StrategyContext:
     perfect_score: float = 1.0
     first_trained: int = 1
     half_depth: Callable[[str], int] = _never
-    blocks: Callable[[str], int] = _never
     min_epochs: int = 3
     variants: Mapping[str, str] = field(default_factory=dict)
     distant: Collection[str] = ()

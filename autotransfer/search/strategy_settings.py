@@ -21,7 +21,6 @@ class StrategySettings:
         fine_tuning_dip: Error that a fine-tuning adds before its first epoch, as a share of the error.
         first_fine_tuning_share: Share of the seconds left that the first fine-tuning of a backbone may take if it
             trains more than the last stage.
-        blocks_share: Share of the seconds left that the shortest training of a stack of blocks may take.
         half_depth_min_gain: Share of the error that the last stages have to gain before half of the backbone trains.
         half_depth_min_error: Error that has to be left before half of the backbone trains.
         half_depth_share: Share of the seconds left that the shortest training of half of a backbone may take.
@@ -40,9 +39,6 @@ class StrategySettings:
     fine_tuning_deviation: float = 0.3
     fine_tuning_dip: float = 1.0
     first_fine_tuning_share: float = 0.3
-    # Chosen on a third of the questions of trec6, cross-validated: six blocks of a sentence encoder came to 0.925 in
-    # the time in which its last block came to 0.903.
-    blocks_share: float = 0.5
     # On textures (dtd10) the last stages gained nothing and half of the backbone lost. On sign digits the last stages
     # gained half of the error, and half of the backbone gained most of the rest.
     half_depth_min_gain: float = 0.1

@@ -87,7 +87,6 @@ def _search(
     probe: str | None = "frozen",
     tuning: Any = _tuning,
     middle: int = 0,
-    blocks: int = 0,
     others: Mapping[str, str] | None = None,
     unlike: tuple[str, ...] = (),
     views: int = 1,
@@ -106,7 +105,6 @@ def _search(
             if timed
             else None,
             half_depth=lambda backbone: middle,
-            blocks=lambda backbone: blocks,
             variants=others or {},
             distant=unlike,
             views=seen,
@@ -285,23 +283,6 @@ def test_on_a_distant_task_half_depth_trains_at_once(unlike: tuple[str, ...], le
     proposal = search.next(left)
     assert proposal.arm == first
     assert proposal.params["far"] == (first == "a/3"), "with the settings for it"
-
-
-@pytest.mark.parametrize(
-    ("left", "arms"),
-    [
-        pytest.param(1e6, ["a/5", "a/6"], id="three epochs of all blocks fit"),
-        pytest.param(4.0, ["a/1", "a/2"], id="three epochs take most of the time left"),
-    ],
-)
-def test_blocks_that_are_alike_train_together_first(left: float, arms: list[str]) -> None:
-    search, seen = _search(True, blocks=5, tuning=_six, a=0.6), dict[str, None]()
-    scores = {"a/5": 0.8, "a/1": 0.7}
-    for _ in range(60):
-        if (proposal := search.next(left)).source == "fine_tuning":
-            seen[proposal.arm] = None
-        search.carry_out(scores.get(proposal.arm, 0.1))
-    assert list(seen)[:2] == arms
 
 
 def _far(**options: Any) -> Search:
