@@ -164,11 +164,9 @@ def distill(
     examples, test_examples = _examples(results, models[0], data, test, test_targets, data_options)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
-    backbone = _student(registry, architecture, training.input_size, models[0])
+    net = _student(registry, architecture, training.input_size, models[0])
     with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
-        done = _train(
-            backbone, architecture, models, examples, training.validation, settings, registry, where, progress
-        )
+        done = _train(net, architecture, models, examples, training.validation, settings, registry, where, progress)
         if test_examples is not None:
             progress.phase(f"comparing on {len(test_examples)} test examples")
         return _compared(models, *done, test_examples)
