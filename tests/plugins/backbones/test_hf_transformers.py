@@ -170,6 +170,31 @@ class TestListing:
         assert spec.gmacs == pytest.approx(2 * 40 * (4 * 64 + 2 * 8 * 24 + 2 * 40 * 8) / 1e9)
         assert spec.input_size == (40,)
 
+    @pytest.mark.parametrize(
+        "name", ["answerdotai/ModernBERT-base", "distilbert/distilbert-base-uncased", "facebook/wav2vec2-base-960h"]
+    )
+    def test_portfolio_says_the_parameters_that_a_model_has(self, name: str) -> None:
+        kind = {"answerdotai": "modernbert", "distilbert": "distilbert", "facebook": "wav2vec2"}[name.partition("/")[0]]
+        model = EncoderRecipe.of_config({"model_type": kind}, "mean", "here").outline()
+        assert registered()[name].parameters == sum(p.numel() for p in model.parameters())
+
+    def test_licence_is_that_of_the_model_card(self, changed: Callable[..., Path]) -> None:
+        folder = changed()
+        (folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\ntags: [a]\n---\n# A model\n")
+        assert hf_transformers.folder_spec(folder, "changed").license == "apache-2.0"
+        (folder / "README.md").write_text("# A model\nlicense: mine\n")
+        assert hf_transformers.folder_spec(folder, "changed").license == ""
+
+    def test_older_files_of_a_tokenizer_wait_for_the_check(self, changed: Callable[..., Path]) -> None:
+        folder = changed(without="tokenizer.json")
+        (folder / "vocab.txt").write_bytes((MINILM / "vocab.txt").read_bytes())
+        (folder / "tokenizer_config.json").write_bytes((MINILM / "tokenizer_config.json").read_bytes())
+        spec = hf_transformers.folder_spec(folder, "changed")
+        assert spec.preprocessing is None
+        found = spec.load().preprocessing.tokenizer.load()
+        expected = EncoderFolder.read(MINILM).token_format().tokenizer.load()
+        assert found.encode("A small house, unbelievably.").ids == expected.encode("A small house, unbelievably.").ids
+
     def test_parameters_are_known_without_loading(self, tiny: Path) -> None:
         spec = registered(tiny.parent)["tiny"]
         assert spec.parameters == sum(p.numel() for p in spec.load().parameters())
