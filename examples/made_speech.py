@@ -28,8 +28,8 @@ WORDS = re.findall(
     about above again age ago air angry animal answer apple arm ask baby back bag ball bank bath beach bed begin
     bell below big bird black blood blue boat body book both bottle box boy bread bridge brother brown build
     busy butter buy call camera car carry cat chair cheese child church circle city clean clear clock cloud
-    coffee cold colour corner country cow cross cry dance danger dark daughter day deep desk dinner dog
-    door draw dream dress drink drive dry early earth east easy egg empty end enough evening every eye face fall
+    coffee cold colour corner country cow cross cry dance danger dark daughter day deep desk dinner dog door
+    draw dream dress drink drive dry early earth east easy egg empty end enough evening every eye face fall
     family farm fast father field fire fish floor flower fly food foot forest friend fruit full funny game
     garden girl give glass gold good grass green ground group hair half hand happy hard hat have hear heart
     heavy help high hill home horse hot hour house husband ice jump keep key kitchen knee lady lake large laugh
@@ -41,7 +41,7 @@ WORDS = re.findall(
     soft song south speak spoon spring square star stone street strong sugar summer sun sweet swim table talk
     tea teacher thank thick thin thing think throw time together tomorrow tooth tree uncle under use valley
     village visual voice wait walk wall warm wash watch water weather west wet wheel white wide window winter
-    woman wood word work world write yellow young
+    woman wood word
     """,
 )
 ACCENTS = ("en", "en-US", "en-GB-scotland", "en-GB-x-rp", "en-GB-x-gbclan", "en-GB-x-gbcwmd", "en-029", "en-US-nyc")

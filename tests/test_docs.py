@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 import autotransfer
 from autotransfer.cli.main import app
 from autotransfer.contract.registry import installed_modalities
 from autotransfer.warnings import warning_codes
+from autotransfer_plugins.modalities.audio.modality import AUDIO
+from autotransfer_plugins.modalities.text.modality import TEXT
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "examples" / "guide"
@@ -79,10 +82,21 @@ def place(
     shutil.copytree(finished_run, tmp_path / "run")
     rows = [f"train/{file.parent.name}/{file.name},{file.parent.name}" for file in (digit_folder / "train").glob("*/*")]
     (tmp_path / "table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    write_texts_and_sounds(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("AUTOTRANSFER_ZOO", str(tmp_path / "zoo"))
     return tmp_path
+
+
+def write_texts_and_sounds(folder: Path) -> None:
+    """Write ``notes.csv`` and a folder ``sounds``: some of what the demonstration shows."""
+    texts, sounds = TEXT.demo_data(), AUDIO.demo_data()
+    rows = zip(texts.train[:80], texts.targets, strict=False)
+    (folder / "notes.csv").write_text("text,label\n" + "".join(f'"{text}",{label}\n' for text, label in rows))
+    for number, (sound, label) in enumerate(zip(sounds.train[:80], sounds.targets, strict=False)):
+        (folder / "sounds" / label).mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "sounds" / label / f"{number}.wav", sound["array"], sound["sampling_rate"])
 
 
 @pytest.mark.slow

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from autotransfer.contract.registry import Registry
 
@@ -16,13 +18,10 @@ SCRIPT = Path(__file__).parents[1] / "examples" / "source_models.py"
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("source_models", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)  # as for a script that is run
+        yield importlib.import_module("source_models")
 
 
 def test_it_makes_every_backbone_that_is_shipped(script: ModuleType) -> None:
@@ -44,11 +43,53 @@ def test_a_recipe_makes_a_backbone(
     script: ModuleType, digit_folder: Path, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
-    names = list(script.RECIPES)
-    for name in (names[0], names[-1]):
+    for name in ("mini_byobnet.cifar10", "mini_vit.letters"):
         given = ["--cifar10", digit_folder / "train", "--teacher", "test_vit", "--zoo", tiny_zoo]
         monkeypatch.setattr(
             sys, "argv", [str(SCRIPT), "--out", str(tmp_path), "--only", name, "--epochs", "1", *map(str, given)]
         )
         script.main()
         assert (tmp_path / name / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_texts_make_static_embeddings_of_8_bits(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
+    texts = [f"{first} {second}" for first in ("red", "blue", "old", "new") for second in ("car", "tree", "house")]
+    monkeypatch.setattr(script.wordnet_texts, "read_texts", lambda folder, count: texts)
+    arguments = ["--wordnet", "dict", "--out", str(tmp_path), "--only", "mini_static.wordnet", "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+    script.main()
+    vectors = load_file(tmp_path / "mini_static.wordnet" / "model.safetensors")
+    assert vectors["embeddings"].dtype == np.int8
+    assert vectors["embeddings"].shape == (8000, 128)
+
+
+def test_texts_of_wordnet_are_words_with_definition_and_examples(script: ModuleType, tmp_path: Path) -> None:
+    line = (
+        '00001740 03 n 02 big_cat 0 cat(p) 0 001 @ 00001740 n 0000 | a wild animal; "the big cat slept all day"; "no"\n'
+    )
+    for kind in ("noun", "verb", "adj", "adv"):
+        (tmp_path / f"data.{kind}").write_text(f"  1 a licence\n{line if kind == 'noun' else ''}")
+    found = script.wordnet_texts.read_texts(tmp_path, 10)
+    assert sorted(found) == ["big cat, cat: a wild animal", "the big cat slept all day"]
+
+
+def test_rounded_vectors_differ_by_less_than_a_step(script: ModuleType, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(0, 1, (50, 4)).astype(np.float32)
+    save_file({"embeddings": vectors.astype(np.float16)}, tmp_path / "model.safetensors")
+    script.wordnet_texts.round_to_8_bits(tmp_path / "model.safetensors")
+    rounded = load_file(tmp_path / "model.safetensors")
+    found = rounded["embeddings"] / 127 * rounded["scale"].astype(np.float32)
+    assert np.abs(found - vectors).max() < 0.02 * np.abs(vectors).max()
+
+
+def test_clip_has_a_second_whatever_its_word_takes(script: ModuleType) -> None:
+    speech, rng = script.made_speech, np.random.default_rng(0)
+    for samples in (2_000, 15_000, 30_000):
+        sound = np.sin(np.arange(samples) / 10)
+        clip = speech._in_noise(speech._through_a_room(sound, rng), rng)
+        assert clip.shape == (speech.RATE,)
+        assert 0.1 <= np.abs(clip).max() <= 0.95

@@ -154,6 +154,9 @@ def measure_transfer_gain(
     gain = TransferGain(score=task.score(evaluator.targets[rows], predictions), examples=len(rows))
     if not math.isfinite(gain.score):
         return replace(gain, reason=f"the metric {task.metric!r} is not defined on the first fold")
+    name = candidate_of(best).backbone
+    if evaluator.registry.backbone(name).heads is not None:
+        return replace(gain, reason=f"the backbone {name!r} has no pretrained weights")
     if _left(budget) < MIN_TRANSFER_GAIN_SECONDS:
         return replace(gain, reason="no time was left")
     try:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from autotransfer.backbones.fold_batch_norm import fold_batch_norm
 from autotransfer.backbones.fuse_layers import can_fuse, fuse_layers
-from autotransfer.backbones.inputs import moved
+from autotransfer.backbones.inputs import dense, moved
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
 from autotransfer.runtime.device import Device
@@ -70,7 +70,7 @@ class FrozenBackbone:
     """
 
     def __init__(self, backbone: Backbone, probe: Inputs, exact: Tensor, device: Device) -> None:
-        self._device, self._probe, self._exact = device, probe, exact
+        self._device, self._probe, self._exact = device, probe, dense(exact)
         # Folded on the CPU: on a GPU, float32 may be rounded by more than the check tolerates.
         plain = backbone if device.torch.type == "cpu" else deepcopy(backbone).cpu()
         self._folded = device.place(fold_batch_norm(plain, probe))
@@ -130,7 +130,7 @@ class FrozenBackbone:
         """Whether ``features`` of the probe, computed by parts of the module, are those of float32."""
         try:
             with self.running():
-                fast = features(self.take(self._probe)).float().cpu()
+                fast = dense(features(self.take(self._probe)).float().cpu())
         except Exception as error:  # a model's own code may insist on a type
             log.info("16 bit is not used here: %s", error)
             return False

@@ -13,6 +13,7 @@ from autotransfer.contract.modality import Inputs
 __all__ = [
     "but_last",
     "cells",
+    "dense",
     "each",
     "joined",
     "laid_out",
@@ -59,6 +60,11 @@ def pooled(backbone: Backbone, features: Tensor, inputs: Inputs | None) -> Tenso
 def moved(inputs: Inputs, device: torch.device, dtype: torch.dtype | None = None) -> Inputs:
     """Bring inputs to a device, and floats among them to a type."""
     return each(lambda t: t.to(device, dtype if t.is_floating_point() else None), inputs)
+
+
+def dense(features: Tensor) -> Tensor:
+    """Return features (N, width) with all their zeros: those of some backbones are sparse."""
+    return features if features.layout == torch.strided else features.to_dense()
 
 
 def mask_of(inputs: Inputs | None) -> Tensor | None:

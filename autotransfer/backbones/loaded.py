@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.cut import Cut
 from autotransfer.backbones.frozen import PROBES, FrozenBackbone, outputs_digest
-from autotransfer.backbones.inputs import joined, length_of, mask_of, moved, pooled, shortened, without_padding
+from autotransfer.backbones.inputs import dense, joined, length_of, mask_of, moved, pooled, shortened, without_padding
 from autotransfer.backbones.stage_features import StageFeatures
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
@@ -40,6 +41,7 @@ class LoadedBackbone:
         digest: Hash of the weights.
         identity: Hash of everything that activations depend on: weights, architecture, stages, versions of the plugin
             and its libraries, and the outputs for the probe, which reveal changes of code.
+        sparse: Whether pooled features are sparse.
         map_shape: Shape (C, h, w) of the last feature map.
         map_follows: Whether that map follows the length of the examples before it is laid out.
 
@@ -58,8 +60,10 @@ class LoadedBackbone:
             self.backbone = backbone.eval().requires_grad_(False)
             self.digest = _weights_digest(backbone)
             self._probe = backbone.preprocessing.probe(PROBES)
-            features = without_padding(backbone.forward_map(self._probe), mask_of(self._probe))
+            features = backbone.forward_map(self._probe)
             found = pooled(backbone, features, self._probe)
+            self.sparse = isinstance(found, Tensor) and found.layout != torch.strided
+            features = without_padding(dense(features), mask_of(self._probe))
             self.map_shape = tuple(backbone.as_map(features).shape[1:])
             self.map_follows = _follows_length(backbone, features, self._probe)
             stages = {backbone.stage_of(name) for name in backbone.state_dict()}
@@ -68,11 +72,14 @@ class LoadedBackbone:
             raise PluginError(f"The backbone {spec.name!r} pools to {given}; said (3, {backbone.width}).")
         if odd := stages - set(range(self.depths)):
             raise PluginError(f"The backbone {spec.name!r} has {self.depths} stages, and parameters in stages {odd}.")
+        found = dense(found)
         if not bool(found.isfinite().all()):
             raise BackboneError(f"The backbone {spec.name!r} gives features that are not finite.")
         self._pooled = found
         with plugin_call(f"The backbone {spec.name!r}"):
             self.identity = self._identity(features, found)
+        if self.sparse:
+            self.device = replace(device, half=None)  # counts are not rounded
         device.place(self.backbone)
         self._cuts: dict[int, Cut] = {}
         self._extendable: dict[int, bool] = {}

@@ -249,6 +249,11 @@ class Registry:
         supported = {name: spec for name, spec in self.heads.items() if kind is None or kind in spec.tasks}
         return select_names(f"head for a {kind} task" if kind else "head", patterns, supported)
 
+    @property
+    def own_heads(self) -> frozenset[str]:
+        """Names of the heads that suit certain backbones alone."""
+        return frozenset(name for spec in self.backbones.values() for name in spec.heads or ())
+
     def select_policies(self, patterns: Sequence[str] = ()) -> list[FreezePolicySpec]:
         """Return the freeze policies that match names or glob patterns; without patterns, the default ones.
 

@@ -62,6 +62,9 @@ class BackboneSpec:
         distant: Whether the weights were trained on examples of another modality.
         load_at: ``load_at(form)`` builds another form of the backbone with the same weights, such as one for another
             resolution; its modality knows what a form is. None for a backbone with a single form.
+        heads: Names of the only heads that suit the backbone, all of them solved in closed form; they are offered to no
+            other backbone. Such a backbone has no weights: it stays frozen, is not compared with random weights, and
+            may pool to sparse features (COO). None where any head suits it.
     """
 
     name: str
@@ -83,6 +86,7 @@ class BackboneSpec:
     origin: str = ""
     distant: bool = False
     load_at: Callable[[Any], Backbone] | None = None
+    heads: tuple[str, ...] | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return the known properties as JSON, without loading the backbone."""
@@ -101,7 +105,8 @@ class HeadSpec:
             features last. The module maps a batch of features to ``(N, outputs)``: logits for classes, values for
             regression.
         solve: ``solve(module, features, targets, task, params, weights)`` fills ``module`` from features of shape
-            ``(N, width)`` without gradients; targets are from ``Task.encode``. None for heads that train by gradient.
+            ``(N, width)`` without gradients; targets are from ``Task.encode``. Sparse features are a scipy CSR matrix.
+            None for heads that train by gradient.
         features: Features that the head takes: pooled features, the last feature map, or the concatenated features of
             all stages of a frozen backbone ``(N, sum(shape))``.
         parameters: Distributions by short name.

@@ -16,13 +16,13 @@ __all__ = ["LINKS", "Found", "kind_of", "open_regular", "printable", "walk"]
 # Why links are left out unless they are to be followed.
 LINKS = ("a link to a folder: not followed", "a link that leads out of the folder")
 # What belongs to no data, or says something about them.
-_CLUTTER = frozenset(
+_IGNORED_SUFFIXES = frozenset(
     {".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".doc", ".docx", ".rtf", ".json", ".jsonl", ".csv", ".tsv"}
     | {".xml", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".xls", ".xlsx", ".mat", ".pkl", ".npy", ".npz", ".h5"}
     | {".py", ".ipynb", ".sh", ".bat", ".m", ".log", ".db", ".lnk", ".url", ".aae", ".xmp", ".md5", ".sha256"}
     | {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z"}
 )
-_CLUTTER_NAMES = frozenset({"readme", "license", "licence", "copying", "changelog", "makefile", "thumbs.db", "icon\r"})
+_IGNORED_NAMES = frozenset({"readme", "license", "licence", "copying", "changelog", "makefile", "thumbs.db", "icon\r"})
 _NO_DATA = frozenset({"__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found"})
 
 
@@ -123,15 +123,15 @@ def _sort_in(path: Path, modality: Modality, inside: Path | None, found: Found) 
         reason = f"no {modality.noun} that can be read"
     if not reason:
         found.files.append(path)
-    elif known or not (ignored_files := _clutter_kind(path)):
+    elif known or not (ignored_files := _ignored_kind(path)):
         found.skipped.append((path, reason))
     else:
         found.ignored_files[ignored_files] += 1
 
 
-def _clutter_kind(path: Path) -> str:
+def _ignored_kind(path: Path) -> str:
     """Return by which suffix or name nobody takes a file for an example; empty for no such file."""
-    for known, names in ((path.suffix.lower(), _CLUTTER), (path.name.lower(), _CLUTTER_NAMES)):
+    for known, names in ((path.suffix.lower(), _IGNORED_SUFFIXES), (path.name.lower(), _IGNORED_NAMES)):
         if known in names:
             return known
     return ""

@@ -23,6 +23,8 @@ HEAD_STEP_SECONDS = 1.5e-3
 SECONDS_PER_PARAMETER_AND_STEP, SECONDS_PER_PARAMETER_AND_EXAMPLE = 4e-9, 1e-10
 # Time of a closed form, and for each product in its normal equations.
 SOLUTION_SECONDS, SECONDS_PER_PRODUCT = 3e-3, 5e-11
+# Time of a closed form on sparse features for each example that trains.
+SECONDS_PER_SPARSE_EXAMPLE = 1e-3
 
 
 class CostModel:
@@ -62,6 +64,8 @@ class CostModel:
 
     def _head_seconds(self, setup: Setup, train: int, epochs: int) -> float:
         count = len(self._folds) if setup.frozen else 1
+        if setup.loaded.sparse:
+            return count * (SOLUTION_SECONDS + SECONDS_PER_SPARSE_EXAMPLE * train)
         if setup.closed_form:
             products = train * setup.head_width * min(train, setup.head_width)
             return count * (SOLUTION_SECONDS + SECONDS_PER_PRODUCT * products)

@@ -21,6 +21,7 @@ from autotransfer.data.folds import Fold
 from autotransfer.errors import ConfigError, PluginError, TrialError
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.features.ragged import Arrays, by_length
+from autotransfer.features.sparse import as_tensor
 from autotransfer.runtime.device import Device
 from autotransfer.tasks.task import Task
 from autotransfer.training.adapters import adapted_layers, add_adapters
@@ -97,6 +98,7 @@ class Setup:
                 f"The head {head.name!r} {reason} and needs a backbone that is frozen as a whole; "
                 f"the freeze policy {policy.name!r} trains from stage {plan.depth} of {len(stages)} on."
             )
+        _check_head_suits(loaded, head, registry)
         views = modality.views[: settings.views]
         return cls(
             candidate=candidate, loaded=loaded, head=head, plan=plan, start=start, settings=settings, views=views
@@ -182,7 +184,7 @@ class Setup:
         """
         found = list[Tensor]()
         for view in self.views:
-            features = torch.from_numpy(extractor.taken(self.loaded, self.head.features, view)[rows])
+            features = as_tensor(extractor.taken(self.loaded, self.head.features, view)[rows])
             with plugin_call(f"The head {self.head.name!r}"), torch.inference_mode():
                 found.append(network.head_outputs(features.to(_device_of(network.head))))
             self._check_outputs(found[-1], (len(rows), task.outputs))
@@ -239,7 +241,7 @@ class Setup:
         head = _build(spec, shape, fold.task.outputs, params)
         targets = fold.standardised_targets()[fold.train_rows]
         seen = [extractor.taken(self.loaded, spec.features, view)[fold.train_rows] for view in self.views]
-        features = seen[0] if len(seen) == 1 else np.mean(seen, axis=0)
+        features = seen[0] if len(seen) == 1 else sum(seen) / len(seen) if self.loaded.sparse else np.mean(seen, axis=0)
         with plugin_call(f"The head {spec.name!r}"):
             spec.solve(head, features, targets, fold.task, params, fold.class_weights)
         return head
@@ -339,6 +341,24 @@ def _take_over(head: nn.Module, solved: nn.Module) -> None:
     if [t.shape for t in head.state_dict().values()] != [t.shape for t in tensors]:
         raise ConfigError("The head cannot start from this closed form: their tensors have other shapes.")
     head.load_state_dict(dict(zip(names, tensors, strict=True)))
+
+
+def _check_head_suits(loaded: LoadedBackbone, head: HeadSpec, registry: Registry) -> None:
+    """Refuse a head of other backbones, and another head for a backbone that has heads of its own.
+
+    Raises:
+        ConfigError: The head and the backbone do not go together.
+        PluginError: The features of a backbone without heads of its own are sparse.
+    """
+    name, own = loaded.spec.name, loaded.spec.heads
+    if own is not None and (head.name not in own or head.solve is None):
+        raise ConfigError(
+            f"The backbone {name!r} takes the heads {list(own)}, solved in closed form; got {head.name!r}."
+        )
+    if own is None and head.name in registry.own_heads:
+        raise ConfigError(f"The head {head.name!r} suits other backbones alone; the backbone {name!r} is none of them.")
+    if own is None and loaded.sparse:
+        raise PluginError(f"The backbone {name!r} pools to sparse features, and names no heads that take them.")
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], owner: str) -> None:

@@ -33,8 +33,10 @@ class TrainingCost:
         tried = [record for record in trials if record.candidate is not None and record.depth is not None]
         names = dict.fromkeys(record.candidate.backbone for record in tried if record.candidate)
         costs = {name: evaluator.registry.backbone(name).gmacs for name in names}
-        known = all(costs.values())
+        weightless = {name for name in names if evaluator.registry.backbone(name).heads is not None}
+        known = all(cost for name, cost in costs.items() if name not in weightless)
         self._costs = {name: cost if known and cost else 1.0 for name, cost in costs.items()}
+        self._costs |= dict.fromkeys(weightless, 0.0)
         self._stages = {name: len(evaluator.stages(name)) for name in names}
         self._closed_form_cost = max(HEAD_EPOCH_COST, min(BATCH_SIZE / len(evaluator.folds[0].train_rows), 1.0))
         folds = len(evaluator.folds)

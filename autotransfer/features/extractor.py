@@ -25,6 +25,7 @@ from autotransfer.contract.specs import Takes
 from autotransfer.features.batches import Features, Rows, collect
 from autotransfer.features.cache import ActivationCache, Allocate, content_key
 from autotransfer.features.ragged import Array, Arrays, Packed, Ragged, by_length
+from autotransfer.features.sparse import as_matrix, collect_sparse
 from autotransfer.runtime.memory import out_of_memory, release_freed_memory
 
 __all__ = ["FeatureExtractor"]
@@ -68,8 +69,8 @@ class FeatureExtractor:
     staged: bool = False
 
     def taken(self, loaded: LoadedBackbone, takes: Takes = POOLED, view: str | None = None) -> np.ndarray:
-        """Return what a closed form takes from a frozen backbone: float32 (N, width)."""
-        return _plain(self.at(loaded, loaded.depths, view, head_takes=takes)[0])
+        """Return what a closed form takes from a frozen backbone: float32 (N, width); sparse ones as scipy's CSR."""
+        return _taken(loaded, self.at(loaded, loaded.depths, view, head_takes=takes))
 
     def pooled(self, loaded: LoadedBackbone, view: str | None = None, *, look: Look | None = None) -> np.ndarray:
         """Return float32 pooled features (N, width).
@@ -80,14 +81,14 @@ class FeatureExtractor:
             look: Is called when ``sampled`` knows those of the sample, if they are computed now; an error ends the
                 rest.
         """
-        return _plain(self._at(loaded, POOLED, view, look)[0])
+        return _taken(loaded, self._at(loaded, POOLED, view, look))
 
     def sampled(self, loaded: LoadedBackbone, takes: Takes = POOLED) -> np.ndarray | None:
         """Return what a closed form takes of the sample, float32 (rows, width), if it is known."""
         if self.is_cached(loaded, loaded.depths, head_takes=takes):
             return self.taken(loaded, takes)[self.sample]
         found = self.cache.get(self._sample_key(loaded, takes))
-        return None if found is None else _plain(_side_by_side(found))
+        return None if found is None else _side_by_side(found).astype(np.float32)
 
     def at(self, loaded: LoadedBackbone, depth: int, view: str | None = None, *, head_takes: Takes = POOLED) -> Arrays:
         """Return the activations (N, ...) at a depth; at the last one, what the head takes.
@@ -133,6 +134,8 @@ class FeatureExtractor:
     def _at(self, loaded: LoadedBackbone, boundary: str, view: str | None, look: Look | None = None) -> Arrays:
         key = self._key(loaded, boundary, view)
         about = self._about(loaded, boundary, view)
+        if loaded.sparse:
+            return self.cache.get_or_compute(key, about, lambda allocate: self._sparse(loaded, view))
         if boundary == POOLED and self.cache.contains(map_key := self._key(loaded, MAP, view)):
             features = self.cache.get(map_key)
             if features is not None:
@@ -184,6 +187,16 @@ class FeatureExtractor:
         for (key, tap), (start, stop) in zip(taps.items(), pairwise(sizes), strict=True):
             self.cache.put(key, self._about(loaded, _boundary_of(tap), view), collected[start:stop])
         return collected[: sizes[0]]
+
+    def _sparse(self, loaded: LoadedBackbone, view: str | None) -> Arrays:
+        """Run a backbone whose pooled features are sparse over all examples."""
+
+        def features(rows: Rows) -> Tensor:
+            with loaded.fast.running() as backbone:
+                return backbone(self._input(loaded, rows, view))  # type: ignore[no-any-return]
+
+        lengths = self._lengths(loaded)
+        return collect_sparse(features, len(self.store), lengths)
 
     def _compile(self, loaded: LoadedBackbone, view: str | None) -> None:
         """Compile the backbone where that pays, and a batch fits into memory: which size does, is found out later."""
@@ -335,9 +348,11 @@ def _rows(array: Array, rows: Rows) -> Tensor:
     return torch.from_numpy(np.array(array[rows]))  # a copy: what is mapped cannot be written to
 
 
-def _plain(array: Array) -> np.ndarray:
-    """Return features that follow no length, as float32."""
-    return cast("np.ndarray", array).astype(np.float32)
+def _taken(loaded: LoadedBackbone, arrays: Arrays) -> np.ndarray:
+    """Return features as float32."""
+    if loaded.sparse:
+        return cast("np.ndarray", as_matrix(arrays, loaded.backbone.width))  # heads of sparse features know of it
+    return cast("np.ndarray", arrays[0]).astype(np.float32)
 
 
 def _side_by_side(arrays: Arrays) -> np.ndarray:

@@ -176,22 +176,31 @@ def _asked_for(registry: Registry, settings: Settings, modality: str | None) -> 
     return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
-def offered_heads(registry: Registry, settings: Settings, task: Task, examples: int) -> list[HeadSpec]:
+def offered_heads(
+    registry: Registry, settings: Settings, task: Task, examples: int, backbones: Sequence[BackboneSpec] = ()
+) -> list[HeadSpec]:
     """Return the heads to search: those named, or all that this kind and number of examples suits.
+
+    A head of certain backbones is offered where one of them is searched.
 
     Raises:
         UnknownNameError: A pattern matches none.
     """
+    named = {name for spec in backbones for name in spec.heads or ()}
     heads = registry.select_heads(settings.heads, task.kind)
+    heads = [head for head in heads if head.name in named or head.name not in registry.own_heads]
     if settings.heads or examples <= _STAGED:
         return heads
     return [head for head in heads if head.features != "stages"] or heads
 
 
 def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackbone | None:
-    """Load the first backbone; None where it fails, which costs its trials and nothing else."""
+    """Load the first pretrained backbone; None where it fails, which costs its trials and nothing else."""
+    pretrained = [spec for spec in backbones if spec.heads is None]
+    if not pretrained:
+        return None
     try:
-        return LoadedBackbone(backbones[0], device)
+        return LoadedBackbone(pretrained[0], device)
     except Exception:  # its trials say why
         return None
 
@@ -345,13 +354,14 @@ def _cut(
 ) -> list[BackboneSpec]:
     """Return the backbones that the budget allows a look at, the cheapest first; those named in full always."""
     always = [spec for spec in specs if spec.name in named]
-    others = [spec for spec in specs if spec.name not in named]
+    others = [spec for spec in specs if spec.name not in named and spec.heads is None]
+    always += [spec for spec in specs if spec.name not in named and spec.heads is not None]  # they cost next to nothing
     allowed = math.inf
     if budget.seconds is not None and sum(map(seconds, specs)) > budget.seconds * _SHARE_OF_ALL:
         allowed = budget.seconds * _SCREENING_SHARE
         others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
     most = _MAX_BACKBONES if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
-    chosen = [*always, *choose_shortlist(others, seconds, allowed, min(most, _MAX_BACKBONES))]
+    chosen = [*always, *(choose_shortlist(others, seconds, allowed, min(most, _MAX_BACKBONES)) if others else ())]
     return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 

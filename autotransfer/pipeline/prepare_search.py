@@ -160,8 +160,10 @@ def _policies(context: FitContext, began: Choices | None) -> list[FreezePolicySp
     return policies if began is None else pick(policies, began.freeze) or policies
 
 
-def _heads(context: FitContext, began: Choices | None, task: Task, examples: int) -> list[HeadSpec]:
-    heads = offered_heads(context.registry, context.settings, task, examples)
+def _heads(
+    context: FitContext, began: Choices | None, backbones: Sequence[BackboneSpec], task: Task, examples: int
+) -> list[HeadSpec]:
+    heads = offered_heads(context.registry, context.settings, task, examples, backbones)
     return heads if began is None else pick(heads, began.heads) or heads
 
 
@@ -179,7 +181,7 @@ def _data(
         context.settings,
         ahead=0 if all(map(freezes_all, policies)) else CACHED_BOUNDARIES,
         first=first,
-        heads=lambda task, examples: _heads(context, began, task, examples),
+        heads=lambda task, examples: _heads(context, began, backbones, task, examples),
         report=context.progress.update,
         warnings=context.warnings,
     )
@@ -222,10 +224,10 @@ def _space(
     began: Choices | None,
 ) -> SearchSpace:
     task, options, modality = data.folds[0].task, context.settings.search, modality_of(context.examples)
-    return SearchSpace(
+    return SearchSpace.of(
         backbones=variants.backbones,
-        heads=tuple(_heads(context, began, task, len(data.store))),
-        policies=tuple(policies),
+        heads=_heads(context, began, variants.backbones, task, len(data.store)),
+        policies=policies,
         starts=startable(context.registry.select_heads((), task.kind), task.outputs),
         stages=evaluator.stages,
         epochs=options.epochs,

@@ -65,7 +65,7 @@ class Choices:
         Raises:
             RunFormatError: The run folder cannot be read.
         """
-        recorded = run.read() if run.goes_on else {}
+        recorded = run.read() if run.resumed else {}
         written = recorded.get("choices")
         if not isinstance(written, dict) or recorded.get("asked") != _asked(settings):
             return None
@@ -122,7 +122,7 @@ def open_study(
     with run.writing():
         storage = JournalStorage(OneWriterJournal(run.study)) if shared is None else shared
     study = _open(context, data, space, curves, storage, recorded)
-    if run.goes_on:
+    if run.resumed:
         if recorded.get("budget") == now["budget"]:
             context.budget.count_earlier(seconds_spent(study, recorded.get("since", 0)))
         else:
@@ -142,7 +142,7 @@ def _recorded_run(
         ConfigError: The storage holds a study of the name that a new run asks for.
     """
     settings, run = context.settings, context.run
-    if run.goes_on:
+    if run.resumed:
         _refuse_changed_data(run, data)
         return run.read()
     if shared is not None and settings.run.study is not None:

@@ -139,6 +139,7 @@ def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCo
     return StrategyContext(
         screening=space.screening(),
         variants=variants.others,
+        frozen_only=space.frozen_only,
         views=space.views,
         distant=variants.unusual,
         tuning=space.tuning,

@@ -26,7 +26,16 @@ from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import keep_freed_memory
-from autotransfer.settings import Budget, Compute, Folders, RunOptions, TrainingOptions, refuse_unused, zoos_from
+from autotransfer.settings import (
+    Budget,
+    Compute,
+    DataOptions,
+    DistillOptions,
+    Folders,
+    RunOptions,
+    TrainingOptions,
+    zoos_from,
+)
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
@@ -107,6 +116,7 @@ def distill(
     seed: int = 0,
     training: TrainingOptions = TrainingOptions(),
     compute: Compute = Compute(),
+    data_options: DataOptions = DataOptions(),
     run: RunOptions = RunOptions(),
 ) -> DistillResult:
     """Distil a model, or the mean of several models, into one small model (Hinton et al., 2015).
@@ -127,22 +137,32 @@ def distill(
         zoo: Folders of checkpoints that may hold the backbone; None takes ``AUTOTRANSFER_ZOO``.
         seed: Seed of the initial weights, the split and the training.
         training: Training settings, and the share of the examples that is held out for validation.
+        data_options: ``input_column``, ``path_column`` and ``target_column`` of tables; no other option has an effect.
         compute: ``device``; no other option has an effect.
-        run: ``progress``; no other option has an effect.
+        run: ``progress``; the command line has ``overwrite``, too.
 
     Raises:
         ConfigError: A setting is wrong, or the tasks of the models differ.
         DataError: The examples cannot be used, or there are no examples.
         TrialError: The training diverged.
     """
-    refuse_unused(compute, ("device",))
-    refuse_unused(run, ("progress",))
+    DistillOptions(
+        architecture=architecture,
+        epochs=epochs,
+        time_budget=time_budget,
+        zoo=zoo,
+        seed=seed,
+        training=training,
+        data_options=data_options,
+        compute=compute,
+        run=run,
+    )
     length = training_length(epochs, time_budget)
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     _check_same_task(models)
-    examples, test_examples = _examples(results, data, test, test_targets)
+    examples, test_examples = _examples(results, models[0], data, test, test_targets, data_options)
     settings = settings.for_modality(models[0].modality)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
@@ -302,15 +322,38 @@ def _check_same_task(models: Sequence[TransferModel]) -> None:
 
 
 def _examples(
-    results: Sequence[FitResult | TransferModel], data: Any, test: Any, test_targets: Any
+    results: Sequence[FitResult | TransferModel],
+    model: TransferModel,
+    data: Any,
+    test: Any,
+    test_targets: Any,
+    options: DataOptions,
 ) -> tuple[Examples, Examples | None]:
     """Return the examples to train on and the test examples; by default those of the search."""
     searched = next((each for each in results if isinstance(each, FitResult)), None)
     if data is None and searched is None:
         raise DataError("A model alone holds no examples to learn on: give some.")
-    examples = searched.data.train if data is None and searched is not None else find_examples(data)
+    modalities = [model.modality]
+    if data is None and searched is not None:
+        examples = searched.data.train
+    else:
+        examples = find_examples(
+            data,
+            input_column=options.input_column,
+            path_column=options.path_column,
+            modalities=modalities,
+            reading=model.reading,
+        )
     if test is not None:
-        return examples, select_split(load_examples(test, test_targets), "test")
+        tested = load_examples(
+            test,
+            test_targets,
+            input_column=options.input_column,
+            path_column=options.path_column,
+            target_column=options.target_column,
+            modalities=modalities,
+        )
+        return examples, select_split(tested, "test")
     return examples, searched.data.test if searched is not None else None
 
 

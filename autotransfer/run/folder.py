@@ -36,11 +36,11 @@ class RunFolder:
 
     Attributes:
         path: The folder.
-        goes_on: Whether a run that it holds goes on.
+        resumed: Whether a run that it holds is resumed.
     """
 
     path: Path
-    goes_on: bool = False
+    resumed: bool = False
 
     @classmethod
     def choose(cls, out: str | Path | None, *, overwrite: bool = False, resume: bool = False) -> RunFolder:
@@ -61,7 +61,7 @@ class RunFolder:
             raise ConfigError(f"The output folder {path} cannot be read: {error}.") from error
         if there & {"run.json", "result.json"}:
             if resume and "run.json" in there:
-                return cls(path=path, goes_on=True)
+                return cls(path=path, resumed=True)
             if not overwrite:
                 raise RunExistsError(
                     f"{path} already holds a run. Choose another folder, go on with it (resume), or pass --overwrite."

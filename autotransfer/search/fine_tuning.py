@@ -45,7 +45,7 @@ class FineTuning:
         if self._decisions.tuned_backbones is not None:
             return
         resolutions: dict[str, list[str]] = {}
-        for name in trials.backbones():
+        for name in self._trainable(trials):
             resolutions.setdefault(self._resolution_of.get(name, name), []).append(name)
         best = list(resolutions.values())[: self._settings.tuned_backbones]
         chosen = [names[0] for names in best]
@@ -58,7 +58,7 @@ class FineTuning:
 
         It was pretrained on examples unlike those of the task. Training deep can make up for that, and needs much time.
         """
-        name, tuned = next(iter(trials.backbones()), ""), self._decisions.tuned_backbones
+        name, tuned = next(iter(self._trainable(trials)), ""), self._decisions.tuned_backbones
         if not self._context.is_timed or name not in self._context.distant or name not in (tuned or [name]):
             return ""
         if name in self._decisions.half_depths:
@@ -116,6 +116,10 @@ class FineTuning:
     def arms_after(self, count: int) -> dict[str, Any]:
         """Return the arms by name, but for the first ones, as JSON."""
         return {arm.name: asdict(arm) for arm in self._freeze_thaw.arms[count:]}
+
+    def _trainable(self, trials: Trials) -> list[str]:
+        """Return the backbones that have stages to train, the best first."""
+        return [name for name in trials.backbones() if name not in self._context.frozen_only]
 
     def _next_depth(self, backbone: str, trials: Trials) -> dict[str, Any] | None:
         """Return parameters to train one more stage with; None where the last one brought nothing."""
@@ -213,7 +217,7 @@ class FineTuning:
 
         Policies take turns, and so do backbones that were scored on more than a sample of the examples.
         """
-        policies, backbones, name = self._context.tuning_policies, trials.backbones(), f"sampled/{count + 1}"
+        policies, backbones, name = self._context.tuning_policies, self._trainable(trials), f"sampled/{count + 1}"
         params = {"freeze": policies[count % len(policies)], "backbone": backbones[count % len(backbones)]}
         start = float(np.median([arm.start for arm in self._freeze_thaw.arms]))
         seconds = float(np.median([arm.seconds for arm in self._freeze_thaw.arms]))

@@ -22,13 +22,13 @@ __all__ = [
     "Finished",
     "Inline",
     "Job",
-    "Judge",
+    "MakeComparable",
     "Report",
-    "as_found",
+    "unchanged",
     "describe",
     "heartbeat_timeout",
     "hung",
-    "judged",
+    "comparable",
 ]
 
 # A trial hangs when it gives no sign of life for this many times what it is predicted to take, and the timeout.
@@ -127,19 +127,19 @@ class Job:
 
 Finished = tuple[Job, "Evaluation | Exception"]
 
-Judge = Callable[[Candidate, Evaluation], Evaluation]
+MakeComparable = Callable[[Candidate, Evaluation], Evaluation]
 """Makes what was measured of a candidate comparable with what was measured of others."""
 
 
-def as_found(candidate: Candidate, found: Evaluation) -> Evaluation:
+def unchanged(candidate: Candidate, found: Evaluation) -> Evaluation:
     """Return what was found: who asked for it compares it with what others found."""
     return found
 
 
-def judged(judge: Judge, job: Job, found: Evaluation) -> Evaluation | Exception:
+def comparable(make_comparable: MakeComparable, job: Job, found: Evaluation) -> Evaluation | Exception:
     """Return what was measured elsewhere, made comparable; or why that fails, as a metric may."""
     try:
-        return judge(job.candidate, found)
+        return make_comparable(job.candidate, found)
     except Exception as error:
         return error
 

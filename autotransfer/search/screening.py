@@ -58,9 +58,9 @@ class Screening:
         if not self._variants:
             return
         best = trials.backbones()[: self._settings.tuned_backbones]
-        like = self._params_like(trials.best)
-        fitting = [name for name in best if name in self._variants and self._fits(name, like, trials, left)]
-        self._decisions.variants = [{**like, "backbone": self._variants[name]} for name in fitting]
+        like = {name: self._params_like(trials.best, name) for name in best}
+        fitting = [name for name in best if name in self._variants and self._fits(name, like[name], trials, left)]
+        self._decisions.variants = [{**like[name], "backbone": self._variants[name]} for name in fitting]
         self._queue, self._variants = list(self._decisions.variants), {}
         self._decisions.tuned_backbones = None  # there are more to choose from
 
@@ -79,7 +79,7 @@ class Screening:
         seconds, allowed = self._context.seconds, self._settings.variant_share * left
 
         def again(name: str) -> dict[str, Any]:
-            return {**self._params_like(trials.best_of(name)), "backbone": name}
+            return {**self._params_like(trials.best_of(name), name), "backbone": name}
 
         def fits(name: str) -> bool:
             return seconds is None or seconds(again(name), 0) <= allowed
@@ -101,7 +101,9 @@ class Screening:
             self._variants = {}
         self._queue = [params for params in self._queue if params != proposal.params]
 
-    def _params_like(self, record: TrialRecord | None) -> dict[str, Any]:
-        """Return the parameters of a first trial under the head of a record."""
+    def _params_like(self, record: TrialRecord | None, backbone: str) -> dict[str, Any]:
+        """Return the parameters of a first trial under the head of a record, as far as that suits a backbone."""
         head = None if record is None or record.candidate is None else record.candidate.head
-        return next((params for params in self._first if params.get("head") == head), self._first[0])
+        own = [params for params in self._first if params.get("backbone") == backbone]
+        known = own or [p for p in self._first if p.get("backbone") not in self._context.frozen_only] or self._first
+        return next((params for params in known if params.get("head") == head), known[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -101,16 +101,45 @@ class SearchSpace:
                 f"that freezes the whole backbone; got {[p.name for p in self.policies]}. Add one, or another head."
             )
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        backbones: Sequence[BackboneSpec],
+        heads: Sequence[HeadSpec],
+        policies: Sequence[FreezePolicySpec],
+        **about: Any,
+    ) -> SearchSpace:
+        """Return the space without backbones none of whose own heads is offered, or that no policy freezes.
+
+        Raises:
+            ConfigError: None is left.
+        """
+        offered = {head.name for head in heads}
+        own = offered if any(map(freezes_all, policies)) else set[str]()
+        suited = tuple(spec for spec in backbones if spec.heads is None or own.intersection(spec.heads))
+        if not suited:
+            known = sorted({name for spec in backbones for name in spec.heads or ()})
+            raise ConfigError(
+                f"The heads {sorted(offered)} and freeze policies {[policy.name for policy in policies]} suit none of "
+                f"the backbones {[spec.name for spec in backbones]}, which stay frozen under {known}; add one of these "
+                "heads and a policy that freezes all, or another backbone."
+            )
+        return cls(backbones=suited, heads=tuple(heads), policies=tuple(policies), **about)
+
     def suggest(self, trial: optuna.trial.BaseTrial) -> Candidate:
         """Choose a candidate."""
         backbone = trial.suggest_categorical("backbone", [spec.name for spec in self.backbones])
         stages = self.stages(backbone)
+        if own := self._own_heads(backbone):
+            return self._suggest_own(trial, backbone, own)
         policy = self._suited(self._choose(trial, "freeze", self._usable_policies), backbone, stages)
         with plugin_call(f"The freeze policy {policy.name!r}"):
             freeze_params = self._suggest_all(trial, f"freeze.{policy.name}@{len(stages)}", policy.parameters(stages))
             plan = policy.plan(stages, freeze_params)
             frozen = plan.depth == len(stages)
-        head = self._choose(trial, "head" if frozen else "tuned_head", self.heads if frozen else self._gradient_heads)
+        heads = self._any_heads if frozen else self._gradient_heads
+        head = self._choose(trial, "head" if frozen else "tuned_head", heads)
         views = self.views(backbone)
         training: dict[str, Any] = {"views": views} if views > 1 else {}
         if head.solve is None:
@@ -130,6 +159,28 @@ class SearchSpace:
             training=training,
         )
 
+    def _suggest_own(self, trial: optuna.trial.BaseTrial, backbone: str, own: tuple[HeadSpec, ...]) -> Candidate:
+        """Choose a candidate of a backbone that has heads of its own, which stays frozen."""
+        assert self.freezing is not None  # such backbones are left out where nothing freezes all
+        head = own[0] if len(own) == 1 else self._choose(trial, f"head@{backbone}", own)
+        settings = self._suggest_all(trial, f"head.{head.name}", head.parameters)
+        return Candidate(backbone=backbone, head=head.name, freeze=self.freezing, head_params=settings)
+
+    def _own_heads(self, backbone: str) -> tuple[HeadSpec, ...]:
+        """Return the offered heads of a backbone that has heads of its own; none of others."""
+        names = next((spec.heads for spec in self.backbones if spec.name == backbone), None) or ()
+        return tuple(head for head in self.heads if head.name in names)
+
+    @property
+    def frozen_only(self) -> frozenset[str]:
+        """Names of the backbones that have heads of their own."""
+        return frozenset(spec.name for spec in self.backbones if spec.heads is not None)
+
+    @property
+    def _any_heads(self) -> tuple[HeadSpec, ...]:
+        own = {name for spec in self.backbones for name in spec.heads or ()}
+        return tuple(head for head in self.heads if head.name not in own)
+
     @property
     def freezing(self) -> str | None:
         """Name of a policy that freezes the whole backbone; None where there is none."""
@@ -146,15 +197,19 @@ class SearchSpace:
         Each at one input size: at its other one when it has shown itself.
         """
         frozen = self.freezing
-        solved = [head for head in self.heads if head.solve is not None]
         if frozen is None:
             return []
-        heads = solved or [head for head in self.heads if head.features == "pooled"][:1] or list(self.heads[:1])
+        offered = self._any_heads
+        solved = [head for head in offered if head.solve is not None]
+        heads = solved or [head for head in offered if head.features == "pooled"][:1] or list(offered[:1])
+        first = [backbone for backbone in self.backbones if backbone.name not in self.variants.values()]
+        pairs = [(head, backbone) for head, backbone in product(heads, first) if backbone.heads is None]
+        own = [(head, backbone) for backbone in first for head in self._own_heads(backbone.name)]
         return [
             {"backbone": backbone.name, "freeze": frozen, "head": head.name}
+            | ({} if backbone.heads is None else {f"head@{backbone.name}": head.name})
             | {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
-            for head, backbone in product(heads, self.backbones)
-            if backbone.name not in self.variants.values()
+            for head, backbone in [*own, *pairs]
         ]
 
     def tuning(self, backbone: str, trained: int, *, distant: bool = False) -> dict[str, Any] | None:
@@ -163,6 +218,8 @@ class SearchSpace:
         The head starts from a closed form's solution where one fits, and rates are those that seldom do harm; where
         the task is known to be far from what the backbone has learned, those that get far in a few epochs.
         """
+        if backbone in self.frozen_only:
+            return None
         stages = self.stages(backbone)
         heads = sorted(self._gradient_heads, key=lambda head: (head.name not in self.starts, head.name))
         plain = [policy for policy in self.policies if self._is_plain(policy, stages)]
@@ -183,7 +240,7 @@ class SearchSpace:
 
     @property
     def _gradient_heads(self) -> tuple[HeadSpec, ...]:
-        return tuple(head for head in self.heads if head.solve is None and head.features != "stages")
+        return tuple(head for head in self._any_heads if head.solve is None and head.features != "stages")
 
     @property
     def _usable_policies(self) -> tuple[FreezePolicySpec, ...]:

@@ -49,6 +49,7 @@ class StrategyContext:
         variants: By the name of a screened backbone, the name of the same backbone at another resolution.
         distant: Backbones that were pretrained on examples unlike those of the task.
         views: The number of views that each backbone takes.
+        frozen_only: Backbones none of whose stages train.
         backbones: Names of all backbones, at all resolutions: a resumed search forgets others. None forgets nothing.
     """
 
@@ -65,6 +66,7 @@ class StrategyContext:
     variants: Mapping[str, str] = field(default_factory=dict)
     distant: Collection[str] = ()
     views: TtaViews = field(default_factory=TtaViews)
+    frozen_only: Collection[str] = ()
     backbones: Collection[str] | None = None
 
     @property

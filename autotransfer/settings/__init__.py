@@ -3,7 +3,7 @@
 from autotransfer.settings.checks import Folders, Patterns, device_name, parse_duration, zoos_from
 from autotransfer.settings.fields import grouped, refuse_unused
 from autotransfer.settings.groups import Compute, DataOptions, Kind, RunOptions, SearchOptions, Selection
-from autotransfer.settings.pretraining import Match, ModelCard, PretrainOptions, TrainingOptions
+from autotransfer.settings.pretraining import DistillOptions, Match, ModelCard, PretrainOptions, TrainingOptions
 from autotransfer.settings.settings import Budget, DataArguments, Settings
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Compute",
     "DataArguments",
     "DataOptions",
+    "DistillOptions",
     "Folders",
     "Kind",
     "Match",

@@ -11,7 +11,7 @@ from autotransfer.settings.checks import Folders, optional_duration, path_or_non
 from autotransfer.settings.fields import SettingsGroup, documented, group, setting
 from autotransfer.settings.groups import Compute, DataOptions, RunOptions
 
-__all__ = ["Match", "ModelCard", "PretrainOptions", "TrainingOptions"]
+__all__ = ["DistillOptions", "Match", "ModelCard", "PretrainOptions", "TrainingOptions"]
 
 Match = Literal["features", "answers"]
 
@@ -137,3 +137,45 @@ class PretrainOptions(SettingsGroup):
             raise ConfigError(f"What a teacher gives is 'features' or 'answers'; got {self.match!r}.")
         if not self.labels and (self.teacher is None or self.match == "answers"):
             raise ConfigError("Without labels there is nothing to learn but a teacher's features: give a teacher.")
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions(SettingsGroup):
+    """All settings of ``distill``: its arguments without the models and the data."""
+
+    architecture: str = setting(
+        ...,
+        help="The student: a registered backbone, or an architecture that a plugin knows.",
+        more="A backbone starts from its weights.",
+        metavar="NAME",
+    )
+    epochs: int | None = setting(
+        None,
+        help="Passes over the examples.",
+        none="30 without a time budget",
+        check=whole_number("number of epochs", 1, optional=True),
+        metavar="N",
+    )
+    time_budget: str | float | None = setting(
+        None, help="Training time instead, such as 90s, 5m, 1h30m.", check=optional_duration, metavar="TIME"
+    )
+    zoo: Folders | None = setting(
+        None,
+        help="Folder of checkpoints that the student may be in; repeatable.",
+        environment="AUTOTRANSFER_ZOO",
+        check=zoos_from,
+        metavar="DIR",
+    )
+    seed: int = setting(
+        0,
+        help="Seed of the first weights, the split and the training.",
+        check=whole_number("seed", 0, 2**32 - 1),
+        metavar="N",
+    )
+    training: TrainingOptions = group(TrainingOptions(), "How the student trains")
+    data_options: DataOptions = group(
+        DataOptions(), "How the data are read", used=("input_column", "path_column", "target_column")
+    )
+    compute: Compute = group(Compute(), "Where the student trains", used=("device",))
+    run: RunOptions = group(RunOptions(), "The folder", used=("overwrite", "progress"))

@@ -21,7 +21,7 @@ from autotransfer.training.network import Network
 __all__ = ["BoundaryFeed", "Feed", "FeatureFeed", "InputFeed"]
 
 # Bytes of features that a GPU holds while it trains on them, and the share of its free memory that they may take.
-_HELD, _HELD_SHARE = 2**30, 0.1
+_MAX_BYTES_ON_GPU, _MAX_GPU_SHARE = 2**30, 0.1
 _CHUNK = 2**26
 
 
@@ -165,7 +165,7 @@ def _near(views: Sequence[Arrays], device: torch.device) -> Sequence[Sequence[Ne
     if device.type != "cuda":
         return views
     size = sum(array.nbytes for arrays in views for array in arrays)
-    if size > min(_HELD, _HELD_SHARE * torch.cuda.mem_get_info(device)[0]):
+    if size > min(_MAX_BYTES_ON_GPU, _MAX_GPU_SHARE * torch.cuda.mem_get_info(device)[0]):
         return views
     try:
         return [tuple(_held(array, device) for array in arrays) for arrays in views]

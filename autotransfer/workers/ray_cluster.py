@@ -16,12 +16,12 @@ from autotransfer.search.jobs import (
     Evaluation,
     Finished,
     Job,
-    Judge,
-    as_found,
+    MakeComparable,
+    comparable,
     describe,
     heartbeat_timeout,
     hung,
-    judged,
+    unchanged,
 )
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.process import HEARTBEAT_SECONDS
@@ -96,7 +96,7 @@ class RayWorkers:
         self._tasks: dict[str, _Task] = {}
         self._room, self._counted = 0, 0.0
         self._needs: dict[str, float] = {}
-        self._judge: Judge = as_found
+        self._make_comparable: MakeComparable = unchanged
 
     def close(self) -> None:
         """End what still runs, and the connection if it was made here."""
@@ -106,14 +106,14 @@ class RayWorkers:
         if self._own:
             self._ray.shutdown()
 
-    def assign(self, assignment: Assignment, *, judge: Judge) -> None:
+    def assign(self, assignment: Assignment, *, make_comparable: MakeComparable) -> None:
         """Put all that tasks need into the object store.
 
         Args:
             assignment: What they need.
-            judge: Makes what one of them found comparable with what others found.
+            make_comparable: Makes what one of them found comparable with what others found.
         """
-        ray, self._judge = self._ray, judge
+        ray, self._make_comparable = self._ray, make_comparable
         on_gpu = assignment.device != "cpu" and any(node["Resources"].get("GPU") for node in ray.nodes())
         if on_gpu:  # Ray shows each task the GPU that it may use, and no other
             assignment = replace(assignment, device="auto")
@@ -193,7 +193,7 @@ class RayWorkers:
             found = self._ray.get(task.result)
         except self._ray.exceptions.RayError as error:
             return TrialError(f"its node or process was lost, {_RETRIES + 1} times: {type(error).__name__}")
-        return TrialError(found) if isinstance(found, str) else judged(self._judge, task.job, found)
+        return TrialError(found) if isinstance(found, str) else comparable(self._make_comparable, task.job, found)
 
 
 @dataclass

@@ -8,6 +8,7 @@ mean and the standard deviation over time (Snyder et al., *X-vectors*, 2018).
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -182,6 +183,7 @@ def write_folder(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     save_file(half, folder / WEIGHTS)
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors writes for the owner alone
 
 
 def _convolution(

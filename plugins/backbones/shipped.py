@@ -8,8 +8,8 @@ from pathlib import Path
 
 from autotransfer.contract.hookspecs import hookimpl
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer_plugins.backbones._specs import folder_spec
-from autotransfer_plugins.backbones._zoo import find_checkpoints
+from autotransfer_plugins.backbones import _specs, _static_specs, mel_cnn
+from autotransfer_plugins.backbones._zoo import STATIC_TYPES, find_checkpoints, model_type
 
 __all__ = ["WEIGHTS", "register_backbones"]
 
@@ -22,4 +22,13 @@ def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Pat
     shadowed = find_checkpoints(zoos)
     for folder in sorted(path for path in WEIGHTS.iterdir() if (path / "config.json").is_file()):
         if folder.name not in shadowed:
-            register(replace(folder_spec(folder, folder.name), default=False, fallback=True, weights="installed"))
+            register(replace(_spec(folder), default=False, fallback=True, weights="installed"))
+
+
+def _spec(folder: Path) -> BackboneSpec:
+    """Return the spec of a checkpoint by the plugin that wrote it."""
+    if mel_cnn.is_checkpoint(folder):
+        return mel_cnn.folder_spec(folder, folder.name)
+    if model_type(folder) in STATIC_TYPES:
+        return _static_specs.folder_spec(folder, folder.name)
+    return _specs.folder_spec(folder, folder.name)

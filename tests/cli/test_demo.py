@@ -63,6 +63,16 @@ def test_as_json_it_is_one_object(offline: None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_each_modality_has_a_demonstration(offline: None, modality: str) -> None:
+    outcome = CliRunner().invoke(app, ["demo", "--modality", modality, "--out", "run", "--time-budget", "8s", "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    result = json.loads(outcome.stdout)
+    assert result["test"]["score"] > 0.3, "chance is 0.125"
+    assert len(result["predictions"]) == 8
+
+
+@pytest.mark.slow
 def test_without_progress_it_says_nothing(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     result = run_demo(out=tmp_path / "quiet", time_budget="5s", progress=False)
     assert capsys.readouterr() == ("", "")

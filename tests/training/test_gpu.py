@@ -91,7 +91,7 @@ def test_a_lack_of_memory_halves_the_batch(
 def test_features_that_a_gpu_holds_are_those_of_the_cache(
     held: int, make_backbone: Make, gpu: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeds, "_HELD", held)
+    monkeypatch.setattr(feeds, "_MAX_BYTES_ON_GPU", held)
     monkeypatch.setattr(feeds, "_CHUNK", 100)
     backbone = make_backbone("test_resnet")
     values = np.random.default_rng(0).random((9, backbone.width), dtype=np.float32).astype(np.float16)

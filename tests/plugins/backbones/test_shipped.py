@@ -27,17 +27,25 @@ def test_there_are_a_few_and_they_are_small() -> None:
     assert 3 <= len(FOLDERS) <= 5
     assert sum(file.stat().st_size for file in WEIGHTS.rglob("*.safetensors")) <= 4_000_000
     for folder in FOLDERS:
+        assert (folder / "model.safetensors").stat().st_size < 1_500_000
         sizes = {t.element_size() for t in load_file(folder / "model.safetensors").values() if t.is_floating_point()}
         assert sizes == {2}, "16 bit"
 
 
 def test_they_differ_in_architecture_and_source() -> None:
     configs = [json.loads((folder / "config.json").read_text()) for folder in FOLDERS]
-    assert len({config["architecture"] for config in configs}) == len(configs)
-    assert len({config["pretrained_cfg"]["description"] for config in configs}) == len(configs)
-    assert all(config["pretrained_cfg"]["license"] for config in configs)
+    kinds = [config.get("architecture") or config.get("network") or config.get("model_type") for config in configs]
+    assert len(set(kinds)) == len(configs)
+    cards = [config.get("pretrained_cfg", config) for config in configs]
+    assert len({card["description"] for card in cards}) == len(configs)
+    assert all(card["license"] for card in cards)
     readme = (WEIGHTS / "README.md").read_text()
     assert all(name in readme for name in NAMES)
+
+
+def test_there_is_one_for_each_modality() -> None:
+    registry = Registry.load()
+    assert all(registry.fallbacks(modality=name) for name in ("audio", "image", "text"))
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""What backbones are worth: linear probes on their features, against the same architectures with random weights.
+"""Linear probes on the features of backbones, against the same architectures with random weights.
 
-python worth.py --data data/bccd_cells data/sign_digits data/dtd10 --zoo plugins/backbones/weights
+python versus_random.py --data data/bccd_cells data/sign_digits data/dtd10 --zoo plugins/backbones/weights
 
 Each folder holds train/ and test/ with a sub-folder per class; scikit-learn's digits come on top.
 """
@@ -47,7 +47,7 @@ def accuracy(loaded: LoadedBackbone, train: Prepared, test: Prepared) -> float:
     return float(100 * probe.score(features_test, test.folds[0].targets))
 
 
-def twin(registry: Registry, spec: BackboneSpec, seed: int) -> BackboneSpec:
+def untrained(registry: Registry, spec: BackboneSpec, seed: int) -> BackboneSpec:
     """Return the same architecture with random weights."""
     import torch
 
@@ -60,7 +60,7 @@ def twin(registry: Registry, spec: BackboneSpec, seed: int) -> BackboneSpec:
 
 def main() -> None:
     parser = common.parser(__doc__.splitlines()[0], several=True)
-    parser.add_argument("--seeds", type=int, default=3, help="random twins of each backbone (default: 3)")
+    parser.add_argument("--seeds", type=int, default=3, help="random networks of each backbone (default: 3)")
     given = parser.parse_args()
     registry, device = Registry.load((given.zoo,)), resolve_device("auto")
     specs = [registry.backbone(folder.name) for folder in sorted(given.zoo.iterdir()) if folder.is_dir()]
@@ -71,8 +71,8 @@ def main() -> None:
         train, test = (prepare_data(part, specs, settings) for part in parts)
         for spec in specs:
             trained = accuracy(LoadedBackbone(spec, device), train, test)
-            twins = [twin(registry, spec, seed) for seed in range(given.seeds)]
-            random = [accuracy(LoadedBackbone(each, device), train, test) for each in twins]
+            networks = [untrained(registry, spec, seed) for seed in range(given.seeds)]
+            random = [accuracy(LoadedBackbone(each, device), train, test) for each in networks]
             common.note(
                 rows,
                 **{
