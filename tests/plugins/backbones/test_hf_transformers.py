@@ -15,9 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autotransfer.backbones.cut import Cut
+from autotransfer.backbones.frozen import FrozenBackbone
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ModelFormatError, PluginError, WeightsUnavailableError
+from autotransfer.runtime.device import Device
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones import _encoder_recipe, hf_transformers
 from autotransfer_plugins.backbones._encoder_folder import EncoderFolder, load_folder
@@ -143,6 +146,14 @@ class TestEveryFamily:
         with torch.inference_mode():
             alone = backbone({key: tensor[1:, :7] for key, tensor in batch.items()})
             torch.testing.assert_close(backbone(batch)[1:], alone, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_runs_in_16_bit(self, name: str) -> None:
+        backbone, batch = encoder(FAMILIES[name]), tokens()
+        with torch.inference_mode():
+            exact = backbone(batch)
+        device = Device(torch=torch.device("cpu"), half=torch.bfloat16)
+        assert FrozenBackbone(backbone, batch, exact, device).precision == "half"
 
 
 class TestListing:
@@ -366,10 +377,11 @@ class TestHub:
         assert spec.load().width == 384
 
     def test_name_behind_a_prefix_is_told_by_its_configuration(self, cache: Path) -> None:
-        spec = hf_transformers.resolve_backbone(f"hf-hub:{self.NAME}")
-        assert spec is not None
-        assert spec.modality == "text"
-        assert hf_transformers.resolve_backbone("hf-hub:timm/resnet18.a1_in1k") is None
+        registry = Registry.load()
+        assert registry.backbone(f"hf-hub:{self.NAME}").modality == "text"
+        assert registry.backbone(f"hf-hub:{self.NAME}@first").modality == "text"
+        assert registry.backbone("hf-hub:timm/resnet18.a1_in1k").modality == "image"
+        assert registry.backbone("hf-hub:someone/unknown").modality == "image"
 
     def test_missing_weights_say_what_to_do(self, cache: Path) -> None:
         spec = hf_transformers.resolve_backbone("someone/absent")
