@@ -38,6 +38,7 @@ WARNING_CODES: Mapping[str, str] = {
     "test_below_validation": "The test score lies below the interval of the validation score.",
     "test_not_scored": "Test examples that could not be scored.",
     "test_overlaps_training": "Test examples that are copies or near-duplicates of training examples.",
+    "transfer_does_not_pay": "The best candidate knows no pretrained model; every pretrained backbone scores lower.",
     "trials_not_restored": "Trials of a resumed run that could not be restored.",
     "undertrained_baseline": "The transfer gain is not known: random weights had too little training.",
     "unlike_training": "Test examples that do not suit how the training examples were read.",

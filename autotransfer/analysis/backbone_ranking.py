@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.tasks.bootstrap import significantly_better
+from autotransfer.warnings import FitWarning
 
-__all__ = ["BackboneScore", "rank_backbones"]
+__all__ = ["BackboneScore", "pretraining_warning", "rank_backbones"]
 
 # Probability with which any backbone is marked as negative transfer where none is.
 SIGNIFICANCE_LEVEL = 0.025
@@ -80,6 +81,34 @@ def rank_backbones(
         for name, records in by_name.items()
     ]
     return tuple(sorted(rows, key=lambda row: (-row.objective, row.trial)))
+
+
+def pretraining_warning(
+    winner: str, ranking: Sequence[BackboneScore], baselines: Collection[str], metric: str
+) -> FitWarning | None:
+    """Return the warning that the winner knows no pretrained model; None where it knows one.
+
+    Args:
+        winner: The backbone of the best candidate.
+        ranking: All backbones, the best first.
+        baselines: Names of the backbones that have no pretrained weights.
+        metric: The metric of the scores.
+    """
+    if winner not in baselines:
+        return None
+    own = next((row.score for row in ranking if row.backbone == winner), None)
+    other = next((row for row in ranking if row.backbone not in baselines), None)
+    scores = {"winner": winner, "score": own, "pretrained": other and other.backbone, "best": other and other.score}
+    if other is None or own is None:
+        beside = "No pretrained backbone was scored beside it."
+    else:
+        beside = f"The best pretrained backbone, {other.backbone}, scores {other.score:.4f}."
+    reached = "" if own is None else f" with {metric} {own:.4f}"
+    message = (
+        f"Transfer does not pay here: the best candidate is {winner!r}{reached}, which knows no pretrained model. "
+        f"{beside} Give other backbones or a larger budget, or keep the simpler model."
+    )
+    return FitWarning(code="transfer_does_not_pay", message=message, details=scores)
 
 
 def _best(records: Sequence[TrialRecord]) -> TrialRecord:

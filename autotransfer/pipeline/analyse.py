@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotransfer.analysis.backbone_ranking import BackboneScore, rank_backbones
+from autotransfer.analysis.backbone_ranking import BackboneScore, pretraining_warning, rank_backbones
 from autotransfer.analysis.depths import best_by_depth
 from autotransfer.analysis.importance import measure_importance
 from autotransfer.analysis.result import Analysis
@@ -78,6 +78,10 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
     backbones = rank_backbones(trials, stages, trained_on, fold, baseline)
     if gain is not None:
         _warn_of_transfer(gain, backbones, context.warnings)
+    winner = selection.best.candidate
+    baselines = {name for name in names if evaluator.registry.backbone(name).heads is not None}
+    if winner and (warning := pretraining_warning(winner.backbone, backbones, baselines, fold.task.metric)):
+        context.warnings.add(warning)
     depths = best_by_depth(trials, stages)
     return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
 

@@ -94,5 +94,5 @@ TFIDF_RIDGE = HeadSpec(
 @hookimpl
 def register_heads(register: Callable[[HeadSpec], None]) -> None:
     """Register the heads."""
-    for head in (KNN, LINEAR, LOGISTIC, MLP, NCM, RIDGE, STAGE_RIDGE):
+    for head in (KNN, LINEAR, LOGISTIC, MLP, NCM, RIDGE, STAGE_RIDGE, TFIDF_LOGISTIC, TFIDF_RIDGE):
         register(head)

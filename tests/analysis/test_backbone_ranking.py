@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from autotransfer.analysis.backbone_ranking import rank_backbones
+from autotransfer.analysis.backbone_ranking import pretraining_warning, rank_backbones
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.tasks.task import Task
@@ -91,3 +91,18 @@ def test_a_backbone_stopped_on_a_subsample_is_ranked_by_it(make_record: MakeReco
     rows = rank_backbones(trials, STAGES, {}, FOLD, None)
     found = [(row.backbone, row.score, row.trial, row.on_subsample, row.negative_transfer) for row in rows]
     assert found == [("birds", 0.9, 0, False, None), ("noise", 0.5, 2, True, None)]
+
+
+def test_winner_without_pretraining_is_said_beside_the_best_other(make_record: MakeRecord) -> None:
+    trials = [make_record(0, 0.9, backbone="noise"), make_record(1, 0.8, backbone="cars")]
+    rows = rank_backbones(trials, STAGES, {}, FOLD, None)
+    warning = pretraining_warning("noise", rows, {"noise"}, "accuracy")
+    assert warning is not None
+    assert warning.code == "transfer_does_not_pay"
+    assert "'noise' with accuracy 0.9000" in warning.message
+    assert "cars, scores 0.8000" in warning.message
+    assert warning.details == {"winner": "noise", "score": 0.9, "pretrained": "cars", "best": 0.8}
+    assert pretraining_warning("cars", rows, {"noise"}, "accuracy") is None
+    alone = pretraining_warning("noise", rows[:1], {"noise"}, "accuracy")
+    assert alone is not None
+    assert "No pretrained backbone was scored" in alone.message

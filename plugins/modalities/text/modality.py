@@ -132,6 +132,13 @@ class TextModality(Modality):
         """Return the file of the tokenizer."""
         return {how.tokenizer.name: how.tokenizer.data} if isinstance(how, TokenFormat) else {}
 
+    def fitted(
+        self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
+    ) -> list[BackboneSpec]:
+        """Return each backbone for no more tokens of a text than the user wants."""
+        length = options.get("max_length")
+        return [spec if length is None else at_length(spec, length) or spec for spec in specs]
+
     def typical_gmacs(
         self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
     ) -> list[float | None]:

@@ -26,7 +26,7 @@ WORD_BUCKETS, CHARACTER_BUCKETS = 2**20, 2**20
 _WORDS, _CHARACTERS = (1, 2), (2, 3, 4, 5)
 # Characters of a text that are counted, and of texts that are counted at a time.
 _MAX_CHARACTERS, _BLOCK_CHARACTERS = 2**16, 2**18
-_MAX_COUNT = 2**16 - 1
+_MAX_COUNT = 2**8 - 1
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _SPACE, _APOSTROPHES = 32, (39, 0x2019)
 
@@ -70,7 +70,7 @@ class NGrams:
     """Counts the n-grams of texts, block by block."""
 
     key = "ngrams"
-    dtypes: Mapping[str, np.typing.DTypeLike] = {"buckets": np.int32, "counts": np.uint16}
+    dtypes: Mapping[str, np.typing.DTypeLike] = {"buckets": np.int32, "counts": np.uint8}
 
     def add(self, texts: Sequence[tuple[str, ...]], writer: PackedWriter) -> None:
         """Count the n-grams of a block of texts, each of one part or several."""
@@ -110,7 +110,7 @@ def count_ngrams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     keys, counts = np.unique(np.concatenate(found), return_counts=True)
     lengths = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(texts))
     buckets = (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
-    return lengths, buckets, np.minimum(counts, _MAX_COUNT).astype(np.uint16)
+    return lengths, buckets, np.minimum(counts, _MAX_COUNT).astype(np.uint8)
 
 
 def _words(codes: np.ndarray, owners: np.ndarray, sums: np.ndarray) -> list[np.ndarray]:

@@ -58,7 +58,7 @@ class PackedWriter:
     def _array(self, name: str) -> np.ndarray:
         dtype = self._dtypes[name]
         if (file := self._files.get(name)) is None:
-            return np.concatenate([*self._parts[name], np.empty(0, dtype)])
+            return np.concatenate([*self._parts.pop(name), np.empty(0, dtype)])  # frees the parts one by one
         with file:  # unlinked; the mapping keeps it alive
             file.flush()
             return np.memmap(file, dtype=dtype, mode="r+") if file.tell() else np.empty(0, dtype)

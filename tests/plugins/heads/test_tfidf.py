@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from autotransfer.errors import TrialError
 from autotransfer.tasks.task import Task
 from autotransfer.testing import check_head
+from autotransfer_plugins.backbones import tfidf
 from autotransfer_plugins.backbones._tfidf_model import load
 from autotransfer_plugins.heads import TFIDF_LOGISTIC, TFIDF_RIDGE
 from autotransfer_plugins.heads.tfidf import TfidfHead
@@ -69,3 +70,10 @@ def test_texts_without_a_common_ngram_teach_nothing() -> None:
     module = TFIDF_LOGISTIC.build((200,), 2, {})
     with pytest.raises(TrialError, match="No n-gram"):
         TFIDF_LOGISTIC.solve(module, apart, np.arange(100) % 2, TASK, {}, None)  # type: ignore[arg-type]
+
+
+def test_backbone_is_rebuilt_from_its_recipe() -> None:
+    backbone = tfidf.rebuild_backbone(load().recipe)
+    assert backbone is not None
+    assert not list(backbone.parameters())
+    assert tfidf.rebuild_backbone({"plugin": "timm"}) is None

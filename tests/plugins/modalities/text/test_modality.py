@@ -133,6 +133,13 @@ def test_length_that_covers_nearly_all_texts_is_tried_first() -> None:
     assert [form.name for form in forms] == ["b@128tokens", "b"]
 
 
+def test_wanted_length_takes_the_place_of_a_longer_one() -> None:
+    fitted = TEXT.fitted([_spec(), _spec("short", 64)], ["a"], {"max_length": 128})
+    assert [spec.name for spec in fitted] == ["b@128tokens", "short"]
+    (same,) = TEXT.fitted([spec := _spec()], ["a"], {})
+    assert same is spec
+
+
 def test_length_in_a_name_chooses_the_form() -> None:
     form = TEXT.variant(_spec(), "128tokens")
     assert form is not None
