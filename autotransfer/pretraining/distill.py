@@ -44,6 +44,7 @@ __all__ = ["DistillResult", "distill", "train_student"]
 
 # Defaults of learning rate and batch size; a student learns predictions in smaller steps than labels. Tuned on digits.
 _LR, _BATCH_SIZE = 1e-3, 64
+EPOCH_LINES = 30  # lines that a training prints: small students may take hundreds of epochs
 
 Models = FitResult | TransferModel | Sequence[FitResult | TransferModel]
 
@@ -250,7 +251,15 @@ def train_student(
     student = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
     progress.phase(f"training {name} on {len(dataset.train_rows)} examples")
     trainer = PretrainingTrainer(student, dataset.store, dataset.train_rows, [objective], settings, device)
-    trainer.run(lambda epoch, loss: progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+    shown = 0
+
+    def show(epoch: int, loss: float) -> None:
+        nonlocal shown
+        if int(trainer.done * EPOCH_LINES) > shown or epoch <= 1:
+            shown = int(trainer.done * EPOCH_LINES)
+            progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done")
+
+    trainer.run(show)
     learned = trainer.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *standardisation)
     training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(trainer.epoch, 1)}

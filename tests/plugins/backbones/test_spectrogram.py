@@ -106,3 +106,8 @@ def test_broken_recipes_are_refused(broken: dict[str, object], registry: Registr
     recipe = registry.backbone("test_resnet@mel@0.2s").load().recipe
     with pytest.raises(ModelFormatError):
         registry.rebuild({**recipe, **broken})
+
+
+def test_a_teacher_is_named_as_for_images(registry: Registry) -> None:
+    assert registry.backbone("test_vit", modality="audio").name == "test_vit@mel"
+    assert registry.backbone("test_vit", modality="image").name == "test_vit"
