@@ -147,17 +147,8 @@ def distill(
         DataError: The examples cannot be used, or there are no examples.
         TrialError: The training diverged.
     """
-    DistillOptions(
-        architecture=architecture,
-        epochs=epochs,
-        time_budget=time_budget,
-        zoo=zoo,
-        seed=seed,
-        training=training,
-        data_options=data_options,
-        compute=compute,
-        run=run,
-    )
+    groups: dict[str, Any] = {"training": training, "data_options": data_options, "compute": compute, "run": run}
+    DistillOptions(architecture=architecture, epochs=epochs, time_budget=time_budget, zoo=zoo, seed=seed, **groups)
     length = training_length(epochs, time_budget)
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results, models = _teachers(result)
