@@ -147,24 +147,8 @@ def distill(
         DataError: The examples cannot be used, or there are no examples.
         TrialError: The training diverged.
     """
-<<<<<<< HEAD
-    length: dict[str, Any] = {"epochs": epochs, "time_budget": time_budget}
     groups: dict[str, Any] = {"training": training, "data_options": data_options, "compute": compute, "run": run}
-    DistillOptions(architecture=architecture, zoo=zoo, seed=seed, **length, **groups)  # checks them
-    until = training_length(epochs, time_budget)
-    settings = PretrainingSettings.of(training, **until, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
-=======
-    DistillOptions(
-        architecture=architecture,
-        epochs=epochs,
-        time_budget=time_budget,
-        zoo=zoo,
-        seed=seed,
-        training=training,
-        data_options=data_options,
-        compute=compute,
-        run=run,
-    )
+    DistillOptions(architecture=architecture, epochs=epochs, time_budget=time_budget, zoo=zoo, seed=seed, **groups)
     length = training_length(epochs, time_budget)
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
     results, models = _teachers(result)
@@ -186,7 +170,6 @@ def _teachers(result: Models) -> tuple[list[FitResult | TransferModel], list[Tra
     Raises:
         ConfigError: Their tasks differ.
     """
->>>>>>> main
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     _check_same_task(models)
