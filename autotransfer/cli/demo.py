@@ -228,7 +228,9 @@ def _backbones(registry: Registry, modality: Modality) -> list[str]:
     names = [spec.name for spec in registry.fallbacks(modality=modality.name)]
     if not names:
         raise WeightsUnavailableError(f"No backbone for a {modality.noun} came with the package: install it again.")
-    return names
+    # What needs no weights competes, too: transfer that does not pay is shown.
+    free = (spec for spec in registry.backbones.values() if spec.heads is not None)
+    return [*names, *(spec.name for spec in free if spec.default and spec.modality == modality.name)]
 
 
 def _draw(result: FitResult, data: DemoData, scratch: FromScratch | None) -> Path:
@@ -252,12 +254,13 @@ def _from_scratch(registry: Registry, result: FitResult, device: str, progress: 
         Its score and training; None where no backbone of the winner has weights.
     """
     backbones = [member.network.backbone for member in result.model.members]
-    recipes = [backbone.recipe for backbone in backbones if any(True for _ in backbone.parameters())]
-    if not recipes:
+    learned = [backbone for backbone in backbones if any(True for _ in backbone.parameters())]
+    if not learned:
         return None
     where, test = resolve_device(device), result.data.test
     where.seed(0)
-    backbone = registry.rebuild(recipes[0])
+    backbone = registry.rebuild(learned[0].recipe)
+    backbone.preprocessing = learned[0].preprocessing
     settings = PretrainingSettings(
         seconds=result.seconds["search"],
         batch_size=64,

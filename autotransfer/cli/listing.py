@@ -56,7 +56,7 @@ def backbones(
     columns = ("name", *(("modality",) if several else ()), "parameters", "input", "source", "weights")
     show_table(rows, {column: column for column in columns})
     if pattern is None:
-        of = sum(kind in (None, spec.modality) for spec in registry.backbones.values())
+        of = len(registry.find_backbones("*", modality=kind))  # those that the modality adopts, too
         say(f"{len(rows)} of {of} backbones; the pattern '*' lists all.")
 
 

@@ -91,21 +91,22 @@ class Registry:
         """Every plugin that was found, including broken ones."""
         return tuple(self.loaded.states.values())
 
-    def backbone(self, name: str) -> BackboneSpec:
+    def backbone(self, name: str, *, modality: str | None = None) -> BackboneSpec:
         """Return a backbone by name; plugins resolve names that cannot be listed.
 
         ``NAME@FORM`` is the backbone NAME in a form that its modality knows, such as ``NAME@128px`` for images, or in
-        which another modality adopts it.
+        which another modality adopts it. A backbone of another modality than that of the examples is returned in the
+        form in which it is adopted; None stands for any modality.
 
         Raises:
             UnknownNameError: There is no such backbone.
-            ConfigError: The backbone has no such form.
+            ConfigError: The backbone has no such form, or none for the modality.
         """
         # Forms are read first, since a plugin that resolves paths would take the form for a part of a path.
         spec = self._variant(name) or self._known(name)
         if spec is None:
             raise UnknownNameError("backbone", name, self.backbones)
-        return spec
+        return self._taking(spec, modality)
 
     def _variant(self, name: str) -> BackboneSpec | None:
         own, _, form = name.rpartition("@")
@@ -167,7 +168,7 @@ class Registry:
             exact = [offered[pattern]] if pattern in offered else []
             found = exact or match_names(pattern, default) or match_names(pattern, offered)
             found = found or match_names(pattern, {} if modality else self._named)
-            for spec in found or [self._taking(self.backbone(pattern), modality)]:
+            for spec in found or [self.backbone(pattern, modality=modality)]:
                 chosen.setdefault(spec.name, spec)
         return without_excluded(chosen, exclude, self._named)
 
@@ -213,7 +214,7 @@ class Registry:
             UnknownNameError: A pattern matches nothing.
         """
         names = [p for p in patterns if p in self._named or not match_names(p, self._named)]
-        return frozenset(self._taking(self.backbone(name), modality).name for name in names)
+        return frozenset(self.backbone(name, modality=modality).name for name in names)
 
     def find_backbones(
         self, pattern: str | None = None, exclude: Sequence[str] = (), *, modality: str | None = None
@@ -232,7 +233,7 @@ class Registry:
             return self.select_backbones(exclude=exclude, modality=modality)
         found = match_names(pattern, self._of_modality(modality))
         found = found or match_names(pattern, {} if modality else self._named)
-        found = found or [self._taking(self.backbone(pattern), modality)]
+        found = found or [self.backbone(pattern, modality=modality)]
         return without_excluded({spec.name: spec for spec in found}, exclude, self._named)
 
     def fallbacks(self, exclude: Sequence[str] = (), *, modality: str | None = None) -> list[BackboneSpec]:

@@ -179,7 +179,10 @@ def _guessed(table: Table, modalities: Sequence[Modality], reserved: Collection[
     except DataError as error:
         reads = any(modality.reads(["a b"]) for modality in modalities)
         more = " Name one of examples themselves with input_column." if reads else ""
-        raise DataError(f"{error}{more}") from None
+        empty = [column for column in columns if not table.sample(column, 1)]
+        nothing = f"; there is nothing in the column {', '.join(map(repr, empty[:5]))}" if empty else ""
+        first, stop, rest = str(error).partition(". ")
+        raise DataError(f"{first}{nothing}{stop}{rest}{more}") from None
 
 
 def _rivals(table: Table, texts: Iterable[str]) -> tuple[str, ...]:

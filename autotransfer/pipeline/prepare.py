@@ -146,7 +146,8 @@ def available_backbones(
         if all(check_usable(spec, sound, left_out) for spec in chosen):
             break  # otherwise others take the places of what turned out to be broken
     over_budget = [spec.name for spec in reachable if spec not in chosen]
-    fallbacks = [] if reachable or settings.backbones else registry.fallbacks(settings.search.exclude, modality=kind)
+    pretrained = any(spec.heads is None for spec in reachable)  # others have no weights to be had or not
+    fallbacks = [] if pretrained or settings.backbones else registry.fallbacks(settings.search.exclude, modality=kind)
     if not reachable and not fallbacks:
         raise next(iter(left_out.values()))
     if left_out or over_budget:
@@ -155,7 +156,7 @@ def available_backbones(
         if warnings is not None:
             reasons = {name: str(error) for name, error in left_out.items()}
             warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
-    return [sound[spec.name] for spec in chosen] if reachable else fallbacks
+    return [*([sound[spec.name] for spec in chosen] if reachable else ()), *fallbacks]
 
 
 def _asked_for(registry: Registry, settings: Settings, modality: str | None) -> list[BackboneSpec]:

@@ -44,6 +44,7 @@ __all__ = ["DistillResult", "distill", "train_student"]
 
 # Defaults of learning rate and batch size; a student learns predictions in smaller steps than labels. Tuned on digits.
 _LR, _BATCH_SIZE = 1e-3, 64
+EPOCH_LINES = 30  # lines that a training prints: small students may take hundreds of epochs
 
 Models = FitResult | TransferModel | Sequence[FitResult | TransferModel]
 
@@ -146,35 +147,33 @@ def distill(
         DataError: The examples cannot be used, or there are no examples.
         TrialError: The training diverged.
     """
-    DistillOptions(
-        architecture=architecture,
-        epochs=epochs,
-        time_budget=time_budget,
-        zoo=zoo,
-        seed=seed,
-        training=training,
-        data_options=data_options,
-        compute=compute,
-        run=run,
-    )
+    groups: dict[str, Any] = {"training": training, "data_options": data_options, "compute": compute, "run": run}
+    DistillOptions(architecture=architecture, epochs=epochs, time_budget=time_budget, zoo=zoo, seed=seed, **groups)
     length = training_length(epochs, time_budget)
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=seed)
+    results, models = _teachers(result)
+    settings = settings.for_modality(models[0].modality)
+    examples, test_examples = _examples(results, models[0], data, test, test_targets, data_options)
+    registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
+    where.seed(seed)
+    net = _student(registry, architecture, training.input_size, models[0])
+    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
+        done = _train(net, architecture, models, examples, training.validation, settings, registry, where, progress)
+        if test_examples is not None:
+            progress.phase(f"comparing on {len(test_examples)} test examples")
+        return _compared(models, *done, test_examples)
+
+
+def _teachers(result: Models) -> tuple[list[FitResult | TransferModel], list[TransferModel]]:
+    """Return results as a list, and their models.
+
+    Raises:
+        ConfigError: Their tasks differ.
+    """
     results = list(result) if isinstance(result, Sequence) else [result]
     models = [each.model if isinstance(each, FitResult) else each for each in results]
     _check_same_task(models)
-    examples, test_examples = _examples(results, models[0], data, test, test_targets, data_options)
-    settings = settings.for_modality(models[0].modality)
-    registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
-    where.seed(seed)
-    backbone = _student(registry, architecture, training.input_size, models[0])
-    with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
-        unlabelled = Examples(items=examples.items, names=examples.names, modality=models[0].modality)
-        model, trainer, agreement = _train(
-            backbone, architecture, models, unlabelled, training.validation, settings, registry, where, progress
-        )
-        if test_examples is not None:
-            progress.phase(f"comparing on {len(test_examples)} test examples")
-        return _compared(model, models, trainer, agreement, test_examples)
+    return results, models
 
 
 def _train(
@@ -191,7 +190,7 @@ def _train(
     """Train a student on the predictions of its teachers; return it, its trainer and its agreement with them."""
     task = teachers[0].task
     dataset = prepare_pretraining_data(
-        examples,
+        Examples(items=examples.items, names=examples.names, modality=teachers[0].modality),
         [backbone.preprocessing],
         share=share,
         seed=settings.seed,
@@ -209,8 +208,8 @@ def _train(
 
 
 def _compared(
-    model: TransferModel,
     teachers: Sequence[TransferModel],
+    model: TransferModel,
     trainer: PretrainingTrainer,
     agreement: float,
     test: Examples | None,
@@ -259,7 +258,15 @@ def train_student(
     student = Student(backbone, {objective.head: registry.head("linear").build((backbone.width,), task.outputs, {})})
     progress.phase(f"training {name} on {len(dataset.train_rows)} examples")
     trainer = PretrainingTrainer(student, dataset.store, dataset.train_rows, [objective], settings, device)
-    trainer.run(lambda epoch, loss: progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done"))
+    shown = 0
+
+    def show(epoch: int, loss: float) -> None:
+        nonlocal shown
+        if int(trainer.done * EPOCH_LINES) > shown or epoch <= 1:
+            shown = int(trainer.done * EPOCH_LINES)
+            progress.print(f"epoch {epoch}: loss {loss:.4f}, {trainer.done:.0%} done")
+
+    trainer.run(show)
     learned = trainer.learned
     network = Network(learned.backbone, learned.heads[objective.head], (backbone.width,), *standardisation)
     training = {"lr": settings.lr, "batch_size": settings.batch_size, "epochs": max(trainer.epoch, 1)}

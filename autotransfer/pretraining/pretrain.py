@@ -167,12 +167,12 @@ def _pretrain(data: Any, targets: Any, options: PretrainOptions) -> PretrainResu
     training, compute, run, card = options.training, options.compute, options.run, options.card
     length = training_length(options.epochs, options.time_budget)
     settings = PretrainingSettings.of(training, **length, lr=_LR, batch_size=_BATCH_SIZE, seed=options.seed)
-    registry = Registry.load(zoos_from(options.zoo))
-    staging = _staging_folder(Path(options.out), run.overwrite)
+    registry, staging = Registry.load(zoos_from(options.zoo)), _staging_folder(Path(options.out), run.overwrite)
     check_modality_settings(options.data_options, registry)
-    where = resolve_device(compute.device)
-    teacher = None if options.teacher is None else LoadedBackbone(registry.backbone(options.teacher), where)
+    spec = None if options.teacher is None else registry.backbone(options.teacher)  # refused before data are read
     examples = _load(data, targets, options) if options.labels else _find(data, options)
+    where, kind = resolve_device(compute.device), modality_of(examples)
+    teacher = None if spec is None else LoadedBackbone(registry.backbone(spec.name, modality=kind.name), where)
     classes = 0 if examples.targets is None else infer_task(examples.targets).outputs
     job = _PretrainingJob(
         out=Path(options.out),
@@ -183,7 +183,7 @@ def _pretrain(data: Any, targets: Any, options: PretrainOptions) -> PretrainResu
         ),
         teacher=teacher,
         match=options.match,
-        settings=settings.for_modality(modality_of(examples)),
+        settings=settings.for_modality(kind),
         validation=training.validation,
         modality_options=options.data_options.modality_options,
         source=card.source or _name_of(data),

@@ -19,10 +19,12 @@ from autotransfer.contract.modality import Inputs, Modality, Store
 from autotransfer.contract.specs import FreezePlan, Phase
 from autotransfer.errors import ConfigError, TrialError
 from autotransfer.features.batches import BatchSize, in_batches
+from autotransfer.features.ragged import by_length
 from autotransfer.pretraining.losses import Objective
 from autotransfer.runtime.device import Device, to_device
 from autotransfer.settings import TrainingOptions, parse_duration
 from autotransfer.training.freezing import parameter_groups, train_mode
+from autotransfer.training.length_batches import of_similar_length
 from autotransfer.training.optimization import StepTaker, warm_up_and_cosine
 
 __all__ = ["PretrainingTrainer", "PretrainingSettings", "Student", "training_length"]
@@ -160,6 +162,7 @@ class PretrainingTrainer:
         self._rng = torch.Generator().manual_seed(settings.seed)
         self._average = AveragedModel(student, multi_avg_fn=self._move_average, use_buffers=True)
         self._evaluation_size = BatchSize((_EVALUATION_BATCH,))
+        self._lengths = store.lengths(student.backbone.preprocessing)
         groups = parameter_groups(
             student.backbone, student.heads, _ALL, lr=settings.lr, backbone_lr=1.0, weight_decay=settings.weight_decay
         )
@@ -201,12 +204,15 @@ class PretrainingTrainer:
     def outputs(self, rows: np.ndarray, student: Student | None = None) -> dict[str, np.ndarray]:
         """Return the outputs (N, outputs) of each head for these examples, in float32."""
         student, how = student or self.learned, self.student.backbone.preprocessing
+        order = np.arange(len(rows)) if self._lengths is None else by_length(self._lengths, rows)
 
         def part_outputs(part: slice) -> dict[str, Tensor]:
-            return student(self.store.inputs(rows[part], how, self.device.torch))  # type: ignore[no-any-return]
+            inputs = self.store.inputs(rows[order[part]], how, self.device.torch)
+            return student(inputs)  # type: ignore[no-any-return]
 
         parts = [found for _, found in in_batches(part_outputs, len(rows), self._evaluation_size)]
-        return {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in student.heads}
+        back = np.argsort(order)
+        return {name: torch.cat([part[name] for part in parts]).cpu().numpy()[back] for name in student.heads}
 
     def _train_epoch(self) -> float:
         """Train on all rows once, or until the time is over, and return the mean loss."""
@@ -216,6 +222,8 @@ class PretrainingTrainer:
         train_mode(self.student.backbone, _ALL, 0, update_norms=True)
         order = self.rows[torch.randperm(len(self.rows), generator=self._rng).numpy()]
         total, seen, size = 0.0, 0, self.settings.batch_size
+        if self._lengths is not None:
+            order = of_similar_length(order, self._lengths, size, self._rng)
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             self.step += 1

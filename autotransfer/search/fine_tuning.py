@@ -8,7 +8,7 @@ they are not given.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
@@ -37,7 +37,7 @@ class FineTuning:
     def __init__(self, context: StrategyContext, settings: StrategySettings, decisions: Decisions) -> None:
         self._context, self._settings, self._decisions = context, settings, decisions
         self._freeze_thaw = FreezeThaw(context.curves)
-        self._resolution_of = {variant: name for name, variant in context.variants.items() if context.screening}
+        self._resolution_of = _first_forms(context.variants) if context.screening else {}
         self.is_measuring = False  # the last proposal has shown what an epoch takes, and goes on at once
 
     def choose_backbones(self, trials: Trials) -> None:
@@ -234,3 +234,14 @@ class FineTuning:
         mean = [expected - settings.fine_tuning_dip * error * (1 - rung / rungs[-1]) ** 4 for rung in rungs]
         std = [max(settings.fine_tuning_deviation * error, settings.min_deviation)] * len(mean)
         return Arm(name=name, mean=mean, std=std, source=source, **about)
+
+
+def _first_forms(variants: Mapping[str, str]) -> dict[str, str]:
+    """Return, by the name of each later form of a backbone, the name of the form that is screened first."""
+    before = {variant: name for name, variant in variants.items()}
+    found = dict[str, str]()
+    for variant, name in before.items():
+        while name in before:
+            name = before[name]
+        found[variant] = name
+    return found

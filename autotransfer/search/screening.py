@@ -54,15 +54,30 @@ class Screening:
         return next(iter(known or free), 0)
 
     def add_resolutions(self, trials: Trials, left: float) -> None:
-        """Let the best backbones be screened at another resolution, once, where a pass takes a small share of it."""
+        """Let the best backbones be screened in another form, where a pass takes a small share of the seconds left.
+
+        A backbone goes on to the next form where the form that was tried last was no worse than the one before.
+        """
         if not self._variants:
             return
         best = trials.backbones()[: self._settings.tuned_backbones]
+        before = {variant: name for name, variant in self._context.variants.items()}
+        if self._decisions.variants is not None:
+            objective = trials.objective_of
+            best = [name for name in best if name in before and objective(name) >= objective(before[name])]
         like = {name: self._params_like(trials.best, name) for name in best}
         fitting = [name for name in best if name in self._variants and self._fits(name, like[name], trials, left)]
-        self._decisions.variants = [{**like[name], "backbone": self._variants[name]} for name in fitting]
-        self._queue, self._variants = list(self._decisions.variants), {}
-        self._decisions.tuned_backbones = None  # there are more to choose from
+        added = [{**like[name], "backbone": self._variants[name]} for name in fitting]
+        if added or self._decisions.variants is None:
+            self._decisions.tuned_backbones = None  # there are more to choose from
+        self._decisions.variants = [*(self._decisions.variants or ()), *added]
+        self._screen_variants(added)
+
+    def _screen_variants(self, added: Sequence[dict[str, Any]]) -> None:
+        """Queue variants; their next forms are all that may follow."""
+        self._queue += added
+        following = self._context.variants
+        self._variants = {name: following[name] for p in added if (name := str(p["backbone"])) in following}
 
     def _fits(self, name: str, like: dict[str, Any], trials: Trials, left: float) -> bool:
         """Whether a pass of a backbone at its other resolution takes a small share of the seconds left."""
@@ -89,16 +104,16 @@ class Screening:
         name = self._context.views.raise_next(ranked, trials.objective_of, fits)
         return None if name is None else Proposal(params=again(name), source="variants")
 
-    def restore(self, proposal: Proposal, *, decides: bool) -> None:
+    def restore(self, proposal: Proposal, known: int | None) -> None:
         """Take a proposal of an interrupted search out of the queue.
 
         Args:
             proposal: The proposal.
-            decides: Whether the variants were decided with it.
+            known: Number of variants that were decided before it; None before any was.
         """
-        if decides and self._decisions.variants is not None:
-            self._queue += [params for params in self._decisions.variants if self._context.knows(params["backbone"])]
-            self._variants = {}
+        variants = self._decisions.variants
+        if variants is not None and (known is None or known < len(variants)):
+            self._screen_variants([p for p in variants[known or 0 :] if self._context.knows(p["backbone"])])
         self._queue = [params for params in self._queue if params != proposal.params]
 
     def _params_like(self, record: TrialRecord | None, backbone: str) -> dict[str, Any]:

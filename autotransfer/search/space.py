@@ -69,7 +69,7 @@ class SearchSpace:
         stages: Returns the stages of a backbone.
         epochs: Epochs of a candidate that trains stages.
         examples: Number of examples to train on.
-        variants: By the name of a backbone, the name of the same one in another form.
+        variants: By the name of a backbone, the name of the same one in the form that is tried after that.
         views: The number of views that each backbone takes.
         adaptable: Whether a backbone has linear layers, which adapters need.
         augmentations: Strengths of the augmentation, ``"none"`` first, then the mildest.

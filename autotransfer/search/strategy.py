@@ -50,9 +50,9 @@ class Strategy:
 
     def restore(self, proposal: Proposal) -> None:
         """Read what was noted with a proposal of an interrupted search."""
-        is_undecided = self._decisions.variants is None
+        variants = self._decisions.variants
         self._decisions.restore(proposal.note, self._context.knows)
-        self._screening.restore(proposal, decides=is_undecided)
+        self._screening.restore(proposal, None if variants is None else len(variants))
         self._context.views.restore(proposal.note.get("views", {}))
         self._fine_tuning.restore(proposal)
         self._note()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,7 @@ class Variants:
     Attributes:
         backbones: All of them, in all forms.
         first: Those that are screened first: each backbone once.
-        others: By the name of one that is screened first, the name of the same backbone in its other form.
+        others: By the name of a form, the name of the same backbone in the form that is tried after that.
         unusual: Names of those that are screened in another form than their own first, or were trained on examples of
             another modality.
     """
@@ -55,7 +56,6 @@ def offer_variants(
         chosen, *rest = forms.get(spec.name, (spec,))
         offered += [form for form in (chosen, *rest) if form is not spec]
         first.append(chosen)
-        if rest:
-            others[chosen.name] = rest[0].name
+        others |= {before.name: form.name for before, form in pairwise((chosen, *rest))}
         unusual |= {chosen.name} if chosen is not spec or spec.distant else set()
     return Variants(backbones=tuple(offered), first=tuple(first), others=others, unusual=frozenset(unusual))

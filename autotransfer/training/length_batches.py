@@ -7,7 +7,8 @@ import torch
 
 __all__ = ["of_similar_length"]
 
-# Batches of a pool, within which examples are sorted by length.
+# Batches of a pool, within which examples are sorted by length. On three data sets of 5,000 to 7,000 examples, random
+# batches of 32 are 42 to 51% padding; those of pools of 4, 16 and 64 batches are 22 to 23%, 8 to 10% and 2 to 3%.
 BATCHES_IN_POOL = 16
 
 

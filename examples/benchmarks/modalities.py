@@ -33,14 +33,18 @@ TO_REACH = {
     "spoken_digits": 0.985,
 }
 
+# Where training and test examples are of different speakers, the pattern of the speaker in the names of files.
+SPEAKERS = {"speech_commands10": r"(\w+)_nohash", "emodb7": r"/(\d\d)\w+\.flac"}
+
 _FIT = """
 import json, sys
 import autotransfer
-from autotransfer import Compute, RunOptions
+from autotransfer import Compute, DataOptions, RunOptions
 
-train, test, zoos, seconds, seed, folder = sys.argv[1:]
+train, test, zoos, seconds, seed, groups, folder = sys.argv[1:]
 result = autotransfer.fit(train, test=test, zoo=json.loads(zoos), time_budget=float(seconds), metric="accuracy",
-    seed=int(seed), out=folder + "/run", compute=Compute(cache_dir=folder + "/cache"), run=RunOptions(progress=False))
+    seed=int(seed), out=folder + "/run", data_options=DataOptions(groups=groups or None),
+    compute=Compute(cache_dir=folder + "/cache"), run=RunOptions(progress=False))
 best = result.selection.best
 print(json.dumps({
     "train": len(result.data.train), "validation": result.validation.score, "test": result.test.score,
@@ -60,22 +64,28 @@ def parts(data: Path) -> Iterator[tuple[Path, Path]]:
             with tarfile.open(data) as archive:
                 archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
                 archive.extractall(folder)
-            inner = Path(folder, data.name.partition(".")[0])
+            inner = Path(folder, name_of(data))
             data = inner if inner.is_dir() else Path(folder)
         suffix = ".tsv" if (data / "train.tsv").is_file() else ""
         yield data / f"train{suffix}", data / f"test{suffix}"
+
+
+def name_of(data: Path) -> str:
+    """Return the name of a folder or a tar file."""
+    return data.name.partition(".")[0]
 
 
 def fit(data: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Run a fit in a fresh interpreter; return what it found."""
     zoos = json.dumps([str(zoo) for zoo in given.zoo])
     with parts(data) as (train, test), tempfile.TemporaryDirectory() as folder:
-        return common.in_own_process(_FIT, train, test, zoos, given.time_budget, given.seed, folder)
+        groups = SPEAKERS.get(name_of(data), "")
+        return common.in_own_process(_FIT, train, test, zoos, given.time_budget, given.seed, groups, folder)
 
 
 def row(data: Path, found: dict[str, Any]) -> dict[str, Any]:
     """Return the row of a fit."""
-    name, candidate = data.name.partition(".")[0], found["candidate"]
+    name, candidate = name_of(data), found["candidate"]
     bar = TO_REACH.get(name, float("nan"))
     sources = sorted(found["sources"].items(), key=lambda source: -(source[1] or 0))
     return {

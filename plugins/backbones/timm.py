@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ModelFormatError, UnknownNameError
 from autotransfer_plugins.backbones._catalogue import architectures, catalogue, is_architecture
+from autotransfer_plugins.backbones._encoder_specs import split_pooling
 from autotransfer_plugins.backbones._published import PORTFOLIO
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones._specs import folder_spec, hub_spec, repository_spec
@@ -33,6 +35,8 @@ __all__ = [
     "resolve_backbone",
     "write_backbone",
 ]
+
+_CONFIG_OF = LazyImport("autotransfer_plugins.backbones._encoder_hub:repository_config")
 
 
 def __getattr__(name: str) -> Any:
@@ -71,7 +75,7 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
     """
     source, _, rest = name.partition(":")
     if source == "hf-hub" and rest:
-        return repository_spec(rest)
+        return None if _is_of_another_library(rest) else repository_spec(rest)
     folder = Path(rest if source == "local-dir" else name).expanduser().resolve()
     if source == "local-dir" or (folder / "config.json").is_file():
         return None if is_of_another_library(folder) else folder_spec(folder, f"local-dir:{folder}")
@@ -81,6 +85,14 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
     if renamed := _renamed(name):
         raise UnknownNameError("backbone", name, renamed, "timm has renamed what it once called so.")
     return None
+
+
+def _is_of_another_library(repository: str) -> bool:
+    """Whether the configuration of a repository, where it can be had, says another library's model."""
+    if repository.startswith("timm/"):
+        return False
+    config = _CONFIG_OF(split_pooling(repository)[0])
+    return "model_type" in config and "architecture" not in config
 
 
 def _renamed(pattern: str) -> list[str]:

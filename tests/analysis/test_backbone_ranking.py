@@ -93,7 +93,7 @@ def test_a_backbone_stopped_on_a_subsample_is_ranked_by_it(make_record: MakeReco
     assert found == [("birds", 0.9, 0, False, None), ("noise", 0.5, 2, True, None)]
 
 
-def test_winner_without_pretraining_is_said_beside_the_best_other(make_record: MakeRecord) -> None:
+def test_winner_without_pretraining_is_said_beside_the_best(make_record: MakeRecord) -> None:
     trials = [make_record(0, 0.9, backbone="noise"), make_record(1, 0.8, backbone="cars")]
     rows = rank_backbones(trials, STAGES, {}, FOLD, None)
     warning = pretraining_warning("noise", rows, {"noise"}, "accuracy")

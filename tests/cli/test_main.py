@@ -320,13 +320,13 @@ def test_plugins_and_backbones(tiny_zoo: Path) -> None:
     assert {(row["kind"], row["name"]) for row in rows} >= {("backbones", "timm"), ("heads", "heads")}
     assert all(set(row) >= {"kind", "name", "distribution", "version", "state"} for row in rows)
     assert "timm" in run("plugins")[1]
-    code, out, _ = run("backbones", "--zoo", tiny_zoo, "--json")
+    code, out, _ = run("backbones", "--modality", "image", "--zoo", tiny_zoo, "--json")
     rows = json.loads(out)
     assert [row["name"] for row in rows] == ["test_resnet", "test_vit"]
     assert rows[0]["input_size"] == [32, 32]
     assert rows[0]["weights"] == f"folder {tiny_zoo / 'test_resnet'}"
     assert rows[0]["parameters"] == 372688
-    code, out, err = run("backbones", "--zoo", tiny_zoo)
+    code, out, err = run("backbones", "--modality", "image", "--zoo", tiny_zoo)
     assert out.splitlines()[1].split()[:3] == ["test_resnet", "372688", "32x32"]
     assert "2 of " in err
     assert len(json.loads(run("backbones", "test_vit*", "--json")[1])) > 1  # beyond the default ones

@@ -286,5 +286,6 @@ def test_rows_list_every_plugin_by_kind(registry: Registry) -> None:
     heads = rows["heads", "heads"]
     assert (heads["distribution"], heads["state"]) == ("autotransfer", "loaded")
     assert heads["version"]
-    assert heads["provides"] == ["knn", "linear", "logistic", "mlp", "ncm", "ridge", "stage_ridge"]
+    dense = ["knn", "linear", "logistic", "mlp", "ncm", "ridge", "stage_ridge"]
+    assert heads["provides"] == [*dense, "tfidf_logistic", "tfidf_ridge"]
     assert rows["backbones", "tinies"]["provides"] == ["only_hidden", "tiny_a", "tiny_b", "tiny_hidden", "tiny_text"]

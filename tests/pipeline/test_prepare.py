@@ -250,9 +250,8 @@ def test_a_broken_checkpoint_is_named_and_can_be_excluded(tiny_zoo: Path, tmp_pa
     registry = Registry.load((zoo,))
 
     def search(*exclude: str) -> list[str]:
-        found = available_backbones(
-            registry, Settings(zoo=(zoo,), search=SearchOptions(exclude=exclude)), CPU, 100, str
-        )
+        config = Settings(zoo=(zoo,), search=SearchOptions(exclude=exclude))
+        found = available_backbones(registry, config, CPU, 100, str, modality=registry.modality("image"))
         return [spec.name for spec in found]
 
     with pytest.raises(BackboneError, match=r"cut.model\.safetensors is no valid .*exclude='cut' \(--exclude cut\)"):

@@ -79,7 +79,7 @@ def make_space(registry: Registry, loaded: dict[str, LoadedBackbone]) -> MakeSpa
         known = ("depth", "frozen", "full", "gradual", "lp_ft", "norm_only")
         return SearchSpace(
             backbones=tuple(registry.backbone(name) for name in loaded),
-            heads=tuple(registry.select_heads(heads, kind)),
+            heads=tuple(h for h in registry.select_heads(heads, kind) if h.name not in registry.own_heads),
             policies=tuple(registry.select_policies(freeze or known)),
             starts=startable(registry.select_heads((), kind), 3),
             stages=lambda name: loaded[name].backbone.stages,

@@ -61,6 +61,8 @@ class AudioBackbone(Backbone):
         time: Axis of the last stage's output that runs in time.
     """
 
+    exact_inputs = True  # the frontend takes waves in float32, whatever the stages compute in
+
     def __init__(
         self,
         frontend: Frontend,
@@ -75,6 +77,7 @@ class AudioBackbone(Backbone):
         super().__init__(stages=tuple(stages), preprocessing=how, width=width, recipe=recipe)
         self.frontend, self.body = frontend, nn.ModuleDict(stages)
         self.positions, self.time = positions, time
+        self.register_buffer("zero", torch.zeros(()), persistent=False)  # has the type that the stages compute in
 
     def stage_of(self, parameter: str) -> int:
         """Return the stage: the frontend belongs to the first, and what follows the stages to the last."""
@@ -86,7 +89,7 @@ class AudioBackbone(Backbone):
     def forward_map(self, inputs: Any) -> Tensor:
         """Map ``wave`` (N, T) and ``samples`` (N,) to the output of the last stage."""
         features = self.frontend(inputs["wave"], inputs["samples"])
-        features = features.to(next(self.body.parameters()).dtype)
+        features = features.to(self.zero.dtype)
         for stage in self.body.values():
             features = stage(features)
         return features

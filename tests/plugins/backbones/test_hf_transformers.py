@@ -15,9 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autotransfer.backbones.cut import Cut
+from autotransfer.backbones.frozen import FrozenBackbone
 from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ModelFormatError, PluginError, WeightsUnavailableError
+from autotransfer.runtime.device import Device
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones import _encoder_recipe, hf_transformers
 from autotransfer_plugins.backbones._encoder_folder import EncoderFolder, load_folder
@@ -144,6 +147,14 @@ class TestEveryFamily:
             alone = backbone({key: tensor[1:, :7] for key, tensor in batch.items()})
             torch.testing.assert_close(backbone(batch)[1:], alone, rtol=1e-4, atol=1e-5)
 
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_runs_in_16_bit(self, name: str) -> None:
+        backbone, batch = encoder(FAMILIES[name]), tokens()
+        with torch.inference_mode():
+            exact = backbone(batch)
+        device = Device(torch=torch.device("cpu"), half=torch.bfloat16)
+        assert FrozenBackbone(backbone, batch, exact, device).precision == "half"
+
 
 class TestListing:
     """What is known before a model is built."""
@@ -169,6 +180,31 @@ class TestListing:
         # Two blocks of 40 tokens: four matrices of 8 x 8, two of 8 x 24, and attention between all tokens.
         assert spec.gmacs == pytest.approx(2 * 40 * (4 * 64 + 2 * 8 * 24 + 2 * 40 * 8) / 1e9)
         assert spec.input_size == (40,)
+
+    @pytest.mark.parametrize(
+        "name", ["answerdotai/ModernBERT-base", "distilbert/distilbert-base-uncased", "facebook/wav2vec2-base-960h"]
+    )
+    def test_portfolio_says_the_parameters_that_a_model_has(self, name: str) -> None:
+        kind = {"answerdotai": "modernbert", "distilbert": "distilbert", "facebook": "wav2vec2"}[name.partition("/")[0]]
+        model = EncoderRecipe.of_config({"model_type": kind}, "mean", "here").outline()
+        assert registered()[name].parameters == sum(p.numel() for p in model.parameters())
+
+    def test_licence_is_that_of_the_model_card(self, changed: Callable[..., Path]) -> None:
+        folder = changed()
+        (folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\ntags: [a]\n---\n# A model\n")
+        assert hf_transformers.folder_spec(folder, "changed").license == "apache-2.0"
+        (folder / "README.md").write_text("# A model\nlicense: mine\n")
+        assert hf_transformers.folder_spec(folder, "changed").license == ""
+
+    def test_older_files_of_a_tokenizer_wait_for_the_check(self, changed: Callable[..., Path]) -> None:
+        folder = changed(without="tokenizer.json")
+        (folder / "vocab.txt").write_bytes((MINILM / "vocab.txt").read_bytes())
+        (folder / "tokenizer_config.json").write_bytes((MINILM / "tokenizer_config.json").read_bytes())
+        spec = hf_transformers.folder_spec(folder, "changed")
+        assert spec.preprocessing is None
+        found = spec.load().preprocessing.tokenizer.load()
+        expected = EncoderFolder.read(MINILM).token_format().tokenizer.load()
+        assert found.encode("A small house, unbelievably.").ids == expected.encode("A small house, unbelievably.").ids
 
     def test_parameters_are_known_without_loading(self, tiny: Path) -> None:
         spec = registered(tiny.parent)["tiny"]
@@ -341,10 +377,11 @@ class TestHub:
         assert spec.load().width == 384
 
     def test_name_behind_a_prefix_is_told_by_its_configuration(self, cache: Path) -> None:
-        spec = hf_transformers.resolve_backbone(f"hf-hub:{self.NAME}")
-        assert spec is not None
-        assert spec.modality == "text"
-        assert hf_transformers.resolve_backbone("hf-hub:timm/resnet18.a1_in1k") is None
+        registry = Registry.load()
+        assert registry.backbone(f"hf-hub:{self.NAME}").modality == "text"
+        assert registry.backbone(f"hf-hub:{self.NAME}@first").modality == "text"
+        assert registry.backbone("hf-hub:timm/resnet18.a1_in1k").modality == "image"
+        assert registry.backbone("hf-hub:someone/unknown").modality == "image"
 
     def test_missing_weights_say_what_to_do(self, cache: Path) -> None:
         spec = hf_transformers.resolve_backbone("someone/absent")

@@ -92,6 +92,14 @@ def test_they_are_searched_when_nothing_else_can_be_had() -> None:
     assert "the network is away" in said[0]
 
 
+def test_they_are_searched_beside_what_needs_no_weights() -> None:
+    small, counts = _spec("small", default=False, fallback=True), _spec("counts", heads=("ridge",))
+    found, said = _ready(_Plugin(_spec("hub", _away), counts, small).registry)
+    assert found == ["counts", "small"]
+    assert "searched instead" in said[0]
+    assert _ready(_Plugin(_spec("here"), counts, small).registry)[0] == ["counts", "here"]
+
+
 def test_shipped_backbones_are_searched_only_as_fallbacks() -> None:
     small = _spec("small", default=False, fallback=True)
     assert _ready(_Plugin(_spec("here"), _spec("hub", _away), small).registry)[0] == ["here"]

@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from autotransfer.backbones.cut import Cut
+from autotransfer.backbones.frozen import FrozenBackbone
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError
+from autotransfer.runtime.device import Device
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones import hf_transformers
 from autotransfer_plugins.backbones._encoder_recipe import EncoderRecipe
@@ -75,6 +77,11 @@ class TestEveryFamily:
         cuts = [Cut(backbone, depth, probe, other) for depth in range(1, len(backbone.stages))]
         assert len(backbone.stages) == 4
         assert [cut.reason for cut in cuts] == [""] * 3
+
+    @pytest.mark.parametrize("name", FAMILIES)
+    def test_runs_in_16_bit(self, name: str) -> None:
+        device = Device(torch=torch.device("cpu"), half=torch.bfloat16)
+        assert FrozenBackbone.of(encoder(name), device).precision == "half"
 
     @pytest.mark.parametrize("name", ["wav2vec2", "whisper", "ast"])
     def test_keeps_the_contract_and_rebuilds(self, name: str) -> None:

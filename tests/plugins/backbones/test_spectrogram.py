@@ -91,6 +91,7 @@ def test_names_lead_to_adopted_backbones(registry: Registry) -> None:
     assert registry.named_in_full(["test_resnet"], modality="audio") == {"test_resnet@mel"}
     assert [spec.name for spec in registry.select_backbones(modality="audio")] == ["test_resnet@mel", "test_vit@mel"]
     assert [spec.name for spec in registry.find_backbones("test_vit@*")] == ["test_vit@mel"]
+    assert len(registry.find_backbones("*", modality="audio")) > len(registry.find_backbones("*", modality="image"))
     form = registry.backbone("test_resnet@64px@mel@0.5s")
     assert (form.modality, form.preprocessing) == ("audio", WaveFormat(rate=RATE, seconds=0.5))
     assert all(spec.modality == "image" for spec in registry.select_backbones(["test_*"], modality="image"))
@@ -106,3 +107,8 @@ def test_broken_recipes_are_refused(broken: dict[str, object], registry: Registr
     recipe = registry.backbone("test_resnet@mel@0.2s").load().recipe
     with pytest.raises(ModelFormatError):
         registry.rebuild({**recipe, **broken})
+
+
+def test_a_teacher_is_named_as_for_images(registry: Registry) -> None:
+    assert registry.backbone("test_vit", modality="audio").name == "test_vit@mel"
+    assert registry.backbone("test_vit", modality="image").name == "test_vit"
