@@ -93,7 +93,7 @@ def test_a_folder_of_splits_without_one_to_train_on(refuse: Refuse, digit_folder
 
 def test_a_file_that_is_no_table(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    assert "neither a folder nor a CSV or TSV file" in refuse(DataError, ValueError, tmp_path / "notes.txt")
+    assert "neither a folder nor a CSV, TSV or JSON lines file" in refuse(DataError, ValueError, tmp_path / "notes.txt")
 
 
 def test_one_class_only(refuse: Refuse, digit_folder: Path, tmp_path: Path) -> None:

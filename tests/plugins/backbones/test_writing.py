@@ -79,4 +79,4 @@ def test_what_cannot_be_built_or_written_is_refused(registry: Registry, tmp_path
     with pytest.raises(BackboneError, match="too large"):
         registry.write(backbone, tmp_path, {})
     with pytest.raises(BackboneError, match="No plugin can write"):
-        registry.write(torch.nn.Linear(2, 2), tmp_path, {})  # type: ignore[arg-type]
+        registry.write(Backbone(stages=("all",), preprocessing=backbone.preprocessing, width=2), tmp_path, {})
