@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 
+from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import BackboneError, ConfigError
 from autotransfer_plugins.backbones.timm import outline_backbone, rebuild_backbone
