@@ -284,7 +284,7 @@ class _PretrainingJob:
         student = _round_to_half(trainer.learned)
         outputs = trainer.outputs(dataset.validation_rows, student)
         matched = None
-        if features is not None and "features" in outputs:
+        if features is not None and "features" in outputs and len(dataset.validation_rows) > 1:  # one has no variance
             matched = explained_variance(outputs["features"], features[dataset.validation_rows])
         result = PretrainResult(
             folder=self.out,

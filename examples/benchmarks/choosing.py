@@ -28,6 +28,7 @@ from oracle import CLOSED_FORMS
 from autotransfer import Candidate
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
+from autotransfer.data.examples import modality_of
 from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
 from autotransfer.data.split import split, split_folds
@@ -54,7 +55,9 @@ class Pool:
         settings = Settings(trials=10**6, zoo=zoo, metric="accuracy", compute=Compute(cache_dir=cache))
         self.registry, self.device = Registry.load((zoo,)), resolve_device("cpu")
         examples = load_examples(data / "train").holding_out(load_examples(data / "test"))
-        backbones = available_backbones(self.registry, settings, self.device, len(examples), print)
+        backbones = available_backbones(
+            self.registry, settings, self.device, len(examples), print, modality=modality_of(examples)
+        )
         self.loaded = [LoadedBackbone(spec, self.device) for spec in backbones]
         heads = partial(offered_heads, self.registry, settings)
         prepared = prepare_data(examples, backbones, settings, heads=heads)

@@ -27,6 +27,7 @@ import numpy as np
 from autotransfer import Candidate
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
+from autotransfer.data.examples import modality_of
 from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
@@ -81,7 +82,7 @@ class Exam:
         settings = Settings(trials=10**6, zoo=zoo, metric="accuracy", seed=seed)
         device, registry = resolve_device("cpu"), Registry.load((zoo,))
         train, test = load_examples(data / "train"), load_examples(data / "test")
-        self.backbones = available_backbones(registry, settings, device, len(train), print)
+        self.backbones = available_backbones(registry, settings, device, len(train), print, modality=modality_of(train))
         loaded = [LoadedBackbone(spec, device) for spec in self.backbones]
         prepared = prepare_data(train, self.backbones, settings, first=loaded[0])
         sides = {mode: squares.shape[1] for mode, squares in prepared.store.pixels.items()}

@@ -347,7 +347,7 @@ def test_lists_need_no_torch(command: list[str], tiny_zoo: Path) -> None:
 
 @pytest.mark.slow
 def test_backbones_are_left_out_by_name_or_pattern(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
-    shown = json.loads(run("backbones", "--zoo", tiny_zoo, "--exclude", "*_vit", "--json")[1])
+    shown = json.loads(run("backbones", "--modality", "image", "--zoo", tiny_zoo, "--exclude", "*_vit", "--json")[1])
     assert [row["name"] for row in shown] == ["test_resnet"]
     zoo = shutil.copytree(tiny_zoo, tmp_path / "zoo")
     (zoo / "test_vit" / "config.json").write_text("{")
