@@ -50,6 +50,11 @@ class Dependence:
     lowest_error_ratio: float
 
     @property
+    def random_is_higher(self) -> bool:
+        """Whether errors on folds of whole sets are significantly more than those on random folds."""
+        return self.lowest_error_ratio > 1
+
+    @property
     def falls_far(self) -> bool:
         """Whether the score falls significantly on folds of whole sets."""
         fall = self.random - self.clustered

@@ -32,7 +32,8 @@ class Grouping:
             since the examples depend on each other.
         groups: Number of groups of two or more examples.
         examples: Number of examples in these groups.
-        grouped_score: Cross-validated score of a linear probe on folds that keep the groups; NaN where not measured.
+        grouped_score: Cross-validated score of a linear probe on folds that keep the groups; NaN where not measured,
+            or where the difference from random folds is within two standard errors.
         random_score: Score of the same probe on random folds, which is too high where groups matter; NaN likewise.
     """
 
@@ -49,12 +50,10 @@ class Grouping:
         return cls(source=source, groups=len(sizes), examples=sum(sizes))
 
     def compared(self, dependence: Dependence | None) -> Grouping:
-        """Return the grouping with the scores of a linear probe on grouped and random folds."""
-        return (
-            self
-            if dependence is None
-            else replace(self, grouped_score=dependence.clustered, random_score=dependence.random)
-        )
+        """Return the grouping with the scores of a probe on grouped and random folds, where these differ for sure."""
+        if dependence is None or not dependence.random_is_higher:
+            return self
+        return replace(self, grouped_score=dependence.clustered, random_score=dependence.random)
 
     def __str__(self) -> str:
         kinds = {"given": "groups", "found": "groups of near-duplicates", "clustered": "clusters of dependent examples"}

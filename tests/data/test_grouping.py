@@ -13,6 +13,7 @@ import pytest
 import autotransfer
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
+from autotransfer.data.dependence import Dependence
 from autotransfer.data.grouping import Grouping
 from autotransfer.data.sources import load_examples
 from autotransfer.pipeline.prepare import Prepared, prepare_data
@@ -151,6 +152,14 @@ def test_it_is_put_in_words_and_as_json(grouping: Grouping, text: str) -> None:
     data = json.loads(json.dumps(grouping.to_json()))
     assert data["groups"] == grouping.groups
     assert (data["random_score"] is None) == math.isnan(grouping.random_score)
+
+
+@pytest.mark.parametrize(("lowest", "shown"), [(0.9, False), (1.1, True)])
+def test_scores_within_their_error_are_no_finding(lowest: float, shown: bool) -> None:
+    dependence = Dependence(random=0.9, clustered=0.8, error_ratio=2.0, lowest_error_ratio=lowest)
+    grouping = Grouping(source="found", groups=1, examples=2).compared(dependence)
+    assert (grouping.random_score == 0.9) is shown
+    assert ("on random folds" in str(grouping)) is shown
 
 
 @pytest.mark.slow
