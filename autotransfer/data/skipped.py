@@ -69,11 +69,12 @@ def _left_out(
     advice: Sequence[str],
     ignored_files: Mapping[str, int],
 ) -> FitWarning:
-    reasons = Counter(map(_kind, skipped))
+    kinds = _kinds([one.reason for one in skipped])
+    reasons = Counter(kinds)
     classes: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in skipped:
+    for one, kind in zip(skipped, kinds, strict=True):
         if one.label is not None:
-            classes[one.label][_kind(one)] += 1
+            classes[one.label][kind] += 1
     by_class = {
         label: {"skipped": counts.total(), "used": labels[label], "reasons": dict(counts)}
         for label, counts in sorted(classes.items(), key=lambda item: -item[1].total())
@@ -124,7 +125,11 @@ def _listed(texts: Sequence[str], between: str = ", ") -> str:
     )
 
 
-def _kind(skipped: Skipped) -> str:
-    """Return a reason without what differs from file to file."""
-    reason = re.sub(r"\d+", "N", skipped.reason)
-    return reason if len(reason) <= 80 else f"{reason[:79]}…"
+def _kinds(reasons: Sequence[str]) -> list[str]:
+    """Return each reason, with N for the numbers in which it differs from others."""
+    kinds = [re.sub(r"\d+", "N", reason) for reason in reasons]
+    known: dict[str, set[str]] = defaultdict(set)
+    for kind, reason in zip(kinds, reasons, strict=True):
+        known[kind].add(reason)
+    found = [kind if len(known[kind]) > 1 else reason for kind, reason in zip(kinds, reasons, strict=True)]
+    return [kind if len(kind) <= 80 else f"{kind[:79]}…" for kind in found]

@@ -28,6 +28,11 @@ def test_counts_by_reason_and_class() -> None:
     )
 
 
+def test_numbers_that_all_files_share_are_shown() -> None:
+    (warning,) = warnings_of([Skipped(name="x", reason="its sampling rate is 1 Hz")], ["a"])
+    assert warning.details["reasons"] == {"its sampling rate is 1 Hz": 1}
+
+
 def test_ignored_files_alone_are_no_reason_for_a_warning() -> None:
     assert warnings_of([], ["a"], ignored_files={".txt": 2}) == ()
 
