@@ -168,10 +168,13 @@ def _split(
     if separator == _SPACES:
         rows = ((number, line.split()) for number, line in enumerate(io.StringIO(text), 1))
     else:
-        reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, skipinitialspace=True, strict=True
+        # Python 3.10 reads no NUL character: a character that the text does not hold stands for it.
+        nul = next(char for char in map(chr, range(0xE000, 0xF8FF)) if char not in text) if "\0" in text else ""
+        lines = io.StringIO(text.replace("\0", nul) if nul else text, newline="")
+        reader = csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=True, strict=True)
+        rows = (
+            (reader.line_num, [field.replace(nul, "\0") for field in fields] if nul else fields) for fields in reader
         )
-        rows = ((reader.line_num, fields) for fields in reader)
     limit = csv.field_size_limit(_MAX_FIELD_CHARACTERS)
     try:
         for number, fields in rows:

@@ -5,6 +5,7 @@ transformers and torch are imported when a model is built, so that listing a zoo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -214,14 +215,16 @@ def require_transformers() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep progress bars and advice of transformers from the terminal: problems are raised as errors."""
+    """Keep progress bars, advice and warnings of transformers from the terminal: problems are raised as errors."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # DeBERTa's module scripts functions when it is imported
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:
