@@ -22,7 +22,7 @@ from autotransfer.errors import ConfigError, DataError, RunFormatError
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import Prepared, fingerprint
 from autotransfer.run.folder import RunFolder
-from autotransfer.runtime.storage import open_storage
+from autotransfer.runtime.storage import close_storage, open_storage
 from autotransfer.search.journal import copy_trials, count_steps, seconds_spent, trials_of, unusable_trials
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import OneWriterJournal, make_study
@@ -118,7 +118,12 @@ def open_study(
         "choices": asdict(choices),
         "folders": {"zoo": _asked(settings)["zoos"], "cache_dir": str(data.extractor.cache.root.absolute())},
     }
-    recorded = _recorded_run(context, data, now, shared)
+    try:
+        recorded = _recorded_run(context, data, now, shared)
+    except BaseException:  # the run is refused: nobody else closes the connections
+        if shared is not None:
+            close_storage(shared)
+        raise
     with run.writing():
         storage = JournalStorage(OneWriterJournal(run.study)) if shared is None else shared
     study = _open(context, data, space, curves, storage, recorded)
