@@ -29,6 +29,7 @@ from autotransfer.errors import (
     RunFormatError,
 )
 from autotransfer.run.interrupts import interruptible
+from autotransfer.runtime.storage import close_storage, open_storage
 from autotransfer.search.budget import TimeBudget
 from autotransfer.settings import Budget
 
@@ -255,8 +256,9 @@ def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_pa
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     options = _options(tiny_zoo, tmp_path / "cache", trials=3, out=tmp_path / "run", storage=url)
     first = fit_with(*digits, **options, study="bees", seed=3)
-    assert optuna.get_all_study_names(url) == ["bees"]
-    study = optuna.load_study(study_name="bees", storage=url)
+    storage = open_storage(url)
+    assert optuna.get_all_study_names(storage) == ["bees"]
+    study = optuna.load_study(study_name="bees", storage=storage)
     assert study.metric_names == ["accuracy"]
     about = {"metric": "accuracy", "task": "multiclass", "examples": 120, "seed": 3, "trials": 3, "epochs": 2}
     assert study.user_attrs.items() >= about.items()
@@ -266,7 +268,8 @@ def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_pa
     assert not (tmp_path / "run" / "study.journal").exists()
     again = fit_with(*digits, **{**options, "trials": 5}, study="bees", seed=3, resume=True)
     assert len(again.trials) == 5
-    assert optuna.get_all_study_names(url) == ["bees"]
+    assert optuna.get_all_study_names(storage) == ["bees"]
+    close_storage(storage)
 
 
 # --- interrupts ----------------------------------------------------------------------------------------------------

@@ -84,11 +84,13 @@ def search_candidates(
     context.progress.phase(f"searching {what}: {task.kind}, {task.metric_label}, {data}")
     executor = worker_pool.executor(evaluator, context.run.checkpoints)
     advice = f"What was finished is kept there: go on with autotransfer resume {context.run.path}."
-    with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
-        trials = _search(context, prepared, study, executor, later_steps)
-    _warn_of_untried(context, prepared, trials)
+    try:
+        with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
+            trials = _search(context, prepared, study, executor, later_steps)
+        _warn_of_untried(context, prepared, trials)
+    finally:
+        close_storage(study._storage)
     seconds["search"] = context.budget.spent - seconds["decode"]
-    close_storage(study._storage)
     return SearchResult(trials=trials, data=data, evaluator=evaluator, stages=evaluator.stages, seconds=seconds)
 
 
