@@ -56,7 +56,7 @@ _SCREENING_SHARE, _SHARE_OF_ALL = 0.3, 0.4
 # Most backbones of a search, fewest that a budget of trials allows, and trials for each backbone.
 _MAX_BACKBONES, _ALWAYS, _TRIALS_EACH = 64, 8, 8
 # Most examples for which heads on all stages are tried; with more, training deeper gains more in the same time.
-_STAGED = 5000
+_STAGED = 20_000
 # From so many examples on, a pass of its own for each boundary costs more than cutting the backbone there.
 _MIN_EXAMPLES_TO_COLLECT_AHEAD = 500
 

@@ -12,6 +12,7 @@ from autotransfer.errors import SearchError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.model.ensemble_member import EnsembleMember
+from autotransfer.model.temperature import temper
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import Prepared
@@ -79,6 +80,8 @@ def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
         selected=selected,
         model=model,
         validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
+        out_of_fold=held_out,
+        out_of_fold_predictions=temper(held_out.task, predictions, model.temperature),
         finals=finals,
         ensemble=choice.ensemble,
         soup=choice.soup,

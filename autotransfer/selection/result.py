@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.calibration import Calibration
 from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.finals import Finals
+from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup
 from autotransfer.tasks.score import Score
@@ -31,6 +34,9 @@ class SelectionResult:
         ensemble: What an ensemble brings; None where none was tried.
         soup: What a soup brings; None where none was tried.
         calibration: What a temperature brings; None where none was tried.
+        out_of_fold: The examples that were held out, and how they were divided.
+        out_of_fold_predictions: What networks of the selected kind, none of which trained on these examples, predict
+            for them (n, outputs): at the model's temperature, so that probabilities are those of the model.
         records: The trials, with the predictions that the finals have added.
         seconds: Wall time of the finals, with the choice that follows them, and of the refit.
     """
@@ -39,6 +45,8 @@ class SelectionResult:
     selected: SelectedModel
     model: TransferModel
     validation: Score
+    out_of_fold: OutOfFold = field(repr=False)
+    out_of_fold_predictions: np.ndarray = field(repr=False)
     finals: Finals | None = None
     ensemble: Ensemble | None = None
     soup: Soup | None = None

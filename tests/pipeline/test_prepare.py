@@ -121,7 +121,7 @@ def test_a_name_that_a_plugin_resolves_counts_as_one_in_full() -> None:
 
 @pytest.mark.parametrize(
     ("named", "examples", "found"),
-    [((), 5000, True), ((), 5001, False), (("*ridge",), 5001, True), (("logistic",), 10, False)],
+    [((), 20_000, True), ((), 20_001, False), (("*ridge",), 20_001, True), (("logistic",), 10, False)],
 )
 def test_stage_heads_are_for_few_examples_unless_named(named: tuple[str, ...], examples: int, found: bool) -> None:
     task = Task(kind="binary", classes=(0, 1))

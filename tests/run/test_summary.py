@@ -54,7 +54,16 @@ def selection(selected: SelectedModel, **more: Any) -> SelectionResult:
     record = TrialRecord(number=3, state="complete", candidate=CANDIDATE)
     score = Score(metric="accuracy", score=0.9, ci95=(0.8, 1.0), accuracy=0.9, examples=9)
     model: Any = None  # no line is about its networks
-    return SelectionResult(best=record, selected=selected, model=model, validation=score, **more)
+    held_out: Any = None  # nor about single examples
+    return SelectionResult(
+        best=record,
+        selected=selected,
+        model=model,
+        validation=score,
+        out_of_fold=held_out,
+        out_of_fold_predictions=np.empty((0, 2)),
+        **more,
+    )
 
 
 def test_each_finding_of_the_analysis_has_a_line() -> None:

@@ -1,0 +1,1 @@
+"""Ways out: a trained model in a form that other programs run."""
