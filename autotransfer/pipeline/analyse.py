@@ -13,9 +13,8 @@ from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_g
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
-from autotransfer.report.chart import draw
+from autotransfer.pipeline.write_report import write_report
 from autotransfer.run.result import FitData, FitResult
-from autotransfer.runtime.files import write_atomically
 from autotransfer.selection.result import SelectionResult
 from autotransfer.warnings import WarningList
 
@@ -47,11 +46,8 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
         warnings=tuple(context.warnings),
         run=run.path,
     )
-    lines = {} if test_score is None else {"the model, test": test_score.score}
-    chart = draw(list(found.trials), "Every trial of the search", lines, metric=selection.validation.metric)
-    with run.writing():
-        write_atomically(run.path / "trials.svg", chart)
-        run.write_result(result.to_json())
+    result = write_report(context, found, result)
+    run.write_result(result.to_json())
     return result
 
 

@@ -27,7 +27,17 @@ __all__ = ["RunFolder"]
 FIRST_COLUMNS = ("number", "state", "score", "backbone", "head", "freeze", "depth")
 LAST_COLUMNS = ("source", "objective", "best_epoch", "epochs", "seconds", "reason")
 # What a run writes into its folder.
-FILES_OF_A_RUN = ("run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model", "checkpoints")
+FILES_OF_A_RUN = (
+    "run.json",
+    "result.json",
+    "report.json",
+    "report.html",
+    "trials.csv",
+    "trials.svg",
+    "study.journal",
+    "model",
+    "checkpoints",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
