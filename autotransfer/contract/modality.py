@@ -62,6 +62,7 @@ class Modality:
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
         options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        hub_task: What the Hugging Face hub calls the classification of its examples; empty where the hub has no word.
         remark_code: Code of the warning on test examples that ``Store.remarks`` are on.
         warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
@@ -74,6 +75,7 @@ class Modality:
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
     options: Mapping[str, ModalityOption] = MappingProxyType({})
+    hub_task: str = ""
     remark_code: str = "unlike_training"
     warnings: Mapping[str, str] = MappingProxyType({})
 

@@ -15,7 +15,9 @@ from autotransfer.data.examples import Examples
 from autotransfer.data.grouping import Grouping
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.report.model_card import CARD
 from autotransfer.run.summary import summarize
+from autotransfer.runtime.files import write_atomically, writing
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.score import Score
@@ -121,8 +123,16 @@ class FitResult:
         return self.model.score(data, targets, **reading)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model into a folder and return the folder."""
-        return self.model.save(folder)
+        """Write the model into a folder, with the model card of the run, and return the folder.
+
+        Raises:
+            OutputError: The disk is full, or the folder cannot be written.
+        """
+        place, card = self.model.save(folder), self.run / "model" / CARD
+        if card.is_file() and not (place / CARD).exists():
+            with writing(place, "Save the model again once there is room."):
+                write_atomically(place / CARD, card.read_text(encoding="utf-8"))
+        return place
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``result.json`` holds."""

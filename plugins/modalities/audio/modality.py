@@ -79,6 +79,7 @@ class AudioModality(Modality):
 
     name = "audio"
     noun = "sound"
+    hub_task = "audio-classification"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of sounds (N, samples), or a list of paths or arrays (samples,)"
     claims_arrays = False  # rows of numbers may be anything, and do not say their sampling rate

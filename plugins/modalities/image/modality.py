@@ -77,6 +77,7 @@ class ImageModality(Modality):
 
     name = "image"
     noun = "image"
+    hub_task = "image-classification"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of images, or a list of paths, PIL images or arrays"
     views = VIEWS
