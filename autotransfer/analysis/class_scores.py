@@ -1,4 +1,4 @@
-"""How well each class is told from the others, on examples that no network of the model trained on."""
+"""How well each class is recognised, on examples that no network of the model trained on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABEL_THRESHOLD = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """How well one class is told from the others.
+    """How well one class is recognised.
 
     Attributes:
         label: The class.
