@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from autotransfer.contract.preview import Preview
 from autotransfer.contract.store import InputFormat, Inputs, Item, Skipped, Store
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
 from autotransfer.warnings import add_warning_codes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from autotransfer.contract.export_inputs import ExportInputs
     from autotransfer.contract.specs import BackboneSpec
 
-__all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Skipped", "Store"]
+__all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Preview", "Skipped", "Store"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +284,18 @@ class Modality:
 
         Raises:
             ConfigError: The backbone has no such form.
+        """
+        return None
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview | None:
+        """Return what a page shows of one example: a thumbnail, the words, a short clip; None for nothing.
+
+        Args:
+            item: The example.
+            reading: How the examples were read, as ``Store.reading``: what is shown is what networks see.
+
+        Raises:
+            DataError: It cannot be read.
         """
         return None
 

@@ -10,7 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import Item, Modality, ModalityOption
+from autotransfer.contract.modality import Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError
 from autotransfer_plugins.modalities.image.formats import GRID, CropMode, Preprocessing, at_side, read_side
@@ -188,6 +188,12 @@ class ImageModality(Modality):
                 "multiple of 32, or leave the size out; not every architecture takes another size than its own."
             )
         return found
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview:
+        """Return a thumbnail of the whole image, upright, with its values as they are read."""
+        from autotransfer_plugins.modalities.image.preview import thumbnail
+
+        return thumbnail(item, reading)
 
     def demo_data(self) -> DemoData:
         """Return handwritten digits."""

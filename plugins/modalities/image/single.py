@@ -56,7 +56,7 @@ class Decoded:
 
     Attributes:
         digest: Hash of its content.
-        size: Width and height in pixels.
+        size: Width and height in pixels, of the image as it is to be seen.
         channels: 1 for grey, 3 for colours.
         squares: uint8 (side, side, 3) by crop mode; empty while black and white are unknown.
         kind: What its values are; None for truth values and transparent images, which leave no question open.
@@ -113,8 +113,9 @@ def _from_file(path: Path, plan: Plan) -> Decoded:
         size = opened.size
         narrowed = opened.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in opened.tile)
         opened.draft("RGB", (_DRAFT_GAP * plan.side, _DRAFT_GAP * plan.side))
-        found = _from_picture(upright(opened), digest, plan)
-        found.size, found.narrowed = size, narrowed
+        drafted, turned = opened.size, upright(opened)
+        found = _from_picture(turned, digest, plan)
+        found.size, found.narrowed = size if turned.size == drafted else size[::-1], narrowed
         # A photograph of a telephone holds its preview beside it.
         found.several = opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
     return found
