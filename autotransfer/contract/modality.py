@@ -22,6 +22,7 @@ from autotransfer.warnings import add_warning_codes
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer.contract.export_inputs import ExportInputs
     from autotransfer.contract.specs import BackboneSpec
 
 __all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Preview", "Skipped", "Store"]
@@ -210,6 +211,18 @@ class Modality:
             how: The ``InputFormat``.
         """
         return {}
+
+    def export_inputs(self, formats: Sequence[Any], reading: Mapping[str, Any]) -> ExportInputs | None:
+        """Return what an exported model is given, and how it becomes inputs; None where models cannot be exported.
+
+        Args:
+            formats: The ``InputFormat`` of each backbone of the model.
+            reading: How the model reads its examples.
+
+        Raises:
+            ExportError: A backbone of the model cannot be exported; the message says what to do.
+        """
+        return None
 
     def adopt(self, specs: Sequence[BackboneSpec]) -> Sequence[BackboneSpec]:
         """Return the backbones of other modalities that can take examples of this one, in a form for them.

@@ -17,6 +17,7 @@ from autotransfer_plugins.modalities.image.formats import GRID, CropMode, Prepro
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.image.export import ImageExport
     from autotransfer_plugins.modalities.image.images import Images
 
 __all__ = ["AUGMENTATIONS", "IMAGE", "OPTIONS", "VIEWS", "WARNINGS", "ImageModality"]
@@ -158,6 +159,13 @@ class ImageModality(Modality):
     def read_format(self, about: Any, files: Mapping[str, bytes] | None = None) -> Preprocessing:
         """Return how a saved model wants its images."""
         return Preprocessing.from_json(about)
+
+    def export_inputs(self, formats: Sequence[Preprocessing], reading: Mapping[str, Any]) -> ImageExport:
+        """Return how decoded pixels of any size enter an exported model."""
+        from autotransfer_plugins.modalities.image.decoding import Decoding
+        from autotransfer_plugins.modalities.image.export import ImageExport
+
+        return ImageExport(formats, reading["side"], Decoding.from_json(reading))
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone at its own side and at a smaller one."""

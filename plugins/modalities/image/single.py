@@ -20,7 +20,7 @@ from autotransfer_plugins.modalities.image.reading import open_image, read_file,
 from autotransfer_plugins.modalities.image.squares import deep_squares, shade, square
 from autotransfer_plugins.modalities.image.value_range import Range, ValueKind, kind_of_values, outside
 
-__all__ = ["Decoded", "Plan", "decode_one", "is_constant"]
+__all__ = ["Decoded", "Plan", "decode_one", "is_constant", "with_opacity"]
 
 Squares = dict[CropMode, np.ndarray]
 
@@ -130,7 +130,7 @@ def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     if kind is None and array.ndim > 2:
         array = array.astype(np.uint8) * np.uint8(255)
     elif kind is not None and array.ndim == 3 and array.shape[2] == 4:
-        array = _with_opacity(array, kind)
+        array = with_opacity(array, kind)
     if kind is None or array.dtype == np.uint8:
         return _from_picture(Image.fromarray(array), digest, plan)
     size, channels = (array.shape[1], array.shape[0]), 1 if array.ndim == 2 else 3
@@ -139,7 +139,7 @@ def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     return found
 
 
-def _with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
+def with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
     """Return four channels in 8 bits: what is opaque says what their range is."""
     opaque = _OPAQUE[kind]
     if not (array.min() >= 0 and array.max() <= opaque):
