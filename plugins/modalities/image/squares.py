@@ -62,7 +62,7 @@ def pad(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     """Return where a letterboxed image of some width and height lies in its square: left, top, right and bottom."""
-    wide, high = (max(1, round(side * length / max(size))) for length in size)
+    wide, high = (max(1, side * length // max(size)) for length in size)
     left, top = (side - wide) // 2, (side - high) // 2
     return left, top, left + wide, top + high
 

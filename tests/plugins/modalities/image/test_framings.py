@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fixtures.fitting import fit_with
 from PIL import Image
 from torch import nn
@@ -20,7 +21,8 @@ from autotransfer.data.sources import find_examples
 from autotransfer.errors import BackboneError, ConfigError
 from autotransfer.search.variants import Variants, offer_variants
 from autotransfer_plugins.modalities.image.decode import decode
-from autotransfer_plugins.modalities.image.formats import Preprocessing
+from autotransfer_plugins.modalities.image.export import ImageExport
+from autotransfer_plugins.modalities.image.formats import CropMode, Preprocessing
 from autotransfer_plugins.modalities.image.framings import LeftOut, framed, with_framings
 from autotransfer_plugins.modalities.image.images import Images
 from autotransfer_plugins.modalities.image.modality import IMAGE
@@ -101,6 +103,17 @@ def test_upright_image_is_padded_as_it_is_seen(tmp_path: Path) -> None:
 def test_letterbox_of_extreme_shapes_shows_the_image(size: tuple[int, int]) -> None:
     (found,) = letterboxed(Image.new("RGB", size, "red"), side=64).pixels["letterbox"]
     assert (found == [255, 0, 0]).all(-1).any()
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "letterbox"])
+@pytest.mark.parametrize("size", [(80, 20), (20, 80), (61, 47), (33, 33), (500, 3)])
+def test_exported_model_frames_as_decoding_does(size: tuple[int, int], mode: CropMode) -> None:
+    picture, how = photo(*size), Preprocessing(size=(32, 32), crop_mode=mode, crop_fraction=1.0)
+    store = decode(find_examples([picture]), {mode: 32}, exact=True)
+    export = ImageExport([how], 32, store.decoding)
+    (given,) = export.arrays(export.decoded([picture]))
+    made = export.reader()(torch.from_numpy(given["pixels"]))[mode][0].permute(1, 2, 0).numpy()
+    assert np.abs(made - store.pixels[mode][0]).max() <= 1
 
 
 # --- what is offered ----------------------------------------------------------------------------------------------
