@@ -93,7 +93,7 @@ class _Squares(nn.Module):
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map (N, height, width, 3) to whole numbers as float32 (N, 3, side, side), by crop mode."""
-        images, side = pixels.permute(0, 3, 1, 2).float(), self._side
+        images = pixels.permute(0, 3, 1, 2).float()
         rows, columns = (torch.arange(images.shape[axis], device=images.device) for axis in (2, 3))
         high, wide = (places[-1] + 1 for places in (rows, columns))
         found: dict[str, Tensor] = {}
