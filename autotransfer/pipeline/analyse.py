@@ -75,6 +75,7 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
     context.progress.phase("estimating selection bias and transfer gain")
     settings, budget = context.settings, context.budget
     trials, evaluator = found.trials, found.evaluator
+    _warn_of_model(context, found, selection)
     fold = evaluator.folds[0]
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
     stages = {name: len(found.stages(name)) for name in names}
@@ -99,6 +100,15 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
         context.warnings.add(warning)
     depths = best_by_depth(trials, stages)
     return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
+
+
+def _warn_of_model(context: FitContext, found: SearchResult, selection: SelectionResult) -> None:
+    """Add what the modality says of the model, such as parts of the examples that it does not see."""
+    registry = found.evaluator.registry
+    names = dict.fromkeys(record.candidate.backbone for record in found.trials if record.candidate)
+    tried = [how for name in names if (how := registry.backbone(name).preprocessing) is not None]
+    chosen = [member.network.backbone.preprocessing for member in selection.model.members]
+    context.warnings.add(*found.data.store.warnings_on(chosen, tried))
 
 
 def _warn_of_transfer(gain: TransferGain, backbones: Sequence[BackboneScore], warnings: WarningList) -> None:

@@ -27,7 +27,7 @@ from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning, WarningList
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 
-CPU = resolve_device("cpu")
+CPU = replace(resolve_device("cpu"), half=None)  # its speed is asked for
 COUNT = 150
 HOW = Preprocessing(size=(32, 32))
 
