@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.data.sources import find_examples, load_examples
-from autotransfer.errors import DataError, ModelFormatError, OutputError
+from autotransfer.errors import ConfigError, DataError, ModelFormatError, OutputError
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.settings import Compute
@@ -138,6 +138,27 @@ def test_a_saved_ensemble_holds_each_backbone_once(ensemble: TransferModel, digi
     assert [one.weight for one in loaded.members] == list(WEIGHTS.values())
     assert loaded.temperature == 1.5
     np.testing.assert_array_equal(loaded.predict_proba(digits[0]), ensemble.predict_proba(digits[0]))
+
+
+def test_a_saved_model_makes_the_same_sets(ensemble: TransferModel, digits: Digits, tmp_path: Path) -> None:
+    sets = ensemble.predict_set(digits[0][60:90], 0.8)
+    assert {len(found) for found in sets} > {1}
+    assert set().union(*sets) <= set(ensemble.task.classes)
+    loaded = autotransfer.load(ensemble.save(tmp_path), device="cpu")
+    assert list(loaded.predict_set(digits[0][60:90], 0.8)) == list(sets)
+    filled = loaded.predict_set(digits[0][60:90], 0.05, allow_empty=False)
+    assert [found[0] for found in filled] == list(loaded.predict(digits[0][60:90]))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        loaded.predict_set(digits[0], 90)
+
+    about = json.loads((tmp_path / "model.json").read_text())
+    about["conformal"][0]["levels"][0] = 2.0
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(ModelFormatError, match="levels"):
+        autotransfer.load(tmp_path)
+    plain = autotransfer.load(replace(ensemble, conformal=None).save(tmp_path), device="cpu")
+    with pytest.raises(ConfigError, match="makes no sets"):
+        plain.predict_set(digits[0])
 
 
 def test_a_head_on_missing_stages_is_refused(trained: dict[str, TransferModel], tmp_path: Path) -> None:
