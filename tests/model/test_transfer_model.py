@@ -140,23 +140,25 @@ def test_a_saved_ensemble_holds_each_backbone_once(ensemble: TransferModel, digi
     np.testing.assert_array_equal(loaded.predict_proba(digits[0]), ensemble.predict_proba(digits[0]))
 
 
-def test_a_saved_model_makes_the_same_sets(ensemble: TransferModel, digits: Digits, tmp_path: Path) -> None:
-    sets = ensemble.predict_set(digits[0][60:90], 0.8)
-    assert {len(found) for found in sets} > {1}
-    assert set().union(*sets) <= set(ensemble.task.classes)
-    loaded = autotransfer.load(ensemble.save(tmp_path), device="cpu")
-    assert list(loaded.predict_set(digits[0][60:90], 0.8)) == list(sets)
-    filled = loaded.predict_set(digits[0][60:90], 0.05, allow_empty=False)
-    assert [found[0] for found in filled] == list(loaded.predict(digits[0][60:90]))
+def test_a_saved_model_makes_the_same_sets(trained: dict[str, TransferModel], digits: Digits, tmp_path: Path) -> None:
+    model, images, labels = trained["ridge"], digits[0][60:], digits[1][60:]
+    sets = model.predict_set(images, 0.8)
+    assert set().union(*sets) <= set(model.task.classes)
+    assert np.mean([label in found for label, found in zip(labels, sets, strict=True)]) > 0.5
+    assert sum(map(len, model.predict_set(images, 0.5))) < sum(map(len, model.predict_set(images, 0.9)))
+    loaded = autotransfer.load(model.save(tmp_path), device="cpu")
+    assert list(loaded.predict_set(images, 0.8)) == list(sets)
+    filled = loaded.predict_set(images, 0.05, allow_empty=False)
+    assert [found[0] for found in filled] == list(loaded.predict(images))
     with pytest.raises(ConfigError, match="between 0 and 1"):
-        loaded.predict_set(digits[0], 90)
+        loaded.predict_set(images, 90)
 
     about = json.loads((tmp_path / "model.json").read_text())
     about["conformal"][0]["levels"][0] = 2.0
     (tmp_path / "model.json").write_text(json.dumps(about))
     with pytest.raises(ModelFormatError, match="levels"):
         autotransfer.load(tmp_path)
-    plain = autotransfer.load(replace(ensemble, conformal=None).save(tmp_path), device="cpu")
+    plain = autotransfer.load(replace(model, conformal=None).save(tmp_path), device="cpu")
     with pytest.raises(ConfigError, match="makes no sets"):
         plain.predict_set(digits[0])
 
