@@ -11,6 +11,7 @@ from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import estimate_selection_bias
 from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_gain
 from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.explain import explain_examples
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.report.chart import draw
@@ -31,6 +32,7 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
     test_score = score_test(context, found, selection)
     scored = budget.spent
     analysis = _analyse_search(context, found, selection)
+    analysis = explain_examples(context, found, selection, analysis)
     steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
     seconds = {**found.seconds, **selection.seconds, **steps}
     result = FitResult(
