@@ -82,20 +82,22 @@ def score_classes(
     *,
     seed: int = 0,
 ) -> tuple[ClassScore, ...]:
-    """Score each class of a classification.
+    """Score each class, in the order of the classes; a regression has none.
 
     Precision and recall of independent examples have Wilson's interval. F1 has that of a bootstrap, and so have all
     three where examples come in groups. Where all resamples are equal, since there is no error, the interval is
     Wilson's.
 
     Args:
-        task: The task; not a regression.
+        task: The task.
         encoded: Targets (n, ...).
         predictions: Probabilities (n, classes).
         group_ids: Group (n,) of each example; None makes each example a group.
         thresholds: Probabilities (classes,) above which a label of several counts as predicted; None means 0.5.
         seed: Seed of the bootstrap.
     """
+    if task.kind == "regression":
+        return ()
     count_of = _counter(task, encoded, predictions, thresholds)
     counts, groups = count_of(np.arange(len(encoded))), count_groups(len(encoded), group_ids)
     found, low, high = counts.shares(), *_wilson(counts)

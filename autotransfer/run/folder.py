@@ -34,6 +34,7 @@ FILES_OF_A_RUN = (
     "report.html",
     "trials.csv",
     "trials.svg",
+    "label_errors.csv",
     "study.journal",
     "model",
     "checkpoints",
@@ -150,6 +151,11 @@ class RunFolder:
     def study(self) -> Path:
         """File of the study."""
         return self.path / "study.journal"
+
+    @property
+    def label_errors(self) -> Path:
+        """File of the examples whose labels are probably wrong."""
+        return self.path / "label_errors.csv"
 
     @property
     def checkpoints(self) -> Path:
