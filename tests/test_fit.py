@@ -145,8 +145,9 @@ def test_nothing_in_the_run_folder_can_run_code(result: FitResult) -> None:
     files = [path for path in result.run.rglob("*") if path.is_file()]
     assert {"model.json", "model.safetensors"} <= {path.name for path in files}
     for path in files:
-        assert path.suffix in {".json", ".journal", ".csv", ".md", ".svg", ".safetensors"}
+        assert path.suffix in {".json", ".journal", ".csv", ".md", ".svg", ".html", ".safetensors"}
         assert path.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK")  # pickles, and zips of them
+    assert "<script" not in result.report.read_text(encoding="utf-8")
 
 
 def test_the_result_explains_itself(result: FitResult) -> None:
