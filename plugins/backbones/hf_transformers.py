@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
     from autotransfer.contract.backbone import Backbone
 
-__all__ = ["outline_backbone", "rebuild_backbone", "register_backbones", "resolve_backbone", "write_backbone"]
+__all__ = [
+    "export_checkpoint",
+    "outline_backbone",
+    "rebuild_backbone",
+    "register_backbones",
+    "resolve_backbone",
+    "write_backbone",
+]
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _CONFIG_OF = LazyImport("autotransfer_plugins.backbones._encoder_hub:repository_config")
@@ -127,6 +134,25 @@ def write_backbone(
         return None
     write_folder(backbone, classifier, about, folder)
     return True
+
+
+@hookimpl
+def export_checkpoint(
+    backbone: Backbone, library: str, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
+) -> Callable[[Any], Tensor] | None:
+    """Write an encoder in float32 for the ``Auto`` classes for classification; None for another backbone or library.
+
+    Raises:
+        ExportError: The class for classification has no place for the classifier, or pools in another way.
+    """
+    if library != "transformers" or backbone.recipe.get("plugin") != "transformers":
+        return None
+    from autotransfer_plugins.backbones._encoder_classifier import export_folder
+    from autotransfer_plugins.backbones._encoder_sound import SoundEncoder
+    from autotransfer_plugins.backbones._encoder_text import TextEncoder
+
+    known = isinstance(backbone, (TextEncoder, SoundEncoder))
+    return export_folder(backbone, classifier, about, folder) if known else None
 
 
 def _is_encoder(folder: Path) -> bool:
