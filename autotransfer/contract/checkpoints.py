@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.modality import Inputs
-from autotransfer.contract.registry import Registry
 from autotransfer.errors import ExportError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.registry import Registry
 
-__all__ = ["write_checkpoint"]
+__all__ = ["Checkpoint", "write_checkpoint"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint of another library that was written.
+
+    Attributes:
+        run: Maps inputs of the backbone to outputs (N, outputs), with the checkpoint as the library loads it.
+        usage: How to predict with it, in Markdown; ``FOLDER`` stands for its place.
+    """
+
+    run: Callable[[Inputs], Tensor]
+    usage: str
 
 
 def write_checkpoint(
@@ -25,18 +39,15 @@ def write_checkpoint(
     classifier: tuple[Tensor, Tensor],
     about: Mapping[str, Any],
     folder: Path,
-) -> Callable[[Inputs], Tensor]:
+) -> Checkpoint:
     """Write a backbone with a linear classifier into a folder; see the hook ``export_checkpoint``.
-
-    Returns:
-        What maps inputs of the backbone to outputs (N, outputs), with the checkpoint as the library loads it.
 
     Raises:
         ExportError: No plugin knows how, or the library has no place for the classifier.
     """
-    made: Callable[[Inputs], Tensor] | None = registry.first(
+    made: Checkpoint | None = registry.first(
         "export_checkpoint",
-        Callable,  # type: ignore[arg-type]  # ``isinstance`` takes it
+        Checkpoint,
         backbone=backbone,
         library=library,
         classifier=classifier,

@@ -59,13 +59,14 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from autotransfer.contract.modality import Inputs, Modality
+from autotransfer.contract.modality import Modality
 from autotransfer.contract.specs import BackboneSpec, EpochRecord, FreezePolicySpec, HeadSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.checkpoints import Checkpoint
 
 __all__ = [
     "hookimpl",
@@ -143,14 +144,13 @@ def write_backbone(
 @hookspec(firstresult=True)
 def export_checkpoint(
     backbone: Backbone, library: str, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
-) -> Callable[[Inputs], Tensor] | None:
+) -> Checkpoint | None:
     """Write a backbone with a linear classifier, in float32, as a checkpoint that a library loads on its own.
 
-    Return what the library makes of it: a function from inputs of the backbone to outputs (N, outputs). Return None for
-    a backbone of another plugin. ``library`` is ``"timm"`` or ``"transformers"``. ``classifier`` is the weight
-    (outputs, width) and the bias (outputs,) of a linear layer on the pooled features. ``about`` is JSON with the keys
-    ``kind`` (of the task), ``labels`` and ``license``. Raise ``ExportError``, which says what to do, where the library
-    has no place for the classifier, or for how the backbone pools.
+    Return None for a backbone of another plugin, and for another library. ``library`` is ``"timm"`` or
+    ``"transformers"``. ``classifier`` is the weight (outputs, width) and the bias (outputs,) of a linear layer on the
+    pooled features. ``about`` is JSON with the keys ``kind`` (of the task) and ``labels``. Raise ``ExportError``, which
+    says what to do, where the library has no place for the classifier, or for how the backbone pools.
     """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
 from autotransfer.model.serialization import describe_members, read_members, tensors_of
 from autotransfer.model.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, temper
+from autotransfer.report.card_usage import CARD
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
 from autotransfer.runtime.library_defaults import default_settings
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["TransferModel"]
 
 _FORMAT = 5
+_MAX_CARD_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ class TransferModel:
         device: Where it runs.
         columns: Columns of a table that held the examples to train on; empty where they came from no table.
         temperature: What the logits of a classifier are divided by.
+        card: Its model card, in Markdown; empty where it has none.
     """
 
     members: tuple[EnsembleMember, ...]
@@ -65,6 +68,7 @@ class TransferModel:
     device: Device
     columns: tuple[str, ...] = ()
     temperature: float = 1.0
+    card: str = field(default="", repr=False, compare=False)
 
     def predict(self, data: Any) -> np.ndarray:
         """Predict for examples, in the order in which they are given.
@@ -202,6 +206,8 @@ class TransferModel:
         with replacing(folder / "model.safetensors") as temporary:
             save_file(_unshared(tensors), temporary)
         write_asset_files(self._files, folder)
+        if self.card:
+            write_atomically(folder / CARD, self.card)
         write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
         return folder
 
@@ -277,6 +283,7 @@ class TransferModel:
             columns=_columns(about.get("columns", [])),
             device=where,
             temperature=temperature,
+            card=_read_card(folder),
         )
 
     @property
@@ -297,6 +304,14 @@ class TransferModel:
             "files": digests_of(self._files),
             "members": describe_members(self.members),
         }
+
+
+def _read_card(folder: Path) -> str:
+    """Return the model card; empty where there is none."""
+    file = folder / CARD
+    if not file.is_file() or file.stat().st_size > _MAX_CARD_BYTES:
+        return ""
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _modality(name: Any, registry: Registry) -> Modality:

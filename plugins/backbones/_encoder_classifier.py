@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autotransfer.backbones.frozen import PROBES
+from autotransfer.contract.checkpoints import Checkpoint
 from autotransfer.errors import AutoTransferError, ExportError
 from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.text import one_line
@@ -26,6 +28,19 @@ from autotransfer_plugins.modalities.text.formats import TokenFormat
 
 __all__ = ["export_folder"]
 
+_TEXT_USAGE = """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="FOLDER", top_k=None)  # "OWNER/NAME" from the hub
+print(classify("A new text.", truncation=True))
+```"""
+_SOUND_USAGE = """```python
+from transformers import pipeline
+
+classify = pipeline("audio-classification", model="FOLDER", top_k=None)  # "OWNER/NAME" from the hub
+print(classify("new.wav"))
+```"""
+
 log = logging.getLogger("autotransfer")
 
 _PROBLEMS = {"regression": "regression", "multilabel": "multi_label_classification"}
@@ -36,8 +51,8 @@ _NAMES_OF_POOLINGS = {"first": ("cls", "bos"), "mean": ("mean",), "max": ("max",
 
 def export_folder(
     backbone: TextEncoder | SoundEncoder, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
-) -> Callable[[Any], Tensor]:
-    """Write a folder, and return what maps inputs of the backbone to the outputs of the model that it holds.
+) -> Checkpoint:
+    """Write a folder, and load it with transformers.
 
     Raises:
         ExportError: The family has no class for classification, pools in another way, or has no place for a linear
@@ -46,7 +61,7 @@ def export_folder(
     recipe = EncoderRecipe.from_json(backbone.recipe)
     given = _given_text if isinstance(backbone, TextEncoder) else _given_sound
     _refuse_other_pooling(backbone, recipe)
-    probe = backbone.preprocessing.probe(PROBES)
+    probe: Any = backbone.preprocessing.probe(PROBES)
     if isinstance(backbone, WaveBackbone) and not backbone.masked:
         probe = {**probe, "samples": torch.full_like(probe["samples"], probe["wave"].shape[1])}
     with torch.no_grad():
@@ -55,7 +70,7 @@ def export_folder(
         model = _classification_model(backbone, recipe, classifier, about, pooling)
 
         def run(model: Any = model) -> Tensor:
-            return model(**given(backbone, probe)).logits  # type: ignore[no-any-return]
+            return _logits(model, given(backbone, probe))
 
         try:
             if fill_head(head_layers(model, model.base_model, run), classifier, expected, run):
@@ -72,7 +87,8 @@ def export_folder(
     shutil.copymode(folder / CONFIG, folder / WEIGHTS)
     _write_inputs(backbone, recipe, folder)
     loaded = _loaded(type(model), folder)
-    return lambda inputs: loaded(**given(backbone, inputs)).logits  # type: ignore[no-any-return]
+    usage = _TEXT_USAGE if isinstance(backbone, TextEncoder) else _SOUND_USAGE
+    return Checkpoint(run=lambda inputs: _logits(loaded, given(backbone, inputs)), usage=usage)
 
 
 def _refuse_other_pooling(backbone: TextEncoder | SoundEncoder, recipe: EncoderRecipe) -> None:
@@ -81,11 +97,12 @@ def _refuse_other_pooling(backbone: TextEncoder | SoundEncoder, recipe: EncoderR
     Raises:
         ExportError: They do not pool so.
     """
+    how: Any = backbone.preprocessing
     if isinstance(backbone, SoundEncoder):
         if not isinstance(backbone, WaveBackbone):
             raise ExportError(
-                f"A model of the type {recipe.model_type!r} sees windows of {backbone.preprocessing.seconds:g} seconds "
-                f"here, and always its whole window in AutoModelForAudioClassification. {_ADVICE}, or fit with a "
+                f"A model of the type {recipe.model_type!r} sees windows of {how.seconds:g} seconds here, and "
+                f"always its whole window in AutoModelForAudioClassification. {_ADVICE}, or fit with a "
                 "backbone such as wav2vec 2.0."
             )
         return
@@ -146,6 +163,13 @@ def _head_settings(config: Any, pooling: str, width: int) -> dict[str, Any]:
         "classifier_proj_size": width,
         "use_weighted_layer_sum": False,
     }
+
+
+def _logits(model: Any, given: Mapping[str, Tensor]) -> Tensor:
+    with warnings.catch_warnings():  # torch would rather have both masks of WavLM in one type
+        warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
+        found: Tensor = model(**given).logits
+    return found
 
 
 def _given_text(backbone: Any, inputs: Any) -> dict[str, Tensor]:

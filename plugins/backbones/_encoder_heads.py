@@ -116,10 +116,11 @@ def _fillings(first: nn.Linear, weight: Tensor, bias: Tensor, largest: Tensor) -
 
 def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> bool:
     """Set a linear layer, and return whether it has a place for both."""
-    if layer.weight.shape != weight.shape or (layer.bias is None and bool(bias.any())):
+    own: Tensor | None = layer.bias
+    if layer.weight.shape != weight.shape or (own is None and bool(bias.any())):
         return False
     with torch.no_grad():
         layer.weight.copy_(weight)
-        if layer.bias is not None:
-            layer.bias.copy_(bias)
+        if own is not None:
+            own.copy_(bias)
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from autotransfer.contract.checkpoints import Checkpoint
 from autotransfer.errors import BackboneError, ConfigError, ExportError
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._recipe import Recipe
@@ -20,6 +21,16 @@ __all__ = ["export_folder", "outline", "write_folder"]
 # Largest relative difference between timm's outputs and the classifier on the pooled features.
 _MAX_RELATIVE_DIFFERENCE = 1e-2
 _MIN_SIDE, _MAX_SIDE = 8, 2048  # pixels
+_LINKS = {"binary": ".softmax(1)", "multiclass": ".softmax(1)", "multilabel": ".sigmoid()", "regression": ""}
+_USAGE = """```python
+import timm
+from PIL import Image
+
+model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # "hf-hub:OWNER/NAME" from the hub
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+outputs = model(transform(Image.open("new.jpg").convert("RGB"))[None]){link}
+print(model.pretrained_cfg.get("label_names"), outputs)
+```"""
 
 
 def outline(architecture: str, input_size: int | None, classes: int) -> dict[str, Any]:
@@ -66,8 +77,8 @@ def write_folder(
 
 def export_folder(
     backbone: TimmBackbone, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
-) -> Callable[[Any], Tensor]:
-    """Write the same files in float32, and return timm's own model of them.
+) -> Checkpoint:
+    """Write the same files in float32, and load them with timm.
 
     Raises:
         ExportError: The architecture has no linear classifier on its pooled features.
@@ -77,8 +88,8 @@ def export_folder(
     except BackboneError as error:
         raise ExportError(f"{error} Export with --format onnx, or fit with another backbone.") from error
     _save(model, backbone, {**about, "label_names": about["labels"]}, folder)
-    loaded: Callable[[Any], Tensor] = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    return loaded
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    return Checkpoint(run=loaded, usage=_USAGE.format(link=_LINKS[about["kind"]]))
 
 
 def _joined(backbone: TimmBackbone, classifier: tuple[Tensor, Tensor] | None) -> Any:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.checkpoints import Checkpoint
 
 __all__ = [
     "export_checkpoint",
@@ -139,7 +140,7 @@ def write_backbone(
 @hookimpl
 def export_checkpoint(
     backbone: Backbone, library: str, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
-) -> Callable[[Any], Tensor] | None:
+) -> Checkpoint | None:
     """Write an encoder in float32 for the ``Auto`` classes for classification; None for another backbone or library.
 
     Raises:
@@ -151,8 +152,9 @@ def export_checkpoint(
     from autotransfer_plugins.backbones._encoder_sound import SoundEncoder
     from autotransfer_plugins.backbones._encoder_text import TextEncoder
 
-    known = isinstance(backbone, (TextEncoder, SoundEncoder))
-    return export_folder(backbone, classifier, about, folder) if known else None
+    if not isinstance(backbone, (TextEncoder, SoundEncoder)):
+        return None
+    return export_folder(backbone, classifier, about, folder)
 
 
 def _is_encoder(folder: Path) -> bool:

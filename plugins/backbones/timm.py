@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.checkpoints import Checkpoint
     from autotransfer_plugins.backbones._model import TimmBackbone
 
 __all__ = [
@@ -156,7 +157,7 @@ def write_backbone(
 @hookimpl
 def export_checkpoint(
     backbone: Backbone, library: str, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
-) -> Callable[[Any], Tensor] | None:
+) -> Checkpoint | None:
     """Write a backbone of this plugin in float32 for timm; return None for another backbone or library.
 
     Raises:

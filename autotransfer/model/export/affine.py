@@ -63,8 +63,8 @@ def affine_map(model: TransferModel, library: str) -> tuple[Tensor, Tensor]:
                 _difference(head, weight, bias, scale * torch.randn(_CHECKED_ROWS, width, generator=rng).double())
                 for scale in _MAGNITUDES
             ]
-        except Exception as error:  # the head of a plugin may take no float64
-            raise ExportError(_no_form(member, library, f"cannot be read ({type(error).__name__})")) from error
+        except Exception as error:  # a linear layer takes float64; what does not is none
+            raise ExportError(_no_form(member, library, "is no linear map")) from error
         if not max(differences) <= _MAX_RELATIVE_DIFFERENCE:
             raise ExportError(_no_form(member, library, "is no linear map"))
         if network.scale.ndim:

@@ -17,9 +17,12 @@ from autotransfer.data.examples import Examples
 from autotransfer.errors import ExportError
 from autotransfer.features.ragged import by_length
 from autotransfer.model.export.affine import affine_map, single_member
+from autotransfer.model.export.card import card_of
 from autotransfer.model.export.exporters import ExportRequest, Predict
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.report.card_usage import CARD
 from autotransfer.runtime.device import resolve_device
+from autotransfer.runtime.files import write_atomically
 from autotransfer.training.network import to_predictions
 
 __all__ = ["write"]
@@ -37,10 +40,12 @@ def write(request: ExportRequest, library: str) -> Predict:
     labels = [str(label) for label in model.task.classes] or list(model.task.target_names)
     if len(set(labels)) < len(labels):
         raise ExportError(f"Two classes have the same name as texts, such as 1 and '1': {library} knows texts only.")
-    about = {"kind": model.task.kind, "labels": labels, "license": request.about.get("license", "")}
     folder.mkdir()
-    run = write_checkpoint(Registry.load(), library, backbone, classifier, about, folder)
-    return _predictor(model, run)
+    made = write_checkpoint(
+        Registry.load(), library, backbone, classifier, {"kind": model.task.kind, "labels": labels}, folder
+    )
+    write_atomically(folder / CARD, card_of(model, library, made.usage))
+    return _predictor(model, made.run)
 
 
 def _predictor(model: TransferModel, run: Callable[[Inputs], Tensor]) -> Predict:
