@@ -14,6 +14,7 @@ from autotransfer.data.sources import find_examples
 from autotransfer_plugins.modalities.image import reading
 from autotransfer_plugins.modalities.image.decode import decode, typical_side
 from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.modality import IMAGE
 
 
 def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
@@ -149,3 +150,15 @@ def test_crop_of_a_third_of_the_images_is_warned_of() -> None:
     assert [w.code for w in decode(find_examples([*squares, *panoramas]), {"center": 32}).warnings] == ["cropped"]
     assert decode(find_examples([*squares, *panoramas[:1]]), {"center": 32}).warnings == ()
     assert decode(find_examples([*squares, *panoramas]), {"squash": 32}).warnings == ()
+
+
+def test_a_decoded_file_is_read_as_the_file_is(tmp_path: Path) -> None:
+    photo(90, 60).save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40)
+    found = IMAGE.decoded(tmp_path / "a.png")
+    assert isinstance(found, Image.Image)
+    (tmp_path / "a.png").rename(tmp_path / "b.png")  # nothing of it is on disk any more
+    known = decode(find_examples([tmp_path / "b.png"]), {"center": 32}).arrays["center"]
+    assert np.array_equal(decode(find_examples([found]), {"center": 32}).arrays["center"], known)
+    assert IMAGE.decoded(tmp_path / "broken.png") == tmp_path / "broken.png"
+    assert IMAGE.decoded(found) is found
