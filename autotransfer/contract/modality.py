@@ -15,15 +15,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from autotransfer.contract.preview import Preview
 from autotransfer.contract.store import InputFormat, Inputs, Item, Skipped, Store
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
 from autotransfer.warnings import add_warning_codes
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer.contract.export_inputs import ExportInputs
     from autotransfer.contract.specs import BackboneSpec
 
-__all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Skipped", "Store"]
+__all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Preview", "Skipped", "Store"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class Modality:
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
         options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        hub_task: What the Hugging Face hub calls the classification of its examples; empty where the hub has no word.
         remark_code: Code of the warning on test examples that ``Store.remarks`` are on.
         warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
@@ -74,6 +77,7 @@ class Modality:
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
     options: Mapping[str, ModalityOption] = MappingProxyType({})
+    hub_task: str = ""
     remark_code: str = "unlike_training"
     warnings: Mapping[str, str] = MappingProxyType({})
 
@@ -216,6 +220,18 @@ class Modality:
         """
         return {}
 
+    def export_inputs(self, formats: Sequence[Any], reading: Mapping[str, Any]) -> ExportInputs | None:
+        """Return what an exported model is given, and how it becomes inputs; None where models cannot be exported.
+
+        Args:
+            formats: The ``InputFormat`` of each backbone of the model.
+            reading: How the model reads its examples.
+
+        Raises:
+            ExportError: A backbone of the model cannot be exported; the message says what to do.
+        """
+        return None
+
     def adopt(self, specs: Sequence[BackboneSpec]) -> Sequence[BackboneSpec]:
         """Return the backbones of other modalities that can take examples of this one, in a form for them.
 
@@ -278,6 +294,18 @@ class Modality:
 
         Raises:
             ConfigError: The backbone has no such form.
+        """
+        return None
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview | None:
+        """Return what a page shows of one example: a thumbnail, the words, a short clip; None for nothing.
+
+        Args:
+            item: The example.
+            reading: How the examples were read, as ``Store.reading``: what is shown is what networks see.
+
+        Raises:
+            DataError: It cannot be read.
         """
         return None
 

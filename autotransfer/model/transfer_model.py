@@ -37,6 +37,7 @@ from autotransfer.training.network import to_predictions
 from autotransfer.warnings import ValueRangeWarning
 
 if TYPE_CHECKING:
+    from autotransfer.model.export.export import ExportReport
     from autotransfer.model.predictions import Prediction
 
 __all__ = ["TransferModel"]
@@ -216,6 +217,40 @@ class TransferModel:
         write_asset_files(self._files, folder)
         write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
         return folder
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: str = "onnx",
+        check_data: Any,
+        trained_on: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> ExportReport:
+        """Write the model in the format of other programs, with the preprocessing inside.
+
+        What is written predicts as the model does on some examples, or is not written.
+
+        Args:
+            path: The file, such as ``model.onnx`` or ``model.pt2``, or the folder of a format that is one.
+            format: ``"onnx"``, ``"torch"``, or another one of ``autotransfer.model.export.exporters.EXPORTERS``.
+            check_data: Examples to compare on, in any form that ``predict`` takes; of many, a few hundred are taken.
+            trained_on: What the file is to say of the training examples, as JSON.
+            overwrite: Replace what is there.
+
+        Returns:
+            The files, and how far they predict as the model does.
+
+        Raises:
+            ConfigError: There is no such format, or the place cannot be used.
+            DataError: No example can be read.
+            ExportError: The format has no form for the model, a package is missing, or the predictions do not agree.
+            OutputError: The disk is full, or cannot be written.
+        """
+        from autotransfer.model.export.export import export_model
+
+        examples = check_data if isinstance(check_data, Examples) else self.find_examples(check_data)
+        return export_model(self, path, format=format, examples=examples, trained_on=trained_on, overwrite=overwrite)
 
     @classmethod
     @default_settings()

@@ -14,9 +14,11 @@ from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.report.chart import draw
+from autotransfer.report.model_card import CARD, CardSources, model_card
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.selection.result import SelectionResult
+from autotransfer.settings.serialization import name_of_data
 from autotransfer.warnings import WarningList
 
 __all__ = ["analyse"]
@@ -51,8 +53,21 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
     chart = draw(list(found.trials), "Every trial of the search", lines, metric=selection.validation.metric)
     with run.writing():
         write_atomically(run.path / "trials.svg", chart)
+        write_atomically(run.model / CARD, _card(context, found, result))
         run.write_result(result.to_json())
     return result
+
+
+def _card(context: FitContext, found: SearchResult, result: FitResult) -> str:
+    """Return the model card."""
+    registry, names = context.registry, {member.candidate.backbone for member in result.model.members}
+    sources = CardSources(
+        dataset=name_of_data(context.call["data"]) or f"{result.model.modality.noun}s",
+        targets=found.evaluator.targets,
+        backbones={name: registry.backbone(name) for name in sorted(names)},
+        budget=context.settings.budget,
+    )
+    return model_card(result, sources)
 
 
 def _analyse_search(context: FitContext, found: SearchResult, selection: SelectionResult) -> Analysis:

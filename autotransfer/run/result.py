@@ -13,9 +13,13 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.modality import Skipped
 from autotransfer.data.examples import Examples
 from autotransfer.data.grouping import Grouping
+from autotransfer.model.export.export import ExportReport
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.report.model_card import CARD
 from autotransfer.run.summary import summarize
+from autotransfer.run.training_data import trained_on
+from autotransfer.runtime.files import write_atomically, writing
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.score import Score
@@ -121,8 +125,36 @@ class FitResult:
         return self.model.score(data, targets, **reading)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model into a folder and return the folder."""
-        return self.model.save(folder)
+        """Write the model into a folder, with the model card of the run, and return the folder.
+
+        Raises:
+            OutputError: The disk is full, or the folder cannot be written.
+        """
+        place, card = self.model.save(folder), self.run / "model" / CARD
+        if card.is_file() and not (place / CARD).exists():
+            with writing(place, "Save the model again once there is room."):
+                write_atomically(place / CARD, card.read_text(encoding="utf-8"))
+        return place
+
+    def export(
+        self, path: str | Path, *, format: str = "onnx", check_data: Any = None, overwrite: bool = False
+    ) -> ExportReport:
+        """Write the model in the format of other programs, with the preprocessing inside.
+
+        Args:
+            path: The file, such as ``model.onnx`` or ``model.pt2``, or the folder of a format that is one.
+            format: ``"onnx"``, ``"torch"``, or another format; see ``TransferModel.export``.
+            check_data: Examples to compare the export with the model on; None takes training examples.
+            overwrite: Replace what is there.
+
+        Raises:
+            ConfigError: There is no such format, or the place cannot be used.
+            ExportError: The format has no form for the model, a package is missing, or the predictions do not agree.
+            OutputError: The disk is full, or cannot be written.
+        """
+        compared = self.data.train if check_data is None else check_data
+        about = trained_on(self.data.train)
+        return self.model.export(path, format=format, check_data=compared, trained_on=about, overwrite=overwrite)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``result.json`` holds."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import Item, Modality, ModalityOption
+from autotransfer.contract.modality import Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
 from autotransfer_plugins.modalities.audio.formats import (
@@ -79,6 +79,7 @@ class AudioModality(Modality):
 
     name = "audio"
     noun = "sound"
+    hub_task = "audio-classification"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of sounds (N, samples), or a list of paths or arrays (samples,)"
     claims_arrays = False  # rows of numbers may be anything, and do not say their sampling rate
@@ -204,6 +205,12 @@ class AudioModality(Modality):
                 "length out; not every backbone takes another length than its own."
             )
         return found
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview:
+        """Return the middle of a sound as a small file."""
+        from autotransfer_plugins.modalities.audio.preview import clip
+
+        return clip(item, reading)
 
     def demo_data(self) -> DemoData:
         """Return syllables that made-up voices say in noise."""

@@ -27,7 +27,7 @@ from autotransfer_plugins.modalities.image.store import SquareStore
 from autotransfer_plugins.modalities.image.survey import Survey, remark_on
 from autotransfer_plugins.modalities.image.value_range import Range
 
-__all__ = ["decode", "typical_side"]
+__all__ = ["decode", "size_of_item", "typical_side"]
 
 _SMALLEST = 8
 _PEEKED, _MEASURED = 16, 64
@@ -226,7 +226,7 @@ def _stored_side(items: Iterable[Item], sides: Mapping[CropMode, int], *, lazy: 
     """
     found: dict[CropMode, int] = dict.fromkeys(sides, 0)
     sizes = set()
-    for size in map(_size_of, items):
+    for size in map(size_of_item, items):
         if size is None:
             continue
         sizes.add(size)
@@ -244,12 +244,12 @@ def typical_side(items: Sequence[Item]) -> float | None:
         return None  # to ask it for an item may decode it
     some = dict.fromkeys(np.linspace(0, len(items) - 1, _MEASURED).astype(int).tolist())
     with quiet_pillow():
-        sides = [min(size) for size in (_size_of(items[i]) for i in some) if size is not None]
+        sides = [min(size) for size in (size_of_item(items[i]) for i in some) if size is not None]
     return median(sides) if sides else None
 
 
-def _size_of(item: Item) -> tuple[int, int] | None:
-    """Return width and height, from the header of a file; None where it has none to read."""
+def size_of_item(item: Item) -> tuple[int, int] | None:
+    """Return width and height in pixels, from the header of a file; None where it has none to read."""
     if isinstance(item, np.ndarray):
         return item.shape[1], item.shape[0]
     if isinstance(item, Image.Image):

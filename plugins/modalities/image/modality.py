@@ -10,13 +10,14 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import Item, Modality, ModalityOption
+from autotransfer.contract.modality import Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError
 from autotransfer_plugins.modalities.image.formats import GRID, CropMode, Preprocessing, at_side, read_side
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.image.export import ImageExport
     from autotransfer_plugins.modalities.image.images import Images
 
 __all__ = ["AUGMENTATIONS", "IMAGE", "OPTIONS", "VIEWS", "WARNINGS", "ImageModality"]
@@ -77,6 +78,7 @@ class ImageModality(Modality):
 
     name = "image"
     noun = "image"
+    hub_task = "image-classification"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of images, or a list of paths, PIL images or arrays"
     views = VIEWS
@@ -164,6 +166,13 @@ class ImageModality(Modality):
         """Return how a saved model wants its images."""
         return Preprocessing.from_json(about)
 
+    def export_inputs(self, formats: Sequence[Preprocessing], reading: Mapping[str, Any]) -> ImageExport:
+        """Return how decoded pixels of any size enter an exported model."""
+        from autotransfer_plugins.modalities.image.decoding import Decoding
+        from autotransfer_plugins.modalities.image.export import ImageExport
+
+        return ImageExport(formats, reading["side"], Decoding.from_json(reading))
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone at its own side and at a smaller one."""
         from autotransfer_plugins.modalities.image.decode import typical_side
@@ -186,6 +195,12 @@ class ImageModality(Modality):
                 "multiple of 32, or leave the size out; not every architecture takes another size than its own."
             )
         return found
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview:
+        """Return a thumbnail of the whole image, upright, with its values as they are read."""
+        from autotransfer_plugins.modalities.image.preview import thumbnail
+
+        return thumbnail(item, reading)
 
     def demo_data(self) -> DemoData:
         """Return handwritten digits."""

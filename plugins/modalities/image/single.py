@@ -20,7 +20,7 @@ from autotransfer_plugins.modalities.image.reading import open_image, read_file,
 from autotransfer_plugins.modalities.image.squares import deep_squares, shade, square
 from autotransfer_plugins.modalities.image.value_range import Range, ValueKind, kind_of_values, outside
 
-__all__ = ["Decoded", "Plan", "decode_one", "is_constant"]
+__all__ = ["Decoded", "Plan", "decode_one", "is_constant", "with_opacity"]
 
 Squares = dict[CropMode, np.ndarray]
 
@@ -56,7 +56,7 @@ class Decoded:
 
     Attributes:
         digest: Hash of its content.
-        size: Width and height in pixels.
+        size: Width and height in pixels, of the image as it is to be seen.
         channels: 1 for grey, 3 for colours.
         squares: uint8 (side, side, 3) by crop mode; empty while black and white are unknown.
         kind: What its values are; None for truth values and transparent images, which leave no question open.
@@ -113,8 +113,9 @@ def _from_file(path: Path, plan: Plan) -> Decoded:
         size = opened.size
         narrowed = opened.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in opened.tile)
         opened.draft("RGB", (_DRAFT_GAP * plan.side, _DRAFT_GAP * plan.side))
-        found = _from_picture(upright(opened), digest, plan)
-        found.size, found.narrowed = size, narrowed
+        drafted, turned = opened.size, upright(opened)
+        found = _from_picture(turned, digest, plan)
+        found.size, found.narrowed = size if turned.size == drafted else size[::-1], narrowed
         # A photograph of a telephone holds its preview beside it.
         found.several = opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
     return found
@@ -129,7 +130,7 @@ def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     if kind is None and array.ndim > 2:
         array = array.astype(np.uint8) * np.uint8(255)
     elif kind is not None and array.ndim == 3 and array.shape[2] == 4:
-        array = _with_opacity(array, kind)
+        array = with_opacity(array, kind)
     if kind is None or array.dtype == np.uint8:
         return _from_picture(Image.fromarray(array), digest, plan)
     size, channels = (array.shape[1], array.shape[0]), 1 if array.ndim == 2 else 3
@@ -138,7 +139,7 @@ def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     return found
 
 
-def _with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
+def with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
     """Return four channels in 8 bits: what is opaque says what their range is."""
     opaque = _OPAQUE[kind]
     if not (array.min() >= 0 and array.max() <= opaque):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption
+from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, ModelFormatError
 from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH, TokenFormat, at_length, max_length_of
@@ -52,6 +52,7 @@ class TextModality(Modality):
 
     name = "text"
     noun = "text"
+    hub_task = "text-classification"
     suffixes = frozenset({".txt", ".md"})
     accepted = "a list or array of texts, or a list of paths of text files"
     augmentations = AUGMENTATIONS
@@ -181,6 +182,12 @@ class TextModality(Modality):
                 f"{max_length_of(spec) or 'maximum'}, {MIN_LENGTH} at least, or leave the length out."
             )
         return shorter
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview:
+        """Return the first words of a text, each part of it on a line."""
+        from autotransfer_plugins.modalities.text.preview import first_words
+
+        return first_words(item)
 
     def demo_data(self) -> DemoData:
         """Return short notes on eight subjects."""

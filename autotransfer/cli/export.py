@@ -1,0 +1,53 @@
+"""The command that takes a model away: ``autotransfer export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotransfer.cli.console import AsJson, announce_start, only_on_stderr, print_json, say, show
+
+__all__ = ["export"]
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="What is written: model.onnx, model.pt2, or a folder.")
+    ],
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="onnx, torch, or another format.")] = "onnx",
+    check: Annotated[
+        str | None,
+        typer.Option(
+            "--check",
+            metavar="DATA",
+            help="Examples to compare the export with the model on. [default: the training examples of the run]",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Export a model to another program, with the preprocessing inside.
+
+    The export is run on a few hundred examples and compared with the model. It is written only where both agree.
+    """
+    announce_start()
+    with only_on_stderr():
+        from autotransfer.model.export.exporters import find_exporter
+        from autotransfer.model.transfer_model import TransferModel
+        from autotransfer.run.training_data import trained_on, training_examples
+
+        exporter = find_exporter(format)
+        exporter.check_packages()
+        exporter.check_path(out, overwrite=overwrite)
+        model = TransferModel.load(run, device="cpu")
+        examples = training_examples(run) if check is None else model.find_examples(check)
+        say(f"exporting {model!r}, to be compared on up to 256 of {len(examples)} examples")
+        about = trained_on(examples) if check is None else None
+        report = model.export(out, format=format, check_data=examples, trained_on=about, overwrite=overwrite)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        show(str(report))
