@@ -116,6 +116,10 @@ class FitResult:
         """Return probabilities of the model; see ``TransferModel.predict_proba``."""
         return self.model.predict_proba(data)
 
+    def predict_set(self, data: Any, coverage: float = 0.9, *, allow_empty: bool = True) -> np.ndarray:
+        """Return sets of labels, or intervals, that hold the truth at a rate; see ``TransferModel.predict_set``."""
+        return self.model.predict_set(data, coverage, allow_empty=allow_empty)
+
     def predict_table(self, data: Any) -> list[Prediction]:
         """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
         return self.model.predict_table(data)
