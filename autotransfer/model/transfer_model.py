@@ -19,6 +19,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
+from autotransfer.evaluation.inference_cost import held_bytes
 from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
 from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
@@ -214,6 +215,18 @@ class TransferModel:
             for member, outputs in group.outputs(store):
                 mean += member.weight * to_predictions(self.task, outputs)
         return temper(self.task, mean, self.temperature)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of memory that the weights take as they are held to predict."""
+        networks = [member.network for member in self.members]
+        return held_bytes([*networks, *(module for group in self._groups for module in group.backbone.held)])
+
+    @staticmethod
+    def files_of(folder: Path) -> list[Path]:
+        """Return the files of a saved model that loading it reads."""
+        named = _read_json(folder / "model.json").get("files", {})
+        return [folder / name for name in ("model.safetensors", "model.json", *named)]
 
     @cached_property
     def _groups(self) -> list[MembersOfBackbone]:
