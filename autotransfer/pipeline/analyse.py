@@ -15,7 +15,8 @@ from autotransfer.pipeline.explain import explain_examples
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.pipeline.write_report import write_report
-from autotransfer.report.model_card import CARD, CardSources, model_card
+from autotransfer.report.card_usage import CARD
+from autotransfer.report.model_card import CardSources, model_card
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.selection.result import SelectionResult
