@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from autotransfer.selection.refit import as_member, refit
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup, make_soup, soup_candidates
+from autotransfer.selection.thresholds import choose_thresholds
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 
@@ -50,7 +51,7 @@ class _Choice:
 
 
 def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
-    """Compare the best again, choose one candidate, an ensemble or a soup, train it on all examples, and calibrate it.
+    """Compare the best again, choose one candidate, an ensemble or a soup, train it on all examples, calibrate it.
 
     The trained model is written into the run folder.
 
@@ -75,21 +76,29 @@ def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
     calibration = calibrate(held_out, predictions) if calibrates else None
     temperature = calibration.temperature if calibration else 1.0
     tempered = temper(held_out.task, predictions, temperature)
-    conformal = _conformal(found.data, held_out.rows, tempered)
-    model = _as_model(members, found.data, evaluator, temperature=temperature, conformal=conformal)
+    thresholds = choose_thresholds(held_out, tempered) if settings.selection.thresholds else None
+    decided = predictions if thresholds is None else thresholds.predictions
+    model = replace(
+        _as_model(members, found.data, evaluator),
+        task=replace(held_out.task, thresholds=() if thresholds is None else thresholds.thresholds),
+        temperature=temperature,
+        conformal=_conformal(found.data, held_out.rows, tempered),
+    )
     with context.run.writing():
         model.write(context.run.model)
     return SelectionResult(
         best=best,
         selected=selected,
         model=model,
-        validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
+        validation=Score.of(held_out.task, held_out.targets, decided, held_out.group_ids),
         out_of_fold=held_out,
         out_of_fold_predictions=tempered,
+        decided_predictions=tempered if thresholds is None else decided,
         finals=finals,
         ensemble=choice.ensemble,
         soup=choice.soup,
         calibration=calibration,
+        thresholds=thresholds,
         records=tuple(records),
         seconds={"finals": chosen - started, "refit": budget.spent - chosen},
     )
@@ -123,8 +132,8 @@ def as_model(
         evaluator: What scored it.
         predictions: What it predicts for the validation examples of the first fold (n, outputs).
     """
-    conformal = _conformal(data, data.folds[0].validation_rows, predictions)
-    return _as_model([as_member(network, candidate, evaluator)], data, evaluator, conformal=conformal)
+    model = _as_model([as_member(network, candidate, evaluator)], data, evaluator)
+    return replace(model, conformal=_conformal(data, data.folds[0].validation_rows, predictions))
 
 
 def _conformal(data: Prepared, rows: np.ndarray, predictions: np.ndarray) -> Conformal:
@@ -220,14 +229,7 @@ def _refit(
         return _Choice(selected=single), refit(single.members, predictions, evaluator, budget, warnings)
 
 
-def _as_model(
-    members: Sequence[EnsembleMember],
-    data: Prepared,
-    evaluator: Evaluator,
-    *,
-    temperature: float = 1.0,
-    conformal: Conformal | None = None,
-) -> TransferModel:
+def _as_model(members: Sequence[EnsembleMember], data: Prepared, evaluator: Evaluator) -> TransferModel:
     return TransferModel(
         members=tuple(members),
         task=data.folds[0].task,
@@ -235,6 +237,4 @@ def _as_model(
         reading=data.store.reading,
         columns=data.columns,
         device=evaluator.device,
-        temperature=temperature,
-        conformal=conformal,
     )
