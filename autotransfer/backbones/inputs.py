@@ -41,7 +41,8 @@ def but_last(inputs: Inputs) -> Inputs:
 
 def rows_of(inputs: Inputs) -> int:
     """Return the number of examples."""
-    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+    # Not len(): it would make a fixed number of a batch size that is free in an export.
+    return (inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))).shape[0]
 
 
 def joined(inputs: Inputs) -> Inputs | None:
