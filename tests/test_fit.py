@@ -143,7 +143,7 @@ def test_nothing_in_the_run_folder_can_run_code(result: FitResult) -> None:
     files = [path for path in result.run.rglob("*") if path.is_file()]
     assert {"model.json", "model.safetensors"} <= {path.name for path in files}
     for path in files:
-        assert path.suffix in {".json", ".journal", ".csv", ".svg", ".safetensors"}
+        assert path.suffix in {".json", ".journal", ".csv", ".md", ".svg", ".safetensors"}
         assert path.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK")  # pickles, and zips of them
 
 

@@ -103,10 +103,17 @@ class Registry:
             ConfigError: The backbone has no such form, or none for the modality.
         """
         # Forms are read first, since a plugin that resolves paths would take the form for a part of a path.
-        spec = self._variant(name) or self._known(name)
-        if spec is None:
-            raise UnknownNameError("backbone", name, self.backbones)
+        if (spec := self._variant(name) or self._known(name)) is None:
+            raise self._unknown(name)
         return self._taking(spec, modality)
+
+    def _unknown(self, name: str) -> UnknownNameError | ConfigError:
+        """Return the error for a name: there is no such backbone, or no such form of it."""
+        own, _, form = name.rpartition("@")
+        spec = (self._variant(own) or self._known(own)) if own else None
+        if spec is None or not (forms := self.modality(spec.modality).forms):
+            return UnknownNameError("backbone", name, self.backbones)
+        return ConfigError(f"The backbone {spec.name!r} has no form {form!r}; the forms are {forms}.")
 
     def _variant(self, name: str) -> BackboneSpec | None:
         own, _, form = name.rpartition("@")

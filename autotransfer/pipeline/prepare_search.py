@@ -232,7 +232,7 @@ def _space(
         stages=evaluator.stages,
         epochs=options.epochs,
         examples=len(data.folds[0].train_rows),
-        variants=variants.others,
+        variants=variants.after,
         views=TtaViews(min(options.views, len(modality.views))),
         augmentations=modality.augmentations,
         adaptable=lambda name: bool(evaluator.load(name).linear_layers),

@@ -140,7 +140,7 @@ def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCo
     trains_deep = examples >= MIN_EXAMPLES_FOR_DEPTH
     return StrategyContext(
         screening=space.screening(),
-        variants=variants.others,
+        variants=variants.after,
         frozen_only=space.frozen_only,
         views=space.views,
         distant=variants.unusual,
@@ -160,8 +160,9 @@ def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCo
 def _warn_of_untried(context: FitContext, prepared: PreparedSearch, trials: Trials) -> None:
     """Name the backbones that were tried in no form."""
     tried = {record.candidate.backbone for record in trials if record.candidate is not None}
-    first, others = prepared.variants.first, prepared.variants.others
-    names = [spec.name for spec in first if not {spec.name, others.get(spec.name)} & tried]
+    first, after = prepared.variants.first, prepared.variants.after
+    tried |= {after[name] for name in tried if name in after}  # a resumed search may know a later form alone
+    names = [spec.name for spec in first if spec.name not in tried]
     if names:
         context.warnings.warn(
             "backbones_not_tried",

@@ -27,7 +27,16 @@ __all__ = ["RunFolder"]
 FIRST_COLUMNS = ("number", "state", "score", "backbone", "head", "freeze", "depth")
 LAST_COLUMNS = ("source", "objective", "best_epoch", "epochs", "seconds", "reason")
 # What a run writes into its folder.
-FILES_OF_A_RUN = ("run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model", "checkpoints")
+FILES_OF_A_RUN = (
+    "run.json",
+    "result.json",
+    "trials.csv",
+    "trials.svg",
+    "label_errors.csv",
+    "study.journal",
+    "model",
+    "checkpoints",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +149,11 @@ class RunFolder:
     def study(self) -> Path:
         """File of the study."""
         return self.path / "study.journal"
+
+    @property
+    def label_errors(self) -> Path:
+        """File of the examples whose labels are probably wrong."""
+        return self.path / "label_errors.csv"
 
     @property
     def checkpoints(self) -> Path:

@@ -16,8 +16,10 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.model.export.export import ExportReport
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.report.model_card import CARD
 from autotransfer.run.summary import summarize
 from autotransfer.run.training_data import trained_on
+from autotransfer.runtime.files import write_atomically, writing
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.score import Score
@@ -114,6 +116,10 @@ class FitResult:
         """Return probabilities of the model; see ``TransferModel.predict_proba``."""
         return self.model.predict_proba(data)
 
+    def predict_set(self, data: Any, coverage: float = 0.9, *, allow_empty: bool = True) -> np.ndarray:
+        """Return sets of labels, or intervals, that hold the truth at a rate; see ``TransferModel.predict_set``."""
+        return self.model.predict_set(data, coverage, allow_empty=allow_empty)
+
     def predict_table(self, data: Any) -> list[Prediction]:
         """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
         return self.model.predict_table(data)
@@ -123,8 +129,16 @@ class FitResult:
         return self.model.score(data, targets, **reading)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model into a folder and return the folder."""
-        return self.model.save(folder)
+        """Write the model into a folder, with the model card of the run, and return the folder.
+
+        Raises:
+            OutputError: The disk is full, or the folder cannot be written.
+        """
+        place, card = self.model.save(folder), self.run / "model" / CARD
+        if card.is_file() and not (place / CARD).exists():
+            with writing(place, "Save the model again once there is room."):
+                write_atomically(place / CARD, card.read_text(encoding="utf-8"))
+        return place
 
     def export(
         self, path: str | Path, *, format: str = "onnx", check_data: Any = None, overwrite: bool = False

@@ -61,7 +61,7 @@ class Score:
             score=task.score(encoded, predictions),
             ci95=score_interval(task, encoded, predictions, group_ids=group_ids),
             groups=count if count < len(encoded) else None,
-            accuracy=float((predictions.argmax(1) == encoded).mean()) if task.single_label else None,
+            accuracy=float((task.decide(predictions) == encoded).mean()) if task.single_label else None,
             examples=len(encoded),
             positive_class=task.positive_class if task.uses_positive_class else None,
         )
@@ -139,7 +139,7 @@ def _drawn_scores(
     Resamples that lack a class score another task and are left out, unless more than half of all resamples lack one.
     """
     if metric == "accuracy" and task.single_label:
-        right = predictions.argmax(1) == encoded
+        right = task.decide(predictions) == encoded
         return np.array([right[rows].mean() for rows in drawn])
     classes = len(np.unique(encoded)) if task.single_label else 0
     found, complete = list[float](), list[bool]()

@@ -80,6 +80,8 @@ class AudioModality(Modality):
 
     name = "audio"
     noun = "sound"
+    forms = "NAME@2s for a window of so many seconds"
+    hub_task = "audio-classification"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of sounds (N, samples), or a list of paths or arrays (samples,)"
     claims_arrays = False  # rows of numbers may be anything, and do not say their sampling rate

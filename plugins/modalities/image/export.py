@@ -14,6 +14,7 @@ from autotransfer_plugins.modalities.image.batches import box_of_view, frame_of
 from autotransfer_plugins.modalities.image.decoding import Decoding
 from autotransfer_plugins.modalities.image.formats import CropMode, Preprocessing
 from autotransfer_plugins.modalities.image.resizing import apply_rounded, fixed_weights, free_weights
+from autotransfer_plugins.modalities.image.squares import PADDING
 from autotransfer_plugins.modalities.image.value_range import Range
 from autotransfer_plugins.modalities.image.whole import kind_of_pixels, pixels_of
 
@@ -83,28 +84,44 @@ class _Squares(nn.Module):
         values: The values that are black and white, where these are not 0 and 255.
     """
 
+    padding: Tensor
+
     def __init__(self, modes: Sequence[CropMode], side: int, values: Range | None) -> None:
         super().__init__()
         self._modes, self._side, self._range = modes, side, values
+        self.register_buffer("padding", torch.tensor(PADDING).float().view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map (N, height, width, 3) to whole numbers as float32 (N, 3, side, side), by crop mode."""
-        images, side = pixels.permute(0, 3, 1, 2).float(), self._side
+        images = pixels.permute(0, 3, 1, 2).float()
         rows, columns = (torch.arange(images.shape[axis], device=images.device) for axis in (2, 3))
         high, wide = (places[-1] + 1 for places in (rows, columns))
-        short = torch.minimum(high, wide)
         found: dict[str, Tensor] = {}
         for mode in self._modes:
-            weights = []
-            for places, length in ((columns, wide), (rows, high)):
-                if mode == "squash":
-                    out, first = torch.full_like(length, side), torch.zeros_like(length)
-                else:
-                    out = side * length // short
-                    first = _half(out - side)
-                weights.append(free_weights(places, out, first, side))
-            found[mode] = self._resized(images, *weights)
+            (across, inside_across), (down, inside_down) = (
+                self._axis(mode, places, length, torch.minimum(high, wide), torch.maximum(high, wide))
+                for places, length in ((columns, wide), (rows, high))
+            )
+            found[mode] = self._resized(images, across, down)
+            if mode == "letterbox":
+                found[mode] = torch.where(inside_down[:, None] & inside_across, found[mode], self.padding)
         return found
+
+    def _axis(
+        self, mode: CropMode, places: Tensor, length: Tensor, short: Tensor, long: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weights (side, length) of an axis, and which pixels of the square are pixels of the image."""
+        side = self._side
+        if mode == "squash":
+            out, first = torch.full_like(length, side), torch.zeros_like(length)
+        elif mode == "letterbox":
+            out = (side * length // long).clamp(min=1)
+            first = -((side - out) // 2)
+        else:
+            out = side * length // short
+            first = _half(out - side)
+        wanted = first + torch.arange(side, device=places.device)
+        return free_weights(places, out, first, side), (wanted >= 0) & (wanted < out)
 
     def _resized(self, images: Tensor, across: Tensor, down: Tensor) -> Tensor:
         if self._range is None:

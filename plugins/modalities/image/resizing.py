@@ -27,11 +27,12 @@ def free_weights(length: Tensor, out: Tensor, first: Tensor, count: int) -> Tens
     Args:
         length: The places of the pixels: 0, 1, ... as int64 (length,).
         out: Length of the whole resized axis, int64 ().
-        first: The first pixel of it that is wanted, int64 ().
+        first: The first pixel of it that is wanted, int64 (); beyond its ends, those there are wanted again.
         count: Number of pixels that are wanted.
     """
     given = length.shape[0]
-    place = first + torch.arange(count, device=length.device)[:, None]
+    wanted = first + torch.arange(count, device=length.device)[:, None]
+    place = torch.minimum(wanted.clamp(min=0), out - 1)
     distance = (2 * length + 1) * out - (2 * place + 1) * given
     unit = 2 * torch.maximum(out, torch.full_like(out, given))
     weights = _cubic(distance.float() / unit.float())

@@ -51,6 +51,8 @@ class TextModality(Modality):
 
     name = "text"
     noun = "text"
+    forms = "NAME@128tokens for texts of at most so many tokens"
+    hub_task = "text-classification"
     suffixes = frozenset({".txt", ".md"})
     accepted = "a list or array of texts, or a list of paths of text files"
     augmentations = AUGMENTATIONS
