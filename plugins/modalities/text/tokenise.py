@@ -96,10 +96,13 @@ def shorten(tokens: np.ndarray, length: int) -> np.ndarray:
 
 
 def _shares(sizes: list[int], room: int) -> list[int]:
-    """Return how many of its tokens each part keeps, in a room that is shared: short parts stay whole."""
+    """Return how many of its tokens each part keeps, in a room that is shared: short parts stay whole.
+
+    Of two long parts, the longer keeps one more where the room is odd, as with the truncation of ``tokenizers``.
+    """
     kept = list(sizes)
     for rank, i in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
         left = len(sizes) - rank
-        kept[i] = min(sizes[i], -(-room // left))
+        kept[i] = min(sizes[i], room // left)
         room -= kept[i]
     return kept
