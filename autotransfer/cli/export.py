@@ -17,7 +17,9 @@ def export(
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="What is written: model.onnx, model.pt2, or a folder.")
     ],
-    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="onnx, torch, or another format.")] = "onnx",
+    format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="onnx, torch, timm, transformers.")
+    ] = "onnx",
     check: Annotated[
         str | None,
         typer.Option(
@@ -26,6 +28,13 @@ def export(
             help="Examples to compare the export with the model on. [default: the training examples of the run]",
         ),
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="OWNER/NAME", help="Hand it to the Hugging Face hub, too, with the model card."),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Make a new repository of the hub public. [default: private]")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,18 +45,22 @@ def export(
     announce_start()
     with only_on_stderr():
         from autotransfer.model.export.exporters import find_exporter
+        from autotransfer.model.export.hub import require_access
         from autotransfer.model.transfer_model import TransferModel
         from autotransfer.run.training_data import trained_on, training_examples
 
         exporter = find_exporter(format)
         exporter.check_packages()
         exporter.check_path(out, overwrite=overwrite)
+        if push is not None:
+            require_access(push)
         model = TransferModel.load(run, device="cpu")
         examples = training_examples(run) if check is None else model.find_examples(check)
         say(f"exporting {model!r}, to be compared on up to 256 of {len(examples)} examples")
         about = trained_on(examples) if check is None else None
         report = model.export(out, format=format, check_data=examples, trained_on=about, overwrite=overwrite)
+        address = None if push is None else report.push(push, private=not public)
     if as_json:
-        print_json(report.to_json())
+        print_json(report.to_json() | ({} if address is None else {"pushed_to": address}))
     else:
-        show(str(report))
+        show(str(report), *(() if address is None else (f"pushed to {address}",)))
