@@ -12,30 +12,35 @@ from autotransfer.cli.console import AsJson, announce_start, only_on_stderr, pri
 __all__ = ["export"]
 
 
+Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="What is written: model.onnx, model.pt2, or a folder.")
+]
+Format = Annotated[str, typer.Option("--format", metavar="FORMAT", help="onnx, torch, timm, transformers.")]
+Check = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        metavar="DATA",
+        help="Examples to compare the export with the model on. [default: the training examples of the run]",
+    ),
+]
+Push = Annotated[
+    str | None,
+    typer.Option("--push", metavar="OWNER/NAME", help="Hand it to the Hugging Face hub, too, with the model card."),
+]
+Public = Annotated[bool, typer.Option("--public", help="Make a new repository of the hub public. [default: private]")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="What is written: model.onnx, model.pt2, or a folder.")
-    ],
-    format: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="onnx, torch, timm, transformers.")
-    ] = "onnx",
-    check: Annotated[
-        str | None,
-        typer.Option(
-            "--check",
-            metavar="DATA",
-            help="Examples to compare the export with the model on. [default: the training examples of the run]",
-        ),
-    ] = None,
-    push: Annotated[
-        str | None,
-        typer.Option("--push", metavar="OWNER/NAME", help="Hand it to the Hugging Face hub, too, with the model card."),
-    ] = None,
-    public: Annotated[
-        bool, typer.Option("--public", help="Make a new repository of the hub public. [default: private]")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    run: Model,
+    out: Out,
+    format: Format = "onnx",
+    check: Check = None,
+    push: Push = None,
+    public: Public = False,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Export a model to another program, with the preprocessing inside.
