@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,21 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
+from autotransfer.evaluation.inference_cost import held_bytes
 from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
 from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
-from autotransfer.model.saved_values import read_columns, read_modality, read_temperature, without_shared_memory
+from autotransfer.model.saved_values import (
+    read_card,
+    read_columns,
+    read_modality,
+    read_temperature,
+    without_shared_memory,
+)
 from autotransfer.model.serialization import describe_members, read_members, tensors_of
 from autotransfer.model.temperature import temper
+from autotransfer.report.card_usage import CARD
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
 from autotransfer.runtime.library_defaults import default_settings
@@ -58,6 +66,7 @@ class TransferModel:
         columns: Columns of a table that held the examples to train on; empty where they came from no table.
         temperature: What the logits of a classifier are divided by.
         conformal: What sets and intervals are made of; None where no example was held out.
+        card: Its model card, in Markdown; empty where it has none.
     """
 
     members: tuple[EnsembleMember, ...]
@@ -68,6 +77,7 @@ class TransferModel:
     columns: tuple[str, ...] = ()
     temperature: float = 1.0
     conformal: Conformal | None = None
+    card: str = field(default="", repr=False, compare=False)
 
     def predict(self, data: Any) -> np.ndarray:
         """Predict for examples, in the order in which they are given.
@@ -206,6 +216,18 @@ class TransferModel:
                 mean += member.weight * to_predictions(self.task, outputs)
         return temper(self.task, mean, self.temperature)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of memory that the weights take as they are held to predict."""
+        networks = [member.network for member in self.members]
+        return held_bytes([*networks, *(module for group in self._groups for module in group.backbone.held)])
+
+    @staticmethod
+    def files_of(folder: Path) -> list[Path]:
+        """Return the files of a saved model that loading it reads."""
+        named = _read_json(folder / "model.json").get("files", {})
+        return [folder / name for name in ("model.safetensors", "model.json", *named)]
+
     @cached_property
     def _groups(self) -> list[MembersOfBackbone]:
         return group_by_backbone(self.members, self.device)
@@ -239,6 +261,8 @@ class TransferModel:
         with replacing(folder / "model.safetensors") as temporary:
             save_file(without_shared_memory(tensors), temporary)
         write_asset_files(self._files, folder)
+        if self.card:
+            write_atomically(folder / CARD, self.card)
         write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
         return folder
 
@@ -316,6 +340,7 @@ class TransferModel:
             device=where,
             temperature=temperature,
             conformal=conformal,
+            card=read_card(folder),
         )
 
     @property

@@ -108,6 +108,12 @@ class AudioModality(Modality):
 
         return recordings_of(value, one=reading is not None)
 
+    def decoded(self, item: Item) -> Item:
+        """Return the samples of a file, with their rate."""
+        from autotransfer_plugins.modalities.audio.single import decoded_item
+
+        return decoded_item(item)
+
     def load(
         self,
         items: Sequence[Item],

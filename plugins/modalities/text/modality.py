@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption, Preview
@@ -87,6 +89,17 @@ class TextModality(Modality):
         from autotransfer_plugins.modalities.text.reading import texts_of_array
 
         return texts_of_array(value)
+
+    def decoded(self, item: Item) -> Item:
+        """Return the text of a file."""
+        from autotransfer.errors import UnreadableExampleError
+        from autotransfer_plugins.modalities.text.reading import read_text, to_text
+
+        if not isinstance(item, Path):
+            return item
+        with contextlib.suppress(UnreadableExampleError):
+            return to_text(read_text(item))
+        return item
 
     def load(
         self,
