@@ -36,7 +36,8 @@ def error_section(
     noun: str,
     *,
     calibration: Calibration | None = None,
-    thresholds: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
+    thresholds: Sequence[float] = (),
 ) -> Section:
     """Return the part of the page on errors, from out-of-fold predictions.
 
@@ -47,18 +48,20 @@ def error_section(
         group_ids: Group (n,) of each example; None makes each example a group.
         noun: What one example is called.
         calibration: What a temperature changed; None without one.
-        thresholds: Thresholds (labels,) of several labels; None means 0.5.
+        decided: Predictions (n, outputs) whose decisions at one half count; None means the predictions.
+        thresholds: Thresholds (labels,) of several labels; empty means 0.5.
     """
     blocks: list[Block] = []
     if task.kind == "regression":
         blocks = _regression(task, encoded, predictions)
     else:
-        scores = score_classes(task, encoded, predictions, group_ids, thresholds)
+        decided = predictions if decided is None else decided
+        scores = score_classes(task, encoded, decided, group_ids)
         if task.single_label:
-            blocks += _confusion(task, encoded, predictions)
+            blocks += _confusion(task, encoded, decided)
         blocks += _reliability(task, encoded, predictions, calibration)
         if task.single_label and len(task.classes) > 2:
-            blocks += _pairs(task, encoded, predictions)
+            blocks += _pairs(task, encoded, decided)
         blocks.append(_classes(task, scores, thresholds))
     return Section(
         id="errors",
@@ -123,7 +126,7 @@ def _pairs(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[Blo
     ]
 
 
-def _classes(task: Task, scores: Sequence[ClassScore], thresholds: np.ndarray | None) -> Table:
+def _classes(task: Task, scores: Sequence[ClassScore], thresholds: Sequence[float]) -> Table:
     """Return precision, recall and F1 of each class, the worst first."""
     several = not task.single_label
     order = sorted(
@@ -132,7 +135,7 @@ def _classes(task: Task, scores: Sequence[ClassScore], thresholds: np.ndarray | 
     rows = []
     for i in order:
         row = scores[i]
-        threshold = (0.5 if thresholds is None else float(thresholds[i]),) if several else ()
+        threshold = (float(thresholds[i]) if thresholds else 0.5,) if several else ()
         rows.append((str(row.label), row.examples, *threshold, tuple(row.precision), tuple(row.recall), tuple(row.f1)))
     columns = [Column(title="Label" if several else "Class"), Column(title="Examples", kind="number")]
     columns += [Column(title="Threshold", kind="number")] if several else []

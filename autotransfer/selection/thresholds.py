@@ -126,7 +126,7 @@ def _choices(task: Task, metric: DecisionMetric) -> tuple[Choose, ...]:
 
 def _cross_fitted(held_out: OutOfFold, probabilities: np.ndarray, choose: Choose) -> np.ndarray:
     """Return probabilities that are shifted, each part by the thresholds that the other parts choose."""
-    found = probabilities.copy()
+    found = np.array(probabilities)
     for part in held_out.parts:
         outside = held_out.outside(part)
         thresholds = choose(held_out.targets[outside], probabilities[outside])
@@ -164,7 +164,8 @@ def _in_common(metric: DecisionMetric, targets: np.ndarray, probabilities: np.nd
         values = np.mean(of_labels, axis=0)
     else:
         values = metric.function(_counts(targets.ravel(), probabilities.ravel(), cuts))
-    return (float(cuts[values.argmax()]),) * targets.shape[1]
+    best: float = float(cuts[values.argmax()])
+    return (best,) * targets.shape[1]
 
 
 def _counts(truth: np.ndarray, probabilities: np.ndarray, cuts: np.ndarray) -> Counts:
