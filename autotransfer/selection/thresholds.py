@@ -164,7 +164,7 @@ def _in_common(metric: DecisionMetric, targets: np.ndarray, probabilities: np.nd
         values = np.mean(of_labels, axis=0)
     else:
         values = metric.function(_counts(targets.ravel(), probabilities.ravel(), cuts))
-    best: float = float(cuts[values.argmax()])
+    best = float(cuts[values.argmax()])
     return (best,) * targets.shape[1]
 
 
