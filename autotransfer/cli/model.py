@@ -69,7 +69,7 @@ def predict(
                 typer.echo("\t".join(map(escape, row.cells())).rstrip())
 
 
-@with_settings(Settings, only=(*_READING, "target_column", "label_separator", "device"))
+@with_settings(Settings, only=(*_READING, "target_column", "weight_column", "label_separator", "device"))
 def score(
     run: Model,
     data: Annotated[
@@ -94,6 +94,7 @@ def score(
         examples = load_examples(
             data,
             target_column=reading.target_column,
+            weight_column=reading.weight_column,
             reader=TargetReader(kind=model.task.kind, separator=reading.label_separator),
             known=frozenset(map(str, model.task.classes)),
             modalities=(model.modality,),

@@ -79,7 +79,7 @@ def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
         best=best,
         selected=selected,
         model=model,
-        validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
+        validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids, held_out.weights),
         out_of_fold=held_out,
         out_of_fold_predictions=temper(held_out.task, predictions, model.temperature),
         finals=finals,

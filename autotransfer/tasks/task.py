@@ -12,7 +12,10 @@ import numpy as np
 
 from autotransfer.errors import ConfigError, DataError, UnknownNameError
 from autotransfer.tasks import metrics
+from autotransfer.tasks.class_weights import balanced_class_weights, class_weights_from
+from autotransfer.tasks.log_loss import log_loss
 from autotransfer.tasks.metrics import Metric, ScorerInput
+from autotransfer.tasks.serialization import task_arguments
 from autotransfer.tasks.targets import (
     Kind,
     Labels,
@@ -144,13 +147,21 @@ class Task:
         """Whether the metric depends on the choice of the positive class."""
         return self.kind == "binary" and _uses_positive_class(self.metric, self.scorer, self.classes)
 
-    def score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
+    def score(
+        self,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        metric: str | None = None,
+        *,
+        weights: np.ndarray | None = None,
+    ) -> float:
         """Score predictions against targets.
 
         Args:
             encoded: Targets (N, ...), as ``encode`` returns them.
             predictions: Probabilities (N, classes), or values (N, width).
             metric: Name of a scikit-learn scorer; None takes the metric of the task.
+            weights: Weight (N,) of each example; None weights all examples equally.
 
         Returns:
             The score, greater is better; NaN where the metric is not defined on these examples.
@@ -159,16 +170,27 @@ class Task:
             ConfigError: The metric was given as an object, and the task was read from a file.
         """
         try:
-            return self._score(encoded, predictions, metric)
+            return self._score(encoded, predictions, metric, weights)
         except ValueError as error:  # for example the area under the curve of examples that lack a class
             if isinstance(error, ConfigError):
                 raise
             return math.nan
 
-    def _score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
+    def _score(
+        self,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        metric: str | None = None,
+        weights: np.ndarray | None = None,
+    ) -> float:
         positive = None if self.positive_class is None else self.classes.index(self.positive_class)
         outcome = ScorerInput(
-            kind=self.kind, classes=self.classes, positive=positive, truth=encoded, outputs=predictions
+            kind=self.kind,
+            classes=self.classes,
+            positive=positive,
+            truth=encoded,
+            outputs=predictions,
+            weights=weights,
         )
         if self.scorer is not None and metric in (None, self.metric):
             return self.scorer(outcome)
@@ -180,23 +202,24 @@ class Task:
             return np.asarray(np.eye(len(self.classes), dtype=np.float32)[encoded])
         return encoded
 
-    def log_loss(self, encoded: np.ndarray, predictions: np.ndarray) -> float:
-        """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
+    def log_loss(self, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> float:
+        """Return the mean log loss of probabilities (N, classes), by weights (N,) if any; 0 for a regression."""
         if self.kind == "regression":
             return 0.0
-        if self.single_label:
-            right = predictions[np.arange(len(encoded)), encoded]
-        else:
-            right = np.where(encoded > 0, predictions, 1 - predictions)
-        return float(-np.log(np.clip(right, 1e-7, 1.0)).mean())
+        return log_loss(encoded, predictions, weights, single_label=self.single_label)
 
-    def class_weights(self, encoded: np.ndarray) -> np.ndarray:
-        """Return class weights (classes,), inverse to the class frequency, with a mean of 1 over the examples."""
+    def class_weights(self, encoded: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return class weights (classes,), inverse to the class frequency, with a mean of 1 over the examples.
+
+        Args:
+            encoded: Targets (N, ...).
+            weights: Weight (N,) of each example; None counts each example once.
+        """
         if self.single_label:
-            counts = np.bincount(encoded, minlength=len(self.classes)).astype(np.float32)
+            counts = np.bincount(encoded, weights, minlength=len(self.classes)).astype(np.float32)
         else:
-            counts = encoded.sum(0)
-        return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
+            counts = encoded.sum(0) if weights is None else weights @ encoded
+        return balanced_class_weights(counts)
 
     def class_weights_from(self, given: Mapping[Any, float]) -> np.ndarray:
         """Return class weights (classes,) from a dictionary; a class that it lacks has the weight 1.
@@ -204,13 +227,7 @@ class Task:
         Raises:
             ConfigError: A key is no class of this task.
         """
-        labels, weights = Labels(self.classes), np.ones(len(self.classes), dtype=np.float32)
-        for label, weight in given.items():
-            if (position := labels.find(label)) is None:
-                known = list(self.classes)[:20]
-                raise ConfigError(f"A class weight is given for {label!r}, which is no class; the classes are {known}.")
-            weights[position] = weight
-        return weights
+        return class_weights_from(self.classes, given)
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON; a metric that the user gave as an object is its name."""
@@ -230,34 +247,7 @@ class Task:
         Raises:
             ConfigError: A key is missing, or a value is not allowed.
         """
-        values: list[Any] = [data.get(key) for key in ("kind", "classes", "metric", "width")]
-        kind, classes, metric, width = values
-        positive, names = data.get("positive_class"), data.get("target_names", [])
-        valid = (
-            kind in get_args(Kind)
-            and isinstance(classes, list)
-            and all(isinstance(label, (str, int, float)) for label in classes)
-            and len(set(classes)) == len(classes)
-            and len(classes) >= {"regression": 0, "multilabel": 1}.get(kind, 2)
-            and not (classes and kind == "regression")
-            and isinstance(metric, str)
-            and type(width) is int
-            and width > 0
-            and (positive is None or (kind == "binary" and positive in classes))
-            and isinstance(names, list)
-            and all(isinstance(name, str) for name in names)
-            and len(names) in (0, width)
-        )
-        if not valid:
-            raise ConfigError(f"The task {dict(data)!r:.200} is none: it has a kind, classes, a metric and a width.")
-        return cls(
-            kind=kind,
-            classes=tuple(classes),
-            metric=metric,
-            width=width,
-            positive_class=positive,
-            target_names=tuple(names),
-        )
+        return cls(**task_arguments(data))
 
 
 def infer_task(
@@ -267,6 +257,7 @@ def infer_task(
     *,
     positive_class: Any = None,
     names: Sequence[str] = (),
+    weighted: bool = False,
 ) -> Task:
     """Infer the task from the targets.
 
@@ -280,6 +271,7 @@ def infer_task(
         positive_class: The positive one of two classes. None takes the rarer class where the metric needs one, and the
             class that is sorted last, as scikit-learn does, where both are equally frequent.
         names: Names of the columns of several targets.
+        weighted: Whether the examples have weights, which the metric has to take.
 
     Raises:
         DataError: Targets are missing, hold one class or value only, or do not fit the kind.
@@ -306,7 +298,7 @@ def infer_task(
         task = Task(kind=kind, classes=classes)
     task = replace(task, metric=name or _default_metric(targets, kind), scorer=scorer)
     task = replace(task, positive_class=_positive_class(task, targets, positive_class))
-    _check_metric(task, targets)
+    _check_metric(task, targets, weighted=weighted)
     return task
 
 
@@ -379,7 +371,7 @@ def _perfect_score(task: Task, scorer: Metric) -> float:
     return found if math.isfinite(found) else 1.0
 
 
-def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
+def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray, *, weighted: bool) -> None:
     """Score perfect predictions, so that an unsuitable metric is refused before any training."""
     for_regression = metrics.scores_regression(task.metric, task.scorer)
     if for_regression is not None and for_regression != (task.kind == "regression"):
@@ -397,3 +389,9 @@ def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
         raise metrics.unsuitable_metric(task.metric, task.scorer, task.kind, error) from None
     if not math.isfinite(value):
         raise ConfigError(f"The metric {task.metric!r} is not defined for a {task.kind} task with these targets.")
+    if weighted:
+        metrics.refuse_weights(task.metric, task.scorer)
+        if math.isnan(task.score(encoded, task.perfect_outputs(encoded), weights=np.ones(len(encoded)))):
+            raise ConfigError(
+                f"The metric {task.metric!r} takes no sample weights for a {task.kind} task: leave them out."
+            )
