@@ -13,6 +13,7 @@ Each error is also a built-in error that callers may catch::
     ├── BackboneError (RuntimeError)            a backbone cannot be built or loaded
     │   └── WeightsUnavailableError (OSError)   its weights are not here and cannot be fetched
     ├── ModelFormatError (ValueError)           a saved model cannot be read
+    ├── ExportError (RuntimeError)              a model cannot leave in the form that is asked for
     ├── OutputError (OSError)                   a disk is full, or cannot be written
     ├── RunFormatError (ValueError)             a run folder cannot be read, or its run cannot go on
     └── SearchError (RuntimeError)              a search ended without a usable candidate
@@ -37,6 +38,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DataNotFoundError",
+    "ExportError",
     "ModelFormatError",
     "OutputError",
     "PluginError",
@@ -151,6 +153,10 @@ class WeightsUnavailableError(BackboneError, OSError):
 
 class ModelFormatError(AutoTransferError, ValueError):
     """A saved model cannot be read."""
+
+
+class ExportError(AutoTransferError, RuntimeError):
+    """A model cannot be exported in a format, or what was exported does not predict as the model does."""
 
 
 class OutputError(AutoTransferError, OSError):

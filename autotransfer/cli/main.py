@@ -9,10 +9,12 @@ import typer
 
 from autotransfer._version import __version__
 from autotransfer.cli.console import Command, Commands
+from autotransfer.cli.export import export
 from autotransfer.cli.fit import demo, fit, resume
 from autotransfer.cli.listing import backbones, cache, plugins
 from autotransfer.cli.model import predict, score
 from autotransfer.cli.pretrain import distill, pretrain
+from autotransfer.cli.report import report
 from autotransfer.runtime.threads import configure_threads
 
 __all__ = ["app", "main"]
@@ -51,5 +53,18 @@ def _options(
     pass  # a docstring here would take the place of the help above
 
 
-for _command in (fit, resume, predict, score, pretrain, distill, demo, plugins, backbones, cache):
+for _command in (
+    fit,
+    resume,
+    report,
+    predict,
+    score,
+    export,
+    pretrain,
+    distill,
+    demo,
+    plugins,
+    backbones,
+    cache,
+):
     app.command(cls=Command)(_command)

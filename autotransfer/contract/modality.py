@@ -13,17 +13,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
+from autotransfer.contract.preview import Preview
 from autotransfer.contract.store import InputFormat, Inputs, Item, Skipped, Store
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
 from autotransfer.warnings import add_warning_codes
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer.contract.export_inputs import ExportInputs
     from autotransfer.contract.specs import BackboneSpec
 
-__all__ = ["InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Skipped", "Store"]
+__all__ = ["Forms", "InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Preview", "Skipped", "Store"]
+
+Forms = tuple[Union["BackboneSpec", "Forms"], ...]
+"""Forms of one backbone in the order in which they are tried: each follows the one before it, where that did no harm.
+
+A tuple among them branches off: its first form follows the form before the tuple, and so does what comes after it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +70,8 @@ class Modality:
         views: Names of the fixed views of an example, the plain one first; predictions may be averaged over them.
         augmentations: Strengths of random changes in training, ``"none"`` first, then the mildest.
         options: By name, what ``load`` takes in its ``options``, and no other modality has to know.
+        forms: The forms that ``variant`` knows, in words; empty for none.
+        hub_task: What the Hugging Face hub calls the classification of its examples; empty where the hub has no word.
         remark_code: Code of the warning on test examples that ``Store.remarks`` are on.
         warnings: Codes of its own warnings with their meanings; ``FitWarning`` takes those that a class sets.
     """
@@ -74,6 +84,8 @@ class Modality:
     views: tuple[str, ...] = ("plain",)
     augmentations: tuple[str, ...] = ("none",)
     options: Mapping[str, ModalityOption] = MappingProxyType({})
+    forms: str = ""
+    hub_task: str = ""
     remark_code: str = "unlike_training"
     warnings: Mapping[str, str] = MappingProxyType({})
 
@@ -168,6 +180,14 @@ class Modality:
         checks = {name: self.options[name].check for name in found}
         return {name: value if (check := checks[name]) is None else check(value) for name, value in found.items()}
 
+    def decoded(self, item: Item) -> Item:
+        """Return what a file holds, as an example in memory that ``load`` takes; other examples as they are.
+
+        The latency of a model is measured on such examples: how fast a disk is does not count. What cannot be read
+        stays as it is.
+        """
+        return item
+
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Read every example at the least cost, and keep none.
 
@@ -208,6 +228,18 @@ class Modality:
         """
         return {}
 
+    def export_inputs(self, formats: Sequence[Any], reading: Mapping[str, Any]) -> ExportInputs | None:
+        """Return what an exported model is given, and how it becomes inputs; None where models cannot be exported.
+
+        Args:
+            formats: The ``InputFormat`` of each backbone of the model.
+            reading: How the model reads its examples.
+
+        Raises:
+            ExportError: A backbone of the model cannot be exported; the message says what to do.
+        """
+        return None
+
     def adopt(self, specs: Sequence[BackboneSpec]) -> Sequence[BackboneSpec]:
         """Return the backbones of other modalities that can take examples of this one, in a form for them.
 
@@ -244,7 +276,7 @@ class Modality:
         """
         return [spec.gmacs for spec in specs]
 
-    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
+    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> Sequence[Forms]:
         """Return the forms of each backbone to try, such as a cheaper resolution.
 
         Args:
@@ -270,6 +302,18 @@ class Modality:
 
         Raises:
             ConfigError: The backbone has no such form.
+        """
+        return None
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview | None:
+        """Return what a page shows of one example: a thumbnail, the words, a short clip; None for nothing.
+
+        Args:
+            item: The example.
+            reading: How the examples were read, as ``Store.reading``: what is shown is what networks see.
+
+        Raises:
+            DataError: It cannot be read.
         """
         return None
 

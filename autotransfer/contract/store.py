@@ -146,6 +146,15 @@ class Store:
         """
         return None
 
+    def warnings_on(self, chosen: Sequence[Any], tried: Sequence[Any]) -> tuple[FitWarning, ...]:
+        """Return what a user should know of a model on these examples, such as parts that it does not see.
+
+        Args:
+            chosen: The ``InputFormat`` of each backbone of the model.
+            tried: Those of the backbones that the search has tried, as far as they are known.
+        """
+        return ()
+
     def suits(self, how: Any) -> bool:
         """Whether ``inputs`` can make what a backbone wants: stores hold what the backbones of a search need."""
         return True

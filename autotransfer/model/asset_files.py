@@ -14,7 +14,7 @@ from autotransfer.runtime.files import replacing
 __all__ = ["digests_of", "read_asset_files", "write_asset_files"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,150}")
-_RESERVED = frozenset({"model.json", "model.safetensors"})
+_RESERVED = frozenset({"README.md", "model.json", "model.safetensors"})
 _MAX_FILES, _MAX_BYTES = 16, 2**28
 
 

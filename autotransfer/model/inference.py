@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import cast
@@ -13,14 +13,15 @@ from torch import Tensor
 
 from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
 from autotransfer.backbones.inputs import laid_out, pooled
-from autotransfer.contract.modality import Store
+from autotransfer.contract.backbone import Backbone
+from autotransfer.contract.modality import Inputs, Store
 from autotransfer.features.batches import Rows, collect
 from autotransfer.features.ragged import by_length
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.runtime.device import Device
 from autotransfer.training.network import Network
 
-__all__ = ["MembersOfBackbone", "group_by_backbone"]
+__all__ = ["MembersOfBackbone", "features_for_heads", "group_by_backbone", "outputs_of_heads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +56,12 @@ class MembersOfBackbone:
     def _outputs_of_view(self, store: Store, view: str, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
         """Return the logits or standardised values (N, outputs) of each network for one view."""
         how = networks[0].backbone.preprocessing
-        maps = any(network.head_takes == "map" for network in networks)
-        stages = next((network.stages for network in networks if network.stages is not None), None)
 
         def outputs(rows: Rows) -> tuple[Tensor, ...]:
-            with self.backbone.running() as backbone, ExitStack() as watching:
+            with self.backbone.running() as backbone:
                 batch = self.backbone.take(store.inputs(rows, how, self.device.torch, view))
-                recorded = [] if stages is None else watching.enter_context(stages.recorded(backbone, batch))
-                found = backbone.forward_map(batch) if maps else backbone(batch)
-                last = pooled(backbone, found, batch) if maps else found
-                takes: dict[str, Tensor] = {"pooled": last}
-                takes |= {"map": laid_out(backbone, found, batch, networks[0].map_positions)} if maps else {}
-                takes |= {"stages": torch.cat([*recorded, last], 1)} if stages is not None else {}
-            return tuple(network.head_outputs(takes[network.head_takes].float()) for network in networks)
+                features = features_for_heads(backbone, networks, batch)
+            return outputs_of_heads(networks, features)
 
         lengths = store.lengths(how)
         size = batch_sizes(self.device, lengths)[0]  # always the same: predictions must not depend on a measurement
@@ -83,6 +77,31 @@ class MembersOfBackbone:
             lengths=lengths,
         )
         return cast("tuple[np.ndarray, ...]", found)
+
+
+def features_for_heads(backbone: Backbone, networks: Sequence[Network], batch: Inputs) -> dict[str, Tensor]:
+    """Return the features by what heads take of a backbone, which sees a batch once.
+
+    Args:
+        backbone: The backbone of all networks, in any form of it.
+        networks: The networks.
+        batch: Inputs (N, ...).
+    """
+    maps = any(network.head_takes == "map" for network in networks)
+    stages = next((network.stages for network in networks if network.stages is not None), None)
+    with ExitStack() as watching:
+        recorded = [] if stages is None else watching.enter_context(stages.recorded(backbone, batch))
+        found = backbone.forward_map(batch) if maps else backbone(batch)
+        last = pooled(backbone, found, batch) if maps else found
+    features: dict[str, Tensor] = {"pooled": last}
+    features |= {"map": laid_out(backbone, found, batch, networks[0].map_positions)} if maps else {}
+    features |= {"stages": torch.cat([*recorded, last], 1)} if stages is not None else {}
+    return features
+
+
+def outputs_of_heads(networks: Sequence[Network], features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """Return the logits or standardised values (N, outputs) of each network, from ``features_for_heads``."""
+    return tuple(network.head_outputs(features[network.head_takes].float()) for network in networks)
 
 
 def group_by_backbone(members: Sequence[EnsembleMember], device: Device) -> list[MembersOfBackbone]:

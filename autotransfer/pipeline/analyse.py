@@ -11,12 +11,16 @@ from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import estimate_selection_bias
 from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_gain
 from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.explain import explain_examples
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
-from autotransfer.report.chart import draw
+from autotransfer.pipeline.write_report import write_report
+from autotransfer.report.card_usage import CARD
+from autotransfer.report.model_card import CardSources, model_card
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.selection.result import SelectionResult
+from autotransfer.settings.serialization import name_of_data
 from autotransfer.warnings import WarningList
 
 __all__ = ["analyse"]
@@ -29,6 +33,7 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
     test_score = score_test(context, found, selection)
     scored = budget.spent
     analysis = _analyse_search(context, found, selection)
+    analysis = explain_examples(context, found, selection, analysis)
     steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
     seconds = {**found.seconds, **selection.seconds, **steps}
     result = FitResult(
@@ -47,12 +52,23 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
         warnings=tuple(context.warnings),
         run=run.path,
     )
-    lines = {} if test_score is None else {"the model, test": test_score.score}
-    chart = draw(list(found.trials), "Every trial of the search", lines, metric=selection.validation.metric)
+    result = write_report(context, found, result)
     with run.writing():
-        write_atomically(run.path / "trials.svg", chart)
+        write_atomically(run.model / CARD, _card(context, found, result))
         run.write_result(result.to_json())
     return result
+
+
+def _card(context: FitContext, found: SearchResult, result: FitResult) -> str:
+    """Return the model card."""
+    registry, names = context.registry, {member.candidate.backbone for member in result.model.members}
+    sources = CardSources(
+        dataset=name_of_data(context.call["data"]) or f"{result.model.modality.noun}s",
+        targets=found.evaluator.targets,
+        backbones={name: registry.backbone(name) for name in sorted(names)},
+        budget=context.settings.budget,
+    )
+    return model_card(result, sources)
 
 
 def _analyse_search(context: FitContext, found: SearchResult, selection: SelectionResult) -> Analysis:
@@ -60,6 +76,7 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
     context.progress.phase("estimating selection bias and transfer gain")
     settings, budget = context.settings, context.budget
     trials, evaluator = found.trials, found.evaluator
+    _warn_of_model(context, found, selection)
     fold = evaluator.folds[0]
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
     stages = {name: len(found.stages(name)) for name in names}
@@ -84,6 +101,15 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
         context.warnings.add(warning)
     depths = best_by_depth(trials, stages)
     return Analysis(selection_bias=bias, transfer_gain=gain, backbones=backbones, importance=importance, depths=depths)
+
+
+def _warn_of_model(context: FitContext, found: SearchResult, selection: SelectionResult) -> None:
+    """Add what the modality says of the model, such as parts of the examples that it does not see."""
+    registry = found.evaluator.registry
+    names = dict.fromkeys(record.candidate.backbone for record in found.trials if record.candidate)
+    tried = [how for name in names if (how := registry.backbone(name).preprocessing) is not None]
+    chosen = [member.network.backbone.preprocessing for member in selection.model.members]
+    context.warnings.add(*found.data.store.warnings_on(chosen, tried))
 
 
 def _warn_of_transfer(gain: TransferGain, backbones: Sequence[BackboneScore], warnings: WarningList) -> None:

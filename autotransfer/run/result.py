@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.modality import Skipped
 from autotransfer.data.examples import Examples
 from autotransfer.data.grouping import Grouping
+from autotransfer.model.export.export import ExportReport
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.report.card_usage import CARD
 from autotransfer.run.summary import summarize
+from autotransfer.run.training_data import trained_on
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.score import Score
@@ -100,6 +103,11 @@ class FitResult:
         """Score of the model from out-of-fold predictions."""
         return self.selection.validation
 
+    @property
+    def report(self) -> Path:
+        """The page of the fit: one HTML file, to open in a browser and to send."""
+        return self.run / "report.html"
+
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""
         return Leaderboard(record.to_row() for record in self.trials.leaderboard())
@@ -112,6 +120,10 @@ class FitResult:
         """Return probabilities of the model; see ``TransferModel.predict_proba``."""
         return self.model.predict_proba(data)
 
+    def predict_set(self, data: Any, coverage: float = 0.9, *, allow_empty: bool = True) -> np.ndarray:
+        """Return sets of labels, or intervals, that hold the truth at a rate; see ``TransferModel.predict_set``."""
+        return self.model.predict_set(data, coverage, allow_empty=allow_empty)
+
     def predict_table(self, data: Any) -> list[Prediction]:
         """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
         return self.model.predict_table(data)
@@ -121,8 +133,39 @@ class FitResult:
         return self.model.score(data, targets, **reading)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the model into a folder and return the folder."""
-        return self.model.save(folder)
+        """Write the model into a folder, with the model card of the run, and return the folder.
+
+        Raises:
+            OutputError: The disk is full, or the folder cannot be written.
+        """
+        return self._model_with_card().save(folder)
+
+    def export(
+        self, path: str | Path, *, format: str = "onnx", check_data: Any = None, overwrite: bool = False
+    ) -> ExportReport:
+        """Write the model in the format of other programs, with the preprocessing inside.
+
+        Args:
+            path: The file, such as ``model.onnx`` or ``model.pt2``, or the folder of a format that is one.
+            format: ``"onnx"``, ``"torch"``, or another format; see ``TransferModel.export``.
+            check_data: Examples to compare the export with the model on; None takes training examples.
+            overwrite: Replace what is there.
+
+        Raises:
+            ConfigError: There is no such format, or the place cannot be used.
+            ExportError: The format has no form for the model, a package is missing, or the predictions do not agree.
+            OutputError: The disk is full, or cannot be written.
+        """
+        compared = self.data.train if check_data is None else check_data
+        about = trained_on(self.data.train)
+        return self._model_with_card().export(
+            path, format=format, check_data=compared, trained_on=about, overwrite=overwrite
+        )
+
+    def _model_with_card(self) -> TransferModel:
+        """Return the model with the card that the run folder holds."""
+        file = self.run / "model" / CARD
+        return replace(self.model, card=file.read_text(encoding="utf-8")) if file.is_file() else self.model
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``result.json`` holds."""
@@ -147,6 +190,12 @@ class FitResult:
 
     def __str__(self) -> str:
         return summarize(self)
+
+    def _repr_html_(self) -> str:
+        from autotransfer.report.assemble import assemble_summary  # what draws is loaded by those who look
+        from autotransfer.report.render import render_summary
+
+        return render_summary(assemble_summary(self), self.report)
 
 
 def _cell(value: object) -> str:

@@ -37,8 +37,8 @@ class Decisions:
 
     Attributes:
         proposed: Number of proposals after the screening.
-        variants: Parameters of variants that are screened: backbones at another resolution; None before this is
-            decided.
+        variants: Parameters of variants that are screened: backbones in another form, such as another resolution;
+            None before this is decided.
         tuned_backbones: Backbones that are fine-tuned, the best first; None before this is decided.
         trained: By backbone, how many last stages were trained at last.
         best_before: By backbone, its best objective before that.

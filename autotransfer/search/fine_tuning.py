@@ -238,10 +238,9 @@ class FineTuning:
 
 def _first_forms(variants: Mapping[str, str]) -> dict[str, str]:
     """Return, by the name of each later form of a backbone, the name of the form that is screened first."""
-    before = {variant: name for name, variant in variants.items()}
     found = dict[str, str]()
-    for variant, name in before.items():
-        while name in before:
-            name = before[name]
+    for variant, name in variants.items():
+        while name in variants:
+            name = variants[name]
         found[variant] = name
     return found

@@ -13,7 +13,7 @@ Source = Literal[
 ]
 """Which part of a search proposes a trial.
 
-``screening``: a frozen backbone under a closed-form head. ``variants``: a good one at another resolution or in more
+``screening``: a frozen backbone under a closed-form head. ``variants``: a good one in another form or in more
 views. ``frozen_heads``: the sampler chooses, all stages frozen. ``fine_tuning``: the last stages of a backbone train.
 ``sampled_tuning``: the sampler chooses how stages train. ``sampled``: the sampler chooses all. ``planned``: a schedule
 that was given its candidates. ``last_resort``: the cheapest candidate, where none fits into the budget.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from autotransfer.search.decisions import Decisions
@@ -17,7 +19,7 @@ SCREENING_SOURCES: tuple[Source, ...] = ("screening", "variants")
 
 
 class Screening:
-    """Proposes every backbone once, then the best ones at another resolution and in more views.
+    """Proposes every backbone once, then the best ones in other forms, such as another resolution, and in more views.
 
     Args:
         context: What may be proposed.
@@ -28,7 +30,10 @@ class Screening:
     def __init__(self, context: StrategyContext, settings: StrategySettings, decisions: Decisions) -> None:
         self._context, self._settings, self._decisions = context, settings, decisions
         self._first, self._queue = tuple(context.screening), list(context.screening)
-        self._variants = dict(context.variants) if self._first else {}
+        self._following = dict[str, list[str]]()
+        for form, before in context.variants.items() if self._first else ():
+            self._following.setdefault(before, []).append(form)
+        self._open = set(self._following)
 
     @property
     def is_pending(self) -> bool:
@@ -53,21 +58,18 @@ class Screening:
         known = [place for place in free if self._queue[place].get("backbone") in cached]
         return next(iter(known or free), 0)
 
-    def add_resolutions(self, trials: Trials, left: float) -> None:
-        """Let the best backbones be screened in another form, where a pass takes a small share of the seconds left.
+    def add_variants(self, trials: Trials, left: float) -> None:
+        """Let the best backbones be screened in other forms, where a pass takes a small share of the seconds left.
 
-        A backbone goes on to the next form where the form that was tried last was no worse than the one before.
+        A backbone goes on to the next forms where the form that was tried last was no worse than the one before.
         """
-        if not self._variants:
+        if not self._open:
             return
-        best = trials.backbones()[: self._settings.tuned_backbones]
-        before = {variant: name for name, variant in self._context.variants.items()}
+        best, before = trials.backbones()[: self._settings.tuned_backbones], self._context.variants
         if self._decisions.variants is not None:
             objective = trials.objective_of
             best = [name for name in best if name in before and objective(name) >= objective(before[name])]
-        like = {name: self._params_like(trials.best, name) for name in best}
-        fitting = [name for name in best if name in self._variants and self._fits(name, like[name], trials, left)]
-        added = [{**like[name], "backbone": self._variants[name]} for name in fitting]
+        added = self._fitting([name for name in best if name in self._open], trials, left)
         if added or self._decisions.variants is None:
             self._decisions.tuned_backbones = None  # there are more to choose from
         self._decisions.variants = [*(self._decisions.variants or ()), *added]
@@ -76,18 +78,33 @@ class Screening:
     def _screen_variants(self, added: Sequence[dict[str, Any]]) -> None:
         """Queue variants; their next forms are all that may follow."""
         self._queue += added
-        following = self._context.variants
-        self._variants = {name: following[name] for p in added if (name := str(p["backbone"])) in following}
+        self._open = {name for params in added if (name := str(params["backbone"])) in self._following}
 
-    def _fits(self, name: str, like: dict[str, Any], trials: Trials, left: float) -> bool:
-        """Whether a pass of a backbone at its other resolution takes a small share of the seconds left."""
+    def _fitting(self, names: Sequence[str], trials: Trials, left: float) -> list[dict[str, Any]]:
+        """Return parameters of the forms that follow some, as far as there is time.
+
+        The first form after each comes before the second ones: together they take no more than the first ones may.
+        """
+        total, added = self._settings.tuned_backbones * self._settings.variant_share * left, list[dict[str, Any]]()
+        for forms in zip_longest(*(self._following[name] for name in names)):
+            for name, form in zip(names, forms, strict=True):
+                if form is None:
+                    continue
+                params = {**self._params_like(trials.best, name), "backbone": form}
+                seconds = self._seconds_of(name, params, trials, left)
+                if seconds <= min(self._settings.variant_share * left, total):
+                    total -= seconds
+                    added.append(params)
+        return added
+
+    def _seconds_of(self, before: str, params: dict[str, Any], trials: Trials, left: float) -> float:
+        """Return the seconds of a pass of a form of a backbone; infinite where that is plain without loading it."""
         if self._context.seconds is None:
-            return True
-        allowed = self._settings.variant_share * left
-        # A larger resolution takes longer than the smaller one has taken: it need not be loaded to know that.
-        if name in self._context.distant and trials.longest(name) > allowed:
-            return False
-        return self._context.seconds({**like, "backbone": self._variants[name]}, 0) <= allowed
+            return 0.0
+        # A larger resolution takes longer than the smaller one has taken.
+        if before in self._context.distant and trials.longest(before) > self._settings.variant_share * left:
+            return math.inf
+        return self._context.seconds(params, 0)
 
     def propose_more_views(self, trials: Trials, left: float) -> Proposal | None:
         """Return one of the best backbones in more views; None where none may gain by it, or has time for it."""

@@ -69,7 +69,7 @@ class SearchSpace:
         stages: Returns the stages of a backbone.
         epochs: Epochs of a candidate that trains stages.
         examples: Number of examples to train on.
-        variants: By the name of a backbone, the name of the same one in the form that is tried after that.
+        variants: By the name of a form of a backbone that is not tried first, the name of the form before it.
         views: The number of views that each backbone takes.
         adaptable: Whether a backbone has linear layers, which adapters need.
         augmentations: Strengths of the augmentation, ``"none"`` first, then the mildest.
@@ -202,7 +202,7 @@ class SearchSpace:
         offered = self._any_heads
         solved = [head for head in offered if head.solve is not None]
         heads = solved or [head for head in offered if head.features == "pooled"][:1] or list(offered[:1])
-        first = [backbone for backbone in self.backbones if backbone.name not in self.variants.values()]
+        first = [backbone for backbone in self.backbones if backbone.name not in self.variants]
         pairs = [(head, backbone) for head, backbone in product(heads, first) if backbone.heads is None]
         own = [(head, backbone) for backbone in first for head in self._own_heads(backbone.name)]
         return [

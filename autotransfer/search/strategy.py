@@ -75,7 +75,7 @@ class Strategy:
     def _screen(self, trials: Trials, left: float, running: Sequence[Proposal], *, may_vary: bool) -> Proposal | None:
         """Return a frozen backbone under a closed-form head, or one of its variants; None where none is left."""
         if may_vary and not self._screening.is_pending:
-            self._screening.add_resolutions(trials, left)
+            self._screening.add_variants(trials, left)
         if self._screening.is_pending:
             return self._screening.propose(trials, running)
         if may_vary and not self._frozen.are_far_behind(trials):

@@ -46,7 +46,7 @@ class StrategyContext:
         first_trained: Number of last stages that train first; fewer where the time left is too short.
         half_depth: Returns the number of last stages that are half of a backbone; 0 never trains half of it.
         min_epochs: Epochs that have to fit into the budget.
-        variants: By the name of a form of a backbone, the name of the form that is screened after that.
+        variants: By the name of a form of a backbone that is not screened first, the name of the form before it.
         distant: Backbones that were pretrained on examples unlike those of the task.
         views: The number of views that each backbone takes.
         frozen_only: Backbones none of whose stages train.

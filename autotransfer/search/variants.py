@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from autotransfer.contract.modality import Item, Modality
+from autotransfer.contract.modality import Forms, Item, Modality
 from autotransfer.contract.specs import BackboneSpec
 
 __all__ = ["Variants", "offer_variants"]
@@ -21,14 +20,15 @@ class Variants:
     Attributes:
         backbones: All of them, in all forms.
         first: Those that are screened first: each backbone once.
-        others: By the name of a form, the name of the same backbone in the form that is tried after that.
-        unusual: Names of those that are screened in another form than their own first, or were trained on examples of
-            another modality.
+        after: By the name of a form, the name of the form of the same backbone that is tried before it. Forms that are
+            screened first are not among the keys.
+        unusual: Names of those that are screened on inputs of another size than their own first, or were trained on
+            examples of another modality.
     """
 
     backbones: tuple[BackboneSpec, ...]
     first: tuple[BackboneSpec, ...]
-    others: Mapping[str, str]
+    after: Mapping[str, str]
     unusual: frozenset[str]
 
 
@@ -51,11 +51,21 @@ def offer_variants(
     fitted = modality.fitted(backbones, items, options)
     free = [form for spec, form in zip(backbones, fitted, strict=True) if spec.name not in named]
     forms = dict(zip((spec.name for spec in free), modality.variants(free, items) if free else (), strict=True))
-    offered, first, others, unusual = list(fitted), list[BackboneSpec](), dict[str, str](), set[str]()
+    offered, first, after, unusual = list(fitted), list[BackboneSpec](), dict[str, str](), set[str]()
     for spec in fitted:
-        chosen, *rest = forms.get(spec.name, (spec,))
-        offered += [form for form in (chosen, *rest) if form is not spec]
+        (chosen, _), *rest = _in_order(forms.get(spec.name, (spec,)))
+        offered += [form for form in (chosen, *(form for form, _ in rest)) if form is not spec]
         first.append(chosen)
-        others |= {before.name: form.name for before, form in pairwise((chosen, *rest))}
-        unusual |= {chosen.name} if chosen is not spec or spec.distant else set()
-    return Variants(backbones=tuple(offered), first=tuple(first), others=others, unusual=frozenset(unusual))
+        after |= {form.name: before.name for form, before in rest if before is not None}
+        unusual |= {chosen.name} if chosen.input_size != spec.input_size or spec.distant else set()
+    return Variants(backbones=tuple(offered), first=tuple(first), after=after, unusual=frozenset(unusual))
+
+
+def _in_order(forms: Forms, before: BackboneSpec | None = None) -> Iterator[tuple[BackboneSpec, BackboneSpec | None]]:
+    """Yield each form, and the one that it follows; None for the first."""
+    for form in forms:
+        if isinstance(form, tuple):
+            yield from _in_order(form, before)
+        else:
+            yield form, before
+            before = form

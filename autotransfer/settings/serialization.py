@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 from autotransfer.settings.fields import SettingsGroup, flat_settings, groups_of
 from autotransfer.settings.settings import DataArguments, Settings
 
-__all__ = ["call_from_json", "call_to_json", "described", "from_json", "is_complete", "settings_from_json", "to_json"]
+__all__ = [
+    "call_from_json",
+    "call_to_json",
+    "described",
+    "from_json",
+    "is_complete",
+    "name_of_data",
+    "settings_from_json",
+    "to_json",
+]
 
 # Where JSON has no type for a value, an object with this key says the type.
 _TYPE = "$type"
@@ -51,6 +60,16 @@ def is_complete(value: Any) -> bool:
     if isinstance(value, list):
         return all(map(is_complete, value))
     return not isinstance(value, Mapping) or (value.get(_TYPE) != "object" and all(map(is_complete, value.values())))
+
+
+def name_of_data(data: Any) -> str:
+    """Return the name of the file or folder that data are in, without its folders; empty where they are in memory.
+
+    Args:
+        data: The data as ``call_to_json`` wrote them down.
+    """
+    path = data.get("values") if isinstance(data, Mapping) and data.get(_TYPE) == "path" else data
+    return Path(path).name if isinstance(path, str) else ""
 
 
 def settings_to_json(settings: SettingsGroup) -> dict[str, Any]:

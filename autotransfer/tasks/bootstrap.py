@@ -224,7 +224,7 @@ def _shares_of_accuracy(
     """Return the contribution (n,) of each example to accuracy or balanced accuracy, less the mean; else None."""
     if not task.single_label or task.metric not in ("accuracy", "balanced_accuracy"):
         return None
-    right = (predictions.argmax(1) == encoded).astype(np.float64)
+    right = (task.decide(predictions) == encoded).astype(np.float64)
     each = np.ones(len(right)) if weights is None else weights
     if task.metric == "accuracy":
         return np.asarray(each * (right - np.average(right, weights=weights)) / each.sum())
@@ -237,5 +237,5 @@ def _shares_of_accuracy(
 def _score(task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return ``task.score``; accuracy skips the checks of a scorer, since tests call this hundreds of times."""
     if task.metric == "accuracy" and task.single_label:
-        return float(np.average(predictions.argmax(1) == encoded, weights=weights))
+        return float(np.average(task.decide(predictions) == encoded, weights=weights))
     return task.score(encoded, predictions, weights=weights)

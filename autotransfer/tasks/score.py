@@ -12,7 +12,7 @@ import numpy as np
 from autotransfer.tasks.bootstrap import bootstrap_samples, count_groups, effective_count, interval_quantiles
 from autotransfer.tasks.task import Task
 
-__all__ = ["Score", "score_interval"]
+__all__ = ["Score", "score_interval", "wilson_interval"]
 
 # Resamples of a bootstrap of accuracy, which takes microseconds each, and of a metric that a scorer computes.
 _ACCURACY_RESAMPLES, _SCORER_RESAMPLES = 1000, 200
@@ -66,7 +66,7 @@ class Score:
             group_ids: Group (n,) of each example; None makes each example a group.
             weights: Weight (n,) of each example; None weights all examples equally.
         """
-        right = predictions.argmax(1) == encoded if task.single_label else None
+        right = task.decide(predictions) == encoded if task.single_label else None
         count = count_groups(len(encoded), group_ids)
         return cls(
             metric=task.metric,
@@ -133,7 +133,7 @@ def score_interval(
     is_accuracy = name == "accuracy" and task.single_label
     found = task.score(encoded, predictions, name, weights=weights)
     if is_accuracy and count == len(encoded):
-        return _wilson(found, effective_count(count, weights))
+        return wilson_interval(found, effective_count(count, weights))
     if count < 2:
         return math.nan, math.nan
     samples = bootstrap_samples(len(encoded), group_ids, _resamples(is_accuracy), seed=seed)
@@ -142,7 +142,7 @@ def score_interval(
         return math.nan, math.nan
     low, high = np.quantile(drawn, interval_quantiles(count))
     if high - low < 1e-12 and task.kind != "regression" and task.perfect_score == 1.0 and 0.0 <= found <= 1.0:
-        return _wilson(found, min(count, effective_count(len(encoded), weights)))
+        return wilson_interval(found, min(count, effective_count(len(encoded), weights)))
     return float(low), float(high)
 
 
@@ -163,7 +163,7 @@ def _drawn_scores(
     Resamples that lack a class score another task and are left out, unless more than half of all resamples lack one.
     """
     if metric == "accuracy" and task.single_label:
-        right = predictions.argmax(1) == encoded
+        right = task.decide(predictions) == encoded
         each = np.ones(len(right)) if weights is None else weights
         return np.array([np.average(right[rows], weights=each[rows]) for rows in drawn])
     classes = len(np.unique(encoded)) if task.single_label else 0
@@ -178,7 +178,7 @@ def _drawn_scores(
     return np.asarray(values[kept if 2 * kept.sum() >= len(values) else finite])
 
 
-def _wilson(p: float, n: float, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(p: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion p of n (Wilson 1927)."""
     q = z * z / n
     middle, half = p + q / 2, z * math.sqrt(p * (1 - p) / n + q / (4 * n))

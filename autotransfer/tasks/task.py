@@ -15,7 +15,8 @@ from autotransfer.tasks import metrics
 from autotransfer.tasks.class_weights import balanced_class_weights, class_weights_from
 from autotransfer.tasks.log_loss import log_loss
 from autotransfer.tasks.metrics import Metric, ScorerInput
-from autotransfer.tasks.serialization import task_arguments
+from autotransfer.tasks.positive_class import uses_positive_class
+from autotransfer.tasks.saved_task import is_saved_task
 from autotransfer.tasks.targets import (
     Kind,
     Labels,
@@ -36,8 +37,6 @@ __all__ = ["Kind", "Task", "infer_task"]
 _MAX_CLASS_RATIO_FOR_ACCURACY = 3.0
 # Most outputs, examples times classes, with which a metric is tried; 80 MB as float64.
 _MAX_OUTPUTS_TO_CHECK_METRIC = 10_000_000
-# Differences of a score below this are rounding errors.
-_SCORE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +50,8 @@ class Task:
         width: Number of regression targets.
         positive_class: The positive one of two classes; None where the metric needs none and the user gave none.
         target_names: Names of several regression targets; empty where their columns have none.
+        thresholds: For each output the probability above which a label is predicted, of two classes the second one;
+            empty for the most probable class, and for labels more probable than not.
         scorer: A metric that the user gave as an object; JSON holds its name only.
     """
 
@@ -60,6 +61,7 @@ class Task:
     width: int = 1
     positive_class: Any = None
     target_names: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
     scorer: Metric | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -118,15 +120,23 @@ class Task:
         """
         if self.kind == "regression":
             return predictions[:, 0] if self.width == 1 else predictions
-        labels = np.empty(len(self.classes), dtype=object)
+        labels, decided = np.empty(len(self.classes), dtype=object), self.decide(predictions)
         labels[:] = self.classes
         if self.single_label:
-            chosen = labels[predictions.argmax(1)]
+            chosen = labels[decided]
             kinds = {type(label) for label in self.classes}
             return np.array(chosen.tolist()) if len(kinds) == 1 else chosen
         rows = np.empty(len(predictions), dtype=object)
-        rows[:] = [tuple(labels[row > 0.5]) for row in predictions]
+        rows[:] = [tuple(labels[row]) for row in decided]
         return rows
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """Turn probabilities (N, classes) into decisions, by the thresholds where there are any.
+
+        Returns:
+            The position (N,) of the predicted class; truth values (N, classes) for multilabel.
+        """
+        return metrics.decide(self.kind, predictions, self.thresholds)
 
     @property
     def perfect_score(self) -> float:
@@ -145,7 +155,7 @@ class Task:
     @property
     def uses_positive_class(self) -> bool:
         """Whether the metric depends on the choice of the positive class."""
-        return self.kind == "binary" and _uses_positive_class(self.metric, self.scorer, self.classes)
+        return self.kind == "binary" and uses_positive_class(self.metric, self.scorer, self.classes)
 
     def score(
         self,
@@ -191,6 +201,7 @@ class Task:
             truth=encoded,
             outputs=predictions,
             weights=weights,
+            thresholds=self.thresholds,
         )
         if self.scorer is not None and metric in (None, self.metric):
             return self.scorer(outcome)
@@ -238,6 +249,7 @@ class Task:
             "width": self.width,
             "positive_class": self.positive_class,
             "target_names": list(self.target_names),
+            "thresholds": list(self.thresholds),
         }
 
     @classmethod
@@ -247,7 +259,17 @@ class Task:
         Raises:
             ConfigError: A key is missing, or a value is not allowed.
         """
-        return cls(**task_arguments(data))
+        if not is_saved_task(data):
+            raise ConfigError(f"The task {dict(data)!r:.200} is none: it has a kind, classes, a metric and a width.")
+        return cls(
+            kind=data["kind"],
+            metric=data["metric"],
+            width=data["width"],
+            classes=tuple(data["classes"]),
+            positive_class=data.get("positive_class"),
+            target_names=tuple(data.get("target_names", ())),
+            thresholds=tuple(data.get("thresholds", ())),
+        )
 
 
 def infer_task(
@@ -330,27 +352,6 @@ def _positive_class(task: Task, targets: Sequence[Any] | np.ndarray, given: Any)
     if fixed is not None and Labels(task.classes).find(fixed) != position:
         raise ConfigError(f"The metric takes {fixed!r} for the positive class; positive_class says {positive!r}.")
     return positive
-
-
-@lru_cache(maxsize=64)
-def _uses_positive_class(metric: str, scorer: Metric | None, classes: tuple[Any, ...]) -> bool:
-    """Whether the score of a metric changes when the other class becomes the positive one."""
-    if metrics.scorer_positive_class(scorer) is not None:
-        return True
-    rng = np.random.default_rng(0)
-    truth = (np.arange(60) % 3 == 0).astype(np.int64)
-    probabilities = np.clip(0.3 + 0.3 * truth + rng.normal(0, 0.2, len(truth)), 0.01, 0.99)
-    outputs, found = np.stack([1 - probabilities, probabilities], axis=1), list[float]()
-    for positive in classes:
-        try:
-            found.append(
-                Task(kind="binary", classes=classes, metric=metric, positive_class=positive, scorer=scorer)._score(
-                    truth, outputs
-                )
-            )
-        except Exception:  # ``_check_metric`` refuses a metric that does not suit two classes
-            return False
-    return abs(found[0] - found[1]) > _SCORE_TOLERANCE
 
 
 @lru_cache(maxsize=16)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
+from autotransfer.analysis.attention import Attention
 from autotransfer.analysis.backbone_ranking import BackboneScore
 from autotransfer.analysis.depths import DepthScore
+from autotransfer.analysis.label_errors import LabelError, LabelErrors
 from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import SelectionBias
 from autotransfer.analysis.transfer_gain import TransferGain
+from autotransfer.analysis.worst_errors import WorstError
+from autotransfer.contract.preview import Preview
 
 
 def test_an_empty_analysis_is_json() -> None:
@@ -21,6 +26,9 @@ def test_an_empty_analysis_is_json() -> None:
         "backbones": [],
         "importance": None,
         "depths": [],
+        "worst_errors": [],
+        "label_errors": {"worst": [], "estimated": None, "examined": 0},
+        "attention": [],
     }
 
 
@@ -57,3 +65,23 @@ def test_json_holds_the_whole_analysis() -> None:
     assert data["backbones"][0]["negative_transfer"] is True
     assert data["importance"] == {"backbone": 0.75}
     assert data["depths"][0]["frozen"] == 9
+
+
+def test_examples_in_the_analysis_survive_json() -> None:
+    shown = Preview(media_type="image/png", data=b"\x89PNG", text="<b>")
+    error = WorstError(row=1, name="a.png", true="cat", predicted="dog", probability=0.9, loss=2.3, preview=shown)
+    label = LabelError(row=2, name="b.png", given=["cat"], suggested=["dog"], label="cat", score=0.1, preview=None)
+    attention = Attention(row=3, name="c.png", predicted=0.5, preview=shown)
+    labels = LabelErrors(worst=(label,), estimated=1, examined=9)
+    for each in (error, label, attention, labels):
+        assert type(each).from_json(json.loads(json.dumps(each.to_json()))) == each
+
+
+def test_the_result_holds_no_pictures() -> None:
+    shown = Preview(media_type="image/png", data=b"\x89PNG", text="12 x 12 pixels")
+    error = WorstError(row=1, name="a.png", true="cat", predicted="dog", loss=2.3, preview=shown)
+    attention = Attention(row=3, name="c.png", predicted=0.5, preview=shown)
+    empty = Analysis(selection_bias=None, transfer_gain=None, backbones=(), importance=None, depths=())
+    text = json.dumps(replace(empty, worst_errors=(error,), attention=(attention,)).to_json())
+    assert "a.png" in text
+    assert "preview" not in text

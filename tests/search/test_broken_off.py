@@ -119,7 +119,7 @@ def _search(
     strategy = Strategy(
         StrategyContext(
             screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in OTHERS],
-            variants=OTHERS,
+            variants={form: name for name, form in OTHERS.items()},
             views=views,
             tuning=_tuning,
             frozen_policy="frozen",

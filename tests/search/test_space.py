@@ -269,7 +269,7 @@ def test_screening_holds_every_backbone_under_every_closed_form(make_space: Make
 def test_screening_looks_at_each_backbone_at_one_size(make_space: MakeSpace) -> None:
     space = make_space(("ridge",))
     first, other = (backbone.name for backbone in space.backbones)
-    assert [params["backbone"] for params in replace(space, variants={first: other}).screening()] == [first]
+    assert [params["backbone"] for params in replace(space, variants={other: first}).screening()] == [first]
 
 
 def test_screening_without_closed_forms_takes_a_pooled_head(make_space: MakeSpace) -> None:

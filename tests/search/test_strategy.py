@@ -105,7 +105,7 @@ def _search(
             if timed
             else None,
             half_depth=lambda backbone: middle,
-            variants=others or {},
+            variants={form: name for name, form in (others or {}).items()},
             distant=unlike,
             views=seen,
         )
@@ -338,7 +338,7 @@ def test_the_best_three_backbones_are_screened_as_variants() -> None:
             frozen_policy="frozen",
             tuning_policies=("depth",),
             curves=CURVES,
-            variants={name: f"{name}@128px" for name in "abde"},
+            variants={f"{name}@128px": name for name in "abde"},
         )
     )
     search = Search(strategy)
@@ -372,7 +372,7 @@ def test_a_variant_waits_for_screening_and_needs_a_cheap_pass() -> None:
             frozen_policy="frozen",
             tuning_policies=("depth",),
             curves=CURVES,
-            variants={"a": "a@128px"},
+            variants={"a@128px": "a"},
             seconds=lambda params, epochs: 20.0,
         )
     )
@@ -399,7 +399,7 @@ def test_a_larger_resolution_is_not_priced_after_a_slow_one() -> None:
                 frozen_policy="frozen",
                 tuning_policies=("depth",),
                 curves=CURVES,
-                variants={"a@128px": "a"},
+                variants={"a": "a@128px"},
                 distant=unlike,
                 seconds=seconds,
             )
@@ -436,7 +436,7 @@ def test_without_screening_no_variant_is_screened() -> None:
             frozen_policy=None,
             tuning_policies=("full",),
             curves=CURVES,
-            variants={"a": "a@128px"},
+            variants={"a@128px": "a"},
         )
     )
     assert Search(strategy).next() == Proposal()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.search.variants import offer_variants
 
 FORMS = ("a", "a@2", "a@3", "a@4")
-CHAIN = dict(pairwise(FORMS))
+CHAIN = dict(zip(FORMS[1:], FORMS, strict=False))
 
 
 class ManyForms(Modality):
@@ -33,26 +33,69 @@ class ManyForms(Modality):
 
 
 def form(name: str) -> BackboneSpec:
-    return BackboneSpec(name=name, modality="many", load=lambda: None)  # type: ignore[arg-type, return-value]
+    size = (int(name.partition("@")[2] or 1),)
+    return BackboneSpec(name=name, modality="many", load=lambda: None, input_size=size)  # type: ignore[arg-type, return-value]
 
 
 def test_forms_follow_one_another() -> None:
     offered = offer_variants([form("a")], (), ManyForms(), ())
     assert [spec.name for spec in offered.first] == ["a@2"]
-    assert offered.others == {"a@2": "a", "a": "a@3", "a@3": "a@4"}
+    assert offered.after == {"a": "a@2", "a@3": "a", "a@4": "a@3"}
     assert sorted(spec.name for spec in offered.backbones) == ["a", "a@2", "a@3", "a@4"]
     assert offered.unusual == {"a@2"}
-    assert _first_forms(offered.others) == {"a": "a@2", "a@3": "a@2", "a@4": "a@2"}
+    assert _first_forms(offered.after) == {"a": "a@2", "a@3": "a@2", "a@4": "a@2"}
 
 
-def screening(decisions: Decisions) -> Screening:
+class Branches(Modality):
+    """A modality whose backbones have forms that branch."""
+
+    name = "many"
+
+    def variants(self, specs: Any, items: Any) -> Any:
+        """Return two that follow the first, one of them with a form after it."""
+        return [(spec, (form(f"{spec.name}@2"),), form(f"{spec.name}@3"), (form(f"{spec.name}@4"),)) for spec in specs]
+
+
+def test_tuple_of_forms_branches_off_the_form_before_it() -> None:
+    offered = offer_variants([form("a"), form("b")], ("b",), Branches(), ())
+    assert [spec.name for spec in offered.first] == ["a", "b"]
+    assert offered.after == {"a@2": "a", "a@3": "a", "a@4": "a@3"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ((0.5, 0.4, 0.6, 0.7), ["a", "a@2", "a@3", "a@4"]),
+        ((0.5, 0.9, 0.4, 0.9), ["a", "a@2", "a@3"]),
+    ],
+)
+def test_forms_that_branch_off_are_tried_beside_one_another(scores: tuple[float, ...], expected: list[str]) -> None:
+    source = screening(Decisions(), {"a@2": "a", "a@3": "a", "a@4": "a@3"})
+    assert screened(source, dict(zip(FORMS, scores, strict=True)), Trials()) == expected
+
+
+def test_all_forms_together_take_no_more_than_the_first_ones_may() -> None:
+    # Of 100 seconds, a form may take 10, and all of them 30.
+    forms = {f"a@{number}": "a" for number in range(2, 9)}
+    seconds = {f"a@{number}": 8.0 for number in range(2, 9)} | {"a@2": 11.0}
+    source = screening(Decisions(), forms, lambda params, epochs: seconds[params["backbone"]])
+    found = screened(source, dict.fromkeys(("a", *forms), 0.5), Trials())
+    assert found == ["a", "a@3", "a@4", "a@5"]
+
+
+def screening(
+    decisions: Decisions,
+    variants: Mapping[str, str] = CHAIN,
+    seconds: Callable[[dict[str, Any], int], float] | None = None,
+) -> Screening:
     context = StrategyContext(
         screening=[{"backbone": "a"}],
         tuning=lambda backbone, trained, distant=False: None,
         frozen_policy="frozen",
         tuning_policies=(),
         curves=None,  # type: ignore[arg-type]  # nothing is fine-tuned
-        variants=CHAIN,
+        variants=variants,
+        seconds=seconds,
     )
     return Screening(context, StrategySettings(), decisions)
 
@@ -62,7 +105,7 @@ def screened(source: Screening, scores: dict[str, float], trials: Trials) -> lis
     found = []
     while True:
         if not source.is_pending:
-            source.add_resolutions(trials, 100.0)
+            source.add_variants(trials, 100.0)
         if not source.is_pending:
             return found
         name = source.propose(trials, ()).params["backbone"]
@@ -90,7 +133,7 @@ def test_resumed_search_goes_on_from_the_form_that_was_noted() -> None:
     source = screening(decisions)
     first = source.propose(trials, ())
     trials.add(TrialRecord(number=0, state="complete", candidate=Candidate(backbone="a"), score=0.5, objective=0.5))
-    source.add_resolutions(trials, 100.0)
+    source.add_variants(trials, 100.0)
     second = source.propose(trials, ())
     resumed = Decisions()
     again = screening(resumed)

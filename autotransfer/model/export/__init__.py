@@ -1,1 +1,1 @@
-"""Ways out: a trained model in a form that other programs run."""
+"""Models in the formats of other programs, with the preprocessing inside; each is compared with the model."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import Item, Modality, ModalityOption
+from autotransfer.contract.modality import Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
 from autotransfer_plugins.modalities.audio.formats import (
@@ -21,6 +21,7 @@ from autotransfer_plugins.modalities.audio.formats import (
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.audio.export import AudioExport
     from autotransfer_plugins.modalities.audio.sounds import Sounds
 
 __all__ = ["AUDIO", "AUGMENTATIONS", "OPTIONS", "VIEWS", "WARNINGS", "AudioModality"]
@@ -79,6 +80,8 @@ class AudioModality(Modality):
 
     name = "audio"
     noun = "sound"
+    forms = "NAME@2s for a window of so many seconds"
+    hub_task = "audio-classification"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of sounds (N, samples), or a list of paths or arrays (samples,)"
     claims_arrays = False  # rows of numbers may be anything, and do not say their sampling rate
@@ -104,6 +107,12 @@ class AudioModality(Modality):
         from autotransfer_plugins.modalities.audio.recordings import recordings_of
 
         return recordings_of(value, one=reading is not None)
+
+    def decoded(self, item: Item) -> Item:
+        """Return the samples of a file, with their rate."""
+        from autotransfer_plugins.modalities.audio.single import decoded_item
+
+        return decoded_item(item)
 
     def load(
         self,
@@ -175,6 +184,12 @@ class AudioModality(Modality):
         """Return what a window costs that suits the sounds."""
         return [spec.gmacs for spec in self.fitted(specs, items, options)]
 
+    def export_inputs(self, formats: Sequence[WaveFormat], reading: Mapping[str, Any]) -> AudioExport:
+        """Return how samples of any number enter an exported model."""
+        from autotransfer_plugins.modalities.audio.export import AudioExport
+
+        return AudioExport(self, formats, reading)
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone for its window, and for a shorter one where that costs less."""
         from autotransfer_plugins.modalities.audio.windows import forms
@@ -198,6 +213,12 @@ class AudioModality(Modality):
                 "length out; not every backbone takes another length than its own."
             )
         return found
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview:
+        """Return the middle of a sound as a small file."""
+        from autotransfer_plugins.modalities.audio.preview import clip
+
+        return clip(item, reading)
 
     def demo_data(self) -> DemoData:
         """Return syllables that made-up voices say in noise."""

@@ -15,7 +15,7 @@ from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.audio.reading import MAX_SECONDS, Samples, check_rate, read_samples
 from autotransfer_plugins.modalities.audio.recordings import Encoded, Recording, to_mono
 
-__all__ = ["Decoded", "decode_one", "resampled"]
+__all__ = ["Decoded", "decode_one", "decoded_item", "resampled", "samples_of"]
 
 _LEAST_SECONDS = 0.01
 _ROUNDING = 1e-9
@@ -65,7 +65,7 @@ def decode_one(item: Any, rates: Sequence[int], sampling_rate: int | None) -> De
         UnreadableExampleError: It cannot be used.
         OSError: It cannot be read.
     """
-    samples, plain = _samples_of(item, sampling_rate)
+    samples, plain = samples_of(item, sampling_rate)
     values, seconds = samples.values, len(samples.values) / samples.rate
     if seconds < _LEAST_SECONDS:
         raise UnreadableExampleError(f"it lasts {seconds:.4f} seconds; sounds last {_LEAST_SECONDS} seconds or more")
@@ -84,6 +84,17 @@ def decode_one(item: Any, rates: Sequence[int], sampling_rate: int | None) -> De
         silent=bool((values == values[0]).all()),
         clipped=plain and bool((np.abs(values) >= _FULL_SCALE).mean() > _CLIPPED_SHARE),
     )
+
+
+def decoded_item(item: Any) -> Any:
+    """Return a file, or the bytes of one, as a recording in memory; what cannot be read stays as it is."""
+    if not isinstance(item, (Path, Encoded)):
+        return item
+    try:
+        samples, _ = samples_of(item, None)
+    except (UnreadableExampleError, OSError):
+        return item
+    return Recording(samples.values, samples.rate)
 
 
 def resampled(values: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -108,8 +119,13 @@ def _in_16_bit(wave: np.ndarray, scale: float) -> np.ndarray:
     return np.clip(np.rint(wave * (2**15 / scale)), -(2**15), 2**15 - 1).astype(np.int16)
 
 
-def _samples_of(item: Any, sampling_rate: int | None) -> tuple[Samples, bool]:
-    """Return the samples of an item, and whether their full scale is known to be 1.0."""
+def samples_of(item: Any, sampling_rate: int | None) -> tuple[Samples, bool]:
+    """Return the samples of an item, and whether their full scale is known to be 1.0.
+
+    Raises:
+        UnreadableExampleError: It cannot be used.
+        OSError: It cannot be read.
+    """
     if isinstance(item, (Path, Encoded)):
         return read_samples(item.data if isinstance(item, Encoded) else item), True
     if not isinstance(item, Recording):

@@ -13,7 +13,7 @@ from autotransfer.runtime.device import memory_format_for
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 from autotransfer_plugins.modalities.image.modality import AUGMENTATIONS, VIEWS
 
-__all__ = ["AUGMENTATIONS", "VIEWS", "augment", "prepare"]
+__all__ = ["AUGMENTATIONS", "VIEWS", "augment", "box_of_view", "frame_of", "prepare"]
 
 # Fixed views that a frozen prefix may see: (flipped, crop centre y, crop centre x, share of the side).
 _VIEW_BOXES: dict[str, tuple[bool, float, float, float]] = {
@@ -41,17 +41,13 @@ def prepare(pixels: np.ndarray, how: Preprocessing, device: torch.device, view: 
     Returns:
         float32 (N, 3, height, width), in the memory layout that suits the device.
     """
-    flipped, y, x, share = _VIEW_BOXES[view]
+    flipped, (top, left, height, width) = box_of_view(how, view)
     batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
-    height, width = how.size
-    frame = _frame(how)
+    frame = frame_of(how)
     if batch.shape[2:] != frame:
         batch = _resize(batch, frame, how)
-    # A crop moves inside the whole frame, so that it sees more than the centre crop does.
-    h, w = round(height * share), round(width * share)
-    top, left = (round((frame[0] - h) * y), round((frame[1] - w) * x))
-    batch = batch[:, :, top : top + h, left : left + w]
-    if (h, w) != how.size:
+    batch = batch[:, :, top : top + height, left : left + width]
+    if (height, width) != how.size:
         batch = _resize(batch, how.size, how)
     if flipped:
         batch = batch.flip(-1)
@@ -69,7 +65,7 @@ def augment(
         return prepare(pixels, how, device)
     smallest, degrees, jitter = _STRENGTHS[strength]
     batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
-    n, (height, width), frame = len(batch), how.size, _frame(how)
+    n, (height, width), frame = len(batch), how.size, frame_of(how)
     if batch.shape[2] > max(frame):
         batch = _resize(batch, frame, how)  # sampling a grid does not smooth, as resizing does
     batch = batch.float()
@@ -102,7 +98,16 @@ def normalise(batch: Tensor, how: Preprocessing) -> Tensor:
     return scaled.sub_(mean).div_(std)
 
 
-def _frame(how: Preprocessing) -> tuple[int, int]:
+def box_of_view(how: Preprocessing, view: str) -> tuple[bool, tuple[int, int, int, int]]:
+    """Return whether a view is flipped, and its top, left, height and width in the frame, in pixels."""
+    flipped, y, x, share = _VIEW_BOXES[view]
+    frame = frame_of(how)
+    # A crop moves inside the whole frame, so that it sees more than the centre crop does.
+    height, width = (round(side * share) for side in how.size)
+    return flipped, (round((frame[0] - height) * y), round((frame[1] - width) * x), height, width)
+
+
+def frame_of(how: Preprocessing) -> tuple[int, int]:
     """Return height and width of the resized image that the centre crop is taken from."""
     if how.crop_mode == "center":
         return how.resized, how.resized

@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -20,6 +19,7 @@ from autotransfer.runtime.threads import usable_cores
 from autotransfer.warnings import FitWarning
 from autotransfer_plugins.modalities.image.decoding import Decoding
 from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.framings import LeftOut
 from autotransfer_plugins.modalities.image.images import Images
 from autotransfer_plugins.modalities.image.reading import quiet_pillow, reason_for, refuse_hostile, size_in_header
 from autotransfer_plugins.modalities.image.single import Decoded, Plan, decode_one
@@ -27,7 +27,7 @@ from autotransfer_plugins.modalities.image.store import SquareStore
 from autotransfer_plugins.modalities.image.survey import Survey, remark_on
 from autotransfer_plugins.modalities.image.value_range import Range
 
-__all__ = ["decode", "typical_side"]
+__all__ = ["decode", "size_of_item", "some_sizes"]
 
 _SMALLEST = 8
 _PEEKED, _MEASURED = 16, 64
@@ -48,8 +48,9 @@ def decode(
     """Decode images to squares, on all usable cores.
 
     ``"center"`` resizes the shorter side and crops the centre, ``"squash"`` resizes both sides; bicubic, pixel for
-    pixel as torchvision and timm do it. All squares have one side: the largest that is asked for, unless every image
-    is smaller than that. Images are turned upright by their EXIF data, and of several frames the first is taken.
+    pixel as torchvision and timm do it. ``"letterbox"`` resizes the longer side and pads. All squares have one side:
+    the largest that is asked for, unless every image is smaller than that. Images are turned upright by their EXIF
+    data, and of several frames the first is taken.
 
     Which values are black and white, and what transparent images are laid on, is decided once, over all examples: see
     ``value_range`` and ``background``. Images that are decoded later take the same decision.
@@ -76,7 +77,7 @@ def decode(
         held = _peek(examples.items) if lazy else {}
         small = held.values() if lazy else examples.items
         side = max(sides.values()) if exact else _stored_side(small, sides, lazy=lazy)
-        survey = Survey(given=value_range, crops="center" in sides)
+        survey = Survey(given=value_range)
         store = SquareStore(list(sides), len(examples), side, memory_limit, scratch)
 
         def plan() -> Plan:
@@ -136,7 +137,7 @@ def _collect(
     if decoding is not None:
         return _images(found, pixels, decoding)
     decoding, warnings = _decide(survey, store, pixels, [examples.names[i] for i in found.kept])
-    return _images(found, pixels, decoding, warnings)
+    return _images(found, pixels, decoding, warnings, LeftOut.of(survey.sizes))
 
 
 def _images(
@@ -144,6 +145,7 @@ def _images(
     pixels: Mapping[CropMode, np.ndarray],
     decoding: Decoding,
     warnings: tuple[FitWarning, ...] = (),
+    left_out: LeftOut | None = None,
 ) -> Images:
     return Images(
         arrays={str(mode): squares for mode, squares in pixels.items()},
@@ -155,6 +157,7 @@ def _images(
         decoding=decoding,
         warnings=warnings,
         remarks=found.remarks,
+        left_out=left_out or LeftOut(shares=()),
     )
 
 
@@ -226,7 +229,7 @@ def _stored_side(items: Iterable[Item], sides: Mapping[CropMode, int], *, lazy: 
     """
     found: dict[CropMode, int] = dict.fromkeys(sides, 0)
     sizes = set()
-    for size in map(_size_of, items):
+    for size in map(size_of_item, items):
         if size is None:
             continue
         sizes.add(size)
@@ -238,18 +241,17 @@ def _stored_side(items: Iterable[Item], sides: Mapping[CropMode, int], *, lazy: 
     return max(_SMALLEST, *(min(side, found[mode]) for mode, side in sides.items()))
 
 
-def typical_side(items: Sequence[Item]) -> float | None:
-    """Return the median of the images' shorter sides in pixels, from the headers of some; None for lazy sequences."""
+def some_sizes(items: Sequence[Item]) -> list[tuple[int, int]]:
+    """Return width and height in pixels of some images, from their headers; nothing for lazy sequences."""
     if not isinstance(items, (list, tuple)):
-        return None  # to ask it for an item may decode it
+        return []  # to ask it for an item may decode it
     some = dict.fromkeys(np.linspace(0, len(items) - 1, _MEASURED).astype(int).tolist())
     with quiet_pillow():
-        sides = [min(size) for size in (_size_of(items[i]) for i in some) if size is not None]
-    return median(sides) if sides else None
+        return [size for size in (size_of_item(items[i]) for i in some) if size is not None]
 
 
-def _size_of(item: Item) -> tuple[int, int] | None:
-    """Return width and height, from the header of a file; None where it has none to read."""
+def size_of_item(item: Item) -> tuple[int, int] | None:
+    """Return width and height in pixels, from the header of a file; None where it has none to read."""
     if isinstance(item, np.ndarray):
         return item.shape[1], item.shape[0]
     if isinstance(item, Image.Image):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ModelFormatError
@@ -14,9 +14,11 @@ from autotransfer.errors import ModelFormatError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["GRID", "CropMode", "Preprocessing", "at_side", "read_side", "size_of"]
+__all__ = ["GRID", "WHOLE_IMAGE_MODES", "CropMode", "Preprocessing", "at_side", "read_side", "size_of"]
 
-CropMode = Literal["center", "squash"]
+CropMode = Literal["center", "squash", "letterbox"]
+WHOLE_IMAGE_MODES: tuple[CropMode, ...] = ("squash", "letterbox")
+"""Framings that show the whole image."""
 
 # Sides of other sizes are multiples of what networks mostly reduce an image by.
 GRID = 32
@@ -33,7 +35,8 @@ class Preprocessing:
         std: Standard deviation of each channel, for values in 0..1.
         interpolation: ``"bicubic"``, ``"bilinear"`` or ``"nearest"``.
         crop_fraction: Share of the resized image's side that the centre crop keeps.
-        crop_mode: ``"center"`` resizes the shorter side, ``"squash"`` both sides without regard to aspect.
+        crop_mode: ``"center"`` resizes the shorter side, ``"squash"`` both sides without regard to aspect,
+            ``"letterbox"`` the longer side, and pads the shorter one.
     """
 
     size: tuple[int, int]
@@ -81,7 +84,7 @@ class Preprocessing:
             and how.crop_fraction > 0
             and min(how.std) > 0
             and how.interpolation in ("bicubic", "bilinear", "nearest")
-            and how.crop_mode in ("center", "squash")
+            and how.crop_mode in get_args(CropMode)
         ):
             raise ModelFormatError(f"The preprocessing has values out of their range: {given}.")
         read_side(how.resized)

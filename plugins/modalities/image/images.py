@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autotransfer.contract.modality import Modality, Store
+from autotransfer.warnings import FitWarning
 from autotransfer_plugins.modalities.image.decoding import Decoding
+from autotransfer_plugins.modalities.image.formats import WHOLE_IMAGE_MODES
+from autotransfer_plugins.modalities.image.framings import LeftOut, cropped
 
 if TYPE_CHECKING:
     import torch
@@ -33,11 +36,13 @@ class Images(Store):
     Attributes:
         side: Height and width of the stored squares in pixels.
         decoding: How values became pixels: decided over these images, or given.
+        left_out: What a crop at the centre leaves out of them; empty where others were decided over.
     """
 
     modality: Modality = field(default_factory=_image)
     side: int = 0
     decoding: Decoding = field(default_factory=Decoding)
+    left_out: LeftOut = field(default_factory=lambda: LeftOut(shares=()))
 
     @property
     def pixels(self) -> Mapping[str, np.ndarray]:
@@ -53,6 +58,11 @@ class Images(Store):
     def decided(self) -> str:
         """What tells apart pixels that were decoded from equal files."""
         return self.decoding.key
+
+    def warnings_on(self, chosen: Sequence[Preprocessing], tried: Sequence[Preprocessing]) -> tuple[FitWarning, ...]:
+        """Warn where the crop leaves out much, and no backbone has seen, in a trial, the whole images."""
+        sees_all = any(how.crop_mode in WHOLE_IMAGE_MODES for how in (*chosen, *tried))
+        return () if sees_all or not chosen or not self.left_out.is_much else (cropped(self.left_out),)
 
     def suits(self, how: Preprocessing) -> bool:
         """Whether there are squares that were cut as a backbone wants them."""

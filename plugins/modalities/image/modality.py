@@ -10,13 +10,22 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import Item, Modality, ModalityOption
+from autotransfer.contract.modality import Forms, Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError
-from autotransfer_plugins.modalities.image.formats import GRID, CropMode, Preprocessing, at_side, read_side
+from autotransfer_plugins.modalities.image.formats import (
+    GRID,
+    WHOLE_IMAGE_MODES,
+    CropMode,
+    Preprocessing,
+    at_side,
+    read_side,
+)
+from autotransfer_plugins.modalities.image.framings import LeftOut, framed, with_framings
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.image.export import ImageExport
     from autotransfer_plugins.modalities.image.images import Images
 
 __all__ = ["AUGMENTATIONS", "IMAGE", "OPTIONS", "VIEWS", "WARNINGS", "ImageModality"]
@@ -31,11 +40,13 @@ _SUFFIXES = frozenset(
 )
 WARNINGS = {
     "constant_images": "Images whose values are all equal.",
-    "cropped": "The crop removes more than a third of the area of the images.",
+    "cropped": "The crop removes more than a third of the area of the images, and nothing else was tried.",
     "multiple_frames": "Files with several frames or pages, of which the first is used.",
     "transparent_images": "Transparent images are drawn on another ground than white.",
     "value_range": "Values outside of the value range of the training examples.",
 }
+# Each framing keeps every image once more, in memory or on the disk.
+_MAX_IMAGES_FOR_FRAMINGS = 20_000
 _SIDE = re.compile(r"(\d{1,4})px")
 
 
@@ -77,11 +88,16 @@ class ImageModality(Modality):
 
     name = "image"
     noun = "image"
+    hub_task = "image-classification"
     suffixes = _SUFFIXES
     accepted = "an array or tensor of images, or a list of paths, PIL images or arrays"
     views = VIEWS
     augmentations = AUGMENTATIONS
     options = OPTIONS
+    forms = (
+        "NAME@128px for images of another side, a multiple of 32; NAME@squash and NAME@letterbox for whole images; and "
+        "both, NAME@128px@squash"
+    )
     remark_code = "value_range"
     warnings = WARNINGS
 
@@ -138,6 +154,12 @@ class ImageModality(Modality):
             progress=progress,
         )
 
+    def decoded(self, item: Item) -> Item:
+        """Return the first frame of a file as a PIL image."""
+        from autotransfer_plugins.modalities.image.reading import decoded_image
+
+        return decoded_image(item) if isinstance(item, Path) else item
+
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Decode every image to a single pixel."""
         from autotransfer.data.examples import Examples
@@ -158,12 +180,24 @@ class ImageModality(Modality):
         """Return how a saved model wants its images."""
         return Preprocessing.from_json(about)
 
-    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
-        """Return each backbone at its own side and at a smaller one."""
-        from autotransfer_plugins.modalities.image.decode import typical_side
+    def export_inputs(self, formats: Sequence[Preprocessing], reading: Mapping[str, Any]) -> ImageExport:
+        """Return how decoded pixels of any size enter an exported model."""
+        from autotransfer_plugins.modalities.image.decoding import Decoding
+        from autotransfer_plugins.modalities.image.export import ImageExport
+
+        return ImageExport(formats, reading["side"], Decoding.from_json(reading))
+
+    def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[Forms]:
+        """Return each backbone at its own side and at a smaller one, and with framings that show the whole images."""
+        from statistics import median
+
+        from autotransfer_plugins.modalities.image.decode import some_sizes
         from autotransfer_plugins.modalities.image.resolutions import resolutions
 
-        return resolutions(specs, typical_side(items))
+        sizes = some_sizes(items)
+        typical = median(map(min, sizes)) if sizes else None
+        left_out = LeftOut.of(sizes if len(items) <= _MAX_IMAGES_FOR_FRAMINGS else ())
+        return [with_framings(forms, left_out) for forms in resolutions(specs, typical)]
 
     def check_variants(self, spec: BackboneSpec, how: Preprocessing) -> Sequence[BackboneSpec]:
         """Return a backbone for larger images, which none is too deep for."""
@@ -171,15 +205,26 @@ class ImageModality(Modality):
         return () if larger is None else (larger,)
 
     def variant(self, spec: BackboneSpec, form: str) -> BackboneSpec | None:
-        """Return a backbone for images of another side, ``NAME@128px``."""
+        """Return a backbone for images of another side, ``NAME@128px``, or with another framing, ``NAME@squash``."""
+        if form in WHOLE_IMAGE_MODES:
+            return framed(spec, form)
         if (side := _SIDE.fullmatch(form)) is None:
             return None
+        own, _, framing = spec.name.rpartition("@")
+        if own and framing in WHOLE_IMAGE_MODES:
+            raise ConfigError(f"The size comes before the framing: write '{own}@{form}@{framing}'.")
         if (found := at_side(spec, int(side[1]))) is None:
             raise ConfigError(
                 f"The backbone {spec.name!r} does not take images of the size in {f'{spec.name}@{form}'!r}: give a "
                 "multiple of 32, or leave the size out; not every architecture takes another size than its own."
             )
         return found
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview:
+        """Return a thumbnail of the whole image, upright, with its values as they are read."""
+        from autotransfer_plugins.modalities.image.preview import thumbnail
+
+        return thumbnail(item, reading)
 
     def demo_data(self) -> DemoData:
         """Return handwritten digits."""

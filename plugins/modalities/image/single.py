@@ -17,10 +17,10 @@ from autotransfer_plugins.modalities.image.background import blend, laid_on, van
 from autotransfer_plugins.modalities.image.decoding import Background, Decoding
 from autotransfer_plugins.modalities.image.formats import CropMode
 from autotransfer_plugins.modalities.image.reading import open_image, read_file, refuse_hostile, upright
-from autotransfer_plugins.modalities.image.squares import deep_squares, shade, square
+from autotransfer_plugins.modalities.image.squares import deep_squares, pad, shade, square
 from autotransfer_plugins.modalities.image.value_range import Range, ValueKind, kind_of_values, outside
 
-__all__ = ["Decoded", "Plan", "decode_one", "is_constant"]
+__all__ = ["Decoded", "Plan", "decode_one", "is_constant", "padded", "with_opacity"]
 
 Squares = dict[CropMode, np.ndarray]
 
@@ -56,7 +56,8 @@ class Decoded:
 
     Attributes:
         digest: Hash of its content.
-        size: Width and height in pixels.
+        size: Width and height in pixels, of the image as it is to be seen.
+        drawn: The same in the scale in which it was decoded.
         channels: 1 for grey, 3 for colours.
         squares: uint8 (side, side, 3) by crop mode; empty while black and white are unknown.
         kind: What its values are; None for truth values and transparent images, which leave no question open.
@@ -71,6 +72,7 @@ class Decoded:
 
     digest: str
     size: tuple[int, int]
+    drawn: tuple[int, int]
     channels: int
     squares: Squares = field(default_factory=dict)
     kind: ValueKind | None = None
@@ -113,8 +115,9 @@ def _from_file(path: Path, plan: Plan) -> Decoded:
         size = opened.size
         narrowed = opened.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in opened.tile)
         opened.draft("RGB", (_DRAFT_GAP * plan.side, _DRAFT_GAP * plan.side))
-        found = _from_picture(upright(opened), digest, plan)
-        found.size, found.narrowed = size, narrowed
+        drafted, turned = opened.size, upright(opened)
+        found = _from_picture(turned, digest, plan)
+        found.size, found.narrowed = size if turned.size == drafted else size[::-1], narrowed
         # A photograph of a telephone holds its preview beside it.
         found.several = opened.format != "MPO" and bool(getattr(opened, "is_animated", False))
     return found
@@ -129,16 +132,16 @@ def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     if kind is None and array.ndim > 2:
         array = array.astype(np.uint8) * np.uint8(255)
     elif kind is not None and array.ndim == 3 and array.shape[2] == 4:
-        array = _with_opacity(array, kind)
+        array = with_opacity(array, kind)
     if kind is None or array.dtype == np.uint8:
         return _from_picture(Image.fromarray(array), digest, plan)
     size, channels = (array.shape[1], array.shape[0]), 1 if array.ndim == 2 else 3
-    found = Decoded(digest=digest, size=size, channels=channels, kind=kind)
+    found = Decoded(digest=digest, size=size, drawn=size, channels=channels, kind=kind)
     _deepen(found, array, plan)
     return found
 
 
-def _with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
+def with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
     """Return four channels in 8 bits: what is opaque says what their range is."""
     opaque = _OPAQUE[kind]
     if not (array.min() >= 0 and array.max() <= opaque):
@@ -152,7 +155,7 @@ def _with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
 def _from_picture(image: Image.Image, digest: str, plan: Plan) -> Decoded:
     channels = 1 if image.mode in _GREY_MODES or image.mode.startswith("I") else 3
     kind = kind_of_values(image)
-    found = Decoded(digest=digest, size=image.size, channels=channels, kind=kind)
+    found = Decoded(digest=digest, size=image.size, drawn=image.size, channels=channels, kind=kind)
     if kind not in (None, "uint8"):
         _deepen(found, np.asarray(image), plan)
         return found
@@ -184,7 +187,8 @@ def _deepen(found: Decoded, values: np.ndarray, plan: Plan) -> None:
     allowed = decoding.range_of(kind)
     if not decoding.knows(kind) and outside(found.values, allowed):
         raise UnreadableExampleError(_foreign_values(kind, found.values, allowed))
-    found.squares = {mode: shade(deep, found.values, allowed) for mode, deep in squares.items()}
+    shaded = {mode: shade(deep, found.values, allowed) for mode, deep in squares.items()}
+    found.squares = padded(shaded, found.drawn)
 
 
 def _foreign_values(kind: ValueKind, values: Range, allowed: Range) -> str:
@@ -209,7 +213,12 @@ def _lay(found: Decoded, layers: Image.Image, plan: Plan) -> None:
 
 
 def _cut(image: Image.Image, plan: Plan) -> Squares:
-    return {mode: np.asarray(square(image, mode, plan.side)) for mode in plan.modes}
+    return padded({mode: np.asarray(square(image, mode, plan.side)) for mode in plan.modes}, image.size)
+
+
+def padded(squares: Squares, size: tuple[int, int]) -> Squares:
+    """Return squares of an image of some width and height, with colour beside the letterboxed one."""
+    return {mode: pad(found, size) if mode == "letterbox" else found for mode, found in squares.items()}
 
 
 def _is_within(image: Image.Image, squares: Squares, highest: int) -> bool:

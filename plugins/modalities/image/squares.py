@@ -11,28 +11,60 @@ from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.image.formats import CropMode
 from autotransfer_plugins.modalities.image.value_range import Range
 
-__all__ = ["deep_squares", "shade", "square"]
+__all__ = ["PADDING", "PANORAMA", "deep_squares", "pad", "shade", "square"]
+
+# What is beside a letterboxed image: the mean colour of photographs, which most networks see as zeros.
+PADDING = (124, 116, 104)
 
 # Longer than this, an image is resized inside the crop only: the whole of it could be gigabytes.
-_PANORAMA = 4
+PANORAMA = 4
 # Bicubic interpolation overshoots the values of an image by less than this share of them; 16 bit hold all in between.
 _OVERSHOOT = 0.25
 _QUANTIZATION_STEP = (1 + 2 * _OVERSHOOT) / 65535
 
 
 def square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
-    """Resize and crop as torchvision's ``Resize(side)`` and ``CenterCrop(side)`` do, or squash both sides."""
+    """Resize and crop as torchvision's ``Resize(side)`` and ``CenterCrop(side)`` do, or resize the whole image.
+
+    What is beside a letterboxed image is black; ``pad`` colours it.
+    """
     width, height = image.size
     if mode == "squash":
         return image.resize((side, side), Image.Resampling.BICUBIC)
+    if mode == "letterbox":
+        left, top, right, bottom = _box(image.size, side)
+        found = Image.new(image.mode, (side, side))
+        found.paste(image.resize((right - left, bottom - top), Image.Resampling.BICUBIC), (left, top))
+        return found
     short = min(width, height)
     wide, high = (int(side * length / short) for length in (width, height))
     left, top = round((wide - side) / 2), round((high - side) / 2)
-    if max(wide, high) > _PANORAMA * side:
+    if max(wide, high) > PANORAMA * side:
         x, y = width / wide, height / high
         box = (left * x, top * y, (left + side) * x, (top + side) * y)
         return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
     return image.resize((wide, high), Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))
+
+
+def pad(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a letterboxed square (side, side, 3) with the padding colour beside the image.
+
+    Args:
+        found: The square.
+        size: Width and height of the whole image.
+    """
+    left, top, right, bottom = _box(size, len(found))
+    padded = np.empty_like(found)
+    padded[:] = PADDING
+    padded[top:bottom, left:right] = found[top:bottom, left:right]
+    return padded
+
+
+def _box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
+    """Return where a letterboxed image of some width and height lies in its square: left, top, right and bottom."""
+    wide, high = (max(1, side * length // max(size)) for length in size)
+    left, top = (side - wide) // 2, (side - high) // 2
+    return left, top, left + wide, top + high
 
 
 def deep_squares(values: np.ndarray, modes: Sequence[CropMode], side: int) -> tuple[dict[CropMode, np.ndarray], Range]:

@@ -18,7 +18,7 @@ from autotransfer_plugins.modalities.image.background import blend
 from autotransfer_plugins.modalities.image.decoding import Decoding
 from autotransfer_plugins.modalities.image.formats import CropMode
 from autotransfer_plugins.modalities.image.single import Decoded, is_constant
-from autotransfer_plugins.modalities.image.squares import shade
+from autotransfer_plugins.modalities.image.squares import pad, shade
 from autotransfer_plugins.modalities.image.value_range import Range, ValueKind
 
 __all__ = ["SquareStore"]
@@ -31,6 +31,7 @@ class _Deep:
     kind: ValueKind
     values: Range
     waiting: str
+    drawn: tuple[int, int]
 
 
 class SquareStore:
@@ -59,7 +60,7 @@ class SquareStore:
             self.constant.add(position)
         if found.deep is not None and found.kind is not None and found.values is not None:
             channels = next(iter(found.deep.values())).shape[-1]
-            self._deep[position] = _Deep(found.kind, found.values, f"deep {channels}")
+            self._deep[position] = _Deep(found.kind, found.values, f"deep {channels}", found.drawn)
             self._wait(f"deep {channels}", position, found.deep)
         if found.on_black is not None:
             self._transparent.append(position)
@@ -85,7 +86,8 @@ class SquareStore:
 
     def _shaded(self, mode: CropMode, i: int, decoding: Decoding) -> np.ndarray:
         deep = self._deep[i]
-        return shade(self._waiting[deep.waiting][mode][i], deep.values, decoding.range_of(deep.kind))
+        shaded = shade(self._waiting[deep.waiting][mode][i], deep.values, decoding.range_of(deep.kind))
+        return pad(shaded, deep.drawn) if mode == "letterbox" else shaded
 
     def _blended(self, mode: CropMode, i: int, decoding: Decoding) -> np.ndarray:
         return blend(self.pixels[mode][i], self._waiting["on black"][mode][i], decoding.background)

@@ -16,10 +16,6 @@ from autotransfer_plugins.modalities.image.value_range import STANDARD, Range, V
 __all__ = ["Survey", "remark_on", "show_range"]
 
 _MAX_NAMES_IN_MESSAGE = 3
-# Largest share of the area that a crop removes without a warning, in the mean; photographs of 3:2 lose less.
-_MAX_CROPPED_AREA_SHARE = 0.34
-# Share of the images from which on a larger crop gives a warning.
-_MAX_CROPPED_IMAGES_SHARE = 1 / 3
 # Fewer grey levels than this for nearly all values are a loss.
 _FEW_LEVELS = 32
 # So is an image within less than this share of the range, or of a range that the training images do not tell.
@@ -35,17 +31,15 @@ class Survey:
 
     Attributes:
         given: The value range that the user asks for.
-        crops: Whether squares are cut from the centre.
         seen: The least and the greatest value of each kind.
         positions: The images of each kind whose range is in question.
     """
 
     given: Range | None = None
-    crops: bool = False
     seen: dict[ValueKind, Range] = field(default_factory=dict)
     positions: dict[ValueKind, list[int]] = field(default_factory=dict)
     values: dict[int, Range] = field(default_factory=dict)
-    cropped: list[float] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
     colours: int = 0
     vanishing: list[frozenset[Background]] = field(default_factory=list)
     several: list[int] = field(default_factory=list)
@@ -53,7 +47,7 @@ class Survey:
 
     def add(self, position: int, found: Decoded) -> None:
         """Take note of an image."""
-        self.cropped.append(1 - min(found.size) / max(found.size))
+        self.sizes.append(found.size)
         self.colours += found.channels == 3
         if found.vanishing is not None:
             self.vanishing.append(found.vanishing)
@@ -82,7 +76,7 @@ class Survey:
         return Decoding(
             ranges=decide_ranges(self.seen, self.given),
             background=choose_background(self.vanishing),
-            channels=1 if not self.colours else 3 if self.colours >= _NEARLY_ALL * len(self.cropped) else None,
+            channels=1 if not self.colours else 3 if self.colours >= _NEARLY_ALL * len(self.sizes) else None,
         )
 
     def warnings(
@@ -100,7 +94,6 @@ class Survey:
             *self._range_warnings(decoding, pixels, names),
             *self._constant(decoding, constant, names),
             *self._transparent(decoding),
-            *([self._cropped()] if self.crops and self._is_cropped() else []),
         ]
         if self.several:
             message = f"Of {_count(self.several)} with several frames the first is used: {_some(self.several, names)}."
@@ -177,24 +170,6 @@ class Survey:
                 f"transparent images are laid on {decoding.background}, in prediction, too."
             )
             yield FitWarning(code="transparent_images", message=message, details=details)
-
-    def _is_cropped(self) -> bool:
-        shares = np.array(self.cropped)
-        return bool(
-            shares.mean() > _MAX_CROPPED_AREA_SHARE
-            or (shares > _MAX_CROPPED_AREA_SHARE).mean() >= _MAX_CROPPED_IMAGES_SHARE
-        )
-
-    def _cropped(self) -> FitWarning:
-        shares = np.array(self.cropped)
-        aspect = 1 / (1 - np.median(shares))
-        message = (
-            f"The crop at the centre leaves out {shares.mean():.0%} of the images' area on average: most networks see "
-            f"squares, and these have an aspect ratio of {aspect:.1f} to 1 (median). Where the ends matter, give "
-            "images that are cut or padded to squares."
-        )
-        details = {"share": round(float(shares.mean()), 3), "aspect": round(float(aspect), 2)}
-        return FitWarning(code="cropped", message=message, details=details)
 
 
 def remark_on(found: Decoded, decoding: Decoding) -> str | None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption
+from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, ModelFormatError
 from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH, TokenFormat, at_length, max_length_of
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.text.export import TextExport
     from autotransfer_plugins.modalities.text.store import TextStore
 
 __all__ = ["AUGMENTATIONS", "TEXT", "TextModality"]
@@ -50,6 +53,8 @@ class TextModality(Modality):
 
     name = "text"
     noun = "text"
+    forms = "NAME@128tokens for texts of at most so many tokens"
+    hub_task = "text-classification"
     suffixes = frozenset({".txt", ".md"})
     accepted = "a list or array of texts, or a list of paths of text files"
     augmentations = AUGMENTATIONS
@@ -84,6 +89,17 @@ class TextModality(Modality):
         from autotransfer_plugins.modalities.text.reading import texts_of_array
 
         return texts_of_array(value)
+
+    def decoded(self, item: Item) -> Item:
+        """Return the text of a file."""
+        from autotransfer.errors import UnreadableExampleError
+        from autotransfer_plugins.modalities.text.reading import read_text, to_text
+
+        if not isinstance(item, Path):
+            return item
+        with contextlib.suppress(UnreadableExampleError):
+            return to_text(read_text(item))
+        return item
 
     def load(
         self,
@@ -147,6 +163,12 @@ class TextModality(Modality):
 
         return typical_gmacs(specs, typical_lengths(items))
 
+    def export_inputs(self, formats: Sequence[Any], reading: Mapping[str, Any]) -> TextExport:
+        """Return how tokens enter an exported model."""
+        from autotransfer_plugins.modalities.text.export import TextExport
+
+        return TextExport(formats, reading.get("max_length"))
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone at its own length and, where texts are longer, at shorter ones."""
         from autotransfer_plugins.modalities.text.lengths import lengths_of, typical_lengths
@@ -168,6 +190,12 @@ class TextModality(Modality):
                 f"{max_length_of(spec) or 'maximum'}, {MIN_LENGTH} at least, or leave the length out."
             )
         return shorter
+
+    def preview(self, item: Item, reading: Mapping[str, Any]) -> Preview:
+        """Return the first words of a text, each part of it on a line."""
+        from autotransfer_plugins.modalities.text.preview import first_words
+
+        return first_words(item)
 
     def demo_data(self) -> DemoData:
         """Return short notes on eight subjects."""

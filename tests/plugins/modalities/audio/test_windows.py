@@ -53,7 +53,7 @@ def test_window_is_read_from_headers_and_rates(tmp_path: Path) -> None:
 def test_backbones_get_the_window_and_a_shorter_one() -> None:
     offered = offer_variants([spec()], (), AUDIO, clips(*[5.0] * 9))
     assert [form.name for form in offered.first] == ["net@5s"]
-    assert offered.others == {"net@5s": "net@2.5s"}
+    assert offered.after == {"net@2.5s": "net@5s"}
     assert {form.name for form in offered.backbones} == {"net@5s", "net@2.5s"}
     assert [form.gmacs for form in offered.backbones] == [2.5, 1.25]
     assert offered.first[0].preprocessing == WaveFormat(rate=RATE, seconds=5.0)

@@ -16,7 +16,7 @@ from PIL import Image
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples
 from autotransfer.errors import DataError, UnreadableExampleError
-from autotransfer_plugins.modalities.image.decode import decode, typical_side
+from autotransfer_plugins.modalities.image.decode import decode, some_sizes
 from autotransfer_plugins.modalities.image.images import Images
 
 CENTER = {"center": 32}
@@ -47,12 +47,12 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
-def test_typical_side_is_the_median_of_the_shorter_sides(tmp_path: Path) -> None:
+def test_sizes_are_those_in_headers_upright_or_not(tmp_path: Path) -> None:
     photo(90, 30).save(tmp_path / "a.png")
     items = [tmp_path / "a.png", np.zeros((50, 70, 3), dtype=np.uint8), photo(40, 80), tmp_path / "missing.png"]
-    assert typical_side(items) == 40
-    assert typical_side([tmp_path / "missing.png"]) is None
-    assert typical_side(UserList(items)) is None, "a lazy sequence would decode what it is asked for"
+    assert some_sizes(items) == [(90, 30), (70, 50), (40, 80)]
+    assert some_sizes([tmp_path / "missing.png"]) == []
+    assert some_sizes(UserList(items)) == [], "a lazy sequence would decode what it is asked for"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"])

@@ -12,8 +12,9 @@ from PIL import Image
 
 from autotransfer.data.sources import find_examples
 from autotransfer_plugins.modalities.image import reading
-from autotransfer_plugins.modalities.image.decode import decode, typical_side
+from autotransfer_plugins.modalities.image.decode import decode, some_sizes
 from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.modality import IMAGE
 
 
 def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
@@ -81,7 +82,7 @@ def test_no_warning_of_pillow_comes_through(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         files = sorted(tmp_path.iterdir())
-        typical_side(files)
+        some_sizes(files)
         assert len(read(*files)) >= 4
     assert [str(warning.message) for warning in said] == []
     assert warnings.filters == before
@@ -129,23 +130,13 @@ def test_16_bit_colour_files_are_named_as_read_in_8_bits(tmp_path: Path) -> None
     assert any("upper 8 bits" in warning.message for warning in images.warnings)
 
 
-@pytest.mark.parametrize(
-    ("size", "share"), [((400, 100), 0.75), ((100, 400), 0.75), ((160, 90), 0.4375), ((60, 40), None), ((64, 64), None)]
-)
-def test_crop_of_a_third_of_the_area_is_said_with_the_aspect(size: tuple[int, int], share: float | None) -> None:
-    images = decode(find_examples([photo(*size, seed=i) for i in range(4)]), {"center": 32})
-    if share is None:
-        assert images.warnings == ()
-        return
-    (warning,) = images.warnings
-    assert warning.code == "cropped"
-    assert warning.details["share"] == pytest.approx(share, abs=1e-3)
-    assert f"{share:.0%} of the images' area" in warning.message
-    assert f"{max(size) / min(size):.1f} to 1" in warning.message
-
-
-def test_crop_of_a_third_of_the_images_is_warned_of() -> None:
-    squares, panoramas = [photo(50, 50, i) for i in range(6)], [photo(400, 100, i) for i in range(3)]
-    assert [w.code for w in decode(find_examples([*squares, *panoramas]), {"center": 32}).warnings] == ["cropped"]
-    assert decode(find_examples([*squares, *panoramas[:1]]), {"center": 32}).warnings == ()
-    assert decode(find_examples([*squares, *panoramas]), {"squash": 32}).warnings == ()
+def test_a_decoded_file_is_read_as_the_file_is(tmp_path: Path) -> None:
+    photo(90, 60).save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40)
+    found = IMAGE.decoded(tmp_path / "a.png")
+    assert isinstance(found, Image.Image)
+    (tmp_path / "a.png").rename(tmp_path / "b.png")  # nothing of it is on disk any more
+    known = decode(find_examples([tmp_path / "b.png"]), {"center": 32}).arrays["center"]
+    assert np.array_equal(decode(find_examples([found]), {"center": 32}).arrays["center"], known)
+    assert IMAGE.decoded(tmp_path / "broken.png") == tmp_path / "broken.png"
+    assert IMAGE.decoded(found) is found

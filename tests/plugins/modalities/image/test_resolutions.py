@@ -59,7 +59,7 @@ def test_the_smaller_size_takes_a_third_of_the_time(own: int, smaller: int) -> N
 def test_not_every_backbone_has_one(spec: BackboneSpec, named: tuple[str, ...]) -> None:
     sizes = offer([spec], named, 100.0)
     assert sizes.backbones == sizes.first == (spec,)
-    assert not sizes.others
+    assert not sizes.after
     assert not sizes.unusual
 
 
@@ -76,5 +76,5 @@ def test_backbone_of_unknown_size_is_loaded_to_be_asked() -> None:
 def test_small_images_are_looked_at_in_small_first(typical: float | None, first: str) -> None:
     sizes = offer([_spec("a"), _spec("b", (64, 64))], (), typical)
     assert [spec.name for spec in sizes.first] == [first, "b"]
-    assert sizes.others == {first: "a" if first != "a" else "a@128px"}
+    assert sizes.after == {"a" if first != "a" else "a@128px": first}
     assert sizes.unusual == frozenset({first} - {"a"})

@@ -1,26 +1,22 @@
-"""What JSON says of a task: read with suspicion, since a stranger may have written it."""
+"""Whether what a file says of a task can be one. Files may come from strangers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from autotransfer.errors import ConfigError
 from autotransfer.tasks.targets import Kind
 
-__all__ = ["task_arguments"]
+__all__ = ["is_saved_task"]
 
 
-def task_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the task that ``Task.to_json`` wrote.
-
-    Raises:
-        ConfigError: A key is missing, or a value is not allowed.
-    """
+def is_saved_task(data: Mapping[str, Any]) -> bool:
+    """Whether each value that ``Task.to_json`` writes is there, and allowed."""
     values: list[Any] = [data.get(key) for key in ("kind", "classes", "metric", "width")]
     kind, classes, metric, width = values
     positive, names = data.get("positive_class"), data.get("target_names", [])
-    valid = (
+    return (
         kind in get_args(Kind)
         and isinstance(classes, list)
         and all(isinstance(label, (str, int, float)) for label in classes)
@@ -34,14 +30,14 @@ def task_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
         and isinstance(names, list)
         and all(isinstance(name, str) for name in names)
         and len(names) in (0, width)
+        and _are_thresholds(data.get("thresholds", []), kind, len(classes))
     )
-    if not valid:
-        raise ConfigError(f"The task {dict(data)!r:.200} is none: it has a kind, classes, a metric and a width.")
-    return {
-        "kind": kind,
-        "classes": tuple(classes),
-        "metric": metric,
-        "width": width,
-        "positive_class": positive,
-        "target_names": tuple(names),
-    }
+
+
+def _are_thresholds(values: Any, kind: Kind, classes: int) -> bool:
+    """Whether values are the thresholds of a task: none, or one for each output of a task that may have some."""
+    if not isinstance(values, list) or not all(type(value) is float and 0 < value < 1 for value in values):
+        return False
+    if kind == "binary":
+        return not values or (len(values) == 2 and math.isclose(sum(values), 1.0))
+    return len(values) in ((0, classes) if kind == "multilabel" else (0,))

@@ -1,0 +1,175 @@
+"""Export of a model: written beside its place, compared with the model, and moved there when both agree."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotransfer.data.examples import Examples
+from autotransfer.errors import ConfigError, ExportError
+from autotransfer.model.export.card import USAGES, card_of
+from autotransfer.model.export.comparison import MAX_DIFFERENCE, MIN_LABEL_AGREEMENT, Agreement, compare
+from autotransfer.model.export.exporters import ExportRequest, find_exporter
+from autotransfer.model.export.hub import push
+from autotransfer.model.export.metadata import describe
+from autotransfer.model.export.pipeline import export_inputs_of
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.report.card_usage import CARD
+from autotransfer.runtime.files import writing
+from autotransfer.runtime.library_defaults import default_settings
+
+__all__ = ["MAX_COMPARED_EXAMPLES", "ExportReport", "export_model"]
+
+MAX_COMPARED_EXAMPLES = 256
+"""Most examples that an export is compared on, spread over all that there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What was exported, and how far it predicts as the model does.
+
+    Attributes:
+        path: The file, or the folder.
+        format: The format.
+        files: All files that were written.
+        agreement: The figures of the comparison with the model.
+        card: The model card, which says how to predict with the files.
+    """
+
+    path: Path
+    format: str
+    files: tuple[Path, ...]
+    agreement: Agreement
+    card: str = field(default="", repr=False)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    def push(self, repository: str, *, private: bool = True) -> str:
+        """Hand the files to the Hugging Face hub, with the model card, and return the address.
+
+        Args:
+            repository: ``OWNER/NAME``; it is made where it is new.
+            private: Whether a new repository is private.
+
+        Raises:
+            ConfigError: The name is none, or there is no token of the hub.
+            ExportError: The hub cannot be reached, or refuses.
+        """
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return push(folder, self.files, self.card, repository, private=private)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "files": [str(file) for file in self.files],
+            "size_bytes": self.size_bytes,
+            **self.agreement.to_json(),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.size_bytes / 1e6:.1f} MB; {self.agreement}"
+
+
+@default_settings()
+def export_model(
+    model: TransferModel,
+    path: str | Path,
+    *,
+    format: str = "onnx",
+    examples: Examples,
+    trained_on: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Export a model, and compare what was exported with it.
+
+    Args:
+        model: The model.
+        path: The file, or the folder of a format that is one.
+        format: One of ``EXPORTERS``.
+        examples: Examples to compare on; of more than a few hundred, some are taken.
+        trained_on: What the file is to say of the training examples, as JSON.
+        overwrite: Replace what is there.
+
+    Raises:
+        ConfigError: There is no such format, or the place cannot be used.
+        ExportError: The format has no form for the model, a package is missing, or the predictions do not agree.
+        OutputError: The disk is full, or cannot be written.
+    """
+    path, exporter = Path(path), find_exporter(format)
+    exporter.check_packages()
+    exporter.check_path(path, overwrite=overwrite)
+    compared = _some_of(model, examples, decoded=exporter.decoded)
+    parent = path.absolute().parent
+    with (
+        writing(path, "Export again once there is room."),
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=parent) as beside,
+    ):
+        folder = Path(beside)
+        about = describe(model, trained_on or {})
+        request = ExportRequest(model=model, path=folder / path.name, examples=compared, about=about)
+        agreement = compare(model, compared, exporter.write(request))
+        if not agreement.holds:
+            raise ExportError(
+                f"What was exported does not predict as the model does: {agreement}. Needed are labels that agree in "
+                f"{MIN_LABEL_AGREEMENT:.1%}, and differences up to {MAX_DIFFERENCE}. Nothing was written; another "
+                "format, or a model of another backbone, may do."
+            )
+        files = _moved(folder, path, overwrite=overwrite)
+    return ExportReport(path=path, format=format, files=files, agreement=agreement, card=_card(model, format, path))
+
+
+def _card(model: TransferModel, format: str, path: Path) -> str:
+    """Return the card that a folder holds, and for a file one that says how to predict with it."""
+    if (path / CARD).is_file():
+        return (path / CARD).read_text(encoding="utf-8")
+    return card_of(model, format, USAGES.get(format, "").replace("FILE", path.stem))
+
+
+def _some_of(model: TransferModel, examples: Examples, *, decoded: bool) -> Examples:
+    """Return up to a few hundred of the examples that can be read, and decode them where that is needed."""
+    rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MAX_COMPARED_EXAMPLES)).astype(int))
+    chosen = examples.take(rows.tolist())
+    readable = model.decode(chosen).kept.tolist()
+    chosen = chosen.take(readable)
+    if not decoded:
+        return chosen
+    return replace(chosen, items=list(export_inputs_of(model).decoded(list(chosen.items))))
+
+
+def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
+    """Move what was written to its place, the files beside a file first, and return all files.
+
+    Raises:
+        ConfigError: A file that would stand beside it is there already, with another content.
+    """
+    written, parent = sorted(folder.iterdir(), key=lambda file: file.name == path.name), path.parent
+    for file in written[:-1]:
+        target = parent / file.name
+        if target.exists() and not overwrite and target.read_bytes() != file.read_bytes():
+            raise ConfigError(
+                f"{target}, which belongs to {path.name}, is there already with another content: export to another "
+                "folder, or pass overwrite=True (--overwrite)."
+            )
+    found: list[Path] = []
+    for file in written:
+        target = parent / file.name
+        if file.is_dir():
+            if target.is_dir():
+                shutil.rmtree(target)
+            file.replace(target)
+            found += sorted(inner for inner in target.rglob("*") if inner.is_file())
+        else:
+            file.replace(target)
+            found.append(target)
+    return tuple(found)
