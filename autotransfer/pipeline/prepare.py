@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,6 @@ __all__ = [
     "load_first",
     "offered_heads",
     "prepare_data",
-    "refuse_unreadable",
     "task_of",
 ]
 
@@ -348,19 +346,6 @@ def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable
     """Return the features (N, width) by which near-duplicates are found; the search uses them again."""
     report(f"computing features of {len(extractor.store)} examples with {first.spec.name}")
     return extractor.pooled(first)
-
-
-def refuse_unreadable(test: Examples, reading: Mapping[str, Any]) -> None:
-    """Read every test example, at the least cost, so that a strict run ends before the search and not after it.
-
-    Args:
-        test: The test examples.
-        reading: How the training examples were read.
-
-    Raises:
-        DataError: One cannot be read.
-    """
-    modality_of(test).check(test.items, test.names, reading)
 
 
 def _pass_seconds(gmacs: float | None, device: Device, examples: int) -> float:

@@ -25,7 +25,6 @@ from autotransfer.pipeline.prepare import (
     load_first,
     offered_heads,
     prepare_data,
-    refuse_unreadable,
     task_of,
 )
 from autotransfer.pipeline.resume import Choices, known_backbones, pick
@@ -224,7 +223,8 @@ def _report_data(context: FitContext, data: Prepared) -> None:
         progress.warnings.add(warning)
         progress.print(warning.message)
     if test is not None and options.strict:
-        refuse_unreadable(test, data.store.reading)
+        # At the least cost, so that a strict run ends before the search and not after it.
+        modality_of(test).check(test.items, test.names, data.store.reading)
 
 
 def _space(
