@@ -71,6 +71,17 @@ class InferenceCosts:
         cost = self.of(candidates[0]) if len(candidates) == 1 else self.of_members(candidates)
         return cost is None or not cost.exceeds(self.limits, LATENCY_SHARE)
 
+    def admits_views(self, backbone: str, views: int) -> bool:
+        """Whether a backbone keeps the limits that sees an example in so many views."""
+        if not self.limits.is_set:
+            return True
+        try:
+            found = self._measured(self._evaluator.load(backbone), views, "pooled")
+        except Exception as error:  # code of plugins; the evaluation meets the error, too
+            log.info("the latency of %s is not known: %s", backbone, describe(error))
+            return True
+        return not found.cost.exceeds(self.limits, LATENCY_SHARE)
+
     def of_members(self, candidates: Sequence[Candidate]) -> InferenceCost:
         """Return what an ensemble of candidates takes. Frozen candidates share the pass of their backbone.
 

@@ -27,6 +27,7 @@ from autotransfer.data.splitting import check_class_weights, check_splittable, m
 from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
 from autotransfer.features.cache import ActivationCache, default_cache_dir
 from autotransfer.features.extractor import FeatureExtractor
+from autotransfer.pipeline.within_limits import BackbonesWithinLimits
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.search.shortlist import choose_shortlist
@@ -110,6 +111,7 @@ def available_backbones(
     *,
     modality: Modality | None = None,
     gmacs: Callable[[Sequence[BackboneSpec]], Sequence[float | None]] | None = None,
+    limits: BackbonesWithinLimits | None = None,
 ) -> list[BackboneSpec]:
     """Return the backbones to search, the cheapest first.
 
@@ -127,10 +129,11 @@ def available_backbones(
         modality: What kind of examples they are to take; None for any.
         gmacs: Returns the multiply-accumulates, in 10^9, of each backbone on a typical example; None takes what the
             backbones say.
+        limits: Knows which backbones keep the limits on the model; None where there are no limits.
 
     Raises:
         UnknownNameError: A pattern matches nothing.
-        ConfigError: All are excluded.
+        ConfigError: All are excluded, or none keeps the limits.
         BackboneError: A backbone is broken.
         WeightsUnavailableError: No backbone is left.
         PluginError: The same, and the plugin of the first is broken.
@@ -143,13 +146,22 @@ def available_backbones(
     left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     chosen: list[BackboneSpec] = []
-    while reachable := [spec for spec in asked if spec.name not in left_out]:
+    beyond = set[str]()
+    while reachable := [spec for spec in asked if spec.name not in left_out and spec.name not in beyond]:
         chosen = _cut(reachable, named, settings.budget, lambda spec: seconds[spec.name])
-        if all(check_usable(spec, sound, left_out) for spec in chosen):
-            break  # otherwise others take the places of what turned out to be broken
+        if not all(check_usable(spec, sound, left_out) for spec in chosen):
+            continue  # others take the places of what turned out to be broken
+        over = set[str]() if limits is None else limits.over([sound[spec.name] for spec in chosen])
+        if not over:
+            break
+        beyond |= over
     over_budget = [spec.name for spec in reachable if spec not in chosen]
     pretrained = any(spec.heads is None for spec in reachable)  # others have no weights to be had or not
     fallbacks = [] if pretrained or settings.backbones else registry.fallbacks(settings.search.exclude, modality=kind)
+    if limits is not None:
+        fallbacks = [spec for spec in fallbacks if spec.name not in limits.over(fallbacks)]
+        if not reachable and not fallbacks and limits.has_refused:
+            raise limits.refuse()
     if not reachable and not fallbacks:
         raise next(iter(left_out.values()))
     if left_out or over_budget:
