@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +11,20 @@ from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ModelFormatError
 from autotransfer.model.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
+from autotransfer.report.card_usage import CARD
 
-__all__ = ["read_columns", "read_modality", "read_temperature", "without_shared_memory"]
+__all__ = ["read_card", "read_columns", "read_modality", "read_temperature", "without_shared_memory"]
+
+
+_MAX_CARD_BYTES = 2**20
+
+
+def read_card(folder: Path) -> str:
+    """Return the model card beside a saved model; empty where there is none."""
+    file = folder / CARD
+    if not file.is_file() or file.stat().st_size > _MAX_CARD_BYTES:
+        return ""
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def read_modality(name: Any, registry: Registry) -> Modality:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,16 @@ from autotransfer.model.asset_files import digests_of, read_asset_files, write_a
 from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
-from autotransfer.model.saved_values import read_columns, read_modality, read_temperature, without_shared_memory
+from autotransfer.model.saved_values import (
+    read_card,
+    read_columns,
+    read_modality,
+    read_temperature,
+    without_shared_memory,
+)
 from autotransfer.model.serialization import describe_members, read_members, tensors_of
 from autotransfer.model.temperature import temper
+from autotransfer.report.card_usage import CARD
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
 from autotransfer.runtime.library_defaults import default_settings
@@ -59,6 +66,7 @@ class TransferModel:
         columns: Columns of a table that held the examples to train on; empty where they came from no table.
         temperature: What the logits of a classifier are divided by.
         conformal: What sets and intervals are made of; None where no example was held out.
+        card: Its model card, in Markdown; empty where it has none.
     """
 
     members: tuple[EnsembleMember, ...]
@@ -69,6 +77,7 @@ class TransferModel:
     columns: tuple[str, ...] = ()
     temperature: float = 1.0
     conformal: Conformal | None = None
+    card: str = field(default="", repr=False, compare=False)
 
     def predict(self, data: Any) -> np.ndarray:
         """Predict for examples, in the order in which they are given.
@@ -252,6 +261,8 @@ class TransferModel:
         with replacing(folder / "model.safetensors") as temporary:
             save_file(without_shared_memory(tensors), temporary)
         write_asset_files(self._files, folder)
+        if self.card:
+            write_atomically(folder / CARD, self.card)
         write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
         return folder
 
@@ -329,6 +340,7 @@ class TransferModel:
             device=where,
             temperature=temperature,
             conformal=conformal,
+            card=read_card(folder),
         )
 
     @property

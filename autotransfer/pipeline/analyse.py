@@ -14,8 +14,9 @@ from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.explain import explain_examples
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
+from autotransfer.report.card_usage import CARD
 from autotransfer.report.chart import draw
-from autotransfer.report.model_card import CARD, CardSources, model_card
+from autotransfer.report.model_card import CardSources, model_card
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.selection.result import SelectionResult

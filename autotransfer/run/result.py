@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.model.export.export import ExportReport
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.report.model_card import CARD
+from autotransfer.report.card_usage import CARD
 from autotransfer.run.summary import summarize
 from autotransfer.run.training_data import trained_on
-from autotransfer.runtime.files import write_atomically, writing
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.score import Score
@@ -134,11 +133,7 @@ class FitResult:
         Raises:
             OutputError: The disk is full, or the folder cannot be written.
         """
-        place, card = self.model.save(folder), self.run / "model" / CARD
-        if card.is_file() and not (place / CARD).exists():
-            with writing(place, "Save the model again once there is room."):
-                write_atomically(place / CARD, card.read_text(encoding="utf-8"))
-        return place
+        return self._model_with_card().save(folder)
 
     def export(
         self, path: str | Path, *, format: str = "onnx", check_data: Any = None, overwrite: bool = False
@@ -158,7 +153,14 @@ class FitResult:
         """
         compared = self.data.train if check_data is None else check_data
         about = trained_on(self.data.train)
-        return self.model.export(path, format=format, check_data=compared, trained_on=about, overwrite=overwrite)
+        return self._model_with_card().export(
+            path, format=format, check_data=compared, trained_on=about, overwrite=overwrite
+        )
+
+    def _model_with_card(self) -> TransferModel:
+        """Return the model with the card that the run folder holds."""
+        file = self.run / "model" / CARD
+        return replace(self.model, card=file.read_text(encoding="utf-8")) if file.is_file() else self.model
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``result.json`` holds."""

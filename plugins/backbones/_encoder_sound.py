@@ -188,7 +188,7 @@ class WaveBackbone(SoundEncoder):
 
     def _frontend_of(self, config: Any, settings: Mapping[str, Any]) -> nn.Module:
         # Models with a group norm over time were trained without a mask, and padded with zeros.
-        self._masked = settings.get("return_attention_mask", config.feat_extract_norm == "layer")
+        self.masked = settings.get("return_attention_mask", config.feat_extract_norm == "layer")
         config.layerdrop = 0.0  # few epochs on few examples: a block left out harms more than it helps
         return NormalisedWave(settings.get("do_normalize", True))
 
@@ -200,7 +200,7 @@ class WaveBackbone(SoundEncoder):
         extracted = model.feature_extractor(normalised).transpose(1, 2)
         features = _first(model.feature_projection(extracted))
         mask = None
-        if self._masked:
+        if self.masked:
             mask = torch.arange(features.shape[1], device=wave.device) < self._frames(samples).clamp(min=1)[:, None]
             features = features.masked_fill(~mask.unsqueeze(-1), 0.0)  # the encoder fills it in place, again
         with warnings.catch_warnings():  # torch would rather have both masks of WavLM in one type

@@ -83,7 +83,7 @@ def compare(model: TransferModel, examples: Examples, predict: Predict) -> Agree
     return Agreement(
         examples=len(examples),
         labels_agree=_labels_agree(model.task, expected, found),
-        largest_difference=float(np.abs(expected.astype(np.float64) - found).max(initial=0) / _unit(model)),
+        largest_difference=float((np.abs(expected.astype(np.float64) - found) / _unit(model)).max(initial=0)),
         labels_agree_in_16_bit=None if rounded is None else _labels_agree(model.task, rounded, found),
     )
 

@@ -90,7 +90,7 @@ def export_model(
     path, exporter = Path(path), find_exporter(format)
     exporter.check_packages()
     exporter.check_path(path, overwrite=overwrite)
-    compared = _some_of(model, examples)
+    compared = _some_of(model, examples, decoded=exporter.decoded)
     parent = path.absolute().parent
     with (
         writing(path, "Export again once there is room."),
@@ -110,12 +110,14 @@ def export_model(
     return ExportReport(path=path, format=format, files=files, agreement=agreement)
 
 
-def _some_of(model: TransferModel, examples: Examples) -> Examples:
-    """Return up to a few hundred of the examples that can be read, in memory."""
+def _some_of(model: TransferModel, examples: Examples, *, decoded: bool) -> Examples:
+    """Return up to a few hundred of the examples that can be read, and decode them where that is needed."""
     rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MAX_COMPARED_EXAMPLES)).astype(int))
     chosen = examples.take(rows.tolist())
     readable = model.decode(chosen).kept.tolist()
     chosen = chosen.take(readable)
+    if not decoded:
+        return chosen
     return replace(chosen, items=list(export_inputs_of(model).decoded(list(chosen.items))))
 
 
