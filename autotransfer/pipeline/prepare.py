@@ -149,12 +149,11 @@ def available_backbones(
     beyond = set[str]()
     while reachable := [spec for spec in asked if spec.name not in left_out and spec.name not in beyond]:
         chosen = _cut(reachable, named, settings.budget, lambda spec: seconds[spec.name])
-        if not all(check_usable(spec, sound, left_out) for spec in chosen):
-            continue  # others take the places of what turned out to be broken
-        over = set[str]() if limits is None else limits.over([sound[spec.name] for spec in chosen])
-        if not over:
-            break
-        beyond |= over
+        if all(check_usable(spec, sound, left_out) for spec in chosen):
+            over = set[str]() if limits is None else limits.over([sound[spec.name] for spec in chosen])
+            if not over:
+                break  # otherwise others take the places of what turned out to be broken, or to take too much
+            beyond |= over
     over_budget = [spec.name for spec in reachable if spec not in chosen]
     pretrained = any(spec.heads is None for spec in reachable)  # others have no weights to be had or not
     fallbacks = [] if pretrained or settings.backbones else registry.fallbacks(settings.search.exclude, modality=kind)
@@ -230,6 +229,7 @@ def prepare_data(
     heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
     report: Callable[[str], None] = lambda text: None,
     warnings: WarningList | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Infer the task, read every example once, and split.
 
@@ -242,6 +242,7 @@ def prepare_data(
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
         report: Called with a line of text about decoding and the steps after it.
         warnings: Takes up what the user should know of the examples; None drops it.
+        reading: How they were read before; None decides it.
 
     Raises:
         DataError: The examples cannot be used.
@@ -253,7 +254,7 @@ def prepare_data(
     check_class_weights(settings, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before examples are read
     check_splittable(examples, task)
-    store = _load(examples, backbones, settings, task, report)
+    store = _load(examples, backbones, settings, task, report, reading)
     used = examples.take(store.kept.tolist())
     if store.skipped:
         task = task_of(used, settings)  # a class may be gone with its examples
@@ -279,6 +280,7 @@ def _load(
     settings: Settings,
     task: Task,
     report: Callable[[str], None],
+    reading: Mapping[str, Any] | None,
 ) -> Store:
     """Read every example once, and leave out label conflicts and small classes."""
     modality, options = modality_of(examples), settings.data_options
@@ -287,6 +289,7 @@ def _load(
         examples.names,
         _formats(backbones, modality),
         options=modality.read_options(options.modality_options),
+        reading=reading,
         strict=options.strict,
         memory_limit=memory_budget(settings.compute.memory_limit),
         progress=lambda done, total: report(f"reading {modality.noun}s: {done} of {total}"),

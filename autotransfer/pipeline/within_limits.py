@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,7 @@ class BackbonesWithinLimits:
     _verdicts: dict[str, _Verdict] = field(default_factory=dict)
     _asked: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _throughput: float = 0.0
+    _least_parameters: float = math.inf
 
     def over(self, specs: Sequence[BackboneSpec]) -> set[str]:
         """Return the names of the backbones that keep the limits in no form."""
@@ -172,7 +174,7 @@ class BackbonesWithinLimits:
         return " ".join(text for limit, text in parts if limit is not None)
 
     def _judged(self, form: BackboneSpec, sample: LatencySample) -> _Verdict:
-        """Measure a form of a backbone, unless it is far beyond the limits by what others have shown."""
+        """Measure a form of a backbone, unless it is far beyond the limits, and beyond others that were measured."""
         if self._is_hopeless(form):
             return _Verdict(fits=False)
         try:
@@ -181,6 +183,7 @@ class BackbonesWithinLimits:
         except (AutoTransferError, RuntimeError, MemoryError):  # its trial says why
             return _Verdict(fits=True)
         cost = found.cost
+        self._least_parameters = min(self._least_parameters, form.parameters or 0)
         self._throughput = max(self._throughput, (form.gmacs or 0.0) / max(found.seconds, 1e-9))
         fits = not cost.exceeds(self.limits, LATENCY_SHARE)
         if fits and len(self.loaded) < MAX_LOADED:
@@ -188,10 +191,12 @@ class BackbonesWithinLimits:
         return _Verdict(fits=fits, cost=cost)
 
     def _is_hopeless(self, form: BackboneSpec) -> bool:
-        least = (form.parameters or 0) * BYTES_PER_PARAMETER * MIN_SHARE_OF_PARAMETERS
+        parameters = form.parameters or 0
+        least = parameters * BYTES_PER_PARAMETER * MIN_SHARE_OF_PARAMETERS
+        is_larger = parameters >= self._least_parameters and least > self.limits.size_bytes
         work = (form.gmacs or 0.0) * self.limits.batch
         fastest = work / (MAX_SPEED_UP * self._throughput) if self._throughput else 0.0
-        return least > self.limits.size_bytes or fastest > self.limits.latency_seconds
+        return is_larger or fastest > self.limits.latency_seconds
 
     def _sample(self, forms: Sequence[BackboneSpec]) -> LatencySample | None:
         """Return a few examples, read for these forms; None where none can be read, which reading all of them says."""

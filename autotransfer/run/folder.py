@@ -32,6 +32,7 @@ FILES_OF_A_RUN = (
     "result.json",
     "trials.csv",
     "trials.svg",
+    "pareto.svg",
     "label_errors.csv",
     "study.journal",
     "model",
