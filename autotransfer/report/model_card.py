@@ -151,9 +151,10 @@ def _classes(result: FitResult) -> str:
     shown: Iterable[ClassScore] = found
     about = "On examples that were held out while the networks that predict them trained."
     if len(found) > MAX_LISTED_CLASSES:
-        shown = sorted(found, key=lambda row: row.f1)[:MAX_LISTED_CLASSES]
+        shown = sorted(found, key=lambda row: row.f1.value or 0.0)[:MAX_LISTED_CLASSES]
         about += f" Of {len(found)} classes, those {MAX_LISTED_CLASSES} with the lowest F1."
-    rows = [(row.label, row.precision, row.recall, row.f1, row.examples) for row in shown]
+    shares = [(row.label, row.precision.value, row.recall.value, row.f1.value, row.examples) for row in shown]
+    rows = [tuple(0.0 if value is None else value for value in row) for row in shares]
     titles = ("class", "precision", "recall", "F1", "examples")
     return f"## Scores by class\n\n{about}\n\n{table(titles, [(str(row[0]), *row[1:]) for row in rows])}"
 

@@ -30,6 +30,8 @@ LAST_COLUMNS = ("source", "latency_ms", "size_bytes", "objective", "best_epoch",
 FILES_OF_A_RUN = (
     "run.json",
     "result.json",
+    "report.json",
+    "report.html",
     "trials.csv",
     "trials.svg",
     "pareto.svg",

@@ -142,6 +142,11 @@ class FitResult:
         batch = self.selection.limits.batch
         return pick_model(self, Limits(latency=latency, size=size, memory=memory, batch=batch))
 
+    @property
+    def report(self) -> Path:
+        """The page of the fit: one HTML file, to open in a browser and to send."""
+        return self.run / "report.html"
+
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""
         return Leaderboard(record.to_row() for record in self.trials.leaderboard())
@@ -225,6 +230,12 @@ class FitResult:
 
     def __str__(self) -> str:
         return summarize(self)
+
+    def _repr_html_(self) -> str:
+        from autotransfer.report.assemble import assemble_summary  # what draws is loaded by those who look
+        from autotransfer.report.render import render_summary
+
+        return render_summary(assemble_summary(self), self.report)
 
 
 def _cell(value: object) -> str:

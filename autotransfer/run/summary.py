@@ -58,6 +58,7 @@ def summarize(result: FitResult) -> str:
         ("groups", _groups(result.data.grouping)),
         ("trials", f"{counts} in {result.seconds['total']:.0f} s"),
         ("warnings", _warnings(result.warnings)),
+        ("report", str(result.report)),
         ("run", str(result.run)),
     ]
     return "\n".join(f"{label:<{LABEL_WIDTH}}{escape(text)}" for label, text in lines if text)

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from fixtures.trials import MakeRecord
 
 from autotransfer.analysis.pareto import find_front, pick_order, within
-from autotransfer.report.pareto_chart import draw_front
+from autotransfer.report.pareto_chart import pareto_svg
 from autotransfer.search.trials import TrialRecord
 
 
@@ -47,7 +47,7 @@ def test_the_picture_names_each_backbone_and_is_equal_each_time(make_record: Mak
     front = find_front(
         [*records(make_record), make_record(9, 0.99, backbone="<&$b^9$", latency_seconds=9.0, size_bytes=10**9)]
     )
-    svg = draw_front(front, "accuracy")
+    svg = pareto_svg(front, "accuracy")
     texts = {text for element in ET.fromstring(svg).iter() for text in [(element.text or "").strip()] if text}
     assert {"b0", "b1", "<&$b^9$", "accuracy", "latency in ms", "size in MB"} <= texts
-    assert draw_front(front, "accuracy") == svg
+    assert pareto_svg(front, "accuracy") == svg
