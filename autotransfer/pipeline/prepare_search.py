@@ -19,10 +19,10 @@ from autotransfer.evaluation.latency import LatencySample
 from autotransfer.evaluation.setup import startable
 from autotransfer.evaluation.subsample import draw
 from autotransfer.model.inference_costs import InferenceCosts
+from autotransfer.pipeline.choose_backbones import available_backbones
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import (
     Prepared,
-    available_backbones,
     load_first,
     offered_heads,
     prepare_data,
