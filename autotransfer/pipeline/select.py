@@ -236,7 +236,7 @@ def _choose(context: FitContext, found: SearchResult, best: TrialRecord, records
     allowed, budget, ensemble = context.settings.selection, context.budget, None
     evaluator = found.evaluator
     if allowed.ensemble:
-        ensemble = _choose_ensemble(best, records, found, budget, context.test_examples)
+        ensemble = _choose_ensemble(best, records, evaluator, budget, context.test_examples, found.costs)
     if ensemble is not None and ensemble.is_better:
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
@@ -249,25 +249,25 @@ def _choose(context: FitContext, found: SearchResult, best: TrialRecord, records
 
 
 def _choose_ensemble(
-    best: TrialRecord, records: Sequence[TrialRecord], found: SearchResult, budget: TimeBudget, test_examples: int
+    best: TrialRecord,
+    records: Sequence[TrialRecord],
+    evaluator: Evaluator,
+    budget: TimeBudget,
+    test_examples: int,
+    costs: InferenceCosts | None = None,
 ) -> Ensemble | None:
     """Choose an ensemble of candidates that all fit into the time that is left, and keep the limits together."""
-    evaluator, costs = found.evaluator, found.costs
     refit_of_best, left = refit_seconds(best, evaluator), budget.left_for("refit")
     left -= refit_of_best if refit_of_best <= left else 0.0  # else the network that the search has kept is taken
     able = [record for record in records if record.can_win and _admits(costs, [best, record])]
     others, _ = affordable_members(best, able, evaluator, left, test_examples)
-    candidates = [best, *others]
-    return choose_ensemble(
-        candidates,
-        OutOfFold.of(evaluator.folds, predictions_of(best)),
-        lambda chosen: _admits(costs, [candidates[i] for i in chosen]),
-    )
+    candidates, held_out = [best, *others], OutOfFold.of(evaluator.folds, predictions_of(best))
+    return choose_ensemble(candidates, held_out, lambda chosen: _admits(costs, [candidates[i] for i in chosen]))
 
 
-def _admits(costs: InferenceCosts, records: Sequence[TrialRecord]) -> bool:
+def _admits(costs: InferenceCosts | None, records: Sequence[TrialRecord]) -> bool:
     """Whether an ensemble of trials keeps the limits."""
-    return costs.admits_members([candidate_of(record) for record in records])
+    return costs is None or costs.admits_members([candidate_of(record) for record in records])
 
 
 def _try_soup(
