@@ -82,14 +82,17 @@ def call_text(call: Mapping[str, Any], settings: Settings) -> str:
 
 def _given(settings: Settings) -> Iterator[tuple[FlatSetting, Any]]:
     """Yield the settings that are not what they are by default, but for where the run is and who looks on."""
+    usual = type(settings)()
     for each in flat_settings(type(settings)):
-        value = each.of(settings)
-        if each.info.saved and value is not each.default and not _equal(value, each.default):
+        value, default = each.of(settings), each.of(usual)
+        if each.info.environment:  # what a variable gives is given
+            default = ()
+        if each.info.saved and not _equal(value, default):
             yield each, value
 
 
 def _equal(one: Any, other: Any) -> bool:
-    equal = one == other
+    equal = one is other or one == other
     return equal if isinstance(equal, bool) else False  # arrays compare element by element
 
 
