@@ -18,6 +18,8 @@ __all__ = ["Provenance", "call_text"]
 
 # Packages that change a result.
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "optuna", "scikit-learn", "scipy", "numpy", "pillow")
+# Addresses of services, which may hold a password: a page may be sent to anybody.
+UNSHOWN = frozenset({"ray_address", "storage"})
 # Characters of a value that are shown.
 MAX_VALUE_CHARACTERS = 200
 
@@ -55,7 +57,7 @@ class Provenance:
             settings: The settings.
             **more: Further attributes.
         """
-        given = {each.name: str(value)[:MAX_VALUE_CHARACTERS] for each, value in _given(settings)}
+        given = {each.name: _shown(value) for each, value in _given(settings)}
         return cls(
             command=call_text(call, settings),
             seed=settings.seed,
@@ -85,10 +87,16 @@ def _given(settings: Settings) -> Iterator[tuple[FlatSetting, Any]]:
     usual = type(settings)()
     for each in flat_settings(type(settings)):
         value, default = each.of(settings), each.of(usual)
-        if each.info.environment:  # what a variable gives is given
-            default = ()
-        if each.info.saved and not _equal(value, default):
+        if each.info.environment:  # what a variable gives is given, too
+            default = type(value)() if isinstance(value, tuple) else None
+        if each.info.saved and each.name not in UNSHOWN and not _equal(value, default):
             yield each, value
+
+
+def _shown(value: Any) -> str:
+    """Return a value as text; a long one, such as targets, by its type."""
+    text = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+    return text if len(text) <= MAX_VALUE_CHARACTERS else f"a {type(value).__name__}"
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autotransfer.analysis.label_errors import LabelError, LabelErrors
 from autotransfer.report.advice import BY_WARNING, MAX_NOTICES, advise
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.calibration import Calibration
@@ -32,7 +33,14 @@ def result(**more: Any) -> Any:
     selection = SimpleNamespace(
         out_of_fold=held_out, out_of_fold_predictions=outputs, calibration=more.pop("calibration", None)
     )
-    known = {"run": "runs/my run", "trials": Trials(), "warnings": (), "test": score, "validation": score}
+    known = {
+        "analysis": SimpleNamespace(label_errors=more.pop("label_errors", LabelErrors())),
+        "run": "runs/my run",
+        "trials": Trials(),
+        "warnings": (),
+        "test": score,
+        "validation": score,
+    }
     return SimpleNamespace(selection=selection, **{**known, **more})
 
 
@@ -91,6 +99,12 @@ def test_a_late_best_trial_asks_for_more_search(make_record: MakeRecord) -> None
     early = Trials([make_record(number, 0.9 - 0.01 * number, seconds=1.0) for number in range(20)])
     assert "More search" in titles(result(trials=late))
     assert "More data" in titles(result(trials=early))
+
+
+def test_suspected_labels_are_to_be_checked() -> None:
+    worst = (LabelError(row=0, name="a", given="ant", suggested="bee", score=0.1),)
+    found = result(label_errors=LabelErrors(worst=worst, estimated=7, examined=300))
+    assert "About 7 of 300 labels" in advise(found)[0].text
 
 
 def test_values_get_no_advice_on_classes() -> None:

@@ -71,6 +71,13 @@ def test_where_a_run_is_and_who_looks_on_is_no_part_of_the_call(tmp_path: Path) 
     assert text_of(settings, "/photos") == "autotransfer fit /photos"
 
 
+def test_a_password_stays_out_of_the_page() -> None:
+    settings = Settings(trials=3, run=RunOptions(storage="postgresql+psycopg://me:secret@host/db", study="s"))
+    call = call_to_json(DataArguments(data="photos"), settings)
+    found = Provenance.of(call, settings, fingerprint="abc", examples=2)
+    assert "secret" not in f"{found.command}{found.settings}"
+
+
 def test_versions_and_settings_are_named() -> None:
     settings = Settings(trials=3)
     call = call_to_json(DataArguments(data="photos"), settings)
