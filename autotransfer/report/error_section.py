@@ -231,7 +231,8 @@ def _target_charts(name: str, true: np.ndarray, found: np.ndarray) -> list[Block
             chart="residuals",
             data={"counts": counts.tolist(), "edges": edges.tolist()},
             title=f"Residuals{of}",
-            caption="How far predictions are off; to the right of 0, they are too high. The outermost bars hold all beyond.",
+            caption="How far predictions are off; to the right of 0, they are too high. The outermost bars hold all "
+            "beyond.",
             alt=f"Histogram of {len(true):,} residuals{of}, mean {score_text(float(residuals.mean()))}.",
             layout="half",
         ),
