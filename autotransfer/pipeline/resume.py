@@ -20,8 +20,7 @@ from autotransfer._version import __version__
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import ConfigError, DataError, RunFormatError
 from autotransfer.pipeline.context import FitContext
-from autotransfer.pipeline.fingerprint import fingerprint
-from autotransfer.pipeline.prepare import Prepared
+from autotransfer.pipeline.prepare import Prepared, fingerprint
 from autotransfer.run.folder import RunFolder
 from autotransfer.runtime.storage import close_storage, open_storage
 from autotransfer.search.journal import copy_trials, count_steps, seconds_spent, trials_of, unusable_trials

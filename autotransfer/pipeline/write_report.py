@@ -11,7 +11,7 @@ from datetime import datetime
 import torch
 
 from autotransfer.pipeline.context import FitContext
-from autotransfer.pipeline.fingerprint import fingerprint
+from autotransfer.pipeline.prepare import fingerprint
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.report.assemble import assemble
 from autotransfer.report.drawing import svg_file
