@@ -54,7 +54,13 @@ class AskedColumns:
     @property
     def named(self) -> bool:
         """Whether the user names a column of examples, targets or weights."""
-        return any(column is not None for column in (self.inputs, self.paths, self.targets, self.weights))
+        return bool(self.arguments)
+
+    @property
+    def arguments(self) -> str:
+        """The arguments that name them, in words."""
+        given = {"input": self.inputs, "path": self.paths, "target": self.targets, "weight": self.weights}
+        return " and ".join(f"{name}_column" for name, column in given.items() if column is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ def table_examples(
     asked: AskedColumns,
     reader: TargetReader,
     modalities: Sequence[Modality],
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float | None],
 ) -> Examples:
     """Return the examples of a table, their targets as the reader reads its columns.
 
@@ -40,7 +40,7 @@ def table_examples(
         asked: The columns that the user names.
         reader: Reads the targets.
         modalities: What kinds of examples the table may hold.
-        weights: Weight of each row; None weights all equally.
+        weights: Weight of each row; None in it weights all equally.
 
     Raises:
         DataNotFoundError: No file that it lists is there.
@@ -51,11 +51,9 @@ def table_examples(
     targets, reading, said = reader.read(named, untyped=table.untyped, comma=table.comma)
     given = [None] * len(targets) if group_column is None else table.texts(group_column)
     parts = [None] * len(targets) if split is None else table.parts(split)
-    rows: list[Row] = []
-    skipped, missing = list(table.skipped), ""
-    each = [None] * len(targets) if weights is None else weights
+    rows, skipped, missing = list[Row](), list(table.skipped), ""
     broken = set() if inputs.modality is None else table.broken_rows(inputs.names)
-    columns = (table.rows, inputs.cells(table), targets, given, each, parts)
+    columns = (table.rows, inputs.cells(table), targets, given, weights, parts)
     for i, (line, cell, target, group, weight, part) in enumerate(zip(*columns, strict=True)):
         known = {"target": target, "group": group, "weight": weight, "part": part}
         if i in broken:
@@ -72,18 +70,30 @@ def table_examples(
             rows.append(Row(item=item, name=printable(str(cell)), **known))
     examples = examples_of_rows(rows, skipped, missing)
     modality = inputs.modality or modality_of_files(examples.items, modalities)
-    odd = table.not_parts((*inputs.names, group_column, asked.weights, split, *target_columns))
-    notes = (inputs.warning(table), None if odd is None else _not_divided(table, *odd))
+    used = (*inputs.names, group_column, asked.weights, split, *target_columns)
     return replace(
         examples,
         divided_by="" if split is None else f"the column {split!r}",
-        described=f"{len(examples)} {modality.noun}s from {table.name}: {inputs.described}, "
-        f"targets in {', '.join(map(str, target_columns))}",
+        described=_described(examples, modality, table, inputs, target_columns),
         modality=modality,
         reading=reading,
         columns=inputs.names,
-        warnings=(*said, *(note for note in notes if note is not None)),
+        warnings=(*said, *_notes(table, inputs, used)),
     )
+
+
+def _notes(table: Table, inputs: InputColumns, used: Sequence[str | None]) -> tuple[FitWarning, ...]:
+    """Return the warnings of what columns could be meant, or are not used."""
+    odd = table.not_parts(used)
+    notes = (inputs.warning(table), None if odd is None else _not_divided(table, *odd))
+    return tuple(note for note in notes if note is not None)
+
+
+def _described(
+    examples: Examples, modality: Modality, table: Table, inputs: InputColumns, target_columns: Sequence[str]
+) -> str:
+    targets = ", ".join(map(str, target_columns))
+    return f"{len(examples)} {modality.noun}s from {table.name}: {inputs.described}, targets in {targets}"
 
 
 def _columns_of(

@@ -21,7 +21,7 @@ from autotransfer.data.predefined_splits import folder_examples, table_examples
 from autotransfer.data.recognition import known_modalities, modality_of_folder
 from autotransfer.data.tables import Table
 from autotransfer.data.unlabelled import find_examples
-from autotransfer.data.weights import column_weights, listed_weights, with_weights
+from autotransfer.data.weights import listed_weights, table_weights, with_weights
 from autotransfer.errors import DataError
 
 __all__ = ["find_examples", "is_folder", "is_table", "load_examples"]
@@ -83,42 +83,32 @@ def load_examples(
         DataError: The data have another form, or other numbers of examples and targets.
         UnknownNameError: There is no such column.
     """
-    modalities, reader = known_modalities(modalities), reader or TargetReader()
+    modalities, reader, places = known_modalities(modalities), reader or TargetReader(), Places.of(Path(), root, suffix)
     named = {"inputs": input_column, "paths": path_column, "targets": target_column, "groups": groups}
     asked = AskedColumns(**named, weights=weight_column, trained=tuple(columns))
-    _refuse_two_weights(sample_weight, weight_column)
-    weights: list[float] | None = None
-    places = Places.of(Path(), root, suffix)
     if (table := as_table(data)) is not None:
         table = table.at(replace(places, folder=table.places.folder), suffixes(modalities))
-        if weight_column is not None:
-            weights = column_weights(table, weight_column)
-        elif sample_weight is not None:
-            weights = listed_weights(sample_weight, len(table.rows))
+        weights = table_weights(table, sample_weight, weight_column)
         if targets is None:
             return with_groups(table_examples(table, asked, reader, modalities, weights), groups)
-        data = _rows_of(data, table, asked, modalities)
+        data, sample_weight = _rows_of(data, table, asked, modalities), None if None in weights else weights
     elif asked.named:
-        columns_for_tables = "input_column, path_column, target_column and weight_column"
-        raise DataError(f"{columns_for_tables} are for tables; got {type_name(data)}.")
-    if places != Places() and (is_folder(data) or is_dataset(data)):
-        raise DataError(f"root and suffix are for tables and lists of paths; got {type_name(data)}.")
+        raise DataError(f"Columns are for tables; got {type_name(data)}: leave {asked.arguments} out.")
+    _refuse_places(data, places)
     if isinstance(data, (str, os.PathLike)):
         _refuse_targets(targets, sample_weight)
         modality = modality_of_folder(Path(data), modalities)
         examples = folder_examples(Path(data), modality, reader, follow_links=follow_links, known=known)
     elif is_dataset(data):
-        weights = None if sample_weight is None else listed_weights(sample_weight, len(data))
-        examples = with_weights(examples_of_dataset(data, targets, reader, modalities), weights)
+        examples = with_weights(examples_of_dataset(data, targets, reader, modalities), sample_weight)
     else:
-        given = weights if weights is not None else sample_weight
-        examples = _listed_examples(data, targets, groups, given, reader, places, argument, modalities)
+        examples = _listed_examples(data, targets, groups, sample_weight, reader, places, argument, modalities)
     return with_groups(examples, groups)
 
 
-def _refuse_two_weights(sample_weight: Any, weight_column: str | None) -> None:
-    if sample_weight is not None and weight_column is not None:
-        raise DataError("Weights are in a column or beside the data: give weight_column or sample_weight, not both.")
+def _refuse_places(data: Any, places: Places) -> None:
+    if places != Places() and (is_folder(data) or is_dataset(data)):
+        raise DataError(f"root and suffix are for tables and lists of paths; got {type_name(data)}.")
 
 
 def _refuse_targets(targets: Any, sample_weight: Any) -> None:

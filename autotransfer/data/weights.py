@@ -17,7 +17,7 @@ from autotransfer.data.skipped import WEIGHTLESS
 from autotransfer.data.tables import Table
 from autotransfer.errors import DataError
 
-__all__ = ["column_weights", "listed_weights", "weights_of", "with_weights", "without_weightless"]
+__all__ = ["listed_weights", "table_weights", "weights_of", "with_weights", "without_weightless"]
 
 
 def listed_weights(weights: Any, count: int) -> list[float]:
@@ -37,7 +37,7 @@ def listed_weights(weights: Any, count: int) -> list[float]:
     return _checked([None if _is_missing(value) else value for value in array.tolist()], names, "")
 
 
-def column_weights(table: Table, column: str) -> list[float]:
+def _column_weights(table: Table, column: str) -> list[float]:
     """Return the weight of each row of a table.
 
     Raises:
@@ -57,9 +57,27 @@ def column_weights(table: Table, column: str) -> list[float]:
     return _checked(numbers, table.rows, f" in the column {column!r}")
 
 
-def with_weights(examples: Examples, weights: Sequence[float] | None) -> Examples:
-    """Return the examples with their weights, unless they have them already."""
-    return examples if weights is None or examples.weights is not None else replace(examples, weights=tuple(weights))
+def table_weights(table: Table, sample_weight: Any, weight_column: str | None) -> Sequence[float | None]:
+    """Return the weight of each row of a table, from a column or from beside it; None for each where there is none.
+
+    Raises:
+        UnknownNameError: There is no such column.
+        DataError: There is not one for each, one is no finite number from 0 on, or both are given.
+    """
+    if sample_weight is not None and weight_column is not None:
+        raise DataError("Weights are in a column or beside the data: give weight_column or sample_weight, not both.")
+    if weight_column is not None:
+        return _column_weights(table, weight_column)
+    return [None] * len(table.rows) if sample_weight is None else listed_weights(sample_weight, len(table.rows))
+
+
+def with_weights(examples: Examples, weights: Any) -> Examples:
+    """Return the examples with weights, one for each; None gives them none.
+
+    Raises:
+        DataError: There is not one for each, or one is no finite number from 0 on.
+    """
+    return examples if weights is None else replace(examples, weights=tuple(listed_weights(weights, len(examples))))
 
 
 def weights_of(examples: Examples, store: Store) -> np.ndarray | None:

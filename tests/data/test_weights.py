@@ -90,7 +90,7 @@ def test_weights_need_a_place(tmp_path: Path) -> None:
     (tmp_path / "photos" / "a" / "1.png").touch()
     with pytest.raises(DataError, match="no order for sample_weight: give a list of paths with targets, or a table"):
         load_examples(tmp_path / "photos", sample_weight=[1.0])
-    with pytest.raises(DataError, match="weight_column are for tables"):
+    with pytest.raises(DataError, match="Columns are for tables; got list: leave weight_column out"):
         load_examples(TEXTS, LABELS, weight_column="w")
     with pytest.raises(DataError, match="give weight_column or sample_weight, not both"):
         load_examples(_csv(tmp_path, WEIGHTS), sample_weight=WEIGHTS, weight_column="w")
