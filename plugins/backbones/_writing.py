@@ -90,9 +90,7 @@ def _fill(model: Any, classifier: tuple[Tensor, Tensor], backbone: TimmBackbone)
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
-    images = torch.rand(
-        2, 3, *backbone.recipe["pretrained_cfg"]["input_size"][1:], generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.rand(2, *backbone.recipe["pretrained_cfg"]["input_size"], generator=torch.Generator().manual_seed(0))
     device = next(backbone.parameters()).device
     with torch.inference_mode():
         expected = nn.functional.linear(backbone.eval()(images.to(device)).cpu(), weight.cpu(), bias.cpu())
