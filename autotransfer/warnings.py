@@ -31,6 +31,7 @@ WARNING_CODES: Mapping[str, str] = {
     "plugin_failed": "A plugin failed; the names that it would have registered are missing.",
     "positive_class": "The class that the metric takes for the positive one.",
     "refit_rejected": "The refit on all examples was stopped or failed; the model is the one that was validated.",
+    "report_failed": "The page report.html could not be made; everything else is complete.",
     "small_classes": "Classes with too few examples, which are skipped.",
     "split_ignored": "Data that look divided into splits are used as one.",
     "split_used": "Data that are divided into train, validation and test examples are used so.",

@@ -5,13 +5,24 @@ Source: Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autotransfer.contract.preview import Preview, optional_preview
+import numpy as np
 
-__all__ = ["LabelError", "LabelErrors"]
+from autotransfer.analysis.confident_learning import Suspicion, suspect
+from autotransfer.analysis.example_values import ShownExamples, predicted_values, target_name, true_values
+from autotransfer.contract.preview import Preview, optional_preview
+from autotransfer.runtime.text import cell
+from autotransfer.tasks.task import Task
+
+__all__ = ["LabelError", "LabelErrors", "find_label_errors", "to_csv"]
+
+# The most suspected examples, which a page shows, and the most that the file lists.
+MAX_SHOWN, MAX_LISTED = 24, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +74,17 @@ class LabelErrors:
     """Suspected label errors.
 
     Attributes:
-        worst: The most suspected examples, those first; ``label_errors.csv`` holds all.
-        estimated: How many labels are estimated to be wrong; None where nothing was estimated.
+        worst: The most suspected examples, the worst first.
+        estimated: How many labels are estimated to be wrong; None where none was examined.
         examined: How many examples were examined.
+        listed: All examples for which networks say something else than their label, the worst first, as far as
+            ``label_errors.csv`` lists them.
     """
 
     worst: tuple[LabelError, ...] = ()
     estimated: int | None = None
     examined: int = 0
+    listed: tuple[LabelError, ...] = field(default=(), repr=False, compare=False)
 
     def to_json(self, *, previews: bool = True) -> dict[str, Any]:
         """Return them as JSON, with what to show of them or without."""
@@ -88,3 +102,90 @@ class LabelErrors:
         """
         worst = tuple(LabelError.from_json(each) for each in about["worst"])
         return cls(worst=worst, estimated=about["estimated"], examined=about["examined"])
+
+
+def find_label_errors(
+    task: Task, targets: np.ndarray, predictions: np.ndarray, rows: np.ndarray, shown: ShownExamples
+) -> LabelErrors:
+    """Return the examples whose labels are probably wrong.
+
+    Args:
+        task: The task.
+        targets: Encoded targets (n, ...).
+        predictions: What networks predict for the examples that did not train on them (n, outputs).
+        rows: Rows (n,) of the examples in the store.
+        shown: Names and shows the examples.
+    """
+    if not len(rows):
+        return LabelErrors()
+    suspicion = suspect(task, targets, predictions)
+    order, suspected = suspicion.order, np.zeros(suspicion.scores.size, dtype=bool)
+    suspected[order[: suspicion.estimated]] = True
+    order = order[(suspected | _disagrees(task, targets, predictions, suspicion).ravel())[order]][:MAX_LISTED]
+    places = np.stack(np.unravel_index(order, suspicion.scores.shape), 1)
+    given, suggested = true_values(task, targets), predicted_values(task, predictions)
+    listed = [
+        LabelError(
+            row=int(rows[i]),
+            name=shown.name(int(rows[i])),
+            given=given[i],
+            suggested=suggested[i],
+            label=None if task.single_label else target_name(task, output),
+            score=float(suspicion.scores[i, output]),
+            suspected=bool(suspected[place]),
+            **_probabilities(task, targets, predictions, i, output),
+        )
+        for place, (i, output) in zip(order.tolist(), places.tolist(), strict=True)
+    ]
+    worst = tuple(replace(each, preview=shown.preview(each.row)) for each in listed[:MAX_SHOWN])
+    return LabelErrors(worst=worst, estimated=suspicion.estimated, examined=len(rows), listed=tuple(listed))
+
+
+def to_csv(found: LabelErrors) -> str:
+    """Return a table of the listed examples, the worst first.
+
+    Names that a spreadsheet would run as a formula get an apostrophe in front.
+    """
+    several = any(each.label is not None for each in found.listed)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["path", *(["label"] if several else []), "given", "suggested", "score", "p_given", "p_suggested", "suspected"]
+    )
+    for each in found.listed:
+        values = [each.name, *([each.label] if several else []), _text(each.given), _text(each.suggested)]
+        numbers = [_digits(each.score), _digits(each.probability_given), _digits(each.probability_suggested)]
+        writer.writerow([*map(cell, values), *numbers, "yes" if each.suspected else "no"])
+    return text.getvalue()
+
+
+def _disagrees(task: Task, targets: np.ndarray, predictions: np.ndarray, suspicion: Suspicion) -> np.ndarray:
+    """Return whether networks say something else than the label (n, k), be it with little confidence."""
+    if task.kind == "regression":
+        return suspicion.disagrees
+    if task.single_label:
+        return (predictions.argmax(1) != targets)[:, None]
+    return np.asarray((predictions > 0.5) != (targets > 0.5))
+
+
+def _probabilities(
+    task: Task, targets: np.ndarray, predictions: np.ndarray, i: int, output: int
+) -> dict[str, float | None]:
+    """Return the probability of what is given, and of what is suggested instead."""
+    if task.kind == "regression":
+        return {"probability_given": None, "probability_suggested": None}
+    if task.single_label:
+        given, suggested = float(predictions[i, targets[i]]), float(predictions[i].max())
+    else:
+        present = float(predictions[i, output])
+        given = present if targets[i, output] > 0.5 else 1 - present
+        suggested = 1 - given
+    return {"probability_given": given, "probability_suggested": suggested}
+
+
+def _text(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

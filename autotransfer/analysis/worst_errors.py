@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotransfer.contract.preview import Preview, optional_preview
+import numpy as np
 
-__all__ = ["WorstError"]
+from autotransfer.analysis.example_values import ShownExamples, predicted_values, target_name, true_values
+from autotransfer.contract.preview import Preview, optional_preview
+from autotransfer.selection.out_of_fold import MIN_PROBABILITY, OutOfFold
+
+__all__ = ["MAX_WORST_ERRORS", "WorstError", "find_worst_errors"]
+
+MAX_WORST_ERRORS = 12
+# Largest share of the errors that take one label for one other, where there are other errors.
+MAX_SHARE_OF_CONFUSION = 1 / 3
+# Errors among which different ones are looked for.
+_MAX_COMPARED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +62,81 @@ class WorstError:
             TypeError: A value is missing.
         """
         return cls(**{**about, "preview": optional_preview(about, "preview")})
+
+
+def find_worst_errors(held_out: OutOfFold, predictions: np.ndarray, shown: ShownExamples) -> tuple[WorstError, ...]:
+    """Return the errors with the greatest loss, the worst first: different ones, not copies of one.
+
+    A group of examples, such as near-duplicates, has one of its errors among them, and no two labels that are confused
+    fill the list, as long as there are others.
+
+    Args:
+        held_out: The examples that were held out.
+        predictions: What networks predict for them that did not train on them (n, outputs).
+        shown: Names and shows the examples.
+    """
+    losses = _losses(held_out, predictions)
+    chosen = _chosen(held_out, predictions, losses)
+    true, predicted = true_values(held_out.task, held_out.targets), predicted_values(held_out.task, predictions)
+    return tuple(
+        WorstError(
+            row=(row := int(held_out.rows[i])),
+            name=shown.name(row),
+            true=true[i],
+            predicted=predicted[i],
+            label=None if held_out.task.single_label else target_name(held_out.task, output),
+            probability=_probability(held_out, predictions, i, output),
+            loss=float(losses[i, output]),
+            preview=shown.preview(row),
+        )
+        for i, output in chosen
+    )
+
+
+def _losses(held_out: OutOfFold, predictions: np.ndarray) -> np.ndarray:
+    """Return the loss (n, outputs) of each example and output; 0 where the prediction is right.
+
+    Examples of one label have their loss at the output of the predicted label.
+    """
+    task, n = held_out.task, len(held_out.rows)
+    terms = held_out.loss_terms(predictions)
+    if task.kind == "regression":
+        deviation = held_out.targets.std(0)
+        return np.asarray(np.abs(terms) / np.where(deviation > 0, deviation, 1.0))
+    losses = -np.log(np.clip(terms, MIN_PROBABILITY, 1.0))
+    if not task.single_label:
+        return np.asarray(np.where((predictions > 0.5) != (held_out.targets > 0.5), losses, 0.0))
+    found = np.zeros_like(predictions)
+    said = predictions.argmax(1)
+    found[np.arange(n), said] = np.where(said == held_out.targets, 0.0, losses[:, 0])
+    return found
+
+
+def _chosen(held_out: OutOfFold, predictions: np.ndarray, losses: np.ndarray) -> list[tuple[int, int]]:
+    """Return positions and outputs of the worst errors, the worst first."""
+    wrong = min(np.count_nonzero(losses), _MAX_COMPARED)
+    worst_first = np.argsort(-losses, axis=None, kind="stable")[:wrong]
+    groups = np.arange(len(losses)) if held_out.group_ids is None else held_out.group_ids
+    found: dict[Any, tuple[int, int]] = {}
+    for i, output in np.stack(np.unravel_index(worst_first, losses.shape), 1).tolist():
+        found.setdefault(groups[i], (i, output))
+    errors = list(found.values())
+    kinds = [_kind(held_out, i, output) for i, output in errors]
+    most = math.ceil(MAX_WORST_ERRORS * max(MAX_SHARE_OF_CONFUSION, 1 / max(len(set(kinds)), 1)))
+    taken, first, others = Counter[Any](), list[int](), list[int]()
+    for number, kind in enumerate(kinds):
+        (first if taken[kind] < most else others).append(number)
+        taken[kind] += 1
+    return [errors[number] for number in sorted([*first, *others][:MAX_WORST_ERRORS])]
+
+
+def _kind(held_out: OutOfFold, i: int, output: int) -> Any:
+    """Return what an error confuses: the true and the predicted label, or the label or target that is wrong."""
+    return (int(held_out.targets[i]), output) if held_out.task.single_label else output
+
+
+def _probability(held_out: OutOfFold, predictions: np.ndarray, i: int, output: int) -> float | None:
+    if held_out.task.kind == "regression":
+        return None
+    value = float(predictions[i, output])
+    return value if held_out.task.single_label else max(value, 1 - value)

@@ -12,7 +12,7 @@ from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.specs import Takes
 from autotransfer.data.folds import Fold
 
-__all__ = ["SAMPLE_SCORE_MARGIN", "Features", "Sample", "draw"]
+__all__ = ["SAMPLE_SCORE_MARGIN", "Features", "Sample", "draw", "own_folds"]
 
 # Examples of a sample that are scored.
 SAMPLE_EXAMPLES = 256
@@ -72,7 +72,7 @@ def draw(folds: Sequence[Fold], seed: int) -> Sample | None:
     rows = np.sort(_in_proportion(order, targets, size) if task.single_label else order[:size])
     if not single:
         return Sample(rows=rows, folds=tuple(_cut(fold, rows) for fold in folds))
-    return Sample(rows=rows, folds=_own_folds(folds[0], rows, seed))
+    return Sample(rows=rows, folds=own_folds(folds[0], rows, seed))
 
 
 def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndarray:
@@ -84,7 +84,7 @@ def _in_proportion(order: np.ndarray, targets: np.ndarray, size: int) -> np.ndar
     )
 
 
-def _own_folds(fold: Fold, rows: np.ndarray, seed: int) -> tuple[Fold, ...]:
+def own_folds(fold: Fold, rows: np.ndarray, seed: int) -> tuple[Fold, ...]:
     """Return folds of a sample alone, the classes spread over them; a group falls into one fold."""
     fold, targets = _of(fold, rows), fold.targets[rows]
     order = np.random.default_rng(seed).permutation(len(rows))

@@ -11,10 +11,12 @@ from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import estimate_selection_bias
 from autotransfer.analysis.transfer_gain import TransferGain, measure_transfer_gain
 from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.explain import explain_examples
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
-from autotransfer.report.chart import draw
-from autotransfer.report.model_card import CARD, CardSources, model_card
+from autotransfer.pipeline.write_report import write_report
+from autotransfer.report.card_usage import CARD
+from autotransfer.report.model_card import CardSources, model_card
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.selection.result import SelectionResult
@@ -31,6 +33,7 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
     test_score = score_test(context, found, selection)
     scored = budget.spent
     analysis = _analyse_search(context, found, selection)
+    analysis = explain_examples(context, found, selection, analysis)
     steps = {"test": scored - started, "analysis": budget.spent - scored, "total": budget.spent}
     seconds = {**found.seconds, **selection.seconds, **steps}
     result = FitResult(
@@ -49,10 +52,8 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
         warnings=tuple(context.warnings),
         run=run.path,
     )
-    lines = {} if test_score is None else {"the model, test": test_score.score}
-    chart = draw(list(found.trials), "Every trial of the search", lines, metric=selection.validation.metric)
+    result = write_report(context, found, result)
     with run.writing():
-        write_atomically(run.path / "trials.svg", chart)
         write_atomically(run.model / CARD, _card(context, found, result))
         run.write_result(result.to_json())
     return result

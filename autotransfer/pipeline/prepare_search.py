@@ -14,8 +14,10 @@ from autotransfer.data.skipped import warnings_of
 from autotransfer.errors import DataError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.latency import LatencySample
 from autotransfer.evaluation.setup import startable
 from autotransfer.evaluation.subsample import draw
+from autotransfer.model.inference_costs import InferenceCosts
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import (
     Prepared,
@@ -51,6 +53,7 @@ class PreparedSearch:
         space: What may be combined.
         variants: The backbones in all their forms.
         choices: What the run chooses from, by name.
+        costs: What candidates take to predict.
     """
 
     data: Prepared
@@ -58,6 +61,7 @@ class PreparedSearch:
     space: SearchSpace
     variants: Variants
     choices: Choices
+    costs: InferenceCosts
 
 
 def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSearch:
@@ -99,7 +103,14 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
         heads=tuple(spec.name for spec in space.heads),
         freeze=tuple(spec.name for spec in space.policies),
     )
-    return PreparedSearch(data=data, evaluator=evaluator, space=space, variants=variants, choices=choices)
+    costs = InferenceCosts(evaluator, _latency_sample(context, data), context.settings.selection.limits)
+    return PreparedSearch(data=data, evaluator=evaluator, space=space, variants=variants, choices=choices, costs=costs)
+
+
+def _latency_sample(context: FitContext, data: Prepared) -> LatencySample:
+    """Return examples to measure latency on."""
+    items, batch, store = context.examples.items, context.settings.selection.limits.batch, data.store
+    return LatencySample.of(store.modality, items, store.kept.tolist(), store.reading, batch)
 
 
 def _check_targets(context: FitContext) -> None:

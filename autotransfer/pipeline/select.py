@@ -11,6 +11,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.training_cost import TrainingCost
+from autotransfer.model.conformal import Conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.temperature import temper
 from autotransfer.model.transfer_model import TransferModel
@@ -72,7 +73,10 @@ def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
     # Class weights are meant to shift probabilities: no temperature may bring them back.
     calibrates = settings.selection.calibrate and settings.search.class_weight is None
     calibration = calibrate(held_out, predictions) if calibrates else None
-    model = _as_model(members, found.data, evaluator, temperature=calibration.temperature if calibration else 1.0)
+    temperature = calibration.temperature if calibration else 1.0
+    tempered = temper(held_out.task, predictions, temperature)
+    conformal = _conformal(found.data, held_out.rows, tempered)
+    model = _as_model(members, found.data, evaluator, temperature=temperature, conformal=conformal)
     with context.run.writing():
         model.write(context.run.model)
     return SelectionResult(
@@ -81,7 +85,7 @@ def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
         model=model,
         validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
         out_of_fold=held_out,
-        out_of_fold_predictions=temper(held_out.task, predictions, model.temperature),
+        out_of_fold_predictions=tempered,
         finals=finals,
         ensemble=choice.ensemble,
         soup=choice.soup,
@@ -107,9 +111,27 @@ def choose_winner(trials: Trials) -> TrialRecord:
     raise SearchError(f"None of {len(trials)} trials succeeded: {why}.")
 
 
-def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
-    """Return a trained network with all that it needs to predict."""
-    return _as_model([as_member(network, candidate, evaluator)], data, evaluator)
+def as_model(
+    network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator, predictions: np.ndarray
+) -> TransferModel:
+    """Return a trained network with all that it needs to predict.
+
+    Args:
+        network: The network.
+        candidate: What trained it.
+        data: The examples.
+        evaluator: What scored it.
+        predictions: What it predicts for the validation examples of the first fold (n, outputs).
+    """
+    conformal = _conformal(data, data.folds[0].validation_rows, predictions)
+    return _as_model([as_member(network, candidate, evaluator)], data, evaluator, conformal=conformal)
+
+
+def _conformal(data: Prepared, rows: np.ndarray, predictions: np.ndarray) -> Conformal:
+    """Take what sets are made of from predictions (n, outputs) for rows that were held out."""
+    fold = data.folds[0]
+    digests = [data.store.digests[row] for row in rows]
+    return Conformal.of(fold.task, fold.targets[rows], predictions, digests, fold.group_ids_of(rows))
 
 
 def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
@@ -199,7 +221,12 @@ def _refit(
 
 
 def _as_model(
-    members: Sequence[EnsembleMember], data: Prepared, evaluator: Evaluator, temperature: float = 1.0
+    members: Sequence[EnsembleMember],
+    data: Prepared,
+    evaluator: Evaluator,
+    *,
+    temperature: float = 1.0,
+    conformal: Conformal | None = None,
 ) -> TransferModel:
     return TransferModel(
         members=tuple(members),
@@ -209,4 +236,5 @@ def _as_model(
         columns=data.columns,
         device=evaluator.device,
         temperature=temperature,
+        conformal=conformal,
     )

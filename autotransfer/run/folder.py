@@ -25,9 +25,20 @@ __all__ = ["RunFolder"]
 
 # Columns of trials.csv that are always there, in this order; the settings of the candidates stand between them.
 FIRST_COLUMNS = ("number", "state", "score", "backbone", "head", "freeze", "depth")
-LAST_COLUMNS = ("source", "objective", "best_epoch", "epochs", "seconds", "reason")
+LAST_COLUMNS = ("source", "latency_ms", "size_bytes", "objective", "best_epoch", "epochs", "seconds", "reason")
 # What a run writes into its folder.
-FILES_OF_A_RUN = ("run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model", "checkpoints")
+FILES_OF_A_RUN = (
+    "run.json",
+    "result.json",
+    "report.json",
+    "report.html",
+    "trials.csv",
+    "trials.svg",
+    "label_errors.csv",
+    "study.journal",
+    "model",
+    "checkpoints",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +151,11 @@ class RunFolder:
     def study(self) -> Path:
         """File of the study."""
         return self.path / "study.journal"
+
+    @property
+    def label_errors(self) -> Path:
+        """File of the examples whose labels are probably wrong."""
+        return self.path / "label_errors.csv"
 
     @property
     def checkpoints(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.model.export.export import ExportReport
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.report.model_card import CARD
+from autotransfer.report.card_usage import CARD
 from autotransfer.run.summary import summarize
 from autotransfer.run.training_data import trained_on
-from autotransfer.runtime.files import write_atomically, writing
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.score import Score
@@ -104,6 +103,11 @@ class FitResult:
         """Score of the model from out-of-fold predictions."""
         return self.selection.validation
 
+    @property
+    def report(self) -> Path:
+        """The page of the fit: one HTML file, to open in a browser and to send."""
+        return self.run / "report.html"
+
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""
         return Leaderboard(record.to_row() for record in self.trials.leaderboard())
@@ -115,6 +119,10 @@ class FitResult:
     def predict_proba(self, data: Any) -> np.ndarray:
         """Return probabilities of the model; see ``TransferModel.predict_proba``."""
         return self.model.predict_proba(data)
+
+    def predict_set(self, data: Any, coverage: float = 0.9, *, allow_empty: bool = True) -> np.ndarray:
+        """Return sets of labels, or intervals, that hold the truth at a rate; see ``TransferModel.predict_set``."""
+        return self.model.predict_set(data, coverage, allow_empty=allow_empty)
 
     def predict_table(self, data: Any) -> list[Prediction]:
         """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
@@ -130,11 +138,7 @@ class FitResult:
         Raises:
             OutputError: The disk is full, or the folder cannot be written.
         """
-        place, card = self.model.save(folder), self.run / "model" / CARD
-        if card.is_file() and not (place / CARD).exists():
-            with writing(place, "Save the model again once there is room."):
-                write_atomically(place / CARD, card.read_text(encoding="utf-8"))
-        return place
+        return self._model_with_card().save(folder)
 
     def export(
         self, path: str | Path, *, format: str = "onnx", check_data: Any = None, overwrite: bool = False
@@ -154,7 +158,14 @@ class FitResult:
         """
         compared = self.data.train if check_data is None else check_data
         about = trained_on(self.data.train)
-        return self.model.export(path, format=format, check_data=compared, trained_on=about, overwrite=overwrite)
+        return self._model_with_card().export(
+            path, format=format, check_data=compared, trained_on=about, overwrite=overwrite
+        )
+
+    def _model_with_card(self) -> TransferModel:
+        """Return the model with the card that the run folder holds."""
+        file = self.run / "model" / CARD
+        return replace(self.model, card=file.read_text(encoding="utf-8")) if file.is_file() else self.model
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``result.json`` holds."""
@@ -179,6 +190,12 @@ class FitResult:
 
     def __str__(self) -> str:
         return summarize(self)
+
+    def _repr_html_(self) -> str:
+        from autotransfer.report.assemble import assemble_summary  # what draws is loaded by those who look
+        from autotransfer.report.render import render_summary
+
+        return render_summary(assemble_summary(self), self.report)
 
 
 def _cell(value: object) -> str:

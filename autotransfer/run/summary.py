@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from autotransfer.analysis.backbone_ranking import BackboneScore
 from autotransfer.analysis.depths import DepthScore
+from autotransfer.analysis.label_errors import LabelErrors
 from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import SelectionBias
 from autotransfer.analysis.transfer_gain import TransferGain
@@ -47,11 +48,13 @@ def summarize(result: FitResult) -> str:
         ("unbiased estimate", _selection_bias(result.analysis.selection_bias)),
         ("test", "" if result.test is None else str(result.test)),
         *describe_analysis(result.analysis),
+        ("suspected labels", _label_errors(result.analysis.label_errors)),
         ("re-evaluated", _finals(result.selection.finals)),
         ("calibration", _calibration(result.selection.calibration)),
         ("groups", _groups(result.data.grouping)),
         ("trials", f"{counts} in {result.seconds['total']:.0f} s"),
         ("warnings", _warnings(result.warnings)),
+        ("report", str(result.report)),
         ("run", str(result.run)),
     ]
     return "\n".join(f"{label:<{LABEL_WIDTH}}{escape(text)}" for label, text in lines if text)
@@ -96,6 +99,10 @@ def _selection_bias(found: SelectionBias | None) -> str:
         return ""
     among = f"{found.candidates}" if found.candidates == found.tried else f"{found.candidates} of {found.tried}"
     return f"{found.unbiased_estimate:.4f} (best of {among} candidates: {found.bias:+.4f})"
+
+
+def _label_errors(found: LabelErrors) -> str:
+    return f"{found.estimated} of {found.examined}; label_errors.csv lists them" if found.estimated else ""
 
 
 def _transfer_gain(found: TransferGain | None) -> str:

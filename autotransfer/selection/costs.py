@@ -19,6 +19,7 @@ from autotransfer.settings import Budget
 __all__ = [
     "affordable_members",
     "epoch_seconds",
+    "explanation_seconds",
     "finals_seconds",
     "refit_seconds",
     "search_seconds",
@@ -33,6 +34,8 @@ __all__ = [
 FINALS_BUDGET_SHARE = 0.06
 ENSEMBLE_BUDGET_SHARE = 0.06
 TRANSFER_GAIN_BUDGET_SHARE = 0.05
+# Share of the time budget, and most seconds, that a search leaves to the explanation of single examples.
+EXPLANATIONS_BUDGET_SHARE, MAX_RESERVED_EXPLANATION_SECONDS = 0.03, 10.0
 # What is reserved for the finals in times of their predicted seconds: trainings take longer than predicted.
 FINALS_SAFETY_FACTOR = 1.5
 # Fewest seconds for a comparison with random weights.
@@ -146,6 +149,11 @@ def transfer_gain_seconds(budget: Budget, evaluator: Evaluator, backbone: str) -
     share = TRANSFER_GAIN_BUDGET_SHARE * (budget.seconds or 0.0)
     is_enough = share >= MIN_TRANSFER_GAIN_SECONDS and share >= epoch_seconds(evaluator, backbone)
     return share if is_enough else 0.0
+
+
+def explanation_seconds(budget: Budget) -> float:
+    """Return the seconds of a budget to reserve for the explanation of single examples."""
+    return min(EXPLANATIONS_BUDGET_SHARE * (budget.seconds or 0.0), MAX_RESERVED_EXPLANATION_SECONDS)
 
 
 def epoch_seconds(evaluator: Evaluator, backbone: str) -> float:

@@ -14,7 +14,7 @@ from autotransfer.runtime.device import memory_format_for
 from autotransfer_plugins.modalities.image.formats import COLOURS, Preprocessing
 from autotransfer_plugins.modalities.image.modality import AUGMENTATIONS, VIEWS
 
-__all__ = ["AUGMENTATIONS", "VIEWS", "augment", "box_of_view", "frame_of", "prepare"]
+__all__ = ["AUGMENTATIONS", "LUMA", "VIEWS", "augment", "box_of_view", "frame_of", "prepare"]
 
 # Fixed views that a frozen prefix may see: (flipped, crop centre y, crop centre x, share of the side).
 _VIEW_BOXES: dict[str, tuple[bool, float, float, float]] = {
@@ -27,7 +27,7 @@ _VIEW_BOXES: dict[str, tuple[bool, float, float, float]] = {
 }
 
 # How bright red, green and blue are (ITU-R BT.601), as in Pillow.
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 # Strength -> (smallest share of the side that a crop keeps, rotation in degrees, change of brightness and contrast).
 _STRENGTHS = {"light": (0.85, 0.0, 0.1), "medium": (0.65, 10.0, 0.25), "strong": (0.5, 20.0, 0.4)}
 
@@ -108,12 +108,12 @@ def _channels_first(pixels: np.ndarray, how: Preprocessing) -> Tensor:
     batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
     if how.channels == batch.shape[1]:
         return batch
-    if how.channels > 1 or batch.shape[1] != len(_LUMA):
+    if how.channels > 1 or batch.shape[1] != len(LUMA):
         raise ConfigError(
             f"The images have {batch.shape[1]} channels, and the backbone takes {how.channels}: name it as "
             f"NAME@{batch.shape[1]}channels."
         )
-    grey = (batch.float() * torch.tensor(_LUMA).view(1, -1, 1, 1)).sum(1, keepdim=True)
+    grey = (batch.float() * torch.tensor(LUMA).view(1, -1, 1, 1)).sum(1, keepdim=True)
     return grey.round().to(torch.uint8)
 
 

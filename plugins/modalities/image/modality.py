@@ -176,6 +176,12 @@ class ImageModality(Modality):
             progress=progress,
         )
 
+    def decoded(self, item: Item) -> Item:
+        """Return the first frame of a file as a PIL image."""
+        from autotransfer_plugins.modalities.image.reading import decoded_image
+
+        return decoded_image(item) if isinstance(item, Path) else item
+
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Decode every image to a single pixel."""
         from autotransfer.data.examples import Examples

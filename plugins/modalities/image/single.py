@@ -23,7 +23,7 @@ from autotransfer_plugins.modalities.image.squares import deep_squares, pad, sha
 from autotransfer_plugins.modalities.image.stacks import is_numpy, pages_of, read_numpy
 from autotransfer_plugins.modalities.image.value_range import Range, ValueKind, kind_of_values, outside
 
-__all__ = ["Decoded", "Plan", "decode_one", "is_constant", "padded", "with_opacity"]
+__all__ = ["Decoded", "Plan", "decode_one", "foreign_channels", "is_constant", "padded", "with_opacity"]
 
 Squares = dict[CropMode, np.ndarray]
 
@@ -144,7 +144,7 @@ def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
         return _from_channels(array, digest, plan)
     kind = kind_of_values(array)
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4):
-        raise UnreadableExampleError(_foreign_channels(array.shape[2], plan))
+        raise UnreadableExampleError(foreign_channels(array.shape[2], plan.channels))
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if kind is None and array.ndim > 2:
@@ -163,7 +163,7 @@ def _from_channels(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     """Decode (H, W, C) of any numbers, whose channels are neither grey nor colours."""
     array = np.atleast_3d(array)
     if array.shape[2] != plan.channels:
-        raise UnreadableExampleError(_foreign_channels(array.shape[2], plan))
+        raise UnreadableExampleError(foreign_channels(array.shape[2], plan.channels))
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     values, size = ChannelValues.of(array), (array.shape[1], array.shape[0])
@@ -177,8 +177,9 @@ def _from_channels(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     return found
 
 
-def _foreign_channels(count: int, plan: Plan) -> str:
-    what = "grey or in colours" if plan.channels in COLOURS else f"of {plan.channels} channels"
+def foreign_channels(count: int, expected: int) -> str:
+    """Say that an image has another number of channels than is expected; 3 stands for grey and colours."""
+    what = "grey or in colours" if expected in COLOURS else f"of {expected} channels"
     return f"it has {count} channel{'' if count == 1 else 's'}, where images are {what}"
 
 

@@ -15,13 +15,13 @@ from autotransfer.contract.modality import Item
 from autotransfer.data.folders import open_regular
 from autotransfer.errors import DataError, UnreadableExampleError
 from autotransfer_plugins.modalities.image.arrays import channels_are_first, image_of
+from autotransfer_plugins.modalities.image.dicom import is_dicom, read_dicom
 from autotransfer_plugins.modalities.image.formats import COLOURS, MAX_CHANNELS
 from autotransfer_plugins.modalities.image.reading import quiet_pillow, refuse_hostile
 
-__all__ = ["FOURTH_CHANNEL", "FourthChannel", "count_channels", "is_numpy", "pages_of", "read_numpy", "shape_in_header"]
+__all__ = ["FourthChannel", "array_in", "count_channels", "is_numpy", "pages_of", "read_numpy", "shape_in_header"]
 
 FourthChannel = Literal["opacity", "channel"]
-FOURTH_CHANNEL: tuple[FourthChannel, ...] = ("opacity", "channel")
 
 _NUMPY = b"\x93NUMPY"
 _ONE_CHANNEL_MODES = ("1", "L", "F", "I")
@@ -48,6 +48,17 @@ def read_numpy(data: bytes) -> np.ndarray:
         return image_of(np.load(BytesIO(data), allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
         raise UnreadableExampleError(f"a file of NumPy that cannot be read: {error}") from error
+
+
+def array_in(data: bytes) -> np.ndarray | None:
+    """Return the array that a file of NumPy or a DICOM file holds; None for other files.
+
+    Raises:
+        UnreadableExampleError: It cannot be read.
+    """
+    if is_numpy(data):
+        return read_numpy(data)
+    return read_dicom(data).values if is_dicom(data) else None
 
 
 def pages_of(opened: Image.Image, channels: int) -> np.ndarray | None:

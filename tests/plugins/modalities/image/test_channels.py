@@ -11,12 +11,11 @@ import torch
 from fixtures.fitting import fit_with
 from PIL import Image
 
-from autotransfer import Compute, load, resume
+from autotransfer import load
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.sources import find_examples
 from autotransfer.errors import BackboneError, ConfigError, ModelFormatError, UnreadableExampleError
-from autotransfer.runtime.device import resolve_device
 from autotransfer_plugins.modalities.image.batches import augment, prepare
 from autotransfer_plugins.modalities.image.decode import decode
 from autotransfer_plugins.modalities.image.decoding import Decoding
