@@ -177,10 +177,10 @@ class ImageModality(Modality):
         )
 
     def decoded(self, item: Item) -> Item:
-        """Return the first frame of a file as a PIL image."""
-        from autotransfer_plugins.modalities.image.reading import decoded_image
+        """Return the first frame of a file as a PIL image, or the array that it holds."""
+        from autotransfer_plugins.modalities.image.stacks import decoded_file
 
-        return decoded_image(item) if isinstance(item, Path) else item
+        return decoded_file(item) if isinstance(item, Path) else item
 
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Decode every image to a single pixel."""

@@ -18,7 +18,6 @@ from autotransfer.errors import DataError, UnreadableExampleError
 from autotransfer_plugins.modalities.image.dicom import is_dicom
 
 __all__ = [
-    "decoded_image",
     "holds_image",
     "open_image",
     "quiet_pillow",
@@ -117,17 +116,6 @@ def upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF data raise nearly anything, and the pixels are good
         return image
-
-
-def decoded_image(path: Path) -> Image.Image | Path:
-    """Return a file as an image in memory, of its own size; a path that cannot be read stays as it is."""
-    try:
-        with quiet_pillow(), open_image(read_file(path)) as image:
-            refuse_hostile(image)
-            image.load()
-            return image.copy()
-    except Exception:  # Pillow's readers raise nearly every built-in type on damaged files
-        return path
 
 
 def size_in_header(path: Path) -> tuple[int, int] | None:

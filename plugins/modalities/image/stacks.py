@@ -17,9 +17,18 @@ from autotransfer.errors import DataError, UnreadableExampleError
 from autotransfer_plugins.modalities.image.arrays import channels_are_first, image_of
 from autotransfer_plugins.modalities.image.dicom import is_dicom, read_dicom
 from autotransfer_plugins.modalities.image.formats import COLOURS, MAX_CHANNELS
-from autotransfer_plugins.modalities.image.reading import quiet_pillow, refuse_hostile
+from autotransfer_plugins.modalities.image.reading import open_image, quiet_pillow, read_file, refuse_hostile
 
-__all__ = ["FourthChannel", "array_in", "count_channels", "is_numpy", "pages_of", "read_numpy", "shape_in_header"]
+__all__ = [
+    "FourthChannel",
+    "array_in",
+    "count_channels",
+    "decoded_file",
+    "is_numpy",
+    "pages_of",
+    "read_numpy",
+    "shape_in_header",
+]
 
 FourthChannel = Literal["opacity", "channel"]
 
@@ -59,6 +68,26 @@ def array_in(data: bytes) -> np.ndarray | None:
     if is_numpy(data):
         return read_numpy(data)
     return read_dicom(data).values if is_dicom(data) else None
+
+
+def decoded_file(path: Path) -> Item:
+    """Return a file as an image or array in memory, of its own size; one with several pages stays a path.
+
+    A path that cannot be read stays as it is.
+    """
+    try:
+        with quiet_pillow():
+            data = read_file(path)
+            if (array := array_in(data)) is not None:
+                return array
+            with open_image(data) as opened:
+                refuse_hostile(opened)
+                if _pages(opened) > 1:
+                    return path
+                opened.load()
+                return opened.copy()
+    except Exception:  # readers raise nearly every built-in type on damaged files
+        return path
 
 
 def pages_of(opened: Image.Image, channels: int) -> np.ndarray | None:

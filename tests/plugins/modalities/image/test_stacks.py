@@ -13,6 +13,7 @@ from PIL import Image
 from autotransfer.data.sources import find_examples
 from autotransfer_plugins.modalities.image.decode import decode, size_of_item
 from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.modality import IMAGE
 from autotransfer_plugins.modalities.image.stacks import count_channels, shape_in_header
 
 RNG = np.random.default_rng(0)
@@ -85,6 +86,19 @@ def test_header_tells_the_shape_of_an_array_or_stack(tmp_path: Path) -> None:
     assert size_of_item(tmp_path / "d.npy") is None
 
 
+def test_files_in_memory_are_read_as_files_are(tmp_path: Path) -> None:
+    Image.fromarray(array(20, 30, 3)).save(tmp_path / "a.png")
+    files = [
+        tmp_path / "a.png",
+        saved(tmp_path / "b.npy", array(20, 30, 3)),
+        pages(tmp_path / "c.tif", array(20, 30, 3)),
+    ]
+    held = [IMAGE.decoded(file) for file in files]
+    assert [type(item).__name__ for item in held] == ["Image", "ndarray", type(files[2]).__name__]
+    assert (read(*held).pixels["center"] == read(*files).pixels["center"]).all()
+    assert IMAGE.decoded(tmp_path / "missing.png") == tmp_path / "missing.png"
+
+
 # --- pages --------------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +117,7 @@ def test_three_grey_pages_are_colours(tmp_path: Path) -> None:
     assert (read(pages(tmp_path / "x.tif", stack)).pixels["center"] == read(stack).pixels["center"]).all()
 
 
-def test_pages_with_colours_are_frames_of_which_the_first_is_used(tmp_path: Path) -> None:
+def test_pages_with_colours_are_frames_and_the_first_is_used(tmp_path: Path) -> None:
     first, second = (Image.fromarray(array(20, 30, 3)) for _ in range(2))
     first.save(tmp_path / "x.tif", save_all=True, append_images=[second])
     images = read(tmp_path / "x.tif", first)
