@@ -61,7 +61,7 @@ def test_first_layer_is_adapted_as_timm_does(architecture: str, channels: int, c
     assert found.preprocessing.channels == channels  # type: ignore[attr-defined]
 
 
-def test_image_repeated_in_six_channels_has_the_features_of_three(checkpoint: Checkpoint) -> None:
+def test_repeated_image_in_six_channels_keeps_its_features(checkpoint: Checkpoint) -> None:
     folder = checkpoint()
     own, adapted = load_folder(folder).eval(), load_folder(folder, channels=6).eval()
     images = own.preprocessing.probe(2)
