@@ -35,7 +35,7 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
             "architecture": architecture,
             "num_classes": 0,
             "model_args": given,
-            "pretrained_cfg": {"input_size": [3, 160, 160], **config},
+            "pretrained_cfg": {key: model.default_cfg[key] for key in ("input_size", "fixed_input_size")} | config,
         }
         (folder / "config.json").write_text(json.dumps(about))
         save_file(model.state_dict(), folder / "model.safetensors")
