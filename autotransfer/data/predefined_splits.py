@@ -70,7 +70,6 @@ def table_examples(
             rows.append(Row(item=item, name=printable(str(cell)), **known))
     examples = examples_of_rows(rows, skipped, missing)
     modality = inputs.modality or modality_of_files(examples.items, modalities)
-    used = (*inputs.names, group_column, asked.weights, split, *target_columns)
     return replace(
         examples,
         divided_by="" if split is None else f"the column {split!r}",
@@ -78,13 +77,13 @@ def table_examples(
         modality=modality,
         reading=reading,
         columns=inputs.names,
-        warnings=(*said, *_notes(table, inputs, used)),
+        warnings=(*said, *_notes(table, inputs, (group_column, asked.weights, split, *target_columns))),
     )
 
 
-def _notes(table: Table, inputs: InputColumns, used: Sequence[str | None]) -> tuple[FitWarning, ...]:
+def _notes(table: Table, inputs: InputColumns, others: Sequence[str | None]) -> tuple[FitWarning, ...]:
     """Return the warnings of what columns could be meant, or are not used."""
-    odd = table.not_parts(used)
+    odd = table.not_parts((*inputs.names, *others))
     notes = (inputs.warning(table), None if odd is None else _not_divided(table, *odd))
     return tuple(note for note in notes if note is not None)
 
