@@ -162,7 +162,7 @@ class SpectrogramBackbone(SoundEncoder):
         whole, grid = stem.position_embeddings.split([2, bands * steps], 1)
         positions = grid.unflatten(1, (bands, steps))[:, :, :own].flatten(1, 2)
         tokens = torch.cat([stem.cls_token, stem.distillation_token], 1) + whole
-        features = torch.cat([tokens.expand(len(patches), -1, -1), patches + positions], 1)
+        features = torch.cat([tokens.expand(patches.shape[0], -1, -1), patches + positions], 1)
         for block in self._blocks:
             features = _first(block(features))
         return self.model.layernorm(features)  # type: ignore[no-any-return]

@@ -99,5 +99,4 @@ def _unit(model: TransferModel) -> np.ndarray | float:
     """Return what differences are measured in: 1 for probabilities, the deviation of each target of a regression."""
     if model.task.kind != "regression":
         return 1.0
-    scale: np.ndarray = model.members[0].network.scale.numpy()
-    return np.maximum(scale, np.finfo(np.float64).tiny)
+    return np.asarray(model.members[0].network.scale.clamp(min=np.finfo(np.float64).tiny).numpy())

@@ -13,8 +13,15 @@ from autotransfer.contract.modality import Item
 from autotransfer_plugins.modalities.image.batches import box_of_view, frame_of
 from autotransfer_plugins.modalities.image.decoding import Decoding
 from autotransfer_plugins.modalities.image.formats import CropMode, Preprocessing
-from autotransfer_plugins.modalities.image.resizing import apply_rounded, fixed_weights, free_weights
-from autotransfer_plugins.modalities.image.squares import PADDING
+from autotransfer_plugins.modalities.image.resizing import (
+    apply_rounded,
+    apply_rounded_down_first,
+    fixed_weights,
+    free_weights,
+    pillow_chooses_axis,
+    shrinks_down_first,
+)
+from autotransfer_plugins.modalities.image.squares import PADDING, PANORAMA
 from autotransfer_plugins.modalities.image.value_range import Range
 from autotransfer_plugins.modalities.image.whole import kind_of_pixels, pixels_of
 
@@ -89,6 +96,7 @@ class _Squares(nn.Module):
     def __init__(self, modes: Sequence[CropMode], side: int, values: Range | None) -> None:
         super().__init__()
         self._modes, self._side, self._range = modes, side, values
+        self._chooses_axis = values is None and pillow_chooses_axis()
         self.register_buffer("padding", torch.tensor(PADDING).float().view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -98,36 +106,54 @@ class _Squares(nn.Module):
         high, wide = (places[-1] + 1 for places in (rows, columns))
         found: dict[str, Tensor] = {}
         for mode in self._modes:
-            (across, inside_across), (down, inside_down) = (
-                self._axis(mode, places, length, torch.minimum(high, wide), torch.maximum(high, wide))
-                for places, length in ((columns, wide), (rows, high))
-            )
-            found[mode] = self._resized(images, across, down)
+            out_wide, first_column = self._placed(mode, wide, high)
+            out_high, first_row = self._placed(mode, high, wide)
+            across, inside_across = self._axis(columns, out_wide, first_column)
+            down, inside_down = self._axis(rows, out_high, first_row)
+            down_first = None
+            if self._chooses_axis:
+                whole = self._resized_at_once(mode, out_high, out_wide)
+                down_first = shrinks_down_first(high, wide, *whole)
+            found[mode] = self._resized(images, across, down, down_first)
             if mode == "letterbox":
                 found[mode] = torch.where(inside_down[:, None] & inside_across, found[mode], self.padding)
         return found
 
-    def _axis(
-        self, mode: CropMode, places: Tensor, length: Tensor, short: Tensor, long: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the weights (side, length) of an axis, and which pixels of the square are pixels of the image."""
+    def _placed(self, mode: CropMode, length: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the length of a resized axis, and which of its pixels is the first of the square."""
         side = self._side
         if mode == "squash":
-            out, first = torch.full_like(length, side), torch.zeros_like(length)
-        elif mode == "letterbox":
-            out = (side * length // long).clamp(min=1)
-            first = -((side - out) // 2)
-        else:
-            out = side * length // short
-            first = _half(out - side)
-        wanted = first + torch.arange(side, device=places.device)
-        return free_weights(places, out, first, side), (wanted >= 0) & (wanted < out)
+            return torch.full_like(length, side), torch.zeros_like(length)
+        if mode == "letterbox":
+            out = (side * length // torch.maximum(length, other)).clamp(min=1)
+            return out, -((side - out) // 2)
+        out = side * length // torch.minimum(length, other)
+        return out, _half(out - side)
 
-    def _resized(self, images: Tensor, across: Tensor, down: Tensor) -> Tensor:
-        if self._range is None:
+    def _axis(self, places: Tensor, out: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weights (side, length) of an axis, and which pixels of the square are pixels of the image."""
+        wanted = first + torch.arange(self._side, device=places.device)
+        return free_weights(places, out, first, self._side), (wanted >= 0) & (wanted < out)
+
+    def _resized_at_once(self, mode: CropMode, high: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the size that Pillow resizes to: of a panorama, no more than the square."""
+        if mode != "center":
+            return high, wide
+        beyond = torch.maximum(high, wide) > PANORAMA * self._side
+        square = torch.full_like(high, self._side)
+        return torch.where(beyond, square, high), torch.where(beyond, square, wide)
+
+    def _resized(self, images: Tensor, across: Tensor, down: Tensor, down_first: Tensor | None) -> Tensor:
+        if self._range is not None:
+            low, high = self._range
+            return ((down @ (images @ across.T) - low) * (255 / (high - low))).round().clamp(0, 255)
+        if down_first is None:
             return apply_rounded(images, across, down)
-        low, high = self._range
-        return ((down @ (images @ across.T) - low) * (255 / (high - low))).round().clamp(0, 255)
+        given = (images, across, down)
+        if not torch.compiler.is_compiling():
+            return apply_rounded_down_first(*given) if down_first else apply_rounded(*given)
+        found: Tensor = torch.cond(down_first, apply_rounded_down_first, apply_rounded, given)
+        return found
 
 
 class _View(nn.Module):

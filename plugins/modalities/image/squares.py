@@ -11,13 +11,13 @@ from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.image.formats import CropMode
 from autotransfer_plugins.modalities.image.value_range import Range
 
-__all__ = ["PADDING", "deep_squares", "pad", "shade", "square"]
+__all__ = ["PADDING", "PANORAMA", "deep_squares", "pad", "shade", "square"]
 
 # What is beside a letterboxed image: the mean colour of photographs, which most networks see as zeros.
 PADDING = (124, 116, 104)
 
 # Longer than this, an image is resized inside the crop only: the whole of it could be gigabytes.
-_PANORAMA = 4
+PANORAMA = 4
 # Bicubic interpolation overshoots the values of an image by less than this share of them; 16 bit hold all in between.
 _OVERSHOOT = 0.25
 _QUANTIZATION_STEP = (1 + 2 * _OVERSHOOT) / 65535
@@ -39,7 +39,7 @@ def square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
     short = min(width, height)
     wide, high = (int(side * length / short) for length in (width, height))
     left, top = round((wide - side) / 2), round((high - side) / 2)
-    if max(wide, high) > _PANORAMA * side:
+    if max(wide, high) > PANORAMA * side:
         x, y = width / wide, height / high
         box = (left * x, top * y, (left + side) * x, (top + side) * y)
         return image.resize((side, side), Image.Resampling.BICUBIC, box=box)

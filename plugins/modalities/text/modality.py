@@ -16,6 +16,7 @@ from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH,
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.text.export import TextExport
     from autotransfer_plugins.modalities.text.store import TextStore
 
 __all__ = ["AUGMENTATIONS", "TEXT", "TextModality"]
@@ -161,6 +162,12 @@ class TextModality(Modality):
         from autotransfer_plugins.modalities.text.lengths import typical_gmacs, typical_lengths
 
         return typical_gmacs(specs, typical_lengths(items))
+
+    def export_inputs(self, formats: Sequence[Any], reading: Mapping[str, Any]) -> TextExport:
+        """Return how tokens enter an exported model."""
+        from autotransfer_plugins.modalities.text.export import TextExport
+
+        return TextExport(formats, reading.get("max_length"))
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone at its own length and, where texts are longer, at shorter ones."""
