@@ -96,7 +96,7 @@ def _confusion(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list
             title="Confusion matrix",
             caption=f"Rows are true classes, columns predicted ones. The shade is the share of the true class.{order}",
             alt=f"{wrong:,} of {len(encoded):,} predictions are wrong.",
-            is_half=matrix_size(classes)[0] <= HALF_WIDTH,
+            layout="half" if matrix_size(classes)[0] <= HALF_WIDTH else "wide",
         )
     ]
 
@@ -118,7 +118,7 @@ def _pairs(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[Blo
             rows=tuple((str(t), str(p), number, share) for t, p, number, share in pairs[:MAX_PAIRS]),
             caption=f"Classes that are confused; {count_text(wrong, 'error')} in all.",
             shown=SHOWN_PAIRS,
-            is_half=True,
+            layout="half",
         )
     ]
 
@@ -169,7 +169,7 @@ def _reliability(
             caption="On the dashed line, predictions of 80% are right in 80 of 100 cases; below it, the model is too "
             f"sure of itself. Each point is a bin of equally many predictions, with its 95% interval.{error}",
             alt=f"Reliability in {len(bins)} bins.",
-            is_half=True,
+            layout="half",
         )
     ]
 
@@ -225,14 +225,15 @@ def _target_charts(name: str, true: np.ndarray, found: np.ndarray) -> list[Block
             title=f"Predicted against true values{of}",
             caption="On the dashed line, a prediction is right.",
             alt=f"{len(true):,} predictions{of}; the root mean squared error is {score_text(error)}.",
-            is_half=True,
+            layout="half",
         ),
         Chart(
             chart="residuals",
             data={"counts": counts.tolist(), "edges": edges.tolist()},
             title=f"Residuals{of}",
-            caption="How far predictions are off; to the right of 0, they are too high.",
+            caption="How far predictions are off; to the right of 0, they are too high. The outermost bars hold all "
+            "beyond.",
             alt=f"Histogram of {len(true):,} residuals{of}, mean {score_text(float(residuals.mean()))}.",
-            is_half=True,
+            layout="half",
         ),
     ]

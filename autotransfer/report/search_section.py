@@ -128,7 +128,7 @@ def _curves(records: Iterable[TrialRecord], metric: str) -> Chart | None:
         title="Learning curves",
         caption="Score after each epoch of candidates that trained stages; poor ones were stopped early.",
         alt=f"{count_text(len(trained), 'learning curve')}; the best candidate is {_name(trained[0])}.",
-        is_half=True,
+        layout="half",
     )
 
 
@@ -146,7 +146,7 @@ def _depths(result: FitResult, metric: str) -> Chart | None:
         title="How deep to train",
         caption="Best score of each backbone by the number of its last stages that trained; 0 is frozen.",
         alt=f"Score by the number of trained stages of {', '.join(order[:NAMED_SERIES])}.",
-        is_half=True,
+        layout="half",
     )
 
 
@@ -171,7 +171,7 @@ def _cost(records: Iterable[TrialRecord], metric: str) -> Chart | None:
         title="Score against cost",
         caption="Candidates on the line are the best for their time.",
         alt=f"{count_text(len(able), 'candidate')}, of which {len(front)} are the best for their time.",
-        is_half=True,
+        layout="half",
     )
 
 
@@ -205,7 +205,7 @@ def _importance(result: FitResult) -> list[Block]:
             columns=(Column(title="Choice"), Column(title="Importance", kind="share")),
             rows=tuple(result.analysis.importance.items()),
             caption="Importance: the share of the differences between candidates that each choice explains (fANOVA).",
-            is_half=True,
+            layout="half",
         )
     ]
 

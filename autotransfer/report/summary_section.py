@@ -78,7 +78,11 @@ def _validation(result: FitResult) -> Tile:
     score = result.validation
     units = "" if score.groups is None else f" in {score.groups:,} groups"
     detail = f"{interval_text(*score.ci95)}; {count_text(score.examples, 'example')}{units}, out of fold"
-    return Tile(label=f"Validation: {metric_words(score.metric_label)}", value=score_text(score.score), detail=detail)
+    return Tile(
+        label=f"Validation {metric_words(score.metric_label, begins=False)}",
+        value=score_text(score.score),
+        detail=detail,
+    )
 
 
 def _unbiased(result: FitResult) -> Tile:
@@ -100,7 +104,10 @@ def _test(result: FitResult) -> Tile:
     detail = f"{interval_text(*score.ci95)}; {count_text(score.examples, 'example')}, scored once"
     tone: Tone = "caution" if doubtful else "plain"
     return Tile(
-        label=f"Test: {metric_words(score.metric_label)}", value=score_text(score.score), detail=detail, tone=tone
+        label=f"Test {metric_words(score.metric_label, begins=False)}",
+        value=score_text(score.score),
+        detail=detail,
+        tone=tone,
     )
 
 
