@@ -6,6 +6,8 @@ with its objective; PRUNED are those that were stopped for good.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -14,7 +16,17 @@ from autotransfer.candidate import Candidate
 from autotransfer.search.trials import TrialRecord
 from autotransfer.search.tta import VIEW_COUNTS
 
-__all__ = ["BEGUN", "add_trial", "candidate_of", "describe_trial", "failed_trial", "note_step", "open_trials", "tell"]
+__all__ = [
+    "BEGUN",
+    "add_trial",
+    "candidate_of",
+    "describe_trial",
+    "failed_trial",
+    "mark_winner",
+    "note_step",
+    "open_trials",
+    "tell",
+]
 
 BEGUN = "autotransfer:begun"
 """System attribute of a trial: the step at which its latest proposal began."""
@@ -64,6 +76,17 @@ def open_trials(study: optuna.Study) -> dict[Candidate, Trial]:
 def candidate_of(trial: FrozenTrial) -> Candidate:
     """Return the candidate of a trial, without its epochs."""
     return Candidate.from_json(trial.user_attrs["candidate"]).without_epochs
+
+
+def mark_winner(study: optuna.Study, trials: Collection[int]) -> None:
+    """Write down in a user attribute of the study which of its trials the model is made of.
+
+    Args:
+        study: The study.
+        trials: Numbers of the records of these trials.
+    """
+    chosen = [trial.number for trial in study.get_trials(deepcopy=False) if trial.user_attrs.get("trial") in trials]
+    study.set_user_attr("winner", chosen)
 
 
 def tell(study: optuna.Study, trial: Trial, record: TrialRecord) -> None:
