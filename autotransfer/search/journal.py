@@ -67,7 +67,7 @@ def note_begin(study: optuna.Study, begun: int, proposal: Proposal) -> None:
 
 
 def note_end(study: optuna.Study, entry: Entry) -> None:
-    """Write down the outcome of a proposal, before the study is told of it."""
+    """Write down the outcome of a proposal, before the study knows."""
     outcome = {
         "record": None if entry.record is None else entry.record.to_json(),
         "params": dict(entry.params),

@@ -126,18 +126,13 @@ class Runner:
         except OutputError:
             raise
         except Exception as error:  # a plugin's error costs its trial, not the search
-            reason = describe(error)
-            failed = TrialRecord(
-                number=len(trials), state="failed", candidate=None, source=proposal.source, reason=reason
-            )
-            self.study.add_trial(failed_trial(failed))
-            return self._note(proposal, begun, drawn, failed)
+            failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
+            return self._fail(proposal, begun, drawn, replace(failed, source=proposal.source))
         candidate = plan.candidate
         if candidate is None or (paused is None and candidate.without_epochs in self._seen):
             return self._note(proposal, begun, drawn, None)
         self._seen.add(candidate.without_epochs)
-        new = self._new(candidate, proposal)
-        before = new if paused is None else replace(paused, candidate=candidate)
+        before = self._new(candidate, proposal) if paused is None else replace(paused, candidate=candidate)
         pass_share = CHEAP_PASS_SHARE * max(left, 0.0) / max(plan.seconds, MIN_SECONDS)
         trial, reported = self._studied(candidate, drawn, before, begun)
         running = RunningTrial(
@@ -156,6 +151,13 @@ class Runner:
             margin=SAMPLE_SCORE_MARGIN * math.sqrt(min(1.0, pass_share)),
         )
         return self._job(candidate, plan, running)
+
+    def _fail(
+        self, proposal: Proposal, begun: int, drawn: optuna.trial.Trial, record: TrialRecord
+    ) -> TrialRecord | None:
+        """Write down a trial that failed before it was a candidate."""
+        self.study.add_trial(failed_trial(record))
+        return self._note(proposal, begun, drawn, record)
 
     def _new(self, candidate: Candidate, proposal: Proposal) -> TrialRecord:
         """Return the record of a trial that begins.

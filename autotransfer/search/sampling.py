@@ -1,7 +1,7 @@
 """What a proposal leaves open is drawn in a study of its own, in memory.
 
-The study of a run holds the candidates that are tried, a trial each. What was drawn and is not tried, because it was
-tried before or does not fit into the budget, is told to the study in memory alone, so that its sampler turns to others.
+The study of a run holds the candidates that are tried, a trial each. What is drawn may have been tried before, or may
+not fit into the budget: the study in memory alone holds that, so that its sampler turns to others.
 """
 
 from __future__ import annotations

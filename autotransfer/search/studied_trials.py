@@ -1,7 +1,7 @@
 """The trials of a run's study, as Optuna's users expect them: one for each candidate, from ask to tell.
 
-A trial is RUNNING while its candidate trains or rests. Each epoch is reported once. A candidate that ends is told once,
-with its objective; PRUNED are those that were stopped for good.
+A trial is RUNNING while its candidate trains or rests. Each epoch is reported once. A candidate that ends is
+COMPLETE with its objective; PRUNED are those that were stopped for good.
 """
 
 from __future__ import annotations
