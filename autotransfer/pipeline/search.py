@@ -91,6 +91,8 @@ def search_candidates(
         with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
             trials = _search(context, prepared, study, executor, later_steps)
             _add_costs(context, prepared.costs, trials)
+            if trials.best is None:
+                trials.why_none_fits = prepared.costs.why_refused or trials.why_none_fits
         _warn_of_untried(context, prepared, trials)
     finally:
         close_storage(study._storage)
