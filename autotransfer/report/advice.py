@@ -105,7 +105,7 @@ def _of_labels(result: FitResult) -> Iterator[Notice]:
 def _of_classes(result: FitResult) -> Iterator[Notice]:
     """Name a pair of classes that makes many of the errors, and the class that needs examples most."""
     held_out, predictions = result.selection.out_of_fold, result.selection.out_of_fold_predictions
-    task = held_out.task
+    task = result.model.task
     if task.kind == "regression":
         return
     if task.single_label and len(task.classes) > 2:
@@ -140,8 +140,8 @@ def _of_scores(result: FitResult) -> Iterator[Notice]:
         yield Notice(
             title="A wide interval",
             text=f"The score lies between {score_text(low)} and {score_text(high)}: "
-            f"{count_text(score.examples, 'example')} say no more. More labelled examples "
-            "narrow it, and improve the model.",
+            f"{count_text(score.examples, 'example')} cannot say it more precisely. More can, and they "
+            "improve the model.",
         )
     if result.test is None:
         run = shlex.quote(str(result.run))

@@ -30,7 +30,7 @@ def assemble(result: FitResult, provenance: Provenance) -> Page:
     """
     held_out = result.selection.out_of_fold
     errors = error_section(
-        held_out.task,
+        result.model.task,
         held_out.targets,
         result.selection.out_of_fold_predictions,
         held_out.group_ids,

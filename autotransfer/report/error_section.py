@@ -36,30 +36,28 @@ def error_section(
     noun: str,
     *,
     calibration: Calibration | None = None,
-    thresholds: np.ndarray | None = None,
 ) -> Section:
     """Return the part of the page on errors, from out-of-fold predictions.
 
     Args:
-        task: The task.
+        task: The task, with the thresholds by which it decides.
         encoded: Targets (n, ...).
         predictions: Predictions (n, outputs) of networks that did not train on these examples.
         group_ids: Group (n,) of each example; None makes each example a group.
         noun: What one example is called.
         calibration: What a temperature changed; None without one.
-        thresholds: Thresholds (labels,) of several labels; None means 0.5.
     """
     blocks: list[Block] = []
     if task.kind == "regression":
         blocks = _regression(task, encoded, predictions)
     else:
-        scores = score_classes(task, encoded, predictions, group_ids, thresholds)
+        scores = score_classes(task, encoded, predictions, group_ids)
         if task.single_label:
             blocks += _confusion(task, encoded, predictions)
         blocks += _reliability(task, encoded, predictions, calibration)
         if task.single_label and len(task.classes) > 2:
             blocks += _pairs(task, encoded, predictions)
-        blocks.append(_classes(task, scores, thresholds))
+        blocks.append(_classes(task, scores))
     return Section(
         id="errors",
         title="What it gets right and wrong",
@@ -79,13 +77,13 @@ def confused_pairs(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> 
 def _cells(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[tuple[int, int, int]]:
     """Return the confusion matrix, without the cells of no example."""
     count = len(task.classes)
-    numbers, sizes = np.unique(encoded * count + predictions.argmax(1), return_counts=True)
+    numbers, sizes = np.unique(encoded * count + task.decide(predictions), return_counts=True)
     return [(int(at) // count, int(at) % count, int(size)) for at, size in zip(numbers, sizes, strict=True)]
 
 
 def _confusion(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[Block]:
     """Return the confusion matrix, unless there are too many classes for one."""
-    classes, wrong = list(map(str, task.classes)), int((predictions.argmax(1) != encoded).sum())
+    classes, wrong = list(map(str, task.classes)), int((task.decide(predictions) != encoded).sum())
     if len(classes) > MAX_CLASSES:
         return []
     order = "" if len(classes) <= MAX_NAMED_CLASSES else " Classes stand in the order of their names."
@@ -123,7 +121,7 @@ def _pairs(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[Blo
     ]
 
 
-def _classes(task: Task, scores: Sequence[ClassScore], thresholds: np.ndarray | None) -> Table:
+def _classes(task: Task, scores: Sequence[ClassScore]) -> Table:
     """Return precision, recall and F1 of each class, the worst first."""
     several = not task.single_label
     order = sorted(
@@ -132,7 +130,7 @@ def _classes(task: Task, scores: Sequence[ClassScore], thresholds: np.ndarray | 
     rows = []
     for i in order:
         row = scores[i]
-        threshold = (0.5 if thresholds is None else float(thresholds[i]),) if several else ()
+        threshold = (task.thresholds[i] if task.thresholds else 0.5,) if several else ()
         rows.append((str(row.label), row.examples, *threshold, tuple(row.precision), tuple(row.recall), tuple(row.f1)))
     columns = [Column(title="Label" if several else "Class"), Column(title="Examples", kind="number")]
     columns += [Column(title="Threshold", kind="number")] if several else []

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["can_be_judged", "example_sections"]
 
-# Characters of a name that are shown: its end says most.
-NAME_CHARACTERS = 44
 # Examples that are open at once.
 SHOWN_CARDS = 12
 # Share of the labels above which the model is to be doubted, and not they.
@@ -90,7 +88,7 @@ def _card_of_error(row: WorstError) -> Card:
         lines.append(("wrong label", _value(row.label) + sure))
     if row.probability is None:
         lines.append(("off by", f"{row.loss:.2f} standard deviations"))
-    return Card(title=_name(row.name), preview=row.preview, lines=tuple(lines), tone="bad")
+    return Card(title=row.name, preview=row.preview, lines=tuple(lines), tone="bad")
 
 
 def _card_of_label(row: LabelError) -> Card:
@@ -100,9 +98,7 @@ def _card_of_label(row: LabelError) -> Card:
     ]
     if row.label is not None:
         lines.append(("label in doubt", _value(row.label)))
-    return Card(
-        title=_name(row.name), preview=row.preview, lines=tuple(lines), tone="caution" if row.suspected else "plain"
-    )
+    return Card(title=row.name, preview=row.preview, lines=tuple(lines), tone="caution" if row.suspected else "plain")
 
 
 def _card_of_attention(row: Attention) -> Card:
@@ -111,7 +107,7 @@ def _card_of_attention(row: Attention) -> Card:
     if row.label is not None and row.label != row.predicted:
         lines.append(("asked for", _value(row.label) + _sure(row.probability)))
     tone = "bad" if row.correct is False else "good" if row.correct else "plain"
-    return Card(title=_name(row.name), preview=row.preview, lines=tuple(lines), tone=tone)  # type: ignore[arg-type]
+    return Card(title=row.name, preview=row.preview, lines=tuple(lines), tone=tone)  # type: ignore[arg-type]
 
 
 def _value(value: Any) -> str:
@@ -123,7 +119,3 @@ def _value(value: Any) -> str:
 
 def _sure(probability: float | None) -> str:
     return "" if probability is None else f" ({probability:.0%})"
-
-
-def _name(name: str) -> str:
-    return name if len(name) <= NAME_CHARACTERS else f"…{name[1 - NAME_CHARACTERS :]}"

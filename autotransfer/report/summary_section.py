@@ -141,7 +141,9 @@ def _model(result: FitResult) -> Facts:
     names = dict.fromkeys(one.candidate.backbone for member in selected.members for one in member.candidates)
     facts += [(f"{name} was trained on", trained_on[name]) for name in names if trained_on.get(name)]
     facts.append(("Stages of the best candidate", _depth(result)))
-    calibration = result.selection.calibration
+    task, calibration = result.model.task, result.selection.calibration
+    if task.kind == "binary" and task.thresholds:
+        facts.append((f"It predicts {task.classes[1]!r} from a probability of", f"{task.thresholds[1]:.3f}"))
     if calibration is not None and calibration.is_better:
         facts.append(("Temperature of its probabilities", f"{calibration.temperature:.2f}"))
     facts.append(("Folder", str(result.run / "model")))

@@ -35,6 +35,7 @@ def result(**more: Any) -> Any:
     )
     known = {
         "analysis": SimpleNamespace(label_errors=more.pop("label_errors", LabelErrors())),
+        "model": SimpleNamespace(task=task),
         "run": "runs/my run",
         "trials": Trials(),
         "warnings": (),
