@@ -20,12 +20,14 @@ __all__ = [
 
 WARNING_CODES: Mapping[str, str] = {
     "backbones_not_tried": "Backbones that the search had no time to try.",
+    "backbones_over_limit": "Backbones that take more than the limits on the model, with what they take.",
     "backbones_skipped": "Backbones that are unavailable, or that the budget does not allow to try.",
     "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than random folds.",
     "examples_skipped": "Files or rows that are not used, by reason and class.",
     "grouping_failed": "Near-duplicates were found, but could not be kept on one side of the split.",
     "input_assumed": "What a column or list holds, where it could be read in another way.",
     "label_conflicts": "Copies of one example have different labels; all of them are skipped.",
+    "limits_exceeded": "The saved model was measured to take more than a limit, and no other candidate takes less.",
     "missing_classes": "Validation or test examples lack a class of the training examples.",
     "negative_transfer": "A pretrained backbone scores lower than random weights.",
     "plugin_failed": "A plugin failed; the names that it would have registered are missing.",

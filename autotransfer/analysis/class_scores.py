@@ -78,7 +78,6 @@ def score_classes(
     encoded: np.ndarray,
     predictions: np.ndarray,
     group_ids: np.ndarray | None = None,
-    thresholds: np.ndarray | None = None,
     *,
     seed: int = 0,
 ) -> tuple[ClassScore, ...]:
@@ -89,16 +88,15 @@ def score_classes(
     Wilson's.
 
     Args:
-        task: The task.
+        task: The task, with the thresholds by which it decides.
         encoded: Targets (n, ...).
         predictions: Probabilities (n, classes).
         group_ids: Group (n,) of each example; None makes each example a group.
-        thresholds: Probabilities (classes,) above which a label of several counts as predicted; None means 0.5.
         seed: Seed of the bootstrap.
     """
     if task.kind == "regression":
         return ()
-    count_of = _counter(task, encoded, predictions, thresholds)
+    count_of = _counter(task, encoded, predictions)
     counts, groups = count_of(np.arange(len(encoded))), count_groups(len(encoded), group_ids)
     found, low, high = counts.shares(), *_wilson(counts)
     if groups > 1:
@@ -124,22 +122,21 @@ def score_classes(
     return tuple(rows)
 
 
-def _counter(
-    task: Task, encoded: np.ndarray, predictions: np.ndarray, thresholds: np.ndarray | None
-) -> Callable[[np.ndarray], _Counts]:
+def _counter(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> Callable[[np.ndarray], _Counts]:
     """Return a function that counts among some of the examples."""
+    decided = task.decide(predictions)
     if task.single_label:
-        classes, chosen = len(task.classes), predictions.argmax(1)
+        classes = len(task.classes)
 
         def count(rows: np.ndarray) -> _Counts:
-            true, guessed = encoded[rows], chosen[rows]
+            true, guessed = encoded[rows], decided[rows]
             each = (true[true == guessed], guessed, true)
             return _Counts(*(np.bincount(labels, minlength=classes) for labels in each))
 
         return count
-    there, said = encoded > 0, predictions > (0.5 if thresholds is None else thresholds)
-    both = there & said
-    return lambda rows: _Counts(both[rows].sum(0), said[rows].sum(0), there[rows].sum(0))
+    there = encoded > 0
+    both = there & decided
+    return lambda rows: _Counts(both[rows].sum(0), decided[rows].sum(0), there[rows].sum(0))
 
 
 def _wilson(counts: _Counts) -> tuple[np.ndarray, np.ndarray]:

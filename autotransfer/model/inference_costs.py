@@ -16,6 +16,7 @@ from autotransfer.evaluation.head_cost import HeadCost, measure_head
 from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.evaluation.latency import Clock, LatencySample
 from autotransfer.evaluation.setup import Setup
+from autotransfer.model.conformal import MAX_QUANTILES
 from autotransfer.model.latency import PassCost, measure_pass
 from autotransfer.search.jobs import describe
 from autotransfer.settings import Limits
@@ -30,6 +31,8 @@ LATENCY_SHARE = 0.9
 MAX_SECONDS_WITH_LIMIT, MAX_SECONDS_WITHOUT_LIMIT = 0.3, 0.05
 # Bytes of a tensor's entry in a file of safetensors, of what is said of a model, and of what is said of a member.
 BYTES_PER_TENSOR, BYTES_PER_MODEL, BYTES_PER_MEMBER = 120, 1000, 1500
+# Bytes of a quantile in the table that sets of labels are made of.
+BYTES_PER_QUANTILE = 100
 
 
 class InferenceCosts:
@@ -43,14 +46,18 @@ class InferenceCosts:
         sample: The examples to measure on.
         limits: The limits.
         clock: Returns seconds.
+
+    Attributes:
+        refused: What the candidates take that exceed the limits.
     """
 
     def __init__(
         self, evaluator: Evaluator, sample: LatencySample, limits: Limits, clock: Clock = time.perf_counter
     ) -> None:
-        self._evaluator, self.sample, self.limits, self._clock = evaluator, sample, limits, clock
+        self._evaluator, self.sample, self.limits, self.clock = evaluator, sample, limits, clock
         self._passes: dict[tuple[str, int, Takes], PassCost] = {}
         self._heads: dict[str, HeadCost] = {}
+        self.refused: dict[Candidate, InferenceCost] = {}
 
     def of(self, candidate: Candidate) -> InferenceCost | None:
         """Return what a candidate takes as a model; None where that cannot be measured: training it says why."""
@@ -69,7 +76,33 @@ class InferenceCosts:
         if not self.limits.is_set:
             return True
         cost = self.of(candidates[0]) if len(candidates) == 1 else self.of_members(candidates)
-        return cost is None or not cost.exceeds(self.limits, LATENCY_SHARE)
+        if cost is None or not cost.exceeds(self.limits, LATENCY_SHARE):
+            return True
+        if len(candidates) == 1:
+            self.refused[candidates[0]] = cost
+        return False
+
+    @property
+    def why_refused(self) -> str:
+        """What the candidates take that were refused, in words; empty where none was."""
+        if not self.refused:
+            return ""
+        fastest = min(self.refused, key=lambda candidate: self.refused[candidate].latency_seconds)
+        return (
+            f"{len(self.refused)} candidates take more than the limits ({self.limits}), the fastest of them, "
+            f"{fastest}, {self.refused[fastest]}: raise the limits"
+        )
+
+    def admits_views(self, backbone: str, views: int) -> bool:
+        """Whether a backbone keeps the limits that sees an example in so many views."""
+        if not self.limits.is_set:
+            return True
+        try:
+            found = self._measured(self._evaluator.load(backbone), views, "pooled")
+        except Exception as error:  # code of plugins; the evaluation meets the error, too
+            log.info("the latency of %s is not known: %s", backbone, describe(error))
+            return True
+        return not found.cost.exceeds(self.limits, LATENCY_SHARE)
 
     def of_members(self, candidates: Sequence[Candidate]) -> InferenceCost:
         """Return what an ensemble of candidates takes. Frozen candidates share the pass of their backbone.
@@ -113,7 +146,7 @@ class InferenceCosts:
                 takes=key[2],
                 memory=self.limits.memory is not None,
                 max_seconds=MAX_SECONDS_WITH_LIMIT if is_limited else MAX_SECONDS_WITHOUT_LIMIT,
-                clock=self._clock,
+                clock=self.clock,
             )
         found = self._passes[key]
         return found if is_limited or views == 1 else found.in_views(views)
@@ -124,7 +157,7 @@ class InferenceCosts:
         if key not in self._heads:
             examples, device = len(self._evaluator.targets), self._evaluator.device.torch
             self._heads[key] = measure_head(
-                setup, self._evaluator.task, examples, device, self.sample.batch, self._clock
+                setup, self._evaluator.task, examples, device, self.sample.batch, self.clock
             )
         return self._heads[key]
 
@@ -136,7 +169,9 @@ class InferenceCosts:
         for one in passes:
             files |= one.files
         said = {setup.loaded.spec.name: _json_bytes(dict(setup.loaded.backbone.recipe)) for setup in setups}
-        about = BYTES_PER_MODEL + _json_bytes(self._evaluator.task.to_json()) + len(setups) * BYTES_PER_MEMBER
+        task, scored = self._evaluator.task, min(len(self._evaluator.targets), MAX_QUANTILES)
+        about = BYTES_PER_MODEL + _json_bytes(task.to_json()) + len(setups) * BYTES_PER_MEMBER
+        about += BYTES_PER_QUANTILE * scored * (task.width if task.kind == "regression" else 1)
         return tensors + sum(files.values()) + sum(said.values()) + about
 
 

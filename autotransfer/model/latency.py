@@ -48,6 +48,13 @@ class PassCost:
     memory_bytes: int
     peak_bytes: int | None = None
 
+    @property
+    def cost(self) -> InferenceCost:
+        """What a model takes at least that has this backbone."""
+        memory = None if self.peak_bytes is None else self.memory_bytes + self.peak_bytes
+        size = self.state_bytes + sum(self.files.values())
+        return InferenceCost(latency_seconds=self.seconds, size_bytes=size, memory_bytes=memory)
+
     def in_views(self, views: int) -> PassCost:
         """Return about what several views take, from what one takes."""
         return replace(self, seconds=self.load_seconds + views * (self.seconds - self.load_seconds))

@@ -12,9 +12,9 @@ from autotransfer.contract.registry import Registry
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.finish import as_model
 from autotransfer.pipeline.load_data import load_data
 from autotransfer.pipeline.prepare import prepare_data, task_of
-from autotransfer.pipeline.select import as_model
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import keep_freed_memory
@@ -25,7 +25,7 @@ __all__ = ["EvaluationResult", "evaluate"]
 
 
 # Options that have an effect: there are no test examples, and there is one split.
-_DATA_OPTIONS = {each.name for each in fields(DataOptions)} - {"test_targets", "folds"}
+_DATA_OPTIONS = {each.name for each in fields(DataOptions)} - {"test_targets", "test_sample_weight", "folds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,6 @@ def evaluate(
         network, predictions = evaluator.best_network(candidate)
     rows = fold.validation_rows
     return EvaluationResult(
-        score=Score.of(fold.task, fold.targets[rows], predictions, fold.group_ids_of(rows)),
+        score=Score.of(fold.task, fold.targets[rows], predictions, fold.group_ids_of(rows), fold.weights_of(rows)),
         model=as_model(network, candidate, prepared, evaluator, predictions),
     )

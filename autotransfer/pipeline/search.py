@@ -60,6 +60,7 @@ class SearchResult:
         trials: The trials.
         data: The examples.
         evaluator: What scored them, with the backbones that it has loaded.
+        study: The study of the trials.
         stages: Returns the stages of a backbone.
         costs: What candidates take to predict.
         seconds: Wall time of each part.
@@ -68,6 +69,7 @@ class SearchResult:
     trials: Trials
     data: Prepared
     evaluator: Evaluator
+    study: optuna.Study
     stages: Callable[[str], tuple[str, ...]]
     costs: InferenceCosts
     seconds: Mapping[str, float]
@@ -91,6 +93,8 @@ def search_candidates(
         with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
             trials = _search(context, prepared, study, executor, later_steps)
             _add_costs(context, prepared.costs, trials)
+            if trials.best is None:
+                trials.why_none_fits = prepared.costs.why_refused or trials.why_none_fits
         _warn_of_untried(context, prepared, trials)
     finally:
         close_storage(study._storage)
@@ -99,6 +103,7 @@ def search_candidates(
         trials=trials,
         data=data,
         evaluator=evaluator,
+        study=study,
         stages=evaluator.stages,
         costs=prepared.costs,
         seconds=seconds,

@@ -16,14 +16,15 @@ from autotransfer.pipeline.search import SearchResult
 from autotransfer.report.assemble import assemble
 from autotransfer.report.drawing import svg_file
 from autotransfer.report.provenance import Provenance
-from autotransfer.report.render import write_page
+from autotransfer.report.render import read_page, write_page
 from autotransfer.report.search_charts import draw_search
 from autotransfer.report.search_section import search_chart
+from autotransfer.report.summary_section import summary_blocks
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.search.jobs import describe
 
-__all__ = ["REPORT_SECONDS", "report_seconds", "write_report"]
+__all__ = ["REPORT_SECONDS", "renew_summary", "report_seconds", "write_report"]
 
 log = logging.getLogger("autotransfer")
 
@@ -63,6 +64,16 @@ def write_report(context: FitContext, found: SearchResult, result: FitResult) ->
         )
         return replace(result, warnings=tuple(context.warnings))
     return result
+
+
+def renew_summary(result: FitResult) -> None:
+    """Write the page of a result again, whose top shows what came last: a warning of an observer at the very end.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    if result.report.exists():
+        write_page(result.run, replace(read_page(result.run), summary=summary_blocks(result)))
 
 
 def _provenance(context: FitContext, found: SearchResult) -> Provenance:

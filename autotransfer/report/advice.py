@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from autotransfer.analysis.class_scores import score_classes
 from autotransfer.report.error_section import confused_pairs
+from autotransfer.report.example_sections import can_be_judged
 from autotransfer.report.page import Notice
 from autotransfer.report.wording import count_text, score_text
 
@@ -23,12 +24,16 @@ MAX_NOTICES = 6
 PAIR_SHARE, MIN_PAIR_ERRORS = 0.25, 5
 # Examples of a class below which more are asked for, where it is found worse than the others.
 MIN_CLASS_EXAMPLES = 50
+# How far its recall is behind that of the median class at least.
+MIN_LAG = 0.05
 # Width of an interval from which on more examples to score on are asked for.
 WIDE_INTERVAL = 0.1
 # Expected calibration error from which on probabilities are not to be taken at their word.
 HIGH_CALIBRATION_ERROR = 0.05
 # Share of the trials' seconds after which a best trial is a late one, and before which it is an early one.
 LATE_SHARE, EARLY_SHARE = 0.8, 0.3
+# Trials below which a search has hardly begun.
+MIN_TRIALS = 8
 
 # A few words, and what to do about a warning, by its code.
 BY_WARNING = {
@@ -67,6 +72,7 @@ def advise(result: FitResult) -> tuple[Notice, ...]:
     """Return what to do next, the most urgent first; how to use the model is always the last of it."""
     rules: tuple[Callable[[FitResult], Iterator[Notice]], ...] = (
         _of_warnings,
+        _of_labels,
         _of_classes,
         _of_scores,
         _of_probabilities,
@@ -85,10 +91,21 @@ def _of_warnings(result: FitResult) -> Iterator[Notice]:
             yield Notice(title=title, text=text)
 
 
+def _of_labels(result: FitResult) -> Iterator[Notice]:
+    found = result.analysis.label_errors
+    if found.estimated and found.worst and can_be_judged(found):
+        yield Notice(
+            title="Check labels",
+            text=f"About {found.estimated:,} of {found.examined:,} labels may be wrong. Look at them, correct those "
+            "that are wrong, and fit again.",
+            target="label-errors",
+        )
+
+
 def _of_classes(result: FitResult) -> Iterator[Notice]:
     """Name a pair of classes that makes many of the errors, and the class that needs examples most."""
-    held_out, predictions = result.selection.out_of_fold, result.selection.decided_predictions
-    task = held_out.task
+    held_out, predictions = result.selection.out_of_fold, result.selection.out_of_fold_predictions
+    task = result.model.task
     if task.kind == "regression":
         return
     if task.single_label and len(task.classes) > 2:
@@ -105,7 +122,8 @@ def _of_classes(result: FitResult) -> Iterator[Notice]:
     scores = score_classes(task, held_out.targets, predictions, held_out.group_ids)
     known = [row for row in scores if row.recall.value is not None and row.recall.high is not None]
     middle = sorted(row.recall.value or 0.0 for row in known)[len(known) // 2] if known else 0.0
-    weak = [row for row in known if (row.recall.high or 0.0) < middle and row.examples < MIN_CLASS_EXAMPLES]
+    few = [row for row in known if row.examples < MIN_CLASS_EXAMPLES]
+    weak = [row for row in few if (row.recall.high or 0.0) < middle and (row.recall.value or 0.0) < middle - MIN_LAG]
     if weak:
         row = min(weak, key=lambda row: row.recall.value or 0.0)
         yield Notice(
@@ -122,8 +140,8 @@ def _of_scores(result: FitResult) -> Iterator[Notice]:
         yield Notice(
             title="A wide interval",
             text=f"The score lies between {score_text(low)} and {score_text(high)}: "
-            f"{count_text(score.examples, 'example')} say no more. More labelled examples "
-            "narrow it, and improve the model.",
+            f"{count_text(score.examples, 'example')} cannot say it more precisely. More can, and they "
+            "improve the model.",
         )
     if result.test is None:
         run = shlex.quote(str(result.run))
@@ -151,7 +169,14 @@ def _of_the_search(result: FitResult) -> Iterator[Notice]:
         if record.can_win and record.objective is not None and record.objective > leader:
             leader, at_best = record.objective, clock
     run = shlex.quote(str(result.run))
-    if clock and at_best > LATE_SHARE * clock:
+    if len(result.trials) < MIN_TRIALS and clock:
+        yield Notice(
+            title="More search",
+            text=f"There was time for {count_text(len(result.trials), 'trial')} only. A larger budget will find a "
+            f"better model: autotransfer resume {run} --time-budget 1h",
+            target="search",
+        )
+    elif clock and at_best > LATE_SHARE * clock:
         yield Notice(
             title="More search",
             text=f"The best trial came late, after {at_best / clock:.0%} of the search. A larger budget may find a "

@@ -10,7 +10,7 @@ from autotransfer._version import __version__
 from autotransfer.report.closing_sections import left_out_section, reproduce_section
 from autotransfer.report.error_section import error_section
 from autotransfer.report.example_sections import example_sections
-from autotransfer.report.page import Block, Chart, Page, Table
+from autotransfer.report.page import Block, Chart, Facts, Page, Table
 from autotransfer.report.provenance import Provenance
 from autotransfer.report.search_section import search_section
 from autotransfer.report.summary_section import page_lead, page_title, summary_blocks
@@ -30,7 +30,7 @@ def assemble(result: FitResult, provenance: Provenance) -> Page:
     """
     held_out = result.selection.out_of_fold
     errors = error_section(
-        held_out.task,
+        result.model.task,
         held_out.targets,
         result.selection.out_of_fold_predictions,
         held_out.group_ids,
@@ -65,13 +65,13 @@ def _in_pairs(blocks: Sequence[Block]) -> tuple[Block, ...]:
         elif others and _is_half(others[0]):
             position += 2
         else:
-            found[position] = replace(first, is_half=False)
+            found[position] = replace(first, layout="alone")
             position += 1
     return tuple(found)
 
 
-def _is_half(block: Block) -> TypeGuard[Chart | Table]:
-    return isinstance(block, (Chart, Table)) and block.is_half
+def _is_half(block: Block) -> TypeGuard[Chart | Facts | Table]:
+    return isinstance(block, (Chart, Facts, Table)) and block.layout == "half"
 
 
 def assemble_summary(result: FitResult) -> Page:

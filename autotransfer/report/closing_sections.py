@@ -56,14 +56,15 @@ def reproduce_section(result: FitResult, provenance: Provenance) -> Section:
         Facts(
             title="The data",
             facts=(
-                ("Fingerprint of examples and targets", provenance.fingerprint),
+                ("Fingerprint", provenance.fingerprint),
                 ("Examples", f"{provenance.examples:,}"),
                 ("Seed", str(provenance.seed)),
             ),
+            layout="half",
         ),
-        Facts(title="Versions", facts=tuple(provenance.versions.items())),
-        Facts(title="The machine", facts=tuple(provenance.machine.items())),
-        Facts(title="Seconds", facts=steps),
+        Facts(title="The machine", facts=tuple(provenance.machine.items()), layout="half"),
+        Facts(title="Versions", facts=tuple(provenance.versions.items()), layout="half"),
+        Facts(title="Where the time went", facts=steps, layout="half"),
         Facts(title="Settings that are not the default", facts=tuple(provenance.settings.items()) or (("none", ""),)),
     ]
     lead = "Equal seeds give equal results within a budget of trials. A budget of time is as repeatable as the clock."

@@ -36,33 +36,28 @@ def error_section(
     noun: str,
     *,
     calibration: Calibration | None = None,
-    decided: np.ndarray | None = None,
-    thresholds: Sequence[float] = (),
 ) -> Section:
     """Return the part of the page on errors, from out-of-fold predictions.
 
     Args:
-        task: The task.
+        task: The task, with the thresholds by which it decides.
         encoded: Targets (n, ...).
         predictions: Predictions (n, outputs) of networks that did not train on these examples.
         group_ids: Group (n,) of each example; None makes each example a group.
         noun: What one example is called.
         calibration: What a temperature changed; None without one.
-        decided: Predictions (n, outputs) whose decisions at one half count; None means the predictions.
-        thresholds: Thresholds (labels,) of several labels; empty means 0.5.
     """
     blocks: list[Block] = []
     if task.kind == "regression":
         blocks = _regression(task, encoded, predictions)
     else:
-        decided = predictions if decided is None else decided
-        scores = score_classes(task, encoded, decided, group_ids)
+        scores = score_classes(task, encoded, predictions, group_ids)
         if task.single_label:
-            blocks += _confusion(task, encoded, decided)
+            blocks += _confusion(task, encoded, predictions)
         blocks += _reliability(task, encoded, predictions, calibration)
         if task.single_label and len(task.classes) > 2:
-            blocks += _pairs(task, encoded, decided)
-        blocks.append(_classes(task, scores, thresholds))
+            blocks += _pairs(task, encoded, predictions)
+        blocks.append(_classes(task, scores))
     return Section(
         id="errors",
         title="What it gets right and wrong",
@@ -82,13 +77,13 @@ def confused_pairs(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> 
 def _cells(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[tuple[int, int, int]]:
     """Return the confusion matrix, without the cells of no example."""
     count = len(task.classes)
-    numbers, sizes = np.unique(encoded * count + predictions.argmax(1), return_counts=True)
+    numbers, sizes = np.unique(encoded * count + task.decide(predictions), return_counts=True)
     return [(int(at) // count, int(at) % count, int(size)) for at, size in zip(numbers, sizes, strict=True)]
 
 
 def _confusion(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[Block]:
     """Return the confusion matrix, unless there are too many classes for one."""
-    classes, wrong = list(map(str, task.classes)), int((predictions.argmax(1) != encoded).sum())
+    classes, wrong = list(map(str, task.classes)), int((task.decide(predictions) != encoded).sum())
     if len(classes) > MAX_CLASSES:
         return []
     order = "" if len(classes) <= MAX_NAMED_CLASSES else " Classes stand in the order of their names."
@@ -99,7 +94,7 @@ def _confusion(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list
             title="Confusion matrix",
             caption=f"Rows are true classes, columns predicted ones. The shade is the share of the true class.{order}",
             alt=f"{wrong:,} of {len(encoded):,} predictions are wrong.",
-            is_half=matrix_size(classes)[0] <= HALF_WIDTH,
+            layout="half" if matrix_size(classes)[0] <= HALF_WIDTH else "wide",
         )
     ]
 
@@ -121,12 +116,12 @@ def _pairs(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[Blo
             rows=tuple((str(t), str(p), number, share) for t, p, number, share in pairs[:MAX_PAIRS]),
             caption=f"Classes that are confused; {count_text(wrong, 'error')} in all.",
             shown=SHOWN_PAIRS,
-            is_half=True,
+            layout="half",
         )
     ]
 
 
-def _classes(task: Task, scores: Sequence[ClassScore], thresholds: Sequence[float]) -> Table:
+def _classes(task: Task, scores: Sequence[ClassScore]) -> Table:
     """Return precision, recall and F1 of each class, the worst first."""
     several = not task.single_label
     order = sorted(
@@ -135,7 +130,7 @@ def _classes(task: Task, scores: Sequence[ClassScore], thresholds: Sequence[floa
     rows = []
     for i in order:
         row = scores[i]
-        threshold = (float(thresholds[i]) if thresholds else 0.5,) if several else ()
+        threshold = (task.thresholds[i] if task.thresholds else 0.5,) if several else ()
         rows.append((str(row.label), row.examples, *threshold, tuple(row.precision), tuple(row.recall), tuple(row.f1)))
     columns = [Column(title="Label" if several else "Class"), Column(title="Examples", kind="number")]
     columns += [Column(title="Threshold", kind="number")] if several else []
@@ -172,7 +167,7 @@ def _reliability(
             caption="On the dashed line, predictions of 80% are right in 80 of 100 cases; below it, the model is too "
             f"sure of itself. Each point is a bin of equally many predictions, with its 95% interval.{error}",
             alt=f"Reliability in {len(bins)} bins.",
-            is_half=True,
+            layout="half",
         )
     ]
 
@@ -228,14 +223,15 @@ def _target_charts(name: str, true: np.ndarray, found: np.ndarray) -> list[Block
             title=f"Predicted against true values{of}",
             caption="On the dashed line, a prediction is right.",
             alt=f"{len(true):,} predictions{of}; the root mean squared error is {score_text(error)}.",
-            is_half=True,
+            layout="half",
         ),
         Chart(
             chart="residuals",
             data={"counts": counts.tolist(), "edges": edges.tolist()},
             title=f"Residuals{of}",
-            caption="How far predictions are off; to the right of 0, they are too high.",
+            caption="How far predictions are off; to the right of 0, they are too high. The outermost bars hold all "
+            "beyond.",
             alt=f"Histogram of {len(true):,} residuals{of}, mean {score_text(float(residuals.mean()))}.",
-            is_half=True,
+            layout="half",
         ),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.analysis.attention import Attention
-from autotransfer.analysis.label_errors import LabelError
+from autotransfer.analysis.label_errors import LabelError, LabelErrors
 from autotransfer.analysis.worst_errors import WorstError
 from autotransfer.report.page import Block, Card, Gallery, Section, Text
 from autotransfer.report.wording import score_text
@@ -14,16 +14,23 @@ from autotransfer.report.wording import score_text
 if TYPE_CHECKING:
     from autotransfer.run.result import FitResult
 
-__all__ = ["example_sections"]
+__all__ = ["can_be_judged", "example_sections"]
 
-# Characters of a name that are shown: its end says most.
-NAME_CHARACTERS = 44
+# Examples that are open at once.
+SHOWN_CARDS = 12
+# Share of the labels above which the model is to be doubted, and not they.
+MAX_DOUBTFUL_SHARE = 0.25
 
 
 def example_sections(result: FitResult) -> tuple[Section, ...]:
     """Return the parts of the page that show single examples, as far as there are any."""
     found = (_worst_errors(result), _label_errors(result), _attention(result))
     return tuple(section for section in found if section is not None)
+
+
+def can_be_judged(found: LabelErrors) -> bool:
+    """Whether the model is good enough to judge labels: where it contradicts too many of them, it is not."""
+    return found.estimated is None or found.estimated <= MAX_DOUBTFUL_SHARE * found.examined
 
 
 def _worst_errors(result: FitResult) -> Section | None:
@@ -36,18 +43,18 @@ def _worst_errors(result: FitResult) -> Section | None:
         title="The worst errors",
         lead=f"The {noun}s that the model gets most wrong, the worst first. Networks that did not train on them "
         "predicted them.",
-        blocks=(Gallery(cards=tuple(map(_card_of_error, rows))),),
+        blocks=(Gallery(cards=tuple(map(_card_of_error, rows)), shown=SHOWN_CARDS),),
     )
 
 
 def _label_errors(result: FitResult) -> Section | None:
     found = result.analysis.label_errors
-    if not found.worst:
+    if not found.worst or not can_be_judged(found):
         return None
     count = "" if found.estimated is None else f" About {found.estimated:,} of {found.examined:,} labels may be wrong."
     blocks: list[Block] = [
         Text(text="label_errors.csv in the run folder has all of them. Change those that are wrong, and fit again."),
-        Gallery(cards=tuple(map(_card_of_label, found.worst))),
+        Gallery(cards=tuple(map(_card_of_label, found.worst)), shown=SHOWN_CARDS),
     ]
     return Section(
         id="label-errors",
@@ -75,12 +82,13 @@ def _attention(result: FitResult) -> Section | None:
 
 
 def _card_of_error(row: WorstError) -> Card:
-    lines = [("true", _value(row.true)), ("predicted", _value(row.predicted) + _sure(row.probability))]
+    sure = _sure(row.probability)
+    lines = [("true", _value(row.true)), ("predicted", _value(row.predicted) + (sure if row.label is None else ""))]
     if row.label is not None:
-        lines.append(("wrong label", _value(row.label)))
+        lines.append(("wrong label", _value(row.label) + sure))
     if row.probability is None:
         lines.append(("off by", f"{row.loss:.2f} standard deviations"))
-    return Card(title=_name(row.name), preview=row.preview, lines=tuple(lines), tone="bad")
+    return Card(title=row.name, preview=row.preview, lines=tuple(lines), tone="bad")
 
 
 def _card_of_label(row: LabelError) -> Card:
@@ -90,9 +98,7 @@ def _card_of_label(row: LabelError) -> Card:
     ]
     if row.label is not None:
         lines.append(("label in doubt", _value(row.label)))
-    return Card(
-        title=_name(row.name), preview=row.preview, lines=tuple(lines), tone="caution" if row.suspected else "plain"
-    )
+    return Card(title=row.name, preview=row.preview, lines=tuple(lines), tone="caution" if row.suspected else "plain")
 
 
 def _card_of_attention(row: Attention) -> Card:
@@ -101,7 +107,7 @@ def _card_of_attention(row: Attention) -> Card:
     if row.label is not None and row.label != row.predicted:
         lines.append(("asked for", _value(row.label) + _sure(row.probability)))
     tone = "bad" if row.correct is False else "good" if row.correct else "plain"
-    return Card(title=_name(row.name), preview=row.preview, lines=tuple(lines), tone=tone)  # type: ignore[arg-type]
+    return Card(title=row.name, preview=row.preview, lines=tuple(lines), tone=tone)  # type: ignore[arg-type]
 
 
 def _value(value: Any) -> str:
@@ -113,7 +119,3 @@ def _value(value: Any) -> str:
 
 def _sure(probability: float | None) -> str:
     return "" if probability is None else f" ({probability:.0%})"
-
-
-def _name(name: str) -> str:
-    return name if len(name) <= NAME_CHARACTERS else f"…{name[1 - NAME_CHARACTERS :]}"

@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 Tone = Literal["plain", "good", "caution", "bad"]
+Layout = Literal["wide", "half", "alone"]
+"""All of the width; half of it, with another block beside it; or all of it, with the words beside the picture."""
+
 Cell = str | float | int | None | tuple[float | None, ...]
 """Text, a number, or a number with the two ends of its interval."""
 
@@ -111,10 +114,12 @@ class Facts:
     Attributes:
         facts: Pairs of name and value.
         title: What stands above them.
+        layout: How much of the width of the page it takes.
     """
 
     facts: tuple[tuple[str, str], ...]
     title: str = ""
+    layout: Layout = "wide"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +145,7 @@ class Table:
         caption: What it shows.
         shown: Number of rows that are open at once; the others fold out. None shows all.
         marked: Positions of rows that stand out.
-        is_half: Whether half of the page is wide enough for it.
+        layout: How much of the width of the page it takes.
     """
 
     columns: tuple[Column, ...]
@@ -148,7 +153,7 @@ class Table:
     caption: str = ""
     shown: int | None = None
     marked: tuple[int, ...] = ()
-    is_half: bool = False
+    layout: Layout = "wide"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +166,7 @@ class Chart:
         title: What stands above it.
         caption: How to read it.
         alt: What it shows, for readers that see no pictures.
-        is_half: Whether half of the page is wide enough for it.
+        layout: How much of the width of the page it takes.
     """
 
     chart: str
@@ -169,7 +174,7 @@ class Chart:
     title: str = ""
     caption: str = ""
     alt: str = ""
-    is_half: bool = False
+    layout: Layout = "wide"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,11 +202,13 @@ class Gallery:
         cards: The examples.
         title: What stands above them.
         caption: How to read them.
+        shown: Number of examples that are open at once; the others fold out. None shows all.
     """
 
     cards: tuple[Card, ...]
     title: str = ""
     caption: str = ""
+    shown: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

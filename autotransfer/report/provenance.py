@@ -18,6 +18,8 @@ __all__ = ["Provenance", "call_text"]
 
 # Packages that change a result.
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "optuna", "scikit-learn", "scipy", "numpy", "pillow")
+# Addresses of services, which may hold a password: a page may be sent to anybody.
+UNSHOWN = frozenset({"ray_address", "storage"})
 # Characters of a value that are shown.
 MAX_VALUE_CHARACTERS = 200
 
@@ -55,7 +57,7 @@ class Provenance:
             settings: The settings.
             **more: Further attributes.
         """
-        given = {each.name: str(value)[:MAX_VALUE_CHARACTERS] for each, value in _given(settings)}
+        given = {each.name: _shown(value) for each, value in _given(settings)}
         return cls(
             command=call_text(call, settings),
             seed=settings.seed,
@@ -82,14 +84,23 @@ def call_text(call: Mapping[str, Any], settings: Settings) -> str:
 
 def _given(settings: Settings) -> Iterator[tuple[FlatSetting, Any]]:
     """Yield the settings that are not what they are by default, but for where the run is and who looks on."""
+    usual = type(settings)()
     for each in flat_settings(type(settings)):
-        value = each.of(settings)
-        if each.info.saved and value is not each.default and not _equal(value, each.default):
+        value, default = each.of(settings), each.of(usual)
+        if each.info.environment:  # what a variable gives is given, too
+            default = type(value)() if isinstance(value, tuple) else None
+        if each.info.saved and each.name not in UNSHOWN and not _equal(value, default):
             yield each, value
 
 
+def _shown(value: Any) -> str:
+    """Return a value as text; a long one, such as targets, by its type."""
+    text = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+    return text if len(text) <= MAX_VALUE_CHARACTERS else f"a {type(value).__name__}"
+
+
 def _equal(one: Any, other: Any) -> bool:
-    equal = one == other
+    equal = one is other or one == other
     return equal if isinstance(equal, bool) else False  # arrays compare element by element
 
 

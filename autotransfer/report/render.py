@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import count
@@ -103,6 +104,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.filters["end_of_path"] = lambda name: "/".join(re.split(r"[\\/]+", name)[-2:])
     found.filters["score"] = score_text
     found.filters["identity"] = id
     found.filters["kind"] = lambda block: type(block).__name__.lower()

@@ -65,16 +65,17 @@ def draw_cost(figure: Figure, data: Mapping[str, Any]) -> None:
     costs = [point[0] for point in (*data["points"], *front) if point[0] > 0]
     if costs and max(costs) >= MIN_RATIO_FOR_LOG * min(costs):
         _make_logarithmic(axes)
+    axes.margins(0.08, 0.12)
     if front:
+        left, _ = axes.transAxes.inverted().transform(axes.transData.transform(front[-1]))
         axes.annotate(
             shorten(data["front"][-1][2], NAME_CHARACTERS),
             front[-1],
             xytext=(0, 8),
             textcoords="offset points",
-            ha="right",
+            ha="left" if left < 0.5 else "right",
             color=SERIES[0],
         )
-    axes.margins(0.08, 0.12)
     axes.set_xlabel(data["cost"])
     axes.set_title(data["metric"])
 

@@ -128,7 +128,7 @@ def _curves(records: Iterable[TrialRecord], metric: str) -> Chart | None:
         title="Learning curves",
         caption="Score after each epoch of candidates that trained stages; poor ones were stopped early.",
         alt=f"{count_text(len(trained), 'learning curve')}; the best candidate is {_name(trained[0])}.",
-        is_half=True,
+        layout="half",
     )
 
 
@@ -146,7 +146,7 @@ def _depths(result: FitResult, metric: str) -> Chart | None:
         title="How deep to train",
         caption="Best score of each backbone by the number of its last stages that trained; 0 is frozen.",
         alt=f"Score by the number of trained stages of {', '.join(order[:NAMED_SERIES])}.",
-        is_half=True,
+        layout="half",
     )
 
 
@@ -171,7 +171,7 @@ def _cost(records: Iterable[TrialRecord], metric: str) -> Chart | None:
         title="Score against cost",
         caption="Candidates on the line are the best for their time.",
         alt=f"{count_text(len(able), 'candidate')}, of which {len(front)} are the best for their time.",
-        is_half=True,
+        layout="half",
     )
 
 
@@ -179,7 +179,7 @@ def _backbones(result: FitResult) -> Table:
     rows, marked = [], []
     for number, row in enumerate(result.analysis.backbones):
         notes = ["negative transfer"] * bool(row.negative_transfer) + ["on a subsample"] * row.on_subsample
-        rows.append((row.backbone, row.trained_on, row.score, row.frozen, f"trial {row.trial}", ", ".join(notes)))
+        rows.append((row.backbone, row.trained_on, row.score, row.frozen, row.trial, ", ".join(notes)))
         marked += [number] * bool(row.negative_transfer)
     return Table(
         columns=(
@@ -187,7 +187,7 @@ def _backbones(result: FitResult) -> Table:
             Column(title="Trained on"),
             Column(title="Best score", kind="number"),
             Column(title="Frozen", kind="number"),
-            Column(title="Best trial"),
+            Column(title="Trial", kind="number"),
             Column(title="Note"),
         ),
         rows=tuple(rows),
@@ -205,7 +205,7 @@ def _importance(result: FitResult) -> list[Block]:
             columns=(Column(title="Choice"), Column(title="Importance", kind="share")),
             rows=tuple(result.analysis.importance.items()),
             caption="Importance: the share of the differences between candidates that each choice explains (fANOVA).",
-            is_half=True,
+            layout="half",
         )
     ]
 
@@ -215,13 +215,13 @@ def _finals(result: FitResult) -> list[Block]:
     if finals is None:
         return []
     rows: list[tuple[Any, ...]] = []
-    for row in finals.rows:
+    for row in sorted(finals.rows, key=lambda row: row.state != "won"):
         behind = (
             "" if row.behind is None else f"{row.behind:.3f}" + ("" if row.error is None else f" ± {row.error:.3f}")
         )
-        rows.append((f"trial {row.number}", str(row.candidate), row.score, row.folds, behind, row.reason or row.state))
+        rows.append((row.number, str(row.candidate), row.score, row.folds, behind, row.reason or row.state))
     columns = (
-        Column(title="Trial"),
+        Column(title="Trial", kind="number"),
         Column(title="Candidate"),
         Column(title="Score", kind="number"),
         Column(title="Folds", kind="number"),

@@ -78,7 +78,11 @@ def _validation(result: FitResult) -> Tile:
     score = result.validation
     units = "" if score.groups is None else f" in {score.groups:,} groups"
     detail = f"{interval_text(*score.ci95)}; {count_text(score.examples, 'example')}{units}, out of fold"
-    return Tile(label=f"Validation: {metric_words(score.metric_label)}", value=score_text(score.score), detail=detail)
+    return Tile(
+        label=f"Validation {metric_words(score.metric_label, begins=False)}",
+        value=score_text(score.score),
+        detail=detail,
+    )
 
 
 def _unbiased(result: FitResult) -> Tile:
@@ -100,7 +104,10 @@ def _test(result: FitResult) -> Tile:
     detail = f"{interval_text(*score.ci95)}; {count_text(score.examples, 'example')}, scored once"
     tone: Tone = "caution" if doubtful else "plain"
     return Tile(
-        label=f"Test: {metric_words(score.metric_label)}", value=score_text(score.score), detail=detail, tone=tone
+        label=f"Test {metric_words(score.metric_label, begins=False)}",
+        value=score_text(score.score),
+        detail=detail,
+        tone=tone,
     )
 
 
@@ -134,7 +141,9 @@ def _model(result: FitResult) -> Facts:
     names = dict.fromkeys(one.candidate.backbone for member in selected.members for one in member.candidates)
     facts += [(f"{name} was trained on", trained_on[name]) for name in names if trained_on.get(name)]
     facts.append(("Stages of the best candidate", _depth(result)))
-    calibration = result.selection.calibration
+    task, calibration = result.model.task, result.selection.calibration
+    if task.kind == "binary" and task.thresholds:
+        facts.append((f"It predicts {task.classes[1]!r} from a probability of", f"{task.thresholds[1]:.3f}"))
     if calibration is not None and calibration.is_better:
         facts.append(("Temperature of its probabilities", f"{calibration.temperature:.2f}"))
     facts.append(("Folder", str(result.run / "model")))

@@ -12,6 +12,8 @@ __all__ = ["count_text", "duration_text", "interval_text", "listed", "metric_wor
 LARGE_SCORE = 10.0
 # Seconds from which on a duration is shown in minutes, and in hours.
 MINUTE, HOUR = 60.0, 3600.0
+# Parts of the names of scikit-learn's metrics that are no words.
+CAPITALS = {"auc": "AUC", "d2": "D2", "f1": "F1", "neg": "negative", "r2": "R2", "roc": "ROC"}
 
 
 def score_text(score: float | None) -> str:
@@ -26,11 +28,11 @@ def signed_text(difference: float) -> str:
     return f"{difference:+.4g}" if abs(difference) >= LARGE_SCORE else f"{difference:+.3f}"
 
 
-def metric_words(label: str) -> str:
-    """Return the name of a metric, with its positive class if any, as the beginning of a sentence."""
+def metric_words(label: str, *, begins: bool = True) -> str:
+    """Return the name of a metric, with its positive class if any; with a capital where it begins a sentence."""
     name, of, positive = label.partition(" of ")
-    words = name.replace("_", " ")
-    return f"{words[:1].upper()}{words[1:]}{of}{positive}"
+    words = " ".join(CAPITALS.get(word, word) for word in name.split("_"))
+    return f"{words[:1].upper() if begins else words[:1]}{words[1:]}{of}{positive}"
 
 
 def interval_text(low: float, high: float) -> str:

@@ -34,6 +34,7 @@ FILES_OF_A_RUN = (
     "report.html",
     "trials.csv",
     "trials.svg",
+    "pareto.svg",
     "label_errors.csv",
     "study.journal",
     "model",

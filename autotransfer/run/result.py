@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotransfer.analysis.pareto import ParetoPoint, find_front
 from autotransfer.analysis.result import Analysis
 from autotransfer.candidate import Candidate
 from autotransfer.contract.modality import Skipped
@@ -21,8 +22,12 @@ from autotransfer.run.summary import summarize
 from autotransfer.run.training_data import trained_on
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
+from autotransfer.settings import Limits, Settings
 from autotransfer.tasks.score import Score
 from autotransfer.warnings import FitWarning
+
+if TYPE_CHECKING:
+    from autotransfer.pipeline.pick import PickedModel
 
 __all__ = ["FitData", "FitResult", "Leaderboard"]
 
@@ -77,6 +82,7 @@ class FitResult:
         seconds: Wall time by step: decode, search, finals, refit, test, analysis, total.
         warnings: What a user should know; see ``autotransfer.warnings``.
         run: The run folder.
+        settings: What the fit was asked for; None where this is not known.
     """
 
     selection: SelectionResult
@@ -87,6 +93,7 @@ class FitResult:
     seconds: dict[str, float]
     warnings: tuple[FitWarning, ...] = ()
     run: Path
+    settings: Settings | None = field(default=None, compare=False, repr=False)
 
     @property
     def best(self) -> Candidate:
@@ -102,6 +109,38 @@ class FitResult:
     def validation(self) -> Score:
         """Score of the model from out-of-fold predictions."""
         return self.selection.validation
+
+    @property
+    def pareto(self) -> tuple[ParetoPoint, ...]:
+        """The best candidates for what they take to predict, the best first: no other one is better and takes less."""
+        return find_front(self.trials)
+
+    def pick(
+        self,
+        *,
+        latency: str | float | None = None,
+        size: str | int | None = None,
+        memory: str | int | None = None,
+    ) -> PickedModel:
+        """Train the best candidate of the search that keeps limits on all examples; nothing is searched again.
+
+        Example:
+            >>> result.pick(latency="5ms").save("small_model")  # doctest: +SKIP
+
+        Args:
+            latency: Most time of a prediction; see ``Limits``.
+            size: Most bytes of the files.
+            memory: Most bytes of memory.
+
+        Raises:
+            ConfigError: No limit is given, none of the candidates keeps the limits, or the result was loaded from a
+                file that does not hold the examples.
+            SearchError: Every candidate that should keep the limits was measured to exceed them.
+        """
+        from autotransfer.pipeline.pick import pick_model  # which needs all steps of a fit
+
+        batch = self.selection.limits.batch
+        return pick_model(self, Limits(latency=latency, size=size, memory=memory, batch=batch))
 
     @property
     def report(self) -> Path:
@@ -175,6 +214,7 @@ class FitResult:
             "test": self.test.to_json() if self.test else None,
             **self.selection.to_json(),
             **self.analysis.to_json(),
+            "pareto": [point.to_json() for point in self.pareto],
             "trials": self.trials.counts(),
             **self.data.to_json(),
             "warnings": [warning.to_json() for warning in self.warnings],

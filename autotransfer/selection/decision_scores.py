@@ -30,19 +30,25 @@ class Counts:
     tn: np.ndarray
 
     @classmethod
-    def of(cls, truth: np.ndarray, probabilities: np.ndarray, cuts: np.ndarray) -> Counts:
+    def of(
+        cls, truth: np.ndarray, probabilities: np.ndarray, cuts: np.ndarray, weights: np.ndarray | None = None
+    ) -> Counts:
         """Count decisions by each of several thresholds (K,), for one label.
 
         Args:
             truth: Truth (n,), or the belief in it from 0 to 1.
             probabilities: Probabilities (n,) of the label.
             cuts: The thresholds.
+            weights: What each example counts (n,); None counts all alike.
         """
+        weights = np.ones(len(truth)) if weights is None else weights
         order = np.argsort(probabilities, kind="stable")
         below = np.searchsorted(probabilities[order], cuts, side="right")
-        missed = np.concatenate([[0.0], np.cumsum(truth[order], dtype=np.float64)])
-        tp, chosen = missed[-1] - missed[below], len(truth) - below
-        return cls(tp=tp, fp=chosen - tp, fn=missed[below], tn=below - missed[below])
+        true, false = (
+            np.concatenate([[0.0], np.cumsum((weights * part)[order], dtype=np.float64)]) for part in (truth, 1 - truth)
+        )
+        fn, tn = true[below], false[below]
+        return cls(tp=true[-1] - fn, fp=false[-1] - tn, fn=fn, tn=tn)
 
     @property
     def swapped(self) -> Counts:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.calibration import Calibration
@@ -17,6 +18,7 @@ from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup
 from autotransfer.selection.thresholds import Thresholds
+from autotransfer.settings import Limits
 from autotransfer.tasks.score import Score
 
 __all__ = ["SelectionResult"]
@@ -42,6 +44,8 @@ class SelectionResult:
         decided_predictions: The same, shifted where the model has thresholds: decisions at one half are those of the
             model, each part of the examples by thresholds that the other parts chose.
         records: The trials, with the predictions that the finals have added.
+        cost: What the saved model takes to predict, measured; None where it was not measured.
+        limits: The limits on that.
         seconds: Wall time of the finals, with the choice that follows them, and of the refit.
     """
 
@@ -58,12 +62,16 @@ class SelectionResult:
     calibration: Calibration | None = None
     thresholds: Thresholds | None = None
     records: tuple[TrialRecord, ...] = field(default=(), repr=False)
+    cost: InferenceCost | None = None
+    limits: Limits = field(default_factory=Limits)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was selected, and how, as JSON."""
         return {
             "model": self.selected.to_json(),
+            "cost": None if self.cost is None else self.cost.to_json(),
+            "limits": self.limits.to_json(),
             "finals": [row.to_json() for row in self.finals.rows] if self.finals else [],
             "ensemble": self.ensemble.to_json() if self.ensemble else None,
             "soup": self.soup.to_json() if self.soup else None,

@@ -88,7 +88,7 @@ def choose_thresholds(held_out: OutOfFold, probabilities: np.ndarray) -> Thresho
     if not (after := held_out.score(predictions)) > before:
         return Thresholds(thresholds=(), score_before=before, score_after=before, error=0.0, predictions=probabilities)
     return Thresholds(
-        thresholds=choose(held_out.targets, probabilities),
+        thresholds=choose(held_out.targets, probabilities, held_out.weights),
         score_before=before,
         score_after=after,
         error=_error(held_out, predictions, probabilities),
@@ -98,7 +98,7 @@ def choose_thresholds(held_out: OutOfFold, probabilities: np.ndarray) -> Thresho
 
 def _error(held_out: OutOfFold, one: np.ndarray, other: np.ndarray) -> float:
     """Return the standard error of the difference of two scores."""
-    return paired_standard_error(held_out.task, held_out.targets, one, other, held_out.group_ids)
+    return paired_standard_error(held_out.task, held_out.targets, one, other, held_out.group_ids, held_out.weights)
 
 
 def shifted(task: Task, probabilities: np.ndarray, thresholds: tuple[float, ...]) -> np.ndarray:
@@ -113,8 +113,8 @@ def shifted(task: Task, probabilities: np.ndarray, thresholds: tuple[float, ...]
     return np.stack([1 - moved[:, 1], moved[:, 1]], axis=1) if task.kind == "binary" else moved
 
 
-Choose = Callable[[np.ndarray, np.ndarray], tuple[float, ...]]
-"""Chooses thresholds for targets (n, ...) and probabilities (n, outputs)."""
+Choose = Callable[["np.ndarray", "np.ndarray", "np.ndarray | None"], tuple[float, ...]]
+"""Chooses thresholds for targets (n, ...) and probabilities (n, outputs) of examples with weights (n,)."""
 
 
 def _choices(task: Task, metric: DecisionMetric) -> tuple[Choose, ...]:
@@ -129,47 +129,51 @@ def _cross_fitted(held_out: OutOfFold, probabilities: np.ndarray, choose: Choose
     found = np.array(probabilities)
     for part in held_out.parts:
         outside = held_out.outside(part)
-        thresholds = choose(held_out.targets[outside], probabilities[outside])
+        weights = None if held_out.weights is None else held_out.weights[outside]
+        thresholds = choose(held_out.targets[outside], probabilities[outside], weights)
         found[part] = shifted(held_out.task, probabilities[part], thresholds)
     return found
 
 
 def _of_two_classes(
-    task: Task, metric: DecisionMetric, targets: np.ndarray, probabilities: np.ndarray
+    task: Task, metric: DecisionMetric, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None
 ) -> tuple[float, ...]:
     """Return the thresholds of two classes, which sum to 1."""
     positive = 1 if task.positive_class is None else task.classes.index(task.positive_class)
-    of_positive = probabilities[:, positive]
+    truth, of_positive = (targets == positive).astype(np.float64), probabilities[:, positive]
     cuts = _cuts(of_positive)
-    found: float = float(cuts[metric.values(_counts(targets == positive, of_positive, cuts)).argmax()])
+    found = cuts[metric.values(_counts(truth, of_positive, cuts, weights)).argmax()].item()
     return (1.0 - found, found) if positive else (found, 1.0 - found)
 
 
-def _of_each_label(metric: DecisionMetric, targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, ...]:
+def _of_each_label(
+    metric: DecisionMetric, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None
+) -> tuple[float, ...]:
     """Return the threshold of each label by itself."""
     found = []
     for truth, of_label in zip(targets.T, probabilities.T, strict=True):
         cuts = _cuts(of_label)
-        found.append(float(cuts[metric.function(_counts(truth, of_label, cuts)).argmax()]))
+        found.append(cuts[metric.function(_counts(truth, of_label, cuts, weights)).argmax()].item())
     return tuple(found)
 
 
-def _in_common(metric: DecisionMetric, targets: np.ndarray, probabilities: np.ndarray) -> tuple[float, ...]:
+def _in_common(
+    metric: DecisionMetric, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None
+) -> tuple[float, ...]:
     """Return one threshold for all labels: that of all decisions, or the best mean over the labels."""
     cuts = _cuts(probabilities.ravel())
     if metric.average == "macro":
-        of_labels = [
-            metric.function(_counts(truth, one, cuts)) for truth, one in zip(targets.T, probabilities.T, strict=True)
-        ]
-        values = np.mean(of_labels, axis=0)
+        labels = zip(targets.T, probabilities.T, strict=True)
+        values = np.mean([metric.function(_counts(truth, one, cuts, weights)) for truth, one in labels], axis=0)
     else:
-        values = metric.function(_counts(targets.ravel(), probabilities.ravel(), cuts))
-    best = float(cuts[values.argmax()])
+        each = None if weights is None else np.repeat(weights, targets.shape[1])
+        values = metric.function(_counts(targets.ravel(), probabilities.ravel(), cuts, each))
+    best: float = cuts[values.argmax()].item()
     return (best,) * targets.shape[1]
 
 
-def _counts(truth: np.ndarray, probabilities: np.ndarray, cuts: np.ndarray) -> Counts:
-    return Counts.of(LABEL_SHARE * truth + (1 - LABEL_SHARE) * probabilities, probabilities, cuts)
+def _counts(truth: np.ndarray, probabilities: np.ndarray, cuts: np.ndarray, weights: np.ndarray | None) -> Counts:
+    return Counts.of(LABEL_SHARE * truth + (1 - LABEL_SHARE) * probabilities, probabilities, cuts, weights)
 
 
 def _cuts(probabilities: np.ndarray) -> np.ndarray:

@@ -159,6 +159,11 @@ class Limits(SettingsGroup):
         """The limit on the bytes of memory; infinite without one."""
         return math.inf if self.memory is None else float(self.memory)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the limits as JSON, in the units in which costs are written."""
+        latency = None if self.latency is None else self.latency_seconds * 1e3
+        return {"latency_ms": latency, "size_bytes": self.size, "memory_bytes": self.memory, "batch": self.batch}
+
     def __str__(self) -> str:
         """Return the limits in words, such as ``10 ms, 20 MB``."""
         examples = f" for {self.batch} examples" if self.batch > 1 else ""

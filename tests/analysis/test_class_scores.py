@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
@@ -46,7 +48,7 @@ def test_labels_of_one_example_count_each_by_itself() -> None:
     x, y = score_classes(task, truth, outputs)
     assert (x.precision.value, x.recall.value, x.examples) == (1.0, 0.5, 2)
     assert (y.precision.value, y.recall.value, y.examples) == (0.5, 1.0, 1)
-    _, y = score_classes(task, truth, outputs, thresholds=np.array([0.5, 0.65]))
+    _, y = score_classes(replace(task, thresholds=(0.5, 0.65)), truth, outputs)
     assert (y.precision.value, y.predicted) == (1.0, 1)
 
 

@@ -58,7 +58,7 @@ def test_size_is_that_of_the_files(
     candidate = Candidate(backbone="test_vit", head=head)
     size = costs().of_members([candidate]).size_bytes
     saved = files_bytes(model_of(evaluator, candidate).save(tmp_path))
-    assert saved <= size <= saved + 12_000
+    assert saved <= size <= saved + 25_000
 
 
 def test_size_counts_a_shared_backbone_once(
@@ -67,7 +67,7 @@ def test_size_counts_a_shared_backbone_once(
     both = [Candidate(backbone="test_vit", head="ridge"), Candidate(backbone="test_vit", head="logistic")]
     size = costs().of_members(both).size_bytes
     saved = files_bytes(model_of(evaluator, *both).save(tmp_path))
-    assert saved <= size <= saved + 12_000
+    assert saved <= size <= saved + 25_000
 
 
 def test_memory_is_that_of_the_model(
@@ -117,6 +117,6 @@ def test_what_cannot_be_measured_is_left_to_training(costs: Callable[..., Infere
 def test_a_backbone_is_measured_once(costs: Callable[..., InferenceCosts]) -> None:
     known = costs(latency="1s")
     known.of(Candidate(backbone="test_vit", head="ridge"))
-    before = known._clock()
+    before = known.clock()
     known.of(Candidate(backbone="test_vit", head="ridge"))
-    assert known._clock() - before == pytest.approx(1e-3)
+    assert known.clock() - before == pytest.approx(1e-3)

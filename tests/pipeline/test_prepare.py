@@ -20,7 +20,8 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.sources import load_examples
 from autotransfer.errors import BackboneError, ConfigError, UnknownNameError, WeightsUnavailableError
-from autotransfer.pipeline.prepare import available_backbones, offered_heads, prepare_data
+from autotransfer.pipeline.choose_backbones import available_backbones
+from autotransfer.pipeline.prepare import offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Compute, SearchOptions, Settings
 from autotransfer.tasks.task import Task

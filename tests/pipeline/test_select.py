@@ -39,6 +39,7 @@ from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
 
 Fit = Callable[..., FitResult]
+FINISHING = ("calibrate", "choose_thresholds")
 Digits = tuple[np.ndarray, np.ndarray]
 
 
@@ -169,7 +170,7 @@ def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.Monk
         raise AssertionError("this was switched off")
 
     for name in ("make_soup", "choose_ensemble", "calibrate", "choose_thresholds"):
-        monkeypatch.setattr(f"autotransfer.pipeline.select.{name}", never)
+        monkeypatch.setattr(f"autotransfer.pipeline.{'finish' if name in FINISHING else 'select'}.{name}", never)
     off = dict.fromkeys(("ensemble", "soup", "calibrate", "thresholds"), False)
     result = fit(backbones="test_resnet", heads="linear", trials=3, metric="f1_macro", **off)
     assert (result.selection.ensemble, result.selection.soup, result.selection.calibration) == (None, None, None)
@@ -270,7 +271,7 @@ def test_a_winner_without_refit_leaves_time_to_an_ensemble(
     trials = _tried(evaluator, *(Candidate(backbone=backbone, head=head) for backbone, head in names))
     assert trials.best is not None
     pools: list[int] = []
-    monkeypatch.setattr("autotransfer.pipeline.select.choose_ensemble", lambda pool, held_out: pools.append(len(pool)))
+    monkeypatch.setattr("autotransfer.pipeline.select.choose_ensemble", lambda pool, *rest: pools.append(len(pool)))
     for seconds in (1.0, 9.0, 100.0):
         for module in ("pipeline.select", "selection.costs"):
             monkeypatch.setattr(

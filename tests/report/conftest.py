@@ -106,7 +106,14 @@ def make_charts(name: str) -> tuple[Chart, ...]:
         "residuals": {"edges": [-1.0, 0.0, 1.0], "counts": [3, 4]},
     }
     return tuple(
-        Chart(chart=chart, data=numbers, title=name, caption=name, alt=name, is_half=chart != "search")
+        Chart(
+            chart=chart,
+            data=numbers,
+            title=name,
+            caption=name,
+            alt=name,
+            layout="wide" if chart == "search" else "half",
+        )
         for chart, numbers in data.items()
     )
 

@@ -100,6 +100,14 @@ def test_a_page_fits_on_paper(look: Callable[..., Any], hostile_result: FitResul
     assert overflow(page) == 0
 
 
+def test_long_names_do_not_widen_a_page(
+    look: Callable[..., Any], make_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    file = write_page(tmp_path, make_page("a_long_name/" * 20))
+    for width in (1280, 360):
+        assert overflow(look(file, width=width)) == 0, width
+
+
 def test_dark_and_light_are_readable(look: Callable[..., Any], hostile_result: FitResult) -> None:
     # Text on what stands behind it: WCAG asks for a contrast of 4.5.
     for scheme in ("light", "dark"):

@@ -35,7 +35,7 @@ def test_values_of_two_classes_are_those_of_the_scorer(metric: Any) -> None:
     task = infer_task(TRUTH.astype(int).tolist(), metric=metric, positive_class=1)
     found = DecisionMetric.of(task)
     assert found is not None
-    values = found.values(Counts.of(TRUTH, PROBABILITIES, CUTS))
+    values = found.values(Counts.of(TRUTH.astype(float), PROBABILITIES, CUTS))
     for cut, value in zip(CUTS, values, strict=True):
         decided = (cut < PROBABILITIES).astype(np.float32)
         scored = task.score(TRUTH.astype(int), np.stack([1 - decided, decided], axis=1))
@@ -71,3 +71,12 @@ def test_beliefs_count_as_parts_of_an_example() -> None:
     counts = Counts.of(np.array([0.5, 1.0, 0.25]), np.array([0.9, 0.2, 0.4]), np.array([0.3]))
     assert (counts.tp.tolist(), counts.fp.tolist()) == ([0.75], [1.25])
     assert (counts.fn.tolist(), counts.tn.tolist()) == ([1.0], [0.0])
+
+
+def test_weights_count_as_copies() -> None:
+    weights = np.arange(80) % 3
+    rows = np.repeat(np.arange(80), weights)
+    one = Counts.of(TRUTH.astype(float), PROBABILITIES, CUTS, weights.astype(float))
+    other = Counts.of(TRUTH[rows].astype(float), PROBABILITIES[rows], CUTS)
+    for name in ("tp", "fp", "fn", "tn"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-9)
