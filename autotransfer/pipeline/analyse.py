@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from autotransfer.analysis.backbone_ranking import BackboneScore, pretraining_warning, rank_backbones
 from autotransfer.analysis.depths import best_by_depth
@@ -52,7 +53,7 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=tuple(context.warnings),
         run=run.path,
-        settings=context.settings,
+        settings=replace(context.settings, run=replace(context.settings.run, callbacks=())),  # results are pickled
     )
     result = write_report(context, found, result)
     with run.writing():

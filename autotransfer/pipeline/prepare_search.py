@@ -105,7 +105,13 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
         checkpoints=Checkpoints(context.run.checkpoints),
         sample=draw(data.folds, context.settings.seed) if len(backbones) > 1 else None,
     )
-    costs = InferenceCosts(evaluator, _latency_sample(context, data), context.settings.selection.limits)
+    costs = InferenceCosts(
+        evaluator,
+        _latency_sample(context, data),
+        context.settings.selection.limits,
+        known={} if limits is None else limits.passes,
+        quiet=worker_pool.is_alone,
+    )
     space = _space(context, data, costs, evaluator, variants, policies, began)
     choices = Choices(
         backbones=tuple(spec.name for spec in backbones),
