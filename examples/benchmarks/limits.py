@@ -68,8 +68,9 @@ def fit(data: Path, zoo: Path, folder: Path, milliseconds: float, budget: dict[s
     members = " | ".join(dict.fromkeys(member.candidate.backbone for member in result.model.members))
     warnings = [warning.code for warning in result.warnings if warning.code == "limits_exceeded"]
     assert result.test is not None
+    views = max(member.views for member in result.model.members)
     return {
-        "model": f"{members}, members: {len(result.model.members)}, views: {max(m.views for m in result.model.members)}",
+        "model": f"{members}, members: {len(result.model.members)}, views: {views}",
         "validation": result.validation.score,
         "test": result.test.score,
         "said (ms)": 1e3 * result.selection.cost.latency_seconds,
