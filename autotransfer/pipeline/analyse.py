@@ -55,7 +55,7 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=tuple(context.warnings),
         run=run.path,
-        settings=context.settings,
+        settings=replace(context.settings, run=replace(context.settings.run, callbacks=())),  # results are pickled
     )
     result = write_report(context, found, result)
     with run.writing():
