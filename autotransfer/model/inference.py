@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import cast
@@ -21,7 +21,7 @@ from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.runtime.device import Device
 from autotransfer.training.network import Network
 
-__all__ = ["MembersOfBackbone", "features_for_heads", "group_by_backbone", "outputs_of_heads"]
+__all__ = ["MembersOfBackbone", "Watched", "features_for_heads", "group_by_backbone", "outputs_of_heads"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,10 @@ class MembersOfBackbone:
             assert total is not None  # each member sees the first view
             yield member, member.network.to_target_units(torch.from_numpy(total / member.views))
 
+    def holds(self, member: EnsembleMember) -> bool:
+        """Whether a member's head stands on the backbone."""
+        return any(one is member for one in self.members)
+
     def pooled_features(self, store: Store, rows: np.ndarray) -> np.ndarray:
         """Return the pooled features (rows, width) of some examples in the first view, as predictions have them."""
         network = self.members[0].network
@@ -93,11 +97,16 @@ class MembersOfBackbone:
 
         def outputs(part: Rows) -> tuple[Tensor, ...]:
             with self.backbone.running() as backbone:
-                batch = self.backbone.take(store.inputs(part if rows is None else rows[part], how, self.device.torch, view))
+                chosen = part if rows is None else rows[part]
+                batch = self.backbone.take(store.inputs(chosen, how, self.device.torch, view))
                 features = features_for_heads(backbone, networks, batch)
-            return outputs_of_heads(networks, features)
+            known = outputs_of_heads(networks, features)
+            if watched is not None:
+                known = (*known, watched.look(features["pooled"])[:, None])
+            return known if rows is None else (*known, features["pooled"])
 
-        lengths = store.lengths(how)
+        lengths, count = store.lengths(how), len(store) if rows is None else len(rows)
+        lengths = lengths if lengths is None or rows is None else lengths[rows]
         size = batch_sizes(self.device, lengths)[0]  # always the same: predictions must not depend on a measurement
         found = collect(
             outputs,

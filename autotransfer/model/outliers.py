@@ -5,9 +5,10 @@ view, to scores (N,). A score above 1 means unlike anything seen: one in a hundr
 it not among them. There are two kinds. Both take features of length 1, since the length of features tells more of, say,
 how long a text is than of what it says.
 
-The module has no data-dependent branch, and computes in float32. It can be traced, scripted and exported: a graph that
-has the pooled features (``Backbone.forward``, or ``pool`` of ``forward_map``) calls ``model.outliers.detector`` on
-those of ``model.members[model.outliers.member]`` and gives its result as one more output.
+The module computes in float32, and no branch of it depends on values: it can be exported. A graph that has the pooled
+features of the first view (``features_for_heads(...)["pooled"]``) for the networks that share the backbone of
+``model.members[model.outliers.member]`` calls ``model.outliers.detector`` on them, and gives its result (N,) as one
+more output.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,7 +85,7 @@ class MahalanobisDetector(OutlierDetector):
         centered = directions - self.mean
         along = centered @ self.basis  # (N, rank), each of variance 1
         scale = self.basis.square().sum(0)  # 1 / variance of each direction
-        left = (centered.square().sum(1) - (along.square() / scale).sum(1)).clamp(min=0.0)
+        left = (centered - (along / scale) @ self.basis.T).square().sum(1)
         return (along.square().sum(1) + left * self.rest).sqrt()
 
     @classmethod

@@ -11,7 +11,15 @@ from torch.nn import functional as F
 
 from autotransfer.model.outliers import NEIGHBOUR, MahalanobisDetector, NeighbourDetector, OutlierDetector
 
-__all__ = ["MIN_EXAMPLES", "fit_detector", "held_out_distances", "mahalanobis", "neighbours", "subsample"]
+__all__ = [
+    "MIN_EXAMPLES",
+    "fit_detector",
+    "held_out_distances",
+    "mahalanobis",
+    "neighbours",
+    "overconfidence",
+    "subsample",
+]
 
 # Fewest examples that tell what is usual.
 MIN_EXAMPLES = 20
@@ -54,6 +62,19 @@ def fit_detector(features: np.ndarray, classes: np.ndarray, group_ids: np.ndarra
     return detector
 
 
+def overconfidence(seen: np.ndarray, unseen: np.ndarray, group_ids: np.ndarray) -> float:
+    """Return by what factor unseen examples are farther from those that a backbone was tuned on than these are.
+
+    Args:
+        seen: Features (n, width) of examples that it was tuned on.
+        unseen: Features (m, width) of others.
+        group_ids: Group (n,) of each of the former.
+    """
+    directions = _directions(seen)
+    usual = _quantile(held_out_distances(mahalanobis, directions, group_ids))
+    return max(_quantile(mahalanobis(directions).distance(_directions(unseen)).numpy()) / usual, 1.0)
+
+
 def subsample(count: int, most: int, seed: int) -> np.ndarray:
     """Return positions of at most so many examples, in order."""
     if count <= most:
@@ -71,7 +92,7 @@ def held_out_distances(fit: Fit, directions: Tensor, group_ids: np.ndarray, seed
         outside = np.flatnonzero(part != number)
         if len(inside) and len(outside) > 1:
             found[inside] = fit(directions[outside]).distance(directions[inside]).numpy()
-    return found[~np.isnan(found)]
+    return np.asarray(found[~np.isnan(found)])
 
 
 def mahalanobis(directions: Tensor) -> MahalanobisDetector:
