@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autotransfer.contract.registry import Registry
-from autotransfer.errors import BackboneError, ModelFormatError
+from autotransfer.errors import BackboneError, ModelFormatError, WeightsUnavailableError
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones import static_embeddings
 from autotransfer_plugins.backbones._static_folder import load_folder
@@ -103,3 +103,38 @@ def test_glove_finds_neighbours_of_king(shared: Path) -> None:
     tokenizer = backbone.preprocessing.tokenizer.load()  # type: ignore[attr-defined]
     near = (vectors @ vectors[tokenizer.token_to_id("king")]).topk(4).indices.tolist()
     assert [tokenizer.id_to_token(i) for i in near] == ["king", "prince", "queen", "ii"]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, matrix: Tensor, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache with the repository ``someone/words``, and no network."""
+    repository = tmp_path / "hub" / "models--someone--words"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("1" * 40)
+    (repository / "snapshots").mkdir()
+    write(repository / "snapshots" / ("1" * 40), {"embeddings": matrix}, max_length=32)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return repository
+
+
+@pytest.mark.parametrize("name", ["static:someone/words", "someone/words", "hf-hub:someone/words"])
+def test_repository_of_the_hub_is_read_from_the_cache(hub: Path, matrix: Tensor, name: str) -> None:
+    spec = Registry.load(()).backbone(name)
+    assert (spec.name, spec.modality, spec.weights, spec.input_size) == (name, "text", "hub someone/words", (32,))
+    assert spec.check is not None
+    spec.check()
+    backbone = spec.load()
+    torch.testing.assert_close(backbone.embeddings.weight.detach(), matrix)
+    assert backbone.preprocessing.max_length == 32
+    assert spec.load_at is not None
+    assert spec.load_at(16).preprocessing.max_length == 16
+
+
+def test_repository_that_is_not_here_says_what_to_do(hub: Path) -> None:
+    spec = Registry.load(()).backbone("static:someone/absent")
+    assert spec.check is not None
+    with pytest.raises(WeightsUnavailableError, match=r"someone/absent .* HF_HUB_OFFLINE .* AUTOTRANSFER_ZOO"):
+        spec.check()
+    with pytest.raises(WeightsUnavailableError):
+        spec.load()
