@@ -55,6 +55,7 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
         input_size=(length,),
         license=facts.get("license", ""),
         version=f"tokenizers {_tokenizers_version()}",
+        tells_near_duplicates=False,
     )
 
 
@@ -77,6 +78,7 @@ def repository_spec(repository: str, config: Mapping[str, Any], name: str) -> Ba
         gmacs=_gmacs(config, length),
         input_size=(length,),
         version=f"tokenizers {_tokenizers_version()}",
+        tells_near_duplicates=False,
     )
 
 

@@ -44,7 +44,7 @@ def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Pat
 def resolve_backbone(name: str) -> BackboneSpec | None:
     """Return the spec of static embeddings: ``local-dir:PATH``, a path, or a repository of the hub.
 
-    ``static:OWNER/NAME`` says what the repository holds. ``OWNER/NAME`` and ``hf-hub:OWNER/NAME`` are told by the
+    ``static:OWNER/NAME`` says what the repository holds. ``OWNER/NAME`` and ``hf-hub:OWNER/NAME`` are recognised by the
     configuration of the repository.
     """
     prefix, _, rest = name.rpartition(":")

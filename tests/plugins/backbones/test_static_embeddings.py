@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ from torch import Tensor
 
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import BackboneError, ModelFormatError, WeightsUnavailableError
+from autotransfer.pipeline.prepare import load_first
+from autotransfer.runtime.device import Device
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones import static_embeddings
 from autotransfer_plugins.backbones._static_folder import load_folder
 from autotransfer_plugins.backbones._static_specs import folder_spec
 
+CPU = Device(torch=torch.device("cpu"), half=None)
 ROWS, WIDTH = len(WORDS) + 4, 6
 
 
@@ -138,3 +142,12 @@ def test_repository_that_is_not_here_says_what_to_do(hub: Path) -> None:
         spec.check()
     with pytest.raises(WeightsUnavailableError):
         spec.load()
+
+
+def test_near_duplicates_are_left_to_encoders(tmp_path: Path, matrix: Tensor) -> None:
+    words = folder_spec(write(tmp_path / "words", {"embeddings": matrix}), "words")
+    encoder = replace(words, name="encoder", tells_near_duplicates=True)
+    assert load_first([words], CPU) is None  # "what is a film ?" and "what is a zebra ?" have equal features
+    first = load_first([words, encoder], CPU)
+    assert first is not None
+    assert first.spec.name == "encoder"
