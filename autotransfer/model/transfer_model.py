@@ -36,6 +36,7 @@ from autotransfer.training.network import to_predictions
 from autotransfer.warnings import ValueRangeWarning
 
 if TYPE_CHECKING:
+    from autotransfer.analysis.attention import Attention
     from autotransfer.model.export.export import ExportReport
     from autotransfer.model.predictions import Prediction
 
@@ -117,6 +118,27 @@ class TransferModel:
 
         return predict_by_name(self, data, **reading)
 
+    def explain(self, data: Any) -> tuple[Attention, ...]:
+        """Say where the model looks in each example: a heatmap over it, or weights of its words or parts.
+
+        Example:
+            >>> (found,) = model.explain(["new.jpg"])  # doctest: +SKIP
+            >>> Path("heat.jpg").write_bytes(found.preview.data)  # doctest: +SKIP
+
+        Returns:
+            One for each example of which that can be said, for the label that is predicted, or the one with the
+            greatest probability of several. Of an ensemble, the network with the greatest weight is asked.
+
+        Raises:
+            DataError: An example cannot be read, or a row of a table names none.
+        """
+        from autotransfer.analysis.attention import Question, answer
+        from autotransfer.analysis.example_values import ShownExamples
+
+        examples = self.find_examples(data, strict=True)
+        shown = ShownExamples(examples=examples, store=self.decode(examples, strict=True))
+        return answer(self, shown, [Question(row=row) for row in range(len(shown.store))])
+
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples, in any form that ``fit`` takes.
 
@@ -168,6 +190,12 @@ class TransferModel:
             for member, outputs in group.outputs(store):
                 mean += member.weight * to_predictions(self.task, outputs)
         return temper(self.task, mean, self.temperature)
+
+    @default_settings()
+    def outputs(self, store: Store) -> np.ndarray:
+        """Return the logits, or the values of a regression, of the networks (N, outputs): their weighted mean."""
+        groups = (found for group in self._groups for found in group.outputs(store))
+        return np.asarray(sum(member.weight * outputs.double().cpu().numpy() for member, outputs in groups))
 
     @cached_property
     def _groups(self) -> list[MembersOfBackbone]:
