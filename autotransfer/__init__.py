@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autotransfer.settings import (
         Compute,
         DataOptions,
+        Limits,
         ModelCard,
         RunOptions,
         SearchOptions,
@@ -45,6 +46,7 @@ __all__ = [
     "DistillResult",
     "EvaluationResult",
     "FitResult",
+    "Limits",
     "ModelCard",
     "PretrainResult",
     "RunOptions",
@@ -74,6 +76,7 @@ _HOMES = {
     "DistillResult": "pretraining.distill",
     "EvaluationResult": "pipeline.evaluate",
     "FitResult": "run.result",
+    "Limits": "settings",
     "ModelCard": "settings",
     "PretrainResult": "pretraining.pretrain",
     "RunOptions": "settings",

@@ -19,6 +19,7 @@ from autotransfer.pipeline.prepare_search import prepare_search
 from autotransfer.pipeline.reservations import LaterSteps
 from autotransfer.pipeline.search import search_candidates
 from autotransfer.pipeline.select import select_model
+from autotransfer.pipeline.write_report import renew_summary
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
@@ -144,6 +145,8 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
         if len(progress.warnings) > len(result.warnings):  # an observer failed at the very end
             result = replace(result, warnings=tuple(progress.warnings))
             run.write_result(result.to_json())
+            with run.writing():
+                renew_summary(result)
         return result
 
 

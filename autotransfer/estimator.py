@@ -268,7 +268,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels (N,), or indicators (N, classes) for multilabel; see ``TransferModel.predict``."""
         if self._is_multilabel():
-            return np.asarray(self.predict_proba(X) > 0.5, dtype=np.int64)
+            return np.asarray(self.model_.task.decide(self.predict_proba(X)), dtype=np.int64)
         return super().predict(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:

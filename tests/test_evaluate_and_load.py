@@ -109,6 +109,6 @@ def test_a_damaged_model(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text('{"format": 99}')
     with pytest.raises(ModelFormatError, match="it says 99"):
         autotransfer.load(tmp_path)
-    (tmp_path / "model.json").write_text('{"format": 5}')
+    (tmp_path / "model.json").write_text('{"format": 6}')
     with pytest.raises(ModelFormatError, match="cannot be read"):
         autotransfer.load(tmp_path)

@@ -17,9 +17,11 @@ import pytest
 import torch
 from fixtures.fitting import fit_with
 from PIL import Image
+from typer.testing import CliRunner
 
 import autotransfer
 from autotransfer.candidate import Candidate
+from autotransfer.cli.main import app
 from autotransfer.errors import SearchError
 from autotransfer.run.result import FitResult
 from autotransfer.search.budget import TimeBudget
@@ -143,8 +145,9 @@ def test_nothing_in_the_run_folder_can_run_code(result: FitResult) -> None:
     files = [path for path in result.run.rglob("*") if path.is_file()]
     assert {"model.json", "model.safetensors"} <= {path.name for path in files}
     for path in files:
-        assert path.suffix in {".json", ".journal", ".csv", ".md", ".svg", ".safetensors"}
+        assert path.suffix in {".json", ".journal", ".csv", ".md", ".svg", ".html", ".safetensors"}
         assert path.read_bytes()[:2] not in (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK")  # pickles, and zips of them
+    assert "<script" not in result.report.read_text(encoding="utf-8")
 
 
 def test_the_result_explains_itself(result: FitResult) -> None:
@@ -170,12 +173,33 @@ def test_what_a_notebook_shows_is_one_line(result: FitResult) -> None:
 
 def test_every_run_has_a_picture_of_its_trials(result: FitResult) -> None:
     root = ElementTree.parse(result.run / "trials.svg").getroot()
-    marks = [element for element in root.iter() if "fill-opacity" in element.attrib]
-    assert len(marks) == sum(record.score is not None for record in result.trials)
     shown = [element.text or "" for element in root.iter()]
-    assert {"accuracy", "test_resnet", "test_vit"} <= set(shown)
+    sources = [text for text in shown if text.startswith("screening of the backbones")]
+    assert len(sources) == 1
+    marks = [element for element in root.iter() if "fill-opacity" in element.get("style", "")]
+    of_legend = len({record.source for record in result.trials if record.score is not None})
+    assert len(marks) == sum(record.score is not None for record in result.trials) + of_legend
+    assert "accuracy" in shown
     assert result.test is not None
-    assert f"the model, test: {result.test.score:.3f}" in shown
+    assert f"the model, on test {result.test.score:.3f}" in shown
+
+
+def test_every_run_has_a_page_that_is_made_again(result: FitResult) -> None:
+    first = result.report.read_text(encoding="utf-8")
+    assert result.report == result.run / "report.html"
+    outcome = CliRunner().invoke(app, ["report", str(result.run)])
+    assert (outcome.exit_code, outcome.stdout.strip()) == (0, str(result.report))
+    assert result.report.read_text(encoding="utf-8") == first
+    assert "broken.png" in first
+    assert f"autotransfer predict {result.run} DATA" in first
+    assert len(first) < 400_000
+
+
+def test_a_notebook_shows_the_top_of_the_page(result: FitResult) -> None:
+    html = result._repr_html_()
+    assert str(result.report) in html
+    assert f"{result.validation.score:.3f}" in html
+    assert "<svg" not in html
 
 
 def test_the_result_says_how_far_it_is_to_be_believed(result: FitResult) -> None:
@@ -393,7 +417,8 @@ def test_a_tiny_time_budget_still_gives_a_model(fit: Fit, digits: Digits) -> Non
 
 
 def _without_seconds(result: FitResult) -> list[dict[str, Any]]:
-    return [{name: value for name, value in record.to_row().items() if name != "seconds"} for record in result.trials]
+    clocks = ("seconds", "latency_ms")
+    return [{name: value for name, value in record.to_row().items() if name not in clocks} for record in result.trials]
 
 
 @pytest.mark.slow

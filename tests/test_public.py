@@ -25,6 +25,7 @@ PUBLIC = [
     "DistillResult",
     "EvaluationResult",
     "FitResult",
+    "Limits",
     "ModelCard",
     "PretrainResult",
     "RunOptions",

@@ -52,7 +52,9 @@ def _rows(run: Path) -> list[dict[str, str]]:
     with (run / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     # A column is there when a trial has it.
-    return [{name: value for name, value in row.items() if value and name != "seconds"} for row in rows]
+    return [
+        {name: value for name, value in row.items() if value and name not in ("seconds", "latency_ms")} for row in rows
+    ]
 
 
 def _command(data: Path, zoo: Path, cache: Path, out: Path) -> list[str]:

@@ -1,66 +1,162 @@
-"""How well each class is recognised, on examples that no network of the model trained on."""
+"""Precision, recall and F1 of each class or label, with intervals."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.metrics import precision_recall_fscore_support
 
+from autotransfer.tasks.bootstrap import bootstrap_samples, count_groups, interval_quantiles
+from autotransfer.tasks.score import wilson_interval
 from autotransfer.tasks.task import Task
 
-__all__ = ["ClassScore", "score_classes"]
+__all__ = ["ClassScore", "Estimate", "score_classes"]
 
-# Probability from which on an example that may have several labels is taken to have one.
-LABEL_THRESHOLD = 0.5
+# Resamples of a bootstrap, and the number of drawn examples in all of them: where examples are many, fewer resamples
+# say as much.
+MAX_RESAMPLES, MIN_RESAMPLES, MAX_DRAWN_EXAMPLES = 200, 20, 4_000_000
+# Width of an interval below which all resamples count as equal.
+MIN_WIDTH = 1e-12
+
+
+class Estimate(NamedTuple):
+    """A share with its 95% interval; None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """How well one class is recognised.
+    """How well one class is found.
 
     Attributes:
         label: The class.
-        precision: Share of the examples predicted as this class that are of it; 0 where none is predicted.
-        recall: Share of the examples of this class that are predicted as it; 0 where there are none.
-        f1: Harmonic mean of precision and recall.
-        examples: Number of examples of this class.
+        examples: Number of examples that have it.
+        predicted: Number of examples that it is predicted for.
+        precision: Share of the predicted ones that have it.
+        recall: Share of those that have it for which it is predicted.
+        f1: Harmonic mean of the two.
     """
 
     label: Any
-    precision: float
-    recall: float
-    f1: float
     examples: int
+    predicted: int
+    precision: Estimate
+    recall: Estimate
+    f1: Estimate
 
     def to_json(self) -> dict[str, Any]:
         """Return the scores as JSON."""
         return asdict(self)
 
 
-def score_classes(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> tuple[ClassScore, ...]:
-    """Return the scores of each class, in the order of the classes; none for a regression.
+class _Counts(NamedTuple):
+    """Numbers (classes,) of right predictions, of predictions, and of examples."""
+
+    right: np.ndarray
+    predicted: np.ndarray
+    examples: np.ndarray
+
+    def shares(self) -> np.ndarray:
+        """Return precision, recall and F1 (3, classes); NaN where one is not defined."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.stack(
+                [
+                    self.right / self.predicted,
+                    self.right / self.examples,
+                    2 * self.right / (self.predicted + self.examples),
+                ]
+            )
+
+
+def score_classes(
+    task: Task,
+    encoded: np.ndarray,
+    predictions: np.ndarray,
+    group_ids: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+) -> tuple[ClassScore, ...]:
+    """Score each class, in the order of the classes; a regression has none.
+
+    Precision and recall of independent examples have Wilson's interval. F1 has that of a bootstrap, and so have all
+    three where examples come in groups. Where all resamples are equal, since there is no error, the interval is
+    Wilson's.
 
     Args:
-        task: The task.
-        targets: Encoded targets (n, ...).
-        probabilities: Probabilities (n, classes).
+        task: The task, with the thresholds by which it decides.
+        encoded: Targets (n, ...).
+        predictions: Probabilities (n, classes).
+        group_ids: Group (n,) of each example; None makes each example a group.
+        seed: Seed of the bootstrap.
     """
     if task.kind == "regression":
         return ()
-    if task.single_label:
-        truth, found = (
-            np.eye(task.outputs, dtype=int)[targets],
-            np.eye(task.outputs, dtype=int)[probabilities.argmax(1)],
+    count_of = _counter(task, encoded, predictions)
+    counts, groups = count_of(np.arange(len(encoded))), count_groups(len(encoded), group_ids)
+    found, low, high = counts.shares(), *_wilson(counts)
+    if groups > 1:
+        number = int(np.clip(MAX_DRAWN_EXAMPLES // len(encoded), MIN_RESAMPLES, MAX_RESAMPLES))
+        drawn = bootstrap_samples(len(encoded), group_ids, number, seed=seed)
+        ends = _quantiles(np.stack([count_of(rows).shares() for rows in drawn]), interval_quantiles(groups))
+        replaced = (ends[1] - ends[0] > MIN_WIDTH) & np.array([[groups < len(encoded)]] * 2 + [[True]])
+        low, high = np.where(replaced, ends[0], low), np.where(replaced, ends[1], high)
+    low, high = np.fmin(low, found), np.fmax(high, found)
+    rows = []
+    for number, label in enumerate(task.classes):
+        estimates = [_estimate(found[kind, number], low[kind, number], high[kind, number]) for kind in range(3)]
+        rows.append(
+            ClassScore(
+                label=label,
+                examples=int(counts.examples[number]),
+                predicted=int(counts.predicted[number]),
+                precision=estimates[0],
+                recall=estimates[1],
+                f1=estimates[2],
+            )
         )
-    else:
-        truth, found = (targets > 0).astype(int), (probabilities > LABEL_THRESHOLD).astype(int)
-    if task.outputs == 1:  # scikit-learn takes one column for two classes
-        truth, found = (np.concatenate([1 - one, one], axis=1) for one in (truth, found))
-    columns = precision_recall_fscore_support(truth, found, average=None, zero_division=0.0)
-    rows = list(zip(*columns, strict=True))[-task.outputs :]
-    return tuple(
-        ClassScore(label=label, precision=float(row[0]), recall=float(row[1]), f1=float(row[2]), examples=int(row[3]))
-        for label, row in zip(task.classes, rows, strict=True)
-    )
+    return tuple(rows)
+
+
+def _counter(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> Callable[[np.ndarray], _Counts]:
+    """Return a function that counts among some of the examples."""
+    decided = task.decide(predictions)
+    if task.single_label:
+        classes = len(task.classes)
+
+        def count(rows: np.ndarray) -> _Counts:
+            true, guessed = encoded[rows], decided[rows]
+            each = (true[true == guessed], guessed, true)
+            return _Counts(*(np.bincount(labels, minlength=classes) for labels in each))
+
+        return count
+    there = encoded > 0
+    both = there & decided
+    return lambda rows: _Counts(both[rows].sum(0), decided[rows].sum(0), there[rows].sum(0))
+
+
+def _wilson(counts: _Counts) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends (3, classes) of Wilson's intervals; F1 takes the number of examples that have the class."""
+    numbers = (counts.predicted, counts.examples, counts.examples)
+    ends = np.full((2, 3, len(counts.right)), np.nan)
+    for kind, (shares, sizes) in enumerate(zip(counts.shares(), numbers, strict=True)):
+        for position in np.flatnonzero(np.isfinite(shares) & (sizes > 0)):
+            ends[:, kind, position] = wilson_interval(float(shares[position]), int(sizes[position]))
+    return ends[0], ends[1]
+
+
+def _quantiles(drawn: np.ndarray, levels: tuple[float, float]) -> np.ndarray:
+    """Return the quantiles (2, 3, classes) of what resamples gave, those left out where it is not defined."""
+    ends = np.full((2, *drawn.shape[1:]), np.nan)
+    for kind, position in zip(*np.nonzero(np.isfinite(drawn).any(0)), strict=True):
+        values = drawn[:, kind, position]
+        ends[:, kind, position] = np.quantile(values[np.isfinite(values)], levels)
+    return ends
+
+
+def _estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(*(float(each) if np.isfinite(each) else None for each in (value, low, high)))

@@ -105,6 +105,11 @@ class FrozenBackbone:
         return False
 
     @property
+    def held(self) -> tuple[Backbone, ...]:
+        """The modules that it keeps in memory."""
+        return self._folded, self.module
+
+    @property
     def dtype(self) -> torch.dtype:
         """Type that its input takes."""
         half = self._device.half

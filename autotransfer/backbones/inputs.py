@@ -41,7 +41,8 @@ def but_last(inputs: Inputs) -> Inputs:
 
 def rows_of(inputs: Inputs) -> int:
     """Return the number of examples."""
-    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+    # Not len(): it would make a fixed number of a batch size that is free in an export.
+    return (inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))).shape[0]
 
 
 def joined(inputs: Inputs) -> Inputs | None:
@@ -101,10 +102,10 @@ def cells(features: Tensor, mask: Tensor, count: int) -> Tensor:
     cell = torch.arange(count, device=device)[:, None]
     position = torch.arange(mask.shape[1], device=device)
     start, end = cell * lengths // count, -(-(cell + 1) * lengths // count)
-    own = torch.where(
-        cell < lengths, position == cell, position < lengths
-    )  # where there are fewer positions than cells
-    within = torch.where(lengths < count, own, (start <= position) & (position < end))
+    # Where there are fewer positions than cells. Not torch.where: onnxruntime has none of truth values.
+    there, few = position < lengths, lengths < count
+    own = ((cell < lengths) & (position == cell)) | ((cell >= lengths) & there)
+    within = (few & own) | (~few & (start <= position) & (position < end))
     weights = within.to(features.dtype)
     return (weights / weights.sum(2, keepdim=True).clamp(min=1.0)) @ without_padding(features, mask)
 

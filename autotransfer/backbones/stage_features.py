@@ -115,7 +115,7 @@ def _crossing(args: Any, kwargs: Any, rows: int) -> Tensor:
         ValueError: There is no such tensor.
     """
     for leaf in pytree.tree_leaves((args, kwargs)):
-        if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim in (2, 3, 4) and len(leaf) == rows:
+        if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim in (2, 3, 4) and leaf.shape[0] == rows:
             return leaf
     raise ValueError("no output of a stage is a map, tokens or features of each example")
 

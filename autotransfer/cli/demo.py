@@ -18,7 +18,9 @@ from autotransfer.pretraining.dataset import prepare_pretraining_data
 from autotransfer.pretraining.distill import train_student
 from autotransfer.pretraining.losses import from_labels
 from autotransfer.pretraining.trainer import PretrainingSettings
-from autotransfer.report.chart import draw
+from autotransfer.report.drawing import svg_file
+from autotransfer.report.search_charts import draw_search
+from autotransfer.report.search_section import search_chart
 from autotransfer.run.progress import Progress
 from autotransfer.run.result import FitResult
 from autotransfer.runtime.device import resolve_device
@@ -126,6 +128,7 @@ class DemoResult:
                 f"truth -> predicted {seen}",
                 "",
                 f"picture            {self.chart}",
+                f"report             {self.fit.report}",
                 f"next               autotransfer predict {run} {self.data.predict}",
                 f"                   autotransfer fit {self.data.fit}",
                 f"                   ({self.data.layout})",
@@ -192,7 +195,7 @@ def run_demo(
         scratch=scratch,
         truth=tuple(map(_plain, data.test_targets[:SHOWN_PREDICTIONS])),
         predicted=tuple(map(_plain, result.predict(list(data.test[:SHOWN_PREDICTIONS])))),
-        chart=_draw(result, data, scratch),
+        chart=_draw(result, scratch),
     )
 
 
@@ -233,12 +236,11 @@ def _backbones(registry: Registry, modality: Modality) -> list[str]:
     return [*names, *(spec.name for spec in free if spec.default and spec.modality == modality.name)]
 
 
-def _draw(result: FitResult, data: DemoData, scratch: FromScratch | None) -> Path:
+def _draw(result: FitResult, scratch: FromScratch | None) -> Path:
     """Draw the search into its run folder."""
     chart = result.run / "trials.svg"
     lines = {} if scratch is None else {"from scratch, test": scratch.score.score}
-    title = f"{data.title}: every trial of the search"
-    write_atomically(chart, draw(list(result.trials), title, lines, metric=result.validation.metric))
+    write_atomically(chart, svg_file(draw_search, search_chart(result, lines).data))
     return chart
 
 

@@ -14,6 +14,7 @@ from autotransfer.cli.fit import demo, fit, resume
 from autotransfer.cli.listing import backbones, cache, plugins
 from autotransfer.cli.model import predict, score
 from autotransfer.cli.pretrain import distill, pretrain
+from autotransfer.cli.report import report
 from autotransfer.runtime.threads import configure_threads
 
 __all__ = ["app", "main"]
@@ -52,5 +53,18 @@ def _options(
     pass  # a docstring here would take the place of the help above
 
 
-for _command in (fit, resume, predict, score, export, pretrain, distill, demo, plugins, backbones, cache):
+for _command in (
+    fit,
+    resume,
+    report,
+    predict,
+    score,
+    export,
+    pretrain,
+    distill,
+    demo,
+    plugins,
+    backbones,
+    cache,
+):
     app.command(cls=Command)(_command)

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.checkpoints import Checkpoint
 
 __all__ = [
     "hookimpl",
@@ -76,6 +77,7 @@ __all__ = [
     "rebuild_backbone",
     "outline_backbone",
     "write_backbone",
+    "export_checkpoint",
     "register_heads",
     "register_freeze_policies",
     "search_started",
@@ -136,6 +138,19 @@ def write_backbone(
     Return None for a backbone of another plugin. ``classifier`` is the weight (classes, width) and the bias (classes,)
     of a linear layer on the pooled features. ``about`` is JSON with the keys ``description``, ``license``,
     ``label_names`` and ``source``.
+    """
+
+
+@hookspec(firstresult=True)
+def export_checkpoint(
+    backbone: Backbone, library: str, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
+) -> Checkpoint | None:
+    """Write a backbone with a linear classifier, in float32, as a checkpoint that a library loads on its own.
+
+    Return None for a backbone of another plugin, and for another library. ``library`` is ``"timm"`` or
+    ``"transformers"``. ``classifier`` is the weight (outputs, width) and the bias (outputs,) of a linear layer on the
+    pooled features. ``about`` is JSON with the keys ``kind`` (of the task) and ``labels``. Raise ``ExportError``, which
+    says what to do, where the library has no place for the classifier, or for how the backbone pools.
     """
 
 

@@ -39,6 +39,7 @@ _KIND_OF_HOOK = {
     "rebuild_backbone": "backbones",
     "outline_backbone": "backbones",
     "write_backbone": "backbones",
+    "export_checkpoint": "backbones",
     "register_heads": "heads",
     "register_freeze_policies": "freeze policies",
     "search_started": _OBSERVERS,

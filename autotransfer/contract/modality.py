@@ -193,6 +193,14 @@ class Modality:
         checks = {name: self.options[name].check for name in found}
         return {name: value if (check := checks[name]) is None else check(value) for name, value in found.items()}
 
+    def decoded(self, item: Item) -> Item:
+        """Return what a file holds, as an example in memory that ``load`` takes; other examples as they are.
+
+        The latency of a model is measured on such examples: how fast a disk is does not count. What cannot be read
+        stays as it is.
+        """
+        return item
+
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Read every example at the least cost, and keep none.
 

@@ -127,7 +127,7 @@ class Registry:
 
     def _known(self, name: str) -> BackboneSpec | None:
         found: BackboneSpec | None = self.backbones.get(name)
-        return found or self._first("resolve_backbone", BackboneSpec, name=name)
+        return found or self.first("resolve_backbone", BackboneSpec, name=name)
 
     def modality(self, name: str) -> Modality:
         """Return the modality of this name.
@@ -279,7 +279,7 @@ class Registry:
         """
         from autotransfer.contract.backbone import Backbone
 
-        backbone: Backbone | None = self._first("rebuild_backbone", Backbone, recipe=recipe, rebuild=self.rebuild)
+        backbone: Backbone | None = self.first("rebuild_backbone", Backbone, recipe=recipe, rebuild=self.rebuild)
         if backbone is None:
             plugin = recipe.get("plugin", "unknown")
             raise ModelFormatError(
@@ -306,7 +306,7 @@ class Registry:
         Raises:
             ConfigError: No plugin knows the architecture, or the architecture does not take this size.
         """
-        recipe: Mapping[str, Any] | None = self._first(
+        recipe: Mapping[str, Any] | None = self.first(
             "outline_backbone",
             Mapping,
             architecture=architecture,
@@ -333,9 +333,7 @@ class Registry:
         Raises:
             BackboneError: No plugin can write the backbone.
         """
-        if not self._first(
-            "write_backbone", bool, backbone=backbone, classifier=classifier, about=about, folder=folder
-        ):
+        if not self.first("write_backbone", bool, backbone=backbone, classifier=classifier, about=about, folder=folder):
             raise BackboneError(f"No plugin can write a {type(backbone).__name__} as a checkpoint.")
 
     def import_all(self) -> None:
@@ -361,7 +359,7 @@ class Registry:
             for kind in state.kinds or ("",)
         ]
 
-    def _first(self, hook: str, expected: type[Any], **arguments: Any) -> Any:
+    def first(self, hook: str, expected: type[Any], **arguments: Any) -> Any:
         """Return the first result of a hook that is not None.
 
         An ``AutoTransferError`` of a plugin is raised; its ``UnknownNameError`` is raised only if no plugin returns a

@@ -122,16 +122,21 @@ class Setup:
     def head_size(self, task: Task) -> int:
         """Return the number of parameters of the head; no memory is taken for them."""
         with torch.device("meta"):
-            head = _build(self.head, self._head_shape, task.outputs, self.candidate.head_params)
+            head = self.untrained_head(task)
         return sum(parameter.numel() for parameter in head.parameters())
+
+    def untrained_head(self, task: Task) -> nn.Module:
+        """Return a new head, as it is before it is trained or solved."""
+        return _build(self.head, self.head_shape, task.outputs, self.candidate.head_params)
 
     @property
     def head_width(self) -> int:
         """Number of features that a closed form takes of each example."""
-        return sum(self._head_shape)
+        return sum(self.head_shape)
 
     @property
-    def _head_shape(self) -> tuple[int, ...]:
+    def head_shape(self) -> tuple[int, ...]:
+        """Shape of the features of an example that the head takes, as in ``HeadSpec.build``."""
         width, takes = self.loaded.backbone.width, self.head.features
         if takes == "stages":
             return (*self.loaded.stages.widths, width)
@@ -208,7 +213,7 @@ class Setup:
 
     def _network(self, fold: Fold, device: Device, seed: int) -> Network:
         """Build the network, its head untrained; a backbone that is frozen as a whole is shared, not copied."""
-        loaded, shape = self.loaded, self._head_shape
+        loaded, shape = self.loaded, self.head_shape
         device.seed(seed)
         head = _build(self.head, shape, fold.task.outputs, self.candidate.head_params)
         backbone = loaded.backbone if self.frozen else loaded.copy()
@@ -223,7 +228,7 @@ class Setup:
         Raises:
             PluginError: The head raises, or its outputs have a wrong shape.
         """
-        shape = self._head_shape
+        shape = self.head_shape
         examples = torch.zeros((2, sum(shape)) if self.head.features == "stages" else (2, *shape), device=device.torch)
         with plugin_call(f"The head {self.head.name!r}"), torch.inference_mode():
             found = network.head.eval()(examples)
@@ -237,7 +242,7 @@ class Setup:
     def _solved(self, spec: HeadSpec, params: Mapping[str, Any], extractor: Known, fold: Fold) -> nn.Module:
         """Return a closed-form head, solved on the training rows, on the CPU."""
         assert spec.solve is not None  # only closed forms come here
-        shape = self._head_shape if spec is self.head else (self.loaded.backbone.width,)
+        shape = self.head_shape if spec is self.head else (self.loaded.backbone.width,)
         head = _build(spec, shape, fold.task.outputs, params)
         targets = fold.standardised_targets()[fold.train_rows]
         seen = [extractor.taken(self.loaded, spec.features, view)[fold.train_rows] for view in self.views]

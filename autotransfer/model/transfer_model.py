@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors.torch import load_file, save_file
 
 from autotransfer._version import __version__
@@ -20,11 +19,21 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
+from autotransfer.evaluation.inference_cost import held_bytes
 from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
+from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
+from autotransfer.model.saved_values import (
+    read_card,
+    read_columns,
+    read_modality,
+    read_temperature,
+    without_shared_memory,
+)
 from autotransfer.model.serialization import describe_members, read_members, tensors_of
-from autotransfer.model.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, temper
+from autotransfer.model.temperature import temper
+from autotransfer.report.card_usage import CARD
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.runtime.files import replacing, write_atomically, writing
 from autotransfer.runtime.library_defaults import default_settings
@@ -42,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TransferModel"]
 
-_FORMAT = 5
+_FORMAT = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,8 @@ class TransferModel:
         device: Where it runs.
         columns: Columns of a table that held the examples to train on; empty where they came from no table.
         temperature: What the logits of a classifier are divided by.
+        conformal: What sets and intervals are made of; None where no example was held out.
+        card: Its model card, in Markdown; empty where it has none.
     """
 
     members: tuple[EnsembleMember, ...]
@@ -66,6 +77,8 @@ class TransferModel:
     device: Device
     columns: tuple[str, ...] = ()
     temperature: float = 1.0
+    conformal: Conformal | None = None
+    card: str = field(default="", repr=False, compare=False)
 
     def predict(self, data: Any) -> np.ndarray:
         """Predict for examples, in the order in which they are given.
@@ -90,11 +103,45 @@ class TransferModel:
         Raises:
             DataError: An example cannot be read, or a row of a table names none.
         """
+        return self.predict_store(self._read(data))
+
+    def predict_set(self, data: Any, coverage: float = 0.9, *, allow_empty: bool = True) -> np.ndarray:
+        """Return the smallest set of labels, or the interval, that holds the truth at a rate.
+
+        The rate holds on average over examples of the kind that the model was trained on. With too few of them, a set
+        holds every label, and an interval has no end. A model that is right more often than the rate leaves the sets of
+        some examples empty: those where it is least certain.
+
+        Args:
+            data: As for ``predict``.
+            coverage: The rate.
+            allow_empty: Whether a set may be empty. Where not, it has the most probable label, and the rate is higher.
+
+        Returns:
+            An object array of label tuples (N,), the most probable label first. Of several labels, a set holds all that
+            an example has, at the rate. Of a regression, the ends of intervals (N, 2), or (N, targets, 2) where
+            each interval for itself holds its target at the rate.
+
+        Raises:
+            ConfigError: The coverage is no number between 0 and 1, or no example was held out for this model.
+            DataError: An example cannot be read, or a row of a table names none.
+        """
+        conformal = require_conformal(self.conformal, coverage)
+        store = self._read(data)
+        predictions = self.predict_store(store)
+        return conformal.predict(self.task, predictions, store.digests, coverage, allow_empty=allow_empty)
+
+    def _read(self, data: Any) -> Store:
+        """Read examples to predict on, and warn where they do not suit the values of the training examples.
+
+        Raises:
+            DataError: An example cannot be read, or a row of a table names none.
+        """
         examples = self.find_examples(data, strict=True)
         store = self.decode(examples, strict=True)
         if store.remarks:
-            warnings.warn(ValueRangeWarning.of(store.remarks, examples.names), stacklevel=2)
-        return self.predict_store(store)
+            warnings.warn(ValueRangeWarning.of(store.remarks, examples.names), stacklevel=3)
+        return store
 
     def find_examples(self, data: Any, **where: Any) -> Examples:
         """Collect examples to predict on; what can be read in two ways is read as the training examples tell.
@@ -121,13 +168,9 @@ class TransferModel:
     def explain(self, data: Any) -> tuple[Attention, ...]:
         """Say where the model looks in each example: a heatmap over it, or weights of its words or parts.
 
-        Example:
-            >>> (found,) = model.explain(["new.jpg"])  # doctest: +SKIP
-            >>> Path("heat.jpg").write_bytes(found.preview.data)  # doctest: +SKIP
-
         Returns:
-            One for each example of which that can be said, for the label that is predicted, or the one with the
-            greatest probability of several. Of an ensemble, the network with the greatest weight is asked.
+            One for each example of which that can be said, for the label with the greatest probability. Of an ensemble,
+            the network with the greatest weight is asked.
 
         Raises:
             DataError: An example cannot be read, or a row of a table names none.
@@ -197,6 +240,18 @@ class TransferModel:
         groups = (found for group in self._groups for found in group.outputs(store))
         return np.asarray(sum(member.weight * outputs.double().cpu().numpy() for member, outputs in groups))
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of memory that the weights take as they are held to predict."""
+        networks = [member.network for member in self.members]
+        return held_bytes([*networks, *(module for group in self._groups for module in group.backbone.held)])
+
+    @staticmethod
+    def files_of(folder: Path) -> list[Path]:
+        """Return the files of a saved model that loading it reads."""
+        named = _read_json(folder / "model.json").get("files", {})
+        return [folder / name for name in ("model.safetensors", "model.json", *named)]
+
     @cached_property
     def _groups(self) -> list[MembersOfBackbone]:
         return group_by_backbone(self.members, self.device)
@@ -228,8 +283,10 @@ class TransferModel:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self.members).items()}
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "model.safetensors") as temporary:
-            save_file(_unshared(tensors), temporary)
+            save_file(without_shared_memory(tensors), temporary)
         write_asset_files(self._files, folder)
+        if self.card:
+            write_atomically(folder / CARD, self.card)
         write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
         return folder
 
@@ -281,11 +338,12 @@ class TransferModel:
         try:
             state = load_file(folder / "model.safetensors")
             registry = registry or Registry.load()
-            task, temperature = Task.from_json(about["task"]), _temperature(about["temperature"])
-            modality = _modality(about["modality"], registry)
+            task, temperature = Task.from_json(about["task"]), read_temperature(about["temperature"])
+            modality = read_modality(about["modality"], registry)
             reading = modality.read_reading(about["reading"])
             files = read_asset_files(about.get("files", {}), folder)
             members = read_members(about["members"], task, modality, registry, state, files)
+            conformal = None if about["conformal"] is None else Conformal.from_json(about["conformal"], task)
         except AutoTransferError:
             raise
         except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
@@ -302,9 +360,11 @@ class TransferModel:
             task=task,
             modality=modality,
             reading=reading,
-            columns=_columns(about.get("columns", [])),
+            columns=read_columns(about.get("columns", [])),
             device=where,
             temperature=temperature,
+            conformal=conformal,
+            card=read_card(folder),
         )
 
     @property
@@ -322,47 +382,10 @@ class TransferModel:
             "reading": dict(self.reading),
             "columns": [*map(str, self.columns)],
             "temperature": self.temperature,
+            "conformal": self.conformal and self.conformal.to_json(),
             "files": digests_of(self._files),
             "members": describe_members(self.members),
         }
-
-
-def _modality(name: Any, registry: Registry) -> Modality:
-    """Return the modality of a saved model.
-
-    Raises:
-        ModelFormatError: No installed plugin has it.
-    """
-    if name not in registry.modalities:
-        raise ModelFormatError(
-            f"The model takes examples of the modality {name!r:.60}, which no installed plugin has; there are "
-            f"{sorted(registry.modalities)}: install the plugin, and see 'autotransfer plugins'."
-        )
-    return registry.modalities[name]
-
-
-def _columns(value: Any) -> tuple[str, ...]:
-    """Return the columns of a saved model.
-
-    Raises:
-        ModelFormatError: The value is no list of texts.
-    """
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ModelFormatError(f"The columns of a model are a list of names; got {value!r:.60}.")
-    return tuple(value)
-
-
-def _temperature(value: Any) -> float:
-    """Return the temperature of a saved model.
-
-    Raises:
-        ModelFormatError: The value is no temperature, or every probability would be 0 or 1 at it.
-    """
-    if type(value) is not float or not MIN_TEMPERATURE <= value <= MAX_TEMPERATURE:
-        raise ModelFormatError(
-            f"A temperature is a number from {MIN_TEMPERATURE} to {MAX_TEMPERATURE}; got {value!r:.60}."
-        )
-    return value
 
 
 def _model_folder(folder: Path) -> Path:
@@ -381,13 +404,3 @@ def _read_json(file: Path) -> dict[str, Any]:
         given = about.get("format") if isinstance(about, dict) else type(about).__name__
         raise ModelFormatError(f"{file} is not a model of format {_FORMAT}: it says {given!r}.")
     return about
-
-
-def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copy tensors that share memory: safetensors stores each by itself."""
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        if tensor.data_ptr() in seen and tensor.numel():
-            tensors[name] = tensor.clone()
-        seen.add(tensor.data_ptr())
-    return tensors

@@ -14,8 +14,10 @@ from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.explain import explain_examples
 from autotransfer.pipeline.score_test import score_test
 from autotransfer.pipeline.search import SearchResult
-from autotransfer.report.chart import draw
-from autotransfer.report.model_card import CARD, CardSources, model_card
+from autotransfer.pipeline.write_report import write_report
+from autotransfer.report.card_usage import CARD
+from autotransfer.report.model_card import CardSources, model_card
+from autotransfer.report.pareto_chart import pareto_svg
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
 from autotransfer.selection.result import SelectionResult
@@ -50,11 +52,12 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=tuple(context.warnings),
         run=run.path,
+        settings=context.settings,
     )
-    lines = {} if test_score is None else {"the model, test": test_score.score}
-    chart = draw(list(found.trials), "Every trial of the search", lines, metric=selection.validation.metric)
+    result = write_report(context, found, result)
     with run.writing():
-        write_atomically(run.path / "trials.svg", chart)
+        if len(front := result.pareto) > 1:
+            write_atomically(run.path / "pareto.svg", pareto_svg(front, selection.validation.metric))
         write_atomically(run.model / CARD, _card(context, found, result))
         run.write_result(result.to_json())
     return result

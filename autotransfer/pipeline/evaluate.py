@@ -87,5 +87,5 @@ def evaluate(
     rows = fold.validation_rows
     return EvaluationResult(
         score=Score.of(fold.task, fold.targets[rows], predictions, fold.group_ids_of(rows)),
-        model=as_model(network, candidate, prepared, evaluator),
+        model=as_model(network, candidate, prepared, evaluator, predictions),
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.backbones.availability import check_usable, describe_unavailable, unavailable_reason
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.modality import InputFormat, Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
@@ -24,19 +22,17 @@ from autotransfer.data.label_conflicts import without_label_conflicts
 from autotransfer.data.skipped import with_labels
 from autotransfer.data.small_classes import without_small_classes
 from autotransfer.data.splitting import check_class_weights, check_splittable, make_folds
-from autotransfer.errors import ConfigError, DataError, WeightsUnavailableError
+from autotransfer.errors import ConfigError, DataError
 from autotransfer.features.cache import ActivationCache, default_cache_dir
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.search.shortlist import choose_shortlist
-from autotransfer.settings import Budget, Settings
+from autotransfer.settings import Settings
 from autotransfer.tasks.task import Task, infer_task
 from autotransfer.warnings import WarningList
 
 __all__ = [
     "Prepared",
-    "available_backbones",
     "fingerprint",
     "load_first",
     "offered_heads",
@@ -47,14 +43,6 @@ __all__ = [
 
 _NO_LABELS = "The examples have no labels: give a folder per class, or targets."
 
-# Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured.
-_SPEED = {"cpu": 30.0, "cuda": 3000.0, "mps": 300.0}
-# Share of the time budget that one pass of a backbone over the examples may take.
-_PASS_SHARE = 0.1
-# Share that the passes of all of them may take; none is left out where all passes take no more than the second one.
-_SCREENING_SHARE, _SHARE_OF_ALL = 0.3, 0.4
-# Most backbones of a search, fewest that a budget of trials allows, and trials for each backbone.
-_MAX_BACKBONES, _ALWAYS, _TRIALS_EACH = 64, 8, 8
 # Most examples for which heads on all stages are tried; with more, training deeper gains more in the same time.
 _STAGED = 20_000
 # From so many examples on, a pass of its own for each boundary costs more than cutting the backbone there.
@@ -98,85 +86,6 @@ class Prepared:
         return f"{len(self.store)} examples, {how}{classes}{skipped}"
 
 
-def available_backbones(
-    registry: Registry,
-    settings: Settings,
-    device: Device,
-    examples: int,
-    report: Callable[[str], None],
-    warnings: WarningList | None = None,
-    *,
-    modality: Modality | None = None,
-    gmacs: Callable[[Sequence[BackboneSpec]], Sequence[float | None]] | None = None,
-) -> list[BackboneSpec]:
-    """Return the backbones to search, the cheapest first.
-
-    All are asked first whether they can be had, then the budget chooses among those that can. What is left out is
-    named, with its reason, in the warning ``backbones_skipped``; a broken checkpoint is an error: the user put it
-    there. Where none is named and none can be had, the fallbacks are searched.
-
-    Args:
-        registry: What there is.
-        settings: The settings.
-        device: Where examples pass through them.
-        examples: Number of examples.
-        report: Called with a line of text.
-        warnings: Gets the warning.
-        modality: What kind of examples they are to take; None for any.
-        gmacs: Returns the multiply-accumulates, in 10^9, of each backbone on a typical example; None takes what the
-            backbones say.
-
-    Raises:
-        UnknownNameError: A pattern matches nothing.
-        ConfigError: All are excluded.
-        BackboneError: A backbone is broken.
-        WeightsUnavailableError: No backbone is left.
-        PluginError: The same, and the plugin of the first is broken.
-    """
-    kind = None if modality is None else modality.name
-    asked = _asked_for(registry, settings, kind)
-    named = registry.named_in_full(settings.backbones, modality=kind)
-    costs = [spec.gmacs for spec in asked] if gmacs is None else gmacs(asked)
-    seconds = {spec.name: _pass_seconds(cost, device, examples) for spec, cost in zip(asked, costs, strict=True)}
-    left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
-    sound: dict[str, BackboneSpec] = {}
-    chosen: list[BackboneSpec] = []
-    while reachable := [spec for spec in asked if spec.name not in left_out]:
-        chosen = _cut(reachable, named, settings.budget, lambda spec: seconds[spec.name])
-        if all(check_usable(spec, sound, left_out) for spec in chosen):
-            break  # otherwise others take the places of what turned out to be broken
-    over_budget = [spec.name for spec in reachable if spec not in chosen]
-    pretrained = any(spec.heads is None for spec in reachable)  # others have no weights to be had or not
-    fallbacks = [] if pretrained or settings.backbones else registry.fallbacks(settings.search.exclude, modality=kind)
-    if not reachable and not fallbacks:
-        raise next(iter(left_out.values()))
-    if left_out or over_budget:
-        message = describe_unavailable(left_out, over_budget, len(asked), fallbacks)
-        report(message)
-        if warnings is not None:
-            reasons = {name: str(error) for name, error in left_out.items()}
-            warnings.warn("backbones_skipped", message, unavailable=reasons, over_budget=over_budget)
-    return [*([sound[spec.name] for spec in chosen] if reachable else ()), *fallbacks]
-
-
-def _asked_for(registry: Registry, settings: Settings, modality: str | None) -> list[BackboneSpec]:
-    """Return the backbones that the settings ask for, the cheapest first.
-
-    Raises:
-        ConfigError: All are excluded.
-        WeightsUnavailableError: There is none.
-    """
-    asked = registry.select_backbones(settings.backbones, settings.search.exclude, modality=modality)
-    if not asked and settings.search.exclude and registry.select_backbones(settings.backbones, modality=modality):
-        raise ConfigError(
-            f"All backbones are left out by exclude: {', '.join(settings.search.exclude)}; leave out fewer."
-        )
-    if not asked:
-        of = "" if modality is None else f" of the modality {modality!r}"
-        raise WeightsUnavailableError(f"No backbone{of} is registered: give a zoo with --zoo, or names by --backbones.")
-    return sorted(asked, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
-
-
 def offered_heads(
     registry: Registry, settings: Settings, task: Task, examples: int, backbones: Sequence[BackboneSpec] = ()
 ) -> list[HeadSpec]:
@@ -216,6 +125,7 @@ def prepare_data(
     heads: Callable[[Task, int], Sequence[HeadSpec]] = lambda task, examples: (),
     report: Callable[[str], None] = lambda text: None,
     warnings: WarningList | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Infer the task, read every example once, and split.
 
@@ -228,6 +138,7 @@ def prepare_data(
         heads: Returns the heads that are searched, for the task and the number of examples; see ``offered_heads``.
         report: Called with a line of text about decoding and the steps after it.
         warnings: Takes up what the user should know of the examples; None drops it.
+        reading: How they were read before; None decides it.
 
     Raises:
         DataError: The examples cannot be used.
@@ -239,7 +150,7 @@ def prepare_data(
     check_class_weights(settings, task)
     heads(task, len(examples))  # a head that does not suit the task is refused before examples are read
     check_splittable(examples, task)
-    store = _load(examples, backbones, settings, task, report)
+    store = _load(examples, backbones, settings, task, report, reading)
     used = examples.take(store.kept.tolist())
     if store.skipped:
         task = task_of(used, settings)  # a class may be gone with its examples
@@ -265,6 +176,7 @@ def _load(
     settings: Settings,
     task: Task,
     report: Callable[[str], None],
+    reading: Mapping[str, Any] | None,
 ) -> Store:
     """Read every example once, and leave out label conflicts and small classes."""
     modality, options = modality_of(examples), settings.data_options
@@ -273,6 +185,7 @@ def _load(
         examples.names,
         _formats(backbones, modality),
         options=modality.read_options(options.modality_options),
+        reading=reading,
         strict=options.strict,
         memory_limit=memory_budget(settings.compute.memory_limit),
         progress=lambda done, total: report(f"reading {modality.noun}s: {done} of {total}"),
@@ -343,27 +256,6 @@ def refuse_unreadable(test: Examples, reading: Mapping[str, Any]) -> None:
         DataError: One cannot be read.
     """
     modality_of(test).check(test.items, test.names, reading)
-
-
-def _pass_seconds(gmacs: float | None, device: Device, examples: int) -> float:
-    """Return about how long one pass over the examples takes, before anything is measured; 0 for unknown."""
-    return (gmacs or 0.0) * examples / _SPEED[device.torch.type]
-
-
-def _cut(
-    specs: list[BackboneSpec], named: Collection[str], budget: Budget, seconds: Callable[[BackboneSpec], float]
-) -> list[BackboneSpec]:
-    """Return the backbones that the budget allows a look at, the cheapest first; those named in full always."""
-    always = [spec for spec in specs if spec.name in named]
-    others = [spec for spec in specs if spec.name not in named and spec.heads is None]
-    always += [spec for spec in specs if spec.name not in named and spec.heads is not None]  # they cost next to nothing
-    allowed = math.inf
-    if budget.seconds is not None and sum(map(seconds, specs)) > budget.seconds * _SHARE_OF_ALL:
-        allowed = budget.seconds * _SCREENING_SHARE
-        others = [spec for spec in others if seconds(spec) <= budget.seconds * _PASS_SHARE] or others[:1]
-    most = _MAX_BACKBONES if budget.trials is None else max(_ALWAYS, budget.trials // _TRIALS_EACH)
-    chosen = [*always, *(choose_shortlist(others, seconds, allowed, min(most, _MAX_BACKBONES)) if others else ())]
-    return sorted(chosen, key=lambda spec: (spec.gmacs or 0.0, spec.parameters or 0, spec.name))
 
 
 def _formats(backbones: Sequence[BackboneSpec], modality: Modality) -> list[InputFormat]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,12 +15,14 @@ from autotransfer.data.skipped import warnings_of
 from autotransfer.errors import DataError
 from autotransfer.evaluation.checkpoints import Checkpoints
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.latency import LatencySample
 from autotransfer.evaluation.setup import startable
 from autotransfer.evaluation.subsample import draw
+from autotransfer.model.inference_costs import InferenceCosts
+from autotransfer.pipeline.choose_backbones import available_backbones
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import (
     Prepared,
-    available_backbones,
     load_first,
     offered_heads,
     prepare_data,
@@ -27,6 +30,7 @@ from autotransfer.pipeline.prepare import (
     task_of,
 )
 from autotransfer.pipeline.resume import Choices, known_backbones, pick
+from autotransfer.pipeline.within_limits import BackbonesWithinLimits
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.search.space import SearchSpace, freezes_all
 from autotransfer.search.tta import TtaViews
@@ -39,6 +43,9 @@ __all__ = ["PreparedSearch", "prepare_search"]
 
 # Last stages whose boundaries are cached while the examples pass in the screening: fine-tuning mostly trains these.
 CACHED_BOUNDARIES = 3
+# Share of a time budget within which backbones are measured against limits on the model; the rest is measured before it
+# is tried.
+MEASURING_BUDGET_SHARE = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,7 @@ class PreparedSearch:
         space: What may be combined.
         variants: The backbones in all their forms.
         choices: What the run chooses from, by name.
+        costs: What candidates take to predict.
     """
 
     data: Prepared
@@ -58,6 +66,7 @@ class PreparedSearch:
     space: SearchSpace
     variants: Variants
     choices: Choices
+    costs: InferenceCosts
 
 
 def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSearch:
@@ -71,11 +80,14 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     context.run.refuse_unwritable()
     context.progress.update("looking for the backbones")
     device, began = resolve_device(context.settings.compute.device), Choices.of(context.run, context.settings)
-    backbones = _backbones(context, device, began)
+    limits = _within_limits(context, device, began)
+    backbones = _backbones(context, device, began, limits)
     policies = _policies(context, began)
     context.progress.phase(f"reading {len(context.examples)} {modality_of(context.examples).noun}s")
     started = context.budget.spent
     variants = _variants(context, backbones)
+    if limits is not None:
+        variants = limits.keep(variants)
     first = load_first(variants.first, device)
     data = _data(context, variants.backbones, policies, first, began)
     worker_pool.share_cores()
@@ -89,17 +101,24 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
         data.folds,
         device,
         seed=context.settings.seed,
-        loaded=[] if first is None else [first],
+        loaded=[*([] if first is None else [first]), *([] if limits is None else limits.loaded)],
         checkpoints=Checkpoints(context.run.checkpoints),
         sample=draw(data.folds, context.settings.seed) if len(backbones) > 1 else None,
     )
-    space = _space(context, data, evaluator, variants, policies, began)
+    costs = InferenceCosts(evaluator, _latency_sample(context, data), context.settings.selection.limits)
+    space = _space(context, data, costs, evaluator, variants, policies, began)
     choices = Choices(
         backbones=tuple(spec.name for spec in backbones),
         heads=tuple(spec.name for spec in space.heads),
         freeze=tuple(spec.name for spec in space.policies),
     )
-    return PreparedSearch(data=data, evaluator=evaluator, space=space, variants=variants, choices=choices)
+    return PreparedSearch(data=data, evaluator=evaluator, space=space, variants=variants, choices=choices, costs=costs)
+
+
+def _latency_sample(context: FitContext, data: Prepared) -> LatencySample:
+    """Return examples to measure latency on."""
+    items, batch, store = context.examples.items, context.settings.selection.limits.batch, data.store
+    return LatencySample.of(store.modality, items, store.kept.tolist(), store.reading, batch)
 
 
 def _check_targets(context: FitContext) -> None:
@@ -125,14 +144,36 @@ def _check_targets(context: FitContext) -> None:
         progress.warnings.add(*check_scored(task, task.encode(held_out), "validation"))
 
 
-def _backbones(context: FitContext, device: Device, began: Choices | None) -> list[BackboneSpec]:
+def _within_limits(context: FitContext, device: Device, began: Choices | None) -> BackbonesWithinLimits | None:
+    """Return what measures backbones against the limits on the model; None without limits.
+
+    A run that is resumed has measured them: it goes on with the backbones that it began with.
+    """
+    settings, budget, examples = context.settings, context.budget, context.examples
+    if not settings.selection.limits.is_set or began is not None:
+        return None
+    seconds = math.inf if budget.limit.seconds is None else MEASURING_BUDGET_SHARE * budget.limit.seconds
+    return BackbonesWithinLimits(
+        limits=settings.selection.limits,
+        examples=examples,
+        device=device,
+        options=modality_of(examples).read_options(settings.data_options.modality_options),
+        forms=partial(_variants, context),
+        expired=lambda: budget.spent > seconds,
+        report=context.progress.update,
+    )
+
+
+def _backbones(
+    context: FitContext, device: Device, began: Choices | None, limits: BackbonesWithinLimits | None
+) -> list[BackboneSpec]:
     """Return the backbones to search; a run that is resumed keeps those that it began with."""
     settings, progress = context.settings, context.progress
     if began is not None:
         settings = replace(settings, backbones=known_backbones(context.registry, context.run, began.backbones))
     examples, modality = context.examples, modality_of(context.examples)
     options = modality.read_options(settings.data_options.modality_options)
-    return available_backbones(
+    found = available_backbones(
         context.registry,
         settings,
         device,
@@ -141,7 +182,11 @@ def _backbones(context: FitContext, device: Device, began: Choices | None) -> li
         progress.warnings,
         modality=modality,
         gmacs=partial(modality.typical_gmacs, items=examples.items, options=options),
+        limits=limits,
     )
+    if limits is not None:
+        limits.warn(context.warnings)
+    return found
 
 
 def _variants(context: FitContext, backbones: Sequence[BackboneSpec]) -> Variants:
@@ -218,6 +263,7 @@ def _report_data(context: FitContext, data: Prepared) -> None:
 def _space(
     context: FitContext,
     data: Prepared,
+    costs: InferenceCosts,
     evaluator: Evaluator,
     variants: Variants,
     policies: Sequence[FreezePolicySpec],
@@ -233,7 +279,7 @@ def _space(
         epochs=options.epochs,
         examples=len(data.folds[0].train_rows),
         variants=variants.after,
-        views=TtaViews(min(options.views, len(modality.views))),
+        views=TtaViews(min(options.views, len(modality.views)), costs.admits_views),
         augmentations=modality.augmentations,
         adaptable=lambda name: bool(evaluator.load(name).linear_layers),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import Prepared
+from autotransfer.pipeline.write_report import report_seconds
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.trials import Trials
 from autotransfer.selection.costs import explanation_seconds, selection_seconds, transfer_gain_seconds
@@ -27,7 +28,7 @@ class LaterSteps:
         self._fold_runner: FoldRunner | None = None
 
     def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
-        """Reserve what does not depend on the trials: explanations, and the comparison with random weights.
+        """Reserve what does not depend on the trials: random weights to compare with, explanations, and the page.
 
         Args:
             data: The examples.
@@ -35,6 +36,7 @@ class LaterSteps:
             backbone: The backbone that is expected to take least.
         """
         self._fold_runner = FoldRunner(evaluator, data.resplit)
+        self._budget.reserve("report", report_seconds(self._budget.limit.seconds))
         self._budget.reserve("explanations", explanation_seconds(self._budget.limit))
         if self._settings.search.compare_scratch:
             self._budget.reserve("transfer_gain", transfer_gain_seconds(self._budget.limit, evaluator, backbone))

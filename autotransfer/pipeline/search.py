@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from optuna.trial import FixedTrial
 
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.model.inference_costs import InferenceCosts
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.pipeline.prepare_search import PreparedSearch
@@ -60,6 +61,7 @@ class SearchResult:
         data: The examples.
         evaluator: What scored them, with the backbones that it has loaded.
         stages: Returns the stages of a backbone.
+        costs: What candidates take to predict.
         seconds: Wall time of each part.
     """
 
@@ -67,6 +69,7 @@ class SearchResult:
     data: Prepared
     evaluator: Evaluator
     stages: Callable[[str], tuple[str, ...]]
+    costs: InferenceCosts
     seconds: Mapping[str, float]
 
 
@@ -87,11 +90,21 @@ def search_candidates(
     try:
         with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
             trials = _search(context, prepared, study, executor, later_steps)
+            _add_costs(context, prepared.costs, trials)
+            if trials.best is None:
+                trials.why_none_fits = prepared.costs.why_refused or trials.why_none_fits
         _warn_of_untried(context, prepared, trials)
     finally:
         close_storage(study._storage)
     seconds["search"] = context.budget.spent - seconds["decode"]
-    return SearchResult(trials=trials, data=data, evaluator=evaluator, stages=evaluator.stages, seconds=seconds)
+    return SearchResult(
+        trials=trials,
+        data=data,
+        evaluator=evaluator,
+        stages=evaluator.stages,
+        costs=prepared.costs,
+        seconds=seconds,
+    )
 
 
 def _search(
@@ -131,6 +144,7 @@ def _search(
         resumed=resumed,
         observe_epoch=observe_epoch,
         executor=executor,
+        costs=prepared.costs,
     )
 
 
@@ -155,6 +169,16 @@ def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCo
         min_epochs=min(math.ceil(MIN_STEPS * BATCH_SIZE / examples), MIN_EPOCHS),
         backbones=[spec.name for spec in variants.backbones],
     )
+
+
+def _add_costs(context: FitContext, costs: InferenceCosts, trials: Trials) -> None:
+    """Measure what was not measured while trials ran side by side."""
+    missing = [r for r in trials if r.latency_seconds is None and r.candidate is not None and r.objective is not None]
+    for record in missing:
+        if record.candidate is not None and (cost := costs.of(record.candidate)) is not None:
+            trials.add(replace(record, latency_seconds=cost.latency_seconds, size_bytes=cost.size_bytes))
+    if missing:
+        context.run.write_trials(trials.records)
 
 
 def _warn_of_untried(context: FitContext, prepared: PreparedSearch, trials: Trials) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,32 +11,39 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.training_cost import TrainingCost
+from autotransfer.model.conformal import Conformal
 from autotransfer.model.ensemble_member import EnsembleMember
+from autotransfer.model.inference_costs import InferenceCosts
 from autotransfer.model.temperature import temper
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.model_cost import cheaper_records, measure_saved, warn_of_exceeded
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.run.progress import Progress
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.calibration import calibrate
+from autotransfer.selection.calibration import Calibration, calibrate
 from autotransfer.selection.costs import affordable_members, refit_seconds, search_seconds, soup_seconds
 from autotransfer.selection.ensemble import Ensemble, choose_ensemble
 from autotransfer.selection.finals import Finals, hold_finals
 from autotransfer.selection.finals_plan import choose_finalists, plan_finals
 from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.selection.out_of_fold import OutOfFold
-from autotransfer.selection.records import is_scored, predictions_of
+from autotransfer.selection.records import candidate_of, is_scored, predictions_of
 from autotransfer.selection.refit import as_member, refit
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup, make_soup, soup_candidates
+from autotransfer.settings import Settings
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
 
-__all__ = ["as_model", "choose_winner", "select_model"]
+__all__ = ["FinishedModel", "as_model", "choose_winner", "finish_model", "select_model"]
+
+# Candidates that are trained at most after a model that takes more than the limits.
+MAX_FALLBACKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,38 +63,110 @@ def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
     Raises:
         SearchError: No trial is complete.
     """
-    budget, settings, evaluator = context.budget, context.settings, found.evaluator
+    budget = context.budget
     best, started = choose_winner(found.trials), budget.spent
     finals = _hold_finals(context, found)
     rescored = {} if finals is None else {record.number: record for record in finals.records}
     records = [rescored.get(record.number, record) for record in found.trials]
     best = best if finals is None else finals.winner
-    choice = _choose(context, evaluator, best, records)
+    choice = _choose(context, found, best, records)
     chosen = budget.spent
+    result = _train_within_limits(context, found, choice, best, records)
+    return replace(result, finals=finals, seconds={"finals": chosen - started, "refit": budget.spent - chosen})
 
+
+def _train_within_limits(
+    context: FitContext, found: SearchResult, choice: _Choice, best: TrialRecord, records: Sequence[TrialRecord]
+) -> SelectionResult:
+    """Train what was chosen; where the saved model exceeds the limits, the best candidate that is likely to keep them.
+
+    What a candidate takes was measured before it was trained, and measurements differ.
+    """
+    result, tried = _train(context, found, choice, best, records), set[int]()
+    limits = context.settings.selection.limits
+    while result.cost is not None and result.cost.exceeds(limits):
+        others = cheaper_records(result.selected, result.cost, records, found.costs)
+        others = [record for record in others if record.number not in tried]
+        if not others or len(tried) == MAX_FALLBACKS:
+            warn_of_exceeded(context, result.cost)
+            break
+        context.progress.print(f"{result.selected} takes {result.cost}: more than the limits ({limits})")
+        tried.add(others[0].number)
+        single = _Choice(selected=SelectedModel.single(others[0]), ensemble=choice.ensemble, soup=choice.soup)
+        result = _train(context, found, single, others[0], records)
+    return result
+
+
+def _train(
+    context: FitContext, found: SearchResult, choice: _Choice, best: TrialRecord, records: Sequence[TrialRecord]
+) -> SelectionResult:
+    """Train what was chosen on all examples, calibrate it, write it into the run folder, and measure what it takes."""
+    settings, evaluator = context.settings, found.evaluator
     choice, members = _refit(context, evaluator, choice, best, records)
-    selected = choice.selected
-    held_out = OutOfFold.of(evaluator.folds, selected.predictions, seed=settings.seed)
-    predictions = selected.predictions[held_out.rows]
-    # Class weights are meant to shift probabilities: no temperature may bring them back.
-    calibrates = settings.selection.calibrate and settings.search.class_weight is None
-    calibration = calibrate(held_out, predictions) if calibrates else None
-    model = _as_model(members, found.data, evaluator, temperature=calibration.temperature if calibration else 1.0)
+    finished = finish_model(members, choice.selected.predictions, found.data, evaluator, settings)
     with context.run.writing():
-        model.write(context.run.model)
+        finished.model.write(context.run.model)
     return SelectionResult(
         best=best,
-        selected=selected,
-        model=model,
-        validation=Score.of(held_out.task, held_out.targets, predictions, held_out.group_ids),
-        out_of_fold=held_out,
-        out_of_fold_predictions=temper(held_out.task, predictions, model.temperature),
-        finals=finals,
+        selected=choice.selected,
+        model=finished.model,
+        validation=finished.validation,
+        out_of_fold=finished.out_of_fold,
+        out_of_fold_predictions=finished.predictions,
         ensemble=choice.ensemble,
         soup=choice.soup,
-        calibration=calibration,
+        calibration=finished.calibration,
         records=tuple(records),
-        seconds={"finals": chosen - started, "refit": budget.spent - chosen},
+        cost=measure_saved(context, found.costs, finished.model),
+        limits=settings.selection.limits,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedModel:
+    """A model with what is known of it from examples that it was not trained on.
+
+    Attributes:
+        model: The model.
+        validation: Its score from out-of-fold predictions.
+        out_of_fold: The examples that were held out.
+        predictions: Predictions for them (n, outputs), at the model's temperature.
+        calibration: What the temperature brings; None where none was tried.
+    """
+
+    model: TransferModel
+    validation: Score
+    out_of_fold: OutOfFold
+    predictions: np.ndarray
+    calibration: Calibration | None
+
+
+def finish_model(
+    members: Sequence[EnsembleMember], predictions: np.ndarray, data: Prepared, evaluator: Evaluator, settings: Settings
+) -> FinishedModel:
+    """Calibrate trained networks, and score them.
+
+    Args:
+        members: The networks.
+        predictions: Out-of-fold predictions (N, outputs) of such networks; NaN for examples that were not held out.
+        data: The examples.
+        evaluator: What trained them.
+        settings: The settings.
+    """
+    held_out = OutOfFold.of(evaluator.folds, predictions, seed=settings.seed)
+    found = predictions[held_out.rows]
+    # Class weights are meant to shift probabilities: no temperature may bring them back.
+    calibrates = settings.selection.calibrate and settings.search.class_weight is None
+    calibration = calibrate(held_out, found) if calibrates else None
+    temperature = calibration.temperature if calibration else 1.0
+    tempered = temper(held_out.task, found, temperature)
+    conformal = _conformal(data, held_out.rows, tempered)
+    return FinishedModel(
+        model=_as_model(members, data, evaluator, temperature=temperature, conformal=conformal),
+        validation=Score.of(held_out.task, held_out.targets, found, held_out.group_ids),
+        out_of_fold=held_out,
+        predictions=tempered,
+        calibration=calibration,
     )
 
 
@@ -107,9 +186,27 @@ def choose_winner(trials: Trials) -> TrialRecord:
     raise SearchError(f"None of {len(trials)} trials succeeded: {why}.")
 
 
-def as_model(network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator) -> TransferModel:
-    """Return a trained network with all that it needs to predict."""
-    return _as_model([as_member(network, candidate, evaluator)], data, evaluator)
+def as_model(
+    network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator, predictions: np.ndarray
+) -> TransferModel:
+    """Return a trained network with all that it needs to predict.
+
+    Args:
+        network: The network.
+        candidate: What trained it.
+        data: The examples.
+        evaluator: What scored it.
+        predictions: What it predicts for the validation examples of the first fold (n, outputs).
+    """
+    conformal = _conformal(data, data.folds[0].validation_rows, predictions)
+    return _as_model([as_member(network, candidate, evaluator)], data, evaluator, conformal=conformal)
+
+
+def _conformal(data: Prepared, rows: np.ndarray, predictions: np.ndarray) -> Conformal:
+    """Take what sets are made of from predictions (n, outputs) for rows that were held out."""
+    fold = data.folds[0]
+    digests = [data.store.digests[row] for row in rows]
+    return Conformal.of(fold.task, fold.targets[rows], predictions, digests, fold.group_ids_of(rows))
 
 
 def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
@@ -134,11 +231,12 @@ def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
     return hold_finals(plan, fold_runner, expired=lambda: ends is not None and budget.spent > ends)
 
 
-def _choose(context: FitContext, evaluator: Evaluator, best: TrialRecord, records: Sequence[TrialRecord]) -> _Choice:
+def _choose(context: FitContext, found: SearchResult, best: TrialRecord, records: Sequence[TrialRecord]) -> _Choice:
     """Choose an ensemble where it is better than the best candidate, else a soup where it is, else the candidate."""
     allowed, budget, ensemble = context.settings.selection, context.budget, None
+    evaluator = found.evaluator
     if allowed.ensemble:
-        ensemble = _choose_ensemble(best, records, evaluator, budget, context.test_examples)
+        ensemble = _choose_ensemble(best, records, evaluator, budget, context.test_examples, found.costs)
     if ensemble is not None and ensemble.is_better:
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
@@ -151,13 +249,25 @@ def _choose(context: FitContext, evaluator: Evaluator, best: TrialRecord, record
 
 
 def _choose_ensemble(
-    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, test_examples: int
+    best: TrialRecord,
+    records: Sequence[TrialRecord],
+    evaluator: Evaluator,
+    budget: TimeBudget,
+    test_examples: int,
+    costs: InferenceCosts | None = None,
 ) -> Ensemble | None:
-    """Choose an ensemble of candidates that all fit into the time that is left."""
+    """Choose an ensemble of candidates that all fit into the time that is left, and keep the limits together."""
     refit_of_best, left = refit_seconds(best, evaluator), budget.left_for("refit")
     left -= refit_of_best if refit_of_best <= left else 0.0  # else the network that the search has kept is taken
-    others, _ = affordable_members(best, records, evaluator, left, test_examples)
-    return choose_ensemble([best, *others], OutOfFold.of(evaluator.folds, predictions_of(best)))
+    able = [record for record in records if record.can_win and _admits(costs, [best, record])]
+    others, _ = affordable_members(best, able, evaluator, left, test_examples)
+    candidates, held_out = [best, *others], OutOfFold.of(evaluator.folds, predictions_of(best))
+    return choose_ensemble(candidates, held_out, lambda chosen: _admits(costs, [candidates[i] for i in chosen]))
+
+
+def _admits(costs: InferenceCosts | None, records: Sequence[TrialRecord]) -> bool:
+    """Whether an ensemble of trials keeps the limits."""
+    return costs is None or costs.admits_members([candidate_of(record) for record in records])
 
 
 def _try_soup(
@@ -199,7 +309,12 @@ def _refit(
 
 
 def _as_model(
-    members: Sequence[EnsembleMember], data: Prepared, evaluator: Evaluator, temperature: float = 1.0
+    members: Sequence[EnsembleMember],
+    data: Prepared,
+    evaluator: Evaluator,
+    *,
+    temperature: float = 1.0,
+    conformal: Conformal | None = None,
 ) -> TransferModel:
     return TransferModel(
         members=tuple(members),
@@ -209,4 +324,5 @@ def _as_model(
         columns=data.columns,
         device=evaluator.device,
         temperature=temperature,
+        conformal=conformal,
     )

@@ -1,1 +1,1 @@
-"""Charts of a search."""
+"""The page of a run: what it shows as data, the pictures, and the templates."""

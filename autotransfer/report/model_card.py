@@ -14,6 +14,7 @@ from autotransfer._version import __version__
 from autotransfer.analysis.class_scores import ClassScore, score_classes
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.report.card_header import header, licenses_of
+from autotransfer.report.card_usage import USAGE_HEADING
 from autotransfer.report.markdown import plain, table
 from autotransfer.run.summary import describe_analysis
 from autotransfer.runtime.text import one_line
@@ -25,16 +26,12 @@ if TYPE_CHECKING:
     from autotransfer.model.transfer_model import TransferModel
     from autotransfer.run.result import FitResult
 
-__all__ = ["CARD", "CardSources", "model_card", "with_usage"]
-
-CARD = "README.md"
-"""Name of the file."""
+__all__ = ["CardSources", "model_card"]
 
 # Classes that a table lists at most; of more, those with the lowest F1 are listed.
 MAX_LISTED_CLASSES = 50
 # Names of backbones and heads that are listed at most.
 MAX_LISTED_NAMES = 12
-_USAGE = "## How to predict"
 # Folders of an absolute path: a card may be published, and the folders of a machine are nobody's business.
 _FOLDERS = re.compile(r"(?<![\w/.])/(?:[^\s/]+/)+|\b[A-Za-z]:\\(?:[^\s\\]+\\)+")
 
@@ -73,28 +70,9 @@ def model_card(result: FitResult, sources: CardSources) -> str:
         _calibration(result),
         "## Limits of use\n\n" + _limits(result),
         "## Licence\n\n" + _licence(sources.backbones),
-        f"{_USAGE}\n\n" + _usage(result.model),
+        f"{USAGE_HEADING}\n\n" + _usage(result.model),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def with_usage(card: str, library: str, usage: str) -> str:
-    """Return a card for the same model in the form of another library.
-
-    Args:
-        card: What ``model_card`` returned, whatever a user has added to it.
-        library: What the hub calls the library.
-        usage: How to predict with it, in Markdown.
-    """
-    lines, places = card.split("\n"), (i for i, line in enumerate(card.split("\n")) if line.startswith("library_name:"))
-    if (place := next(places, None)) is not None:
-        lines[place] = f'library_name: "{library}"'
-    text = "\n".join(lines)
-    before, heading, after = text.partition(f"\n{_USAGE}\n")
-    if not heading:
-        return f"{text.rstrip()}\n\n{_USAGE}\n\n{usage}\n"
-    _, further, rest = after.partition("\n## ")
-    return f"{before}{heading}\n{usage}\n{further}{rest}"
 
 
 def _data(result: FitResult, targets: np.ndarray) -> str:
@@ -173,9 +151,10 @@ def _classes(result: FitResult) -> str:
     shown: Iterable[ClassScore] = found
     about = "On examples that were held out while the networks that predict them trained."
     if len(found) > MAX_LISTED_CLASSES:
-        shown = sorted(found, key=lambda row: row.f1)[:MAX_LISTED_CLASSES]
+        shown = sorted(found, key=lambda row: row.f1.value or 0.0)[:MAX_LISTED_CLASSES]
         about += f" Of {len(found)} classes, those {MAX_LISTED_CLASSES} with the lowest F1."
-    rows = [(row.label, row.precision, row.recall, row.f1, row.examples) for row in shown]
+    shares = [(row.label, row.precision.value, row.recall.value, row.f1.value, row.examples) for row in shown]
+    rows = [tuple(0.0 if value is None else value for value in row) for row in shares]
     titles = ("class", "precision", "recall", "F1", "examples")
     return f"## Scores by class\n\n{about}\n\n{table(titles, [(str(row[0]), *row[1:]) for row in rows])}"
 

@@ -25,13 +25,16 @@ __all__ = ["RunFolder"]
 
 # Columns of trials.csv that are always there, in this order; the settings of the candidates stand between them.
 FIRST_COLUMNS = ("number", "state", "score", "backbone", "head", "freeze", "depth")
-LAST_COLUMNS = ("source", "objective", "best_epoch", "epochs", "seconds", "reason")
+LAST_COLUMNS = ("source", "latency_ms", "size_bytes", "objective", "best_epoch", "epochs", "seconds", "reason")
 # What a run writes into its folder.
 FILES_OF_A_RUN = (
     "run.json",
     "result.json",
+    "report.json",
+    "report.html",
     "trials.csv",
     "trials.svg",
+    "pareto.svg",
     "label_errors.csv",
     "study.journal",
     "model",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autotransfer.analysis.attention import Attention
+from autotransfer.analysis.pareto import ParetoPoint, find_front
 from autotransfer.analysis.result import Analysis
 from autotransfer.candidate import Candidate
 from autotransfer.contract.modality import Skipped
@@ -17,14 +18,17 @@ from autotransfer.data.grouping import Grouping
 from autotransfer.model.export.export import ExportReport
 from autotransfer.model.predictions import Prediction
 from autotransfer.model.transfer_model import TransferModel
-from autotransfer.report.model_card import CARD
+from autotransfer.report.card_usage import CARD
 from autotransfer.run.summary import summarize
 from autotransfer.run.training_data import trained_on
-from autotransfer.runtime.files import write_atomically, writing
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
+from autotransfer.settings import Limits, Settings
 from autotransfer.tasks.score import Score
 from autotransfer.warnings import FitWarning
+
+if TYPE_CHECKING:
+    from autotransfer.pipeline.pick import PickedModel
 
 __all__ = ["FitData", "FitResult", "Leaderboard"]
 
@@ -79,6 +83,7 @@ class FitResult:
         seconds: Wall time by step: decode, search, finals, refit, test, analysis, total.
         warnings: What a user should know; see ``autotransfer.warnings``.
         run: The run folder.
+        settings: What the fit was asked for; None where this is not known.
     """
 
     selection: SelectionResult
@@ -89,6 +94,7 @@ class FitResult:
     seconds: dict[str, float]
     warnings: tuple[FitWarning, ...] = ()
     run: Path
+    settings: Settings | None = field(default=None, compare=False, repr=False)
 
     @property
     def best(self) -> Candidate:
@@ -105,6 +111,43 @@ class FitResult:
         """Score of the model from out-of-fold predictions."""
         return self.selection.validation
 
+    @property
+    def pareto(self) -> tuple[ParetoPoint, ...]:
+        """The best candidates for what they take to predict, the best first: no other one is better and takes less."""
+        return find_front(self.trials)
+
+    def pick(
+        self,
+        *,
+        latency: str | float | None = None,
+        size: str | int | None = None,
+        memory: str | int | None = None,
+    ) -> PickedModel:
+        """Train the best candidate of the search that keeps limits on all examples; nothing is searched again.
+
+        Example:
+            >>> result.pick(latency="5ms").save("small_model")  # doctest: +SKIP
+
+        Args:
+            latency: Most time of a prediction; see ``Limits``.
+            size: Most bytes of the files.
+            memory: Most bytes of memory.
+
+        Raises:
+            ConfigError: No limit is given, none of the candidates keeps the limits, or the result was loaded from a
+                file that does not hold the examples.
+            SearchError: Every candidate that should keep the limits was measured to exceed them.
+        """
+        from autotransfer.pipeline.pick import pick_model  # which needs all steps of a fit
+
+        batch = self.selection.limits.batch
+        return pick_model(self, Limits(latency=latency, size=size, memory=memory, batch=batch))
+
+    @property
+    def report(self) -> Path:
+        """The page of the fit: one HTML file, to open in a browser and to send."""
+        return self.run / "report.html"
+
     def leaderboard(self) -> Leaderboard:
         """Return the trials that have a score, best first."""
         return Leaderboard(record.to_row() for record in self.trials.leaderboard())
@@ -116,6 +159,10 @@ class FitResult:
     def predict_proba(self, data: Any) -> np.ndarray:
         """Return probabilities of the model; see ``TransferModel.predict_proba``."""
         return self.model.predict_proba(data)
+
+    def predict_set(self, data: Any, coverage: float = 0.9, *, allow_empty: bool = True) -> np.ndarray:
+        """Return sets of labels, or intervals, that hold the truth at a rate; see ``TransferModel.predict_set``."""
+        return self.model.predict_set(data, coverage, allow_empty=allow_empty)
 
     def predict_table(self, data: Any) -> list[Prediction]:
         """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
@@ -135,11 +182,7 @@ class FitResult:
         Raises:
             OutputError: The disk is full, or the folder cannot be written.
         """
-        place, card = self.model.save(folder), self.run / "model" / CARD
-        if card.is_file() and not (place / CARD).exists():
-            with writing(place, "Save the model again once there is room."):
-                write_atomically(place / CARD, card.read_text(encoding="utf-8"))
-        return place
+        return self._model_with_card().save(folder)
 
     def export(
         self, path: str | Path, *, format: str = "onnx", check_data: Any = None, overwrite: bool = False
@@ -159,7 +202,14 @@ class FitResult:
         """
         compared = self.data.train if check_data is None else check_data
         about = trained_on(self.data.train)
-        return self.model.export(path, format=format, check_data=compared, trained_on=about, overwrite=overwrite)
+        return self._model_with_card().export(
+            path, format=format, check_data=compared, trained_on=about, overwrite=overwrite
+        )
+
+    def _model_with_card(self) -> TransferModel:
+        """Return the model with the card that the run folder holds."""
+        file = self.run / "model" / CARD
+        return replace(self.model, card=file.read_text(encoding="utf-8")) if file.is_file() else self.model
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``result.json`` holds."""
@@ -169,6 +219,7 @@ class FitResult:
             "test": self.test.to_json() if self.test else None,
             **self.selection.to_json(),
             **self.analysis.to_json(),
+            "pareto": [point.to_json() for point in self.pareto],
             "trials": self.trials.counts(),
             **self.data.to_json(),
             "warnings": [warning.to_json() for warning in self.warnings],
@@ -184,6 +235,12 @@ class FitResult:
 
     def __str__(self) -> str:
         return summarize(self)
+
+    def _repr_html_(self) -> str:
+        from autotransfer.report.assemble import assemble_summary  # what draws is loaded by those who look
+        from autotransfer.report.render import render_summary
+
+        return render_summary(assemble_summary(self), self.report)
 
 
 def _cell(value: object) -> str:

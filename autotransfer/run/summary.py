@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from autotransfer.analysis.backbone_ranking import BackboneScore
 from autotransfer.analysis.depths import DepthScore
 from autotransfer.analysis.label_errors import LabelErrors
+from autotransfer.analysis.pareto import ParetoPoint
 from autotransfer.analysis.result import Analysis
 from autotransfer.analysis.selection_bias import SelectionBias
 from autotransfer.analysis.transfer_gain import TransferGain
@@ -17,6 +18,7 @@ from autotransfer.runtime.text import escape
 from autotransfer.selection.calibration import Calibration
 from autotransfer.selection.finals import Finals
 from autotransfer.selection.result import SelectionResult
+from autotransfer.settings.limits import format_bytes, format_seconds
 from autotransfer.warnings import FitWarning
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ def summarize(result: FitResult) -> str:
         ("validation", str(result.validation)),
         ("unbiased estimate", _selection_bias(result.analysis.selection_bias)),
         ("test", "" if result.test is None else str(result.test)),
+        ("prediction", _cost(result.selection)),
+        *_front(result.pareto),
         *describe_analysis(result.analysis),
         ("suspected labels", _label_errors(result.analysis.label_errors)),
         ("re-evaluated", _finals(result.selection.finals)),
@@ -54,6 +58,7 @@ def summarize(result: FitResult) -> str:
         ("groups", _groups(result.data.grouping)),
         ("trials", f"{counts} in {result.seconds['total']:.0f} s"),
         ("warnings", _warnings(result.warnings)),
+        ("report", str(result.report)),
         ("run", str(result.run)),
     ]
     return "\n".join(f"{label:<{LABEL_WIDTH}}{escape(text)}" for label, text in lines if text)
@@ -91,6 +96,30 @@ def _improvement(selection: SelectionResult) -> str:
     if soup is not None and abs(gain := soup.score - soup.score_of_best) > soup.error:
         return f": score {gain:+.4f} against the best candidate alone"
     return ""
+
+
+def _cost(selection: SelectionResult) -> str:
+    """Return what the saved model takes, and the limits on that."""
+    if selection.cost is None:
+        return ""
+    batch, limits = selection.limits.batch, selection.limits
+    examples = "" if batch == 1 else f" for {batch} examples at once"
+    return f"{selection.cost}{examples}" + (f" (limits: {limits})" if limits.is_set else "")
+
+
+def _front(points: Sequence[ParetoPoint]) -> list[Line]:
+    """Return a line for each of the best candidates for their cost, where there is more than one."""
+    if len(points) < 2:
+        return []
+    lines = [
+        f"{one.score:.4f}  {format_seconds(one.latency_seconds)}, {format_bytes(one.size_bytes)}  trial {one.trial}: "
+        f"{one.candidate.backbone} + {one.candidate.head}"
+        + (f" + {one.candidate.views} views" if one.candidate.views > 1 else "")
+        for one in points[:MAX_SHOWN]
+    ]
+    more = [f"{len(points) - MAX_SHOWN} more in result.json"] if len(points) > MAX_SHOWN else []
+    labels = ["for their cost", *[""] * (len(lines) + len(more) - 1)]
+    return list(zip(labels, [*lines, *more], strict=True))
 
 
 def _selection_bias(found: SelectionBias | None) -> str:

@@ -12,9 +12,11 @@ import numpy as np
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import AutoTransferError, OutputError, TrialError
+from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.search.trials import Trials
 
 __all__ = [
+    "Costs",
     "Evaluate",
     "EpochScore",
     "Evaluation",
@@ -142,6 +144,18 @@ def comparable(make_comparable: MakeComparable, job: Job, found: Evaluation) -> 
         return make_comparable(job.candidate, found)
     except Exception as error:
         return error
+
+
+class Costs(Protocol):
+    """Knows what candidates take to predict, once they are models."""
+
+    def of(self, candidate: Candidate) -> InferenceCost | None:
+        """Return what a candidate takes; None where that is not known."""
+        ...
+
+    def admits(self, candidate: Candidate) -> bool:
+        """Whether a candidate keeps the limits that the user has set."""
+        ...
 
 
 class Executor(Protocol):

@@ -11,7 +11,7 @@ import optuna
 
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.jobs import Evaluate, Evaluation, Executor, Inline, Job, Report, describe
+from autotransfer.search.jobs import Costs, Evaluate, Evaluation, Executor, Inline, Job, Report, describe
 from autotransfer.search.journal import Entry, end_interrupted, read_journal
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.runner import Runner, Suggest
@@ -66,6 +66,7 @@ def search(
     resumed: Callable[[], None] = lambda: None,
     observe_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
     executor: Executor | None = None,
+    costs: Costs | None = None,
 ) -> Trials:
     """Try candidates until the budget is spent or nothing improves.
 
@@ -84,6 +85,7 @@ def search(
         resumed: Called when the trials of an interrupted search are in the list, before anything else is tried.
         observe_epoch: Called with every epoch as it is scored.
         executor: Where candidates are evaluated; None means here, by ``evaluate``, one after the other.
+        costs: Knows what candidates take to predict; those beyond the limits are not tried. None knows nothing.
 
     Returns:
         The trials.
@@ -91,7 +93,7 @@ def search(
     executor = executor or Inline(evaluate)
     progress = _Progress(Trials() if trials is None else trials, budget, refit_factor)
     trials, alone = progress.trials, isinstance(executor, Inline)
-    runner = Runner(study, suggest, evaluate, budget, refit_factor, min_epochs, observe_epoch, alone=alone)
+    runner = Runner(study, suggest, evaluate, budget, refit_factor, min_epochs, observe_epoch, alone=alone, costs=costs)
     interrupted = end_interrupted(study)
     _replay(read_journal(study), schedule, runner, progress)
     if trials.records:

@@ -15,7 +15,7 @@ from autotransfer.contract.specs import EpochRecord
 from autotransfer.errors import OutputError, TrialError
 from autotransfer.evaluation.subsample import SAMPLE_SCORE_MARGIN
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.jobs import Evaluate, Evaluation, Job, describe
+from autotransfer.search.jobs import Costs, Evaluate, Evaluation, Job, describe
 from autotransfer.search.journal import Entry, note_outcome, note_proposal
 from autotransfer.search.planner import MAX_OVERRUN, MIN_SECONDS, Plan, TrialPlanner
 from autotransfer.search.proposal import Proposal
@@ -43,6 +43,7 @@ class Runner:
         min_epochs: Epochs that a trial is shortened to at most, where there is no time for all.
         observe_epoch: Called with every epoch.
         alone: Whether one trial is evaluated at a time, so that its number is known when it begins.
+        costs: Knows what candidates take to predict; those beyond the limits are not tried. None knows nothing.
 
     Attributes:
         step: Counts the begins and ends of trials, so that a resumed search can read them in their order.
@@ -59,7 +60,9 @@ class Runner:
         observe_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
         *,
         alone: bool = True,
+        costs: Costs | None = None,
     ) -> None:
+        self._costs = costs
         self.study, self.suggest, self.budget, self.refit_factor = study, suggest, budget, refit_factor
         self.observe_epoch, self.alone = observe_epoch, alone
         self.step = 0
@@ -129,7 +132,7 @@ class Runner:
             return self._tell(trial, None, TrialState.PRUNED)
         self._seen.add(candidate.without_epochs)
         trial.set_user_attr("candidate", candidate.to_json())
-        new = TrialRecord(number=-1, state="paused", candidate=candidate, source=proposal.source)
+        new = self._new(candidate, proposal)
         before = new if paused is None else replace(paused, candidate=candidate)
         pass_share = CHEAP_PASS_SHARE * max(left, 0.0) / max(plan.seconds, MIN_SECONDS)
         running = RunningTrial(
@@ -146,6 +149,15 @@ class Runner:
             margin=SAMPLE_SCORE_MARGIN * math.sqrt(min(1.0, pass_share)),
         )
         return self._job(candidate, plan, running)
+
+    def _new(self, candidate: Candidate, proposal: Proposal) -> TrialRecord:
+        """Return the record of a trial that begins.
+
+        Beside other trials nothing is measured: they would slow it down.
+        """
+        new = TrialRecord(number=-1, state="paused", candidate=candidate, source=proposal.source)
+        cost = None if self._costs is None or not self.alone else self._costs.of(candidate)
+        return new if cost is None else replace(new, latency_seconds=cost.latency_seconds, size_bytes=cost.size_bytes)
 
     def _ask(self, proposal: Proposal) -> optuna.trial.Trial:
         if proposal.resumes is not None:
@@ -166,6 +178,8 @@ class Runner:
         is_first: bool,
     ) -> Plan:
         candidate = self.suggest(trial)
+        if paused is None and self._costs is not None and not self._costs.admits(candidate):
+            return Plan(candidate=None, seconds=0.0)
         if paused is None:
             return self._planner.plan_new(candidate, trial.params, proposal, allowed, is_first=is_first)
         epochs = candidate.training.get("epochs")

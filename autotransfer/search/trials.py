@@ -39,6 +39,8 @@ class TrialRecord:
         reason: Why it was pruned or failed.
         curve: Score after each epoch.
         sample_score: Score on a sample of the examples; None when there is none.
+        latency_seconds: Seconds that the candidate takes for a prediction as a model; None where this is not known.
+        size_bytes: Bytes of the files of such a model; None where this is not known.
         predictions: Probabilities or values of the validation examples (N, outputs); the best trials keep them.
     """
 
@@ -55,6 +57,8 @@ class TrialRecord:
     reason: str = ""
     curve: tuple[float, ...] = ()
     sample_score: float | None = None
+    latency_seconds: float | None = field(default=None, compare=False)
+    size_bytes: int | None = field(default=None, compare=False)
     predictions: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -97,7 +101,10 @@ class TrialRecord:
                 "training": candidate.training,
             }
             row |= {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        latency = self.latency_seconds
         return row | {
+            "latency_ms": None if latency is None else round(latency * 1e3, 4),
+            "size_bytes": self.size_bytes,
             "best_epoch": self.best_epoch,
             "epochs": self.epochs,
             "seconds": round(self.seconds, 3),

@@ -25,9 +25,11 @@ class TtaViews:
 
     Args:
         most: Largest number.
+        allows: Whether a backbone may take so many views, whatever they bring.
     """
 
-    def __init__(self, most: int = 1) -> None:
+    def __init__(self, most: int = 1, allows: Callable[[str, int], bool] = lambda backbone, views: True) -> None:
+        self._allows = allows
         self._counts = tuple(count for count in VIEW_COUNTS if count <= most)
         self._of: dict[str, int] = {}
         self._pending: dict[str, tuple[int, float]] = {}  # by backbone, its views and its best before more are tried
@@ -51,6 +53,9 @@ class TtaViews:
             before = self(name)
             larger = next((count for count in self._counts if count > before), None)
             if larger is None or name in self._settled or name in self._pending:
+                continue
+            if not self._allows(name, larger):
+                self._settle(name, before)
                 continue
             self._of[name] = larger
             if fits(name):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ MIN_LOSS_REDUCTION = 0.005
 # Standard errors by which the ensemble's score may be below that of the best candidate. The best score of many is
 # partly luck, and accuracy follows the loss. Other metrics need not follow the loss: they may not be below at all.
 TOLERATED_ERRORS = {"accuracy": 2.0}
+
+Admits = Callable[[Sequence[int]], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,9 @@ def ensemble_candidates(best: TrialRecord, records: Iterable[TrialRecord]) -> li
     return list(chosen.values())[:MAX_CANDIDATES]
 
 
-def choose_ensemble(candidates: Sequence[TrialRecord], held_out: OutOfFold) -> Ensemble | None:
+def choose_ensemble(
+    candidates: Sequence[TrialRecord], held_out: OutOfFold, admits: Admits = lambda chosen: True
+) -> Ensemble | None:
     """Choose weights for trials, the first of which is the best one.
 
     Weights are chosen for the loss, which says more than the metric where examples are few: over 24 halves of three
@@ -90,6 +94,7 @@ def choose_ensemble(candidates: Sequence[TrialRecord], held_out: OutOfFold) -> E
     Args:
         candidates: Trials that have predictions for the examples.
         held_out: The examples.
+        admits: Whether the trials at some positions may be an ensemble together.
 
     Returns:
         The ensemble, whether it is better or not; None where there is nothing to choose from.
@@ -100,9 +105,9 @@ def choose_ensemble(candidates: Sequence[TrialRecord], held_out: OutOfFold) -> E
     crossed = np.empty_like(predictions[0])
     for part in held_out.parts:
         outside = held_out.outside(part)
-        weights = greedy_weights(held_out.take(outside), predictions[:, outside])
+        weights = greedy_weights(held_out.take(outside), predictions[:, outside], admits)
         crossed[part] = np.tensordot(weights, predictions[:, part], 1)
-    weights = greedy_weights(held_out, predictions)
+    weights = greedy_weights(held_out, predictions, admits)
     error = paired_standard_error(held_out.task, held_out.targets, crossed, predictions[0], held_out.group_ids)
     loss_of_best = _tempered_loss(held_out, predictions[0])
     return Ensemble(
@@ -119,20 +124,27 @@ def choose_ensemble(candidates: Sequence[TrialRecord], held_out: OutOfFold) -> E
     )
 
 
-def greedy_weights(held_out: OutOfFold, predictions: np.ndarray) -> np.ndarray:
-    """Return weights (M,) for predictions (M, n, outputs): of the first, then of what lowers the loss most."""
+def greedy_weights(held_out: OutOfFold, predictions: np.ndarray, admits: Admits = lambda chosen: True) -> np.ndarray:
+    """Return weights (M,) for predictions (M, n, outputs): of the first, then of what lowers the loss most.
+
+    Args:
+        held_out: The examples.
+        predictions: The predictions.
+        admits: Whether those at some positions may have weights together.
+    """
     counts, terms, loss = np.zeros(len(predictions)), held_out.loss_terms(predictions), held_out.loss_of_terms
     counts[0], total = 1, terms[0]
     best = loss(total)
     for size in range(2, MAX_ROUNDS + 1):
         full = np.count_nonzero(counts) >= MAX_MEMBERS
-        open_to = [m for m in range(len(predictions)) if counts[m] or not full]
+        chosen = np.flatnonzero(counts).tolist()
+        open_to = [m for m in range(len(predictions)) if counts[m] or (not full and admits([*chosen, m]))]
         losses = [loss((total + terms[m]) / size) for m in open_to]
         if not min(losses) < best:
             break
-        best, chosen = min(losses), open_to[int(np.argmin(losses))]
-        counts[chosen] += 1
-        total = total + terms[chosen]
+        best, added = min(losses), open_to[int(np.argmin(losses))]
+        counts[added] += 1
+        total = total + terms[added]
     return np.asarray(counts / counts.sum())
 
 

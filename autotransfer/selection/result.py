@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.calibration import Calibration
@@ -16,6 +17,7 @@ from autotransfer.selection.finals import Finals
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup
+from autotransfer.settings import Limits
 from autotransfer.tasks.score import Score
 
 __all__ = ["SelectionResult"]
@@ -38,6 +40,8 @@ class SelectionResult:
         out_of_fold_predictions: What networks of the selected kind, none of which trained on these examples, predict
             for them (n, outputs): at the model's temperature, so that probabilities are those of the model.
         records: The trials, with the predictions that the finals have added.
+        cost: What the saved model takes to predict, measured; None where it was not measured.
+        limits: The limits on that.
         seconds: Wall time of the finals, with the choice that follows them, and of the refit.
     """
 
@@ -52,12 +56,16 @@ class SelectionResult:
     soup: Soup | None = None
     calibration: Calibration | None = None
     records: tuple[TrialRecord, ...] = field(default=(), repr=False)
+    cost: InferenceCost | None = None
+    limits: Limits = field(default_factory=Limits)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was selected, and how, as JSON."""
         return {
             "model": self.selected.to_json(),
+            "cost": None if self.cost is None else self.cost.to_json(),
+            "limits": self.limits.to_json(),
             "finals": [row.to_json() for row in self.finals.rows] if self.finals else [],
             "ensemble": self.ensemble.to_json() if self.ensemble else None,
             "soup": self.soup.to_json() if self.soup else None,

@@ -3,6 +3,7 @@
 from autotransfer.settings.checks import Folders, Patterns, device_name, parse_duration, zoos_from
 from autotransfer.settings.fields import grouped, refuse_unused
 from autotransfer.settings.groups import Compute, DataOptions, Kind, RunOptions, SearchOptions, Selection
+from autotransfer.settings.limits import Limits
 from autotransfer.settings.pretraining import DistillOptions, Match, ModelCard, PretrainOptions, TrainingOptions
 from autotransfer.settings.settings import Budget, DataArguments, Settings
 
@@ -14,6 +15,7 @@ __all__ = [
     "DistillOptions",
     "Folders",
     "Kind",
+    "Limits",
     "Match",
     "ModelCard",
     "Patterns",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from operator import attrgetter
 from typing import Any, TypeVar, get_type_hints
 
 from autotransfer.errors import ConfigError
@@ -47,6 +48,7 @@ class SettingInfo:
         aliases: Further names of the option of the command line.
         hidden: Whether the help text of the command line leaves the option out.
         environment: The environment variable that gives the value where no option does.
+        option: Name of the setting among all settings, such as for its option; empty for the name of its field.
         on_command_line: Whether the command line has an option for the setting.
         holds_data: Whether the value may be data; a run folder keeps their paths as absolute ones.
         saved: Whether a run folder keeps the setting: it keeps what a run is, not where it is or who looks on.
@@ -62,6 +64,7 @@ class SettingInfo:
     aliases: tuple[str, ...] = ()
     hidden: bool = False
     environment: str = ""
+    option: str = ""
     on_command_line: bool = True
     holds_data: bool = False
     saved: bool = True
@@ -119,8 +122,10 @@ class FlatSetting:
     """A setting with its place.
 
     Attributes:
-        name: Name of the field.
-        group: Name of the field that holds the group of the setting; None where no group holds it.
+        name: Name of the setting among all settings: that of the field, unless the field says another.
+        field: Name of the field.
+        group: Names of the fields that hold the group of the setting, outermost first, with dots between them; None
+            where no group holds it.
         title: Title of the group.
         type: Type of the field.
         default: Default value; ``dataclasses.MISSING`` where there is none.
@@ -128,6 +133,7 @@ class FlatSetting:
     """
 
     name: str
+    field: str
     group: str | None
     title: str
     type: Any
@@ -136,20 +142,22 @@ class FlatSetting:
 
     def of(self, settings: Any) -> Any:
         """Return the value that an object of all settings has for the setting."""
-        return getattr(settings if self.group is None else getattr(settings, self.group), self.name)
+        return attrgetter(self.field if self.group is None else f"{self.group}.{self.field}")(settings)
 
 
 def flat_settings(cls: type, *, group: str | None = None, title: str = "") -> list[FlatSetting]:
-    """Return all settings of a class of settings, those in its groups included."""
+    """Return all settings of a class of settings, those in its groups, and in groups of these, included."""
     types, found = get_type_hints(cls), list[FlatSetting]()
     for each in fields(cls):
         if _TITLE in each.metadata:
-            inside = flat_settings(_class_of(each), group=each.name, title=each.metadata[_TITLE])
+            place_inside = each.name if group is None else f"{group}.{each.name}"
+            inside = flat_settings(_class_of(each), group=place_inside, title=each.metadata[_TITLE])
             used = each.metadata[_USED]
             found += [one for one in inside if used is None or one.name in used]
         else:
-            place = {"group": group, "title": title, "type": types[each.name]}
-            found.append(FlatSetting(name=each.name, default=each.default, info=each.metadata[_INFO], **place))
+            info = each.metadata[_INFO]
+            place = {"field": each.name, "group": group, "title": title, "type": types[each.name]}
+            found.append(FlatSetting(name=info.option or each.name, default=each.default, info=info, **place))
     return found
 
 
@@ -166,12 +174,14 @@ def grouped(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: A value is wrong.
     """
-    homes = {each.name: each.group for each in flat_settings(cls) if each.group is not None}
-    found = {name: value for name, value in values.items() if name not in homes}
+    flat = flat_settings(cls)
+    homes = {each.name: each.group.partition(".")[0] for each in flat if each.group is not None}
+    own = {each.name: each.field for each in flat if each.group is None}
+    found = {own.get(name, name): value for name, value in values.items() if name not in homes}
     for group_name, home in groups_of(cls).items():
         inside = {name: value for name, value in values.items() if homes.get(name) == group_name}
         if inside:
-            found[group_name] = home(**inside)
+            found[group_name] = home(**grouped(home, inside))
     return found
 
 

@@ -24,7 +24,8 @@ from autotransfer.settings.checks import (
     share_or_data,
     whole_number,
 )
-from autotransfer.settings.fields import SettingsGroup, documented, setting
+from autotransfer.settings.fields import SettingsGroup, documented, group, setting
+from autotransfer.settings.limits import Limits
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -237,6 +238,7 @@ class Selection(SettingsGroup):
         more="With class weights, which are meant to shift probabilities, nothing is scaled.",
         off="Leave probabilities as they are.",
     )
+    limits: Limits = group(Limits(), "What the model may take")
 
 
 @documented

@@ -191,7 +191,7 @@ def _shares_of_accuracy(task: Task, encoded: np.ndarray, predictions: np.ndarray
     """Return the contribution (n,) of each example to accuracy or balanced accuracy, less the mean; else None."""
     if not task.single_label or task.metric not in ("accuracy", "balanced_accuracy"):
         return None
-    right = (predictions.argmax(1) == encoded).astype(np.float64)
+    right = (task.decide(predictions) == encoded).astype(np.float64)
     if task.metric == "accuracy":
         return np.asarray((right - right.mean()) / len(right))
     _, of, sizes = np.unique(encoded, return_inverse=True, return_counts=True)
@@ -202,5 +202,5 @@ def _shares_of_accuracy(task: Task, encoded: np.ndarray, predictions: np.ndarray
 def _score(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> float:
     """Return ``task.score``; accuracy skips the checks of a scorer, since tests call this hundreds of times."""
     if task.metric == "accuracy" and task.single_label:
-        return float((predictions.argmax(1) == encoded).mean())
+        return float((task.decide(predictions) == encoded).mean())
     return task.score(encoded, predictions)

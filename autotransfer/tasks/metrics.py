@@ -21,6 +21,7 @@ __all__ = [
     "UNBOUNDED",
     "Metric",
     "ScorerInput",
+    "decide",
     "find_metric",
     "scorer_positive_class",
     "score",
@@ -44,6 +45,7 @@ class ScorerInput:
         positive: Position of the positive class in a binary task; None leaves the choice to the scorer.
         truth: Encoded targets (N, ...).
         outputs: Probabilities (N, classes), or values (N, width).
+        thresholds: As in ``Task``.
     """
 
     kind: Kind
@@ -51,6 +53,7 @@ class ScorerInput:
     positive: int | None = None
     truth: np.ndarray
     outputs: np.ndarray
+    thresholds: tuple[float, ...] = ()
 
     @property
     def single_label(self) -> bool:
@@ -95,9 +98,7 @@ class Metric:
             truth, scorer = labels[inputs.truth], _with(scorer, more) if more else scorer
         else:
             truth = _scorer_targets(inputs)
-        return _call_scorer(
-            scorer, _fixed_estimator(inputs.kind, inputs.classes, inputs.outputs.shape[1]), inputs, truth
-        )
+        return _call_scorer(scorer, inputs, truth)
 
 
 def _unpickle_metric(name: str, scorer: bytes) -> Metric:
@@ -144,13 +145,28 @@ def score(metric: str, inputs: ScorerInput) -> float:
         raise ConfigError(
             f"The metric {metric!r} was given as an object, which no file holds: give it again, or another one."
         )
-    truth, outputs = _scorer_targets(inputs), inputs.outputs
+    truth, outputs, thresholds = _scorer_targets(inputs), inputs.outputs, inputs.thresholds
     if inputs.kind == "binary" and inputs.positive == 0:  # for scikit-learn, the positive class is 1
-        truth, outputs = 1 - truth, outputs[:, ::-1]
+        truth, outputs, thresholds = 1 - truth, outputs[:, ::-1], thresholds[::-1]
     classes = tuple(range(len(inputs.classes)))
-    encoded = ScorerInput(kind=inputs.kind, classes=classes, truth=truth, outputs=outputs)
+    encoded = ScorerInput(kind=inputs.kind, classes=classes, truth=truth, outputs=outputs, thresholds=thresholds)
     scorer = _named(metric, len(classes) if inputs.single_label else 0)
-    return _call_scorer(scorer, _fixed_estimator(inputs.kind, classes, outputs.shape[1]), encoded, truth)
+    return _call_scorer(scorer, encoded, truth)
+
+
+def decide(kind: Kind, outputs: np.ndarray, thresholds: tuple[float, ...] = ()) -> np.ndarray:
+    """Turn probabilities (N, classes) into positions (N,) of classes, or truth values (N, classes) for multilabel.
+
+    Args:
+        kind: A kind of classification.
+        outputs: The probabilities.
+        thresholds: As in ``Task``.
+    """
+    if kind == "multilabel":
+        return np.asarray(outputs > (np.array(thresholds) if thresholds else 0.5))
+    if thresholds:
+        return (outputs[:, 1].astype(np.float64) > thresholds[1]).astype(np.int64)
+    return np.asarray(outputs.argmax(1))
 
 
 def scores_regression(metric: str, given: Metric | None) -> bool | None:
@@ -294,7 +310,8 @@ def _named(metric: str, classes: int) -> Any:
     return _with(scorer, {"labels": list(range(classes))}) if classes and _takes_labels(scorer) else scorer
 
 
-def _call_scorer(scorer: Callable[..., Any], estimator: Any, inputs: ScorerInput, truth: np.ndarray) -> float:
+def _call_scorer(scorer: Callable[..., Any], inputs: ScorerInput, truth: np.ndarray) -> float:
+    estimator = _fixed_estimator(inputs.kind, inputs.classes, inputs.outputs.shape[1], inputs.thresholds)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", UserWarning)  # on classes that the examples lack
         found = scorer(estimator, inputs.outputs, truth)
@@ -311,7 +328,7 @@ def _scorer_targets(inputs: ScorerInput) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)  # defining a class takes longer than scoring an epoch
-def _fixed_estimator(kind: Kind, classes: tuple[Any, ...], width: int) -> Any:
+def _fixed_estimator(kind: Kind, classes: tuple[Any, ...], width: int, thresholds: tuple[float, ...]) -> Any:
     """Return an estimator that takes outputs as its ``X``: scikit-learn's scorers call an estimator."""
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
@@ -332,7 +349,8 @@ def _fixed_estimator(kind: Kind, classes: tuple[Any, ...], width: int) -> Any:
             return True
 
         def predict(self, outputs: np.ndarray) -> np.ndarray:
-            return self.classes_[outputs.argmax(1)] if single else (outputs > 0.5).astype(int)
+            decided = decide(kind, outputs, thresholds)
+            return self.classes_[decided] if single else decided.astype(int)
 
         def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
             return outputs.astype(np.float64) / outputs.sum(1, keepdims=True) if single else outputs

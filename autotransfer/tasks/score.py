@@ -12,7 +12,7 @@ import numpy as np
 from autotransfer.tasks.bootstrap import bootstrap_samples, count_groups, interval_quantiles
 from autotransfer.tasks.task import Task
 
-__all__ = ["Score", "score_interval"]
+__all__ = ["Score", "score_interval", "wilson_interval"]
 
 # Resamples of a bootstrap of accuracy, which takes microseconds each, and of a metric that a scorer computes.
 _ACCURACY_RESAMPLES, _SCORER_RESAMPLES = 1000, 200
@@ -61,7 +61,7 @@ class Score:
             score=task.score(encoded, predictions),
             ci95=score_interval(task, encoded, predictions, group_ids=group_ids),
             groups=count if count < len(encoded) else None,
-            accuracy=float((predictions.argmax(1) == encoded).mean()) if task.single_label else None,
+            accuracy=float((task.decide(predictions) == encoded).mean()) if task.single_label else None,
             examples=len(encoded),
             positive_class=task.positive_class if task.uses_positive_class else None,
         )
@@ -113,7 +113,7 @@ def score_interval(
     name, count = metric or task.metric, count_groups(len(encoded), group_ids)
     is_accuracy, found = name == "accuracy" and task.single_label, task.score(encoded, predictions, name)
     if is_accuracy and count == len(encoded):
-        return _wilson(found, count)
+        return wilson_interval(found, count)
     if count < 2:
         return math.nan, math.nan
     drawn = _drawn_scores(
@@ -123,7 +123,7 @@ def score_interval(
         return math.nan, math.nan
     low, high = np.quantile(drawn, interval_quantiles(count))
     if high - low < 1e-12 and task.kind != "regression" and task.perfect_score == 1.0 and 0.0 <= found <= 1.0:
-        return _wilson(found, count)
+        return wilson_interval(found, count)
     return float(low), float(high)
 
 
@@ -139,7 +139,7 @@ def _drawn_scores(
     Resamples that lack a class score another task and are left out, unless more than half of all resamples lack one.
     """
     if metric == "accuracy" and task.single_label:
-        right = predictions.argmax(1) == encoded
+        right = task.decide(predictions) == encoded
         return np.array([right[rows].mean() for rows in drawn])
     classes = len(np.unique(encoded)) if task.single_label else 0
     found, complete = list[float](), list[bool]()
@@ -152,7 +152,7 @@ def _drawn_scores(
     return np.asarray(values[kept if 2 * kept.sum() >= len(values) else finite])
 
 
-def _wilson(p: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(p: float, n: int, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion p of n (Wilson 1927)."""
     q = z * z / n
     middle, half = p + q / 2, z * math.sqrt(p * (1 - p) / n + q / (4 * n))

@@ -13,6 +13,7 @@ import numpy as np
 from autotransfer.errors import ConfigError, DataError, UnknownNameError
 from autotransfer.tasks import metrics
 from autotransfer.tasks.metrics import Metric, ScorerInput
+from autotransfer.tasks.saved_task import is_saved_task
 from autotransfer.tasks.targets import (
     Kind,
     Labels,
@@ -48,6 +49,8 @@ class Task:
         width: Number of regression targets.
         positive_class: The positive one of two classes; None where the metric needs none and the user gave none.
         target_names: Names of several regression targets; empty where their columns have none.
+        thresholds: For each output the probability above which a label is predicted, of two classes the second one;
+            empty for the most probable class, and for labels more probable than not.
         scorer: A metric that the user gave as an object; JSON holds its name only.
     """
 
@@ -57,6 +60,7 @@ class Task:
     width: int = 1
     positive_class: Any = None
     target_names: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
     scorer: Metric | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -115,15 +119,23 @@ class Task:
         """
         if self.kind == "regression":
             return predictions[:, 0] if self.width == 1 else predictions
-        labels = np.empty(len(self.classes), dtype=object)
+        labels, decided = np.empty(len(self.classes), dtype=object), self.decide(predictions)
         labels[:] = self.classes
         if self.single_label:
-            chosen = labels[predictions.argmax(1)]
+            chosen = labels[decided]
             kinds = {type(label) for label in self.classes}
             return np.array(chosen.tolist()) if len(kinds) == 1 else chosen
         rows = np.empty(len(predictions), dtype=object)
-        rows[:] = [tuple(labels[row > 0.5]) for row in predictions]
+        rows[:] = [tuple(labels[row]) for row in decided]
         return rows
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """Turn probabilities (N, classes) into decisions, by the thresholds where there are any.
+
+        Returns:
+            The position (N,) of the predicted class; truth values (N, classes) for multilabel.
+        """
+        return metrics.decide(self.kind, predictions, self.thresholds)
 
     @property
     def perfect_score(self) -> float:
@@ -168,7 +180,12 @@ class Task:
     def _score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
         positive = None if self.positive_class is None else self.classes.index(self.positive_class)
         outcome = ScorerInput(
-            kind=self.kind, classes=self.classes, positive=positive, truth=encoded, outputs=predictions
+            kind=self.kind,
+            classes=self.classes,
+            positive=positive,
+            truth=encoded,
+            outputs=predictions,
+            thresholds=self.thresholds,
         )
         if self.scorer is not None and metric in (None, self.metric):
             return self.scorer(outcome)
@@ -221,6 +238,7 @@ class Task:
             "width": self.width,
             "positive_class": self.positive_class,
             "target_names": list(self.target_names),
+            "thresholds": list(self.thresholds),
         }
 
     @classmethod
@@ -230,33 +248,16 @@ class Task:
         Raises:
             ConfigError: A key is missing, or a value is not allowed.
         """
-        values: list[Any] = [data.get(key) for key in ("kind", "classes", "metric", "width")]
-        kind, classes, metric, width = values
-        positive, names = data.get("positive_class"), data.get("target_names", [])
-        valid = (
-            kind in get_args(Kind)
-            and isinstance(classes, list)
-            and all(isinstance(label, (str, int, float)) for label in classes)
-            and len(set(classes)) == len(classes)
-            and len(classes) >= {"regression": 0, "multilabel": 1}.get(kind, 2)
-            and not (classes and kind == "regression")
-            and isinstance(metric, str)
-            and type(width) is int
-            and width > 0
-            and (positive is None or (kind == "binary" and positive in classes))
-            and isinstance(names, list)
-            and all(isinstance(name, str) for name in names)
-            and len(names) in (0, width)
-        )
-        if not valid:
+        if not is_saved_task(data):
             raise ConfigError(f"The task {dict(data)!r:.200} is none: it has a kind, classes, a metric and a width.")
         return cls(
-            kind=kind,
-            classes=tuple(classes),
-            metric=metric,
-            width=width,
-            positive_class=positive,
-            target_names=tuple(names),
+            kind=data["kind"],
+            metric=data["metric"],
+            width=data["width"],
+            classes=tuple(data["classes"]),
+            positive_class=data.get("positive_class"),
+            target_names=tuple(data.get("target_names", ())),
+            thresholds=tuple(data.get("thresholds", ())),
         )
 
 

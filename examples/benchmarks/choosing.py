@@ -35,7 +35,8 @@ from autotransfer.data.split import split, split_folds
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.model.temperature import fit_temperature, temper
-from autotransfer.pipeline.prepare import available_backbones, offered_heads, prepare_data
+from autotransfer.pipeline.choose_backbones import available_backbones
+from autotransfer.pipeline.prepare import offered_heads, prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import keep_freed_memory
 from autotransfer.search.trials import TrialRecord

@@ -33,7 +33,8 @@ from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.pipeline.prepare import available_backbones, prepare_data
+from autotransfer.pipeline.choose_backbones import available_backbones
+from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.memory import keep_freed_memory, memory_budget
 from autotransfer.settings import Settings

@@ -162,7 +162,7 @@ class SpectrogramBackbone(SoundEncoder):
         whole, grid = stem.position_embeddings.split([2, bands * steps], 1)
         positions = grid.unflatten(1, (bands, steps))[:, :, :own].flatten(1, 2)
         tokens = torch.cat([stem.cls_token, stem.distillation_token], 1) + whole
-        features = torch.cat([tokens.expand(len(patches), -1, -1), patches + positions], 1)
+        features = torch.cat([tokens.expand(patches.shape[0], -1, -1), patches + positions], 1)
         for block in self._blocks:
             features = _first(block(features))
         return self.model.layernorm(features)  # type: ignore[no-any-return]
@@ -188,7 +188,7 @@ class WaveBackbone(SoundEncoder):
 
     def _frontend_of(self, config: Any, settings: Mapping[str, Any]) -> nn.Module:
         # Models with a group norm over time were trained without a mask, and padded with zeros.
-        self._masked = settings.get("return_attention_mask", config.feat_extract_norm == "layer")
+        self.masked = settings.get("return_attention_mask", config.feat_extract_norm == "layer")
         config.layerdrop = 0.0  # few epochs on few examples: a block left out harms more than it helps
         return NormalisedWave(settings.get("do_normalize", True))
 
@@ -200,7 +200,7 @@ class WaveBackbone(SoundEncoder):
         extracted = model.feature_extractor(normalised).transpose(1, 2)
         features = _first(model.feature_projection(extracted))
         mask = None
-        if self._masked:
+        if self.masked:
             mask = torch.arange(features.shape[1], device=wave.device) < self._frames(samples).clamp(min=1)[:, None]
             features = features.masked_fill(~mask.unsqueeze(-1), 0.0)  # the encoder fills it in place, again
         with warnings.catch_warnings():  # torch would rather have both masks of WavLM in one type

@@ -61,7 +61,7 @@ class TextEncoder(Backbone):
             width=width,
             recipe=recipe.to_json(),
         )
-        self.model, self.pooling, self._pad = model, recipe.pooling, pad
+        self.model, self.pooling, self.pad = model, recipe.pooling, pad
         self._stage_of = {f"model.{name}": stage for name, stage in found.of.items()}
 
     def stage_of(self, parameter: str) -> int:
@@ -76,7 +76,7 @@ class TextEncoder(Backbone):
 
     def forward_map(self, inputs: Any) -> Tensor:
         """Map ``tokens`` and their ``mask`` (N, L) to a vector for each token (N, L, width)."""
-        return _encode(self.model, inputs["tokens"], inputs["mask"], self._pad)
+        return _encode(self.model, inputs["tokens"], inputs["mask"], self.pad)
 
     def pool(self, features: Tensor, inputs: Inputs | None = None) -> Tensor:
         """Pool (N, L, width) to features (N, width): the first token, the mean, or the maximum of what is there."""

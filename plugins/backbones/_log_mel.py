@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from autotransfer.errors import ModelFormatError
+from autotransfer_plugins.backbones._spectrum import power_of_wave, waves_of
 
 __all__ = ["LogMel", "MelSettings", "mel_filters"]
 
@@ -95,11 +96,13 @@ class LogMel(nn.Module):
         # Not in ``state_dict``: they follow from the settings.
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("taper", torch.hann_window(self.span), persistent=False)
+        self.register_buffer("waves", None)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     filters: Tensor
     taper: Tensor
+    waves: Tensor | None
     mean: Tensor
     std: Tensor
 
@@ -108,23 +111,17 @@ class LogMel(nn.Module):
         before = dict(self._buffers)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, buffer in before.items():
-            assert buffer is not None
-            self._buffers[name] = buffer.to(fn(buffer).device)
+            self._buffers[name] = None if buffer is None else buffer.to(fn(buffer).device)
         return self
+
+    def before_export(self) -> None:
+        """Take a form that other programs have."""
+        self.waves = waves_of(self.taper, self.points)
 
     def forward(self, wave: Tensor) -> Tensor:
         """Map waves (N, T) to pictures (N, 3, height, width) of float32."""
         with torch.autocast(wave.device.type, enabled=False):
-            spectrum = torch.stft(
-                wave.float(),
-                self.points,
-                self.hop,
-                win_length=self.span,
-                window=self.taper,
-                pad_mode="constant",
-                return_complex=True,
-            )
-            power = spectrum.real.square() + spectrum.imag.square()
+            power = self._power(wave.float())
             level = 10 * torch.log10((self.filters @ power).clamp(min=10 ** (_LEAST_DB / 10)))
             loudest = level.amax((1, 2), keepdim=True).clamp(min=_LEAST_DB + self.settings.range_db)
             bright = ((level - loudest) / self.settings.range_db + 1).clamp(min=0)
@@ -132,6 +129,21 @@ class LogMel(nn.Module):
                 bright.flip(1)[:, None], size=self.size, mode="bilinear", align_corners=False, antialias=True
             )
             return (picture - self.mean) / self.std
+
+    def _power(self, wave: Tensor) -> Tensor:
+        """Map waves (N, T) to the power (N, points / 2 + 1, frames) at each frequency."""
+        if self.waves is not None:
+            return power_of_wave(wave, self.waves, self.hop, "constant")
+        spectrum = torch.stft(
+            wave,
+            self.points,
+            self.hop,
+            win_length=self.span,
+            window=self.taper,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        return spectrum.real.square() + spectrum.imag.square()
 
 
 def mel_filters(mels: int, points: int, rate: int, low: float) -> Tensor:

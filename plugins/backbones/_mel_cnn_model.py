@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs
 from autotransfer.errors import BackboneError, ModelFormatError
+from autotransfer_plugins.backbones._spectrum import power_of_wave, waves_of
 from autotransfer_plugins.backbones._zoo import CONFIG, WEIGHTS, read_config, weights_file
 from autotransfer_plugins.backbones.mel_cnn import PLUGIN, RATE, recipe_of, shape_of
 from autotransfer_plugins.modalities.audio.formats import WaveFormat
@@ -41,18 +42,36 @@ STAGES = ("stem", "bands", "first", "second", "third", "fourth")
 class LogMel(nn.Module):
     """Log-mel spectrogram, less its mean over what is there of a sound: loudness does not matter."""
 
+    waves: Tensor | None
+    filters: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("waves", None)
+        self.register_buffer("filters", None)
+
+    def before_export(self) -> None:
+        """Take a form that other programs have."""
+        window, self.filters = _constants("cpu")
+        self.waves = waves_of(window, WINDOW)
+
     def forward(self, wave: Tensor, samples: Tensor) -> Tensor:
         """Map waves (N, T) at 16 kHz, of which ``samples`` (N,) are there, to (N, 1, bands, frames)."""
         with torch.autocast(wave.device.type, enabled=False):
-            window, filters = _constants(str(wave.device))
-            spectrum = torch.stft(
-                wave.float(), WINDOW, HOP, window=window, center=True, pad_mode="constant", return_complex=True
-            )
-            bands = (filters @ spectrum.abs().square()).clamp(min=_FLOOR).log()
+            bands = self._bands(wave.float()).clamp(min=_FLOOR).log()
             there = _there(bands.shape[-1], samples, HOP)[:, None]
             mean = (bands * there).sum((1, 2), keepdim=True) / (there.sum((1, 2), keepdim=True) * BANDS)
             scaled: Tensor = ((bands - mean) * there / 4).unsqueeze(1)  # about a deviation
         return scaled.to(wave.dtype)
+
+    def _bands(self, wave: Tensor) -> Tensor:
+        """Map waves (N, T) to the power (N, bands, frames) of each band."""
+        if self.waves is not None and self.filters is not None:
+            return self.filters @ power_of_wave(wave, self.waves, HOP, "constant")
+        window, filters = _constants(str(wave.device))
+        spectrum = torch.stft(wave, WINDOW, HOP, window=window, center=True, pad_mode="constant", return_complex=True)
+        power: Tensor = filters @ spectrum.abs().square()
+        return power
 
 
 class MelCNN(Backbone):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from autotransfer_plugins.backbones._spectrum import power_of_frames, power_of_wave, waves_of
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -41,18 +43,27 @@ class WhisperMel(_Float32Module):
 
     filters: Tensor
     window: Tensor
+    waves: Tensor | None
 
     def __init__(self, bands: int) -> None:
         super().__init__()
         self.register_buffer("filters", _slaney_filters(bands, _FRAME, 16_000), persistent=False)
         self.register_buffer("window", torch.hann_window(_FRAME), persistent=False)
+        self.register_buffer("waves", None)
+
+    def before_export(self) -> None:
+        """Take a form that other programs have."""
+        self.waves = waves_of(self.window, _FRAME)
 
     def forward(self, wave: Tensor) -> Tensor:
         """Map (N, T) at 16 kHz to (N, bands, frames), frames = T / 160, an even number."""
         _require_float32(wave)
         wave = F.pad(wave, (0, max(_FRAME - wave.shape[1], -wave.shape[1] % (2 * _HOP))))
-        spectrum = torch.stft(wave, _FRAME, _HOP, window=self.window, return_complex=True)[..., :-1]
-        power = spectrum.real.square() + spectrum.imag.square()
+        if self.waves is not None:
+            power = power_of_wave(wave, self.waves, _HOP, "reflect")[..., :-1]
+        else:
+            spectrum = torch.stft(wave, _FRAME, _HOP, window=self.window, return_complex=True)[..., :-1]
+            power = spectrum.real.square() + spectrum.imag.square()
         mel = (self.filters @ power).clamp(min=1e-10).log10()
         mel = (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
         return mel[..., : mel.shape[-1] // 2 * 2]
@@ -70,12 +81,18 @@ class KaldiMel(_Float32Module):
 
     filters: Tensor
     window: Tensor
+    waves: Tensor | None
 
     def __init__(self, bands: int, mean: float, std: float, min_frames: int) -> None:
         super().__init__()
         self.mean, self.std, self.min_frames = mean, std, min_frames
         self.register_buffer("filters", _kaldi_filters(bands, _KALDI_FFT, 16_000), persistent=False)
         self.register_buffer("window", torch.hann_window(_FRAME, periodic=False), persistent=False)
+        self.register_buffer("waves", None)
+
+    def before_export(self) -> None:
+        """Take a form that other programs have."""
+        self.waves = waves_of(self.window, _KALDI_FFT)
 
     def forward(self, wave: Tensor, samples: Tensor) -> Tensor:
         """Map (N, T) at 16 kHz to (N, frames, bands); frames behind the end of a sound are zero before normalisation.
@@ -89,8 +106,12 @@ class KaldiMel(_Float32Module):
         frames = wave.unfold(1, _FRAME, _HOP)
         frames = frames - frames.mean(-1, keepdim=True)
         before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
-        spectrum = torch.fft.rfft((frames - _PREEMPHASIS * before) * self.window, _KALDI_FFT)
-        power = spectrum.real.square() + spectrum.imag.square()
+        frames = frames - _PREEMPHASIS * before
+        if self.waves is not None:
+            power = power_of_frames(frames, self.waves)
+        else:
+            spectrum = torch.fft.rfft(frames * self.window, _KALDI_FFT)
+            power = spectrum.real.square() + spectrum.imag.square()
         mel = (power @ self.filters.T).clamp(min=_MIN_POWER).log()
         there = torch.arange(mel.shape[1], device=mel.device) <= (samples[:, None] - _FRAME) // _HOP
         normalised: Tensor = (mel.masked_fill(~there.unsqueeze(-1), 0.0) - self.mean) / (2 * self.std)

@@ -29,8 +29,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.checkpoints import Checkpoint
 
-__all__ = ["outline_backbone", "rebuild_backbone", "register_backbones", "resolve_backbone", "write_backbone"]
+__all__ = [
+    "export_checkpoint",
+    "outline_backbone",
+    "rebuild_backbone",
+    "register_backbones",
+    "resolve_backbone",
+    "write_backbone",
+]
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 _CONFIG_OF = LazyImport("autotransfer_plugins.backbones._encoder_hub:repository_config")
@@ -127,6 +135,26 @@ def write_backbone(
         return None
     write_folder(backbone, classifier, about, folder)
     return True
+
+
+@hookimpl
+def export_checkpoint(
+    backbone: Backbone, library: str, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
+) -> Checkpoint | None:
+    """Write an encoder in float32 for the ``Auto`` classes for classification; None for another backbone or library.
+
+    Raises:
+        ExportError: The class for classification has no place for the classifier, or pools in another way.
+    """
+    if library != "transformers" or backbone.recipe.get("plugin") != "transformers":
+        return None
+    from autotransfer_plugins.backbones._encoder_classifier import export_folder
+    from autotransfer_plugins.backbones._encoder_sound import SoundEncoder
+    from autotransfer_plugins.backbones._encoder_text import TextEncoder
+
+    if not isinstance(backbone, (TextEncoder, SoundEncoder)):
+        return None
+    return export_folder(backbone, classifier, about, folder)
 
 
 def _is_encoder(folder: Path) -> bool:

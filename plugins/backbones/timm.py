@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autotransfer.contract.backbone import Backbone
+    from autotransfer.contract.checkpoints import Checkpoint
     from autotransfer_plugins.backbones._model import TimmBackbone
 
 __all__ = [
     "TimmBackbone",
+    "export_checkpoint",
     "outline_backbone",
     "rebuild_backbone",
     "register_backbones",
@@ -150,3 +152,20 @@ def write_backbone(
         return None
     write_folder(backbone, classifier, about, folder)
     return True
+
+
+@hookimpl
+def export_checkpoint(
+    backbone: Backbone, library: str, classifier: tuple[Tensor, Tensor], about: Mapping[str, Any], folder: Path
+) -> Checkpoint | None:
+    """Write a backbone of this plugin in float32 for timm; return None for another backbone or library.
+
+    Raises:
+        ExportError: The architecture has no linear classifier on its pooled features.
+    """
+    if library != "timm" or backbone.recipe.get("plugin") != "timm":
+        return None
+    from autotransfer_plugins.backbones._model import TimmBackbone
+    from autotransfer_plugins.backbones._writing import export_folder
+
+    return export_folder(backbone, classifier, about, folder) if isinstance(backbone, TimmBackbone) else None

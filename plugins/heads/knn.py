@@ -43,11 +43,16 @@ class NearestNeighbours(nn.Module):
     def __init__(self, width: int, outputs: int, k: int) -> None:
         super().__init__()
         self.k = k
+        self._exported_kind: str | None = None
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("keys", torch.zeros(1, width, dtype=torch.float16))
         self.register_buffer("values", torch.zeros(1, outputs))
         self.register_buffer("shift", torch.zeros(outputs))
         self.register_buffer("kind", torch.tensor(0))
+
+    def before_export(self) -> None:
+        """Let the number of rows be free, and what the targets are be fixed."""
+        self._exported_kind = _KINDS[int(self.kind)]
 
     def embed(self, features: Tensor) -> Tensor:
         """Centre features (N, width) and scale each row to length 1."""
@@ -56,10 +61,12 @@ class NearestNeighbours(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Average the targets of the ``k`` most similar training examples."""
         embedded, keys = self.embed(features), self.keys.float().T
-        rows = max(_MAX_SIMILARITIES // len(self.keys), 1)
-        starts = range(0, max(len(embedded), 1), rows)
-        votes = torch.cat([self._votes(embedded[start : start + rows], keys) for start in starts])
-        kind = _KINDS[int(self.kind)]
+        if (kind := self._exported_kind) is not None:
+            votes = self._votes(embedded, keys)
+        else:
+            kind, rows = _KINDS[int(self.kind)], max(_MAX_SIMILARITIES // len(self.keys), 1)
+            starts = range(0, max(len(embedded), 1), rows)
+            votes = torch.cat([self._votes(embedded[start : start + rows], keys) for start in starts])
         if kind == "regression":
             return votes
         smooth = _SMOOTHING_VOTES / self.k

@@ -42,9 +42,17 @@ def test_the_command_shows_everything(offline: None, tmp_path: Path) -> None:
         "autotransfer fit",
     ):
         assert part in outcome.stdout, part
-    assert {"run.json", "result.json", "trials.csv", "trials.svg", "study.journal", "model"} == {
-        p.name for p in Path("run").iterdir()
+    files = {
+        "run.json",
+        "result.json",
+        "report.json",
+        "report.html",
+        "trials.csv",
+        "trials.svg",
+        "study.journal",
+        "model",
     }
+    assert files == {file.name for file in Path("run").iterdir()}
     ElementTree.parse(tmp_path / "run" / "trials.svg")
     again = CliRunner().invoke(app, ["demo", "--out", "run"])
     assert again.exit_code == 2, "a run is never overwritten unasked"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.data.sources import find_examples, load_examples
-from autotransfer.errors import DataError, ModelFormatError, OutputError
+from autotransfer.errors import ConfigError, DataError, ModelFormatError, OutputError
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.settings import Compute
@@ -138,6 +138,29 @@ def test_a_saved_ensemble_holds_each_backbone_once(ensemble: TransferModel, digi
     assert [one.weight for one in loaded.members] == list(WEIGHTS.values())
     assert loaded.temperature == 1.5
     np.testing.assert_array_equal(loaded.predict_proba(digits[0]), ensemble.predict_proba(digits[0]))
+
+
+def test_a_saved_model_makes_the_same_sets(trained: dict[str, TransferModel], digits: Digits, tmp_path: Path) -> None:
+    model, images, labels = trained["ridge"], digits[0][60:], digits[1][60:]
+    sets = model.predict_set(images, 0.8)
+    assert set().union(*sets) <= set(model.task.classes)
+    assert np.mean([label in found for label, found in zip(labels, sets, strict=True)]) > 0.5
+    assert sum(map(len, model.predict_set(images, 0.5))) < sum(map(len, model.predict_set(images, 0.9)))
+    loaded = autotransfer.load(model.save(tmp_path), device="cpu")
+    assert list(loaded.predict_set(images, 0.8)) == list(sets)
+    filled = loaded.predict_set(images, 0.05, allow_empty=False)
+    assert [found[0] for found in filled] == list(loaded.predict(images))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        loaded.predict_set(images, 90)
+
+    about = json.loads((tmp_path / "model.json").read_text())
+    about["conformal"][0]["levels"][0] = 2.0
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(ModelFormatError, match="levels"):
+        autotransfer.load(tmp_path)
+    plain = autotransfer.load(replace(model, conformal=None).save(tmp_path), device="cpu")
+    with pytest.raises(ConfigError, match="makes no sets"):
+        plain.predict_set(digits[0])
 
 
 def test_a_head_on_missing_stages_is_refused(trained: dict[str, TransferModel], tmp_path: Path) -> None:

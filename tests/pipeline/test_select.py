@@ -236,7 +236,7 @@ def test_a_winner_without_refit_leaves_time_to_an_ensemble(
     trials = _tried(evaluator, *(Candidate(backbone=backbone, head=head) for backbone, head in names))
     assert trials.best is not None
     pools: list[int] = []
-    monkeypatch.setattr("autotransfer.pipeline.select.choose_ensemble", lambda pool, held_out: pools.append(len(pool)))
+    monkeypatch.setattr("autotransfer.pipeline.select.choose_ensemble", lambda pool, *rest: pools.append(len(pool)))
     for seconds in (1.0, 9.0, 100.0):
         for module in ("pipeline.select", "selection.costs"):
             monkeypatch.setattr(

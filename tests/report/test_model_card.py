@@ -12,7 +12,8 @@ from fixtures.fitting import fit_with
 from huggingface_hub import ModelCard
 from sklearn.metrics import precision_recall_fscore_support
 
-from autotransfer.report.model_card import CardSources, model_card, with_usage
+from autotransfer.report.card_usage import with_usage
+from autotransfer.report.model_card import CardSources, model_card
 from autotransfer.run.result import FitResult
 from autotransfer.settings.settings import Budget
 from autotransfer.warnings import FitWarning

@@ -289,7 +289,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_replay_prints_the_regret_as_json(recorded: Path) -> None:
     # The command as a user runs it, on a file that the committed prior was not learned from.
-    command = [sys.executable, BENCHMARKS / "replay.py", recorded, "--budgets", "60,6000", "--json"]
+    command = [sys.executable, BENCHMARKS / "replay.py", "curves", recorded, "--budgets", "60,6000", "--json"]
     result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert set(result["regret"]) == {"60", "6000"}
     assert set(result["datasets"]) == {"a", "b", "c"}
@@ -299,7 +299,7 @@ def test_replay_prints_the_regret_as_json(recorded: Path) -> None:
 def test_replay_leaves_out_the_part_that_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     # An ablation that leaves its part in shows that the part is worth nothing.
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    schedule = runpy.run_path(str(BENCHMARKS / "replay.py"))["schedule"]
+    schedule = runpy.run_path(str(BENCHMARKS / "replay_curves.py"))["schedule"]
     good = Arm(name="good", mean=[0.6, 0.7, 0.9], std=[0.1, 0.1, 0.1], seconds=4.0)
     unlike, curves = [arm("poor", seconds=1.0), good], model(share=0.5)
 

@@ -25,13 +25,14 @@ def test_a_row_is_flat_and_says_where_each_setting_belongs() -> None:
     )
     record = TrialRecord(
         number=4, state="pruned", candidate=candidate, source="screening", score=0.5, objective=0.4, best_epoch=2,
-        epochs=3, seconds=1.23456, depth=1, reason="poor", curve=(0.1, 0.5, 0.4),
+        epochs=3, seconds=1.23456, depth=1, reason="poor", curve=(0.1, 0.5, 0.4), latency_seconds=0.0098412345,
+        size_bytes=12_000,
     )  # fmt: skip
     assert record.to_row() == {
         "number": 4, "state": "pruned", "source": "screening", "score": 0.5, "objective": 0.4, "backbone": "b",
         "head": "h", "freeze": "f",
-        "depth": 1, "head.k": 3, "freeze.depth": 1, "training.lr": 0.1, "best_epoch": 2, "epochs": 3,
-        "seconds": 1.235, "reason": "poor",
+        "depth": 1, "head.k": 3, "freeze.depth": 1, "training.lr": 0.1, "latency_ms": 9.8412,
+        "size_bytes": 12_000, "best_epoch": 2, "epochs": 3, "seconds": 1.235, "reason": "poor",
     }  # fmt: skip
 
 

@@ -59,6 +59,19 @@ def test_two_that_complement_each_other_are_better_together() -> None:
     assert found.to_json()["used"] is True
 
 
+def test_what_a_limit_forbids_together_is_no_ensemble() -> None:
+    one, two = _complementary()
+    records, held_out = [_record(0, one), _record(1, one), _record(2, two)], _held_out(one)
+    free = choose_ensemble(records, held_out)
+    limited = choose_ensemble(records, held_out, lambda chosen: 2 not in chosen)
+    assert free is not None
+    assert limited is not None
+    assert 2 in {member.candidates[0].trial for member in free.members}
+    assert {member.candidates[0].trial for member in limited.members} <= {0, 1}
+    assert not limited.is_better
+    assert np.allclose(limited.predictions, one)  # the other parts chose within the limit, too
+
+
 def test_copies_are_refused() -> None:
     rng = np.random.default_rng(0)
     one = _says(np.clip(rng.normal(0.6, 0.2, 200), 0.01, 0.99))

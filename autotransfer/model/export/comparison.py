@@ -83,7 +83,7 @@ def compare(model: TransferModel, examples: Examples, predict: Predict) -> Agree
     return Agreement(
         examples=len(examples),
         labels_agree=_labels_agree(model.task, expected, found),
-        largest_difference=float(np.abs(expected.astype(np.float64) - found).max(initial=0) / _unit(model)),
+        largest_difference=float((np.abs(expected.astype(np.float64) - found) / _unit(model)).max(initial=0)),
         labels_agree_in_16_bit=None if rounded is None else _labels_agree(model.task, rounded, found),
     )
 
@@ -99,5 +99,4 @@ def _unit(model: TransferModel) -> np.ndarray | float:
     """Return what differences are measured in: 1 for probabilities, the deviation of each target of a regression."""
     if model.task.kind != "regression":
         return 1.0
-    scale: np.ndarray = model.members[0].network.scale.numpy()
-    return np.maximum(scale, np.finfo(np.float64).tiny)
+    return np.asarray(model.members[0].network.scale.clamp(min=np.finfo(np.float64).tiny).numpy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,14 @@ import numpy as np
 
 from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, ExportError
+from autotransfer.model.export.card import USAGES, card_of
 from autotransfer.model.export.comparison import MAX_DIFFERENCE, MIN_LABEL_AGREEMENT, Agreement, compare
 from autotransfer.model.export.exporters import ExportRequest, find_exporter
+from autotransfer.model.export.hub import push
 from autotransfer.model.export.metadata import describe
 from autotransfer.model.export.pipeline import export_inputs_of
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.report.card_usage import CARD
 from autotransfer.runtime.files import writing
 from autotransfer.runtime.library_defaults import default_settings
 
@@ -36,17 +39,33 @@ class ExportReport:
         format: The format.
         files: All files that were written.
         agreement: The figures of the comparison with the model.
+        card: The model card, which says how to predict with the files.
     """
 
     path: Path
     format: str
     files: tuple[Path, ...]
     agreement: Agreement
+    card: str = field(default="", repr=False)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all files."""
         return sum(file.stat().st_size for file in self.files)
+
+    def push(self, repository: str, *, private: bool = True) -> str:
+        """Hand the files to the Hugging Face hub, with the model card, and return the address.
+
+        Args:
+            repository: ``OWNER/NAME``; it is made where it is new.
+            private: Whether a new repository is private.
+
+        Raises:
+            ConfigError: The name is none, or there is no token of the hub.
+            ExportError: The hub cannot be reached, or refuses.
+        """
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return push(folder, self.files, self.card, repository, private=private)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -90,7 +109,7 @@ def export_model(
     path, exporter = Path(path), find_exporter(format)
     exporter.check_packages()
     exporter.check_path(path, overwrite=overwrite)
-    compared = _some_of(model, examples)
+    compared = _some_of(model, examples, decoded=exporter.decoded)
     parent = path.absolute().parent
     with (
         writing(path, "Export again once there is room."),
@@ -107,15 +126,24 @@ def export_model(
                 "format, or a model of another backbone, may do."
             )
         files = _moved(folder, path, overwrite=overwrite)
-    return ExportReport(path=path, format=format, files=files, agreement=agreement)
+    return ExportReport(path=path, format=format, files=files, agreement=agreement, card=_card(model, format, path))
 
 
-def _some_of(model: TransferModel, examples: Examples) -> Examples:
-    """Return up to a few hundred of the examples that can be read, in memory."""
+def _card(model: TransferModel, format: str, path: Path) -> str:
+    """Return the card that a folder holds, and for a file one that says how to predict with it."""
+    if (path / CARD).is_file():
+        return (path / CARD).read_text(encoding="utf-8")
+    return card_of(model, format, USAGES.get(format, "").replace("FILE", path.stem))
+
+
+def _some_of(model: TransferModel, examples: Examples, *, decoded: bool) -> Examples:
+    """Return up to a few hundred of the examples that can be read, and decode them where that is needed."""
     rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MAX_COMPARED_EXAMPLES)).astype(int))
     chosen = examples.take(rows.tolist())
     readable = model.decode(chosen).kept.tolist()
     chosen = chosen.take(readable)
+    if not decoded:
+        return chosen
     return replace(chosen, items=list(export_inputs_of(model).decoded(list(chosen.items))))
 
 

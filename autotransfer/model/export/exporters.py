@@ -66,6 +66,7 @@ class Exporter:
         packages: Packages that writing it needs beside those of the core.
         extra: The extra of this package that installs them.
         write: What writes it.
+        decoded: Whether what is written takes decoded examples; where not, it takes inputs of the model's backbone.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Exporter:
     packages: tuple[str, ...] = ()
     extra: str = "export"
     write: WriteFormat
+    decoded: bool = True
 
     def check_packages(self) -> None:
         """Check that the packages are installed.
@@ -113,6 +115,15 @@ EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
         for each in (
             Exporter(name="onnx", suffix=".onnx", packages=_RUNTIME, write=LazyImport(f"{_HERE}.onnx:write")),
             Exporter(name="torch", suffix=".pt2", write=LazyImport(f"{_HERE}.torch_export:write")),
+            Exporter(name="timm", suffix="", write=LazyImport(f"{_HERE}.timm:write"), decoded=False),
+            Exporter(
+                name="transformers",
+                suffix="",
+                packages=("transformers",),
+                extra="text",
+                write=LazyImport(f"{_HERE}.transformers:write"),
+                decoded=False,
+            ),
         )
     }
 )

@@ -11,7 +11,7 @@ from autotransfer._version import __version__
 from autotransfer.contract.export_inputs import ExportInputs
 from autotransfer.model.transfer_model import TransferModel
 
-__all__ = ["describe", "write_files"]
+__all__ = ["describe", "inputs_to_json", "write_files"]
 
 _LIBRARIES = ("torch", "onnx", "onnxscript", "timm", "transformers")
 
@@ -38,6 +38,19 @@ def describe(model: TransferModel, trained_on: Mapping[str, Any]) -> dict[str, A
         "trained_on": dict(trained_on),
         "versions": {"autotransfer": __version__, **{name: found for name in _LIBRARIES if (found := _version(name))}},
     }
+
+
+def inputs_to_json(inputs: ExportInputs) -> list[dict[str, Any]]:
+    """Return what a program has to give the model as JSON."""
+    return [
+        {
+            "name": given.name,
+            "dtype": given.dtype,
+            "shape": ["batch", *(axis if isinstance(axis, int) else axis.name for axis in given.axes)],
+            "about": given.about,
+        }
+        for given in inputs.inputs
+    ]
 
 
 def _version(library: str) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from autotransfer.contract.export_inputs import ExportInputs
 from autotransfer.data.examples import Examples
 from autotransfer.errors import ExportError
 from autotransfer.model.export.exporters import ExportRequest, Predict
-from autotransfer.model.export.metadata import write_files
+from autotransfer.model.export.metadata import inputs_to_json, write_files
 from autotransfer.model.export.pipeline import ExportedModel, export_inputs_of
 from autotransfer.model.export.tracing import batches_of, traced
 from autotransfer.runtime.text import one_line
@@ -35,8 +37,7 @@ def write(request: ExportRequest) -> Predict:
     program = traced(module, inputs, request.examples)
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter warns of its own parts
+        with _quiet_exporter():
             made = torch.onnx.export(
                 program,
                 input_names=[given.name for given in inputs.inputs],
@@ -55,9 +56,23 @@ def write(request: ExportRequest) -> Predict:
     return _runner(request.path, inputs)
 
 
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep what the exporter warns of, its own parts and what it does not simplify, from users."""
+    exporter = logging.getLogger("onnxscript")
+    level = exporter.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exporter.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            exporter.setLevel(level)
+
+
 def _properties(about: Mapping[str, Any], inputs: ExportInputs) -> dict[str, str]:
     """Return what the file says of itself: a JSON text for each entry."""
-    return {key: json.dumps(value) for key, value in about.items()}
+    return {key: json.dumps(value) for key, value in {**about, "inputs": inputs_to_json(inputs)}.items()}
 
 
 def _runner(path: Path, inputs: ExportInputs) -> Predict:

@@ -49,6 +49,9 @@ class ExportedModel(nn.Module):
         networks = deepcopy([member.network for member in model.members])  # in one call: backbones stay shared
         self.reader, self.task, self.temperature = inputs.reader(), model.task, model.temperature
         self.networks = nn.ModuleList(network.float().cpu().eval().requires_grad_(False) for network in networks)
+        for part in self.networks.modules():
+            if hook := getattr(part, "before_export", None):
+                hook()
         self._weights = [member.weight for member in model.members]
         self._views = [member.views for member in model.members]
         self.views = nn.ModuleDict()

@@ -10,7 +10,7 @@ import torch
 
 from autotransfer.data.examples import Examples
 from autotransfer.model.export.exporters import ExportRequest, Predict
-from autotransfer.model.export.metadata import write_files
+from autotransfer.model.export.metadata import inputs_to_json, write_files
 from autotransfer.model.export.pipeline import ExportedModel, export_inputs_of
 from autotransfer.model.export.tracing import batches_of, traced
 
@@ -24,7 +24,7 @@ def write(request: ExportRequest) -> Predict:
     """Write a program; see ``WriteFormat``."""
     inputs = export_inputs_of(request.model)
     program = traced(ExportedModel(request.model, inputs), inputs, request.examples)
-    about = json.dumps(request.about)
+    about = json.dumps({**request.about, "inputs": inputs_to_json(inputs)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tensors that share memory, whose values are written all the same
         torch.export.save(program, request.path, extra_files={METADATA_FILE: about})

@@ -16,7 +16,7 @@ from autotransfer_plugins.modalities.audio.sounds import length_key, start_key, 
 if TYPE_CHECKING:
     from autotransfer_plugins.modalities.audio.sounds import Sounds
 
-__all__ = ["AUGMENTATIONS", "VIEWS", "augment", "prepare"]
+__all__ = ["AUGMENTATIONS", "VIEWS", "augment", "place_of_view", "prepare"]
 
 # Where a window lies in what a sound has beyond it: 0 is its start, 1 its end.
 _PLACES = {"center": 0.5, "start": 0.0, "end": 1.0, "early": 0.25, "late": 0.75}
@@ -69,7 +69,12 @@ def prepare(
         ``"wave"``, float32 (rows, T) from -1 to 1, and ``"samples"``, int64 (rows,).
     """
     spare = np.maximum(store.arrays[length_key(how.rate)][rows] - how.length, 0)
-    return _windows(store, rows, how, np.rint(spare * _PLACES[view or VIEWS[0]]).astype(np.int64), device)
+    return _windows(store, rows, how, np.rint(spare * place_of_view(view or VIEWS[0])).astype(np.int64), device)
+
+
+def place_of_view(view: str) -> float:
+    """Return where the window of a view lies in what a sound has beyond it: 0 is its start, 1 its end."""
+    return _PLACES[view]
 
 
 def augment(

@@ -21,6 +21,7 @@ from autotransfer_plugins.modalities.audio.formats import (
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.audio.export import AudioExport
     from autotransfer_plugins.modalities.audio.sounds import Sounds
 
 __all__ = ["AUDIO", "AUGMENTATIONS", "OPTIONS", "VIEWS", "WARNINGS", "AudioModality"]
@@ -107,6 +108,12 @@ class AudioModality(Modality):
 
         return recordings_of(value, one=reading is not None)
 
+    def decoded(self, item: Item) -> Item:
+        """Return the samples of a file, with their rate."""
+        from autotransfer_plugins.modalities.audio.single import decoded_item
+
+        return decoded_item(item)
+
     def load(
         self,
         items: Sequence[Item],
@@ -176,6 +183,12 @@ class AudioModality(Modality):
     ) -> list[float | None]:
         """Return what a window costs that suits the sounds."""
         return [spec.gmacs for spec in self.fitted(specs, items, options)]
+
+    def export_inputs(self, formats: Sequence[WaveFormat], reading: Mapping[str, Any]) -> AudioExport:
+        """Return how samples of any number enter an exported model."""
+        from autotransfer_plugins.modalities.audio.export import AudioExport
+
+        return AudioExport(self, formats, reading)
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone for its window, and for a shorter one where that costs less."""

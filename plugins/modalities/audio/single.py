@@ -15,7 +15,7 @@ from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.audio.reading import MAX_SECONDS, Samples, check_rate, read_samples
 from autotransfer_plugins.modalities.audio.recordings import Encoded, Recording, to_mono
 
-__all__ = ["Decoded", "decode_one", "resampled", "samples_of"]
+__all__ = ["Decoded", "decode_one", "decoded_item", "resampled", "samples_of"]
 
 _LEAST_SECONDS = 0.01
 _ROUNDING = 1e-9
@@ -84,6 +84,17 @@ def decode_one(item: Any, rates: Sequence[int], sampling_rate: int | None) -> De
         silent=bool((values == values[0]).all()),
         clipped=plain and bool((np.abs(values) >= _FULL_SCALE).mean() > _CLIPPED_SHARE),
     )
+
+
+def decoded_item(item: Any) -> Any:
+    """Return a file, or the bytes of one, as a recording in memory; what cannot be read stays as it is."""
+    if not isinstance(item, (Path, Encoded)):
+        return item
+    try:
+        samples, _ = samples_of(item, None)
+    except (UnreadableExampleError, OSError):
+        return item
+    return Recording(samples.values, samples.rate)
 
 
 def resampled(values: np.ndarray, rate: int, wanted: int) -> np.ndarray:

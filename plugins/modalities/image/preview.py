@@ -13,7 +13,7 @@ from autotransfer.contract.modality import Item, Preview
 from autotransfer_plugins.modalities.image.batches import VIEWS, box_of_view, frame_of
 from autotransfer_plugins.modalities.image.decode import size_of_item
 from autotransfer_plugins.modalities.image.decoding import Decoding
-from autotransfer_plugins.modalities.image.formats import Preprocessing
+from autotransfer_plugins.modalities.image.formats import COLOURS, Preprocessing
 from autotransfer_plugins.modalities.image.reading import quiet_pillow
 from autotransfer_plugins.modalities.image.single import Plan, decode_one
 
@@ -63,11 +63,13 @@ def picture_of(item: Item, reading: Mapping[str, Any]) -> tuple[Image.Image, tup
         known = size_of_item(item)
         side = _MAX_SIDE_PIXELS if known is None else min(max(known), _MAX_SIDE_PIXELS)
         # Squashed, and drawn out again: so values become pixels by the code that makes pixels for networks.
-        found = decode_one(item, Plan(modes=["squash"], side=side, decoding=Decoding.from_json(dict(reading))))
+        decoding = Decoding.from_json(dict(reading))
+        channels = len(decoding.channel_ranges) or max(COLOURS)
+        found = decode_one(item, Plan(modes=["squash"], side=side, decoding=decoding, channels=channels))
     width, height = found.size
     scale = side / max(width, height)
     shape = (max(round(width * scale), 1), max(round(height * scale), 1))
-    picture = Image.fromarray(found.squares["squash"])
+    picture = Image.fromarray(_shown(found.squares["squash"]))
     if picture.size != shape:
         picture = picture.resize(shape, Image.Resampling.BICUBIC)
     factor = max(_MIN_SIDE_PIXELS // max(shape), 1)
@@ -128,3 +130,8 @@ def _between(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
     share = (places - before).astype(np.float32)
     share = share[:, None] if axis == 0 else share[None]
     return np.asarray(np.take(values, before, axis) * (1 - share) + np.take(values, after, axis) * share)
+
+
+def _shown(found: np.ndarray) -> np.ndarray:
+    """Return a square (H, W, C) as colours: the first three channels, or the first one as grey."""
+    return found[..., : max(COLOURS)] if found.shape[-1] >= max(COLOURS) else found[..., 0]

@@ -7,13 +7,22 @@ antialiasing in many programs; products of matrices are the same everywhere.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-__all__ = ["apply_rounded", "fixed_weights", "free_weights"]
+__all__ = [
+    "apply_rounded",
+    "apply_rounded_down_first",
+    "fixed_weights",
+    "free_weights",
+    "pillow_chooses_axis",
+    "shrinks_down_first",
+]
 
 # Torch rounds the weights for images of 8 bits to as many bits as 16 bits of sign and value have room for.
 _MAX_WEIGHT_BITS, _MAX_WEIGHT = 22, 2**15
@@ -65,6 +74,25 @@ def apply_rounded(pixels: Tensor, across: Tensor, down: Tensor) -> Tensor:
         down: Weights (new height, height).
     """
     return _rounded(down @ _rounded(pixels @ across.T))
+
+
+def apply_rounded_down_first(pixels: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """Return the same, resized along the height first: what is rounded in between differs by a level here and there."""
+    return _rounded(_rounded(down @ pixels) @ across.T)
+
+
+@cache
+def pillow_chooses_axis() -> bool:
+    """Whether Pillow resizes along the height first where that axis shrinks by far more, as it does from 13 on."""
+    tall = np.random.default_rng(0).integers(0, 256, (40, 20), dtype=np.uint8)
+    whole, down = (Image.fromarray(tall).resize(size, Image.Resampling.BICUBIC) for size in ((18, 10), (20, 10)))
+    return whole.tobytes() == down.resize((18, 10), Image.Resampling.BICUBIC).tobytes()
+
+
+def shrinks_down_first(height: Tensor, width: Tensor, new_height: Tensor, new_width: Tensor) -> Tensor:
+    """Whether a Pillow that chooses the axis begins with the height; all are int64 ()."""
+    shorter = height - new_height
+    return (shorter > 2 * (width - new_width)) & (shorter > 0)
 
 
 def _rounded(values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from autotransfer_plugins.modalities.text.reading import digest_of, read_text, t
 from autotransfer_plugins.modalities.text.store import TextStore
 from autotransfer_plugins.modalities.text.tokenise import Tokens
 
-__all__ = ["load_texts"]
+__all__ = ["load_texts", "parts_of"]
 
 # Texts that are tokenised at a time; encodings of the library take some hundred bytes a token.
 _BLOCK_TEXTS = 1024
@@ -114,7 +114,7 @@ def _blocks(
     block: list[tuple[str, ...]] = []
     for i in range(len(items)):
         try:
-            parts = _parts_of(items[i])
+            parts = parts_of(items[i])
         except UnreadableExampleError as error:
             if strict:
                 raise DataError(f"{names[i]} cannot be used: {error}") from error
@@ -135,7 +135,7 @@ def _blocks(
         progress(len(items), len(items))
 
 
-def _parts_of(item: Item) -> tuple[str, ...]:
+def parts_of(item: Item) -> tuple[str, ...]:
     """Return the parts of a text.
 
     Raises:

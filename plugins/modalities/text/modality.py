@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption, Occlusions, Preview
@@ -14,6 +16,7 @@ from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH,
 
 if TYPE_CHECKING:
     from autotransfer.contract.demo_data import DemoData
+    from autotransfer_plugins.modalities.text.export import TextExport
     from autotransfer_plugins.modalities.text.store import TextStore
 
 __all__ = ["AUGMENTATIONS", "TEXT", "TextModality"]
@@ -87,6 +90,17 @@ class TextModality(Modality):
 
         return texts_of_array(value)
 
+    def decoded(self, item: Item) -> Item:
+        """Return the text of a file."""
+        from autotransfer.errors import UnreadableExampleError
+        from autotransfer_plugins.modalities.text.reading import read_text, to_text
+
+        if not isinstance(item, Path):
+            return item
+        with contextlib.suppress(UnreadableExampleError):
+            return to_text(read_text(item))
+        return item
+
     def load(
         self,
         items: Sequence[Item],
@@ -148,6 +162,12 @@ class TextModality(Modality):
         from autotransfer_plugins.modalities.text.lengths import typical_gmacs, typical_lengths
 
         return typical_gmacs(specs, typical_lengths(items))
+
+    def export_inputs(self, formats: Sequence[Any], reading: Mapping[str, Any]) -> TextExport:
+        """Return how tokens enter an exported model."""
+        from autotransfer_plugins.modalities.text.export import TextExport
+
+        return TextExport(formats, reading.get("max_length"))
 
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[tuple[BackboneSpec, ...]]:
         """Return each backbone at its own length and, where texts are longer, at shorter ones."""

@@ -15,7 +15,7 @@ from autotransfer_plugins.modalities.text.tokenizer import TokenizerFile
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Tokens", "shorten"]
+__all__ = ["Tokens", "given_to_tokenizer", "separator_of", "shorten"]
 
 # Characters of a text that are tokenised, for each token that is wanted: words of natural languages have 2 to 8.
 _CHARACTERS_PER_TOKEN = 32
@@ -50,8 +50,8 @@ class Tokens:
     def add(self, texts: Sequence[tuple[str, ...]], writer: PackedWriter) -> None:
         """Tokenise a block of texts, each of one part or several."""
         tokenizer, cut = self.tokenizer.load(), self.max_length * _CHARACTERS_PER_TOKEN
-        separator = _separator(tokenizer) if any(len(parts) > 2 for parts in texts) else ""
-        given = [_given(tuple(part[:cut] for part in parts), separator) for parts in texts]
+        separator = separator_of(tokenizer) if any(len(parts) > 2 for parts in texts) else ""
+        given = [given_to_tokenizer(tuple(part[:cut] for part in parts), separator) for parts in texts]
         encoded = tokenizer.encode_batch_fast(given)
         rows, lost = [], np.zeros(len(texts), np.float32)
         for i, (encoding, parts) in enumerate(zip(encoded, texts, strict=True)):
@@ -68,14 +68,14 @@ class Tokens:
         self.lost.append(lost)
 
 
-def _given(parts: tuple[str, ...], separator: str) -> Any:
+def given_to_tokenizer(parts: tuple[str, ...], separator: str) -> Any:
     """Return what a tokenizer takes: a text or a pair; of more than two, the third and others join the second."""
     if len(parts) == 1:
         return parts[0]
     return parts[0], f" {separator} ".join(parts[1:])
 
 
-def _separator(tokenizer: Tokenizer) -> str:
+def separator_of(tokenizer: Tokenizer) -> str:
     """Return the token that the tokenizer puts between two texts; empty where it puts none."""
     pair = tokenizer.encode("a", "b")
     inner = [i for i, own in enumerate(pair.special_tokens_mask) if not own]
@@ -96,10 +96,13 @@ def shorten(tokens: np.ndarray, length: int) -> np.ndarray:
 
 
 def _shares(sizes: list[int], room: int) -> list[int]:
-    """Return how many of its tokens each part keeps, in a room that is shared: short parts stay whole."""
+    """Return how many of its tokens each part keeps, in a room that is shared: short parts stay whole.
+
+    Of two long parts, the longer keeps one more where the room is odd, as with the truncation of ``tokenizers``.
+    """
     kept = list(sizes)
     for rank, i in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
         left = len(sizes) - rank
-        kept[i] = min(sizes[i], -(-room // left))
+        kept[i] = min(sizes[i], room // left)
         room -= kept[i]
     return kept

@@ -10,7 +10,7 @@ import pytest
 import timm
 
 from autotransfer.contract.registry import Registry
-from autotransfer.pipeline.prepare import available_backbones
+from autotransfer.pipeline.choose_backbones import available_backbones
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Settings
 from autotransfer_plugins.backbones import _hub

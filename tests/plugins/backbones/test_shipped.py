@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, WeightsUnavailableError
-from autotransfer.pipeline.prepare import available_backbones
+from autotransfer.pipeline.choose_backbones import available_backbones
 from autotransfer.runtime.device import resolve_device
 from autotransfer.settings import Settings, grouped
 from autotransfer.testing import check_backbone

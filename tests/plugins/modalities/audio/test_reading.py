@@ -14,6 +14,7 @@ from fixtures.sounds import RATE, tone
 
 from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.audio import reading
+from autotransfer_plugins.modalities.audio.modality import AUDIO
 from autotransfer_plugins.modalities.audio.reading import holds_sound, read_samples, reason_for, seconds_of
 
 
@@ -110,3 +111,12 @@ def test_other_files_hold_no_sound(content: bytes, tmp_path: Path) -> None:
     assert not holds_sound(path)
     assert not holds_sound(Path("a\0b"))
     assert not holds_sound(tmp_path / "missing")
+
+
+def test_a_decoded_file_holds_the_samples(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(encoded(tone(440, 0.5)))
+    found = AUDIO.decoded(tmp_path / "a.wav")
+    assert (found.rate, len(found.values)) == (RATE, RATE // 2)
+    assert np.array_equal(found.values, read_samples(tmp_path / "a.wav").values)
+    assert AUDIO.decoded(tmp_path / "none.wav") == tmp_path / "none.wav"
+    assert AUDIO.decoded(found) is found

@@ -14,6 +14,7 @@ from autotransfer.data.sources import find_examples
 from autotransfer_plugins.modalities.image import reading
 from autotransfer_plugins.modalities.image.decode import decode, some_sizes
 from autotransfer_plugins.modalities.image.images import Images
+from autotransfer_plugins.modalities.image.modality import IMAGE
 
 
 def photo(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
@@ -34,10 +35,9 @@ def read(*items: object, side: int = 32) -> Images:
         ("x.jxl", b"\xff\x0a" + b"\0" * 40, "pip install pillow-jxl-plugin"),
         ("x.nef", b"II*\0\x08\0\0\0" + b"\0" * 40, "develop it"),
         ("x.CR3", b"\0\0\0\x18ftypcrx ", "develop it"),
-        ("x.dcm", b"\0" * 128 + b"DICM" + b"\0" * 40, "pydicom"),
         ("x.svg", b"<?xml version='1.0'?><svg/>", "convert it to PNG"),
         ("x.pdf", b"%PDF-1.7", "convert its pages"),
-        ("x.npy", b"\x93NUMPY\x01\0", "numpy.load"),
+        ("x.npy", b"\x93NUMPY\x01\0", "NumPy"),
         ("x.png", b"hello", "no image that Pillow can read"),
     ],
 )
@@ -127,3 +127,15 @@ def test_16_bit_colour_files_are_named_as_read_in_8_bits(tmp_path: Path) -> None
     images = read(tmp_path / "x.png")
     assert images.pixels["center"][0, 0, 0].tolist() == [200, 100, 50]
     assert any("upper 8 bits" in warning.message for warning in images.warnings)
+
+
+def test_a_decoded_file_is_read_as_the_file_is(tmp_path: Path) -> None:
+    photo(90, 60).save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40)
+    found = IMAGE.decoded(tmp_path / "a.png")
+    assert isinstance(found, Image.Image)
+    (tmp_path / "a.png").rename(tmp_path / "b.png")  # nothing of it is on disk any more
+    known = decode(find_examples([tmp_path / "b.png"]), {"center": 32}).arrays["center"]
+    assert np.array_equal(decode(find_examples([found]), {"center": 32}).arrays["center"], known)
+    assert IMAGE.decoded(tmp_path / "broken.png") == tmp_path / "broken.png"
+    assert IMAGE.decoded(found) is found

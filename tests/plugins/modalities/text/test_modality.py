@@ -152,3 +152,11 @@ def test_length_in_a_name_chooses_the_form() -> None:
 def test_damaged_reading_of_a_model_is_refused() -> None:
     with pytest.raises(ModelFormatError, match="maximum length"):
         TEXT.read_reading({"max_length": -1})
+
+
+def test_a_decoded_file_is_its_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("der schöne Film", encoding="utf-16")
+    (tmp_path / "broken.txt").write_bytes(b"\xff\xfa\xf0\xe4")
+    assert TEXT.decoded(tmp_path / "a.txt") == "der schöne Film"
+    assert TEXT.decoded(tmp_path / "broken.txt") == tmp_path / "broken.txt"
+    assert TEXT.decoded(("a", "b")) == ("a", "b")

@@ -1,0 +1,86 @@
+"""Measuring how long a prediction takes: the median of warm runs on examples in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from autotransfer.contract.modality import InputFormat, Item, Modality, Store
+
+__all__ = ["Clock", "LatencySample", "median_seconds"]
+
+Clock = Callable[[], float]
+"""Returns seconds, from any start."""
+
+# Runs before the first that counts, fewest and most runs that count, and seconds after which no further run begins.
+WARM_UP_RUNS, MIN_RUNS, MAX_RUNS, MAX_SECONDS = 1, 5, 25, 0.3
+# Examples that are measured in turns: texts differ in length, images in size.
+MAX_EXAMPLES = 8
+
+
+def median_seconds(
+    run: Callable[[int], None], clock: Clock = time.perf_counter, *, max_seconds: float = MAX_SECONDS
+) -> float:
+    """Return the median seconds of a run, called with its number, after a run that warms up."""
+    for number in range(WARM_UP_RUNS):
+        run(number)
+    taken, began = list[float](), clock()
+    while len(taken) < MIN_RUNS or (len(taken) < MAX_RUNS and clock() - began < max_seconds):
+        start = clock()
+        run(WARM_UP_RUNS + len(taken))
+        taken.append(clock() - start)
+    return median(taken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencySample:
+    """A few examples in memory, on which latency is measured.
+
+    Attributes:
+        modality: What kind of examples they are.
+        items: The examples, decoded; no file has to be read.
+        reading: How those to train on were read; None reads these as if there were no others.
+        batch: Number of examples that are predicted at once.
+    """
+
+    modality: Modality
+    items: tuple[Item, ...]
+    reading: Mapping[str, Any] | None
+    batch: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        modality: Modality,
+        items: Sequence[Item],
+        rows: Sequence[int],
+        reading: Mapping[str, Any] | None,
+        batch: int,
+    ) -> LatencySample:
+        """Take a few of the examples at some positions, evenly spaced, and decode them.
+
+        Args:
+            modality: What kind of examples they are.
+            items: All examples.
+            rows: Positions of those that can be read.
+            reading: How they were read.
+            batch: Number of examples that are predicted at once.
+        """
+        chosen = dict.fromkeys(np.linspace(0, len(rows) - 1, MAX_EXAMPLES).astype(int).tolist())
+        decoded = tuple(modality.decoded(items[int(rows[i])]) for i in chosen)
+        return cls(modality=modality, items=decoded, reading=reading, batch=batch)
+
+    def examples(self, number: int) -> list[Item]:
+        """Return the examples of a run by its number: each run begins with another one."""
+        return [self.items[(number + i) % len(self.items)] for i in range(self.batch)]
+
+    def load(self, number: int, formats: Sequence[InputFormat], options: Mapping[str, Any] | None = None) -> Store:
+        """Preprocess the examples of a run, as a model does before it predicts."""
+        items = self.examples(number)
+        names = [f"item {i}" for i in range(len(items))]
+        return self.modality.load(items, names, formats, options=options or {}, reading=self.reading)

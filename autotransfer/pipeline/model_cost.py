@@ -1,0 +1,87 @@
+"""What the saved model takes, measured; and which candidates take less, where that is more than the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from autotransfer.candidate import Candidate
+from autotransfer.evaluation.inference_cost import InferenceCost
+from autotransfer.model.inference_costs import InferenceCosts
+from autotransfer.model.latency import measure_model
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.context import FitContext
+from autotransfer.search.trials import TrialRecord
+from autotransfer.selection.records import candidate_of, rank_records
+from autotransfer.selection.selected_model import SelectedModel
+
+__all__ = ["candidates_of", "cheaper_records", "measure_saved", "warn_of_exceeded"]
+
+# Measurements of a model that is over the limit on the latency: a machine that is busy for a moment says nothing.
+MAX_MEASUREMENTS = 4
+# Seconds of each measurement after which no further run begins.
+MEASURING_SECONDS, MEASURING_SECONDS_WITHOUT_LIMIT = 0.5, 0.1
+
+
+def measure_saved(context: FitContext, costs: InferenceCosts, model: TransferModel) -> InferenceCost:
+    """Return what the model in the run folder takes: the least latency of a few where the first is over the limit."""
+    limits, folder = context.settings.selection.limits, context.run.model
+
+    def measure() -> InferenceCost:
+        seconds = MEASURING_SECONDS_WITHOUT_LIMIT if limits.latency is None else MEASURING_SECONDS
+        return measure_model(
+            model, costs.sample, folder, memory=limits.memory is not None, max_seconds=seconds, clock=costs.clock
+        )
+
+    found = measure()
+    for _ in range(MAX_MEASUREMENTS - 1):
+        if found.latency_seconds <= limits.latency_seconds:
+            break
+        found = replace(found, latency_seconds=min(found.latency_seconds, measure().latency_seconds))
+    return found
+
+
+def candidates_of(selected: SelectedModel) -> list[Candidate]:
+    """Return the candidates that a model runs: one for each member, since the networks of a soup are one."""
+    return [member.candidates[0].candidate for member in selected.members]
+
+
+def cheaper_records(
+    failed: SelectedModel, measured: InferenceCost, records: Sequence[TrialRecord], costs: InferenceCosts
+) -> list[TrialRecord]:
+    """Return the trials that keep the limits by what a model has shown that does not, the best first.
+
+    Args:
+        failed: The model that was expected to keep the limits.
+        measured: What it takes.
+        records: The trials.
+        costs: Knows what candidates take.
+    """
+    expected, limits = costs.of_members(candidates_of(failed)), costs.limits
+    slower = max(measured.latency_seconds / expected.latency_seconds, 1.0)
+    larger = max(measured.size_bytes - expected.size_bytes, 0)
+    more = max((measured.memory_bytes or 0) - (expected.memory_bytes or 0), 0)
+
+    def keeps(record: TrialRecord) -> bool:
+        cost = costs.of(candidate_of(record))
+        if cost is None or record.predictions is None:
+            return False
+        memory = None if cost.memory_bytes is None else cost.memory_bytes + more
+        likely = InferenceCost(
+            latency_seconds=cost.latency_seconds * slower, size_bytes=cost.size_bytes + larger, memory_bytes=memory
+        )
+        return not likely.exceeds(limits)
+
+    return [record for record in rank_records(records) if (record.number,) != failed.trials and keeps(record)]
+
+
+def warn_of_exceeded(context: FitContext, cost: InferenceCost) -> None:
+    """Say that the model takes more than the limits."""
+    limits = context.settings.selection.limits
+    context.warnings.warn(
+        "limits_exceeded",
+        f"The saved model takes {cost}, more than the limits ({limits}), and no other candidate takes less. Was the "
+        "machine busy? Measure again with autotransfer score, or raise the limits.",
+        cost=cost.to_json(),
+        limits=limits.to_json(),
+    )

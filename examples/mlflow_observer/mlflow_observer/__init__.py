@@ -1,0 +1,1 @@
+"""An observer for autotransfer that keeps its records in MLflow."""

@@ -1,0 +1,134 @@
+"""An export that does not answer as the model does is not written, and nothing is left of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autotransfer.data.examples import Examples
+from autotransfer.errors import ConfigError, DataError, ExportError
+from autotransfer.model.export import exporters
+from autotransfer.model.export.comparison import Agreement
+from autotransfer.model.export.exporters import Exporter, ExportRequest, Predict
+from autotransfer.model.transfer_model import TransferModel
+from autotransfer.runtime.device import Device
+
+
+def add_format(monkeypatch: pytest.MonkeyPatch, *, error: float = 0.0, suffix: str = ".mine") -> list[ExportRequest]:
+    """Add a format whose predictions are those of the model, but for an error, and return what it is asked for."""
+    asked: list[ExportRequest] = []
+
+    def write(request: ExportRequest) -> Predict:
+        asked.append(request)
+        if not suffix:
+            request.path.mkdir()
+        (request.path / "part" if not suffix else request.path).write_text("a model")
+        (request.path.parent / "beside.json").write_text("a file beside it")
+
+        def predict(examples: Examples) -> np.ndarray:
+            found = request.model.predict_store(request.model.decode(examples))
+            found[0] += error
+            return found
+
+        return predict
+
+    known = {**exporters.EXPORTERS, "mine": Exporter(name="mine", suffix=suffix, write=write)}
+    monkeypatch.setattr(exporters, "EXPORTERS", MappingProxyType(known))
+    return asked
+
+
+def test_files_are_moved_together_when_all_agrees(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (request,) = (add_format(monkeypatch),)
+    report = picture_model.export(tmp_path / "model.mine", format="mine", check_data=pictures)
+    assert report.files == (tmp_path / "beside.json", tmp_path / "model.mine")
+    assert {file.name for file in tmp_path.iterdir()} == {"beside.json", "model.mine"}
+    assert report.agreement == Agreement(examples=12, labels_agree=1.0, largest_difference=0.0)
+    assert "labels agree in 100.00%" in str(report)
+    assert report.to_json()["examples"] == 12
+    assert request[0].about["labels"] == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize("suffix", [".mine", ""])
+def test_an_export_that_answers_differently_is_not_written(
+    suffix: str, picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_format(monkeypatch, error=2e-3, suffix=suffix)
+    with pytest.raises(ExportError, match=r"largest difference 0\.002\..*Nothing was written"):
+        picture_model.export(tmp_path / f"model{suffix}", format="mine", check_data=pictures)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_replaced_as_a_whole(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_format(monkeypatch, suffix="")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").write_text("old")
+    with pytest.raises(ConfigError, match="is there already"):
+        picture_model.export(tmp_path / "folder", format="mine", check_data=pictures)
+    report = picture_model.export(tmp_path / "folder", format="mine", check_data=pictures, overwrite=True)
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["part"]
+    assert tmp_path / "folder" / "part" in report.files
+
+
+def test_another_file_beside_the_model_is_not_replaced(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_format(monkeypatch)
+    (tmp_path / "beside.json").write_text("of another model")
+    with pytest.raises(ConfigError, match=r"beside\.json, which belongs to model\.mine, is there already"):
+        picture_model.export(tmp_path / "model.mine", format="mine", check_data=pictures)
+    assert (tmp_path / "beside.json").read_text() == "of another model"
+    assert not (tmp_path / "model.mine").exists()
+
+
+def test_the_model_in_16_bit_is_compared_beside(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_format(monkeypatch)
+    half = Device(torch=torch.device("cpu"), half=torch.bfloat16)
+    members = tuple(replace(member, autocast=True) for member in picture_model.members)
+    rounded = replace(picture_model, device=half, members=members)
+    # What was exported predicts in float32, so that it differs from the model by what 16 bit round.
+    monkeypatch.setattr("autotransfer.model.export.comparison.MAX_DIFFERENCE", 1.0)
+    report = rounded.export(tmp_path / "model.mine", format="mine", check_data=pictures)
+    assert report.agreement.labels_agree_in_16_bit == 1.0
+    assert report.agreement.largest_difference > 0
+    assert "in 16 bit, labels agree in 100.00%" in str(report)
+
+
+def test_unreadable_examples_are_left_out(
+    picture_model: TransferModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: list[Any]
+) -> None:
+    add_format(monkeypatch)
+    (tmp_path / "broken.png").write_text("no image")
+    report = picture_model.export(
+        tmp_path / "model.mine", format="mine", check_data=[tmp_path / "broken.png", *pictures[:2]]
+    )
+    assert report.agreement.examples == 2
+    with pytest.raises(DataError, match="None of the 1 images"):
+        picture_model.export(tmp_path / "other.mine", format="mine", check_data=[tmp_path / "broken.png"])
+
+
+def test_many_examples_are_sampled(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = add_format(monkeypatch)
+    report = picture_model.export(tmp_path / "model.mine", format="mine", check_data=[pictures[0]] * 600)
+    assert report.agreement.examples == len(asked[0].examples) == 256
+
+
+def test_a_modality_without_a_form_is_refused(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(picture_model.modality), "export_inputs", lambda self, formats, reading: None)
+    with pytest.raises(ExportError, match=r"Models of images cannot be exported: .*Modality\.export_inputs"):
+        picture_model.export(tmp_path / "model.onnx", check_data=pictures)
