@@ -152,14 +152,15 @@ def _within_limits(context: FitContext, device: Device, began: Choices | None) -
     settings, budget, examples = context.settings, context.budget, context.examples
     if not settings.selection.limits.is_set or began is not None:
         return None
-    seconds = math.inf if budget.limit.seconds is None else MEASURING_BUDGET_SHARE * budget.limit.seconds
+    share = math.inf if budget.limit.seconds is None else MEASURING_BUDGET_SHARE * budget.limit.seconds
+    ends = budget.spent + share
     return BackbonesWithinLimits(
         limits=settings.selection.limits,
         examples=examples,
         device=device,
         options=modality_of(examples).read_options(settings.data_options.modality_options),
         forms=partial(_variants, context),
-        expired=lambda: budget.spent > seconds,
+        expired=lambda: budget.spent > ends,
         report=context.progress.update,
     )
 

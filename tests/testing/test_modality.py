@@ -132,6 +132,13 @@ class Unchecked(Rows):
         return {"largest": reading["largest"]}
 
 
+class Undecoded(Rows):
+    """Decodes to what it does not take."""
+
+    def decoded(self, item: Any) -> Any:
+        return "an example"
+
+
 class OneView(Rows):
     """Names one view twice."""
 
@@ -183,6 +190,7 @@ def as_kind(kind: type[RowStore]) -> Rows:
         (Greedy(), "item\\(\\) returns None for what is no example"),
         (Trusting(), "read_format\\(\\) refuses None"),
         (Unchecked(), "read_reading\\(\\) refuses"),
+        (Undecoded(), "takes what decoded\\(\\) returns; it took 0 of"),
         (OneView(), "views are a tuple of different names"),
         (changed(lambda store, how: None), "load\\(\\) returns a Store; got NoneType"),
         (changed(lambda store, how: replace(store, digests=("x",) * len(store))), "different digests"),

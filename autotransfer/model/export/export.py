@@ -109,7 +109,10 @@ def export_model(
     path, exporter = Path(path), find_exporter(format)
     exporter.check_packages()
     exporter.check_path(path, overwrite=overwrite)
-    compared = _some_of(model, examples, decoded=exporter.decoded)
+    originals = _some_of(model, examples)
+    compared = originals
+    if exporter.decoded:
+        compared = replace(originals, items=list(export_inputs_of(model).decoded(list(originals.items))))
     parent = path.absolute().parent
     with (
         writing(path, "Export again once there is room."),
@@ -118,7 +121,7 @@ def export_model(
         folder = Path(beside)
         about = describe(model, trained_on or {})
         request = ExportRequest(model=model, path=folder / path.name, examples=compared, about=about)
-        agreement = compare(model, compared, exporter.write(request))
+        agreement = compare(model, compared, exporter.write(request), originals)
         if not agreement.holds:
             raise ExportError(
                 f"What was exported does not predict as the model does: {agreement}. Needed are labels that agree in "
@@ -136,15 +139,11 @@ def _card(model: TransferModel, format: str, path: Path) -> str:
     return card_of(model, format, USAGES.get(format, "").replace("FILE", path.stem))
 
 
-def _some_of(model: TransferModel, examples: Examples, *, decoded: bool) -> Examples:
-    """Return up to a few hundred of the examples that can be read, and decode them where that is needed."""
+def _some_of(model: TransferModel, examples: Examples) -> Examples:
+    """Return up to a few hundred of the examples that can be read."""
     rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MAX_COMPARED_EXAMPLES)).astype(int))
     chosen = examples.take(rows.tolist())
-    readable = model.decode(chosen).kept.tolist()
-    chosen = chosen.take(readable)
-    if not decoded:
-        return chosen
-    return replace(chosen, items=list(export_inputs_of(model).decoded(list(chosen.items))))
+    return chosen.take(model.decode(chosen).kept.tolist())
 
 
 def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
