@@ -18,7 +18,7 @@ from autotransfer.model.relevance import relevance
 if TYPE_CHECKING:
     from autotransfer.model.transfer_model import TransferModel
 
-__all__ = ["Attention", "Question", "answer"]
+__all__ = ["Attention", "Question", "answer", "explain_data"]
 
 log = logging.getLogger("autotransfer")
 
@@ -83,6 +83,24 @@ class Question:
     output: int | None = None
     true: Any = None
     correct: bool | None = None
+
+
+def explain_data(model: TransferModel, data: Any) -> tuple[Attention, ...]:
+    """Say where a model looks in each example: a heatmap over it, or weights of its words or parts.
+
+    Args:
+        model: The model. Of an ensemble, the network with the greatest weight is asked.
+        data: What ``TransferModel.predict`` takes.
+
+    Returns:
+        One for each example of which that can be said, for the label with the greatest probability.
+
+    Raises:
+        DataError: An example cannot be read, or a row of a table names none.
+    """
+    examples = model.find_examples(data, strict=True)
+    shown = ShownExamples(examples=examples, store=model.decode(examples, strict=True))
+    return answer(model, shown, [Question(row=row) for row in range(len(shown.store))])
 
 
 def answer(model: TransferModel, shown: ShownExamples, questions: Sequence[Question]) -> tuple[Attention, ...]:

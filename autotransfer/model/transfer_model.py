@@ -166,21 +166,10 @@ class TransferModel:
         return predict_by_name(self, data, **reading)
 
     def explain(self, data: Any) -> tuple[Attention, ...]:
-        """Say where the model looks in each example: a heatmap over it, or weights of its words or parts.
+        """Say where the model looks, in each example of which that can be said; see ``explain_data``."""
+        from autotransfer.analysis.attention import explain_data
 
-        Returns:
-            One for each example of which that can be said, for the label with the greatest probability. Of an ensemble,
-            the network with the greatest weight is asked.
-
-        Raises:
-            DataError: An example cannot be read, or a row of a table names none.
-        """
-        from autotransfer.analysis.attention import Question, answer
-        from autotransfer.analysis.example_values import ShownExamples
-
-        examples = self.find_examples(data, strict=True)
-        shown = ShownExamples(examples=examples, store=self.decode(examples, strict=True))
-        return answer(self, shown, [Question(row=row) for row in range(len(shown.store))])
+        return explain_data(self, data)
 
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples, in any form that ``fit`` takes.
