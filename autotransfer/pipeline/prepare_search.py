@@ -131,7 +131,7 @@ def _check_targets(context: FitContext) -> None:
     for given in (examples, test):
         if given is not None and given.described:
             progress.print(given.described)
-    task = task_of(examples, context.settings)
+    task = task_of(examples, context.settings, weighted=test is not None and test.weights is not None)
     for warning in examples.warnings:
         if warning.code == "target_format_assumed":
             progress.print(warning.message)
@@ -209,7 +209,8 @@ def _policies(context: FitContext, began: Choices | None) -> list[FreezePolicySp
 def _heads(
     context: FitContext, began: Choices | None, backbones: Sequence[BackboneSpec], task: Task, examples: int
 ) -> list[HeadSpec]:
-    heads = offered_heads(context.registry, context.settings, task, examples, backbones)
+    weighted = context.examples.weights is not None
+    heads = offered_heads(context.registry, context.settings, task, examples, backbones, weighted)
     return heads if began is None else pick(heads, began.heads) or heads
 
 
