@@ -13,7 +13,9 @@ from autotransfer.analysis.example_values import ShownExamples, predicted_values
 from autotransfer.contract.modality import Store
 from autotransfer.contract.preview import Occlusions, Preview, Words
 from autotransfer.data.examples import Examples
+from autotransfer.model.inference import outputs_of_network
 from autotransfer.model.relevance import relevance
+from autotransfer.training.network import Network
 
 if TYPE_CHECKING:
     from autotransfer.model.transfer_model import TransferModel
@@ -144,9 +146,13 @@ def _output(model: TransferModel, question: Question, predictions: np.ndarray) -
     return 0 if model.task.kind == "regression" else int(predictions.argmax())
 
 
+def _heaviest(model: TransferModel) -> Network:
+    return max(model.members, key=lambda member: member.weight).network
+
+
 def _heated(model: TransferModel, shown: ShownExamples, rows: np.ndarray, outputs: Sequence[int]) -> dict[int, Preview]:
     """Return the examples with a heatmap over them, by position."""
-    network = max(model.members, key=lambda member: member.weight).network
+    network = _heaviest(model)
     how, device = network.backbone.preprocessing, model.device.torch
     inputs = shown.store.inputs(rows, how, device)
     signed = model.task.kind != "regression"
@@ -199,5 +205,5 @@ def _said(model: TransferModel, store: Store, output: int) -> np.ndarray:
 
     Probabilities near 0 and 1 would say nothing: all changes of them are small.
     """
-    found = model.outputs(store)
+    found = outputs_of_network(_heaviest(model), store, model.device)
     return found[:, output] - found.mean(1) if model.task.single_label else found[:, output]

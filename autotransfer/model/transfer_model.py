@@ -231,12 +231,6 @@ class TransferModel:
                 mean += member.weight * to_predictions(self.task, outputs)
         return temper(self.task, mean, self.temperature)
 
-    @default_settings()
-    def outputs(self, store: Store) -> np.ndarray:
-        """Return the logits, or the values of a regression, of the networks (N, outputs): their weighted mean."""
-        groups = (found for group in self._groups for found in group.outputs(store))
-        return np.asarray(sum(member.weight * outputs.double().cpu().numpy() for member, outputs in groups))
-
     @property
     def held_bytes(self) -> int:
         """Bytes of memory that the weights take as they are held to predict."""
