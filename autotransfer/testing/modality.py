@@ -19,6 +19,7 @@ from autotransfer.contract.modality import InputFormat, Inputs, Item, Modality, 
 from autotransfer.errors import DataError, ModelFormatError
 from autotransfer.settings import Settings
 from autotransfer.settings.fields import flat_settings
+from autotransfer.testing.exports import check_export_inputs
 from autotransfer.testing.lengths import check_lengths
 from autotransfer.testing.rules import naming, require
 
@@ -58,6 +59,7 @@ def check_modality(modality: Modality, examples: Sequence[Any], formats: Sequenc
             _check_inputs(name, store, how)
             _check_rows(name, store, how)
             check_lengths(name, store, how)
+        check_export_inputs(name, modality, items, formats, store)
 
 
 def _check_names(name: str, modality: Modality) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 import autotransfer
 from autotransfer.cli.main import app
 from autotransfer.errors import DataError
+from autotransfer.run.result import FitResult
 from autotransfer.run.training_data import training_examples
 from autotransfer.settings import SearchOptions
 
@@ -25,12 +26,24 @@ def run_command(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def run(tiny_zoo: Path, digit_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a search of one trial on digits in files."""
-    out = tmp_path_factory.mktemp("export") / "run"
-    search = SearchOptions(compare_scratch=False)
-    autotransfer.fit(digit_folder / "train", zoo=tiny_zoo, backbones="test_resnet", trials=1, out=out, search=search)
-    return out
+def result(tiny_zoo: Path, digit_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    """A search of one trial on digits in files."""
+    out, search = tmp_path_factory.mktemp("export") / "run", SearchOptions(compare_scratch=False)
+    names = {"zoo": tiny_zoo, "backbones": "test_resnet"}
+    return autotransfer.fit(digit_folder / "train", **names, trials=1, out=out, search=search)
+
+
+@pytest.fixture(scope="module")
+def run(result: FitResult) -> Path:
+    """Its folder."""
+    return result.run
+
+
+def test_a_result_is_compared_on_its_training_examples(result: FitResult, digit_folder: Path, tmp_path: Path) -> None:
+    report = result.export(tmp_path / "model.pt2", format="torch")
+    assert report.agreement.examples == 90
+    given = result.export(tmp_path / "other.pt2", format="torch", check_data=digit_folder / "test")
+    assert given.agreement.examples == 30
 
 
 def test_a_run_is_compared_on_its_training_examples(run: Path, digit_folder: Path, tmp_path: Path) -> None:
