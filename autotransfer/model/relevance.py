@@ -5,8 +5,8 @@
   is the class activation map (Zhou et al. 2016): what each position adds to the output.
 * Tokens mix what is at all positions, and many transformers pool one of them alone. There, and where a map says
   nothing, integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365), from the mean of the example to the
-  example, summed over cells. In made images whose class is told by a shape in a corner, they found the corner in all of
-  24; gradients before the last block of a small transformer, or before any other, found it in 0 to 50% of them.
+  example, summed over cells. In 24 made images in which a shape in a corner is the class, they found the corner in all;
+  gradients before the last block of a small transformer, or before any other, found it in 0 to 50% of them.
 """
 
 from __future__ import annotations
