@@ -82,7 +82,7 @@ def test_an_example_that_is_gone_is_left_out(tmp_path: Path, reviews: TransferMo
 
 
 @pytest.mark.slow
-def test_the_part_of_a_sound_that_decides_has_the_greatest_weight() -> None:
+def test_the_part_of_a_sound_that_decides_weighs_most() -> None:
     rng = np.random.default_rng(0)
 
     def sound(hertz: float, begins: float) -> tuple[np.ndarray, int]:
