@@ -86,7 +86,7 @@ def test_the_kind_is_chosen_on_classes_that_are_left_out() -> None:
 def test_tuned_features_of_new_examples_are_farther() -> None:
     seen, unseen = _features(300, 0)[0], _features(300, 1)[0]
     assert overconfidence(seen, unseen, np.arange(300)) == pytest.approx(1.0, abs=0.15)
-    other = unseen + np.random.default_rng(2).normal(size=unseen.shape).astype(np.float32)
+    other = unseen + 6 * np.random.default_rng(2).normal(size=unseen.shape).astype(np.float32)
     assert overconfidence(seen, other, np.arange(300)) > 1.3
 
 
