@@ -94,6 +94,8 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
     bias = estimate_selection_bias(
         selection.selected, selection.records, fold, averages=soup.tried if soup else (), seed=settings.seed
     )
+    if bias is not None:  # thresholds were not part of the choice
+        bias = replace(bias, unbiased_estimate=selection.validation.score - bias.bias)
     importance = measure_importance(trials, stages, seed=settings.seed)
     gain = None
     if settings.search.compare_scratch:
