@@ -71,7 +71,7 @@ class MahalanobisDetector(OutlierDetector):
     """The Mahalanobis distance (Lee et al. 2018), by the directions in which training examples differ most.
 
     What is left of a difference beside these directions is taken to be equal in all others. One mean serves all
-    classes: with one for each, the distance told unlike sets apart no better.
+    classes: with one for each, the distance separates unlike sets no better.
     """
 
     kind = "mahalanobis"
