@@ -39,10 +39,19 @@ def predict(
         Path | None,
         typer.Option("--csv", metavar="FILE", dir_okay=False, callback=_writable, help="Write a CSV file instead."),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Add the set of labels, or the interval, that holds the truth at this rate, such as 0.9."),
+    ] = None,
+    unknown: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Predict this label for examples that are unlike anything seen."),
+    ] = None,
 ) -> None:
     """Predict with a trained model: PATH, PREDICTION, PROBABILITY on each line, with tabs between them.
 
-    Examples that cannot be read are named on standard error; it is an error when none can.
+    With --coverage, SET follows: labels, the most probable first, or the ends of an interval. Examples that cannot be
+    read are named on standard error; it is an error when none can.
     """
     announce_start()
     with only_on_stderr():
@@ -52,7 +61,8 @@ def predict(
 
         model = TransferModel.load(run, device=settings.compute.device)
         reading = settings.data_options
-        rows = model.predict_table(examples, **{name: getattr(reading, name) for name in _READING})
+        how = {name: getattr(reading, name) for name in _READING}
+        rows = model.predict_table(examples, coverage=coverage, unknown=unknown, **how)
     for row in rows:
         if row.error:
             say(f"{row.path} cannot be read: {row.error}")

@@ -26,7 +26,14 @@ from autotransfer.errors import ConfigError, ModelFormatError
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.tasks.task import Task
 
-__all__ = ["MahalanobisDetector", "NeighbourDetector", "OutlierDetector", "Outliers", "mark_unknown"]
+__all__ = [
+    "MahalanobisDetector",
+    "NeighbourDetector",
+    "OutlierDetector",
+    "Outliers",
+    "mark_unknown",
+    "require_outliers",
+]
 
 # Names of the tensors of a detector begin so in a file.
 PREFIX = "outliers."

@@ -175,8 +175,12 @@ class TransferModel:
         known: dict[str, Any] = {"modalities": (self.modality,), "columns": self.columns}
         return find_examples(data, reading=self.reading, **known, **where)
 
-    def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
+    def predict_table(
+        self, data: Any, *, coverage: float | None = None, unknown: Any = None, **reading: Any
+    ) -> list[Prediction]:
         """Predict for examples, and for those in folders, with the path, label and probabilities of each.
+
+        With ``coverage``, each has a set or an interval, as of ``predict_set``; with ``unknown``, an outlier score.
 
         Returns:
             One for each example that was found; one that cannot be read says why.
@@ -186,7 +190,7 @@ class TransferModel:
         """
         from autotransfer.model.predictions import predict_by_name
 
-        return predict_by_name(self, data, **reading)
+        return predict_by_name(self, data, coverage=coverage, unknown=unknown, **reading)
 
     def explain(self, data: Any) -> tuple[Attention, ...]:
         """Say where the model looks, in each example of which that can be said; see ``explain_data``."""
