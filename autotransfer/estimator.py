@@ -102,6 +102,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         targets: Any,
         *,
         groups: Any,
+        sample_weight: Any,
         out: str | Path | None,
         data_options: DataOptions,
         run: RunOptions,
@@ -114,6 +115,8 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31 - 1))
         if groups is not None:
             data_options = replace(data_options, groups=groups)
+        if sample_weight is not None:
+            data_options = replace(data_options, sample_weight=sample_weight)
         with tempfile.TemporaryDirectory(prefix="autotransfer-") as temporary, _claimed(out or temporary) as folder:
             self.result_ = api.fit(
                 examples,
@@ -234,6 +237,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         y: Any = None,
         groups: Any = None,
         *,
+        sample_weight: Any = None,
         out: str | Path | None = None,
         data_options: DataOptions = DataOptions(),
         run: RunOptions = _RUN,
@@ -244,6 +248,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             X: Arrays, paths, or whatever else the modality takes; or a folder or a table, which holds its labels.
             y: Labels (N,), or multilabel indicators (N, classes); None when ``X`` holds them.
             groups: What stays on one side of every split; see ``DataOptions``.
+            sample_weight: Weight (N,) of each example, in training and in the scores of the search; see
+                ``DataOptions``.
             out: The run folder; None keeps none. Where it holds a run, a further fit takes ``out-2``, ``out-3``, …
                 beside it, so that cross-validation keeps every fit; ``result_.run`` says which.
             data_options: How the data are read. Without a positive class, it is the one of two labels that is sorted
@@ -261,7 +267,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             several = type_of_target(y) == "multilabel-indicator"
             y = y if several else column_or_1d(y, warn=True)
             data_options = _positive(y, replace(data_options, task="multilabel" if several else "multiclass"))
-        self._fit(X, y, groups=groups, out=out, data_options=data_options, run=run)
+        self._fit(X, y, groups=groups, sample_weight=sample_weight, out=out, data_options=data_options, run=run)
         self.classes_ = np.array(self.model_.task.classes)
         return self
 
@@ -311,6 +317,7 @@ class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc
         y: Any = None,
         groups: Any = None,
         *,
+        sample_weight: Any = None,
         out: str | Path | None = None,
         data_options: DataOptions = DataOptions(),
         run: RunOptions = _RUN,
@@ -321,6 +328,8 @@ class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc
             X: Arrays, paths, or whatever else the modality takes; or a folder or a table, which holds its values.
             y: Values (N,) or (N, targets); None when ``X`` holds them.
             groups: What stays on one side of every split; see ``DataOptions``.
+            sample_weight: Weight (N,) of each example, in training and in the scores of the search; see
+                ``DataOptions``.
             out: The run folder, as for ``AutoTransferClassifier``.
             data_options: How the data are read.
             run: Storage of the study, callbacks, and whether progress is shown.
@@ -331,7 +340,7 @@ class AutoTransferRegressor(RegressorMixin, _AutoTransfer):  # type: ignore[misc
             SearchError: No trial succeeded.
         """
         options = replace(data_options, task="regression")
-        self._fit(X, y, groups=groups, out=out, data_options=options, run=run)
+        self._fit(X, y, groups=groups, sample_weight=sample_weight, out=out, data_options=options, run=run)
         return self
 
     def __sklearn_tags__(self) -> Any:

@@ -63,6 +63,14 @@ EXPECTED = {
             "check_n_features_in_after_fitting",
             "check_positive_only_tag_during_fit",
             "check_readonly_memmap_input",
+            "check_all_zero_sample_weights_error",
+            "check_classifiers_one_label_sample_weights",
+            "check_sample_weight_equivalence_on_dense_data",
+            "check_sample_weights_list",
+            "check_sample_weights_not_an_array",
+            "check_sample_weights_not_overwritten",
+            "check_sample_weights_pandas_series",
+            "check_sample_weights_shape",
             "check_regressor_data_not_an_array",
             "check_regressor_multioutput",
             "check_regressors_int",
@@ -131,9 +139,9 @@ def test_scikit_learn_checks(estimator: BaseEstimator, check: Any) -> None:
 class _OnTables(_AsIfForTables):
     """Draws each row of a table as an image, so that scikit-learn's checks can make real fits."""
 
-    def fit(self, X: Any, y: Any = None) -> Any:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         X, y = validate_data(self, X, y, multi_output=True)  # type: ignore[call-overload]
-        return super().fit(self._draw(X), y)  # type: ignore[misc]
+        return super().fit(self._draw(X), y, sample_weight=sample_weight)  # type: ignore[misc]
 
     def predict(self, X: Any) -> Any:
         check_is_fitted(self)
@@ -185,9 +193,18 @@ def quick(tiny_zoo: Path, tmp_path: Path) -> dict[str, Any]:
         "check_estimators_pickle",  # a loaded copy predicts the same
         "check_fit_score_takes_y",
         "check_supervised_y_2d",  # a column of labels warns
+        "check_all_zero_sample_weights_error",  # scikit-learn 1.8 and later
+        "check_classifiers_one_label_sample_weights",  # the labels of the weight 0 are no class
+        "check_sample_weights_list",
+        "check_sample_weights_not_an_array",
+        "check_sample_weights_not_overwritten",
+        "check_sample_weights_pandas_series",
+        "check_sample_weights_shape",  # a matrix of weights is refused
     ],
 )
 def test_scikit_learn_checks_with_real_fits(name: str, quick: dict[str, Any]) -> None:
+    if not hasattr(estimator_checks, name):
+        pytest.skip("this scikit-learn does not have the check")
     estimator = _ClassifierOnTables(heads="logistic", **quick)
     getattr(estimator_checks, name)("_ClassifierOnTables", estimator)
 

@@ -265,6 +265,9 @@ def test_the_study_can_live_in_a_database(digits: Digits, tiny_zoo: Path, tmp_pa
     about = {"metric": "accuracy", "task": "multiclass", "examples": 120, "seed": 3, "trials": 3, "epochs": 2}
     assert study.user_attrs.items() >= about.items()
     assert "storage" not in study.user_attrs, "its URL may hold a password"
+    assert study.user_attrs["winner"] == list(first.selection.selected.trials)
+    assert {trial.params["views"] for trial in study.trials} <= {1, 2, 4}
+    assert all(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.trials)
     shown = {trial.user_attrs["trial"]: trial.user_attrs["score"] for trial in study.trials}
     assert shown == {record.number: record.score for record in first.trials}
     assert not (tmp_path / "run" / "study.journal").exists()

@@ -139,6 +139,5 @@ def _is_worse(record: TrialRecord, fold: Fold, baseline: np.ndarray | None, leve
     rows = fold.validation_rows
     if baseline is None or record.predictions is None or np.isnan(record.predictions[rows]).any():
         return None
-    return significantly_better(
-        fold.task, fold.targets[rows], baseline, record.predictions[rows], fold.group_ids_of(rows), level=level
-    )
+    known = fold.group_ids_of(rows), fold.weights_of(rows)
+    return significantly_better(fold.task, fold.targets[rows], baseline, record.predictions[rows], *known, level=level)

@@ -12,7 +12,7 @@ from autotransfer.search.trials import TrialRecord
 __all__ = ["ParetoPoint", "find_front", "pick_order", "within"]
 
 # Candidates whose latencies or sizes differ by less than this share take the same, as far as measurements tell.
-SAME_COST_SHARE = 0.05
+SAME_COST_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)

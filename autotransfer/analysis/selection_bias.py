@@ -100,7 +100,7 @@ def estimate_selection_bias(
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=number)[:, group_ids]
     expected = _expected_score(records, fold, rows, draws, _choose_ensemble if is_ensemble else _choose_single)
     found = np.flatnonzero(~np.isnan(selected.predictions).any(1))
-    score = task.score(fold.targets[found], selected.predictions[found])
+    score = fold.score(found, selected.predictions[found])
     if not np.isfinite(expected) or not np.isfinite(score):
         return None
     # A choice never makes an estimate too low.
@@ -140,7 +140,7 @@ def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, fold: Fold) -
     found = []
     for predictions in averages:
         rows = np.flatnonzero(~np.isnan(predictions).any(1))
-        score = fold.task.score(fold.targets[rows], predictions[rows])
+        score = fold.score(rows, predictions[rows])
         deduction = (best.score or 0.0) - (best.objective or 0.0)
         found.append(replace(best, score=score, objective=score - deduction, predictions=predictions))
     return found
@@ -155,12 +155,12 @@ def _expected_score(
 ) -> float:
     """Return the mean score, on the examples that were not drawn, of what is chosen on the drawn ones."""
     deductions = np.array([_deduction(record, len(rows)) for record in records])
-    inside = _scores(records, fold.task, fold.targets, rows, draws) - deductions
+    inside = _scores(records, fold, rows, draws) - deductions
     outside = []
     for found, draw in zip(np.where(np.isnan(inside), -np.inf, inside), draws, strict=True):
         chosen = repeat(records, found, fold, rows, draw)
         left = (draw == 0).astype(int)[None]
-        outside.append(_scores([chosen], fold.task, fold.targets, rows, left)[0, 0] - deductions[found.argmax()])
+        outside.append(_scores([chosen], fold, rows, left)[0, 0] - deductions[found.argmax()])
     finite = [value for value in outside if np.isfinite(value)]
     return float(np.mean(finite)) if finite else np.nan
 
@@ -183,7 +183,8 @@ def _choose_ensemble(
     drawn = drawn[is_scored(best)[drawn]]
     if not len(drawn):
         return best
-    held_out = OutOfFold(task=fold.task, rows=drawn, targets=fold.targets[drawn], parts=())
+    weights_of_drawn = fold.weights_of(drawn)
+    held_out = OutOfFold(task=fold.task, rows=drawn, targets=fold.targets[drawn], weights=weights_of_drawn, parts=())
     weights = greedy_weights(held_out, np.stack([predictions_of(record)[drawn] for record in pool]))
     mixed = sum(weight * predictions_of(record) for weight, record in zip(weights, pool, strict=True) if weight)
     return replace(best, predictions=np.where(is_scored(best)[:, None], mixed, np.nan))
@@ -194,18 +195,15 @@ def _deduction(record: TrialRecord, examples: int) -> float:
     return 0.0 if is_scored(record).sum() == examples else (record.score or 0.0) - (record.objective or 0.0)
 
 
-def _scores(
-    records: Sequence[TrialRecord], task: Task, targets: np.ndarray, rows: np.ndarray, draws: np.ndarray
-) -> np.ndarray:
+def _scores(records: Sequence[TrialRecord], fold: Fold, rows: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Return scores (draws, candidates) on rows that count as often as they were drawn (draws, rows); NaN for none."""
-    if not _is_fast(task):
-        return np.array(
-            [[_score(record, task, targets, np.repeat(rows, draw)) for record in records] for draw in draws]
-        )
-    truth = targets[rows]
+    if not _is_fast(fold.task):
+        return np.array([[_score(record, fold, np.repeat(rows, draw)) for record in records] for draw in draws])
+    truth, weights = fold.targets[rows], fold.weights_of(rows)
+    draws = draws if weights is None else draws * weights
     scored = np.array([is_scored(record)[rows] for record in records])
     right = np.array([predictions_of(record)[rows].argmax(1) == truth for record in records]) & scored
-    if task.metric == "accuracy":
+    if fold.task.metric == "accuracy":
         return _means(right, scored, draws)
     recalls = np.array([_means(right[:, of], scored[:, of], draws[:, of]) for of in _rows_of_classes(truth)])
     there = ~np.isnan(recalls)
@@ -224,6 +222,6 @@ def _rows_of_classes(truth: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(truth == label) for label in np.unique(truth)]
 
 
-def _score(record: TrialRecord, task: Task, targets: np.ndarray, rows: np.ndarray) -> float:
+def _score(record: TrialRecord, fold: Fold, rows: np.ndarray) -> float:
     rows = rows[is_scored(record)[rows]]
-    return task.score(targets[rows], predictions_of(record)[rows]) if len(rows) else np.nan
+    return fold.score(rows, predictions_of(record)[rows]) if len(rows) else np.nan

@@ -151,7 +151,7 @@ def measure_transfer_gain(
     """
     task, rows = evaluator.task, evaluator.folds[0].validation_rows
     predictions = selected.predictions[rows]
-    gain = TransferGain(score=task.score(evaluator.targets[rows], predictions), examples=len(rows))
+    gain = TransferGain(score=evaluator.folds[0].score(rows, predictions), examples=len(rows))
     if not math.isfinite(gain.score):
         return replace(gain, reason=f"the metric {task.metric!r} is not defined on the first fold")
     name = candidate_of(best).backbone
@@ -181,13 +181,13 @@ def _with_verdict(gain: TransferGain, predictions: np.ndarray, evaluator: Evalua
         return gain
     fold = evaluator.folds[0]
     task, rows = fold.task, fold.validation_rows
-    targets, group_ids = fold.targets[rows], fold.group_ids_of(rows)
+    targets, known = fold.targets[rows], (fold.group_ids_of(rows), fold.weights_of(rows))
     verdict: Verdict = "undertrained_baseline" if gain.is_undertrained else "no_difference"
-    if significantly_better(task, targets, baseline, predictions, group_ids):
+    if significantly_better(task, targets, baseline, predictions, *known):
         verdict = "negative_transfer"
-    elif not gain.is_undertrained and significantly_better(task, targets, predictions, baseline, group_ids):
+    elif not gain.is_undertrained and significantly_better(task, targets, predictions, baseline, *known):
         verdict = "gain"
-    return replace(gain, verdict=verdict, error=paired_standard_error(task, targets, predictions, baseline, group_ids))
+    return replace(gain, verdict=verdict, error=paired_standard_error(task, targets, predictions, baseline, *known))
 
 
 def _left(budget: TimeBudget) -> float:
@@ -248,7 +248,7 @@ def _with_random_features(
     fold, extractor = evaluator.folds[0], replace(evaluator.extractor, ahead=0)  # no boundary of it is needed
     network = setup.solve(extractor, fold, evaluator.device, evaluator.seed)
     predictions = setup.predict_from_features(network, extractor, fold.task, fold.validation_rows)
-    score = fold.task.score(fold.targets[fold.validation_rows], predictions)
+    score = fold.score(fold.validation_rows, predictions)
     if not math.isfinite(score):
         return gain
     return replace(gain, random_features=score, head=head.name, baseline_predictions=predictions)

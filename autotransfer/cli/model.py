@@ -15,6 +15,7 @@ from autotransfer.settings import Settings
 __all__ = ["predict", "score"]
 
 _READING = ("input_column", "path_column", "root", "suffix", "follow_links")
+_ANSWERS = ("target_column", "weight_column")
 Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
 
 
@@ -69,7 +70,7 @@ def predict(
                 typer.echo("\t".join(map(escape, row.cells())).rstrip())
 
 
-@with_settings(Settings, only=(*_READING, "target_column", "label_separator", "device"))
+@with_settings(Settings, only=(*_READING, *_ANSWERS, "label_separator", "device"))
 def score(
     run: Model,
     data: Annotated[
@@ -93,12 +94,11 @@ def score(
         reading = settings.data_options
         examples = load_examples(
             data,
-            target_column=reading.target_column,
             reader=TargetReader(kind=model.task.kind, separator=reading.label_separator),
             known=frozenset(map(str, model.task.classes)),
             modalities=(model.modality,),
             columns=model.columns,
-            **{name: getattr(reading, name) for name in _READING},
+            **{name: getattr(reading, name) for name in (*_READING, *_ANSWERS)},
         )
         examples = select_split(examples, "test")
         found, skipped = model.score_examples(examples)

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from autotransfer.errors import PluginError
 
 if TYPE_CHECKING:
-    import numpy as np
     from optuna.distributions import BaseDistribution
     from torch import nn
 
     from autotransfer.candidate import Candidate
     from autotransfer.contract.backbone import Backbone
     from autotransfer.contract.modality import InputFormat
-    from autotransfer.tasks.task import Task
 
 __all__ = [
     "Adapters",
@@ -107,6 +105,8 @@ class HeadSpec:
         solve: ``solve(module, features, targets, task, params, weights)`` fills ``module`` from features of shape
             ``(N, width)`` without gradients; targets are from ``Task.encode``. Sparse features are a scipy CSR matrix.
             None for heads that train by gradient.
+        takes_sample_weight: Whether ``solve`` also takes ``sample_weight=``: a positive weight of each example, float64
+            (N,) with a mean of 1, or None. A closed form that takes none is left out where examples have weights.
         features: Features that the head takes: pooled features, the last feature map, or the concatenated features of
             all stages of a frozen backbone ``(N, sum(shape))``.
         parameters: Distributions by short name.
@@ -115,7 +115,8 @@ class HeadSpec:
 
     name: str
     build: Callable[[tuple[int, ...], int, Mapping[str, Any]], nn.Module]
-    solve: Callable[[nn.Module, np.ndarray, np.ndarray, Task, Mapping[str, Any], np.ndarray | None], None] | None = None
+    solve: Callable[..., None] | None = None
+    takes_sample_weight: bool = False
     features: Takes = "pooled"
     parameters: Mapping[str, BaseDistribution] = field(default_factory=dict)
     tasks: frozenset[str] = frozenset({"binary", "multiclass", "multilabel", "regression"})

@@ -29,6 +29,7 @@ class Examples:
         groups: Group of each example, which no split separates; None in it is a group of one. None where nothing
             was said.
         skipped: What was found but left out, and why.
+        weights: Weight of each example, in relation to the others; None weights all equally.
         held_out: Whether each is there to score candidates on, not to train them; None where a split is to be made.
         reading: How the targets were read.
         warnings: What a user should know of how they were read.
@@ -45,6 +46,7 @@ class Examples:
     names: tuple[str, ...]
     targets: Sequence[Any] | None = None
     groups: tuple[Hashable, ...] | None = None
+    weights: tuple[float, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     held_out: tuple[bool, ...] | None = None
     reading: TargetFormat = field(default_factory=TargetFormat)
@@ -68,6 +70,7 @@ class Examples:
             names=tuple(self.names[i] for i in rows),
             targets=None if self.targets is None else [self.targets[i] for i in rows],
             groups=None if self.groups is None else tuple(self.groups[i] for i in rows),
+            weights=None if self.weights is None else tuple(self.weights[i] for i in rows),
             held_out=None if self.held_out is None else tuple(self.held_out[i] for i in rows),
             parts=None if self.parts is None else tuple(self.parts[i] for i in rows),
             skipped=(*self.skipped, *skipped),
@@ -90,6 +93,8 @@ class Examples:
     def holding_out(self, others: Examples) -> Examples:
         """Return these examples, and behind them others that candidates are scored on.
 
+        Where the examples of one side alone have weights, each of the other side has their mean.
+
         Raises:
             DataError: Their targets are in other columns, or they are of another modality.
         """
@@ -100,6 +105,7 @@ class Examples:
             items=[*self.items, *others.items] if all(isinstance(part, list) for part in both) else _Joined(*both),
             names=self.names + tuple(f"validation {name}" if name in known else name for name in others.names),
             targets=[*(self.targets or ()), *(others.targets or ())],
+            weights=_joined_weights(self, others),
             skipped=self.skipped + others.skipped,
             held_out=(False,) * len(self) + (True,) * len(others),
             reading=self.reading,
@@ -121,6 +127,14 @@ class Examples:
             return self
         targets, reading = match_target_format(self.targets, self.reading, trained.targets, trained.reading)
         return replace(self, targets=targets, reading=reading)
+
+
+def _joined_weights(first: Examples, second: Examples) -> tuple[float, ...] | None:
+    known = [weight for part in (first, second) for weight in part.weights or () if weight > 0]
+    if first.weights is None and second.weights is None:
+        return None
+    mean = sum(known) / max(len(known), 1)
+    return tuple(weight for part in (first, second) for weight in part.weights or (mean,) * len(part))
 
 
 def refuse_other_modality(trained: Examples, others: Examples) -> None:

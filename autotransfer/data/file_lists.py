@@ -26,6 +26,7 @@ class Row:
         name: What to call it.
         target: Its target.
         group: Its group; None for none.
+        weight: Its weight; None where all weigh the same.
         part: The part of divided data that it belongs to; None where they are not divided.
     """
 
@@ -33,6 +34,7 @@ class Row:
     name: str
     target: Any
     group: Hashable = None
+    weight: float | None = None
     part: Part | None = None
 
     def left_out(self, reason: str) -> Skipped:
@@ -73,6 +75,7 @@ def examples_of_rows(rows: Sequence[Row], skipped: Iterable[Skipped] = (), tried
         names=tuple(row.name for row in kept),
         targets=[row.target for row in kept],
         groups=None if all(row.group is None for row in kept) else tuple(row.group for row in kept),
+        weights=None if kept[0].weight is None else tuple(row.weight or 0.0 for row in kept),
         parts=None if all(row.part is None for row in kept) else tuple(row.part or "train" for row in kept),
         skipped=tuple(left_out),
         advice=(f"Most files are missing: {tried}.",) if tried and 2 * len(there) < len(rows) else (),

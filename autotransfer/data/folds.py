@@ -26,6 +26,7 @@ class Fold:
             class that it lacks has the weight 1. None weights all classes equally.
         group_ids: Group (N,) of each example, such as a patient or the copies of one example; None makes each example a
             group.
+        weights: Weight (N,) of each example, positive; None weights all examples equally.
     """
 
     task: Task
@@ -34,6 +35,7 @@ class Fold:
     validation_rows: np.ndarray
     class_weight: Literal["balanced"] | Mapping[Any, float] | None = None
     group_ids: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     @property
     def class_weights(self) -> np.ndarray | None:
@@ -41,10 +43,24 @@ class Fold:
         if self.class_weight is None:
             return None
         if isinstance(self.class_weight, str):
-            return self.task.class_weights(self.targets[self.train_rows])
+            return self.task.class_weights(self.targets[self.train_rows], self.train_weights)
         # A class whose examples cannot be read is no class of the task any more.
         known = {label: weight for label, weight in self.class_weight.items() if label in self.task.classes}
         return self.task.class_weights_from(known)
+
+    @property
+    def train_weights(self) -> np.ndarray | None:
+        """Weights of the training rows, scaled to a mean of 1: they count in relation to each other only."""
+        weights = self.weights_of(self.train_rows)
+        return None if weights is None else weights / weights.mean()
+
+    def weights_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return the weights of some rows; None where all examples weigh the same."""
+        return None if self.weights is None else self.weights[rows]
+
+    def score(self, rows: np.ndarray, predictions: np.ndarray) -> float:
+        """Return the metric of predictions (n, outputs) for some rows, by their weights."""
+        return self.task.score(self.targets[rows], predictions, weights=self.weights_of(rows))
 
     def group_ids_of(self, rows: np.ndarray) -> np.ndarray | None:
         """Return the groups of some rows; None where each example is a group."""
@@ -58,8 +74,9 @@ class Fold:
         """
         if self.task.kind != "regression":
             return 0.0, 1.0
-        values = self.targets[self.train_rows]
-        return values.mean(0), values.std(0)
+        values, weights = self.targets[self.train_rows], self.train_weights
+        mean = np.average(values, axis=0, weights=weights)
+        return mean, np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
 
     def standardised_targets(self) -> np.ndarray:
         """Return the targets with mean 0 and standard deviation 1 for a regression, else unchanged."""

@@ -40,6 +40,7 @@ class AskedColumns:
         paths: The one of paths.
         targets: Those of targets.
         groups: What stays on one side of every split: a column, or something else.
+        weights: The one of weights.
         trained: Those that held the examples to train on, where others are read; empty for unknown.
     """
 
@@ -47,12 +48,19 @@ class AskedColumns:
     paths: str | None = None
     targets: str | Sequence[str] | None = None
     groups: Any = None
+    weights: str | None = None
     trained: tuple[str, ...] = ()
 
     @property
     def named(self) -> bool:
-        """Whether the user names a column of examples or targets."""
-        return any(column is not None for column in (self.inputs, self.paths, self.targets))
+        """Whether the user names a column of examples, targets or weights."""
+        return bool(self.arguments)
+
+    @property
+    def arguments(self) -> str:
+        """The arguments that name them, in words."""
+        given = {"input": self.inputs, "path": self.paths, "target": self.targets, "weight": self.weights}
+        return " and ".join(f"{name}_column" for name, column in given.items() if column is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,13 @@ __all__ = ["folder_examples", "table_examples"]
 _MAX_CLASSES_IN_MESSAGE = 5  # classes that are named with their numbers of examples
 
 
-def table_examples(table: Table, asked: AskedColumns, reader: TargetReader, modalities: Sequence[Modality]) -> Examples:
+def table_examples(
+    table: Table,
+    asked: AskedColumns,
+    reader: TargetReader,
+    modalities: Sequence[Modality],
+    weights: Sequence[float | None],
+) -> Examples:
     """Return the examples of a table, their targets as the reader reads its columns.
 
     Args:
@@ -34,6 +40,7 @@ def table_examples(table: Table, asked: AskedColumns, reader: TargetReader, moda
         asked: The columns that the user names.
         reader: Reads the targets.
         modalities: What kinds of examples the table may hold.
+        weights: Weight of each row; None in it weights all equally.
 
     Raises:
         DataNotFoundError: No file that it lists is there.
@@ -44,11 +51,11 @@ def table_examples(table: Table, asked: AskedColumns, reader: TargetReader, moda
     targets, reading, said = reader.read(named, untyped=table.untyped, comma=table.comma)
     given = [None] * len(targets) if group_column is None else table.texts(group_column)
     parts = [None] * len(targets) if split is None else table.parts(split)
-    rows: list[Row] = []
-    skipped, missing = list(table.skipped), ""
+    rows, skipped, missing = list[Row](), list(table.skipped), ""
     broken = set() if inputs.modality is None else table.broken_rows(inputs.names)
-    columns = (table.rows, inputs.cells(table), targets, given, parts)
-    for i, (line, cell, target, group, part) in enumerate(zip(*columns, strict=True)):
+    columns = (table.rows, inputs.cells(table), targets, given, weights, parts)
+    for i, (line, cell, target, group, weight, part) in enumerate(zip(*columns, strict=True)):
+        known = {"target": target, "group": group, "weight": weight, "part": part}
         if i in broken:
             skipped.append(Skipped(name=line, reason="bytes that are not UTF-8"))
         elif cell is None or target is None:
@@ -56,25 +63,36 @@ def table_examples(table: Table, asked: AskedColumns, reader: TargetReader, moda
         elif split is not None and part is None:
             skipped.append(Skipped(name=line, reason=f"nothing in the column {split}", label=str(target)))
         elif inputs.modality is not None:
-            rows.append(Row(item=cell, name=line, target=target, group=group, part=part))
+            rows.append(Row(item=cell, name=line, **known))
         else:
             item = table.place(line, inputs.names[0], cell)
             missing = missing or ("" if kind_of(item) == "file" else table.places.tried(cell))
-            rows.append(Row(item=item, name=printable(str(cell)), target=target, group=group, part=part))
+            rows.append(Row(item=item, name=printable(str(cell)), **known))
     examples = examples_of_rows(rows, skipped, missing)
     modality = inputs.modality or modality_of_files(examples.items, modalities)
-    odd = table.not_parts((*inputs.names, group_column, split, *target_columns))
-    notes = (inputs.warning(table), None if odd is None else _not_divided(table, *odd))
     return replace(
         examples,
         divided_by="" if split is None else f"the column {split!r}",
-        described=f"{len(examples)} {modality.noun}s from {table.name}: {inputs.described}, "
-        f"targets in {', '.join(map(str, target_columns))}",
+        described=_described(examples, modality, table, inputs, target_columns),
         modality=modality,
         reading=reading,
         columns=inputs.names,
-        warnings=(*said, *(note for note in notes if note is not None)),
+        warnings=(*said, *_notes(table, inputs, (group_column, asked.weights, split, *target_columns))),
     )
+
+
+def _notes(table: Table, inputs: InputColumns, others: Sequence[str | None]) -> tuple[FitWarning, ...]:
+    """Return the warnings of what columns could be meant, or are not used."""
+    odd = table.not_parts((*inputs.names, *others))
+    notes = (inputs.warning(table), None if odd is None else _not_divided(table, *odd))
+    return tuple(note for note in notes if note is not None)
+
+
+def _described(
+    examples: Examples, modality: Modality, table: Table, inputs: InputColumns, target_columns: Sequence[str]
+) -> str:
+    targets = ", ".join(map(str, target_columns))
+    return f"{len(examples)} {modality.noun}s from {table.name}: {inputs.described}, targets in {targets}"
 
 
 def _columns_of(
@@ -83,8 +101,9 @@ def _columns_of(
     """Return the columns of the examples, of the targets, of the groups, and of the parts."""
     group = asked.groups if isinstance(asked.groups, str) and asked.groups in table.columns else None
     known = [] if asked.targets is None else table.named(asked.targets)
-    inputs = find_input_columns(table, modalities, asked, reserved={*known, *(() if group is None else (group,))})
-    used = (*inputs.names, group) if group is not None else inputs.names
+    others = [column for column in (group, asked.weights) if column is not None]
+    inputs = find_input_columns(table, modalities, asked, reserved={*known, *others})
+    used = (*inputs.names, *others)
     targets, split = table.columns_for(used, asked.targets, partial(never_targets, table))
     return inputs, targets, group, split
 

@@ -11,9 +11,10 @@ from autotransfer.contract.modality import Skipped
 from autotransfer.data.examples import Examples
 from autotransfer.warnings import FitWarning
 
-__all__ = ["TOO_SMALL", "with_labels", "warnings_of"]
+__all__ = ["TOO_SMALL", "WEIGHTLESS", "with_labels", "warnings_of"]
 
 TOO_SMALL = "its class has fewer examples than min_examples"
+WEIGHTLESS = "its weight is 0"
 # Reasons that say that examples contradict each other.
 _CONFLICT = re.compile(r"listed under |labelled ")
 _MAX_REASONS_IN_MESSAGE = 5
@@ -38,7 +39,7 @@ def warnings_of(
     advice: Sequence[str] = (),
     ignored_files: Mapping[str, int] | None = None,
 ) -> tuple[FitWarning, ...]:
-    """Return the warnings about what was left out.
+    """Return the warnings about what was left out; examples of the weight 0 are left out on purpose, without one.
 
     Args:
         skipped: What was left out.
@@ -47,6 +48,7 @@ def warnings_of(
         advice: What to do about it.
         ignored_files: Files that nobody takes for examples: they are counted, and are no reason for a warning.
     """
+    skipped = [one for one in skipped if one.reason != WEIGHTLESS]
     small = [one for one in skipped if one.reason == TOO_SMALL]
     conflicts = [one for one in skipped if _CONFLICT.match(one.reason)]
     others = [one for one in skipped if one.reason != TOO_SMALL and not _CONFLICT.match(one.reason)]

@@ -21,6 +21,7 @@ from autotransfer.data.predefined_splits import folder_examples, table_examples
 from autotransfer.data.recognition import known_modalities, modality_of_folder
 from autotransfer.data.tables import Table
 from autotransfer.data.unlabelled import find_examples
+from autotransfer.data.weights import listed_weights, table_weights, with_weights
 from autotransfer.errors import DataError
 
 __all__ = ["find_examples", "is_folder", "is_table", "load_examples"]
@@ -35,6 +36,8 @@ def load_examples(
     columns: Sequence[str] = (),
     target_column: str | Sequence[str] | None = None,
     groups: Any = None,
+    sample_weight: Any = None,
+    weight_column: str | None = None,
     reader: TargetReader | None = None,
     root: str | os.PathLike[str] | None = None,
     suffix: str | None = None,
@@ -61,6 +64,8 @@ def load_examples(
             None finds it.
         groups: Groups that no split separates, such as the photographs of one object: one for each example of an
             array or list; the column of a table; or a regular expression that finds the group in a path.
+        sample_weight: Weight of each example of an array, list, table or data set; None weights all equally.
+        weight_column: Column of the weights in a table; None for no such column.
         reader: Reads the targets; None reads them without knowing what is wanted of them.
         root: Folder that the relative paths of a table or list are looked for in, before the table's own folder.
         suffix: What these paths lack at the end, such as ``".png"``.
@@ -78,39 +83,49 @@ def load_examples(
         DataError: The data have another form, or other numbers of examples and targets.
         UnknownNameError: There is no such column.
     """
-    modalities, reader = known_modalities(modalities), reader or TargetReader()
+    modalities, reader, places = known_modalities(modalities), reader or TargetReader(), Places.of(Path(), root, suffix)
     named = {"inputs": input_column, "paths": path_column, "targets": target_column, "groups": groups}
-    asked = AskedColumns(**named, trained=tuple(columns))
-    places = Places.of(Path(), root, suffix)
+    asked = AskedColumns(**named, weights=weight_column, trained=tuple(columns))
     if (table := as_table(data)) is not None:
         table = table.at(replace(places, folder=table.places.folder), suffixes(modalities))
+        weights = table_weights(table, sample_weight, weight_column)
         if targets is None:
-            return with_groups(table_examples(table, asked, reader, modalities), groups)
-        data = _rows_of(data, table, asked, modalities)
+            return with_groups(table_examples(table, asked, reader, modalities, weights), groups)
+        data, sample_weight = _rows_of(data, table, asked, modalities), None if None in weights else weights
     elif asked.named:
-        raise DataError(f"input_column, path_column and target_column are for tables; got {type_name(data)}.")
-    if places != Places() and (is_folder(data) or is_dataset(data)):
-        raise DataError(f"root and suffix are for tables and lists of paths; got {type_name(data)}.")
+        raise DataError(f"Columns are for tables; got {type_name(data)}: leave {asked.arguments} out.")
+    _refuse_places(data, places)
     if isinstance(data, (str, os.PathLike)):
-        _refuse_targets(targets)
+        _refuse_targets(targets, sample_weight)
         modality = modality_of_folder(Path(data), modalities)
         examples = folder_examples(Path(data), modality, reader, follow_links=follow_links, known=known)
     elif is_dataset(data):
-        examples = examples_of_dataset(data, targets, reader, modalities)
+        examples = with_weights(examples_of_dataset(data, targets, reader, modalities), sample_weight)
     else:
-        examples = _listed_examples(data, targets, groups, reader, places, argument, modalities)
+        examples = _listed_examples(data, targets, groups, sample_weight, reader, places, argument, modalities)
     return with_groups(examples, groups)
 
 
-def _refuse_targets(targets: Any) -> None:
+def _refuse_places(data: Any, places: Places) -> None:
+    if places != Places() and (is_folder(data) or is_dataset(data)):
+        raise DataError(f"root and suffix are for tables and lists of paths; got {type_name(data)}.")
+
+
+def _refuse_targets(targets: Any, sample_weight: Any) -> None:
     if targets is not None:
         raise DataError("The sub-folders of a folder are its labels: leave targets out, or give a list of paths.")
+    if sample_weight is not None:
+        raise DataError(
+            "The files of a folder have no order for sample_weight: give a list of paths with targets, or a table "
+            "with weight_column."
+        )
 
 
 def _listed_examples(
     data: Any,
     targets: Any,
     groups: Any,
+    sample_weight: Any,
     reader: TargetReader,
     places: Places,
     argument: str,
@@ -123,10 +138,9 @@ def _listed_examples(
         raise DataError("There are no examples.")
     labels, reading, warnings = read_targets(targets, listed_targets(targets, len(items), argument), reader)
     given = [None] * len(items) if groups is None or isinstance(groups, str) else listed_groups(groups, len(items))
-    rows = [
-        Row(item=item, name=name, target=label, group=group)
-        for item, name, label, group in zip(items, names_of(items), labels, given, strict=True)
-    ]
+    weights = [None] * len(items) if sample_weight is None else listed_weights(sample_weight, len(items))
+    columns = zip(items, names_of(items), labels, given, weights, strict=True)
+    rows = [Row(item=item, name=name, target=label, group=g, weight=w) for item, name, label, g, w in columns]
     tried = next((places.tried(row.name) for row in rows if isinstance(row.item, Path)), "")
     examples = examples_of_rows(rows, tried=tried)
     shape = tuple(data.shape) if hasattr(data, "shape") and hasattr(data, "dtype") else ()

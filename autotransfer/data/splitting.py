@@ -68,10 +68,17 @@ def make_folds(
         DataError: The examples cannot be divided.
     """
     targets, names, groups = examples.targets or (), examples.file_names, examples.groups
+
+    def weighted(folds: Sequence[Fold]) -> tuple[Fold, ...]:
+        weights = None if examples.weights is None else np.array(examples.weights)
+        return tuple(replace(fold, weights=weights) for fold in folds)
+
     encoded = task.encode(targets)
     if examples.held_out is not None:
         known, held_out = None if features is None else features(), np.array(examples.held_out)
-        given = _split_of_user(task, targets, store, settings, names, groups, held_out, known, warnings, report)
+        given = weighted(
+            _split_of_user(task, targets, store, settings, names, groups, held_out, known, warnings, report)
+        )
         return Split(folds=given, resplit=lambda offset: given)
     options = [GroupingOption()]
     if groups is not None:
@@ -85,9 +92,9 @@ def make_folds(
 
     def resplit(offset: int) -> tuple[Fold, ...]:
         seeded = replace(settings, seed=(settings.seed + offset) % 2**32)
-        return _split_once(task, targets, store, seeded, chosen.groups)
+        return weighted(_split_once(task, targets, store, seeded, chosen.groups))
 
-    return Split(folds=folds, grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
+    return Split(folds=weighted(folds), grouping=chosen.grouping, resplit=resplit, objects=chosen.objects)
 
 
 def _split_of_user(

@@ -65,7 +65,7 @@ def _sample_score(context: EvaluationContext, setup: Setup, features: np.ndarray
     try:
         parts = [_predict(context, setup, known, fold) for fold in context.sample.folds]
         rows = np.concatenate([fold.validation_rows for fold in context.sample.folds])
-        return context.task.score(context.sample.folds[0].targets[rows], np.concatenate(parts))
+        return context.sample.folds[0].score(rows, np.concatenate(parts))
     except Exception:  # says nothing of all examples
         return None
 

@@ -41,16 +41,21 @@ class ObjectiveComparison:
         """
         context, folds = self._context, self._context.folds
         scored, first = ~np.isnan(predictions).any(1), folds[0].validation_rows
-        objective = compute_objective(context.task, context.targets[scored], predictions[scored])
+        rows = np.flatnonzero(scored)
+        objective = self._objective(rows, predictions)
         if not all(scored[fold.validation_rows].all() for fold in folds):
             whole, known = self._references.get(backbone, (objective, objective))
             corrected = correct_for_fold(
                 objective, first=known, whole=whole, examples=len(first), perfect_score=context.task.perfect_score
             )
-            group_ids = folds[0].group_ids_of(np.flatnonzero(scored))
-            error = standard_error(context.task, context.targets[scored], predictions[scored], group_ids)
+            dependence = folds[0].group_ids_of(rows), folds[0].weights_of(rows)
+            error = standard_error(context.task, context.targets[rows], predictions[rows], *dependence)
             return corrected - STANDARD_ERRORS_OFF * error
         if len(folds) > 1 and objective >= self._references.get(backbone, (-math.inf, 0.0))[0]:
-            on_first = compute_objective(context.task, context.targets[first], predictions[first])
-            self._references[backbone] = objective, on_first
+            self._references[backbone] = objective, self._objective(first, predictions)
         return objective
+
+    def _objective(self, rows: np.ndarray, predictions: np.ndarray) -> float:
+        """Return the objective of predictions (N, outputs) on some rows."""
+        context, weights = self._context, self._context.folds[0].weights_of(rows)
+        return compute_objective(context.task, context.targets[rows], predictions[rows], weights)

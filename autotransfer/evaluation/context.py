@@ -87,7 +87,7 @@ class EvaluationContext:
     def _score(self, per_fold: Sequence[np.ndarray]) -> float:
         """Score the pooled predictions of the folds."""
         rows = np.concatenate([fold.validation_rows for fold, _ in zip(self.folds, per_fold, strict=False)])
-        return self.task.score(self.targets[rows], np.concatenate(per_fold))
+        return self.folds[0].score(rows, np.concatenate(per_fold))
 
 
 def with_training_figures(training: Training, report: Report) -> Report:

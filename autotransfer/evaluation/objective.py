@@ -14,13 +14,16 @@ LOG_LOSS_WEIGHT = 1e-3
 MAX_LOG_LOSS = 10.0
 
 
-def compute_objective(task: Task, targets: np.ndarray, predictions: np.ndarray) -> float:
+def compute_objective(
+    task: Task, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Return the score less a small share of the log loss; NaN where the metric is not defined.
 
     Args:
         task: The task.
         targets: Encoded targets (n, ...).
         predictions: Probabilities or values (n, outputs).
+        weights: Weight (n,) of each example; None weights all examples equally.
     """
-    loss = min(task.log_loss(targets, predictions), MAX_LOG_LOSS)
-    return task.score(targets, predictions) - LOG_LOSS_WEIGHT * loss
+    loss = min(task.log_loss(targets, predictions, weights), MAX_LOG_LOSS)
+    return task.score(targets, predictions, weights=weights) - LOG_LOSS_WEIGHT * loss

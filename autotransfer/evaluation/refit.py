@@ -61,8 +61,9 @@ def _refuse_worse(context: EvaluationContext, training: Training, predictions: n
     rows = rows[~np.isnan(predictions[rows]).any(1)]
     if not len(rows):
         return
-    before = Score.of(context.task, context.targets[rows], predictions[rows], fold.group_ids_of(rows))
-    after = context.task.score(context.targets[rows], training.predict_now(rows))
+    known = context.targets[rows], predictions[rows], fold.group_ids_of(rows), fold.weights_of(rows)
+    before = Score.of(context.task, *known)
+    after = fold.score(rows, training.predict_now(rows))
     if after < before.ci95[0]:
         raise TrialError(
             f"the training diverged: {after:.4f} on examples that it has seen, where it came to {before.score:.4f} "

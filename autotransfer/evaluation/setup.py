@@ -143,7 +143,13 @@ class Setup:
         return (width,) if takes == "pooled" else self.loaded.map_shape
 
     def solve(self, extractor: Known, fold: Fold, device: Device, seed: int) -> Network:
-        """Return the network with its head solved in closed form on the training rows, on the mean over their views."""
+        """Return the network with its head solved in closed form on the training rows, on the mean over their views.
+
+        Raises:
+            ConfigError: The examples have weights, which the head does not take.
+        """
+        if fold.weights is not None and not self.head.takes_sample_weight:
+            raise ConfigError(f"The head {self.head.name!r} takes no weights of examples.")
         network = self._network(fold, device, seed)
         network.head = self._solved(self.head, self.candidate.head_params, extractor, fold).to(device.torch)
         return network.eval()
@@ -248,7 +254,10 @@ class Setup:
         seen = [extractor.taken(self.loaded, spec.features, view)[fold.train_rows] for view in self.views]
         features = seen[0] if len(seen) == 1 else sum(seen) / len(seen) if self.loaded.sparse else np.mean(seen, axis=0)
         with plugin_call(f"The head {spec.name!r}"):
-            spec.solve(head, features, targets, fold.task, params, fold.class_weights)
+            each = (
+                {"sample_weight": fold.train_weights} if spec.takes_sample_weight and fold.weights is not None else {}
+            )
+            spec.solve(head, features, targets, fold.task, params, fold.class_weights, **each)
         return head
 
     def _feeds(self, extractor: FeatureExtractor, device: Device) -> Callable[[int], Feed]:

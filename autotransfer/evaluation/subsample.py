@@ -106,4 +106,5 @@ def _cut(fold: Fold, rows: np.ndarray) -> Fold:
 
 
 def _of(fold: Fold, rows: np.ndarray) -> Fold:
-    return replace(fold, targets=fold.targets[rows], group_ids=fold.group_ids_of(rows))
+    weights = fold.weights_of(rows)
+    return replace(fold, targets=fold.targets[rows], group_ids=fold.group_ids_of(rows), weights=weights)

@@ -41,7 +41,9 @@ def temper(task: Task, predictions: np.ndarray, temperature: float) -> np.ndarra
     return tempered
 
 
-def fit_temperature(task: Task, targets: np.ndarray, predictions: np.ndarray) -> float:
+def fit_temperature(
+    task: Task, targets: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Return the temperature with the least log loss.
 
     Targets are smoothed as in Platt's scaling (1999): a share of 1 / (n + 2) of each target goes to the other classes.
@@ -51,11 +53,13 @@ def fit_temperature(task: Task, targets: np.ndarray, predictions: np.ndarray) ->
         task: A classification.
         targets: Encoded targets (n, ...).
         predictions: Probabilities (n, classes).
+        weights: Weight (n,) of each example; None weights all examples equally.
     """
     logits, smoothed = _logits(task, predictions), _smoothed_targets(task, targets)
 
     def loss(log_temperature: float) -> float:
-        return float(_losses(task, logits / math.exp(log_temperature), smoothed).sum())
+        losses = _losses(task, logits / math.exp(log_temperature), smoothed)
+        return float(losses.sum() if weights is None else weights @ losses)
 
     bounds = (math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE))
     return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)

@@ -18,6 +18,7 @@ from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
+from autotransfer.data.weights import weights_of, without_weightless
 from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
 from autotransfer.evaluation.inference_cost import held_bytes
 from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
@@ -39,6 +40,7 @@ from autotransfer.runtime.files import replacing, write_atomically, writing
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.runtime.text import one_line
+from autotransfer.tasks.metrics import refuse_weights
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import to_predictions
@@ -172,25 +174,31 @@ class TransferModel:
         Args:
             data: The examples.
             targets: One target for each, where ``data`` does not hold them.
-            reading: How they are read: ``path_column``, ``target_column`` and what else ``fit`` takes for that.
+            reading: How they are read: ``path_column``, ``target_column``, ``weight_column``, ``sample_weight`` and
+                what else ``fit`` takes for that.
 
         Returns:
             The value of the metric that the search used, with its 95% interval.
 
         Raises:
             DataError: The data cannot be used, hold labels that the model does not know, or no example can be read.
+            ConfigError: There are weights, and the metric takes none.
         """
         known: dict[str, Any] = {"modalities": (self.modality,), "columns": self.columns}
         return self.score_examples(load_examples(data, targets, **known, **reading))[0]
 
     def score_examples(self, examples: Examples) -> tuple[Score, tuple[Skipped, ...]]:
         """Return the score on labelled examples, and which of them cannot be read; see ``score``."""
+        examples = without_weightless(examples)
         if examples.targets is None:
             raise DataError("The examples have no targets: give a folder for each class, a table, or targets.")
         self.task.encode(examples.targets)  # an unknown label is refused before anything is read
+        if examples.weights is not None:
+            refuse_weights(self.task.metric, self.task.scorer)
         store = self.decode(examples)
         encoded = self.task.encode([examples.targets[i] for i in store.kept])
-        return Score.of(self.task, encoded, self.predict_store(store)), examples.skipped + store.skipped
+        score = Score.of(self.task, encoded, self.predict_store(store), weights=weights_of(examples, store))
+        return score, examples.skipped + store.skipped
 
     def decode(self, examples: Examples, *, strict: bool = False) -> Store:
         """Read examples as the search did."""

@@ -20,6 +20,8 @@ from autotransfer.report.model_card import CardSources, model_card
 from autotransfer.report.pareto_chart import pareto_svg
 from autotransfer.run.result import FitData, FitResult
 from autotransfer.runtime.files import write_atomically
+from autotransfer.runtime.storage import close_storage, translate_storage_errors
+from autotransfer.search.studied_trials import mark_winner
 from autotransfer.selection.result import SelectionResult
 from autotransfer.settings.serialization import name_of_data
 from autotransfer.warnings import WarningList
@@ -60,6 +62,9 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
             write_atomically(run.path / "pareto.svg", pareto_svg(front, selection.validation.metric))
         write_atomically(run.model / CARD, _card(context, found, result))
         run.write_result(result.to_json())
+    with translate_storage_errors(f"The result is kept in {run.path}; the study does not say which trial has won."):
+        mark_winner(found.study, selection.selected.trials)
+        close_storage(found.study._storage)
     return result
 
 

@@ -25,7 +25,7 @@ __all__ = ["EvaluationResult", "evaluate"]
 
 
 # Options that have an effect: there are no test examples, and there is one split.
-_DATA_OPTIONS = {each.name for each in fields(DataOptions)} - {"test_targets", "folds"}
+_DATA_OPTIONS = {each.name for each in fields(DataOptions)} - {"test_targets", "test_sample_weight", "folds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,6 @@ def evaluate(
         network, predictions = evaluator.best_network(candidate)
     rows = fold.validation_rows
     return EvaluationResult(
-        score=Score.of(fold.task, fold.targets[rows], predictions, fold.group_ids_of(rows)),
+        score=Score.of(fold.task, fold.targets[rows], predictions, fold.group_ids_of(rows), fold.weights_of(rows)),
         model=as_model(network, candidate, prepared, evaluator, predictions),
     )

@@ -15,7 +15,8 @@ from autotransfer.data.skipped import warnings_of
 from autotransfer.data.small_classes import small_classes, without_classes
 from autotransfer.data.sources import is_folder, is_table, load_examples
 from autotransfer.data.split_parts import divide_by_split, select_split, split_used
-from autotransfer.errors import ConfigError, DataError
+from autotransfer.data.weights import without_weightless
+from autotransfer.errors import ConfigError, DataError, UnknownNameError
 from autotransfer.settings import DataArguments, DataOptions
 
 __all__ = ["load_data"]
@@ -31,8 +32,19 @@ def load_data(arguments: DataArguments, options: DataOptions) -> tuple[Examples,
         ConfigError: What is given of the data does not go together.
         DataError: The data cannot be used.
     """
-    data = _load(arguments.data, arguments.targets, options, targets_argument="targets", groups=options.groups)
+    data = _load(
+        arguments.data,
+        arguments.targets,
+        options,
+        targets_argument="targets",
+        groups=options.groups,
+        sample_weight=options.sample_weight,
+    )
     share = isinstance(options.validation, Real)
+    if share and options.validation_sample_weight is not None:
+        raise ConfigError(
+            f"validation_sample_weight needs examples in validation; it is {options.validation}, a share."
+        )
     if share and options.validation_targets is not None:
         raise ConfigError(f"validation_targets need examples in validation; it is {options.validation}, a share.")
     if not share and options.groups is not None:
@@ -46,6 +58,7 @@ def load_data(arguments: DataArguments, options: DataOptions) -> tuple[Examples,
         said = split_used(data, replaced, groups=options.groups is not None)
         train = replace(train, warnings=(*train.warnings, said))
     examples = train if validation is None else train.holding_out(validation)
+    examples, test = without_weightless(examples), None if test is None else without_weightless(test)
     if options.min_examples is not None:
         small = small_classes(examples, options.min_examples)
         examples = without_classes(examples, small)
@@ -56,10 +69,24 @@ def load_data(arguments: DataArguments, options: DataOptions) -> tuple[Examples,
     return examples, test
 
 
+def _load_others(data: Any, targets: Any, options: DataOptions, **how: Any) -> Examples:
+    """Return examples to score on; see ``_load``. Their table may lack the column of weights."""
+    if options.weight_column is None or how["sample_weight"] is not None:
+        return _load(data, targets, options, weighted=False, **how)
+    with contextlib.suppress(UnknownNameError):
+        return _load(data, targets, options, **how)
+    return _load(data, targets, options, weighted=False, **how)
+
+
 def _load_validation(options: DataOptions, train: Examples) -> Examples:
     """Return the examples to score candidates on; of data that are divided into parts, the part for that."""
-    loaded = _load(
-        options.validation, options.validation_targets, options, targets_argument="validation_targets", train=train
+    loaded = _load_others(
+        options.validation,
+        options.validation_targets,
+        options,
+        targets_argument="validation_targets",
+        train=train,
+        sample_weight=options.validation_sample_weight,
     )
     return select_split(loaded, "validation")
 
@@ -68,7 +95,15 @@ def _load_test(test: Any, options: DataOptions, train: Examples) -> Examples:
     """Return the test examples, in groups where those name a column or an expression that they have, too."""
 
     def load(groups: str | None) -> Examples:
-        loaded = _load(test, options.test_targets, options, targets_argument="test_targets", train=train, groups=groups)
+        loaded = _load_others(
+            test,
+            options.test_targets,
+            options,
+            targets_argument="test_targets",
+            train=train,
+            groups=groups,
+            sample_weight=options.test_sample_weight,
+        )
         return select_split(loaded, "test").match_targets(train)
 
     if isinstance(options.groups, str):
@@ -85,6 +120,8 @@ def _load(
     targets_argument: str,
     train: Examples | None = None,
     groups: Any = None,
+    sample_weight: Any = None,
+    weighted: bool = True,
 ) -> Examples:
     """Return the examples that an argument names.
 
@@ -95,6 +132,8 @@ def _load(
         targets_argument: Name of the argument that gave the targets, for messages.
         train: The examples to train on, where the others are loaded; what is said of them may not suit the others.
         groups: What stays on one side of every split.
+        sample_weight: Their weights, where no column holds them.
+        weighted: Whether a table has the column of weights.
     """
     columns = train is None or is_table(data)
     places = train is None or not is_folder(data)
@@ -102,6 +141,8 @@ def _load(
         data,
         targets,
         groups=groups,
+        sample_weight=sample_weight,
+        weight_column=options.weight_column if weighted and columns else None,
         reader=TargetReader(
             kind=options.task,
             separator=options.label_separator,

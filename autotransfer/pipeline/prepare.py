@@ -87,21 +87,42 @@ class Prepared:
 
 
 def offered_heads(
-    registry: Registry, settings: Settings, task: Task, examples: int, backbones: Sequence[BackboneSpec] = ()
+    registry: Registry,
+    settings: Settings,
+    task: Task,
+    examples: int,
+    backbones: Sequence[BackboneSpec] = (),
+    weighted: bool = False,
 ) -> list[HeadSpec]:
     """Return the heads to search: those named, or all that this kind and number of examples suits.
 
-    A head of certain backbones is offered where one of them is searched.
+    A head of certain backbones is offered where one of them is searched. Where examples have weights, closed forms
+    that take none are left out.
 
     Raises:
         UnknownNameError: A pattern matches none.
+        ConfigError: Examples have weights, and none of the heads takes them.
     """
     named = {name for spec in backbones for name in spec.heads or ()}
     heads = registry.select_heads(settings.heads, task.kind)
     heads = [head for head in heads if head.name in named or head.name not in registry.own_heads]
+    heads = _taking_weights(heads) if weighted else heads
     if settings.heads or examples <= _STAGED:
         return heads
     return [head for head in heads if head.features != "stages"] or heads
+
+
+def _taking_weights(heads: Sequence[HeadSpec]) -> list[HeadSpec]:
+    """Return the heads that take a weight of each example: those trained by gradient do.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    found = [head for head in heads if head.solve is None or head.takes_sample_weight]
+    if heads and not found:
+        names = ", ".join(repr(head.name) for head in heads)
+        raise ConfigError(f"No weights of examples are taken by {names}: name other heads, or leave the weights out.")
+    return found
 
 
 def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackbone | None:
@@ -213,8 +234,12 @@ def _extractor(store: Store, settings: Settings, ahead: int, heads: Sequence[Hea
     )
 
 
-def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | None = None) -> Task:
+def task_of(
+    examples: Examples, settings: Settings, targets: Sequence[object] | None = None, *, weighted: bool = False
+) -> Task:
     """Return the task that examples make, or those of them that have these targets.
+
+    The metric has to take weights where the examples have any, and where ``weighted`` says so.
 
     Raises:
         DataError: There are no targets, or they make no task.
@@ -228,6 +253,7 @@ def task_of(examples: Examples, settings: Settings, targets: Sequence[object] | 
         settings.metric,
         positive_class=settings.data_options.positive_class,
         names=examples.reading.columns,
+        weighted=weighted or examples.weights is not None,
     )
 
 
@@ -238,10 +264,12 @@ def _pooled(extractor: FeatureExtractor, first: LoadedBackbone, report: Callable
 
 
 def fingerprint(data: Prepared) -> str:
-    """Return a hash of the examples and their targets, in order."""
+    """Return a hash of the examples, their targets and their weights, in order."""
     targets = np.ascontiguousarray(data.folds[0].targets)
     digest = blake2b(f"{data.store.fingerprint}{targets.dtype}{targets.shape}".encode(), digest_size=16)
     digest.update(targets.tobytes())
+    if (weights := data.folds[0].weights) is not None:
+        digest.update(weights.tobytes())
     return digest.hexdigest()
 
 

@@ -131,7 +131,7 @@ def _check_targets(context: FitContext) -> None:
     for given in (examples, test):
         if given is not None and given.described:
             progress.print(given.described)
-    task = task_of(examples, context.settings)
+    task = task_of(examples, context.settings, weighted=test is not None and test.weights is not None)
     for warning in examples.warnings:
         if warning.code == "target_format_assumed":
             progress.print(warning.message)
@@ -152,14 +152,15 @@ def _within_limits(context: FitContext, device: Device, began: Choices | None) -
     settings, budget, examples = context.settings, context.budget, context.examples
     if not settings.selection.limits.is_set or began is not None:
         return None
-    seconds = math.inf if budget.limit.seconds is None else MEASURING_BUDGET_SHARE * budget.limit.seconds
+    share = math.inf if budget.limit.seconds is None else MEASURING_BUDGET_SHARE * budget.limit.seconds
+    ends = budget.spent + share
     return BackbonesWithinLimits(
         limits=settings.selection.limits,
         examples=examples,
         device=device,
         options=modality_of(examples).read_options(settings.data_options.modality_options),
         forms=partial(_variants, context),
-        expired=lambda: budget.spent > seconds,
+        expired=lambda: budget.spent > ends,
         report=context.progress.update,
     )
 
@@ -208,7 +209,8 @@ def _policies(context: FitContext, began: Choices | None) -> list[FreezePolicySp
 def _heads(
     context: FitContext, began: Choices | None, backbones: Sequence[BackboneSpec], task: Task, examples: int
 ) -> list[HeadSpec]:
-    heads = offered_heads(context.registry, context.settings, task, examples, backbones)
+    weighted = context.examples.weights is not None
+    heads = offered_heads(context.registry, context.settings, task, examples, backbones, weighted)
     return heads if began is None else pick(heads, began.heads) or heads
 
 

@@ -6,6 +6,7 @@ from autotransfer.analysis.train_test_overlap import warn_of_overlap
 from autotransfer.contract.modality import Store
 from autotransfer.data.examples import Examples
 from autotransfer.data.split import assign_group_ids
+from autotransfer.data.weights import weights_of
 from autotransfer.errors import DataError
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.context import FitContext
@@ -56,7 +57,8 @@ def score_store(model: TransferModel, test: Examples, store: Store, warnings: Wa
         warnings.warn("test_not_scored", str(error))
         return None
     groups = None if test.groups is None else [test.groups[i] for i in store.kept]
-    return Score.of(model.task, encoded, model.predict_store(store), assign_group_ids(store.digests, groups))
+    group_ids, weights = assign_group_ids(store.digests, groups), weights_of(test, store)
+    return Score.of(model.task, encoded, model.predict_store(store), group_ids, weights)
 
 
 def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None:

@@ -60,6 +60,7 @@ class SearchResult:
         trials: The trials.
         data: The examples.
         evaluator: What scored them, with the backbones that it has loaded.
+        study: The study of the trials.
         stages: Returns the stages of a backbone.
         costs: What candidates take to predict.
         seconds: Wall time of each part.
@@ -68,6 +69,7 @@ class SearchResult:
     trials: Trials
     data: Prepared
     evaluator: Evaluator
+    study: optuna.Study
     stages: Callable[[str], tuple[str, ...]]
     costs: InferenceCosts
     seconds: Mapping[str, float]
@@ -101,6 +103,7 @@ def search_candidates(
         trials=trials,
         data=data,
         evaluator=evaluator,
+        study=study,
         stages=evaluator.stages,
         costs=prepared.costs,
         seconds=seconds,

@@ -163,7 +163,7 @@ def finish_model(
     conformal = _conformal(data, held_out.rows, tempered)
     return FinishedModel(
         model=_as_model(members, data, evaluator, temperature=temperature, conformal=conformal),
-        validation=Score.of(held_out.task, held_out.targets, found, held_out.group_ids),
+        validation=Score.of(held_out.task, held_out.targets, found, held_out.group_ids, held_out.weights),
         out_of_fold=held_out,
         predictions=tempered,
         calibration=calibration,

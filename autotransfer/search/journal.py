@@ -1,7 +1,8 @@
 """The journal that a study keeps of a search, so that an interrupted search can be resumed.
 
-Each trial of the study holds the proposal that it carries out and, once it has ended, its outcome. A resumed search
-first reads all of them, in their order, and then goes on.
+Every proposal that was carried out is an entry, in the order in which they began: the proposal, and its outcome once it
+has ended. Entries are system attributes of the study, so that user attributes say what a user asks for. A resumed
+search first reads all of them, and then goes on.
 """
 
 from __future__ import annotations
@@ -11,29 +12,29 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.search.proposal import Proposal
+from autotransfer.search.studied_trials import BEGUN, candidate_of, tell
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = [
-    "INTERRUPTED",
     "Entry",
     "copy_trials",
-    "unusable_trials",
-    "note_proposal",
-    "note_outcome",
-    "read_journal",
-    "trials_of",
-    "seconds_spent",
-    "end_interrupted",
     "count_steps",
+    "end_interrupted",
+    "note_begin",
+    "note_end",
+    "read_journal",
+    "seconds_spent",
+    "trials_of",
+    "unusable_trials",
 ]
 
-Suggest = Callable[[optuna.trial.BaseTrial], Candidate]
+Suggest = Callable[[Any], Candidate]
 
-_PROPOSAL, _OUTCOME, INTERRUPTED = "proposal", "outcome", "interrupted"
+_PREFIX = "autotransfer:entry:"
 _FIELDS = {field.name for field in fields(Proposal)}
 
 
@@ -60,49 +61,26 @@ class Entry:
     interrupted: bool = False
 
 
-def note_proposal(trial: optuna.trial.Trial, proposal: Proposal, step: int) -> None:
-    """Write down the proposal of a trial, before it begins."""
-    trial.set_user_attr(_PROPOSAL, {**asdict(proposal), "params": dict(proposal.params), "step": step})
+def note_begin(study: optuna.Study, begun: int, proposal: Proposal) -> None:
+    """Write down a proposal before it is carried out."""
+    _write(study, begun, {"proposal": _proposal_to_json(proposal)})
 
 
-def note_outcome(trial: optuna.trial.Trial, record: TrialRecord | None, spent: float, step: int) -> None:
-    """Write down the outcome of a trial, before the study knows; its main figures are attributes of their own."""
-    outcome = {"record": None if record is None else record.to_json(), "spent": spent, "step": step}
-    trial.set_user_attr(_OUTCOME, outcome)
-    if record is not None:
-        shown = {
-            "trial": record.number,
-            "source": record.source,
-            "score": record.score,
-            "reason": record.reason or None,
-        }
-        for name, value in shown.items():
-            if value is not None:
-                trial.set_user_attr(name, value)
+def note_end(study: optuna.Study, entry: Entry) -> None:
+    """Write down the outcome of a proposal, before the study knows."""
+    outcome = {
+        "record": None if entry.record is None else entry.record.to_json(),
+        "params": dict(entry.params),
+        "spent": entry.spent,
+        "ended": entry.ended,
+        "interrupted": entry.interrupted,
+    }
+    _write(study, entry.begun, {"proposal": _proposal_to_json(entry.proposal), **outcome})
 
 
 def read_journal(study: optuna.Study) -> list[Entry]:
     """Return the proposals that have ended, in the order of their ends."""
-    entries = []
-    for trial in study.get_trials(deepcopy=False):
-        about, outcome = trial.user_attrs.get(_PROPOSAL), trial.user_attrs.get(_OUTCOME)
-        interrupted = trial.user_attrs.get(INTERRUPTED)
-        if about is None or (outcome is None and interrupted is None):  # it is running
-            continue
-        given = {name: value for name, value in about.items() if name in _FIELDS}
-        ended = int(interrupted if outcome is None else outcome["step"])  # type: ignore[arg-type]  # one of them is there
-        record = None if outcome is None else outcome["record"]
-        entries.append(
-            Entry(
-                proposal=Proposal(**given),
-                record=None if record is None else TrialRecord.from_json(record),
-                spent=0.0 if outcome is None else outcome["spent"],
-                params=trial.params,
-                begun=about["step"],
-                ended=ended,
-                interrupted=outcome is None,
-            )
-        )
+    entries = [_entry(begun, about) for begun, about in _read(study).items() if "ended" in about]
     return sorted(entries, key=lambda entry: entry.ended)
 
 
@@ -127,12 +105,11 @@ def unusable_trials(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
         study: The study of the search.
         suggest: Turns parameters into a candidate, with the choices that there are now.
     """
-    lost = set[int]()
-    for trial in study.get_trials(deepcopy=False):
-        record = (trial.user_attrs.get(_OUTCOME) or {}).get("record")
-        if record is not None and record["candidate"] is not None and _refitted_params(trial, suggest) is None:
-            lost.add(record["number"])
-    return frozenset(lost)
+    return frozenset(
+        entry.record.number
+        for entry in read_journal(study)
+        if entry.record is not None and entry.record.candidate is not None and not _is_usable(entry.params, suggest)
+    )
 
 
 def copy_trials(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
@@ -148,39 +125,109 @@ def copy_trials(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) ->
     lost = unusable_trials(earlier, suggest)
     kept = [record.number for record in trials_of(earlier) if record.number not in lost]
     numbers = {old: new for new, old in enumerate(kept)}
+    for begun, about in _read(earlier).items():
+        _write(study, begun, _renumbered(about, numbers))
     for trial in earlier.get_trials(deepcopy=False):
-        attributes = dict(trial.user_attrs)
-        if (about := attributes.get(_PROPOSAL)) is None:
+        number = trial.user_attrs.get("trial")
+        fixed = _refitted(trial.params, suggest)
+        if number in lost or (trial.params and fixed is None):
             continue
-        outcome = attributes.get(_OUTCOME)
-        record = None if outcome is None else outcome["record"]
-        fixed = _refitted_params(trial, suggest)
-        if about["resumes"] in lost or (record is not None and record["number"] in lost):
-            ended = {"record": None, "spent": outcome["spent"] if outcome else 0.0}
-            step = outcome["step"] if outcome else attributes.pop(INTERRUPTED, about["step"])
-            attributes = {_PROPOSAL: {**about, "resumes": None}, _OUTCOME: {**ended, "step": step}}
-            state, value, fixed = TrialState.PRUNED, None, None
-        else:
-            state, value = trial.state, trial.value
-            if about["resumes"] is not None:
-                attributes[_PROPOSAL] = {**about, "resumes": numbers[about["resumes"]]}
-            if outcome is not None and record is not None:
-                attributes[_OUTCOME] = {**outcome, "record": {**record, "number": numbers[record["number"]]}}
+        about = {} if number is None else {"trial": numbers[number]}
+        distributions = {}
+        if trial.params:
+            now = {} if fixed is None else fixed.distributions
+            distributions = {name: now.get(name, known) for name, known in trial.distributions.items()}
         study.add_trial(
             optuna.trial.create_trial(
-                state=state,
-                value=value,
-                params={} if fixed is None else {name: trial.params[name] for name in fixed.distributions},
-                distributions={} if fixed is None else fixed.distributions,
-                user_attrs=attributes,
+                state=trial.state,
+                value=trial.value,
+                params={name: trial.params[name] for name in distributions},
+                distributions=distributions,
+                user_attrs={**trial.user_attrs, **about},
+                system_attrs=trial.system_attrs,
                 intermediate_values=trial.intermediate_values,
             )
         )
 
 
-def _refitted_params(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optuna.trial.FixedTrial | None:
-    """Return a trial's parameters among the choices that there are now; None where some of them are gone."""
-    fixed = optuna.trial.FixedTrial(trial.params)
+def end_interrupted(study: optuna.Study) -> list[Proposal]:
+    """End the proposals that were interrupted; return those that are to be carried out once more.
+
+    A trial that was interrupted twice has failed: a candidate that ends the whole process is not tried for ever.
+    """
+    again, step, entries = list[Proposal](), count_steps(study), _read(study)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    by_begin = {trial.system_attrs.get(BEGUN): trial for trial in running}
+    for begun, about in sorted(entries.items()):
+        if "ended" in about:
+            continue
+        proposal, trial, step = _proposal(about), by_begin.get(begun), step + 1
+        params = dict(proposal.params if trial is None else trial.params)  # what was drawn is kept
+        ended = Entry(proposal=proposal, record=None, spent=0.0, params=params, begun=begun, ended=step)
+        if proposal.again:
+            record = _interrupted_twice(read_journal(study), proposal, trial)
+            note_end(study, replace(ended, record=record, spent=seconds_spent(study)))
+        else:
+            # Its note is read with the interrupted proposal.
+            again.append(replace(proposal, params=params, again=True, note={}))
+            note_end(study, replace(ended, interrupted=True))
+    _tell_what_ended(study, running)
+    return again[::-1]  # the first that was begun is taken first
+
+
+def count_steps(study: optuna.Study) -> int:
+    """Return the number of begins and ends so far."""
+    return max((max(begun, about.get("ended", 0)) for begun, about in _read(study).items()), default=0)
+
+
+def _read(study: optuna.Study) -> dict[int, dict[str, Any]]:
+    """Return the entries by the step at which they began."""
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    return {int(name.removeprefix(_PREFIX)): about for name, about in attributes.items() if name.startswith(_PREFIX)}
+
+
+def _write(study: optuna.Study, begun: int, about: Mapping[str, Any]) -> None:
+    study._storage.set_study_system_attr(study._study_id, f"{_PREFIX}{begun}", dict(about))
+
+
+def _entry(begun: int, about: Mapping[str, Any]) -> Entry:
+    record = about.get("record")
+    return Entry(
+        proposal=_proposal(about),
+        record=None if record is None else TrialRecord.from_json(record),
+        spent=about.get("spent", 0.0),
+        params=about.get("params", {}),
+        begun=begun,
+        ended=about["ended"],
+        interrupted=about.get("interrupted", False),
+    )
+
+
+def _proposal_to_json(proposal: Proposal) -> dict[str, Any]:
+    return {**asdict(proposal), "params": dict(proposal.params)}
+
+
+def _proposal(about: Mapping[str, Any]) -> Proposal:
+    return Proposal(**{name: value for name, value in about["proposal"].items() if name in _FIELDS})
+
+
+def _renumbered(about: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+    """Return an entry for a study with fewer trials; one of a trial that is gone has no record any more."""
+    proposal, record = about["proposal"], about.get("record")
+    resumes = None if proposal["resumes"] is None else numbers.get(proposal["resumes"])
+    if record is not None:
+        number = numbers.get(record["number"])
+        record = None if number is None else {**record, "number": number}
+    return {**about, "proposal": {**proposal, "resumes": resumes}, "record": record}
+
+
+def _is_usable(params: Mapping[str, Any], suggest: Suggest) -> bool:
+    return _refitted(params, suggest) is not None
+
+
+def _refitted(params: Mapping[str, Any], suggest: Suggest) -> FixedTrial | None:
+    """Return parameters among the choices that there are now; None where some of them are gone."""
+    fixed = FixedTrial(dict(params))
     try:
         suggest(fixed)
     except Exception:  # whatever is not there any more
@@ -188,40 +235,7 @@ def _refitted_params(trial: optuna.trial.FrozenTrial, suggest: Suggest) -> optun
     return fixed
 
 
-def end_interrupted(study: optuna.Study) -> list[Proposal]:
-    """End the trials that were interrupted; return the proposals that are to be carried out once more.
-
-    A trial that was interrupted twice has failed: a candidate that ends the whole process is not tried for ever.
-    """
-    again, step = [], count_steps(study)
-    for _ in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        _end(study, study.ask(), step)  # asking takes the waiting ones first
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        running = optuna.trial.Trial(study, trial._trial_id)
-        proposal = {name: value for name, value in trial.user_attrs.get(_PROPOSAL, {}).items() if name in _FIELDS}
-        step += 1
-        if _OUTCOME in trial.user_attrs:
-            _tell(study, running, trial.user_attrs[_OUTCOME]["record"])
-        elif proposal and proposal["again"]:
-            record = _interrupted_twice(read_journal(study), Proposal(**proposal), trial.user_attrs.get("candidate"))
-            note_outcome(running, record, seconds_spent(study), step)
-            study.tell(running, state=TrialState.FAIL)
-        else:
-            if "candidate" in trial.user_attrs:  # its parameters were sampled, and are kept
-                proposal["params"] = dict(trial.params)
-            # Its note is read with the interrupted proposal.
-            again += [Proposal(**{**proposal, "again": True, "note": {}})] if proposal else []
-            _end(study, running, step)
-    return again[::-1]  # the first that was begun is taken first
-
-
-def count_steps(study: optuna.Study) -> int:
-    """Return the number of begins and ends so far."""
-    noted = (t.user_attrs.get(name) for t in study.get_trials(deepcopy=False) for name in (_PROPOSAL, _OUTCOME))
-    return max((about["step"] for about in noted if about is not None), default=0)
-
-
-def _interrupted_twice(entries: list[Entry], proposal: Proposal, candidate: Mapping[str, Any] | None) -> TrialRecord:
+def _interrupted_twice(entries: list[Entry], proposal: Proposal, trial: FrozenTrial | None) -> TrialRecord:
     """Return the record of a trial that was interrupted twice."""
     records = {entry.record.number: entry.record for entry in entries if entry.record is not None}
     if proposal.resumes is not None:
@@ -229,21 +243,19 @@ def _interrupted_twice(entries: list[Entry], proposal: Proposal, candidate: Mapp
     return TrialRecord(
         number=len(records),
         state="failed",
-        candidate=None if candidate is None else Candidate.from_json(candidate),
+        candidate=None if trial is None else Candidate.from_json(trial.user_attrs["candidate"]),
         source=proposal.source,
         reason="interrupted twice",
     )
 
 
-def _end(study: optuna.Study, running: optuna.trial.Trial, step: int) -> None:
-    running.set_user_attr(INTERRUPTED, step)
-    study.tell(running, state=TrialState.FAIL)
-
-
-def _tell(study: optuna.Study, running: optuna.trial.Trial, record: Mapping[str, Any] | None) -> None:
-    """Tell the study the outcome that was written down before the search was interrupted."""
-    state = "pruned" if record is None else record["state"]
-    if record is not None and state == "complete":
-        study.tell(running, record["objective"])
-    else:
-        study.tell(running, state=TrialState.FAIL if state == "failed" else TrialState.PRUNED)
+def _tell_what_ended(study: optuna.Study, running: list[FrozenTrial]) -> None:
+    """Tell the study the outcomes that were written down before the search was interrupted."""
+    latest = {}
+    for entry in read_journal(study):
+        if entry.record is not None and entry.record.candidate is not None:
+            latest[entry.record.candidate.without_epochs] = entry.record
+    for trial in running:
+        record = latest.get(candidate_of(trial))
+        if record is not None and record.state != "paused":
+            tell(study, Trial(study, trial._trial_id), record)

@@ -93,14 +93,15 @@ def search(
     executor = executor or Inline(evaluate)
     progress = _Progress(Trials() if trials is None else trials, budget, refit_factor)
     trials, alone = progress.trials, isinstance(executor, Inline)
-    runner = Runner(study, suggest, evaluate, budget, refit_factor, min_epochs, observe_epoch, alone=alone, costs=costs)
     interrupted = end_interrupted(study)
+    runner = Runner(study, suggest, evaluate, budget, refit_factor, min_epochs, observe_epoch, alone=alone, costs=costs)
     _replay(read_journal(study), schedule, runner, progress)
     if trials.records:
         evaluate.restore(trials)
         progress.reserve_refit()
         resumed()
     _Loop(schedule, runner, executor, progress, observe).run(interrupted)
+    runner.close(trials)
     return trials
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.specs import EpochRecord
@@ -16,10 +15,12 @@ from autotransfer.errors import OutputError, TrialError
 from autotransfer.evaluation.subsample import SAMPLE_SCORE_MARGIN
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Costs, Evaluate, Evaluation, Job, describe
-from autotransfer.search.journal import Entry, note_outcome, note_proposal
+from autotransfer.search.journal import Entry, note_begin, note_end
 from autotransfer.search.planner import MAX_OVERRUN, MIN_SECONDS, Plan, TrialPlanner
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.running_trial import RunningTrial
+from autotransfer.search.sampling import Sampling, Suggest
+from autotransfer.search.studied_trials import add_trial, describe_trial, failed_trial, note_step, open_trials, tell
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Runner", "Suggest"]
@@ -27,8 +28,6 @@ __all__ = ["Runner", "Suggest"]
 # Share of the seconds left that a pass of all examples may take without regard to the score on the sample; the more a
 # pass takes beyond that, the higher the score on the sample has to be.
 CHEAP_PASS_SHARE = 0.02
-
-Suggest = Callable[[optuna.trial.Trial], Candidate]
 
 
 class Runner:
@@ -71,6 +70,8 @@ class Runner:
         self._seen: set[Candidate] = set()
         self._params: dict[int, dict[str, Any]] = {}
         self._best_sample_score = -math.inf
+        self._sampling = Sampling(study.sampler, suggest)
+        self._open = open_trials(study)
 
     @property
     def running(self) -> list[Proposal]:
@@ -88,6 +89,7 @@ class Runner:
             self._seen.add(entry.record.candidate.without_epochs)
             self._params[entry.record.number] = dict(entry.params)
             self._note_sample_score(entry.record)
+        self._sampling.restore(entry)
 
     def last_resort(self, trials: Trials) -> Proposal | None:
         """Return the cheapest of the candidates that did not fit, where the search has no result; once.
@@ -116,39 +118,46 @@ class Runner:
         started, left = self.budget.clock(), self.budget.left
         paused = None if proposal.resumes is None else trials.records[proposal.resumes]
         allowed = self.budget.allowance(self.refit_factor, proposal.source, 0.0 if paused is None else paused.seconds)
-        trial = self._ask(proposal)
+        begun = self._count()
+        note_begin(self.study, begun, proposal)
+        drawn = self._sampling.ask(proposal.params if paused is None else self._params[paused.number])
         try:
-            plan = self._plan(trial, proposal, paused, allowed, is_first=trials.best is None)
+            plan = self._plan(drawn, proposal, paused, allowed, is_first=trials.best is None)
         except OutputError:
             raise
         except Exception as error:  # a plugin's error costs its trial, not the search
-            failed = TrialRecord(
-                number=len(trials), state="failed", candidate=None, source=proposal.source, reason=describe(error)
-            )
-            return self._tell(trial, failed, TrialState.FAIL)
+            failed = TrialRecord(number=len(trials), state="failed", candidate=None, reason=describe(error))
+            return self._fail(proposal, begun, drawn, replace(failed, source=proposal.source))
         candidate = plan.candidate
         if candidate is None or (paused is None and candidate.without_epochs in self._seen):
-            # Pruned, so that the sampler turns to candidates that are new and fit into what is left.
-            return self._tell(trial, None, TrialState.PRUNED)
+            return self._note(proposal, begun, drawn, None)
         self._seen.add(candidate.without_epochs)
-        trial.set_user_attr("candidate", candidate.to_json())
-        new = self._new(candidate, proposal)
-        before = new if paused is None else replace(paused, candidate=candidate)
+        before = self._new(candidate, proposal) if paused is None else replace(paused, candidate=candidate)
         pass_share = CHEAP_PASS_SHARE * max(left, 0.0) / max(plan.seconds, MIN_SECONDS)
+        trial, reported = self._studied(candidate, drawn, before, begun)
         running = RunningTrial(
             trial=trial,
+            drawn=drawn,
+            begun=begun,
             proposal=replace(proposal, until=plan.until),
             before=before,
             started=started,
             limit=allowed,
             curve=list(before.curve),
-            reported=len(before.curve),
+            reported=reported,
             best_sample_score=self._best_sample_score,
             observe=self.observe_epoch,
             number=paused.number if paused is not None else len(trials) if self.alone else None,
             margin=SAMPLE_SCORE_MARGIN * math.sqrt(min(1.0, pass_share)),
         )
         return self._job(candidate, plan, running)
+
+    def _fail(
+        self, proposal: Proposal, begun: int, drawn: optuna.trial.Trial, record: TrialRecord
+    ) -> TrialRecord | None:
+        """Write down a trial that failed before it was a candidate."""
+        self.study.add_trial(failed_trial(record))
+        return self._note(proposal, begun, drawn, record)
 
     def _new(self, candidate: Candidate, proposal: Proposal) -> TrialRecord:
         """Return the record of a trial that begins.
@@ -159,14 +168,18 @@ class Runner:
         cost = None if self._costs is None or not self.alone else self._costs.of(candidate)
         return new if cost is None else replace(new, latency_seconds=cost.latency_seconds, size_bytes=cost.size_bytes)
 
-    def _ask(self, proposal: Proposal) -> optuna.trial.Trial:
-        if proposal.resumes is not None:
-            self.study.enqueue_trial(self._params[proposal.resumes])
-        elif proposal.params:
-            self.study.enqueue_trial(dict(proposal.params))
-        trial = self.study.ask()
-        note_proposal(trial, proposal, self._count())
-        return trial
+    def _studied(
+        self, candidate: Candidate, drawn: optuna.trial.Trial, before: TrialRecord, begun: int
+    ) -> tuple[optuna.trial.Trial, int]:
+        """Return the study's trial of a candidate, the same in all its parts, and the last epoch that it knows."""
+        key = candidate.without_epochs
+        trial = self._open.get(key)
+        if trial is None:
+            trial = self._open[key] = add_trial(self.study, candidate, drawn, before, begun)
+        else:
+            note_step(trial, begun)
+        known = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        return trial, max(known, default=0)
 
     def _plan(
         self,
@@ -205,26 +218,50 @@ class Runner:
         """Tell the study the result of a job; return its proposal and its record."""
         running = self._running.pop(job)
         number = len(trials) if running.proposal.resumes is None else running.before.number
-        self._params[number] = dict(running.trial.params)
+        self._params[number] = dict(running.drawn.params)
         seconds = running.before.seconds + self.budget.clock() - running.started
         before = replace(running.before, number=number, seconds=seconds)
         if isinstance(result, Evaluation) and not math.isfinite(result.score):
             result = TrialError(f"the score is {result.score}: the metric is not defined on the validation examples")
         if isinstance(result, Exception):
-            record, state = _failure(running, before, result)
+            record = _failure(running, before, result)
         else:
-            record, state = _success(running, before, result)
+            record = _success(running, before, result)
             self._note_sample_score(record)
-        return running.proposal, self._tell(running.trial, record, state)
+        self._note(running.proposal, running.begun, running.drawn, record)
+        if record.state == "paused":
+            describe_trial(running.trial, record)
+        else:
+            tell(self.study, self._open.pop(job.candidate.without_epochs), record)
+        return running.proposal, record
+
+    def close(self, trials: Trials) -> None:
+        """End the trials that rest when a search ends: they were stopped for good, but for the best one."""
+        resting = [record for record in trials if record.state == "paused" and record.candidate is not None]
+        for record in resting:
+            assert record.candidate is not None
+            trial = self._open.pop(record.candidate.without_epochs, None)
+            if trial is not None:
+                tell(self.study, trial, replace(record, state="complete" if record is trials.best else "pruned"))
 
     def _note_sample_score(self, record: TrialRecord) -> None:
         if record.sample_score is not None:
             self._best_sample_score = max(self._best_sample_score, record.sample_score)
 
-    def _tell(self, trial: optuna.trial.Trial, record: TrialRecord | None, state: TrialState) -> TrialRecord | None:
-        """Write down the result of a trial, then tell the study."""
-        note_outcome(trial, record, self.budget.spent, self._count())
-        self.study.tell(trial, record.objective if record and state == TrialState.COMPLETE else None, state=state)
+    def _note(
+        self, proposal: Proposal, begun: int, drawn: optuna.trial.Trial, record: TrialRecord | None
+    ) -> TrialRecord | None:
+        """Write down what came of a proposal; the sampler learns of it."""
+        entry = Entry(
+            proposal=proposal,
+            record=record,
+            spent=self.budget.spent,
+            params=drawn.params,
+            begun=begun,
+            ended=self._count(),
+        )
+        note_end(self.study, entry)
+        self._sampling.tell(drawn, record)
         return record
 
     def _count(self) -> int:
@@ -232,11 +269,11 @@ class Runner:
         return self.step
 
 
-def _failure(running: RunningTrial, before: TrialRecord, error: Exception) -> tuple[TrialRecord, TrialState]:
+def _failure(running: RunningTrial, before: TrialRecord, error: Exception) -> TrialRecord:
     """Return the record of a trial that failed, with its reason."""
     if running.expired and before.objective is not None:
-        return before, TrialState.PRUNED
-    record = replace(
+        return before
+    return replace(
         before,
         state="pruned" if running.expired else "failed",
         curve=tuple(running.curve),
@@ -246,13 +283,12 @@ def _failure(running: RunningTrial, before: TrialRecord, error: Exception) -> tu
         objective=None,
         predictions=None,
     )
-    return record, TrialState.PRUNED if running.expired else TrialState.FAIL
 
 
-def _success(running: RunningTrial, before: TrialRecord, result: Evaluation) -> tuple[TrialRecord, TrialState]:
+def _success(running: RunningTrial, before: TrialRecord, result: Evaluation) -> TrialRecord:
     """Return the record of a trial that has a score."""
     state, reason = running.state_after(len(result.curve))
-    record = replace(
+    return replace(
         before,
         state=state,
         reason=reason,
@@ -265,4 +301,3 @@ def _success(running: RunningTrial, before: TrialRecord, result: Evaluation) -> 
         sample_score=running.sample_score,
         predictions=None if state == "pruned" else result.predictions,
     )
-    return record, TrialState.COMPLETE if state == "complete" else TrialState.PRUNED

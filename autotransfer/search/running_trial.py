@@ -23,6 +23,8 @@ class RunningTrial:
 
     Attributes:
         trial: The study's trial.
+        drawn: The trial that drew its parameters.
+        begun: Step at which the proposal began.
         proposal: What it carries out.
         before: Its record so far; one without a number for a new trial.
         started: When it began, in the clock's seconds.
@@ -39,6 +41,8 @@ class RunningTrial:
     """
 
     trial: optuna.trial.Trial
+    drawn: optuna.trial.Trial
+    begun: int
     proposal: Proposal
     before: TrialRecord
     started: float

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from autotransfer.runtime.files import writing
-from autotransfer.search.journal import INTERRUPTED
 
-__all__ = ["OneWriterJournal", "StepwiseSampler", "make_finals_study", "make_pruner", "make_study"]
+__all__ = ["OneWriterJournal", "StepwiseSampler", "make_finals_study", "make_pruner", "make_study", "quiet"]
 
 # Learning curves below which none says whether another is poor, and from which on half of them may be stopped.
 MIN_CURVES_FOR_PRUNING = 10
@@ -45,15 +46,26 @@ def make_study(
         name: Its name there.
         parallel: Whether several trials run at a time.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        study_name=name or None,
-        storage=storage,
-        load_if_exists=True,
-        direction="maximize",
-        sampler=StepwiseSampler(seed, startup + RANDOM_TRIALS, parallel=parallel),
-        pruner=make_pruner(curves),
-    )
+    with quiet():
+        return optuna.create_study(
+            study_name=name or None,
+            storage=storage,
+            load_if_exists=True,
+            direction="maximize",
+            sampler=StepwiseSampler(seed, startup + RANDOM_TRIALS, parallel=parallel),
+            pruner=make_pruner(curves),
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Optuna from telling of studies that are made; the user's level of its log is as it was after that."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(level, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
 
 
 class StepwiseSampler(optuna.samplers.BaseSampler):
@@ -87,8 +99,7 @@ class StepwiseSampler(optuna.samplers.BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Seed the random numbers of this trial."""
-        others = study.get_trials(deepcopy=False)[: trial.number]
-        self._tpe = self._tpe_of_step(sum(INTERRUPTED not in other.user_attrs for other in others))
+        self._tpe = self._tpe_of_step(trial.number)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """As TPE does."""
@@ -159,8 +170,7 @@ class OneWriterJournal(JournalFileBackend):
 
 def make_finals_study() -> optuna.Study:
     """Return a study that stops a trial whose scores are behind those of the best one, fold by fold."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = optuna.pruners.WilcoxonPruner(p_threshold=0.1)
-    return optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
+        return optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)

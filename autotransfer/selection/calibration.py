@@ -64,14 +64,16 @@ def calibrate(held_out: OutOfFold, probabilities: np.ndarray) -> Calibration | N
     after = np.empty_like(probabilities)
     for part in held_out.parts:
         outside = held_out.outside(part)
-        after[part] = temper(task, probabilities[part], fit_temperature(task, targets[outside], probabilities[outside]))
+        others = held_out.take(outside)
+        temperature = fit_temperature(task, others.targets, probabilities[outside], others.weights)
+        after[part] = temper(task, probabilities[part], temperature)
     losses = held_out.loss(probabilities), held_out.loss(after)
     is_better = losses[1] < losses[0]
-    before = expected_calibration_error(task, targets, probabilities)
+    before = expected_calibration_error(task, targets, probabilities, held_out.weights)
     return Calibration(
-        temperature=fit_temperature(task, targets, probabilities) if is_better else 1.0,
+        temperature=fit_temperature(task, targets, probabilities, held_out.weights) if is_better else 1.0,
         ece_before=before,
-        ece_after=expected_calibration_error(task, targets, after) if is_better else before,
+        ece_after=expected_calibration_error(task, targets, after, held_out.weights) if is_better else before,
         log_loss_before=losses[0],
         log_loss_after=losses[1] if is_better else losses[0],
         error=_difference_error(held_out, probabilities, after) if is_better else 0.0,
@@ -82,11 +84,14 @@ def _difference_error(held_out: OutOfFold, before: np.ndarray, after: np.ndarray
     """Return the standard error of the difference between the log losses of two probabilities (n, outputs)."""
     terms = [held_out.loss_terms(probabilities) for probabilities in (before, after)]
     logs = [np.log(np.clip(one, MIN_PROBABILITY, 1.0)).mean(1) for one in terms]
-    gains = logs[1] - logs[0]
-    return sum_standard_error((gains - gains.mean()) / len(gains), held_out.group_ids)
+    gains, weights = logs[1] - logs[0], held_out.weights
+    each = np.ones(len(gains)) if weights is None else weights
+    return sum_standard_error(each * (gains - np.average(gains, weights=weights)) / each.sum(), held_out.group_ids)
 
 
-def expected_calibration_error(task: Task, targets: np.ndarray, probabilities: np.ndarray) -> float:
+def expected_calibration_error(
+    task: Task, targets: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """Return the mean distance between probabilities and the share of them that comes true, over bins of probability.
 
     Where an example has one label, the probability of the predicted label counts (Guo et al. 2017); where it may have
@@ -96,10 +101,14 @@ def expected_calibration_error(task: Task, targets: np.ndarray, probabilities: n
         task: The task.
         targets: Encoded targets (n, ...).
         probabilities: Probabilities (n, outputs).
+        weights: Weight (n,) of each example; None weights all examples equally.
     """
+    each = np.ones(len(targets)) if weights is None else weights
     if task.single_label:
         confidence, right = probabilities.max(1), probabilities.argmax(1) == targets
     else:
         confidence, right = probabilities.ravel(), targets.ravel() > 0
+        each = np.repeat(each, task.outputs)
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    return float(np.abs(np.bincount(bins, weights=right - confidence.astype(np.float64))).sum() / len(confidence))
+    gaps = np.bincount(bins, weights=each * (right - confidence.astype(np.float64)))
+    return float(np.abs(gaps).sum() / each.sum())

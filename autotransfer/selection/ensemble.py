@@ -108,7 +108,9 @@ def choose_ensemble(
         weights = greedy_weights(held_out.take(outside), predictions[:, outside], admits)
         crossed[part] = np.tensordot(weights, predictions[:, part], 1)
     weights = greedy_weights(held_out, predictions, admits)
-    error = paired_standard_error(held_out.task, held_out.targets, crossed, predictions[0], held_out.group_ids)
+    error = paired_standard_error(
+        held_out.task, held_out.targets, crossed, predictions[0], held_out.group_ids, held_out.weights
+    )
     loss_of_best = _tempered_loss(held_out, predictions[0])
     return Ensemble(
         members=tuple(
@@ -153,7 +155,7 @@ def _tempered_loss(held_out: OutOfFold, predictions: np.ndarray) -> float:
     task = held_out.task
     if task.kind == "regression":
         return held_out.loss(predictions)
-    temperature = fit_temperature(task, held_out.targets, predictions)
+    temperature = fit_temperature(task, held_out.targets, predictions, held_out.weights)
     return held_out.loss(temper(task, predictions, temperature))
 
 

@@ -177,10 +177,11 @@ def _run(
         fold = fold_runner.fold(where)
         if where.split == 0:
             predictions[fold.validation_rows] = on_fold
-        targets = fold.targets[fold.validation_rows]
-        if math.isnan(score := task.score(targets, on_fold)):
+        if math.isnan(score := fold.score(fold.validation_rows, on_fold)):
             continue  # a class is missing there
-        scores[where] = _FoldScore(score, compute_objective(task, targets, on_fold))
+        weights = fold.weights_of(fold.validation_rows)
+        objective = compute_objective(task, fold.targets[fold.validation_rows], on_fold, weights)
+        scores[where] = _FoldScore(score, objective)
         trial.report(scores[where].objective, number)
         upcoming = folds[number + 1 : number + 2]
         costly = record.epochs > 0 and any(not fold_runner.is_known(record, following) for following in upcoming)
@@ -192,8 +193,8 @@ def _run(
         reason = f"the metric {task.metric!r} is not defined on any fold"
         return _Run(record=record, scores=scores, state="failed", reason=reason)
     study.tell(trial, _mean_objective(scores, list(scores)))
-    scored = ~np.isnan(predictions).any(1)
-    score = task.score(fold_runner.evaluator.targets[scored], predictions[scored])
+    scored = np.flatnonzero(~np.isnan(predictions).any(1))
+    score = fold_runner.evaluator.folds[0].score(scored, predictions[scored])
     return _Run(record=replace(record, predictions=predictions, score=score), scores=scores, state="complete")
 
 

@@ -30,6 +30,7 @@ class OutOfFold:
         rows: Positions (n,) of the examples among all examples.
         targets: Their encoded targets (n, ...).
         group_ids: Number (n,) of the group that each example belongs to; None means that each is by itself.
+        weights: Weight (n,) of each example; None weights all examples equally.
         parts: Positions in ``rows``: disjoint, all of them together. A group is in one part.
     """
 
@@ -37,6 +38,7 @@ class OutOfFold:
     rows: np.ndarray
     targets: np.ndarray
     group_ids: np.ndarray | None = None
+    weights: np.ndarray | None = None
     parts: tuple[np.ndarray, ...]
 
     @classmethod
@@ -54,14 +56,25 @@ class OutOfFold:
             shuffled = np.random.default_rng(seed).permutation(of.max(initial=-1) + 1)
             divided = np.array_split(shuffled, PARTS_OF_A_SINGLE_FOLD)
             parts = [np.flatnonzero(np.isin(of, chosen)) for chosen in divided if len(chosen)]
-        task, targets, parts = folds[0].task, folds[0].targets[rows], [np.sort(part) for part in parts]
-        return cls(task=task, rows=rows, targets=targets, group_ids=group_ids, parts=tuple(parts))
+        return cls(
+            task=folds[0].task,
+            rows=rows,
+            targets=folds[0].targets[rows],
+            group_ids=group_ids,
+            weights=folds[0].weights_of(rows),
+            parts=tuple(np.sort(part) for part in parts),
+        )
 
     def take(self, chosen: np.ndarray) -> OutOfFold:
         """Return some of the examples, as one part."""
-        group_ids = None if self.group_ids is None else self.group_ids[chosen]
-        rows, targets = self.rows[chosen], self.targets[chosen]
-        return replace(self, rows=rows, targets=targets, group_ids=group_ids, parts=(np.arange(len(rows)),))
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            targets=self.targets[chosen],
+            group_ids=None if self.group_ids is None else self.group_ids[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
+            parts=(np.arange(len(self.rows[chosen])),),
+        )
 
     def outside(self, part: np.ndarray) -> np.ndarray:
         """Return the positions of the examples that are not in a part."""
@@ -69,11 +82,11 @@ class OutOfFold:
 
     def score(self, predictions: np.ndarray) -> float:
         """Return the metric of predictions (n, outputs)."""
-        return self.task.score(self.targets, predictions)
+        return self.task.score(self.targets, predictions, weights=self.weights)
 
     def objective(self, predictions: np.ndarray) -> float:
         """Return the objective of predictions (n, outputs): the metric, and between equal values the log loss."""
-        return compute_objective(self.task, self.targets, predictions)
+        return compute_objective(self.task, self.targets, predictions, self.weights)
 
     def loss(self, predictions: np.ndarray) -> float:
         """Return the log loss of predictions (n, outputs); of a regression, the unexplained share of the variance."""
@@ -98,6 +111,8 @@ class OutOfFold:
     def loss_of_terms(self, terms: np.ndarray) -> float:
         """Return the loss of what ``loss_terms`` returned for predictions (n, outputs)."""
         if self.task.kind == "regression":
-            variance = self.targets.var(0)
-            return float(((terms**2).mean(0) / np.where(variance > 0, variance, 1.0)).mean())
-        return float(-np.log(np.clip(terms, MIN_PROBABILITY, 1.0)).mean())
+            errors, means = (np.average(values, axis=0, weights=self.weights) for values in (terms**2, self.targets))
+            variance = np.average((self.targets - means) ** 2, axis=0, weights=self.weights)
+            return float((errors / np.where(variance > 0, variance, 1.0)).mean())
+        losses = -np.log(np.clip(terms, MIN_PROBABILITY, 1.0))
+        return float(losses.mean() if self.weights is None else np.average(losses.mean(1), weights=self.weights))

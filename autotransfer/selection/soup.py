@@ -110,7 +110,7 @@ def make_soup(records: Sequence[TrialRecord], evaluator: Evaluator) -> Soup:
         member=PlannedMember(candidates=tuple(RefitCandidate.of(records[i]) for i in chosen)),
         score=held_out.score(soup),
         score_of_best=held_out.score(best),
-        error=paired_standard_error(task, held_out.targets, soup, best, held_out.group_ids),
+        error=paired_standard_error(task, held_out.targets, soup, best, held_out.group_ids, held_out.weights),
         is_better=held_out.objective(soup) > held_out.objective(best),
         predictions=_among_all(evaluator, soup),
         tried=averages,

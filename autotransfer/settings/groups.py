@@ -115,6 +115,33 @@ class DataOptions(SettingsGroup):
         metavar="G",
         parse=str,
     )
+    sample_weight: Any = setting(
+        None,
+        help="Weight of each example of an array, list, table or data set: how much it counts in training and scores.",
+        more="Weights count in relation to each other. An example of the weight 0 is left out. Weights of classes "
+        "multiply them. Splits do not depend on them.",
+        none="all examples weigh the same",
+        on_command_line=False,
+    )
+    weight_column: str | None = setting(
+        None,
+        help="Column of a table with the weight of each example, in training and scores.",
+        more="It takes the place of ``sample_weight``. A test or validation table may lack it.",
+        none="all examples weigh the same",
+        metavar="C",
+    )
+    validation_sample_weight: Any = setting(
+        None,
+        help="Weights of the validation examples.",
+        none="each has the mean weight, unless their table has weights",
+        on_command_line=False,
+    )
+    test_sample_weight: Any = setting(
+        None,
+        help="Weights of the test examples.",
+        none="all weigh the same, unless their table has weights",
+        on_command_line=False,
+    )
     root: str | Path | None = setting(
         None,
         help="Folder where the relative paths of a table or list start.",

@@ -21,6 +21,7 @@ __all__ = [
     "sum_standard_error",
     "interval_quantiles",
     "count_groups",
+    "effective_count",
     "bootstrap_samples",
     "standard_error",
 ]
@@ -38,6 +39,16 @@ _MAX_RESAMPLED_GROUPS = 2000
 def count_groups(count: int, group_ids: np.ndarray | None) -> int:
     """Return the number of groups; without ``group_ids``, each example is a group."""
     return count if group_ids is None else len(np.unique(group_ids))
+
+
+def effective_count(count: int, weights: np.ndarray | None) -> float:
+    """Return the number of examples of equal weight with as small an error of a mean (Kish 1965).
+
+    Args:
+        count: Number of examples.
+        weights: Weight (count,) of each example; None weights all examples equally.
+    """
+    return float(count) if weights is None else float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def bootstrap_samples(
@@ -73,7 +84,11 @@ def interval_quantiles(groups: int) -> tuple[float, float]:
 
 
 def standard_error(
-    task: Task, encoded: np.ndarray, predictions: np.ndarray, group_ids: np.ndarray | None = None
+    task: Task,
+    encoded: np.ndarray,
+    predictions: np.ndarray,
+    group_ids: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> float:
     """Return the standard error of the task's metric.
 
@@ -85,14 +100,16 @@ def standard_error(
         encoded: Targets (n, ...).
         predictions: Predictions (n, outputs).
         group_ids: Group (n,) of each example; None makes each example a group.
+        weights: Weight (n,) of each example; None weights all examples equally.
     """
     count = count_groups(len(encoded), group_ids)
-    least = 1.0 / (len(encoded) + 2) if task.kind != "regression" and task.perfect_score == 1.0 else 0.0
-    if (shares := _shares_of_accuracy(task, encoded, predictions)) is not None:
+    is_share = task.kind != "regression" and task.perfect_score == 1.0
+    least = 1.0 / (effective_count(len(encoded), weights) + 2) if is_share else 0.0
+    if (shares := _shares_of_accuracy(task, encoded, predictions, weights)) is not None:
         return max(sum_standard_error(shares, group_ids), least)
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # the arrays were checked before
         drawn = [
-            task.score(encoded[rows], predictions[rows])
+            task.score(encoded[rows], predictions[rows], weights=_taken(weights, rows))
             for rows in bootstrap_samples(
                 len(encoded), group_ids, _STANDARD_ERROR_RESAMPLES, max_groups=_MAX_RESAMPLED_GROUPS
             )
@@ -115,7 +132,12 @@ def sum_standard_error(shares: np.ndarray, group_ids: np.ndarray | None = None) 
 
 
 def paired_standard_error(
-    task: Task, encoded: np.ndarray, one: np.ndarray, other: np.ndarray, group_ids: np.ndarray | None = None
+    task: Task,
+    encoded: np.ndarray,
+    one: np.ndarray,
+    other: np.ndarray,
+    group_ids: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> float:
     """Return the standard error of the difference of two scores on the same examples.
 
@@ -125,14 +147,15 @@ def paired_standard_error(
         one: Predictions (n, outputs) of the first model.
         other: Predictions (n, outputs) of the second model.
         group_ids: Group (n,) of each example; None makes each example a group.
+        weights: Weight (n,) of each example; None weights all examples equally.
 
     Returns:
         The standard error; infinite where fewer than two resamples have a finite difference.
     """
-    drawn = [
-        _score(task, encoded[rows], one[rows]) - _score(task, encoded[rows], other[rows])
-        for rows in bootstrap_samples(len(encoded), group_ids, _PAIRED_RESAMPLES)
-    ]
+    drawn = []
+    for rows in bootstrap_samples(len(encoded), group_ids, _PAIRED_RESAMPLES):
+        truth, weighted = encoded[rows], _taken(weights, rows)
+        drawn.append(_score(task, truth, one[rows], weighted) - _score(task, truth, other[rows], weighted))
     finite = np.array(drawn)[np.isfinite(drawn)]
     return float(finite.std(ddof=1)) if len(finite) > 1 else math.inf
 
@@ -143,6 +166,7 @@ def significantly_better(
     one: np.ndarray,
     other: np.ndarray,
     group_ids: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
     *,
     level: float = 0.025,
 ) -> bool:
@@ -157,9 +181,10 @@ def significantly_better(
         one: Predictions (n, outputs) of the first model.
         other: Predictions (n, outputs) of the second model.
         group_ids: Group (n,) of each example; None makes each example a group.
+        weights: Weight (n,) of each example; None weights all examples equally.
         level: Probability of a false positive.
     """
-    difference = _score(task, encoded, one) - _score(task, encoded, other)
+    difference = _score(task, encoded, one, weights) - _score(task, encoded, other, weights)
     if not difference > 0:
         return False
     of = np.arange(len(encoded)) if group_ids is None else np.unique(group_ids, return_inverse=True)[1]
@@ -167,7 +192,8 @@ def significantly_better(
     for _ in range(swaps):
         swapped = rng.integers(0, 2, of.max() + 1).astype(bool)[of][:, None]
         first, second = np.where(swapped, other, one), np.where(swapped, one, other)
-        as_large += not _score(task, encoded, first) - _score(task, encoded, second) < difference - 1e-12
+        found = _score(task, encoded, first, weights) - _score(task, encoded, second, weights)
+        as_large += not found < difference - 1e-12
         if (as_large + 1) / (swaps + 1) > level:
             return False
     return True
@@ -187,20 +213,29 @@ def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.asarray(np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1]))
 
 
-def _shares_of_accuracy(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> np.ndarray | None:
+def _taken(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """Return the weights of some examples; None where all weigh the same."""
+    return None if weights is None else weights[rows]
+
+
+def _shares_of_accuracy(
+    task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray | None:
     """Return the contribution (n,) of each example to accuracy or balanced accuracy, less the mean; else None."""
     if not task.single_label or task.metric not in ("accuracy", "balanced_accuracy"):
         return None
     right = (task.decide(predictions) == encoded).astype(np.float64)
+    each = np.ones(len(right)) if weights is None else weights
     if task.metric == "accuracy":
-        return np.asarray((right - right.mean()) / len(right))
-    _, of, sizes = np.unique(encoded, return_inverse=True, return_counts=True)
-    recalls = np.bincount(of, weights=right) / sizes
-    return np.asarray((right - recalls[of]) / (sizes[of] * len(sizes)))
+        return np.asarray(each * (right - np.average(right, weights=weights)) / each.sum())
+    _, of = np.unique(encoded, return_inverse=True)
+    sizes = np.bincount(of, weights=weights)
+    recalls = np.bincount(of, weights=right * each) / sizes
+    return np.asarray(each * (right - recalls[of]) / (sizes[of] * len(sizes)))
 
 
-def _score(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> float:
+def _score(task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return ``task.score``; accuracy skips the checks of a scorer, since tests call this hundreds of times."""
     if task.metric == "accuracy" and task.single_label:
-        return float((task.decide(predictions) == encoded).mean())
-    return task.score(encoded, predictions)
+        return float(np.average(task.decide(predictions) == encoded, weights=weights))
+    return task.score(encoded, predictions, weights=weights)

@@ -6,7 +6,7 @@ import math
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from inspect import Parameter, signature
 from typing import Any
@@ -23,9 +23,11 @@ __all__ = [
     "ScorerInput",
     "decide",
     "find_metric",
+    "refuse_weights",
     "scorer_positive_class",
     "score",
     "scores_regression",
+    "takes_weights",
     "unsuitable_metric",
 ]
 
@@ -45,6 +47,7 @@ class ScorerInput:
         positive: Position of the positive class in a binary task; None leaves the choice to the scorer.
         truth: Encoded targets (N, ...).
         outputs: Probabilities (N, classes), or values (N, width).
+        weights: Weight (N,) of each example; None weights all examples equally.
         thresholds: As in ``Task``.
     """
 
@@ -53,6 +56,7 @@ class ScorerInput:
     positive: int | None = None
     truth: np.ndarray
     outputs: np.ndarray
+    weights: np.ndarray | None = None
     thresholds: tuple[float, ...] = ()
 
     @property
@@ -149,7 +153,8 @@ def score(metric: str, inputs: ScorerInput) -> float:
     if inputs.kind == "binary" and inputs.positive == 0:  # for scikit-learn, the positive class is 1
         truth, outputs, thresholds = 1 - truth, outputs[:, ::-1], thresholds[::-1]
     classes = tuple(range(len(inputs.classes)))
-    encoded = ScorerInput(kind=inputs.kind, classes=classes, truth=truth, outputs=outputs, thresholds=thresholds)
+    changed = {"truth": truth, "outputs": outputs, "thresholds": thresholds}
+    encoded = replace(inputs, classes=classes, positive=None, **changed)
     scorer = _named(metric, len(classes) if inputs.single_label else 0)
     return _call_scorer(scorer, encoded, truth)
 
@@ -176,6 +181,24 @@ def scores_regression(metric: str, given: Metric | None) -> bool | None:
     scorer = get_scorer(metric) if given is None else given.scorer
     module = getattr(getattr(scorer, "_score_func", None), "__module__", "") or ""
     return module.endswith("_regression") if module.startswith("sklearn.metrics") else None
+
+
+def takes_weights(metric: str, given: Metric | None) -> bool:
+    """Whether a metric takes a weight for each example."""
+    from sklearn.metrics import get_scorer
+
+    scorer: Any = get_scorer(metric) if given is None else given.scorer
+    return "sample_weight" in _parameters(scorer._score_func if _is_scorer(scorer) else scorer)
+
+
+def refuse_weights(metric: str, given: Metric | None) -> None:
+    """Refuse a metric that takes no weights of examples.
+
+    Raises:
+        ConfigError: That is so.
+    """
+    if not takes_weights(metric, given):
+        raise ConfigError(f"The metric {metric!r} takes no sample weights: leave them out, or choose another metric.")
 
 
 def unsuitable_metric(metric: str, given: Metric | None, kind: Kind, reason: object) -> ConfigError:
@@ -314,7 +337,8 @@ def _call_scorer(scorer: Callable[..., Any], inputs: ScorerInput, truth: np.ndar
     estimator = _fixed_estimator(inputs.kind, inputs.classes, inputs.outputs.shape[1], inputs.thresholds)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", UserWarning)  # on classes that the examples lack
-        found = scorer(estimator, inputs.outputs, truth)
+        weighted = {} if inputs.weights is None else {"sample_weight": inputs.weights}
+        found = scorer(estimator, inputs.outputs, truth, **weighted)
     if isinstance(found, (str, bytes)) or np.ndim(found):
         raise TypeError(f"a metric returns one number; it returned {found!r:.80}")
     value = float(found)

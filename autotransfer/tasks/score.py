@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autotransfer.tasks.bootstrap import bootstrap_samples, count_groups, interval_quantiles
+from autotransfer.tasks.bootstrap import bootstrap_samples, count_groups, effective_count, interval_quantiles
 from autotransfer.tasks.task import Task
 
 __all__ = ["Score", "score_interval", "wilson_interval"]
@@ -30,6 +30,8 @@ class Score:
         examples: Number of examples.
         positive_class: The positive class, where the metric depends on one.
         groups: Number of groups, such as patients or copies of one example; None where each example is a group.
+        effective_examples: Number of examples of equal weight with as small an error of a mean (Kish 1965); None where
+            all examples weigh the same.
     """
 
     metric: str
@@ -39,6 +41,7 @@ class Score:
     examples: int
     positive_class: Any = None
     groups: int | None = None
+    effective_examples: float | None = None
 
     @property
     def metric_label(self) -> str:
@@ -46,7 +49,14 @@ class Score:
         return self.metric if self.positive_class is None else f"{self.metric} of {self.positive_class!r}"
 
     @classmethod
-    def of(cls, task: Task, encoded: np.ndarray, predictions: np.ndarray, group_ids: np.ndarray | None = None) -> Score:
+    def of(
+        cls,
+        task: Task,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        group_ids: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> Score:
         """Score predictions against targets.
 
         Args:
@@ -54,14 +64,17 @@ class Score:
             encoded: Targets (n, ...), as ``Task.encode`` returns them.
             predictions: Predictions (n, outputs).
             group_ids: Group (n,) of each example; None makes each example a group.
+            weights: Weight (n,) of each example; None weights all examples equally.
         """
+        right = task.decide(predictions) == encoded if task.single_label else None
         count = count_groups(len(encoded), group_ids)
         return cls(
             metric=task.metric,
-            score=task.score(encoded, predictions),
-            ci95=score_interval(task, encoded, predictions, group_ids=group_ids),
+            score=task.score(encoded, predictions, weights=weights),
+            ci95=score_interval(task, encoded, predictions, group_ids=group_ids, weights=weights),
             groups=count if count < len(encoded) else None,
-            accuracy=float((task.decide(predictions) == encoded).mean()) if task.single_label else None,
+            accuracy=None if right is None else float(np.average(right, weights=weights)),
+            effective_examples=None if weights is None else effective_count(len(encoded), weights),
             examples=len(encoded),
             positive_class=task.positive_class if task.uses_positive_class else None,
         )
@@ -76,13 +89,17 @@ class Score:
             "examples": self.examples,
             "positive_class": self.positive_class,
             "groups": self.groups,
+            "effective_examples": self.effective_examples,
         }
 
     def __str__(self) -> str:
         low, high = self.ci95
         interval = "no interval" if math.isnan(low) else f"95% interval {low:.4f} to {high:.4f}"
         units = "" if self.groups is None else f" in {self.groups} groups"
-        return f"{self.metric_label} {self.score:.4f} ({interval}, {self.examples} examples{units})"
+        weighed = (
+            "" if self.effective_examples is None else f", which count as {self.effective_examples:.1f} equal ones"
+        )
+        return f"{self.metric_label} {self.score:.4f} ({interval}, {self.examples} examples{units}{weighed})"
 
 
 def score_interval(
@@ -92,6 +109,7 @@ def score_interval(
     metric: str | None = None,
     seed: int = 0,
     group_ids: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Return the 95% interval of a score.
 
@@ -106,24 +124,25 @@ def score_interval(
         metric: Name of a scikit-learn scorer; None takes the metric of the task.
         seed: Seed of the bootstrap.
         group_ids: Group (n,) of each example; None makes each example a group.
+        weights: Weight (n,) of each example; None weights all examples equally.
 
     Returns:
         The ends of the interval; NaN with fewer than two groups, or where the metric is defined on no resample.
     """
     name, count = metric or task.metric, count_groups(len(encoded), group_ids)
-    is_accuracy, found = name == "accuracy" and task.single_label, task.score(encoded, predictions, name)
+    is_accuracy = name == "accuracy" and task.single_label
+    found = task.score(encoded, predictions, name, weights=weights)
     if is_accuracy and count == len(encoded):
-        return wilson_interval(found, count)
+        return wilson_interval(found, effective_count(count, weights))
     if count < 2:
         return math.nan, math.nan
-    drawn = _drawn_scores(
-        task, encoded, predictions, name, bootstrap_samples(len(encoded), group_ids, _resamples(is_accuracy), seed=seed)
-    )
+    samples = bootstrap_samples(len(encoded), group_ids, _resamples(is_accuracy), seed=seed)
+    drawn = _drawn_scores(task, encoded, predictions, name, samples, weights)
     if not len(drawn):
         return math.nan, math.nan
     low, high = np.quantile(drawn, interval_quantiles(count))
     if high - low < 1e-12 and task.kind != "regression" and task.perfect_score == 1.0 and 0.0 <= found <= 1.0:
-        return wilson_interval(found, count)
+        return wilson_interval(found, min(count, effective_count(len(encoded), weights)))
     return float(low), float(high)
 
 
@@ -132,7 +151,12 @@ def _resamples(is_accuracy: bool) -> int:
 
 
 def _drawn_scores(
-    task: Task, encoded: np.ndarray, predictions: np.ndarray, metric: str, drawn: Iterable[np.ndarray]
+    task: Task,
+    encoded: np.ndarray,
+    predictions: np.ndarray,
+    metric: str,
+    drawn: Iterable[np.ndarray],
+    weights: np.ndarray | None,
 ) -> np.ndarray:
     """Return the finite scores of resamples.
 
@@ -140,11 +164,13 @@ def _drawn_scores(
     """
     if metric == "accuracy" and task.single_label:
         right = task.decide(predictions) == encoded
-        return np.array([right[rows].mean() for rows in drawn])
+        each = np.ones(len(right)) if weights is None else weights
+        return np.array([np.average(right[rows], weights=each[rows]) for rows in drawn])
     classes = len(np.unique(encoded)) if task.single_label else 0
     found, complete = list[float](), list[bool]()
     for rows in drawn:
-        found.append(task.score(encoded[rows], predictions[rows], metric))
+        weighted = None if weights is None else weights[rows]
+        found.append(task.score(encoded[rows], predictions[rows], metric, weights=weighted))
         complete.append(not task.single_label or len(np.unique(encoded[rows])) == classes)
     values = np.array(found)
     finite = np.isfinite(values)
@@ -152,7 +178,7 @@ def _drawn_scores(
     return np.asarray(values[kept if 2 * kept.sum() >= len(values) else finite])
 
 
-def wilson_interval(p: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson_interval(p: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion p of n (Wilson 1927)."""
     q = z * z / n
     middle, half = p + q / 2, z * math.sqrt(p * (1 - p) / n + q / (4 * n))

@@ -12,7 +12,10 @@ import numpy as np
 
 from autotransfer.errors import ConfigError, DataError, UnknownNameError
 from autotransfer.tasks import metrics
+from autotransfer.tasks.class_weights import balanced_class_weights, class_weights_from
+from autotransfer.tasks.log_loss import log_loss
 from autotransfer.tasks.metrics import Metric, ScorerInput
+from autotransfer.tasks.positive_class import uses_positive_class
 from autotransfer.tasks.saved_task import is_saved_task
 from autotransfer.tasks.targets import (
     Kind,
@@ -34,8 +37,6 @@ __all__ = ["Kind", "Task", "infer_task"]
 _MAX_CLASS_RATIO_FOR_ACCURACY = 3.0
 # Most outputs, examples times classes, with which a metric is tried; 80 MB as float64.
 _MAX_OUTPUTS_TO_CHECK_METRIC = 10_000_000
-# Differences of a score below this are rounding errors.
-_SCORE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +155,23 @@ class Task:
     @property
     def uses_positive_class(self) -> bool:
         """Whether the metric depends on the choice of the positive class."""
-        return self.kind == "binary" and _uses_positive_class(self.metric, self.scorer, self.classes)
+        return self.kind == "binary" and uses_positive_class(self.metric, self.scorer, self.classes)
 
-    def score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
+    def score(
+        self,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        metric: str | None = None,
+        *,
+        weights: np.ndarray | None = None,
+    ) -> float:
         """Score predictions against targets.
 
         Args:
             encoded: Targets (N, ...), as ``encode`` returns them.
             predictions: Probabilities (N, classes), or values (N, width).
             metric: Name of a scikit-learn scorer; None takes the metric of the task.
+            weights: Weight (N,) of each example; None weights all examples equally.
 
         Returns:
             The score, greater is better; NaN where the metric is not defined on these examples.
@@ -171,13 +180,19 @@ class Task:
             ConfigError: The metric was given as an object, and the task was read from a file.
         """
         try:
-            return self._score(encoded, predictions, metric)
+            return self._score(encoded, predictions, metric, weights)
         except ValueError as error:  # for example the area under the curve of examples that lack a class
             if isinstance(error, ConfigError):
                 raise
             return math.nan
 
-    def _score(self, encoded: np.ndarray, predictions: np.ndarray, metric: str | None = None) -> float:
+    def _score(
+        self,
+        encoded: np.ndarray,
+        predictions: np.ndarray,
+        metric: str | None = None,
+        weights: np.ndarray | None = None,
+    ) -> float:
         positive = None if self.positive_class is None else self.classes.index(self.positive_class)
         outcome = ScorerInput(
             kind=self.kind,
@@ -185,6 +200,7 @@ class Task:
             positive=positive,
             truth=encoded,
             outputs=predictions,
+            weights=weights,
             thresholds=self.thresholds,
         )
         if self.scorer is not None and metric in (None, self.metric):
@@ -197,23 +213,24 @@ class Task:
             return np.asarray(np.eye(len(self.classes), dtype=np.float32)[encoded])
         return encoded
 
-    def log_loss(self, encoded: np.ndarray, predictions: np.ndarray) -> float:
-        """Return the mean log loss of probabilities (N, classes); 0 for a regression."""
+    def log_loss(self, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> float:
+        """Return the mean log loss of probabilities (N, classes), by weights (N,) if any; 0 for a regression."""
         if self.kind == "regression":
             return 0.0
-        if self.single_label:
-            right = predictions[np.arange(len(encoded)), encoded]
-        else:
-            right = np.where(encoded > 0, predictions, 1 - predictions)
-        return float(-np.log(np.clip(right, 1e-7, 1.0)).mean())
+        return log_loss(encoded, predictions, weights, single_label=self.single_label)
 
-    def class_weights(self, encoded: np.ndarray) -> np.ndarray:
-        """Return class weights (classes,), inverse to the class frequency, with a mean of 1 over the examples."""
+    def class_weights(self, encoded: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Return class weights (classes,), inverse to the class frequency, with a mean of 1 over the examples.
+
+        Args:
+            encoded: Targets (N, ...).
+            weights: Weight (N,) of each example; None counts each example once.
+        """
         if self.single_label:
-            counts = np.bincount(encoded, minlength=len(self.classes)).astype(np.float32)
+            counts = np.bincount(encoded, weights, minlength=len(self.classes)).astype(np.float32)
         else:
-            counts = encoded.sum(0)
-        return np.asarray(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=np.float32)
+            counts = encoded.sum(0) if weights is None else weights @ encoded
+        return balanced_class_weights(counts)
 
     def class_weights_from(self, given: Mapping[Any, float]) -> np.ndarray:
         """Return class weights (classes,) from a dictionary; a class that it lacks has the weight 1.
@@ -221,13 +238,7 @@ class Task:
         Raises:
             ConfigError: A key is no class of this task.
         """
-        labels, weights = Labels(self.classes), np.ones(len(self.classes), dtype=np.float32)
-        for label, weight in given.items():
-            if (position := labels.find(label)) is None:
-                known = list(self.classes)[:20]
-                raise ConfigError(f"A class weight is given for {label!r}, which is no class; the classes are {known}.")
-            weights[position] = weight
-        return weights
+        return class_weights_from(self.classes, given)
 
     def to_json(self) -> dict[str, Any]:
         """Return the task as JSON; a metric that the user gave as an object is its name."""
@@ -268,6 +279,7 @@ def infer_task(
     *,
     positive_class: Any = None,
     names: Sequence[str] = (),
+    weighted: bool = False,
 ) -> Task:
     """Infer the task from the targets.
 
@@ -281,6 +293,7 @@ def infer_task(
         positive_class: The positive one of two classes. None takes the rarer class where the metric needs one, and the
             class that is sorted last, as scikit-learn does, where both are equally frequent.
         names: Names of the columns of several targets.
+        weighted: Whether the examples have weights, which the metric has to take.
 
     Raises:
         DataError: Targets are missing, hold one class or value only, or do not fit the kind.
@@ -307,7 +320,7 @@ def infer_task(
         task = Task(kind=kind, classes=classes)
     task = replace(task, metric=name or _default_metric(targets, kind), scorer=scorer)
     task = replace(task, positive_class=_positive_class(task, targets, positive_class))
-    _check_metric(task, targets)
+    _check_metric(task, targets, weighted=weighted)
     return task
 
 
@@ -341,27 +354,6 @@ def _positive_class(task: Task, targets: Sequence[Any] | np.ndarray, given: Any)
     return positive
 
 
-@lru_cache(maxsize=64)
-def _uses_positive_class(metric: str, scorer: Metric | None, classes: tuple[Any, ...]) -> bool:
-    """Whether the score of a metric changes when the other class becomes the positive one."""
-    if metrics.scorer_positive_class(scorer) is not None:
-        return True
-    rng = np.random.default_rng(0)
-    truth = (np.arange(60) % 3 == 0).astype(np.int64)
-    probabilities = np.clip(0.3 + 0.3 * truth + rng.normal(0, 0.2, len(truth)), 0.01, 0.99)
-    outputs, found = np.stack([1 - probabilities, probabilities], axis=1), list[float]()
-    for positive in classes:
-        try:
-            found.append(
-                Task(kind="binary", classes=classes, metric=metric, positive_class=positive, scorer=scorer)._score(
-                    truth, outputs
-                )
-            )
-        except Exception:  # ``_check_metric`` refuses a metric that does not suit two classes
-            return False
-    return abs(found[0] - found[1]) > _SCORE_TOLERANCE
-
-
 @lru_cache(maxsize=16)
 def _perfect_score(task: Task, scorer: Metric) -> float:
     """Return the score of perfect predictions for two examples of each class, or a few values."""
@@ -380,7 +372,7 @@ def _perfect_score(task: Task, scorer: Metric) -> float:
     return found if math.isfinite(found) else 1.0
 
 
-def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
+def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray, *, weighted: bool) -> None:
     """Score perfect predictions, so that an unsuitable metric is refused before any training."""
     for_regression = metrics.scores_regression(task.metric, task.scorer)
     if for_regression is not None and for_regression != (task.kind == "regression"):
@@ -398,3 +390,9 @@ def _check_metric(task: Task, targets: Sequence[Any] | np.ndarray) -> None:
         raise metrics.unsuitable_metric(task.metric, task.scorer, task.kind, error) from None
     if not math.isfinite(value):
         raise ConfigError(f"The metric {task.metric!r} is not defined for a {task.kind} task with these targets.")
+    if weighted:
+        metrics.refuse_weights(task.metric, task.scorer)
+        if math.isnan(task.score(encoded, task.perfect_outputs(encoded), weights=np.ones(len(encoded)))):
+            raise ConfigError(
+                f"The metric {task.metric!r} takes no sample weights for a {task.kind} task: leave them out."
+            )

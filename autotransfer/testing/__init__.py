@@ -109,6 +109,8 @@ def check_head(head: HeadSpec) -> None:
                 _check_solution(name, head, task, params, None)
                 if kind != "regression":
                     _check_solution(name, head, task, params, np.linspace(0.5, 1.5, task.outputs, dtype=np.float32))
+                if head.takes_sample_weight:
+                    _check_sample_weight(name, head, task, params)
     name = f"the head {head.name!r} on a {task.kind} task"
     with naming(name):
         check_memory(partial(_use, head, task), name)
@@ -239,6 +241,23 @@ def _check_solution(
         with torch.inference_mode():
             outputs = module(batch).numpy()
         require(_beats_chance(task, targets, outputs), name, "it does better than chance on the training data")
+
+
+def _check_sample_weight(name: str, head: HeadSpec, task: Task, params: Mapping[str, Any]) -> None:
+    """Check that equal weights of examples change nothing, and that a solution with others can be saved."""
+    if head.solve is None:
+        return
+    rng, shape, solved = np.random.default_rng(0), _SHAPES[head.features], list[Tensor]()
+    features, targets = _training_data(task, rng)
+    batch = torch.from_numpy(features)
+    for sample_weight in (None, np.ones(len(features)), rng.uniform(0.1, 1.9, len(features))):
+        module = head.build(shape, task.outputs, params)
+        head.solve(module, features, targets, task, params, None, sample_weight=sample_weight)
+        _check_module(name, module, batch, task)
+        _check_saved(name, head, module, shape, batch, task, params)
+        with torch.inference_mode():
+            solved.append(module(batch))
+    require(close(*solved[:2]), name, "examples of the weight 1 give the same outputs as no weights")
 
 
 def _training_data(task: Task, rng: np.random.Generator, count: int = _EXAMPLES) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from autotransfer.contract.modality import InputFormat, Inputs, Item, Modality, 
 from autotransfer.errors import DataError, ModelFormatError
 from autotransfer.settings import Settings
 from autotransfer.settings.fields import flat_settings
+from autotransfer.testing.exports import check_export_inputs
 from autotransfer.testing.lengths import check_lengths
 from autotransfer.testing.rules import naming, require
 
@@ -52,11 +53,13 @@ def check_modality(modality: Modality, examples: Sequence[Any], formats: Sequenc
         store = _load(modality, items, formats)
         _check_store(name, modality, store, len(items))
         _check_reading(name, modality, items, formats, store)
+        _check_decoded(name, modality, items, formats, store)
         _check_unreadable(name, modality, items, formats)
         for how in formats:
             _check_inputs(name, store, how)
             _check_rows(name, store, how)
             check_lengths(name, store, how)
+        check_export_inputs(name, modality, items, formats, store)
 
 
 def _check_names(name: str, modality: Modality) -> None:
@@ -133,6 +136,18 @@ def _check_store(name: str, modality: Modality, store: Store, count: int) -> Non
     for key, array in store.arrays.items():
         good = isinstance(array, np.ndarray) and (own or len(array) == count)
         require(good, name, f"the array {key!r} has a row for each example, or the store its own keep() and take()")
+
+
+def _check_decoded(
+    name: str, modality: Modality, items: Sequence[Item], formats: Sequence[InputFormat], store: Store
+) -> None:
+    decoded = [modality.decoded(item) for item in items]
+    try:
+        count = len(_load(modality, decoded, formats, reading=store.reading))
+    except DataError:
+        count = 0
+    require(count == len(items), name, f"load() takes what decoded() returns; it took {count} of {len(items)}")
+    modality.decoded(Path("no such file"))  # what cannot be read stays as it is
 
 
 def _check_reading(

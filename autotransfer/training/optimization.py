@@ -17,7 +17,13 @@ __all__ = ["StepTaker", "task_loss", "warm_up_and_cosine"]
 
 
 def task_loss(
-    task: Task, outputs: Tensor, targets: Tensor, *, weights: Tensor | None = None, label_smoothing: float = 0.0
+    task: Task,
+    outputs: Tensor,
+    targets: Tensor,
+    *,
+    weights: Tensor | None = None,
+    sample_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Return the mean loss of a task: squared error, binary cross-entropy or cross-entropy.
 
@@ -26,14 +32,24 @@ def task_loss(
         outputs: Logits or standardised values (N, outputs).
         targets: Class indices (N,), labels or values (N, outputs).
         weights: Weight of each class (outputs,); None weights all the same.
+        sample_weights: Factor (N,) on the loss of each example; None weights all the same. The divisor of the mean is
+            what it is without them, so that a batch of light examples is a small step.
         label_smoothing: Share of each label that is spread over the classes (Szegedy et al., 2016).
     """
+    reduction = "mean" if sample_weights is None else "none"
     if task.kind == "regression":
-        return F.mse_loss(outputs, targets)
-    if task.kind == "multilabel":
+        losses = F.mse_loss(outputs, targets, reduction=reduction)
+    elif task.kind == "multilabel":
         smoothed = targets * (1 - label_smoothing) + label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(outputs, smoothed, pos_weight=weights)
-    return F.cross_entropy(outputs, targets, weight=weights, label_smoothing=label_smoothing)
+        losses = F.binary_cross_entropy_with_logits(outputs, smoothed, pos_weight=weights, reduction=reduction)
+    else:
+        losses = F.cross_entropy(outputs, targets, weight=weights, label_smoothing=label_smoothing, reduction=reduction)
+    if sample_weights is None:
+        return losses
+    if not task.single_label:
+        return (losses.mean(1) * sample_weights).mean()
+    divisor = len(losses) if weights is None else weights[targets].sum()  # as the weighted mean has it
+    return (losses * sample_weights).sum() / divisor
 
 
 def warm_up_and_cosine(position: float, *, warm_up: float, end: float, offset: float = 0.0) -> float:

@@ -95,6 +95,7 @@ class Training:
         self._targets = self._to_tensor(fold)
         weights = fold.class_weights
         self._weights = None if weights is None else torch.as_tensor(weights, device=device.torch)
+        self._sample_weights = self._sample_weights_of(fold)
 
     @property
     def learning_rate(self) -> float:
@@ -121,7 +122,7 @@ class Training:
             if not len(self.fold.validation_rows):
                 continue
             predictions = self.predict(self.fold.validation_rows, depth)
-            score = self.fold.task.score(self.fold.targets[self.fold.validation_rows], predictions)
+            score = self.fold.score(self.fold.validation_rows, predictions)
             if math.isnan(score):
                 raise TrialError(f"the metric {self.fold.task.metric!r} is not defined on the validation examples")
             if score >= self.best_score:  # of equals, the later one: its learning rates are lower
@@ -228,12 +229,15 @@ class Training:
 
     def _step(self, feed: Feed, rows: np.ndarray, depth: int) -> Tensor:
         """Take one optimizer step and return its loss."""
-        targets = self._targets[to_device(rows, self.device.torch)]
+        taken = to_device(rows, self.device.torch)
+        targets = self._targets[taken]
+        each = None if self._sample_weights is None else self._sample_weights[taken]
 
         def loss(part: slice) -> Tensor:
             with self._autocast(depth):
                 outputs = feed.outputs(self.network, rows[part], self._rng)
-            return self._loss(outputs.float(), targets[part]) * self._share(targets[part], targets)
+            found = self._loss(outputs.float(), targets[part], None if each is None else each[part])
+            return found * self._share(targets[part], targets)
 
         clipped = () if self._frozen(depth) else self._trained
         found = self._steps.step(len(rows), loss, clipped, _MAX_GRADIENT_NORM)
@@ -251,9 +255,16 @@ class Training:
                 raise TrialError(f"the loss became {loss} in epoch {self.epoch + 1}: lower the lr")
         losses.clear()
 
-    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        smoothing = self.settings.label_smoothing
-        return task_loss(self.fold.task, outputs, targets, weights=self._weights, label_smoothing=smoothing)
+    def _loss(self, outputs: Tensor, targets: Tensor, sample_weights: Tensor | None) -> Tensor:
+        smoothing, weights = self.settings.label_smoothing, self._weights
+        return task_loss(
+            self.fold.task,
+            outputs,
+            targets,
+            weights=weights,
+            sample_weights=sample_weights,
+            label_smoothing=smoothing,
+        )
 
     def _share(self, part: Tensor, whole: Tensor) -> Tensor | float:
         """Return what a part of a batch counts in the mean loss of all of it."""
@@ -275,6 +286,14 @@ class Training:
     def _autocast(self, depth: int) -> torch.autocast:
         # A head alone is too small to gain anything from 16 bit.
         return self.device.autocast(self.autocast and not self._frozen(depth))  # type: ignore[return-value]
+
+    def _sample_weights_of(self, fold: Fold) -> Tensor | None:
+        """Return the weight (N,) of each training row, with a mean of 1; other rows have none."""
+        if fold.weights is None:
+            return None
+        whole = np.zeros(len(fold.targets), dtype=np.float32)
+        whole[fold.train_rows] = fold.train_weights
+        return torch.from_numpy(whole).to(self.device.torch)
 
     def _to_tensor(self, fold: Fold) -> Tensor:
         return torch.from_numpy(fold.standardised_targets()).to(self.device.torch)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from autotransfer.errors import BackboneError
+from autotransfer_plugins.backbones._channels import build_with_channels
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._recipe import Recipe
 from autotransfer_plugins.backbones._zoo import CONFIG, WEIGHTS, read_config, weights_file
@@ -27,21 +28,20 @@ def check_folder(folder: Path) -> None:
     _read(folder)
 
 
-def load_folder(folder: Path, side: int | None = None) -> TimmBackbone:
+def load_folder(folder: Path, side: int | None = None, channels: int | None = None) -> TimmBackbone:
     """Build the backbone of a checkpoint folder and load its weights.
 
     Args:
         folder: The folder.
         side: Side of the images in pixels; None takes the size in the checkpoint.
+        channels: Number of channels of the images, for which the first layer is adapted; None takes its own.
 
     Raises:
-        BackboneError: The folder holds no valid checkpoint.
+        BackboneError: The folder holds no valid checkpoint, or its model takes no such images.
     """
     recipe, weights = _read(folder)
-    recipe = recipe if side is None else recipe.at(side)
-    model = recipe.build(outlined=True)
-    model.load_state_dict(weights)
-    return TimmBackbone(model, recipe)
+    wanted = recipe.at(side, channels)
+    return TimmBackbone(build_with_channels(wanted, weights, recipe.channels), wanted)
 
 
 def _read(folder: Path) -> tuple[Recipe, dict[str, Tensor]]:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from autotransfer.errors import AutoTransferError, BackboneError
 from autotransfer.runtime.text import one_line
+from autotransfer_plugins.backbones._channels import build_with_channels
 from autotransfer_plugins.backbones._checkpoint import load_folder
 from autotransfer_plugins.backbones._hosts import check_host, unavailable
 from autotransfer_plugins.backbones._model import TimmBackbone
@@ -24,16 +25,17 @@ __all__ = ["check", "check_repository", "load", "load_repository"]
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
-def load(name: str, side: int | None = None) -> TimmBackbone:
+def load(name: str, side: int | None = None, channels: int | None = None) -> TimmBackbone:
     """Build one of timm's models with its weights.
 
     Args:
         name: Name of the model.
         side: Side of the images in pixels; None takes the size of the model.
+        channels: Number of channels of the images, for which the first layer is adapted; None takes its own.
 
     Raises:
         WeightsUnavailableError: The weights are not here and cannot be fetched.
-        BackboneError: The weights are damaged.
+        BackboneError: The weights are damaged, or the first layer cannot be adapted.
     """
     check(name)  # without a network, the client of the hub retries for a minute
     config = timm.get_pretrained_cfg(name)
@@ -47,11 +49,14 @@ def load(name: str, side: int | None = None) -> TimmBackbone:
             raise BackboneError(f"The weights of {name} are damaged: {key!r} holds values that are not finite.")
     data = {**model.pretrained_cfg, "file": None, "hf_hub_filename": None}  # the recipe rebuilds without weights
     recipe = Recipe.from_json(data, name)
-    return TimmBackbone(model, recipe if side is None else recipe.at(side))
+    wanted = recipe.at(side, channels)
+    if wanted.channels != recipe.channels:
+        model = build_with_channels(wanted, model.state_dict(), recipe.channels)
+    return TimmBackbone(model, wanted)
 
 
-def load_repository(repository: str) -> TimmBackbone:
-    """Fetch a repository and load it with the checks of a folder, since its author is unknown."""
+def load_repository(repository: str, side: int | None = None, channels: int | None = None) -> TimmBackbone:
+    """Fetch a repository and load it with the checks of a folder, since its author is unknown; see ``load_folder``."""
     check_repository(repository)
     name, _, revision = repository.partition("@")
     with _translated(repository):
@@ -59,7 +64,7 @@ def load_repository(repository: str) -> TimmBackbone:
             _cached(repository, file) or hf_hub_download(name, file, revision=revision or None)
             for file in (_CONFIG, _WEIGHTS)
         )
-    return load_folder(Path(config).parent)
+    return load_folder(Path(config).parent, side, channels)
 
 
 def check(name: str) -> None:

@@ -29,7 +29,7 @@ class TimmBackbone(Backbone):
         recipe: Recipe of the model.
 
     Raises:
-        BackboneError: The model does not turn images (N, 3, H, W) into features (N, width).
+        BackboneError: The model does not turn images (N, C, H, W) into features (N, width).
     """
 
     model: Any  # an nn.Module with timm's methods
@@ -39,7 +39,7 @@ class TimmBackbone(Backbone):
         height, width = recipe.preprocessing.size
         try:
             with torch.inference_mode(False), torch.enable_grad():  # ``reached`` reads the autograd graph
-                features = model.forward_features(torch.zeros(1, 3, height, width))
+                features = model.forward_features(torch.zeros(1, recipe.channels, height, width))
                 mapped = features if isinstance(features, Tensor) else None
                 before_logits, pooled = _pool(model, features)
         except Exception as error:  # models may raise any error
@@ -68,7 +68,7 @@ class TimmBackbone(Backbone):
         return self._stage_of[parameter]
 
     def forward_map(self, inputs: Tensor) -> Tensor:
-        """Map images (N, 3, H, W) to the result of timm's ``forward_features``: a map, tokens, or features (N, C)."""
+        """Map images (N, C, H, W) to the result of timm's ``forward_features``: a map, tokens, or features (N, C)."""
         features: Tensor = self.model.forward_features(inputs)
         return features if self._has_map else self._head(features)
 

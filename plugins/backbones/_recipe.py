@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from autotransfer.errors import BackboneError, UnknownNameError
 from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._catalogue import architectures, is_architecture
-from autotransfer_plugins.modalities.image.formats import Preprocessing
+from autotransfer_plugins.modalities.image.formats import MAX_CHANNELS, Preprocessing, cycled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +34,7 @@ _ALLOWED_MODEL_ARGS = frozenset(
         "fix_stem",
         "global_pool",
         "img_size",
+        "in_chans",
         "init_values",
         "no_embed_class",
         "norm_layer",
@@ -51,6 +52,7 @@ _ALLOWED_MODEL_ARGS = frozenset(
     }
 )
 _MAX_SIDE = 2048  # pixels
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MAX_PARAMETERS = 3_000_000_000
 
 
@@ -98,7 +100,11 @@ class Recipe:
         if "img_size" in args and config.get("fixed_input_size"):
             side = args["img_size"]
             config["input_size"] = [3, *([side, side] if isinstance(side, int) else side)]
-        return cls(architecture=architecture, model_args=args, pretrained_cfg=_pretrained_cfg(config, where))
+        return cls(
+            architecture=architecture,
+            model_args=args,
+            pretrained_cfg=_pretrained_cfg(config, args.pop("in_chans", None), where),
+        )
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -112,9 +118,21 @@ class Recipe:
         fixed = self.pretrained_cfg["fixed_input_size"] or (known is not None and known.config["fixed_input_size"])
         return not fixed and "img_size" not in self.model_args
 
-    def at(self, side: int) -> Recipe:
-        """Return the recipe for square images of another side in pixels."""
-        return replace(self, pretrained_cfg={**self.pretrained_cfg, "input_size": [3, side, side]})
+    @property
+    def channels(self) -> int:
+        """Number of channels of the images."""
+        channels: int = self.pretrained_cfg["input_size"][0]
+        return channels
+
+    def at(self, side: int | None = None, channels: int | None = None) -> Recipe:
+        """Return the recipe for square images of another side in pixels, or of other channels; None keeps its own."""
+        config = dict(self.pretrained_cfg)
+        if side is not None:
+            config["input_size"] = [self.channels, side, side]
+        if channels not in (None, self.channels):
+            config |= {name: list(cycled(config[name], channels)) for name in ("mean", "std")}
+            config["input_size"] = [channels, *config["input_size"][1:]]
+        return replace(self, pretrained_cfg=config)
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as JSON; ``from_json`` reads it."""
@@ -225,8 +243,6 @@ def _model_args(data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BackboneError(f"{where}: 'model_args' must be an object; got {data!r:.60}.")
     args = {key: value for key, value in data.items() if key != "num_classes" and value is not None}
-    if args.pop("in_chans", 3) != 3:
-        raise BackboneError(f"{where}: the model takes {data['in_chans']!r:.20} channels; images have 3.")
     if unknown := sorted(set(args) - _ALLOWED_MODEL_ARGS):
         raise BackboneError(f"{where}: 'model_args' may not set {unknown}; allowed are {sorted(_ALLOWED_MODEL_ARGS)}.")
     for key, value in args.items():
@@ -241,20 +257,22 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float)) and abs(value) <= _MAX_SIDE
 
 
-def _pretrained_cfg(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _pretrained_cfg(config: Mapping[str, Any], channels: Any, where: str) -> dict[str, Any]:
     """Check and return the keys that are used, with timm's defaults."""
 
     def numbers(key: str, default: tuple[float, ...], low: float, high: float) -> list[Any]:
         value = config.get(key) or default
         kinds = (int,) if isinstance(default[-1], int) else (int, float)
-        is_triple = isinstance(value, (list, tuple)) and len(value) == 3
-        if not is_triple or not all(type(v) in kinds and low <= v <= high for v in value):
+        counts = (3,) if key == "input_size" else (1, 3, size[0])  # others than the channels are taken in turns
+        is_list = isinstance(value, (list, tuple)) and len(value) in counts
+        if not is_list or not all(type(v) in kinds and low <= v <= high for v in value):
             raise BackboneError(f"{where}: {key!r} must be three numbers from {low} to {high}; got {value!r:.60}.")
         return list(value)
 
     size = numbers("input_size", (3, 224, 224), 1, _MAX_SIDE)
-    if size[0] != 3:
-        raise BackboneError(f"{where}: the model takes {size[0]} channels; images have 3.")
+    size[0] = size[0] if channels is None else channels
+    if type(size[0]) is not int or not 1 <= size[0] <= MAX_CHANNELS:
+        raise BackboneError(f"{where}: a model takes images of 1 to {MAX_CHANNELS} channels; got {size[0]!r:.20}.")
     crop, classes = config.get("crop_pct") or 0.875, config["num_classes"]
     if type(crop) not in (int, float) or not 0 < crop <= 2:
         raise BackboneError(f"{where}: 'crop_pct' must be a share of the image; got {crop!r:.60}.")
@@ -267,6 +285,6 @@ def _pretrained_cfg(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         "interpolation": str(config.get("interpolation") or "bicubic"),
         "crop_pct": crop,
         "crop_mode": str(config.get("crop_mode") or "center"),
-        "mean": numbers("mean", (0.485, 0.456, 0.406), -10.0, 10.0),
-        "std": numbers("std", (0.229, 0.224, 0.225), 1e-6, 10.0),
+        "mean": list(cycled(numbers("mean", _MEAN, -10.0, 10.0), size[0])),
+        "std": list(cycled(numbers("std", _STD, 1e-6, 10.0), size[0])),
     }

@@ -14,6 +14,7 @@ from autotransfer_plugins.backbones._catalogue import Entry, timm_version
 from autotransfer_plugins.backbones._published import published
 from autotransfer_plugins.backbones._recipe import Recipe, preprocessing_of
 from autotransfer_plugins.backbones._zoo import count_parameters, read_config
+from autotransfer_plugins.modalities.image.formats import ImageLoader
 
 __all__ = ["folder_spec", "hub_spec", "repository_spec"]
 
@@ -53,19 +54,21 @@ def hub_spec(entry: Entry, default: bool = False) -> BackboneSpec:
         preprocessing=preprocessing,
         license=entry.license,
         version=f"timm {timm_version()}",
-        load_at=None if entry.config["fixed_input_size"] else partial(_LOAD, name),
+        load_at=ImageLoader(load=partial(_LOAD, name), resizable=not entry.config["fixed_input_size"]),
     )
 
 
 def repository_spec(repository: str) -> BackboneSpec:
     """Return the spec of a repository on the hub: ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
+    load = partial(LazyImport(f"{_HUB}:load_repository"), repository)
     return BackboneSpec(
         name=f"hf-hub:{repository}",
         modality="image",
-        load=partial(LazyImport(f"{_HUB}:load_repository"), repository),
+        load=load,
         check=partial(LazyImport(f"{_HUB}:check_repository"), repository),
         weights=f"hub {repository}",
         version=f"timm {timm_version()}",
+        load_at=ImageLoader(load=load, resizable=False),  # its configuration is not here yet
     )
 
 
@@ -95,7 +98,7 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
         preprocessing=preprocessing,
         license=str(config.get("license") or ""),
         version=f"timm {timm_version()}",
-        load_at=load if recipe is not None and recipe.resizable else None,
+        load_at=None if recipe is None else ImageLoader(load=load, resizable=recipe.resizable),
     )
 
 

@@ -146,9 +146,7 @@ def _fill(model: Any, classifier: tuple[Tensor, Tensor], backbone: TimmBackbone)
                 )
             linear.weight.copy_(weight.view_as(linear.weight))
             linear.bias.copy_(bias)
-    images = torch.rand(
-        2, 3, *backbone.recipe["pretrained_cfg"]["input_size"][1:], generator=torch.Generator().manual_seed(0)
-    )
+    images = torch.rand(2, *backbone.recipe["pretrained_cfg"]["input_size"], generator=torch.Generator().manual_seed(0))
     device = next(backbone.parameters()).device
     with torch.inference_mode():
         expected = nn.functional.linear(backbone.eval()(images.to(device)).cpu(), weight.cpu(), bias.cpu())

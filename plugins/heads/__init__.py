@@ -33,6 +33,7 @@ KNN = HeadSpec(
     name="knn",
     build=LazyImport(f"{_PACKAGE}.knn:build"),
     solve=LazyImport(f"{_PACKAGE}.knn:solve"),
+    takes_sample_weight=True,
     parameters={"k": IntDistribution(1, 30, log=True)},
 )
 LINEAR = HeadSpec(
@@ -42,6 +43,7 @@ LOGISTIC = HeadSpec(
     name="logistic",
     build=LazyImport(f"{_PACKAGE}.closed_form:build"),
     solve=LazyImport(f"{_PACKAGE}.closed_form:solve_logistic"),
+    takes_sample_weight=True,
     parameters={"C": FloatDistribution(1e-4, 1e2, log=True)},
     tasks=_SINGLE_LABEL | {"multilabel"},
 )
@@ -60,18 +62,21 @@ NCM = HeadSpec(
     name="ncm",
     build=LazyImport(f"{_PACKAGE}.closed_form:build"),
     solve=LazyImport(f"{_PACKAGE}.closed_form:solve_ncm"),
+    takes_sample_weight=True,
     tasks=_SINGLE_LABEL,
 )
 RIDGE = HeadSpec(
     name="ridge",
     build=LazyImport(f"{_PACKAGE}.closed_form:build"),
     solve=LazyImport(f"{_PACKAGE}.closed_form:solve_ridge"),
+    takes_sample_weight=True,
     parameters={"alpha": FloatDistribution(1.0, 1e5, log=True)},
 )
 STAGE_RIDGE = HeadSpec(
     name="stage_ridge",
     build=LazyImport(f"{_PACKAGE}.stages:build"),
     solve=LazyImport(f"{_PACKAGE}.stages:solve"),
+    takes_sample_weight=True,
     features="stages",
     parameters={"alpha": FloatDistribution(1.0, 1e5, log=True), "early": FloatDistribution(0.01, 10.0, log=True)},
 )
@@ -79,6 +84,7 @@ TFIDF_LOGISTIC = HeadSpec(
     name="tfidf_logistic",
     build=LazyImport(f"{_PACKAGE}.tfidf:build"),
     solve=LazyImport(f"{_PACKAGE}.tfidf:solve_logistic"),
+    takes_sample_weight=True,
     parameters={"C": FloatDistribution(0.3, 100.0, log=True)},
     tasks=_SINGLE_LABEL | {"multilabel"},
 )
@@ -86,6 +92,7 @@ TFIDF_RIDGE = HeadSpec(
     name="tfidf_ridge",
     build=LazyImport(f"{_PACKAGE}.tfidf:build"),
     solve=LazyImport(f"{_PACKAGE}.tfidf:solve_ridge"),
+    takes_sample_weight=True,
     parameters={"alpha": FloatDistribution(0.03, 30.0, log=True)},
     tasks=frozenset({"regression"}),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
@@ -16,7 +16,16 @@ from torch import nn
 from autotransfer.errors import TrialError
 from autotransfer.tasks.task import Task
 
-__all__ = ["Standardised", "fill", "indicators", "one_thread", "prior_shift", "require_finite", "temperature_factor"]
+__all__ = [
+    "Standardised",
+    "fill",
+    "indicators",
+    "one_thread",
+    "prior_shift",
+    "require_finite",
+    "temperature_factor",
+    "without_weightless",
+]
 
 P = ParamSpec("P")
 
@@ -41,17 +50,31 @@ class Standardised:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, features: np.ndarray) -> Standardised:
-        """Standardise raw features (N, width).
+    def of(cls, features: np.ndarray, sample_weight: np.ndarray | None = None) -> Standardised:
+        """Standardise raw features (N, width), by weights (N,) of the examples if any.
 
         Raises:
             TrialError: The features are not finite.
         """
         require_finite(features)
         values = features.astype(np.float64)
-        mean, scale = values.mean(0), values.std(0)
+        if sample_weight is None:
+            mean, scale = values.mean(0), values.std(0)
+        else:
+            mean = np.average(values, axis=0, weights=sample_weight)
+            scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=sample_weight))
         scale[scale <= _MIN_RELATIVE_DEVIATION * scale.max()] = np.inf
         return cls(values=(values - mean) / scale, mean=mean, scale=scale)
+
+
+def without_weightless(
+    features: Any, targets: np.ndarray, sample_weight: np.ndarray | None
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Return features, targets and weights of the examples whose weight is above 0: the others do not count."""
+    if sample_weight is None or (sample_weight > 0).all():
+        return features, targets, sample_weight
+    kept = np.flatnonzero(sample_weight > 0)
+    return features[kept], targets[kept], sample_weight[kept]
 
 
 def require_finite(features: np.ndarray) -> None:
@@ -109,17 +132,22 @@ def prior_shift(weights: np.ndarray | None, targets: np.ndarray, task: Task) -> 
     return np.where(indicators(targets, task).any(0), np.log(weights), 0.0)
 
 
-def temperature_factor(scores: np.ndarray, targets: np.ndarray, task: Task) -> float:
+def temperature_factor(
+    scores: np.ndarray, targets: np.ndarray, task: Task, sample_weight: np.ndarray | None = None
+) -> float:
     """Return the factor that calibrates scores (N, classes) as logits, by temperature scaling.
 
     The scores are out-of-sample scores. Source: Guo et al., On Calibration (ICML 2017).
     """
     sample = slice(None, None, max(1, scores.size // _MAX_SCORES_FOR_TEMPERATURE))
     scores, targets = scores[sample], targets[sample]
+    weights = None if sample_weight is None else sample_weight[sample]
 
     def loss(factor: float) -> float:
         if task.single_label:
-            return float(-log_softmax(factor * scores, axis=1)[np.arange(len(scores)), targets].mean())
-        return float(np.logaddexp(0, -factor * scores * (2 * targets - 1)).mean())
+            losses = -log_softmax(factor * scores, axis=1)[np.arange(len(scores)), targets]
+        else:
+            losses = np.logaddexp(0, -factor * scores * (2 * targets - 1)).mean(1)
+        return float(np.average(losses, weights=weights))
 
     return float(min(np.geomspace(1e-3, 1e2, 51), key=loss))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autotransfer.tasks.task import Task
-from autotransfer_plugins.heads._solving import indicators, prior_shift, require_finite
+from autotransfer_plugins.heads._solving import indicators, prior_shift, require_finite, without_weightless
 
 __all__ = ["DEFAULTS", "NearestNeighbours", "build", "solve"]
 
@@ -37,6 +37,7 @@ class NearestNeighbours(nn.Module):
     mean: Tensor
     keys: Tensor
     values: Tensor
+    log_weights: Tensor
     shift: Tensor
     kind: Tensor
 
@@ -47,6 +48,7 @@ class NearestNeighbours(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("keys", torch.zeros(1, width, dtype=torch.float16))
         self.register_buffer("values", torch.zeros(1, outputs))
+        self.register_buffer("log_weights", torch.zeros(1))  # one for all where they are equal
         self.register_buffer("shift", torch.zeros(outputs))
         self.register_buffer("kind", torch.tensor(0))
 
@@ -75,13 +77,14 @@ class NearestNeighbours(nn.Module):
         return torch.log(votes + smooth) + self.shift
 
     def _votes(self, embedded: Tensor, keys: Tensor) -> Tensor:
-        """Return the mean value (N, outputs) of the neighbours, weighted by their similarity."""
+        """Return the mean value (N, outputs) of the neighbours, by their similarity and their weights."""
         nearest = (embedded @ keys).topk(min(self.k, len(self.keys)), dim=1)
-        share = F.softmax(nearest.values / _TEMPERATURE, dim=1)
+        own = self.log_weights.expand(len(self.keys))[nearest.indices]
+        share = F.softmax(nearest.values / _TEMPERATURE + own, dim=1)
         return torch.einsum("nk,nko->no", share, self.values[nearest.indices])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        for name in ("keys", "values"):
+        for name in ("keys", "values", "log_weights"):
             saved, buffer = state_dict.get(prefix + name), getattr(self, name)
             if saved is not None and saved.shape[1:] == buffer.shape[1:]:
                 setattr(self, name, buffer.new_zeros(saved.shape))
@@ -100,15 +103,21 @@ def solve(
     task: Task,
     params: Mapping[str, Any],
     weights: np.ndarray | None,
+    sample_weight: np.ndarray | None = None,
 ) -> None:
-    """Store the training examples; class weights shift the logits as a change of the prior does."""
+    """Store the training examples and their weights; class weights shift the logits as a change of the prior does."""
     if not isinstance(module, NearestNeighbours):
         raise TypeError(f"knn fills a NearestNeighbours module; got {type(module).__name__}")
     require_finite(features)
+    features, targets, sample_weight = without_weightless(features, targets, sample_weight)
     regression = task.kind == "regression"
     kind = "regression" if regression else "single" if task.single_label else "multilabel"
     x, y = torch.from_numpy(features).float(), targets if regression else indicators(targets, task)
-    module.mean.copy_(x.mean(0))
+    logs = np.zeros(1) if sample_weight is None else np.log(sample_weight)
+    module.mean.copy_(
+        x.mean(0) if sample_weight is None else torch.from_numpy(sample_weight).float() @ x / sample_weight.sum()
+    )
+    module.log_weights = torch.as_tensor(logs, dtype=torch.float32, device=module.mean.device)
     module.keys = module.embed(x.to(module.mean.device)).half()
     module.values = torch.as_tensor(y, dtype=torch.float32, device=module.mean.device)
     module.kind.fill_(_KINDS.index(kind))

@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from autotransfer.tasks.task import Task
-from autotransfer_plugins.heads._solving import Standardised, fill, one_thread
+from autotransfer_plugins.heads._solving import Standardised, fill, one_thread, without_weightless
 from autotransfer_plugins.heads.closed_form import fit_ridge
 
 __all__ = ["DEFAULTS", "build", "solve"]
@@ -51,13 +51,16 @@ def solve(
     task: Task,
     params: Mapping[str, Any],
     weights: np.ndarray | None,
+    sample_weight: np.ndarray | None = None,
 ) -> None:
     """Fit a ridge regression in which every early stage has ``early`` times the variance of the pooled features."""
     if not isinstance(module, _StageLinear):
         raise TypeError(f"stage_ridge fills what it has built; got {type(module).__name__}")
-    x, settings = Standardised.of(features), {**DEFAULTS, **params}
+    features, targets, sample_weight = without_weightless(features, targets, sample_weight)
+    x, settings = Standardised.of(features, sample_weight), {**DEFAULTS, **params}
     variances = np.array([settings["early"]] * (len(module.widths) - 1) + [1.0])
     factors = np.repeat(np.sqrt(_TOTAL_VARIANCE * variances / variances.sum() / module.widths), module.widths)
     # With thousands of columns, single precision takes half of the time and is exact enough.
-    weight, bias = fit_ridge((x.values * factors).astype(np.float32), targets, task, settings["alpha"], weights)
+    scaled = (x.values * factors).astype(np.float32)
+    weight, bias = fit_ridge(scaled, targets, task, settings["alpha"], weights, sample_weight)
     fill(module, weight * factors, bias, x)

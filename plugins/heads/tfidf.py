@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from autotransfer.errors import TrialError
 from autotransfer.tasks.task import Task
-from autotransfer_plugins.heads._solving import one_thread
+from autotransfer_plugins.heads._solving import one_thread, without_weightless
 from autotransfer_plugins.heads.closed_form import fit_logistic
 
 __all__ = ["DEFAULTS", "TfidfHead", "build", "solve_logistic", "solve_ridge"]
@@ -102,10 +102,13 @@ def solve_logistic(
     task: Task,
     params: Mapping[str, Any],
     weights: np.ndarray | None,
+    sample_weight: np.ndarray | None = None,
 ) -> None:
     """Fit a logistic regression on the weighted counts, scipy CSR (N, width); for several labels, one for each."""
+    features, targets, sample_weight = without_weightless(features, targets, sample_weight)
     x, columns, idf = _weighted(features)
-    weight, bias = fit_logistic(x, targets, task, {**DEFAULTS, **params}["C"], weights, tolerance=_TOLERANCE)
+    strength = {**DEFAULTS, **params}["C"]
+    weight, bias = fit_logistic(x, targets, task, strength, weights, sample_weight=sample_weight, tolerance=_TOLERANCE)
     _fill(module, columns, idf, weight, bias)
 
 
@@ -117,11 +120,13 @@ def solve_ridge(
     task: Task,
     params: Mapping[str, Any],
     weights: np.ndarray | None,
+    sample_weight: np.ndarray | None = None,
 ) -> None:
     """Fit a ridge regression of values on the weighted counts, scipy CSR (N, width)."""
+    features, targets, sample_weight = without_weightless(features, targets, sample_weight)
     x, columns, idf = _weighted(features)
     ridge = Ridge(alpha={**DEFAULTS, **params}["alpha"], solver="sparse_cg", tol=1e-5, max_iter=1000)
-    ridge.fit(x, targets.astype(np.float64))
+    ridge.fit(x, targets.astype(np.float64), sample_weight)
     weight = ridge.coef_.reshape(targets.shape[1] if targets.ndim > 1 else 1, -1)
     _fill(module, columns, idf, weight, np.atleast_1d(ridge.intercept_))
 

@@ -92,8 +92,11 @@ def test_more_candidates_have_more_bias(make_record: MakeRecord) -> None:
     assert many > few + 0.02
 
 
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 31.0)], ids=["equal", "weighted"])
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
-def test_the_fast_way_scores_as_the_metric_does(make_record: MakeRecord, metric: str) -> None:
+def test_the_fast_way_scores_as_the_metric_does(
+    make_record: MakeRecord, metric: str, weights: np.ndarray | None
+) -> None:
     # The vectorised scores, against scikit-learn's on the very examples, of which some classes may be missing.
     from autotransfer.analysis.selection_bias import _scores
 
@@ -104,13 +107,15 @@ def test_the_fast_way_scores_as_the_metric_does(make_record: MakeRecord, metric:
     assert records[2].predictions is not None
     records[2].predictions[20:] = np.nan  # scored on a part only
     draws = rng.multinomial(30, np.full(30, 1 / 30), size=8)
-    fast = _scores(records, task, targets, np.arange(30), draws)
+    fast = _scores(records, replace(_fold(task, targets), weights=weights), np.arange(30), draws)
     for draw, row in zip(draws, fast, strict=True):
         for record, score in zip(records, row, strict=True):
             rows = np.repeat(np.arange(30), draw)
             rows = rows[rows < 20] if record is records[2] else rows
             assert record.predictions is not None
-            assert score == pytest.approx(task.score(targets[rows], record.predictions[rows]), abs=1e-6)
+            weighted = None if weights is None else weights[rows]
+            expected = task.score(targets[rows], record.predictions[rows], weights=weighted)
+            assert score == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -388,7 +388,7 @@ def test_cache_shows_and_clears(fitted: tuple[Path, dict[str, object]], tmp_path
         (["fit", "{data}", "--zoo", "{zoo}", "--backbones", "test_vitt"], 2, "Did you mean test_vit"),
         (["fit", "{data}", "--zoo", "{zoo}", "--heads", "lineer"], 2, "Did you mean linear"),
         (["fit", "{data}", "--zoo", "nowhere"], 2, "There is no zoo folder"),
-        (["fit", "{data}", "--target-column", "y"], 1, "target_column are for tables"),
+        (["fit", "{data}", "--target-column", "y"], 1, "leave target_column out"),
         (["fit", "{data}/zero"], 1, "No class with images"),
         (["fit", "{data}", "--zoo", "{zoo}", "--trials", "1", "--out", "/proc/run"], 2, "cannot be written"),
         (["predict", "{data}", "{data}"], 2, "There is no model in"),

@@ -617,12 +617,59 @@ def test_what_cannot_finish_another_epoch_does_not_go_on() -> None:
     assert schedule.told == [record, None]
 
 
-def test_the_study_holds_each_part_of_a_trial() -> None:
+def test_a_candidate_is_one_trial_from_ask_to_tell() -> None:
+    clock, study, states = Clock(), make_study(seed=0, curves=50), list[list[TrialState]]()
+
+    def observe(record: TrialRecord) -> None:
+        states.append([trial.state for trial in study.trials])
+
+    _run(
+        Budget(seconds=1000.0),
+        _suggest(6),
+        Recorded(clock),
+        clock=clock,
+        study=study,
+        schedule=_stop_and_go(),
+        observe=observe,
+    )
+    running, complete = TrialState.RUNNING, TrialState.COMPLETE
+    assert states == [[running], [running, running], [complete, running]], "a paused one is running"
+    assert [trial.params["x"] for trial in study.trials] == [0.25, 0.5]
+    assert [sorted(trial.intermediate_values) for trial in study.trials] == [[1, 2, 3, 4, 5, 6], [1, 2]]
+    assert [trial.state for trial in study.trials] == [complete, complete], "the best one ends as complete"
+    assert study.best_trial.number == 1
+
+
+def test_what_rests_at_the_end_is_pruned_unless_it_is_best() -> None:
     clock, study = Clock(), make_study(seed=0, curves=50)
-    _run(Budget(seconds=1000.0), _suggest(6), Recorded(clock), clock=clock, study=study, schedule=_stop_and_go())
-    assert [trial.params["x"] for trial in study.trials] == [0.25, 0.5, 0.25]
-    assert [sorted(trial.intermediate_values) for trial in study.trials] == [[1, 2], [1, 2], [3, 4, 5, 6]]
-    assert [trial.state for trial in study.trials] == [TrialState.PRUNED, TrialState.PRUNED, TrialState.COMPLETE]
+    proposals = [Proposal(params={"x": x}, source="planned", until=2) for x in (0.25, 0.75, 0.5)]
+    evaluate, budget = Recorded(clock), Budget(seconds=1000.0)
+    _run(budget, _suggest(6), evaluate, clock=clock, study=study, schedule=Listed([*proposals, None]))
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE", "PRUNED"]
+    assert study.best_trial.params["x"] == 0.75
+    assert study.trials[0].user_attrs["reason"] == "other candidates promised more after epoch 2"
+    assert [trial.user_attrs["trial"] for trial in study.trials] == [0, 1, 2]
+
+
+def test_what_is_drawn_again_does_not_enter_the_study() -> None:
+    def suggest(trial: optuna.trial.Trial) -> Candidate:
+        return Candidate(backbone="b", head_params={"x": trial.suggest_categorical("x", [0.25, 0.75])})
+
+    study, clock = make_study(seed=0, curves=50), Clock()
+    trials = _run(Budget(trials=9), suggest, Recorded(clock), clock=clock, study=study, schedule=Listed())
+    assert sorted(record.score for record in trials if record.score is not None) == [0.25, 0.75]
+    assert len(study.trials) == 2
+    assert all(trial.state is TrialState.COMPLETE for trial in study.trials)
+
+
+def test_the_level_of_the_log_of_optuna_stays_the_users() -> None:
+    before = optuna.logging.get_verbosity()
+    try:
+        optuna.logging.set_verbosity(optuna.logging.DEBUG)
+        _run(Budget(trials=1), schedule=_given(0.75))
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def test_a_resumed_trial_fails_on_errors_and_pauses_without_time() -> None:

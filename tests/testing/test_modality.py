@@ -15,6 +15,7 @@ from PIL import Image
 from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer.errors import DataError, ModelFormatError, PluginError
 from autotransfer.testing import check_modality
+from autotransfer.testing.exports import check_export_inputs
 from autotransfer_plugins.modalities.image.formats import Preprocessing
 from autotransfer_plugins.modalities.image.modality import IMAGE
 
@@ -132,6 +133,13 @@ class Unchecked(Rows):
         return {"largest": reading["largest"]}
 
 
+class Undecoded(Rows):
+    """Decodes to what it does not take."""
+
+    def decoded(self, item: Any) -> Any:
+        return "an example"
+
+
 class OneView(Rows):
     """Names one view twice."""
 
@@ -183,6 +191,7 @@ def as_kind(kind: type[RowStore]) -> Rows:
         (Greedy(), "item\\(\\) returns None for what is no example"),
         (Trusting(), "read_format\\(\\) refuses None"),
         (Unchecked(), "read_reading\\(\\) refuses"),
+        (Undecoded(), "takes what decoded\\(\\) returns; it took 0 of"),
         (OneView(), "views are a tuple of different names"),
         (changed(lambda store, how: None), "load\\(\\) returns a Store; got NoneType"),
         (changed(lambda store, how: replace(store, digests=("x",) * len(store))), "different digests"),
@@ -198,6 +207,25 @@ def as_kind(kind: type[RowStore]) -> Rows:
 def test_faulty_modality_is_told_its_rule(modality: Modality, rule: str, rows: list[Any]) -> None:
     with pytest.raises(PluginError, match=f"the modality 'rows': .*{rule}"):
         check_modality(modality, rows, [RowFormat()])
+
+
+class WrongExport(type(IMAGE)):  # type: ignore[misc]
+    """Says of exported models that they flip images."""
+
+    def export_inputs(self, formats: Any, reading: Any) -> Any:
+        exported = super().export_inputs(formats, reading)
+        plain = exported.view
+        exported.view = lambda how, view: plain(how, "flip" if view == "center" else view)
+        return exported
+
+
+def test_exports_that_make_other_inputs_are_told_their_rule() -> None:
+    images = list(np.random.default_rng(0).integers(0, 256, (4, 40, 50, 3), dtype=np.uint8))
+    modality, how = WrongExport(), Preprocessing(size=(32, 32))
+    store = modality.load(images, list("abcd"), [how], options={})
+    check_export_inputs("the modality 'image'", IMAGE, images, [how], store)
+    with pytest.raises(PluginError, match=r"export_inputs\(\) makes the inputs that a store gives \(view 'center'\)"):
+        check_export_inputs("the modality 'image'", modality, images, [how], store)
 
 
 def test_too_few_examples_are_refused(rows: list[Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -60,3 +62,20 @@ def test_step_without_memory_for_one_example_fails() -> None:
     steps = StepTaker(torch.optim.SGD([weight], lr=0.1), CPU, batch_size=4, autocast=False)
     with pytest.raises(TrialError, match="one example at a time"):
         steps.step(4, loss, ())
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 2, 1], [[1, 0], [1, 1], [0, 1], [0, 0]], [0.5, 1.5, 2.0, 3.5]])
+def test_weighted_loss_is_that_of_copies(targets: list[Any]) -> None:
+    task, counts = infer_task(targets), torch.tensor([1, 3, 2, 2])
+    encoded = torch.as_tensor(task.encode(targets))
+    outputs = torch.randn(4, task.outputs, generator=torch.Generator().manual_seed(0))
+    classes = None if task.kind == "regression" else torch.tensor([1.0, 4.0, 2.0])[: task.outputs]
+    how = {"label_smoothing": 0.1}
+    found = task_loss(task, outputs, encoded, sample_weights=counts / 2.0, **how)
+    copied = task_loss(task, outputs.repeat_interleave(counts, 0), encoded.repeat_interleave(counts, 0), **how)
+    torch.testing.assert_close(found, copied)
+    if classes is not None:  # weights of classes and of examples multiply
+        ones = task_loss(task, outputs, encoded, weights=classes, sample_weights=torch.ones(4), **how)
+        torch.testing.assert_close(ones, task_loss(task, outputs, encoded, weights=classes, **how))
+        twice = task_loss(task, outputs, encoded, weights=classes, sample_weights=torch.full((4,), 2.0), **how)
+        torch.testing.assert_close(twice, 2 * ones)

@@ -448,3 +448,32 @@ def test_the_learning_rate_follows_its_schedule(schedule: str, start: Start) -> 
         assert head[0] < head[1] < head[2] < head[3] == pytest.approx(1.0, abs=0.05), "it rises in the first tenth"
         assert head[3:] == sorted(head[3:], reverse=True)
         assert 0 < head[-1] < 0.02
+
+
+@pytest.mark.parametrize("class_weight", [None, {1: 3.0}])
+@pytest.mark.parametrize("targets", [LABELS, [float(value) + 0.5 for value in range(10)]])
+def test_heavy_example_trains_as_copies_do(start: Start, targets: list[Any], class_weight: Any) -> None:
+    if isinstance(targets[0], float) and class_weight:
+        pytest.skip("a regression has no classes")
+    plain = make_fold(targets, class_weight=class_weight)
+    copied = replace(plain, train_rows=np.array([0, 0, 0, 1, 2, 2, *range(2, 10)]))  # one of each class
+    heavy = replace(plain, weights=np.array([3.0, 1.0, 3.0, *[1.0] * 7]))
+    trained = []
+    for fold in (plain, copied, heavy):
+        network = net(fold.task.outputs)
+        run(start(network, fold, {"batch_size": 14, "optimizer": "sgd", "epochs": 2}))
+        trained.append(weights(network))
+    assert_equal(trained[2], trained[1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(trained[0]["head.1.weight"], trained[2]["head.1.weight"], rtol=1e-4, atol=1e-5)
+
+
+def test_weighted_batch_in_parts_is_the_whole_batch(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    fold = replace(make_fold(LABELS, class_weight={1: 3.0}), weights=np.arange(1.0, 11.0))
+    trained = []
+    for room in (12, 3):
+        network = net(2)
+        training = start(network, fold, {"batch_size": 12, "optimizer": "sgd", "epochs": 2})
+        monkeypatch.setattr(training._steps, "_part_size", room)
+        run(training)
+        trained.append(weights(network))
+    assert_equal(trained[0], trained[1], rtol=1e-4, atol=1e-5)

@@ -25,22 +25,23 @@ MAX_DIFFERENCE = 1e-3
 class Agreement:
     """How far what was exported predicts as the model does.
 
-    The model predicts in float32 here, as what was exported does. On many devices a model predicts in 16 bit, where
-    probabilities differ by up to a hundredth: ``labels_agree_in_16_bit`` compares with that.
+    The model predicts in float32 here, from examples in memory, as what was exported does. Otherwise, a model may
+    predict in 16 bit, where probabilities differ by up to a hundredth, and decode large JPEG files at a part of their
+    size: ``labels_agree_with_predict`` compares with that.
 
     Attributes:
         examples: Number of examples that were compared.
         labels_agree: Share of them with equal labels; None for a regression.
         largest_difference: Largest difference of a probability; of a regression, as a share of the standard deviation
             of the training targets.
-        labels_agree_in_16_bit: Share of them with the labels that the model predicts on its device in 16 bit; None
-            where the model predicts in float32, and for a regression.
+        labels_agree_with_predict: Share of them with the labels that ``predict`` gives on the model's device for the
+            examples as they are; None for a regression.
     """
 
     examples: int
     labels_agree: float | None
     largest_difference: float
-    labels_agree_in_16_bit: float | None = None
+    labels_agree_with_predict: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -54,19 +55,25 @@ class Agreement:
             "examples": self.examples,
             "labels_agree": self.labels_agree,
             "largest_difference": self.largest_difference,
-            "labels_agree_in_16_bit": self.labels_agree_in_16_bit,
+            "labels_agree_with_predict": self.labels_agree_with_predict,
         }
 
     def __str__(self) -> str:
         labels = "" if self.labels_agree is None else f"labels agree in {self.labels_agree:.2%}, "
-        half = self.labels_agree_in_16_bit
-        rounded = "" if half is None else f"; with the model in 16 bit, labels agree in {half:.2%}"
+        here = self.labels_agree_with_predict
+        rounded = "" if here is None else f"; with predict on this device, labels agree in {here:.2%}"
         unit = " of the target's standard deviation" if self.labels_agree is None else ""
         return f"on {self.examples} examples, {labels}largest difference {self.largest_difference:.2g}{unit}{rounded}"
 
 
-def compare(model: TransferModel, examples: Examples, predict: Predict) -> Agreement:
+def compare(model: TransferModel, examples: Examples, predict: Predict, originals: Examples) -> Agreement:
     """Compare what was exported with the model.
+
+    Args:
+        model: The model.
+        examples: The examples as what was exported is given them.
+        predict: Predicts with what was exported.
+        originals: The same examples as they are, such as files.
 
     Raises:
         ExportError: It gives predictions of another shape, or that are not finite.
@@ -78,13 +85,14 @@ def compare(model: TransferModel, examples: Examples, predict: Predict) -> Agree
             f"What was exported gives predictions of the shape {found.shape}, or some that are not finite; the model "
             f"gives {expected.shape}. Nothing was written."
         )
-    half = model.device.half is not None and any(member.autocast for member in model.members)
-    rounded = model.predict_store(model.decode(examples, strict=True)) if half else None
+    here = expected
+    if model.task.kind != "regression":
+        here = model.predict_store(model.decode(originals, strict=True))
     return Agreement(
         examples=len(examples),
         labels_agree=_labels_agree(model.task, expected, found),
         largest_difference=float((np.abs(expected.astype(np.float64) - found) / _unit(model)).max(initial=0)),
-        labels_agree_in_16_bit=None if rounded is None else _labels_agree(model.task, rounded, found),
+        labels_agree_with_predict=_labels_agree(model.task, here, found),
     )
 
 

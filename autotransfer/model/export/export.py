@@ -125,11 +125,10 @@ def export_model(
     path, exporter = Path(path), find_exporter(format)
     exporter.check_packages()
     exporter.check_path(path, overwrite=overwrite)
-    if quantize and format != "onnx":
-        raise ConfigError(
-            f"Models are quantized in the format 'onnx'; got {format!r}: leave quantize (--quantize) out."
-        )
-    compared = _some_of(model, examples, decoded=exporter.decoded)
+    if quantize:
+        _check_quantization(format, examples if scored is None else scored)
+    originals = _some_of(model, examples)
+    compared = _decoded(model, originals) if exporter.decoded else originals
     parent = path.absolute().parent
     with (
         writing(path, "Export again once there is room."),
@@ -138,7 +137,7 @@ def export_model(
         folder = Path(beside)
         about = describe(model, trained_on or {})
         request = ExportRequest(model=model, path=folder / path.name, examples=compared, about=about)
-        agreement = compare(model, compared, exporter.write(request))
+        agreement = compare(model, compared, exporter.write(request), originals)
         if not agreement.holds:
             raise ExportError(
                 f"What was exported does not predict as the model does: {agreement}. Needed are labels that agree in "
@@ -153,6 +152,19 @@ def export_model(
     )
 
 
+def _check_quantization(format: str, scored: Examples) -> None:
+    """Refuse, before any work, what cannot be quantized, or be judged.
+
+    Raises:
+        ConfigError: The format has no 8 bits.
+        DataError: There are no labels to measure the loss on.
+    """
+    if format != "onnx":
+        raise ConfigError(f"Models are quantized in the format 'onnx'; got {format!r}: leave out --quantize.")
+    if scored.targets is None:
+        raise DataError("What 8 bits cost is measured on labelled examples, and these have no labels: name others.")
+
+
 def _quantized(request: ExportRequest, examples: Examples, scored: Examples | None) -> Quantization:
     """Quantize what was written; the loss is measured on labelled examples.
 
@@ -163,7 +175,7 @@ def _quantized(request: ExportRequest, examples: Examples, scored: Examples | No
 
     chosen, name = (examples, "examples of the comparison") if scored is None else (scored, "test examples")
     model, inputs = request.model, export_inputs_of(request.model)
-    chosen = _some_of(model, chosen, decoded=True, most=MAX_SCORED_EXAMPLES)
+    chosen = _decoded(model, _some_of(model, chosen, MAX_SCORED_EXAMPLES))
     return quantize(request.path, model, inputs, request.examples, chosen, name)
 
 
@@ -174,15 +186,16 @@ def _card(model: TransferModel, format: str, path: Path) -> str:
     return card_of(model, format, USAGES.get(format, "").replace("FILE", path.stem))
 
 
-def _some_of(model: TransferModel, examples: Examples, *, decoded: bool, most: int = MAX_COMPARED_EXAMPLES) -> Examples:
-    """Return some of the examples that can be read, and decode them where that is needed."""
+def _decoded(model: TransferModel, examples: Examples) -> Examples:
+    """Return the examples as an exported model is given them."""
+    return replace(examples, items=list(export_inputs_of(model).decoded(list(examples.items))))
+
+
+def _some_of(model: TransferModel, examples: Examples, most: int = MAX_COMPARED_EXAMPLES) -> Examples:
+    """Return some of the examples that can be read."""
     rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), most)).astype(int))
     chosen = examples.take(rows.tolist())
-    readable = model.decode(chosen).kept.tolist()
-    chosen = chosen.take(readable)
-    if not decoded:
-        return chosen
-    return replace(chosen, items=list(export_inputs_of(model).decoded(list(chosen.items))))
+    return chosen.take(model.decode(chosen).kept.tolist())
 
 
 def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:

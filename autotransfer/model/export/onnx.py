@@ -19,7 +19,7 @@ from autotransfer.errors import ExportError
 from autotransfer.model.export.exporters import ExportRequest, Predict
 from autotransfer.model.export.metadata import inputs_to_json, write_files
 from autotransfer.model.export.pipeline import ExportedModel, export_inputs_of
-from autotransfer.model.export.tracing import batches_of, traced
+from autotransfer.model.export.tracing import BATCH, batches_of, traced
 from autotransfer.runtime.text import one_line
 
 __all__ = ["write"]
@@ -49,6 +49,7 @@ def write(request: ExportRequest) -> Predict:
     except Exception as error:  # the exporter has no form for some operators
         raise ExportError(f"The model cannot be written as ONNX: {type(error).__name__}: {one_line(error)}") from error
     assert made is not None
+    _name_axes(made.model.graph, inputs)
     for key, value in _properties(request.about, inputs).items():
         made.model.metadata_props[key] = value
     made.save(str(request.path), external_data=size > _MAX_BYTES_IN_ONE_FILE)
@@ -68,6 +69,19 @@ def _quiet_exporter() -> Iterator[None]:
             yield
         finally:
             exporter.setLevel(level)
+
+
+def _name_axes(graph: Any, inputs: ExportInputs) -> None:
+    """Give free axes the names that the modality has for them, in place of torch's symbols."""
+    names: dict[str, str] = {}
+    for value, given in zip(graph.inputs, inputs.inputs, strict=True):
+        axes = (BATCH, *(axis if isinstance(axis, int) else axis.name for axis in given.axes))
+        symbols = (str(getattr(length, "value", length)) for length in value.shape)
+        names |= {symbol: axis for symbol, axis in zip(symbols, axes, strict=True) if isinstance(axis, str)}
+    for value in (*graph.inputs, *graph.outputs, *(one for node in graph.all_nodes() for one in node.outputs)):
+        for position, length in enumerate(value.shape or ()):
+            if (name := names.get(str(getattr(length, "value", length)))) is not None:
+                value.shape[position] = name
 
 
 def _properties(about: Mapping[str, Any], inputs: ExportInputs) -> dict[str, str]:

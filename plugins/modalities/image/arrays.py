@@ -9,11 +9,13 @@ import numpy as np
 
 from autotransfer.data.arrays import is_tensor, to_numpy
 from autotransfer.errors import DataError
+from autotransfer_plugins.modalities.image.formats import COLOURS, MAX_CHANNELS
 
-__all__ = ["batch_of_images", "image_of", "item_of", "split_images", "to_storable"]
+__all__ = ["batch_of_images", "channels_are_first", "image_of", "item_of", "split_images", "to_storable"]
 
-_CHANNELS = (1, 3, 4)
-_SHAPES = "(N, height, width), (N, height, width, channels) or (N, channels, height, width), with 1, 3 or 4 channels"
+# Grey, colours, and colours with opacity.
+_USUAL_CHANNELS = (1, 3, 4)
+_SHAPES = "(N, height, width), (N, height, width, channels) or (N, channels, height, width)"
 
 
 def batch_of_images(value: Any) -> list[np.ndarray]:
@@ -62,18 +64,24 @@ def split_images(value: Any, channels: int | None) -> list[np.ndarray]:
 
     An array of three axes is several grey images or one with channels. One whose last axis is 1, 3 or 4 is one image.
     One whose first axis is 3 or 4 is one image, channels first, where training saw colours, and several grey images
-    where it saw grey ones.
+    where it saw grey ones. Where training saw other channels, one whose last or first axis has as many is one image.
 
     Args:
         value: What is to be predicted on.
-        channels: 1 where all training images were grey, 3 where nearly all had colours, None for both or unknown.
+        channels: 1 where all training images were grey, 3 where nearly all had colours, None for both or unknown, else
+            the number of their channels.
 
     Raises:
         DataError: It can be read in both ways, or in none.
     """
     if value.ndim != 3 or value.shape[0] == 1:  # one grey image either way
         return batch_of_images(value)
-    first, last = value.shape[0] in _CHANNELS, value.shape[2] in _CHANNELS
+    if channels not in (None, *COLOURS):
+        if channels in (value.shape[2], value.shape[0]):
+            array = to_numpy(value)
+            return to_storable([array if value.shape[2] == channels else np.moveaxis(array, 0, -1)])
+        return batch_of_images(value)
+    first, last = value.shape[0] in _USUAL_CHANNELS, value.shape[2] in _USUAL_CHANNELS
     if last:
         return to_storable([image_of(value if not is_tensor(value) else to_numpy(value))])
     if not first or channels == 1:
@@ -107,14 +115,33 @@ def to_storable(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _channels_last(array: np.ndarray, *, tensor: bool) -> np.ndarray:
-    """Return (N, H, W, C); tensors are (N, C, H, W) by convention, and anything else only where nothing else fits."""
-    first, last = array.shape[1] in _CHANNELS, array.shape[-1] in _CHANNELS
+    """Return (N, H, W, C); see ``channels_are_first``."""
+    is_first = channels_are_first(array.shape[1:], tensor=tensor)
+    return np.asarray(np.moveaxis(array, 1, -1)) if is_first else array
+
+
+def channels_are_first(shape: tuple[int, ...], *, tensor: bool) -> bool:
+    """Return whether the channels of an image of three axes are the first of them, and not the last.
+
+    1, 3 or 4 are channels: tensors have them first by convention, and anything else only where nothing else fits. Of
+    two other lengths, the shorter one is that of the channels.
+
+    Args:
+        shape: The three lengths.
+        tensor: Whether it is a tensor.
+
+    Raises:
+        DataError: Neither axis is short enough.
+    """
+    first, last = shape[0] in _USUAL_CHANNELS, shape[-1] in _USUAL_CHANNELS
     if first or last:
-        return np.asarray(np.moveaxis(array, 1, -1)) if first and (tensor or not last) else array
-    raise DataError(
-        f"Images have 1, 3 or 4 channels, first or last; got the shape {array.shape[1:]}. Of other channels choose "
-        "three, such as x[..., :3], or give each as a grey image."
-    )
+        return first and (tensor or not last)
+    if min(shape[0], shape[-1]) > MAX_CHANNELS:
+        raise DataError(
+            f"Images have up to {MAX_CHANNELS} channels, first or last; got the shape {shape}. Of more channels choose "
+            "some, such as x[..., :3], or give each as a grey image."
+        )
+    return shape[0] < shape[-1] or (tensor and shape[0] == shape[-1])
 
 
 def _advice(array: np.ndarray) -> str:

@@ -23,6 +23,7 @@ from autotransfer_plugins.modalities.image.framings import LeftOut
 from autotransfer_plugins.modalities.image.images import Images
 from autotransfer_plugins.modalities.image.reading import quiet_pillow, reason_for, refuse_hostile, size_in_header
 from autotransfer_plugins.modalities.image.single import Decoded, Plan, decode_one
+from autotransfer_plugins.modalities.image.stacks import shape_in_header
 from autotransfer_plugins.modalities.image.store import SquareStore
 from autotransfer_plugins.modalities.image.survey import Survey, remark_on
 from autotransfer_plugins.modalities.image.value_range import Range
@@ -39,6 +40,7 @@ def decode(
     *,
     decoding: Decoding | None = None,
     value_range: Range | None = None,
+    channels: int = 3,
     exact: bool = False,
     strict: bool = False,
     memory_limit: int | None = None,
@@ -60,6 +62,8 @@ def decode(
         sides: Side in pixels that each crop mode needs.
         decoding: What was decided for other examples; None decides over these.
         value_range: The values that are black and white; None decides that, too.
+        channels: Number of channels of the images; 3 for grey images and for those with colours. A decision that is
+            given says it, too.
         exact: Store the sides asked for, however small the images: a model sees what its training saw.
         strict: Raise on the first unreadable image instead of leaving it out.
         memory_limit: Bytes above which pixels are kept in temporary files; None keeps them in memory.
@@ -73,15 +77,18 @@ def decode(
     if not len(examples):
         raise DataError("There are no images.")
     with quiet_pillow():
+        if decoding is not None and decoding.channel_ranges:
+            channels = len(decoding.channel_ranges)
         lazy = not isinstance(examples.items, (list, tuple))
         held = _peek(examples.items) if lazy else {}
         small = held.values() if lazy else examples.items
         side = max(sides.values()) if exact else _stored_side(small, sides, lazy=lazy)
         survey = Survey(given=value_range)
-        store = SquareStore(list(sides), len(examples), side, memory_limit, scratch)
+        store = SquareStore(list(sides), len(examples), side, memory_limit, scratch, channels)
 
         def plan() -> Plan:
-            return Plan(modes=list(sides), side=side, decoding=decoding, doubted=0 if decoding else survey.doubted)
+            doubted = 0 if decoding else survey.doubted
+            return Plan(modes=list(sides), side=side, decoding=decoding, doubted=doubted, channels=channels)
 
         return _collect(examples, held, plan, survey, store, strict, progress)
 
@@ -256,4 +263,6 @@ def size_of_item(item: Item) -> tuple[int, int] | None:
         return item.shape[1], item.shape[0]
     if isinstance(item, Image.Image):
         return item.size
+    if item.suffix.lower() == ".npy":
+        return None if (shape := shape_in_header(item)) is None else (shape[1], shape[0])
     return size_in_header(item)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from autotransfer.errors import ModelFormatError
+from autotransfer_plugins.modalities.image.formats import COLOURS, MAX_CHANNELS
 from autotransfer_plugins.modalities.image.value_range import KINDS, STANDARD, Range, ValueKind, range_for
 
 __all__ = ["BACKGROUNDS", "Background", "Decoding"]
@@ -24,13 +25,15 @@ class Decoding:
     Attributes:
         ranges: Which values are black and white, by the kinds of values that the training images hold.
         background: What transparent images are laid on.
-        channels: 1 where all training images are grey, 3 where nearly all have colours, None for both or unknown. An
-            array of three axes is read by it.
+        channels: 1 where all training images are grey, 3 where nearly all have colours, None for both or unknown; else
+            the number of their channels. An array of three axes is read by it.
+        channel_ranges: Which values are black and white in each channel, where these are not grey or colours.
     """
 
     ranges: Mapping[ValueKind, Range] = field(default_factory=dict)
     background: Background = "white"
     channels: int | None = None
+    channel_ranges: tuple[Range, ...] = ()
 
     def range_of(self, kind: ValueKind) -> Range:
         """Return which values are black and white."""
@@ -52,13 +55,18 @@ class Decoding:
     @property
     def key(self) -> str:
         """What tells apart pixels that were decoded from equal files; empty for 8-bit values on white."""
+        if self.channel_ranges:
+            return json.dumps(self.channel_ranges)
         unusual = {kind: known for kind, known in self.ranges.items() if not self.is_plain(kind)}
         return json.dumps([unusual, self.background], sort_keys=True) if unusual or self.background != "white" else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         ranges = {kind: list(known) for kind, known in self.ranges.items()}
-        return {"value_ranges": ranges, "background": self.background, "channels": self.channels}
+        about = {"value_ranges": ranges, "background": self.background, "channels": self.channels}
+        return about | (
+            {"channel_ranges": [list(known) for known in self.channel_ranges]} if self.channel_ranges else {}
+        )
 
     @classmethod
     def from_json(cls, about: Any) -> Decoding:
@@ -72,11 +80,17 @@ class Decoding:
             raise ModelFormatError(f"The value ranges of a model are pairs of numbers by {KINDS}; got {ranges!r:.60}.")
         if (background := about.get("background")) not in BACKGROUNDS:
             raise ModelFormatError(f"The background of a model is one of {BACKGROUNDS}; got {background!r:.60}.")
-        channels = about.get("channels")
-        if channels is not None and (type(channels) is not int or channels not in (1, 3)):
-            raise ModelFormatError(f"The channels of a model's images are 1, 3 or null; got {channels!r:.60}.")
+        channels, of_each = about.get("channels"), about.get("channel_ranges", [])
+        if channels is not None and (type(channels) is not int or not 0 < channels <= MAX_CHANNELS):
+            raise ModelFormatError(
+                f"The channels of a model's images are 1 to {MAX_CHANNELS} or null; got {channels!r:.60}."
+            )
+        expected = 0 if channels in (None, *COLOURS) else channels
+        if not isinstance(of_each, list) or len(of_each) != expected or not all(map(_is_range, of_each)):
+            raise ModelFormatError(f"There are {expected} ranges of channels, pairs of numbers; got {of_each!r:.60}.")
         known: dict[ValueKind, Range] = {kind: (float(low), float(high)) for kind, (low, high) in ranges.items()}
-        return cls(ranges=known, background=background, channels=channels)
+        by_channel = tuple((float(low), float(high)) for low, high in of_each)
+        return cls(ranges=known, background=background, channels=channels, channel_ranges=by_channel)
 
 
 def _is_range(value: Any) -> bool:

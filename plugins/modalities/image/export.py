@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from autotransfer.contract.export_inputs import ExportAxis, ExportInput
 from autotransfer.contract.modality import Item
-from autotransfer_plugins.modalities.image.batches import box_of_view, frame_of
+from autotransfer_plugins.modalities.image.batches import LUMA, box_of_view, frame_of
 from autotransfer_plugins.modalities.image.decoding import Decoding
-from autotransfer_plugins.modalities.image.formats import CropMode, Preprocessing
+from autotransfer_plugins.modalities.image.formats import COLOURS, CropMode, Preprocessing, cycled
 from autotransfer_plugins.modalities.image.resizing import (
     apply_rounded,
     apply_rounded_down_first,
@@ -48,26 +48,30 @@ class ImageExport:
         self._side, self._decoding = side, decoding
         kind = kind_of_pixels(decoding)
         low, high = decoding.range_of(kind)
-        self._range = None if decoding.is_plain(kind) else (low, high)
+        self._ranges = decoding.channel_ranges or (() if decoding.is_plain(kind) else ((low, high),))
+        self._channels, what = max(COLOURS), f"red, green and blue from {low:g} to {high:g}"
+        if decoding.channel_ranges:
+            self._channels = len(decoding.channel_ranges)
+            what = f"the {self._channels} channels with their values as they were measured"
         self.inputs: tuple[ExportInput, ...] = (
             ExportInput(
                 name=_NAME,
                 dtype="uint8" if kind == "uint8" else "float32",
-                axes=(ExportAxis(name="height"), ExportAxis(name="width"), 3),
-                about=f"Decoded images, upright, red, green and blue from {low:g} to {high:g}, in their own size.",
+                axes=(ExportAxis(name="height"), ExportAxis(name="width"), self._channels),
+                about=f"Decoded images, upright, {what}, in their own size.",
             ),
         )
 
     def reader(self) -> nn.Module:
         """Return what makes squares of images of any size."""
-        return _Squares(self._modes, self._side, self._range)
+        return _Squares(self._modes, self._side, self._channels, self._ranges)
 
     def view(self, how: Preprocessing, view: str) -> nn.Module:
         """Return what makes a backbone's input of squares."""
         return _View(how, view, self._side)
 
     def decoded(self, items: Sequence[Item]) -> list[Item]:
-        """Return images as arrays (height, width, 3)."""
+        """Return images as arrays (height, width, channels)."""
         return [pixels_of(item, self._decoding) for item in items]
 
     def arrays(self, items: Sequence[Item]) -> Iterator[Mapping[str, np.ndarray]]:
@@ -88,19 +92,25 @@ class _Squares(nn.Module):
     Args:
         modes: How squares are cut.
         side: Side of the squares in pixels.
-        values: The values that are black and white, where these are not 0 and 255.
+        channels: Number of channels.
+        ranges: The values that are black and white, in all channels or in each; empty where these are 0 and 255.
     """
 
     padding: Tensor
+    low: Tensor
+    factor: Tensor
 
-    def __init__(self, modes: Sequence[CropMode], side: int, values: Range | None) -> None:
+    def __init__(self, modes: Sequence[CropMode], side: int, channels: int, ranges: Sequence[Range]) -> None:
         super().__init__()
-        self._modes, self._side, self._range = modes, side, values
-        self._chooses_axis = values is None and pillow_chooses_axis()
-        self.register_buffer("padding", torch.tensor(PADDING).float().view(1, -1, 1, 1), persistent=False)
+        self._modes, self._side, self._is_plain = modes, side, not ranges
+        self._chooses_axis = not ranges and pillow_chooses_axis()
+        low, high = np.array(ranges or [(0.0, 255.0)]).T
+        constants = {"padding": cycled(PADDING, channels), "low": low, "factor": 255 / (high - low)}
+        for name, values in constants.items():
+            self.register_buffer(name, torch.tensor(values).float().view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Map (N, height, width, 3) to whole numbers as float32 (N, 3, side, side), by crop mode."""
+        """Map (N, height, width, C) to whole numbers as float32 (N, C, side, side), by crop mode."""
         images = pixels.permute(0, 3, 1, 2).float()
         rows, columns = (torch.arange(images.shape[axis], device=images.device) for axis in (2, 3))
         high, wide = (places[-1] + 1 for places in (rows, columns))
@@ -144,9 +154,8 @@ class _Squares(nn.Module):
         return torch.where(beyond, square, high), torch.where(beyond, square, wide)
 
     def _resized(self, images: Tensor, across: Tensor, down: Tensor, down_first: Tensor | None) -> Tensor:
-        if self._range is not None:
-            low, high = self._range
-            return ((down @ (images @ across.T) - low) * (255 / (high - low))).round().clamp(0, 255)
+        if not self._is_plain:
+            return ((down @ (images @ across.T) - self.low) * self.factor).round().clamp(0, 255)
         if down_first is None:
             return apply_rounded(images, across, down)
         given = (images, across, down)
@@ -159,6 +168,7 @@ class _Squares(nn.Module):
 class _View(nn.Module):
     """Does what ``batches.prepare`` does on a CPU, with weights that are known beforehand."""
 
+    luma: Tensor
     mean: Tensor
     std: Tensor
 
@@ -169,12 +179,15 @@ class _View(nn.Module):
         self._flipped, self._box = box_of_view(how, view)
         self._to_frame = _weights((side, side), frame, how, self, "frame")
         self._to_size = _weights(self._box[2:], how.size, how, self, "size")
+        self.register_buffer("luma", torch.tensor(LUMA).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("mean", torch.tensor(how.mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(how.std).view(1, -1, 1, 1) * 255, persistent=False)
 
     def forward(self, squares: Mapping[str, Tensor]) -> Tensor:
-        """Map squares (N, 3, side, side) to the normalised input (N, 3, height, width)."""
+        """Map squares (N, C, side, side) to the normalised input (N, C, height, width)."""
         batch = squares[self._mode]
+        if self.mean.shape[1] < batch.shape[1]:
+            batch = (batch * self.luma).sum(1, keepdim=True).round()
         if self._to_frame:
             batch = apply_rounded(batch, self.get_buffer("frame_across"), self.get_buffer("frame_down"))
         top, left, height, width = self._box

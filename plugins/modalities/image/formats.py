@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.errors import ModelFormatError
+from autotransfer.errors import BackboneError, ModelFormatError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["GRID", "WHOLE_IMAGE_MODES", "CropMode", "Preprocessing", "at_side", "read_side", "size_of"]
+    from autotransfer.contract.backbone import Backbone
+
+__all__ = [
+    "COLOURS",
+    "GRID",
+    "MAX_CHANNELS",
+    "WHOLE_IMAGE_MODES",
+    "CropMode",
+    "ImageLoader",
+    "Preprocessing",
+    "at_channels",
+    "at_side",
+    "channels_of",
+    "cycled",
+    "read_side",
+    "reframed",
+    "size_of",
+]
 
 CropMode = Literal["center", "squash", "letterbox"]
 WHOLE_IMAGE_MODES: tuple[CropMode, ...] = ("squash", "letterbox")
 """Framings that show the whole image."""
 
+# Channels of grey images, and of those with colours: both become red, green and blue.
+COLOURS = (1, 3)
+# Arrays may have their channels first or last: a side is mostly longer than this.
+MAX_CHANNELS = 32
 # Sides of other sizes are multiples of what networks mostly reduce an image by.
 GRID = 32
 _LARGEST_SIDE = 8192
@@ -47,15 +68,20 @@ class Preprocessing:
     crop_mode: CropMode = "center"
 
     @property
+    def channels(self) -> int:
+        """Number of channels of the input."""
+        return len(self.mean)
+
+    @property
     def resized(self) -> int:
         """Side in pixels of the square that the centre crop is taken from; rounded down, as timm does."""
         return max(math.floor(max(self.size) / self.crop_fraction), *self.size)
 
     def probe(self, count: int, seed: int = 0) -> Tensor:
-        """Return float32 noise (count, 3, height, width)."""
+        """Return float32 noise (count, channels, height, width)."""
         import torch
 
-        return torch.randn(count, 3, *self.size, generator=torch.Generator().manual_seed(seed))
+        return torch.randn(count, self.channels, *self.size, generator=torch.Generator().manual_seed(seed))
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON; ``from_json`` reads it."""
@@ -79,7 +105,7 @@ class Preprocessing:
         if not (
             len(how.size) == 2
             and all(read_side(side) for side in how.size)
-            and len(how.mean) == len(how.std) == 3
+            and 0 < len(how.mean) == len(how.std) <= MAX_CHANNELS
             and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
             and how.crop_fraction > 0
             and min(how.std) > 0
@@ -89,6 +115,52 @@ class Preprocessing:
             raise ModelFormatError(f"The preprocessing has values out of their range: {given}.")
         read_side(how.resized)
         return how
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLoader:
+    """The ``BackboneSpec.load_at`` of backbones for images of other channels, too: ``load_at(side)``.
+
+    Attributes:
+        load: ``load(side=..., channels=...)`` builds the backbone; None stands for its own.
+        resizable: Whether the backbone takes images of another side.
+        side: Side of the images in pixels; None for the backbone's own.
+        channels: Number of channels of the images; None for the backbone's own.
+        crop_mode: How images are framed; None for the backbone's own way.
+    """
+
+    load: Callable[..., Backbone]
+    resizable: bool
+    side: int | None = None
+    channels: int | None = None
+    crop_mode: CropMode | None = None
+
+    def __call__(self, side: int) -> Backbone:
+        """Build the backbone for square images of a side in pixels."""
+        return replace(self, side=side).build()
+
+    def build(self) -> Backbone:
+        """Build the backbone in the form that was asked for."""
+        backbone = self.load(side=self.side, channels=self.channels)
+        if self.crop_mode is not None:
+            backbone.preprocessing = reframed(backbone.preprocessing, self.crop_mode)
+        return backbone
+
+
+def reframed(how: Any, mode: CropMode) -> Preprocessing:
+    """Return a preprocessing with another framing, and without the crop that most backbones take off the edges.
+
+    Raises:
+        BackboneError: It is none of images.
+    """
+    if not isinstance(how, Preprocessing):
+        raise BackboneError(f"Only backbones for images have a framing; got one that wants a {type(how).__name__}.")
+    return replace(how, crop_mode=mode, crop_fraction=1.0)
+
+
+def cycled(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return so many values, in turns."""
+    return tuple(values[i % len(values)] for i in range(count))
 
 
 def read_side(value: Any) -> int:
@@ -108,11 +180,46 @@ def size_of(spec: BackboneSpec) -> tuple[int, ...] | None:
     return how.size if isinstance(how, Preprocessing) else spec.input_size
 
 
+def channels_of(spec: BackboneSpec) -> int:
+    """Return the number of channels of a backbone's images; 3 where that is not known without loading it."""
+    return spec.preprocessing.channels if isinstance(spec.preprocessing, Preprocessing) else 3
+
+
+def at_channels(spec: BackboneSpec, channels: int) -> BackboneSpec:
+    """Return the same backbone for images of another number of channels, for which its first layer is adapted.
+
+    A backbone whose plugin does not adapt it raises when it is loaded.
+    """
+    how, known = spec.preprocessing, None
+    if isinstance(how, Preprocessing):
+        known = replace(how, mean=cycled(how.mean, channels), std=cycled(how.std, channels))
+    loader = replace(spec.load_at, channels=channels) if isinstance(spec.load_at, ImageLoader) else None
+    return replace(
+        spec,
+        name=f"{spec.name}@{channels}channels",
+        load=loader.build if loader else partial(_refuse_channels, spec.name, channels),
+        default=False,
+        fallback=False,
+        accuracy=None,  # what is published is for its own channels
+        preprocessing=known,
+        load_at=loader,
+    )
+
+
+def _refuse_channels(name: str, channels: int) -> Backbone:
+    raise BackboneError(
+        f"The backbone {name!r} does not take images of {channels} channels: its plugin does not adapt its first "
+        "layer. Backbones of timm's are adapted."
+    )
+
+
 def at_side(spec: BackboneSpec, side: int) -> BackboneSpec | None:
     """Return the same backbone for square images of another side in pixels; None where it does not take that."""
-    if spec.load_at is None or side < GRID or side % GRID:
+    is_fixed = spec.load_at is None or (isinstance(spec.load_at, ImageLoader) and not spec.load_at.resizable)
+    if spec.load_at is None or is_fixed or side < GRID or side % GRID:
         return None
     own, how = size_of(spec), spec.preprocessing
+    loader = replace(spec.load_at, side=side, resizable=False) if isinstance(spec.load_at, ImageLoader) else None
     return replace(
         spec,
         name=f"{spec.name}@{side}px",
@@ -123,5 +230,5 @@ def at_side(spec: BackboneSpec, side: int) -> BackboneSpec | None:
         input_size=(side, side),
         accuracy=None,  # what is published is for its own size
         preprocessing=replace(how, size=(side, side)) if isinstance(how, Preprocessing) else None,
-        load_at=None,
+        load_at=loader,
     )

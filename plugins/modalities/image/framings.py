@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 
 from autotransfer.contract.modality import Forms
 from autotransfer.contract.specs import BackboneSpec
-from autotransfer.errors import BackboneError
 from autotransfer.warnings import FitWarning
-from autotransfer_plugins.modalities.image.formats import CropMode, Preprocessing, size_of
+from autotransfer_plugins.modalities.image.formats import CropMode, ImageLoader, Preprocessing, reframed, size_of
 
 if TYPE_CHECKING:
     from autotransfer.contract.backbone import Backbone
@@ -86,15 +85,16 @@ def cropped(left_out: LeftOut) -> FitWarning:
 def framed(spec: BackboneSpec, mode: CropMode) -> BackboneSpec:
     """Return the same backbone with another framing, which shows all that it frames: ``NAME@squash``."""
     how = spec.preprocessing
+    loader = replace(spec.load_at, crop_mode=mode) if isinstance(spec.load_at, ImageLoader) else None
     return replace(
         spec,
         name=f"{spec.name}@{mode}",
-        load=partial(_load, spec.load, mode),
+        load=loader.build if loader else partial(_load, spec.load, mode),
         default=False,
         fallback=False,
         accuracy=None,  # what is published is for its own framing
-        preprocessing=_reframed(how, mode) if isinstance(how, Preprocessing) else None,
-        load_at=None,
+        preprocessing=reframed(how, mode) if isinstance(how, Preprocessing) else None,
+        load_at=loader,
     )
 
 
@@ -125,12 +125,5 @@ def _branched(forms: Sequence[BackboneSpec], mode: CropMode) -> Forms:
 
 def _load(load: Callable[[], Backbone], mode: CropMode) -> Backbone:
     backbone = load()
-    if not isinstance(how := backbone.preprocessing, Preprocessing):
-        raise BackboneError(f"Only backbones for images have a framing; got one that wants a {type(how).__name__}.")
-    backbone.preprocessing = _reframed(how, mode)
+    backbone.preprocessing = reframed(backbone.preprocessing, mode)
     return backbone
-
-
-def _reframed(how: Preprocessing, mode: CropMode) -> Preprocessing:
-    """Return a preprocessing without the crop that most backbones take off the edges."""
-    return replace(how, crop_mode=mode, crop_fraction=1.0)

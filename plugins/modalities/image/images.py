@@ -31,7 +31,7 @@ def _image() -> Modality:
 
 @dataclass(frozen=True, kw_only=True)
 class Images(Store):
-    """Decoded images; ``arrays`` holds uint8 (N, side, side, 3) by crop mode.
+    """Decoded images; ``arrays`` holds uint8 (N, side, side, C) by crop mode.
 
     Attributes:
         side: Height and width of the stored squares in pixels.
@@ -46,7 +46,7 @@ class Images(Store):
 
     @property
     def pixels(self) -> Mapping[str, np.ndarray]:
-        """The squares, uint8 (N, side, side, 3) by crop mode."""
+        """The squares, uint8 (N, side, side, C) by crop mode."""
         return self.arrays
 
     @property
@@ -71,7 +71,7 @@ class Images(Store):
     def inputs(
         self, rows: slice | np.ndarray, how: Preprocessing, device: torch.device, view: str | None = None
     ) -> Tensor:
-        """Return normalised images (rows, 3, height, width)."""
+        """Return normalised images (rows, C, height, width)."""
         from autotransfer_plugins.modalities.image.batches import VIEWS, prepare
 
         return prepare(self.arrays[how.crop_mode][rows], how, device, view or VIEWS[0])
@@ -79,7 +79,7 @@ class Images(Store):
     def augmented(
         self, rows: slice | np.ndarray, how: Preprocessing, device: torch.device, strength: str, rng: torch.Generator
     ) -> Tensor:
-        """Return normalised images (rows, 3, height, width), each changed at random."""
+        """Return normalised images (rows, C, height, width), each changed at random."""
         from autotransfer_plugins.modalities.image.batches import augment
 
         return augment(self.arrays[how.crop_mode][rows], how, device, strength, rng)

@@ -14,11 +14,15 @@ from autotransfer.contract.modality import Forms, Item, Modality, ModalityOption
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError
 from autotransfer_plugins.modalities.image.formats import (
+    COLOURS,
     GRID,
+    MAX_CHANNELS,
     WHOLE_IMAGE_MODES,
     CropMode,
     Preprocessing,
+    at_channels,
     at_side,
+    channels_of,
     read_side,
 )
 from autotransfer_plugins.modalities.image.framings import LeftOut, framed, with_framings
@@ -36,7 +40,7 @@ AUGMENTATIONS = ("none", "light", "medium", "strong")
 _SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif"}
     | {".heic", ".heif", ".jp2", ".j2k", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".mpo", ".jxl", ".dcm"}
-    | {".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
+    | {".npy", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"}
 )
 WARNINGS = {
     "constant_images": "Images whose values are all equal.",
@@ -47,7 +51,7 @@ WARNINGS = {
 }
 # Each framing keeps every image once more, in memory or on the disk.
 _MAX_IMAGES_FOR_FRAMINGS = 20_000
-_SIDE = re.compile(r"(\d{1,4})px")
+_SIDE, _CHANNELS = re.compile(r"(\d{1,4})px"), re.compile(r"(\d{1,2})channels")
 
 
 def low_and_high(given: Any) -> tuple[float, float]:
@@ -71,6 +75,17 @@ def parse_low_and_high(text: str) -> Any:
         return text
 
 
+def fourth_channel(given: Any) -> str:
+    """Return what the fourth channel is.
+
+    Raises:
+        ConfigError: The value is nothing that it can be.
+    """
+    if given not in ("opacity", "channel"):
+        raise ConfigError(f"The fourth channel is 'opacity' or a 'channel' like the others; got {given!r:.40}.")
+    return str(given)
+
+
 OPTIONS = {
     "value_range": ModalityOption(
         help="Values of images that are black and white, such as 0,4095. Useful for 12-bit images in 16-bit files.",
@@ -79,7 +94,13 @@ OPTIONS = {
         metavar="LOW,HIGH",
         parse=parse_low_and_high,
         check=low_and_high,
-    )
+    ),
+    "fourth_channel": ModalityOption(
+        help="What the fourth channel of arrays with four is: opacity, or a channel like the others.",
+        none="opacity where half of its values, or more, are wholly opaque or transparent",
+        metavar="opacity|channel",
+        check=fourth_channel,
+    ),
 }
 
 
@@ -95,8 +116,8 @@ class ImageModality(Modality):
     augmentations = AUGMENTATIONS
     options = OPTIONS
     forms = (
-        "NAME@128px for images of another side, a multiple of 32; NAME@squash and NAME@letterbox for whole images; and "
-        "both, NAME@128px@squash"
+        "NAME@5channels for images of other channels; NAME@128px for those of another side, a multiple of 32; "
+        "NAME@squash and NAME@letterbox for whole images; and several of these, NAME@128px@squash"
     )
     remark_code = "value_range"
     warnings = WARNINGS
@@ -148,6 +169,7 @@ class ImageModality(Modality):
             sides,
             decoding=None if reading is None else Decoding.from_json(reading),
             value_range=options.get("value_range"),
+            channels=next((how.channels for how in formats if how.channels not in COLOURS), max(COLOURS)),
             exact=exact,
             strict=strict,
             memory_limit=memory_limit,
@@ -155,10 +177,10 @@ class ImageModality(Modality):
         )
 
     def decoded(self, item: Item) -> Item:
-        """Return the first frame of a file as a PIL image."""
-        from autotransfer_plugins.modalities.image.reading import decoded_image
+        """Return the first frame of a file as a PIL image, or the array that it holds."""
+        from autotransfer_plugins.modalities.image.stacks import decoded_file
 
-        return decoded_image(item) if isinstance(item, Path) else item
+        return decoded_file(item) if isinstance(item, Path) else item
 
     def check(self, items: Sequence[Item], names: Sequence[str], reading: Mapping[str, Any]) -> None:
         """Decode every image to a single pixel."""
@@ -187,6 +209,16 @@ class ImageModality(Modality):
 
         return ImageExport(formats, reading["side"], Decoding.from_json(reading))
 
+    def fitted(
+        self, specs: Sequence[BackboneSpec], items: Sequence[Item], options: Mapping[str, Any]
+    ) -> list[BackboneSpec]:
+        """Return each backbone for the channels of the images, ``NAME@5channels``; those for grey and colours as is."""
+        from autotransfer_plugins.modalities.image.stacks import count_channels
+
+        count = count_channels(items, options.get("fourth_channel"))
+        suited = COLOURS if count in COLOURS else (count,)
+        return [spec if channels_of(spec) in suited else at_channels(spec, count) for spec in specs]
+
     def variants(self, specs: Sequence[BackboneSpec], items: Sequence[Item]) -> list[Forms]:
         """Return each backbone at its own side and at a smaller one, and with framings that show the whole images."""
         from statistics import median
@@ -205,14 +237,17 @@ class ImageModality(Modality):
         return () if larger is None else (larger,)
 
     def variant(self, spec: BackboneSpec, form: str) -> BackboneSpec | None:
-        """Return a backbone for images of another side, ``NAME@128px``, or with another framing, ``NAME@squash``."""
+        """Return a backbone for other channels (``NAME@5channels``), another side (``NAME@128px``), or framing."""
         if form in WHOLE_IMAGE_MODES:
             return framed(spec, form)
+        if (channels := _CHANNELS.fullmatch(form)) is not None:
+            if not 0 < (count := int(channels[1])) <= MAX_CHANNELS:
+                raise ConfigError(
+                    f"Images have 1 to {MAX_CHANNELS} channels; got {count} in {f'{spec.name}@{form}'!r}."
+                )
+            return at_channels(spec, count)
         if (side := _SIDE.fullmatch(form)) is None:
             return None
-        own, _, framing = spec.name.rpartition("@")
-        if own and framing in WHOLE_IMAGE_MODES:
-            raise ConfigError(f"The size comes before the framing: write '{own}@{form}@{framing}'.")
         if (found := at_side(spec, int(side[1]))) is None:
             raise ConfigError(
                 f"The backbone {spec.name!r} does not take images of the size in {f'{spec.name}@{form}'!r}: give a "

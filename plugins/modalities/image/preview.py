@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from autotransfer.contract.modality import Item, Preview
 from autotransfer_plugins.modalities.image.decode import size_of_item
 from autotransfer_plugins.modalities.image.decoding import Decoding
+from autotransfer_plugins.modalities.image.formats import COLOURS
 from autotransfer_plugins.modalities.image.reading import quiet_pillow
 from autotransfer_plugins.modalities.image.single import Plan, decode_one
 
@@ -57,12 +59,19 @@ def picture_of(item: Item, reading: Mapping[str, Any]) -> tuple[Image.Image, tup
         known = size_of_item(item)
         side = _MAX_SIDE_PIXELS if known is None else min(max(known), _MAX_SIDE_PIXELS)
         # Squashed, and drawn out again: so values become pixels by the code that makes pixels for networks.
-        found = decode_one(item, Plan(modes=["squash"], side=side, decoding=Decoding.from_json(dict(reading))))
+        decoding = Decoding.from_json(dict(reading))
+        channels = len(decoding.channel_ranges) or max(COLOURS)
+        found = decode_one(item, Plan(modes=["squash"], side=side, decoding=decoding, channels=channels))
     width, height = found.size
     scale = side / max(width, height)
     shape = (max(round(width * scale), 1), max(round(height * scale), 1))
-    picture = Image.fromarray(found.squares["squash"])
+    picture = Image.fromarray(_shown(found.squares["squash"]))
     if picture.size != shape:
         picture = picture.resize(shape, Image.Resampling.BICUBIC)
     factor = max(_MIN_SIDE_PIXELS // max(shape), 1)
     return picture.resize((shape[0] * factor, shape[1] * factor), Image.Resampling.NEAREST), found.size
+
+
+def _shown(found: np.ndarray) -> np.ndarray:
+    """Return a square (H, W, C) as colours: the first three channels, or the first one as grey."""
+    return found[..., : max(COLOURS)] if found.shape[-1] >= max(COLOURS) else found[..., 0]

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from autotransfer.data.folders import open_regular
 from autotransfer.errors import DataError, UnreadableExampleError
+from autotransfer_plugins.modalities.image.dicom import is_dicom
 
 __all__ = [
-    "decoded_image",
     "holds_image",
     "open_image",
     "quiet_pillow",
@@ -56,10 +56,8 @@ _FOREIGN = (
     _Foreign(4, tuple(b"ftyp" + brand for brand in _HEIF_BRANDS), "HEIC: pip install pillow-heif", "pillow_heif"),
     _Foreign(4, (b"ftypavif", b"ftypavis"), "AVIF: pip install pillow-avif-plugin", "pillow_avif"),
     _Foreign(0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL: pip install pillow-jxl-plugin", "pillow_jxl"),
-    _Foreign(128, (b"DICM",), "DICOM: read it with pydicom, and give its pixel_array or save it as a 16-bit PNG"),
     _Foreign(0, (b"<svg", b"<?xml"), "a drawing, such as SVG: convert it to PNG, with cairosvg for instance"),
     _Foreign(0, (b"%PDF", b"%!PS"), "a document: convert its pages to PNG, with pdf2image for instance"),
-    _Foreign(0, (b"\x93NUMPY",), "NumPy: give the array that numpy.load returns"),
     _Foreign(0, (b"\x89HDF",), "HDF5: read it with h5py, and give its arrays"),
 )
 # Formats that cannot be taken for another one. Others have so weak a mark that any file may pass, or run programs.
@@ -70,12 +68,12 @@ _RAW_ADVICE = "a camera's raw file: develop it to JPEG, PNG or TIFF first, with 
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Suppress warnings of Pillow; this package refuses such files or warns itself.
+    """Suppress warnings of Pillow and pydicom; this package refuses such files or warns itself.
 
     Not for threads: it is for the one that starts them.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\b")
+        warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\b")
         yield
 
 
@@ -120,17 +118,6 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def decoded_image(path: Path) -> Image.Image | Path:
-    """Return a file as an image in memory, of its own size; a path that cannot be read stays as it is."""
-    try:
-        with quiet_pillow(), open_image(read_file(path)) as image:
-            refuse_hostile(image)
-            image.load()
-            return image.copy()
-    except Exception:  # Pillow's readers raise nearly every built-in type on damaged files
-        return path
-
-
 def size_in_header(path: Path) -> tuple[int, int] | None:
     """Return the width and height of a file in pixels; None where it cannot be read: decoding says why."""
     try:
@@ -153,7 +140,7 @@ def holds_image(path: Path) -> bool:
     except Image.DecompressionBombError:  # it is one, and refused when its turn comes
         return True
     except Exception:  # Pillow's readers raise nearly every built-in type
-        return False
+        return is_dicom(_start(path))  # these files often have no suffix
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -14,13 +14,16 @@ from autotransfer.contract.modality import Item
 from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.image.arrays import to_storable
 from autotransfer_plugins.modalities.image.background import blend, laid_on, vanishes_on
+from autotransfer_plugins.modalities.image.channels import ChannelValues, channel_squares, shade_channels
 from autotransfer_plugins.modalities.image.decoding import Background, Decoding
-from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.dicom import is_dicom, read_dicom
+from autotransfer_plugins.modalities.image.formats import COLOURS, CropMode
 from autotransfer_plugins.modalities.image.reading import open_image, read_file, refuse_hostile, upright
 from autotransfer_plugins.modalities.image.squares import deep_squares, pad, shade, square
+from autotransfer_plugins.modalities.image.stacks import is_numpy, pages_of, read_numpy
 from autotransfer_plugins.modalities.image.value_range import Range, ValueKind, kind_of_values, outside
 
-__all__ = ["Decoded", "Plan", "decode_one", "is_constant", "padded", "with_opacity"]
+__all__ = ["Decoded", "Plan", "decode_one", "foreign_channels", "is_constant", "padded", "with_opacity"]
 
 Squares = dict[CropMode, np.ndarray]
 
@@ -42,12 +45,14 @@ class Plan:
         side: Side of the squares in pixels.
         decoding: How values become pixels; None while that is undecided.
         doubted: 8-bit images of which no value is above this may turn out to be of another range than 0..255.
+        channels: Number of channels of the squares; 3 for grey images and for those with colours.
     """
 
     modes: Sequence[CropMode]
     side: int
     decoding: Decoding | None = None
     doubted: int = 0
+    channels: int = 3
 
 
 @dataclass(kw_only=True)
@@ -58,11 +63,12 @@ class Decoded:
         digest: Hash of its content.
         size: Width and height in pixels, of the image as it is to be seen.
         drawn: The same in the scale in which it was decoded.
-        channels: 1 for grey, 3 for colours.
-        squares: uint8 (side, side, 3) by crop mode; empty while black and white are unknown.
+        channels: 1 for grey, 3 for colours, else their number.
+        squares: uint8 (side, side, channels) by crop mode; empty while black and white are unknown.
         kind: What its values are; None for truth values and transparent images, which leave no question open.
         values: Its least and its greatest value; None where they are 0..255 in any case.
         deep: Its squares while black and white are undecided; see ``deep_squares``.
+        by_channel: Its values in each channel, where these are neither grey nor colours.
         on_black: The squares of a transparent image on black, while the background is undecided; then ``squares`` is
             on white.
         vanishing: The backgrounds on which a transparent image cannot be seen.
@@ -78,6 +84,7 @@ class Decoded:
     kind: ValueKind | None = None
     values: Range | None = None
     deep: Squares | None = None
+    by_channel: ChannelValues | None = None
     on_black: Squares | None = None
     vanishing: frozenset[Background] | None = None
     several: bool = False
@@ -110,8 +117,15 @@ def is_constant(found: np.ndarray) -> bool:
 def _from_file(path: Path, plan: Plan) -> Decoded:
     data = read_file(path)
     digest = blake2b(data, digest_size=16).hexdigest()
+    if is_numpy(data):
+        return _from_array(read_numpy(data), digest, plan)
+    if is_dicom(data):
+        read = read_dicom(data)
+        return replace(_from_array(read.values, digest, plan), several=read.several)
     with open_image(data) as opened:
         refuse_hostile(opened)
+        if (stack := pages_of(opened, plan.channels)) is not None:
+            return _from_array(stack, digest, plan)
         size = opened.size
         narrowed = opened.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in opened.tile)
         opened.draft("RGB", (_DRAFT_GAP * plan.side, _DRAFT_GAP * plan.side))
@@ -126,7 +140,11 @@ def _from_file(path: Path, plan: Plan) -> Decoded:
 def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     """Decode (H, W) or (H, W, 1, 3 or 4) of any numbers."""
     (array,) = to_storable([array])
+    if plan.channels not in COLOURS:
+        return _from_channels(array, digest, plan)
     kind = kind_of_values(array)
+    if array.ndim == 3 and array.shape[2] not in (1, 3, 4):
+        raise UnreadableExampleError(foreign_channels(array.shape[2], plan.channels))
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if kind is None and array.ndim > 2:
@@ -141,6 +159,30 @@ def _from_array(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
     return found
 
 
+def _from_channels(array: np.ndarray, digest: str, plan: Plan) -> Decoded:
+    """Decode (H, W, C) of any numbers, whose channels are neither grey nor colours."""
+    array = np.atleast_3d(array)
+    if array.shape[2] != plan.channels:
+        raise UnreadableExampleError(foreign_channels(array.shape[2], plan.channels))
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    values, size = ChannelValues.of(array), (array.shape[1], array.shape[0])
+    found = Decoded(digest=digest, size=size, drawn=size, channels=plan.channels, by_channel=values)
+    deep = channel_squares(array, values, plan.modes, plan.side)
+    if plan.decoding is None:
+        found.deep = deep
+    else:
+        ranges = plan.decoding.channel_ranges
+        found.squares = padded({mode: shade_channels(each, values, ranges) for mode, each in deep.items()}, size)
+    return found
+
+
+def foreign_channels(count: int, expected: int) -> str:
+    """Say that an image has another number of channels than is expected; 3 stands for grey and colours."""
+    what = "grey or in colours" if expected in COLOURS else f"of {expected} channels"
+    return f"it has {count} channel{'' if count == 1 else 's'}, where images are {what}"
+
+
 def with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
     """Return four channels in 8 bits: what is opaque says what their range is."""
     opaque = _OPAQUE[kind]
@@ -153,6 +195,8 @@ def with_opacity(array: np.ndarray, kind: ValueKind) -> np.ndarray:
 
 
 def _from_picture(image: Image.Image, digest: str, plan: Plan) -> Decoded:
+    if plan.channels not in COLOURS:
+        return _from_channels(np.asarray(image), digest, plan)
     channels = 1 if image.mode in _GREY_MODES or image.mode.startswith("I") else 3
     kind = kind_of_values(image)
     found = Decoded(digest=digest, size=image.size, drawn=image.size, channels=channels, kind=kind)

@@ -8,10 +8,20 @@ import numpy as np
 from PIL import Image
 
 from autotransfer.errors import UnreadableExampleError
-from autotransfer_plugins.modalities.image.formats import CropMode
+from autotransfer_plugins.modalities.image.formats import CropMode, cycled
 from autotransfer_plugins.modalities.image.value_range import Range
 
-__all__ = ["PADDING", "PANORAMA", "deep_squares", "pad", "shade", "square"]
+__all__ = [
+    "OVERSHOOT",
+    "PADDING",
+    "PANORAMA",
+    "QUANTIZATION_STEP",
+    "deep_squares",
+    "pad",
+    "quantized",
+    "shade",
+    "square",
+]
 
 # What is beside a letterboxed image: the mean colour of photographs, which most networks see as zeros.
 PADDING = (124, 116, 104)
@@ -19,8 +29,8 @@ PADDING = (124, 116, 104)
 # Longer than this, an image is resized inside the crop only: the whole of it could be gigabytes.
 PANORAMA = 4
 # Bicubic interpolation overshoots the values of an image by less than this share of them; 16 bit hold all in between.
-_OVERSHOOT = 0.25
-_QUANTIZATION_STEP = (1 + 2 * _OVERSHOOT) / 65535
+OVERSHOOT = 0.25
+QUANTIZATION_STEP = (1 + 2 * OVERSHOOT) / 65535
 
 
 def square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
@@ -47,7 +57,7 @@ def square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
 
 
 def pad(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a letterboxed square (side, side, 3) with the padding colour beside the image.
+    """Return a letterboxed square (side, side, C) with the padding colour beside the image.
 
     Args:
         found: The square.
@@ -55,7 +65,7 @@ def pad(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     left, top, right, bottom = _box(size, len(found))
     padded = np.empty_like(found)
-    padded[:] = PADDING
+    padded[:] = PADDING if found.shape[-1] == len(PADDING) else cycled(PADDING, found.shape[-1])
     padded[top:bottom, left:right] = found[top:bottom, left:right]
     return padded
 
@@ -86,9 +96,13 @@ def deep_squares(values: np.ndarray, modes: Sequence[CropMode], side: int) -> tu
     shares = [Image.fromarray(((plane - low) / (width or 1.0)).astype(np.float32)) for plane in planes]
     squares: dict[CropMode, np.ndarray] = {}
     for mode in modes:
-        found = np.stack([np.asarray(square(plane, mode, side)) for plane in shares], -1)
-        squares[mode] = np.clip(np.rint((found + _OVERSHOOT) / _QUANTIZATION_STEP), 0, 65535).astype(np.uint16)
+        squares[mode] = quantized(np.stack([np.asarray(square(plane, mode, side)) for plane in shares], -1))
     return squares, (low, high)
+
+
+def quantized(shares: np.ndarray) -> np.ndarray:
+    """Return shares of the way from one end to the other in 16 bits, with room beyond both ends."""
+    return np.clip(np.rint((shares + OVERSHOOT) / QUANTIZATION_STEP), 0, 65535).astype(np.uint16)
 
 
 def shade(found: np.ndarray, values: Range, allowed: Range) -> np.ndarray:
@@ -96,7 +110,7 @@ def shade(found: np.ndarray, values: Range, allowed: Range) -> np.ndarray:
     factor = 255 / (allowed[1] - allowed[0])
     width = (values[1] - values[0]) * factor
     levels = found.astype(np.float32)
-    levels *= width * _QUANTIZATION_STEP
-    levels += (values[0] - allowed[0]) * factor - _OVERSHOOT * width
+    levels *= width * QUANTIZATION_STEP
+    levels += (values[0] - allowed[0]) * factor - OVERSHOOT * width
     levels = np.clip(np.rint(levels, out=levels), 0, 255, out=levels)
     return np.broadcast_to(levels.astype(np.uint8), (*found.shape[:-1], 3))

@@ -15,6 +15,7 @@ import numpy as np
 from autotransfer.errors import DataError
 from autotransfer.runtime.threads import usable_cores
 from autotransfer_plugins.modalities.image.background import blend
+from autotransfer_plugins.modalities.image.channels import ChannelValues, shade_channels
 from autotransfer_plugins.modalities.image.decoding import Decoding
 from autotransfer_plugins.modalities.image.formats import CropMode
 from autotransfer_plugins.modalities.image.single import Decoded, is_constant
@@ -28,8 +29,9 @@ __all__ = ["SquareStore"]
 class _Deep:
     """An image whose black and white are undecided, and in which array its squares wait."""
 
-    kind: ValueKind
-    values: Range
+    kind: ValueKind | None
+    values: Range | None
+    by_channel: ChannelValues | None
     waiting: str
     drawn: tuple[int, int]
 
@@ -38,15 +40,21 @@ class SquareStore:
     """Collects the squares of images, position by position.
 
     Attributes:
-        pixels: uint8 (N, side, side, 3) by crop mode.
+        pixels: uint8 (N, side, side, channels) by crop mode.
         constant: Positions of the images of which a square holds one single value.
     """
 
     def __init__(
-        self, modes: Sequence[CropMode], count: int, side: int, memory_limit: int | None, scratch: Path | None
+        self,
+        modes: Sequence[CropMode],
+        count: int,
+        side: int,
+        memory_limit: int | None,
+        scratch: Path | None,
+        channels: int = 3,
     ) -> None:
         self._shape, self._limit, self._scratch = (count, side, side), memory_limit, scratch
-        self.pixels = self._new(modes, 3, np.uint8)
+        self.pixels = self._new(modes, channels, np.uint8)
         self.constant: set[int] = set()
         self._waiting: dict[str, dict[CropMode, np.ndarray]] = {}
         self._deep: dict[int, _Deep] = {}
@@ -58,9 +66,9 @@ class SquareStore:
             self.pixels[mode][position] = square
         if found.squares and any(map(is_constant, found.squares.values())):
             self.constant.add(position)
-        if found.deep is not None and found.kind is not None and found.values is not None:
+        if found.deep is not None:
             channels = next(iter(found.deep.values())).shape[-1]
-            self._deep[position] = _Deep(found.kind, found.values, f"deep {channels}", found.drawn)
+            self._deep[position] = _Deep(found.kind, found.values, found.by_channel, f"deep {channels}", found.drawn)
             self._wait(f"deep {channels}", position, found.deep)
         if found.on_black is not None:
             self._transparent.append(position)
@@ -68,7 +76,7 @@ class SquareStore:
 
     def settle(self, decoding: Decoding) -> None:
         """Make pixels of what waited for the decision."""
-        waiting = [i for i, deep in self._deep.items() if not decoding.is_plain(deep.kind)]
+        waiting = [i for i, deep in self._deep.items() if deep.kind is None or not decoding.is_plain(deep.kind)]
         self._each(waiting, lambda mode, i: self._shaded(mode, i, decoding))
         if decoding.background != "white":
             self._each(self._transparent, lambda mode, i: self._blended(mode, i, decoding))
@@ -86,7 +94,13 @@ class SquareStore:
 
     def _shaded(self, mode: CropMode, i: int, decoding: Decoding) -> np.ndarray:
         deep = self._deep[i]
-        shaded = shade(self._waiting[deep.waiting][mode][i], deep.values, decoding.range_of(deep.kind))
+        found = self._waiting[deep.waiting][mode][i]
+        if deep.by_channel is not None:
+            shaded = shade_channels(found, deep.by_channel, decoding.channel_ranges)
+        else:
+            assert deep.kind is not None
+            assert deep.values is not None  # what waits has values of a kind
+            shaded = shade(found, deep.values, decoding.range_of(deep.kind))
         return pad(shaded, deep.drawn) if mode == "letterbox" else shaded
 
     def _blended(self, mode: CropMode, i: int, decoding: Decoding) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from autotransfer.warnings import FitWarning
 from autotransfer_plugins.modalities.image.background import choose_background
+from autotransfer_plugins.modalities.image.channels import ChannelValues, decide_channel_ranges
 from autotransfer_plugins.modalities.image.decoding import Background, Decoding
 from autotransfer_plugins.modalities.image.single import Decoded
 from autotransfer_plugins.modalities.image.value_range import STANDARD, Range, ValueKind, decide_ranges, outside
@@ -38,6 +39,7 @@ class Survey:
     given: Range | None = None
     seen: dict[ValueKind, Range] = field(default_factory=dict)
     positions: dict[ValueKind, list[int]] = field(default_factory=dict)
+    by_channel: list[ChannelValues] = field(default_factory=list)
     values: dict[int, Range] = field(default_factory=dict)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     colours: int = 0
@@ -55,6 +57,8 @@ class Survey:
             self.several.append(position)
         if found.narrowed:
             self.narrowed.append(position)
+        if found.by_channel is not None:
+            self.by_channel.append(found.by_channel)
         if found.kind is None:
             return
         low, high = found.values or STANDARD[found.kind]
@@ -73,6 +77,9 @@ class Survey:
 
     def decide(self) -> Decoding:
         """Decide how values become pixels."""
+        if self.by_channel:
+            ranges = decide_channel_ranges(self.by_channel, self.given)
+            return Decoding(channels=len(ranges), channel_ranges=ranges)
         return Decoding(
             ranges=decide_ranges(self.seen, self.given),
             background=choose_background(self.vanishing),

@@ -27,7 +27,17 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
-__all__ = ["KINDS", "STANDARD", "Range", "ValueKind", "decide_ranges", "kind_of_values", "outside", "range_for"]
+__all__ = [
+    "KINDS",
+    "STANDARD",
+    "Range",
+    "ValueKind",
+    "decide_ranges",
+    "kind_of_values",
+    "next_power_of_two",
+    "outside",
+    "range_for",
+]
 
 Range = tuple[float, float]
 ValueKind = Literal["uint8", "uint16", "integer", "float"]
@@ -122,14 +132,14 @@ def _joint_range(low: float, high: float, *, whole: bool) -> Range:
     if low < 0:
         return low, max(high, low + 1)
     if high > 255:
-        white = _bits(high) if whole else high
+        white = next_power_of_two(high) if whole else high
         return (low, high) if high / 2 < low < high else (0.0, white)
     if 0 < high <= _FEW_LEVELS:
-        return 0.0, _bits(high) if whole else high
+        return 0.0, next_power_of_two(high) if whole else high
     return 0.0, 255.0
 
 
-def _bits(high: float) -> float:
+def next_power_of_two(high: float) -> float:
     """Return the least power of two that is not below, or the number before it if that is not below either."""
     power = 2.0 ** math.ceil(math.log2(max(high, 1)))
     return power - 1 if high <= power - 1 else power

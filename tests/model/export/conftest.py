@@ -114,7 +114,7 @@ def models(
     return {
         "image ensemble": make_model(IMAGE, several, reading=images, temperature=1.7),
         "image multilabel": make_model(
-            IMAGE, [Part(backbone=vit, views=6)], reading=images, task=task_of("multilabel"), temperature=0.7
+            IMAGE, [Part(backbone=vit, views=3)], reading=images, task=task_of("multilabel"), temperature=0.7
         ),
         "image regression": make_model(IMAGE, [Part(backbone=vit, **maps)], reading=images, task=task_of("regression")),
         "text ensemble": make_model(TEXT, words, reading=kept["text"], temperature=0.8),

@@ -34,7 +34,7 @@ def test_every_kind_of_model_answers_as_before(
     examples = examples_of[model.modality.name]
     report = model.export(tmp_path / "model.onnx", check_data=examples)
     assert report.agreement.examples == 12
-    assert report.agreement.largest_difference < 2e-4
+    assert report.agreement.largest_difference < 5e-4
     assert report.agreement.labels_agree in (1.0, None)
     assert (report.agreement.labels_agree is None) == (model.task.kind == "regression")
     assert report.size_bytes == sum(file.stat().st_size for file in report.files)

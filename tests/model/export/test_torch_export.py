@@ -20,7 +20,7 @@ def test_every_kind_of_example_answers_as_before(
 ) -> None:
     model = models[name]
     report = model.export(tmp_path / "model.pt2", format="torch", check_data=examples_of[model.modality.name])
-    assert report.agreement.largest_difference < 2e-4
+    assert report.agreement.largest_difference < 5e-4
     assert report.agreement.labels_agree in (1.0, None)
 
 

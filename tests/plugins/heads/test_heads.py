@@ -127,20 +127,22 @@ def test_ridge_equals_scikit_learn(digits: SimpleNamespace) -> None:
         np.testing.assert_allclose(outputs.numpy()[:, 0], reference.predict(digits.xt[:50, keep]), atol=2e-3)
 
 
-def test_ridge_left_out_predictions_are_those_of_refitting(digits: SimpleNamespace) -> None:
+@pytest.mark.parametrize("each", [np.ones(20), np.linspace(0.2, 1.8, 20)], ids=["equal", "weighted"])
+def test_ridge_left_out_predictions_are_those_of_refitting(each: np.ndarray) -> None:
     # The calibration rests on this shortcut.
     from autotransfer_plugins.heads.closed_form import _ridge
 
     for width in (5, 60):
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=(20, width)), rng.normal(size=(20, 2))
-        x -= x.mean(0)
-        _, left_out = _ridge(x, y - y.mean(0), 3.0)
+        x, middle = x - np.average(x, axis=0, weights=each), np.average(y, axis=0, weights=each)
+        _, left_out = _ridge(x, y - middle, 3.0, each)
         rest = np.arange(20) != 4
-        centred, middle = x[rest] - x[rest].mean(0), y[rest].mean(0)
-        weight, _ = _ridge(centred, y[rest] - middle, 3.0)
-        expected = (x[4] - x[rest].mean(0)) @ weight.T + middle
-        np.testing.assert_allclose(left_out[4] + y.mean(0), expected)
+        centre, mean = (np.average(values[rest], axis=0, weights=each[rest]) for values in (x, y))
+        weight, _ = _ridge(x[rest] - centre, y[rest] - mean, 3.0, each[rest])
+        np.testing.assert_allclose(left_out[4] + middle, (x[4] - centre) @ weight.T + mean)
+        if each.std() == 0:
+            np.testing.assert_allclose(left_out, _ridge(x, y - middle, 3.0)[1])
 
 
 def _staged(digits: SimpleNamespace, useful: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -38,6 +38,33 @@ def test_unambiguous_array_is_read_so_whatever_was_trained(
     assert shapes(torch.zeros(shape), channels) == expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "array", "tensor"),
+    [
+        ((2, 64, 60, 5), (64, 60, 5), (64, 60, 5)),
+        ((2, 5, 64, 60), (64, 60, 5), (64, 60, 5)),
+        ((2, 28, 28, 13), (28, 28, 13), (28, 28, 13)),
+        ((2, 13, 28, 28), (28, 28, 13), (28, 28, 13)),
+        ((2, 64, 60, 2), (64, 60, 2), (64, 60, 2)),
+        ((2, 8, 16, 8), (8, 16, 8), (16, 8, 8)),
+        ((2, 5, 16, 3), (5, 16, 3), (5, 16, 3)),
+        ((2, 4, 16, 3), (4, 16, 3), (16, 3, 4)),
+    ],
+)
+def test_channels_are_the_axis_that_can_be_no_side(
+    shape: tuple[int, ...], array: tuple[int, ...], tensor: tuple[int, ...]
+) -> None:
+    assert [item.shape for item in find_examples(np.zeros(shape)).items] == [array] * 2  # type: ignore[union-attr]
+    assert [item.shape for item in find_examples(torch.zeros(shape)).items] == [tensor] * 2  # type: ignore[union-attr]
+
+
+def test_one_image_has_as_many_channels_as_those_in_training() -> None:
+    assert shapes(np.zeros((64, 60, 5)), 5) == shapes(np.zeros((5, 64, 60)), 5) == [(64, 60, 5)]
+    assert shapes(torch.zeros((5, 64, 60)), 5) == [(64, 60, 5)]
+    assert shapes(np.zeros((7, 64, 60)), 5) == [(64, 60)] * 7, "grey images, which decoding refuses"
+    assert shapes(np.zeros((7, 64, 60, 5)), 5) == [(64, 60, 5)] * 7
+
+
 def test_three_axes_are_read_as_the_training_images_tell() -> None:
     array = np.arange(3 * 64 * 60).reshape(3, 64, 60)
     assert shapes(array, COLOURS) == [(64, 60, 3)]
@@ -55,8 +82,8 @@ def test_three_axes_are_read_as_the_training_images_tell() -> None:
     [
         (np.zeros((64, 64)), r"shape \(64, 64\).*x\[None\]"),
         (np.zeros(64), r"\(N, height, width\)"),
-        (np.zeros((2, 5, 64, 64)), "1, 3 or 4 channels"),
-        (np.zeros((2, 64, 64, 2)), "choose three"),
+        (np.zeros((2, 33, 64, 64)), r"up to 32 channels.*\(33, 64, 64\)"),
+        (np.zeros((2, 64, 64, 40)), "choose some"),
         (np.zeros((1, 2, 3, 64, 64)), r"\(1, 2, 3, 64, 64\)"),
         (np.zeros(()), r"shape \(\)"),
         (np.zeros((0, 64, 64)), "no examples"),

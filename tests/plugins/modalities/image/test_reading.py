@@ -35,10 +35,9 @@ def read(*items: object, side: int = 32) -> Images:
         ("x.jxl", b"\xff\x0a" + b"\0" * 40, "pip install pillow-jxl-plugin"),
         ("x.nef", b"II*\0\x08\0\0\0" + b"\0" * 40, "develop it"),
         ("x.CR3", b"\0\0\0\x18ftypcrx ", "develop it"),
-        ("x.dcm", b"\0" * 128 + b"DICM" + b"\0" * 40, "pydicom"),
         ("x.svg", b"<?xml version='1.0'?><svg/>", "convert it to PNG"),
         ("x.pdf", b"%PDF-1.7", "convert its pages"),
-        ("x.npy", b"\x93NUMPY\x01\0", "numpy.load"),
+        ("x.npy", b"\x93NUMPY\x01\0", "NumPy"),
         ("x.png", b"hello", "no image that Pillow can read"),
     ],
 )
