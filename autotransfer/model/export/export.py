@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotransfer.data.examples import Examples
-from autotransfer.errors import ConfigError, ExportError
+from autotransfer.errors import ConfigError, DataError, ExportError
 from autotransfer.model.export.card import USAGES, card_of
 from autotransfer.model.export.comparison import MAX_DIFFERENCE, MIN_LABEL_AGREEMENT, Agreement, compare
 from autotransfer.model.export.exporters import ExportRequest, find_exporter
