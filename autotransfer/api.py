@@ -17,7 +17,7 @@ from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.load_data import load_data
 from autotransfer.pipeline.prepare_search import prepare_search
 from autotransfer.pipeline.reservations import LaterSteps
-from autotransfer.pipeline.search import search_candidates
+from autotransfer.pipeline.search import add_costs, search_candidates
 from autotransfer.pipeline.select import select_model
 from autotransfer.pipeline.write_report import renew_summary
 from autotransfer.run.folder import RunFolder
@@ -156,6 +156,7 @@ def _fit(context: FitContext) -> FitResult:
     with open_pool(context.settings) as worker_pool:
         prepared = prepare_search(context, worker_pool)
         found = search_candidates(context, prepared, worker_pool, later_steps)
+    add_costs(context, found.costs, found.trials)
     selection = select_model(context, found)
     result = analyse(context, found, selection)
     found.evaluator.checkpoints.clear()

@@ -5,6 +5,7 @@ Where speed matters, latencies are written down instead of measured.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,3 +160,31 @@ def test_the_command_line_takes_limits(digit_folder: Path, tiny_zoo: Path, tmp_p
     wrong = CliRunner().invoke(app, [*asked, "--max-latency", "10", "--out", str(tmp_path / "other")])
     assert wrong.exit_code != 0
     assert "a number with a unit, such as '10ms'" in " ".join(wrong.output.split())
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_its_limits(fit: Callable[..., autotransfer.FitResult], digits: Digits) -> None:
+    small = fit(trials=2, max_size="1.25MB")
+    assert tried(small) == {"test_vit"}
+    result = fit(trials=4, max_size="1.25MB", resume=True)
+    assert tried(result) == {"test_vit"}
+    assert len(result.trials) == 4
+    assert result.selection.limits.size_bytes == 1_250_000
+
+
+@pytest.mark.slow
+def test_what_workers_try_is_measured_when_they_have_ended(fit: Callable[..., autotransfer.FitResult]) -> None:
+    result = fit(trials=3, workers=1, max_size="900MB")
+    assert all(record.latency_seconds for record in result.trials if record.score is not None)
+    assert "latency_ms" in (result.run / "trials.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.slow
+def test_results_with_limits_are_pickled(fit: Callable[..., autotransfer.FitResult], digits: Digits) -> None:
+    class Local:  # cannot be pickled
+        def search_finished(self, result: Any) -> None:
+            pass
+
+    result = pickle.loads(pickle.dumps(fit(trials=2, callbacks=[Local()])))
+    picked = result.pick(size="900MB")
+    assert picked.predict(digits[0][:3]).shape == (3,)

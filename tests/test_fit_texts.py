@@ -66,6 +66,16 @@ def test_search_tries_word_vectors_and_counts(result: FitResult, reviews: Texts)
     assert np.mean(result.model.predict(reviews[0]) == np.array(reviews[1])) > 0.9
 
 
+def test_what_candidates_take_is_known_of_sparse_ones_too(result: FitResult) -> None:
+    scored = [record for record in result.trials if record.score is not None and record.candidate is not None]
+    assert all((record.latency_seconds or 0) > 0 for record in scored)
+    cost, winner = result.selection.cost, next(r for r in scored if r.candidate == result.best)
+    assert cost is not None
+    if len(result.model.members) == 1:
+        assert cost.size_bytes <= (winner.size_bytes or 0) <= cost.size_bytes + 40_000
+    assert {point.candidate.backbone for point in result.pareto} <= {"words", "tfidf"}
+
+
 @pytest.mark.parametrize("backbone", ["words", "tfidf"])
 def test_saved_model_predicts_elsewhere_without_the_zoo(
     reviews: Texts, text_zoo: Path, tmp_path: Path, backbone: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from autotransfer.backbones.loaded import LoadedBackbone
@@ -38,13 +39,15 @@ BYTES_PER_QUANTILE = 100
 class InferenceCosts:
     """Knows what candidates take to predict.
 
-    With a limit on the latency, each number of views and kind of features is measured. Without one, a backbone is
-    measured once, in one view, and the rest follows.
+    With a limit on the latency, each number of views and kind of features is measured. Otherwise a backbone is measured
+    once, in one view, and the rest follows.
 
     Args:
         evaluator: What looks candidates up, and loads backbones.
         sample: The examples to measure on.
         limits: The limits.
+        known: What backbones take in one view, by name, where this was measured before.
+        quiet: Whether nothing else runs beside the measurements; where not, as little as possible is measured.
         clock: Returns seconds.
 
     Attributes:
@@ -52,10 +55,18 @@ class InferenceCosts:
     """
 
     def __init__(
-        self, evaluator: Evaluator, sample: LatencySample, limits: Limits, clock: Clock = time.perf_counter
+        self,
+        evaluator: Evaluator,
+        sample: LatencySample,
+        limits: Limits,
+        *,
+        known: Mapping[str, PassCost] = MappingProxyType({}),
+        quiet: bool = True,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self._evaluator, self.sample, self.limits, self.clock = evaluator, sample, limits, clock
-        self._passes: dict[tuple[str, int, Takes], PassCost] = {}
+        self._passes: dict[tuple[str, int, Takes], PassCost] = {(name, 1, "pooled"): one for name, one in known.items()}
+        self._is_exact = limits.latency is not None and quiet
         self._heads: dict[str, HeadCost] = {}
         self.refused: dict[Candidate, InferenceCost] = {}
 
@@ -133,11 +144,11 @@ class InferenceCosts:
         return max((self._measured(loaded, views, takes) for takes in kinds), key=lambda found: found.seconds)
 
     def _measured(self, loaded: LoadedBackbone, views: int, takes: Takes) -> PassCost:
-        is_limited = self.limits.latency is not None
-        key: tuple[str, int, Takes] = (
-            (loaded.spec.name, views, takes) if is_limited else (loaded.spec.name, 1, "pooled")
-        )
+        key: tuple[str, int, Takes] = (loaded.spec.name, 1, "pooled")
+        if self._is_exact:
+            key = (loaded.spec.name, views, takes)
         if key not in self._passes:
+            has_limit = self.limits.latency is not None
             self._passes[key] = measure_pass(
                 loaded,
                 self.sample,
@@ -145,11 +156,11 @@ class InferenceCosts:
                 views=key[1],
                 takes=key[2],
                 memory=self.limits.memory is not None,
-                max_seconds=MAX_SECONDS_WITH_LIMIT if is_limited else MAX_SECONDS_WITHOUT_LIMIT,
+                max_seconds=MAX_SECONDS_WITH_LIMIT if has_limit else MAX_SECONDS_WITHOUT_LIMIT,
                 clock=self.clock,
             )
         found = self._passes[key]
-        return found if is_limited or views == 1 else found.in_views(views)
+        return found if self._is_exact or views == 1 else found.in_views(views)
 
     def _head_of(self, setup: Setup) -> HeadCost:
         own = "" if setup.closed_form else json.dumps(setup.candidate.head_params, sort_keys=True)

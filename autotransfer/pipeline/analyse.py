@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from autotransfer.analysis.backbone_ranking import BackboneScore, pretraining_warning, rank_backbones
 from autotransfer.analysis.depths import best_by_depth
@@ -54,7 +55,7 @@ def analyse(context: FitContext, found: SearchResult, selection: SelectionResult
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=tuple(context.warnings),
         run=run.path,
-        settings=context.settings,
+        settings=replace(context.settings, run=replace(context.settings.run, callbacks=())),  # results are pickled
     )
     result = write_report(context, found, result)
     with run.writing():
@@ -93,6 +94,8 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
     bias = estimate_selection_bias(
         selection.selected, selection.records, fold, averages=soup.tried if soup else (), seed=settings.seed
     )
+    if bias is not None:  # thresholds were not part of the choice
+        bias = replace(bias, unbiased_estimate=selection.validation.score - bias.bias)
     importance = measure_importance(trials, stages, seed=settings.seed)
     gain = None
     if settings.search.compare_scratch:

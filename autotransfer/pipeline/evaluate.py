@@ -12,9 +12,9 @@ from autotransfer.contract.registry import Registry
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.finish import as_model
 from autotransfer.pipeline.load_data import load_data
 from autotransfer.pipeline.prepare import prepare_data, task_of
-from autotransfer.pipeline.select import as_model
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import keep_freed_memory

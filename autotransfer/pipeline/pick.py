@@ -19,9 +19,9 @@ from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.evaluation.latency import LatencySample
 from autotransfer.model.latency import measure_model
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.finish import finish_model
 from autotransfer.pipeline.model_cost import MAX_MEASUREMENTS, MEASURING_SECONDS
 from autotransfer.pipeline.prepare import Prepared, prepare_data
-from autotransfer.pipeline.select import finish_model
 from autotransfer.runtime.device import resolve_device
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.search.trials import TrialRecord

@@ -105,7 +105,7 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
         checkpoints=Checkpoints(context.run.checkpoints),
         sample=draw(data.folds, context.settings.seed) if len(backbones) > 1 else None,
     )
-    costs = InferenceCosts(evaluator, _latency_sample(context, data), context.settings.selection.limits)
+    costs = _costs(context, data, evaluator, limits, quiet=worker_pool.is_alone)
     space = _space(context, data, costs, evaluator, variants, policies, began)
     choices = Choices(
         backbones=tuple(spec.name for spec in backbones),
@@ -115,10 +115,14 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     return PreparedSearch(data=data, evaluator=evaluator, space=space, variants=variants, choices=choices, costs=costs)
 
 
-def _latency_sample(context: FitContext, data: Prepared) -> LatencySample:
-    """Return examples to measure latency on."""
-    items, batch, store = context.examples.items, context.settings.selection.limits.batch, data.store
-    return LatencySample.of(store.modality, items, store.kept.tolist(), store.reading, batch)
+def _costs(
+    context: FitContext, data: Prepared, evaluator: Evaluator, limits: BackbonesWithinLimits | None, *, quiet: bool
+) -> InferenceCosts:
+    """Return what knows the cost of candidates, from what was measured before and from a few of the examples."""
+    asked, store = context.settings.selection.limits, data.store
+    rows = store.kept.tolist()
+    sample = LatencySample.of(store.modality, context.examples.items, rows, store.reading, asked.batch)
+    return InferenceCosts(evaluator, sample, asked, known={} if limits is None else limits.passes, quiet=quiet)
 
 
 def _check_targets(context: FitContext) -> None:

@@ -30,7 +30,7 @@ from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.workers.pool import WorkerPool
 
-__all__ = ["SearchResult", "search_candidates"]
+__all__ = ["SearchResult", "add_costs", "search_candidates"]
 
 # Training examples below which the last stage trains first, and half of a backbone is never trained early: there is too
 # little to learn from. Tuned on the five image sets of the benchmarks.
@@ -92,7 +92,6 @@ def search_candidates(
     try:
         with interruptible(context.budget, context.progress.print), translate_storage_errors(advice):
             trials = _search(context, prepared, study, executor, later_steps)
-            _add_costs(context, prepared.costs, trials)
             if trials.best is None:
                 trials.why_none_fits = prepared.costs.why_refused or trials.why_none_fits
         _warn_of_untried(context, prepared, trials)
@@ -174,8 +173,8 @@ def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCo
     )
 
 
-def _add_costs(context: FitContext, costs: InferenceCosts, trials: Trials) -> None:
-    """Measure what was not measured while trials ran side by side."""
+def add_costs(context: FitContext, costs: InferenceCosts, trials: Trials) -> None:
+    """Measure what was not measured while trials ran side by side; their workers have ended."""
     missing = [r for r in trials if r.latency_seconds is None and r.candidate is not None and r.objective is not None]
     for record in missing:
         if record.candidate is not None and (cost := costs.of(record.candidate)) is not None:

@@ -7,24 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotransfer.candidate import Candidate
 from autotransfer.errors import SearchError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.training_cost import TrainingCost
-from autotransfer.model.conformal import Conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference_costs import InferenceCosts
-from autotransfer.model.temperature import temper
-from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.finish import finish_model
 from autotransfer.pipeline.model_cost import cheaper_records, measure_saved, warn_of_exceeded
-from autotransfer.pipeline.prepare import Prepared
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.run.progress import Progress
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.calibration import Calibration, calibrate
 from autotransfer.selection.costs import affordable_members, refit_seconds, search_seconds, soup_seconds
 from autotransfer.selection.ensemble import Ensemble, choose_ensemble
 from autotransfer.selection.finals import Finals, hold_finals
@@ -32,15 +27,12 @@ from autotransfer.selection.finals_plan import choose_finalists, plan_finals
 from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.records import candidate_of, is_scored, predictions_of
-from autotransfer.selection.refit import as_member, refit
+from autotransfer.selection.refit import refit
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup, make_soup, soup_candidates
-from autotransfer.settings import Settings
-from autotransfer.tasks.score import Score
-from autotransfer.training.network import Network
 
-__all__ = ["FinishedModel", "as_model", "choose_winner", "finish_model", "select_model"]
+__all__ = ["choose_winner", "select_model"]
 
 # Candidates that are trained at most after a model that takes more than the limits.
 MAX_FALLBACKS = 3
@@ -113,60 +105,14 @@ def _train(
         validation=finished.validation,
         out_of_fold=finished.out_of_fold,
         out_of_fold_predictions=finished.predictions,
+        decided_predictions=finished.decided,
         ensemble=choice.ensemble,
         soup=choice.soup,
         calibration=finished.calibration,
+        thresholds=finished.thresholds,
         records=tuple(records),
         cost=measure_saved(context, found.costs, finished.model),
         limits=settings.selection.limits,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinishedModel:
-    """A model with what is known of it from examples that it was not trained on.
-
-    Attributes:
-        model: The model.
-        validation: Its score from out-of-fold predictions.
-        out_of_fold: The examples that were held out.
-        predictions: Predictions for them (n, outputs), at the model's temperature.
-        calibration: What the temperature brings; None where none was tried.
-    """
-
-    model: TransferModel
-    validation: Score
-    out_of_fold: OutOfFold
-    predictions: np.ndarray
-    calibration: Calibration | None
-
-
-def finish_model(
-    members: Sequence[EnsembleMember], predictions: np.ndarray, data: Prepared, evaluator: Evaluator, settings: Settings
-) -> FinishedModel:
-    """Calibrate trained networks, and score them.
-
-    Args:
-        members: The networks.
-        predictions: Out-of-fold predictions (N, outputs) of such networks; NaN for examples that were not held out.
-        data: The examples.
-        evaluator: What trained them.
-        settings: The settings.
-    """
-    held_out = OutOfFold.of(evaluator.folds, predictions, seed=settings.seed)
-    found = predictions[held_out.rows]
-    # Class weights are meant to shift probabilities: no temperature may bring them back.
-    calibrates = settings.selection.calibrate and settings.search.class_weight is None
-    calibration = calibrate(held_out, found) if calibrates else None
-    temperature = calibration.temperature if calibration else 1.0
-    tempered = temper(held_out.task, found, temperature)
-    conformal = _conformal(data, held_out.rows, tempered)
-    return FinishedModel(
-        model=_as_model(members, data, evaluator, temperature=temperature, conformal=conformal),
-        validation=Score.of(held_out.task, held_out.targets, found, held_out.group_ids, held_out.weights),
-        out_of_fold=held_out,
-        predictions=tempered,
-        calibration=calibration,
     )
 
 
@@ -184,29 +130,6 @@ def choose_winner(trials: Trials) -> TrialRecord:
         or "the budget was too small for any"
     )
     raise SearchError(f"None of {len(trials)} trials succeeded: {why}.")
-
-
-def as_model(
-    network: Network, candidate: Candidate, data: Prepared, evaluator: Evaluator, predictions: np.ndarray
-) -> TransferModel:
-    """Return a trained network with all that it needs to predict.
-
-    Args:
-        network: The network.
-        candidate: What trained it.
-        data: The examples.
-        evaluator: What scored it.
-        predictions: What it predicts for the validation examples of the first fold (n, outputs).
-    """
-    conformal = _conformal(data, data.folds[0].validation_rows, predictions)
-    return _as_model([as_member(network, candidate, evaluator)], data, evaluator, conformal=conformal)
-
-
-def _conformal(data: Prepared, rows: np.ndarray, predictions: np.ndarray) -> Conformal:
-    """Take what sets are made of from predictions (n, outputs) for rows that were held out."""
-    fold = data.folds[0]
-    digests = [data.store.digests[row] for row in rows]
-    return Conformal.of(fold.task, fold.targets[rows], predictions, digests, fold.group_ids_of(rows))
 
 
 def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
@@ -306,23 +229,3 @@ def _refit(
             reason=describe(error),
         )
         return _Choice(selected=single), refit(single.members, predictions, evaluator, budget, warnings)
-
-
-def _as_model(
-    members: Sequence[EnsembleMember],
-    data: Prepared,
-    evaluator: Evaluator,
-    *,
-    temperature: float = 1.0,
-    conformal: Conformal | None = None,
-) -> TransferModel:
-    return TransferModel(
-        members=tuple(members),
-        task=data.folds[0].task,
-        modality=data.store.modality,
-        reading=data.store.reading,
-        columns=data.columns,
-        device=evaluator.device,
-        temperature=temperature,
-        conformal=conformal,
-    )

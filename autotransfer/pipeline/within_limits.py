@@ -15,7 +15,7 @@ from autotransfer.errors import AutoTransferError, ConfigError, DataError
 from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.evaluation.latency import Clock, LatencySample
 from autotransfer.model.inference_costs import LATENCY_SHARE
-from autotransfer.model.latency import measure_pass
+from autotransfer.model.latency import PassCost, measure_pass
 from autotransfer.runtime.device import Device
 from autotransfer.search.variants import Variants
 from autotransfer.settings import Limits
@@ -38,7 +38,12 @@ class _Verdict:
     """Whether a form of a backbone keeps the limits, and what it takes; None where that was not measured."""
 
     fits: bool
-    cost: InferenceCost | None = None
+    measured: PassCost | None = None
+
+    @property
+    def cost(self) -> InferenceCost | None:
+        """What a model takes at least that has this backbone."""
+        return None if self.measured is None else self.measured.cost
 
 
 @dataclass(kw_only=True)
@@ -57,6 +62,7 @@ class BackbonesWithinLimits:
         report: Called with a line of text.
         clock: Returns seconds.
         loaded: Backbones that are loaded, and keep the limits.
+        passes: What each form that was measured takes, by name.
     """
 
     limits: Limits
@@ -68,6 +74,7 @@ class BackbonesWithinLimits:
     report: Callable[[str], None] = lambda text: None
     clock: Clock = time.perf_counter
     loaded: list[LoadedBackbone] = field(default_factory=list)
+    passes: dict[str, PassCost] = field(default_factory=dict)
     _verdicts: dict[str, _Verdict] = field(default_factory=dict)
     _asked: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _throughput: float = 0.0
@@ -146,6 +153,8 @@ class BackbonesWithinLimits:
                 found[key] = self._judged(form, sample)
             if key in found:
                 self._verdicts[form.name] = found[key]
+                if (measured := found[key].measured) is not None:
+                    self.passes[form.name] = measured
 
     def _fits(self, form: str) -> bool:
         return form not in self._verdicts or self._verdicts[form].fits
@@ -188,7 +197,7 @@ class BackbonesWithinLimits:
         fits = not cost.exceeds(self.limits, LATENCY_SHARE)
         if fits and len(self.loaded) < MAX_LOADED:
             self.loaded.append(loaded)
-        return _Verdict(fits=fits, cost=cost)
+        return _Verdict(fits=fits, measured=found)
 
     def _is_hopeless(self, form: BackboneSpec) -> bool:
         parameters = form.parameters or 0

@@ -36,6 +36,8 @@ def assemble(result: FitResult, provenance: Provenance) -> Page:
         held_out.group_ids,
         result.model.modality.noun,
         calibration=result.selection.calibration,
+        decided=result.selection.decided_predictions,
+        thresholds=result.model.task.thresholds,
     )
     sections = (
         errors,

@@ -145,7 +145,7 @@ def _score_row(about: str, score: Score) -> list[Any]:
 def _classes(result: FitResult) -> str:
     """Return a table of precision, recall and F1 of each class; empty for a regression."""
     held_out = result.selection.out_of_fold
-    found = score_classes(held_out.task, held_out.targets, result.selection.out_of_fold_predictions)
+    found = score_classes(held_out.task, held_out.targets, result.selection.decided_predictions)
     if not found:
         return ""
     shown: Iterable[ClassScore] = found

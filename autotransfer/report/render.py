@@ -70,9 +70,10 @@ def read_page(folder: Path) -> Page:
         raise DataNotFoundError(f"There is no {PAGE_FILE} in {folder}: name the folder of a run that has ended.")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunFormatError(f"{file} cannot be read: {one_line(error)}.") from error
-    return page_from_json(data)
+        return page_from_json(data)
+    except (OSError, ValueError, RecursionError) as error:  # errors of the page's format are among them
+        advice = "Make the page with the version of autotransfer that the run was made with, or run again."
+        raise RunFormatError(f"{file} cannot be read: {one_line(error)} {advice}") from error
 
 
 def _charts(blocks: Iterator[Block]) -> dict[int, Any]:

@@ -61,7 +61,7 @@ def draw_cost(figure: Figure, data: Mapping[str, Any]) -> None:
     axes = axes_of(figure, width=HALF_WIDTH, height=HEIGHT)
     axes.scatter(*_columns(data["points"]), s=20, color=OTHER, alpha=0.6, linewidths=0)
     front = [point[:2] for point in data["front"]]
-    axes.plot(*_columns(front), color=SERIES[0], marker="o", markersize=5, linewidth=1.6)
+    axes.plot(*_columns(front), color=SERIES[0], marker="o", markersize=5, linewidth=1.6, drawstyle="steps-post")
     costs = [point[0] for point in (*data["points"], *front) if point[0] > 0]
     if costs and max(costs) >= MIN_RATIO_FOR_LOG * min(costs):
         _make_logarithmic(axes)

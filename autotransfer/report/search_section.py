@@ -7,8 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from autotransfer.report.cost_blocks import cost_chart, front_table, thinned
 from autotransfer.report.page import Block, Chart, Column, Section, Table, Text
 from autotransfer.report.wording import count_text, duration_text, score_text
 from autotransfer.search.trials import TrialRecord
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["search_chart", "search_section"]
 
-# Trials that a chart shows at most: the others are drawn from at random.
-MAX_POINTS = 600
 # Curves and backbones that have a colour and a name, and curves that are drawn at all.
 NAMED_SERIES, MAX_CURVES = 5, 40
 # A trial is far below the rest if its score is so many quartile ranges below the lower quartile.
@@ -41,10 +38,10 @@ SOURCE_NAMES = {
 def search_section(result: FitResult) -> Section:
     """Return the part of the page on the search."""
     records, metric = list(result.trials), result.validation.metric_label
-    charts = (_curves(records, metric), _depths(result, metric), _cost(records, metric))
+    charts = (_curves(records, metric), _depths(result, metric), cost_chart(result))
     blocks: list[Block] = [search_chart(result)]
     blocks += [chart for chart in charts if chart is not None]
-    blocks += [*_importance(result), _backbones(result), *_finals(result), _states(result)]
+    blocks += [*_importance(result), *front_table(result), _backbones(result), *_finals(result), _states(result)]
     total = duration_text(result.seconds["total"])
     return Section(
         id="search",
@@ -75,7 +72,7 @@ def search_chart(result: FitResult, lines: dict[str, float] | None = None) -> Ch
             best.append((clock, record.score))
     scores = [score for series in points.values() for _, score in series]
     data = {
-        "series": _thinned(points),
+        "series": thinned(points),
         "best": best,
         "end": clock,
         "lines": {name: value for name, value in lines.items() if math.isfinite(value)},
@@ -92,18 +89,6 @@ def search_chart(result: FitResult, lines: dict[str, float] | None = None) -> Ch
         alt=f"{count_text(len(scores), 'trial')} over {duration_text(clock)}; "
         f"the best score is {score_text(best[-1][1] if best else None)}.",
     )
-
-
-def _thinned(points: dict[str, list[tuple[float, float]]]) -> dict[str, list[tuple[float, float]]]:
-    """Return at most ``MAX_POINTS`` points, of each series the same share."""
-    total = sum(map(len, points.values()))
-    if total <= MAX_POINTS:
-        return points
-    rng, share = np.random.default_rng(0), MAX_POINTS / total
-    return {
-        name: [series[i] for i in np.sort(rng.permutation(len(series))[: max(1, round(share * len(series)))])]
-        for name, series in points.items()
-    }
 
 
 def _low_limit(scores: Sequence[float]) -> float | None:
@@ -146,31 +131,6 @@ def _depths(result: FitResult, metric: str) -> Chart | None:
         title="How deep to train",
         caption="Best score of each backbone by the number of its last stages that trained; 0 is frozen.",
         alt=f"Score by the number of trained stages of {', '.join(order[:NAMED_SERIES])}.",
-        layout="half",
-    )
-
-
-def _cost(records: Iterable[TrialRecord], metric: str) -> Chart | None:
-    """Return the score of candidates against their seconds, with those that none beats in both."""
-    able = [r for r in records if r.can_win and r.score is not None and math.isfinite(r.score) and r.candidate]
-    if len(able) < 2:
-        return None
-    front, leader = list[tuple[float, float, str]](), -math.inf
-    for record in sorted(able, key=lambda record: (record.seconds, -(record.score or 0.0))):
-        if record.score is not None and record.score > leader:
-            leader = record.score
-            front.append((record.seconds, record.score, _name(record)))
-    return Chart(
-        chart="cost",
-        data={
-            "points": _thinned({"": [(r.seconds, r.score or 0.0) for r in able]})[""],
-            "front": front,
-            "cost": "seconds of the trial",
-            "metric": metric,
-        },
-        title="Score against cost",
-        caption="Candidates on the line are the best for their time.",
-        alt=f"{count_text(len(able), 'candidate')}, of which {len(front)} are the best for their time.",
         layout="half",
     )
 

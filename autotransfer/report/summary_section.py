@@ -146,6 +146,8 @@ def _model(result: FitResult) -> Facts:
         facts.append((f"It predicts {task.classes[1]!r} from a probability of", f"{task.thresholds[1]:.3f}"))
     if calibration is not None and calibration.is_better:
         facts.append(("Temperature of its probabilities", f"{calibration.temperature:.2f}"))
+    if result.selection.cost is not None:
+        facts.append(("A prediction takes", str(result.selection.cost)))
     facts.append(("Folder", str(result.run / "model")))
     return Facts(title="The model", facts=tuple(facts))
 

@@ -18,7 +18,9 @@ from autotransfer.runtime.text import escape
 from autotransfer.selection.calibration import Calibration
 from autotransfer.selection.finals import Finals
 from autotransfer.selection.result import SelectionResult
+from autotransfer.selection.thresholds import Thresholds
 from autotransfer.settings.limits import format_bytes, format_seconds
+from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def summarize(result: FitResult) -> str:
         ("suspected labels", _label_errors(result.analysis.label_errors)),
         ("re-evaluated", _finals(result.selection.finals)),
         ("calibration", _calibration(result.selection.calibration)),
+        ("thresholds", _thresholds(result.selection.thresholds, result.model.task)),
         ("groups", _groups(result.data.grouping)),
         ("trials", f"{counts} in {result.seconds['total']:.0f} s"),
         ("warnings", _warnings(result.warnings)),
@@ -198,6 +201,22 @@ def _calibration(found: Calibration | None) -> str:
         return f"expected error {found.ece_before:.4f}"
     after = f"{found.ece_before:.4f} to {found.ece_after:.4f}"
     return f"expected error {after} by a temperature of {found.temperature:.2f}"
+
+
+def _thresholds(found: Thresholds | None, task: Task) -> str:
+    """Return the thresholds that are not one half, and what they bring if that is more than the standard error."""
+    if found is None or not found.thresholds:
+        return ""
+    if task.kind == "binary":
+        position = 1 if task.positive_class is None else task.classes.index(task.positive_class)
+        text = f"{found.thresholds[position]:.3f} for {task.classes[position]!r}"
+    elif len(set(found.thresholds)) == 1:
+        text = f"{found.thresholds[0]:.3f} for every label"
+    else:
+        pairs = zip(task.classes[:MAX_SHOWN], found.thresholds, strict=False)
+        text = ", ".join(f"{value:.3f} for {label!r}" for label, value in pairs) + _and_more(len(task.classes))
+    gain = found.score_after - found.score_before
+    return f"{text}: score {gain:+.4f} against one half" if gain > found.error else text
 
 
 def _groups(found: Grouping | None) -> str:

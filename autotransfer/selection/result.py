@@ -17,6 +17,7 @@ from autotransfer.selection.finals import Finals
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup
+from autotransfer.selection.thresholds import Thresholds
 from autotransfer.settings import Limits
 from autotransfer.tasks.score import Score
 
@@ -36,9 +37,12 @@ class SelectionResult:
         ensemble: What an ensemble brings; None where none was tried.
         soup: What a soup brings; None where none was tried.
         calibration: What a temperature brings; None where none was tried.
+        thresholds: What thresholds bring; None where none were tried.
         out_of_fold: The examples that were held out, and how they were divided.
         out_of_fold_predictions: What networks of the selected kind, none of which trained on these examples, predict
             for them (n, outputs): at the model's temperature, so that probabilities are those of the model.
+        decided_predictions: The same, shifted where the model has thresholds: decisions at one half are those of the
+            model, each part of the examples by thresholds that the other parts chose.
         records: The trials, with the predictions that the finals have added.
         cost: What the saved model takes to predict, measured; None where it was not measured.
         limits: The limits on that.
@@ -51,10 +55,12 @@ class SelectionResult:
     validation: Score
     out_of_fold: OutOfFold = field(repr=False)
     out_of_fold_predictions: np.ndarray = field(repr=False)
+    decided_predictions: np.ndarray = field(repr=False)
     finals: Finals | None = None
     ensemble: Ensemble | None = None
     soup: Soup | None = None
     calibration: Calibration | None = None
+    thresholds: Thresholds | None = None
     records: tuple[TrialRecord, ...] = field(default=(), repr=False)
     cost: InferenceCost | None = None
     limits: Limits = field(default_factory=Limits)
@@ -70,4 +76,5 @@ class SelectionResult:
             "ensemble": self.ensemble.to_json() if self.ensemble else None,
             "soup": self.soup.to_json() if self.soup else None,
             "calibration": self.calibration.to_json() if self.calibration else None,
+            "thresholds": self.thresholds.to_json() if self.thresholds else None,
         }

@@ -265,6 +265,12 @@ class Selection(SettingsGroup):
         more="With class weights, which are meant to shift probabilities, nothing is scaled.",
         off="Leave probabilities as they are.",
     )
+    thresholds: bool = setting(
+        True,
+        help="Choose thresholds for F1, Jaccard's index and their like where validation says that it pays.",
+        more="Of two classes, or for each of several labels; the threshold is one half otherwise.",
+        off="Decide at a probability of one half.",
+    )
     limits: Limits = group(Limits(), "What the model may take")
 
 

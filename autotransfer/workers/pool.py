@@ -25,7 +25,12 @@ class WorkerPool:
 
     Args:
         settings: The settings.
+
+    Attributes:
+        is_alone: Whether nothing is evaluated beside what this process does.
     """
+
+    is_alone = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -55,6 +60,8 @@ class WorkerPool:
 class _Local(WorkerPool):
     """Processes on this machine."""
 
+    is_alone = False
+
     def __init__(self, settings: Settings, workers: int) -> None:
         super().__init__(settings)
         self._workers = workers
@@ -80,6 +87,8 @@ class _Local(WorkerPool):
 
 class _Ray(WorkerPool):
     """A Ray cluster."""
+
+    is_alone = False
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -49,7 +49,7 @@ def _flat(forms: Any) -> list[Any]:
     return [one for form in forms for one in (_flat(form) if isinstance(form, tuple) else [form])]
 
 
-def fit(data: Path, zoo: Path, folder: Path, milliseconds: float, time_budget: str, seed: int) -> dict[str, Any]:
+def fit(data: Path, zoo: Path, folder: Path, milliseconds: float, budget: dict[str, Any], seed: int) -> dict[str, Any]:
     """Fit within a limit; return the scores, and what the fit itself says that its model takes."""
     import autotransfer
 
@@ -58,7 +58,7 @@ def fit(data: Path, zoo: Path, folder: Path, milliseconds: float, time_budget: s
         test=data / "test",
         zoo=zoo,
         metric="accuracy",
-        time_budget=time_budget,
+        **budget,
         seed=seed,
         out=folder / "run",
         selection=autotransfer.Selection(limits=autotransfer.Limits(latency=milliseconds / 1e3)),
@@ -68,8 +68,9 @@ def fit(data: Path, zoo: Path, folder: Path, milliseconds: float, time_budget: s
     members = " | ".join(dict.fromkeys(member.candidate.backbone for member in result.model.members))
     warnings = [warning.code for warning in result.warnings if warning.code == "limits_exceeded"]
     assert result.test is not None
+    views = max(member.views for member in result.model.members)
     return {
-        "model": f"{members} ({len(result.model.members)} heads, {max(m.views for m in result.model.members)} views)",
+        "model": f"{members}, members: {len(result.model.members)}, views: {views}",
         "validation": result.validation.score,
         "test": result.test.score,
         "said (ms)": 1e3 * result.selection.cost.latency_seconds,
@@ -110,16 +111,16 @@ def limits_between(latencies: dict[str, float], count: int) -> list[float]:
 def main() -> None:
     arguments = common.parser(__doc__.splitlines()[0])
     arguments.add_argument("--time-budget", default="25s")
+    arguments.add_argument("--trials", type=int, help="number of trials, in place of time: as many on a busy machine")
     arguments.add_argument("--fits", type=int, default=10, help="number of limits")
     arguments.add_argument("--seed", type=int, default=0)
     given, rows = arguments.parse_args(), list[dict[str, Any]]()
+    budget = {"time_budget": given.time_budget} if given.trials is None else {"trials": given.trials}
     latencies = common.call_in_own_process(backbones, given.data, given.zoo)
     for number, limit in enumerate(limits_between(latencies, given.fits)):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            fitted = common.call_in_own_process(
-                fit, given.data, given.zoo, place, limit, given.time_budget, given.seed + number
-            )
+            fitted = common.call_in_own_process(fit, given.data, given.zoo, place, limit, budget, given.seed + number)
             measured = common.call_in_own_process(measure, place / "run" / "model", given.data)
         grid = best_of_grid(given.data.name, latencies, limit)
         test = math.nan if grid is None else grid["test"]

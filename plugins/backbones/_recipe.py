@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from autotransfer.errors import BackboneError, UnknownNameError
 from autotransfer.runtime.text import one_line
 from autotransfer_plugins.backbones._catalogue import architectures, is_architecture
-from autotransfer_plugins.modalities.image.formats import MAX_CHANNELS, Preprocessing, cycled
+from autotransfer_plugins.modalities.image.formats import MAX_CHANNELS, CropMode, Preprocessing, cycled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,6 +52,7 @@ _ALLOWED_MODEL_ARGS = frozenset(
     }
 )
 _MAX_SIDE = 2048  # pixels
+_CROP_MODES: Mapping[str, CropMode] = {"squash": "squash", "border": "letterbox"}
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MAX_PARAMETERS = 3_000_000_000
 
@@ -224,7 +225,7 @@ def preprocessing_of(config: Mapping[str, Any]) -> Preprocessing:
         std=tuple(config["std"]),
         interpolation=interpolation,
         crop_fraction=min(config["crop_pct"], 1.0),
-        crop_mode="squash" if config["crop_mode"] == "squash" else "center",
+        crop_mode=_CROP_MODES.get(config["crop_mode"], "center"),
     )
 
 

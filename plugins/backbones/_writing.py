@@ -114,9 +114,13 @@ def _joined(backbone: TimmBackbone, classifier: tuple[Tensor, Tensor] | None) ->
 def _save(model: Any, backbone: TimmBackbone, about: Mapping[str, Any], folder: Path) -> None:
     recipe = Recipe.from_json(dict(backbone.recipe), "The recipe of the backbone")
     how = {key: recipe.pretrained_cfg[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
+    crop_mode = recipe.pretrained_cfg["crop_mode"]
+    if backbone.preprocessing != recipe.preprocessing:  # it was framed in another way than its own
+        how["crop_pct"] = backbone.preprocessing.crop_fraction
+        crop_mode = {"letterbox": "border"}.get(backbone.preprocessing.crop_mode, backbone.preprocessing.crop_mode)
     extra = {key: about[key] for key in ("label_names", "source") if about.get(key)}
     facts = {key: about[key] for key in ("description", "license") if about.get(key)}
-    pretrained = {"crop_mode": recipe.pretrained_cfg["crop_mode"], "tag": "", **facts}
+    pretrained = {"crop_mode": crop_mode, "tag": "", **facts}
     timm.models.save_for_hf(
         model,
         folder,

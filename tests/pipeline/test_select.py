@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.fitting import fit_with
+from sklearn.metrics import f1_score
 
 import autotransfer
 from autotransfer.candidate import Candidate
@@ -38,6 +39,7 @@ from autotransfer.training.network import Network
 from autotransfer.warnings import WarningList
 
 Fit = Callable[..., FitResult]
+FINISHING = ("calibrate", "choose_thresholds")
 Digits = tuple[np.ndarray, np.ndarray]
 
 
@@ -72,6 +74,38 @@ def test_a_fit_ends_with_finals_and_a_temperature(fit: Fit, digits: Digits) -> N
     assert lines[0] == "best"
     assert lines.index("calibration") < lines.index("trials")
     _reloads(result, digits)
+
+
+@pytest.mark.slow
+def test_thresholds_of_a_rare_class_travel_with_the_model(tiny_zoo: Path, tmp_path: Path) -> None:
+    # A fifth of the examples are light, and so are some of the others: a ridge never says that one is more likely.
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 156, (90, 32, 32, 3), dtype=np.uint8)
+    labels = np.where(np.arange(90) % 5 == 0, "light", "dark")
+    images[(labels == "light") | (np.arange(90) % 6 == 1)] += 100
+    result = fit_with(
+        images, labels, zoo=tiny_zoo, out=tmp_path / "run", cache=False, progress=False, metric="f1", trials=2,
+        backbones="test_resnet", heads="ridge", freeze="frozen", compare_scratch=False,
+    )  # fmt: skip
+    found = result.selection.thresholds
+    assert found is not None
+    assert result.model.task.thresholds == found.thresholds != ()
+    assert result.validation.score == found.score_after > found.score_before
+    held_out = result.selection.out_of_fold
+    assert held_out.score(result.selection.decided_predictions) == found.score_after
+    probability = result.predict_proba(images)[:, 1]
+    assert result.model.task.classes[1] == "light"
+    decided = np.where(probability > found.thresholds[1], "light", "dark")
+    assert (decided != np.where(probability > 0.5, "light", "dark")).any()
+    loaded = autotransfer.load(result.run)
+    assert result.predict(images).tolist() == loaded.predict(images).tolist() == decided.tolist()
+    assert [row.prediction for row in loaded.predict_table(images)] == decided.tolist()
+    assert loaded.score(images, labels).score == pytest.approx(f1_score(labels, decided, pos_label="light"))
+    saved = json.loads((result.run / "result.json").read_text())
+    assert saved["thresholds"] == found.to_json()
+    assert f"{found.thresholds[1]:.3f} for 'light'" in str(result)
+    if (bias := result.analysis.selection_bias) is not None:
+        assert bias.unbiased_estimate == pytest.approx(result.validation.score - bias.bias)
 
 
 @pytest.mark.slow
@@ -135,9 +169,10 @@ def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.Monk
     def never(*arguments: Any, **named: Any) -> Any:
         raise AssertionError("this was switched off")
 
-    for name in ("make_soup", "choose_ensemble", "calibrate"):
-        monkeypatch.setattr(f"autotransfer.pipeline.select.{name}", never)
-    result = fit(backbones="test_resnet", heads="linear", trials=3, ensemble=False, soup=False, calibrate=False)
+    for name in ("make_soup", "choose_ensemble", "calibrate", "choose_thresholds"):
+        monkeypatch.setattr(f"autotransfer.pipeline.{'finish' if name in FINISHING else 'select'}.{name}", never)
+    off = dict.fromkeys(("ensemble", "soup", "calibrate", "thresholds"), False)
+    result = fit(backbones="test_resnet", heads="linear", trials=3, metric="f1_macro", **off)
     assert (result.selection.ensemble, result.selection.soup, result.selection.calibration) == (None, None, None)
     assert (result.model.temperature, len(result.model.members)) == (1.0, 1)
 

@@ -27,7 +27,9 @@ from autotransfer.selection.finals import Finalist, Finals
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.soup import Soup
+from autotransfer.selection.thresholds import Thresholds
 from autotransfer.tasks.score import Score
+from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning, WarningList
 
 NONE = np.empty((0, 2))
@@ -37,6 +39,8 @@ GAIN = TransferGain(
     score=0.95, from_scratch=0.5, random_features=0.625, head="ridge", examples=49, epochs=7, steps=210,
     seconds=12.345, error=0.0311, verdict="gain",
 )  # fmt: skip
+
+TWO = Task(kind="binary", classes=("no", "yes"))
 
 
 def backbone(name: str, score: float, *, negative: bool | None = False, subsample: bool = False) -> BackboneScore:
@@ -62,6 +66,7 @@ def selection(selected: SelectedModel, **more: Any) -> SelectionResult:
         validation=score,
         out_of_fold=held_out,
         out_of_fold_predictions=np.empty((0, 2)),
+        decided_predictions=np.empty((0, 2)),
         **more,
     )
 
@@ -225,6 +230,30 @@ def test_a_calibration_below_its_error_is_no_finding(error: float, text: str) ->
         temperature=1.5, ece_before=0.09, ece_after=0.03, log_loss_before=0.5, log_loss_after=0.4, error=error
     )
     assert summary._calibration(found) == text
+
+
+@pytest.mark.parametrize(
+    ("task", "thresholds", "error", "text"),
+    [
+        (Task(kind="binary", classes=("no", "yes")), (), 0.01, ""),
+        (
+            Task(kind="binary", classes=("no", "yes")),
+            (0.7, 0.3),
+            0.01,
+            "0.300 for 'yes': score +0.1000 against one half",
+        ),
+        (Task(kind="binary", classes=("no", "yes"), positive_class="no"), (0.7, 0.3), 0.2, "0.700 for 'no'"),
+        (Task(kind="multilabel", classes=("a", "b")), (0.2, 0.2), 0.2, "0.200 for every label"),
+        (Task(kind="multilabel", classes=("a", "b")), (0.2, 0.4), 0.2, "0.200 for 'a', 0.400 for 'b'"),
+    ],
+)
+def test_thresholds_say_of_what_and_what_they_bring(
+    task: Task, thresholds: tuple[float, ...], error: float, text: str
+) -> None:
+    scores: dict[str, Any] = {"score_before": 0.5, "score_after": 0.6, "error": error}
+    found = Thresholds(thresholds=thresholds, predictions=np.empty((0, 2)), **scores)
+    assert summary._thresholds(found, task) == text
+    assert summary._thresholds(None, task) == ""
 
 
 def test_groups_say_what_a_random_split_would_overestimate() -> None:

@@ -56,6 +56,7 @@ OPTIONS = [
     "--no-ensemble",
     "--no-soup",
     "--no-calibrate",
+    "--no-thresholds",
     "--max-latency",
     "--max-size",
     "--max-memory",

@@ -15,7 +15,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, DataError, ExportError
 from autotransfer.model.export.card import USAGES, card_of
 from autotransfer.model.export.comparison import MAX_DIFFERENCE, MIN_LABEL_AGREEMENT, Agreement, compare
-from autotransfer.model.export.exporters import ExportRequest, find_exporter
+from autotransfer.model.export.exporters import Exporter, ExportRequest, find_exporter
 from autotransfer.model.export.hub import push
 from autotransfer.model.export.metadata import describe
 from autotransfer.model.export.pipeline import export_inputs_of
@@ -127,6 +127,7 @@ def export_model(
     exporter.check_path(path, overwrite=overwrite)
     if quantize:
         _check_quantization(format, examples if scored is None else scored)
+    _check_files(model, path, exporter, overwrite=overwrite)
     originals = _some_of(model, examples)
     compared = _decoded(model, originals) if exporter.decoded else originals
     parent = path.absolute().parent
@@ -150,6 +151,18 @@ def export_model(
     return ExportReport(
         path=path, format=format, files=files, agreement=agreement, card=card, quantization=quantization
     )
+
+
+def _check_files(model: TransferModel, path: Path, exporter: Exporter, *, overwrite: bool) -> None:
+    """Refuse, before any work, to replace files that would stand beside a file.
+
+    Raises:
+        ConfigError: A file of that name is there, with another content.
+        ExportError: The modality, or a backbone, has no form that can be exported.
+    """
+    if exporter.decoded:
+        for name, data in export_inputs_of(model).files.items():
+            _check_beside(path.with_name(name), data, path, overwrite=overwrite)
 
 
 def _check_quantization(format: str, scored: Examples) -> None:
@@ -198,6 +211,19 @@ def _some_of(model: TransferModel, examples: Examples, most: int = MAX_COMPARED_
     return chosen.take(model.decode(chosen).kept.tolist())
 
 
+def _check_beside(target: Path, data: bytes, path: Path, *, overwrite: bool) -> None:
+    """Check that a file may stand beside what is exported.
+
+    Raises:
+        ConfigError: It is there already, with another content.
+    """
+    if target.exists() and not overwrite and target.read_bytes() != data:
+        raise ConfigError(
+            f"{target}, which belongs to {path.name}, is there already with another content: export to another folder, "
+            "or pass overwrite=True (--overwrite)."
+        )
+
+
 def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
     """Move what was written to its place, the files beside a file first, and return all files.
 
@@ -206,12 +232,7 @@ def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
     """
     written, parent = sorted(folder.iterdir(), key=lambda file: file.name == path.name), path.parent
     for file in written[:-1]:
-        target = parent / file.name
-        if target.exists() and not overwrite and target.read_bytes() != file.read_bytes():
-            raise ConfigError(
-                f"{target}, which belongs to {path.name}, is there already with another content: export to another "
-                "folder, or pass overwrite=True (--overwrite)."
-            )
+        _check_beside(parent / file.name, file.read_bytes(), path, overwrite=overwrite)
     found: list[Path] = []
     for file in written:
         target = parent / file.name

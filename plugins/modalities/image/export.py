@@ -135,7 +135,7 @@ class _Squares(nn.Module):
         if mode == "squash":
             return torch.full_like(length, side), torch.zeros_like(length)
         if mode == "letterbox":
-            out = (side * length // torch.maximum(length, other)).clamp(min=1)
+            out = _divided(side * length, torch.maximum(length, other)).clamp(min=1)
             return out, -((side - out) // 2)
         out = side * length // torch.minimum(length, other)
         return out, _half(out - side)
@@ -207,6 +207,13 @@ def _weights(given: tuple[int, int], wanted: tuple[int, int], how: Preprocessing
         weights = fixed_weights(given[axis], wanted[axis], how.interpolation)
         module.register_buffer(f"{name}_{place}", weights, persistent=False)
     return True
+
+
+def _divided(number: Tensor, by: Tensor) -> Tensor:
+    """Return a quotient to the nearest whole number; of two that are equally near, the even one."""
+    low = number // by
+    rest = 2 * (number - low * by)
+    return low + ((rest > by) | ((rest == by) & (low % 2 == 1)))
 
 
 def _half(number: Tensor) -> Tensor:

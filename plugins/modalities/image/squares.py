@@ -36,7 +36,7 @@ QUANTIZATION_STEP = (1 + 2 * OVERSHOOT) / 65535
 def square(image: Image.Image, mode: CropMode, side: int) -> Image.Image:
     """Resize and crop as torchvision's ``Resize(side)`` and ``CenterCrop(side)`` do, or resize the whole image.
 
-    What is beside a letterboxed image is black; ``pad`` colours it.
+    Letterboxed images are those of timm's crop mode ``"border"``. What is beside one is black; ``pad`` colours it.
     """
     width, height = image.size
     if mode == "squash":
@@ -72,9 +72,15 @@ def pad(found: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _box(size: tuple[int, int], side: int) -> tuple[int, int, int, int]:
     """Return where a letterboxed image of some width and height lies in its square: left, top, right and bottom."""
-    wide, high = (max(1, side * length // max(size)) for length in size)
+    wide, high = (max(1, _divided(side * length, max(size))) for length in size)
     left, top = (side - wide) // 2, (side - high) // 2
     return left, top, left + wide, top + high
+
+
+def _divided(number: int, by: int) -> int:
+    """Return a quotient to the nearest whole number; of two that are equally near, the even one, as ``round`` does."""
+    low, rest = divmod(number, by)
+    return low + (2 * rest > by or (2 * rest == by and low % 2 == 1))
 
 
 def deep_squares(values: np.ndarray, modes: Sequence[CropMode], side: int) -> tuple[dict[CropMode, np.ndarray], Range]:

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from autotransfer.contract.registry import Registry
 from autotransfer.errors import BackboneError
 from autotransfer_plugins.backbones._checkpoint import load_folder
-from autotransfer_plugins.backbones.timm import rebuild_backbone
-from autotransfer_plugins.modalities.image.formats import at_channels, channels_of
+from autotransfer_plugins.backbones.timm import rebuild_backbone, write_backbone
+from autotransfer_plugins.modalities.image.formats import CropMode, at_channels, channels_of, reframed
 
 Checkpoint = Callable[..., Path]
 
@@ -108,6 +108,18 @@ def test_size_in_the_configuration_says_the_channels(checkpoint: Checkpoint) -> 
     (folder / "config.json").write_text(json.dumps({**about, "model_args": {}}))
     found = load_folder(folder).preprocessing
     assert (found.channels, found.size) == (5, (64, 64))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mode", ["squash", "letterbox"])
+def test_checkpoint_keeps_framing_and_channels(mode: CropMode, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    found = load_folder(checkpoint(), side=96, channels=5).eval()
+    found.preprocessing = reframed(found.preprocessing, mode)
+    assert write_backbone(found, None, {}, tmp_path / "written")
+    again = load_folder(tmp_path / "written").eval()
+    assert again.preprocessing == found.preprocessing
+    config = timm.create_model(f"local-dir:{tmp_path / 'written'}", pretrained=True).pretrained_cfg
+    assert config["crop_mode"] == {"letterbox": "border"}.get(mode, mode)
+    assert config["input_size"] == (5, 96, 96)
 
 
 def test_grey_images_are_searched_with_a_backbone_of_one_channel(

@@ -71,6 +71,17 @@ def test_letterbox_keeps_the_aspect_between_padding(
     assert (found[slice(*rows), slice(*columns)] == np.asarray(expected)).all()
 
 
+@pytest.mark.parametrize("size", [(80, 20), (61, 47), (33, 90), (100, 37), (224, 3), (64, 64), (640, 480)])
+@pytest.mark.parametrize(("mode", "own"), [("border", "letterbox"), ("squash", "squash")])
+def test_whole_images_are_those_of_timm(size: tuple[int, int], mode: str, own: CropMode) -> None:
+    from timm.data.transforms_factory import transforms_imagenet_eval
+
+    transform = transforms_imagenet_eval(48, crop_pct=1.0, crop_mode=mode, interpolation="bicubic", normalize=False)
+    picture = photo(*size)
+    store = decode(find_examples([picture]), {own: 48}, exact=True)
+    assert (store.pixels[own][0] == np.moveaxis(transform(picture).numpy(), 0, -1)).all()
+
+
 @pytest.mark.parametrize("dtype", ["uint16", "float32", "int32", "uint8"])
 def test_padding_is_one_colour_for_values_of_any_range(dtype: str) -> None:
     values = np.asarray(photo(64, 16))[..., 0].astype(np.float64)
