@@ -19,7 +19,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.weights import weights_of, without_weightless
-from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
+from autotransfer.errors import AutoTransferError, DataError, ModelFormatError
 from autotransfer.evaluation.inference_cost import held_bytes
 from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
 from autotransfer.model.conformal import Conformal, require_conformal
@@ -329,7 +329,7 @@ class TransferModel:
             DataNotFoundError: There is no model in this folder.
             ModelFormatError: The files are damaged, or not a model.
         """
-        folder = _model_folder(Path(folder))
+        folder = find_model(Path(folder))
         about = _read_json(folder / "model.json")
         try:
             state = load_file(folder / "model.safetensors")
@@ -382,13 +382,6 @@ class TransferModel:
             "files": digests_of(self._files),
             "members": describe_members(self.members),
         }
-
-
-def _model_folder(folder: Path) -> Path:
-    for place in (folder, folder / "model"):
-        if (place / "model.json").is_file():
-            return place
-    raise DataNotFoundError(f"There is no model in {folder}: expected model.json in it or in its folder model/.")
 
 
 def _read_json(file: Path) -> dict[str, Any]:
