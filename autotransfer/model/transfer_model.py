@@ -26,6 +26,7 @@ from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
 from autotransfer.model.saved_values import (
+    find_model,
     read_card,
     read_columns,
     read_modality,
