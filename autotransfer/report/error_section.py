@@ -94,7 +94,7 @@ def _confusion(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list
             title="Confusion matrix",
             caption=f"Rows are true classes, columns predicted ones. The shade is the share of the true class.{order}",
             alt=f"{wrong:,} of {len(encoded):,} predictions are wrong.",
-            layout="half" if matrix_size(classes)[0] <= HALF_WIDTH else "wide",
+            layout="half" if matrix_size(classes)[0] <= HALF_WIDTH else "alone",
         )
     ]
 
