@@ -35,9 +35,8 @@ def assemble(result: FitResult, provenance: Provenance) -> Page:
         result.selection.out_of_fold_predictions,
         held_out.group_ids,
         result.model.modality.noun,
-        calibration=result.selection.calibration,
         decided=result.selection.decided_predictions,
-        thresholds=result.model.task.thresholds,
+        calibration=result.selection.calibration,
     )
     sections = (
         errors,

@@ -114,6 +114,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.tests["longer_than"] = lambda text, characters: len(text) > characters
     found.filters["breakable"] = _breakable
     found.filters["end_of_path"] = lambda name: "/".join(re.split(r"[\\/]+", name)[-2:])
     found.filters["score"] = score_text
