@@ -12,7 +12,7 @@ from autotransfer.model.asset_files import read_asset_files
 from autotransfer.model.conformal import Conformal
 from autotransfer.model.outliers import Outliers
 from autotransfer.model.saved_values import (
-    model_folder,
+    find_model,
     read_card,
     read_columns,
     read_json,
@@ -35,7 +35,7 @@ def load_model(folder: Path, *, device: str = "auto", registry: Registry | None 
         DataNotFoundError: There is no model in this folder.
         ModelFormatError: The files are damaged, or not a model.
     """
-    folder = model_folder(folder)
+    folder = find_model(folder)
     about = read_json(folder / "model.json")
     try:
         state = load_file(folder / "model.safetensors")

@@ -16,7 +16,7 @@ from autotransfer.report.card_usage import CARD
 
 __all__ = [
     "FORMAT",
-    "model_folder",
+    "find_model",
     "read_card",
     "read_columns",
     "read_json",
@@ -30,6 +30,18 @@ FORMAT = 6
 
 
 _MAX_CARD_BYTES = 2**20
+
+
+def find_model(folder: Path) -> Path:
+    """Return the folder that holds a saved model: this one, or ``model/`` in the folder of a run.
+
+    Raises:
+        DataNotFoundError: There is none.
+    """
+    for place in (folder, folder / "model"):
+        if (place / "model.json").is_file():
+            return place
+    raise DataNotFoundError(f"There is no model in {folder}: expected model.json in it or in its folder model/.")
 
 
 def read_card(folder: Path) -> str:
@@ -86,18 +98,6 @@ def without_shared_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             tensors[name] = tensor.clone()
         seen.add(tensor.data_ptr())
     return tensors
-
-
-def model_folder(folder: Path) -> Path:
-    """Return the folder that holds the model: the one that is given, or its folder ``model``.
-
-    Raises:
-        DataNotFoundError: Neither does.
-    """
-    for place in (folder, folder / "model"):
-        if (place / "model.json").is_file():
-            return place
-    raise DataNotFoundError(f"There is no model in {folder}: expected model.json in it or in its folder model/.")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -334,6 +334,8 @@ class TransferModel:
         check_data: Any,
         trained_on: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        quantize: bool = False,
+        scored: Examples | None = None,
     ) -> ExportReport:
         """Write the model in the format of other programs, with the preprocessing inside.
 
@@ -345,6 +347,8 @@ class TransferModel:
             check_data: Examples to compare on, in any form that ``predict`` takes; of many, a few hundred are taken.
             trained_on: What the file is to say of the training examples, as JSON.
             overwrite: Replace what is there.
+            quantize: Write ONNX in 8 bits, where that costs at most half a point of accuracy.
+            scored: Labelled examples to measure this loss on; None takes ``check_data``, which then has labels.
 
         Returns:
             The files, and how far they predict as the model does.
@@ -358,7 +362,8 @@ class TransferModel:
         from autotransfer.model.export.export import export_model
 
         examples = check_data if isinstance(check_data, Examples) else self.find_examples(check_data)
-        return export_model(self, path, format=format, examples=examples, trained_on=trained_on, overwrite=overwrite)
+        more: dict[str, Any] = {"overwrite": overwrite, "quantize": quantize, "scored": scored}
+        return export_model(self, path, format=format, examples=examples, trained_on=trained_on, **more)
 
     @staticmethod
     @default_settings()
