@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,10 @@ from autotransfer.cli.console import AsJson, announce_start, only_on_stderr, pri
 from autotransfer.cli.options import with_settings
 from autotransfer.runtime.text import escape
 from autotransfer.settings import Settings
+
+if TYPE_CHECKING:
+    from autotransfer.model.predictions import Prediction
+    from autotransfer.tasks.task import Task
 
 __all__ = ["predict", "score"]
 
@@ -55,14 +60,20 @@ def predict(
     """
     announce_start()
     with only_on_stderr():
-        from autotransfer.model.predictions import to_csv
         from autotransfer.model.transfer_model import TransferModel
-        from autotransfer.runtime.files import write_atomically, writing
 
         model = TransferModel.load(run, device=settings.compute.device)
         reading = settings.data_options
         how = {name: getattr(reading, name) for name in _READING}
         rows = model.predict_table(examples, coverage=coverage, unknown=unknown, **how)
+    _hand_out(rows, model.task, csv, as_json=as_json)
+
+
+def _hand_out(rows: Sequence[Prediction], task: Task, csv: Path | None, *, as_json: bool) -> None:
+    """Print predictions, or write them into a CSV file; say what cannot be read, and what is lost of examples."""
+    from autotransfer.model.predictions import to_csv
+    from autotransfer.runtime.files import write_atomically, writing
+
     for row in rows:
         if row.error:
             say(f"{row.path} cannot be read: {row.error}")
@@ -70,7 +81,7 @@ def predict(
             say(f"{row.path}: {row.warning}")
     if csv is not None:
         with writing(csv, "Make room, or name a file elsewhere, and predict again."):
-            write_atomically(csv, to_csv(rows, model.task))
+            write_atomically(csv, to_csv(rows, task))
         say(f"{len(rows)} rows written to {csv}")
     if as_json:
         print_json([row.to_json() for row in rows])
