@@ -22,6 +22,7 @@ BUILT_IN = {
     "BackboneError": RuntimeError,
     "WeightsUnavailableError": OSError,
     "ModelFormatError": ValueError,
+    "ExportError": RuntimeError,
     "OutputError": OSError,
     "RunFormatError": ValueError,
     "SearchError": RuntimeError,

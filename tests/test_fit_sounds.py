@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from fixtures.sounds import RATE, tone, write_tones
 
 import autotransfer
 from autotransfer.errors import ConfigError, DataError
+from autotransfer.run.folder import RunFolder
 from autotransfer.run.result import FitResult
+from autotransfer.search.trials import TrialRecord
 
 Fit = Callable[..., FitResult]
 
@@ -69,6 +71,31 @@ def test_saved_model_holds_its_spectrogram_settings(result: FitResult, tones: Pa
     assert '"range_db"' in about
     again = autotransfer.load(tmp_path / "model").predict_proba(tones)
     assert np.array_equal(again, result.predict_proba(tones))
+
+
+@pytest.mark.slow
+def test_broken_off_run_on_sounds_goes_on(
+    fit: Fit, tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"trials": 6, "compare_scratch": False, "groups": r"(s\d)_"}
+    whole = fit(str(tones), **settings, out=tmp_path / "whole")
+    write = RunFolder.write_trials
+
+    def break_off(run: RunFolder, records: Sequence[TrialRecord]) -> None:
+        write(run, records)
+        if len(records) == 3:
+            raise KeyError("the machine is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write_trials", break_off)
+        with pytest.raises(KeyError, match="the machine is gone"):
+            fit(str(tones), **settings)
+    assert not (tmp_path / "run" / "model").exists()
+    again = autotransfer.resume(tmp_path / "run", progress=False)
+    assert [record.candidate for record in again.trials] == [record.candidate for record in whole.trials]
+    scores = [[record.score for record in found.trials] for found in (whole, again)]
+    assert scores[0] == pytest.approx(scores[1], nan_ok=True)
+    assert np.allclose(again.predict_proba(tones), whole.predict_proba(tones), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import autotransfer
 from autotransfer import AutoTransferClassifier
 from autotransfer.errors import ModelFormatError
 from autotransfer.run.result import FitResult
-from autotransfer.settings import Compute, SearchOptions
+from autotransfer.settings import Compute, DataOptions, SearchOptions
 
 Texts = tuple[list[str], list[str]]
 _SHORT = SearchOptions(epochs=2, compare_scratch=False)
@@ -117,3 +117,34 @@ def test_two_workers_score_as_one_process_does(reviews: Texts, text_zoo: Path, t
 def test_estimator_takes_lists_of_texts(reviews: Texts, text_zoo: Path) -> None:
     model = AutoTransferClassifier(trials=2, zoo=text_zoo, search=_SHORT).fit(*reviews)
     assert model.score(*reviews) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "head"), [("multilabel", "tfidf_logistic"), ("regression", "tfidf_ridge")])
+def test_counts_take_part_whatever_the_targets_are(
+    reviews: Texts, text_zoo: Path, tmp_path: Path, kind: str, head: str
+) -> None:
+    texts = reviews[0]
+    marks = [[word for word in ("good", "bad", "film") if word in text.split()] for text in texts]
+    values = [1.5 * ("good" in words) - 0.5 * ("film" in words) + 0.25 for words in marks]
+    weights = np.where(np.arange(len(texts)) % 5, 1.0, 0.0)  # a fifth does not count
+    targets = marks if kind == "multilabel" else values
+    found = autotransfer.fit(
+        texts,
+        targets,
+        zoo=text_zoo,
+        out=tmp_path / "run",
+        trials=5,
+        search=_SHORT,
+        compute=Compute(device="cpu"),
+        data_options=DataOptions(sample_weight=weights),
+    )
+    assert found.model.task.kind == kind
+    heads = {r.candidate.head for r in found.trials if r.candidate and r.candidate.backbone == "tfidf"}
+    assert heads == {head}
+    assert all(record.state != "failed" for record in found.trials), [record.reason for record in found.trials]
+    assert found.validation.examples == 128
+    assert found.validation.score > 0.6
+    model = autotransfer.load(tmp_path / "run", device="cpu")
+    np.testing.assert_array_equal(model.predict_proba(texts[:8]), found.model.predict_proba(texts[:8]))
+    assert found.model.score(texts, targets).score > 0.6

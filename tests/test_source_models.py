@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,3 +94,46 @@ def test_clip_has_a_second_whatever_its_word_takes(script: ModuleType) -> None:
         clip = speech._in_noise(speech._through_a_room(sound, rng), rng)
         assert clip.shape == (speech.RATE,)
         assert 0.1 <= np.abs(clip).max() <= 0.95
+
+
+def test_shipped_sounds_say_what_the_recipe_does(script: ModuleType) -> None:
+    folder = SCRIPT.parents[1] / "plugins" / "backbones" / "weights" / "mini_mel_cnn.words"
+    about = json.loads((folder / "config.json").read_text())
+    source, speech = about["source"], script.made_speech
+    assert about["label_names"] == sorted(speech.WORDS)
+    clips = len(speech.WORDS) * script.CLIPS_PER_WORD
+    assert source["examples"] + source["score"]["examples"] == clips == 6000
+    assert source["teacher"].startswith(f"features of whisper_tiny_en_encoder@{speech.SECONDS:g}s ")
+    readme = (folder.parent / "README.md").read_text()
+    facts = f"| {source['epochs']} | MIT |", f"{source['examples']:,} clips of {len(speech.WORDS)} words"
+    facts += (f"accuracy {source['score']['score']:.3f}", f"{source['match']:.1%} of the features' variance")
+    for fact in facts:
+        assert fact in readme
+
+
+@pytest.mark.slow
+def test_sounds_make_the_network_that_is_shipped(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTRANSFER_CACHE", str(tmp_path / "cache"))
+    speech, rng = script.made_speech, np.random.default_rng(0)
+
+    def tones(count: int) -> tuple[list[np.ndarray], list[str]]:
+        names = [word for word in speech.WORDS[:2] for _ in range(count)]
+        clips = [speech._in_noise(np.sin(np.arange(8_000) / (4 + len(name))), rng) for name in names]
+        return clips, names
+
+    monkeypatch.setattr(speech, "make_speech", tones)  # espeak-ng is not installed everywhere
+    name, teacher = "mini_mel_cnn.words", ["--audio-teacher", "mini_mel_cnn.words"]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--out", str(tmp_path), "--only", name, "--epochs", "1", *teacher])
+    script.main()
+    made, shipped = (
+        load_file(folder / name / "model.safetensors")
+        for folder in (tmp_path, SCRIPT.parents[1] / "plugins" / "backbones" / "weights")
+    )
+    shapes = [
+        {key: (value.dtype, value.shape) for key, value in tensors.items() if not key.startswith("classifier")}
+        for tensors in (made, shipped)
+    ]
+    assert shapes[0] == shapes[1]
+    assert json.loads((tmp_path / name / "config.json").read_text())["network"] == "mel_cnn_small"

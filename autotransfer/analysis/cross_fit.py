@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from autotransfer.contract.loading import PLUGIN_ERRORS
 from autotransfer.data.folds import Fold
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import Setup
@@ -54,7 +55,7 @@ def cross_fitted_predictions(
     for setup in _heads(evaluator, records):
         try:
             found = _predict(evaluator, setup, folds, expired)
-        except Exception as error:  # a plugin's: there are other heads, and nothing depends on this one
+        except PLUGIN_ERRORS as error:  # a plugin's: there are other heads, and nothing depends on this one
             log.info("%s is not cross-fitted: %s", setup.candidate, describe(error))
             continue
         if found is None:

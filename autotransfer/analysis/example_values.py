@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from autotransfer.contract.modality import Store
+from autotransfer.contract.modality import Item, Store
 from autotransfer.contract.preview import Preview
 from autotransfer.data.examples import Examples
 from autotransfer.tasks.task import Task
@@ -54,18 +54,18 @@ class ShownExamples:
 
     def name(self, row: int) -> str:
         """Return the path, or the position, of the example in a row of the store."""
-        return self.examples.names[self.store.kept[row]]
+        return self.examples.names[int(self.store.kept[row])]
 
-    def names(self, rows: Sequence[int]) -> list[str]:
-        """Return the names of several examples."""
-        return [self.name(row) for row in rows]
+    def item(self, row: int) -> Item:
+        """Return the example in a row of the store, before it was read."""
+        return self.examples.items[int(self.store.kept[row])]
 
     def preview(self, row: int) -> Preview | None:
         """Return what to show of the example in a row; None where that fails, or no time is left."""
         if self.expired():
             return None
         try:
-            return self.store.modality.preview(self.examples.items[self.store.kept[row]], self.store.reading)
+            return self.store.modality.preview(self.item(row), self.store.reading)
         except Exception as error:  # a file may be gone, and a data set is the user's code: nothing is lost without it
             log.info("%s is not shown: %s", self.name(row), error)
             return None

@@ -124,19 +124,21 @@ def find_label_errors(
     order = order[(suspected | _disagrees(task, targets, predictions, suspicion).ravel())[order]][:MAX_LISTED]
     places = np.stack(np.unravel_index(order, suspicion.scores.shape), 1)
     given, suggested = true_values(task, targets), predicted_values(task, predictions)
-    listed = [
-        LabelError(
+    listed = []
+    for place, (i, output) in zip(order.tolist(), places.tolist(), strict=True):
+        of_given, of_suggested = _probabilities(task, targets, predictions, i, output) or (None, None)
+        error = LabelError(
             row=int(rows[i]),
             name=shown.name(int(rows[i])),
             given=given[i],
             suggested=suggested[i],
             label=None if task.single_label else target_name(task, output),
             score=float(suspicion.scores[i, output]),
+            probability_given=of_given,
+            probability_suggested=of_suggested,
             suspected=bool(suspected[place]),
-            **_probabilities(task, targets, predictions, i, output),
         )
-        for place, (i, output) in zip(order.tolist(), places.tolist(), strict=True)
-    ]
+        listed.append(error)
     worst = tuple(replace(each, preview=shown.preview(each.row)) for each in listed[:MAX_SHOWN])
     return LabelErrors(worst=worst, estimated=suspicion.estimated, examined=len(rows), listed=tuple(listed))
 
@@ -164,23 +166,20 @@ def _disagrees(task: Task, targets: np.ndarray, predictions: np.ndarray, suspici
     if task.kind == "regression":
         return suspicion.disagrees
     if task.single_label:
-        return (predictions.argmax(1) != targets)[:, None]
+        return np.asarray(predictions.argmax(1) != targets)[:, None]
     return np.asarray((predictions > 0.5) != (targets > 0.5))
 
 
 def _probabilities(
     task: Task, targets: np.ndarray, predictions: np.ndarray, i: int, output: int
-) -> dict[str, float | None]:
-    """Return the probability of what is given, and of what is suggested instead."""
+) -> tuple[float, float] | None:
+    """Return the probability of what is given, and of what is suggested instead; None for a regression."""
     if task.kind == "regression":
-        return {"probability_given": None, "probability_suggested": None}
+        return None
     if task.single_label:
-        given, suggested = float(predictions[i, targets[i]]), float(predictions[i].max())
-    else:
-        present = float(predictions[i, output])
-        given = present if targets[i, output] > 0.5 else 1 - present
-        suggested = 1 - given
-    return {"probability_given": given, "probability_suggested": suggested}
+        return float(predictions[i, targets[i]]), float(predictions[i].max())
+    present = float(predictions[i, output])
+    return (present, 1 - present) if targets[i, output] > 0.5 else (1 - present, present)
 
 
 def _text(value: Any) -> Any:

@@ -32,6 +32,7 @@ class WorstError:
         name: Its path, or its position.
         true: Its label; a list of labels, a number or a list of numbers, as the task has them.
         predicted: What was predicted for it, of the same kind.
+        output: The output of the model that is wrong: of the predicted label, or of ``label``.
         label: The label that is wrong, where an example has several; else None.
         probability: Probability of what was predicted: of the predicted label, or for ``label`` of what was said of it.
             None for a regression.
@@ -43,6 +44,7 @@ class WorstError:
     name: str
     true: Any
     predicted: Any
+    output: int = 0
     label: Any = None
     probability: float | None = None
     loss: float
@@ -84,6 +86,7 @@ def find_worst_errors(held_out: OutOfFold, predictions: np.ndarray, shown: Shown
             name=shown.name(row),
             true=true[i],
             predicted=predicted[i],
+            output=output,
             label=None if held_out.task.single_label else target_name(held_out.task, output),
             probability=_probability(held_out, predictions, i, output),
             loss=float(losses[i, output]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -57,15 +57,23 @@ class StageFeatures:
         self.widths = tuple(features.shape[1] for features in found)
 
     @contextmanager
-    def recorded(self, backbone: Backbone, inputs: Inputs) -> Iterator[list[Tensor]]:
-        """Yield a list that gets the features (rows, width) of the stages when inputs pass through the backbone."""
+    def recorded(
+        self, backbone: Backbone, inputs: Inputs, seen: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    ) -> Iterator[list[Tensor]]:
+        """Yield a list that gets the features (rows, width) of the stages when inputs pass through the backbone.
+
+        Args:
+            backbone: The backbone.
+            inputs: The inputs that are going to pass.
+            seen: Is given what leaves each stage, and returns what is averaged in its place.
+        """
         features: dict[str, Tensor] = {}
         rows, mask = rows_of(inputs), mask_of(inputs)
 
         def watch(end: str) -> Any:
             def note(module: Any, args: Any, kwargs: Any) -> None:
                 if end not in features:
-                    features[end] = _summary(backbone, _crossing(args, kwargs, rows), mask)
+                    features[end] = _summary(backbone, seen(_crossing(args, kwargs, rows)), mask)
                     found[:] = [features[name] for name in self._ends if name in features]
 
             return backbone.get_submodule(end).register_forward_pre_hook(note, with_kwargs=True)

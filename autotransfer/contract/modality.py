@@ -15,17 +15,30 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Union
 
-from autotransfer.contract.preview import Preview
+from autotransfer.contract.preview import Occlusions, Preview
 from autotransfer.contract.store import InputFormat, Inputs, Item, Skipped, Store
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
 from autotransfer.warnings import add_warning_codes
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from autotransfer.contract.demo_data import DemoData
     from autotransfer.contract.export_inputs import ExportInputs
     from autotransfer.contract.specs import BackboneSpec
 
-__all__ = ["Forms", "InputFormat", "Inputs", "Item", "Modality", "ModalityOption", "Preview", "Skipped", "Store"]
+__all__ = [
+    "Forms",
+    "InputFormat",
+    "Inputs",
+    "Item",
+    "Modality",
+    "ModalityOption",
+    "Occlusions",
+    "Preview",
+    "Skipped",
+    "Store",
+]
 
 Forms = tuple[Union["BackboneSpec", "Forms"], ...]
 """Forms of one backbone in the order in which they are tried: each follows the one before it, where that did no harm.
@@ -314,6 +327,34 @@ class Modality:
 
         Raises:
             DataError: It cannot be read.
+        """
+        return None
+
+    def overlay(self, item: Item, reading: Mapping[str, Any], how: Any, heat: np.ndarray) -> Preview | None:
+        """Return the preview of one example with a heatmap over it; None where a heatmap cannot be laid over examples.
+
+        Args:
+            item: The example.
+            reading: How the examples were read.
+            how: The ``InputFormat`` of the backbone that the heatmap is of: it says which part of the example it sees.
+            heat: From 0 to 1 (h, w), over the backbone's input in its plain view.
+
+        Raises:
+            DataError: The example cannot be read.
+        """
+        return None
+
+    def occlusions(self, item: Item, reading: Mapping[str, Any]) -> Occlusions | None:
+        """Return one example without each of its parts, such as its words; None where it has none.
+
+        What the model says without a part shows how much the part matters. A few dozen parts are enough.
+
+        Args:
+            item: The example.
+            reading: How the examples were read.
+
+        Raises:
+            DataError: The example cannot be read.
         """
         return None
 

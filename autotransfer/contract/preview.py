@@ -11,7 +11,7 @@ from typing import Any
 
 from autotransfer.errors import RunFormatError
 
-__all__ = ["MEDIA_TYPES", "Preview", "Words", "optional_preview"]
+__all__ = ["MEDIA_TYPES", "Occlusions", "Preview", "Words", "optional_preview"]
 
 # What a page may embed: each of them is passive, unlike a drawing in SVG or a page.
 MEDIA_TYPES = frozenset({"text/plain", "image/png", "image/jpeg", "audio/wav", "audio/flac"})
@@ -75,6 +75,21 @@ class Preview:
             return cls(media_type=kind, data=base64.b64decode(data, validate=True), text=_text(text), words=found)
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise RunFormatError(f"What is shown of an example cannot be read: {error}.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occlusions:
+    """An example in parts, and the same example without each of them.
+
+    Attributes:
+        preview: What to show of the example.
+        parts: What to show of each part, in order; for a text, they make up ``preview.text``.
+        items: The example without each of the parts, in order.
+    """
+
+    preview: Preview
+    parts: tuple[str, ...]
+    items: tuple[Any, ...]
 
 
 def optional_preview(about: Mapping[str, Any], key: str) -> Preview | None:

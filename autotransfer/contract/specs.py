@@ -63,6 +63,8 @@ class BackboneSpec:
         heads: Names of the only heads that suit the backbone, all of them solved in closed form; they are offered to no
             other backbone. Such a backbone has no weights: it stays frozen, is not compared with random weights, and
             may pool to sparse features (COO). None where any head suits it.
+        tells_near_duplicates: Whether examples with nearly equal features are nearly equal. They are not where features
+            leave out the order of an example's parts, or the parts that the backbone does not know.
     """
 
     name: str
@@ -85,6 +87,7 @@ class BackboneSpec:
     distant: bool = False
     load_at: Callable[[Any], Backbone] | None = None
     heads: tuple[str, ...] | None = None
+    tells_near_duplicates: bool = True
 
     def to_row(self) -> dict[str, Any]:
         """Return the known properties as JSON, without loading the backbone."""

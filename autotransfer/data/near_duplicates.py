@@ -14,7 +14,7 @@ import numpy as np
 
 from autotransfer.data.clusters import Clusters, find_clusters
 from autotransfer.data.neighbours import blocks, join, join_near_duplicates, join_pairs, normalized_features
-from autotransfer.data.series import keys_from_names, neighbours_by_name, reading_order
+from autotransfer.data.series import join_over_classes, keys_from_names, neighbours_by_name, reading_order
 
 __all__ = ["NearDuplicates", "find_near_duplicates"]
 
@@ -79,7 +79,8 @@ def find_near_duplicates(
     unit = normalized_features(features)
     classes = np.zeros(len(unit), dtype=int) if classes is None else classes
     report(f"comparing the names of {len(unit)} examples")
-    keys = [key for key in keys_from_names(names) if _marks_groups(key, unit, classes)]
+    marking = (key for key in keys_from_names(names) if _marks_groups(key, unit, classes))
+    keys = [join_over_classes(key, names, classes) for key in marking]
     report(f"clustering {len(unit)} examples")
     clusters = find_clusters(unit, classes)
     known = join(*(np.where(key < 0, -1 - np.arange(len(key)), key) for key in keys), clusters.fine)

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-__all__ = ["Keys", "keys_from_names", "neighbours_by_name", "reading_order"]
+__all__ = ["Keys", "join_over_classes", "keys_from_names", "neighbours_by_name", "reading_order"]
 
 Keys = np.ndarray
 """Number of each example's set (N,); -1 for an example without a set."""
@@ -22,6 +22,9 @@ _MAX_NEIGHBOUR_GAP, _MAX_NEIGHBOUR_MEDIAN_GAPS = 2.0, 2.0
 # Smallest ratio between gaps of two scales, such as gaps within a burst and between bursts, and the number of scales
 # that are tried. Tuned on names of real exposures and frames.
 _MIN_SCALE_RATIO, _MAX_SCALES = 4.0, 3
+# Largest share of the examples in one set of those that were joined over classes: the rest must be enough to train on.
+_MAX_JOINED_SHARE = 1 / 3
+_WORD = re.compile(r"[^\W_]+")
 # Numbers of a name that are looked at.
 _MAX_NUMBERS_OF_NAME = 8
 _TIME = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)([01]\d)\2([0-3]\d)[-_.T ]*([0-2]\d)([-_.h]?)([0-5]\d)\6([0-5]\d)")
@@ -45,6 +48,45 @@ def keys_from_names(names: Sequence[str]) -> Iterator[Keys]:
     for i, name in enumerate(names):
         folders[PurePath(name).parent].append(i)
     yield _numbered(map(np.array, folders.values()), len(names))
+
+
+def join_over_classes(key: Keys, names: Sequence[str], classes: np.ndarray) -> Keys:
+    """Join the sets of a key whose names differ in the class alone, such as all digits that one speaker says.
+
+    ``3_george_10.wav`` names a class, a speaker and a number. On folds of sets of one speaker and one digit, whoever
+    knows the speaker from other digits is misled: the score is lower than that of new speakers.
+
+    Args:
+        key: The key; its sets hold one class each.
+        names: Name of each example.
+        classes: Class (N,) of each example.
+
+    Returns:
+        The key of the joined sets. The key as it is where names do not say the class, or where the joined sets cannot
+        be divided into folds.
+    """
+    rows = np.flatnonzero(key >= 0)
+    words = [_WORD.findall(PurePath(names[i]).stem) for i in rows]
+    if len({len(found) for found in words}) != 1 or len(np.unique(classes)) < 2:
+        return key
+    numbers = [np.unique(column, return_inverse=True)[1] for column in zip(*words, strict=True)]
+    own, labels = key[rows], classes[rows]
+    fixed = [column for column in numbers if column.max() > 0 and _determines(own, column)]
+    others = [column for column in fixed if not _determines(labels, column)]
+    if not others or len(others) == len(fixed):
+        return key
+    joined = np.unique(np.stack(others, axis=1), axis=0, return_inverse=True)[1].ravel()
+    sets_of_classes = [len(np.unique(joined[labels == label])) for label in np.unique(labels)]
+    if min(sets_of_classes) < 2 or np.bincount(joined).max() > _MAX_JOINED_SHARE * len(key):
+        return key
+    found = np.full(len(key), -1)
+    found[rows] = joined
+    return found
+
+
+def _determines(known: np.ndarray, other: np.ndarray) -> bool:
+    """Whether examples with the same number in ``known`` (n,) have the same number in ``other`` (n,)."""
+    return len(np.unique(np.stack([known, other]), axis=1).T) == len(np.unique(known))
 
 
 def neighbours_by_name(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from autotransfer.contract.loading import PLUGIN_ERRORS
 from autotransfer.evaluation.inference_cost import held_bytes, state_bytes
 from autotransfer.evaluation.latency import median_seconds
 from autotransfer.evaluation.setup import Setup
@@ -89,7 +90,7 @@ def _solved(setup: Setup, task: Task, count: int) -> nn.Module | None:
     try:
         assert setup.head.solve is not None  # asked for closed forms alone
         setup.head.solve(head, features, _targets(task, count, rng), task, setup.candidate.head_params, None)
-    except Exception:  # a plugin's head may refuse such features; its size before the solution has to do
+    except PLUGIN_ERRORS:  # a plugin's head may refuse such features; its size before the solution has to do
         return None
     return head
 

@@ -21,7 +21,16 @@ from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.runtime.device import Device
 from autotransfer.training.network import Network
 
-__all__ = ["MembersOfBackbone", "features_for_heads", "group_by_backbone", "outputs_of_heads"]
+__all__ = [
+    "MembersOfBackbone",
+    "features_for_heads",
+    "group_by_backbone",
+    "outputs_of_heads",
+    "outputs_of_network",
+]
+
+# Examples that pass at a time through a network of which nobody has measured what suits it.
+_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +111,17 @@ def features_for_heads(backbone: Backbone, networks: Sequence[Network], batch: I
 def outputs_of_heads(networks: Sequence[Network], features: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     """Return the logits or standardised values (N, outputs) of each network, from ``features_for_heads``."""
     return tuple(network.head_outputs(features[network.head_takes].float()) for network in networks)
+
+
+def outputs_of_network(network: Network, store: Store, device: Device) -> np.ndarray:
+    """Return the logits of one network, or its values in the units of the target (N, outputs), in the plain view."""
+    how, parts = network.backbone.preprocessing, list[Tensor]()
+    with torch.inference_mode():
+        for start in range(0, len(store), _BATCH):
+            batch = store.inputs(np.arange(start, min(start + _BATCH, len(store))), how, device.torch)
+            (found,) = outputs_of_heads([network], features_for_heads(network.backbone, [network], batch))
+            parts.append(network.to_target_units(found).cpu())
+    return np.asarray(torch.cat(parts).numpy())
 
 
 def group_by_backbone(members: Sequence[EnsembleMember], device: Device) -> list[MembersOfBackbone]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
+from autotransfer.contract.loading import PLUGIN_ERRORS
 from autotransfer.contract.specs import Takes
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.head_cost import HeadCost, measure_head
@@ -74,7 +75,7 @@ class InferenceCosts:
         """Return what a candidate takes as a model; None where that cannot be measured: training it says why."""
         try:
             return self.of_members([candidate])
-        except Exception as error:  # code of plugins; the evaluation of the candidate meets the error, too
+        except PLUGIN_ERRORS as error:  # code of plugins; the evaluation of the candidate meets the error, too
             log.info("the latency of %s is not known: %s", candidate, describe(error))
             return None
 
@@ -110,7 +111,7 @@ class InferenceCosts:
             return True
         try:
             found = self._measured(self._evaluator.load(backbone), views, "pooled")
-        except Exception as error:  # code of plugins; the evaluation meets the error, too
+        except PLUGIN_ERRORS as error:  # code of plugins; the evaluation meets the error, too
             log.info("the latency of %s is not known: %s", backbone, describe(error))
             return True
         return not found.cost.exceeds(self.limits, LATENCY_SHARE)

@@ -47,6 +47,7 @@ from autotransfer.training.network import to_predictions
 from autotransfer.warnings import ValueRangeWarning
 
 if TYPE_CHECKING:
+    from autotransfer.analysis.attention import Attention
     from autotransfer.model.export.export import ExportReport
     from autotransfer.model.predictions import Prediction
 
@@ -165,6 +166,12 @@ class TransferModel:
         from autotransfer.model.predictions import predict_by_name
 
         return predict_by_name(self, data, **reading)
+
+    def explain(self, data: Any) -> tuple[Attention, ...]:
+        """Say where the model looks, in each example of which that can be said; see ``explain_data``."""
+        from autotransfer.analysis.attention import explain_data
+
+        return explain_data(self, data)
 
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples, in any form that ``fit`` takes.

@@ -126,8 +126,8 @@ def _taking_weights(heads: Sequence[HeadSpec]) -> list[HeadSpec]:
 
 
 def load_first(backbones: Sequence[BackboneSpec], device: Device) -> LoadedBackbone | None:
-    """Load the first pretrained backbone; None where it fails, which costs its trials and nothing else."""
-    pretrained = [spec for spec in backbones if spec.heads is None]
+    """Load the first pretrained backbone that tells near-duplicates; None where there is none, or where it fails."""
+    pretrained = [spec for spec in backbones if spec.heads is None and spec.tells_near_duplicates]
     if not pretrained:
         return None
     try:

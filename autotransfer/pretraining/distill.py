@@ -14,6 +14,7 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.split_parts import select_split
+from autotransfer.data.weights import weights_of
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.transfer_model import TransferModel
@@ -348,6 +349,7 @@ def _examples(
             data,
             input_column=options.input_column,
             path_column=options.path_column,
+            columns=model.columns,
             modalities=modalities,
             reading=model.reading,
         )
@@ -358,6 +360,7 @@ def _examples(
             input_column=options.input_column,
             path_column=options.path_column,
             target_column=options.target_column,
+            columns=model.columns,
             modalities=modalities,
         )
         return examples, select_split(tested, "test")
@@ -371,9 +374,10 @@ def _mean_predictions(models: Sequence[TransferModel], examples: Examples) -> np
 
 
 def _score(task: Task, test: Examples, models: Sequence[TransferModel]) -> Score:
-    kept = models[0].decode(test).kept
+    store = models[0].decode(test)
     assert test.targets is not None  # ``load_examples`` returns targets
-    return Score.of(task, task.encode([test.targets[i] for i in kept]), _mean_predictions(models, test))
+    encoded = task.encode([test.targets[i] for i in store.kept])
+    return Score.of(task, encoded, _mean_predictions(models, test), weights=weights_of(test, store))
 
 
 def _agreement(task: Task, student: np.ndarray, teacher: np.ndarray) -> float:

@@ -368,21 +368,20 @@ def _staging_folder(out: Path, overwrite: bool) -> Path:
 
 def _find(data: Any, settings: PretrainOptions) -> Examples:
     """Return examples without labels."""
-    options = settings.data_options
-    return find_examples(data, modalities=modality_named(options.modality, options.modality_options))
+    return find_examples(data, **_where(settings.data_options))
+
+
+def _where(options: DataOptions) -> dict[str, Any]:
+    """Return where the examples are, and what kind of examples they are, as arguments of whatever reads them."""
+    modalities = modality_named(options.modality, options.modality_options)
+    return {"input_column": options.input_column, "path_column": options.path_column, "modalities": modalities}
 
 
 def _load(data: Any, targets: Any, settings: PretrainOptions) -> Examples:
     """Return the labelled examples to train on; of data that are divided into parts, the part for that."""
     options = settings.data_options
     return load_examples(
-        data,
-        targets,
-        input_column=options.input_column,
-        path_column=options.path_column,
-        target_column=options.target_column,
-        groups=options.groups,
-        modalities=modality_named(options.modality, options.modality_options),
+        data, targets, target_column=options.target_column, groups=options.groups, **_where(options)
     ).only("train")
 
 

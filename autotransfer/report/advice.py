@@ -104,8 +104,8 @@ def _of_labels(result: FitResult) -> Iterator[Notice]:
 
 def _of_classes(result: FitResult) -> Iterator[Notice]:
     """Name a pair of classes that makes many of the errors, and the class that needs examples most."""
-    held_out, predictions = result.selection.out_of_fold, result.selection.out_of_fold_predictions
-    task = result.model.task
+    held_out, predictions = result.selection.out_of_fold, result.selection.decided_predictions
+    task = held_out.task
     if task.kind == "regression":
         return
     if task.single_label and len(task.classes) > 2:

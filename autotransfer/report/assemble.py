@@ -10,7 +10,7 @@ from autotransfer._version import __version__
 from autotransfer.report.closing_sections import left_out_section, reproduce_section
 from autotransfer.report.error_section import error_section
 from autotransfer.report.example_sections import example_sections
-from autotransfer.report.page import Block, Chart, Facts, Page, Table
+from autotransfer.report.page import Block, Chart, Facts, Notices, Page, Table
 from autotransfer.report.provenance import Provenance
 from autotransfer.report.search_section import search_section
 from autotransfer.report.summary_section import page_lead, page_title, summary_blocks
@@ -35,9 +35,8 @@ def assemble(result: FitResult, provenance: Provenance) -> Page:
         result.selection.out_of_fold_predictions,
         held_out.group_ids,
         result.model.modality.noun,
-        calibration=result.selection.calibration,
         decided=result.selection.decided_predictions,
-        thresholds=result.model.task.thresholds,
+        calibration=result.selection.calibration,
     )
     sections = (
         errors,
@@ -75,5 +74,11 @@ def _is_half(block: Block) -> TypeGuard[Chart | Facts | Table]:
 
 
 def assemble_summary(result: FitResult) -> Page:
-    """Return the top of the page of a fit, without the parts below."""
-    return Page(title=page_title(result), lead=page_lead(result), made="", summary=summary_blocks(result), sections=())
+    """Return the top of the page of a fit, without the parts below, and without links to them."""
+    summary = tuple(
+        replace(block, notices=tuple(replace(notice, target="") for notice in block.notices))
+        if isinstance(block, Notices)
+        else block
+        for block in summary_blocks(result)
+    )
+    return Page(title=page_title(result), lead=page_lead(result), made="", summary=summary, sections=())

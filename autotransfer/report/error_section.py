@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def error_section(
     group_ids: np.ndarray | None,
     noun: str,
     *,
+    decided: np.ndarray | None = None,
     calibration: Calibration | None = None,
 ) -> Section:
     """Return the part of the page on errors, from out-of-fold predictions.
@@ -45,18 +47,22 @@ def error_section(
         predictions: Predictions (n, outputs) of networks that did not train on these examples.
         group_ids: Group (n,) of each example; None makes each example a group.
         noun: What one example is called.
+        decided: The same, shifted so that decisions at one half are those of the model; see ``SelectionResult``. None
+            means that the thresholds of the task decide.
         calibration: What a temperature changed; None without one.
     """
+    judge = task if decided is None else replace(task, thresholds=())
+    decided = predictions if decided is None else decided
     blocks: list[Block] = []
     if task.kind == "regression":
         blocks = _regression(task, encoded, predictions)
     else:
-        scores = score_classes(task, encoded, predictions, group_ids)
+        scores = score_classes(judge, encoded, decided, group_ids)
         if task.single_label:
-            blocks += _confusion(task, encoded, predictions)
+            blocks += _confusion(judge, encoded, decided)
         blocks += _reliability(task, encoded, predictions, calibration)
         if task.single_label and len(task.classes) > 2:
-            blocks += _pairs(task, encoded, predictions)
+            blocks += _pairs(judge, encoded, decided)
         blocks.append(_classes(task, scores))
     return Section(
         id="errors",
@@ -94,7 +100,7 @@ def _confusion(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list
             title="Confusion matrix",
             caption=f"Rows are true classes, columns predicted ones. The shade is the share of the true class.{order}",
             alt=f"{wrong:,} of {len(encoded):,} predictions are wrong.",
-            layout="half" if matrix_size(classes)[0] <= HALF_WIDTH else "wide",
+            layout="half" if matrix_size(classes)[0] <= HALF_WIDTH else "alone",
         )
     ]
 

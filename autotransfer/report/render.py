@@ -25,6 +25,8 @@ __all__ = ["read_page", "render", "render_summary", "write_page"]
 
 # Line breaks, tabs, and what joins letters of some scripts, or parts of an emoji.
 KEPT_CHARACTERS = "\n\t\u200c\u200d"
+# What ends a part of a name.
+BREAKS = re.compile(r"[_/@.\\-]+")
 PAGE_FILE, HTML_FILE = "report.json", "report.html"
 
 
@@ -92,6 +94,13 @@ def _without_controls(value: Any) -> Any:
     return "".join(c if c.isprintable() or c in KEPT_CHARACTERS else escape(c) for c in value)
 
 
+def _breakable(name: str) -> Any:
+    """Return a name, escaped, that may go on in the next line after each of its parts."""
+    from markupsafe import Markup, escape
+
+    return Markup(BREAKS.sub(r"\g<0><wbr>", str(escape(_without_controls(name)))))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     """Return what lays out the templates; every value is escaped."""
@@ -105,6 +114,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.tests["longer_than"] = lambda text, characters: len(text) > characters
+    found.filters["breakable"] = _breakable
     found.filters["end_of_path"] = lambda name: "/".join(re.split(r"[\\/]+", name)[-2:])
     found.filters["score"] = score_text
     found.filters["identity"] = id

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotransfer.analysis.attention import Attention
 from autotransfer.analysis.pareto import ParetoPoint, find_front
 from autotransfer.analysis.result import Analysis
 from autotransfer.candidate import Candidate
@@ -166,6 +167,10 @@ class FitResult:
     def predict_table(self, data: Any) -> list[Prediction]:
         """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
         return self.model.predict_table(data)
+
+    def explain(self, data: Any) -> tuple[Attention, ...]:
+        """Say where the model looks in each example; see ``TransferModel.explain``."""
+        return self.model.explain(data)
 
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples; see ``TransferModel.score``."""

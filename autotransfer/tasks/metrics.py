@@ -153,8 +153,7 @@ def score(metric: str, inputs: ScorerInput) -> float:
     if inputs.kind == "binary" and inputs.positive == 0:  # for scikit-learn, the positive class is 1
         truth, outputs, thresholds = 1 - truth, outputs[:, ::-1], thresholds[::-1]
     classes = tuple(range(len(inputs.classes)))
-    changed = {"truth": truth, "outputs": outputs, "thresholds": thresholds}
-    encoded = replace(inputs, classes=classes, positive=None, **changed)
+    encoded = replace(inputs, classes=classes, positive=None, truth=truth, outputs=outputs, thresholds=thresholds)
     scorer = _named(metric, len(classes) if inputs.single_label else 0)
     return _call_scorer(scorer, encoded, truth)
 

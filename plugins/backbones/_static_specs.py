@@ -14,12 +14,13 @@ from autotransfer.errors import BackboneError, WeightsUnavailableError
 from autotransfer_plugins.backbones._zoo import count_parameters, read_config
 from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH
 
-__all__ = ["TOKENIZER", "folder_spec", "max_length_in"]
+__all__ = ["TOKENIZER", "folder_spec", "max_length_in", "repository_spec"]
 
 TOKENIZER = "tokenizer.json"
 # Tokens of a text that are averaged where the configuration says nothing, as model2vec does.
 _USUAL_LENGTH = 512
 _FOLDER = "autotransfer_plugins.backbones._static_folder"
+_HUB = "autotransfer_plugins.backbones._static_hub"
 
 
 def max_length_in(config: Mapping[str, Any]) -> int:
@@ -54,6 +55,30 @@ def folder_spec(folder: Path, name: str) -> BackboneSpec:
         input_size=(length,),
         license=facts.get("license", ""),
         version=f"tokenizers {_tokenizers_version()}",
+        tells_near_duplicates=False,
+    )
+
+
+def repository_spec(repository: str, config: Mapping[str, Any], name: str) -> BackboneSpec:
+    """Return the spec of a repository of the hub that holds static embeddings.
+
+    Args:
+        repository: The repository, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
+        config: Its ``config.json``; empty where that is not known.
+        name: What the backbone is called.
+    """
+    length, load = max_length_in(config), partial(LazyImport(f"{_HUB}:load_repository"), repository)
+    return BackboneSpec(
+        name=name,
+        modality="text",
+        load=load,
+        load_at=load,
+        check=partial(LazyImport(f"{_HUB}:check_repository"), repository),
+        weights=f"hub {repository}",
+        gmacs=_gmacs(config, length),
+        input_size=(length,),
+        version=f"tokenizers {_tokenizers_version()}",
+        tells_near_duplicates=False,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from autotransfer.runtime.text import escape
 
 __all__ = [
     "CONFIG",
+    "REPOSITORY",
     "STATIC_TYPES",
     "WEIGHTS",
     "count_parameters",
@@ -35,6 +37,9 @@ _MAX_CONFIG_BYTES = 2**24  # timm's configurations have about 1,000 bytes
 _KEYS_OF_OTHERS = ("model_type", "class")
 STATIC_TYPES = frozenset({"static_mean", "model2vec", "wordllama"})
 """Values of ``model_type`` that mean a matrix of word vectors, which is no model of transformers."""
+
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+"""Names of repositories of the hub, ``OWNER/NAME`` or ``OWNER/NAME@REVISION``."""
 
 _PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt", ".tar")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

@@ -6,7 +6,6 @@ No code of a model is ever run, and weights are read from safetensors files only
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from autotransfer_plugins.backbones._encoder_specs import (
     repository_spec,
     split_pooling,
 )
-from autotransfer_plugins.backbones._zoo import STATIC_TYPES, find_checkpoints, model_type
+from autotransfer_plugins.backbones._zoo import REPOSITORY, STATIC_TYPES, find_checkpoints, model_type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,8 +39,7 @@ __all__ = [
     "write_backbone",
 ]
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-_CONFIG_OF = LazyImport("autotransfer_plugins.backbones._encoder_hub:repository_config")
+_CONFIG_OF = LazyImport("autotransfer_plugins.backbones._repositories:repository_config")
 
 
 @hookimpl
@@ -71,11 +69,13 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
     folder = Path(rest if source == "local-dir" else own).expanduser().resolve()
     if folder.is_dir():
         return folder_spec(folder, f"local-dir:{folder}", pooling) if _is_encoder(folder) else None
-    if source == "hf-hub" and _REPOSITORY.fullmatch(rest):
-        config = _CONFIG_OF(rest)
-        known = "model_type" in config and "architecture" not in config
-        return repository_spec(rest, config, "hf-hub:", pooling) if known else None
-    return repository_spec(own, _CONFIG_OF(own), "", pooling) if _REPOSITORY.fullmatch(own) else None
+    prefix, repository = ("hf-hub:", rest) if source == "hf-hub" else ("", own)
+    if not REPOSITORY.fullmatch(repository):
+        return None
+    config = _CONFIG_OF(repository)
+    known = not prefix or ("model_type" in config and "architecture" not in config)
+    known = known and config.get("model_type") not in STATIC_TYPES  # of another plugin
+    return repository_spec(repository, config, prefix, pooling) if known else None
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Static embeddings: a matrix and a tokenizer, from a zoo or a folder, without transformers.
+"""Static embeddings: a matrix and a tokenizer, from a zoo, a folder or the hub, without transformers.
 
 They read thousands of texts a second. Listing backbones imports neither torch nor tokenizers.
 """
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.hookspecs import hookimpl
+from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import BackboneError, ModelFormatError
-from autotransfer_plugins.backbones._static_specs import folder_spec
-from autotransfer_plugins.backbones._zoo import STATIC_TYPES, find_checkpoints, model_type
+from autotransfer_plugins.backbones._static_specs import folder_spec, repository_spec
+from autotransfer_plugins.backbones._zoo import REPOSITORY, STATIC_TYPES, find_checkpoints, model_type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["outline_backbone", "rebuild_backbone", "register_backbones", "resolve_backbone", "write_backbone"]
 
 _PLUGIN = "static_embeddings"
+_CONFIG_OF = LazyImport("autotransfer_plugins.backbones._repositories:repository_config")
 
 
 @hookimpl
@@ -40,7 +42,16 @@ def register_backbones(register: Callable[[BackboneSpec], None], zoos: tuple[Pat
 
 @hookimpl
 def resolve_backbone(name: str) -> BackboneSpec | None:
-    """Return the spec of ``local-dir:PATH`` or a path that holds static embeddings."""
+    """Return the spec of static embeddings: ``local-dir:PATH``, a path, or a repository of the hub.
+
+    ``static:OWNER/NAME`` says what the repository holds. ``OWNER/NAME`` and ``hf-hub:OWNER/NAME`` are recognised by the
+    configuration of the repository.
+    """
+    prefix, _, rest = name.rpartition(":")
+    if prefix in ("", "static", "hf-hub") and REPOSITORY.fullmatch(rest) and not Path(name).expanduser().is_dir():
+        config = _CONFIG_OF(rest)
+        known = prefix == "static" or config.get("model_type") in STATIC_TYPES
+        return repository_spec(rest, config, name) if known else None
     folder = Path(name.removeprefix("local-dir:")).expanduser().resolve()
     return folder_spec(folder, f"local-dir:{folder}") if model_type(folder) in STATIC_TYPES else None
 

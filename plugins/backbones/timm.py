@@ -38,7 +38,7 @@ __all__ = [
     "write_backbone",
 ]
 
-_CONFIG_OF = LazyImport("autotransfer_plugins.backbones._encoder_hub:repository_config")
+_CONFIG_OF = LazyImport("autotransfer_plugins.backbones._repositories:repository_config")
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,7 @@ def test_outputs_have_names() -> None:
 
 def test_examples_are_named_by_their_place_in_the_data() -> None:
     shown = make_shown(["first", "unreadable", "third"], kept=[0, 2])
-    assert shown.names([0, 1]) == ["0.txt", "2.txt"]
+    assert [shown.name(row) for row in (0, 1)] == ["0.txt", "2.txt"]
     preview = shown.preview(1)
     assert preview is not None
     assert preview.text == "third"

@@ -146,3 +146,15 @@ def test_of_many_examples_those_near_each_other_are_compared() -> None:
     assert found is not None
     together = found.groups[:2500] == found.groups[2500:]
     assert together.mean() > 0.8
+
+
+def test_speakers_stay_together_whatever_they_say() -> None:
+    rng = np.random.default_rng(0)
+    clips = [(digit, speaker, take) for digit in range(10) for speaker in range(6) for take in range(8)]
+    voices, digits = rng.normal(0, 3, (6, 24)), rng.normal(0, 1, (10, 24))
+    features = np.stack([voices[s] + digits[d] + rng.normal(0, 0.7, 24) for d, s, _ in clips]).astype(np.float32)
+    names = [f"clips/{d}/{d}_{'abcdef'[s]}_{take}.wav" for d, s, take in clips]
+    found = find_near_duplicates(features, names, np.array([d for d, _, _ in clips]))
+    assert found is not None
+    speakers = np.array([s for _, s, _ in clips])
+    assert len(np.unique(np.stack([found.groups, speakers]), axis=1).T) == len(np.unique(found.groups)) == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autotransfer.data.series import keys_from_names, neighbours_by_name, reading_order
+from autotransfer.data.series import join_over_classes, keys_from_names, neighbours_by_name, reading_order
 
 
 def groupings(names: list[str]) -> list[set[frozenset[int]]]:
@@ -57,3 +57,33 @@ def test_neighbours_differ_in_one_number_and_little(names: list[str], pairs: set
 
 def test_the_reading_order_takes_numbers_for_numbers() -> None:
     assert reading_order(["b10", "b9", "a2", "a", "10", "9" * 5000]).tolist() == [4, 5, 3, 2, 1, 0]
+
+
+def _spoken(form: str, count: int = 4) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return names of clips of three digits and four speakers, the digits, and the set of each speaker's digit."""
+    clips = [(digit, speaker) for digit in range(3) for speaker in range(4) for _ in range(count)]
+    names = [form.format(digit, "abcd"[speaker], i % count) for i, (digit, speaker) in enumerate(clips)]
+    digits, speakers = np.array(clips).T
+    return names, digits, 4 * digits + speakers
+
+
+@pytest.mark.parametrize("form", ["{}_{}_{}.wav", "clips/{1}-digit{0}-{2}.wav", "x_{2}_{1}_{0}_y.wav"])
+def test_sets_that_differ_in_their_class_alone_are_joined(form: str) -> None:
+    names, digits, cells = _spoken(form)
+    joined = join_over_classes(cells, names, digits)
+    assert len(np.unique(joined)) == 4
+    assert len(np.unique(np.stack([joined, cells % 4]), axis=1).T) == 4, "one set for each speaker"
+
+
+def test_sets_stay_where_names_do_not_say_the_class() -> None:
+    names, digits, cells = _spoken("{}_{}_{}.wav")
+    for other in (
+        [f"{cell}_{i}.wav" for i, cell in enumerate(cells)],  # one number for speaker and digit
+        [f"{digit}_{i}.wav" for i, digit in enumerate(digits)],  # no speaker
+        [name.replace("_", "__x_" if i else "_") for i, name in enumerate(names)],  # not of one form
+    ):
+        np.testing.assert_array_equal(join_over_classes(cells, other, digits), cells)
+    np.testing.assert_array_equal(join_over_classes(cells, names, np.zeros(len(cells))), cells)
+    two = cells % 4 < 2  # half of the examples in one set are too many
+    few = [name for name, kept in zip(names, two, strict=True) if kept]
+    np.testing.assert_array_equal(join_over_classes(cells[two], few, digits[two]), cells[two])

@@ -56,3 +56,32 @@ def test_worst_errors_were_held_out(result: FitResult) -> None:
     written = json.loads((result.run / "result.json").read_text())
     assert [row["name"] for row in written["worst_errors"]] == [error.name for error in worst]
     assert "suspected labels" in str(result)
+
+
+def test_the_model_is_asked_where_it_looks(result: FitResult) -> None:
+    worst, attention = result.analysis.worst_errors, result.analysis.attention
+    wrong = [each for each in attention if each.correct is False]
+    right = [each for each in attention if each.correct]
+    assert {each.row for each in wrong} <= {error.row for error in worst[:8]}
+    assert wrong
+    assert 0 < len(right) <= 4
+    assert not {each.row for each in right} & {error.row for error in worst}
+    by_row = {error.row: error for error in worst}
+    assert all(each.label == by_row[each.row].predicted for each in wrong)
+    assert all(each.preview.media_type == "image/png" for each in attention)
+
+
+def test_explanations_end_with_the_budget_and_after_30_seconds() -> None:
+    from autotransfer.pipeline.explain import deadline
+    from autotransfer.search.budget import TimeBudget
+    from autotransfer.settings import Budget
+
+    now = [0.0]
+    budget = TimeBudget(Budget(seconds=100.0), clock=lambda: now[0])
+    expired = deadline(budget)
+    assert not expired()
+    now[0] = 31.0
+    assert expired()
+    now[0] = 101.0
+    assert deadline(budget)()
+    assert not deadline(TimeBudget(Budget(trials=3), clock=lambda: now[0]))()

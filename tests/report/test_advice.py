@@ -31,11 +31,10 @@ def result(**more: Any) -> Any:
     held_out = OutOfFold(task=task, rows=np.arange(len(targets)), targets=targets, parts=())
     score = Score.of(task, targets, outputs)
     selection = SimpleNamespace(
-        out_of_fold=held_out, out_of_fold_predictions=outputs, calibration=more.pop("calibration", None)
+        out_of_fold=held_out, decided_predictions=outputs, calibration=more.pop("calibration", None)
     )
     known = {
         "analysis": SimpleNamespace(label_errors=more.pop("label_errors", LabelErrors())),
-        "model": SimpleNamespace(task=task),
         "run": "runs/my run",
         "trials": Trials(),
         "warnings": (),

@@ -39,7 +39,7 @@ class Elements(HTMLParser):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_stay_text_in_every_block(make_page: MakePage, name: str) -> None:
     known, found = Elements(render(make_page("a name"))), Elements(render(make_page(name)))
-    assert found.tags == known.tags
+    assert found.tags - {"wbr"} == known.tags  # a long name may break after each of its parts
     assert [(tag, attribute) for tag, attribute, _ in found.attributes] == [
         (tag, attribute) for tag, attribute, _ in known.attributes
     ]

@@ -109,10 +109,12 @@ def export_model(
     path, exporter = Path(path), find_exporter(format)
     exporter.check_packages()
     exporter.check_path(path, overwrite=overwrite)
-    originals = _some_of(model, examples)
-    compared = originals
-    if exporter.decoded:
-        compared = replace(originals, items=list(export_inputs_of(model).decoded(list(originals.items))))
+    inputs = export_inputs_of(model) if exporter.decoded else None
+    for name, data in ({} if inputs is None else inputs.files).items():
+        _check_beside(path.with_name(name), data, path, overwrite=overwrite)
+    compared = originals = _some_of(model, examples)
+    if inputs is not None:
+        compared = replace(originals, items=list(inputs.decoded(list(originals.items))))
     parent = path.absolute().parent
     with (
         writing(path, "Export again once there is room."),
@@ -146,6 +148,19 @@ def _some_of(model: TransferModel, examples: Examples) -> Examples:
     return chosen.take(model.decode(chosen).kept.tolist())
 
 
+def _check_beside(target: Path, data: bytes, path: Path, *, overwrite: bool) -> None:
+    """Check that a file may stand beside what is exported.
+
+    Raises:
+        ConfigError: It is there already, with another content.
+    """
+    if target.exists() and not overwrite and target.read_bytes() != data:
+        raise ConfigError(
+            f"{target}, which belongs to {path.name}, is there already with another content: export to another folder, "
+            "or pass overwrite=True (--overwrite)."
+        )
+
+
 def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
     """Move what was written to its place, the files beside a file first, and return all files.
 
@@ -154,12 +169,7 @@ def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
     """
     written, parent = sorted(folder.iterdir(), key=lambda file: file.name == path.name), path.parent
     for file in written[:-1]:
-        target = parent / file.name
-        if target.exists() and not overwrite and target.read_bytes() != file.read_bytes():
-            raise ConfigError(
-                f"{target}, which belongs to {path.name}, is there already with another content: export to another "
-                "folder, or pass overwrite=True (--overwrite)."
-            )
+        _check_beside(parent / file.name, file.read_bytes(), path, overwrite=overwrite)
     found: list[Path] = []
     for file in written:
         target = parent / file.name

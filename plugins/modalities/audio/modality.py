@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import Item, Modality, ModalityOption, Preview
+from autotransfer.contract.modality import Item, Modality, ModalityOption, Occlusions, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, DataError, ModelFormatError
 from autotransfer_plugins.modalities.audio.formats import (
@@ -219,6 +219,12 @@ class AudioModality(Modality):
         from autotransfer_plugins.modalities.audio.preview import clip
 
         return clip(item, reading)
+
+    def occlusions(self, item: Item, reading: Mapping[str, Any]) -> Occlusions:
+        """Return a sound with silence in place of each part of its middle."""
+        from autotransfer_plugins.modalities.audio.preview import with_silence
+
+        return with_silence(item, reading)
 
     def demo_data(self) -> DemoData:
         """Return syllables that made-up voices say in noise."""

@@ -29,6 +29,8 @@ from autotransfer_plugins.modalities.image.formats import (
 from autotransfer_plugins.modalities.image.framings import LeftOut, framed, with_framings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from autotransfer.contract.demo_data import DemoData
     from autotransfer_plugins.modalities.image.export import ImageExport
     from autotransfer_plugins.modalities.image.images import Images
@@ -277,6 +279,12 @@ class ImageModality(Modality):
         from autotransfer_plugins.modalities.image.preview import thumbnail
 
         return thumbnail(item, reading)
+
+    def overlay(self, item: Item, reading: Mapping[str, Any], how: Preprocessing, heat: np.ndarray) -> Preview:
+        """Return a thumbnail with a heatmap over the part of the image that a backbone sees."""
+        from autotransfer_plugins.modalities.image.preview import heated
+
+        return heated(item, reading, how, heat)
 
     def demo_data(self) -> DemoData:
         """Return handwritten digits."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption, Preview
+from autotransfer.contract.modality import InputFormat, Item, Modality, ModalityOption, Occlusions, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError, ModelFormatError
 from autotransfer_plugins.modalities.text.formats import MAX_LENGTH, MIN_LENGTH, TokenFormat, at_length, max_length_of
@@ -196,6 +196,12 @@ class TextModality(Modality):
         from autotransfer_plugins.modalities.text.preview import first_words
 
         return first_words(item)
+
+    def occlusions(self, item: Item, reading: Mapping[str, Any]) -> Occlusions:
+        """Return a text without each of its first words."""
+        from autotransfer_plugins.modalities.text.preview import without_words
+
+        return without_words(item)
 
     def demo_data(self) -> DemoData:
         """Return short notes on eight subjects."""

@@ -118,8 +118,7 @@ def models(
         ),
         "image regression": make_model(IMAGE, [Part(backbone=vit, **maps)], reading=images, task=task_of("regression")),
         "text ensemble": make_model(TEXT, words, reading=kept["text"], temperature=0.8),
-        "sound views": make_model(AUDIO, [Part(backbone=mel_cnn, views=5)], reading=kept["audio"]),
-        "sound map": make_model(AUDIO, [Part(backbone=mel_cnn, **maps)], reading=kept["audio"]),
+        "sound views": make_model(AUDIO, [Part(backbone=mel_cnn, **maps, views=3)], reading=kept["audio"]),
     }
 
 

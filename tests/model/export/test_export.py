@@ -92,6 +92,16 @@ def test_another_file_beside_the_model_is_not_replaced(
     assert not (tmp_path / "model.mine").exists()
 
 
+def test_another_tokenizer_is_found_before_any_work(
+    models: dict[str, TransferModel], texts: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = add_format(monkeypatch)
+    (tmp_path / "tokenizer.json").write_text("of another model")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json, which belongs to model\.mine"):
+        models["text ensemble"].export(tmp_path / "model.mine", format="mine", check_data=texts)
+    assert not asked
+
+
 def test_the_model_in_16_bit_is_compared_beside(
     picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

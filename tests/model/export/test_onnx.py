@@ -13,7 +13,7 @@ import pytest
 
 from autotransfer.model.transfer_model import TransferModel
 
-MODELS = ("image ensemble", "image multilabel", "image regression", "text ensemble", "sound views", "sound map")
+MODELS = ("image ensemble", "image multilabel", "image regression", "text ensemble", "sound views")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from autotransfer.model.transfer_model import TransferModel
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["image ensemble", "image regression", "text ensemble", "sound views"])
+@pytest.mark.parametrize("name", ["image ensemble", "text ensemble", "sound views"])
 def test_every_kind_of_example_answers_as_before(
     name: str, models: dict[str, TransferModel], examples_of: dict[str, list[Any]], tmp_path: Path
 ) -> None:

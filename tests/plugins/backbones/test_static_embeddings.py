@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autotransfer.contract.registry import Registry
-from autotransfer.errors import BackboneError, ModelFormatError
+from autotransfer.errors import BackboneError, ModelFormatError, WeightsUnavailableError
+from autotransfer.pipeline.prepare import load_first
+from autotransfer.runtime.device import Device
 from autotransfer.testing import check_backbone
 from autotransfer_plugins.backbones import static_embeddings
 from autotransfer_plugins.backbones._static_folder import load_folder
 from autotransfer_plugins.backbones._static_specs import folder_spec
 
+CPU = Device(torch=torch.device("cpu"), half=None)
 ROWS, WIDTH = len(WORDS) + 4, 6
 
 
@@ -103,3 +107,47 @@ def test_glove_finds_neighbours_of_king(shared: Path) -> None:
     tokenizer = backbone.preprocessing.tokenizer.load()  # type: ignore[attr-defined]
     near = (vectors @ vectors[tokenizer.token_to_id("king")]).topk(4).indices.tolist()
     assert [tokenizer.id_to_token(i) for i in near] == ["king", "prince", "queen", "ii"]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, matrix: Tensor, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache with the repository ``someone/words``, and no network."""
+    repository = tmp_path / "hub" / "models--someone--words"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("1" * 40)
+    (repository / "snapshots").mkdir()
+    write(repository / "snapshots" / ("1" * 40), {"embeddings": matrix}, max_length=32)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return repository
+
+
+@pytest.mark.parametrize("name", ["static:someone/words", "someone/words", "hf-hub:someone/words"])
+def test_repository_of_the_hub_is_read_from_the_cache(hub: Path, matrix: Tensor, name: str) -> None:
+    spec = Registry.load(()).backbone(name)
+    assert (spec.name, spec.modality, spec.weights, spec.input_size) == (name, "text", "hub someone/words", (32,))
+    assert spec.check is not None
+    spec.check()
+    backbone = spec.load()
+    torch.testing.assert_close(backbone.embeddings.weight.detach(), matrix)
+    assert backbone.preprocessing.max_length == 32
+    assert spec.load_at is not None
+    assert spec.load_at(16).preprocessing.max_length == 16
+
+
+def test_repository_that_is_not_here_says_what_to_do(hub: Path) -> None:
+    spec = Registry.load(()).backbone("static:someone/absent")
+    assert spec.check is not None
+    with pytest.raises(WeightsUnavailableError, match=r"someone/absent .* HF_HUB_OFFLINE .* AUTOTRANSFER_ZOO"):
+        spec.check()
+    with pytest.raises(WeightsUnavailableError):
+        spec.load()
+
+
+def test_near_duplicates_are_left_to_encoders(tmp_path: Path, matrix: Tensor) -> None:
+    words = folder_spec(write(tmp_path / "words", {"embeddings": matrix}), "words")
+    encoder = replace(words, name="encoder", tells_near_duplicates=True)
+    assert load_first([words], CPU) is None  # "what is a film ?" and "what is a zebra ?" have equal features
+    first = load_first([words, encoder], CPU)
+    assert first is not None
+    assert first.spec.name == "encoder"

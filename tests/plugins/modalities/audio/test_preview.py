@@ -49,3 +49,23 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
         AUDIO.preview(tmp_path / "a.wav", READING)
+
+
+def test_each_part_of_the_clip_is_silent_once(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(440, 6.0), 16000)
+    found = AUDIO.occlusions(tmp_path / "a.wav", READING)
+    assert len(found.items) == len(found.parts) == 12
+    assert found.parts[0].startswith("1.5-1.8")
+    silent = np.array([[item.values[i * 1600 : (i + 1) * 1600].any() for i in range(60)] for item in found.items])
+    assert (~silent).sum() >= 12 * 2
+    assert silent[:, :15].all()
+    assert silent[:, 45:].all()
+    assert {item.rate for item in found.items} == {16000}
+    assert found.preview == AUDIO.preview(tmp_path / "a.wav", READING)
+
+
+def test_silence_is_read_at_the_scale_of_the_training_sounds() -> None:
+    item = AUDIO.item((32768 * tone(440), 16000))
+    found = AUDIO.occlusions(item, {**READING, "full_scale": 32768.0})
+    assert np.abs(found.items[0].values).max() == pytest.approx(16384, rel=0.01)
+    assert np.abs(decoded(found.preview)[0]).max() == pytest.approx(0.5, abs=0.01)

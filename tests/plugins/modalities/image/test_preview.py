@@ -12,6 +12,7 @@ from PIL import Image
 
 from autotransfer.contract.modality import Preview
 from autotransfer.errors import DataError
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 from autotransfer_plugins.modalities.image.modality import IMAGE
 
 READING: dict[str, Any] = {"side": 64, "value_ranges": {}, "background": "white", "channels": None}
@@ -82,3 +83,51 @@ def test_a_damaged_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
         IMAGE.preview(tmp_path / "a.png", READING)
+
+
+def warm_box(image: Image.Image) -> tuple[float, float, float, float]:
+    """Return where a heatmap lies over a grey image, as shares: left, top, right and bottom."""
+    pixels = np.asarray(image.convert("RGB")).astype(int)
+    y, x = np.nonzero(pixels[..., 0] - pixels[..., 2] > 40)
+    return x.min() / image.width, y.min() / image.height, (x.max() + 1) / image.width, (y.max() + 1) / image.height
+
+
+@pytest.mark.parametrize(
+    ("mode", "fraction", "expected"),
+    [
+        ("center", 1.0, (0.25, 0.0, 0.75, 1.0)),
+        ("center", 0.5, (0.375, 0.25, 0.625, 0.75)),
+        ("squash", 1.0, (0.0, 0.0, 1.0, 1.0)),
+        ("squash", 0.5, (0.25, 0.25, 0.75, 0.75)),
+        ("letterbox", 1.0, (0.0, 0.0, 1.0, 1.0)),
+        ("letterbox", 0.5, (0.25, 0.0, 0.75, 1.0)),
+    ],
+)
+def test_heat_lies_over_what_the_backbone_sees(
+    mode: Any, fraction: float, expected: tuple[float, float, float, float]
+) -> None:
+    how = Preprocessing(size=(64, 64), crop_mode=mode, crop_fraction=fraction)
+    preview = IMAGE.overlay(np.full((200, 400), 128, np.uint8), READING, how, np.ones((7, 7), np.float32))
+    image = opened(preview)
+    assert image.size == (160, 80)
+    assert warm_box(image) == pytest.approx(expected, abs=0.02)
+
+
+def test_heat_is_where_the_object_is_in_the_image() -> None:
+    # A backbone sees the square at the centre of a wide image; its upper right is right of the image's middle.
+    pixels = np.full((100, 300), 128, np.uint8)
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 3] = 1.0
+    how = Preprocessing(size=(32, 32), crop_fraction=1.0)
+    image = opened(IMAGE.overlay(pixels, READING, how, heat))
+    box = warm_box(image)
+    assert box[0] > 0.5
+    assert box[2] == pytest.approx(2 / 3, abs=0.02)
+    assert box[3] < 0.5
+
+
+def test_no_heat_leaves_a_grey_picture() -> None:
+    how = Preprocessing(size=(32, 32))
+    image = opened(IMAGE.overlay(halves(50, 50), READING, how, np.zeros((4, 4), np.float32)))
+    pixels = np.asarray(image).astype(int)
+    assert (pixels.max(2) == pixels.min(2)).all()
