@@ -165,7 +165,8 @@ def test_the_command_line_takes_limits(digit_folder: Path, tiny_zoo: Path, tmp_p
     assert json.loads(picked.stdout)["trial"] == best["trial"]
     assert json.loads(picked.stdout)["validation"]["score"] == pytest.approx(best["score"], abs=0.05)
     assert autotransfer.load(tmp_path / "small").predict([next((digit_folder / "test" / "one").iterdir())]) is not None
-    none = CliRunner().invoke(app, [*chosen[:3], "1kB", *chosen[4:]])
+    assert "holds a model already" in " ".join(CliRunner().invoke(app, chosen).output.split())
+    none = CliRunner().invoke(app, [*chosen[:3], "1kB", *chosen[4:], "--overwrite"])
     assert none.exit_code != 0
     assert "No candidate of the search keeps the limits (1 kB)" in " ".join(none.output.split())
     wrong = CliRunner().invoke(app, [*asked, "--max-latency", "10", "--out", str(tmp_path / "other")])

@@ -24,14 +24,18 @@ def pick(
     max_memory: Annotated[
         str | None, option("--max-memory", metavar="SIZE", help="Most bytes of memory to predict, such as 500MB.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the best candidate of a finished search that keeps limits. Nothing is searched again."""
     announce_start()
     with only_on_stderr():
+        from autotransfer.errors import ConfigError
         from autotransfer.pipeline.pick import pick_from_run
         from autotransfer.settings import Limits
 
+        if (out / "model.json").exists() and not overwrite:
+            raise ConfigError(f"{out} holds a model already: choose another folder, or pass --overwrite.")
         picked = pick_from_run(run, Limits(latency=max_latency, size=max_size, memory=max_memory))
         place = picked.save(out)
     if as_json:
