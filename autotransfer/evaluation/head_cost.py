@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autotransfer.contract.loading import PLUGIN_ERRORS
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.evaluation.inference_cost import held_bytes, state_bytes
 from autotransfer.evaluation.latency import median_seconds
 from autotransfer.evaluation.setup import Setup
@@ -61,7 +61,7 @@ def measure_head(
         features = features.to(device)
 
         def run(number: int) -> None:
-            with torch.inference_mode():
+            with plugin_call(f"The head {setup.head.name!r}"), torch.inference_mode():
                 head(features).float().cpu()
 
         seconds = median_seconds(run, clock, max_seconds=MAX_HEAD_SECONDS)
@@ -89,8 +89,9 @@ def _solved(setup: Setup, task: Task, count: int) -> nn.Module | None:
     features = rng.standard_normal((count, setup.head_width), dtype=np.float32)
     try:
         assert setup.head.solve is not None  # asked for closed forms alone
-        setup.head.solve(head, features, _targets(task, count, rng), task, setup.candidate.head_params, None)
-    except PLUGIN_ERRORS:  # a plugin's head may refuse such features; its size before the solution has to do
+        with plugin_call(f"The head {setup.head.name!r}"):
+            setup.head.solve(head, features, _targets(task, count, rng), task, setup.candidate.head_params, None)
+    except Exception:  # a plugin's head may refuse such features; its size before the solution has to do
         return None
     return head
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class LatencySample:
         reading: Mapping[str, Any] | None,
         batch: int,
     ) -> LatencySample:
-        """Take a few of the examples at some positions, evenly spaced, and decode them.
+        """Take a few of the examples at some positions, evenly spaced, and decode them; none that cannot be read.
 
         Args:
             modality: What kind of examples they are.
@@ -72,8 +73,11 @@ class LatencySample:
             batch: Number of examples that are predicted at once.
         """
         chosen = dict.fromkeys(np.linspace(0, len(rows) - 1, MAX_EXAMPLES).astype(int).tolist())
-        decoded = tuple(modality.decoded(items[int(rows[i])]) for i in chosen)
-        return cls(modality=modality, items=decoded, reading=reading, batch=batch)
+        decoded = list[Item]()
+        for i in chosen if len(rows) else ():
+            with contextlib.suppress(Exception):  # a data set is the user's code; reading all of it says what is wrong
+                decoded.append(modality.decoded(items[int(rows[i])]))
+        return cls(modality=modality, items=tuple(decoded), reading=reading, batch=batch)
 
     def examples(self, number: int) -> list[Item]:
         """Return the examples of a run by its number: each run begins with another one."""

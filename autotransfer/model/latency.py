@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import Takes
 from autotransfer.data.examples import Examples
 from autotransfer.evaluation.inference_cost import InferenceCost, held_bytes, state_bytes
@@ -98,11 +99,12 @@ def measure_pass(
     group, loading = MembersOfBackbone(backbone=loaded.fast, members=(member,), device=device), list[float]()
 
     def run(number: int) -> None:
-        start = clock()
-        store = sample.load(number, [how])
-        loading.append(clock() - start)
-        for _, outputs in group.outputs(store):
-            outputs.cpu()
+        with plugin_call(f"The backbone {loaded.spec.name!r}"):
+            start = clock()
+            store = sample.load(number, [how])
+            loading.append(clock() - start)
+            for _, outputs in group.outputs(store):
+                outputs.cpu()
 
     seconds = median_seconds(run, clock, max_seconds=max_seconds)
     return PassCost(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from autotransfer.candidate import Candidate
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.model.inference_costs import InferenceCosts
 from autotransfer.model.latency import measure_model
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.context import FitContext
+from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.records import candidate_of, rank_records
 from autotransfer.selection.selected_model import SelectedModel
 
 __all__ = ["candidates_of", "cheaper_records", "measure_saved", "warn_of_exceeded"]
+
+log = logging.getLogger("autotransfer")
 
 # Measurements of a model that is over the limit on the latency: a machine that is busy for a moment says nothing.
 MAX_MEASUREMENTS = 4
@@ -23,8 +28,20 @@ MAX_MEASUREMENTS = 4
 MEASURING_SECONDS, MEASURING_SECONDS_WITHOUT_LIMIT = 0.5, 0.1
 
 
-def measure_saved(context: FitContext, costs: InferenceCosts, model: TransferModel) -> InferenceCost:
-    """Return what the model in the run folder takes: the least latency of a few where the first is over the limit."""
+def measure_saved(context: FitContext, costs: InferenceCosts, model: TransferModel) -> InferenceCost | None:
+    """Return what the model in the run folder takes: the least latency of a few where the first is over the limit.
+
+    None where that cannot be measured, since a search must not be lost for it.
+    """
+    try:
+        with plugin_call("A backbone or head of the model"):
+            return _measured(context, costs, model)
+    except Exception as error:  # a data set is the user's code, and a backbone that of a plugin
+        log.warning("What the model takes could not be measured: %s", describe(error))
+        return None
+
+
+def _measured(context: FitContext, costs: InferenceCosts, model: TransferModel) -> InferenceCost:
     limits, folder = context.settings.selection.limits, context.run.model
 
     def measure() -> InferenceCost:
@@ -81,7 +98,7 @@ def warn_of_exceeded(context: FitContext, cost: InferenceCost) -> None:
     context.warnings.warn(
         "limits_exceeded",
         f"The saved model takes {cost}, more than the limits ({limits}), and no other candidate takes less. Was the "
-        "machine busy? Measure again with autotransfer score, or raise the limits.",
+        "machine busy? Search again on a quiet one, or raise the limits.",
         cost=cost.to_json(),
         limits=limits.to_json(),
     )

@@ -213,6 +213,8 @@ class BackbonesWithinLimits:
         found = LatencySample.of(modality, self.examples.items, range(count), None, self.limits.batch)
         formats = [form.preprocessing for form in forms if form.preprocessing is not None]
         names = [f"item {i}" for i in range(len(found.items))]
+        if not names:
+            return None
         try:
             store = modality.load(found.items, names, formats, options=self.options)
         except DataError:

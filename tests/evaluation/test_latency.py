@@ -48,3 +48,18 @@ def test_a_sample_takes_turns_and_fills_a_batch() -> None:
     sample = LatencySample.of(IMAGE, images, [1, 3, 5], None, 4)
     assert [int(image[0, 0]) for image in sample.examples(0)] == [1, 3, 5, 1]
     assert [int(image[0, 0]) for image in sample.examples(1)] == [3, 5, 1, 3]
+
+
+class Broken(list[np.ndarray]):
+    """A data set whose second example cannot be had."""
+
+    def __getitem__(self, position: object) -> object:  # type: ignore[override]
+        if position == 1:
+            raise RuntimeError("the network is gone")
+        return super().__getitem__(position)  # type: ignore[index]
+
+
+def test_a_sample_leaves_out_what_cannot_be_read() -> None:
+    images = Broken([np.zeros((8, 8), np.uint8)] * 3)
+    assert len(LatencySample.of(IMAGE, images, range(3), None, 1).items) == 2
+    assert LatencySample.of(IMAGE, images, [], None, 1).items == ()

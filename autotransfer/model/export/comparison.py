@@ -26,8 +26,8 @@ class Agreement:
     """How far what was exported predicts as the model does.
 
     The model predicts in float32 here, from examples in memory, as what was exported does. Otherwise, a model may
-    predict in 16 bit, where probabilities differ by up to a hundredth, and decode large JPEG files at a part of their
-    size: ``labels_agree_with_predict`` compares with that.
+    predict in 16 bit, where probabilities differ by up to a hundredth, and decode large files in a shorter way:
+    ``labels_agree_with_predict`` compares with that.
 
     Attributes:
         examples: Number of examples that were compared.

@@ -33,7 +33,7 @@ class ExportRequest:
         model: The model.
         path: The file, or the folder, that is to be written. It is a temporary one with the final name; files that
             belong to a file stand beside it.
-        examples: Examples that the model can read, in memory where they are files of pixels or samples: what tracing
+        examples: Examples that the model can read, as ``ExportInputs.decoded`` returns them: what tracing
             and calibration run on, and what is compared afterwards.
         about: What the file says of itself, as JSON: labels, task, preprocessing, versions.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,8 +19,6 @@ from autotransfer.runtime.text import one_line
 
 __all__ = ["BATCH", "batches_of", "dynamic_axes", "traced"]
 
-log = logging.getLogger("autotransfer")
-
 BATCH = "batch"
 """Name of the axis of the examples."""
 
@@ -33,7 +31,9 @@ def traced(model: ExportedModel, inputs: ExportInputs, examples: Examples) -> Ex
     """
     sample = _sample(inputs, examples)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of them is seen in the comparison
+            model(*sample)  # some networks keep what they compute in their first pass, which cannot be traced
             return torch.export.export(model, sample, dynamic_shapes=(dynamic_axes(inputs),), strict=False)
     except Exception as error:  # models are code of others: tracing fails in every way
         backbones = sorted({type(network.backbone).__name__ for network in model.networks})
