@@ -66,7 +66,7 @@ def join_over_classes(key: Keys, names: Sequence[str], classes: np.ndarray) -> K
         be divided into folds.
     """
     rows = np.flatnonzero(key >= 0)
-    words = [_WORD.findall(PurePath(names[i]).stem) for i in rows]
+    words = [_WORD.findall(PurePath(names[i]).stem) for i in rows.tolist()]
     if len({len(found) for found in words}) != 1 or len(np.unique(classes)) < 2:
         return key
     numbers = [np.unique(column, return_inverse=True)[1] for column in zip(*words, strict=True)]

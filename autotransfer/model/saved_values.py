@@ -9,14 +9,25 @@ from torch import Tensor
 
 from autotransfer.contract.modality import Modality
 from autotransfer.contract.registry import Registry
-from autotransfer.errors import ModelFormatError
+from autotransfer.errors import DataNotFoundError, ModelFormatError
 from autotransfer.model.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from autotransfer.report.card_usage import CARD
 
-__all__ = ["read_card", "read_columns", "read_modality", "read_temperature", "without_shared_memory"]
-
+__all__ = ["find_model", "read_card", "read_columns", "read_modality", "read_temperature", "without_shared_memory"]
 
 _MAX_CARD_BYTES = 2**20
+
+
+def find_model(folder: Path) -> Path:
+    """Return the folder that holds a saved model: this one, or ``model/`` in the folder of a run.
+
+    Raises:
+        DataNotFoundError: There is none.
+    """
+    for place in (folder, folder / "model"):
+        if (place / "model.json").is_file():
+            return place
+    raise DataNotFoundError(f"There is no model in {folder}: expected model.json in it or in its folder model/.")
 
 
 def read_card(folder: Path) -> str:

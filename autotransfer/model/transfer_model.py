@@ -19,13 +19,14 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.weights import weights_of, without_weightless
-from autotransfer.errors import AutoTransferError, DataError, DataNotFoundError, ModelFormatError
+from autotransfer.errors import AutoTransferError, DataError, ModelFormatError
 from autotransfer.evaluation.inference_cost import held_bytes
 from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
 from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
 from autotransfer.model.saved_values import (
+    find_model,
     read_card,
     read_columns,
     read_modality,
@@ -289,6 +290,8 @@ class TransferModel:
         check_data: Any,
         trained_on: Mapping[str, Any] | None = None,
         overwrite: bool = False,
+        quantize: bool = False,
+        scored: Examples | None = None,
     ) -> ExportReport:
         """Write the model in the format of other programs, with the preprocessing inside.
 
@@ -300,6 +303,8 @@ class TransferModel:
             check_data: Examples to compare on, in any form that ``predict`` takes; of many, a few hundred are taken.
             trained_on: What the file is to say of the training examples, as JSON.
             overwrite: Replace what is there.
+            quantize: Write ONNX in 8 bits, where that costs at most half a point of accuracy.
+            scored: Labelled examples to measure this loss on; None takes ``check_data``, which then has labels.
 
         Returns:
             The files, and how far they predict as the model does.
@@ -313,7 +318,8 @@ class TransferModel:
         from autotransfer.model.export.export import export_model
 
         examples = check_data if isinstance(check_data, Examples) else self.find_examples(check_data)
-        return export_model(self, path, format=format, examples=examples, trained_on=trained_on, overwrite=overwrite)
+        more: dict[str, Any] = {"overwrite": overwrite, "quantize": quantize, "scored": scored}
+        return export_model(self, path, format=format, examples=examples, trained_on=trained_on, **more)
 
     @classmethod
     @default_settings()
@@ -324,7 +330,7 @@ class TransferModel:
             DataNotFoundError: There is no model in this folder.
             ModelFormatError: The files are damaged, or not a model.
         """
-        folder = _model_folder(Path(folder))
+        folder = find_model(Path(folder))
         about = _read_json(folder / "model.json")
         try:
             state = load_file(folder / "model.safetensors")
@@ -377,13 +383,6 @@ class TransferModel:
             "files": digests_of(self._files),
             "members": describe_members(self.members),
         }
-
-
-def _model_folder(folder: Path) -> Path:
-    for place in (folder, folder / "model"):
-        if (place / "model.json").is_file():
-            return place
-    raise DataNotFoundError(f"There is no model in {folder}: expected model.json in it or in its folder model/.")
 
 
 def _read_json(file: Path) -> dict[str, Any]:

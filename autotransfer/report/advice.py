@@ -64,7 +64,6 @@ BY_WARNING = {
     "label_conflicts": ("Settle labels", "Copies of one example have several labels: all of them were left out."),
     "refit_rejected": ("Fit again", "The model was not trained on all examples; a larger budget allows for it."),
     "backbones_not_tried": ("Give more time", "Some backbones were not tried at all."),
-    "undertrained_baseline": ("Give more time", "Only if you need to know what transfer gains."),
 }
 
 
@@ -77,6 +76,7 @@ def advise(result: FitResult) -> tuple[Notice, ...]:
         _of_scores,
         _of_probabilities,
         _of_the_search,
+        _of_the_gain,
     )
     found = [notice for rule in rules for notice in rule(result)]
     run = shlex.quote(str(result.run))
@@ -179,14 +179,19 @@ def _of_the_search(result: FitResult) -> Iterator[Notice]:
     elif clock and at_best > LATE_SHARE * clock:
         yield Notice(
             title="More search",
-            text=f"The best trial came late, after {at_best / clock:.0%} of the search. A larger budget may find a "
+            text=f"The best trial came late, at {at_best / clock:.0%} of the time of all. A larger budget may find a "
             f"better one: autotransfer resume {run} --time-budget 1h",
             target="search",
         )
     elif clock and at_best < EARLY_SHARE * clock and len(result.trials) >= 20:
         yield Notice(
             title="More data",
-            text=f"The best trial came early, after {at_best / clock:.0%} of the search. A longer search is "
+            text=f"The best trial came early, at {at_best / clock:.0%} of the time of all. A longer search is "
             "unlikely to help; more labelled examples, or other backbones, may.",
             target="search",
         )
+
+
+def _of_the_gain(result: FitResult) -> Iterator[Notice]:
+    if any(warning.code == "undertrained_baseline" for warning in result.warnings):
+        yield Notice(title="More time", text="Give a larger budget if you need to know what transfer gains.")

@@ -70,14 +70,18 @@ def _attention(result: FitResult) -> Section | None:
         return None
     wrong = [row for row in rows if row.correct is False]
     right = [row for row in rows if row.correct is not False]
-    parts = [(wrong, "Wrong predictions"), (right, "Right predictions" if wrong else "")]
+    parts = [
+        (wrong, "Of the worst errors: what speaks for the wrong answer"),
+        (right, "Of others: what speaks for the answer"),
+    ]
     galleries = tuple(Gallery(cards=tuple(map(_card_of_attention, part)), title=title) for part, title in parts if part)
     is_text = any(row.preview.words for row in rows)
     how = (
-        "Blue words speak for the prediction, orange ones against it: the prediction was made again without each."
+        "Blue words speak for the answer, orange ones against it."
         if is_text
-        else "The warmer a place, the more the prediction rests on it."
+        else "The warmer a place, the more the answer rests on it."
     )
+    how += " The saved model was asked, which has trained on all examples since."
     return Section(id="attention", title="Where it looks", lead=how, blocks=galleries)
 
 
@@ -103,9 +107,10 @@ def _card_of_label(row: LabelError) -> Card:
 
 def _card_of_attention(row: Attention) -> Card:
     lines = [] if row.true is None else [("true", _value(row.true))]
-    lines.append(("predicted", _value(row.predicted) + (_sure(row.probability) if row.label == row.predicted else "")))
-    if row.label is not None and row.label != row.predicted:
-        lines.append(("asked for", _value(row.label) + _sure(row.probability)))
+    if row.label is None:
+        lines.append(("predicted", _value(row.predicted)))
+    else:
+        lines.append(("what speaks for", _value(row.label) + _sure(row.probability)))
     tone = "bad" if row.correct is False else "good" if row.correct else "plain"
     return Card(title=row.name, preview=row.preview, lines=tuple(lines), tone=tone)  # type: ignore[arg-type]
 

@@ -139,15 +139,15 @@ def _model(result: FitResult) -> Facts:
             facts.append((f"Trial {one.trial}{share}", str(one.candidate)))
     trained_on = {row.backbone: row.trained_on for row in result.analysis.backbones}
     names = dict.fromkeys(one.candidate.backbone for member in selected.members for one in member.candidates)
-    facts += [(f"{name} was trained on", trained_on[name]) for name in names if trained_on.get(name)]
-    facts.append(("Stages of the best candidate", _depth(result)))
+    facts += [("Source", f"{name}: {trained_on[name]}") for name in names if trained_on.get(name)]
+    facts.append(("Stages", f"{_depth(result)} (of the best candidate)" if len(names) > 1 else _depth(result)))
     task, calibration = result.model.task, result.selection.calibration
     if task.kind == "binary" and task.thresholds:
-        facts.append((f"It predicts {task.classes[1]!r} from a probability of", f"{task.thresholds[1]:.3f}"))
+        facts.append(("Threshold", f"{task.thresholds[1]:.3f} of {task.classes[1]!r}"))
     if calibration is not None and calibration.is_better:
-        facts.append(("Temperature of its probabilities", f"{calibration.temperature:.2f}"))
+        facts.append(("Temperature", f"{calibration.temperature:.2f}"))
     if result.selection.cost is not None:
-        facts.append(("A prediction takes", str(result.selection.cost)))
+        facts.append(("A prediction", str(result.selection.cost)))
     facts.append(("Folder", str(result.run / "model")))
     return Facts(title="The model", facts=tuple(facts))
 

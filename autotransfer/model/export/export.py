@@ -7,15 +7,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autotransfer.data.examples import Examples
-from autotransfer.errors import ConfigError, ExportError
+from autotransfer.errors import ConfigError, DataError, ExportError
 from autotransfer.model.export.card import USAGES, card_of
 from autotransfer.model.export.comparison import MAX_DIFFERENCE, MIN_LABEL_AGREEMENT, Agreement, compare
-from autotransfer.model.export.exporters import ExportRequest, find_exporter
+from autotransfer.model.export.exporters import Exporter, ExportRequest, find_exporter
 from autotransfer.model.export.hub import push
 from autotransfer.model.export.metadata import describe
 from autotransfer.model.export.pipeline import export_inputs_of
@@ -24,10 +24,16 @@ from autotransfer.report.card_usage import CARD
 from autotransfer.runtime.files import writing
 from autotransfer.runtime.library_defaults import default_settings
 
-__all__ = ["MAX_COMPARED_EXAMPLES", "ExportReport", "export_model"]
+if TYPE_CHECKING:
+    from autotransfer.model.export.quantization import Quantization
+
+__all__ = ["MAX_COMPARED_EXAMPLES", "MAX_SCORED_EXAMPLES", "ExportReport", "export_model"]
 
 MAX_COMPARED_EXAMPLES = 256
 """Most examples that an export is compared on, spread over all that there are."""
+
+MAX_SCORED_EXAMPLES = 1000
+"""Most examples on which the loss of a quantization is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +46,7 @@ class ExportReport:
         files: All files that were written.
         agreement: The figures of the comparison with the model.
         card: The model card, which says how to predict with the files.
+        quantization: What 8 bits change; None where the model was exported in float32.
     """
 
     path: Path
@@ -47,6 +54,7 @@ class ExportReport:
     files: tuple[Path, ...]
     agreement: Agreement
     card: str = field(default="", repr=False)
+    quantization: Quantization | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -75,9 +83,12 @@ class ExportReport:
             "files": [str(file) for file in self.files],
             "size_bytes": self.size_bytes,
             **self.agreement.to_json(),
+            "quantization": None if self.quantization is None else self.quantization.to_json(),
         }
 
     def __str__(self) -> str:
+        if self.quantization is not None:
+            return f"{self.path}: {self.size_bytes / 1e6:.1f} MB; {self.quantization}; before, {self.agreement}"
         return f"{self.path}: {self.size_bytes / 1e6:.1f} MB; {self.agreement}"
 
 
@@ -90,6 +101,8 @@ def export_model(
     examples: Examples,
     trained_on: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    quantize: bool = False,
+    scored: Examples | None = None,
 ) -> ExportReport:
     """Export a model, and compare what was exported with it.
 
@@ -100,21 +113,23 @@ def export_model(
         examples: Examples to compare on; of more than a few hundred, some are taken.
         trained_on: What the file is to say of the training examples, as JSON.
         overwrite: Replace what is there.
+        quantize: Write ONNX in 8 bits, where that costs at most half a point of accuracy.
+        scored: Labelled examples, such as test examples, to measure this loss on; None takes ``examples``.
 
     Raises:
         ConfigError: There is no such format, or the place cannot be used.
+        DataError: There are no labels to measure the loss of 8 bits on.
         ExportError: The format has no form for the model, a package is missing, or the predictions do not agree.
         OutputError: The disk is full, or cannot be written.
     """
     path, exporter = Path(path), find_exporter(format)
     exporter.check_packages()
     exporter.check_path(path, overwrite=overwrite)
-    inputs = export_inputs_of(model) if exporter.decoded else None
-    for name, data in ({} if inputs is None else inputs.files).items():
-        _check_beside(path.with_name(name), data, path, overwrite=overwrite)
-    compared = originals = _some_of(model, examples)
-    if inputs is not None:
-        compared = replace(originals, items=list(inputs.decoded(list(originals.items))))
+    if quantize:
+        _check_quantization(format, examples if scored is None else scored)
+    _check_files(model, path, exporter, overwrite=overwrite)
+    originals = _some_of(model, examples)
+    compared = _decoded(model, originals) if exporter.decoded else originals
     parent = path.absolute().parent
     with (
         writing(path, "Export again once there is room."),
@@ -130,8 +145,51 @@ def export_model(
                 f"{MIN_LABEL_AGREEMENT:.1%}, and differences up to {MAX_DIFFERENCE}. Nothing was written; another "
                 "format, or a model of another backbone, may do."
             )
+        quantization = _quantized(request, examples, scored) if quantize else None
         files = _moved(folder, path, overwrite=overwrite)
-    return ExportReport(path=path, format=format, files=files, agreement=agreement, card=_card(model, format, path))
+    card = _card(model, format, path)
+    return ExportReport(
+        path=path, format=format, files=files, agreement=agreement, card=card, quantization=quantization
+    )
+
+
+def _check_files(model: TransferModel, path: Path, exporter: Exporter, *, overwrite: bool) -> None:
+    """Refuse, before any work, to replace files that would stand beside a file.
+
+    Raises:
+        ConfigError: A file of that name is there, with another content.
+        ExportError: The modality, or a backbone, has no form that can be exported.
+    """
+    if exporter.decoded:
+        for name, data in export_inputs_of(model).files.items():
+            _check_beside(path.with_name(name), data, path, overwrite=overwrite)
+
+
+def _check_quantization(format: str, scored: Examples) -> None:
+    """Refuse, before any work, what cannot be quantized, or be judged.
+
+    Raises:
+        ConfigError: The format has no 8 bits.
+        DataError: There are no labels to measure the loss on.
+    """
+    if format != "onnx":
+        raise ConfigError(f"Models are quantized in the format 'onnx'; got {format!r}: leave out --quantize.")
+    if scored.targets is None:
+        raise DataError("What 8 bits cost is measured on labelled examples, and these have no labels: name others.")
+
+
+def _quantized(request: ExportRequest, examples: Examples, scored: Examples | None) -> Quantization:
+    """Quantize what was written; the loss is measured on labelled examples.
+
+    Raises:
+        ExportError: It costs too much, or cannot be done.
+    """
+    from autotransfer.model.export.quantization import quantize
+
+    chosen, name = (examples, "examples of the comparison") if scored is None else (scored, "test examples")
+    model, inputs = request.model, export_inputs_of(request.model)
+    chosen = _decoded(model, _some_of(model, chosen, MAX_SCORED_EXAMPLES))
+    return quantize(request.path, model, inputs, request.examples, chosen, name)
 
 
 def _card(model: TransferModel, format: str, path: Path) -> str:
@@ -141,9 +199,14 @@ def _card(model: TransferModel, format: str, path: Path) -> str:
     return card_of(model, format, USAGES.get(format, "").replace("FILE", path.stem))
 
 
-def _some_of(model: TransferModel, examples: Examples) -> Examples:
-    """Return up to a few hundred of the examples that can be read."""
-    rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), MAX_COMPARED_EXAMPLES)).astype(int))
+def _decoded(model: TransferModel, examples: Examples) -> Examples:
+    """Return the examples as an exported model is given them."""
+    return replace(examples, items=list(export_inputs_of(model).decoded(list(examples.items))))
+
+
+def _some_of(model: TransferModel, examples: Examples, most: int = MAX_COMPARED_EXAMPLES) -> Examples:
+    """Return some of the examples that can be read."""
+    rows = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), most)).astype(int))
     chosen = examples.take(rows.tolist())
     return chosen.take(model.decode(chosen).kept.tolist())
 
