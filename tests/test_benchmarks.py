@@ -162,3 +162,15 @@ print(json.dumps({name: ablations.fit(name, data, zoo, trials=10) for name in ab
 )
 def test_the_readme_says_how_it_is_run(name: str) -> None:
     assert re.search(rf"^    python examples/benchmarks/{name} ", README, flags=re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_flipped_labels_are_looked_for(digit_folder: Path, tiny_zoo: Path) -> None:
+    code = """
+import label_errors
+data, zoo = map(Path, sys.argv[1:])
+print(json.dumps(label_errors.measure(data, zoo, trials=4, seconds=0, seed=0, limit=80)))
+"""
+    row = in_one_process(code, digit_folder, tiny_zoo)
+    assert (row["examples"], row["classes"], row["flipped"], row["at_random"]) == (80, 3, 4, 0.1)
+    assert row["found"] >= 0.5  # of random networks, on a few digits

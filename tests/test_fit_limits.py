@@ -5,6 +5,7 @@ Where speed matters, latencies are written down instead of measured.
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,17 @@ def test_the_command_line_takes_limits(digit_folder: Path, tiny_zoo: Path, tmp_p
     done = CliRunner().invoke(app, [*asked, "--max-size", "900MB", "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     assert "limits: 900 MB" in done.output
+    chosen = ["pick", str(tmp_path / "run"), "--max-size", "900MB", "--out", str(tmp_path / "small"), "--json"]
+    picked = CliRunner().invoke(app, chosen)
+    assert picked.exit_code == 0, picked.output
+    best = json.loads((tmp_path / "run" / "result.json").read_text())["pareto"][0]
+    assert json.loads(picked.stdout)["trial"] == best["trial"]
+    assert json.loads(picked.stdout)["validation"]["score"] == pytest.approx(best["score"], abs=0.05)
+    assert autotransfer.load(tmp_path / "small").predict([next((digit_folder / "test" / "one").iterdir())]) is not None
+    assert "holds a model already" in " ".join(CliRunner().invoke(app, chosen).output.split())
+    none = CliRunner().invoke(app, [*chosen[:3], "1kB", *chosen[4:], "--overwrite"])
+    assert none.exit_code != 0
+    assert "No candidate of the search keeps the limits (1 kB)" in " ".join(none.output.split())
     wrong = CliRunner().invoke(app, [*asked, "--max-latency", "10", "--out", str(tmp_path / "other")])
     assert wrong.exit_code != 0
     assert "a number with a unit, such as '10ms'" in " ".join(wrong.output.split())

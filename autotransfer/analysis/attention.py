@@ -76,7 +76,7 @@ class Question:
 
     Attributes:
         row: Row of the example in the store.
-        output: Number of the output; None for the one with the greatest probability, or the first.
+        output: Number of the output; None for the predicted class, the most probable label or the first target.
         true: What is true of the example; None where that is not known.
         correct: Whether what was predicted for it is right; None where that is not known.
     """
@@ -121,7 +121,8 @@ def answer(model: TransferModel, shown: ShownExamples, questions: Sequence[Quest
     store = shown.store.take(rows)
     predictions = model.predict_store(store)
     values = predicted_values(model.task, predictions)
-    outputs = [_output(model, one, own) for one, own in zip(questions, predictions, strict=True)]
+    first = _first_choice(model, predictions)
+    outputs = [own if one.output is None else one.output for one, own in zip(questions, first, strict=True)]
     marked = _occluded(model, shown, rows, outputs) or _heated(model, shown, rows, outputs)
     regression = model.task.kind == "regression"
     return tuple(
@@ -140,10 +141,12 @@ def answer(model: TransferModel, shown: ShownExamples, questions: Sequence[Quest
     )
 
 
-def _output(model: TransferModel, question: Question, predictions: np.ndarray) -> int:
-    if question.output is not None:
-        return question.output
-    return 0 if model.task.kind == "regression" else int(predictions.argmax())
+def _first_choice(model: TransferModel, predictions: np.ndarray) -> list[int]:
+    """Return the output of each example that is asked for where the question names none."""
+    if model.task.kind == "regression":
+        return [0] * len(predictions)
+    said = model.task.decide(predictions) if model.task.single_label else predictions.argmax(1)
+    return [int(output) for output in said]
 
 
 def _heaviest(model: TransferModel) -> Network:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class ParetoPoint:
         objective: What the search maximises: the score, comparable between candidates, less a share of its error.
         latency_seconds: Seconds that it takes for a prediction as a model.
         size_bytes: Bytes of the files of such a model.
+        epochs: Epochs that it is trained for; 0 for closed forms.
     """
 
     trial: int
@@ -34,6 +35,7 @@ class ParetoPoint:
     objective: float
     latency_seconds: float
     size_bytes: int
+    epochs: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the point as JSON."""
@@ -44,7 +46,26 @@ class ParetoPoint:
             "objective": self.objective,
             "latency_ms": round(self.latency_seconds * 1e3, 4),
             "size_bytes": self.size_bytes,
+            "epochs": self.epochs,
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ParetoPoint:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ConfigError: It holds no candidate.
+            KeyError: A value is missing.
+        """
+        return cls(
+            trial=data["trial"],
+            candidate=Candidate.from_json(data["candidate"]),
+            score=data["score"],
+            objective=data["objective"],
+            latency_seconds=data["latency_ms"] / 1e3,
+            size_bytes=data["size_bytes"],
+            epochs=data["epochs"],
+        )
 
 
 def find_front(records: Iterable[TrialRecord]) -> tuple[ParetoPoint, ...]:
@@ -90,4 +111,5 @@ def _point_of(record: TrialRecord) -> ParetoPoint | None:
         objective=objective,
         latency_seconds=latency,
         size_bytes=size,
+        epochs=record.best_epoch,
     )

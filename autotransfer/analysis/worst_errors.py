@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from autotransfer.analysis.example_values import ShownExamples, predicted_values, target_name, true_values
 from autotransfer.contract.preview import Preview, optional_preview
 from autotransfer.selection.out_of_fold import MIN_PROBABILITY, OutOfFold
+from autotransfer.tasks.task import Task
 
 __all__ = ["MAX_WORST_ERRORS", "WorstError", "find_worst_errors"]
 
@@ -66,7 +67,9 @@ class WorstError:
         return cls(**{**about, "preview": optional_preview(about, "preview")})
 
 
-def find_worst_errors(held_out: OutOfFold, predictions: np.ndarray, shown: ShownExamples) -> tuple[WorstError, ...]:
+def find_worst_errors(
+    held_out: OutOfFold, predictions: np.ndarray, shown: ShownExamples, decided: np.ndarray | None = None
+) -> tuple[WorstError, ...]:
     """Return the errors with the greatest loss, the worst first: different ones, not copies of one.
 
     A group of examples, such as near-duplicates, has one of its errors among them, and no two labels that are confused
@@ -76,10 +79,13 @@ def find_worst_errors(held_out: OutOfFold, predictions: np.ndarray, shown: Shown
         held_out: The examples that were held out.
         predictions: What networks predict for them that did not train on them (n, outputs).
         shown: Names and shows the examples.
+        decided: The same, shifted so that decisions at one half are those of the model; see ``SelectionResult``. None
+            means that they are anyway.
     """
-    losses = _losses(held_out, predictions)
-    chosen = _chosen(held_out, predictions, losses)
-    true, predicted = true_values(held_out.task, held_out.targets), predicted_values(held_out.task, predictions)
+    decided, task = predictions if decided is None else decided, replace(held_out.task, thresholds=())
+    losses = _losses(held_out, predictions, decided)
+    chosen = _chosen(held_out, losses)
+    true, predicted = true_values(task, held_out.targets), predicted_values(task, decided)
     return tuple(
         WorstError(
             row=(row := int(held_out.rows[i])),
@@ -87,8 +93,8 @@ def find_worst_errors(held_out: OutOfFold, predictions: np.ndarray, shown: Shown
             true=true[i],
             predicted=predicted[i],
             output=output,
-            label=None if held_out.task.single_label else target_name(held_out.task, output),
-            probability=_probability(held_out, predictions, i, output),
+            label=None if task.single_label else target_name(task, output),
+            probability=_probability(task, float(predictions[i, output]), says_so=bool(decided[i, output] > 0.5)),
             loss=float(losses[i, output]),
             preview=shown.preview(row),
         )
@@ -96,7 +102,7 @@ def find_worst_errors(held_out: OutOfFold, predictions: np.ndarray, shown: Shown
     )
 
 
-def _losses(held_out: OutOfFold, predictions: np.ndarray) -> np.ndarray:
+def _losses(held_out: OutOfFold, predictions: np.ndarray, decided: np.ndarray) -> np.ndarray:
     """Return the loss (n, outputs) of each example and output; 0 where the prediction is right.
 
     Examples of one label have their loss at the output of the predicted label.
@@ -108,14 +114,14 @@ def _losses(held_out: OutOfFold, predictions: np.ndarray) -> np.ndarray:
         return np.asarray(np.abs(terms) / np.where(deviation > 0, deviation, 1.0))
     losses = -np.log(np.clip(terms, MIN_PROBABILITY, 1.0))
     if not task.single_label:
-        return np.asarray(np.where((predictions > 0.5) != (held_out.targets > 0.5), losses, 0.0))
+        return np.asarray(np.where((decided > 0.5) != (held_out.targets > 0.5), losses, 0.0))
     found = np.zeros_like(predictions)
-    said = predictions.argmax(1)
+    said = decided.argmax(1)
     found[np.arange(n), said] = np.where(said == held_out.targets, 0.0, losses[:, 0])
     return found
 
 
-def _chosen(held_out: OutOfFold, predictions: np.ndarray, losses: np.ndarray) -> list[tuple[int, int]]:
+def _chosen(held_out: OutOfFold, losses: np.ndarray) -> list[tuple[int, int]]:
     """Return positions and outputs of the worst errors, the worst first."""
     wrong = min(np.count_nonzero(losses), _MAX_COMPARED)
     worst_first = np.argsort(-losses, axis=None, kind="stable")[:wrong]
@@ -138,8 +144,8 @@ def _kind(held_out: OutOfFold, i: int, output: int) -> Any:
     return (int(held_out.targets[i]), output) if held_out.task.single_label else output
 
 
-def _probability(held_out: OutOfFold, predictions: np.ndarray, i: int, output: int) -> float | None:
-    if held_out.task.kind == "regression":
+def _probability(task: Task, value: float, *, says_so: bool) -> float | None:
+    """Return the probability of what was said of an output; None for a regression."""
+    if task.kind == "regression":
         return None
-    value = float(predictions[i, output])
-    return value if held_out.task.single_label else max(value, 1 - value)
+    return value if task.single_label or says_so else 1 - value

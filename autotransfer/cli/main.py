@@ -13,6 +13,7 @@ from autotransfer.cli.export import export
 from autotransfer.cli.fit import demo, fit, resume
 from autotransfer.cli.listing import backbones, cache, plugins
 from autotransfer.cli.model import predict, score
+from autotransfer.cli.pick import pick
 from autotransfer.cli.pretrain import distill, pretrain
 from autotransfer.cli.report import report
 from autotransfer.runtime.threads import configure_threads
@@ -56,6 +57,7 @@ def _options(
 for _command in (
     fit,
     resume,
+    pick,
     report,
     predict,
     score,

@@ -20,6 +20,8 @@ Clock = Callable[[], float]
 
 # Runs before the first that counts, fewest and most runs that count, and seconds after which no further run begins.
 WARM_UP_RUNS, MIN_RUNS, MAX_RUNS, MAX_SECONDS = 1, 5, 25, 0.3
+# Times of these seconds after which fewer than the fewest runs do.
+MAX_OVERRUN = 10.0
 # Examples that are measured in turns: texts differ in length, images in size.
 MAX_EXAMPLES = 8
 
@@ -31,11 +33,18 @@ def median_seconds(
     for number in range(WARM_UP_RUNS):
         run(number)
     taken, began = list[float](), clock()
-    while len(taken) < MIN_RUNS or (len(taken) < MAX_RUNS and clock() - began < max_seconds):
+    while _goes_on(len(taken), clock() - began, max_seconds):
         start = clock()
         run(WARM_UP_RUNS + len(taken))
         taken.append(clock() - start)
     return median(taken)
+
+
+def _goes_on(runs: int, seconds: float, max_seconds: float) -> bool:
+    """Whether another run is measured; long runs vary by less, so that fewer of them do."""
+    if runs < MIN_RUNS:
+        return runs == 0 or seconds < MAX_OVERRUN * max_seconds
+    return runs < MAX_RUNS and seconds < max_seconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,9 @@ def explain_examples(
     expired = deadline(context.budget)
     previews_end = deadline(context.budget, least=MIN_PREVIEW_SECONDS)
     shown = ShownExamples(examples=context.examples, store=found.data.store, expired=previews_end)
-    worst = find_worst_errors(selection.out_of_fold, selection.out_of_fold_predictions, shown)
+    worst = find_worst_errors(
+        selection.out_of_fold, selection.out_of_fold_predictions, shown, selection.decided_predictions
+    )
     labels = _label_errors(found, selection, shown, expired)
     with context.run.writing():
         write_atomically(context.run.label_errors, to_csv(labels))
@@ -85,14 +87,14 @@ def _attention(
     selection: SelectionResult, worst: Sequence[WorstError], shown: ShownExamples, seed: int
 ) -> tuple[Attention, ...]:
     """Ask the model where it looks: in the worst errors for what was predicted, and in some examples that are right."""
-    held_out, predictions, task = selection.out_of_fold, selection.out_of_fold_predictions, selection.model.task
+    held_out, decided, task = selection.out_of_fold, selection.decided_predictions, selection.model.task
     true = true_values(task, held_out.targets)
     place = {int(row): i for i, row in enumerate(held_out.rows)}
     questions = []
     for error in worst[:MAX_ATTENTION_ERRORS]:
         i = place[error.row]
         questions.append(Question(row=error.row, output=error.output, true=true[i], correct=False))
-    for i in _right(held_out, predictions, seed):
+    for i in _right(held_out, decided, seed):
         questions.append(Question(row=int(held_out.rows[i]), true=true[i], correct=True))
     if task.kind == "regression":
         questions = [replace(question, correct=None) for question in questions]
@@ -103,13 +105,13 @@ def _attention(
         return ()
 
 
-def _right(held_out: OutOfFold, predictions: np.ndarray, seed: int) -> list[int]:
+def _right(held_out: OutOfFold, decided: np.ndarray, seed: int) -> list[int]:
     """Return positions of a few examples that are predicted right, of different classes as far as there are any."""
     task, targets = held_out.task, held_out.targets
     if task.kind == "regression":
-        nearest = np.argsort(np.abs(predictions - targets).sum(1), kind="stable")
+        nearest = np.argsort(np.abs(decided - targets).sum(1), kind="stable")
         return [int(i) for i in nearest[:MAX_ATTENTION_RIGHT]]
-    said = predictions.argmax(1) if task.single_label else predictions > 0.5
+    said = decided.argmax(1) if task.single_label else decided > 0.5
     right = np.flatnonzero(said == targets if task.single_label else (said == (targets > 0.5)).all(1))
     right = np.random.default_rng(seed).permutation(right)
     if task.single_label:

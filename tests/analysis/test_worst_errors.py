@@ -82,3 +82,13 @@ def test_residuals_count_in_standard_deviations() -> None:
     assert [(each.row, each.label) for each in found] == [(0, "metres"), (1, "grams")]
     assert found[0].loss == pytest.approx(2 / targets[:, 0].std())
     assert found[0].probability is None
+
+
+def test_errors_are_those_by_the_thresholds_of_the_model() -> None:
+    task = Task(kind="binary", classes=("no", "yes"), thresholds=(0.8, 0.2))
+    predictions = np.array([[0.7, 0.3], [0.6, 0.4]], np.float32)
+    decided = np.array([[0.4, 0.6], [0.3, 0.7]], np.float32)  # both are a yes
+    found = find_worst_errors(held_out(task, np.array([0, 1])), predictions, make_shown(["x", "y"]), decided)
+    assert [(each.row, each.true, each.predicted) for each in found] == [(0, "no", "yes")]
+    assert found[0].probability == pytest.approx(0.3)
+    assert found[0].loss == pytest.approx(-np.log(0.7), rel=1e-5)

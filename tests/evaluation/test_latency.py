@@ -26,7 +26,7 @@ def test_the_first_run_and_an_outlier_do_not_count() -> None:
 
     def run(number: int) -> None:
         runs.append(number)
-        clock.now += {0: 100.0, 3: 50.0}.get(number, 0.2)
+        clock.now += {0: 100.0, 3: 5.0}.get(number, 0.2)
 
     assert median_seconds(run, clock, max_seconds=1.0) == pytest.approx(0.2)
     assert runs == list(range(WARM_UP_RUNS + MIN_RUNS))
@@ -41,6 +41,17 @@ def test_short_runs_are_many_but_not_more_than_a_limit() -> None:
 
     median_seconds(run, clock)
     assert next(ticks) == WARM_UP_RUNS + MAX_RUNS
+
+
+def test_long_runs_are_few() -> None:
+    clock, runs = Clock(), list[int]()
+
+    def run(number: int) -> None:
+        runs.append(number)
+        clock.now += 2.0
+
+    assert median_seconds(run, clock, max_seconds=0.05) == pytest.approx(2.0)
+    assert len(runs) == WARM_UP_RUNS + 1
 
 
 def test_a_sample_takes_turns_and_fills_a_batch() -> None:
