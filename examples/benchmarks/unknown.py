@@ -23,7 +23,7 @@ from modalities import parts
 from sklearn.metrics import roc_auc_score
 
 import autotransfer
-from autotransfer import Compute, RunOptions, SearchOptions, TransferModel
+from autotransfer import Compute, DataOptions, RunOptions, SearchOptions, TransferModel
 from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.sources import load_examples
 
@@ -46,6 +46,7 @@ def fitted(train: Examples, given: argparse.Namespace, folder: str) -> TransferM
         backbones=suiting(given.backbones, given.zoo, modality_of(train).name),
         heads=("logistic", "ridge"),
         out=f"{folder}/run",
+        data_options=DataOptions(min_examples=2),
         search=SearchOptions(freeze="frozen", compare_scratch=False, views=1),
         compute=Compute(cache=False),
         run=RunOptions(progress=False),
