@@ -77,7 +77,7 @@ def _attention(result: FitResult) -> Section | None:
     galleries = tuple(Gallery(cards=tuple(map(_card_of_attention, part)), title=title) for part, title in parts if part)
     is_text = any(row.preview.words for row in rows)
     how = (
-        "Blue words speak for the answer, orange ones against it."
+        "Blue pieces speak for the answer, orange ones against it."
         if is_text
         else "The warmer a place, the more the answer rests on it."
     )

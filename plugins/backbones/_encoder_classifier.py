@@ -111,7 +111,7 @@ def _refuse_other_pooling(backbone: TextEncoder | SoundEncoder, recipe: EncoderR
         raise ExportError(
             f"The backbone pools its tokens by the {recipe.pooling}, and AutoModelForSequenceClassification of the "
             f"type {recipe.model_type!r} takes the first token. {_ADVICE}, or fit with a backbone that pools so, such "
-            "as NAME@first."
+            "as hf-hub:OWNER/NAME@first or local-dir:FOLDER@first."
         )
 
 

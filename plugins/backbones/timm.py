@@ -78,7 +78,10 @@ def resolve_backbone(name: str) -> BackboneSpec | None:
     source, _, rest = name.partition(":")
     if source == "hf-hub" and rest:
         return None if _is_of_another_library(rest) else repository_spec(rest)
-    folder = Path(rest if source == "local-dir" else name).expanduser().resolve()
+    path = rest if source == "local-dir" else name
+    folder = Path(path).expanduser().resolve()
+    if not folder.exists() and is_of_another_library(Path(split_pooling(path)[0]).expanduser().resolve()):
+        return None  # an encoder with a pooling behind its folder
     if source == "local-dir" or (folder / "config.json").is_file():
         return None if is_of_another_library(folder) else folder_spec(folder, f"local-dir:{folder}")
     entry = architectures().get(name)

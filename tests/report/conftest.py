@@ -55,7 +55,7 @@ def make_page() -> Callable[..., Page]:
         cards = (
             Card(title=name, preview=Preview(media_type="image/png", data=picture.getvalue(), text=name), tone="bad"),
             Card(title=name, preview=Preview(media_type="text/plain", text=name, words=words), lines=((name, name),)),
-            Card(title=name, preview=Preview(media_type="audio/wav", data=b"RIFF")),
+            Card(title=name, preview=Preview(media_type="audio/wav", data=b"RIFF", words=words)),
             Card(title=name),
         )
         columns = (

@@ -90,4 +90,4 @@ def test_attention_stands_by_wrong_and_right() -> None:
     assert "worst errors" in wrong.title
     assert wrong.cards[0].lines == (("true", "a"), ("what speaks for", "b (90%)"))
     assert [gallery.cards[0].tone for gallery in (wrong, right)] == ["bad", "good"]
-    assert "words" in section.lead
+    assert "Blue" in section.lead

@@ -28,6 +28,7 @@ __all__ = ["write"]
 _OPSET = 20
 # Larger models keep their weights in a file beside: a file of ONNX holds 2 GB.
 _MAX_BYTES_IN_ONE_FILE = 1_500_000_000
+_TRACE = "pkg.torch.onnx.stack_trace"
 
 
 def write(request: ExportRequest) -> Predict:
@@ -50,6 +51,7 @@ def write(request: ExportRequest) -> Predict:
         raise ExportError(f"The model cannot be written as ONNX: {type(error).__name__}: {one_line(error)}") from error
     assert made is not None
     _name_axes(made.model.graph, inputs)
+    _remove_traces(made.model.graph)
     for key, value in _properties(request.about, inputs).items():
         made.model.metadata_props[key] = value
     made.save(str(request.path), external_data=size > _MAX_BYTES_IN_ONE_FILE)
@@ -69,6 +71,15 @@ def _quiet_exporter() -> Iterator[None]:
             yield
         finally:
             exporter.setLevel(level)
+
+
+def _remove_traces(graph: Any) -> None:
+    """Remove where in the code each node was made: it takes half of a small file, and names folders of the machine."""
+    for node in graph:
+        node.metadata_props.pop(_TRACE, None)
+        for attribute in node.attributes.values():
+            if attribute.type.name == "GRAPH":
+                _remove_traces(attribute.value)
 
 
 def _name_axes(graph: Any, inputs: ExportInputs) -> None:

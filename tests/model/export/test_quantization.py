@@ -63,6 +63,14 @@ def test_eight_bits_are_smaller(exported: Path) -> None:
     assert weights == {onnx.TensorProto.INT8}
 
 
+def test_files_hold_no_folder_of_the_machine(exported: Path) -> None:
+    here = str(Path(quantization.__file__).parents[3]).encode()
+    for name in ("float", "int8"):
+        data = (exported / f"{name}.onnx").read_bytes()
+        assert b"stack_trace" not in data
+        assert here not in data
+
+
 def test_inputs_are_made_in_float(exported: Path) -> None:
     model = onnx.load(exported / "int8.onnx")
     made_by = {name: node for node in model.graph.node for name in node.output}

@@ -291,6 +291,7 @@ class TestFolder:
         spec = hf_transformers.resolve_backbone(f"local-dir:{tiny}@max")
         assert spec is not None
         assert spec.load().recipe["pooling"] == "max"
+        assert Registry.load().backbone(f"local-dir:{tiny}@max").modality == "text"  # no other plugin claims it
 
 
 class TestRefuses:
