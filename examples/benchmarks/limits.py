@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -155,8 +156,8 @@ def main() -> None:
             },
         )
     within = sum(row["within"] for row in rows)
+    print(f"{within} of {len(rows)} saved models are within their limit.", file=sys.stderr)
     common.finish(rows, given.out)
-    print(f"{within} of {len(rows)} saved models are within their limit.")
 
 
 if __name__ == "__main__":
