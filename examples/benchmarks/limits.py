@@ -119,8 +119,8 @@ def best_of_grid(data: str, latencies: dict[str, float], milliseconds: float) ->
 
 
 def limits_between(latencies: dict[str, float], count: int) -> list[float]:
-    """Return limits from twice the slowest down to a little more than the fastest, in milliseconds."""
-    found: list[float] = np.geomspace(2.0 * max(latencies.values()), 1.25 * min(latencies.values()), count).tolist()
+    """Return limits from four times the slowest down to a little more than the fastest, in milliseconds."""
+    found: list[float] = np.geomspace(4.0 * max(latencies.values()), 1.25 * min(latencies.values()), count).tolist()
     return found
 
 
