@@ -12,6 +12,8 @@ from autotransfer_plugins.modalities.image.modality import IMAGE
 
 
 class Signals(Modality):
+    """Signals, in files of NumPy."""
+
     name, noun, suffixes = "signal", "signal", frozenset({".npy"})
 
 
