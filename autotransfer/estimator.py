@@ -287,6 +287,20 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         check_is_fitted(self)
         return self.model_.predict_proba(X)
 
+    def predict_set(self, X: Any, coverage: float = 0.9, *, allow_empty: bool = True) -> np.ndarray:
+        """Return which labels are in the set (N, classes) that holds the truth at a rate; truth values.
+
+        See ``TransferModel.predict_set``.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            ConfigError: The coverage is no number between 0 and 1.
+            DataError: An example cannot be read.
+        """
+        check_is_fitted(self)
+        sets = self.model_.predict_set(X, coverage, allow_empty=allow_empty)
+        return np.array([[label in found for label in self.model_.task.classes] for found in sets])
+
     def _is_multilabel(self) -> bool:
         check_is_fitted(self)
         return bool(self.model_.task.kind == "multilabel")

@@ -19,9 +19,11 @@ SEVERAL = {
     "versus_random.py",
     "ablations.py",
     "choosing.py",
+    "coverage.py",
     "limits.py",
     "modalities.py",
     "probe_accuracy.py",
+    "thresholds.py",
     "versus_plain.py",
     "whole_fit.py",
     "workers.py",
@@ -40,8 +42,10 @@ RUNS = {
         ["--fits", "1", "--kills", "2", "--trials", "10", "--epochs", "1"],
         {"lost", "repeated", "unreadable", "same trials"},
     ),
+    "coverage.py": (["--examples", "60", "--draws", "1"], {"accuracy", "coverage", "size", "empty", "spread"}),
     "limits.py": (["--fits", "1", "--time-budget", "8s"], {"limit (ms)", "saved model (ms)", "grid", "grid test"}),
     "modalities.py": (["--time-budget", "8"], {"test", "to reach", "model", "sources, frozen", "trials"}),
+    "thresholds.py": (["--examples", "60", "--draws", "1"], {"one half", "thresholds", "promised", "gain", "error"}),
     "throughput.py": (["--models", "test_resnet", "--rounds", "1"], {"median ratio", "lowest cosine"}),
     "trial_cost.py": (["--model", "test_resnet", "--epochs", "1"], {"following / first", "following / uncached"}),
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
@@ -71,6 +75,15 @@ def test_it_measures(name: str, digit_folder: Path, tiny_zoo: Path, tmp_path: Pa
     assert result["rows"]
     assert set(result["rows"][0]) >= RUNS[name][1]
     assert result["machine"]["cores"] >= 1
+
+
+@pytest.mark.slow
+def test_unlike_sets_are_scored_both_ways(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    given = ["--pairs", digit_folder, digit_folder, "--zoo", tiny_zoo, "--trials", "2", "--out", tmp_path / "out.json"]
+    subprocess.run([sys.executable, BENCHMARKS / "unknown.py", *given], capture_output=True, check=True)
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["trained"] for row in rows] == [digit_folder.name] * 2 + ["mean"]
+    assert rows[0]["AUROC"] == pytest.approx(0.5)  # a set is like itself
 
 
 @pytest.mark.slow

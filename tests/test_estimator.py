@@ -287,6 +287,9 @@ def test_the_estimator_finds_what_fit_finds(
     np.testing.assert_array_equal(first.predict_proba(images), second.predict_proba(images))
     np.testing.assert_array_equal(first.predict(images), first.classes_[first.predict_proba(images).argmax(1)])
     assert first.score(images, names) == (first.predict(images) == names).mean()
+    held, sets = first.predict_set(images, 0.9), first.result_.predict_set(images, 0.9)
+    assert (held.shape, held.dtype) == ((len(images), 3), bool)
+    assert [set(first.classes_[row]) for row in held] == list(map(set, sets))
     loaded = pickle.loads(pickle.dumps(first))
     np.testing.assert_array_equal(loaded.predict_proba(images), first.predict_proba(images))
 

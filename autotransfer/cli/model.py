@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,10 @@ from autotransfer.cli.console import AsJson, announce_start, only_on_stderr, pri
 from autotransfer.cli.options import with_settings
 from autotransfer.runtime.text import escape
 from autotransfer.settings import Settings
+
+if TYPE_CHECKING:
+    from autotransfer.model.predictions import Prediction
+    from autotransfer.tasks.task import Task
 
 __all__ = ["predict", "score"]
 
@@ -39,20 +44,36 @@ def predict(
         Path | None,
         typer.Option("--csv", metavar="FILE", dir_okay=False, callback=_writable, help="Write a CSV file instead."),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Add the set of labels, or the interval, that holds the truth at this rate, such as 0.9."),
+    ] = None,
+    unknown: Annotated[
+        str | None,
+        typer.Option(metavar="LABEL", help="Predict this label for examples that are unlike anything seen."),
+    ] = None,
 ) -> None:
     """Predict with a trained model: PATH, PREDICTION, PROBABILITY on each line, with tabs between them.
 
-    Examples that cannot be read are named on standard error; it is an error when none can.
+    With --coverage, SET follows: labels, the most probable first, or the ends of an interval. Examples that cannot be
+    read are named on standard error; it is an error when none can.
     """
     announce_start()
     with only_on_stderr():
-        from autotransfer.model.predictions import to_csv
         from autotransfer.model.transfer_model import TransferModel
-        from autotransfer.runtime.files import write_atomically, writing
 
         model = TransferModel.load(run, device=settings.compute.device)
         reading = settings.data_options
-        rows = model.predict_table(examples, **{name: getattr(reading, name) for name in _READING})
+        how = {name: getattr(reading, name) for name in _READING}
+        rows = model.predict_table(examples, coverage=coverage, unknown=unknown, **how)
+    _hand_out(rows, model.task, csv, as_json=as_json)
+
+
+def _hand_out(rows: Sequence[Prediction], task: Task, csv: Path | None, *, as_json: bool) -> None:
+    """Print predictions, or write them into a CSV file; say what cannot be read, and what is lost of examples."""
+    from autotransfer.model.predictions import to_csv
+    from autotransfer.runtime.files import write_atomically, writing
+
     for row in rows:
         if row.error:
             say(f"{row.path} cannot be read: {row.error}")
@@ -60,7 +81,7 @@ def predict(
             say(f"{row.path}: {row.warning}")
     if csv is not None:
         with writing(csv, "Make room, or name a file elsewhere, and predict again."):
-            write_atomically(csv, to_csv(rows, model.task))
+            write_atomically(csv, to_csv(rows, task))
         say(f"{len(rows)} rows written to {csv}")
     if as_json:
         print_json([row.to_json() for row in rows])

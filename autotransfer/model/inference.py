@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import cast
@@ -23,6 +23,7 @@ from autotransfer.training.network import Network
 
 __all__ = [
     "MembersOfBackbone",
+    "Watched",
     "features_for_heads",
     "group_by_backbone",
     "outputs_of_heads",
@@ -31,6 +32,19 @@ __all__ = [
 
 # Examples that pass at a time through a network of which nobody has measured what suits it.
 _BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What looks at the pooled features of examples on their way to the heads.
+
+    Attributes:
+        look: Maps features (rows, width) to numbers (rows,).
+        found: Takes the numbers (N,).
+    """
+
+    look: Callable[[Tensor], Tensor]
+    found: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +61,20 @@ class MembersOfBackbone:
     members: tuple[EnsembleMember, ...]
     device: Device
 
-    def outputs(self, store: Store) -> Iterator[tuple[EnsembleMember, Tensor]]:
-        """Yield each member with its logits, or values in the units of the target (N, outputs), averaged over views."""
+    def outputs(self, store: Store, watched: Watched | None = None) -> Iterator[tuple[EnsembleMember, Tensor]]:
+        """Yield each member with its logits, or values in the units of the target (N, outputs), averaged over views.
+
+        Args:
+            store: The examples.
+            watched: What looks at the pooled features of the first view.
+        """
         sums: list[np.ndarray | None] = [None] * len(self.members)
         for position, view in enumerate(store.modality.views):
             seeing = [i for i, member in enumerate(self.members) if position < member.views]
             if not seeing:
                 break
-            found = self._outputs_of_view(store, view, [self.members[i].network for i in seeing])
+            networks = [self.members[i].network for i in seeing]
+            found = self._outputs_of_view(store, view, networks, None if position else watched)
             for i, outputs in zip(seeing, found, strict=True):
                 known = sums[i]
                 sums[i] = outputs if known is None else known + outputs
@@ -62,21 +82,45 @@ class MembersOfBackbone:
             assert total is not None  # each member sees the first view
             yield member, member.network.to_target_units(torch.from_numpy(total / member.views))
 
-    def _outputs_of_view(self, store: Store, view: str, networks: Sequence[Network]) -> tuple[np.ndarray, ...]:
-        """Return the logits or standardised values (N, outputs) of each network for one view."""
+    def holds(self, member: EnsembleMember) -> bool:
+        """Whether a member's head stands on the backbone."""
+        return any(one is member for one in self.members)
+
+    def pooled_features(self, store: Store, rows: np.ndarray) -> np.ndarray:
+        """Return the pooled features (rows, width) of some examples in the first view, as predictions have them."""
+        network = self.members[0].network
+        return self._outputs_of_view(store, store.modality.views[0], [network], rows=rows)[-1]
+
+    def _outputs_of_view(
+        self,
+        store: Store,
+        view: str,
+        networks: Sequence[Network],
+        watched: Watched | None = None,
+        rows: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, ...]:
+        """Return the logits or standardised values (N, outputs) of each network for one view.
+
+        Given rows, their pooled features follow.
+        """
         how = networks[0].backbone.preprocessing
 
-        def outputs(rows: Rows) -> tuple[Tensor, ...]:
+        def outputs(part: Rows) -> tuple[Tensor, ...]:
             with self.backbone.running() as backbone:
-                batch = self.backbone.take(store.inputs(rows, how, self.device.torch, view))
+                chosen = part if rows is None else rows[part]
+                batch = self.backbone.take(store.inputs(chosen, how, self.device.torch, view))
                 features = features_for_heads(backbone, networks, batch)
-            return outputs_of_heads(networks, features)
+            known = outputs_of_heads(networks, features)
+            if watched is not None:
+                known = (*known, watched.look(features["pooled"])[:, None])
+            return known if rows is None else (*known, features["pooled"])
 
-        lengths = store.lengths(how)
+        lengths, count = store.lengths(how), len(store) if rows is None else len(rows)
+        lengths = lengths if lengths is None or rows is None else lengths[rows]
         size = batch_sizes(self.device, lengths)[0]  # always the same: predictions must not depend on a measurement
         found = collect(
             outputs,
-            len(store),
+            count,
             np.empty,
             (size,),
             half=False,
@@ -85,7 +129,11 @@ class MembersOfBackbone:
             order=None if lengths is None else by_length(lengths),
             lengths=lengths,
         )
-        return cast("tuple[np.ndarray, ...]", found)
+        arrays = cast("tuple[np.ndarray, ...]", found)
+        if watched is None:
+            return arrays
+        watched.found[:] = arrays[-1][:, 0]
+        return arrays[:-1]
 
 
 def features_for_heads(backbone: Backbone, networks: Sequence[Network], batch: Inputs) -> dict[str, Tensor]:

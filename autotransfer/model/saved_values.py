@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,20 @@ from autotransfer.errors import DataNotFoundError, ModelFormatError
 from autotransfer.model.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE
 from autotransfer.report.card_usage import CARD
 
-__all__ = ["find_model", "read_card", "read_columns", "read_modality", "read_temperature", "without_shared_memory"]
+__all__ = [
+    "FORMAT",
+    "find_model",
+    "read_card",
+    "read_columns",
+    "read_json",
+    "read_modality",
+    "read_temperature",
+    "without_shared_memory",
+]
+
+FORMAT = 6
+"""Number of the format of saved models."""
+
 
 _MAX_CARD_BYTES = 2**20
 
@@ -84,3 +98,19 @@ def without_shared_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             tensors[name] = tensor.clone()
         seen.add(tensor.data_ptr())
     return tensors
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return what a ``model.json`` holds.
+
+    Raises:
+        ModelFormatError: It is not readable, or of another format.
+    """
+    try:
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{file} is not readable JSON: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        given = about.get("format") if isinstance(about, dict) else type(about).__name__
+        raise ModelFormatError(f"{file} is not a model of format {FORMAT}: it says {given!r}.")
+    return about

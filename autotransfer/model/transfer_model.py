@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from autotransfer._version import __version__
 from autotransfer.contract.modality import Modality, Skipped, Store
@@ -19,28 +19,25 @@ from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.weights import weights_of, without_weightless
-from autotransfer.errors import AutoTransferError, DataError, ModelFormatError
+from autotransfer.errors import DataError
 from autotransfer.evaluation.inference_cost import held_bytes
-from autotransfer.model.asset_files import digests_of, read_asset_files, write_asset_files
+from autotransfer.model.asset_files import digests_of, write_asset_files
 from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
-from autotransfer.model.inference import MembersOfBackbone, group_by_backbone
+from autotransfer.model.inference import MembersOfBackbone, Watched, group_by_backbone
+from autotransfer.model.outliers import Outliers, mark_unknown, require_outliers
 from autotransfer.model.saved_values import (
-    find_model,
-    read_card,
-    read_columns,
-    read_modality,
-    read_temperature,
+    FORMAT,
+    read_json,
     without_shared_memory,
 )
-from autotransfer.model.serialization import describe_members, read_members, tensors_of
+from autotransfer.model.serialization import describe_members, tensors_of
 from autotransfer.model.temperature import temper
 from autotransfer.report.card_usage import CARD
-from autotransfer.runtime.device import Device, resolve_device
+from autotransfer.runtime.device import Device
 from autotransfer.runtime.files import replacing, write_atomically, writing
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.runtime.text import one_line
 from autotransfer.tasks.metrics import refuse_weights
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
@@ -53,8 +50,6 @@ if TYPE_CHECKING:
     from autotransfer.model.predictions import Prediction
 
 __all__ = ["TransferModel"]
-
-_FORMAT = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +65,7 @@ class TransferModel:
         columns: Columns of a table that held the examples to train on; empty where they came from no table.
         temperature: What the logits of a classifier are divided by.
         conformal: What sets and intervals are made of; None where no example was held out.
+        outliers: What tells which examples are unlike anything seen; None where nothing does.
         card: Its model card, in Markdown; empty where it has none.
     """
 
@@ -81,22 +77,46 @@ class TransferModel:
     columns: tuple[str, ...] = ()
     temperature: float = 1.0
     conformal: Conformal | None = None
+    outliers: Outliers | None = None
     card: str = field(default="", repr=False, compare=False)
 
-    def predict(self, data: Any) -> np.ndarray:
+    def predict(self, data: Any, *, unknown: Any = None) -> np.ndarray:
         """Predict for examples, in the order in which they are given.
 
         Args:
             data: A path, a folder, an example in memory, or several; a table with a column of examples or paths, such
                 as a CSV file or DataFrame; a map-style Dataset.
+            unknown: The label for examples that are unlike anything seen, such as ``"?"``; see ``outlier_scores``. None
+                predicts a class for each. The values of a regression are NaN, whatever label is given.
 
         Returns:
             Labels (N,); an object array of label tuples for multilabel; float64 (N,) or (N, targets) for regression.
 
         Raises:
+            ConfigError: A label for unknown examples is given, and the model cannot tell which are.
             DataError: An example cannot be read, or a row of a table names none.
         """
-        return self.task.predict(self.predict_proba(data))
+        if unknown is None:
+            return self.task.predict(self.predict_proba(data))
+        require_outliers(self.outliers)
+        predictions, scores = self.predict_with_scores(self._read(data))
+        return mark_unknown(self.task, self.task.predict(predictions), scores > 1, unknown)
+
+    def outlier_scores(self, data: Any) -> np.ndarray:
+        """Return how unlike the training examples each example is (N,), as float32; above 1 is unlike anything seen.
+
+        One in a hundred training examples would score above 1, were it not among them. The score is the distance of the
+        features that predictions are made of, so that it costs next to nothing.
+
+        Args:
+            data: As for ``predict``.
+
+        Raises:
+            ConfigError: The model cannot tell.
+            DataError: An example cannot be read, or a row of a table names none.
+        """
+        require_outliers(self.outliers)
+        return self.predict_with_scores(self._read(data))[1]
 
     def predict_proba(self, data: Any) -> np.ndarray:
         """Return probabilities (N, classes) as float32, or the values (N, targets) of a regression as float64.
@@ -155,8 +175,12 @@ class TransferModel:
         known: dict[str, Any] = {"modalities": (self.modality,), "columns": self.columns}
         return find_examples(data, reading=self.reading, **known, **where)
 
-    def predict_table(self, data: Any, **reading: Any) -> list[Prediction]:
+    def predict_table(
+        self, data: Any, *, coverage: float | None = None, unknown: Any = None, **reading: Any
+    ) -> list[Prediction]:
         """Predict for examples, and for those in folders, with the path, label and probabilities of each.
+
+        With ``coverage``, each has a set or an interval, as of ``predict_set``; with ``unknown``, an outlier score.
 
         Returns:
             One for each example that was found; one that cannot be read says why.
@@ -166,7 +190,7 @@ class TransferModel:
         """
         from autotransfer.model.predictions import predict_by_name
 
-        return predict_by_name(self, data, **reading)
+        return predict_by_name(self, data, coverage=coverage, unknown=unknown, **reading)
 
     def explain(self, data: Any) -> tuple[Attention, ...]:
         """Say where the model looks, in each example of which that can be said; see ``explain_data``."""
@@ -226,11 +250,30 @@ class TransferModel:
 
         Each backbone sees each view of an example once, however many members share the backbone.
         """
+        return self._predict(store, None)
+
+    @default_settings()
+    def predict_with_scores(self, store: Store) -> tuple[np.ndarray, np.ndarray]:
+        """Return predictions as ``predict_store`` does, and the outlier scores (N,) of the same pass.
+
+        Raises:
+            ConfigError: The model cannot tell outliers.
+        """
+        outliers, scores = require_outliers(self.outliers), np.zeros(len(store), dtype=np.float32)
+        return self._predict(store, Watched(look=outliers.detector, found=scores)), scores
+
+    def _predict(self, store: Store, watched: Watched | None) -> np.ndarray:
         mean = np.zeros((len(store), self.task.outputs), dtype=self.task.dtype)
         for group in self._groups:
-            for member, outputs in group.outputs(store):
+            own = watched is not None and self.outliers is not None and group.holds(self.members[self.outliers.member])
+            for member, outputs in group.outputs(store, watched if own else None):
                 mean += member.weight * to_predictions(self.task, outputs)
         return temper(self.task, mean, self.temperature)
+
+    def pooled_features(self, store: Store, rows: np.ndarray, member: int = 0) -> np.ndarray:
+        """Return what the backbone of a member makes of some examples (rows, width), as predictions have it."""
+        (group,) = (group for group in self._groups if group.holds(self.members[member]))
+        return group.pooled_features(store, rows)
 
     @property
     def held_bytes(self) -> int:
@@ -241,7 +284,7 @@ class TransferModel:
     @staticmethod
     def files_of(folder: Path) -> list[Path]:
         """Return the files of a saved model that loading it reads."""
-        named = _read_json(folder / "model.json").get("files", {})
+        named = read_json(folder / "model.json").get("files", {})
         return [folder / name for name in ("model.safetensors", "model.json", *named)]
 
     @cached_property
@@ -272,7 +315,8 @@ class TransferModel:
 
     def write(self, folder: Path) -> Path:
         """Like ``save``; what goes wrong with the disk is not put in words."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(self.members).items()}
+        tensors = tensors_of(self.members) | ({} if self.outliers is None else self.outliers.tensors())
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "model.safetensors") as temporary:
             save_file(without_shared_memory(tensors), temporary)
@@ -321,48 +365,18 @@ class TransferModel:
         more: dict[str, Any] = {"overwrite": overwrite, "quantize": quantize, "scored": scored}
         return export_model(self, path, format=format, examples=examples, trained_on=trained_on, **more)
 
-    @classmethod
+    @staticmethod
     @default_settings()
-    def load(cls, folder: str | Path, *, device: str = "auto", registry: Registry | None = None) -> TransferModel:
+    def load(folder: str | Path, *, device: str = "auto", registry: Registry | None = None) -> TransferModel:
         """Read what ``save`` wrote, or the model of a run folder.
 
         Raises:
             DataNotFoundError: There is no model in this folder.
             ModelFormatError: The files are damaged, or not a model.
         """
-        folder = find_model(Path(folder))
-        about = _read_json(folder / "model.json")
-        try:
-            state = load_file(folder / "model.safetensors")
-            registry = registry or Registry.load()
-            task, temperature = Task.from_json(about["task"]), read_temperature(about["temperature"])
-            modality = read_modality(about["modality"], registry)
-            reading = modality.read_reading(about["reading"])
-            files = read_asset_files(about.get("files", {}), folder)
-            members = read_members(about["members"], task, modality, registry, state, files)
-            conformal = None if about["conformal"] is None else Conformal.from_json(about["conformal"], task)
-        except AutoTransferError:
-            raise
-        except Exception as error:  # a stranger may have written the files: anything can be in the place of anything
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            raise ModelFormatError(f"The model in {folder} cannot be read: {reason}") from error
-        for name, tensor in state.items():
-            if not bool(tensor.isfinite().all()):
-                raise ModelFormatError(f"The model in {folder} is damaged: {name!r} holds values that are not finite.")
-        where = resolve_device(device)
-        for member in members:
-            where.place(member.network.eval().requires_grad_(False))
-        return cls(
-            members=members,
-            task=task,
-            modality=modality,
-            reading=reading,
-            columns=read_columns(about.get("columns", [])),
-            device=where,
-            temperature=temperature,
-            conformal=conformal,
-            card=read_card(folder),
-        )
+        from autotransfer.model.load import load_model
+
+        return load_model(Path(folder), device=device, registry=registry)
 
     @property
     def _files(self) -> dict[str, bytes]:
@@ -372,7 +386,7 @@ class TransferModel:
 
     def _describe(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "autotransfer": __version__,
             "task": self.task.to_json(),
             "modality": self.modality.name,
@@ -380,17 +394,7 @@ class TransferModel:
             "columns": [*map(str, self.columns)],
             "temperature": self.temperature,
             "conformal": self.conformal and self.conformal.to_json(),
+            "outliers": self.outliers and self.outliers.to_json(),
             "files": digests_of(self._files),
             "members": describe_members(self.members),
         }
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{file} is not readable JSON: {error}") from error
-    if not isinstance(about, dict) or about.get("format") != _FORMAT:
-        given = about.get("format") if isinstance(about, dict) else type(about).__name__
-        raise ModelFormatError(f"{file} is not a model of format {_FORMAT}: it says {given!r}.")
-    return about

@@ -28,6 +28,8 @@ log = logging.getLogger("autotransfer")
 
 # Most seconds that it takes where a search leaves more.
 MAX_EXPLANATION_SECONDS = 30.0
+# Seconds for pictures, words and clips of examples even where the budget is spent: a list of names says little.
+MIN_PREVIEW_SECONDS = 1.0
 # Errors, and examples that the model gets right, in which it is shown where the model looks.
 MAX_ATTENTION_ERRORS, MAX_ATTENTION_RIGHT = 8, 4
 
@@ -41,7 +43,8 @@ def explain_examples(
     """
     context.progress.phase("looking for errors of the model, and of labels")
     expired = deadline(context.budget)
-    shown = ShownExamples(examples=context.examples, store=found.data.store, expired=expired)
+    previews_end = deadline(context.budget, least=MIN_PREVIEW_SECONDS)
+    shown = ShownExamples(examples=context.examples, store=found.data.store, expired=previews_end)
     worst = find_worst_errors(
         selection.out_of_fold, selection.out_of_fold_predictions, shown, selection.decided_predictions
     )
@@ -52,12 +55,17 @@ def explain_examples(
     return replace(analysis, worst_errors=worst, label_errors=labels, attention=attention)
 
 
-def deadline(budget: TimeBudget) -> Callable[[], bool]:
-    """Return what says whether the time for explanations has run out; without a time budget, it never has."""
+def deadline(budget: TimeBudget, least: float = 0.0) -> Callable[[], bool]:
+    """Return what says whether the time for explanations has run out; without a time budget, it never has.
+
+    Args:
+        budget: The budget.
+        least: Seconds that there are in any case.
+    """
     if budget.limit.seconds is None:
         return lambda: False
-    ends = budget.spent + min(budget.left_for("explanations"), MAX_EXPLANATION_SECONDS)
-    return lambda: budget.spent > ends
+    ends = budget.spent + min(max(budget.left_for("explanations"), least), MAX_EXPLANATION_SECONDS)
+    return lambda: budget.spent >= ends
 
 
 def _label_errors(

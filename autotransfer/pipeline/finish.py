@@ -13,6 +13,7 @@ from autotransfer.model.conformal import Conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.temperature import temper
 from autotransfer.model.transfer_model import TransferModel
+from autotransfer.pipeline.find_outliers import find_outliers
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.selection.calibration import Calibration, calibrate
 from autotransfer.selection.out_of_fold import OutOfFold
@@ -77,7 +78,7 @@ def finish_model(
         conformal=_conformal(data, held_out.rows, tempered),
     )
     return FinishedModel(
-        model=model,
+        model=replace(model, outliers=find_outliers(model, data, evaluator, settings)),
         validation=Score.of(task, held_out.targets, scored, held_out.group_ids, held_out.weights),
         out_of_fold=held_out,
         predictions=tempered,

@@ -152,9 +152,9 @@ class FitResult:
         """Return the trials that have a score, best first."""
         return Leaderboard(record.to_row() for record in self.trials.leaderboard())
 
-    def predict(self, data: Any) -> np.ndarray:
+    def predict(self, data: Any, *, unknown: Any = None) -> np.ndarray:
         """Predict with the model; see ``TransferModel.predict``."""
-        return self.model.predict(data)
+        return self.model.predict(data, unknown=unknown)
 
     def predict_proba(self, data: Any) -> np.ndarray:
         """Return probabilities of the model; see ``TransferModel.predict_proba``."""
@@ -164,9 +164,13 @@ class FitResult:
         """Return sets of labels, or intervals, that hold the truth at a rate; see ``TransferModel.predict_set``."""
         return self.model.predict_set(data, coverage, allow_empty=allow_empty)
 
-    def predict_table(self, data: Any) -> list[Prediction]:
+    def outlier_scores(self, data: Any) -> np.ndarray:
+        """Return how unlike the training examples each example is; see ``TransferModel.outlier_scores``."""
+        return self.model.outlier_scores(data)
+
+    def predict_table(self, data: Any, *, coverage: float | None = None, unknown: Any = None) -> list[Prediction]:
         """Predict with the model, with the path of each example; see ``TransferModel.predict_table``."""
-        return self.model.predict_table(data)
+        return self.model.predict_table(data, coverage=coverage, unknown=unknown)
 
     def explain(self, data: Any) -> tuple[Attention, ...]:
         """Say where the model looks in each example; see ``TransferModel.explain``."""

@@ -168,8 +168,7 @@ def _in_common(
     else:
         each = None if weights is None else np.repeat(weights, targets.shape[1])
         values = metric.function(_counts(targets.ravel(), probabilities.ravel(), cuts, each))
-    best: float = cuts[values.argmax()].item()
-    return (best,) * targets.shape[1]
+    return tuple([cuts[values.argmax()].item()] * len(targets.T))
 
 
 def _counts(truth: np.ndarray, probabilities: np.ndarray, cuts: np.ndarray, weights: np.ndarray | None) -> Counts:

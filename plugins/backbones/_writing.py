@@ -15,6 +15,7 @@ from autotransfer.contract.checkpoints import Checkpoint
 from autotransfer.errors import BackboneError, ConfigError, ExportError
 from autotransfer_plugins.backbones._model import TimmBackbone
 from autotransfer_plugins.backbones._recipe import Recipe
+from autotransfer_plugins.modalities.image.formats import Preprocessing
 
 __all__ = ["export_folder", "outline", "write_folder"]
 
@@ -115,9 +116,12 @@ def _save(model: Any, backbone: TimmBackbone, about: Mapping[str, Any], folder: 
     recipe = Recipe.from_json(dict(backbone.recipe), "The recipe of the backbone")
     how = {key: recipe.pretrained_cfg[key] for key in ("input_size", "mean", "std", "interpolation", "crop_pct")}
     crop_mode = recipe.pretrained_cfg["crop_mode"]
-    if backbone.preprocessing != recipe.preprocessing:  # it was framed in another way than its own
-        how["crop_pct"] = backbone.preprocessing.crop_fraction
-        crop_mode = {"letterbox": "border"}.get(backbone.preprocessing.crop_mode, backbone.preprocessing.crop_mode)
+    framed = backbone.preprocessing
+    if isinstance(framed, Preprocessing) and framed != recipe.preprocessing:
+        how["crop_pct"], crop_mode = (
+            framed.crop_fraction,
+            {"letterbox": "border"}.get(framed.crop_mode, framed.crop_mode),
+        )
     extra = {key: about[key] for key in ("label_names", "source") if about.get(key)}
     facts = {key: about[key] for key in ("description", "license") if about.get(key)}
     pretrained = {"crop_mode": crop_mode, "tag": "", **facts}

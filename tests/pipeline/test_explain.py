@@ -84,4 +84,5 @@ def test_explanations_end_with_the_budget_and_after_30_seconds() -> None:
     assert expired()
     now[0] = 101.0
     assert deadline(budget)()
+    assert not deadline(budget, least=1.0)(), "previews are made in any case"
     assert not deadline(TimeBudget(Budget(trials=3), clock=lambda: now[0]))()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["LeftOut", "cropped", "framed", "with_framings"]
 
 # Share of the images' area, in the mean, that the crop has to leave out before other framings are tried.
-_MIN_LEFT_OUT_SHARE = 0.1
+_MIN_LEFT_OUT_SHARE = 0.15
 # From this share on, in the mean or of a third of the images, the crop is the poorer guess; photographs of 3:2 lose
 # less. The third is of the images.
 _MUCH_LEFT_OUT_SHARE, _IMAGES_SHARE = 0.34, 1 / 3

@@ -11,7 +11,7 @@ import numpy as np
 from autotransfer.contract.modality import Modality, Store
 from autotransfer.warnings import FitWarning
 from autotransfer_plugins.modalities.image.decoding import Decoding
-from autotransfer_plugins.modalities.image.formats import WHOLE_IMAGE_MODES
+from autotransfer_plugins.modalities.image.formats import COLOURS, WHOLE_IMAGE_MODES
 from autotransfer_plugins.modalities.image.framings import LeftOut, cropped
 
 if TYPE_CHECKING:
@@ -65,8 +65,11 @@ class Images(Store):
         return () if sees_all or not chosen or not self.left_out.is_much else (cropped(self.left_out),)
 
     def suits(self, how: Preprocessing) -> bool:
-        """Whether there are squares that were cut as a backbone wants them."""
-        return how.crop_mode in self.arrays
+        """Whether there are squares that were cut as a backbone wants them, with channels that it takes."""
+        squares = self.arrays.get(how.crop_mode)
+        return squares is not None and (
+            how.channels == squares.shape[-1] or {how.channels, squares.shape[-1]} == {*COLOURS}
+        )
 
     def inputs(
         self, rows: slice | np.ndarray, how: Preprocessing, device: torch.device, view: str | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autotransfer.contract.modality import Forms, Item, Modality, ModalityOption, Preview
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.errors import ConfigError
+from autotransfer.warnings import FitWarning
 from autotransfer_plugins.modalities.image.formats import (
     COLOURS,
     GRID,
@@ -53,7 +54,17 @@ WARNINGS = {
 }
 # Each framing keeps every image once more, in memory or on the disk.
 _MAX_IMAGES_FOR_FRAMINGS = 20_000
+_WITH_FOURTH_CHANNEL = 4
 _SIDE, _CHANNELS = re.compile(r"(\d{1,4})px"), re.compile(r"(\d{1,2})channels")
+
+
+def _fourth_channel_warning() -> FitWarning:
+    message = (
+        "Arrays of four channels are read as four of one kind: of the values of the fourth, fewer than half are wholly "
+        "opaque or transparent. Where it is opacity, say --fourth-channel opacity, or "
+        "modality_options={'fourth_channel': 'opacity'}."
+    )
+    return FitWarning(code="input_assumed", message=message, details={"fourth_channel": "channel"})
 
 
 def low_and_high(given: Any) -> tuple[float, float]:
@@ -163,20 +174,26 @@ class ImageModality(Modality):
         sides: dict[CropMode, int] = {}
         for how in formats:
             sides[how.crop_mode] = max(how.resized, sides.get(how.crop_mode, 0))
+        channels = next((how.channels for how in formats if how.channels not in COLOURS), max(COLOURS))
         exact = exact and reading is not None
         if exact and reading is not None:
             sides = dict.fromkeys(sides, reading["side"])
-        return decode(
+        images = decode(
             Examples(items=items, names=tuple(names)),
             sides,
             decoding=None if reading is None else Decoding.from_json(reading),
             value_range=options.get("value_range"),
-            channels=next((how.channels for how in formats if how.channels not in COLOURS), max(COLOURS)),
+            channels=channels,
             exact=exact,
             strict=strict,
             memory_limit=memory_limit,
             progress=progress,
         )
+        first = items[0] if isinstance(items, (list, tuple)) else None
+        is_array = not isinstance(first, Path) or first.suffix.lower() == ".npy"  # pages are channels in any case
+        if reading is None and channels == _WITH_FOURTH_CHANNEL and "fourth_channel" not in options and is_array:
+            return replace(images, warnings=(*images.warnings, _fourth_channel_warning()))
+        return images
 
     def decoded(self, item: Item) -> Item:
         """Return the first frame of a file as a PIL image, or the array that it holds."""

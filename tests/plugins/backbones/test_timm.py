@@ -218,10 +218,10 @@ class TestPreprocessing:
         recipe = Recipe.from_json({"architecture": "test_vit", "pretrained_cfg": {"interpolation": given}}, "test")
         assert recipe.preprocessing.interpolation == expected
 
-    def test_border_crops_become_centre_crops_and_never_enlarge(self) -> None:
+    def test_border_crops_become_letterboxes_and_never_enlarge(self) -> None:
         config = {"crop_mode": "border", "crop_pct": 1.15}
         how = Recipe.from_json({"architecture": "test_vit", "pretrained_cfg": config}, "test").preprocessing
-        assert (how.crop_mode, how.crop_fraction) == ("center", 1.0)
+        assert (how.crop_mode, how.crop_fraction) == ("letterbox", 1.0)
 
     def test_img_size_of_the_model_args_wins(self) -> None:
         backbone = build(

@@ -241,6 +241,23 @@ def test_option_of_the_fourth_channel_is_checked(given: Any) -> None:
         IMAGE.read_options({"fourth_channel": given})
 
 
+def test_four_channels_of_one_kind_are_said_once(tmp_path: Path) -> None:
+    items = [array(20, 30, 4) for _ in range(3)]
+    given: dict[str, Any] = {"items": items, "names": ["a", "b", "c"], "formats": [how(4)]}
+    (warning,) = IMAGE.load(**given, options={}).warnings
+    assert (warning.code, warning.details) == ("input_assumed", {"fourth_channel": "channel"})
+    assert "--fourth-channel opacity" in warning.message
+    assert IMAGE.load(**given, options={"fourth_channel": "channel"}).warnings == ()
+    images = IMAGE.load(**given, options={})
+    assert IMAGE.load(**given, options={}, reading=images.reading).warnings == ()
+
+
+def test_store_suits_backbones_of_its_channels() -> None:
+    assert [read(array(20, 30, 5)).suits(how(channels)) for channels in (5, 3, 1)] == [True, False, False]
+    assert [read(array(20, 30), channels=3).suits(how(channels)) for channels in (5, 3, 1)] == [False, True, True]
+    assert not read(array(20, 30), channels=3).suits(Preprocessing(size=(16, 16), crop_mode="squash"))
+
+
 # --- whole fits ---------------------------------------------------------------------------------------------------
 
 

@@ -176,8 +176,8 @@ def test_backbone_that_squashes_itself_may_letterbox() -> None:
 def test_few_wide_images_among_squares_are_no_reason_to_try() -> None:
     square, wide = (100, 100), (400, 100)
     assert not LeftOut.of([square] * 19 + [wide]).is_some
-    assert LeftOut.of([square] * 4 + [wide]).is_some
-    assert not LeftOut.of([square] * 4 + [wide]).is_much
+    assert LeftOut.of([square] * 3 + [wide]).is_some
+    assert not LeftOut.of([square] * 3 + [wide]).is_much
     assert LeftOut.of([square] * 2 + [wide]).is_much
     assert not LeftOut.of([]).is_some
 
