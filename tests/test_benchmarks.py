@@ -43,7 +43,10 @@ RUNS = {
         {"lost", "repeated", "unreadable", "same trials"},
     ),
     "coverage.py": (["--examples", "60", "--draws", "1"], {"accuracy", "coverage", "size", "empty", "spread"}),
-    "limits.py": (["--fits", "1", "--time-budget", "8s"], {"limit (ms)", "saved model (ms)", "grid", "grid test"}),
+    "limits.py": (
+        ["--fits", "1", "--trials", "3", "--clock", "cpu"],
+        {"limit (ms)", "saved model (ms)", "grid", "grid test"},
+    ),
     "modalities.py": (["--time-budget", "8"], {"test", "to reach", "model", "sources, frozen", "trials"}),
     "thresholds.py": (["--examples", "60", "--draws", "1"], {"one half", "thresholds", "promised", "gain", "error"}),
     "throughput.py": (["--models", "test_resnet", "--rounds", "1"], {"median ratio", "lowest cosine"}),

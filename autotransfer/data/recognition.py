@@ -74,16 +74,23 @@ def accepted(modalities: Sequence[Modality]) -> str:
 
 
 def modality_of_files(paths: Iterable[Path], modalities: Sequence[Modality]) -> Modality:
-    """Return the modality that most files are of, by their suffixes; of none, by what the first file holds."""
+    """Return the modality that most files are of, by their suffixes.
+
+    Where no modality, or more than one, has the suffixes, the first file decides by what it holds. A modality that
+    cannot tell comes before one that says no.
+    """
     if len(modalities) == 1:
         return modalities[0]
     paths = list(paths)
     counts = Counter(path.suffix.lower() for path in paths)
     known = {each.name: sum(counts[suffix] for suffix in each.suffixes) for each in modalities}
-    best = max(modalities, key=lambda each: known[each.name])
-    if known[best.name]:
-        return best
-    return next((each for path in paths[:1] for each in modalities if each.holds(path)), best)
+    most = max(known.values())
+    best = [each for each in modalities if known[each.name] == most]
+    if len(best) == 1 or not paths:
+        return best[0]
+    holding = [each for each in best if each.holds(paths[0])]
+    unsure = [each for each in best if most and type(each).holds is Modality.holds]
+    return (holding or unsure or best)[0]
 
 
 def modality_of_folder(root: Path, modalities: Sequence[Modality]) -> Modality:

@@ -74,7 +74,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _remove_traces(graph: Any) -> None:
-    """Remove where in the code each node was made: it takes half of a small file, and names folders of the machine."""
+    """Remove where in the code each node was made, which names folders of the machine."""
     for node in graph:
         node.metadata_props.pop(_TRACE, None)
         for attribute in node.attributes.values():

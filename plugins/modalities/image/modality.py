@@ -138,8 +138,9 @@ class ImageModality(Modality):
     def holds(self, file: Path) -> bool:
         """Whether the header of a file is one of an image."""
         from autotransfer_plugins.modalities.image.reading import holds_image
+        from autotransfer_plugins.modalities.image.stacks import shape_in_header
 
-        return holds_image(file)
+        return shape_in_header(file) is not None or holds_image(file)
 
     def item(self, value: Any) -> Item | None:
         """Return a PIL image as it is, and an array or tensor as an array (H, W) or (H, W, C)."""
