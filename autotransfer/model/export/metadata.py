@@ -22,7 +22,10 @@ def describe(model: TransferModel, trained_on: Mapping[str, Any]) -> dict[str, A
     return {
         "labels": list(task.classes),
         "task": task.to_json(),
-        "output": "values" if task.kind == "regression" else "probabilities",
+        "outputs": [
+            "values" if task.kind == "regression" else "probabilities",
+            *(() if model.outliers is None else ("outlier_scores",)),
+        ],
         "modality": model.modality.name,
         "reading": dict(model.reading),
         "temperature": model.temperature,

@@ -42,7 +42,7 @@ def write(request: ExportRequest) -> Predict:
             made = torch.onnx.export(
                 program,
                 input_names=[given.name for given in inputs.inputs],
-                output_names=[request.about["output"]],
+                output_names=request.about["outputs"],
                 opset_version=_OPSET,
                 dynamo=True,
                 verbose=False,

@@ -64,25 +64,34 @@ class ExportedModel(nn.Module):
                 self.views[f"{len(self._groups)}_{view}"] = inputs.view(how, view)
             self._groups.append(members)
         self._names = model.modality.views
+        self.detector = None if model.outliers is None else deepcopy(model.outliers.detector).float().cpu()
+        self._detecting = -1 if model.outliers is None else model.outliers.member
 
-    def forward(self, *given: Tensor) -> Tensor:
-        """Map inputs, in order, to probabilities (N, classes) or values (N, targets) in the units of the targets."""
+    def forward(self, *given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map inputs, in order, to probabilities (N, classes) or values (N, targets) in the units of the targets.
+
+        Where the model knows what its training examples were like, outlier scores (N,) follow.
+        """
         read = self.reader(*given)
         outputs: list[Any] = [None] * len(self.networks)
+        unlike: Tensor | None = None
         for number, members in enumerate(self._groups):
             for position, view in enumerate(self._names):
                 seeing = [i for i in members if position < self._views[i]]
                 if not seeing:
                     break
-                found = self._outputs(self.views[f"{number}_{view}"], read, [self.networks[i] for i in seeing])
+                features = self._features(self.views[f"{number}_{view}"], read, [self.networks[i] for i in seeing])
+                found = outputs_of_heads([self.networks[i] for i in seeing], features)  # type: ignore[misc]
                 for i, one in zip(seeing, found, strict=True):
                     outputs[i] = one if outputs[i] is None else outputs[i] + one
+                if position == 0 and self._detecting in members and self.detector is not None:
+                    unlike = self.detector(features["pooled"])
         shares = zip(self.networks, outputs, self._weights, self._views, strict=True)
         mean = sum(weight * self._predictions(network, total / views) for network, total, weight, views in shares)
-        return self._tempered(mean)
+        return self._tempered(mean) if unlike is None else (self._tempered(mean), unlike)
 
-    def _outputs(self, view: nn.Module, read: Mapping[str, Tensor], networks: Sequence[Any]) -> tuple[Tensor, ...]:
-        return outputs_of_heads(networks, features_for_heads(networks[0].backbone, networks, view(read)))
+    def _features(self, view: nn.Module, read: Mapping[str, Tensor], networks: Sequence[Any]) -> dict[str, Tensor]:
+        return features_for_heads(networks[0].backbone, networks, view(read))
 
     def _predictions(self, network: Any, outputs: Tensor) -> Tensor:
         if self.task.single_label:

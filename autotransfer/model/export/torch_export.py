@@ -37,6 +37,6 @@ def write(request: ExportRequest) -> Predict:
                 loaded(*(torch.from_numpy(arrays[given.name]) for given in inputs.inputs))
                 for arrays in batches_of(inputs, examples)
             ]
-        return np.asarray(torch.cat(found).numpy())
+        return np.asarray(torch.cat([one[0] if isinstance(one, tuple) else one for one in found]).numpy())
 
     return predict

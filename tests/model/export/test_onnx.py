@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
+from autotransfer.model.outliers import NeighbourDetector, Outliers
 from autotransfer.model.transfer_model import TransferModel
 
 MODELS = ("image ensemble", "image multilabel", "image regression", "text ensemble", "sound views")
@@ -55,6 +58,31 @@ def test_batches_and_sizes_are_free(
         (found,) = session.run(None, {"pixels": np.stack(batch)})
         np.testing.assert_allclose(found, picture_model.predict_proba(batch), atol=2e-4)
     assert capfd.readouterr().err == ""  # no warning of onnxruntime of shapes that do not fit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torch"])
+def test_outlier_scores_leave_with_the_model(
+    format: str, picture_model: TransferModel, pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    width = picture_model.members[0].network.backbone.width
+    reference = torch.nn.functional.normalize(torch.randn(8, width, generator=torch.Generator().manual_seed(0)), dim=1)
+    model = replace(
+        picture_model,
+        device=replace(picture_model.device, half=None),
+        outliers=Outliers(detector=NeighbourDetector({"reference": reference}, 0.7)),
+    )
+    file = tmp_path / ("model.onnx" if format == "onnx" else "model.pt2")
+    model.export(file, format=format, check_data=pictures)
+    batch = np.stack(pictures[:1])
+    if format == "onnx":
+        session = onnxruntime.InferenceSession(file)
+        assert [output.name for output in session.get_outputs()] == ["probabilities", "outlier_scores"]
+        found, scores = session.run(None, {"pixels": batch})
+    else:
+        found, scores = torch.export.load(file).module()(torch.from_numpy(batch.copy()))
+    np.testing.assert_allclose(found, model.predict_proba(pictures[:1]), atol=1e-3)
+    np.testing.assert_allclose(scores, model.outlier_scores(pictures[:1]), atol=1e-3)
 
 
 @pytest.mark.slow
