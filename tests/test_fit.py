@@ -190,7 +190,7 @@ def test_every_run_has_a_page_that_is_made_again(result: FitResult) -> None:
     outcome = CliRunner().invoke(app, ["report", str(result.run)])
     assert (outcome.exit_code, outcome.stdout.strip()) == (0, str(result.report))
     assert result.report.read_text(encoding="utf-8") == first
-    assert "broken.png" in first
+    assert "broken.png" in first.replace("<wbr>", "")
     assert f"autotransfer predict {result.run} DATA" in first
     assert len(first) < 400_000
 

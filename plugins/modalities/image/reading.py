@@ -177,7 +177,7 @@ def _start(path: Path) -> bytes:
     try:
         with open_regular(path) as file:
             return file.read(_HEAD)
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL character, too
         return b""
 
 
