@@ -20,6 +20,7 @@ from autotransfer.evaluation.latency import Clock, LatencySample
 from autotransfer.evaluation.setup import Setup
 from autotransfer.model.conformal import MAX_QUANTILES
 from autotransfer.model.latency import PassCost, measure_pass
+from autotransfer.model.outliers import MIN_EXAMPLES, MahalanobisDetector, covariance_bytes
 from autotransfer.search.jobs import describe
 from autotransfer.settings import Limits
 
@@ -184,7 +185,15 @@ class InferenceCosts:
         task, scored = self._evaluator.task, min(len(self._evaluator.targets), MAX_QUANTILES)
         about = BYTES_PER_MODEL + _json_bytes(task.to_json()) + len(setups) * BYTES_PER_MEMBER
         about += BYTES_PER_QUANTILE * scored * (task.width if task.kind == "regression" else 1)
-        return tensors + sum(files.values()) + sum(said.values()) + about
+        return tensors + sum(files.values()) + sum(said.values()) + about + self._outlier_bytes(setups)
+
+    def _outlier_bytes(self, setups: Sequence[Setup]) -> int:
+        """Return the bytes of what tells a model which examples are unlike those that it was trained on."""
+        examples = len(self._evaluator.targets)
+        dense = next((setup.loaded for setup in setups if not setup.loaded.sparse), None)
+        if dense is None or examples < MIN_EXAMPLES:
+            return 0
+        return covariance_bytes(examples, dense.backbone.width) + len(MahalanobisDetector.names) * BYTES_PER_TENSOR
 
 
 def _json_bytes(value: Any) -> int:

@@ -27,16 +27,24 @@ from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.tasks.task import Task
 
 __all__ = [
+    "MIN_EXAMPLES",
     "MahalanobisDetector",
     "NeighbourDetector",
     "OutlierDetector",
     "Outliers",
+    "covariance_bytes",
+    "directions_of",
     "mark_unknown",
     "require_outliers",
 ]
 
 # Names of the tensors of a detector begin so in a file.
 PREFIX = "outliers."
+# Fewest examples that tell what is usual.
+MIN_EXAMPLES = 20
+# Directions of the covariance, and examples for each: with more directions, what is left beside them is too little to
+# estimate.
+MAX_DIRECTIONS, EXAMPLES_PER_DIRECTION = 128, 4
 # Which of the nearest training examples the distance is to (Sun et al. 2022).
 NEIGHBOUR = 5
 # Most directions of a covariance, and most training examples that a detector keeps.
@@ -171,6 +179,16 @@ class Outliers:
         if not known or not kind.check(tensors, members[member].network.backbone.width):
             raise ModelFormatError("The tensors of the detector of outliers do not suit the features of the model.")
         return cls(detector=kind(tensors, threshold), member=member)
+
+
+def directions_of(examples: int, width: int) -> int:
+    """Return how many directions the covariance of so many examples has."""
+    return max(min(examples // EXAMPLES_PER_DIRECTION, MAX_DIRECTIONS, width), 1)
+
+
+def covariance_bytes(examples: int, width: int) -> int:
+    """Return the bytes of the tensors that a covariance of features (examples, width) is kept in."""
+    return 4 * (width * (directions_of(examples, width) + 1) + 1)
 
 
 def require_outliers(outliers: Outliers | None) -> Outliers:

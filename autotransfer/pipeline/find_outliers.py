@@ -8,10 +8,10 @@ from autotransfer.candidate import Candidate
 from autotransfer.data.folds import Fold
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.model.inference import group_by_backbone
-from autotransfer.model.outliers import Outliers
+from autotransfer.model.outliers import MIN_EXAMPLES, Outliers
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.prepare import Prepared
-from autotransfer.selection.fit_outliers import MAX_EXAMPLES, MIN_EXAMPLES, fit_detector, overconfidence, subsample
+from autotransfer.selection.fit_outliers import MAX_EXAMPLES, fit_detector, overconfidence, subsample
 from autotransfer.selection.refit import as_member
 from autotransfer.settings import Settings
 
@@ -54,7 +54,11 @@ def find_outliers(model: TransferModel, data: Prepared, evaluator: Evaluator, se
         factor = _overconfidence(evaluator, candidate, data, fold, most)
     group_ids = fold.group_ids_of(rows)
     detector = fit_detector(
-        features, _classes(fold, rows, features), rows if group_ids is None else group_ids, seed=settings.seed
+        features,
+        _classes(fold, rows, features),
+        rows if group_ids is None else group_ids,
+        seed=settings.seed,
+        small=settings.selection.limits.size is not None,
     )
     detector.threshold *= factor
     return Outliers(detector=detector.to(model.device.torch), member=member)

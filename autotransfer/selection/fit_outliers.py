@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from autotransfer.model.outliers import NEIGHBOUR, MahalanobisDetector, NeighbourDetector, OutlierDetector
+from autotransfer.model.outliers import (
+    MIN_EXAMPLES,
+    NEIGHBOUR,
+    MahalanobisDetector,
+    NeighbourDetector,
+    OutlierDetector,
+    directions_of,
+)
 
 __all__ = [
     "MIN_EXAMPLES",
@@ -21,15 +28,10 @@ __all__ = [
     "subsample",
 ]
 
-# Fewest examples that tell what is usual.
-MIN_EXAMPLES = 20
 # Most examples that a detector learns from; for the choice of its kind, fewer tell as much.
 MAX_EXAMPLES, MAX_EXAMPLES_TO_CHOOSE = 1500, 600
 # Bytes of the training examples that a detector of neighbours keeps.
 MAX_REFERENCE_BYTES = 4_000_000
-# Directions of the covariance, and examples for each: with more directions, what is left beside them is too little to
-# estimate.
-MAX_DIRECTIONS, EXAMPLES_PER_DIRECTION = 128, 4
 # Share of the mean variance in the variance of each direction.
 SHRINKAGE = 0.1
 # Share of the training examples that score above the threshold, were they not among them.
@@ -45,7 +47,9 @@ MIN_NEIGHBOUR_GAIN = 0.05
 Fit = Callable[[Tensor], OutlierDetector]
 
 
-def fit_detector(features: np.ndarray, classes: np.ndarray, group_ids: np.ndarray, *, seed: int = 0) -> OutlierDetector:
+def fit_detector(
+    features: np.ndarray, classes: np.ndarray, group_ids: np.ndarray, *, seed: int = 0, small: bool = False
+) -> OutlierDetector:
     """Choose a kind of detector on examples that were held out, fit it, and set its threshold.
 
     Args:
@@ -53,10 +57,11 @@ def fit_detector(features: np.ndarray, classes: np.ndarray, group_ids: np.ndarra
         classes: Class (n,) of each; of examples without one, some division into alike ones.
         group_ids: Group (n,) of each.
         seed: Seed of what is drawn.
+        small: Whether the kind with the fewer bytes is taken without a comparison.
     """
     rows = subsample(len(features), MAX_EXAMPLES, seed)
     directions, classes, group_ids = _directions(features[rows]), classes[rows], group_ids[rows]
-    fit = _choose(directions, classes, seed)
+    fit = mahalanobis if small else _choose(directions, classes, seed)
     detector = fit(directions)
     detector.threshold = _quantile(held_out_distances(fit, directions, group_ids, seed))
     return detector
@@ -100,7 +105,7 @@ def mahalanobis(directions: Tensor) -> MahalanobisDetector:
     n, width = directions.shape
     mean = directions.mean(0)
     centered = directions - mean
-    rank = int(np.clip(n // EXAMPLES_PER_DIRECTION, 1, min(MAX_DIRECTIONS, width)))
+    rank = directions_of(n, width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _, values, basis = torch.svd_lowrank(centered, q=rank, niter=2)
