@@ -32,6 +32,7 @@ from autotransfer.features.cache import ActivationCache, list_entries
 from autotransfer.settings import Compute
 from autotransfer.tasks.task import infer_task
 from autotransfer_plugins.modalities.image.decode import decode
+from autotransfer_plugins.modalities.image.modality import IMAGE
 
 Attempt = Callable[[str, Callable[[], Any]], Any]
 
@@ -351,8 +352,8 @@ def test_strange_data(
     data: Any, targets: list[int] | None, attempt: Attempt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # what is text is taken for a path
-    attempt("data", lambda: decode(load_examples(data, targets), {"center": 16}))
-    attempt("data", lambda: decode(find_examples(data), {"center": 16}))
+    attempt("data", lambda: decode(load_examples(data, targets, modalities=(IMAGE,)), {"center": 16}))
+    attempt("data", lambda: decode(find_examples(data, modalities=(IMAGE,)), {"center": 16}))
 
 
 @pytest.mark.slow
