@@ -271,10 +271,10 @@ def test_backbone_that_keeps_its_inputs_is_told(kept: list[Any]) -> None:
 def test_head_that_keeps_its_features_is_told(kept: list[Any]) -> None:
     ridge = Registry.load().head("ridge")
 
-    def solve(module: nn.Module, features: np.ndarray, *others: Any) -> None:
+    def solve(module: nn.Module, features: np.ndarray, *others: Any, **weights: Any) -> None:
         kept.append(features.copy())
         assert ridge.solve is not None
-        ridge.solve(module, features, *others)
+        ridge.solve(module, features, *others, **weights)
 
     with pytest.raises(PluginError, match=r"the head 'ridge' on a .* task: each use keeps no memory"):
         check_head(replace(ridge, solve=solve))

@@ -15,6 +15,7 @@ from autotransfer.backbones.frozen import FrozenBackbone, batch_sizes
 from autotransfer.backbones.inputs import laid_out, pooled
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.modality import Inputs, Store
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.features.batches import Rows, collect
 from autotransfer.features.ragged import by_length
 from autotransfer.model.ensemble_member import EnsembleMember
@@ -180,6 +181,7 @@ def group_by_backbone(members: Sequence[EnsembleMember], device: Device) -> list
     found = []
     for sharing in groups.values():
         own = device if sharing[0].autocast else replace(device, half=None)
-        backbone = FrozenBackbone.of(sharing[0].network.backbone, own)
+        with plugin_call(f"The backbone {sharing[0].candidate.backbone!r}"):
+            backbone = FrozenBackbone.of(sharing[0].network.backbone, own)
         found.append(MembersOfBackbone(backbone=backbone, members=tuple(sharing), device=device))
     return found

@@ -65,7 +65,7 @@ def without_stages() -> Switch:
 
 def without_sample() -> Switch:
     """Let all images pass through every backbone: none is judged by a sample first."""
-    return patch.object(autotransfer.pipeline.prepare_search, "draw", lambda folds, seed: None)
+    return patch.object(autotransfer.pipeline.prepare_search, "draw", lambda *arguments: None)
 
 
 def without_cache() -> Switch:
@@ -129,7 +129,7 @@ def without_sizes() -> Switch:
 
 def without_ensembles() -> Switch:
     """Let the best candidate alone be the model."""
-    return patch.object(autotransfer.pipeline.select, "choose_ensemble", lambda pool, held_out: None)
+    return patch.object(autotransfer.pipeline.select, "choose_ensemble", lambda *arguments: None)
 
 
 def without_views() -> Switch:
