@@ -61,7 +61,9 @@ def test_a_run_is_compared_on_its_training_examples(run: Path, digit_folder: Pat
     pixels = np.zeros((1, 40, 50, 3), np.uint8)
     pixels[0, 5:30, 20:25] = 255
     expected = model.predict_proba(pixels)
-    np.testing.assert_allclose(program(torch.from_numpy(pixels)), expected, atol=0.02)  # the model may be in 16 bit
+    found, outlier_scores = program(torch.from_numpy(pixels))
+    assert len(outlier_scores) == len(found)
+    np.testing.assert_allclose(found, expected, atol=0.02)  # the model may be in 16 bit
     again = run_command("export", run, "--format", "torch", "--out", tmp_path / "model.pt2")
     assert again.exit_code == 2
     assert "is there already" in again.output

@@ -90,7 +90,7 @@ def test_the_file_in_eight_bits_keeps_labels_and_inputs(exported: Path, digits: 
     about = session.get_modelmeta().custom_metadata_map
     labels = json.loads(about["labels"])
     pixels = np.repeat(digits[0][90:, :, :, None], 3, axis=3)
-    (probabilities,) = session.run(None, {"pixels": pixels})
+    probabilities = session.run(None, {"pixels": pixels})[0]
     expected = np.array(["zero", "one", "two"])[digits[1][90:]]
     assert np.mean(np.array(labels)[probabilities.argmax(1)] == expected) > 0.8
 
