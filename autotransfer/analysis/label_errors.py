@@ -15,7 +15,7 @@ import numpy as np
 
 from autotransfer.analysis.confident_learning import Suspicion, suspect
 from autotransfer.analysis.example_values import ShownExamples, predicted_values, target_name, true_values
-from autotransfer.contract.preview import Preview, optional_preview
+from autotransfer.contract.preview import Preview, Shown
 from autotransfer.runtime.text import cell
 from autotransfer.tasks.task import Task
 
@@ -26,7 +26,7 @@ MAX_SHOWN, MAX_LISTED = 24, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelError:
+class LabelError(Shown):
     """An example whose label is probably wrong.
 
     Attributes:
@@ -52,21 +52,6 @@ class LabelError:
     probability_suggested: float | None = None
     suspected: bool = True
     preview: Preview | None = None
-
-    def to_json(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return it as JSON, with what to show of it or without."""
-        about = {key: value for key, value in self.__dict__.items() if key != "preview"}
-        return about | ({"preview": self.preview.to_json() if self.preview else None} if previews else {})
-
-    @classmethod
-    def from_json(cls, about: Mapping[str, Any]) -> LabelError:
-        """Read what ``to_json`` returned.
-
-        Raises:
-            RunFormatError: What is shown of it is damaged.
-            TypeError: A value is missing.
-        """
-        return cls(**{**about, "preview": optional_preview(about, "preview")})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from autotransfer.analysis.example_values import ShownExamples, predicted_values, target_name, true_values
-from autotransfer.contract.preview import Preview, optional_preview
+from autotransfer.contract.preview import Preview, Shown
 from autotransfer.selection.out_of_fold import MIN_PROBABILITY, OutOfFold
 from autotransfer.tasks.task import Task
 
@@ -25,7 +24,7 @@ _MAX_COMPARED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorstError:
+class WorstError(Shown):
     """One of the worst errors.
 
     Attributes:
@@ -50,21 +49,6 @@ class WorstError:
     probability: float | None = None
     loss: float
     preview: Preview | None = None
-
-    def to_json(self, *, previews: bool = True) -> dict[str, Any]:
-        """Return it as JSON, with what to show of it or without."""
-        about = {key: value for key, value in self.__dict__.items() if key != "preview"}
-        return about | ({"preview": self.preview.to_json() if self.preview else None} if previews else {})
-
-    @classmethod
-    def from_json(cls, about: Mapping[str, Any]) -> WorstError:
-        """Read what ``to_json`` returned.
-
-        Raises:
-            RunFormatError: What is shown of it is damaged.
-            TypeError: A value is missing.
-        """
-        return cls(**{**about, "preview": optional_preview(about, "preview")})
 
 
 def find_worst_errors(

@@ -7,11 +7,14 @@ import binascii
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotransfer.errors import RunFormatError
 
-__all__ = ["MEDIA_TYPES", "Occlusions", "Preview", "Words", "optional_preview"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["MEDIA_TYPES", "Occlusions", "Preview", "Shown", "Words"]
 
 # What a page may embed: each of them is passive, unlike a drawing in SVG or a page.
 MEDIA_TYPES = frozenset({"text/plain", "image/png", "image/jpeg", "audio/wav", "audio/flac"})
@@ -92,13 +95,26 @@ class Occlusions:
     items: tuple[Any, ...]
 
 
-def optional_preview(about: Mapping[str, Any], key: str) -> Preview | None:
-    """Return the preview under a key of JSON, or None where there is none.
+class Shown:
+    """A dataclass with what is said of one example, and the field ``preview``: what to show of it."""
 
-    Raises:
-        RunFormatError: It is damaged.
-    """
-    return None if about.get(key) is None else Preview.from_json(about[key])
+    preview: Preview | None
+
+    def to_json(self, *, previews: bool = True) -> dict[str, Any]:
+        """Return it as JSON, with what to show of it or without."""
+        about = {key: value for key, value in self.__dict__.items() if key != "preview"}
+        return about | ({"preview": self.preview.to_json() if self.preview else None} if previews else {})
+
+    @classmethod
+    def from_json(cls, about: Mapping[str, Any]) -> Self:
+        """Read what ``to_json`` returned.
+
+        Raises:
+            RunFormatError: What is shown of it is damaged.
+            TypeError: A value is missing.
+        """
+        given = about.get("preview")
+        return cls(**{**about, "preview": None if given is None else Preview.from_json(given)})
 
 
 def _text(value: Any) -> str:

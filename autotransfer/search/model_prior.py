@@ -93,7 +93,7 @@ class PriorScales:
         shared: Variances of what similar models share on all targets, by kind of similarity.
         run: Variance of one recorded level about what its model reaches on average.
         own: Variance of what a model has of its own on one target.
-        alike: Variances of what similar models share on one target, by kind of similarity.
+        similar: Variances of what similar models share on one target, by kind of similarity.
         profile: Variance of what models share on a target whose residuals went together on the recorded targets.
         weights: Levels that each kind of evidence adds for one standard deviation, and the knowledge of the target.
         doubts: Variances of these weights from one target to the next.
@@ -103,7 +103,7 @@ class PriorScales:
     shared: Any
     run: Any
     own: Any
-    alike: Any
+    similar: Any
     profile: Any
     weights: Any
     doubts: Any
@@ -116,7 +116,7 @@ class PriorScales:
             shared=np.full(kinds, 0.14),
             run=np.array(0.5),
             own=np.array(0.37),
-            alike=np.full(kinds, 0.14),
+            similar=np.full(kinds, 0.14),
             profile=np.array(0.14),
             weights=np.append(np.full(evidence, 0.1), 1.0),
             doubts=np.full(evidence + 1, 0.02),
@@ -247,7 +247,7 @@ def levels_of(accuracy: Array) -> Array:
 
 
 def similarities(models: Sequence[ModelInfo]) -> Array:
-    """Return how alike models are (kinds, n, n), 0 to 1: in names, numbers, architecture and source."""
+    """Return how similar models are (kinds, n, n), 0 to 1: in names, numbers, architecture and source."""
     numbers = np.array(
         [
             [math.log(value) if value and value > 0 else np.nan for value in (m.parameters, m.input_size, m.classes)]
@@ -262,7 +262,7 @@ def similarities(models: Sequence[ModelInfo]) -> Array:
     distance = ((centred[:, None] - centred[None]) ** 2).sum(-1)
     return np.stack(
         [
-            _alike_names([model.name for model in models]),
+            _name_similarities([model.name for model in models]),
             np.exp(-distance / 4),
             _equal([model.architecture for model in models]),
             _equal([model.source for model in models]),
@@ -294,30 +294,30 @@ def known_of(levels: Array, rows: npt.NDArray[np.int64], evidence: Array) -> Kno
     )
 
 
-def level_covariance(xp: Any, scales: PriorScales, alike: Any, known: Known) -> tuple[Any, Any]:
+def level_covariance(xp: Any, scales: PriorScales, similarity: Any, known: Known) -> tuple[Any, Any]:
     """Return mean (n,) and covariance (n, n) of the levels of the models of a task.
 
     Args:
         xp: ``numpy``, or ``torch`` where the scales are learned by gradient; arrays are of that library.
         scales: The variances.
-        alike: How alike all models are (kinds, models, models).
+        similarity: How similar all models are (kinds, models, models).
         known: What is recorded of the models.
     """
     rows, seen = known.rows, known.seen
-    shared = scales.model * xp.eye(alike.shape[1], dtype=alike.dtype)
-    shared = shared + sum(scale * kind for scale, kind in zip(scales.shared, alike, strict=True))
+    shared = scales.model * xp.eye(similarity.shape[1], dtype=similarity.dtype)
+    shared = shared + sum(scale * kind for scale, kind in zip(scales.shared, similarity, strict=True))
     recorded = shared[seen][:, seen] + xp.diag(scales.run / known.counts)
     outer = shared[rows][:, seen]
     solved = xp.linalg.solve(recorded, xp.column_stack([known.means, outer.T]))
     mean = outer @ solved[:, 0] + known.evidence @ scales.weights
     covariance = shared[rows][:, rows] - outer @ solved[:, 1:]
-    for scale, kind in zip(scales.alike, alike, strict=True):
+    for scale, kind in zip(scales.similar, similarity, strict=True):
         covariance = covariance + scale * kind[rows][:, rows]
     covariance = covariance + scales.profile * known.profile + (known.evidence * scales.doubts) @ known.evidence.T
-    return mean, covariance + scales.own * xp.eye(len(rows), dtype=alike.dtype)
+    return mean, covariance + scales.own * xp.eye(len(rows), dtype=similarity.dtype)
 
 
-def _alike_names(names: Sequence[str]) -> Array:
+def _name_similarities(names: Sequence[str]) -> Array:
     """Return the cosines (n, n) of the names' letters in runs of three to five, the owners left out."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 

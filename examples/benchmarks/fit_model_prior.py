@@ -90,16 +90,16 @@ def read_runs(path: Path, models: Path | None = None) -> Runs:
 
 def learn(recorded: Recorded, steps: int = STEPS) -> PriorScales:
     """Learn scales: those under which each target's levels are likeliest, given the other targets."""
-    alike = torch.from_numpy(similarities(recorded.models))
+    similarity = torch.from_numpy(similarities(recorded.models))
     levels = np.stack([levels_of(row) for row in recorded.accuracy])
     tasks = [_task(recorded, levels, target) for target in range(len(recorded.targets))]
-    start = PriorScales.initial(len(alike), recorded.evidence.shape[-1])
+    start = PriorScales.initial(len(similarity), recorded.evidence.shape[-1])
     first = {name: torch.as_tensor(value) for name, value in _free(start).items()}
     free = {name: value.clone().requires_grad_(True) for name, value in first.items()}
     optimizer = torch.optim.Adam(list(free.values()), lr=RATE)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = sum((_surprise(_scales(free), alike, *task) for task in tasks), torch.zeros(())) / len(tasks)
+        loss = sum((_surprise(_scales(free), similarity, *task) for task in tasks), torch.zeros(())) / len(tasks)
         away = sum((((free[name] - first[name]) ** 2).sum() for name in free), torch.zeros(()))
         (loss + DECAY * away).backward()
         optimizer.step()
@@ -118,9 +118,9 @@ def _task(recorded: Recorded, levels: Array, target: int) -> tuple[Known, torch.
     return replace(known, **as_tensors), torch.from_numpy(levels[target][rows])
 
 
-def _surprise(scales: PriorScales, alike: torch.Tensor, known: Known, levels: torch.Tensor) -> torch.Tensor:
+def _surprise(scales: PriorScales, similarity: torch.Tensor, known: Known, levels: torch.Tensor) -> torch.Tensor:
     """Return minus the log likelihood of levels, a model."""
-    mean, covariance = level_covariance(torch, scales, alike, known)
+    mean, covariance = level_covariance(torch, scales, similarity, known)
     root = torch.linalg.cholesky(covariance + 1e-4 * torch.eye(len(levels), dtype=levels.dtype))
     white = torch.linalg.solve_triangular(root, (levels - mean)[:, None], upper=False)
     return (white**2).sum() / 2 / len(levels) + torch.log(torch.diagonal(root)).mean()

@@ -28,6 +28,7 @@ __all__ = [
     "at_side",
     "channels_of",
     "cycled",
+    "in_form",
     "read_side",
     "reframed",
     "size_of",
@@ -194,16 +195,19 @@ def at_channels(spec: BackboneSpec, channels: int) -> BackboneSpec:
     if isinstance(how, Preprocessing):
         known = replace(how, mean=cycled(how.mean, channels), std=cycled(how.std, channels))
     loader = replace(spec.load_at, channels=channels) if isinstance(spec.load_at, ImageLoader) else None
-    return replace(
-        spec,
-        name=f"{spec.name}@{channels}channels",
-        load=loader.build if loader else partial(_refuse_channels, spec.name, channels),
-        default=False,
-        fallback=False,
-        accuracy=None,  # what is published is for its own channels
-        preprocessing=known,
-        load_at=loader,
-    )
+    load = loader.build if loader else partial(_refuse_channels, spec.name, channels)
+    return in_form(spec, f"{channels}channels", load=load, load_at=loader, preprocessing=known)
+
+
+def in_form(spec: BackboneSpec, form: str, **about: Any) -> BackboneSpec:
+    """Return a backbone in another form, ``NAME@FORM``: what is published is for its own, and is not said of it.
+
+    Args:
+        spec: The backbone.
+        form: The form.
+        about: Fields of the spec that the form changes.
+    """
+    return replace(spec, name=f"{spec.name}@{form}", default=False, fallback=False, accuracy=None, **about)
 
 
 def _refuse_channels(name: str, channels: int) -> Backbone:
@@ -220,15 +224,12 @@ def at_side(spec: BackboneSpec, side: int) -> BackboneSpec | None:
         return None
     own, how = size_of(spec), spec.preprocessing
     loader = replace(spec.load_at, side=side, resizable=False) if isinstance(spec.load_at, ImageLoader) else None
-    return replace(
+    return in_form(
         spec,
-        name=f"{spec.name}@{side}px",
+        f"{side}px",
         load=partial(spec.load_at, side),
-        default=False,
-        fallback=False,
         gmacs=None if spec.gmacs is None or own is None else spec.gmacs * side**2 / math.prod(own),
         input_size=(side, side),
-        accuracy=None,  # what is published is for its own size
         preprocessing=replace(how, size=(side, side)) if isinstance(how, Preprocessing) else None,
         load_at=loader,
     )

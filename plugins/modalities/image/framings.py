@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING
 from autotransfer.contract.modality import Forms
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.warnings import FitWarning
-from autotransfer_plugins.modalities.image.formats import CropMode, ImageLoader, Preprocessing, reframed, size_of
+from autotransfer_plugins.modalities.image.formats import (
+    CropMode,
+    ImageLoader,
+    Preprocessing,
+    in_form,
+    reframed,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from autotransfer.contract.backbone import Backbone
@@ -86,16 +93,9 @@ def framed(spec: BackboneSpec, mode: CropMode) -> BackboneSpec:
     """Return the same backbone with another framing, which shows all that it frames: ``NAME@squash``."""
     how = spec.preprocessing
     loader = replace(spec.load_at, crop_mode=mode) if isinstance(spec.load_at, ImageLoader) else None
-    return replace(
-        spec,
-        name=f"{spec.name}@{mode}",
-        load=loader.build if loader else partial(_load, spec.load, mode),
-        default=False,
-        fallback=False,
-        accuracy=None,  # what is published is for its own framing
-        preprocessing=reframed(how, mode) if isinstance(how, Preprocessing) else None,
-        load_at=loader,
-    )
+    load = loader.build if loader else partial(_load, spec.load, mode)
+    known = reframed(how, mode) if isinstance(how, Preprocessing) else None
+    return in_form(spec, mode, load=load, load_at=loader, preprocessing=known)
 
 
 def with_framings(forms: Sequence[BackboneSpec], left_out: LeftOut) -> Forms:
