@@ -45,8 +45,8 @@ def latency_seconds(budget: float | None) -> float:
 
 
 def candidates_of(selected: SelectedModel) -> list[Candidate]:
-    """Return the candidates that a model runs: one for each member, since the networks of a soup are one."""
-    return [member.candidates[0].candidate for member in selected.members]
+    """Return the candidates that a model runs: one for each member."""
+    return [member.candidate for member in selected.members]
 
 
 def cheaper_records(

@@ -254,11 +254,6 @@ class Selection(SettingsGroup):
         more="The model then runs all of them.",
         off="Refit one candidate, never several.",
     )
-    soup: bool = setting(
-        True,
-        help="Average the weights of fine-tuned candidates of one backbone where validation says that it pays.",
-        off="Never average the weights of several candidates.",
-    )
     calibrate: bool = setting(
         True,
         help="Scale probabilities by a temperature where validation says that it makes them more honest.",

@@ -79,7 +79,7 @@ def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     together = tested[best]
     ensemble = choose_ensemble(ensemble_candidates(records[best], records), OutOfFold.of(inner, validated[best]))
     if ensemble is not None and ensemble.is_better:
-        together = sum(member.weight * tested[member.candidates[0].trial] for member in ensemble.members)  # type: ignore[assignment]
+        together = sum(member.weight * tested[member.trial] for member in ensemble.members)  # type: ignore[assignment]
     return {
         "best alone": task.score(targets, tested[best]),
         "ensemble": task.score(targets, together),

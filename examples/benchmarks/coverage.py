@@ -100,7 +100,7 @@ def covered(pool: Examples, seed: int, coverage: float) -> dict[str, float]:
     ensemble = choose_ensemble(ensemble_candidates(records[best], records), held_out)
     shares, out_of_fold = {best: 1.0}, validated[best][held_out.rows]
     if ensemble is not None and ensemble.is_better:
-        shares = {member.candidates[0].trial: member.weight for member in ensemble.members}
+        shares = {member.trial: member.weight for member in ensemble.members}
         out_of_fold = ensemble.predictions
     tested = sum(
         share * pool.predictions(pool.candidates[i], [final])[others].astype(np.float64) for i, share in shares.items()
