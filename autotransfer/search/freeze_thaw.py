@@ -25,7 +25,8 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from autotransfer.errors import ConfigError
-from autotransfer.search.proposal import Proposal, Source
+from autotransfer.search.belief import CurveModel
+from autotransfer.search.proposal import Proposal, SourceName as Source
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Arm", "CurveModel", "FreezeThaw"]
@@ -55,49 +56,6 @@ class Arm:
     start: float = 0.0
     params: Mapping[str, Any] = field(default_factory=dict)
     source: Source = "planned"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurveModel:
-    """How learning curves of one task hang together.
-
-    Attributes:
-        rungs: Epoch counts, rising.
-        own: Covariance over rungs of an arm's own deviation, in units of its standard deviations.
-        shared: Covariance over rungs of the deviation that all arms of a task share.
-        growth: Mean score at each rung as a share of the score at the last one.
-
-    Raises:
-        ConfigError: The rungs do not rise, or a matrix has another size.
-    """
-
-    rungs: tuple[int, ...]
-    own: Array
-    shared: Array
-    growth: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        n = len(self.rungs)
-        if not n or self.rungs[0] < 1 or any(a >= b for a, b in zip(self.rungs, self.rungs[1:], strict=False)):
-            raise ConfigError(f"Rungs are epoch counts that rise from at least 1; got {self.rungs}.")
-        if np.shape(self.own) != (n, n) or np.shape(self.shared) != (n, n) or len(self.growth) != n:
-            raise ConfigError(f"{n} rungs need {n} x {n} covariances and {n} values of growth.")
-
-    def scaled(self, epochs: int) -> CurveModel:
-        """Return the model of trainings of another length: rungs at a quarter, a half and all of it.
-
-        Sooner, a network that starts from a good head has only lost what the head was fitted to. Covariances are those
-        at the same shares; between the shares that were measured, they are interpolated on a logarithmic scale.
-        """
-        rungs = sorted({math.ceil(epochs / 4), math.ceil(epochs / 2), epochs})
-        known, asked = np.log(np.array(self.rungs) / self.rungs[-1]), np.log(np.array(rungs) / epochs)
-        weights = np.array([np.interp(asked, known, unit) for unit in np.eye(len(known))]).T
-        return CurveModel(
-            rungs=tuple(rungs),
-            own=weights @ self.own @ weights.T,
-            shared=weights @ self.shared @ weights.T,
-            growth=tuple((weights @ np.array(self.growth)).tolist()),
-        )
 
 
 class FreezeThaw:
