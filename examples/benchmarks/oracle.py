@@ -15,7 +15,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
@@ -23,11 +23,13 @@ from typing import Any
 
 import common
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 from autotransfer import Candidate
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
-from autotransfer.data.examples import modality_of
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.data.examples import Examples, modality_of
 from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
 from autotransfer.evaluation.evaluator import Evaluator
@@ -75,15 +77,34 @@ def name_of(candidate: Candidate) -> str:
     return f"{candidate}" + (f", {how['epochs']} epochs at {how['lr']:g}" if how else "")
 
 
+# Returns backbones in the forms that are examined on some examples.
+Forms = Callable[[Sequence[BackboneSpec], Examples], Sequence[BackboneSpec]]
+
+
+def _as_they_are(backbones: Sequence[BackboneSpec], examples: Examples) -> Sequence[BackboneSpec]:
+    return backbones
+
+
+def some(examples: Examples, most: int | None) -> Examples:
+    """Return so many examples at most, with the classes in their shares."""
+    if most is None or len(examples) <= most:
+        return examples
+    rows, targets = np.arange(len(examples)), list(examples.targets or ())
+    return examples.take(sorted(train_test_split(rows, train_size=most, stratify=targets, random_state=0)[0].tolist()))
+
+
 class Exam:
     """One data set: what validates a setup, and what tests it; both share decoded images, boundaries and backbones."""
 
-    def __init__(self, data: Path, zoo: Path, cache: Path, seed: int) -> None:
+    def __init__(
+        self, data: Path, zoo: Path, cache: Path, seed: int, *, forms: Forms = _as_they_are, images: int | None = None
+    ) -> None:
         # With so many trials, no backbone is left out.
         settings = Settings(trials=10**6, zoo=zoo, metric="accuracy", seed=seed)
         device, registry = resolve_device("cpu"), Registry.load((zoo,))
-        train, test = load_examples(data / "train"), load_examples(data / "test")
-        self.backbones = available_backbones(registry, settings, device, len(train), print, modality=modality_of(train))
+        train, test = (some(load_examples(data / part), images) for part in ("train", "test"))
+        found = available_backbones(registry, settings, device, len(train), print, modality=modality_of(train))
+        self.backbones = forms(found, train)
         loaded = [LoadedBackbone(spec, device) for spec in self.backbones]
         prepared = prepare_data(train, self.backbones, settings, first=loaded[0])
         sides = {mode: squares.shape[1] for mode, squares in prepared.store.pixels.items()}
@@ -95,7 +116,7 @@ class Exam:
             task=task, targets=targets, train_rows=np.arange(split), validation_rows=np.arange(split, len(targets))
         )
         store = ActivationCache(cache, memory_limit=memory_budget(None))
-        extractor = FeatureExtractor(store=images, cache=store, ahead=0)
+        extractor = FeatureExtractor(store=images, cache=store, ahead=0, staged=True)  # one pass for all heads
         self.validating, self.testing = (
             Evaluator(registry, extractor, folds, device, seed=seed, loaded=loaded) for folds in (folds, [final])
         )

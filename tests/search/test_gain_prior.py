@@ -1,0 +1,117 @@
+"""The prior of gains: what kinds of candidates bring, how unsure that is, and how it is learned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotransfer.errors import ModelFormatError
+from autotransfer.search.gain_prior import Gain, GainPrior, level_of, tuning_features
+from autotransfer.search.prior_file import write_part
+
+BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+TASK: Mapping[str, Any] = {"examples": 1000, "outputs": 10, "error": 0.2, "distant": False}
+
+
+def in_benchmarks(code: str) -> Any:
+    """Return the JSON that code prints; it can import the benchmarks."""
+    command = [sys.executable, "-c", f"import json\nfrom fit_gain_prior import *\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=BENCHMARKS)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_halving_an_error_gains_about_log_two() -> None:
+    assert level_of(0.3) - level_of(0.6) == pytest.approx(np.log(2), abs=0.05)
+    assert level_of(-0.1) == level_of(0.0)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.125, 0.5, 1.0])
+@pytest.mark.parametrize("examples", [1, 200, 10**7])
+@pytest.mark.parametrize("outputs", [1, 2, 1000])
+@pytest.mark.parametrize("error", [0.0, 0.3, 1.7])
+def test_any_task_has_a_gain_of_sane_size(share: float, examples: int, outputs: int, error: float) -> None:
+    for distant in (False, True):
+        gain = GainPrior.load().tuning(share=share, examples=examples, outputs=outputs, error=error, distant=distant)
+        assert -2 < gain.mean < 2
+        assert 0.05 < gain.own_deviation <= gain.deviation < 2
+
+
+def test_a_large_error_leaves_more_to_gain() -> None:
+    prior = GainPrior.load()
+    small, large = (prior.tuning(share=0.5, **{**TASK, "error": error}) for error in (0.02, 0.6))
+    assert large.mean > small.mean + 0.2
+
+
+def test_distant_tasks_gain_more_by_depth() -> None:
+    prior = GainPrior.load()
+    last, half = (
+        {d: prior.tuning(share=s, **{**TASK, "distant": d}).mean for d in (False, True)} for s in (0.125, 0.5)
+    )
+    assert half[True] > half[False]
+    assert half[True] - last[True] > half[False] - last[False]
+
+
+def test_an_unknown_head_is_more_unsure() -> None:
+    prior = GainPrior.load()
+    assert prior.head("logistic") == Gain(mean=0.0, task_deviation=0.0, own_deviation=0.0)
+    assert prior.head("a_plugin").deviation > prior.head("ridge").deviation
+    assert prior.head("stage_ridge").mean > prior.head("ncm").mean
+
+
+def test_drawn_candidates_are_seldom_better() -> None:
+    prior = GainPrior.load()
+    assert prior.drawn("frozen_heads").mean < 0
+    assert prior.drawn("sampled_tuning").mean < 0
+
+
+def test_each_form_has_a_gain() -> None:
+    prior = GainPrior.load()
+    assert all(abs(prior.form(kind).mean) < 0.5 for kind in ("resolution", "framing", "views"))
+    assert all(prior.form(kind).deviation > 0 for kind in ("resolution", "framing", "views"))
+
+
+@pytest.mark.parametrize("missing", ["gains", "own_deviation", "heads"])
+def test_an_incomplete_part_is_named(missing: str, tmp_path: Path) -> None:
+    none = {"mean": 0.0, "task_deviation": 1.0, "own_deviation": 1.0}
+    kinds = {"heads": ["any"], "forms": ["resolution", "framing", "views"], "drawn": ["frozen_heads", "sampled_tuning"]}
+    gains = {kind: dict.fromkeys(names, none) for kind, names in kinds.items() if kind != missing}
+    about = {name: value for name, value in {"gains": gains, "own_deviation": 0.3}.items() if name != missing}
+    size = len(tuning_features(share=1.0, **TASK))
+    path = tmp_path / "prior.safetensors"
+    write_part(path, "gains", {"weights": np.zeros(size), "covariance": np.eye(size)}, about)
+    with pytest.raises(ModelFormatError, match=r"prior of gains is incomplete .*fit_prior\.py"):
+        GainPrior.load(path)
+
+
+@pytest.mark.slow
+def test_a_set_that_is_left_out_changes_what_is_learned() -> None:
+    code = "print(json.dumps([learn_gains(forms=None, without=name)[1]['gains']['heads'] for name in ('', 'dtd10')]))"
+    every, others = in_benchmarks(code)
+    assert set(every) == set(others)
+    assert every["stage_ridge"] != others["stage_ridge"]
+
+
+@pytest.mark.slow
+def test_components_tell_tasks_from_candidates() -> None:
+    code = """
+rng = np.random.default_rng(0)
+tasks = rng.normal(0.5, 0.4, 200)
+cases = [Case(source="grid", task=f"{i}", gain=rng.normal(mean, 0.1)) for i, mean in enumerate(tasks) for _ in range(5)]
+print(json.dumps(asdict(components(cases))))
+"""
+    found = in_benchmarks(code)
+    assert found == pytest.approx({"mean": 0.5, "task_deviation": 0.4, "own_deviation": 0.1}, abs=0.08)
+
+
+@pytest.mark.slow
+def test_reading_needs_no_torch() -> None:
+    code = "import sys, autotransfer.search.gain_prior; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
