@@ -42,8 +42,8 @@ __all__ = ["PreparedSearch", "prepare_search"]
 
 # Last stages whose boundaries are cached while the examples pass in the screening: fine-tuning mostly trains these.
 CACHED_BOUNDARIES = 3
-# Numbers of fixed views over which predictions are averaged: an example and its mirror image, and more. On random halves
-# of X-rays and of photographs, linear probes made 4 to 20% fewer errors with two views, and 8 to 32% fewer with four.
+# Numbers of fixed views over which predictions are averaged: an example and its mirror image, and more. On random
+# halves of X-rays and of photographs, linear probes made 4 to 20% fewer errors with two, and 8 to 32% fewer with four.
 VIEW_COUNTS = (1, 2, 4)
 # Share of a time budget within which backbones are measured against limits on the model; the rest is measured before it
 # is tried.

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
-from optuna.trial import FixedTrial
 
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.model.inference_costs import InferenceCosts
 from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.expectations import predicted_seconds, strategy_context
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.pipeline.prepare_search import PreparedSearch
-from autotransfer.pipeline.expectations import predicted_seconds, strategy_context
 from autotransfer.pipeline.resume import open_study
 from autotransfer.run.interrupts import interruptible
 from autotransfer.runtime.storage import close_storage, translate_storage_errors

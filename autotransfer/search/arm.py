@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotransfer.errors import ConfigError
@@ -37,6 +37,12 @@ class Arm:
     start: float = 0.0
     params: Mapping[str, Any] = field(default_factory=dict)
     is_curve: bool = True
+
+    def at(self, rungs: int) -> Arm:
+        """Return the arm with what was expected of its end for all of so many rungs, where it was made for others."""
+        if len(self.mean) == rungs:
+            return self
+        return replace(self, mean=[self.mean[-1]] * rungs, std=[self.std[-1]] * rungs)
 
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0 or not self.seconds > 0:

@@ -1,10 +1,10 @@
 """What a search believes of its candidates: Gaussian levels, conditioned on what trials have shown.
 
-The level of an arm at a rung is its expected one, and what it has of its own, and the sum of effects that it shares with
-others: that training brings much on this task, that a backbone suits it, that all learning curves rise late. An effect
-is a standard normal variable, which each arm carries with a weight of its own. What an arm has of its own hangs together
-over rungs, as recorded learning curves do. Conditioning on the rungs seen so far forecasts the rest of every curve and
-all arms that share an effect, so evidence outweighs the prior at the rate that recorded runs say it should.
+The level of an arm at a rung is its expected one, and what it has of its own, and the sum of effects that it shares
+with others: that training brings much on this task, that a backbone suits it, that all learning curves rise late. An
+effect is a standard normal variable, which each arm carries with a weight of its own. What an arm has of its own hangs
+together over rungs, as recorded learning curves do. Conditioning on the rungs seen so far forecasts the rest of every
+curve and all arms that share an effect, so evidence outweighs the prior at the rate that recorded runs say it should.
 
 Learning curves that are paused and resumed by their forecasts: Swersky et al. 2014 (arXiv 1406.3896).
 """

@@ -26,7 +26,8 @@ from scipy.special import ndtr
 
 from autotransfer.errors import ConfigError
 from autotransfer.search.belief import CurveModel
-from autotransfer.search.proposal import Proposal, SourceName as Source
+from autotransfer.search.proposal import Proposal
+from autotransfer.search.proposal import SourceName as Source
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Arm", "CurveModel", "FreezeThaw"]

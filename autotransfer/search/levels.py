@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Levels"]
+from autotransfer.search.gain_prior import level_of
 
-# Relative error that is added before the logarithm is taken: below it, differences are mostly chance.
-ERROR_FLOOR = 0.02
+__all__ = ["Levels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class Levels:
         """Return the level of an objective."""
         if math.isinf(self.perfect):
             return (objective - self.trivial) / max(abs(self.trivial), 1.0)
-        return -math.log(max(self.error(objective), 0.0) + ERROR_FLOOR)
+        return level_of(self.error(objective))
 
     def error(self, objective: float) -> float:
         """Return the error of an objective relative to that of the trivial predictor."""

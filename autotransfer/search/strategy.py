@@ -7,14 +7,12 @@ Improvement per second over pretrained models: Quick-Tune (Pineda Arango et al.,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import log_ndtr, ndtr
 
 from autotransfer.search.belief import Belief
+from autotransfer.search.improvement import log_expected_improvement
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.fine_tuning import FineTuning
 from autotransfer.search.sources.frozen_heads import FrozenHeads
@@ -28,10 +26,6 @@ from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Strategy", "make_strategy", "most_promising"]
-
-Array = npt.NDArray[np.float64]
-# Standard deviations below the best beyond which the logarithm of an improvement is taken from that of a tail.
-FAR_BELOW = 5.0
 
 
 class Strategy:
@@ -69,7 +63,7 @@ def make_strategy(context: StrategyContext, settings: StrategySettings | None = 
     sources: list[Source] = [
         Screening(context, settings, belief),
         Variants(context, settings, belief),
-        FrozenHeads(context, settings, belief),
+        FrozenHeads(context, settings),
         FineTuning(context, settings, trainings),
         SampledTuning(context, settings, trainings),
     ]
@@ -88,15 +82,4 @@ def most_promising(offers: Sequence[Proposal], best: float) -> Proposal | None:
     expected, deviation, seconds = (
         np.array([getattr(offer, part) for offer in offers]) for part in ("expected", "deviation", "seconds")
     )
-    return offers[int((_log_improvement(expected - best, deviation) - np.log(seconds)).argmax())]
-
-
-def _log_improvement(ahead: Array, deviation: Array) -> Array:
-    """Return the logarithm of the expected improvement, by how far expected levels are ahead of the best.
-
-    Far below the best, the improvement is too small for a float, and its logarithm is not.
-    """
-    u = ahead / deviation
-    gain = deviation * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
-    tail = log_ndtr(u) + np.log(deviation) - np.log(np.maximum(-u, 1.0))
-    return np.where(u > -FAR_BELOW, np.log(np.maximum(gain, 1e-300)), tail)
+    return offers[int((log_expected_improvement(expected - best, deviation) - np.log(seconds)).argmax())]

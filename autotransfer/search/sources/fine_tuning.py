@@ -70,7 +70,10 @@ class FineTuning:
         )
         common, own = math.sqrt(settings.backbone_share), math.sqrt(1.0 - settings.backbone_share)
         # Depths hang together, near ones more than far ones.
-        effects |= {"tuning": gain.task_deviation * math.sqrt(1.0 - share), "deep": gain.task_deviation * math.sqrt(share)}
+        effects |= {
+            "tuning": gain.task_deviation * math.sqrt(1.0 - share),
+            "deep": gain.task_deviation * math.sqrt(share),
+        }
         effects[f"tuning:{root}"] = common * gain.own_deviation
         rungs = context.curves.rungs
         return Arm(

@@ -28,7 +28,7 @@ class SampledTuning:
     def __init__(self, context: StrategyContext, settings: StrategySettings, trainings: Trainings) -> None:
         self._context, self._settings, self._trainings = context, settings, trainings
         gain = context.gains.drawn("sampled_tuning")
-        self._drawn = Drawn(gain, weight=settings.spread_weight, max_rejected=settings.max_rejected_draws)
+        self._drawn = Drawn(gain, weight=settings.draws_weight, max_rejected=settings.max_rejected_draws)
 
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield a draw for each of the best forms and each policy, and paused trainings."""

@@ -59,7 +59,7 @@ class Screening:
         return Arm(
             name=_name(params),
             mean=(mean,),
-            std=(gain.own_deviation,),
+            std=(max(gain.own_deviation, settings.min_deviation),),
             effects={**effects, f"head:{head}": gain.task_deviation},
             seconds=context.seconds_of(params),
             params=params,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from autotransfer.search.arm import Arm
 from autotransfer.search.belief import Belief
@@ -14,7 +14,7 @@ from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord, Trials
 
-__all__ = ["FrozenForm", "SearchState", "Source", "expected_level", "offer_whole"]
+__all__ = ["FROZEN", "FrozenForm", "SearchState", "Source", "expected_level", "form_of", "offer_whole"]
 
 # Sources of candidates none of whose stages train.
 FROZEN: tuple[SourceName, ...] = ("screening", "variants", "frozen_heads")
@@ -50,6 +50,10 @@ class SearchState:
         level = 0.0 if best is None or best.objective is None else levels(best.objective)
         return cls(trials=trials, left=left, best=level, running=running, frozen=_frozen_levels(trials, levels))
 
+    def fits(self, seconds: float) -> bool:
+        """Whether so many seconds are left; before there is a result, anything may be tried."""
+        return seconds <= self.left or self.trials.best is None
+
     @property
     def running_arms(self) -> set[str]:
         """Names of the arms that are being tried."""
@@ -77,6 +81,11 @@ class Source(Protocol):
         ...
 
 
+def form_of(params: Mapping[str, Any]) -> FrozenForm:
+    """Return the form that parameters of a trial name."""
+    return str(params["backbone"]), int(params.get("views", 1))
+
+
 def expected_level(
     context: StrategyContext, settings: StrategySettings, backbone: str
 ) -> tuple[float, dict[str, float]]:
@@ -89,15 +98,16 @@ def expected_level(
 def _frozen_levels(trials: Trials, levels: Callable[[float], float]) -> dict[FrozenForm, dict[str, float]]:
     """Return levels of candidates that trained no epoch of a backbone, by form and head.
 
-    What was scored on a sample of the examples alone is left out.
+    What was scored on a sample of the examples alone is left out; a form whose candidates failed has no levels.
     """
     found: dict[FrozenForm, dict[str, float]] = {}
     for record in trials:
         candidate = record.candidate
-        if candidate is None or record.objective is None or record.source not in FROZEN or record.state == "pruned":
+        if candidate is None or record.source not in FROZEN or record.state == "pruned":
             continue
         by_head = found.setdefault((candidate.backbone, candidate.views), {})
-        by_head[candidate.head] = max(levels(record.objective), by_head.get(candidate.head, -math.inf))
+        if record.objective is not None:
+            by_head[candidate.head] = max(levels(record.objective), by_head.get(candidate.head, -math.inf))
     return found
 
 
@@ -108,7 +118,7 @@ def offer_whole(
     forecast = belief.forecast(arms)
     for arm, mean, std in zip(arms, forecast.mean[:, -1], forecast.std[:, -1], strict=True):
         seconds = arm.start + arm.seconds
-        if seconds > state.left:
+        if not state.fits(seconds):
             continue
         offer = Proposal(params=arm.params, source=source, arm=arm, expected=float(mean), deviation=float(std))
         yield replace(offer, seconds=seconds if is_timed else 1.0)

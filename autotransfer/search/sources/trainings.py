@@ -15,6 +15,9 @@ from autotransfer.search.trials import TrialRecord
 
 __all__ = ["Trainings", "dips", "reference_level", "tunable_forms"]
 
+# In trials: a paused one that goes on is no further trial.
+COST_OF_RESUMING = 0.01
+
 
 @dataclass
 class _Begun:
@@ -87,6 +90,7 @@ class Trainings:
         arm, rungs = proposal.arm, self.belief.curves.rungs
         if arm is None or not arm.is_curve:
             return
+        arm = arm.at(len(rungs))  # a resumed search may have another kind of budget
         begun = self._begun.get(arm.name)
         if record is None or record.objective is None or not record.curve:
             if begun is not None:
@@ -114,12 +118,13 @@ class Trainings:
         forecast, rungs = self.belief.forecast(arms), self.belief.curves.rungs
         for i, (offer, arm, epochs) in enumerate(zip(offers, arms, done, strict=True)):
             start, following = 0.0 if epochs else arm.start, self.belief.reached(arm.name)
+            cost = COST_OF_RESUMING if epochs else 1.0
             for place in range(following, len(rungs)):
                 seconds = start + (rungs[place] - epochs) * arm.seconds
-                is_begun_in_time = place == following and start + arm.seconds <= state.left
-                if rungs[place] > epochs and (seconds <= state.left or is_begun_in_time):
+                is_begun_in_time = place == following and state.fits(start + arm.seconds)
+                if rungs[place] > epochs and (state.fits(seconds) or is_begun_in_time):
                     mean, std = float(forecast.mean[i, place]), float(forecast.std[i, place])
-                    yield replace(offer, expected=mean, deviation=std, seconds=seconds if self._is_timed else 1.0)
+                    yield replace(offer, expected=mean, deviation=std, seconds=seconds if self._is_timed else cost)
 
 
 def dips(settings: StrategySettings, rungs: Sequence[int]) -> list[float]:

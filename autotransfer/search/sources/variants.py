@@ -38,7 +38,7 @@ class Variants:
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield the next forms of what was screened."""
         tried, arms = self._done | state.running_arms, list[Arm]()
-        for form in state.frozen if self._context.screening else ():
+        for form in [form for form, levels in state.frozen.items() if levels and self._context.screening]:
             for other, effect, gain in self._next(form):
                 name = f"variants/{other[0]}/{other[1]}"
                 if other not in state.frozen and name not in tried and other[0] not in state.busy:
@@ -63,15 +63,13 @@ class Variants:
         if more is not None and name not in context.frozen_only and context.admits_views(name, more):
             yield (name, more), f"views:{more}", context.gains.form("views")
 
-    def _arm(
-        self, name: str, form: FrozenForm, state: SearchState, before: FrozenForm, effect: str, gain: Gain
-    ) -> Arm:
+    def _arm(self, name: str, form: FrozenForm, state: SearchState, before: FrozenForm, effect: str, gain: Gain) -> Arm:
         head, level = max(state.frozen[before].items(), key=lambda item: item[1])
         params = self._params(form, head)
         return Arm(
             name=name,
             mean=(level + gain.mean,),
-            std=(gain.own_deviation,),
+            std=(max(gain.own_deviation, self._settings.min_deviation),),
             effects={effect: gain.task_deviation},
             seconds=self._context.seconds_of(params),
             params=params,
