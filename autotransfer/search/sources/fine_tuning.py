@@ -8,8 +8,8 @@ from typing import Any
 
 from autotransfer.search.arm import Arm
 from autotransfer.search.proposal import Proposal
-from autotransfer.search.sources.source import FrozenForm, SearchState
-from autotransfer.search.sources.trainings import Trainings, dips, expected_level, tunable_forms
+from autotransfer.search.sources.source import FrozenForm, SearchState, expected_level
+from autotransfer.search.sources.trainings import Trainings, dips, tunable_forms
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
