@@ -13,7 +13,9 @@ from autotransfer.settings import Budget
 __all__ = ["Clock", "Step", "TimeBudget"]
 
 Clock = Callable[[], float]
-Step = Literal["search", "finals", "ensemble", "test_views", "refit", "test", "transfer_gain", "explanations", "report"]
+Step = Literal[
+    "search", "finals", "ensemble", "test_views", "refit", "latency", "test", "transfer_gain", "explanations", "report"
+]
 """The steps of a fit, in their order: each leaves to the later steps what these have reserved."""
 
 STEPS: tuple[Step, ...] = get_args(Step)

@@ -47,7 +47,7 @@ def add_trial(study: optuna.Study, candidate: Candidate, drawn: Trial, before: T
             distributions=drawn.distributions,
             user_attrs={"candidate": candidate.to_json(), "source": before.source},
             system_attrs={BEGUN: begun},
-            intermediate_values=dict(enumerate(before.curve, 1)),
+            intermediate_values=dict(enumerate(before.objectives, 1)),
         )
     )
     return Trial(study, study.get_trials(deepcopy=False)[-1]._trial_id)
