@@ -16,88 +16,22 @@ Freeze-thaw: Swersky et al. 2014 (arXiv 1406.3896). Improvement per second, over
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
 from autotransfer.errors import ConfigError
-from autotransfer.search.proposal import Proposal, Source
+from autotransfer.search.arm import Arm
+from autotransfer.search.belief import CurveModel
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Arm", "CurveModel", "FreezeThaw"]
 
 Array = npt.NDArray[np.float64]
 JITTER = 1e-4  # on the diagonals: keeps the small matrices invertible when two rungs almost agree
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """A candidate as the schedule sees it.
-
-    Attributes:
-        name: Its name; unique.
-        mean: Expected best score by each rung, before anything is seen; higher is better.
-        std: Standard deviation of those scores, positive.
-        seconds: Expected seconds per epoch.
-        start: Expected seconds before the first epoch.
-        params: Parameters of its trial; the sampler draws those that are missing.
-        source: Which part of the search proposes it.
-    """
-
-    name: str
-    mean: Sequence[float]
-    std: Sequence[float]
-    seconds: float
-    start: float = 0.0
-    params: Mapping[str, Any] = field(default_factory=dict)
-    source: Source = "planned"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurveModel:
-    """How learning curves of one task hang together.
-
-    Attributes:
-        rungs: Epoch counts, rising.
-        own: Covariance over rungs of an arm's own deviation, in units of its standard deviations.
-        shared: Covariance over rungs of the deviation that all arms of a task share.
-        growth: Mean score at each rung as a share of the score at the last one.
-
-    Raises:
-        ConfigError: The rungs do not rise, or a matrix has another size.
-    """
-
-    rungs: tuple[int, ...]
-    own: Array
-    shared: Array
-    growth: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        n = len(self.rungs)
-        if not n or self.rungs[0] < 1 or any(a >= b for a, b in zip(self.rungs, self.rungs[1:], strict=False)):
-            raise ConfigError(f"Rungs are epoch counts that rise from at least 1; got {self.rungs}.")
-        if np.shape(self.own) != (n, n) or np.shape(self.shared) != (n, n) or len(self.growth) != n:
-            raise ConfigError(f"{n} rungs need {n} x {n} covariances and {n} values of growth.")
-
-    def scaled(self, epochs: int) -> CurveModel:
-        """Return the model of trainings of another length: rungs at a quarter, a half and all of it.
-
-        Sooner, a network that starts from a good head has only lost what the head was fitted to. Covariances are those
-        at the same shares; between the shares that were measured, they are interpolated on a logarithmic scale.
-        """
-        rungs = sorted({math.ceil(epochs / 4), math.ceil(epochs / 2), epochs})
-        known, asked = np.log(np.array(self.rungs) / self.rungs[-1]), np.log(np.array(rungs) / epochs)
-        weights = np.array([np.interp(asked, known, unit) for unit in np.eye(len(known))]).T
-        return CurveModel(
-            rungs=tuple(rungs),
-            own=weights @ self.own @ weights.T,
-            shared=weights @ self.shared @ weights.T,
-            growth=tuple((weights @ np.array(self.growth)).tolist()),
-        )
 
 
 class FreezeThaw:
@@ -156,40 +90,23 @@ class FreezeThaw:
         """Whether there is an arm of that name."""
         return name in self._index
 
-    def restore(self, proposal: Proposal, known: Callable[[str], bool] = lambda backbone: True) -> None:
-        """Add the arms that were noted with a proposal, of backbones that are known, made for as many rungs."""
-        for name, about in proposal.note.get("arms", {}).items():
-            arm = Arm(**about)
-            if not self.has_arm(name) and len(arm.mean) == len(self.model.rungs) and known(arm.params["backbone"]):
-                self.add(arm)
-
-    def to_its_end(self, record: TrialRecord | None, running: Sequence[Proposal] = ()) -> Proposal | None:
-        """Return the proposal that trains a paused trial to its end; None where it is none, or is being trained."""
-        if record is None or record.state != "paused" or any(proposal.resumes == record.number for proposal in running):
-            return None
-        for row, number in self._trial.items():
-            if number == record.number and self._open[row]:
-                arm = self.arms[row]
-                return Proposal(params=arm.params, source=arm.source, resumes=number, arm=arm.name)
-        return None
-
     def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
         """Return what to train next; None when no open arm that rests can finish an epoch in time, or improve."""
         best = trials.best
         rate = self._improvement_per_second(None if best is None else best.objective, left)
-        rate[[self._index[proposal.arm] for proposal in running if proposal.arm in self._index]] = 0.0
+        rate[[self._index[p.arm.name] for p in running if p.arm is not None and p.arm.name in self._index]] = 0.0
         if not rate.size or rate.max() <= 0:
             return None
         row = int(rate.max(axis=1).argmax())
         # A first epoch says what one takes.
         arm, until = self.arms[row], int(self._rungs[self._state[row] + 1]) if self._done[row] else 1
-        return Proposal(params=arm.params, source=arm.source, resumes=self._trial.get(row), until=until, arm=arm.name)
+        return Proposal(params=arm.params, source="planned", resumes=self._trial.get(row), until=until, arm=arm)
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
         """Learn the outcome of a proposal; an arm that was not run, failed or ended is closed."""
-        if not self.has_arm(proposal.arm):  # made for backbones or rungs that there were when the search began
+        if proposal.arm is None:
             return
-        row = self._index[proposal.arm]
+        row = self._index[proposal.arm.name]
         if record is None or record.objective is None or not record.curve:
             self._open[row] = False
             return

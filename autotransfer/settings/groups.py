@@ -362,6 +362,11 @@ class RunOptions(SettingsGroup):
         on_command_line=False,
         saved=False,
     )
+    previews: bool = setting(
+        True,
+        help="Show thumbnails, words and clips of training examples on the page and in report.json.",
+        off="Keep training examples out of the page and of report.json: only their names are there.",
+    )
     progress: bool = setting(
         True, help="Show progress on standard error.", off="Show no progress on standard error.", saved=False
     )
