@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,6 @@ from optuna.trial import FixedTrial
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.trivial import trivial_score
-from autotransfer.pipeline.choose_backbones import pass_seconds
 from autotransfer.pipeline.prepare_search import PreparedSearch
 from autotransfer.search.belief import JITTER
 from autotransfer.search.gain_prior import GainPrior
@@ -29,6 +29,8 @@ __all__ = ["predicted_seconds", "strategy_context"]
 
 # Passes of all examples that an epoch of a training is taken for, where its policy says nothing of its depth.
 PASSES_PER_EPOCH = 3.0
+# Parameters of a backbone that does not say how many it has.
+TYPICAL_PARAMETERS = 10_000_000
 # Seconds that loading a backbone takes, before any is measured.
 LOADING_SECONDS = 1.0
 
@@ -130,14 +132,18 @@ class _Costs:
 
     def _pass(self, name: str) -> float:
         """Return the predicted seconds of a pass of all examples, at the pace of the backbones that were measured."""
-        device, examples = self.evaluator.device, len(self.evaluator.targets)
-        expected = pass_seconds(self.backbones[name].gmacs, device, examples)
-        shown = [
-            self.evaluator.pass_seconds(other) / known
-            for other, spec in self.backbones.items()
-            if self.evaluator.has_measured(other) and (known := pass_seconds(spec.gmacs, device, examples)) > 0
-        ]
-        return expected * (median(shown) if shown else 1.0)
+        evaluator, work = self.evaluator, self._work(name)
+        measured = [other for other in self.backbones if evaluator.has_measured(other)]
+        if not measured:
+            return evaluator.pass_seconds(name)
+        return work * median(evaluator.pass_seconds(other) / self._work(other) for other in measured)
+
+    def _work(self, name: str) -> float:
+        """Return what a pass takes beside that of other backbones: its multiply-accumulates, or a guess of them."""
+        spec = self.backbones[name]
+        # Each parameter of a convolution, or of a transformer, is used once for each position of the input.
+        guess = (spec.parameters or TYPICAL_PARAMETERS) * math.prod(spec.input_size or (1,))
+        return spec.gmacs if spec.gmacs and all(other.gmacs for other in self.backbones.values()) else guess
 
 
 def _kind_of_form(
