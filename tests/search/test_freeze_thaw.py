@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from autotransfer.errors import ConfigError, ModelFormatError
+from autotransfer.errors import ConfigError
 from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
-from autotransfer.search.prior import Ensemble, Prior, Tree
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.trials import TrialRecord, Trials
 
@@ -235,67 +230,6 @@ def test_a_scaled_model_keeps_covariances_at_equal_shares(epochs: int) -> None:
         assert 0.7 < scaled.own[0, -1] / 0.75 < 0.9, "3 of 12 lie between 1 of 9 and 3 of 9"
 
 
-def test_tree_follows_its_splits() -> None:
-    tree = Tree(splits=[[0, 0.5, -1, 1], [1, 2.0, -2, -3]], leaves=[[1.0], [2.0], [3.0]])
-    rows = np.array([[0.5, 9.0], [1.0, 2.0], [1.0, 2.1]])
-    assert tree.predict(rows)[:, 0].tolist() == [1.0, 2.0, 3.0]
-    assert Tree(splits=[], leaves=[[7.0]]).predict(rows)[:, 0].tolist() == [7.0] * 3
-    again = Ensemble.from_json(json.loads(json.dumps(Ensemble(base=[1.0], trees=[tree]).to_json())))
-    assert again.predict(rows)[:, 0].tolist() == [2.0, 3.0, 4.0]
-
-
-def test_committed_prior_is_small_and_knows_the_obvious() -> None:
-    prior = Prior.load()
-    assert (Path(sys.modules[Prior.__module__].__file__ or "").parent / "prior.json").stat().st_size < 300_000
-    small = {"cat:model:edgenext_small": 1.0, "cat:opt:adamw": 1.0, "lr": 1e-4, "batch_size": 32.0}
-    setups = {"small": small, "timid": {**small, "lr": 1e-5}, "diverges": {**small, "lr": 1e-2}}
-    arms = prior.arms(setups, examples=5000, classes=20)
-    assert arms[0].mean[-1] > arms[0].mean[0]
-    assert arms[0].mean[-1] > max(arms[1].mean[-1], arms[2].mean[-1]) + 0.02
-    more = prior.arms({"small": small}, examples=50_000, classes=20)
-    assert more[0].seconds > 3 * arms[0].seconds
-    assert prior.arms({}, examples=10, classes=2) == []
-    assert np.linalg.eigvalsh(prior.curves.own).min() > 0
-
-
-def test_broken_prior_is_named(tmp_path: Path) -> None:
-    (tmp_path / "prior.json").write_text('{"source": 1}')
-    with pytest.raises(ModelFormatError, match=r"prior\.json is not a prior"):
-        Prior.load(tmp_path / "prior.json")
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three small made-up data sets in the format of the recorded curves."""
-    rng = np.random.default_rng(0)
-    configs = {f"c{i}": {"lr": 10.0 ** -float(rng.integers(1, 5)), "linear_probing": 0.0} for i in range(40)}
-    datasets = {}
-    for name in ("a", "b", "c"):
-        curves = {}
-        for key, setting in configs.items():
-            final = 80 - 15 * abs(np.log10(setting["lr"]) + 3) + rng.normal(0, 3)
-            epochs = int(rng.choice([1, 9, 50]))
-            curves[key] = {
-                "score": [v * final for v in curve(1.0, epochs)],
-                "cost": [float(rng.uniform(5, 50))] * epochs,
-            }
-        datasets[name] = {"descriptors": {"n_train": 1000, "n_classes": 10}, "curves": curves}
-    datasets["c"]["descriptors"] = None  # may be missing
-    path = tmp_path_factory.mktemp("curves") / "curves.json.gz"
-    path.write_bytes(gzip.compress(json.dumps({"datasets": datasets, "configs": configs}).encode()))
-    return path
-
-
-@pytest.mark.slow
-def test_replay_prints_the_regret_as_json(recorded: Path) -> None:
-    # The command as a user runs it, on a file that the committed prior was not learned from.
-    command = [sys.executable, BENCHMARKS / "replay.py", "curves", recorded, "--budgets", "60,6000", "--json"]
-    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert set(result["regret"]) == {"60", "6000"}
-    assert set(result["datasets"]) == {"a", "b", "c"}
-    assert 0 <= result["regret"]["6000"] <= result["regret"]["60"] <= 1
-
-
 def test_replay_leaves_out_the_part_that_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     # An ablation that leaves its part in shows that the part is worth nothing.
     monkeypatch.syspath_prepend(str(BENCHMARKS))
@@ -321,20 +255,3 @@ def test_replay_leaves_out_the_part_that_it_is_told_to(monkeypatch: pytest.Monke
         )
         row = 0 if made._state[0] == 0 else 1  # the one that was not trained
         assert np.allclose(before[row], made.forecast()[0][row], atol=1e-3) != learns
-
-
-def test_fitted_prior_survives_its_file_and_learns(
-    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    tools = runpy.run_path(str(BENCHMARKS / "fit_prior.py"))
-    datasets, digest = tools["read"](recorded)
-    prior = tools["fit"](datasets, digest=digest)
-    (tmp_path / "p.json").write_text(json.dumps(prior.to_json()))
-    loaded = Prior.load(tmp_path / "p.json")
-    settings = datasets["a"].settings
-    before, after = (p.arms(settings, examples=1000, classes=10) for p in (prior, loaded))
-    assert [a.mean for a in before] == [a.mean for a in after]
-    good = [a.mean[-1] for a in after if settings[a.name]["lr"] == 1e-3]
-    bad = [a.mean[-1] for a in after if settings[a.name]["lr"] == 1e-1]
-    assert np.mean(good) > np.mean(bad) + 0.1
