@@ -83,18 +83,23 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         """Return the groups of settings, those by default for None."""
         return {name: usual if getattr(self, name) is None else getattr(self, name) for name, usual in _GROUPS.items()}
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, *, unknown: Any = None) -> np.ndarray:
         """Predict for examples: arrays, paths, folders, or whatever else the modality takes.
+
+        Args:
+            X: The examples.
+            unknown: The label for examples that are unlike anything seen; see ``TransferModel.predict``.
 
         Returns:
             Labels or values (N,); rows (N, outputs) for multilabel indicators and several regression targets.
 
         Raises:
             NotFittedError: ``fit`` was not called.
+            ConfigError: A label for unknown examples is given, and the model cannot tell which are.
             DataError: An example cannot be read.
         """
         check_is_fitted(self)
-        return self.model_.predict(X)
+        return self.model_.predict(X, unknown=unknown)
 
     def _fit(
         self,
@@ -109,7 +114,7 @@ class _AutoTransfer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
     ) -> None:
         """Search and set ``result_`` and ``model_``; without ``out`` the run folder goes away."""
         _refuse_mismatch(examples, targets)
-        refuse_unused(run, ("storage", "study", "callbacks", "progress"))
+        refuse_unused(run, ("storage", "study", "callbacks", "previews", "progress"))
         settings = self.get_params(deep=False) | self._groups()
         state = settings.pop("random_state")
         seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31 - 1))
@@ -271,11 +276,20 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
         self.classes_ = np.array(self.model_.task.classes)
         return self
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict labels (N,), or indicators (N, classes) for multilabel; see ``TransferModel.predict``."""
+    def predict(self, X: Any, *, unknown: Any = None) -> np.ndarray:
+        """Predict labels (N,), or indicators (N, classes) for multilabel; see ``TransferModel.predict``.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+            ConfigError: A label for unknown examples is given, and the model cannot tell which are, or the predictions
+                are indicators, which hold no label.
+            DataError: An example cannot be read.
+        """
         if self._is_multilabel():
+            if unknown is not None:
+                raise ConfigError("Indicators hold no label for unknown examples: call model_.predict with unknown.")
             return np.asarray(self.model_.task.decide(self.predict_proba(X)), dtype=np.int64)
-        return super().predict(X)
+        return super().predict(X, unknown=unknown)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return probabilities (N, classes) as float32.

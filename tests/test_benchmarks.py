@@ -160,6 +160,24 @@ print(json.dumps([tables, made]))
 
 
 @pytest.mark.slow
+def test_forms_are_recorded_once(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
+    code = """
+import record_forms
+table, *given = sys.argv[1:]
+sys.argv[1:] = [*given, "--table", table, "--images", "20"]
+record_forms.main()
+lines = Path(table).read_text()
+record_forms.main()
+assert Path(table).read_text() == lines
+print(json.dumps([json.loads(line) for line in lines.splitlines()]))
+"""
+    lines = in_one_process(code, tmp_path / "forms.jsonl", "--data", digit_folder, "--zoo", tiny_zoo)
+    assert {line["views"] for line in lines} == {1, 2, 4}
+    assert {line["head"] for line in lines} == {"logistic", "stage_ridge"}
+    assert all(0 <= line["validation"] <= 1 and 0 <= line["test"] <= 1 for line in lines)
+
+
+@pytest.mark.slow
 def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Path) -> None:
     code = """
 import ablations

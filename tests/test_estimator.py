@@ -7,6 +7,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -143,10 +144,11 @@ class _OnTables(_AsIfForTables):
         X, y = validate_data(self, X, y, multi_output=True)  # type: ignore[call-overload]
         return super().fit(self._draw(X), y, sample_weight=sample_weight)  # type: ignore[misc]
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, *, unknown: Any = None) -> Any:
         check_is_fitted(self)
         drawn = np.ndim(X) == 4  # predict_proba of a multilabel task is asked by predict
-        return super().predict(X if drawn else self._draw(validate_data(self, X, reset=False)))  # type: ignore[misc]
+        X = X if drawn else self._draw(validate_data(self, X, reset=False))  # type: ignore[call-overload]
+        return super().predict(X, unknown=unknown)  # type: ignore[misc]
 
     @staticmethod
     def _draw(table: np.ndarray) -> np.ndarray:
@@ -321,6 +323,23 @@ def test_regression_of_one_and_two_values(quick: dict[str, Any], digits: tuple[n
     assert one.score(images, ink) > 0.5
     two = AutoTransferRegressor(heads="ridge", **quick).fit(images, np.stack([ink, -ink], axis=1))
     assert two.predict(images).shape == (len(images), 2)
+
+
+@pytest.mark.parametrize("kind", [AutoTransferClassifier, AutoTransferRegressor])
+def test_predict_passes_the_label_for_unknown_on(kind: type[Any]) -> None:
+    estimator, given = kind(), list[object]()
+    task = SimpleNamespace(kind="multiclass")
+    estimator.model_ = SimpleNamespace(task=task, predict=lambda X, unknown: given.append(unknown))
+    estimator.predict([0])
+    estimator.predict([0], unknown="?")
+    assert given == [None, "?"]
+
+
+def test_indicators_hold_no_label_for_unknown() -> None:
+    estimator = AutoTransferClassifier()
+    estimator.model_ = SimpleNamespace(task=SimpleNamespace(kind="multilabel"))
+    with pytest.raises(ConfigError, match="Indicators hold no label"):
+        estimator.predict([0], unknown="?")
 
 
 def test_random_state_takes_what_scikit_learn_takes(

@@ -20,9 +20,9 @@ import autotransfer
 from autotransfer.cli.main import app
 from autotransfer.errors import ConfigError
 from autotransfer.evaluation.inference_cost import InferenceCost
-from autotransfer.model import inference_costs
+from autotransfer.model import inference_costs, saved_cost
 from autotransfer.model.latency import PassCost, files_bytes, measure_pass
-from autotransfer.pipeline import model_cost, within_limits
+from autotransfer.pipeline import within_limits
 
 Digits = tuple[np.ndarray, np.ndarray]
 # Milliseconds that backbones take for each view of an example.
@@ -62,7 +62,8 @@ def written_latencies(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
     monkeypatch.setattr(inference_costs, "measure_pass", passes)
     monkeypatch.setattr(within_limits, "measure_pass", passes)
-    monkeypatch.setattr(model_cost, "measure_model", model)
+    monkeypatch.setattr(saved_cost, "measure_model", model)
+    monkeypatch.setattr(saved_cost, "latency_in_new_process", lambda request: None)
     return written
 
 
@@ -130,7 +131,7 @@ def test_a_model_that_no_candidate_undercuts_is_warned_of(
     result = fit(max_latency="25ms", trials=3)
     (warning,) = [warning for warning in result.warnings if warning.code == "limits_exceeded"]
     assert warning.details["limits"]["latency_ms"] == 25.0
-    assert written_latencies["models"] == model_cost.MAX_MEASUREMENTS
+    assert written_latencies["models"] == saved_cost.MEDIANS
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ class ParetoPoint:
         trial: Number of its trial.
         candidate: The candidate.
         score: Its score on the validation examples.
-        objective: What the search maximises: the score, comparable between candidates, less a share of its error.
+        objective: What the search maximises: an estimate of the score on all folds, less a small share of the log loss.
         latency_seconds: Seconds that it takes for a prediction as a model.
         size_bytes: Bytes of the files of such a model.
         epochs: Epochs that it is trained for; 0 for closed forms.

@@ -63,21 +63,19 @@ def estimate_selection_bias(
     trials: Iterable[TrialRecord],
     fold: Fold,
     *,
-    averages: Sequence[np.ndarray] = (),
     seed: int = 0,
 ) -> SelectionBias | None:
     """Estimate the selection bias of the model's score from the out-of-fold predictions of the candidates.
 
     Candidates that train stages may be scored on one fold only. They take part with the examples of that fold. What the
     search took off their score for it (their objective is lower) is taken off in each resample, too: the choice is
-    repeated as the search made it. Of an ensemble, members and weights are chosen again in each resample. The averages
-    that a soup was chosen from are further candidates. Groups are drawn as wholes.
+    repeated as the search made it. Of an ensemble, members and weights are chosen again in each resample. Groups are
+    drawn as wholes.
 
     Args:
         selected: The model.
         trials: All trials; those that can win, and whose predictions were kept, take part.
         fold: The task, the targets of all examples, and their groups.
-        averages: Predictions (N, outputs) of each average that a soup was chosen from.
         seed: Seed of the resamples.
 
     Returns:
@@ -86,7 +84,6 @@ def estimate_selection_bias(
     task, trials = fold.task, list(trials)
     best = next(record for record in trials if record.number == selected.trials[0])
     records = _participants(trials, task)
-    records += _as_records(averages, best, fold)
     if len(records) < 2 or best.score is None or best.predictions is None:
         return None
     rows = np.flatnonzero(np.any([is_scored(record) for record in records], axis=0))
@@ -108,7 +105,7 @@ def estimate_selection_bias(
     return SelectionBias(
         bias=bias,
         unbiased_estimate=score - bias,
-        candidates=len(records) - len(averages),
+        candidates=len(records),
         tried=sum(record.can_win for record in trials),
     )
 
@@ -133,17 +130,6 @@ def _number_of_resamples(task: Task, examples: int, outputs: int, *, is_ensemble
     if _is_fast(task):
         return min(MAX_RESAMPLES, max(SLOW_RESAMPLES, MAX_DRAWN_POSITIONS // examples))
     return SLOW_RESAMPLES
-
-
-def _as_records(averages: Sequence[np.ndarray], best: TrialRecord, fold: Fold) -> list[TrialRecord]:
-    """Return averages of weights as if each were a trial, with the best one's deduction."""
-    found = []
-    for predictions in averages:
-        rows = np.flatnonzero(~np.isnan(predictions).any(1))
-        score = fold.score(rows, predictions[rows])
-        deduction = (best.score or 0.0) - (best.objective or 0.0)
-        found.append(replace(best, score=score, objective=score - deduction, predictions=predictions))
-    return found
 
 
 Repeat = Callable[[Sequence[TrialRecord], np.ndarray, Fold, np.ndarray, np.ndarray], TrialRecord]

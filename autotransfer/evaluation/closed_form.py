@@ -13,7 +13,7 @@ from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Features
 from autotransfer.search.jobs import Evaluation, Report
 
-__all__ = ["evaluate_closed_form"]
+__all__ = ["evaluate_closed_form", "predict_closed_form"]
 
 
 class _Stopped(Exception):
@@ -33,11 +33,21 @@ def evaluate_closed_form(context: EvaluationContext, setup: Setup, report: Repor
         _score_sample(context, setup, report)
     except _Stopped as stopped:
         return Evaluation(score=stopped.score, depth=setup.plan.depth)
-    extractor, takes = context.extractor, setup.head.features
-    features = Features({view: extractor.taken(setup.loaded, takes, view) for view in setup.views})
+    features = _features(context, setup)
     started = time.perf_counter()
     evaluation = context.evaluation(setup, [_predict(context, setup, features, fold) for fold in context.folds])
     return replace(evaluation, seconds=time.perf_counter() - started)
+
+
+def predict_closed_form(context: EvaluationContext, setup: Setup) -> np.ndarray:
+    """Return the predictions (N, outputs) of a closed form for the validation examples of all folds; else NaN."""
+    features = _features(context, setup)
+    return context.among_all([_predict(context, setup, features, fold) for fold in context.folds])
+
+
+def _features(context: EvaluationContext, setup: Setup) -> Features:
+    extractor, takes = context.extractor, setup.head.features
+    return Features({view: extractor.taken(setup.loaded, takes, view) for view in setup.views})
 
 
 def _score_sample(context: EvaluationContext, setup: Setup, report: Report) -> None:

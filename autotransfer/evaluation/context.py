@@ -14,11 +14,10 @@ from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.subsample import Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
-from autotransfer.search.jobs import EpochScore, Evaluation, Report
+from autotransfer.search.jobs import Evaluation
 from autotransfer.tasks.task import Task
-from autotransfer.training.trainer import Training
 
-__all__ = ["EvaluationContext", "with_training_figures"]
+__all__ = ["EvaluationContext"]
 
 
 @dataclass
@@ -58,10 +57,19 @@ class EvaluationContext:
             setup: The candidate.
             per_fold: Predictions (n, outputs) of the validation examples of each fold, the first folds at least.
         """
+        predictions = self.among_all(per_fold)
+        return Evaluation(score=self._score(per_fold), depth=setup.plan.depth, predictions=predictions)
+
+    def among_all(self, per_fold: Sequence[np.ndarray]) -> np.ndarray:
+        """Return predictions (N, outputs) for all examples, NaN for those that the given folds do not score.
+
+        Args:
+            per_fold: Predictions (n, outputs) of the validation examples of each fold, the first folds at least.
+        """
         predictions = np.full((len(self.targets), self.task.outputs), np.nan, dtype=self.task.dtype)
         for fold, part in zip(self.folds, per_fold, strict=False):
             predictions[fold.validation_rows] = part
-        return Evaluation(score=self._score(per_fold), depth=setup.plan.depth, predictions=predictions)
+        return predictions
 
     def best_epoch(self, setup: Setup, per_fold: Sequence[Sequence[np.ndarray]]) -> Evaluation:
         """Return the evaluation of the epoch that is best over all folds; of a head alone, of the last epoch.
@@ -88,8 +96,3 @@ class EvaluationContext:
         """Score the pooled predictions of the folds."""
         rows = np.concatenate([fold.validation_rows for fold, _ in zip(self.folds, per_fold, strict=False)])
         return self.folds[0].score(rows, np.concatenate(per_fold))
-
-
-def with_training_figures(training: Training, report: Report) -> Report:
-    """Return a report whose scores know the loss and the learning rate of the epoch."""
-    return lambda epoch, score: report(epoch, EpochScore(score, training.loss, training.learning_rate))

@@ -13,12 +13,12 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.folds import Fold
 from autotransfer.evaluation.checkpoints import Checkpoints
-from autotransfer.evaluation.closed_form import evaluate_closed_form
-from autotransfer.evaluation.comparison import ObjectiveComparison
+from autotransfer.evaluation.closed_form import evaluate_closed_form, predict_closed_form
 from autotransfer.evaluation.context import EvaluationContext
 from autotransfer.evaluation.cost_model import CostModel
 from autotransfer.evaluation.cross_validation import cross_validate
 from autotransfer.evaluation.loaded_backbones import LoadedBackbones
+from autotransfer.evaluation.objective_estimator import ObjectiveEstimator
 from autotransfer.evaluation.refit import best_network, refit
 from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.stage_training import train_stages
@@ -26,12 +26,14 @@ from autotransfer.evaluation.subsample import Sample
 from autotransfer.features.extractor import FeatureExtractor
 from autotransfer.runtime.device import Device
 from autotransfer.search.jobs import Evaluation, Report
-from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.search.trials import Trials
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
 __all__ = ["Evaluator"]
 
+# The closed form of the reference of each backbone: it suits every kind of task, and takes milliseconds.
+REFERENCE_HEAD = "ridge"
 # Leading trials whose predictions are made again when a search is resumed.
 MAX_RESTORED_LEADERS = 10
 
@@ -40,7 +42,7 @@ class Evaluator:
     """Trains and scores candidates on one data set.
 
     Candidates with a frozen backbone cost little and are cross-validated over all folds. Those that train stages are
-    scored on the first fold; their objective is corrected for it (see ``ObjectiveComparison``).
+    scored on the first fold; their objective on all folds is estimated (see ``ObjectiveEstimator``).
 
     Args:
         registry: Where names are looked up.
@@ -76,7 +78,7 @@ class Evaluator:
         )
         self._backbones = LoadedBackbones(registry, device, self.task, loaded)
         self._costs = CostModel(tuple(folds))
-        self._comparison = ObjectiveComparison(self.context)
+        self._objectives = ObjectiveEstimator(self.context, self._reference)
 
     @property
     def extractor(self) -> FeatureExtractor:
@@ -122,6 +124,14 @@ class Evaluator:
         """Return a backbone, loaded once."""
         return self._backbones.load(name)
 
+    def has_loaded(self, name: str) -> bool:
+        """Whether a backbone was loaded."""
+        return self._backbones.has_loaded(name)
+
+    def has_measured(self, name: str) -> bool:
+        """Whether the speed of a backbone was measured."""
+        return self._costs.has_measured(name)
+
     def stages(self, name: str) -> tuple[str, ...]:
         """Return the stages of a backbone."""
         return self._backbones.stages(name)
@@ -148,56 +158,51 @@ class Evaluator:
         Raises:
             AutoTransferError: The candidate cannot be made, or its training failed.
         """
-        return self.judge(candidate, self.measure(candidate, report, expired, until))
+        evaluation = self.measure(candidate, report, expired, until)
+        self.learn(candidate, evaluation)
+        return evaluation
 
     def measure(
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
     ) -> Evaluation:
-        """Train and score a candidate as ``__call__`` does, without its objective: that compares it with others.
+        """Train and score a candidate as ``__call__`` does, without learning from its seconds.
 
         Raises:
             AutoTransferError: The candidate cannot be made, or its training failed.
         """
         setup = self.setup(candidate)
         if setup.closed_form:
-            return evaluate_closed_form(self.context, setup, report)
+            evaluation = evaluate_closed_form(self.context, setup, report)
+            if evaluation.predictions is None:  # its score on the sample stopped it
+                return evaluation
+            objective = self._objectives.objective(candidate.backbone, evaluation.predictions)
+            return replace(evaluation, objective=objective)
         if setup.frozen:
-            return cross_validate(self.context, setup, report, expired)
-        return train_stages(self.context, setup, report, expired, until)
+            return cross_validate(self.context, setup, self._objectives, report, expired)
+        return train_stages(self.context, setup, self._objectives, report, expired, until)
 
-    def judge(self, candidate: Candidate, evaluation: Evaluation) -> Evaluation:
-        """Compute the objective of a candidate that ``measure`` has scored, and learn from its seconds.
-
-        Args:
-            candidate: The candidate.
-            evaluation: What ``measure`` returned, here or in another process.
-        """
-        if evaluation.predictions is None:  # its score on the sample stopped it
-            return evaluation
+    def learn(self, candidate: Candidate, evaluation: Evaluation) -> None:
+        """Learn from the seconds of a candidate that ``measure`` has scored, here or in another process."""
         if math.isfinite(evaluation.seconds):
             self._costs.learn(self.setup(candidate), self.extractor, evaluation)
-        objective = self._comparison.objective(candidate.backbone, evaluation.predictions)
-        return replace(evaluation, objective=objective)
+
+    def _reference(self, backbone: str) -> np.ndarray:
+        """Return the predictions (N, outputs) of a backbone's reference, which objectives are estimated by."""
+        setup = self.setup(Candidate(backbone=backbone, head=REFERENCE_HEAD))
+        return predict_closed_form(self.context, setup)
 
     def restore(self, trials: Trials) -> None:
-        """Evaluate again what no file holds of an interrupted search: the predictions of its leaders, and references.
+        """Evaluate again what no file holds of an interrupted search: the predictions of its leaders.
 
         Of the candidates that train stages, only the best is trained again: checkpoints hold the others.
         """
-        best = trials.best
         ranked = [r for r in trials.leaderboard() if r.state in ("complete", "paused") and r.candidate is not None]
-        frozen: dict[str, TrialRecord] = {}
-        for record in ranked:
+        for record in ranked[:MAX_RESTORED_LEADERS]:
             assert record.candidate is not None
-            if self.setup(record.candidate).frozen:
-                frozen.setdefault(record.candidate.backbone, record)
-        for record in {r.number: r for r in (*frozen.values(), *ranked[:MAX_RESTORED_LEADERS])}.values():
-            assert record.candidate is not None
-            is_frozen = self.setup(record.candidate).frozen
-            is_kept = is_frozen or self.checkpoints.load(record.candidate) is not None
-            if is_kept or (best is not None and record.number == best.number):
-                result = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
-                trials.add(replace(record, predictions=result.predictions))
+            is_kept = self.setup(record.candidate).frozen or self.checkpoints.load(record.candidate) is not None
+            if is_kept or record is ranked[0]:
+                found = self(record.candidate, lambda epoch, score: False, lambda: False, record.epochs or None)
+                trials.add(replace(record, predictions=found.predictions))
 
     def refit(
         self,

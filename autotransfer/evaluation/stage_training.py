@@ -10,16 +10,22 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from autotransfer.evaluation.context import EvaluationContext, with_training_figures
+from autotransfer.evaluation.context import EvaluationContext
+from autotransfer.evaluation.objective_estimator import EpochObjectives, ObjectiveEstimator
 from autotransfer.evaluation.setup import Setup
 from autotransfer.runtime.memory import release_freed_memory
-from autotransfer.search.jobs import Evaluation, Report
+from autotransfer.search.jobs import EpochScore, Evaluation, Report
 
 __all__ = ["train_stages"]
 
 
 def train_stages(
-    context: EvaluationContext, setup: Setup, report: Report, expired: Callable[[], bool], until: int | None
+    context: EvaluationContext,
+    setup: Setup,
+    estimator: ObjectiveEstimator,
+    report: Report,
+    expired: Callable[[], bool],
+    until: int | None,
 ) -> Evaluation:
     """Train stages on the first fold until so many epochs are done, from where the training was paused.
 
@@ -27,14 +33,20 @@ def train_stages(
     seconds are those of the epochs that were trained now; NaN where the last of them was cut.
     """
     until = min(until or setup.settings.epochs, setup.settings.epochs)
-    epochs, known, seconds = _train(context, setup, report, expired, until)
+    objectives = EpochObjectives(context, estimator, setup.candidate.backbone, keeps_best=True)
+    epochs, known, seconds = _train(context, setup, objectives, report, expired, until)
     release_freed_memory()
-    evaluation = context.best_epoch(setup, [epochs])
-    return replace(evaluation, trained=len(epochs) - known, seconds=seconds)
+    evaluation = replace(context.best_epoch(setup, [epochs]), trained=len(epochs) - known, seconds=seconds)
+    return replace(evaluation, objective=objectives.values[-1], objectives=tuple(objectives.values))
 
 
 def _train(
-    context: EvaluationContext, setup: Setup, report: Report, expired: Callable[[], bool], until: int
+    context: EvaluationContext,
+    setup: Setup,
+    objectives: EpochObjectives,
+    report: Report,
+    expired: Callable[[], bool],
+    until: int,
 ) -> tuple[list[np.ndarray], int, float]:
     """Return the predictions after each epoch, the number of epochs of earlier trainings, and the seconds."""
     candidate, epochs = setup.candidate, list[np.ndarray]()
@@ -44,11 +56,14 @@ def _train(
     training = setup.training(context.extractor, context.folds[0], context.device, context.seed, paused=state)
     if state is not None:
         epochs.extend(state["epochs"].numpy())
-    known, tell = len(epochs), with_training_figures(training, report)
+    known = len(epochs)
+    for predictions in epochs:
+        objectives.add(predictions)
 
     def keep(epoch: int, score: float, predictions: np.ndarray) -> bool:
         epochs.append(predictions)
-        return tell(epoch, score)
+        objective = objectives.add(predictions)
+        return report(epoch, EpochScore(score, objective, loss=training.loss, learning_rate=training.learning_rate))
 
     if training.epoch < until:
         training.prepare()

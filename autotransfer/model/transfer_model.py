@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import save_file
 
-from autotransfer._version import __version__
 from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
@@ -21,21 +18,15 @@ from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.data.weights import weights_of, without_weightless
 from autotransfer.errors import DataError
 from autotransfer.evaluation.inference_cost import held_bytes
-from autotransfer.model.asset_files import digests_of, write_asset_files
 from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, Watched, group_by_backbone
 from autotransfer.model.outliers import Outliers, mark_unknown, require_outliers
-from autotransfer.model.saved_values import (
-    FORMAT,
-    read_json,
-    without_shared_memory,
-)
-from autotransfer.model.serialization import describe_members, tensors_of
+from autotransfer.model.saved_values import read_json
 from autotransfer.model.temperature import temper
-from autotransfer.report.card_usage import CARD
+from autotransfer.model.write import write_model
 from autotransfer.runtime.device import Device
-from autotransfer.runtime.files import replacing, write_atomically, writing
+from autotransfer.runtime.files import writing
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import memory_budget
 from autotransfer.tasks.metrics import refuse_weights
@@ -315,16 +306,7 @@ class TransferModel:
 
     def write(self, folder: Path) -> Path:
         """Like ``save``; what goes wrong with the disk is not put in words."""
-        tensors = tensors_of(self.members) | ({} if self.outliers is None else self.outliers.tensors())
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "model.safetensors") as temporary:
-            save_file(without_shared_memory(tensors), temporary)
-        write_asset_files(self._files, folder)
-        if self.card:
-            write_atomically(folder / CARD, self.card)
-        write_atomically(folder / "model.json", json.dumps(self._describe(), indent=2))
-        return folder
+        return write_model(self, folder)
 
     def export(
         self,
@@ -377,24 +359,3 @@ class TransferModel:
         from autotransfer.model.load import load_model
 
         return load_model(Path(folder), device=device, registry=registry)
-
-    @property
-    def _files(self) -> dict[str, bytes]:
-        """The files that the input formats of its backbones need, by name."""
-        formats = [member.network.backbone.preprocessing for member in self.members]
-        return {name: data for how in formats for name, data in self.modality.format_files(how).items()}
-
-    def _describe(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "autotransfer": __version__,
-            "task": self.task.to_json(),
-            "modality": self.modality.name,
-            "reading": dict(self.reading),
-            "columns": [*map(str, self.columns)],
-            "temperature": self.temperature,
-            "conformal": self.conformal and self.conformal.to_json(),
-            "outliers": self.outliers and self.outliers.to_json(),
-            "files": digests_of(self._files),
-            "members": describe_members(self.members),
-        }

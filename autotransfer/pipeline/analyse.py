@@ -90,10 +90,7 @@ def _analyse_search(context: FitContext, found: SearchResult, selection: Selecti
     fold = evaluator.folds[0]
     names = dict.fromkeys(r.candidate.backbone for r in trials if r.candidate and r.depth is not None)
     stages = {name: len(found.stages(name)) for name in names}
-    soup = selection.soup if selection.selected.kind == "soup" else None
-    bias = estimate_selection_bias(
-        selection.selected, selection.records, fold, averages=soup.tried if soup else (), seed=settings.seed
-    )
+    bias = estimate_selection_bias(selection.selected, selection.records, fold, seed=settings.seed)
     if bias is not None:  # thresholds were not part of the choice
         bias = replace(bias, unbiased_estimate=selection.validation.score - bias.bias)
     importance = measure_importance(trials, stages, seed=settings.seed)

@@ -43,7 +43,8 @@ def explain_examples(
     """
     context.progress.phase("looking for errors of the model, and of labels")
     expired = deadline(context.budget)
-    previews_end = deadline(context.budget, least=MIN_PREVIEW_SECONDS)
+    has_previews = context.settings.run.previews
+    previews_end = deadline(context.budget, least=MIN_PREVIEW_SECONDS) if has_previews else lambda: True
     shown = ShownExamples(examples=context.examples, store=found.data.store, expired=previews_end)
     worst = find_worst_errors(
         selection.out_of_fold, selection.out_of_fold_predictions, shown, selection.decided_predictions
@@ -51,7 +52,7 @@ def explain_examples(
     labels = _label_errors(found, selection, shown, expired)
     with context.run.writing():
         write_atomically(context.run.label_errors, to_csv(labels))
-    attention = _attention(selection, worst, shown, context.settings.seed)
+    attention = _attention(selection, worst, shown, context.settings.seed) if has_previews else ()
     return replace(analysis, worst_errors=worst, label_errors=labels, attention=attention)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from autotransfer.candidate import Candidate
 from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.model.inference_costs import InferenceCosts
-from autotransfer.model.latency import measure_model
+from autotransfer.model.saved_cost import NEW_PROCESS_SECONDS, measure_saved_model
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.context import FitContext
 from autotransfer.search.jobs import describe
@@ -18,49 +17,36 @@ from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.records import candidate_of, rank_records
 from autotransfer.selection.selected_model import SelectedModel
 
-__all__ = ["candidates_of", "cheaper_records", "measure_saved", "warn_of_exceeded"]
+__all__ = ["candidates_of", "cheaper_records", "latency_seconds", "measure_saved", "warn_of_exceeded"]
 
 log = logging.getLogger("autotransfer")
 
-# Measurements of a model that is over the limit on the latency: a machine that is busy for a moment says nothing.
-MAX_MEASUREMENTS = 4
-# Seconds of each measurement after which no further run begins.
-MEASURING_SECONDS, MEASURING_SECONDS_WITHOUT_LIMIT = 0.5, 0.1
+# Largest share of a budget of seconds that is reserved for measuring the latency of the saved model.
+MAX_BUDGET_SHARE = 0.2
 
 
 def measure_saved(context: FitContext, costs: InferenceCosts, model: TransferModel) -> InferenceCost | None:
-    """Return what the model in the run folder takes: the least latency of a few where the first is over the limit.
+    """Return what the model in the run folder takes.
 
     None where that cannot be measured, since a search must not be lost for it.
     """
     try:
         with plugin_call("A backbone or head of the model"):
-            return _measured(context, costs, model)
+            limits = context.settings.selection.limits
+            return measure_saved_model(model, costs.sample, context.run.model, limits, clock=costs.clock)
     except Exception as error:  # a data set is the user's code, and a backbone that of a plugin
         log.warning("What the model takes could not be measured: %s", describe(error))
         return None
 
 
-def _measured(context: FitContext, costs: InferenceCosts, model: TransferModel) -> InferenceCost:
-    limits, folder = context.settings.selection.limits, context.run.model
-
-    def measure() -> InferenceCost:
-        seconds = MEASURING_SECONDS_WITHOUT_LIMIT if limits.latency is None else MEASURING_SECONDS
-        return measure_model(
-            model, costs.sample, folder, memory=limits.memory is not None, max_seconds=seconds, clock=costs.clock
-        )
-
-    found = measure()
-    for _ in range(MAX_MEASUREMENTS - 1):
-        if found.latency_seconds <= limits.latency_seconds:
-            break
-        found = replace(found, latency_seconds=min(found.latency_seconds, measure().latency_seconds))
-    return found
+def latency_seconds(budget: float | None) -> float:
+    """Return the seconds that measuring the latency of the saved model may take of a budget of seconds."""
+    return NEW_PROCESS_SECONDS if budget is None else min(NEW_PROCESS_SECONDS, MAX_BUDGET_SHARE * budget)
 
 
 def candidates_of(selected: SelectedModel) -> list[Candidate]:
-    """Return the candidates that a model runs: one for each member, since the networks of a soup are one."""
-    return [member.candidates[0].candidate for member in selected.members]
+    """Return the candidates that a model runs: one for each member."""
+    return [member.candidate for member in selected.members]
 
 
 def cheaper_records(

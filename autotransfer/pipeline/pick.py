@@ -19,10 +19,9 @@ from autotransfer.errors import ConfigError, RunFormatError, SearchError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.evaluation.latency import LatencySample
-from autotransfer.model.latency import measure_model
+from autotransfer.model.saved_cost import measure_saved_model
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.finish import finish_model
-from autotransfer.pipeline.model_cost import MAX_MEASUREMENTS, MEASURING_SECONDS
 from autotransfer.pipeline.prepare import Prepared, load_first, prepare_data
 from autotransfer.run.folder import RunFolder
 from autotransfer.run.training_data import training_examples
@@ -194,12 +193,8 @@ def _train(source: _Source, point: ParetoPoint, limits: Limits) -> PickedModel:
 
 
 def _measured(model: TransferModel, data: Prepared, examples: Examples, limits: Limits) -> InferenceCost:
-    """Save a model into a temporary folder, and measure what it takes, again where that is more than the limit."""
-    store, costs = data.store, list[InferenceCost]()
+    """Save a model into a temporary folder, and measure what it takes."""
+    store = data.store
     sample = LatencySample.of(store.modality, examples.items, store.kept.tolist(), store.reading, limits.batch)
     with tempfile.TemporaryDirectory(prefix="autotransfer-") as folder:
-        model.write(Path(folder))
-        while not costs or (costs[-1].latency_seconds > limits.latency_seconds and len(costs) < MAX_MEASUREMENTS):
-            has_limit = limits.memory is not None
-            costs.append(measure_model(model, sample, Path(folder), memory=has_limit, max_seconds=MEASURING_SECONDS))
-    return min(costs, key=lambda cost: cost.latency_seconds)
+        return measure_saved_model(model, sample, model.write(Path(folder)), limits)

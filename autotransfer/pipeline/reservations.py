@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.pipeline.model_cost import latency_seconds
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.pipeline.write_report import report_seconds
 from autotransfer.search.budget import TimeBudget
@@ -28,7 +29,7 @@ class LaterSteps:
         self._fold_runner: FoldRunner | None = None
 
     def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
-        """Reserve what does not depend on the trials: random weights to compare with, explanations, and the page.
+        """Reserve what does not depend on the trials: measuring latency, random weights, explanations, and the page.
 
         Args:
             data: The examples.
@@ -38,6 +39,8 @@ class LaterSteps:
         self._fold_runner = FoldRunner(evaluator, data.resplit)
         self._budget.reserve("report", report_seconds(self._budget.limit.seconds))
         self._budget.reserve("explanations", explanation_seconds(self._budget.limit))
+        if self._settings.selection.limits.latency is not None:
+            self._budget.reserve("latency", latency_seconds(self._budget.limit.seconds))
         if self._settings.search.compare_scratch:
             self._budget.reserve("transfer_gain", transfer_gain_seconds(self._budget.limit, evaluator, backbone))
 

@@ -1,4 +1,4 @@
-"""From the trials of a search to one trained model: finals, ensemble or soup, refit, calibration."""
+"""From the trials of a search to one trained model: finals, ensemble, refit, calibration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.finish import finish_model
 from autotransfer.pipeline.model_cost import cheaper_records, measure_saved, warn_of_exceeded
 from autotransfer.pipeline.search import SearchResult
-from autotransfer.run.progress import Progress
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.costs import affordable_members, refit_seconds, search_seconds, soup_seconds
+from autotransfer.selection.costs import affordable_members, refit_seconds, search_seconds
 from autotransfer.selection.ensemble import Ensemble, choose_ensemble
 from autotransfer.selection.finals import Finals, hold_finals
 from autotransfer.selection.finals_plan import choose_finalists, plan_finals
@@ -30,7 +29,6 @@ from autotransfer.selection.records import candidate_of, is_scored, predictions_
 from autotransfer.selection.refit import refit
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
-from autotransfer.selection.soup import Soup, make_soup, soup_candidates
 
 __all__ = ["choose_winner", "select_model"]
 
@@ -44,11 +42,10 @@ class _Choice:
 
     selected: SelectedModel
     ensemble: Ensemble | None = None
-    soup: Soup | None = None
 
 
 def select_model(context: FitContext, found: SearchResult) -> SelectionResult:
-    """Compare the best again, choose one candidate, an ensemble or a soup, train it on all examples, and calibrate it.
+    """Compare the best again, choose one candidate or an ensemble, train it on all examples, and calibrate it.
 
     The trained model is written into the run folder.
 
@@ -84,7 +81,7 @@ def _train_within_limits(
             break
         context.progress.print(f"{result.selected} takes {result.cost}: more than the limits ({limits})")
         tried.add(others[0].number)
-        single = _Choice(selected=SelectedModel.single(others[0]), ensemble=choice.ensemble, soup=choice.soup)
+        single = _Choice(selected=SelectedModel.single(others[0]), ensemble=choice.ensemble)
         result = _train(context, found, single, others[0], records)
     return result
 
@@ -107,7 +104,6 @@ def _train(
         out_of_fold_predictions=finished.predictions,
         decided_predictions=finished.decided,
         ensemble=choice.ensemble,
-        soup=choice.soup,
         calibration=finished.calibration,
         thresholds=finished.thresholds,
         records=tuple(records),
@@ -155,7 +151,7 @@ def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
 
 
 def _choose(context: FitContext, found: SearchResult, best: TrialRecord, records: Sequence[TrialRecord]) -> _Choice:
-    """Choose an ensemble where it is better than the best candidate, else a soup where it is, else the candidate."""
+    """Choose an ensemble where it is better than the best candidate, else the candidate."""
     allowed, budget, ensemble = context.settings.selection, context.budget, None
     evaluator = found.evaluator
     if allowed.ensemble:
@@ -164,11 +160,7 @@ def _choose(context: FitContext, found: SearchResult, best: TrialRecord, records
         predictions = np.full_like(predictions_of(best), np.nan)
         predictions[is_scored(best)] = ensemble.predictions
         return _Choice(selected=SelectedModel(members=ensemble.members, predictions=predictions), ensemble=ensemble)
-    soup = _try_soup(best, records, evaluator, budget, context.progress) if allowed.soup else None
-    if soup is not None and soup.is_better:
-        selected = SelectedModel(members=(soup.member,), predictions=soup.predictions)
-        return _Choice(selected=selected, ensemble=ensemble, soup=soup)
-    return _Choice(selected=SelectedModel.single(best), ensemble=ensemble, soup=soup)
+    return _Choice(selected=SelectedModel.single(best), ensemble=ensemble)
 
 
 def _choose_ensemble(
@@ -193,28 +185,12 @@ def _admits(costs: InferenceCosts | None, records: Sequence[TrialRecord]) -> boo
     return costs is None or costs.admits_members([candidate_of(record) for record in records])
 
 
-def _try_soup(
-    best: TrialRecord, records: Sequence[TrialRecord], evaluator: Evaluator, budget: TimeBudget, progress: Progress
-) -> Soup | None:
-    """Make a soup where there are candidates whose training and refits fit into the time that is left."""
-    candidates = soup_candidates(best, records, evaluator)
-    while len(candidates) > 1 and soup_seconds(candidates, evaluator) > budget.left_for("refit"):
-        candidates.pop()
-    if len(candidates) < 2:
-        return None
-    try:
-        return make_soup(candidates, evaluator)
-    except Exception as error:  # a soup is an attempt: it must not lose the search
-        progress.print(f"no soup: {describe(error)}")
-        return None
-
-
 def _refit(
     context: FitContext, evaluator: Evaluator, choice: _Choice, best: TrialRecord, records: Sequence[TrialRecord]
 ) -> tuple[_Choice, list[EnsembleMember]]:
-    """Train what was chosen on all examples; where an ensemble or soup fails, the best candidate alone."""
+    """Train what was chosen on all examples; where an ensemble fails, the best candidate alone."""
     selected, predictions = choice.selected, {record.number: record.predictions for record in records}
-    first, budget, warnings = selected.members[0].candidates[0].candidate, context.budget, context.warnings
+    first, budget, warnings = selected.members[0].candidate, context.budget, context.warnings
     context.progress.phase(f"training {selected} on all {len(evaluator.targets)} examples: {first}")
     try:
         return choice, refit(selected.members, predictions, evaluator, budget, warnings)

@@ -51,17 +51,27 @@ def _label_errors(result: FitResult) -> Section | None:
     found = result.analysis.label_errors
     if not found.worst or not can_be_judged(found):
         return None
-    count = "" if found.estimated is None else f" About {found.estimated:,} of {found.examined:,} labels may be wrong."
     blocks: list[Block] = [
         Text(text="label_errors.csv in the run folder has all of them. Change those that are wrong, and fit again."),
         Gallery(cards=tuple(map(_card_of_label, found.worst)), shown=SHOWN_CARDS),
     ]
     return Section(
         id="label-errors",
-        title="Labels that may be wrong",
-        lead=f"Networks that did not train on these examples are sure of another label (confident learning).{count}",
+        title="Labels in doubt" if found.estimated == 0 else "Labels that may be wrong",
+        lead=_lead_of_labels(found),
         blocks=tuple(blocks),
     )
+
+
+def _lead_of_labels(found: LabelErrors) -> str:
+    """Say how many labels are estimated to be wrong, and why examples are shown where none is."""
+    if found.estimated == 0:
+        return (
+            f"Confident learning estimates that none of {found.examined:,} labels is wrong. Networks that did not "
+            "train on these examples predict another label for them; those whose label fits least come first."
+        )
+    count = "" if found.estimated is None else f" About {found.estimated:,} of {found.examined:,} labels may be wrong."
+    return f"Networks that did not train on these examples are sure of another label (confident learning).{count}"
 
 
 def _attention(result: FitResult) -> Section | None:

@@ -30,7 +30,6 @@ GRAVE_CODES = frozenset(
 WINNERS = {
     "single": "One candidate won",
     "ensemble": "An ensemble of candidates won, the first of them",
-    "soup": "An average of the weights of candidates won, the first of them",
 }
 # Smallest selection bias that is shown as a difference.
 MIN_SHOWN_BIAS = 0.0005
@@ -134,11 +133,10 @@ def _model(result: FitResult) -> Facts:
     """Return what the model is made of."""
     selected, facts = result.selection.selected, list[tuple[str, str]]()
     for member in selected.members:
-        for one in member.candidates:
-            share = f", weight {member.weight:.2f}" if len(selected.members) > 1 else ""
-            facts.append((f"Trial {one.trial}{share}", str(one.candidate)))
+        share = f", weight {member.weight:.2f}" if len(selected.members) > 1 else ""
+        facts.append((f"Trial {member.trial}{share}", str(member.candidate)))
     trained_on = {row.backbone: row.trained_on for row in result.analysis.backbones}
-    names = dict.fromkeys(one.candidate.backbone for member in selected.members for one in member.candidates)
+    names = dict.fromkeys(member.candidate.backbone for member in selected.members)
     facts += [("Source", f"{name}: {trained_on[name]}") for name in names if trained_on.get(name)]
     facts.append(("Stages", f"{_depth(result)} (of the best candidate)" if len(names) > 1 else _depth(result)))
     task, calibration = result.model.task, result.selection.calibration

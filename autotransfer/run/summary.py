@@ -68,15 +68,13 @@ def summarize(result: FitResult) -> str:
 
 
 def describe_selection(selection: SelectionResult) -> list[Line]:
-    """Return what the model is: its candidate, or the members of an ensemble or soup and what they bring."""
+    """Return what the model is: its candidate, or the members of an ensemble and what they bring."""
     selected = selection.selected
-    first = selected.members[0].candidates[0]
     if selected.kind == "single":
-        return [("best", str(first.candidate))]
+        return [("best", str(selected.members[0].candidate))]
     lines = [("model", f"{selected.kind} of {len(selected.trials)}{_improvement(selection)}")]
     for member in selected.members:
-        share = f"{member.weight:.2f}  " if len(selected.members) > 1 else ""
-        lines += [("", f"{share}trial {one.trial}: {one.candidate}") for one in member.candidates]
+        lines.append(("", f"{member.weight:.2f}  trial {member.trial}: {member.candidate}"))
     return lines
 
 
@@ -91,14 +89,11 @@ def describe_analysis(analysis: Analysis) -> list[Line]:
 
 
 def _improvement(selection: SelectionResult) -> str:
-    """Return what an ensemble or soup improves on the best candidate; its score only beyond the standard error."""
-    ensemble, soup = selection.ensemble, selection.soup
-    if selection.selected.kind == "ensemble" and ensemble is not None:
-        loss = f": loss {-ensemble.loss_reduction:+.0%} against the best candidate alone"
-        return loss + (f", score {ensemble.gain:+.4f}" if abs(ensemble.gain) > ensemble.error else "")
-    if soup is not None and abs(gain := soup.score - soup.score_of_best) > soup.error:
-        return f": score {gain:+.4f} against the best candidate alone"
-    return ""
+    """Return what an ensemble improves on the best candidate; its score only beyond the standard error."""
+    if (ensemble := selection.ensemble) is None:
+        return ""
+    loss = f": loss {-ensemble.loss_reduction:+.0%} against the best candidate alone"
+    return loss + (f", score {ensemble.gain:+.4f}" if abs(ensemble.gain) > ensemble.error else "")
 
 
 def _cost(selection: SelectionResult) -> str:

@@ -24,13 +24,12 @@ __all__ = [
     "Finished",
     "Inline",
     "Job",
-    "MakeComparable",
+    "Learn",
     "Report",
-    "unchanged",
     "describe",
     "heartbeat_timeout",
     "hung",
-    "comparable",
+    "learn_nothing",
 ]
 
 # A trial hangs when it gives no sign of life for this many times what it is predicted to take, and the timeout.
@@ -47,16 +46,21 @@ class EpochScore(float):
     """The score of an epoch, which knows how the epoch went.
 
     Attributes:
+        objective: Objective of the candidate, had its training ended there; by default the score.
         loss: Mean training loss over the epoch.
         learning_rate: Rate of the head at its end.
     """
 
+    objective: float
     loss: float
     learning_rate: float
 
-    def __new__(cls, score: float, loss: float = math.nan, learning_rate: float = math.nan) -> EpochScore:
+    def __new__(
+        cls, score: float, objective: float | None = None, *, loss: float = math.nan, learning_rate: float = math.nan
+    ) -> EpochScore:
         """Make one of a score."""
         made = super().__new__(cls, score)
+        made.objective = float(score) if objective is None else objective
         made.loss, made.learning_rate = loss, learning_rate
         return made
 
@@ -67,11 +71,12 @@ class Evaluation:
 
     Attributes:
         score: Score on the validation examples; greater is better.
-        objective: What the search maximises: the score, comparable between candidates, less a share of its error; NaN
-            means the score itself.
+        objective: What the search maximises: an estimate of the score on all folds, less a small share of the log loss;
+            NaN means the score itself.
         depth: Number of frozen leading stages.
         best_epoch: Epoch of that score; 0 for closed forms.
         curve: Score after each epoch.
+        objectives: Objective after each epoch, as if the training had ended there; empty where they are the scores.
         predictions: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
         trained: Number of epochs that were trained now, at the end of the curve.
         seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where an epoch was cut.
@@ -82,6 +87,7 @@ class Evaluation:
     depth: int | None = None
     best_epoch: int = 0
     curve: tuple[float, ...] = ()
+    objectives: tuple[float, ...] = ()
     predictions: np.ndarray | None = None
     trained: int = 0
     seconds: float = math.nan
@@ -129,21 +135,12 @@ class Job:
 
 Finished = tuple[Job, "Evaluation | Exception"]
 
-MakeComparable = Callable[[Candidate, Evaluation], Evaluation]
-"""Makes what was measured of a candidate comparable with what was measured of others."""
+Learn = Callable[[Candidate, Evaluation], None]
+"""Learns from an evaluation that was made elsewhere, such as how many seconds it took."""
 
 
-def unchanged(candidate: Candidate, found: Evaluation) -> Evaluation:
-    """Return what was found: who asked for it compares it with what others found."""
-    return found
-
-
-def comparable(make_comparable: MakeComparable, job: Job, found: Evaluation) -> Evaluation | Exception:
-    """Return what was measured elsewhere, made comparable; or why that fails, as a metric may."""
-    try:
-        return make_comparable(job.candidate, found)
-    except Exception as error:
-        return error
+def learn_nothing(candidate: Candidate, found: Evaluation) -> None:
+    """Learn nothing."""
 
 
 class Costs(Protocol):

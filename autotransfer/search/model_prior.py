@@ -3,9 +3,12 @@
 Learned from recorded runs: models by targets, with the accuracy of each fine-tuning. Within a target, a model has a
 level: minus the log of its share of the ranking, so that the few best ones stand far apart and the many poor ones close
 together. The levels of one target are taken to be Gaussian. Their mean is what a model reached elsewhere, or models
-like it; their covariance says which models rise and fall together: models of similar names and properties, and models
-that did so on the recorded targets. Models are not independent: what two or three of them show on a new target says
-much of all the others.
+like it, and rises with the published accuracy; their covariance says which models rise and fall together: models of
+similar names and properties, and models that did so on the recorded targets. Models are not independent: what two or
+three of them show on a new target says much of all the others.
+
+A search asks in levels of the log error instead (``ModelPrior.expect``): how much the log error differs for one level
+of the ranking is learned too, and differs from target to target.
 
 That a static order by the mean rank elsewhere is hard to beat is known (arXiv 2510.06448); ``replay.py zoo`` shows it
 beside this one.
@@ -14,74 +17,39 @@ beside this one.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_ndtr, ndtr
 
-__all__ = ["ModelBelief", "ModelInfo", "ModelPrior", "PriorScales", "Recorded", "level_covariance", "levels_of"]
+from autotransfer.search.model_similarity import ModelInfo, Similarity, knows
+from autotransfer.search.prior_file import read_part
+
+__all__ = [
+    "BenchmarkBySize",
+    "LogErrorUnit",
+    "ModelPrior",
+    "PriorScales",
+    "RecordedModels",
+    "Task",
+    "level_covariance",
+    "shared_covariance",
+]
 
 Array = npt.NDArray[np.float64]
-# Levels are shares of a ranking; an error of this much is added before its logarithm is taken, so that the last tenth
-# of a percent does not count as much as the first half.
+# An error of this much is added before a logarithm is taken, so that the last tenth of a percent does not count as much
+# as the first half.
 ERROR_FLOOR = 0.02
-# Variance of a level that was seen: equal trainings differ in their ranks.
-SEEN_VARIANCE = 0.05
-# A word of a target's name that a model's name, or its source, shares says that the model knows the target. Words
-# that say nothing are left out.
-MIN_WORD_LETTERS, EMPTY_WORDS = 3, frozenset({"label", "eval", "data", "dataset"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """What is known of a model without running it.
-
-    Attributes:
-        name: Its name, with an owner in front or not.
-        source: The data that it was pretrained on, in a word.
-        architecture: Its architecture, in a word.
-        parameters: Number of parameters.
-        input_size: Side of its inputs.
-        accuracy: Published accuracy on its source, 0..1.
-        classes: Number of classes of its source.
-    """
-
-    name: str
-    source: str = ""
-    architecture: str = ""
-    parameters: float | None = None
-    input_size: float | None = None
-    accuracy: float | None = None
-    classes: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """Recorded runs of models on targets.
-
-    Attributes:
-        models: The models.
-        targets: Names of the targets.
-        accuracy: Accuracy of each model's fine-tuning on each target (targets, models); NaN where none was recorded.
-        evidence: What was measured of each model on each target before any fine-tuning (targets, models, kinds), such
-            as a transferability score: standardised within a target, 0 where it was not measured.
-    """
-
-    models: tuple[ModelInfo, ...]
-    targets: tuple[str, ...]
-    accuracy: Array
-    evidence: Array
-
-    def take(self, positions: Sequence[int]) -> Recorded:
-        """Return some of the targets."""
-        chosen = list(positions)
-        targets = tuple(self.targets[i] for i in chosen)
-        return replace(self, targets=targets, accuracy=self.accuracy[chosen], evidence=self.evidence[chosen])
+PART, TENSORS = "models", ("levels", "runs", "factors")
+# Deviation of the log error of two forms of one model, such as one at another resolution: measured on seven pairs of
+# models for 224 and 384 pixels, 0.04 to 0.16 on six targets.
+FORM_DEVIATION = 0.1
+# The deviations of a modality without recorded runs are this many times those of images.
+UNRECORDED_FACTOR = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +63,8 @@ class PriorScales:
         own: Variance of what a model has of its own on one target.
         similar: Variances of what similar models share on one target, by kind of similarity.
         profile: Variance of what models share on a target whose residuals went together on the recorded targets.
+        benchmark: Levels that one level of the log error on the usual benchmark adds.
+        benchmark_doubt: Variance of that from one target to the next.
         weights: Levels that each kind of evidence adds for one standard deviation, and the knowledge of the target.
         doubts: Variances of these weights from one target to the next.
     """
@@ -105,12 +75,15 @@ class PriorScales:
     own: Any
     similar: Any
     profile: Any
+    benchmark: Any
+    benchmark_doubt: Any
     weights: Any
     doubts: Any
 
     @classmethod
-    def initial(cls, kinds: int, evidence: int) -> PriorScales:
+    def initial(cls, evidence: int = 0) -> PriorScales:
         """Return where learning starts: a model that knows the target is expected to lead by one level."""
+        kinds = Similarity.KINDS
         return cls(
             model=np.array(0.37),
             shared=np.full(kinds, 0.14),
@@ -118,224 +91,283 @@ class PriorScales:
             own=np.array(0.37),
             similar=np.full(kinds, 0.14),
             profile=np.array(0.14),
+            benchmark=np.array(3.0),
+            benchmark_doubt=np.array(2.0),
             weights=np.append(np.full(evidence, 0.1), 1.0),
-            doubts=np.full(evidence + 1, 0.02),
+            doubts=np.append(np.full(evidence, 0.02), 1.0),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers."""
         return {field.name: np.asarray(getattr(self, field.name)).tolist() for field in fields(self)}
 
+    @classmethod
+    def from_json(cls, numbers: Mapping[str, Any]) -> PriorScales:
+        """Read what ``to_json`` wrote."""
+        return cls(**{field.name: np.asarray(numbers[field.name]) for field in fields(cls)})
+
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """What the recorded targets say of the models of one task, in arrays of numpy or torch.
+class LogErrorUnit:
+    """How much the log error differs for one level of the ranking.
 
     Attributes:
-        rows: Positions (n,) of the task's models among all models.
-        seen: Positions (k,) of the models with recorded levels.
-        counts: Number (k,) of their recorded levels.
-        means: Mean (k,) of their recorded levels.
-        profile: Mean product (n, n) of the residuals of two models over the targets that both were recorded on.
-        evidence: Evidence (n, kinds + 1) on the task; the last column says whether a model knows the target.
+        slope: Levels of the log error for one level of the ranking.
+        variance: Variance of the slope from one target to the next.
+        factor: What variances are multiplied by, so that 90% intervals hold nine in ten.
+        level: Level of the log error that half of the models reach on a usual target.
     """
 
-    rows: npt.NDArray[np.int64]
-    seen: npt.NDArray[np.int64]
-    counts: Any
+    slope: float = 0.2
+    variance: float = 0.015
+    factor: float = 1.0
+    level: float = 1.0
+
+    def log_error(self, mean: Array, covariance: Array) -> tuple[Array, Array]:
+        """Return mean (n,) and covariance (n, n) of levels of the log error, from those of the ranking."""
+        mean = mean - mean.mean()
+        # The product of an unknown slope and an unknown level: its first two moments.
+        covariance = (self.slope**2 + self.variance) * covariance + self.variance * np.outer(mean, mean)
+        return self.slope * mean, self.factor * covariance + FORM_DEVIATION**2 * np.eye(len(mean))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkBySize:
+    """What is expected of the log error on the usual benchmark of a modality, where no accuracy is published.
+
+    The numbers that stand here are those of published ImageNet accuracies.
+
+    Attributes:
+        mean: Mean level of published accuracies: minus the log of the error; None takes that of the models at hand.
+        variance: Variance of these levels.
+        log_parameters: Mean log of the number of parameters; None takes that of the models at hand.
+        slope: Levels for one more of the log of the number of parameters.
+        residual: Variance of the levels about that.
+    """
+
+    mean: float | None = None
+    variance: float = 0.05
+    log_parameters: float | None = None
+    slope: float = 0.12
+    residual: float = 0.02
+
+    def of(self, models: Sequence[ModelInfo]) -> tuple[Array, Array]:
+        """Return the level (n,) of each model, 0 on average, and its variance: 0 where an accuracy is published."""
+        errors = [math.nan if m.benchmark is None else 1 - m.benchmark for m in models]
+        published = _centred(-np.log(np.array(errors) + ERROR_FLOOR), self.mean)
+        sizes = _centred(
+            np.array([math.log(m.parameters) if m.parameters else math.nan for m in models]), self.log_parameters
+        )
+        by_size = np.nan_to_num(self.slope * sizes)
+        doubt = np.where(np.isnan(sizes), self.variance, self.residual)
+        is_published = ~np.isnan(published)
+        return np.where(is_published, published, by_size), np.where(is_published, 0.0, doubt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedModels:
+    """What was learned from the recorded runs of models of one modality.
+
+    Attributes:
+        models: The models.
+        levels: Level (n,) that each is expected to reach on average.
+        runs: Number (n,) of recorded runs of each.
+        factors: What made the level of each differ from target to target (n, rank): models with similar rows rise and
+            fall together.
+        scales: Variances, as learned from the runs.
+        unit: How levels become levels of the log error.
+        sizes: What is expected of the log error on the usual benchmark.
+    """
+
+    models: tuple[ModelInfo, ...]
+    levels: Array
+    runs: Array
+    factors: Array
+    scales: PriorScales
+    unit: LogErrorUnit = LogErrorUnit()
+    benchmark: BenchmarkBySize = BenchmarkBySize()
+
+    @classmethod
+    def none(cls) -> RecordedModels:
+        """Return what is known where no run was recorded: that published accuracies say something, and how unsure."""
+        nothing = np.zeros(0)
+        return cls(models=(), levels=nothing, runs=nothing, factors=np.zeros((0, 1)), scales=PriorScales.initial())
+
+    def to_part(self) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, Any]]:
+        """Return tensors and JSON."""
+        tensors = {name: np.float32(getattr(self, name)) for name in TENSORS}
+        models = {field.name: [getattr(model, field.name) for model in self.models] for field in fields(ModelInfo)}
+        about = {"unit": asdict(self.unit), "benchmark": asdict(self.benchmark), "scales": self.scales.to_json()}
+        return tensors, {**about, "models": models}
+
+    @classmethod
+    def from_part(cls, tensors: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> RecordedModels:
+        """Read what ``to_part`` returned."""
+        columns = about["models"]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return cls(
+            models=tuple(ModelInfo(**row) for row in rows),
+            scales=PriorScales.from_json(about["scales"]),
+            unit=LogErrorUnit(**about["unit"]),
+            benchmark=BenchmarkBySize(**about["benchmark"]),
+            **{name: np.float64(tensors[name]) for name in TENSORS},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is known of the models of one task, in arrays of numpy or torch.
+
+    Attributes:
+        means: Mean (k,) of the recorded levels of each recorded model.
+        counts: Number (k,) of these levels.
+        recorded_benchmark: Levels (k,) of the recorded models on the usual benchmark, 0 on average.
+        benchmark: The same of the models of the task (n,).
+        doubt: Variances (n,) of these, where they are not published.
+        factors: What made the level of each differ on the recorded targets (n, rank).
+        evidence: Evidence (n, kinds + 1) on the task; the last column says whether a model knows the target.
+        among: How similar the recorded models are to each other (kinds, k, k), as ``Similarity`` says.
+        across: The same of the models of the task and the recorded ones (kinds, n, k).
+        within: The same of the models of the task (kinds, n, n).
+    """
+
     means: Any
-    profile: Any
+    counts: Any
+    recorded_benchmark: Any
+    benchmark: Any
+    doubt: Any
+    factors: Any
     evidence: Any
+    among: Any
+    across: Any
+    within: Any
 
 
 class ModelPrior:
     """What recorded runs say of the models of a task.
 
     Args:
-        recorded: The runs.
-        scales: Variances, as learned from such runs; None means where learning starts.
+        recorded: What was learned.
     """
 
-    def __init__(self, recorded: Recorded, scales: PriorScales | None = None) -> None:
+    def __init__(self, recorded: RecordedModels) -> None:
         self.recorded = recorded
-        kinds = len(similarities(recorded.models[:1]))
-        self.scales = scales or PriorScales.initial(kinds, recorded.evidence.shape[-1])
+        self._similarity = Similarity(recorded.models)
 
-    def belief(self, target: str, models: Sequence[ModelInfo], evidence: Array | None = None) -> ModelBelief:
-        """Return what is expected of models on a new target.
+    @classmethod
+    def load(cls, modality: str, path: Path | None = None) -> ModelPrior:
+        """Return the prior of a modality.
+
+        Where no runs were recorded for it, published accuracies and sizes say as much as they do for images, and with
+        more doubt.
 
         Args:
-            target: Name of the target; a model whose name or source shares a word with it knows the target.
-            models: The models; those that were not recorded are judged by models like them.
-            evidence: What was measured on the target (models, kinds), as in ``Recorded``; None for nothing.
+            modality: Name of the modality.
+            path: File of the prior; None means the one that ships with this package.
         """
-        known = {model.name: i for i, model in enumerate(self.recorded.models)}
-        new = [model for model in models if model.name not in known]
-        union = (*self.recorded.models, *new)
-        position = {model.name: i for i, model in enumerate(union)}
-        rows = np.array([position[model.name] for model in models], dtype=np.int64)
-        levels = np.pad(self._levels, ((0, 0), (0, len(new))), constant_values=np.nan)
-        given = np.zeros((len(models), self.recorded.evidence.shape[-1])) if evidence is None else evidence
-        about = known_of(levels, rows, with_knowledge(given, target, models))
-        mean, covariance = level_covariance(np, self.scales, similarities(union), about)
-        return ModelBelief(mean, covariance)
+        return _shipped(modality) if path is None else _load(modality, path)
+
+    def expect(self, models: Sequence[ModelInfo], target: str = "") -> tuple[Array, Array]:
+        """Return mean (n,) and covariance (n, n) of the levels of the log error that models reach on a new task.
+
+        A level is minus the logarithm of the error as a share of the error of the trivial predictor. Only differences
+        between the models count: how hard the task is, is not known.
+
+        Args:
+            models: The models, once for each form of one; those that were not recorded are judged by models like them.
+            target: Name of the task; a model whose name or source shares a word with it knows the task.
+        """
+        if not models:
+            return np.zeros(0), np.zeros((0, 0))
+        return self.recorded.unit.log_error(*self.rank(models, target))
+
+    def rank(self, models: Sequence[ModelInfo], target: str = "", evidence: Array | None = None) -> tuple[Array, Array]:
+        """Return mean (n,) and covariance (n, n) of the levels of the ranking of models on a new task.
+
+        Args:
+            models: The models.
+            target: Name of the task.
+            evidence: What was measured on the task (models, kinds), in the kinds that the scales were learned with;
+                None for nothing.
+        """
+        return level_covariance(np, self.recorded.scales, self.task(models, target, evidence))
+
+    def task(self, models: Sequence[ModelInfo], target: str = "", evidence: Array | None = None) -> Task:
+        """Return what is known of the models of a task; see ``rank``."""
+        recorded = self.recorded
+        given = np.zeros((len(models), len(recorded.scales.weights) - 1)) if evidence is None else evidence
+        across = self._similarity.between(models, recorded.models)
+        benchmark, doubt = recorded.benchmark.of(models)
+        is_recorded = across[0].max(1, initial=0.0) > 0
+        return Task(
+            means=self._means,
+            counts=recorded.runs,
+            recorded_benchmark=recorded.benchmark.of(recorded.models)[0],
+            benchmark=benchmark,
+            doubt=np.where(is_recorded, 0.0, doubt),
+            factors=across[0] @ recorded.factors,
+            evidence=np.column_stack([given, knows(target, models)]),
+            among=self._among,
+            across=across,
+            within=self._similarity.between(models, models),
+        )
 
     @cached_property
-    def _levels(self) -> Array:
-        return np.stack([levels_of(row) for row in self.recorded.accuracy])
+    def _among(self) -> Array:
+        return self._similarity.between(self.recorded.models, self.recorded.models)
+
+    @cached_property
+    def _means(self) -> Array:
+        """Return the mean recorded levels under which the expected levels are what they are."""
+        recorded = self.recorded
+        benchmark = recorded.scales.benchmark * recorded.benchmark.of(recorded.models)[0]
+        pull = np.linalg.solve(shared_covariance(recorded.scales, self._among), recorded.levels - benchmark)
+        return np.asarray(recorded.levels + recorded.scales.run / recorded.runs * pull)
 
 
-class ModelBelief:
-    """What is expected of the models of one task, given what some of them have shown.
-
-    Args:
-        mean: Expected level (n,) of each model.
-        covariance: Covariance (n, n) of the levels.
-
-    Attributes:
-        mean: Expected level (n,), given what was seen.
-        deviation: Standard deviation (n,) of the levels, given what was seen.
-    """
-
-    def __init__(self, mean: Array, covariance: Array) -> None:
-        self._mean, self._covariance = mean, covariance
-        self._seen: list[int] = []
-        self._errors: list[float] = []
-        self.mean, self.deviation = mean, np.sqrt(np.diag(covariance))
-
-    def observe(self, position: int, accuracy: float) -> None:
-        """Learn the accuracy (0..1) that a model reached."""
-        self._seen.append(position)
-        self._errors.append(-math.log(1 - min(max(accuracy, 0.0), 1.0) + ERROR_FLOOR))
-        seen, levels = self._seen, self._observed_levels()
-        inner = self._covariance[np.ix_(seen, seen)] + SEEN_VARIANCE * np.eye(len(seen))
-        outer = self._covariance[:, seen]
-        solved = np.linalg.solve(inner, np.column_stack([levels - self._mean[seen], outer.T]))
-        self.mean = self._mean + outer @ solved[:, 0]
-        variance = np.diag(self._covariance) - np.einsum("ij,ji->i", outer, solved[:, 1:])
-        self.deviation = np.sqrt(np.maximum(variance, 1e-9))
-        self.mean[seen] = levels
-
-    def log_expected_improvement(self) -> Array:
-        """Return the log of the expected improvement (n,) on the best level that was seen; before that, the level."""
-        if not self._seen:
-            return np.asarray(self.mean + self.deviation**2 / 2)  # log of the expected share of the ranking
-        u = (self.mean - max(self.mean[self._seen])) / self.deviation
-        gain = self.deviation * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
-        # Far below the best, the gain is too small for a float: its logarithm is known still.
-        log_gain = np.where(u > -5, np.log(np.maximum(gain, 1e-300)), log_ndtr(u) + np.log(self.deviation))
-        log_gain[self._seen] = -np.inf
-        return np.asarray(log_gain)
-
-    def _observed_levels(self) -> Array:
-        """Return the levels of what was seen: the target's own scale is fitted to what was expected."""
-        errors, expected = np.array(self._errors), self._mean[self._seen]
-        spread = errors - errors.mean()
-        slope = (spread @ (expected - expected.mean()) + 1.0) / (spread @ spread + 1.0)  # one level a unit, until known
-        return np.asarray(expected.mean() + max(slope, 0.3) * spread)
-
-
-def levels_of(accuracy: Array) -> Array:
-    """Return minus the log of each model's share of the ranking on one target, 0 on average; NaN stays NaN."""
-    levels = np.full(len(accuracy), np.nan)
-    recorded = np.flatnonzero(~np.isnan(accuracy))
-    values = accuracy[recorded]
-    above = (values[None, :] > values[:, None]).sum(1)
-    equal = (values[None, :] == values[:, None]).sum(1)
-    levels[recorded] = -np.log((above + (equal + 1) / 2) / max(len(recorded), 1)) - 1
-    return levels
-
-
-def similarities(models: Sequence[ModelInfo]) -> Array:
-    """Return how similar models are (kinds, n, n), 0 to 1: in names, numbers, architecture and source."""
-    numbers = np.array(
-        [
-            [math.log(value) if value and value > 0 else np.nan for value in (m.parameters, m.input_size, m.classes)]
-            + [np.nan if m.accuracy is None else m.accuracy]
-            for m in models
-        ]
-    )
-    counts = np.maximum((~np.isnan(numbers)).sum(0), 1)
-    centred = np.nan_to_num(numbers - np.nansum(numbers, 0) / counts)  # an unknown number is like the mean
-    spread = np.sqrt((centred**2).sum(0) / counts)
-    centred /= np.where(spread > 0, spread, 1.0)
-    distance = ((centred[:, None] - centred[None]) ** 2).sum(-1)
-    return np.stack(
-        [
-            _name_similarities([model.name for model in models]),
-            np.exp(-distance / 4),
-            _equal([model.architecture for model in models]),
-            _equal([model.source for model in models]),
-        ]
-    )
-
-
-def with_knowledge(evidence: Array, target: str, models: Sequence[ModelInfo]) -> Array:
-    """Append whether the name or source of each model shares a word with the target: evidence (n, kinds + 1)."""
-    words = _words(target)
-    shared = [float(bool(words & (_words(model.name) | _words(model.source)))) for model in models]
-    return np.column_stack([evidence, shared])
-
-
-def known_of(levels: Array, rows: npt.NDArray[np.int64], evidence: Array) -> Known:
-    """Return what recorded levels (targets, models) say of some models."""
-    there = ~np.isnan(levels)
-    counts, totals = there.sum(0), np.nansum(levels, 0)
-    residuals = np.where(there, levels - totals / np.maximum(counts, 1), 0.0)[:, rows]
-    both = there[:, rows].astype(float)
-    seen = np.flatnonzero(counts)
-    return Known(
-        rows=rows,
-        seen=seen,
-        counts=counts[seen].astype(float),
-        means=totals[seen] / counts[seen],
-        profile=(residuals.T @ residuals) / np.maximum(both.T @ both, 1.0),
-        evidence=evidence,
-    )
-
-
-def level_covariance(xp: Any, scales: PriorScales, similarity: Any, known: Known) -> tuple[Any, Any]:
-    """Return mean (n,) and covariance (n, n) of the levels of the models of a task.
+def level_covariance(xp: Any, scales: PriorScales, task: Task) -> tuple[Any, Any]:
+    """Return mean (n,) and covariance (n, n) of the levels of the ranking of the models of a task.
 
     Args:
         xp: ``numpy``, or ``torch`` where the scales are learned by gradient; arrays are of that library.
         scales: The variances.
-        similarity: How similar all models are (kinds, models, models).
-        known: What is recorded of the models.
+        task: What is known of the models.
     """
-    rows, seen = known.rows, known.seen
-    shared = scales.model * xp.eye(similarity.shape[1], dtype=similarity.dtype)
-    shared = shared + sum(scale * kind for scale, kind in zip(scales.shared, similarity, strict=True))
-    recorded = shared[seen][:, seen] + xp.diag(scales.run / known.counts)
-    outer = shared[rows][:, seen]
-    solved = xp.linalg.solve(recorded, xp.column_stack([known.means, outer.T]))
-    mean = outer @ solved[:, 0] + known.evidence @ scales.weights
-    covariance = shared[rows][:, rows] - outer @ solved[:, 1:]
-    for scale, kind in zip(scales.similar, similarity, strict=True):
-        covariance = covariance + scale * kind[rows][:, rows]
-    covariance = covariance + scales.profile * known.profile + (known.evidence * scales.doubts) @ known.evidence.T
-    return mean, covariance + scales.own * xp.eye(len(rows), dtype=similarity.dtype)
+    recorded = shared_covariance(scales, task.among) + xp.diag(scales.run / task.counts)
+    outer = shared_covariance(scales, task.across)
+    above = task.means - scales.benchmark * task.recorded_benchmark
+    solved = xp.linalg.solve(recorded, xp.column_stack([above, outer.T]))
+    mean = outer @ solved[:, 0] + scales.benchmark * task.benchmark + task.evidence @ scales.weights
+    covariance = shared_covariance(scales, task.within) - outer @ solved[:, 1:]
+    for scale, kind in zip(scales.similar, task.within[1:], strict=True):
+        covariance = covariance + scale * kind
+    covariance = covariance + scales.own * task.within[0] + scales.profile * task.factors @ task.factors.T
+    covariance = covariance + scales.benchmark_doubt * xp.outer(task.benchmark, task.benchmark)
+    covariance = covariance + scales.benchmark**2 * task.doubt * task.within[0]
+    return mean, covariance + (task.evidence * scales.doubts) @ task.evidence.T
 
 
-def _name_similarities(names: Sequence[str]) -> Array:
-    """Return the cosines (n, n) of the names' letters in runs of three to five, the owners left out."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    plain = [re.sub(r"[-_/]", " ", name.rsplit("/", 1)[-1].lower()) + " ." for name in names]
-    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True).fit_transform(plain)
-    return np.asarray((letters @ letters.T).toarray())
+def shared_covariance(scales: PriorScales, similarity: Any) -> Any:
+    """Return the covariance of what models reach on average, by how similar they are."""
+    kinds = zip(scales.shared, similarity[1:], strict=True)
+    return scales.model * similarity[0] + sum(scale * kind for scale, kind in kinds)
 
 
-def _equal(words: Sequence[str]) -> Array:
-    """Return where two words are equal (n, n); an empty one is equal to none but itself."""
-    codes = np.unique(np.array(words, dtype=object).astype(str), return_inverse=True)[1]
-    same = (codes[:, None] == codes[None]).astype(float)
-    empty = np.array([not word for word in words])
-    same[empty[:, None] & empty[None]] = 0.0
-    np.fill_diagonal(same, 1.0)
-    return np.asarray(same)
+def _centred(values: Array, mean: float | None) -> Array:
+    """Return values less their mean; NaN stays NaN."""
+    known = values[~np.isnan(values)]
+    return values - (mean if mean is not None else known.mean() if len(known) else 0.0)
 
 
-def _words(name: str) -> set[str]:
-    parts = re.split(r"[^a-z0-9]+", name.rsplit("/", 1)[-1].lower())
-    return {part for part in parts if len(part) >= MIN_WORD_LETTERS} - EMPTY_WORDS
+@lru_cache
+def _shipped(modality: str) -> ModelPrior:
+    return _load(modality, None)
+
+
+def _load(modality: str, path: Path | None) -> ModelPrior:
+    tensors, about = read_part(PART, path)
+    if modality in about:
+        own = {name: tensors[f"{modality}.{name}"] for name in TENSORS}
+        return ModelPrior(RecordedModels.from_part(own, about[modality]))
+    nothing = RecordedModels.none()
+    return ModelPrior(replace(nothing, unit=replace(nothing.unit, factor=UNRECORDED_FACTOR**2)))

@@ -19,16 +19,17 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from autotransfer.errors import ModelFormatError
-from autotransfer.search.freeze_thaw import Arm, CurveModel
+from autotransfer.search.arm import Arm
+from autotransfer.search.belief import CurveModel
+from autotransfer.search.gain_prior import ERROR_FLOOR
+from autotransfer.search.levels import Levels
 from autotransfer.search.prior_file import read_part, shipped_prior
 
-__all__ = ["Encoding", "Networks", "Prior", "curve_levels", "deviation_features", "deviations"]
+__all__ = ["Encoding", "Networks", "Prior", "accuracy_levels", "curve_levels", "deviation_features", "deviations"]
 
 Array = npt.NDArray[np.float64]
 # Such runs were recorded for a few batches only: their cost does not grow with the data.
 LINEAR_PROBING = "linear_probing"
-# An error below this share counts as this share more: the last tenth of a percent is no great gain.
-ERROR_FLOOR = 0.02
 # What a network that has diverged may fall to: an error of twice that without any training.
 MIN_LEVEL = -0.7
 # The least deviation of a level: what one curve wobbles by, however sure the networks are.
@@ -39,10 +40,15 @@ LOG_DEVIATIONS = (-4.0, 1.0)
 MAX_STANDARDISED = 5.0
 
 
+def accuracy_levels(classes: int) -> Levels:
+    """Return what turns accuracies of a task with so many classes into levels; the trivial predictor draws one."""
+    return Levels(perfect=1.0, trivial=1.0 / max(classes, 2))
+
+
 def curve_levels(accuracy: npt.ArrayLike, classes: int) -> Array:
     """Return the levels of accuracies (0 to 1) of a task with so many classes, in the shape of the accuracies."""
-    error = (1.0 - np.asarray(accuracy, dtype=float)) / (1.0 - 1.0 / max(classes, 2))
-    return np.asarray(-np.log(error + ERROR_FLOOR))
+    levels = accuracy_levels(classes)
+    return np.vectorize(levels, otypes=[float])(accuracy)
 
 
 def deviation_features(mean: Array, spread: Array) -> Array:

@@ -30,6 +30,7 @@ class RunningTrial:
         started: When it began, in the clock's seconds.
         limit: Seconds that it may take.
         curve: Score after each epoch.
+        objectives: Objective after each epoch.
         reported: Last epoch that the study knows.
         observe: Called with every epoch.
         number: Number of its record, where it is known.
@@ -48,6 +49,7 @@ class RunningTrial:
     started: float
     limit: float
     curve: list[float]
+    objectives: list[float]
     reported: int
     observe: Callable[[EpochRecord], None]
     number: int | None
@@ -62,23 +64,24 @@ class RunningTrial:
         if not epoch:
             self.sample_score, self.pruned = score, score + self.margin < self.best_sample_score
             return self.pruned
+        known = score if isinstance(score, EpochScore) else EpochScore(score)
         if epoch > self.reported:  # an epoch that is repeated, after a machine was lost, is known
             self.reported = epoch
-            self.trial.report(score, epoch)
+            self.trial.report(known.objective, epoch)
             self.pruned = self.trial.should_prune()
-            self._tell(epoch, score)
+            self._tell(epoch, known)
         self.curve[epoch - 1 :] = [float(score)]
+        self.objectives[epoch - 1 :] = [known.objective]
         return self.pruned
 
-    def _tell(self, epoch: int, score: float) -> None:
+    def _tell(self, epoch: int, known: EpochScore) -> None:
         assert self.before.candidate is not None  # it is evaluated
-        known = score if isinstance(score, EpochScore) else EpochScore(score)
         self.observe(
             EpochRecord(
                 trial=self.number,
                 candidate=self.before.candidate,
                 epoch=epoch,
-                score=float(score),
+                score=float(known),
                 loss=known.loss,
                 learning_rate=known.learning_rate,
             )

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.search.proposal import Source
+from autotransfer.search.proposal import SourceName
 
 __all__ = ["State", "TrialRecord", "Trials"]
 
@@ -31,13 +31,14 @@ class TrialRecord:
         candidate: What was tried; None when no candidate could be made.
         source: Which part of the search proposed it.
         score: Score on the validation examples; None when there is none.
-        objective: What the search maximises: the score, comparable between candidates, less a share of its error.
+        objective: What the search maximises: an estimate of the score on all folds, less a small share of the log loss.
         best_epoch: Epoch of that score; 0 for closed forms.
         epochs: Epochs that were trained.
         seconds: Wall time.
         depth: Number of frozen leading stages.
         reason: Why it was pruned or failed.
         curve: Score after each epoch.
+        objectives: Objective after each epoch, as if the training had ended there.
         sample_score: Score on a sample of the examples; None when there is none.
         latency_seconds: Seconds that the candidate takes for a prediction as a model; None where this is not known.
         size_bytes: Bytes of the files of such a model; None where this is not known.
@@ -47,7 +48,7 @@ class TrialRecord:
     number: int
     state: State
     candidate: Candidate | None
-    source: Source = "sampled"
+    source: SourceName = "sampled"
     score: float | None = None
     objective: float | None = None
     best_epoch: int = 0
@@ -56,6 +57,7 @@ class TrialRecord:
     depth: int | None = None
     reason: str = ""
     curve: tuple[float, ...] = ()
+    objectives: tuple[float, ...] = ()
     sample_score: float | None = None
     latency_seconds: float | None = field(default=None, compare=False)
     size_bytes: int | None = field(default=None, compare=False)
@@ -70,13 +72,14 @@ class TrialRecord:
         """Return the record as JSON, without the predictions."""
         data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "predictions"}
         candidate = None if self.candidate is None else self.candidate.to_json()
-        return {**data, "candidate": candidate, "curve": list(self.curve)}
+        return {**data, "candidate": candidate, "curve": list(self.curve), "objectives": list(self.objectives)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrialRecord:
         """Read what ``to_json`` wrote."""
         candidate = None if data["candidate"] is None else Candidate.from_json(data["candidate"])
-        return cls(**{**data, "candidate": candidate, "curve": tuple(data["curve"])})
+        curves = {name: tuple(data[name]) for name in ("curve", "objectives")}
+        return cls(**{**data, "candidate": candidate, **curves})
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as one flat row."""

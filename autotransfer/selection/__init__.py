@@ -1,1 +1,1 @@
-"""Selection of the final model: finals, ensemble, soup, refit, calibration."""
+"""Selection of the final model: finals, ensemble, refit, calibration."""

@@ -24,7 +24,6 @@ __all__ = [
     "refit_seconds",
     "search_seconds",
     "selection_seconds",
-    "soup_seconds",
     "test_pass_seconds",
     "transfer_gain_seconds",
 ]
@@ -93,14 +92,6 @@ def refit_seconds(record: TrialRecord, evaluator: Evaluator) -> float:
     if record.epochs:
         seconds = max(seconds / planned_epochs(record), record.seconds / record.epochs) * record.best_epoch
     return seconds * len(evaluator.targets) / len(evaluator.folds[0].train_rows)
-
-
-def soup_seconds(records: Iterable[TrialRecord], evaluator: Evaluator) -> float:
-    """Return the predicted seconds of making a soup of trials: each is trained on the first fold, then on all."""
-    return sum(
-        max(record.seconds, evaluator.predicted_seconds(candidate_of(record))) + refit_seconds(record, evaluator)
-        for record in records
-    )
 
 
 def test_pass_seconds(record: TrialRecord, evaluator: Evaluator, test_examples: int) -> float:

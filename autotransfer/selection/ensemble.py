@@ -12,7 +12,7 @@ from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.records import candidate_of, is_scored, predictions_of, rank_records
-from autotransfer.selection.selected_model import PlannedMember, RefitCandidate
+from autotransfer.selection.selected_model import PlannedMember
 from autotransfer.tasks.bootstrap import paired_standard_error
 
 __all__ = ["Ensemble", "choose_ensemble", "ensemble_candidates", "greedy_weights"]
@@ -114,7 +114,7 @@ def choose_ensemble(
     loss_of_best = _tempered_loss(held_out, predictions[0])
     return Ensemble(
         members=tuple(
-            PlannedMember(weight=float(weight), candidates=(RefitCandidate.of(record),))
+            PlannedMember.of(record, float(weight))
             for record, weight in zip(candidates, weights, strict=True)
             if weight
         ),

@@ -26,12 +26,15 @@ from autotransfer.search.trials import TrialRecord
 from autotransfer.selection.finals_plan import FinalsPlan
 from autotransfer.selection.fold_runner import FoldId, FoldRunner
 from autotransfer.selection.records import candidate_of, predictions_of
+from autotransfer.tasks.bootstrap import paired_standard_error
 
 __all__ = ["Finalist", "Finals", "hold_finals"]
 
 # Folds after which it is no longer asked whether a finalist is behind: the time of an exact test with ties doubles with
 # each fold. Closed forms, which take less time than the test, are never asked about.
 MAX_FOLDS_FOR_WILCOXON = 10
+# Fewest folds whose differences say how far a difference is chance: a variance of fewer values is little known itself.
+MIN_FOLDS_FOR_VARIANCE = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class Finalist:
         spread: Standard deviation between the means of the splits; None for a single split.
         fits: Number of folds that it was trained on in the finals; the search had scored the others.
         behind: Score of the winner less its own, on the folds of both; None of the winner, and without such folds.
-        error: Standard error of ``behind``; None with a single fold.
+        error: Standard error of ``behind``; None where that is None, or not known.
         reason: Why it failed.
     """
 
@@ -107,10 +110,11 @@ _Scores = dict[FoldId, _FoldScore]
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What one finalist came to: its trial with the new predictions, and its score on each fold."""
+    """What one finalist came to: its trial with the new predictions, and its score and predictions on each fold."""
 
     record: TrialRecord
     scores: _Scores
+    predictions: dict[FoldId, np.ndarray]
     state: Literal["complete", "pruned", "failed"]
     reason: str = ""
 
@@ -138,7 +142,7 @@ def hold_finals(
     rows = []
     for i, run in enumerate(runs):
         own = common if run.state == "complete" else list(run.scores)
-        behind, error = (None, None) if i == best else _behind(runs[best].scores, run.scores, fold_runner)
+        behind, error = (None, None) if i == best else _behind(runs[best], run, fold_runner)
         rows.append(
             Finalist(
                 number=run.record.number,
@@ -165,13 +169,13 @@ def _run(
 ) -> _Run:
     """Score one finalist on all folds as long as it is not behind, and add its predictions to its record."""
     trial, scores, task = study.ask(), _Scores(), fold_runner.evaluator.task
-    predictions = predictions_of(record).copy()
+    predictions, per_fold = predictions_of(record).copy(), dict[FoldId, np.ndarray]()
     for number, where in enumerate(folds):
         try:
             on_fold = _predict(record, fold_runner, where, expired)
         except Exception as error:  # one finalist's error must not lose the search
             study.tell(trial, state=TrialState.FAIL)
-            return _Run(record=record, scores=scores, state="failed", reason=describe(error))
+            return _Run(record=record, scores=scores, predictions=per_fold, state="failed", reason=describe(error))
         if on_fold is None:
             continue  # out of time; folds that the search has scored cost none
         fold = fold_runner.fold(where)
@@ -181,21 +185,22 @@ def _run(
             continue  # a class is missing there
         weights = fold.weights_of(fold.validation_rows)
         objective = compute_objective(task, fold.targets[fold.validation_rows], on_fold, weights)
-        scores[where] = _FoldScore(score, objective)
+        scores[where], per_fold[where] = _FoldScore(score, objective), on_fold
         trial.report(scores[where].objective, number)
         upcoming = folds[number + 1 : number + 2]
         costly = record.epochs > 0 and any(not fold_runner.is_known(record, following) for following in upcoming)
         if costly and len(scores) <= MAX_FOLDS_FOR_WILCOXON and _is_behind(trial):
             study.tell(trial, state=TrialState.PRUNED)
-            return _Run(record=record, scores=scores, state="pruned")
+            return _Run(record=record, scores=scores, predictions=per_fold, state="pruned")
     if not scores:
         study.tell(trial, state=TrialState.FAIL)
         reason = f"the metric {task.metric!r} is not defined on any fold"
-        return _Run(record=record, scores=scores, state="failed", reason=reason)
+        return _Run(record=record, scores=scores, predictions=per_fold, state="failed", reason=reason)
     study.tell(trial, _mean_objective(scores, list(scores)))
     scored = np.flatnonzero(~np.isnan(predictions).any(1))
     score = fold_runner.evaluator.folds[0].score(scored, predictions[scored])
-    return _Run(record=replace(record, predictions=predictions, score=score), scores=scores, state="complete")
+    record = replace(record, predictions=predictions, score=score)
+    return _Run(record=record, scores=scores, predictions=per_fold, state="complete")
 
 
 def _predict(
@@ -228,19 +233,35 @@ def _spread(scores: _Scores, folds: Sequence[FoldId]) -> float | None:
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
-def _behind(best: _Scores, other: _Scores, fold_runner: FoldRunner) -> tuple[float | None, float | None]:
+def _behind(best: _Run, other: _Run, fold_runner: FoldRunner) -> tuple[float | None, float | None]:
     """Return by how much less the other scores on the folds of both, and the standard error of that difference.
 
-    Folds share training examples, so that their scores are not independent (Nadeau and Bengio 2003).
+    From five folds on, the error is that of the mean of their differences. It holds the luck of each training, too.
+    Folds share training examples, so that their scores are not independent (Nadeau and Bengio 2003). The variance of
+    fewer differences is little known itself, and a single fold has none. There, the error is that of a paired
+    bootstrap: both score the same examples, so the difference varies less than either score. It leaves out the luck of
+    trainings.
     """
-    common = [where for where in best if where in other]
+    common = [where for where in best.scores if where in other.scores]
     if not common:
         return None, None
-    gaps = np.array([best[where].score - other[where].score for where in common])
+    gaps = np.array([best.scores[where].score - other.scores[where].score for where in common])
+    if len(gaps) < MIN_FOLDS_FOR_VARIANCE:
+        return float(gaps.mean()), _bootstrap_error(best, other, common, fold_runner)
     fold = fold_runner.evaluator.folds[0]
     variance_factor = 1 / len(gaps) + len(fold.validation_rows) / len(fold.train_rows)
-    error = float(np.sqrt(gaps.var(ddof=1) * variance_factor)) if len(gaps) > 1 else None
-    return float(gaps.mean()), error
+    return float(gaps.mean()), float(np.sqrt(gaps.var(ddof=1) * variance_factor))
+
+
+def _bootstrap_error(best: _Run, other: _Run, folds: Sequence[FoldId], fold_runner: FoldRunner) -> float | None:
+    """Return the standard error of the difference of two finalists, over the examples of some folds."""
+    fold, task = fold_runner.evaluator.folds[0], fold_runner.evaluator.task
+    rows = np.concatenate([fold_runner.fold(where).validation_rows for where in folds])
+    one, another = (np.concatenate([run.predictions[where] for where in folds]) for run in (best, other))
+    # An example that is in the folds of two splits is drawn for both.
+    group_ids = rows if fold.group_ids is None else fold.group_ids[rows]
+    error = paired_standard_error(task, fold.targets[rows], one, another, group_ids, fold.weights_of(rows))
+    return error if math.isfinite(error) else None
 
 
 def _describe(row: Finalist) -> str:

@@ -16,7 +16,6 @@ from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.finals import Finals
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.selected_model import SelectedModel
-from autotransfer.selection.soup import Soup
 from autotransfer.selection.thresholds import Thresholds
 from autotransfer.settings import Limits
 from autotransfer.tasks.score import Score
@@ -30,12 +29,11 @@ class SelectionResult:
 
     Attributes:
         best: The trial that won.
-        selected: What the model is made of: that trial's candidate, an ensemble or a soup.
+        selected: What the model is made of: that trial's candidate, or an ensemble.
         model: The trained model.
         validation: Score of what was selected, from out-of-fold predictions.
         finals: How the best candidates compared again; None where there was nothing, or no time, to compare.
         ensemble: What an ensemble brings; None where none was tried.
-        soup: What a soup brings; None where none was tried.
         calibration: What a temperature brings; None where none was tried.
         thresholds: What thresholds bring; None where none were tried.
         out_of_fold: The examples that were held out, and how they were divided.
@@ -58,7 +56,6 @@ class SelectionResult:
     decided_predictions: np.ndarray = field(repr=False)
     finals: Finals | None = None
     ensemble: Ensemble | None = None
-    soup: Soup | None = None
     calibration: Calibration | None = None
     thresholds: Thresholds | None = None
     records: tuple[TrialRecord, ...] = field(default=(), repr=False)
@@ -74,7 +71,6 @@ class SelectionResult:
             "limits": self.limits.to_json(),
             "finals": [row.to_json() for row in self.finals.rows] if self.finals else [],
             "ensemble": self.ensemble.to_json() if self.ensemble else None,
-            "soup": self.soup.to_json() if self.soup else None,
             "calibration": self.calibration.to_json() if self.calibration else None,
             "thresholds": self.thresholds.to_json() if self.thresholds else None,
         }

@@ -254,11 +254,6 @@ class Selection(SettingsGroup):
         more="The model then runs all of them.",
         off="Refit one candidate, never several.",
     )
-    soup: bool = setting(
-        True,
-        help="Average the weights of fine-tuned candidates of one backbone where validation says that it pays.",
-        off="Never average the weights of several candidates.",
-    )
     calibrate: bool = setting(
         True,
         help="Scale probabilities by a temperature where validation says that it makes them more honest.",
@@ -366,6 +361,11 @@ class RunOptions(SettingsGroup):
         "that is resumed needs them again.",
         on_command_line=False,
         saved=False,
+    )
+    previews: bool = setting(
+        True,
+        help="Show thumbnails, words and clips of training examples on the page and in report.json.",
+        off="Keep training examples out of the page and of report.json: only their names are there.",
     )
     progress: bool = setting(
         True, help="Show progress on standard error.", off="Show no progress on standard error.", saved=False

@@ -18,22 +18,16 @@ from autotransfer.tasks.task import Task
 __all__ = [
     "significantly_better",
     "paired_standard_error",
+    "score_slope",
     "sum_standard_error",
     "interval_quantiles",
     "count_groups",
     "effective_count",
     "bootstrap_samples",
-    "standard_error",
 ]
 
-# Resamples for a standard error, which the search computes after each trial that trains stages. A scorer takes a
-# millisecond for each resample.
-_STANDARD_ERROR_RESAMPLES = 12
-# Resamples for the standard error of a difference.
+# Resamples for the standard error of a difference, and for a slope. A scorer takes a millisecond for each resample.
 _PAIRED_RESAMPLES = 50
-# Most groups in a resample for a standard error, which is then scaled to all groups (m out of n bootstrap, Bickel et
-# al. 1997).
-_MAX_RESAMPLED_GROUPS = 2000
 
 
 def count_groups(count: int, group_ids: np.ndarray | None) -> int:
@@ -52,7 +46,7 @@ def effective_count(count: int, weights: np.ndarray | None) -> float:
 
 
 def bootstrap_samples(
-    count: int, group_ids: np.ndarray | None, bootstrap_samples: int, *, seed: int = 0, max_groups: int | None = None
+    count: int, group_ids: np.ndarray | None, bootstrap_samples: int, *, seed: int = 0
 ) -> Iterator[np.ndarray]:
     """Yield positions of examples in groups that were drawn with replacement.
 
@@ -61,12 +55,11 @@ def bootstrap_samples(
         group_ids: Group (count,) of each example; None makes each example a group.
         bootstrap_samples: Number of resamples.
         seed: Seed of the random numbers.
-        max_groups: Most groups in one resample; None draws as many as there are.
     """
     order, starts, sizes = _members(count, group_ids)
-    rng, size = np.random.default_rng(seed), min(len(sizes), max_groups or len(sizes))
+    rng = np.random.default_rng(seed)
     for _ in range(bootstrap_samples):
-        chosen = rng.integers(0, len(sizes), size)
+        chosen = rng.integers(0, len(sizes), len(sizes))
         yield order[_ranges(starts[chosen], sizes[chosen])]
 
 
@@ -81,43 +74,6 @@ def interval_quantiles(groups: int) -> tuple[float, float]:
     """
     level = float(norm.cdf(-math.sqrt(groups / (groups - 1)) * t.ppf(0.975, groups - 1)))
     return level, 1 - level
-
-
-def standard_error(
-    task: Task,
-    encoded: np.ndarray,
-    predictions: np.ndarray,
-    group_ids: np.ndarray | None = None,
-    weights: np.ndarray | None = None,
-) -> float:
-    """Return the standard error of the task's metric.
-
-    Accuracies have a closed form; other metrics take a bootstrap of 12 resamples. For a classifier, the standard error
-    is at least that of one wrong example in n + 2, since n right predictions do not prove that no error is possible.
-
-    Args:
-        task: The task.
-        encoded: Targets (n, ...).
-        predictions: Predictions (n, outputs).
-        group_ids: Group (n,) of each example; None makes each example a group.
-        weights: Weight (n,) of each example; None weights all examples equally.
-    """
-    count = count_groups(len(encoded), group_ids)
-    is_share = task.kind != "regression" and task.perfect_score == 1.0
-    least = 1.0 / (effective_count(len(encoded), weights) + 2) if is_share else 0.0
-    if (shares := _shares_of_accuracy(task, encoded, predictions, weights)) is not None:
-        return max(sum_standard_error(shares, group_ids), least)
-    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # the arrays were checked before
-        drawn = [
-            task.score(encoded[rows], predictions[rows], weights=_taken(weights, rows))
-            for rows in bootstrap_samples(
-                len(encoded), group_ids, _STANDARD_ERROR_RESAMPLES, max_groups=_MAX_RESAMPLED_GROUPS
-            )
-        ]
-    finite = np.array(drawn)[np.isfinite(drawn)]
-    if len(finite) < 2:
-        return least  # the metric is not defined on the resamples, for example since each of them lacks a class
-    return max(float(finite.std(ddof=1)) * math.sqrt(min(count, _MAX_RESAMPLED_GROUPS) / count), least)
 
 
 def sum_standard_error(shares: np.ndarray, group_ids: np.ndarray | None = None) -> float:
@@ -152,12 +108,36 @@ def paired_standard_error(
     Returns:
         The standard error; infinite where fewer than two resamples have a finite difference.
     """
-    drawn = []
-    for rows in bootstrap_samples(len(encoded), group_ids, _PAIRED_RESAMPLES):
-        truth, weighted = encoded[rows], _taken(weights, rows)
-        drawn.append(_score(task, truth, one[rows], weighted) - _score(task, truth, other[rows], weighted))
-    finite = np.array(drawn)[np.isfinite(drawn)]
-    return float(finite.std(ddof=1)) if len(finite) > 1 else math.inf
+    drawn = _paired_scores(task, encoded, one, other, group_ids, weights)
+    return float((drawn[:, 0] - drawn[:, 1]).std(ddof=1)) if len(drawn) > 1 else math.inf
+
+
+def score_slope(
+    task: Task,
+    encoded: np.ndarray,
+    one: np.ndarray,
+    other: np.ndarray,
+    group_ids: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> float:
+    """Return by how much the first score rises where the second one rises by 1, over resamples of the examples.
+
+    Args:
+        task: The task.
+        encoded: Targets (n, ...).
+        one: Predictions (n, outputs) of the first model.
+        other: Predictions (n, outputs) of the second model.
+        group_ids: Group (n,) of each example; None makes each example a group.
+        weights: Weight (n,) of each example; None weights all examples equally.
+
+    Returns:
+        The slope, from 0 to 1: errors that have nothing in common give 0, equal errors give 1. It is 1, too, where the
+        second score is the same on all resamples.
+    """
+    drawn = _paired_scores(task, encoded, one, other, group_ids, weights)
+    if len(drawn) < 2 or not (variance := drawn[:, 1].var(ddof=1)) > 0:
+        return 1.0
+    return float(np.clip(np.cov(drawn.T)[0, 1] / variance, 0.0, 1.0))
 
 
 def significantly_better(
@@ -213,25 +193,27 @@ def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.asarray(np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1]))
 
 
+def _paired_scores(
+    task: Task,
+    encoded: np.ndarray,
+    one: np.ndarray,
+    other: np.ndarray,
+    group_ids: np.ndarray | None,
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    """Return the scores (resamples, 2) of two models on the resamples where both are defined."""
+    drawn = []
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # the arrays were checked before
+        for rows in bootstrap_samples(len(encoded), group_ids, _PAIRED_RESAMPLES):
+            truth, weighted = encoded[rows], _taken(weights, rows)
+            drawn.append([_score(task, truth, found[rows], weighted) for found in (one, other)])
+    scores = np.array(drawn)
+    return np.asarray(scores[np.isfinite(scores).all(1)])
+
+
 def _taken(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     """Return the weights of some examples; None where all weigh the same."""
     return None if weights is None else weights[rows]
-
-
-def _shares_of_accuracy(
-    task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None
-) -> np.ndarray | None:
-    """Return the contribution (n,) of each example to accuracy or balanced accuracy, less the mean; else None."""
-    if not task.single_label or task.metric not in ("accuracy", "balanced_accuracy"):
-        return None
-    right = (task.decide(predictions) == encoded).astype(np.float64)
-    each = np.ones(len(right)) if weights is None else weights
-    if task.metric == "accuracy":
-        return np.asarray(each * (right - np.average(right, weights=weights)) / each.sum())
-    _, of = np.unique(encoded, return_inverse=True)
-    sizes = np.bincount(of, weights=weights)
-    recalls = np.bincount(of, weights=right * each) / sizes
-    return np.asarray(each * (right - recalls[of]) / (sizes[of] * len(sizes)))
 
 
 def _score(task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> float:

@@ -22,7 +22,7 @@ from typing import Any
 from autotransfer.errors import SearchError, TrialError
 from autotransfer.runtime.device import device_names
 from autotransfer.runtime.threads import usable_cores
-from autotransfer.search.jobs import Finished, Job, MakeComparable, comparable, heartbeat_timeout, hung, unchanged
+from autotransfer.search.jobs import Finished, Job, Learn, heartbeat_timeout, hung, learn_nothing
 from autotransfer.workers import process
 from autotransfer.workers.assignment import Assignment
 
@@ -85,7 +85,7 @@ class LocalWorkers:
         self._finished = list[Finished]()
         self._failed_starts = 0
         self._assignment: Assignment | None = None
-        self._make_comparable: MakeComparable = unchanged
+        self._learn: Learn = learn_nothing
         self._folder = TemporaryDirectory(prefix="autotransfer-", ignore_cleanup_errors=True)
         atexit.register(self.close)  # before multiprocessing waits for its processes
         if sys.platform == "linux":
@@ -102,17 +102,17 @@ class LocalWorkers:
         self._folder.cleanup()
         atexit.unregister(self.close)
 
-    def assign(self, assignment: Assignment, *, make_comparable: MakeComparable = unchanged) -> None:
+    def assign(self, assignment: Assignment, *, learn: Learn = learn_nothing) -> None:
         """Start the workers, and tell them, and those that replace them, what they work on.
 
         Args:
             assignment: What they need.
-            make_comparable: Makes what one of them found comparable with what others found.
+            learn: Learns from what one of them found.
         """
         folder = Path(self._folder.name)
         if assignment.checkpoints is None:
             assignment = replace(assignment, checkpoints=folder / "checkpoints")
-        self._assignment, self._make_comparable = assignment.shared(folder), make_comparable
+        self._assignment, self._learn = assignment.shared(folder), learn
         self._workers = [self._start(place) for place in range(self._count)]
         for worker in self._workers:
             self._instruct(worker)
@@ -195,9 +195,9 @@ class LocalWorkers:
             worker.send("answer", job.report(*about))
         elif kind in ("done", "failed") and job is not None:
             worker.job = None
-            self._finished.append(
-                (job, comparable(self._make_comparable, job, about[0]) if kind == "done" else TrialError(about[0]))
-            )
+            if kind == "done":
+                self._learn(job.candidate, about[0])
+            self._finished.append((job, about[0] if kind == "done" else TrialError(about[0])))
 
     def _replace(self, worker: _Worker) -> None:
         """Start another worker in the place of one that has ended."""

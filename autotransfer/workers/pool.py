@@ -76,7 +76,7 @@ class _Local(WorkerPool):
         """Tell the processes what they work on; return who gives them jobs."""
         assignment = self._assignment(evaluator, checkpoints, threads=self._local.threads, share=self._workers)
         sampling = evaluator.sample is not None
-        self._local.assign(replace(assignment, sampling=sampling), make_comparable=evaluator.judge)
+        self._local.assign(replace(assignment, sampling=sampling), learn=evaluator.learn)
         return self._local
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class _Ray(WorkerPool):
     def executor(self, evaluator: Evaluator, checkpoints: Path) -> Executor:
         """Put the data into the object store; return who takes jobs."""
         assignment = self._assignment(evaluator, checkpoints, threads=1, share=usable_cores())
-        self._ray.assign(assignment, make_comparable=evaluator.judge)
+        self._ray.assign(assignment, learn=evaluator.learn)
         return self._ray
 
     def close(self) -> None:

@@ -16,12 +16,11 @@ from autotransfer.search.jobs import (
     Evaluation,
     Finished,
     Job,
-    MakeComparable,
-    comparable,
+    Learn,
     describe,
     heartbeat_timeout,
     hung,
-    unchanged,
+    learn_nothing,
 )
 from autotransfer.workers.assignment import Assignment
 from autotransfer.workers.process import HEARTBEAT_SECONDS
@@ -96,7 +95,7 @@ class RayWorkers:
         self._tasks: dict[str, _Task] = {}
         self._room, self._counted = 0, 0.0
         self._needs: dict[str, float] = {}
-        self._make_comparable: MakeComparable = unchanged
+        self._learn: Learn = learn_nothing
 
     def close(self) -> None:
         """End what still runs, and the connection if it was made here."""
@@ -106,14 +105,14 @@ class RayWorkers:
         if self._own:
             self._ray.shutdown()
 
-    def assign(self, assignment: Assignment, *, make_comparable: MakeComparable) -> None:
+    def assign(self, assignment: Assignment, *, learn: Learn) -> None:
         """Put all that tasks need into the object store.
 
         Args:
             assignment: What they need.
-            make_comparable: Makes what one of them found comparable with what others found.
+            learn: Learns from what one of them found.
         """
-        ray, self._make_comparable = self._ray, make_comparable
+        ray, self._learn = self._ray, learn
         on_gpu = assignment.device != "cpu" and any(node["Resources"].get("GPU") for node in ray.nodes())
         if on_gpu:  # Ray shows each task the GPU that it may use, and no other
             assignment = replace(assignment, device="auto")
@@ -190,10 +189,13 @@ class RayWorkers:
 
     def _result(self, task: _Task) -> Evaluation | Exception:
         try:
-            found = self._ray.get(task.result)
+            found: Evaluation | str = self._ray.get(task.result)
         except self._ray.exceptions.RayError as error:
             return TrialError(f"its node or process was lost, {_RETRIES + 1} times: {type(error).__name__}")
-        return TrialError(found) if isinstance(found, str) else comparable(self._make_comparable, task.job, found)
+        if isinstance(found, str):
+            return TrialError(found)
+        self._learn(task.job.candidate, found)
+        return found
 
 
 @dataclass

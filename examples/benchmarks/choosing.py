@@ -24,15 +24,13 @@ from typing import Any
 import common
 import numpy as np
 from oracle import CLOSED_FORMS
+from pools import Pool
 
 from autotransfer import Candidate
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import modality_of
-from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
-from autotransfer.data.split import split, split_folds
-from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.model.temperature import fit_temperature, temper
 from autotransfer.pipeline.choose_backbones import available_backbones
@@ -44,11 +42,10 @@ from autotransfer.selection.ensemble import choose_ensemble, ensemble_candidates
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.settings import Compute, Settings
 
-_FOLDS = 5
 _VIEWS = (1, 2, 4)
 
 
-class Pool:
+class Images(Pool):
     """All images of a data set, train/ and test/, and every closed form on every backbone."""
 
     def __init__(self, data: Path, zoo: Path, cache: Path) -> None:
@@ -62,31 +59,14 @@ class Pool:
         self.loaded = [LoadedBackbone(spec, self.device) for spec in backbones]
         heads = partial(offered_heads, self.registry, settings)
         prepared = prepare_data(examples, backbones, settings, heads=heads)
-        self.extractor, self.digests = prepared.extractor, prepared.store.digests
+        self.extractor, self.store = prepared.extractor, prepared.store
         self.task, self.targets = prepared.folds[0].task, prepared.folds[0].targets
         self.candidates = [Candidate(backbone=spec.name, **form) for spec in backbones for form in CLOSED_FORMS]
-
-    def draw(self, examples: int, seed: int) -> tuple[list[Fold], Fold]:
-        """Return the folds of so many examples, and those that train on all of them and are scored on the others."""
-        share = examples / len(self.targets)
-        others, drawn = split(self.targets, self.task, self.digests, share=share, seed=seed)
-        some = [self.digests[i] for i in drawn]
-        fold = partial(Fold, task=self.task, targets=self.targets)
-        divided = split_folds(self.targets[drawn], self.task, some, count=_FOLDS, seed=seed)
-        inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in divided]
-        return inner, fold(train_rows=drawn, validation_rows=others)
-
-    def predictions(self, candidate: Candidate, folds: Sequence[Fold]) -> np.ndarray:
-        """Return predictions (N, outputs) of what the folds validate, NaN elsewhere."""
-        evaluator = Evaluator(self.registry, self.extractor, folds, self.device, seed=0, loaded=self.loaded)
-        found = evaluator(candidate, lambda epoch, score: False, lambda: False).predictions
-        assert found is not None  # nothing stopped it
-        return found
 
 
 def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     """Return the accuracy on the other images of what is chosen: the best alone, and an ensemble around it."""
-    inner, final = pool.draw(examples, seed)
+    inner, final = pool.draw(examples / len(pool.targets), seed)
     validated = [pool.predictions(candidate, inner) for candidate in pool.candidates]
     tested = [pool.predictions(candidate, [final])[final.validation_rows] for candidate in pool.candidates]
     rows, task, targets = final.train_rows, pool.task, pool.targets[final.validation_rows]
@@ -99,7 +79,7 @@ def choose(pool: Pool, examples: int, seed: int) -> dict[str, float]:
     together = tested[best]
     ensemble = choose_ensemble(ensemble_candidates(records[best], records), OutOfFold.of(inner, validated[best]))
     if ensemble is not None and ensemble.is_better:
-        together = sum(member.weight * tested[member.candidates[0].trial] for member in ensemble.members)  # type: ignore[assignment]
+        together = sum(member.weight * tested[member.trial] for member in ensemble.members)  # type: ignore[assignment]
     return {
         "best alone": task.score(targets, tested[best]),
         "ensemble": task.score(targets, together),
@@ -125,7 +105,7 @@ def views(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for examples in sizes(pool, given.examples):
             found = defaultdict[tuple[str, int], list[tuple[float, float]]](list)
             for seed in range(given.draws):
-                final = pool.draw(examples, seed)[1]
+                final = pool.draw(examples / len(pool.targets), seed)[1]
                 targets = pool.targets[final.validation_rows]
                 for candidate in pool.candidates:
                     for count in _VIEWS:
@@ -145,7 +125,7 @@ def views(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def pools(given: argparse.Namespace) -> Iterator[tuple[str, Pool]]:
     for data in given.data:
         with tempfile.TemporaryDirectory() as cache, keep_freed_memory():
-            yield data.name, Pool(data, given.zoo, Path(cache))
+            yield data.name, Images(data, given.zoo, Path(cache))
 
 
 def sizes(pool: Pool, wanted: Sequence[int]) -> list[int]:

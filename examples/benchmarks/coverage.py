@@ -21,16 +21,14 @@ import common
 import numpy as np
 from modalities import parts
 from oracle import CLOSED_FORMS
+from pools import Pool
 
 from autotransfer import Candidate
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import modality_of
-from autotransfer.data.folds import Fold
 from autotransfer.data.sources import load_examples
-from autotransfer.data.split import split, split_folds
 from autotransfer.errors import ConfigError
-from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.model.conformal import Conformal
 from autotransfer.model.temperature import temper
@@ -43,7 +41,8 @@ from autotransfer.selection.ensemble import choose_ensemble, ensemble_candidates
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.settings import Compute, Settings
 
-FOLDS = 5
+# Share of the examples that is drawn.
+SHARE = 0.5
 HEADS = ("logistic", "ridge", "ncm")
 
 
@@ -56,7 +55,7 @@ def suiting(names: Sequence[str], zoos: Sequence[Path], modality: str) -> list[s
     return found
 
 
-class Examples:
+class Examples(Pool):
     """A random part of the examples of a data set, with the features of some backbones."""
 
     def __init__(self, data: Path, zoos: Sequence[Path], backbones: Sequence[str], most: int) -> None:
@@ -85,26 +84,10 @@ class Examples:
         forms = [form for form in CLOSED_FORMS if form["head"] in HEADS][::2]
         self.candidates = [Candidate(backbone=spec.name, **form) for spec in specs for form in forms]
 
-    def draw(self, seed: int) -> tuple[list[Fold], Fold]:
-        """Return the folds of half of the examples, and the one that trains on all of these and scores the others."""
-        others, drawn = split(self.targets, self.task, self.store.digests, share=0.5, seed=seed)
-        digests = [self.store.digests[i] for i in drawn]
-        fold = partial(Fold, task=self.task, targets=self.targets)
-        divided = split_folds(self.targets[drawn], self.task, digests, count=FOLDS, seed=seed)
-        inner = [fold(train_rows=drawn[train], validation_rows=drawn[validation]) for train, validation in divided]
-        return inner, fold(train_rows=drawn, validation_rows=others)
-
-    def predictions(self, candidate: Candidate, folds: Sequence[Fold]) -> np.ndarray:
-        """Return predictions (N, outputs) of what the folds validate, NaN elsewhere."""
-        evaluator = Evaluator(self.registry, self.extractor, folds, self.device, seed=0, loaded=self.loaded)
-        found = evaluator(candidate, lambda epoch, score: False, lambda: False).predictions
-        assert found is not None  # nothing stopped it
-        return found
-
 
 def covered(pool: Examples, seed: int, coverage: float) -> dict[str, float]:
     """Return accuracy, coverage and mean size of the sets on the other half."""
-    inner, final = pool.draw(seed)
+    inner, final = pool.draw(SHARE, seed)
     validated = [pool.predictions(candidate, inner) for candidate in pool.candidates]
     rows, others, task = final.train_rows, final.validation_rows, pool.task
     values = [compute_objective(task, pool.targets[rows], found[rows]) for found in validated]
@@ -117,7 +100,7 @@ def covered(pool: Examples, seed: int, coverage: float) -> dict[str, float]:
     ensemble = choose_ensemble(ensemble_candidates(records[best], records), held_out)
     shares, out_of_fold = {best: 1.0}, validated[best][held_out.rows]
     if ensemble is not None and ensemble.is_better:
-        shares = {member.candidates[0].trial: member.weight for member in ensemble.members}
+        shares = {member.trial: member.weight for member in ensemble.members}
         out_of_fold = ensemble.predictions
     tested = sum(
         share * pool.predictions(pool.candidates[i], [final])[others].astype(np.float64) for i, share in shares.items()

@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from torch.nn import functional
 
 from autotransfer.errors import DataError
-from autotransfer.search.freeze_thaw import CurveModel
+from autotransfer.search.belief import CurveModel
 from autotransfer.search.prior import (
     LINEAR_PROBING,
     Encoding,
@@ -223,16 +223,22 @@ def _left_out(
 
 
 def fit_deviations(seen: Sequence[LeftOut]) -> tuple[Array, Array, Array]:
-    """Return the likeliest weights of log deviations, and the covariances own and shared of errors in their units."""
+    """Return weights of log deviations, and the covariances own and shared of errors in their units.
+
+    The weights are the likeliest ones. One factor then scales all deviations, so that 90% intervals hold 90% of the
+    errors on the average data set.
+    """
     rungs = seen[0].errors.shape[1]
     deviation = np.array([_likeliest(seen, rung) for rung in range(rungs)])
     scaled = [each.errors / deviations(each.features, deviation) for each in seen]
     whole = np.mean([z.T @ z / len(z) for z in scaled], axis=0)
     # The mean product over pairs of different runs of one data set is what the runs share.
     several = [z for z in scaled if len(z) > 1]
-    pairs = [(np.outer(z.sum(0), z.sum(0)) - z.T @ z) / (len(z) * (len(z) - 1)) for z in several]
-    shared = _semidefinite(np.mean(pairs, axis=0), 0.0) if pairs else np.zeros_like(whole)
-    return deviation, _semidefinite(whole - shared, 1e-3), shared
+    pairs = [((z.sum(0) ** 2).sum() - (z**2).sum()) / (len(z) * (len(z) - 1)) for z in several]
+    share = float(np.clip(np.mean(pairs) / np.trace(whole), 0.0, 0.9)) if pairs else 0.0
+    relative = [np.quantile(np.abs(z) / np.sqrt(np.diag(whole)), 0.9) for z in scaled]
+    deviation[:, 0] += np.log(np.mean(relative) / NORMAL_90)
+    return deviation, (1.0 - share) * whole, share * whole
 
 
 def _likeliest(seen: Sequence[LeftOut], rung: int) -> Array:
@@ -254,12 +260,6 @@ def _likeliest(seen: Sequence[LeftOut], rung: int) -> Array:
     found = minimize(surprise, start, jac=True).x / scale
     found[0] -= found[1:] @ center[1:]
     return np.asarray(found)
-
-
-def _semidefinite(matrix: Array, least: float) -> Array:
-    """Return the nearest symmetric matrix whose eigenvalues are at least so large."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    return np.asarray((vectors * np.maximum(values, least)) @ vectors.T)
 
 
 def coverage(seen: LeftOut, deviation: Array, own: Array, shared: Array) -> Array:

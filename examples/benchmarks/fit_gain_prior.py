@@ -10,24 +10,32 @@ All deviations are scaled on tasks left out, so that nine in ten gains lie withi
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gain_cases import (
+    Case,
+    by_backbone,
+    curve_cases,
+    form_cases,
+    head_cases,
+    is_first,
+    screened,
+    table_cases,
+    tuning_cases,
+)
 from recorded_grid import TASKS, Setup, read_forms, read_grid
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from autotransfer.search.gain_prior import Gain, level_of, tuning_features
+from autotransfer.search.gain_prior import Gain
 from autotransfer.search.prior_file import shipped_prior, write_part
 
 Array = npt.NDArray[np.float64]
@@ -36,37 +44,9 @@ CONSTANT, DEPTH = 0, 1  # places of two features of fine-tunings
 HERE = Path(__file__).parent
 GRIDS, FORMS = HERE / "oracle.jsonl", HERE / "forms.jsonl"
 COVERED, Z_OF_90_PERCENT = 0.9, 1.645
-# Examples and classes of the targets of the tables. SUN397 is left out: its heads alone are said to reach what no such
-# network reaches.
-TABLE_TASKS = {
-    "aircraft": (6667, 100),
-    "caltech101": (3030, 101),
-    "cars": (8144, 196),
-    "cifar10": (50000, 10),
-    "cifar100": (50000, 100),
-    "dtd": (3760, 47),
-    "flowers": (2040, 102),
-    "food": (75750, 101),
-    "pets": (3680, 37),
-    "voc2007": (5011, 20),
-}
-# Targets of the tables, and data sets of the curves, whose images are unlike those of ImageNet, or far smaller.
-DISTANT = {"cifar10", "cifar100", "MED_LF", "BCT", "PRT", "RESISC", "RSD", "TEX"}
-# The settings of heads that are nearest to those that a screening tries; where there are two, their mean.
-SCREENED: Mapping[str, Sequence[Mapping[str, float]]] = {
-    "logistic": [{"C": 0.1}],
-    "ridge": [{"alpha": 100.0}, {"alpha": 1000.0}],
-    "stage_ridge": [{"alpha": 300.0, "early": 0.1}, {"alpha": 300.0, "early": 1.0}],
-    "knn": [{"k": 5.0}],
-    "ncm": [{}],
-}
-# The rate nearest to that of a fit's first fine-tunings.
-FIRST_RATE = 3e-4
-# Runs of so many recorded epochs at least, and draws of so many settings for each depth: their best is compared.
-MIN_EPOCHS, DRAWS = 5, 6
-
-
-# What is taken of forms where none was recorded.
+MIN_DEVIATION = 0.05  # equal candidates differ by as much
+# What is taken of forms that were recorded on fewer tasks than this.
+MIN_TASKS = 3
 UNKNOWN_FORMS = {
     "resolution": Gain(mean=0.0, task_deviation=0.2, own_deviation=0.2),
     "framing": Gain(mean=0.0, task_deviation=0.2, own_deviation=0.2),
@@ -74,26 +54,9 @@ UNKNOWN_FORMS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A recorded gain.
-
-    Attributes:
-        source: Kind of recorded runs.
-        task: Name of the task.
-        gain: The gain.
-        features: Features of a fine-tuning; empty for other kinds.
-    """
-
-    source: str
-    task: str
-    gain: float
-    features: tuple[float, ...] = ()
-
-
 def learn_gains(
     grids: Path = GRIDS,
-    forms: Path | None = None,
+    forms: Path | None = FORMS,
     full: Path | None = None,
     head: Path | None = None,
     curves: Path | None = None,
@@ -122,109 +85,21 @@ def learn_gains(
         cases += curve_cases(curves)
     cases = [case for case in cases if case.task not in left_out]
     deviations = likeliest_deviations(cases)
-    scale = scale_of([error for _, error in left_out_errors(cases, deviations)])
-    model = fit_tuning(cases, deviations, scale)
-    scored = [] if forms is None else [setup for setup in read_forms(forms) if setup.data not in left_out]
-    gains = {"heads": fit_kinds(head_cases(setups)), "forms": fit_kinds(form_cases(scored), UNKNOWN_FORMS)}
-    gains["drawn"] = fit_drawn(setups)
+    errors = {"tuning": [error for _, error in left_out_errors(cases, deviations)]}
+    model = fit_tuning(cases, deviations, scale_of(errors["tuning"]))
+    heads, scored = head_cases(setups), [] if forms is None else read_forms(forms)
+    changed = form_cases([setup for setup in scored if setup.data not in left_out])
+    changed = {kind: gains for kind, gains in changed.items() if len({gain.task for gain in gains}) >= MIN_TASKS}
+    errors |= {"heads": left_out_errors_of_kinds(heads), "forms": left_out_errors_of_kinds(changed)}
+    gains = {
+        "heads": with_unknown(fit_kinds(heads, scale_of(errors["heads"]))),
+        "forms": {**UNKNOWN_FORMS, **of_one_backbone(fit_kinds(changed, scale_of(errors["forms"])))},
+        "drawn": fit_drawn(setups),
+    }
     about = {kind: {name: asdict(gain) for name, gain in found.items()} for kind, found in gains.items()}
     tensors = {"weights": model.weights, "covariance": model.covariance}
-    return tensors, {"gains": about, "own_deviation": model.own_deviation}
-
-
-# -- fine-tuning ------------------------------------------------------------------------------------------------------
-
-
-def by_backbone(setups: Sequence[Setup]) -> Iterator[list[Setup]]:
-    """Yield the setups of each backbone on each task."""
-    ordered = sorted(setups, key=lambda setup: (setup.data, setup.backbone))
-    for _, group in groupby(ordered, key=lambda setup: (setup.data, setup.backbone)):
-        yield list(group)
-
-
-def screened(setups: Sequence[Setup]) -> dict[str, list[Setup]]:
-    """Return, by head, the setups that are nearest to those that a screening tries."""
-    frozen = [s for s in setups if not s.trained]
-    return {name: [s for s in frozen if s.head == name and s.head_params in near] for name, near in SCREENED.items()}
-
-
-def best_screened(setups: Sequence[Setup]) -> Setup:
-    """Return the best of them, as a search would choose it."""
-    return max(chain.from_iterable(screened(setups).values()), key=lambda setup: setup.validation)
-
-
-def is_first(setup: Setup) -> bool:
-    """Whether a fine-tuning is nearest to the first one that a fit tries of its depth."""
-    return bool(setup.trained) and setup.rate == FIRST_RATE and (setup.share == 1 or setup.views == 2)
-
-
-def tuning_cases(setups: Sequence[Setup]) -> Iterator[Case]:
-    for group in by_backbone(setups):
-        before = best_screened(group)
-        for setup in filter(is_first, group):
-            task = setup.task
-            features = tuning_features(
-                share=setup.share,
-                examples=task.examples,
-                outputs=task.classes,
-                error=before.error,
-                distant=task.distant,
-            )
-            yield Case(source="grid", task=setup.data, gain=setup.level - before.level, features=tuple(features))
-
-
-def table_cases(full: Path, head: Path) -> Iterator[Case]:
-    trained, frozen = _table(full), _table(head)
-    for target, (examples, classes) in TABLE_TASKS.items():
-        for network, accuracy in trained.get(target, {}).items():
-            error, before = (_error(value, classes) for value in (accuracy, frozen[target][network]))
-            features = tuning_features(
-                share=1.0, examples=examples, outputs=classes, error=before, distant=target in DISTANT
-            )
-            yield Case(source="table", task=target, gain=level_of(error) - level_of(before), features=tuple(features))
-
-
-def _table(path: Path) -> dict[str, dict[str, float]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {row["target"]: {k: float(v) / 100 for k, v in row.items() if k != "target"} for row in rows}
-
-
-def _error(accuracy: float, classes: int) -> float:
-    return (1 - accuracy) / (1 - 1 / classes)
-
-
-def curve_cases(curves: Path) -> Iterator[Case]:
-    """Yield, for each data set, the best of a few settings that train some stages, and of as many that train none."""
-    recorded = json.loads(gzip.decompress(curves.read_bytes()))
-    for name, part in recorded["datasets"].items():
-        if part["descriptors"] is None:
-            continue
-        examples, classes = part["descriptors"]["n_train"], part["descriptors"]["n_classes"]
-        reached: dict[float, list[float]] = {}
-        for key, curve in part["curves"].items():
-            settings = recorded["configs"][key]
-            if not settings.get("linear_probing") and len(curve["score"]) >= MIN_EPOCHS:
-                share = round(1 - settings["pct_to_freeze"], 1)
-                reached.setdefault(share, []).append(_error(max(curve["score"]) / 100, classes))
-        if len(reached.get(0.0, ())) < DRAWS:
-            continue
-        before = best_of_draws(reached.pop(0.0))
-        for share, errors in reached.items():
-            if len(errors) >= DRAWS:
-                error = best_of_draws(errors)
-                features = tuning_features(
-                    share=share, examples=examples, outputs=classes, error=before, distant=name in DISTANT
-                )
-                gain = level_of(error) - level_of(before)
-                yield Case(source="curves", task=name, gain=gain, features=tuple(features))
-
-
-def best_of_draws(errors: Sequence[float]) -> float:
-    """Return the expected least of some errors drawn without replacement."""
-    ordered, total = sorted(errors), math.comb(len(errors), DRAWS)
-    weights = [math.comb(len(ordered) - 1 - i, DRAWS - 1) / total for i in range(len(ordered))]
-    return float(np.dot(ordered, weights))
+    covered = {kind: [coverage(found), coverage(found, scale_of(found))] for kind, found in errors.items() if found}
+    return tensors, {"gains": about, "own_deviation": model.own_deviation, "covered_90": covered}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,72 +193,46 @@ def scale_of(errors: Sequence[float]) -> float:
     return max(1.0, float(np.quantile(np.abs(errors), COVERED)) / Z_OF_90_PERCENT) if len(errors) else 1.0
 
 
+def coverage(errors: Sequence[float], scale: float = 1.0) -> float:
+    """Return the share of errors within the interval of 90% of scaled deviations."""
+    return float(np.mean(np.abs(errors) <= Z_OF_90_PERCENT * scale + 1e-9))
+
+
 # -- heads and forms --------------------------------------------------------------------------------------------------
 
 
-def head_cases(setups: Sequence[Setup]) -> dict[str, list[Case]]:
-    """Return, by head, its gains beyond ``logistic`` on the same features."""
-    found: dict[str, list[Case]] = {}
-    for group in by_backbone(setups):
-        levels = {name: float(np.mean([s.level for s in near])) for name, near in screened(group).items() if near}
-        for name, level in levels.items():
-            if name != "logistic":
-                case = Case(source="grid", task=group[0].data, gain=level - levels["logistic"])
-                found.setdefault(name, []).append(case)
-    return found
-
-
-def form_cases(setups: Sequence[Setup]) -> dict[str, list[Case]]:
-    """Return, by kind of form, the gains of forms of a backbone beyond the form before it, under the same head."""
-    by_form = {(s.data, s.backbone, s.head, s.views): s for s in setups}
-    found: dict[str, list[Case]] = {kind: [] for kind in UNKNOWN_FORMS}
-    for (data, backbone, head, views), setup in by_form.items():
-        kind, before = form_before(backbone, views, distant=setup.task.distant)
-        if kind and (known := by_form.get((data, before[0], head, before[1]))) is not None:
-            found[kind].append(Case(source="forms", task=data, gain=setup.level - known.level))
-    return found
-
-
-def form_before(backbone: str, views: int, *, distant: bool) -> tuple[str, tuple[str, int]]:
-    """Return of what kind a form is, and the name and number of views of the form before it; nothing of the first."""
-    name, *marks = backbone.split("@")
-    framing = next((mark for mark in marks if not mark.endswith("px")), "")
-    is_own_side = not any(mark.endswith("px") for mark in marks)
-    if views > 1:
-        return "views", (backbone, views // 2)
-    if is_own_side == distant:  # small images are screened at the smaller side first
-        before = next((mark for mark in marks if not mark.endswith("px")), "")
-        side = "@128px" if is_own_side else ""
-        return "resolution", (name + side + (f"@{before}" if before else ""), 1)
-    return ("framing", (backbone.replace(f"@{framing}", ""), 1)) if framing else ("", ("", 0))
-
-
-def fit_kinds(cases: Mapping[str, Sequence[Case]], unknown: Mapping[str, Gain] | None = None) -> dict[str, Gain]:
-    """Return the gain of each kind, and as ``any`` that of a kind that was not recorded.
+def fit_kinds(cases: Mapping[str, Sequence[Case]], scale: float) -> dict[str, Gain]:
+    """Return the gain of each kind.
 
     Args:
         cases: The recorded gains by kind.
-        unknown: Gains of kinds of which nothing was recorded.
+        scale: Factor of the deviations.
     """
-    scale = scale_of([error for gains in cases.values() for error in _left_out(gains)])
-    fitted = {kind: _scaled(components(gains), scale) for kind, gains in cases.items() if gains}
-    if unknown is not None:
-        return {**unknown, **fitted}
-    means = [gain.mean for gain in fitted.values()]
-    squares = {
-        name: np.mean([getattr(gain, name) ** 2 for gain in fitted.values()])
-        for name in ("task_deviation", "own_deviation")
-    }
-    spread = float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
-    among = {
-        "task_deviation": math.sqrt(squares["task_deviation"] + spread),
-        "own_deviation": math.sqrt(squares["own_deviation"]),
-    }
+    found = {kind: components(gains) for kind, gains in cases.items()}
     return {
-        **fitted,
-        "logistic": Gain(mean=0.0, task_deviation=0.0, own_deviation=0.0),
-        "any": Gain(mean=float(np.mean(means)), **among),
+        kind: replace(gain, task_deviation=gain.task_deviation * scale, own_deviation=gain.own_deviation * scale)
+        for kind, gain in found.items()
     }
+
+
+def of_one_backbone(forms: Mapping[str, Gain]) -> dict[str, Gain]:
+    """Return gains of forms with the deviations of one backbone: those of views were recorded as means of four."""
+    deviations = {kind: gain.own_deviation * (2 if kind == "views" else 1) for kind, gain in forms.items()}
+    return {kind: replace(gain, own_deviation=deviations[kind]) for kind, gain in forms.items()}
+
+
+def with_unknown(heads: Mapping[str, Gain]) -> dict[str, Gain]:
+    """Return the gains of heads with that of ``logistic``, which is what they are compared with, and of any other."""
+    gains = [*heads.values()]
+    means = [gain.mean for gain in gains]
+    task, own = (
+        math.sqrt(np.mean([getattr(gain, f"{part}_deviation") ** 2 for gain in gains])) for part in ("task", "own")
+    )
+    unknown = Gain(
+        mean=float(np.mean(means)), task_deviation=math.hypot(task, float(np.std(means, ddof=1))), own_deviation=own
+    )
+    none = Gain(mean=0.0, task_deviation=0.0, own_deviation=MIN_DEVIATION)
+    return {**heads, "logistic": none, "any": unknown}
 
 
 def components(cases: Sequence[Case]) -> Gain:
@@ -401,17 +250,17 @@ def components(cases: Sequence[Case]) -> Gain:
     return Gain(mean=float(means.mean()), task_deviation=math.sqrt(task + unsure), own_deviation=math.sqrt(within))
 
 
-def _left_out(cases: Sequence[Case]) -> Iterator[float]:
-    """Yield the errors of gains in deviations of those of the other tasks."""
-    for task in {case.task for case in cases}:
-        others = [case for case in cases if case.task != task]
-        if others:
-            known = components(others)
-            yield from ((case.gain - known.mean) / max(known.deviation, 1e-6) for case in cases if case.task == task)
-
-
-def _scaled(gain: Gain, factor: float) -> Gain:
-    return replace(gain, task_deviation=gain.task_deviation * factor, own_deviation=gain.own_deviation * factor)
+def left_out_errors_of_kinds(cases: Mapping[str, Sequence[Case]]) -> list[float]:
+    """Return the errors of gains in deviations of their kind, as the other tasks say."""
+    errors = list[float]()
+    for gains in cases.values():
+        for task in {case.task for case in gains}:
+            others = [case for case in gains if case.task != task]
+            if len({case.task for case in others}) > 1:
+                known = components(others)
+                deviation = max(known.deviation, MIN_DEVIATION)
+                errors += [(case.gain - known.mean) / deviation for case in gains if case.task == task]
+    return errors
 
 
 # -- what a sampler draws ---------------------------------------------------------------------------------------------
@@ -460,10 +309,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help=f"write the prior, such as to {shipped_prior().name}")
     given = vars(parser.parse_args())
     out = given.pop("out")
-    tensors, about = learn_gains(**{**given, "forms": given["forms"] if given["forms"].is_file() else None})
+    tensors, about = learn_gains(**given)
     for kind, gains in about["gains"].items():
         for name, gain in gains.items():
             print(f"{kind:8s} {name:15s}", "  ".join(f"{field} {value:6.3f}" for field, value in gain.items()))
+    for kind, (before, after) in about["covered_90"].items():
+        print(f"{kind:8s} {before:.2f} of the tasks left out lie within 90%, with scaled deviations {after:.2f}")
     print("tuning weights", tensors["weights"].round(3), "own deviation", round(about["own_deviation"], 3))
     if out is not None:
         write_part(out, "gains", tensors, about)

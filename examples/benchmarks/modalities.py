@@ -108,7 +108,7 @@ def row(data: Path, found: dict[str, Any]) -> dict[str, Any]:
 
 def _model(selected: dict[str, Any]) -> str:
     """Return the kind of model; for one of several networks, with what each of them has a share of."""
-    members = [(member["weight"], member["candidates"][0]["candidate"]) for member in selected["members"]]
+    members = [(member["weight"], member["candidate"]) for member in selected["members"]]
     if len(members) == 1:
         return selected["kind"]
     return f"{selected['kind']}: " + ", ".join(f"{weight:.2f} {one['backbone']}" for weight, one in members)

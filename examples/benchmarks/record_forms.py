@@ -30,25 +30,28 @@ Row = dict[str, Any]
 HEADS: dict[str, dict[str, float]] = {"logistic": {"C": 0.1}, "stage_ridge": {"alpha": 316.2, "early": 0.3162}}
 
 
-def in_all_forms(backbones: Sequence[BackboneSpec], examples: Examples) -> Sequence[BackboneSpec]:
-    """Return backbones in the forms that a fit would search, those that it screens first in front."""
+def forms_of(backbones: Sequence[BackboneSpec], examples: Examples) -> Sequence[BackboneSpec]:
+    """Return the forms that a fit screens first, and those that follow them in one step."""
     found = offer_variants(backbones, (), modality_of(examples), examples.items)
-    return [*found.first, *(form for form in found.backbones if form not in found.first)]
+    first = {spec.name for spec in found.first}
+    return [*found.first, *(form for form in found.backbones if found.after.get(form.name) in first)]
 
 
-def candidates(backbones: Sequence[str], counts: Sequence[int]) -> Iterator[Candidate]:
-    """Yield each form of each backbone in each number of views under each head."""
-    for views, backbone, (head, settings) in product(counts, backbones, HEADS.items()):
-        training = {"views": views} if views > 1 else {}
-        yield Candidate(backbone=backbone, head=head, head_params=settings, training=training)
+def candidates(backbones: Sequence[str], first: int) -> Iterator[Candidate]:
+    """Yield each form under each head, and the first ones in more views."""
+    for views, backbone, (head, settings) in product(VIEW_COUNTS, backbones, HEADS.items()):
+        if views == 1 or backbone in backbones[:first]:
+            training = {"views": views} if views > 1 else {}
+            yield Candidate(backbone=backbone, head=head, head_params=settings, training=training)
 
 
-def record(data: Path, zoo: Path, table: Path, *, views: Sequence[int], images: int | None, seed: int) -> Row:
+def record(data: Path, zoo: Path, table: Path, *, images: int | None, seed: int) -> Row:
     """Score what the table lacks of one data set; return how much it holds."""
     done = {key_of(line) for line in read(table) if line["data"] == data.name}
     with tempfile.TemporaryDirectory() as cache, keep_freed_memory():
-        exam = Exam(data, zoo, Path(cache), seed, forms=in_all_forms, images=images)
-        for candidate in candidates([spec.name for spec in exam.backbones], views):
+        exam = Exam(data, zoo, Path(cache), seed, forms=forms_of, images=images)
+        names = [spec.name for spec in exam.backbones]
+        for candidate in candidates(names, len({name.split("@")[0] for name in names})):
             line = {"data": data.name, "backbone": candidate.backbone, "views": candidate.views, "head": candidate.head}
             if key_of(line) in done:
                 continue
@@ -65,11 +68,10 @@ def key_of(line: dict[str, Any]) -> tuple[Any, ...]:
 def main() -> None:
     arguments = common.parser(__doc__.splitlines()[0], several=True)
     arguments.add_argument("--table", type=Path, required=True, help="one line of JSON for each candidate and data set")
-    arguments.add_argument("--views", type=int, nargs="+", choices=VIEW_COUNTS, default=VIEW_COUNTS)
     arguments.add_argument("--images", type=int, help="take so many images of train/ and of test/ at most")
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
-    how = {"views": given.views, "images": given.images, "seed": given.seed}
+    how = {"images": given.images, "seed": given.seed}
     common.finish([record(data, given.zoo, given.table, **how) for data in given.data], given.out)
 
 

@@ -15,6 +15,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import optuna
@@ -22,13 +23,18 @@ from fit_curve_prior import Recorded, fit, read
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
+from autotransfer.search.arm import Arm
+from autotransfer.search.belief import Belief, CurveModel
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
+from autotransfer.search.levels import Levels
 from autotransfer.search.loop import Evaluation, Report, search
-from autotransfer.search.prior import Prior, curve_levels
+from autotransfer.search.prior import Prior, accuracy_levels
 from autotransfer.search.proposal import Proposal
+from autotransfer.search.sources.source import SearchState
+from autotransfer.search.sources.trainings import Trainings
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.study import make_study
-from autotransfer.search.trials import Trials
+from autotransfer.search.trials import TrialRecord
 from autotransfer.settings import Budget
 
 KINDS = ("ours", "random", "cheapest first")
@@ -45,17 +51,13 @@ PARTS = {
 class Recordings:
     """Evaluates candidates by their recorded curves; only recorded seconds move its clock.
 
-    The loop sees what it would see of real training: levels epoch by epoch, and the time that they took.
+    The loop sees what it would see of real training: scores epoch by epoch, and the time that they took.
     """
 
     data: Recorded
     budget: float
     now: float = 0.0
     done: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        curves = self.data.scores.items()
-        self.levels = {name: curve_levels(curve, self.data.classes).tolist() for name, curve in curves}
 
     def __call__(
         self, candidate: Candidate, report: Report, expired: Callable[[], bool], until: int | None = None
@@ -69,11 +71,11 @@ class Recordings:
                 expired()
                 break  # an epoch that the budget cuts does not count
             self.done[name] = epoch
-            if report(epoch, self.levels[name][epoch - 1]):
+            if report(epoch, scores[epoch - 1]):
                 break
         if not self.done.get(name):
             raise TrialError("the time ran out before the first epoch ended")
-        curve = tuple(self.levels[name][: self.done[name]])
+        curve = tuple(scores[: self.done[name]])
         return Evaluation(score=max(curve), best_epoch=int(np.argmax(curve)) + 1, curve=curve)
 
     def predicted_seconds(self, candidate: Candidate, until: int | None = None, after: int = 0) -> float:
@@ -86,18 +88,34 @@ class Recordings:
         return Candidate(backbone=name, training={"epochs": len(self.data.scores[name])})
 
 
-class ToTheEnd(FreezeThaw):
-    """A schedule that pauses nothing."""
+class Setups:
+    """Offers setups, as the source of fine-tuning does.
 
-    def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
-        """Return what to train next, to its end."""
-        proposal = super().next(trials, left, running)
-        return None if proposal is None else replace(proposal, until=None)
+    Args:
+        arms: The setups.
+        trainings: Knows how far each has come.
+        pauses: Whether they are paused at rungs, and judged again.
+    """
+
+    def __init__(self, arms: Sequence[Arm], trainings: Trainings, *, pauses: bool) -> None:
+        self._arms, self._trainings, self._pauses = arms, trainings, pauses
+
+    def proposals(self, state: SearchState) -> Iterator[Proposal]:
+        """Yield what could be trained next."""
+        for offers in (
+            self._trainings.begin(self._arms, "fine_tuning", state),
+            self._trainings.resume("fine_tuning", state),
+        ):
+            yield from (offer if self._pauses else replace(offer, until=None) for offer in offers)
+
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
+        """Learn how far a training came."""
+        self._trainings.observe(proposal, record)
 
 
-def schedule(arms: Sequence[Arm], curves: CurveModel, without: Sequence[str]) -> FreezeThaw:
-    """Return the schedule without these of ``PARTS``."""
-    alike: dict[str, object] = {}
+def strategy(arms: Sequence[Arm], curves: CurveModel, levels: Levels, without: Sequence[str]) -> Strategy:
+    """Return the strategy of a search over setups, without these of ``PARTS``."""
+    alike: dict[str, Any] = {}
     if "scores" in without:
         means, deviations = (np.array([getattr(arm, part) for arm in arms]) for part in ("mean", "std"))
         spread = np.sqrt((deviations**2).mean(0) + means.var(0))  # of a setup that is drawn blindly
@@ -107,8 +125,9 @@ def schedule(arms: Sequence[Arm], curves: CurveModel, without: Sequence[str]) ->
     if "curves" in without:
         rungs = len(curves.rungs)
         curves = replace(curves, own=np.eye(rungs), shared=np.zeros((rungs, rungs)))
-    kind = ToTheEnd if "pruning" in without else FreezeThaw
-    return kind(curves, [replace(arm, params={"setup": arm.name}, **alike) for arm in arms])
+    setups = [replace(arm, params={"setup": arm.name}, **alike) for arm in arms]
+    trainings = Trainings(Belief(curves), levels)
+    return Strategy([Setups(setups, trainings, pauses="pruning" not in without)], levels)
 
 
 def replay(data: Recorded, prior: Prior, budget: float, without: Sequence[str] = ()) -> float:
@@ -120,7 +139,7 @@ def replay(data: Recorded, prior: Prior, budget: float, without: Sequence[str] =
         recordings.suggest,
         recordings,
         TimeBudget(Budget(seconds=budget), clock=lambda: recordings.now),
-        schedule(arms, prior.curves, without),
+        strategy(arms, prior.curves, accuracy_levels(data.classes), without),
         refit_factor=0.0,
         observe=lambda record: None,
     )

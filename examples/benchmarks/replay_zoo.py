@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from fit_model_prior import Runs, learn, read_runs
+from fit_model_prior import Z_OF_90_PERCENT, Runs, learn_recorded, log_error_levels, read_runs
+from scipy.special import log_ndtr, ndtr
 from scipy.stats import rankdata, weightedtau
 
-from autotransfer.search.model_prior import ModelPrior, levels_of
+from autotransfer.search.model_prior import ModelPrior
 
 Array = npt.NDArray[np.float64]
 # A model is good enough where its accuracy is this close to the best one's.
 CLOSE = 0.01
-Z_OF_90_PERCENT = 1.645
+# Deviation of the log error of two equal trainings.
+SEEN_DEVIATION = 0.05
 RANDOM_ORDERS = 100
 
 
@@ -58,26 +61,53 @@ def replay(runs: Runs, position: int, known: Runs) -> dict[str, float]:
 
     Returns:
         The weighted tau of the ranking before any fine-tuning, by scores of transferability where they are recorded;
-        and the models and hours until a good one is trained, without such scores: to compute them takes longer than
-        they save.
+        the models and hours until a good one is trained, without such scores: to compute them takes longer than they
+        save; and the share of log errors, less their median distance, that lie within their 90% intervals.
     """
-    prior = ModelPrior(known.recorded, learn(known.recorded))
+    prior = ModelPrior(learn_recorded(known.recorded))
     rows = _rows(runs, position)
     target, models = runs.recorded.targets[position], [runs.recorded.models[i] for i in rows]
     accuracy, seconds = runs.recorded.accuracy[position][rows], runs.seconds[position][rows]
     kinds = known.recorded.evidence.shape[-1]
     evidence = runs.recorded.evidence[position][rows]
-    ranked = prior.belief(target, models, evidence if evidence.shape[1] == kinds else None)
-    covered = np.abs(levels_of(accuracy) - ranked.mean) < Z_OF_90_PERCENT * ranked.deviation
-    belief, spent, trained = prior.belief(target, models), 0.0, 0
-    while True:
-        chosen = int((belief.log_expected_improvement() - np.log(seconds)).argmax())
+    ranked, _ = prior.rank(models, target, evidence if evidence.shape[1] == kinds else None)
+    mean, covariance = prior.expect(models, target)
+    away = log_error_levels(accuracy) - mean
+    covered = np.abs(away - np.median(away)) < Z_OF_90_PERCENT * np.sqrt(np.diag(covariance))
+    spent, trained = 0.0, 0
+    for chosen in _fine_tunings(prior, mean, covariance, accuracy, seconds):
         spent, trained = spent + seconds[chosen], trained + 1
         if accuracy[chosen] >= accuracy.max() - CLOSE:
             break
-        belief.observe(chosen, accuracy[chosen])
-    tau = float(weightedtau(accuracy, ranked.mean).statistic)
+    tau = float(weightedtau(accuracy, ranked).statistic)
     return {"weighted_tau": tau, "models": trained, "hours": spent / 3600, "covered_90": float(covered.mean())}
+
+
+def _fine_tunings(prior: ModelPrior, mean: Array, covariance: Array, accuracy: Array, seconds: Array) -> Iterator[int]:
+    """Yield the models in the order in which they are trained, by the greatest expected improvement per second.
+
+    How hard the target is, is not known: a level that all models share, as unsure as it is large.
+    """
+    usual, levels, seen = prior.recorded.unit.level, log_error_levels(accuracy), list[int]()
+    before, between = mean + usual, covariance + usual**2
+    while len(seen) < len(accuracy):
+        inner = between[np.ix_(seen, seen)] + SEEN_DEVIATION**2 * np.eye(len(seen))
+        outer = between[:, seen]
+        solved = np.linalg.solve(inner, np.column_stack([levels[seen] - before[seen], outer.T]))
+        variance = np.diag(between) - np.einsum("ij,ji->i", outer, solved[:, 1:])
+        gain = _log_expected_improvement(
+            before + outer @ solved[:, 0], np.sqrt(np.maximum(variance, 1e-9)), max(levels[seen], default=0.0)
+        )
+        gain[seen] = -np.inf
+        seen.append(int((gain - np.log(seconds)).argmax()))
+        yield seen[-1]
+
+
+def _log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+    u = (mean - best) / deviation
+    gain = deviation * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
+    # Far below the best, the gain is too small for a float: its logarithm is known still.
+    return np.where(u > -5, np.log(np.maximum(gain, 1e-300)), log_ndtr(u) + np.log(deviation))
 
 
 def trivial(runs: Runs, position: int, known: Runs) -> dict[str, dict[str, float]]:

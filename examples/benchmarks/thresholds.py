@@ -17,7 +17,7 @@ from typing import Any
 
 import common
 import numpy as np
-from coverage import Examples
+from coverage import SHARE, Examples
 
 from autotransfer import Candidate
 from autotransfer.data.folds import Fold
@@ -34,7 +34,7 @@ def gained(pool: Examples, positive: int, metric: str, seed: int) -> dict[str, f
     def of(fold: Fold) -> Fold:
         return replace(fold, task=task, targets=targets)
 
-    inner, final = pool.draw(seed)
+    inner, final = pool.draw(SHARE, seed)
     folds, last = [of(fold) for fold in inner], of(final)
     candidate = Candidate(backbone=pool.loaded[0].spec.name, head="logistic", head_params={"C": 1e-2})
     validated = pool.predictions(candidate, folds)

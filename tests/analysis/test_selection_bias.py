@@ -207,21 +207,6 @@ def test_an_ensemble_of_lucky_coins_has_the_estimate_of_a_coin(make_record: Make
     assert np.mean(estimates) == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_averages_tried_for_a_soup_are_candidates(make_record: MakeRecord) -> None:
-    targets = np.random.default_rng(0).integers(0, 2, 200)
-    trials = _trials(make_record, BINARY, targets, [0.5] * 2, scored=60)
-    averages = [r.predictions for r in _trials(make_record, BINARY, targets, [0.5] * 40, scored=60, seed=9)]
-    soups = [predictions for predictions in averages if predictions is not None]
-    best = max(soups, key=lambda predictions: BINARY.score(targets[:60], predictions[:60]))
-    assert trials.best is not None
-    selected = make_selected(best, trials.best.number, 1 - trials.best.number, kind="soup")
-    found = estimate_selection_bias(selected, trials, _fold(BINARY, targets), averages=soups)
-    assert found is not None
-    assert (found.candidates, found.tried) == (2, 2)
-    assert BINARY.score(targets[:60], best[:60]) > 0.6
-    assert found.unbiased_estimate == pytest.approx(0.5, abs=0.08)
-
-
 def test_examples_of_one_group_are_drawn_together(make_record: MakeRecord) -> None:
     # Twenty groups whose examples are all right or all wrong: the best of many coins on twenty, not on two hundred.
     units = np.arange(200) // 10

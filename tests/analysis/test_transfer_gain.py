@@ -316,6 +316,6 @@ def test_with_trials_a_baseline_trains_half_of_the_search(
 def test_the_gain_is_that_of_the_model(evaluator: Evaluator) -> None:
     winner = _winner(evaluator)
     right = np.eye(3, dtype=np.float32)[evaluator.targets]
-    ensemble = make_selected(right, 0, 4, kind="ensemble")
+    ensemble = make_selected(right, 0, 4)
     found = measure_transfer_gain(winner, ensemble, Trials([winner]), evaluator, TRIALS, 1)
     assert found.score == 1.0

@@ -129,7 +129,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def test_what_follows_a_search_can_be_switched_off(
     switched_off: bool, tmp_path: Path, asked: dict[str, object]
 ) -> None:
-    names = ("ensemble", "soup", "calibrate", "thresholds")
+    names = ("ensemble", "calibrate", "thresholds")
     run("fit", tmp_path, *(f"--no-{name}" for name in names if switched_off))
     assert {asked[name] for name in names} == {not switched_off}
 

@@ -49,7 +49,7 @@ def test_more_features_take_longer_to_solve(make: MakeEvaluator) -> None:
     for probe in (pooled, staged):
         _evaluate(evaluator, probe)
     before = evaluator.predicted_seconds(pooled)
-    evaluator.judge(staged, replace(_evaluate(evaluator, staged), seconds=40.0))
+    evaluator.learn(staged, replace(_evaluate(evaluator, staged), seconds=40.0))
     assert evaluator.predicted_seconds(staged) == pytest.approx(40.0)
     assert evaluator.predicted_seconds(pooled) == before, "another head"
 
@@ -79,7 +79,7 @@ def test_a_slow_head_is_predicted_to_be_slow_again(make: MakeEvaluator) -> None:
     at_first = make(folds=3)
     _evaluate(at_first, Candidate(backbone="test_resnet", head="ridge"))  # the pass is made
     slower = replace(found, seconds=100 * at_first.predicted_seconds(probe))
-    evaluator.judge(probe, slower)
+    evaluator.learn(probe, slower)
     assert evaluator.predicted_seconds(other) == pytest.approx(100 * before, rel=1e-3), "whatever the backbone"
 
 

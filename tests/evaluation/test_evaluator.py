@@ -20,11 +20,10 @@ from autotransfer.contract.registry import Registry
 from autotransfer.contract.specs import HeadSpec
 from autotransfer.errors import TrialError, UnknownNameError
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.evaluation.fold_correction import correct_for_fold
 from autotransfer.evaluation.objective import compute_objective
 from autotransfer.evaluation.setup import Setup
+from autotransfer.search.jobs import EpochScore
 from autotransfer.search.loop import Evaluation
-from autotransfer.tasks.bootstrap import standard_error
 from autotransfer.training.network import Network
 from autotransfer.training.trainer import Training
 from autotransfer_plugins.modalities.image.batches import prepare
@@ -115,44 +114,30 @@ def test_what_trains_stages_is_scored_on_the_first_fold_alone(make: MakeEvaluato
     assert scored.tolist() == evaluator.folds[0].validation_rows.tolist()
 
 
-@pytest.mark.slow
-def test_an_objective_on_one_fold_is_corrected_for_the_fold(make: MakeEvaluator) -> None:
-    evaluator = make(noise=True)
-    first = evaluator.folds[0].validation_rows
-    uncorrected = _evaluate(make(noise=True), _linear(2, freeze="depth"))
-    probe = _evaluate(evaluator, Candidate(backbone="test_resnet", head="logistic"))
-    corrected = _evaluate(evaluator, _linear(2, freeze="depth"))
-    assert probe.predictions is not None
-    assert corrected.predictions is not None
-    on_first = compute_objective(evaluator.task, evaluator.targets[first], probe.predictions[first])
-    assert abs(on_first - probe.objective) > 0.003  # or this shows nothing
-    assert corrected.score == uncorrected.score  # what is reported is what was measured
-    found = compute_objective(evaluator.task, evaluator.targets[first], corrected.predictions[first])
-    fair = correct_for_fold(found, first=on_first, whole=probe.objective, examples=len(first), perfect_score=1.0)
-    assert corrected.objective == pytest.approx(uncorrected.objective + fair - found)
-    other = Candidate(backbone="test_vit", freeze="depth", training={"epochs": 1})
-    assert _evaluate(evaluator, other).objective == _evaluate(make(noise=True), other).objective  # its own backbone's
+def test_no_objective_depends_on_the_order_of_trials(make: MakeEvaluator) -> None:
+    tuned, frozen = _linear(2, freeze="depth"), Candidate(backbone="test_resnet", head="logistic")
+    first, last = make(noise=True), make(noise=True)
+    alone = _evaluate(first, tuned).objective
+    _evaluate(last, frozen)
+    assert _evaluate(last, tuned).objective == alone
+    assert _evaluate(first, frozen).objective == _evaluate(last, frozen).objective
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "neg_log_loss", "f1_macro"])
-@pytest.mark.parametrize("grouped", [False, True])
-def test_an_objective_on_one_fold_loses_half_its_error(make: MakeEvaluator, metric: str, grouped: bool) -> None:
-    plain = make(folds=2)
-    group_ids = np.arange(len(plain.targets)) // 6 if grouped else None
-    task = replace(plain.task, metric=metric)
-    folds = [replace(fold, task=task, group_ids=group_ids) for fold in plain.folds]
-    evaluator = Evaluator(plain.registry, plain.extractor, folds, plain.device, seed=0)
-    rows = evaluator.folds[0].validation_rows
-    rng = np.random.default_rng(0)
-    outputs = np.full((len(plain.targets), task.outputs), np.nan, dtype=np.float32)
-    drawn = rng.random((len(rows), task.outputs)) + 1.5 * np.eye(task.outputs)[plain.targets[rows]]
-    outputs[rows] = drawn / drawn.sum(1, keepdims=True)
-    given = Evaluation(score=task.score(plain.targets[rows], outputs[rows]), predictions=outputs)
-    judged = evaluator.judge(_linear(freeze="depth"), given)
-    expected = standard_error(task, plain.targets[rows], outputs[rows], None if group_ids is None else group_ids[rows])
-    doubt = compute_objective(task, plain.targets[rows], outputs[rows]) - judged.objective
-    assert doubt == pytest.approx(0.5 * expected)
-    assert doubt > 0
+@pytest.mark.parametrize("freeze", ["frozen", "depth"])
+def test_each_epoch_is_reported_with_its_objective(make: MakeEvaluator, freeze: str) -> None:
+    told: list[EpochScore] = []
+
+    def report(epoch: int, score: float) -> bool:
+        assert isinstance(score, EpochScore)
+        told.append(score)
+        return False
+
+    evaluator, candidate = make(noise=True), _linear(3, freeze=freeze)
+    whole = evaluator(candidate, report, lambda: False)
+    assert whole.objectives == tuple(score.objective for score in told)
+    shorter = make(noise=True)(candidate, lambda epoch, score: epoch == 2, lambda: False)
+    assert shorter.objective == whole.objectives[1]  # of one kind: that of a training which ends there
+    assert (freeze == "depth") == (whole.objective == whole.objectives[-1])  # heads go on to the other folds
 
 
 def test_candidates_are_compared_by_what_their_scores_are_worth(make: MakeEvaluator) -> None:

@@ -71,6 +71,17 @@ def test_the_model_is_asked_where_it_looks(result: FitResult) -> None:
     assert all(each.preview.media_type == "image/png" for each in attention)
 
 
+@pytest.mark.slow
+def test_without_previews_the_page_holds_names_alone(
+    digits: tuple[np.ndarray, np.ndarray], tiny_zoo: Path, tmp_path: Path
+) -> None:
+    more = {"compare_scratch": False, "device": "cpu", "previews": False}
+    found = fit_with(digits[0][:60], digits[1][:60], zoo=tiny_zoo, trials=1, out=tmp_path / "run", **more)
+    assert all(each.preview is None for each in (*found.analysis.worst_errors, *found.analysis.label_errors.worst))
+    assert found.analysis.attention == ()
+    assert "image/png" not in (found.run / "report.json").read_text()
+
+
 def test_explanations_end_with_the_budget_and_after_30_seconds() -> None:
     from autotransfer.pipeline.explain import deadline
     from autotransfer.search.budget import TimeBudget

@@ -206,7 +206,9 @@ def test_the_budget_chooses_among_backbones_that_can_be_had() -> None:
     # On 1,000 images a pass of one takes 5 s of the 12 s that it may take, and of the 18 s that all may take.
     good = _spec("good", gmacs=0.25, accuracy=0.9)
     better = [_spec(f"better{number}", gmacs=0.25, accuracy=0.95) for number in range(4)]
-    assert _searched(good, *better, gone=())[0] == ["better0", "better1", "better2"]
+    names, _ = _searched(good, *better, gone=())
+    assert len(names) == 3
+    assert all(name.startswith("better") for name in names), "equals are chosen in any order"
     names, details = _searched(good, *better, gone=("better0", "better1", "better2", "better3"))
     assert names == ["good"]
     assert sorted(details["unavailable"]) == [f"shelf_better{number}" for number in range(4)]

@@ -1,4 +1,4 @@
-"""What follows a search, end to end: finals, ensemble or soup, refit, calibration."""
+"""What follows a search, end to end: finals, ensemble, refit, calibration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.contract.registry import Registry
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import TrialError
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.pipeline.prepare import prepare_data
 from autotransfer.pipeline.score_test import score_store, warn_if_below
@@ -31,8 +30,7 @@ from autotransfer.selection.costs import selection_seconds
 from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.selection.refit import refit
-from autotransfer.selection.selected_model import PlannedMember, RefitCandidate
-from autotransfer.selection.soup import Soup, average_weights, make_soup
+from autotransfer.selection.selected_model import PlannedMember
 from autotransfer.settings import Budget, Compute, DataOptions, Settings
 from autotransfer.tasks.score import Score
 from autotransfer.training.network import Network
@@ -69,7 +67,6 @@ def test_a_fit_ends_with_finals_and_a_temperature(fit: Fit, digits: Digits) -> N
     saved = json.loads((result.run / "result.json").read_text())
     assert [row["state"] for row in saved["finals"]].count("won") == 1
     assert saved["calibration"] == result.selection.calibration.to_json()
-    assert saved["soup"] is None  # nothing but heads was trained
     lines = [line.split()[0] for line in str(result).splitlines()]
     assert lines[0] == "best"
     assert lines.index("calibration") < lines.index("trials")
@@ -115,7 +112,7 @@ def test_a_better_ensemble_is_the_model(fit: Fit, digits: Digits, monkeypatch: p
     assert result.selection.ensemble is not None
     assert len(result.selection.ensemble.members) > 1
     assert [member.candidate for member in result.model.members] == [
-        one.candidates[0].candidate for one in result.selection.ensemble.members
+        one.candidate for one in result.selection.ensemble.members
     ]
     assert [member.weight for member in result.model.members] == pytest.approx(
         [m.weight for m in result.selection.ensemble.members]
@@ -126,27 +123,6 @@ def test_a_better_ensemble_is_the_model(fit: Fit, digits: Digits, monkeypatch: p
     )  # of weights that were chosen on other examples
     assert str(result).startswith("model              ensemble of ")
     _says_of_what(result, "ensemble")
-    _reloads(result, digits)
-
-
-@pytest.mark.slow
-def test_a_better_soup_is_the_model(fit: Fit, digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Soup] = []
-
-    def better(*arguments: Any) -> Soup:
-        made.append(replace(make_soup(*arguments), is_better=True))  # however little
-        return made[0]
-
-    monkeypatch.setattr("autotransfer.pipeline.select.make_soup", better)
-    monkeypatch.setattr("autotransfer.selection.soup.greedy_soup", lambda states, objective: list(range(len(states))))
-    result = fit(backbones="test_resnet", heads="linear", freeze="full", trials=3, ensemble=False)
-    assert result.selection.soup is made[0]
-    assert result.selection.ensemble is None
-    assert len(result.model.members) == 1
-    assert result.best == result.selection.soup.member.candidates[0].candidate
-    assert result.validation.score == pytest.approx(result.selection.soup.score)
-    assert str(result).startswith("model              soup of ")
-    _says_of_what(result, "soup")
     _reloads(result, digits)
 
 
@@ -169,11 +145,11 @@ def test_what_is_switched_off_does_not_happen(fit: Fit, monkeypatch: pytest.Monk
     def never(*arguments: Any, **named: Any) -> Any:
         raise AssertionError("this was switched off")
 
-    for name in ("make_soup", "choose_ensemble", "calibrate", "choose_thresholds"):
+    for name in ("choose_ensemble", "calibrate", "choose_thresholds"):
         monkeypatch.setattr(f"autotransfer.pipeline.{'finish' if name in FINISHING else 'select'}.{name}", never)
-    off = dict.fromkeys(("ensemble", "soup", "calibrate", "thresholds"), False)
+    off = dict.fromkeys(("ensemble", "calibrate", "thresholds"), False)
     result = fit(backbones="test_resnet", heads="linear", trials=3, metric="f1_macro", **off)
-    assert (result.selection.ensemble, result.selection.soup, result.selection.calibration) == (None, None, None)
+    assert (result.selection.ensemble, result.selection.calibration) == (None, None)
     assert (result.model.temperature, len(result.model.members)) == (1.0, 1)
 
 
@@ -293,12 +269,11 @@ def _one_split(zoo: Path, digits: Digits) -> Evaluator:
 
 
 def _refitted(
-    evaluator: Evaluator, time_budget: TimeBudget, *candidates: RefitCandidate, predictions: np.ndarray | None = None
+    evaluator: Evaluator, time_budget: TimeBudget, member: PlannedMember, predictions: np.ndarray | None = None
 ) -> tuple[Network, WarningList]:
     warnings = WarningList()
-    planned, known = [PlannedMember(candidates=candidates)], {one.trial: predictions for one in candidates}
-    (member,) = refit(planned, known, evaluator, time_budget, warnings)
-    return member.network, warnings
+    (trained,) = refit([member], {member.trial: predictions}, evaluator, time_budget, warnings)
+    return trained.network, warnings
 
 
 def _same(network: Network, other: Network) -> bool:
@@ -329,7 +304,7 @@ def test_a_cut_refit_leaves_the_validated_network(
     if cut == "within its second epoch":
         monkeypatch.setattr(evaluator, "predicted_seconds", lambda candidate, epochs: 0.0)
         time_budget = TimeBudget(Budget(seconds=6.0), clock=Ticking())
-    network, warnings = _refitted(evaluator, time_budget, RefitCandidate(trial=7, candidate=TUNED, epochs=3))
+    network, warnings = _refitted(evaluator, time_budget, PlannedMember(trial=7, candidate=TUNED, epochs=3))
     assert _same(network, expected)
     (warning,) = warnings
     assert (warning.code, warning.details["trials"]) == ("refit_rejected", [7])
@@ -348,34 +323,10 @@ def test_without_a_validated_network_a_refit_is_never_cut(tiny_zoo: Path, digits
     evaluator = _one_split(tiny_zoo, digits)
     expected = evaluator.refit(candidate, 3)
     network, warnings = _refitted(
-        evaluator, TimeBudget(Budget(seconds=1e-3)), RefitCandidate(trial=0, candidate=candidate, epochs=3)
+        evaluator, TimeBudget(Budget(seconds=1e-3)), PlannedMember(trial=0, candidate=candidate, epochs=3)
     )
     assert _same(network, expected)
     assert not len(warnings)
-
-
-@pytest.mark.slow
-def test_a_cut_refit_of_a_soup_leaves_the_validated_soup(
-    tiny_zoo: Path, digits: Digits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluator = _one_split(tiny_zoo, digits)
-    candidates = [replace(TUNED, training={"epochs": 2, "lr": lr}) for lr in (1e-3, 3e-3)]
-    for candidate in candidates:
-        evaluator(candidate, lambda epoch, score: False, lambda: False, 2)
-    networks = [evaluator.best_network(candidate)[0] for candidate in candidates]
-    networks[0].load_state_dict(average_weights([network.state_dict() for network in networks]))
-    whole = Evaluator.refit
-
-    def cut(self: Evaluator, candidate: Candidate, *rest: Any, **named: Any) -> Network:
-        if candidate == candidates[1]:
-            raise TrialError("the time ran out in epoch 1 of 2")
-        return whole(self, candidate, *rest, **named)
-
-    monkeypatch.setattr(Evaluator, "refit", cut)
-    made = [RefitCandidate(trial=i, candidate=candidate, epochs=2) for i, candidate in enumerate(candidates)]
-    network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), *made)
-    assert _same(network, networks[0])  # not the mean of one that learned from all with one that did not
-    assert [warning.details["trials"] for warning in warnings] == [[0, 1]]
 
 
 @pytest.mark.slow
@@ -390,13 +341,13 @@ def test_a_failed_refit_leaves_the_validated_network(
 
     monkeypatch.setattr(Evaluator, "refit", fail)
     network, warnings = _refitted(
-        evaluator, TimeBudget(Budget(trials=1)), RefitCandidate(trial=0, candidate=TUNED, epochs=3)
+        evaluator, TimeBudget(Budget(trials=1)), PlannedMember(trial=0, candidate=TUNED, epochs=3)
     )
     assert _same(network, evaluator.best_network(TUNED)[0])
     assert [warning.code for warning in warnings] == ["refit_rejected"]
     evaluator.checkpoints.clear()
     with pytest.raises(MemoryError):
-        _refitted(evaluator, TimeBudget(Budget(trials=1)), RefitCandidate(trial=0, candidate=TUNED, epochs=3))
+        _refitted(evaluator, TimeBudget(Budget(trials=1)), PlannedMember(trial=0, candidate=TUNED, epochs=3))
 
 
 @pytest.mark.parametrize(
@@ -417,7 +368,7 @@ def test_a_diverged_refit_leaves_the_validated_network(
     found = np.full((60, evaluator.task.outputs), 0.01)
     found[np.arange(60), evaluator.targets] = known
     whole, part = evaluator.refit(candidate, 1), evaluator.best_network(candidate)[0]
-    made = RefitCandidate(trial=0, candidate=candidate, epochs=1)
+    made = PlannedMember(trial=0, candidate=candidate, epochs=1)
     network, warnings = _refitted(evaluator, TimeBudget(Budget(trials=1)), made, predictions=found)
     assert _same(network, part if kept else whole)
     assert [warning.code for warning in warnings] == ["refit_rejected"] * kept

@@ -75,6 +75,13 @@ def test_suspected_labels_are_shown_with_both_probabilities() -> None:
     assert "About 14 of 100 labels" in section.lead
 
 
+def test_labels_are_in_doubt_where_none_is_wrong() -> None:
+    section = sections(label_errors=suspected(0))["label-errors"]
+    assert section.title == "Labels in doubt"
+    assert "none of 100 labels is wrong" in section.lead
+    assert "may be wrong" not in section.lead
+
+
 def test_a_poor_model_judges_no_labels() -> None:
     assert "label-errors" not in sections(label_errors=suspected(60))
     assert "label-errors" in sections(label_errors=suspected(None))

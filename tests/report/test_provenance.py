@@ -34,7 +34,7 @@ SETTINGS = Settings(
     zoo=["zoo a", "zoo b"],
     data_options=DataOptions(folds=3, groups=r"(\w+)_", target_column=["a", "b"], follow_links=True, validation=0.5),
     search=SearchOptions(compare_scratch=False, epochs=4),
-    selection=Selection(ensemble=False, soup=False),
+    selection=Selection(ensemble=False, calibrate=False),
     compute=Compute(cache=False, device="cpu"),
 )
 
@@ -59,10 +59,10 @@ def test_the_command_gives_the_same_settings(settings: Settings, monkeypatch: py
 def test_what_no_command_line_can_give_is_python() -> None:
     arrays = text_of(Settings(trials=3), np.zeros((2, 4, 4, 3)), targets=[0, 1])
     assert arrays == "autotransfer.fit(data, targets, trials=3)"
-    weights = Settings(search=SearchOptions(class_weight={"a": 2.0, "b": 1.0}), selection=Selection(soup=False))
+    weights = Settings(search=SearchOptions(class_weight={"a": 2.0, "b": 1.0}), selection=Selection(calibrate=False))
     text = text_of(weights, "photos", test="photos/test")
     assert "search=autotransfer.SearchOptions(class_weight={'a': 2.0, 'b': 1.0})" in text
-    assert "selection=autotransfer.Selection(soup=False)" in text
+    assert "selection=autotransfer.Selection(calibrate=False)" in text
     compile(text, "call", "eval")
 
 

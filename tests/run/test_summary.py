@@ -26,7 +26,6 @@ from autotransfer.selection.ensemble import Ensemble
 from autotransfer.selection.finals import Finalist, Finals
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
-from autotransfer.selection.soup import Soup
 from autotransfer.selection.thresholds import Thresholds
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
@@ -171,7 +170,7 @@ def test_a_single_candidate_is_the_best() -> None:
 
 @pytest.mark.parametrize(("gain", "score"), [(0.02, ", score +0.0200"), (0.001, "")])
 def test_an_ensemble_says_its_members_and_what_it_brings(gain: float, score: str) -> None:
-    selected = make_selected(NONE, 3, 5, kind="ensemble")
+    selected = make_selected(NONE, 3, 5)
     ensemble = Ensemble(
         members=selected.members, gain=gain, error=0.01, loss_reduction=0.24, tolerance=0.02, predictions=NONE
     )
@@ -179,20 +178,6 @@ def test_an_ensemble_says_its_members_and_what_it_brings(gain: float, score: str
         ("model", f"ensemble of 2: loss -24% against the best candidate alone{score}"),
         ("", f"0.50  trial 3: {CANDIDATE}"),
         ("", f"0.50  trial 5: {CANDIDATE}"),
-    ]
-
-
-@pytest.mark.parametrize(("score", "text"), [(0.95, ": score +0.0500 against the best candidate alone"), (0.901, "")])
-def test_a_soup_says_its_candidates_and_what_it_brings(score: float, text: str) -> None:
-    selected = make_selected(NONE, 3, 5, kind="soup")
-    soup = Soup(
-        member=selected.members[0], score=score, score_of_best=0.9, error=0.01, is_better=True, predictions=NONE,
-        tried=(),
-    )  # fmt: skip
-    assert describe_selection(selection(selected, soup=soup)) == [
-        ("model", f"soup of 2{text}"),
-        ("", f"trial 3: {CANDIDATE}"),
-        ("", f"trial 5: {CANDIDATE}"),
     ]
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from autotransfer.errors import ModelFormatError
-from autotransfer.search.gain_prior import Gain, GainPrior, level_of, tuning_features
+from autotransfer.search.gain_prior import GainPrior, level_of, tuning_features
 from autotransfer.search.prior_file import write_part
 
 BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
@@ -33,13 +34,11 @@ def test_halving_an_error_gains_about_log_two() -> None:
     assert level_of(-0.1) == level_of(0.0)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.125, 0.5, 1.0])
-@pytest.mark.parametrize("examples", [1, 200, 10**7])
-@pytest.mark.parametrize("outputs", [1, 2, 1000])
-@pytest.mark.parametrize("error", [0.0, 0.3, 1.7])
-def test_any_task_has_a_gain_of_sane_size(share: float, examples: int, outputs: int, error: float) -> None:
-    for distant in (False, True):
-        gain = GainPrior.load().tuning(share=share, examples=examples, outputs=outputs, error=error, distant=distant)
+def test_any_task_has_a_gain_of_sane_size() -> None:
+    prior = GainPrior.load()
+    for share, examples, outputs, error in product((0.05, 0.5, 1.0), (1, 200, 10**7), (1, 2, 1000), (0.0, 0.3, 1.7)):
+        task = {"examples": examples, "outputs": outputs, "error": error, "distant": examples == 1}
+        gain = prior.tuning(share=share, **task)
         assert -2 < gain.mean < 2
         assert 0.05 < gain.own_deviation <= gain.deviation < 2
 
@@ -61,7 +60,7 @@ def test_distant_tasks_gain_more_by_depth() -> None:
 
 def test_an_unknown_head_is_more_unsure() -> None:
     prior = GainPrior.load()
-    assert prior.head("logistic") == Gain(mean=0.0, task_deviation=0.0, own_deviation=0.0)
+    assert prior.head("logistic").mean == prior.head("logistic").task_deviation == 0.0
     assert prior.head("a_plugin").deviation > prior.head("ridge").deviation
     assert prior.head("stage_ridge").mean > prior.head("ncm").mean
 
@@ -104,11 +103,25 @@ def test_components_tell_tasks_from_candidates() -> None:
     code = """
 rng = np.random.default_rng(0)
 tasks = rng.normal(0.5, 0.4, 200)
-cases = [Case(source="grid", task=f"{i}", gain=rng.normal(mean, 0.1)) for i, mean in enumerate(tasks) for _ in range(5)]
-print(json.dumps(asdict(components(cases))))
+pairs = [(f"{i}", rng.normal(mean, 0.1)) for i, mean in enumerate(tasks) for _ in range(5)]
+print(json.dumps(asdict(components([Case(source="grid", task=task, gain=gain) for task, gain in pairs]))))
 """
     found = in_benchmarks(code)
     assert found == pytest.approx({"mean": 0.5, "task_deviation": 0.4, "own_deviation": 0.1}, abs=0.08)
+
+
+@pytest.mark.slow
+def test_forms_are_compared_with_the_form_before() -> None:
+    code = """
+from gain_cases import form_before
+names = ["net", "net@128px", "net@squash", "net@128px@squash"]
+print(json.dumps([[form_before(name, views, distant=small) for name in names] for small in (0, 1) for views in (1, 2)]))
+"""
+    large, in_two_views, small, _ = in_benchmarks(code)
+    assert large[:3] == [["", ["", 0]], ["resolution", ["net", 1]], ["framing", ["net", 1]]]
+    assert small[:2] == [["resolution", ["net@128px", 1]], ["", ["", 0]]]
+    assert small[3] == ["framing", ["net@128px", 1]]
+    assert in_two_views[1] == ["views", ["net@128px", 1]]
 
 
 @pytest.mark.slow

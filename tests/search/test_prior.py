@@ -17,9 +17,16 @@ import numpy.typing as npt
 import pytest
 
 from autotransfer.errors import DataError, ModelFormatError
+from autotransfer.search.arm import Arm
+from autotransfer.search.belief import CurveModel
+from autotransfer.search.levels import Levels
 from autotransfer.search.prior import Encoding, Networks, Prior, curve_levels
 from autotransfer.search.prior_file import shipped_prior, write_part
+from autotransfer.search.proposal import Proposal
+from autotransfer.search.sources.source import SearchState
+from autotransfer.search.trials import Trials
 
+PARTS = ("scores", "costs", "curves", "pruning")
 BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
 
 
@@ -172,6 +179,29 @@ def test_bars_are_replayed_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert replay.in_order(data, ["fast", "slow"], 12.0) == pytest.approx(0.8)
     assert replay.in_order(data, ["slow", "fast"], 19.0) == pytest.approx(0.8)
     assert replay.in_order(data, ["slow", "fast"], 20.0) == 0.0
+
+
+@pytest.mark.slow
+def test_an_ablation_leaves_out_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One that leaves its part in shows that the part brings nothing.
+    replay = tools("replay_curves.py", monkeypatch)
+    poor = Arm(name="poor", mean=[0.1, 0.2, 0.3], std=[0.1, 0.1, 0.1], seconds=1.0)
+    good = Arm(name="good", mean=[0.6, 0.7, 0.9], std=[0.1, 0.1, 0.1], seconds=4.0)
+    curves = CurveModel(rungs=(1, 3, 9), own=np.eye(3) + 0.5, shared=np.eye(3), growth=(0.5, 0.8, 1.0))
+
+    def offers(*without: str) -> list[Proposal]:
+        made = replay.strategy([poor, good], curves, Levels(), without)
+        state = SearchState.of(Trials(), 100.0, (), Levels())
+        return [offer for source in made._sources for offer in source.proposals(state)]
+
+    ends = {name: {o.arm.name: o for o in offers(*without)} for name, *without in (["whole"], *([p, p] for p in PARTS))}
+    assert ends["whole"]["poor"].expected < ends["whole"]["good"].expected
+    assert ends["scores"]["poor"].expected == ends["scores"]["good"].expected
+    assert ends["scores"]["good"].deviation > ends["whole"]["good"].deviation
+    assert 4 * ends["whole"]["poor"].seconds == ends["whole"]["good"].seconds
+    assert ends["costs"]["poor"].seconds == pytest.approx(ends["costs"]["good"].seconds)
+    assert ends["curves"]["good"].deviation < ends["whole"]["good"].deviation
+    assert (ends["whole"]["good"].until, ends["pruning"]["good"].until) == (1, None)
 
 
 @pytest.mark.slow

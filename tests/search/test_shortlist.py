@@ -38,9 +38,27 @@ def test_a_shortlist_stays_within_the_budget_but_for_one() -> None:
     assert _chosen([_spec("huge", 1000.0)], allowed=1.0) == ["huge"]
 
 
-def test_versions_of_an_architecture_come_last() -> None:
-    specs = [_spec("vit.a", 1.0, 0.9), _spec("vit.b", 1.0, 0.89), _spec("resnet.a", 1.0, 0.7)]
-    assert set(_chosen(specs, most=2)) == {"vit.a", "resnet.a"}
+def test_of_equals_the_one_unlike_those_chosen_comes_first() -> None:
+    specs = [_spec("vit_small.a", 1.0, 0.8), _spec("vit_small.b", 1.0, 0.8), _spec("convnext_tiny.c", 1.0, 0.8)]
+    assert "convnext_tiny.c" in _chosen(specs, most=2)
+
+
+def test_what_is_like_a_chosen_one_comes_before_a_poor_one() -> None:
+    specs = [_spec("vit.a", 1.0, 0.9), _spec("vit.b", 1.0, 0.89), _spec("resnet.a", 1.0, 0.6)]
+    assert set(_chosen(specs, most=2)) == {"vit.a", "vit.b"}
+
+
+def test_cheap_backbones_are_chosen_where_time_is_short() -> None:
+    specs = [_spec(f"net_{i}", 2.0**i, 0.7 + 0.015 * i) for i in range(10)]
+    assert _chosen(specs, allowed=8.0)[:2] == ["net_0", "net_1"]
+    assert "net_8" in _chosen(specs, allowed=1000.0, most=5)
+
+
+def test_of_many_the_chosen_are_of_all_costs() -> None:
+    specs = [_spec(f"{'abcdefgh'[i % 8]}net_{i}", 1.0 + i, 0.6 + 0.0002 * i) for i in range(1000)]
+    chosen = _chosen(specs, allowed=2000.0, most=16)
+    assert 1 < len(chosen) <= 16
+    assert sum(1.0 + int(name.split("_")[1]) for name in chosen) <= 2000
 
 
 def test_what_is_not_known_counts_as_usual() -> None:

@@ -54,7 +54,7 @@ def test_two_that_complement_each_other_are_better_together() -> None:
     assert found is not None
     assert found.is_better
     assert found.gain == pytest.approx(0.25)  # 150 of 200 become 200
-    assert [member.candidates[0].trial for member in found.members] == [0, 1]
+    assert [member.trial for member in found.members] == [0, 1]
     assert sum(member.weight for member in found.members) == pytest.approx(1)
     assert found.to_json()["used"] is True
 
@@ -66,8 +66,8 @@ def test_what_a_limit_forbids_together_is_no_ensemble() -> None:
     limited = choose_ensemble(records, held_out, lambda chosen: 2 not in chosen)
     assert free is not None
     assert limited is not None
-    assert 2 in {member.candidates[0].trial for member in free.members}
-    assert {member.candidates[0].trial for member in limited.members} <= {0, 1}
+    assert 2 in {member.trial for member in free.members}
+    assert {member.trial for member in limited.members} <= {0, 1}
     assert not limited.is_better
     assert np.allclose(limited.predictions, one)  # the other parts chose within the limit, too
 

@@ -241,6 +241,25 @@ def test_the_gap_between_finalists_comes_with_its_error(evaluator: Evaluator, da
     assert other.error > 0
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro"])
+def test_on_few_folds_the_error_is_that_of_a_paired_bootstrap(
+    evaluator: Evaluator, data: Prepared, metric: str
+) -> None:
+    folds = [replace(fold, task=replace(fold.task, metric=metric)) for fold in data.folds[:1]]
+    single = Evaluator(evaluator.registry, data.extractor, folds, evaluator.device, seed=0)
+    trials = _trials([_record(single, i, head=head) for i, head in enumerate(("ncm", "knn"))])
+    runner = FoldRunner(single, lambda split: folds if split < 2 else ())
+    plan = plan_finals(trials, runner, lambda record: 1.0, 9.0)
+    assert plan is not None
+    assert len(plan.folds) == 2
+    found = hold_finals(plan, runner)
+    assert found is not None
+    (other,) = [row for row in found.rows if row.state != "won"]
+    assert other.behind is not None
+    assert other.error is not None
+    assert 0 < other.error < 0.2
+
+
 def test_finals_without_time_decide_nothing(evaluator: Evaluator, data: Prepared) -> None:
     trials = _trials([_record(evaluator, i, head=head) for i, head in enumerate(("logistic", "ridge"))])
     assert _hold(trials, evaluator, data, expired=lambda: True) is None

@@ -54,7 +54,6 @@ OPTIONS = [
     "--epochs",
     "--views",
     "--no-ensemble",
-    "--no-soup",
     "--no-calibrate",
     "--no-thresholds",
     "--max-latency",

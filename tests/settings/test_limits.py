@@ -78,8 +78,8 @@ def test_limits_are_infinite_where_none_is_set() -> None:
 
 
 def test_limits_are_a_group_within_the_selection() -> None:
-    values = grouped(Settings, {"max_latency": "10ms", "latency_batch": 2, "soup": False, "seed": 3})
-    assert values == {"seed": 3, "selection": Selection(soup=False, limits=Limits(latency="10ms", batch=2))}
+    values = grouped(Settings, {"max_latency": "10ms", "latency_batch": 2, "calibrate": False, "seed": 3})
+    assert values == {"seed": 3, "selection": Selection(calibrate=False, limits=Limits(latency="10ms", batch=2))}
 
 
 def test_limits_come_back_from_json_and_have_flat_names() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from autotransfer.tasks.bootstrap import (
     count_groups,
     interval_quantiles,
     paired_standard_error,
+    score_slope,
     significantly_better,
-    standard_error,
 )
 from autotransfer.tasks.score import Score, score_interval
 from autotransfer.tasks.task import Task
@@ -132,12 +131,17 @@ def test_where_classes_are_small_an_interval_is_still_told() -> None:
 
 def _truth_and_outputs(task: Task, n: int = 300) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(1)
+    truth = rng.normal(size=(n, 1)) if task.kind == "regression" else rng.integers(0, len(task.classes), n)
+    return truth, _outputs_for(task, truth, seed=3)
+
+
+def _outputs_for(task: Task, truth: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
     if task.kind == "regression":
-        truth = rng.normal(size=(n, 1))
-        return truth, truth + rng.normal(0, 0.1, truth.shape)
-    truth = rng.integers(0, len(task.classes), n)
+        return np.asarray(truth + rng.normal(0, 0.1, truth.shape))
+    n = len(truth)
     outputs = _says(rng.random(n) < 0.8, truth, classes=len(task.classes)) + rng.random((n, len(task.classes)))
-    return truth, outputs / outputs.sum(1, keepdims=True)
+    return np.asarray(outputs / outputs.sum(1, keepdims=True))
 
 
 @pytest.mark.parametrize(
@@ -153,29 +157,21 @@ def _truth_and_outputs(task: Task, n: int = 300) -> tuple[np.ndarray, np.ndarray
     ids=lambda task: f"{task.kind}-{task.metric}",
 )
 @pytest.mark.parametrize("group_ids", [None, np.arange(300) // 6], ids=["alone", "sixes"])
-def test_the_standard_error_is_that_of_the_metric(task: Task, group_ids: np.ndarray | None) -> None:
+def test_the_slope_is_one_of_equal_and_zero_of_unlike_errors(task: Task, group_ids: np.ndarray | None) -> None:
     truth, outputs = _truth_and_outputs(task)
-    if group_ids is not None:  # examples of a unit are the same one
-        truth, outputs = truth[group_ids * 6], outputs[group_ids * 6]
-    drawn = [task.score(truth[rows], outputs[rows]) for rows in bootstrap_samples(300, group_ids, 300, seed=9)]
-    found = standard_error(task, truth, outputs, group_ids)
-    assert found == pytest.approx(float(np.std(drawn)), rel=0.5)
-    assert found == standard_error(task, truth, outputs, group_ids)
+    unlike = _outputs_for(task, truth, seed=2)
+    assert score_slope(task, truth, outputs, outputs, group_ids) == pytest.approx(1.0)
+    found = score_slope(task, truth, unlike, outputs, group_ids)
+    assert 0.0 <= found < 0.75  # the spread of the targets is common to both
+    assert found == score_slope(task, truth, unlike, outputs, group_ids)
 
 
-def test_standard_error_of_ungrouped_accuracy_is_binomial() -> None:
-    truth = np.zeros(100, dtype=np.int64)
-    assert standard_error(BINARY, truth, _says(np.arange(100) < 80, truth)) == pytest.approx(0.04)
-    assert standard_error(BINARY, truth, _says(np.ones(100, dtype=bool), truth)) == pytest.approx(1 / 102)
-
-
-def test_a_standard_error_costs_a_trial_next_to_nothing() -> None:
-    task = Task(kind="multiclass", classes=("a", "b", "c"), metric="f1_macro")
-    truth, outputs = _truth_and_outputs(task)
-    standard_error(task, truth, outputs)
-    started = time.process_time()
-    standard_error(task, truth, outputs)
-    assert time.process_time() - started < 0.2  # a fiftieth of a second where nobody shares the machine
+def test_the_slope_is_the_share_of_errors_in_common() -> None:
+    truth = np.zeros(400, dtype=np.int64)
+    other = np.arange(400) < 300  # a quarter of the errors of the second model are those of the first one
+    slope = score_slope(BINARY, truth, _says(np.arange(400) < 375, truth), _says(other, truth))
+    assert slope == pytest.approx(0.25, abs=0.1)
+    assert score_slope(BINARY, truth, _says(other, truth), _says(other | True, truth)) == 1.0  # it says nothing
 
 
 def test_chance_is_not_better() -> None:
@@ -206,7 +202,7 @@ def test_three_examples_are_too_few_to_be_better() -> None:
 def test_the_error_of_a_difference_is_paired() -> None:
     truth = np.zeros(200, dtype=np.int64)
     one, other = _says(np.arange(200) < 150, truth), _says(np.arange(200) < 148, truth)
-    alone = math.hypot(*(standard_error(BINARY, truth, predictions) for predictions in (one, other)))
+    alone = math.sqrt(2 * 0.25 * 0.75 / 200)
     assert paired_standard_error(BINARY, truth, one, other) < alone / 3
     assert paired_standard_error(BINARY, truth, one, one) == 0.0
     undefined = Task(kind="binary", classes=("a", "b"), metric="roc_auc")
