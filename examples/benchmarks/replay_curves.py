@@ -88,11 +88,11 @@ class Recordings:
         return Candidate(backbone=name, training={"epochs": len(self.data.scores[name])})
 
 
-class Setups:
-    """Offers setups, as the source of fine-tuning does.
+class Planned:
+    """Offers given arms.
 
     Args:
-        arms: The setups.
+        arms: The arms.
         trainings: Knows how far each has come.
         pauses: Whether they are paused at rungs, and judged again.
     """
@@ -103,8 +103,8 @@ class Setups:
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield what could be trained next."""
         for offers in (
-            self._trainings.begin(self._arms, "fine_tuning", state),
-            self._trainings.resume("fine_tuning", state),
+            self._trainings.begin(self._arms, "planned", state),
+            self._trainings.resume("planned", state),
         ):
             yield from (offer if self._pauses else replace(offer, until=None) for offer in offers)
 
@@ -127,7 +127,7 @@ def strategy(arms: Sequence[Arm], curves: CurveModel, levels: Levels, without: S
         curves = replace(curves, own=np.eye(rungs), shared=np.zeros((rungs, rungs)))
     setups = [replace(arm, params={"setup": arm.name}, **alike) for arm in arms]
     trainings = Trainings(Belief(curves), levels)
-    return Strategy([Setups(setups, trainings, pauses="pruning" not in without)], levels)
+    return Strategy([Planned(setups, trainings, pauses="pruning" not in without)], levels)
 
 
 def replay(data: Recorded, prior: Prior, budget: float, without: Sequence[str] = ()) -> float:
