@@ -48,7 +48,7 @@ def accuracy_levels(classes: int) -> Levels:
 def curve_levels(accuracy: npt.ArrayLike, classes: int) -> Array:
     """Return the levels of accuracies (0 to 1) of a task with so many classes, in the shape of the accuracies."""
     levels = accuracy_levels(classes)
-    return np.vectorize(levels, otypes=[float])(accuracy)
+    return np.asarray(np.vectorize(levels, otypes=[float])(accuracy), dtype=float)
 
 
 def deviation_features(mean: Array, spread: Array) -> Array:
@@ -64,7 +64,7 @@ def deviation_features(mean: Array, spread: Array) -> Array:
 def deviations(features: Array, weights: Array) -> Array:
     """Return the deviations of levels ``[n, rungs]`` from their features and the weights ``[rungs, 4]``."""
     logs = np.clip(np.einsum("nrf,rf->nr", features, weights), *LOG_DEVIATIONS)
-    return np.maximum(np.exp(logs), MIN_DEVIATION)
+    return np.asarray(np.maximum(np.exp(logs), MIN_DEVIATION), dtype=float)
 
 
 @dataclass(frozen=True, kw_only=True)
