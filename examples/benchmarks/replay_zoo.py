@@ -107,7 +107,7 @@ def _log_expected_improvement(mean: Array, deviation: Array, best: float) -> Arr
     u = (mean - best) / deviation
     gain = deviation * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
     # Far below the best, the gain is too small for a float: its logarithm is known still.
-    return np.where(u > -5, np.log(np.maximum(gain, 1e-300)), log_ndtr(u) + np.log(deviation))
+    return np.asarray(np.where(u > -5, np.log(np.maximum(gain, 1e-300)), log_ndtr(u) + np.log(deviation)))
 
 
 def trivial(runs: Runs, position: int, known: Runs) -> dict[str, dict[str, float]]:
