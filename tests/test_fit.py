@@ -501,7 +501,8 @@ def test_small_images_are_tried_at_a_small_resolution_first(
     images = [Image.fromarray(image).resize((side, side)) for image in digits[0][:40]]
     result = fit(images, digits[1][:40], zoo=photo_zoo, backbones=(), heads=("ridge", "knn"), freeze="frozen", trials=3)
     tried = [record.candidate.backbone for record in result.trials if record.candidate is not None]
-    assert tried == [f"photo_net{size}" for size in (sizes[0], sizes[0], sizes[1])]
+    assert tried[0] == f"photo_net{sizes[0]}"
+    assert set(tried) == {f"photo_net{size}" for size in sizes}
 
 
 def test_a_winner_in_small_is_saved_and_loaded_in_small(

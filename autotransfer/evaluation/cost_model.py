@@ -88,6 +88,10 @@ class CostModel:
             self._seconds_per_example[name] = measure_seconds_per_example(loaded, extractor.store)
         return self._seconds_per_example[name]
 
+    def has_measured(self, backbone: str) -> bool:
+        """Whether the speed of a backbone was measured."""
+        return backbone in self._seconds_per_example
+
     def _pace_of(self, backbone: tuple[str, str]) -> float:
         """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""
         others = [pace for (kind, _), pace in self._pace.items() if kind == backbone[0]]

@@ -124,6 +124,14 @@ class Evaluator:
         """Return a backbone, loaded once."""
         return self._backbones.load(name)
 
+    def has_loaded(self, name: str) -> bool:
+        """Whether a backbone was loaded."""
+        return self._backbones.has_loaded(name)
+
+    def has_measured(self, name: str) -> bool:
+        """Whether the speed of a backbone was measured."""
+        return self._costs.has_measured(name)
+
     def stages(self, name: str) -> tuple[str, ...]:
         """Return the stages of a backbone."""
         return self._backbones.stages(name)

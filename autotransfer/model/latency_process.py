@@ -53,8 +53,8 @@ class LatencyRequest:
         """Load the model and return its median seconds in this process."""
         torch.set_num_threads(self.threads)
         model = TransferModel.load(self.folder, device=self.device)
-        settings = {"max_seconds": self.max_seconds, "clock": self.clock}
-        return measure_model(model, self.sample, self.folder, **settings).latency_seconds
+        cost = measure_model(model, self.sample, self.folder, max_seconds=self.max_seconds, clock=self.clock)
+        return cost.latency_seconds
 
 
 def latency_in_new_process(request: LatencyRequest) -> float | None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
-from optuna.trial import FixedTrial
 
 from autotransfer.contract.specs import EpochRecord
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.model.inference_costs import InferenceCosts
 from autotransfer.pipeline.context import FitContext
+from autotransfer.pipeline.expectations import predicted_seconds, strategy_context
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.pipeline.prepare_search import PreparedSearch
 from autotransfer.pipeline.resume import open_study
@@ -23,18 +22,13 @@ from autotransfer.runtime.storage import close_storage, translate_storage_errors
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Executor
 from autotransfer.search.loop import search
-from autotransfer.search.prior import Prior
 from autotransfer.search.space import SearchSpace
-from autotransfer.search.strategy import Strategy
-from autotransfer.search.strategy_context import StrategyContext
+from autotransfer.search.strategy import make_strategy
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.workers.pool import WorkerPool
 
 __all__ = ["SearchResult", "add_costs", "search_candidates"]
 
-# Training examples below which the last stage trains first, and half of a backbone is never trained early: there is too
-# little to learn from. Tuned on the five image sets of the benchmarks.
-MIN_EXAMPLES_FOR_DEPTH = 500
 # A trial is not shortened below this number of steps, or of epochs, whichever is less: a head that starts from a
 # solution tells nothing before.
 MIN_STEPS, BATCH_SIZE, MIN_EPOCHS = 30, 32, 3
@@ -131,45 +125,21 @@ def _search(
         update()
         progress.resumed()
 
-    strategy = _strategy_context(prepared, is_timed=context.budget.limit.seconds is not None)
     fold = prepared.evaluator.folds[0]
     return search(
         study,
         prepared.space.suggest,
         prepared.evaluator,
         context.budget,
-        Strategy(strategy),
+        make_strategy(strategy_context(prepared, is_timed=context.budget.limit.seconds is not None)),
         refit_factor=len(fold.targets) / len(fold.train_rows),
-        min_epochs=strategy.min_epochs,
+        min_epochs=min(math.ceil(MIN_STEPS * BATCH_SIZE / len(fold.train_rows)), MIN_EPOCHS),
         trials=trials,
         observe=observe,
         resumed=resumed,
         observe_epoch=observe_epoch,
         executor=executor,
         costs=prepared.costs,
-    )
-
-
-def _strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyContext:
-    evaluator, space, variants = prepared.evaluator, prepared.space, prepared.variants
-    examples = len(evaluator.folds[0].train_rows)
-    trains_deep = examples >= MIN_EXAMPLES_FOR_DEPTH
-    return StrategyContext(
-        screening=space.screening(),
-        variants=variants.after,
-        frozen_only=space.frozen_only,
-        views=space.views,
-        distant=variants.unusual,
-        tuning=space.tuning,
-        frozen_policy=space.freezing,
-        tuning_policies=space.tuning_policies,
-        curves=Prior.load().curves.scaled(space.epochs),
-        seconds=partial(_predicted_seconds, space, evaluator) if is_timed else None,
-        perfect_score=evaluator.task.perfect_score,
-        first_trained=2 if trains_deep else 1,
-        half_depth=lambda backbone: len(evaluator.stages(backbone)) // 2 if trains_deep else 0,
-        min_epochs=min(math.ceil(MIN_STEPS * BATCH_SIZE / examples), MIN_EPOCHS),
-        backbones=[spec.name for spec in variants.backbones],
     )
 
 
@@ -198,11 +168,6 @@ def _warn_of_untried(context: FitContext, prepared: PreparedSearch, trials: Tria
         )
 
 
-def _predicted_seconds(space: SearchSpace, evaluator: Evaluator, params: dict[str, Any], epochs: int) -> float:
-    """Return the predicted seconds of a trial with these parameters to so many epochs."""
-    return evaluator.predicted_seconds(space.suggest(FixedTrial(params)), epochs)
-
-
 def _affordable_curves(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator) -> float:
     """Return about how many trials that train stages the budget allows."""
     if budget.limit.trials is not None:
@@ -210,4 +175,4 @@ def _affordable_curves(budget: TimeBudget, space: SearchSpace, evaluator: Evalua
     params = space.tuning(space.backbones[0].name, 1)
     if params is None:
         return 0.0
-    return budget.left / max(_predicted_seconds(space, evaluator, params, space.epochs), 1e-3)
+    return budget.left / max(predicted_seconds(space, evaluator, params, space.epochs), 1e-3)

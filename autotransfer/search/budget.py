@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
-from autotransfer.search.proposal import Source
+from autotransfer.search.proposal import SourceName
 from autotransfer.settings import Budget
 
 __all__ = ["Clock", "Step", "TimeBudget"]
@@ -27,7 +27,7 @@ MAX_BUDGET_SHARE_WITHOUT_GAIN = 0.25
 REFIT_BUDGET_SHARE = 0.25
 # Largest share of the time budget that one trial may be predicted to take, by its source. Settings that the sampler
 # chose may be costly. Tuned on the five image sets of the benchmarks.
-TRIAL_BUDGET_SHARE: Mapping[Source, float] = {
+TRIAL_BUDGET_SHARE: Mapping[SourceName, float] = {
     "screening": 1.0,
     "variants": 1.0,
     "frozen_heads": 0.02,
@@ -118,7 +118,7 @@ class TimeBudget:
         over = self.left <= 0 or self.stopped
         return (over and trials > 0) or (self.limit.trials is not None and trials >= self.limit.trials)
 
-    def allowance(self, refit_factor: float, source: Source, taken: float = 0.0) -> float:
+    def allowance(self, refit_factor: float, source: SourceName, taken: float = 0.0) -> float:
         """Return the seconds that the next trial may take.
 
         Its refit must fit in should it win, the best one's if not; unless its refit takes too much to be done at all.

@@ -8,7 +8,7 @@ search first reads all of them, and then goes on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
@@ -35,7 +35,6 @@ __all__ = [
 Suggest = Callable[[Any], Candidate]
 
 _PREFIX = "autotransfer:entry:"
-_FIELDS = {field.name for field in fields(Proposal)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def unusable_trials(study: optuna.Study, suggest: Suggest) -> frozenset[int]:
 def copy_trials(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) -> None:
     """Copy the trials of a study that had other choices: a backbone came or went since then.
 
-    Of a trial that used a choice which is gone, only what was noted with its proposal is copied.
+    Of a trial that used a choice which is gone, only its proposal is copied.
 
     Args:
         study: The study that goes on.
@@ -168,8 +167,7 @@ def end_interrupted(study: optuna.Study) -> list[Proposal]:
             record = _interrupted_twice(read_journal(study), proposal, trial)
             note_end(study, replace(ended, record=record, spent=seconds_spent(study)))
         else:
-            # Its note is read with the interrupted proposal.
-            again.append(replace(proposal, params=params, again=True, note={}))
+            again.append(replace(proposal, params=params, again=True))
             note_end(study, replace(ended, interrupted=True))
     _tell_what_ended(study, running)
     return again[::-1]  # the first that was begun is taken first
@@ -208,7 +206,7 @@ def _proposal_to_json(proposal: Proposal) -> dict[str, Any]:
 
 
 def _proposal(about: Mapping[str, Any]) -> Proposal:
-    return Proposal(**{name: value for name, value in about["proposal"].items() if name in _FIELDS})
+    return Proposal.from_json(about["proposal"])
 
 
 def _renumbered(about: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:

@@ -43,12 +43,8 @@ class Schedule(Protocol):
         """
         ...
 
-    def restore(self, proposal: Proposal) -> None:
-        """Read what was noted with a proposal of an interrupted search; ``observe`` follows with its outcome."""
-        ...
-
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
-        """Learn the outcome of a proposal; None says that it was not carried out."""
+        """Learn the outcome of a proposal, of an interrupted search, too; None says that it was not carried out."""
         ...
 
 
@@ -199,13 +195,10 @@ class _Progress:
 
 
 def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progress: _Progress) -> None:
-    """Read what was carried out, in the order in which it began and ended."""
-    events = [(entry.begun, entry, False) for entry in entries] + [(entry.ended, entry, True) for entry in entries]
-    for step, entry, is_end in sorted(events, key=lambda event: event[0]):
-        runner.step = step
-        if not is_end:
-            schedule.restore(entry.proposal)
-        elif not entry.interrupted:
+    """Read what was carried out, in the order in which it ended: nothing of it is asked or drawn again."""
+    for entry in entries:
+        runner.step = max(runner.step, entry.ended)
+        if not entry.interrupted:
             runner.restore(entry)
             schedule.observe(entry.proposal, entry.record)
             progress.add(entry.record, entry.spent)

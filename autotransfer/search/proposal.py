@@ -1,4 +1,4 @@
-"""What a part of the search would like to try next."""
+"""What a part of the search would like to try next, and what it expects of that."""
 
 from __future__ import annotations
 
@@ -6,38 +6,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Proposal", "Source"]
+from autotransfer.search.arm import Arm
 
-Source = Literal[
+__all__ = ["Proposal", "SourceName"]
+
+SourceName = Literal[
     "screening", "variants", "frozen_heads", "fine_tuning", "sampled_tuning", "sampled", "planned", "last_resort"
 ]
 """Which part of a search proposes a trial.
 
-``screening``: a frozen backbone under a closed-form head. ``variants``: a good one in another form or in more
-views. ``frozen_heads``: the sampler chooses, all stages frozen. ``fine_tuning``: the last stages of a backbone train.
-``sampled_tuning``: the sampler chooses how stages train. ``sampled``: the sampler chooses all. ``planned``: a schedule
-that was given its candidates. ``last_resort``: the cheapest candidate, where none fits into the budget.
+``screening``: a frozen backbone under a closed-form head. ``variants``: one in another form or in more views.
+``frozen_heads``: the sampler chooses a head and its settings, all stages frozen. ``fine_tuning``: the last stages of a
+backbone train. ``sampled_tuning``: the sampler chooses how stages train. ``sampled``: the sampler chooses all.
+``planned``: a candidate that was given. ``last_resort``: the cheapest candidate, where none fits into the budget.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """What trains next, and how far.
+    """What trains next, how far, and what is expected of it.
 
     Attributes:
         params: Parameters of a new trial; the sampler draws those that are missing.
         source: Which part of the search proposes it; decides how much of the budget the trial may take.
         resumes: Number of the paused trial that is resumed; None starts a new trial.
         until: Epochs after which the trial is paused and judged again; None trains it to its end.
-        arm: Name of the arm of a freeze-thaw schedule; empty where there is none.
+        arm: What the belief knows of the candidate; None where nothing is known.
+        expected: Expected level of the candidate when it has taken ``seconds``; see ``Levels``.
+        deviation: Standard deviation of that level.
+        seconds: Predicted seconds until then; 1 for each trial where the budget is a number of trials.
         again: Whether the trial was interrupted once before.
-        note: What the schedule decided on the way to this proposal, as JSON: read again when a run is resumed.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
-    source: Source = "sampled"
+    source: SourceName = "sampled"
     resumes: int | None = None
     until: int | None = None
-    arm: str = ""
+    arm: Arm | None = None
+    expected: float = 0.0
+    deviation: float = 0.0
+    seconds: float = 0.0
     again: bool = False
-    note: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Proposal:
+        """Read what ``dataclasses.asdict`` returned."""
+        arm = data.get("arm")
+        return cls(**{**data, "arm": None if arm is None else Arm(**arm)})

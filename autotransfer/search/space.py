@@ -15,7 +15,6 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.contract.specs import BackboneSpec, FreezePolicySpec, HeadSpec
 from autotransfer.errors import ConfigError, PluginError
-from autotransfer.search.tta import TtaViews
 
 __all__ = ["SearchSpace", "freezes_all"]
 
@@ -50,8 +49,8 @@ _LAST_STAGE_LR, _MORE_STAGES_LR = 1.0, 0.3
 # Below this number of training examples, high rates overfit: a third of the rate validated 9 points better
 # on 215 X-rays and 2 points on 244 photographs (means over eight setups each, examples/benchmarks/oracle.jsonl).
 MAX_EXAMPLES_FOR_LOW_RATES = 500
-LOW_RATES: Mapping[str, Any] = {"tune.lr": 3e-4, "tune.backbone_lr": 1.0}
-DISTANT_TASK_SETTINGS: Mapping[str, Any] = {"tune.lr": 5e-4, "tune.backbone_lr": 1.0, "tune.batch_size": 16}
+LOW_RATES: Mapping[str, Any] = {"tuned.lr": 3e-4, "tuned.backbone_lr": 1.0}
+DISTANT_TASK_SETTINGS: Mapping[str, Any] = {"tuned.lr": 5e-4, "tuned.backbone_lr": 1.0, "tuned.batch_size": 16}
 
 # Epochs of a head alone, in times of those of a candidate that trains stages: they cost next to nothing.
 HEAD_EPOCHS_FACTOR = 3
@@ -70,7 +69,7 @@ class SearchSpace:
         epochs: Epochs of a candidate that trains stages.
         examples: Number of examples to train on.
         variants: By the name of a form of a backbone that is not tried first, the name of the form before it.
-        views: The number of views that each backbone takes.
+        views: Numbers of views that are offered, rising from 1.
         adaptable: Whether a backbone has linear layers, which adapters need.
         augmentations: Strengths of the augmentation, ``"none"`` first, then the mildest.
     """
@@ -83,7 +82,7 @@ class SearchSpace:
     epochs: int
     examples: int
     variants: Mapping[str, str] = field(default_factory=dict)
-    views: TtaViews = field(default_factory=TtaViews)
+    views: tuple[int, ...] = (1,)
     adaptable: Callable[[str], bool] = lambda name: True
     augmentations: tuple[str, ...] = ("none",)
 
@@ -140,16 +139,16 @@ class SearchSpace:
             frozen = plan.depth == len(stages)
         heads = self._any_heads if frozen else self._gradient_heads
         head = self._choose(trial, "head" if frozen else "tuned_head", heads)
-        views = self.views(backbone)
+        views = trial.suggest_categorical("views", self.views) if len(self.views) > 1 else 1
         training: dict[str, Any] = {"views": views} if views > 1 else {}
         if head.solve is None:
             known = dict(_FROZEN if frozen else _TUNE)
             if plan.depth == 0:  # otherwise examples do not pass through the whole network
                 known["augmentation"] = CategoricalDistribution(self.augmentations)
-            training |= self._suggest_all(trial, "probe" if frozen else "tune", known)
+            training |= self._suggest_all(trial, "frozen" if frozen else "tuned", known)
             if not frozen and (starts := self.starts.get(head.name)):
-                training["start"] = trial.suggest_categorical(f"tune.{head.name}.start", ("", *starts))
-            training["epochs"] = self.epochs * (HEAD_EPOCHS_FACTOR if frozen else 1)
+                training["start"] = trial.suggest_categorical(f"tuned.{head.name}.start", ("", *starts))
+            training["epochs"] = self.head_epochs if frozen else self.epochs
         return Candidate(
             backbone=backbone,
             head=head.name,
@@ -207,12 +206,27 @@ class SearchSpace:
         own = [(head, backbone) for backbone in first for head in self._own_heads(backbone.name)]
         return [
             {"backbone": backbone.name, "freeze": frozen, "head": head.name}
-            | ({} if backbone.heads is None else {f"head@{backbone.name}": head.name})
+            | ({"views": 1} if backbone.heads is None else {f"head@{backbone.name}": head.name})
             | {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
             for head, backbone in [*own, *pairs]
         ]
 
-    def tuning(self, backbone: str, trained: int, *, distant: bool = False) -> dict[str, Any] | None:
+    def frozen(self, backbone: str, views: int) -> list[dict[str, Any]]:
+        """Return parameters of a frozen trial under each head, with settings that are extreme in no direction."""
+        heads, given = self._own_heads(backbone) or self._any_heads, list[dict[str, Any]]()
+        for head in heads:
+            params = {"backbone": backbone, "views": views, "freeze": self.freezing, "head": head.name}
+            params |= {f"head@{backbone}": head.name}
+            params |= {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}
+            given.append(params | {f"frozen.{name}": _middle(d) for name, d in _FROZEN.items() if head.solve is None})
+        return given
+
+    @property
+    def head_epochs(self) -> int:
+        """Epochs of a head alone that is trained by gradient."""
+        return self.epochs * HEAD_EPOCHS_FACTOR
+
+    def tuning(self, backbone: str, trained: int, *, views: int = 1, distant: bool = False) -> dict[str, Any] | None:
         """Return parameters of a trial that trains the last ``trained`` stages; None where that cannot be said.
 
         The head starts from a closed form's solution where one fits, and rates are those that seldom do harm; where
@@ -230,13 +244,13 @@ class SearchSpace:
         params = {f"{key}.{name}": _gentle(distribution) for name, distribution in settings.items()}
         params |= {f"{key}.depth": len(stages) - trained}
         params |= {f"head.{head.name}.{name}": _gentle(d) for name, d in head.parameters.items()}
-        params |= {f"tune.{name}": value for name, value in _GENTLE_TUNING.items()}
-        params["tune.augmentation"] = self.augmentations[:2][-1]
-        params["tune.backbone_lr"] = _LAST_STAGE_LR if trained == 1 else _MORE_STAGES_LR
+        params |= {f"tuned.{name}": value for name, value in _GENTLE_TUNING.items()}
+        params["tuned.augmentation"] = self.augmentations[:2][-1]
+        params["tuned.backbone_lr"] = _LAST_STAGE_LR if trained == 1 else _MORE_STAGES_LR
         params |= DISTANT_TASK_SETTINGS if distant else LOW_RATES if self.examples < MAX_EXAMPLES_FOR_LOW_RATES else {}
         if starts := self.starts.get(head.name):
-            params[f"tune.{head.name}.start"] = starts[0]
-        return {"backbone": backbone, "freeze": policy.name, "tuned_head": head.name, **params}
+            params[f"tuned.{head.name}.start"] = starts[0]
+        return {"backbone": backbone, "views": views, "freeze": policy.name, "tuned_head": head.name, **params}
 
     @property
     def _gradient_heads(self) -> tuple[HeadSpec, ...]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from autotransfer.candidate import Candidate
 from autotransfer.search.trials import TrialRecord
-from autotransfer.search.tta import VIEW_COUNTS
 
 __all__ = [
     "BEGUN",
@@ -42,12 +40,11 @@ def add_trial(study: optuna.Study, candidate: Candidate, drawn: Trial, before: T
         before: Its record so far.
         begun: Step at which its proposal began.
     """
-    views = candidate.training.get("views", 1)
     study.add_trial(
         optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            params={**drawn.params, "views": views},
-            distributions={**drawn.distributions, "views": CategoricalDistribution(VIEW_COUNTS)},
+            params=drawn.params,
+            distributions=drawn.distributions,
             user_attrs={"candidate": candidate.to_json(), "source": before.source},
             system_attrs={BEGUN: begun},
             intermediate_values=dict(enumerate(before.objectives, 1)),

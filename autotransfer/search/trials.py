@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from autotransfer.candidate import Candidate
-from autotransfer.search.proposal import Source
+from autotransfer.search.proposal import SourceName
 
 __all__ = ["State", "TrialRecord", "Trials"]
 
@@ -48,7 +48,7 @@ class TrialRecord:
     number: int
     state: State
     candidate: Candidate | None
-    source: Source = "sampled"
+    source: SourceName = "sampled"
     score: float | None = None
     objective: float | None = None
     best_epoch: int = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,16 +24,18 @@ import optuna
 import autotransfer.pipeline.prepare_search
 import autotransfer.pipeline.resume
 import autotransfer.pipeline.select
-from autotransfer.contract.specs import BackboneSpec, HeadSpec
+from autotransfer.contract.specs import HeadSpec
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.features.cache import ActivationCache
-from autotransfer.search.fine_tuning import FineTuning
-from autotransfer.search.freeze_thaw import CurveModel, FreezeThaw
+from autotransfer.search.belief import CurveModel
 from autotransfer.search.prior import Prior
 from autotransfer.search.proposal import Proposal
+from autotransfer.search.sources.fine_tuning import FineTuning
+from autotransfer.search.sources.frozen_heads import FrozenHeads
+from autotransfer.search.sources.sampled_tuning import SampledTuning
+from autotransfer.search.sources.variants import Variants
 from autotransfer.search.space import SearchSpace
-from autotransfer.search.tta import TtaViews
-from autotransfer.search.variants import Variants
+from autotransfer.search.strategy import Strategy
 
 Switch = AbstractContextManager[Any]
 
@@ -87,16 +89,16 @@ def without_cache() -> Switch:
 
 
 @contextmanager
-def without_pruning() -> Iterator[None]:
+def without_pauses() -> Iterator[None]:
     """Train every trial to its end: none is stopped for being poor, none is paused for another."""
-    following = FreezeThaw.next
 
-    def to_the_end(schedule: FreezeThaw, *arguments: Any) -> Proposal | None:
-        proposal = following(schedule, *arguments)
+    def to_the_end(strategy: Strategy, *arguments: Any) -> Proposal | None:
+        proposal = following(strategy, *arguments)
         return None if proposal is None else replace(proposal, until=None)
 
+    following = Strategy.next
     with ExitStack() as stack:
-        stack.enter_context(patch.object(FreezeThaw, "next", to_the_end))
+        stack.enter_context(patch.object(Strategy, "next", to_the_end))
         stack.enter_context(_study(lambda study, seed: setattr(study, "pruner", optuna.pruners.NopPruner())))
         yield
 
@@ -117,14 +119,9 @@ def _study(change: Callable[[optuna.Study, int], None]) -> Switch:
     return patch.object(autotransfer.pipeline.resume, "make_study", make_changed)
 
 
-def without_sizes() -> Switch:
-    """Search each backbone at its own input size alone."""
-    offer = autotransfer.pipeline.prepare_search.offer_variants
-
-    def own(backbones: Sequence[BackboneSpec], named: Collection[str], *given: Any) -> Variants:
-        return offer(backbones, [spec.name for spec in backbones], *given)
-
-    return patch.object(autotransfer.pipeline.prepare_search, "offer_variants", own)
+def without(source: type[Any]) -> Callable[[], Switch]:
+    """Return what lets a source offer nothing."""
+    return lambda: patch.object(source, "proposals", lambda source, state: ())
 
 
 def without_ensembles() -> Switch:
@@ -132,29 +129,20 @@ def without_ensembles() -> Switch:
     return patch.object(autotransfer.pipeline.select, "choose_ensemble", lambda *arguments: None)
 
 
-def without_views() -> Switch:
-    """Let every backbone see images in one view."""
-    return patch.object(TtaViews, "raise_next", lambda views, *given: None)
-
-
-def without_urgent_backbone() -> Switch:
-    """Let half of a backbone that was pretrained on other images wait its turn."""
-    return patch.object(FineTuning, "urgent_backbone", lambda tuning, *given: "")
-
-
 ABLATIONS: dict[str, Callable[[], Switch]] = {
     "as it is": nullcontext,
     "without screening": without_screening,
+    "without variants": without(Variants),
+    "without frozen heads": without(FrozenHeads),
+    "without fine-tuning": without(FineTuning),
+    "without sampled tuning": without(SampledTuning),
     "without sample": without_sample,
     "without stages": without_stages,
-    "without prior": without_prior,
+    "without prior of curves": without_prior,
     "without cache": without_cache,
-    "without pruning": without_pruning,
+    "without pauses": without_pauses,
     "random sampler": random_sampler,
-    "without smaller inputs": without_sizes,
     "without ensembles": without_ensembles,
-    "without views": without_views,
-    "without urgent backbone": without_urgent_backbone,
 }
 
 

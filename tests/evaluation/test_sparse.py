@@ -23,10 +23,7 @@ from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import group_by_backbone
 from autotransfer.pipeline.prepare import Prepared, load_first, offered_heads, prepare_data
 from autotransfer.runtime.device import Device, resolve_device
-from autotransfer.search.screening import Screening
 from autotransfer.search.space import SearchSpace
-from autotransfer.search.strategy_context import StrategyContext
-from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.settings import Compute, DataOptions, Settings
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import to_predictions
@@ -142,19 +139,3 @@ def test_near_duplicates_are_told_by_a_pretrained_backbone(registry: Registry) -
     assert first is not None
     assert first.spec.name == "test_resnet"
     assert load_first(specs[:1], CPU) is None
-
-
-def test_variants_are_tried_under_a_head_that_suits_them(registry: Registry) -> None:
-    space = space_of(registry, "counts", "test_resnet")
-    context = StrategyContext(
-        screening=space.screening(),
-        tuning=space.tuning,
-        frozen_policy="frozen",
-        tuning_policies=(),
-        curves=None,  # type: ignore[arg-type]  # nothing is fine-tuned
-        frozen_only=space.frozen_only,
-    )
-    screening = Screening(context, StrategySettings(), None)  # type: ignore[arg-type]  # nothing is decided
-    own = screening._params_like(None, "test_resnet@64px")
-    assert own["head"] != "counts_linear"
-    assert screening._params_like(None, "counts")["head"] == "counts_linear"

@@ -10,23 +10,23 @@ from typing import Any
 
 import optuna
 import pytest
+from fixtures.searches import make_context
 from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
+from autotransfer.search.belief import CurveModel
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.jobs import Evaluation, Report
 from autotransfer.search.journal import read_journal
 from autotransfer.search.loop import search
-from autotransfer.search.strategy import Strategy
-from autotransfer.search.strategy_context import StrategyContext
+from autotransfer.search.strategy import make_strategy as of_context
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.search.tta import TtaViews
 from autotransfer.settings import Budget
 
 STAGES, EPOCHS = 6, 6
+VIEWS = (1, 2, 4)
 OTHERS = {"a": "a@small", "b": "b@small", "c": "c@small"}
 GOING_ON = ("paused", "pruned")  # what trains stages goes on after it was paused, or stopped by the study
 TIME, COUNT = Budget(seconds=30.0, trials=24), Budget(trials=24)
@@ -59,7 +59,7 @@ class Toy:
     def __call__(self, candidate: Candidate, report: Report, expired: Any, until: int | None = None) -> Evaluation:
         base = {"a": 0.5, "b": 0.6, "c": 0.4}[candidate.backbone[0]] + 0.02 * ("@" in candidate.backbone)
         epochs = int(candidate.training.get("epochs", 0))
-        if candidate.head_params["x"] > 0.95:
+        if candidate.head_params["x"] > 0.7:
             self.now += 0.1 * self.scale
             raise TrialError("it diverged")
         if not epochs:
@@ -82,10 +82,10 @@ class Toy:
         """There is nothing to be learned again."""
 
 
-def _tuning(backbone: str, trained: int, *, distant: bool = False) -> dict[str, Any] | None:
+def _tuning(backbone: str, trained: int, *, views: int = 1, distant: bool = False) -> dict[str, Any] | None:
     if backbone not in {*OTHERS, *OTHERS.values()}:
         raise KeyError(backbone)
-    params = {"backbone": backbone, "freeze": "depth", "trained": trained, "x": 0.5 if distant else 0.4}
+    params = {"backbone": backbone, "freeze": "depth", "trained": trained, "x": 0.5 if distant else 0.4, "views": views}
     return params if trained <= STAGES else None
 
 
@@ -97,14 +97,15 @@ def _search(
     scale: float = 1.0,
     dies_at: int | None = None,
     spent: float = 0.0,
-) -> tuple[Trials, Mortal, Strategy]:
+) -> tuple[Trials, Mortal]:
     """Begin or go on with the search at ``path``."""
-    toy, views, journal = Toy(scale), TtaViews(4), Mortal(path, dies_at)
+    toy, journal = Toy(scale), Mortal(path, dies_at)
 
     def suggest(trial: optuna.trial.BaseTrial) -> Candidate:
         freeze = trial.suggest_categorical("freeze", ["frozen", "depth"])
         backbone = trial.suggest_categorical("backbone", [*OTHERS, *OTHERS.values()])
-        seen = {"views": views(backbone)} if views(backbone) > 1 else {}
+        views = trial.suggest_categorical("views", VIEWS)
+        seen = {"views": views} if views > 1 else {}
         return Candidate(
             backbone=backbone,
             freeze=freeze,
@@ -116,26 +117,24 @@ def _search(
     def seconds(params: Mapping[str, Any], epochs: int) -> float:
         return scale * (epochs + 0.2)
 
-    strategy = Strategy(
-        StrategyContext(
-            screening=[{"backbone": name, "freeze": "frozen", "x": 0.3} for name in OTHERS],
-            variants={form: name for name, form in OTHERS.items()},
-            views=views,
-            tuning=_tuning,
-            frozen_policy="frozen",
-            tuning_policies=("depth",),
-            curves=curves,
-            half_depth=lambda backbone: STAGES // 2,
-            distant=("b",),
-            backbones=[*OTHERS, *OTHERS.values()],
-            seconds=None if budget.seconds is None else seconds,
-        )
+    context = make_context(
+        curves,
+        "abc",
+        budget,
+        variants={form: name for name, form in OTHERS.items()},
+        views=VIEWS,
+        tuning=_tuning,
+        stages=lambda backbone: STAGES,
+        distant=("b",),
+        backbones=[*OTHERS, *OTHERS.values()],
+        seconds=None if budget.seconds is None else seconds,
     )
+    strategy = of_context(context)
     time_budget = TimeBudget(budget, clock=lambda: toy.now)
     time_budget.count_earlier(spent)
     study = make_study(seed=0, curves=50, storage=JournalStorage(journal), name="search")
     trials = search(study, suggest, toy, time_budget, strategy, refit_factor=0.0, observe=lambda record: None)
-    return trials, journal, strategy
+    return trials, journal
 
 
 def _written(path: Path) -> dict[int, TrialRecord]:
@@ -158,7 +157,7 @@ def test_a_search_killed_anywhere_resumes_on_any_budget(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    whole, journal, _ = _search(tmp_path / "whole", curves, begun)
+    whole, journal = _search(tmp_path / "whole", curves, begun)
     assert {record.state for record in whole} >= {"complete", "failed"}
     assert any(len(record.curve) for record in whole)
     step = 1 + journal.entries // 4
@@ -170,16 +169,13 @@ def test_a_search_killed_anywhere_resumes_on_any_budget(
         budget = replace(TIME, seconds=30.0 * scale) if going_on == TIME else COUNT
         if begun != going_on:
             budget = replace(budget, trials=len(before) + 6)
-        trials, _, strategy = _search(path, curves, budget, scale=scale)
+        trials, _ = _search(path, curves, budget, scale=scale)
         assert caplog.text == "", "no decision failed"
         assert [record.number for record in trials] == list(range(len(trials)))
         for number, record in before.items():
             assert record.state in GOING_ON or trials.records[number] == record, f"{record} was lost"
         tried = [record.candidate.without_epochs for record in trials if record.candidate]
         assert len(tried) == len(set(tried)), "nothing is tried twice"
-        assert len({arm.name for arm in strategy._fine_tuning._freeze_thaw.arms}) == len(
-            strategy._fine_tuning._freeze_thaw.arms
-        )
         assert len(trials) == budget.trials or (going_on == TIME and len(trials) >= len(before))
         if going_on == COUNT:
             assert trials.best is not None
@@ -201,7 +197,7 @@ def test_a_search_killed_repeatedly_comes_to_its_end(
         after = _written(tmp_path / "study")
         assert all(after[number] == record or record.state in GOING_ON for number, record in before.items())
         assert caplog.text == ""
-    trials, _, _ = _search(tmp_path / "study", curves, Budget(trials=50))
+    trials, _ = _search(tmp_path / "study", curves, Budget(trials=50))
     assert len(trials) == 50
     tried = [record.candidate.without_epochs for record in trials if record.candidate]
     assert len(tried) == len(set(tried))

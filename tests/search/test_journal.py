@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from fixtures.searches import make_context
 from optuna.storages.journal import JournalStorage
 
 from autotransfer.candidate import Candidate
+from autotransfer.search.belief import CurveModel
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.freeze_thaw import CurveModel
 from autotransfer.search.journal import read_journal, seconds_spent
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.strategy import Strategy
-from autotransfer.search.strategy_context import StrategyContext
+from autotransfer.search.strategy import make_strategy as of_context
 from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.settings import Budget
@@ -134,15 +135,7 @@ def test_a_trial_with_an_outcome_is_not_run_again(make_strategy: Schedules, curv
             _suggest,
             Work(),
             TimeBudget(Budget(trials=3)),
-            Strategy(
-                StrategyContext(
-                    screening=[{"backbone": "a", "freeze": "frozen", "x": 0.3}],
-                    tuning=lambda backbone, trained: None,
-                    frozen_policy="frozen",
-                    tuning_policies=(),
-                    curves=curves,
-                )
-            ),
+            of_context(make_context(curves, "a", Budget(trials=3), tuning_policies=())),
             refit_factor=1.0,
             observe=lambda record: None,
         )

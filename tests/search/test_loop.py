@@ -15,7 +15,7 @@ from autotransfer.candidate import Candidate
 from autotransfer.errors import OutputError, TrialError
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.loop import Evaluation, Report, search
-from autotransfer.search.proposal import Proposal, Source
+from autotransfer.search.proposal import Proposal, SourceName
 from autotransfer.search.study import make_study
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.settings import Budget
@@ -92,14 +92,11 @@ class Listed:
         self.known.append(len(trials))
         return self.proposals[len(self.known) - 1] if len(self.known) <= len(self.proposals) else Proposal()
 
-    def restore(self, proposal: Proposal) -> None:
-        self.known.append(-1)
-
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
         self.told.append(record)
 
 
-def _given(*values: float, source: Source = "screening") -> Listed:
+def _given(*values: float, source: SourceName = "screening") -> Listed:
     return Listed([Proposal(params={"x": value}, source=source) for value in values])
 
 

@@ -23,7 +23,6 @@ from autotransfer.evaluation.setup import Setup, startable
 from autotransfer.runtime.device import resolve_device
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.study import make_study
-from autotransfer.search.tta import TtaViews
 from autotransfer.tasks.task import Task
 
 TASK = Task(kind="multiclass", classes=(0, 1, 2))
@@ -86,6 +85,7 @@ def make_space(registry: Registry, loaded: dict[str, LoadedBackbone]) -> MakeSpa
             epochs=5,
             examples=1000,
             augmentations=("none", "light", "medium", "strong"),
+            views=(1, 2),
         )
 
     return make
@@ -98,7 +98,7 @@ def test_augmentations_are_those_of_the_modality(known: tuple[str, ...], first: 
     assert found == set(known)
     params = replace(make_space(("linear",), ("depth",)), augmentations=known).tuning("test_resnet", 1)
     assert params is not None
-    assert params["tune.augmentation"] == first
+    assert params["tuned.augmentation"] == first
 
 
 def test_adapters_are_for_backbones_with_linear_layers(make_space: MakeSpace) -> None:
@@ -135,7 +135,7 @@ def test_every_suggestion_can_be_made(
     for candidate in _suggested(make_space(heads, freeze), 120):
         setup = Setup.of(candidate, loaded[candidate.backbone], registry, TASK)  # raises for what cannot be
         assert not setup.closed_form or setup.frozen
-        assert not setup.closed_form or not candidate.training
+        assert not setup.closed_form or set(candidate.training) <= {"views"}
         assert not heads or candidate.head in heads
         assert not freeze or candidate.freeze in freeze
         assert candidate == Candidate.from_json(candidate.to_json())  # only what JSON can hold
@@ -181,11 +181,11 @@ def test_only_what_is_used_is_asked_for(make_space: MakeSpace, loaded: dict[str,
 
 
 @pytest.mark.parametrize("head", ["ridge", "linear"])
-def test_candidates_take_the_views_of_their_backbone(make_space: MakeSpace, head: str) -> None:
-    views = TtaViews(2)
-    views.raise_next(["test_vit"], lambda name: 0.5, lambda name: True)
-    found = _suggested(replace(make_space((head,), ("frozen",)), views=views), 30)
-    assert {(c.backbone, c.training.get("views")) for c in found} == {("test_vit", 2), ("test_resnet", None)}
+def test_views_are_a_parameter_where_several_are_offered(make_space: MakeSpace, head: str) -> None:
+    found = _suggested(replace(make_space((head,), ("frozen",)), views=(1, 2)), 30)
+    assert {candidate.training.get("views") for candidate in found} == {None, 2}
+    plain = replace(make_space((head,), ("frozen",)), views=(1,))
+    assert all(candidate.views == 1 for candidate in _suggested(plain, 30))
 
 
 # --- third parties -------------------------------------------------------------------------------------------------
@@ -350,5 +350,5 @@ def _in_bounds(space: SearchSpace, params: dict[str, Any]) -> Candidate:
     trial = study.ask()
     candidate = space.suggest(trial)
     assert {name: params.get(name) for name in trial.params} == trial.params  # nothing is left to chance
-    assert set(params) - set(trial.params) <= {"tune.augmentation"}
+    assert set(params) - set(trial.params) <= {"tuned.augmentation"}
     return candidate

@@ -1,0 +1,147 @@
+"""What the strategy of a search is given: what may be proposed, what it takes, and what recorded runs say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from optuna.trial import FixedTrial
+
+from autotransfer.contract.specs import BackboneSpec
+from autotransfer.evaluation.evaluator import Evaluator
+from autotransfer.evaluation.trivial import trivial_score
+from autotransfer.pipeline.choose_backbones import pass_seconds
+from autotransfer.pipeline.prepare_search import PreparedSearch
+from autotransfer.search.belief import JITTER
+from autotransfer.search.gain_prior import GainPrior
+from autotransfer.search.levels import Levels
+from autotransfer.search.model_prior import ModelPrior
+from autotransfer.search.model_similarity import model_info
+from autotransfer.search.prior import Prior
+from autotransfer.search.space import SearchSpace
+from autotransfer.search.strategy_context import StrategyContext
+
+__all__ = ["predicted_seconds", "strategy_context"]
+
+# Passes of all examples that an epoch of a training is taken for, where its policy says nothing of its depth.
+PASSES_PER_EPOCH = 3.0
+# Seconds that loading a backbone takes, before any is measured.
+LOADING_SECONDS = 1.0
+
+
+def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyContext:
+    """Return what the strategy of a search is given.
+
+    Args:
+        prepared: What the search works on.
+        is_timed: Whether there is a time budget.
+    """
+    evaluator, space, variants = prepared.evaluator, prepared.space, prepared.variants
+    task, curves = evaluator.task, Prior.load().curves
+    levels, effects = _expected_backbones(variants.first)
+    costs = _Costs(space, evaluator, {spec.name: spec for spec in variants.backbones})
+    return StrategyContext(
+        screening=space.screening(),
+        tuning=space.tuning,
+        stages=lambda backbone: len(evaluator.stages(backbone)),
+        frozen_policy=space.freezing,
+        tuning_policies=space.tuning_policies,
+        curves=curves.scaled(space.epochs) if is_timed else curves.only_last(space.epochs),
+        gains=GainPrior.load(),
+        seconds=costs.seconds if is_timed else None,
+        drawn_seconds=costs.drawn,
+        tuned_seconds=costs.tuned if is_timed else lambda backbone: (0.0, 1.0),
+        levels=Levels(perfect=task.perfect_score, trivial=trivial_score(evaluator.folds[0])),
+        backbone_levels=levels,
+        backbone_effects=effects,
+        variants=variants.after,
+        kind_of_form=partial(_kind_of_form, {spec.name: spec for spec in variants.backbones}, variants.after),
+        views=space.views,
+        admits_views=prepared.costs.admits_views,
+        distant=variants.unusual,
+        frozen_only=space.frozen_only,
+        backbones=[spec.name for spec in variants.backbones],
+        examples=len(evaluator.folds[0].train_rows),
+        outputs=task.outputs,
+    )
+
+
+def _expected_backbones(
+    backbones: Sequence[BackboneSpec],
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return, by name, the expected level of each backbone beside others, and the weights of the effects they share.
+
+    The effects are independent: those of a backbone are a row of the root of the covariance of all of them.
+    """
+    mean, covariance = ModelPrior.load(backbones[0].modality).expect([model_info(spec) for spec in backbones])
+    root = np.linalg.cholesky(covariance + JITTER * np.eye(len(backbones)))
+    names = [spec.name for spec in backbones]
+    effects = [{f"backbones:{i}": float(weight) for i, weight in enumerate(row) if weight} for row in root]
+    return dict(zip(names, (mean - mean.mean()).tolist(), strict=True)), dict(zip(names, effects, strict=True))
+
+
+def predicted_seconds(space: SearchSpace, evaluator: Evaluator, params: Mapping[str, Any], epochs: int) -> float:
+    """Return the predicted seconds of a trial with these parameters to so many epochs."""
+    return evaluator.predicted_seconds(space.suggest(FixedTrial(dict(params))), epochs)
+
+
+@dataclass
+class _Costs:
+    """Predicts seconds; of backbones that were not loaded yet, by their multiply-accumulates.
+
+    Attributes:
+        space: Turns parameters into candidates.
+        evaluator: Predicts the seconds of candidates of loaded backbones.
+        backbones: All backbones, in all forms, by name.
+    """
+
+    space: SearchSpace
+    evaluator: Evaluator
+    backbones: Mapping[str, BackboneSpec]
+    _drawn: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def seconds(self, params: Mapping[str, Any], epochs: int) -> float:
+        """Return the predicted seconds of a trial to so many epochs."""
+        name = str(params["backbone"])
+        if epochs == 0 and not self.evaluator.has_loaded(name):
+            return int(params.get("views", 1)) * self._pass(name) + LOADING_SECONDS
+        return predicted_seconds(self.space, self.evaluator, params, epochs)
+
+    def drawn(self, backbone: str, views: int) -> float:
+        """Return the predicted seconds of a frozen candidate: the mean over heads, with middling settings."""
+        key = backbone, views
+        if key not in self._drawn:
+            given = self.space.frozen(backbone, views)
+            each = [predicted_seconds(self.space, self.evaluator, params, self.space.head_epochs) for params in given]
+            self._drawn[key] = sum(each) / max(len(each), 1)
+        return self._drawn[key]
+
+    def tuned(self, backbone: str) -> tuple[float, float]:
+        """Return the predicted seconds before the first epoch of a training of half a backbone, and of each epoch."""
+        params = self.space.tuning(backbone, max(len(self.evaluator.stages(backbone)) // 2, 1))
+        if params is None:
+            return 0.0, PASSES_PER_EPOCH * self.evaluator.pass_seconds(backbone)
+        start, first = (predicted_seconds(self.space, self.evaluator, params, epochs) for epochs in (0, 1))
+        return start, first - start
+
+    def _pass(self, name: str) -> float:
+        """Return the predicted seconds of a pass of all examples, at the pace of the backbones that were measured."""
+        device, examples = self.evaluator.device, len(self.evaluator.targets)
+        expected = pass_seconds(self.backbones[name].gmacs, device, examples)
+        shown = [
+            self.evaluator.pass_seconds(other) / known
+            for other, spec in self.backbones.items()
+            if self.evaluator.has_measured(other) and (known := pass_seconds(spec.gmacs, device, examples)) > 0
+        ]
+        return expected * (median(shown) if shown else 1.0)
+
+
+def _kind_of_form(
+    backbones: Mapping[str, BackboneSpec], after: Mapping[str, str], form: str
+) -> Literal["resolution", "framing"]:
+    """Return what tells a form from the one before it."""
+    return "resolution" if backbones[form].input_size != backbones[after[form]].input_size else "framing"

@@ -1,0 +1,91 @@
+"""Frozen heads: the sampler draws a head and its settings on the cached features of a backbone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from autotransfer.search.improvement import expected_improvement
+from autotransfer.search.proposal import Proposal
+from autotransfer.search.sources.source import FROZEN, FrozenForm, SearchState, expected_level, form_of
+from autotransfer.search.strategy_context import StrategyContext
+from autotransfer.search.strategy_settings import StrategySettings
+from autotransfer.search.trials import TrialRecord
+
+__all__ = ["FrozenHeads"]
+
+# Expected improvement of a standard normal variable that is expected to equal the best one.
+IMPROVEMENT_OF_EQUAL = 1.0 / math.sqrt(2.0 * math.pi)
+
+
+class FrozenHeads:
+    """Offers a draw on each form of a backbone whose features are cached.
+
+    Of n equal draws, the last is the best one with a chance of 1 / n, whatever their distribution, so that a further
+    draw brings about ``scale / n``. The scale is that of the prior until the draws of this search say otherwise.
+
+    Args:
+        context: What may be proposed.
+        settings: The tuned numbers.
+    """
+
+    def __init__(self, context: StrategyContext, settings: StrategySettings) -> None:
+        self._context, self._settings = context, settings
+        self._tries, self._draws, self._rejected = (Counter[FrozenForm]() for _ in range(3))
+        self._best = dict[FrozenForm, float]()
+        self._gained, self._seconds = 0.0, 0.0
+        gain, heads = context.gains.drawn("frozen_heads"), {params["head"] for params in context.screening}
+        self._prior_scale = expected_improvement(gain.mean, gain.deviation) * (len(heads) + 1)
+
+    def proposals(self, state: SearchState) -> Iterator[Proposal]:
+        """Yield a draw for each form; its trial has no other parameters than the form."""
+        for form in state.frozen:
+            seconds = self._expected_seconds(form)
+            is_exhausted = self._rejected[form] >= self._settings.max_rejected_draws
+            if is_exhausted or form[0] in state.busy or not state.fits(seconds):
+                continue
+            backbone, views = form
+            params = {"backbone": backbone, "freeze": self._context.frozen_policy}
+            yield Proposal(
+                params=params if backbone in self._context.frozen_only else {**params, "views": views},
+                source="frozen_heads",
+                expected=self._expected(form, state),
+                deviation=self._scale / (self._tries[form] + 1) / IMPROVEMENT_OF_EQUAL,
+                seconds=seconds if self._context.is_timed else 1.0,
+            )
+
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
+        """Learn what a frozen candidate of any source has brought."""
+        if proposal.source not in FROZEN:
+            return
+        form, is_drawn = form_of(proposal.params), proposal.source == "frozen_heads"
+        if record is None:
+            self._rejected[form] += is_drawn
+            return
+        self._rejected[form] = 0
+        level = -math.inf if record.objective is None else self._context.levels(record.objective)
+        before = self._best.get(form, -math.inf)
+        self._best[form] = max(level, before)
+        self._tries[form] += 1
+        if is_drawn:
+            self._gained += max(level - before, 0.0)
+            self._seconds += record.seconds
+            self._draws[form] += 1
+
+    def _expected(self, form: FrozenForm, state: SearchState) -> float:
+        """Return the best level of a form; where its candidates have failed, what is expected of the backbone."""
+        level = state.best_of(form)
+        return expected_level(self._context, self._settings, form[0])[0] if math.isinf(level) else level
+
+    @property
+    def _scale(self) -> float:
+        """Improvement by the first draw of a form, in levels."""
+        weight = self._settings.draws_weight
+        draws = sum(math.log1p(count) for count in self._draws.values())
+        return (weight * self._prior_scale + self._gained) / (weight + draws)
+
+    def _expected_seconds(self, form: FrozenForm) -> float:
+        """Return the mean of what draws took and of what one is predicted to take, which counts as several of them."""
+        weight, predicted = self._settings.draws_weight, self._context.drawn_seconds(*form)
+        return (weight * predicted + self._seconds) / (weight + self._draws.total())
