@@ -25,10 +25,13 @@ from autotransfer.search.prior import Prior
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.strategy_context import StrategyContext
 
-__all__ = ["predicted_seconds", "strategy_context"]
+__all__ = ["min_epochs", "predicted_seconds", "strategy_context"]
 
 # Passes of all examples that an epoch of a training is taken for, where its policy says nothing of its depth.
 PASSES_PER_EPOCH = 3.0
+# A trial is not shortened below this number of steps, or of epochs, whichever is less: a head that starts from a
+# solution tells nothing before.
+MIN_STEPS, BATCH_SIZE, MIN_EPOCHS = 30, 32, 3
 # Parameters of a backbone that does not say how many it has.
 TYPICAL_PARAMETERS = 10_000_000
 # Seconds that loading a backbone takes, before any is measured.
@@ -67,6 +70,7 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
         distant=variants.unusual,
         frozen_only=space.frozen_only,
         backbones=[spec.name for spec in variants.backbones],
+        min_epochs=min_epochs(len(evaluator.folds[0].train_rows)),
         examples=len(evaluator.folds[0].train_rows),
         outputs=task.outputs,
     )
@@ -84,6 +88,11 @@ def _expected_backbones(
     names = [spec.name for spec in backbones]
     effects = [{f"backbones:{i}": float(weight) for i, weight in enumerate(row) if weight} for row in root]
     return dict(zip(names, (mean - mean.mean()).tolist(), strict=True)), dict(zip(names, effects, strict=True))
+
+
+def min_epochs(examples: int) -> int:
+    """Return the epochs below which a training of so many examples is not shortened."""
+    return min(math.ceil(MIN_STEPS * BATCH_SIZE / examples), MIN_EPOCHS)
 
 
 def predicted_seconds(space: SearchSpace, evaluator: Evaluator, params: Mapping[str, Any], epochs: int) -> float:

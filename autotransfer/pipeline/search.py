@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,7 +12,7 @@ from autotransfer.contract.specs import EpochRecord
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.model.inference_costs import InferenceCosts
 from autotransfer.pipeline.context import FitContext
-from autotransfer.pipeline.expectations import predicted_seconds, strategy_context
+from autotransfer.pipeline.expectations import min_epochs, predicted_seconds, strategy_context
 from autotransfer.pipeline.prepare import Prepared
 from autotransfer.pipeline.prepare_search import PreparedSearch
 from autotransfer.pipeline.resume import open_study
@@ -28,10 +27,6 @@ from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.workers.pool import WorkerPool
 
 __all__ = ["SearchResult", "add_costs", "search_candidates"]
-
-# A trial is not shortened below this number of steps, or of epochs, whichever is less: a head that starts from a
-# solution tells nothing before.
-MIN_STEPS, BATCH_SIZE, MIN_EPOCHS = 30, 32, 3
 
 
 class LaterSteps(Protocol):
@@ -133,7 +128,7 @@ def _search(
         context.budget,
         make_strategy(strategy_context(prepared, is_timed=context.budget.limit.seconds is not None)),
         refit_factor=len(fold.targets) / len(fold.train_rows),
-        min_epochs=min(math.ceil(MIN_STEPS * BATCH_SIZE / len(fold.train_rows)), MIN_EPOCHS),
+        min_epochs=min_epochs(len(fold.train_rows)),
         trials=trials,
         observe=observe,
         resumed=resumed,

@@ -59,7 +59,14 @@ def make_strategy(context: StrategyContext, settings: StrategySettings | None = 
     """
     settings = settings or StrategySettings()
     belief = Belief(context.curves)
-    trainings = Trainings(belief, context.levels, is_timed=context.is_timed, knows=context.knows)
+    trainings = Trainings(
+        belief,
+        context.levels,
+        is_timed=context.is_timed,
+        knows=context.knows,
+        min_epochs=context.min_epochs,
+        loss_of_half=settings.loss_of_half_epochs,
+    )
     sources: list[Source] = [
         Screening(context, settings, belief),
         Variants(context, settings, belief),

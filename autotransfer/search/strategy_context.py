@@ -78,6 +78,7 @@ class StrategyContext:
         distant: Backbones that were pretrained on examples unlike those of the task.
         frozen_only: Backbones none of whose stages train.
         backbones: Names of all backbones, in all forms; None where they do not matter.
+        min_epochs: Epochs that have to fit into the seconds left.
         examples: Number of examples to train on.
         outputs: Number of classes, labels or values.
     """
@@ -102,6 +103,7 @@ class StrategyContext:
     distant: Collection[str] = ()
     frozen_only: Collection[str] = ()
     backbones: Collection[str] | None = None
+    min_epochs: int = 1
     examples: int = 1000
     outputs: int = 2
 

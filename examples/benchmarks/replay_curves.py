@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from fit_curve_prior import Recorded, fit, read
+from fit_curve_prior import RUNGS, Recorded, fit, read
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
@@ -85,7 +85,7 @@ class Recordings:
     def suggest(self, trial: optuna.trial.Trial) -> Candidate:
         """Return the setup that the schedule ordered."""
         name = trial.suggest_categorical("setup", list(self.data.scores))
-        return Candidate(backbone=name, training={"epochs": len(self.data.scores[name])})
+        return Candidate(backbone=name, training={"epochs": RUNGS[-1]})
 
 
 class Planned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ class _Begun:
         source: Which part of the search proposed it.
         trial: Number of its trial.
         epochs: Epochs that are done.
+        total: Epochs that it is planned to take.
         is_open: Whether it can go on.
     """
 
@@ -35,6 +37,7 @@ class _Begun:
     source: SourceName
     trial: int
     epochs: int
+    total: int
     is_open: bool
 
 
@@ -46,6 +49,8 @@ class Trainings:
         levels: Turns objectives into levels.
         is_timed: Whether there is a time budget. Otherwise trainings run to their end.
         knows: Whether a backbone takes part in the search.
+        min_epochs: Epochs that a training is shortened to at most: fewer tell nothing.
+        loss_of_half: Levels that a training loses by having half as many epochs.
     """
 
     def __init__(
@@ -55,76 +60,125 @@ class Trainings:
         *,
         is_timed: bool = True,
         knows: Callable[[str], bool] = lambda backbone: True,
+        min_epochs: int = 1,
+        loss_of_half: float = 0.0,
     ) -> None:
         self.belief = belief
         self._levels, self._is_timed, self._knows = levels, is_timed, knows
+        self._min_epochs, self._loss_of_half = min_epochs, loss_of_half
         self._begun: dict[str, _Begun] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._begun
 
     def begin(self, arms: Sequence[Arm], source: SourceName, state: SearchState) -> Iterator[Proposal]:
-        """Yield, for each rung that an arm can be trained to, a proposal that begins with its first epoch."""
+        """Yield, for each rung that an arm can be trained to, a proposal that begins with its first epoch.
+
+        A training that does not fit into the seconds left is planned with as many epochs as fit.
+        """
         running = state.running_arms
         new = [arm for arm in arms if arm.name not in self._begun and arm.name not in running]
+        totals = [self._fitting_epochs(arm, state) for arm in new]
+        planned = [(self._shortened(arm, total), total) for arm, total in zip(new, totals, strict=True) if total]
         until = 1 if self._is_timed else None  # a first epoch says what one takes
-        offers = [Proposal(params=arm.params, source=source, until=until, arm=arm) for arm in new]
-        yield from self._rungs(offers, [0] * len(new), state)
+        offers = [Proposal(params=arm.params, source=source, until=until, arm=arm) for arm, _ in planned]
+        yield from self._rungs(offers, [(0, total) for _, total in planned], state)
 
     def resume(self, source: SourceName, state: SearchState) -> Iterator[Proposal]:
         """Yield, for each rung that a paused training of a source can go on to, a proposal for its next rung."""
-        running, rungs = state.running_arms, self.belief.curves.rungs
-        offers, done = list[Proposal](), list[int]()
+        running = state.running_arms
+        offers, progress = list[Proposal](), list[tuple[int, int]]()
         for name, begun in self._begun.items():
             is_known = self._knows(str(begun.arm.params.get("backbone", "")))
             if begun.source != source or not begun.is_open or name in running or not is_known:
                 continue
-            until = rungs[self.belief.reached(name)] if self._is_timed else None
+            until = self._epochs_of_rungs(begun.total)[self.belief.reached(name)] if self._is_timed else None
             arm = begun.arm
             offers.append(Proposal(params=arm.params, source=source, resumes=begun.trial, until=until, arm=arm))
-            done.append(begun.epochs)
-        yield from self._rungs(offers, done, state)
+            progress.append((begun.epochs, begun.total))
+        yield from self._rungs(offers, progress, state)
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
         """Learn how far a training came."""
-        arm, rungs = proposal.arm, self.belief.curves.rungs
+        arm, places = proposal.arm, len(self.belief.curves.rungs)
         if arm is None or not arm.is_curve:
             return
-        arm = arm.at(len(rungs))  # a resumed search may have another kind of budget
+        arm = arm.at(places)  # a resumed search may have another kind of budget
         begun = self._begun.get(arm.name)
         if record is None or record.objective is None or not record.curve:
             if begun is not None:
                 begun.is_open = False
             else:
-                self._begun[arm.name] = _Begun(arm, proposal.source, -1, 0, is_open=False)
+                self._begun[arm.name] = _Begun(arm, proposal.source, -1, 0, 0, is_open=False)
             return
-        epochs = len(record.curve)
+        epochs, total = len(record.curve), self._total_of(record)
         shown = max(record.seconds - arm.start, 0.1 * record.seconds) / epochs
         arm = replace(arm, seconds=max(shown, 1e-6)) if self._is_timed else arm
         reached = self.belief.reached(arm.name)
-        is_short = record.state == "paused" and epochs < rungs[min(reached, len(rungs) - 1)]
+        is_short = record.state == "paused" and epochs < self._epochs_of_rungs(total)[min(reached, places - 1)]
         if not is_short:
-            reached = sum(rung <= epochs for rung in rungs) if record.state == "paused" else reached + 1
-            self.belief.observe(arm, min(reached, len(rungs)) - 1, self._levels(record.objective))
-        goes_on = record.state in ("paused", "pruned") and (is_short or reached < len(rungs))
-        self._begun[arm.name] = _Begun(arm, proposal.source, record.number, epochs, is_open=goes_on)
+            reached = self._reached(record, epochs, total, reached)
+            self.belief.observe(arm, reached - 1, self._levels(record.objective))
+        goes_on = record.state in ("paused", "pruned") and (is_short or reached < places)
+        self._begun[arm.name] = _Begun(arm, proposal.source, record.number, epochs, total, is_open=goes_on)
 
-    def _rungs(self, offers: Sequence[Proposal], done: Sequence[int], state: SearchState) -> Iterator[Proposal]:
+    def _reached(self, record: TrialRecord, epochs: int, total: int, before: int) -> int:
+        """Return how many rungs a training has reached; one that was broken off counts for the next rung."""
+        places = len(self.belief.curves.rungs)
+        if record.state == "complete" and epochs >= total:
+            return places
+        if record.state == "paused":
+            return sum(rung <= epochs for rung in self._epochs_of_rungs(total))
+        return min(before + 1, places)
+
+    def _total_of(self, record: TrialRecord) -> int:
+        """Return the epochs that a training is planned to take."""
+        last = self.belief.curves.rungs[-1]
+        given = None if record.candidate is None else record.candidate.training.get("epochs")
+        return int(given) if given else last
+
+    def _epochs_of_rungs(self, total: int) -> list[int]:
+        """Return the epochs at the rungs of a training of so many epochs: at the same shares of it."""
+        rungs = self.belief.curves.rungs
+        return [math.ceil(total * rung / rungs[-1]) for rung in rungs]
+
+    def _fitting_epochs(self, arm: Arm, state: SearchState) -> int:
+        """Return the epochs that a training is planned with; 0 where too few fit."""
+        last = self.belief.curves.rungs[-1]
+        if not self._is_timed or state.fits(arm.start + last * arm.seconds):
+            return last
+        fitting = int((state.left - arm.start) / arm.seconds)
+        return fitting if fitting >= self._min_epochs else 0
+
+    def _shortened(self, arm: Arm, total: int) -> Arm:
+        """Return an arm as it is with so many epochs: its learning rates fall within them, so that it loses little."""
+        loss = self._loss_of_half * math.log2(self.belief.curves.rungs[-1] / total)
+        return replace(arm, mean=[level - loss for level in arm.mean]) if loss else arm
+
+    def _rungs(
+        self, offers: Sequence[Proposal], progress: Sequence[tuple[int, int]], state: SearchState
+    ) -> Iterator[Proposal]:
         """Yield each proposal once for each rung that can be reached in the seconds left, with what it expects there.
 
         The next rung counts as soon as one epoch can be trained.
+
+        Args:
+            offers: Proposals of arms.
+            progress: Epochs of each that are done, and those that it is planned to take.
+            state: The state of the search.
         """
         arms = [offer.arm for offer in offers if offer.arm is not None]
-        forecast, rungs = self.belief.forecast(arms), self.belief.curves.rungs
-        for i, (offer, arm, epochs) in enumerate(zip(offers, arms, done, strict=True)):
-            start, following = 0.0 if epochs else arm.start, self.belief.reached(arm.name)
-            cost = COST_OF_RESUMING if epochs else 1.0
-            for place in range(following, len(rungs)):
-                seconds = start + (rungs[place] - epochs) * arm.seconds
+        forecast = self.belief.forecast(arms)
+        for i, (offer, arm, (done, total)) in enumerate(zip(offers, arms, progress, strict=True)):
+            start, following = 0.0 if done else arm.start, self.belief.reached(arm.name)
+            cost = COST_OF_RESUMING if done else 1.0
+            for place, rung in enumerate(self._epochs_of_rungs(total)):
+                seconds = start + (rung - done) * arm.seconds
                 is_begun_in_time = place == following and state.fits(start + arm.seconds)
-                if rungs[place] > epochs and (state.fits(seconds) or is_begun_in_time):
-                    mean, std = float(forecast.mean[i, place]), float(forecast.std[i, place])
-                    yield replace(offer, expected=mean, deviation=std, seconds=seconds if self._is_timed else cost)
+                if place < following or rung <= done or not (state.fits(seconds) or is_begun_in_time):
+                    continue
+                mean, std = float(forecast.mean[i, place]), float(forecast.std[i, place])
+                yield replace(offer, expected=mean, deviation=std, seconds=seconds if self._is_timed else cost)
 
 
 def dips(settings: StrategySettings, rungs: Sequence[int]) -> list[float]:
