@@ -85,7 +85,15 @@ class Recordings:
     def suggest(self, trial: optuna.trial.Trial) -> Candidate:
         """Return the setup that the schedule ordered."""
         name = trial.suggest_categorical("setup", list(self.data.scores))
-        return Candidate(backbone=name, training={"epochs": RUNGS[-1]})
+        return Candidate(backbone=name, training={"epochs": len(self.data.scores[name])})
+
+
+class RecordedTrainings(Trainings):
+    """Trainings by recorded curves: one whose record was stopped early was planned with all epochs."""
+
+    def epochs_planned(self, record: TrialRecord) -> int:
+        """Return the epochs that a training was planned to take."""
+        return RUNGS[-1]
 
 
 class Planned:
@@ -126,7 +134,7 @@ def strategy(arms: Sequence[Arm], curves: CurveModel, levels: Levels, without: S
         rungs = len(curves.rungs)
         curves = replace(curves, own=np.eye(rungs), shared=np.zeros((rungs, rungs)))
     setups = [replace(arm, params={"setup": arm.name}, **alike) for arm in arms]
-    trainings = Trainings(Belief(curves), levels)
+    trainings = RecordedTrainings(Belief(curves), levels)
     return Strategy([Planned(setups, trainings, pauses="pruning" not in without)], levels)
 
 

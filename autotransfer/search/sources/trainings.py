@@ -111,7 +111,7 @@ class Trainings:
             else:
                 self._begun[arm.name] = _Begun(arm, proposal.source, -1, 0, 0, is_open=False)
             return
-        epochs, total = len(record.curve), self._total_of(record)
+        epochs, total = len(record.curve), self.epochs_planned(record)
         shown = max(record.seconds - arm.start, 0.1 * record.seconds) / epochs
         arm = replace(arm, seconds=max(shown, 1e-6)) if self._is_timed else arm
         reached = self.belief.reached(arm.name)
@@ -131,7 +131,7 @@ class Trainings:
             return sum(rung <= epochs for rung in self._epochs_of_rungs(total))
         return min(before + 1, places)
 
-    def _total_of(self, record: TrialRecord) -> int:
+    def epochs_planned(self, record: TrialRecord) -> int:
         """Return the epochs that a training is planned to take."""
         last = self.belief.curves.rungs[-1]
         given = None if record.candidate is None else record.candidate.training.get("epochs")
