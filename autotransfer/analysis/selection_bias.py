@@ -67,10 +67,10 @@ def estimate_selection_bias(
 ) -> SelectionBias | None:
     """Estimate the selection bias of the model's score from the out-of-fold predictions of the candidates.
 
-    Candidates that train stages may be scored on one fold only. They take part with the examples of that fold. What the
-    search took off their score for it (their objective is lower) is taken off in each resample, too: the choice is
-    repeated as the search made it. Of an ensemble, members and weights are chosen again in each resample. Groups are
-    drawn as wholes.
+    Candidates that train stages may be scored on one fold only. They take part with the examples of that fold. Their
+    objective is an estimate for all folds. What it is less than their score is taken off in each resample, too: the
+    choice is repeated as the search made it. Of an ensemble, members and weights are chosen again in each resample.
+    Groups are drawn as wholes.
 
     Args:
         selected: The model.
@@ -177,7 +177,7 @@ def _choose_ensemble(
 
 
 def _deduction(record: TrialRecord, examples: int) -> float:
-    """Return what the search took off the score of a candidate that was scored on fewer examples than others."""
+    """Return how much less than its score the objective of a candidate is that was scored on fewer examples."""
     return 0.0 if is_scored(record).sum() == examples else (record.score or 0.0) - (record.objective or 0.0)
 
 

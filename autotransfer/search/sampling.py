@@ -45,14 +45,14 @@ class Sampling:
     def tell(self, trial: optuna.trial.Trial, record: TrialRecord | None) -> None:
         """Learn what came of a trial, or of a part of it; None says that it was not tried."""
         state, objective = _state(record), None if record is None else record.objective
-        if state == TrialState.PRUNED and record is not None and record.curve:
-            trial.report(record.curve[-1], len(record.curve))
+        if state == TrialState.PRUNED and record is not None and record.objectives:
+            trial.report(record.objectives[-1], len(record.objectives))
         self._study.tell(trial, objective if state == TrialState.COMPLETE else None, state=state)
 
     def restore(self, entry: Entry) -> None:
         """Learn what came of a proposal of an interrupted search."""
         record, state = entry.record, _state(entry.record)
-        curve = () if record is None or state != TrialState.PRUNED else record.curve
+        objectives = () if record is None or state != TrialState.PRUNED else record.objectives
         params, distributions = self._known(entry.params)
         self._study.add_trial(
             optuna.trial.create_trial(
@@ -60,7 +60,7 @@ class Sampling:
                 value=record.objective if record is not None and state == TrialState.COMPLETE else None,
                 params=params,
                 distributions=distributions,
-                intermediate_values={len(curve): curve[-1]} if curve else {},
+                intermediate_values={len(objectives): objectives[-1]} if objectives else {},
             )
         )
 
