@@ -119,9 +119,11 @@ class Belief:
         return int(self._reached[self._places[name]]) if name in self._places else 0
 
     def observe(self, arm: Arm, rung: int, level: float) -> None:
-        """Learn the best level of an arm by a rung, counted from 0; earlier rungs that were not seen stay unknown."""
+        """Learn the best level of an arm by a rung, counted from 0; rungs that were skipped count as equal to it."""
         if arm.name not in self._places:
             self._places[arm.name] = len(self._places)
+            for effect in arm.effects:
+                self._effects.setdefault(effect, len(self._effects))
             self._begun = self._begun.joined(self._block([arm]))
             self._seen = np.vstack([self._seen, np.zeros(self._seen.shape[1])])
             self._reached = np.append(self._reached, 0)
@@ -147,8 +149,8 @@ class Belief:
     def _conditioned(self, block: _Block, reached: Places, seen: Array) -> Forecast:
         carry, left = self._carry(block.flat, reached)
         known = np.arange(block.mean.shape[1]) < reached[:, None]
-        centre, spread = self._common()
         loadings = self._loadings(block)
+        centre, spread = self._padded(loadings.shape[2])
         common = loadings @ centre
         z = np.where(known, (seen - block.mean) / block.std - common, 0.0)
         mean = block.mean + block.std * (common + np.einsum("nkl,nl->nk", carry, z))
@@ -157,9 +159,19 @@ class Belief:
         floor = np.where(known, seen, -np.inf).max(axis=1)[:, None]  # the best so far cannot fall
         return Forecast(mean=np.maximum(mean, floor), std=block.std * np.sqrt(np.maximum(variance, JITTER)))
 
+    def _padded(self, size: int) -> tuple[Array, Array]:
+        """Return mean (size,) and covariance (size, size) of the effects; the last ones were not seen in any arm."""
+        known, known_spread = self._common()
+        centre, spread = np.zeros(size), np.eye(size)
+        centre[: len(known)], spread[: len(known), : len(known)] = known, known_spread
+        return centre, spread
+
     def _common(self) -> tuple[Array, Array]:
-        """Return mean (effects,) and covariance (effects, effects) of the effects, given what was seen."""
-        if self._posterior is None or len(self._posterior[0]) != len(self._effects) + self._seen.shape[1]:
+        """Return mean (effects,) and covariance (effects, effects) of the effects, given what was seen.
+
+        What was forecast in between is not in it: a resumed search, which forecasts less, has the same belief.
+        """
+        if self._posterior is None:
             size, block = len(self._effects) + self._seen.shape[1], self._begun
             loadings = self._loadings(block)
             precision = np.stack([one.precision for one in self._conditionals])[block.flat, self._reached]
@@ -176,16 +188,16 @@ class Belief:
         return carry, np.stack([one.left for one in self._conditionals])[flat, reached]
 
     def _block(self, arms: Sequence[Arm]) -> _Block:
-        rungs = self._seen.shape[1]
+        rungs, columns = self._seen.shape[1], dict(self._effects)
         for arm in arms:
             if len(arm.mean) not in (1, rungs):
                 raise ConfigError(f"Arm {arm.name!r} needs 1 or {rungs} means; got {len(arm.mean)}.")
             for name in arm.effects:
-                self._effects.setdefault(name, len(self._effects))
-        effects = np.zeros((len(arms), len(self._effects)))
+                columns.setdefault(name, len(columns))
+        effects = np.zeros((len(arms), len(columns)))
         for row, arm in zip(effects, arms, strict=True):
             for name, weight in arm.effects.items():
-                row[self._effects[name]] = weight
+                row[columns[name]] = weight
         shape = (len(arms), rungs)
         return _Block(
             mean=np.array([np.broadcast_to(arm.mean, rungs) for arm in arms]).reshape(shape),
@@ -195,11 +207,12 @@ class Belief:
         )
 
     def _loadings(self, block: _Block) -> Array:
-        """Return the weights (n, rungs, effects) with which rungs carry effects, in units of their own deviations."""
-        effects = np.zeros((len(block.mean), len(self._effects)))
-        effects[:, : block.effects.shape[1]] = block.effects
+        """Return the weights (n, rungs, effects) with which rungs carry effects, in units of their own deviations.
+
+        What all curves share is the first of the effects, one for each rung.
+        """
         shared = np.where(block.flat[:, None, None] == 1, 0.0, self._shared_root[None])
-        return np.concatenate([effects[:, None, :] / block.std[:, :, None], shared], axis=2)
+        return np.concatenate([shared, block.effects[:, None, :] / block.std[:, :, None]], axis=2)
 
 
 @dataclass(frozen=True, kw_only=True)
