@@ -178,6 +178,17 @@ print(json.dumps([json.loads(line) for line in lines.splitlines()]))
 
 
 @pytest.mark.slow
+def test_grids_are_replayed_beside_trivial_orders() -> None:
+    command = [sys.executable, BENCHMARKS / "replay.py", "grid", "--data", "covid_xray", "--budgets", "5,30", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    mean = json.loads(done.stdout)["mean"]
+    for rows in mean.values():
+        assert set(rows) == {"search", "random", "cheapest first", "mean rank"}
+    assert 0 <= mean["30"]["search"]["regret"] < 0.1  # screening alone comes near
+    assert mean["5"]["search"]["regret"] >= mean["30"]["search"]["regret"]
+
+
+@pytest.mark.slow
 def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Path) -> None:
     code = """
 import ablations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
 from typing import Any, Literal
 
+import numpy as np
 from optuna.trial import FixedTrial
 
 from autotransfer.contract.specs import BackboneSpec
@@ -15,8 +16,11 @@ from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.trivial import trivial_score
 from autotransfer.pipeline.choose_backbones import pass_seconds
 from autotransfer.pipeline.prepare_search import PreparedSearch
+from autotransfer.search.belief import JITTER
 from autotransfer.search.gain_prior import GainPrior
 from autotransfer.search.levels import Levels
+from autotransfer.search.model_prior import ModelPrior
+from autotransfer.search.model_similarity import model_info
 from autotransfer.search.prior import Prior
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.strategy_context import StrategyContext
@@ -38,6 +42,7 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
     """
     evaluator, space, variants = prepared.evaluator, prepared.space, prepared.variants
     task, curves = evaluator.task, Prior.load().curves
+    levels, effects = _expected_backbones(variants.first)
     costs = _Costs(space, evaluator, {spec.name: spec for spec in variants.backbones})
     return StrategyContext(
         screening=space.screening(),
@@ -51,6 +56,8 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
         drawn_seconds=costs.drawn,
         tuned_seconds=costs.tuned if is_timed else lambda backbone: (0.0, 1.0),
         levels=Levels(perfect=task.perfect_score, trivial=trivial_score(evaluator.folds[0])),
+        backbone_levels=levels,
+        backbone_effects=effects,
         variants=variants.after,
         kind_of_form=partial(_kind_of_form, {spec.name: spec for spec in variants.backbones}, variants.after),
         views=space.views,
@@ -61,6 +68,20 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
         examples=len(evaluator.folds[0].train_rows),
         outputs=task.outputs,
     )
+
+
+def _expected_backbones(
+    backbones: Sequence[BackboneSpec],
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Return, by name, the expected level of each backbone beside others, and the weights of the effects they share.
+
+    The effects are independent: those of a backbone are a row of the root of the covariance of all of them.
+    """
+    mean, covariance = ModelPrior.load(backbones[0].modality).expect([model_info(spec) for spec in backbones])
+    root = np.linalg.cholesky(covariance + JITTER * np.eye(len(backbones)))
+    names = [spec.name for spec in backbones]
+    effects = [{f"backbones:{i}": float(weight) for i, weight in enumerate(row) if weight} for row in root]
+    return dict(zip(names, (mean - mean.mean()).tolist(), strict=True)), dict(zip(names, effects, strict=True))
 
 
 def predicted_seconds(space: SearchSpace, evaluator: Evaluator, params: Mapping[str, Any], epochs: int) -> float:

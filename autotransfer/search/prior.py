@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from autotransfer.errors import ModelFormatError
-from autotransfer.search.freeze_thaw import Arm, CurveModel
+from autotransfer.search.arm import Arm
+from autotransfer.search.belief import CurveModel
 
 __all__ = ["Ensemble", "Prior", "Tree", "encode"]
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.tree import DecisionTreeRegressor
 
-from autotransfer.search.freeze_thaw import CurveModel
+from autotransfer.search.belief import CurveModel
 from autotransfer.search.prior import LINEAR_PROBING, MIN_STD, Ensemble, Prior, Tree, encode
 
 Array = npt.NDArray[np.float64]

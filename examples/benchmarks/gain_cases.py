@@ -42,6 +42,8 @@ SCREENED: Mapping[str, Sequence[Mapping[str, float]]] = {
 }
 # The rate nearest to that of a fit's first fine-tunings.
 FIRST_RATE = 3e-4
+# Relative validation error below which one image of a hundred changes a level by a third.
+MIN_ERROR_OF_FORMS = 0.04
 # Runs of so many recorded epochs at least, and draws of so many settings for each depth: their best is compared.
 MIN_EPOCHS, DRAWS = 5, 6
 
@@ -173,7 +175,8 @@ def form_cases(setups: Sequence[Setup]) -> dict[str, list[Case]]:
     found: dict[str, list[Case]] = {}
     for (data, backbone, head, views), setup in by_form.items():
         kind, before = form_before(backbone, views, distant=setup.task.distant)
-        if kind and (known := by_form.get((data, before[0], head, before[1]))) is not None:
+        known = by_form.get((data, before[0], head, before[1]))
+        if known is not None and min(setup.error, known.error) >= MIN_ERROR_OF_FORMS:
             found.setdefault(kind, []).append(Case(source="forms", task=data, gain=setup.level - known.level))
     return found
 

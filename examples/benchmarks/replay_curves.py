@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,13 +18,17 @@ from fit_prior import Recorded, fit, read
 
 from autotransfer.candidate import Candidate
 from autotransfer.errors import TrialError
+from autotransfer.search.arm import Arm
+from autotransfer.search.belief import Belief, CurveModel
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.freeze_thaw import Arm, CurveModel, FreezeThaw
 from autotransfer.search.loop import Evaluation, Report, search
 from autotransfer.search.prior import Prior
 from autotransfer.search.proposal import Proposal
+from autotransfer.search.sources.source import SearchState
+from autotransfer.search.sources.trainings import Trainings
+from autotransfer.search.strategy import Strategy
 from autotransfer.search.study import make_study
-from autotransfer.search.trials import Trials
+from autotransfer.search.trials import TrialRecord
 from autotransfer.settings import Budget
 
 PARTS = {
@@ -76,17 +80,31 @@ class Recordings:
         return Candidate(backbone=name, training={"epochs": len(self.data.scores[name])})
 
 
-class ToTheEnd(FreezeThaw):
-    """A schedule that pauses nothing."""
+class Planned:
+    """Offers given arms.
 
-    def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
-        """Return what to train next, to its end."""
-        proposal = super().next(trials, left, running)
-        return None if proposal is None else replace(proposal, until=None)
+    Args:
+        arms: The arms.
+        curves: How their curves hang together.
+        pauses: Whether trainings are paused at rungs.
+    """
+
+    def __init__(self, arms: Sequence[Arm], curves: CurveModel, *, pauses: bool = True) -> None:
+        self._arms, self._pauses = arms, pauses
+        self._trainings = Trainings(Belief(curves), float)
+
+    def proposals(self, state: SearchState) -> Iterator[Proposal]:
+        """Yield how far each arm can go."""
+        for offers in (self._trainings.begin(self._arms, "planned", state), self._trainings.resume("planned", state)):
+            yield from offers if self._pauses else (replace(offer, until=None) for offer in offers)
+
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
+        """Learn how far an arm came."""
+        self._trainings.observe(proposal, record)
 
 
-def schedule(arms: Sequence[Arm], curves: CurveModel, without: Sequence[str]) -> FreezeThaw:
-    """Return the schedule without these of ``PARTS``."""
+def strategy(arms: Sequence[Arm], curves: CurveModel, without: Sequence[str]) -> Strategy:
+    """Return the strategy without these of ``PARTS``."""
     alike: dict[str, object] = {}
     if "scores" in without:
         means, deviations = (np.array([getattr(arm, part) for arm in arms]) for part in ("mean", "std"))
@@ -97,8 +115,8 @@ def schedule(arms: Sequence[Arm], curves: CurveModel, without: Sequence[str]) ->
     if "curves" in without:
         rungs = len(curves.rungs)
         curves = replace(curves, own=np.eye(rungs), shared=np.zeros((rungs, rungs)))
-    kind = ToTheEnd if "pruning" in without else FreezeThaw
-    return kind(curves, [replace(arm, params={"setup": arm.name}, **alike) for arm in arms])
+    planned = [replace(arm, params={"setup": arm.name}, **alike) for arm in arms]
+    return Strategy([Planned(planned, curves, pauses="pruning" not in without)], float)
 
 
 def replay(data: Recorded, prior: Prior, budget: float, without: Sequence[str] = ()) -> float:
@@ -110,7 +128,7 @@ def replay(data: Recorded, prior: Prior, budget: float, without: Sequence[str] =
         recordings.suggest,
         recordings,
         TimeBudget(Budget(seconds=budget), clock=lambda: recordings.now),
-        schedule(arms, prior.curves, without),
+        strategy(arms, prior.curves, without),
         refit_factor=0.0,
         observe=lambda record: None,
     )
