@@ -165,7 +165,7 @@ def test_an_arm_without_a_meaning_is_named(wrong: dict[str, Any]) -> None:
         _arm("x", **wrong)
 
 
-def test_an_arm_for_other_rungs_keeps_what_is_expected_of_its_end() -> None:
+def test_an_arm_for_other_rungs_expects_the_same_end() -> None:
     arm = _arm("x")
     assert arm.at(3) is arm
     assert arm.at(2).mean == [0.6, 0.6]
