@@ -104,7 +104,7 @@ class Belief:
         self._places: dict[str, int] = {}
         self._begun = _Block.empty(rungs)
         self._seen = np.zeros((0, rungs))
-        self._reached = np.zeros(0, dtype=np.int64)  # rungs
+        self._known = np.zeros(0, dtype=np.int64)  # a bit for each rung that was seen
         own = np.asarray(curves.own, dtype=float)
         # Of what does not train by epochs, a single level is seen, at what stands for the first rung.
         self._conditionals = [_Conditionals.of(own), _Conditionals.of(np.ones((rungs, rungs)))]
@@ -116,21 +116,20 @@ class Belief:
 
     def reached(self, name: str) -> int:
         """Return how many rungs an arm has reached; 0 for one that has not begun."""
-        return int(self._reached[self._places[name]]) if name in self._places else 0
+        return int(self._known[self._places[name]]).bit_length() if name in self._places else 0
 
     def observe(self, arm: Arm, rung: int, level: float) -> None:
-        """Learn the best level of an arm by a rung, counted from 0; rungs that were skipped count as equal to it."""
+        """Learn the best level of an arm by a rung, counted from 0; earlier rungs that were not seen stay unknown."""
         if arm.name not in self._places:
             self._places[arm.name] = len(self._places)
             for effect in arm.effects:
                 self._effects.setdefault(effect, len(self._effects))
             self._begun = self._begun.joined(self._block([arm]))
             self._seen = np.vstack([self._seen, np.zeros(self._seen.shape[1])])
-            self._reached = np.append(self._reached, 0)
+            self._known = np.append(self._known, 0)
         place = self._places[arm.name]
-        first = self._reached[place]
-        self._seen[place, first : rung + 1] = level
-        self._reached[place] = rung + 1
+        self._seen[place, rung] = level
+        self._known[place] |= 1 << rung
         self._posterior = None
 
     def forecast(self, arms: Sequence[Arm]) -> Forecast:
@@ -138,17 +137,17 @@ class Belief:
         if not arms:
             return Forecast(mean=self._seen[:0], std=self._seen[:0])
         new = [i for i, arm in enumerate(arms) if arm.name not in self._places]
-        block, reached = self._block(arms), np.zeros(len(arms), dtype=np.int64)
+        block, patterns = self._block(arms), np.zeros(len(arms), dtype=np.int64)
         seen = np.zeros_like(block.mean)
         for i in set(range(len(arms))) - set(new):
             place = self._places[arms[i].name]
-            reached[i], seen[i] = self._reached[place], self._seen[place]
+            patterns[i], seen[i] = self._known[place], self._seen[place]
             block.mean[i], block.std[i] = self._begun.mean[place], self._begun.std[place]
-        return self._conditioned(block, reached, seen)
+        return self._conditioned(block, patterns, seen)
 
-    def _conditioned(self, block: _Block, reached: Places, seen: Array) -> Forecast:
-        carry, left = self._carry(block.flat, reached)
-        known = np.arange(block.mean.shape[1]) < reached[:, None]
+    def _conditioned(self, block: _Block, patterns: Places, seen: Array) -> Forecast:
+        carry, left = self._carry(block.flat, patterns)
+        known = _rungs_of(patterns, block.mean.shape[1])
         loadings = self._loadings(block)
         centre, spread = self._padded(loadings.shape[2])
         common = loadings @ centre
@@ -174,18 +173,18 @@ class Belief:
         if self._posterior is None:
             size, block = len(self._effects) + self._seen.shape[1], self._begun
             loadings = self._loadings(block)
-            precision = np.stack([one.precision for one in self._conditionals])[block.flat, self._reached]
-            known = np.arange(block.mean.shape[1]) < self._reached[:, None]
+            precision = np.stack([one.precision for one in self._conditionals])[block.flat, self._known]
+            known = _rungs_of(self._known, block.mean.shape[1])
             z = np.where(known, (self._seen - block.mean) / block.std, 0.0)
             weighted = np.matmul(precision, loadings).reshape(-1, size)
             spread = np.linalg.inv(np.eye(size) + loadings.reshape(-1, size).T @ weighted)
             self._posterior = spread @ (weighted.T @ z.reshape(-1)), spread
         return self._posterior
 
-    def _carry(self, flat: Places, reached: Places) -> tuple[Array, Array]:
+    def _carry(self, flat: Places, patterns: Places) -> tuple[Array, Array]:
         """Return what the rungs seen say of all rungs (n, rungs, rungs), and the variance (n, rungs) that is left."""
-        carry = np.stack([one.carry for one in self._conditionals])[flat, reached]
-        return carry, np.stack([one.left for one in self._conditionals])[flat, reached]
+        carry = np.stack([one.carry for one in self._conditionals])[flat, patterns]
+        return carry, np.stack([one.left for one in self._conditionals])[flat, patterns]
 
     def _block(self, arms: Sequence[Arm]) -> _Block:
         rungs, columns = self._seen.shape[1], dict(self._effects)
@@ -243,7 +242,7 @@ class _Block:
 
 @dataclass(frozen=True, kw_only=True)
 class _Conditionals:
-    """By number of rungs seen: their precision, what they say of all rungs, and the variance that is left."""
+    """By the bits of the rungs seen: their precision, what they say of all rungs, and the variance that is left."""
 
     precision: Array
     carry: Array
@@ -253,8 +252,13 @@ class _Conditionals:
     def of(cls, own: Array) -> _Conditionals:
         k = len(own)
         own = own + JITTER * np.eye(k)
-        precision = np.zeros((k + 1, k, k))  # of the rungs seen, zero elsewhere
-        for j in range(1, k + 1):
-            precision[j, :j, :j] = np.linalg.inv(own[:j, :j])
+        precision = np.zeros((2**k, k, k))  # of the rungs seen, zero elsewhere
+        for pattern, rungs in enumerate(_rungs_of(np.arange(2**k), k)):
+            precision[pattern][np.ix_(rungs, rungs)] = np.linalg.inv(own[np.ix_(rungs, rungs)])
         carry = own @ precision
         return cls(precision=precision, carry=carry, left=np.diagonal(own - carry @ own, axis1=1, axis2=2))
+
+
+def _rungs_of(patterns: Places, rungs: int) -> npt.NDArray[np.bool_]:
+    """Return which rungs (n, rungs) the bits of patterns (n,) stand for."""
+    return (patterns[:, None] >> np.arange(rungs)) % 2 == 1
