@@ -109,7 +109,7 @@ class Similarity:
 
     def _vectors(self, models: Sequence[ModelInfo]) -> csr_matrix:
         """Return how often each run of letters is in a name, rare ones weighted more; rows have a length of 1."""
-        columns, values, starts = [], [], [0]
+        columns, values, starts = list[int](), list[int](), [0]
         for model in models:
             counted = Counter(_runs_of_letters(model.name))
             columns += counted.keys()
@@ -123,7 +123,7 @@ class Similarity:
 
     def _standardised(self, models: Sequence[ModelInfo]) -> Array:
         """Return the numbers of models; an unknown one is like the mean."""
-        return np.nan_to_num((_numbers(models) - self._centre) * self._scale)
+        return np.asarray(np.nan_to_num((_numbers(models) - self._centre) * self._scale))
 
 
 def _numbers(models: Sequence[ModelInfo]) -> Array:
@@ -164,7 +164,7 @@ def _equal(left: Sequence[set[str]], right: Sequence[set[str]]) -> Array:
         rows, columns = np.array(places, dtype=np.int64).reshape(-1, 2).T
         return csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(sets), max(len(known), 1)))
 
-    return np.minimum((marks(left) @ marks(right).T).toarray(), 1.0)
+    return np.asarray(np.minimum((marks(left) @ marks(right).T).toarray(), 1.0))
 
 
 def _source(described: str) -> tuple[str, float | None]:

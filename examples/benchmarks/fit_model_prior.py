@@ -177,9 +177,9 @@ def learn(recorded: Recorded, steps: int = STEPS) -> PriorScales:
     for _ in range(steps):
         optimizer.zero_grad()
         for task, levels in tasks:
-            (_surprise(_scales(free), task, levels) / len(tasks)).backward()
+            torch.autograd.backward([_surprise(_scales(free), task, levels) / len(tasks)])
         away = sum((((free[name] - first[name]) ** 2).sum() for name in free), torch.zeros(()))
-        (DECAY * away).backward()
+        torch.autograd.backward([DECAY * away])
         optimizer.step()
     learned = {name: value.detach() for name, value in free.items()}
     return PriorScales(**{field.name: getattr(_scales(learned), field.name).numpy() for field in fields(PriorScales)})
@@ -269,7 +269,7 @@ def _benchmark(models: Sequence[ModelInfo]) -> BenchmarkBySize:
     if len(known) < MIN_BENCHMARKS:
         return BenchmarkBySize()
     levels, _ = BenchmarkBySize(mean=0.0).of(known)
-    sizes = np.log([model.parameters for model in known])
+    sizes = np.log(np.array([model.parameters for model in known], dtype=float))
     slope, level = np.polyfit(sizes - sizes.mean(), levels, 1)
     residual = np.var(levels - level - slope * (sizes - sizes.mean()), ddof=2)
     return BenchmarkBySize(
@@ -284,8 +284,8 @@ def _benchmark(models: Sequence[ModelInfo]) -> BenchmarkBySize:
 def _surprise(scales: PriorScales, task: Task, levels: torch.Tensor) -> torch.Tensor:
     """Return minus the log likelihood of levels, a model."""
     mean, covariance = level_covariance(torch, scales, task)
-    root = torch.linalg.cholesky(covariance + 1e-4 * torch.eye(len(levels), dtype=levels.dtype))
-    white = torch.linalg.solve_triangular(root, (levels - mean)[:, None], upper=False)
+    root: torch.Tensor = torch.linalg.cholesky(covariance + 1e-4 * torch.eye(len(levels), dtype=levels.dtype))
+    white: torch.Tensor = torch.linalg.solve_triangular(root, (levels - mean)[:, None], upper=False)
     return (white**2).sum() / 2 / len(levels) + torch.log(torch.diagonal(root)).mean()
 
 

@@ -1,6 +1,7 @@
 """Replay recorded trainings with a virtual clock: what a search would have found, by recorded seconds.
 
-python replay.py curves CURVES.json.gz [--budgets 900,3600,14400,57600] [--seeds 1] [--without PART ...] [--json]
+python replay.py curves CURVES.json.gz [--budgets 900,3600,14400,57600] [--seeds 1] [--halves 16]
+                        [--without PART ...] [--json]
 python replay.py zoo RUNS.csv [--models MODELS.csv] [--prior RUNS.csv] [--json]
 python replay.py grid [--budgets 20,60,200,600] [--seeds 1] [--full F --head F] [--curves F] [--json]
 
@@ -29,6 +30,7 @@ def main() -> None:
     curves.add_argument("curves", type=Path)
     curves.add_argument("--budgets", default="900,3600,14400,57600", help="recorded seconds, comma-separated")
     curves.add_argument("--seeds", type=int, default=1, help="fits to average over, where priors are fitted here")
+    curves.add_argument("--halves", type=int, default=0, help="fit priors on so many random halves of the data sets")
     parts = "; ".join(f"{name}: {what}" for name, what in replay_curves.PARTS.items())
     curves.add_argument("--without", nargs="+", choices=replay_curves.PARTS, default=(), help=f"leave out. {parts}")
     curves.set_defaults(run=replay_curves.main)

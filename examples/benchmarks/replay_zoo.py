@@ -1,4 +1,4 @@
-"""Drive the prior of models over recorded model zoos with a virtual clock; see ``replay.py zoo``."""
+"""Drive the strategy of a search over recorded model zoos with a virtual clock; see ``replay.py zoo``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 from fit_model_prior import Z_OF_90_PERCENT, Runs, learn_recorded, log_error_levels, read_runs
-from scipy.special import log_ndtr, ndtr
 from scipy.stats import rankdata, weightedtau
 
 from autotransfer.search.model_prior import ModelPrior
+from autotransfer.search.proposal import Proposal
+from autotransfer.search.sources.source import SearchState
+from autotransfer.search.strategy import Strategy
+from autotransfer.search.trials import TrialRecord, Trials
 
 Array = npt.NDArray[np.float64]
 # A model is good enough where its accuracy is this close to the best one's.
@@ -72,42 +75,58 @@ def replay(runs: Runs, position: int, known: Runs) -> dict[str, float]:
     evidence = runs.recorded.evidence[position][rows]
     ranked, _ = prior.rank(models, target, evidence if evidence.shape[1] == kinds else None)
     mean, covariance = prior.expect(models, target)
-    away = log_error_levels(accuracy) - mean
+    levels = log_error_levels(accuracy)
+    away = levels - mean
     covered = np.abs(away - np.median(away)) < Z_OF_90_PERCENT * np.sqrt(np.diag(covariance))
-    spent, trained = 0.0, 0
-    for chosen in _fine_tunings(prior, mean, covariance, accuracy, seconds):
-        spent, trained = spent + seconds[chosen], trained + 1
+    source = FineTunings(mean, covariance, prior.recorded.unit.level, seconds)
+    strategy, trials, spent = Strategy([source], float), Trials(), 0.0
+    while (proposal := strategy.next(trials, math.inf)) is not None:
+        chosen = int(proposal.params["model"])
+        spent += seconds[chosen]
+        record = TrialRecord(number=len(trials), state="complete", candidate=None, objective=float(levels[chosen]))
+        trials.add(record)
+        strategy.observe(proposal, record)
         if accuracy[chosen] >= accuracy.max() - CLOSE:
             break
     tau = float(weightedtau(accuracy, ranked).statistic)
-    return {"weighted_tau": tau, "models": trained, "hours": spent / 3600, "covered_90": float(covered.mean())}
+    return {"weighted_tau": tau, "models": len(trials), "hours": spent / 3600, "covered_90": float(covered.mean())}
 
 
-def _fine_tunings(prior: ModelPrior, mean: Array, covariance: Array, accuracy: Array, seconds: Array) -> Iterator[int]:
-    """Yield the models in the order in which they are trained, by the greatest expected improvement per second.
+class FineTunings:
+    """A source that offers to train each model, and learns from what others have shown on the target.
 
     How hard the target is, is not known: a level that all models share, as unsure as it is large.
+
+    Args:
+        mean: Expected level of the log error (n,) of each model.
+        covariance: Covariance (n, n) of these levels.
+        usual: Level that is usual on any target.
+        seconds: Recorded seconds (n,) of each fine-tuning.
     """
-    usual, levels, seen = prior.recorded.unit.level, log_error_levels(accuracy), list[int]()
-    before, between = mean + usual, covariance + usual**2
-    while len(seen) < len(accuracy):
-        inner = between[np.ix_(seen, seen)] + SEEN_DEVIATION**2 * np.eye(len(seen))
-        outer = between[:, seen]
-        solved = np.linalg.solve(inner, np.column_stack([levels[seen] - before[seen], outer.T]))
-        variance = np.diag(between) - np.einsum("ij,ji->i", outer, solved[:, 1:])
-        gain = _log_expected_improvement(
-            before + outer @ solved[:, 0], np.sqrt(np.maximum(variance, 1e-9)), max(levels[seen], default=0.0)
-        )
-        gain[seen] = -np.inf
-        seen.append(int((gain - np.log(seconds)).argmax()))
-        yield seen[-1]
 
+    def __init__(self, mean: Array, covariance: Array, usual: float, seconds: Array) -> None:
+        self._mean, self._covariance = mean + usual, covariance + usual**2
+        self._seconds = seconds
+        self._levels: dict[int, float] = {}
 
-def _log_expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
-    u = (mean - best) / deviation
-    gain = deviation * (u * ndtr(u) + np.exp(-u * u / 2) / math.sqrt(2 * math.pi))
-    # Far below the best, the gain is too small for a float: its logarithm is known still.
-    return np.where(u > -5, np.log(np.maximum(gain, 1e-300)), log_ndtr(u) + np.log(deviation))
+    def proposals(self, state: SearchState) -> Iterator[Proposal]:
+        """Yield a proposal for each model that was not trained."""
+        seen = list(self._levels)
+        inner = self._covariance[np.ix_(seen, seen)] + SEEN_DEVIATION**2 * np.eye(len(seen))
+        outer = self._covariance[:, seen]
+        above = np.array(list(self._levels.values())) - self._mean[seen]
+        solved = np.linalg.solve(inner, np.column_stack([above, outer.T]))
+        mean = self._mean + outer @ solved[:, 0]
+        variance = np.diag(self._covariance) - np.einsum("ij,ji->i", outer, solved[:, 1:])
+        deviation = np.sqrt(np.maximum(variance, 1e-9))
+        for model in sorted(set(range(len(mean))) - self._levels.keys()):
+            known = {"expected": float(mean[model]), "deviation": float(deviation[model])}
+            yield Proposal(params={"model": model}, source="fine_tuning", seconds=float(self._seconds[model]), **known)
+
+    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
+        """Learn the level that a model reached."""
+        if record is not None and record.objective is not None:
+            self._levels[int(proposal.params["model"])] = record.objective
 
 
 def trivial(runs: Runs, position: int, known: Runs) -> dict[str, dict[str, float]]:

@@ -12,7 +12,7 @@ from autotransfer.contract.specs import BackboneSpec
 from autotransfer.search.model_similarity import ModelInfo, Similarity, knows, model_info
 
 
-def _never() -> None:  # type: ignore[misc]
+def _never() -> None:
     raise AssertionError("nothing may be loaded")
 
 

@@ -8,7 +8,7 @@ from autotransfer.contract.specs import BackboneSpec
 from autotransfer.search.shortlist import choose_shortlist
 
 
-def _never() -> None:  # type: ignore[misc]
+def _never() -> None:
     raise AssertionError("nothing may be loaded")
 
 
