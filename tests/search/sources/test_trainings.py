@@ -114,7 +114,7 @@ def test_equal_promise_starts_with_the_cheapest() -> None:
     assert _first(Drive(late, {}).offers()) == "soon", "what comes before the first epoch counts"
 
 
-def test_a_training_begins_with_one_epoch_and_counts_to_each_rung() -> None:
+def test_a_training_begins_with_an_epoch_and_counts_to_rungs() -> None:
     offers = Drive([_arm("a", seconds=2.0, start=5.0)], {}).offers()
     assert {offer.until for offer in offers} == {1}
     assert [offer.seconds for offer in offers] == [7.0, 11.0, 23.0]
