@@ -261,4 +261,4 @@ class _Conditionals:
 
 def _rungs_of(patterns: Places, rungs: int) -> npt.NDArray[np.bool_]:
     """Return which rungs (n, rungs) the bits of patterns (n,) stand for."""
-    return (patterns[:, None] >> np.arange(rungs)) % 2 == 1
+    return np.asarray((patterns[:, None] >> np.arange(rungs)) % 2, dtype=np.bool_)
