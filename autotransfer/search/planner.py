@@ -11,7 +11,7 @@ from autotransfer.search.jobs import Evaluate
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.trials import TrialRecord
 
-__all__ = ["MAX_OVERRUN", "Cheapest", "Plan", "TrialPlanner"]
+__all__ = ["MAX_OVERRUN", "Cheapest", "Plan", "TrialPlanner", "with_at_most"]
 
 # A trial is ended when it has taken this many times the seconds that it may take: predictions err.
 MAX_OVERRUN = 1.5
@@ -144,6 +144,13 @@ def _pause_after(epochs: int, done: int, until: int | None, *, shortened: bool) 
     """
     until = epochs if until is None else min(until, epochs)
     return until - 1 if shortened and until == epochs > done + 1 else until
+
+
+def with_at_most(candidate: Candidate, epochs: int | None) -> Candidate:
+    """Return a candidate with at most so many epochs, where it trains by epochs."""
+    if epochs is None or "epochs" not in candidate.training:
+        return candidate
+    return _with_epochs(candidate, min(int(candidate.training["epochs"]), epochs))
 
 
 def _with_epochs(candidate: Candidate, epochs: int) -> Candidate:

@@ -31,6 +31,7 @@ class Proposal:
         source: Which part of the search proposes it; decides how much of the budget the trial may take.
         resumes: Number of the paused trial that is resumed; None starts a new trial.
         until: Epochs after which the trial is paused and judged again; None trains it to its end.
+        epochs: Epochs that it is planned to take at most; None for those of its candidate.
         arm: What the belief knows of the candidate; None where nothing is known.
         expected: Expected level of the candidate when it has taken ``seconds``; see ``Levels``.
         deviation: Standard deviation of that level.
@@ -42,6 +43,7 @@ class Proposal:
     source: SourceName = "sampled"
     resumes: int | None = None
     until: int | None = None
+    epochs: int | None = None
     arm: Arm | None = None
     expected: float = 0.0
     deviation: float = 0.0

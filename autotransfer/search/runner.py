@@ -16,7 +16,7 @@ from autotransfer.evaluation.subsample import SAMPLE_SCORE_MARGIN
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import Costs, Evaluate, Evaluation, Job, describe
 from autotransfer.search.journal import Entry, note_begin, note_end
-from autotransfer.search.planner import MAX_OVERRUN, MIN_SECONDS, Plan, TrialPlanner
+from autotransfer.search.planner import MAX_OVERRUN, MIN_SECONDS, Plan, TrialPlanner, with_at_most
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.running_trial import RunningTrial
 from autotransfer.search.sampling import Sampling, Suggest
@@ -191,7 +191,7 @@ class Runner:
         *,
         is_first: bool,
     ) -> Plan:
-        candidate = self.suggest(trial)
+        candidate = with_at_most(self.suggest(trial), proposal.epochs)
         if paused is None and self._costs is not None and not self._costs.admits(candidate):
             return Plan(candidate=None, seconds=0.0)
         if paused is None:

@@ -65,7 +65,7 @@ def make_strategy(context: StrategyContext, settings: StrategySettings | None = 
         is_timed=context.is_timed,
         knows=context.knows,
         min_epochs=context.min_epochs,
-        loss_of_half=settings.loss_of_half_epochs,
+        settings=settings,
     )
     sources: list[Source] = [
         Screening(context, settings, belief),

@@ -19,18 +19,22 @@ class StrategySettings:
         task_deviation: Standard deviation of that level between tasks.
         backbone_share: Share of the variance of what training brings that all depths of one backbone have in common.
         first_epoch_dip: Levels that a training loses before its first epoch: its head was fitted to other features.
-        loss_of_half_epochs: Levels that a training loses by having half as many epochs, where less time is left.
-        loss_of_half_epochs: float = 0.1
+        training_share: Share of the seconds left that a training is planned to take, so that several fit in.
+        loss_of_half_epochs: Levels that a training loses by having half as many epochs, its learning rates within them.
+        training_share: float = 0.25
+    loss_of_half_epochs: float = 0.1
     draws_weight: Draws of a sampler that what the prior says of such draws counts for.
         min_deviation: Smallest standard deviation of a level: equal trainings differ by chance.
         max_tuned_forms: Forms of backbones of which stages train, the best ones; all of them stay loaded.
-        max_rejected_draws: Draws in a row that were tried before, or do not fit, after which no more are drawn there.
+        max_rejected_draws: Draws in a row that were tried before, do not fit, or failed to train, after which no more
+            are drawn there.
     """
 
     task_level: float = 1.0
     task_deviation: float = 1.0
     backbone_share: float = 0.5
     first_epoch_dip: float = 1.0
+    training_share: float = 0.25
     loss_of_half_epochs: float = 0.1
     draws_weight: float = 4.0
     min_deviation: float = 0.05

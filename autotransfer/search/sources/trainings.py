@@ -50,7 +50,7 @@ class Trainings:
         is_timed: Whether there is a time budget. Otherwise trainings run to their end.
         knows: Whether a backbone takes part in the search.
         min_epochs: Epochs that a training is shortened to at most: fewer tell nothing.
-        loss_of_half: Levels that a training loses by having half as many epochs.
+        settings: The tuned numbers.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Trainings:
         is_timed: bool = True,
         knows: Callable[[str], bool] = lambda backbone: True,
         min_epochs: int = 1,
-        loss_of_half: float = 0.0,
+        settings: StrategySettings | None = None,
     ) -> None:
         self.belief = belief
         self._levels, self._is_timed, self._knows = levels, is_timed, knows
-        self._min_epochs, self._loss_of_half = min_epochs, loss_of_half
+        self._min_epochs, self._settings = min_epochs, settings or StrategySettings()
         self._begun: dict[str, _Begun] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -74,14 +74,14 @@ class Trainings:
     def begin(self, arms: Sequence[Arm], source: SourceName, state: SearchState) -> Iterator[Proposal]:
         """Yield, for each rung that an arm can be trained to, a proposal that begins with its first epoch.
 
-        A training that does not fit into the seconds left is planned with as many epochs as fit.
+        How many epochs a training is planned with depends on the seconds left.
         """
         running = state.running_arms
         new = [arm for arm in arms if arm.name not in self._begun and arm.name not in running]
-        totals = [self._fitting_epochs(arm, state) for arm in new]
+        totals = [self._epochs_to_plan(arm, state) for arm in new]
         planned = [(self._shortened(arm, total), total) for arm, total in zip(new, totals, strict=True) if total]
         until = 1 if self._is_timed else None  # a first epoch says what one takes
-        offers = [Proposal(params=arm.params, source=source, until=until, arm=arm) for arm, _ in planned]
+        offers = [Proposal(params=arm.params, source=source, until=until, arm=arm, epochs=n) for arm, n in planned]
         yield from self._rungs(offers, [(0, total) for _, total in planned], state)
 
     def resume(self, source: SourceName, state: SearchState) -> Iterator[Proposal]:
@@ -94,7 +94,8 @@ class Trainings:
                 continue
             until = self._epochs_of_rungs(begun.total)[self.belief.reached(name)] if self._is_timed else None
             arm = begun.arm
-            offers.append(Proposal(params=arm.params, source=source, resumes=begun.trial, until=until, arm=arm))
+            offer = Proposal(params=arm.params, source=source, resumes=begun.trial, until=until, arm=arm)
+            offers.append(replace(offer, epochs=begun.total))
             progress.append((begun.epochs, begun.total))
         yield from self._rungs(offers, progress, state)
 
@@ -117,19 +118,16 @@ class Trainings:
         reached = self.belief.reached(arm.name)
         is_short = record.state == "paused" and epochs < self._epochs_of_rungs(total)[min(reached, places - 1)]
         if not is_short:
-            reached = self._reached(record, epochs, total, reached)
+            reached = self._reached(epochs, total, reached)
             self.belief.observe(arm, reached - 1, self._levels(record.objective))
         goes_on = record.state in ("paused", "pruned") and (is_short or reached < places)
         self._begun[arm.name] = _Begun(arm, proposal.source, record.number, epochs, total, is_open=goes_on)
 
-    def _reached(self, record: TrialRecord, epochs: int, total: int, before: int) -> int:
-        """Return how many rungs a training has reached; one that was broken off counts for the next rung."""
-        places = len(self.belief.curves.rungs)
-        if record.state == "complete" and epochs >= total:
-            return places
-        if record.state == "paused":
-            return sum(rung <= epochs for rung in self._epochs_of_rungs(total))
-        return min(before + 1, places)
+    def _reached(self, epochs: int, total: int, before: int) -> int:
+        """Return how many rungs a training has reached: all where it ended as planned, else at least the next one."""
+        if epochs >= total:
+            return len(self.belief.curves.rungs)
+        return max(before + 1, sum(rung <= epochs for rung in self._epochs_of_rungs(total)))
 
     def epochs_planned(self, record: TrialRecord) -> int:
         """Return the epochs that a training is planned to take."""
@@ -142,17 +140,21 @@ class Trainings:
         rungs = self.belief.curves.rungs
         return [math.ceil(total * rung / rungs[-1]) for rung in rungs]
 
-    def _fitting_epochs(self, arm: Arm, state: SearchState) -> int:
-        """Return the epochs that a training is planned with; 0 where too few fit."""
+    def _epochs_to_plan(self, arm: Arm, state: SearchState) -> int:
+        """Return the epochs that a training is planned with: as many as a share of the time left allows.
+
+        Several trainings fit in then. Fewer than the least number of epochs are not planned; 0 where these do not fit.
+        """
         last = self.belief.curves.rungs[-1]
-        if not self._is_timed or state.fits(arm.start + last * arm.seconds):
+        if not self._is_timed or state.trials.best is None:
             return last
-        fitting = int((state.left - arm.start) / arm.seconds)
-        return fitting if fitting >= self._min_epochs else 0
+        allowed = int((self._settings.training_share * state.left - arm.start) / arm.seconds)
+        planned = min(max(allowed, self._min_epochs), last)
+        return planned if state.fits(arm.start + planned * arm.seconds) else 0
 
     def _shortened(self, arm: Arm, total: int) -> Arm:
         """Return an arm as it is with so many epochs: its learning rates fall within them, so that it loses little."""
-        loss = self._loss_of_half * math.log2(self.belief.curves.rungs[-1] / total)
+        loss = self._settings.loss_of_half_epochs * math.log2(self.belief.curves.rungs[-1] / total)
         return replace(arm, mean=[level - loss for level in arm.mean]) if loss else arm
 
     def _rungs(
