@@ -9,7 +9,7 @@ from typing import Any
 from autotransfer.search.arm import Arm
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.source import FrozenForm, SearchState, expected_level
-from autotransfer.search.sources.trainings import Trainings, dips, tunable_forms
+from autotransfer.search.sources.trainings import Trainings, deviations, dips, tunable_forms
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
@@ -79,7 +79,7 @@ class FineTuning:
         return Arm(
             name=name,
             mean=[level + gain.mean - dip for dip in dips(settings, rungs)],
-            std=[own * gain.own_deviation] * len(rungs),
+            std=deviations(settings, own * gain.own_deviation, rungs),
             effects=effects,
             seconds=seconds,
             start=start,

@@ -8,7 +8,7 @@ from autotransfer.search.arm import Arm
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.drawn import Drawn
 from autotransfer.search.sources.source import FrozenForm, SearchState
-from autotransfer.search.sources.trainings import Trainings, dips, reference_level, tunable_forms
+from autotransfer.search.sources.trainings import Trainings, deviations, dips, reference_level, tunable_forms
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
@@ -64,7 +64,7 @@ class SampledTuning:
         return Arm(
             name=f"sampled_tuning/{_place(form, policy)}/{count}",
             mean=[mean + gain.mean - dip for dip in dips(self._settings, rungs)],
-            std=[self._drawn.spread] * len(rungs),
+            std=deviations(self._settings, self._drawn.spread, rungs),
             effects={**effects, "drawn tuning": gain.task_deviation},
             seconds=seconds,
             start=start,

@@ -14,7 +14,7 @@ from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
 
-__all__ = ["Trainings", "dips", "reference_level", "tunable_forms"]
+__all__ = ["Trainings", "deviations", "dips", "reference_level", "tunable_forms"]
 
 # In trials: a paused one that goes on is no further trial.
 COST_OF_RESUMING = 0.01
@@ -136,21 +136,26 @@ class Trainings:
         return int(given) if given else last
 
     def _epochs_of_rungs(self, total: int) -> list[int]:
-        """Return the epochs at the rungs of a training of so many epochs: at the same shares of it."""
+        """Return the epochs at the rungs of a training of so many epochs: at the same shares of it, none too early.
+
+        Before the first rung, a network has only lost what its head was fitted to.
+        """
         rungs = self.belief.curves.rungs
-        return [math.ceil(total * rung / rungs[-1]) for rung in rungs]
+        return [min(max(math.ceil(total * rung / rungs[-1]), rungs[0]), total) for rung in rungs]
 
     def _epochs_to_plan(self, arm: Arm, state: SearchState) -> int:
         """Return the epochs that a training is planned with: as many as a share of the time left allows.
 
-        Several trainings fit in then. Fewer than the least number of epochs are not planned; 0 where these do not fit.
+        Several trainings fit in then. Fewer than those of the first rung are planned only where these do not fit, and
+        fewer than the least number of epochs never: 0 says so.
         """
-        last = self.belief.curves.rungs[-1]
+        first, last = self.belief.curves.rungs[0], self.belief.curves.rungs[-1]
         if not self._is_timed or state.trials.best is None:
             return last
-        allowed = int((self._settings.training_share * state.left - arm.start) / arm.seconds)
-        planned = min(max(allowed, self._min_epochs), last)
-        return planned if state.fits(arm.start + planned * arm.seconds) else 0
+        fitting = int((state.left - arm.start) / arm.seconds)
+        shared = int((self._settings.training_share * state.left - arm.start) / arm.seconds)
+        planned = min(max(shared, first), fitting, last)
+        return planned if planned >= min(self._min_epochs, last) else 0
 
     def _shortened(self, arm: Arm, total: int) -> Arm:
         """Return an arm as it is with so many epochs: its learning rates fall within them, so that it loses little."""
@@ -181,6 +186,11 @@ class Trainings:
                     continue
                 mean, std = float(forecast.mean[i, place]), float(forecast.std[i, place])
                 yield replace(offer, expected=mean, deviation=std, seconds=seconds if self._is_timed else cost)
+
+
+def deviations(settings: StrategySettings, own: float, rungs: Sequence[int]) -> list[float]:
+    """Return the deviations of a training of its own at each rung: how far it dips is half unsure."""
+    return [math.hypot(own, dip / 2) for dip in dips(settings, rungs)]
 
 
 def dips(settings: StrategySettings, rungs: Sequence[int]) -> list[float]:
