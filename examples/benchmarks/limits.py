@@ -173,7 +173,8 @@ def main() -> None:
             },
         )
     within, refused = (sum(row[column] for row in rows) for column in ("within", "refused"))
-    print(f"{within} of {len(rows)} saved models are within their limit, {refused} limits are refused", file=sys.stderr)
+    saved = len(rows) - refused
+    print(f"{within} of {saved} saved models are within their limit, {refused} limits are refused", file=sys.stderr)
     common.finish(rows, given.out)
 
 
