@@ -104,7 +104,7 @@ class Belief:
         self._places: dict[str, int] = {}
         self._begun = _Block.empty(rungs)
         self._seen = np.zeros((0, rungs))
-        self._reached = np.zeros(0, dtype=np.int64)  # rungs
+        self._known = np.zeros(0, dtype=np.int64)  # a bit for each rung that was seen
         own = np.asarray(curves.own, dtype=float)
         # Of what does not train by epochs, a single level is seen, at what stands for the first rung.
         self._conditionals = [_Conditionals.of(own), _Conditionals.of(np.ones((rungs, rungs)))]
@@ -116,19 +116,20 @@ class Belief:
 
     def reached(self, name: str) -> int:
         """Return how many rungs an arm has reached; 0 for one that has not begun."""
-        return int(self._reached[self._places[name]]) if name in self._places else 0
+        return int(self._known[self._places[name]]).bit_length() if name in self._places else 0
 
     def observe(self, arm: Arm, rung: int, level: float) -> None:
         """Learn the best level of an arm by a rung, counted from 0; earlier rungs that were not seen stay unknown."""
         if arm.name not in self._places:
             self._places[arm.name] = len(self._places)
+            for effect in arm.effects:
+                self._effects.setdefault(effect, len(self._effects))
             self._begun = self._begun.joined(self._block([arm]))
             self._seen = np.vstack([self._seen, np.zeros(self._seen.shape[1])])
-            self._reached = np.append(self._reached, 0)
+            self._known = np.append(self._known, 0)
         place = self._places[arm.name]
-        first = self._reached[place]
-        self._seen[place, first : rung + 1] = level
-        self._reached[place] = rung + 1
+        self._seen[place, rung] = level
+        self._known[place] |= 1 << rung
         self._posterior = None
 
     def forecast(self, arms: Sequence[Arm]) -> Forecast:
@@ -136,19 +137,19 @@ class Belief:
         if not arms:
             return Forecast(mean=self._seen[:0], std=self._seen[:0])
         new = [i for i, arm in enumerate(arms) if arm.name not in self._places]
-        block, reached = self._block(arms), np.zeros(len(arms), dtype=np.int64)
+        block, patterns = self._block(arms), np.zeros(len(arms), dtype=np.int64)
         seen = np.zeros_like(block.mean)
         for i in set(range(len(arms))) - set(new):
             place = self._places[arms[i].name]
-            reached[i], seen[i] = self._reached[place], self._seen[place]
+            patterns[i], seen[i] = self._known[place], self._seen[place]
             block.mean[i], block.std[i] = self._begun.mean[place], self._begun.std[place]
-        return self._conditioned(block, reached, seen)
+        return self._conditioned(block, patterns, seen)
 
-    def _conditioned(self, block: _Block, reached: Places, seen: Array) -> Forecast:
-        carry, left = self._carry(block.flat, reached)
-        known = np.arange(block.mean.shape[1]) < reached[:, None]
-        centre, spread = self._common()
+    def _conditioned(self, block: _Block, patterns: Places, seen: Array) -> Forecast:
+        carry, left = self._carry(block.flat, patterns)
+        known = _rungs_of(patterns, block.mean.shape[1])
         loadings = self._loadings(block)
+        centre, spread = self._padded(loadings.shape[2])
         common = loadings @ centre
         z = np.where(known, (seen - block.mean) / block.std - common, 0.0)
         mean = block.mean + block.std * (common + np.einsum("nkl,nl->nk", carry, z))
@@ -157,35 +158,45 @@ class Belief:
         floor = np.where(known, seen, -np.inf).max(axis=1)[:, None]  # the best so far cannot fall
         return Forecast(mean=np.maximum(mean, floor), std=block.std * np.sqrt(np.maximum(variance, JITTER)))
 
+    def _padded(self, size: int) -> tuple[Array, Array]:
+        """Return mean (size,) and covariance (size, size) of the effects; the last ones were not seen in any arm."""
+        known, known_spread = self._common()
+        centre, spread = np.zeros(size), np.eye(size)
+        centre[: len(known)], spread[: len(known), : len(known)] = known, known_spread
+        return centre, spread
+
     def _common(self) -> tuple[Array, Array]:
-        """Return mean (effects,) and covariance (effects, effects) of the effects, given what was seen."""
-        if self._posterior is None or len(self._posterior[0]) != len(self._effects) + self._seen.shape[1]:
+        """Return mean (effects,) and covariance (effects, effects) of the effects, given what was seen.
+
+        What was forecast in between is not in it: a resumed search, which forecasts less, has the same belief.
+        """
+        if self._posterior is None:
             size, block = len(self._effects) + self._seen.shape[1], self._begun
             loadings = self._loadings(block)
-            precision = np.stack([one.precision for one in self._conditionals])[block.flat, self._reached]
-            known = np.arange(block.mean.shape[1]) < self._reached[:, None]
+            precision = np.stack([one.precision for one in self._conditionals])[block.flat, self._known]
+            known = _rungs_of(self._known, block.mean.shape[1])
             z = np.where(known, (self._seen - block.mean) / block.std, 0.0)
             weighted = np.matmul(precision, loadings).reshape(-1, size)
             spread = np.linalg.inv(np.eye(size) + loadings.reshape(-1, size).T @ weighted)
             self._posterior = spread @ (weighted.T @ z.reshape(-1)), spread
         return self._posterior
 
-    def _carry(self, flat: Places, reached: Places) -> tuple[Array, Array]:
+    def _carry(self, flat: Places, patterns: Places) -> tuple[Array, Array]:
         """Return what the rungs seen say of all rungs (n, rungs, rungs), and the variance (n, rungs) that is left."""
-        carry = np.stack([one.carry for one in self._conditionals])[flat, reached]
-        return carry, np.stack([one.left for one in self._conditionals])[flat, reached]
+        carry = np.stack([one.carry for one in self._conditionals])[flat, patterns]
+        return carry, np.stack([one.left for one in self._conditionals])[flat, patterns]
 
     def _block(self, arms: Sequence[Arm]) -> _Block:
-        rungs = self._seen.shape[1]
+        rungs, columns = self._seen.shape[1], dict(self._effects)
         for arm in arms:
             if len(arm.mean) not in (1, rungs):
                 raise ConfigError(f"Arm {arm.name!r} needs 1 or {rungs} means; got {len(arm.mean)}.")
             for name in arm.effects:
-                self._effects.setdefault(name, len(self._effects))
-        effects = np.zeros((len(arms), len(self._effects)))
+                columns.setdefault(name, len(columns))
+        effects = np.zeros((len(arms), len(columns)))
         for row, arm in zip(effects, arms, strict=True):
             for name, weight in arm.effects.items():
-                row[self._effects[name]] = weight
+                row[columns[name]] = weight
         shape = (len(arms), rungs)
         return _Block(
             mean=np.array([np.broadcast_to(arm.mean, rungs) for arm in arms]).reshape(shape),
@@ -195,11 +206,12 @@ class Belief:
         )
 
     def _loadings(self, block: _Block) -> Array:
-        """Return the weights (n, rungs, effects) with which rungs carry effects, in units of their own deviations."""
-        effects = np.zeros((len(block.mean), len(self._effects)))
-        effects[:, : block.effects.shape[1]] = block.effects
+        """Return the weights (n, rungs, effects) with which rungs carry effects, in units of their own deviations.
+
+        What all curves share is the first of the effects, one for each rung.
+        """
         shared = np.where(block.flat[:, None, None] == 1, 0.0, self._shared_root[None])
-        return np.concatenate([effects[:, None, :] / block.std[:, :, None], shared], axis=2)
+        return np.concatenate([shared, block.effects[:, None, :] / block.std[:, :, None]], axis=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +242,7 @@ class _Block:
 
 @dataclass(frozen=True, kw_only=True)
 class _Conditionals:
-    """By number of rungs seen: their precision, what they say of all rungs, and the variance that is left."""
+    """By the bits of the rungs seen: their precision, what they say of all rungs, and the variance that is left."""
 
     precision: Array
     carry: Array
@@ -240,8 +252,13 @@ class _Conditionals:
     def of(cls, own: Array) -> _Conditionals:
         k = len(own)
         own = own + JITTER * np.eye(k)
-        precision = np.zeros((k + 1, k, k))  # of the rungs seen, zero elsewhere
-        for j in range(1, k + 1):
-            precision[j, :j, :j] = np.linalg.inv(own[:j, :j])
+        precision = np.zeros((2**k, k, k))  # of the rungs seen, zero elsewhere
+        for pattern, rungs in enumerate(_rungs_of(np.arange(2**k), k)):
+            precision[pattern][np.ix_(rungs, rungs)] = np.linalg.inv(own[np.ix_(rungs, rungs)])
         carry = own @ precision
         return cls(precision=precision, carry=carry, left=np.diagonal(own - carry @ own, axis1=1, axis2=2))
+
+
+def _rungs_of(patterns: Places, rungs: int) -> npt.NDArray[np.bool_]:
+    """Return which rungs (n, rungs) the bits of patterns (n,) stand for."""
+    return np.asarray((patterns[:, None] >> np.arange(rungs)) % 2, dtype=np.bool_)

@@ -22,7 +22,8 @@ class StrategySettings:
         draws_weight: Draws of a sampler that what the prior says of such draws counts for.
         min_deviation: Smallest standard deviation of a level: equal trainings differ by chance.
         max_tuned_forms: Forms of backbones of which stages train, the best ones; all of them stay loaded.
-        max_rejected_draws: Draws in a row that were tried before, or do not fit, after which no more are drawn there.
+        max_rejected_draws: Draws in a row that were tried before, do not fit, or failed to train, after which no more
+            are drawn there.
     """
 
     task_level: float = 1.0

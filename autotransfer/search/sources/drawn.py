@@ -18,18 +18,16 @@ class Drawn:
     Attributes:
         gain: What they are expected to bring.
         weight: Draws that the spread of the prior counts for.
-        max_rejected: Draws in a row that were not carried out, after which no more are drawn in a place.
+        max_rejected: Draws in a row that were not carried out or failed, after which no more are drawn in a place.
         gains: What they have brought, in levels.
-        seconds: What they took.
         count: Number of draws, those that were not carried out included.
-        rejected: Draws in a row that were not carried out, by place.
+        rejected: Draws in a row that were not carried out or failed, by place.
     """
 
     gain: Gain
     weight: float
     max_rejected: int
     gains: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
     count: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 
@@ -41,21 +39,15 @@ class Drawn:
         total = self.weight * self.gain.own_deviation**2 + squares
         return math.sqrt(total / (self.weight + len(self.gains)))
 
-    def expected_seconds(self, predicted: float) -> float:
-        """Return the mean of what draws took and of what one is predicted to take, which counts as several of them."""
-        return (self.weight * predicted + sum(self.seconds)) / (self.weight + len(self.seconds))
-
     def is_exhausted(self, place: str) -> bool:
-        """Whether the last draws in a place were all tried before, or did not fit into the budget."""
+        """Whether the last draws in a place all failed, were tried before, or did not fit into the budget."""
         return self.rejected[place] >= self.max_rejected
 
     def reject(self, place: str) -> None:
-        """Count a draw that was not carried out."""
+        """Count a draw that was not carried out, or failed."""
         self.rejected[place] += 1
 
-    def add(self, place: str, gain: float | None, seconds: float) -> None:
-        """Count a draw that was carried out; None for one that failed."""
+    def add(self, place: str, gain: float) -> None:
+        """Count a draw that was carried out."""
         self.rejected[place] = 0
-        self.seconds.append(seconds)
-        if gain is not None:
-            self.gains.append(gain)
+        self.gains.append(gain)

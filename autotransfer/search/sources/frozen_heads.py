@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from autotransfer.search.improvement import expected_improvement
 from autotransfer.search.proposal import Proposal
-from autotransfer.search.sources.source import FROZEN, FrozenForm, SearchState, expected_level, form_of
+from autotransfer.search.sources.source import FROZEN, FrozenForm, SearchState, form_of
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
@@ -69,14 +69,15 @@ class FrozenHeads:
         self._best[form] = max(level, before)
         self._tries[form] += 1
         if is_drawn:
-            self._gained += max(level - before, 0.0)
+            # What the first success of a form brings over its failures is no gain over a level.
+            self._gained += max(level - before, 0.0) if math.isfinite(before) else 0.0
             self._seconds += record.seconds
             self._draws[form] += 1
 
     def _expected(self, form: FrozenForm, state: SearchState) -> float:
-        """Return the best level of a form; where its candidates have failed, what is expected of the backbone."""
+        """Return the best level of a form; where all of its candidates failed, that of the trivial predictor."""
         level = state.best_of(form)
-        return expected_level(self._context, self._settings, form[0])[0] if math.isinf(level) else level
+        return 0.0 if math.isinf(level) else level
 
     @property
     def _scale(self) -> float:

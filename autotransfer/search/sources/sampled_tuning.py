@@ -49,13 +49,12 @@ class SampledTuning:
         self._trainings.observe(proposal, record)
         params = proposal.params
         place = _place((str(params["backbone"]), 1), str(params["freeze"]))
-        if proposal.resumes is None:
-            self._drawn.count += 1
-            if record is None:
-                self._drawn.reject(place)
-        if record is not None and record.objective is not None and record.state != "paused":
+        self._drawn.count += proposal.resumes is None
+        if record is None or record.objective is None:
+            self._drawn.reject(place)
+        elif record.state != "paused":
             before = proposal.arm.mean[-1] - self._drawn.gain.mean
-            self._drawn.add(place, self._context.levels(record.objective) - before, record.seconds)
+            self._drawn.add(place, self._context.levels(record.objective) - before)
 
     def _arm(self, form: FrozenForm, policy: str, count: int, state: SearchState) -> Arm:
         context, (name, views) = self._context, form

@@ -104,7 +104,8 @@ class Trainings:
         reached = self.belief.reached(arm.name)
         is_short = record.state == "paused" and epochs < rungs[min(reached, len(rungs) - 1)]
         if not is_short:
-            reached = sum(rung <= epochs for rung in rungs) if record.state == "paused" else reached + 1
+            # One that ended before its next rung has reached it; one that was not paused on the way is beyond it.
+            reached = max(reached + 1, sum(rung <= epochs for rung in rungs))
             self.belief.observe(arm, min(reached, len(rungs)) - 1, self._levels(record.objective))
         goes_on = record.state in ("paused", "pruned") and (is_short or reached < len(rungs))
         self._begun[arm.name] = _Begun(arm, proposal.source, record.number, epochs, is_open=goes_on)
