@@ -17,7 +17,7 @@ from autotransfer.search.shortlist import choose_shortlist
 from autotransfer.settings import Budget, Settings
 from autotransfer.warnings import WarningList
 
-__all__ = ["available_backbones"]
+__all__ = ["available_backbones", "pass_seconds"]
 
 # Multiply-accumulates a second (10^9) that a device is taken for, before anything is measured. On two cores, frozen
 # passes made 50 without 16 bit, and 170 (MobileNetV1) and at least 80 (MiniLM) with it.
@@ -72,7 +72,7 @@ def available_backbones(
     asked = _asked_for(registry, settings, kind)
     named = registry.named_in_full(settings.backbones, modality=kind)
     costs = [spec.gmacs for spec in asked] if gmacs is None else gmacs(asked)
-    seconds = {spec.name: _pass_seconds(cost, device, examples) for spec, cost in zip(asked, costs, strict=True)}
+    seconds = {spec.name: pass_seconds(cost, device, examples) for spec, cost in zip(asked, costs, strict=True)}
     left_out = {spec.name: error for spec in asked if (error := unavailable_reason(spec)) is not None}
     sound: dict[str, BackboneSpec] = {}
     choose = partial(_cut, named=named, budget=settings.budget, seconds=lambda spec: seconds[spec.name])
@@ -135,7 +135,7 @@ def _usable(
     return reachable, chosen
 
 
-def _pass_seconds(gmacs: float | None, device: Device, examples: int) -> float:
+def pass_seconds(gmacs: float | None, device: Device, examples: int) -> float:
     """Return about how long one pass over the examples takes, before anything is measured; 0 for unknown."""
     kind = device.torch.type
     speed = _SPEED_OF_CPU_WITH_16_BIT if kind == "cpu" and device.half is not None else _SPEED[kind]

@@ -15,6 +15,7 @@ from optuna.trial import FixedTrial
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.trivial import trivial_score
+from autotransfer.pipeline.choose_backbones import pass_seconds
 from autotransfer.pipeline.prepare_search import PreparedSearch
 from autotransfer.search.belief import JITTER
 from autotransfer.search.gain_prior import GainPrior
@@ -141,11 +142,13 @@ class _Costs:
 
     def _pass(self, name: str) -> float:
         """Return the predicted seconds of a pass of all examples, at the pace of the backbones that were measured."""
-        evaluator, work = self.evaluator, self._work(name)
+        evaluator, spec = self.evaluator, self.backbones[name]
         measured = [other for other in self.backbones if evaluator.has_measured(other)]
+        if not measured and spec.gmacs:
+            return pass_seconds(spec.gmacs, evaluator.device, len(evaluator.targets))
         if not measured:
             return evaluator.pass_seconds(name)
-        return work * median(evaluator.pass_seconds(other) / self._work(other) for other in measured)
+        return self._work(name) * median(evaluator.pass_seconds(other) / self._work(other) for other in measured)
 
     def _work(self, name: str) -> float:
         """Return what a pass takes beside that of other backbones: its multiply-accumulates, or a guess of them."""

@@ -152,9 +152,9 @@ class Trainings:
         first, last = self.belief.curves.rungs[0], self.belief.curves.rungs[-1]
         if not self._is_timed or state.trials.best is None:
             return last
-        fitting = int((state.left - arm.start) / arm.seconds)
-        shared = int((self._settings.training_share * state.left - arm.start) / arm.seconds)
-        planned = min(max(shared, first), fitting, last)
+        fitting = (state.left - arm.start) / arm.seconds
+        shared = (self._settings.training_share * state.left - arm.start) / arm.seconds
+        planned = int(min(max(shared, first), fitting, last))
         return planned if planned >= min(self._min_epochs, last) else 0
 
     def _shortened(self, arm: Arm, total: int) -> Arm:
