@@ -59,7 +59,7 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
         curves=curves.scaled(space.epochs) if is_timed else curves.only_last(space.epochs),
         gains=GainPrior.load(),
         seconds=costs.seconds if is_timed else None,
-        drawn_seconds=costs.drawn,
+        drawn_seconds=costs.drawn if is_timed else lambda backbone, views: 1.0,
         tuned_seconds=costs.tuned if is_timed else lambda backbone: (0.0, 1.0),
         levels=Levels(perfect=task.perfect_score, trivial=trivial_score(evaluator.folds[0])),
         backbone_levels=levels,

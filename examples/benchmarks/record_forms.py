@@ -21,8 +21,8 @@ from oracle import Exam, read
 from autotransfer import Candidate
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.data.examples import Examples, modality_of
+from autotransfer.pipeline.prepare_search import VIEW_COUNTS
 from autotransfer.runtime.memory import keep_freed_memory
-from autotransfer.search.tta import VIEW_COUNTS
 from autotransfer.search.variants import offer_variants
 
 Row = dict[str, Any]
