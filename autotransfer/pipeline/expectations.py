@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from statistics import median
 from typing import Any, Literal
 
@@ -155,7 +155,11 @@ class _Costs:
         spec = self.backbones[name]
         # Each parameter of a convolution, or of a transformer, is used once for each position of the input.
         guess = (spec.parameters or TYPICAL_PARAMETERS) * math.prod(spec.input_size or (1,))
-        return spec.gmacs if spec.gmacs and all(other.gmacs for other in self.backbones.values()) else guess
+        return spec.gmacs if spec.gmacs and self._all_tell_gmacs else guess
+
+    @cached_property
+    def _all_tell_gmacs(self) -> bool:
+        return all(spec.gmacs for spec in self.backbones.values())
 
 
 def _kind_of_form(

@@ -107,7 +107,10 @@ class Belief:
         self._known = np.zeros(0, dtype=np.int64)  # a bit for each rung that was seen
         own = np.asarray(curves.own, dtype=float)
         # Of what does not train by epochs, a single level is seen, at what stands for the first rung.
-        self._conditionals = [_Conditionals.of(own), _Conditionals.of(np.ones((rungs, rungs)))]
+        kinds = [_Conditionals.of(own), _Conditionals.of(np.ones((rungs, rungs)))]
+        self._precision, self._carry, self._left = (
+            np.stack([getattr(kind, part) for kind in kinds]) for part in ("precision", "carry", "left")
+        )
         self._shared_root = np.linalg.cholesky(np.asarray(curves.shared, dtype=float) + JITTER * np.eye(rungs))
         self._posterior: tuple[Array, Array] | None = None
 
@@ -146,7 +149,7 @@ class Belief:
         return self._conditioned(block, patterns, seen)
 
     def _conditioned(self, block: _Block, patterns: Places, seen: Array) -> Forecast:
-        carry, left = self._carry(block.flat, patterns)
+        carry, left = self._carry[block.flat, patterns], self._left[block.flat, patterns]
         known = _rungs_of(patterns, block.mean.shape[1])
         loadings = self._loadings(block)
         centre, spread = self._padded(loadings.shape[2])
@@ -173,18 +176,13 @@ class Belief:
         if self._posterior is None:
             size, block = len(self._effects) + self._seen.shape[1], self._begun
             loadings = self._loadings(block)
-            precision = np.stack([one.precision for one in self._conditionals])[block.flat, self._known]
+            precision = self._precision[block.flat, self._known]
             known = _rungs_of(self._known, block.mean.shape[1])
             z = np.where(known, (self._seen - block.mean) / block.std, 0.0)
             weighted = np.matmul(precision, loadings).reshape(-1, size)
             spread = np.linalg.inv(np.eye(size) + loadings.reshape(-1, size).T @ weighted)
             self._posterior = spread @ (weighted.T @ z.reshape(-1)), spread
         return self._posterior
-
-    def _carry(self, flat: Places, patterns: Places) -> tuple[Array, Array]:
-        """Return what the rungs seen say of all rungs (n, rungs, rungs), and the variance (n, rungs) that is left."""
-        carry = np.stack([one.carry for one in self._conditionals])[flat, patterns]
-        return carry, np.stack([one.left for one in self._conditionals])[flat, patterns]
 
     def _block(self, arms: Sequence[Arm]) -> _Block:
         rungs, columns = self._seen.shape[1], dict(self._effects)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autotransfer.search.gain_prior import ERROR_FLOOR
 from autotransfer.search.model_similarity import ModelInfo, Similarity, knows
 from autotransfer.search.prior_file import read_part
 
@@ -41,9 +42,6 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-# An error of this much is added before a logarithm is taken, so that the last tenth of a percent does not count as much
-# as the first half.
-ERROR_FLOOR = 0.02
 PART, TENSORS = "models", ("levels", "runs", "factors")
 # Deviation of the log error of two forms of one model, such as one at another resolution: measured on seven pairs of
 # models for 224 and 384 pixels, 0.04 to 0.16 on six targets.

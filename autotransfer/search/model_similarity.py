@@ -19,8 +19,8 @@ from autotransfer.contract.specs import BackboneSpec
 __all__ = ["ModelInfo", "Similarity", "knows", "model_info"]
 
 Array = npt.NDArray[np.float64]
-# Names are compared by their runs of 3 to 5 letters, each of which has one of this many columns.
-SHORTEST_RUN, LONGEST_RUN, COLUMNS = 3, 5, 1 << 16
+# Names are compared by their n-grams of 3 to 5 characters, each of which has one of this many columns.
+MIN_NGRAM, MAX_NGRAM, COLUMNS = 3, 5, 1 << 16
 # Models that had no owner in front of their names before their hub asked for one have these.
 FIRST_OWNERS = frozenset({"FacebookAI", "albert", "distilbert", "google-bert", "openai-community"})
 # A word of a target's name that a model's name, or its source, shares says that the model knows the target. Words
@@ -79,13 +79,13 @@ class Similarity:
     """How similar models are, in several kinds: the same model, names, numbers, architecture and source.
 
     Args:
-        models: Models that say which letters in names are rare, and what numbers are usual.
+        models: Models that say which n-grams of names are rare, and what numbers are usual.
     """
 
     KINDS = 4  # beside that of being the same model
 
     def __init__(self, models: Sequence[ModelInfo]) -> None:
-        found = Counter(column for model in models for column in set(_runs_of_letters(model.name)))
+        found = Counter(column for model in models for column in set(_character_ngrams(model.name)))
         self._weights = np.full(COLUMNS, math.log(1 + len(models)) + 1)
         columns = np.fromiter(found, dtype=np.int64, count=len(found))
         counts = np.fromiter(found.values(), dtype=np.float64, count=len(found))
@@ -104,14 +104,14 @@ class Similarity:
         same = _equal([_names(model) for model in left], [_names(model) for model in right])
         architecture = _equal([{m.architecture} - {""} for m in left], [{m.architecture} - {""} for m in right])
         source = _equal([{m.source} - {""} for m in left], [{m.source} - {""} for m in right])
-        alike = np.exp(-np.maximum(distance, 0.0) / 4)
-        return np.stack([same, names.toarray(), alike, np.maximum(architecture, same), np.maximum(source, same)])
+        numbers = np.exp(-np.maximum(distance, 0.0) / 4)
+        return np.stack([same, names.toarray(), numbers, np.maximum(architecture, same), np.maximum(source, same)])
 
     def _vectors(self, models: Sequence[ModelInfo]) -> csr_matrix:
-        """Return how often each run of letters is in a name, rare ones weighted more; rows have a length of 1."""
+        """Return how often each n-gram is in a name, rare ones weighted more; rows have a length of 1."""
         columns, values, starts = list[int](), list[int](), [0]
         for model in models:
-            counted = Counter(_runs_of_letters(model.name))
+            counted = Counter(_character_ngrams(model.name))
             columns += counted.keys()
             values += counted.values()
             starts.append(len(columns))
@@ -136,14 +136,14 @@ def _numbers(models: Sequence[ModelInfo]) -> Array:
 
 
 @lru_cache(maxsize=8192)
-def _runs_of_letters(name: str) -> tuple[int, ...]:
-    """Return the column of each run of letters in the words of a name, the owner left out."""
+def _character_ngrams(name: str) -> tuple[int, ...]:
+    """Return the column of each n-gram of characters in the words of a name, the owner left out."""
     found = []
     for word in [*re.sub(r"[-_/]", " ", name.rpartition("/")[2].lower()).split(), "."]:
         padded = f" {word} "
-        for length in range(SHORTEST_RUN, LONGEST_RUN + 1):
-            runs = [padded[i : i + length] for i in range(max(len(padded) - length, 0) + 1)]
-            found += [zlib.crc32(run.encode()) % COLUMNS for run in runs]
+        for length in range(MIN_NGRAM, MAX_NGRAM + 1):
+            ngrams = [padded[i : i + length] for i in range(max(len(padded) - length, 0) + 1)]
+            found += [zlib.crc32(ngram.encode()) % COLUMNS for ngram in ngrams]
             if len(padded) <= length:
                 break
     return tuple(found)

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from autotransfer.search.gain_prior import ERROR_FLOOR
 from autotransfer.search.model_prior import (
-    ERROR_FLOOR,
     BenchmarkBySize,
     LogErrorUnit,
     ModelPrior,

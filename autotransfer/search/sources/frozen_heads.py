@@ -40,10 +40,11 @@ class FrozenHeads:
 
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield a draw for each form; its trial has no other parameters than the form."""
+        busy, scale = state.busy, self._scale
         for form in state.frozen:
             seconds = self._expected_seconds(form)
             is_exhausted = self._rejected[form] >= self._settings.max_rejected_draws
-            if is_exhausted or form[0] in state.busy or not state.fits(seconds):
+            if is_exhausted or form[0] in busy or not state.fits(seconds):
                 continue
             backbone, views = form
             params = {"backbone": backbone, "freeze": self._context.frozen_policy}
@@ -51,7 +52,7 @@ class FrozenHeads:
                 params=params if backbone in self._context.frozen_only else {**params, "views": views},
                 source="frozen_heads",
                 expected=self._expected(form, state),
-                deviation=self._scale / (self._tries[form] + 1) / IMPROVEMENT_OF_EQUAL,
+                deviation=scale / (self._tries[form] + 1) / IMPROVEMENT_OF_EQUAL,
                 seconds=seconds if self._context.is_timed else 1.0,
             )
 

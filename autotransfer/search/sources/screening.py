@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autotransfer.search.arm import Arm
-from autotransfer.search.belief import Belief
 from autotransfer.search.proposal import Proposal
-from autotransfer.search.sources.source import SearchState, expected_level, offer_whole
-from autotransfer.search.strategy_context import StrategyContext
-from autotransfer.search.strategy_settings import StrategySettings
-from autotransfer.search.trials import TrialRecord
+from autotransfer.search.sources.closed_forms import ClosedForms
+from autotransfer.search.sources.source import SearchState, expected_level
 
 __all__ = ["Screening"]
 
 
-class Screening:
+class Screening(ClosedForms):
     """Offers each frozen backbone under each closed-form head.
 
     Before anything is seen of a backbone, its level is expected from its published figures and from what others like
@@ -27,24 +24,13 @@ class Screening:
         belief: What is believed of candidates.
     """
 
-    def __init__(self, context: StrategyContext, settings: StrategySettings, belief: Belief) -> None:
-        self._context, self._settings, self._belief = context, settings, belief
-        self._done = set[str]()
+    source = "screening"
 
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield what was not screened yet."""
-        tried = self._done | state.running_arms
-        open_ = [p for p in self._context.screening if _name(p) not in tried and p["backbone"] not in state.busy]
-        arms = [self._arm(params, state) for params in open_]
-        return offer_whole(arms, "screening", self._belief, state, is_timed=self._context.is_timed)
-
-    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
-        """Learn the level of a screened backbone."""
-        if proposal.source != "screening" or proposal.arm is None:
-            return
-        self._done.add(proposal.arm.name)
-        if record is not None and record.objective is not None:
-            self._belief.observe(proposal.arm, 0, self._context.levels(record.objective))
+        tried, busy = self._done | state.running_arms, state.busy
+        open_ = [p for p in self._context.screening if _name(p) not in tried and p["backbone"] not in busy]
+        return self._offer([self._arm(params, state) for params in open_], state)
 
     def _arm(self, params: dict[str, object], state: SearchState) -> Arm:
         context, settings = self._context, self._settings

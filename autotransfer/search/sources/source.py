@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from autotransfer.search.arm import Arm
-from autotransfer.search.belief import Belief
 from autotransfer.search.proposal import Proposal, SourceName
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord, Trials
 
-__all__ = ["FROZEN", "FrozenForm", "SearchState", "Source", "expected_level", "form_of", "offer_whole"]
+__all__ = ["FROZEN", "FrozenForm", "SearchState", "Source", "expected_level", "form_of"]
 
 # Sources of candidates none of whose stages train.
 FROZEN: tuple[SourceName, ...] = ("screening", "variants", "frozen_heads")
@@ -109,16 +107,3 @@ def _frozen_levels(trials: Trials, levels: Callable[[float], float]) -> dict[Fro
         if record.objective is not None:
             by_head[candidate.head] = max(levels(record.objective), by_head.get(candidate.head, -math.inf))
     return found
-
-
-def offer_whole(
-    arms: Sequence[Arm], source: SourceName, belief: Belief, state: SearchState, *, is_timed: bool
-) -> Iterator[Proposal]:
-    """Yield a proposal for each arm that is tried in one piece and fits into the seconds left."""
-    forecast = belief.forecast(arms)
-    for arm, mean, std in zip(arms, forecast.mean[:, -1], forecast.std[:, -1], strict=True):
-        seconds = arm.start + arm.seconds
-        if not state.fits(seconds):
-            continue
-        offer = Proposal(params=arm.params, source=source, arm=arm, expected=float(mean), deviation=float(std))
-        yield replace(offer, seconds=seconds if is_timed else 1.0)

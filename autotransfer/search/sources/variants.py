@@ -9,15 +9,15 @@ from autotransfer.search.arm import Arm
 from autotransfer.search.belief import Belief
 from autotransfer.search.gain_prior import Gain
 from autotransfer.search.proposal import Proposal
-from autotransfer.search.sources.source import FrozenForm, SearchState, offer_whole
+from autotransfer.search.sources.closed_forms import ClosedForms
+from autotransfer.search.sources.source import FrozenForm, SearchState
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
-from autotransfer.search.trials import TrialRecord
 
 __all__ = ["Variants"]
 
 
-class Variants:
+class Variants(ClosedForms):
     """Offers each backbone that was screened in the next form and in the next number of views, under its best head.
 
     What a form brings is expected to be about the same for all backbones of a task.
@@ -28,30 +28,23 @@ class Variants:
         belief: What is believed of candidates.
     """
 
+    source = "variants"
+
     def __init__(self, context: StrategyContext, settings: StrategySettings, belief: Belief) -> None:
-        self._context, self._settings, self._belief = context, settings, belief
-        self._done = set[str]()
+        super().__init__(context, settings, belief)
         self._following = dict[str, list[str]]()
         for form, before in context.variants.items():
             self._following.setdefault(before, []).append(form)
 
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield the next forms of what was screened."""
-        tried, arms = self._done | state.running_arms, list[Arm]()
+        tried, busy, arms = self._done | state.running_arms, state.busy, list[Arm]()
         for form in [form for form, levels in state.frozen.items() if levels and self._context.screening]:
             for other, effect, gain in self._next(form):
                 name = f"variants/{other[0]}/{other[1]}"
-                if other not in state.frozen and name not in tried and other[0] not in state.busy:
+                if other not in state.frozen and name not in tried and other[0] not in busy:
                     arms.append(self._arm(name, other, state, form, effect, gain))
-        return offer_whole(arms, "variants", self._belief, state, is_timed=self._context.is_timed)
-
-    def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
-        """Learn the level of a variant."""
-        if proposal.source != "variants" or proposal.arm is None:
-            return
-        self._done.add(proposal.arm.name)
-        if record is not None and record.objective is not None:
-            self._belief.observe(proposal.arm, 0, self._context.levels(record.objective))
+        return self._offer(arms, state)
 
     def _next(self, form: FrozenForm) -> Iterator[tuple[FrozenForm, str, Gain]]:
         """Yield the forms after one, the effect that each shares with other backbones, and what it brings."""
