@@ -24,7 +24,7 @@ def trivial_score(fold: Fold) -> float:
         constant = np.bincount(train, minlength=task.outputs) / len(train)
     else:
         constant = np.asarray(train, dtype=float).mean(axis=0)
-    predictions = np.broadcast_to(constant, (len(rows), task.outputs)).astype(np.float32)
+    predictions = np.broadcast_to(constant, (len(rows), task.outputs))
     try:
         score = task.score(fold.targets[rows], predictions, weights=fold.weights_of(rows))
     except Exception:  # a metric of the user's may refuse predictions that are all equal
