@@ -25,7 +25,7 @@ from autotransfer.runtime.memory import release_freed_memory
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.costs import MIN_TRANSFER_GAIN_SECONDS, TRANSFER_GAIN_BUDGET_SHARE, epoch_seconds
+from autotransfer.selection.costs import MIN_TRANSFER_GAIN_SECONDS, TRANSFER_GAIN_BUDGET_SHARE
 from autotransfer.selection.records import candidate_of
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.tasks.bootstrap import paired_standard_error, significantly_better
@@ -269,7 +269,7 @@ def _with_training(
 ) -> TransferGain:
     """Add the score of all stages, trained from random weights."""
     candidate, timed = candidate_of(best), budget.limit.seconds is not None
-    if timed and _left(budget) < epoch_seconds(evaluator, candidate.backbone):
+    if timed and _left(budget) < evaluator.epoch_seconds(candidate.backbone):
         return replace(gain, reason="the time left is too short for an epoch")
     if not timed:
         share = SHARE_OF_SEARCH / COST_OF_EPOCH

@@ -5,18 +5,23 @@ from __future__ import annotations
 import numpy as np
 
 from autotransfer.backbones.loaded import LoadedBackbone
+from autotransfer.contract.plugin_call import plugin_call
 from autotransfer.data.folds import Fold
+from autotransfer.errors import AutoTransferError
 from autotransfer.evaluation.setup import Setup
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.features.speed import measure_seconds_per_example
+from autotransfer.features.speed import measure_seconds_per_example, measure_training_seconds_per_example
 from autotransfer.search.jobs import Evaluation
 
 __all__ = ["CostModel"]
 
 # Range of the pace that is taken from other backbones: a machine that is busy for a moment says nothing.
 PACE_OF_OTHERS_RANGE = (0.67, 1.5)
-# A training step costs about three forward passes: forward, gradients of activations, gradients of weights.
-FORWARD_PASSES_PER_STEP = 3.0
+# Forward passes of the frozen backbone that a training step of all stages takes, before one is measured: three forward
+# passes of the network as it trains, each of which takes twice as long as one of the frozen backbone.
+FORWARD_PASSES_PER_STEP = 6.0
+# Forward passes of the network as it trains that a step takes.
+OWN_PASSES_PER_STEP = 3.0
 # Time of a step on a head beside its arithmetic.
 HEAD_STEP_SECONDS = 1.5e-3
 # Time that each parameter of a head takes in a step of the optimizer, and for an example forward and backward.
@@ -37,6 +42,7 @@ class CostModel:
     def __init__(self, folds: tuple[Fold, ...]) -> None:
         self._folds, self._examples = folds, len(folds[0].targets)
         self._seconds_per_example: dict[str, float] = {}
+        self._training_seconds: dict[str, float] = {}  # of one example in a step that trains all stages
         self._pace: dict[tuple[str, str], float] = {}
 
     def seconds(self, setup: Setup, extractor: FeatureExtractor, until: int, after: int = 0) -> float:
@@ -58,9 +64,10 @@ class CostModel:
             missing = [v for v in setup.views if not extractor.is_cached(setup.loaded, depth, v, head_takes=takes)]
             before = len(missing) * self._examples * share
         if not setup.frozen:
-            during = epochs * (FORWARD_PASSES_PER_STEP * train + len(setup.views) * validation) * (1.0 - share)
-        speed = self.forward_seconds(setup.loaded, extractor) if before or during else 0.0
-        return before * speed, self._head_seconds(setup, train, epochs) + during * speed
+            steps = train + len(setup.views) * validation / OWN_PASSES_PER_STEP
+            during = epochs * steps * (1.0 - share) * self.training_seconds(setup.loaded, extractor)
+        speed = self.forward_seconds(setup.loaded, extractor) if before else 0.0
+        return before * speed, self._head_seconds(setup, train, epochs) + during
 
     def _head_seconds(self, setup: Setup, train: int, epochs: int) -> float:
         count = len(self._folds) if setup.frozen else 1
@@ -88,8 +95,25 @@ class CostModel:
             self._seconds_per_example[name] = measure_seconds_per_example(loaded, extractor.store)
         return self._seconds_per_example[name]
 
+    def training_seconds(self, loaded: LoadedBackbone, extractor: FeatureExtractor) -> float:
+        """Return the seconds of one example in a step that trains all stages, as far as they are known."""
+        known = self._training_seconds.get(loaded.spec.name)
+        return FORWARD_PASSES_PER_STEP * self.forward_seconds(loaded, extractor) if known is None else known
+
+    def measure_training(self, loaded: LoadedBackbone, extractor: FeatureExtractor) -> bool:
+        """Measure a training step of a backbone, where it is not known; return whether it was measured now."""
+        name = loaded.spec.name
+        if name in self._training_seconds or ("backbone", name) in self._pace:
+            return False
+        try:
+            with plugin_call(f"The backbone {name!r}"):
+                self._training_seconds[name] = measure_training_seconds_per_example(loaded, extractor.store)
+        except AutoTransferError:  # its trial will fail as well, and say why
+            self._training_seconds[name] = self.training_seconds(loaded, extractor)
+        return True
+
     def has_measured(self, backbone: str) -> bool:
-        """Whether the speed of a backbone was measured."""
+        """Whether the speed of a frozen backbone was measured."""
         return backbone in self._seconds_per_example
 
     def _pace_of(self, backbone: tuple[str, str]) -> float:

@@ -129,8 +129,12 @@ class Evaluator:
         return self._backbones.has_loaded(name)
 
     def has_measured(self, name: str) -> bool:
-        """Whether the speed of a backbone was measured."""
+        """Whether the speed of a frozen backbone was measured."""
         return self._costs.has_measured(name)
+
+    def measure_training(self, name: str) -> bool:
+        """Measure a training step of a backbone, where it is not known; return whether it was measured now."""
+        return self._costs.measure_training(self.load(name), self.extractor)
 
     def stages(self, name: str) -> tuple[str, ...]:
         """Return the stages of a backbone."""
@@ -239,3 +243,7 @@ class Evaluator:
     def pass_seconds(self, name: str) -> float:
         """Return the predicted seconds of one pass of all examples, in one view, through a frozen backbone."""
         return len(self.targets) * self._costs.forward_seconds(self.load(name), self.extractor)
+
+    def epoch_seconds(self, name: str) -> float:
+        """Return the predicted seconds of an epoch that trains all stages of a backbone, without its evaluation."""
+        return len(self.folds[0].train_rows) * self._costs.training_seconds(self.load(name), self.extractor)

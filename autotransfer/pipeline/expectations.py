@@ -28,8 +28,6 @@ from autotransfer.search.strategy_context import StrategyContext
 
 __all__ = ["min_epochs", "predicted_seconds", "strategy_context"]
 
-# Passes of all examples that an epoch of a training is taken for, where its policy says nothing of its depth.
-PASSES_PER_EPOCH = 3.0
 # A trial is not shortened below this number of steps, or of epochs, whichever is less: a head that starts from a
 # solution tells nothing before.
 MIN_STEPS, BATCH_SIZE, MIN_EPOCHS = 30, 32, 3
@@ -61,6 +59,7 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
         seconds=costs.seconds if is_timed else None,
         drawn_seconds=costs.drawn if is_timed else lambda backbone, views: 1.0,
         tuned_seconds=costs.tuned if is_timed else lambda backbone: (0.0, 1.0),
+        measure_training=evaluator.measure_training if is_timed else lambda backbone: False,
         levels=Levels(perfect=task.perfect_score, trivial=trivial_score(evaluator.folds[0])),
         backbone_levels=levels,
         backbone_effects=effects,
@@ -136,7 +135,7 @@ class _Costs:
         """Return the predicted seconds before the first epoch of a training of half a backbone, and of each epoch."""
         params = self.space.tuning(backbone, max(len(self.evaluator.stages(backbone)) // 2, 1))
         if params is None:
-            return 0.0, PASSES_PER_EPOCH * self.evaluator.pass_seconds(backbone)
+            return 0.0, self.evaluator.epoch_seconds(backbone)
         start, first = (predicted_seconds(self.space, self.evaluator, params, epochs) for epochs in (0, 1))
         return start, first - start
 

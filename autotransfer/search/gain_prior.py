@@ -20,7 +20,7 @@ import numpy.typing as npt
 from autotransfer.errors import ModelFormatError
 from autotransfer.search.prior_file import read_part
 
-__all__ = ["Gain", "GainPrior", "level_of", "tuning_features"]
+__all__ = ["Gain", "GainPrior", "error_of", "level_of", "tuning_features"]
 
 Array = npt.NDArray[np.float64]
 # Added to an error, as a share of the trivial predictor's, before its logarithm is taken: the last tenth of a percent
@@ -60,6 +60,11 @@ class Gain:
 def level_of(error: float) -> float:
     """Return the level of an error (0..1), in shares of the error of the trivial predictor."""
     return -math.log(max(error, 0.0) + ERROR_FLOOR)
+
+
+def error_of(level: float) -> float:
+    """Return the error whose level this is; 0 where no error is so small."""
+    return max(math.exp(-level) - ERROR_FLOOR, 0.0)
 
 
 def tuning_features(*, share: float, examples: int, outputs: int, error: float, distant: bool) -> Array:

@@ -18,7 +18,7 @@ from autotransfer.search.sources.fine_tuning import FineTuning
 from autotransfer.search.sources.frozen_heads import FrozenHeads
 from autotransfer.search.sources.sampled_tuning import SampledTuning
 from autotransfer.search.sources.screening import Screening
-from autotransfer.search.sources.source import SearchState, Source
+from autotransfer.search.sources.source import TRAINING, SearchState, Source
 from autotransfer.search.sources.trainings import Trainings
 from autotransfer.search.sources.variants import Variants
 from autotransfer.search.strategy_context import StrategyContext
@@ -34,15 +34,29 @@ class Strategy:
     Args:
         sources: Offer proposals.
         levels: Turns objectives into levels.
+        measure_training: Measures a training step of a backbone where that was not done; returns whether it was done.
     """
 
-    def __init__(self, sources: Sequence[Source], levels: Callable[[float], float]) -> None:
-        self._sources, self._levels = sources, levels
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        levels: Callable[[float], float],
+        measure_training: Callable[[str], bool] = lambda backbone: False,
+    ) -> None:
+        self._sources, self._levels, self._measure_training = sources, levels, measure_training
 
     def next(self, trials: Trials, left: float, running: Sequence[Proposal] = ()) -> Proposal | None:
-        """Return what is tried next; None where nothing is left, or what is being tried has to end first."""
+        """Return what is tried next; None where nothing is left, or what is being tried has to end first.
+
+        Before the first training of a backbone begins, a step of it is timed; then the choice is made again.
+        """
         state = SearchState.of(trials, left, running, self._levels)
-        return most_promising([offer for source in self._sources for offer in source.proposals(state)], state.best)
+        while True:
+            offers = [offer for source in self._sources for offer in source.proposals(state)]
+            offer = most_promising(offers, state.best)
+            is_training = offer is not None and offer.source in TRAINING and offer.resumes is None
+            if offer is None or not is_training or not self._measure_training(str(offer.params["backbone"])):
+                return offer
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
         """Learn what came of a proposal, now or before the search was interrupted; None: it was not carried out."""
@@ -74,7 +88,7 @@ def make_strategy(context: StrategyContext, settings: StrategySettings | None = 
         FineTuning(context, settings, trainings),
         SampledTuning(context, settings, trainings),
     ]
-    return Strategy(sources, context.levels)
+    return Strategy(sources, context.levels, context.measure_training)
 
 
 def most_promising(offers: Sequence[Proposal], best: float) -> Proposal | None:

@@ -18,7 +18,6 @@ from autotransfer.settings import Budget
 
 __all__ = [
     "affordable_members",
-    "epoch_seconds",
     "explanation_seconds",
     "finals_seconds",
     "refit_seconds",
@@ -39,9 +38,6 @@ EXPLANATIONS_BUDGET_SHARE, MAX_RESERVED_EXPLANATION_SECONDS = 0.03, 10.0
 FINALS_SAFETY_FACTOR = 1.5
 # Fewest seconds for a comparison with random weights.
 MIN_TRANSFER_GAIN_SECONDS = 1.0
-# Forward passes that a step of training a whole backbone takes: a step costs three forward passes of the network as it
-# trains, and each of these takes twice as long as a pass of the fused backbone, whose speed is measured.
-FORWARD_PASSES_PER_TRAINING_STEP = 6.0
 
 
 def selection_seconds(
@@ -138,20 +134,13 @@ def transfer_gain_seconds(budget: Budget, evaluator: Evaluator, backbone: str) -
         backbone: The backbone that is expected to take least.
     """
     share = TRANSFER_GAIN_BUDGET_SHARE * (budget.seconds or 0.0)
-    is_enough = share >= MIN_TRANSFER_GAIN_SECONDS and share >= epoch_seconds(evaluator, backbone)
+    is_enough = share >= MIN_TRANSFER_GAIN_SECONDS and share >= evaluator.epoch_seconds(backbone)
     return share if is_enough else 0.0
 
 
 def explanation_seconds(budget: Budget) -> float:
     """Return the seconds of a budget to reserve for the explanation of single examples."""
     return min(EXPLANATIONS_BUDGET_SHARE * (budget.seconds or 0.0), MAX_RESERVED_EXPLANATION_SECONDS)
-
-
-def epoch_seconds(evaluator: Evaluator, backbone: str) -> float:
-    """Return the predicted seconds of an epoch that trains all stages of a backbone."""
-    fold = evaluator.folds[0]
-    share = len(fold.train_rows) / len(fold.targets)
-    return FORWARD_PASSES_PER_TRAINING_STEP * evaluator.pass_seconds(backbone) * share
 
 
 def _network(record: TrialRecord) -> tuple[str, int]:

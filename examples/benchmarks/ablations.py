@@ -41,8 +41,8 @@ Switch = AbstractContextManager[Any]
 
 
 def without_screening() -> Switch:
-    """Begin with what the schedule and the sampler choose."""
-    return patch.object(SearchSpace, "screening", lambda space: [])
+    """Offer no frozen candidate, neither variants nor other heads of one: trainings begin at once."""
+    return patch.object(SearchSpace, "freezing", None)
 
 
 def without_prior() -> Switch:

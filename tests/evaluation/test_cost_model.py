@@ -39,7 +39,8 @@ def test_each_view_costs_a_pass_until_it_is_cached(make: MakeEvaluator) -> None:
         return evaluator.predicted_seconds(Candidate(backbone="test_vit", freeze="full", training=training))
 
     share = len(evaluator.folds[0].validation_rows) / len(evaluator.targets)
-    assert epoch(2) - epoch(1) == pytest.approx(share * each, rel=0.01)
+    # Each pass of the network as it trains takes twice as long as one of the frozen backbone.
+    assert epoch(2) - epoch(1) == pytest.approx(2 * share * each, rel=0.01)
 
 
 def test_more_features_take_longer_to_solve(make: MakeEvaluator) -> None:
@@ -65,6 +66,35 @@ def test_more_epochs_and_more_stages_cost_more(make: MakeEvaluator) -> None:
 
     assert seconds(0, 4) == pytest.approx(2 * seconds(0, 2))
     assert seconds(0, 10) > seconds(3, 10) > 0
+
+
+def test_epochs_cost_what_a_timed_step_says(make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = make()
+    candidate = Candidate(backbone="test_resnet", freeze="full", training={"epochs": 2})
+    before = evaluator.predicted_seconds(candidate)
+    assert evaluator.epoch_seconds("test_resnet") < before
+    timed = "autotransfer.evaluation.cost_model.measure_training_seconds_per_example"
+    monkeypatch.setattr(timed, lambda loaded, store: 7.0)
+    assert evaluator.measure_training("test_resnet")
+    assert not evaluator.measure_training("test_resnet"), "once is enough"
+    train, validation = (len(getattr(evaluator.folds[0], rows)) for rows in ("train_rows", "validation_rows"))
+    assert evaluator.epoch_seconds("test_resnet") == 7.0 * train
+    assert evaluator.predicted_seconds(candidate) == pytest.approx(2 * 7.0 * (train + validation / 3), rel=0.01)
+
+
+def test_a_backbone_that_cannot_train_keeps_its_expected_seconds(
+    make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = make()
+    before = evaluator.epoch_seconds("test_vit")
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no gradient for you")
+
+    monkeypatch.setattr(type(evaluator.load("test_vit").backbone), "forward", fail)
+    assert evaluator.measure_training("test_vit")
+    assert evaluator.epoch_seconds("test_vit") == before
+    assert not evaluator.measure_training("test_vit")
 
 
 @pytest.mark.slow

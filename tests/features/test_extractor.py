@@ -20,7 +20,7 @@ from autotransfer.errors import BackboneError, PluginError, TrialError
 from autotransfer.features import extractor as features_module
 from autotransfer.features.cache import ActivationCache
 from autotransfer.features.extractor import FeatureExtractor
-from autotransfer.features.speed import measure_seconds_per_example
+from autotransfer.features.speed import measure_seconds_per_example, measure_training_seconds_per_example
 from autotransfer.runtime.device import Device
 from autotransfer_plugins.modalities.image.batches import prepare
 from autotransfer_plugins.modalities.image.formats import Preprocessing
@@ -590,6 +590,16 @@ def test_many_images_pass_once_while_the_batch_size_is_measured(make_images: Mak
 
 def test_the_seconds_of_an_image_are_measured(make_backbone: Make, make_images: MakeImages, cpu: Device) -> None:
     assert 0 < measure_seconds_per_example(load(make_backbone("test_vit"), cpu), make_images()) < np.inf
+
+
+def test_the_seconds_of_a_training_step_are_measured_on_a_copy(
+    make_backbone: Make, make_images: MakeImages, cpu: Device
+) -> None:
+    loaded = load(make_backbone("test_resnet"), cpu)
+    before = {name: tensor.clone() for name, tensor in loaded.backbone.state_dict().items()}
+    assert 0 < measure_training_seconds_per_example(loaded, make_images()) < np.inf
+    assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.backbone.state_dict().items())
+    assert all(p.grad is None and not p.requires_grad for p in loaded.backbone.parameters())
 
 
 def test_trials_get_copies(make_backbone: Make, cpu: Device) -> None:

@@ -124,12 +124,12 @@ def test_a_longer_training_is_predicted_to_take_longer(prepared: Any) -> None:
     assert four > one > 0.0
 
 
-def test_without_a_head_for_stages_epochs_are_passes(prepared: Any) -> None:
+def test_without_a_head_for_stages_all_of_them_count(prepared: Any) -> None:
     found = prepared("ridge")
     context = found.context()
     assert context.tuning("test_vit", 1) is None
     start, each = context.tuned_seconds("test_vit")
-    assert (start, each) == (0.0, pytest.approx(3.0 * found.evaluator.pass_seconds("test_vit")))
+    assert (start, each) == (0.0, found.evaluator.epoch_seconds("test_vit"))
 
 
 def test_forms_and_limits_are_passed_on(prepared: Any) -> None:

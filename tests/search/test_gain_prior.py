@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from autotransfer.errors import ModelFormatError
-from autotransfer.search.gain_prior import GainPrior, level_of, tuning_features
+from autotransfer.search.gain_prior import GainPrior, error_of, level_of, tuning_features
 from autotransfer.search.prior_file import write_part
 
 BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
@@ -32,6 +32,8 @@ def in_benchmarks(code: str) -> Any:
 def test_halving_an_error_gains_about_log_two() -> None:
     assert level_of(0.3) - level_of(0.6) == pytest.approx(np.log(2), abs=0.05)
     assert level_of(-0.1) == level_of(0.0)
+    assert [error_of(level_of(error)) for error in (0.0, 0.03, 0.6)] == pytest.approx([0.0, 0.03, 0.6])
+    assert error_of(9.0) == 0.0
 
 
 def test_any_task_has_a_gain_of_sane_size() -> None:

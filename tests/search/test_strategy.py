@@ -75,6 +75,25 @@ def test_the_first_of_equals_is_next_and_of_none_there_is_none() -> None:
 # --- what is tried -------------------------------------------------------------------------------------------------
 
 
+def test_a_step_is_timed_before_the_first_training_of_a_backbone(play: Play) -> None:
+    shown, measured = {"a": 1.0, "b": 1.0}, list[str]()
+
+    def measure(backbone: str) -> bool:
+        if backbone in measured:
+            return False
+        measured.append(backbone)
+        shown[backbone] = 500.0 if backbone == "a" else 1.0
+        return True
+
+    def seconds(params: dict[str, Any], epochs: int) -> float:
+        return 0.5 + shown[params["backbone"]] * epochs
+
+    played = play("ab", TIMED, seconds=seconds, measure_training=measure, limit=100.0).run()
+    trained = {p.params["backbone"] for p, _ in played.steps if p.source == "fine_tuning"}
+    assert trained == {"b"}, "the steps of the better backbone would take 500 seconds"
+    assert set(measured) == {"a", "b"}
+
+
 def test_cheap_good_backbones_come_before_dear_poor_ones(play: Play) -> None:
     def seconds(params: dict[str, Any], epochs: int) -> float:
         return (10.0 if params["backbone"] == "a" else 0.5) + 5.0 * epochs

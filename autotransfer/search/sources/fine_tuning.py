@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autotransfer.search.arm import Arm
+from autotransfer.search.gain_prior import error_of
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.source import FrozenForm, SearchState, expected_level
 from autotransfer.search.sources.trainings import Trainings, deviations, dips, tunable_forms
@@ -31,7 +32,6 @@ class FineTuning:
 
     def __init__(self, context: StrategyContext, settings: StrategySettings, trainings: Trainings) -> None:
         self._context, self._settings, self._trainings = context, settings, trainings
-        self._costs: dict[tuple[str, int, int], tuple[dict[str, Any], float, float] | None] = {}
 
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield new depths, and paused trainings."""
@@ -43,21 +43,18 @@ class FineTuning:
         """Learn how far a training came."""
         if proposal.source == "fine_tuning":
             self._trainings.observe(proposal, record)
-            # A training shows the pace of its backbone.
-            self._costs = {key: cost for key, cost in self._costs.items() if key[0] != proposal.params["backbone"]}
 
     def _arms(self, form: FrozenForm, state: SearchState) -> Iterator[Arm]:
         """Yield the depths of a form: the last stages one, two and three, half of them, and all."""
         stages = self._context.stages(form[0])
         for trained in sorted({1, 2, 3, stages // 2, stages} & set(range(1, stages + 1))):
             name = f"fine_tuning/{form[0]}/{trained}"
-            if name not in self._trainings and (cost := self._cost(form, trained)) is not None:
-                yield self._arm(name, form, trained / stages, cost, state)
+            params = None if name in self._trainings else self._params(form, trained)
+            if params is not None:
+                yield self._arm(name, form, trained / stages, params, state)
 
-    def _arm(
-        self, name: str, form: FrozenForm, share: float, cost: tuple[dict[str, Any], float, float], state: SearchState
-    ) -> Arm:
-        context, settings, (params, start, seconds) = self._context, self._settings, cost
+    def _arm(self, name: str, form: FrozenForm, share: float, params: dict[str, Any], state: SearchState) -> Arm:
+        context, settings = self._context, self._settings
         root, level, effects = context.root(form[0]), state.best_of(form), dict[str, float]()
         if math.isinf(level):  # no frozen candidate says where the backbone stands
             level, effects = expected_level(context, settings, form[0])
@@ -65,7 +62,7 @@ class FineTuning:
             share=share,
             examples=context.examples,
             outputs=context.outputs,
-            error=min(math.exp(-level), 1.0),
+            error=min(error_of(level), 1.0),
             distant=root in context.distant,
         )
         common, own = math.sqrt(settings.backbone_share), math.sqrt(1.0 - settings.backbone_share)
@@ -75,7 +72,7 @@ class FineTuning:
             "deep": gain.task_deviation * math.sqrt(share),
         }
         effects[f"tuning:{root}"] = common * gain.own_deviation
-        rungs = context.curves.rungs
+        rungs, (start, seconds) = context.curves.rungs, context.epoch_seconds(params)
         return Arm(
             name=name,
             mean=[level + gain.mean - dip for dip in dips(settings, rungs)],
@@ -86,16 +83,8 @@ class FineTuning:
             params=params,
         )
 
-    def _cost(self, form: FrozenForm, trained: int) -> tuple[dict[str, Any], float, float] | None:
-        """Return the parameters of a depth, the seconds before its first epoch and of each; None where it is none."""
-        key = (*form, trained)
-        if key not in self._costs:
-            self._costs[key] = self._predicted(form, trained)
-        return self._costs[key]
-
-    def _predicted(self, form: FrozenForm, trained: int) -> tuple[dict[str, Any], float, float] | None:
-        context, (name, views) = self._context, form
-        params = context.tuning(name, trained, views=views, distant=context.root(name) in context.distant)
-        if params is None:
-            return None
-        return params, *context.epoch_seconds(params)
+    def _params(self, form: FrozenForm, trained: int) -> dict[str, Any] | None:
+        """Return the parameters of a depth; None where it is none."""
+        name, views = form
+        distant = self._context.root(name) in self._context.distant
+        return self._context.tuning(name, trained, views=views, distant=distant)

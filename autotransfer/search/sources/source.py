@@ -12,10 +12,12 @@ from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord, Trials
 
-__all__ = ["FROZEN", "FrozenForm", "SearchState", "Source", "expected_level", "form_of"]
+__all__ = ["FROZEN", "TRAINING", "FrozenForm", "SearchState", "Source", "expected_level", "form_of"]
 
 # Sources of candidates none of whose stages train.
 FROZEN: tuple[SourceName, ...] = ("screening", "variants", "frozen_heads")
+# Sources of candidates some of whose stages train.
+TRAINING: tuple[SourceName, ...] = ("fine_tuning", "sampled_tuning")
 
 FrozenForm = tuple[str, int]
 """A backbone in one of its forms, and the number of views that it takes."""
