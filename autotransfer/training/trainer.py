@@ -207,7 +207,9 @@ class Training:
         self.device.seed(int(torch.randint(2**31, (1,), generator=self._rng)))
         self.network.head.train()
         if not self._frozen(depth):
-            train_mode(self.network.backbone, self.plan, depth, update_norms=self.settings.batch_norm == "live")
+            # Batch norm cannot learn from one example.
+            update_norms = self.settings.batch_norm == "live" and len(self.fold.train_rows) > 1
+            train_mode(self.network.backbone, self.plan, depth, update_norms=update_norms)
         feed, size = self.feed(depth), self.settings.batch_size
         order = self.fold.train_rows[torch.randperm(len(self.fold.train_rows), generator=self._rng).numpy()]
         if feed.lengths is not None:
@@ -216,7 +218,7 @@ class Training:
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             if len(rows) == 1 < min(size, len(order)):
-                continue  # batch norm cannot learn from one example
+                continue
             unchecked.append(self._step(feed, rows, depth))
             total, count = total + unchecked[-1] * len(rows), count + len(rows)
             if len(unchecked) == _STEPS_BETWEEN_CHECKS.get(self.device.torch.type, 1):

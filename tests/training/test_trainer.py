@@ -477,3 +477,14 @@ def test_weighted_batch_in_parts_is_the_whole_batch(start: Start, monkeypatch: p
         run(training)
         trained.append(weights(network))
     assert_equal(trained[0], trained[1], rtol=1e-4, atol=1e-5)
+
+
+def test_one_example_trains_in_spite_of_a_live_batch_norm(start: Start) -> None:
+    fold = make_fold([0.5, 1.5, 2.5], validation=np.array([1, 2]))
+    fold = replace(fold, train_rows=np.array([0]))
+    training = start(net(1, norm=nn.BatchNorm2d), fold, {"batch_norm": "live"})
+    before = weights(training.network)
+    run(training, epochs=1)
+    changed = {name for name, tensor in weights(training.network).items() if not torch.equal(tensor, before[name])}
+    assert any("body" in name for name in changed)
+    assert not any("running" in name for name in changed)
