@@ -10,7 +10,7 @@ from autotransfer.search.arm import Arm
 from autotransfer.search.gain_prior import error_of
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.source import FrozenForm, SearchState, expected_level
-from autotransfer.search.sources.trainings import Trainings, deviations, dips, tunable_forms
+from autotransfer.search.sources.trainings import Trainings, expected_curve, tunable_forms
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
@@ -72,11 +72,12 @@ class FineTuning:
             "deep": gain.task_deviation * math.sqrt(share),
         }
         effects[f"tuning:{root}"] = common * gain.own_deviation
-        rungs, (start, seconds) = context.curves.rungs, context.epoch_seconds(params)
+        mean, std = expected_curve(settings, context.curves.rungs, level + gain.mean, own * gain.own_deviation)
+        start, seconds = context.epoch_seconds(params)
         return Arm(
             name=name,
-            mean=[level + gain.mean - dip for dip in dips(settings, rungs)],
-            std=deviations(settings, own * gain.own_deviation, rungs),
+            mean=mean,
+            std=std,
             effects=effects,
             seconds=seconds,
             start=start,

@@ -8,7 +8,7 @@ from autotransfer.search.arm import Arm
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.drawn import Drawn
 from autotransfer.search.sources.source import FrozenForm, SearchState
-from autotransfer.search.sources.trainings import Trainings, deviations, dips, reference_level, tunable_forms
+from autotransfer.search.sources.trainings import Trainings, expected_curve, reference_level, tunable_forms
 from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
@@ -58,13 +58,14 @@ class SampledTuning:
 
     def _arm(self, form: FrozenForm, policy: str, count: int, state: SearchState) -> Arm:
         context, (name, views) = self._context, form
-        mean, effects = reference_level(context, self._settings, name, state)
-        gain, rungs = self._drawn.gain, context.curves.rungs
+        level, effects = reference_level(context, self._settings, name, state)
+        gain = self._drawn.gain
+        mean, std = expected_curve(self._settings, context.curves.rungs, level + gain.mean, self._drawn.spread)
         start, seconds = context.tuned_seconds(name)
         return Arm(
             name=f"sampled_tuning/{_place(form, policy)}/{count}",
-            mean=[mean + gain.mean - dip for dip in dips(self._settings, rungs)],
-            std=deviations(self._settings, self._drawn.spread, rungs),
+            mean=mean,
+            std=std,
             effects={**effects, "drawn tuning": gain.task_deviation},
             seconds=seconds,
             start=start,

@@ -14,7 +14,7 @@ from autotransfer.search.strategy_context import StrategyContext
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord
 
-__all__ = ["Trainings", "deviations", "dips", "reference_level", "tunable_forms"]
+__all__ = ["Trainings", "expected_curve", "reference_level", "tunable_forms"]
 
 # In trials: a paused one that goes on is no further trial.
 COST_OF_RESUMING = 0.01
@@ -188,14 +188,21 @@ class Trainings:
                 yield replace(offer, expected=mean, deviation=std, seconds=seconds if self._is_timed else cost)
 
 
-def deviations(settings: StrategySettings, own: float, rungs: Sequence[int]) -> list[float]:
-    """Return the deviations of a training of its own at each rung: how far it dips is half unsure."""
-    return [math.hypot(own, dip / 2) for dip in dips(settings, rungs)]
+def expected_curve(
+    settings: StrategySettings, rungs: Sequence[int], end: float, deviation: float
+) -> tuple[list[float], list[float]]:
+    """Return the expected level of a training at each rung, and its own deviation there.
 
+    A training dips at first; how far is half unsure.
 
-def dips(settings: StrategySettings, rungs: Sequence[int]) -> list[float]:
-    """Return by how many levels a training is below its end at each rung."""
-    return [settings.first_epoch_dip * (1.0 - rung / rungs[-1]) ** 4 for rung in rungs]
+    Args:
+        settings: The tuned numbers.
+        rungs: Epochs at the rungs.
+        end: Expected level at the last rung.
+        deviation: Its own deviation at the last rung.
+    """
+    dips = [settings.first_epoch_dip * (1.0 - rung / rungs[-1]) ** 4 for rung in rungs]
+    return [end - dip for dip in dips], [math.hypot(deviation, dip / 2) for dip in dips]
 
 
 def tunable_forms(context: StrategyContext, settings: StrategySettings, state: SearchState) -> list[FrozenForm]:

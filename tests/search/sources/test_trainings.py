@@ -14,7 +14,7 @@ from autotransfer.search.belief import Belief, CurveModel
 from autotransfer.search.levels import Levels
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.source import SearchState
-from autotransfer.search.sources.trainings import Trainings, dips, reference_level, tunable_forms
+from autotransfer.search.sources.trainings import Trainings, expected_curve, reference_level, tunable_forms
 from autotransfer.search.strategy import most_promising
 from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord, Trials
@@ -262,10 +262,11 @@ def test_what_does_not_train_by_epochs_is_none_of_its_business() -> None:
 
 
 def test_a_dip_shrinks_with_each_rung_and_ends() -> None:
-    found = dips(StrategySettings(first_epoch_dip=1.0), RUNGS)
-    assert found == sorted(found, reverse=True)
-    assert found[0] < 1.0
-    assert found[-1] == 0.0
+    mean, deviation = expected_curve(StrategySettings(first_epoch_dip=1.0), RUNGS, 2.0, 0.3)
+    assert mean == sorted(mean)
+    assert deviation == sorted(deviation, reverse=True)
+    assert 1.0 < mean[0] < mean[-1] == 2.0
+    assert deviation[-1] == 0.3
 
 
 def test_the_best_forms_train_each_in_its_best_views(context: Any, tried: Any) -> None:
