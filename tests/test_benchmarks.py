@@ -39,7 +39,7 @@ RUNS = {
         {"best alone", "ensemble", "best on them", "gain (points)", "its standard error"},
     ),
     "crash.py": (
-        ["--fits", "1", "--kills", "2", "--trials", "10", "--epochs", "1"],
+        ["--fits", "1", "--kills", "1", "--trials", "6", "--epochs", "1"],
         {"lost", "repeated", "unreadable", "same trials"},
     ),
     "coverage.py": (["--examples", "60", "--draws", "1"], {"accuracy", "coverage", "size", "empty", "spread"}),
@@ -54,7 +54,7 @@ RUNS = {
     "scale.py": (["--images", "20", "--trials", "3"], {"seconds", "peak MB"}),
     "probe_accuracy.py": ([], {"mean difference", "lowest cosine"}),
     "versus_plain.py": (["--minutes", "0.1", "--plain-minutes", "0.01"], {"plain test", "our test", "speed-up"}),
-    "workers.py": (["--trials", "4", "3", "3"], {"kind", "search ratio", "total ratio"}),
+    "workers.py": (["--trials", "4", "3", "3", "--only", "probes"], {"kind", "search ratio", "total ratio"}),
     "versus_random.py": (["--seeds", "1"], {"trained, %", "random, mean %", "gain, points"}),
     "whole_fit.py": (["--cold", "8", "--warm", "6", "--repeats", "1"], {"wall (s)", "finished or pruned trials"}),
 }

@@ -112,9 +112,9 @@ class CostModel:
             self._training_seconds[name] = self.training_seconds(loaded, extractor)
         return True
 
-    def has_measured(self, backbone: str) -> bool:
-        """Whether the speed of a frozen backbone was measured."""
-        return backbone in self._seconds_per_example
+    def measured_seconds(self, backbone: str) -> float | None:
+        """Return the seconds of one example through a frozen backbone; None where they were not measured."""
+        return self._seconds_per_example.get(backbone)
 
     def _pace_of(self, backbone: tuple[str, str]) -> float:
         """Return the pace of a backbone, or the usual one of the others as far as it can be trusted."""

@@ -124,13 +124,13 @@ class Evaluator:
         """Return a backbone, loaded once."""
         return self._backbones.load(name)
 
-    def has_loaded(self, name: str) -> bool:
-        """Whether a backbone was loaded."""
-        return self._backbones.has_loaded(name)
+    def is_loaded(self, name: str) -> bool:
+        """Whether a backbone is loaded now."""
+        return self._backbones.is_loaded(name)
 
     def has_measured(self, name: str) -> bool:
         """Whether the speed of a frozen backbone was measured."""
-        return self._costs.has_measured(name)
+        return self._costs.measured_seconds(name) is not None
 
     def measure_training(self, name: str) -> bool:
         """Measure a training step of a backbone, where it is not known; return whether it was measured now."""
@@ -242,7 +242,9 @@ class Evaluator:
 
     def pass_seconds(self, name: str) -> float:
         """Return the predicted seconds of one pass of all examples, in one view, through a frozen backbone."""
-        return len(self.targets) * self._costs.forward_seconds(self.load(name), self.extractor)
+        known = self._costs.measured_seconds(name)
+        each = self._costs.forward_seconds(self.load(name), self.extractor) if known is None else known
+        return len(self.targets) * each
 
     def epoch_seconds(self, name: str) -> float:
         """Return the predicted seconds of an epoch that trains all stages of a backbone, without its evaluation."""

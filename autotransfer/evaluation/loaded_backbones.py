@@ -44,9 +44,9 @@ class LoadedBackbones:
         self._loaded.move_to_end(name)
         return self._loaded[name]
 
-    def has_loaded(self, name: str) -> bool:
-        """Whether a backbone is loaded, or was."""
-        return name in self._loaded or name in self._stages
+    def is_loaded(self, name: str) -> bool:
+        """Whether a backbone is loaded now."""
+        return name in self._loaded
 
     def stages(self, name: str) -> tuple[str, ...]:
         """Return the stages of a backbone, which is loaded once for that, however many others are."""

@@ -104,6 +104,8 @@ def predicted_seconds(space: SearchSpace, evaluator: Evaluator, params: Mapping[
 class _Costs:
     """Predicts seconds; of backbones that were not loaded yet, by their multiply-accumulates.
 
+    No backbone is loaded again to predict what it takes: while it is not loaded, what was predicted before holds.
+
     Attributes:
         space: Turns parameters into candidates.
         evaluator: Predicts the seconds of candidates of loaded backbones.
@@ -114,20 +116,25 @@ class _Costs:
     evaluator: Evaluator
     backbones: Mapping[str, BackboneSpec]
     _drawn: dict[tuple[str, int], float] = field(default_factory=dict)
+    _predicted: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def seconds(self, params: Mapping[str, Any], epochs: int) -> float:
         """Return the predicted seconds of a trial to so many epochs."""
-        name = str(params["backbone"])
-        if epochs == 0 and not self.evaluator.has_loaded(name):
-            return int(params.get("views", 1)) * self._pass(name) + LOADING_SECONDS
-        return predicted_seconds(self.space, self.evaluator, params, epochs)
+        name, key = str(params["backbone"]), (repr(params), epochs)
+        if not self.evaluator.is_loaded(name):
+            if key in self._predicted:
+                return self._predicted[key]
+            if epochs == 0:
+                return int(params.get("views", 1)) * self._pass(name) + LOADING_SECONDS
+        self._predicted[key] = predicted_seconds(self.space, self.evaluator, params, epochs)
+        return self._predicted[key]
 
     def drawn(self, backbone: str, views: int) -> float:
         """Return the predicted seconds of a frozen candidate: the mean over heads, with middling settings."""
         key = backbone, views
         if key not in self._drawn:
             given = self.space.frozen(backbone, views)
-            each = [predicted_seconds(self.space, self.evaluator, params, self.space.head_epochs) for params in given]
+            each = [self.seconds(params, self.space.head_epochs) for params in given]
             self._drawn[key] = sum(each) / max(len(each), 1)
         return self._drawn[key]
 
@@ -136,7 +143,7 @@ class _Costs:
         params = self.space.tuning(backbone, max(len(self.evaluator.stages(backbone)) // 2, 1))
         if params is None:
             return 0.0, self.evaluator.epoch_seconds(backbone)
-        start, first = (predicted_seconds(self.space, self.evaluator, params, epochs) for epochs in (0, 1))
+        start, first = (self.seconds(params, epochs) for epochs in (0, 1))
         return start, first - start
 
     def _pass(self, name: str) -> float:

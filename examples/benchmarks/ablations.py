@@ -146,18 +146,35 @@ ABLATIONS: dict[str, Callable[[], Switch]] = {
 }
 
 
+# What is taken away of the sources of proposals.
+SOURCES = {
+    "without screening": "screening",
+    "without variants": "variants",
+    "without frozen heads": "frozen_heads",
+    "without fine-tuning": "fine_tuning",
+    "without sampled tuning": "sampled_tuning",
+}
+
+
 def fit(ablation: str, data: Path, zoo: Path, **settings: Any) -> dict[str, Any]:
     with ABLATIONS[ablation]():
         return common.fit(data, zoo, **settings)
 
 
 def row(ablation: str, fits: list[dict[str, Any]], whole: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the means over fits; those of ``whole`` are of the same data sets and seeds, in order."""
+    """Return the means over fits; those of ``whole`` are of the same data sets and seeds, in order.
+
+    Of a source of proposals, ``used`` and ``won`` are the shares of whole fits that have tried what it proposed, and
+    whose best trial is one of these.
+    """
     points = [100 * (one["test"] - other["test"]) for one, other in zip(fits, whole, strict=True)]
     means = {name: statistics.mean(one[name] for one in fits) for name in ("validation", "test", "seconds", "trials")}
     error = statistics.stdev(points) / math.sqrt(len(points)) if len(points) > 1 else math.nan
+    source = SOURCES.get(ablation, "")
     return {
         "search": ablation,
+        "used": statistics.mean(source in one["sources"] for one in whole) if source else math.nan,
+        "won": statistics.mean(source == one["winner"] for one in whole) if source else math.nan,
         **means,
         "test difference (points)": statistics.mean(points),
         "its standard error": error,

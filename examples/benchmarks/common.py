@@ -98,7 +98,8 @@ def fit(data: Path, zoo: Path, *examples: Any, **settings: Any) -> dict[str, Any
 
     Returns:
         ``validation`` and ``test`` accuracy, wall ``seconds`` of this process, number of ``trials`` that did not fail,
-        and ``history``: after each of them, those seconds and the validation accuracy of the best one.
+        ``history``: after each of them, those seconds and the validation accuracy of the best one; ``sources``: which
+        parts of the search have proposed a trial, and ``winner``: which of them has proposed the best one.
     """
     import autotransfer
     from autotransfer.contract.registry import Registry
@@ -126,6 +127,8 @@ def fit(data: Path, zoo: Path, *examples: Any, **settings: Any) -> dict[str, Any
         "seconds": process_seconds(),
         "trials": len(trials) - trials.counts()["failed"],
         "history": history,
+        "sources": sorted({record.source for record in trials}),
+        "winner": trials.best.source if trials.best is not None else "",
     }
 
 

@@ -74,7 +74,7 @@ def test_as_json_it_is_one_object(offline: None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("modality", ["audio", "text"])
 def test_each_modality_has_a_demonstration(offline: None, modality: str) -> None:
-    arguments = ["--modality", modality, "--out", "run", "--time-budget", "30s", "--json"]
+    arguments = ["--modality", modality, "--out", "run", "--time-budget", "12s", "--json"]
     outcome = CliRunner().invoke(app, ["demo", *arguments])
     assert outcome.exit_code == 0, outcome.output
     result = json.loads(outcome.stdout)

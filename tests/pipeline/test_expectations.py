@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from autotransfer.contract.registry import Registry
+from autotransfer.evaluation import loaded_backbones
 from autotransfer.evaluation.evaluator import Evaluator
 from autotransfer.evaluation.setup import startable
 from autotransfer.pipeline.expectations import predicted_seconds, strategy_context
@@ -94,7 +95,7 @@ def test_to_expect_the_screening_loads_no_backbone(prepared: Any) -> None:
     assert 0.0 < first < second, "it has twice the multiply-accumulates"
     assert second < _screening(context, NAMES[1], views=2)
     assert make_strategy(context).next(Trials(), 60.0) is not None
-    assert not any(found.evaluator.has_loaded(name) for name in NAMES)
+    assert not any(found.evaluator.is_loaded(name) for name in NAMES)
 
 
 def test_the_measured_pace_of_one_backbone_is_that_of_others(prepared: Any) -> None:
@@ -103,7 +104,24 @@ def test_the_measured_pace_of_one_backbone_is_that_of_others(prepared: Any) -> N
     measured = found.evaluator.pass_seconds("test_resnet")
     two, three = (_screening(context, "test_vit", views) for views in (2, 3))
     assert three - two == pytest.approx(2.0 * measured), "a view is a pass, of twice the multiply-accumulates"
-    assert not found.evaluator.has_loaded("test_vit")
+    assert not found.evaluator.is_loaded("test_vit")
+
+
+def test_no_backbone_is_loaded_again_to_predict_its_seconds(prepared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = prepared()
+    context = found.context()
+    before, params = _screening(context, "test_vit"), context.tuning("test_vit", 1)
+    assert params is not None
+    assert found.evaluator.is_loaded("test_vit"), "its depths are those of its stages"
+    known = _screening(context, "test_vit"), context.epoch_seconds(params)
+    assert known[0] != before, "a measured speed says more than multiply-accumulates"
+    monkeypatch.setattr(loaded_backbones, "MAX_LOADED_BACKBONES", 1)
+    found.evaluator.load("test_resnet")
+    assert not found.evaluator.is_loaded("test_vit")
+    assert (_screening(context, "test_vit"), context.epoch_seconds(params)) == known
+    assert _screening(context, "test_resnet") > 0.0
+    assert found.evaluator.pass_seconds("test_vit") > 0.0
+    assert not found.evaluator.is_loaded("test_vit")
 
 
 def test_epochs_and_draws_take_more_than_nothing(prepared: Any) -> None:
