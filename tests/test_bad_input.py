@@ -136,6 +136,7 @@ def test_images_none_of_which_can_be_read(refuse: Refuse, tmp_path: Path) -> Non
     assert "1.png: no image" in message
 
 
+@pytest.mark.slow
 def test_one_unreadable_image_where_that_is_not_allowed(refuse: Refuse, digit_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(digit_folder / "train", tmp_path / "strict")
     (folder / "one" / "bad.png").write_bytes(b"no image")
@@ -306,6 +307,7 @@ def test_a_name_that_nothing_has(refuse: Refuse, setting: str, given: Any, kind:
     assert close in message
 
 
+@pytest.mark.slow
 def test_a_head_that_does_not_do_the_task(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
     targets = [label + 0.5 for label in images[1]]
     assert "head for a regression task" in refuse(UnknownNameError, ValueError, images[0], targets, heads="ncm")
@@ -384,6 +386,7 @@ def test_a_class_weight_for_what_is_no_class(refuse: Refuse) -> None:
     assert "'three', which is no class; the classes are ['one', 'two', 'zero']" in message
 
 
+@pytest.mark.slow
 def test_class_weights_for_a_regression(refuse: Refuse, images: tuple[np.ndarray, list[int]]) -> None:
     assert "no classes" in refuse(ConfigError, ValueError, *images, task="regression", class_weight="balanced")
 

@@ -222,6 +222,7 @@ def test_the_result_says_how_far_it_is_to_be_believed(result: FitResult) -> None
     assert saved["transfer_gain"]["gain"] == analysis.transfer_gain.gain
 
 
+@pytest.mark.slow
 def test_random_weights_are_not_trained_where_nobody_asks(fit: Fit, digits: Digits) -> None:
     result = fit(digits[0][:40], digits[1][:40], heads="ridge", compare_scratch=False)
     assert result.analysis.transfer_gain is None
@@ -272,6 +273,7 @@ def _as_files(digits: Digits, folder: Path) -> list[str]:
     return paths
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["array", "tensor", "paths", "pil", "frame", "csv", "dataset"])
 def test_data_of_any_form(fit: Fit, digits: Digits, tmp_path: Path, form: str) -> None:
     images, labels = digits[0][:40], digits[1][:40]
@@ -301,6 +303,7 @@ def test_data_of_any_form(fit: Fit, digits: Digits, tmp_path: Path, form: str) -
     assert first == (f"d{labels[0]}" if settings else labels[0])
 
 
+@pytest.mark.slow
 def test_two_classes(fit: Fit, digits: Digits) -> None:
     images, labels = digits[0][digits[1] < 2][:40], digits[1][digits[1] < 2][:40]
     result = fit(images, labels, metric="roc_auc")
@@ -321,6 +324,7 @@ def test_several_labels(fit: Fit, digits: Digits) -> None:
     np.testing.assert_array_equal(autotransfer.load(result.run).predict(digits[0][90:]), predicted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 2])
 def test_values(fit: Fit, digits: Digits, width: int) -> None:
     # How bright an image is, in units that are far from 0 and 1: outputs must come back in them.
@@ -335,6 +339,7 @@ def test_values(fit: Fit, digits: Digits, width: int) -> None:
     np.testing.assert_array_equal(autotransfer.load(result.run).predict(digits[0][90:]), predicted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", [[0, 0, 1, 1], [0.5, 1.5, 2.5, 3.5], [["a"], ["b"], ["a", "b"], []]])
 def test_four_images_are_enough(fit: Fit, digits: Digits, targets: list[Any]) -> None:
     result = fit(digits[0][:4], targets, trials=12)
@@ -370,6 +375,7 @@ def test_class_weights_raise_the_rare_class(fit: Fit, digits: Digits, head: str,
 # --- every head and every policy -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "freeze"),
     [
@@ -432,6 +438,7 @@ def test_equal_seeds_and_trials_give_equal_results(fit: Fit, digits: Digits, tmp
         np.testing.assert_array_equal(other.predict_proba(digits[0]), one.predict_proba(digits[0]))
 
 
+@pytest.mark.slow
 def test_test_images_that_cannot_be_read_do_not_cost_the_search(
     fit: Fit, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -456,6 +463,7 @@ def test_a_time_budget_that_no_trial_fits_into_is_said(fit: Fit, digits: Digits)
         fit(digits[0][:40], digits[1][:40], heads="linear", freeze="full", time_budget=0.01, trials=None)
 
 
+@pytest.mark.slow
 def test_the_run_folder_has_a_name_of_its_own(
     fit: Fit, digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,6 +473,7 @@ def test_the_run_folder_has_a_name_of_its_own(
     assert all((Path("runs") / run.name / "result.json").is_file() for run in runs)
 
 
+@pytest.mark.slow
 def test_overwriting_leaves_nothing_of_the_old_run(fit: Fit, digits: Digits, tmp_path: Path) -> None:
     fit(digits[0][:40], digits[1][:40], heads="knn", trials=2)
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -474,6 +483,7 @@ def test_overwriting_leaves_nothing_of_the_old_run(fit: Fit, digits: Digits, tmp
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"  # what is not ours stays
 
 
+@pytest.mark.slow
 def test_a_pattern_narrows_the_search(fit: Fit, digits: Digits) -> None:
     result = fit(digits[0][:40], digits[1][:40], backbones="*vit", heads=["r*", "linear"], freeze="frozen", trials=4)
     assert {row["backbone"] for row in result.leaderboard()} == {"test_vit"}
@@ -494,6 +504,7 @@ def photo_zoo(tiny_zoo: Path, tmp_path: Path) -> Path:
     return folder.parent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "sizes"), [(40, ["@96px", ""]), (200, ["", "@96px"])])
 def test_small_images_are_tried_at_a_small_resolution_first(
     fit: Fit, photo_zoo: Path, digits: Digits, side: int, sizes: list[str]
@@ -505,6 +516,7 @@ def test_small_images_are_tried_at_a_small_resolution_first(
     assert set(tried) == {f"photo_net{size}" for size in sizes}
 
 
+@pytest.mark.slow
 def test_a_winner_in_small_is_saved_and_loaded_in_small(
     fit: Fit, photo_zoo: Path, digits: Digits, tmp_path: Path
 ) -> None:
@@ -517,6 +529,7 @@ def test_a_winner_in_small_is_saved_and_loaded_in_small(
     np.testing.assert_allclose(loaded.predict_proba(images), result.model.predict_proba(images), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_backbone_that_is_named_is_searched_at_its_own_size(fit: Fit, photo_zoo: Path, digits: Digits) -> None:
     images, labels = list(digits[0][:40]), digits[1][:40]
     result = fit(images, labels, zoo=photo_zoo, backbones="photo_net", freeze="frozen", trials=6)
@@ -526,6 +539,7 @@ def test_a_backbone_that_is_named_is_searched_at_its_own_size(fit: Fit, photo_zo
 # --- a split of the user's own -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_candidates_are_scored_on_the_given_validation_data(fit: Fit, digits: Digits) -> None:
     images, labels = digits
     result = fit(images[:60], labels[:60], validation=images[60:90], validation_targets=labels[60:90], trials=3)
@@ -539,6 +553,7 @@ def test_candidates_are_scored_on_the_given_validation_data(fit: Fit, digits: Di
     assert best.score == np.mean(classes[best.predictions[60:].argmax(1)] == labels[60:90])
 
 
+@pytest.mark.slow
 def test_a_folder_to_validate_on_and_going_on_with_it(fit: Fit, digit_folder: Path, tmp_path: Path) -> None:
     first = fit(digit_folder / "train", validation=digit_folder / "test", heads="knn", freeze="frozen", trials=2)
     count = len(list((digit_folder / "test").rglob("*.png")))

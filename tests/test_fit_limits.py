@@ -71,6 +71,7 @@ def tried(result: autotransfer.FitResult) -> set[str]:
     return {record.candidate.backbone for record in result.trials if record.candidate is not None}
 
 
+@pytest.mark.slow
 def test_a_backbone_over_the_size_is_never_trained(fit: Callable[..., autotransfer.FitResult]) -> None:
     free = fit(trials=8, heads="ridge", freeze="frozen")
     sizes = {r.candidate.backbone: r.size_bytes for r in free.trials if r.candidate}

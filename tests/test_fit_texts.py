@@ -76,6 +76,7 @@ def test_what_candidates_take_is_known_of_sparse_ones_too(result: FitResult) -> 
     assert {point.candidate.backbone for point in result.pareto} <= {"words", "tfidf"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["words", "tfidf"])
 def test_saved_model_predicts_elsewhere_without_the_zoo(
     reviews: Texts, text_zoo: Path, tmp_path: Path, backbone: str
@@ -97,6 +98,7 @@ def test_changed_tokenizer_of_a_saved_model_is_refused(reviews: Texts, text_zoo:
         autotransfer.load(tmp_path / "run", device="cpu")
 
 
+@pytest.mark.slow
 def test_winner_without_pretraining_is_said(reviews: Texts, text_zoo: Path, tmp_path: Path) -> None:
     found = fit(reviews, text_zoo, tmp_path / "run", trials=1, backbones=["tfidf"])
     assert "transfer_does_not_pay" in {warning.code for warning in found.warnings}

@@ -74,6 +74,7 @@ def test_fit_with_weights_of_zero_is_a_fit_without_them(
     assert np.abs(equal.model.predict_proba(images) - part.model.predict_proba(images)).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_scores_are_weighted_means(digits: Digits, quick: dict[str, Any]) -> None:
     images, labels = digits
     weights = np.where(labels == 2, 5.0, 1.0)
@@ -105,6 +106,7 @@ def table(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "table.csv"
 
 
+@pytest.mark.slow
 def test_run_on_a_table_with_weights_is_resumed(table: Path, quick: dict[str, Any]) -> None:
     quick |= {"heads": ["ncm", "ridge"], "weight_column": "importance"}
     first = fit_with(str(table), **quick)
@@ -120,6 +122,7 @@ def test_run_on_a_table_with_weights_is_resumed(table: Path, quick: dict[str, An
         autotransfer.resume(first.run, trials=3, progress=False)
 
 
+@pytest.mark.slow
 def test_other_weights_are_other_data(table: Path, quick: dict[str, Any]) -> None:
     quick |= {"heads": ["ncm", "ridge"]}
     weights = np.linspace(1, 2, 60)
@@ -130,6 +133,7 @@ def test_other_weights_are_other_data(table: Path, quick: dict[str, Any]) -> Non
     assert len(autotransfer.resume(first.run, trials=2, progress=False).trials) == 2
 
 
+@pytest.mark.slow
 def test_weights_of_another_library_start_no_resume(table: Path, quick: dict[str, Any]) -> None:
     first = fit_with(
         str(table), sample_weight=pd.Series(np.linspace(1, 2, 60)), target_column="label", **{**quick, "heads": "ncm"}
@@ -138,6 +142,7 @@ def test_weights_of_another_library_start_no_resume(table: Path, quick: dict[str
         autotransfer.resume(first.run, trials=2, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
@@ -171,6 +176,7 @@ def test_networks_learn_what_the_heavy_examples_say(
     assert found.validation.effective_examples is not None
 
 
+@pytest.mark.slow
 def test_score_says_how_many_equal_examples_these_are(digits: Digits, quick: dict[str, Any]) -> None:
     images, labels = digits
     found = fit_with(images, labels, sample_weight=1.0 + 9.0 * (labels == 0), heads="ncm", **quick)

@@ -228,6 +228,7 @@ def test_damaged_images(data: st.DataObject, pictures: list[bytes], attempt: Att
 # What lies in the activation cache
 
 
+@pytest.mark.slow
 @settings(fuzz, max_examples=80)
 @given(change=damage(), name=st.sampled_from(["0.npy", "1.npy", "about.json"]))
 def test_damaged_activations_are_computed_again(

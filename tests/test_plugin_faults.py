@@ -140,6 +140,7 @@ def failures(result: FitResult, part: str) -> dict[str, str]:
     return {getattr(record.candidate, part): record.reason for record in failed}
 
 
+@pytest.mark.slow
 def test_heads_at_fault_cost_their_trials_by_name(fit: Fit) -> None:
     expected = {
         "build_raises": "failed: ZeroDivisionError: no such luck",
@@ -159,6 +160,7 @@ def test_heads_at_fault_cost_their_trials_by_name(fit: Fit) -> None:
     assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "reason"),
     [

@@ -224,6 +224,7 @@ def test_changed_data_are_refused(digits: Digits, tiny_zoo: Path, tmp_path: Path
         fit_with(images, (labels + 1) % 3, **options, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_go_on_says_why(digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     options = _options(tiny_zoo, tmp_path / "cache", trials=1, out=tmp_path / "run")
     fit_with(*digits, **options)

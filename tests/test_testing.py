@@ -108,6 +108,7 @@ def _sized(side: int, seed: int = 0, width: int = 4) -> SequentialBackbone:
     return SequentialBackbone({"stem": body}, preprocessing=Preprocessing(size=(side, side)), width=width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("load_at", "rule"),
     [

@@ -59,7 +59,7 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
         seconds=costs.seconds if is_timed else None,
         drawn_seconds=costs.drawn if is_timed else lambda backbone, views: 1.0,
         tuned_seconds=costs.tuned if is_timed else lambda backbone: (0.0, 1.0),
-        measure_training=evaluator.measure_training if is_timed else lambda backbone: False,
+        measure_training=costs.measure_training if is_timed else lambda params: False,
         levels=Levels(perfect=task.perfect_score, trivial=trivial_score(evaluator.folds[0])),
         backbone_levels=levels,
         backbone_effects=effects,
@@ -145,6 +145,10 @@ class _Costs:
             return 0.0, self.evaluator.epoch_seconds(backbone)
         start, first = (self.seconds(params, epochs) for epochs in (0, 1))
         return start, first - start
+
+    def measure_training(self, params: Mapping[str, Any]) -> bool:
+        """Time a training step of a backbone, where that was not done; return whether it was done now."""
+        return self.evaluator.measure_training(str(params["backbone"]))
 
     def _pass(self, name: str) -> float:
         """Return the predicted seconds of a pass of all examples, at the pace of the backbones that were measured."""

@@ -9,7 +9,7 @@ has left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from autotransfer.errors import ModelFormatError
 from autotransfer.search.prior_file import read_part
 
-__all__ = ["Gain", "GainPrior", "error_of", "level_of", "tuning_features"]
+__all__ = ["Gain", "GainPrior", "TuningGain", "error_of", "level_of", "tuning_features"]
 
 Array = npt.NDArray[np.float64]
 # Added to an error, as a share of the trivial predictor's, before its logarithm is taken: the last tenth of a percent
@@ -57,6 +57,17 @@ class Gain:
         return math.hypot(self.task_deviation, self.own_deviation)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TuningGain(Gain):
+    """What training stages brings: the more alike two trainings are, the more they share on one task.
+
+    Attributes:
+        parts: What makes up the task deviation: the weights of independent parts, whose squares add up to its square.
+    """
+
+    parts: Sequence[float]
+
+
 def level_of(error: float) -> float:
     """Return the level of an error (0..1), in shares of the error of the trivial predictor."""
     return -math.log(max(error, 0.0) + ERROR_FLOOR)
@@ -90,7 +101,8 @@ class GainPrior:
     def __init__(
         self, weights: Array, covariance: Array, own_deviation: float, gains: Mapping[str, Mapping[str, Gain]]
     ) -> None:
-        self._weights, self._covariance = weights, covariance
+        values, vectors = np.linalg.eigh(covariance)
+        self._weights, self._root = weights, vectors * np.sqrt(np.maximum(values, 0.0))
         self._own_deviation, self._gains = own_deviation, gains
 
     @classmethod
@@ -123,7 +135,7 @@ class GainPrior:
                 f"The prior of gains is incomplete ({error!r}); write it with fit_prior.py."
             ) from error
 
-    def tuning(self, *, share: float, examples: int, outputs: int, error: float, distant: bool) -> Gain:
+    def tuning(self, *, share: float, examples: int, outputs: int, error: float, distant: bool) -> TuningGain:
         """Return what training the last stages brings beyond the best closed form on the same frozen backbone.
 
         Args:
@@ -134,10 +146,12 @@ class GainPrior:
             distant: Whether the examples are unlike those that the backbone was pretrained on.
         """
         features = tuning_features(share=share, examples=examples, outputs=outputs, error=error, distant=distant)
-        return Gain(
+        parts = (features @ self._root).tolist()
+        return TuningGain(
             mean=float(features @ self._weights),
-            task_deviation=math.sqrt(features @ self._covariance @ features),
+            task_deviation=math.hypot(*parts),
             own_deviation=self._own_deviation,
+            parts=parts,
         )
 
     def head(self, name: str) -> Gain:

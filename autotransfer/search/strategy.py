@@ -7,7 +7,8 @@ Improvement per second over pretrained models: Quick-Tune (Pineda Arango et al.,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -34,14 +35,15 @@ class Strategy:
     Args:
         sources: Offer proposals.
         levels: Turns objectives into levels.
-        measure_training: Measures a training step of a backbone where that was not done; returns whether it was done.
+        measure_training: Times a training step of the backbone that parameters name, where that was not done; returns
+            whether it was done now.
     """
 
     def __init__(
         self,
         sources: Sequence[Source],
         levels: Callable[[float], float],
-        measure_training: Callable[[str], bool] = lambda backbone: False,
+        measure_training: Callable[[Mapping[str, Any]], bool] = lambda params: False,
     ) -> None:
         self._sources, self._levels, self._measure_training = sources, levels, measure_training
 
@@ -55,7 +57,7 @@ class Strategy:
             offers = [offer for source in self._sources for offer in source.proposals(state)]
             offer = most_promising(offers, state.best)
             is_training = offer is not None and offer.source in TRAINING and offer.resumes is None
-            if offer is None or not is_training or not self._measure_training(str(offer.params["backbone"])):
+            if offer is None or not is_training or not self._measure_training(offer.params):
                 return offer
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:

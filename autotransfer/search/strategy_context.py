@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from autotransfer.search.belief import CurveModel
-from autotransfer.search.gain_prior import Gain
+from autotransfer.search.gain_prior import Gain, TuningGain
 from autotransfer.search.levels import Levels
 
 __all__ = ["Gains", "StrategyContext", "Tuning"]
@@ -35,7 +35,7 @@ class Tuning(Protocol):
 class Gains(Protocol):
     """What kinds of candidates bring, as far as recorded runs say; see ``GainPrior``."""
 
-    def tuning(self, *, share: float, examples: int, outputs: int, error: float, distant: bool) -> Gain:
+    def tuning(self, *, share: float, examples: int, outputs: int, error: float, distant: bool) -> TuningGain:
         """Return what training the last share of the stages brings over the best frozen candidate."""
         ...
 
@@ -67,8 +67,8 @@ class StrategyContext:
             trials, each of which costs one.
         drawn_seconds: Predicts the seconds of a frozen candidate of a backbone in so many views whose head is drawn.
         tuned_seconds: Predicts the seconds before the first epoch of a training whose settings are drawn, and of each.
-        measure_training: Measures a training step of a backbone, on which predicted seconds rest, where that was not
-            done; returns whether it was done now.
+        measure_training: Times a training step of the backbone that parameters name, on which predicted seconds rest,
+            where that was not done; returns whether it was done now.
         levels: Turns objectives into levels.
         gains: What kinds of candidates bring.
         backbone_levels: By the name of a backbone in its first form, its expected level beyond those of others.
@@ -95,7 +95,7 @@ class StrategyContext:
     seconds: Callable[[dict[str, Any], int], float] | None = None
     drawn_seconds: Callable[[str, int], float] = lambda backbone, views: 1.0
     tuned_seconds: Callable[[str], tuple[float, float]] = lambda backbone: (0.0, 1.0)
-    measure_training: Callable[[str], bool] = lambda backbone: False
+    measure_training: Callable[[Mapping[str, Any]], bool] = lambda params: False
     levels: Levels = field(default_factory=Levels)
     backbone_levels: Mapping[str, float] = field(default_factory=dict)
     backbone_effects: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -33,6 +33,7 @@ def warned(
     return next((warning for warning in result.warnings if warning.code == code), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["test", "validation"])
 def test_copies_and_near_duplicates_are_counted(key: str, digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     images, labels = digits[0][:90].copy(), digits[1][:90]
@@ -44,6 +45,7 @@ def test_copies_and_near_duplicates_are_counted(key: str, digits: Digits, tiny_z
     assert 10 <= warning.details["near_duplicates"] <= 13, "a digit of another image may look the same, too"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["test", "validation"])
 def test_other_images_do_not_overlap(key: str, digits: Digits, tiny_zoo: Path, tmp_path: Path) -> None:
     scored = (digits[0][60:], digits[1][60:])

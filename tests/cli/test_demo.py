@@ -90,6 +90,7 @@ def test_without_progress_it_says_nothing(offline: None, capsys: pytest.CaptureF
     assert len(result.truth) == len(result.predicted) == 8
 
 
+@pytest.mark.slow
 def test_a_modality_without_examples_is_refused(offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageModality, "demo_data", lambda self: None)
     with pytest.raises(ConfigError, match="brings no demonstration along"):

@@ -49,6 +49,7 @@ def test_several_labelled_folders_are_no_task(digit_folder: Path, tmp_path: Path
     assert "one folder or table" in error
 
 
+@pytest.mark.slow
 def test_distill_saves_a_student(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     teacher = saved_model(digit_folder / "train", tiny_zoo, tmp_path / "teacher")
     given = ["--architecture", "test_resnet", "--input-size", "32", "--epochs", "1", "--out", tmp_path / "small"]

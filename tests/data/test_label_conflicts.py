@@ -51,6 +51,7 @@ def test_nothing_but_contradictions_is_an_error() -> None:
         without_label_conflicts(images, names, [0, 1])
 
 
+@pytest.mark.slow
 def test_the_user_is_told_by_name(tiny_zoo: Path, digit_folder: Path, tmp_path: Path) -> None:
     data = shutil.copytree(digit_folder / "train", tmp_path / "data")
     source = sorted((data / "one").iterdir())[0]

@@ -293,6 +293,7 @@ class Ticking:
 TUNED = Candidate(backbone="test_vit", head="linear", freeze="full", training={"epochs": 3})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", ["before it begins", "within its second epoch"])
 def test_a_cut_refit_leaves_the_validated_network(
     tiny_zoo: Path, digits: Digits, cut: str, monkeypatch: pytest.MonkeyPatch

@@ -45,6 +45,7 @@ def test_the_winner_becomes_one_small_model(winner: Any, tmp_path: Path, digit_f
     assert (loaded.predict(digit_folder / "test") == result.model.predict(digit_folder / "test")).all()
 
 
+@pytest.mark.slow
 def test_a_registered_backbone_starts_from_its_weights(winner: Any, tiny_zoo: Path) -> None:
     # Hardly anything can be learned at this rate: what the backbone gives is what its weights gave.
     result = distill_with(winner, architecture="test_resnet", zoo=tiny_zoo, epochs=1, lr=1e-9, **QUICK)

@@ -36,6 +36,7 @@ class Elements(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_stay_text_in_every_block(make_page: MakePage, name: str) -> None:
     known, found = Elements(render(make_page("a name"))), Elements(render(make_page(name)))

@@ -14,6 +14,7 @@ from autotransfer.runtime.text import cell, escape
 from autotransfer.tasks.task import Task
 
 
+@pytest.mark.slow
 @settings(derandomize=True, database=None)
 @given(st.text())
 def test_what_is_escaped_prints_as_it_is(text: str) -> None:

@@ -147,6 +147,7 @@ def _told(trials: Trials) -> list[tuple[Any, ...]]:
     return [(r.number, r.state, r.candidate, r.objective, r.curve) for r in trials]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.3, 3.0])
 @pytest.mark.parametrize(("begun", "going_on"), [(TIME, COUNT), (COUNT, TIME), (TIME, TIME), (COUNT, COUNT)])
 def test_a_search_killed_anywhere_resumes_on_any_budget(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from autotransfer.errors import ModelFormatError
-from autotransfer.search.gain_prior import GainPrior, error_of, level_of, tuning_features
+from autotransfer.search.gain_prior import GainPrior, TuningGain, error_of, level_of, tuning_features
 from autotransfer.search.prior_file import write_part
 
 BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
@@ -130,3 +130,17 @@ print(json.dumps([[form_before(name, views, distant=small) for name in names] fo
 def test_reading_needs_no_torch() -> None:
     code = "import sys, autotransfer.search.gain_prior; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_depths_share_more_the_nearer_they_are() -> None:
+    prior = GainPrior.load()
+    last, second, half, whole = (prior.tuning(share=share, **TASK) for share in (0.125, 0.25, 0.5, 1.0))
+    assert [np.hypot.reduce(gain.parts) for gain in (last, whole)] == pytest.approx(
+        [last.task_deviation, whole.task_deviation]
+    )
+
+    def shared(one: TuningGain, other: TuningGain) -> float:
+        return float(np.dot(one.parts, other.parts)) / (one.task_deviation * other.task_deviation)
+
+    assert 0.9 < shared(last, second) < 1.0
+    assert shared(last, second) > shared(last, half) > shared(last, whole) > 0.0

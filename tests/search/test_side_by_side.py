@@ -106,6 +106,7 @@ def _search(make_strategy: Schedules, path: Path, executor: Several, budget: Bud
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [Budget(trials=40), Budget(seconds=150.0)])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_proposal_is_carried_out_once(

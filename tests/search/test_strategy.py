@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -78,7 +78,8 @@ def test_the_first_of_equals_is_next_and_of_none_there_is_none() -> None:
 def test_a_step_is_timed_before_the_first_training_of_a_backbone(play: Play) -> None:
     shown, measured = {"a": 1.0, "b": 1.0}, list[str]()
 
-    def measure(backbone: str) -> bool:
+    def measure(params: Mapping[str, Any]) -> bool:
+        backbone = params["backbone"]
         if backbone in measured:
             return False
         measured.append(backbone)

@@ -84,6 +84,7 @@ def test_metrics_without_weights_are_refused() -> None:
     ) == pytest.approx(-0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [THREE, replace(THREE, metric="balanced_accuracy"), LABELS, VALUES])
 def test_equal_weights_change_no_error(task: Task) -> None:
     truth, predictions = _case(task)
@@ -98,6 +99,7 @@ def test_equal_weights_change_no_error(task: Task) -> None:
     assert significantly_better(task, *known, other, weights=ones) == significantly_better(task, *known, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
 def test_intervals_hold_scores_of_new_examples(metric: str) -> None:
     task, weights = replace(THREE, metric=metric), np.where(np.arange(300) % 3, 1.0, 6.0)

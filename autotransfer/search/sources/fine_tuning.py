@@ -67,10 +67,7 @@ class FineTuning:
         )
         common, own = math.sqrt(settings.backbone_share), math.sqrt(1.0 - settings.backbone_share)
         # Depths hang together, near ones more than far ones.
-        effects |= {
-            "tuning": gain.task_deviation * math.sqrt(1.0 - share),
-            "deep": gain.task_deviation * math.sqrt(share),
-        }
+        effects |= {f"tuning {i}": part for i, part in enumerate(gain.parts)}
         effects[f"tuning:{root}"] = common * gain.own_deviation
         mean, std = expected_curve(settings, context.curves.rungs, level + gain.mean, own * gain.own_deviation)
         start, seconds = context.epoch_seconds(params)

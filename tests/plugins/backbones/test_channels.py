@@ -122,6 +122,7 @@ def test_checkpoint_keeps_framing_and_channels(mode: CropMode, checkpoint: Check
     assert config["input_size"] == (5, 96, 96)
 
 
+@pytest.mark.slow
 def test_grey_images_are_searched_with_a_backbone_of_one_channel(
     checkpoint: Checkpoint, digits: tuple[object, object], tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_no_filter_is_empty(mels: int) -> None:
     torch.testing.assert_close(filters.sum(1), torch.ones(mels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 def test_adopted_backbone_keeps_the_contract(name: str, registry: Registry) -> None:
     rebuild = partial(spectrogram.rebuild_backbone, rebuild=registry.rebuild)

@@ -38,6 +38,7 @@ def matrix() -> Tensor:
     return torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_folder_keeps_the_contract(tmp_path: Path, matrix: Tensor) -> None:
     spec = folder_spec(write(tmp_path / "words", {"embeddings": matrix}), "words")
     assert (spec.parameters, spec.input_size) == (ROWS * WIDTH, (512,))

@@ -171,6 +171,7 @@ class TestFamilies:
         for name, _ in backbone.named_buffers():
             assert backbone.stage_of(name) == backbone.stage_of(name.rpartition(".")[0] + ".weight")
 
+    @pytest.mark.slow
     def test_new_weights_count_at_once(self) -> None:
         # LeViT keeps attention biases in eval mode, also beyond the weights that they came from
         images = torch.rand(1, 3, 224, 224)

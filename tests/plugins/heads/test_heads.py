@@ -28,6 +28,7 @@ def _registered() -> list[HeadSpec]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", _registered(), ids=lambda spec: spec.name)
 def test_keeps_the_contract(spec: HeadSpec) -> None:
     check_head(spec)

@@ -26,6 +26,7 @@ def test_blocks_of_rows_vote_as_all_rows_do(count: int, monkeypatch: pytest.Monk
     assert max(blocks) <= 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["single", "multilabel", "regression"])
 def test_exported_form_votes_the_same_for_any_rows(kind: str) -> None:
     draw = torch.Generator().manual_seed(0)

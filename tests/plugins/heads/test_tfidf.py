@@ -33,6 +33,7 @@ def to_csr(features: torch.Tensor) -> csr_matrix:
     return csr_matrix((features.values().numpy(), features.indices().numpy()), shape=features.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [TFIDF_LOGISTIC, TFIDF_RIDGE], ids=lambda head: head.name)
 def test_heads_keep_the_contract(head: object) -> None:
     check_head(head)  # type: ignore[arg-type]

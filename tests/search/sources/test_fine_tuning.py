@@ -10,7 +10,7 @@ from fixtures.played import trained_stages
 from fixtures.searches import PlainGains
 
 from autotransfer.search.belief import Belief
-from autotransfer.search.gain_prior import Gain
+from autotransfer.search.gain_prior import TuningGain
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.fine_tuning import FineTuning
 from autotransfer.search.sources.trainings import Trainings
@@ -127,7 +127,7 @@ def test_the_prior_is_asked_about_depth_task_and_distance(search: Any) -> None:
     asked = list[dict[str, Any]]()
 
     class Asked(PlainGains):
-        def tuning(self, **about: Any) -> Gain:
+        def tuning(self, **about: Any) -> TuningGain:
             asked.append(about)
             return super().tuning(**about)
 

@@ -275,6 +275,7 @@ COMMON: dict[str, Any] = {"backbones": ["mini_efficientnet*"], "heads": ["ridge"
 COMMON |= {"progress": False, "cache": False, "compare_scratch": False, "ensemble": False, "groups": range(60)}
 
 
+@pytest.mark.slow
 def test_class_of_one_band_is_learnt_and_predicted_again(tmp_path: Path) -> None:
     (images, labels), (new, truth) = bands(60), bands(20, seed=1)
     result = fit_with(images, labels, test=new, test_targets=truth, out=tmp_path / "run", trials=3, **COMMON)
@@ -288,12 +289,14 @@ def test_class_of_one_band_is_learnt_and_predicted_again(tmp_path: Path) -> None
         saved.predict(new[..., :4])
 
 
+@pytest.mark.slow
 def test_three_of_five_bands_tell_nothing() -> None:
     (images, labels), (new, truth) = bands(60), bands(20, seed=1)
     result = fit_with(images[..., :3], labels, test=new[..., :3], test_targets=truth, trials=3, **COMMON)
     assert result.test.score < 0.9
 
 
+@pytest.mark.slow
 def test_files_of_bands_in_class_folders_are_searched(tmp_path: Path) -> None:
     images, labels = bands(40)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):

@@ -295,6 +295,7 @@ COMMON = {"heads": ["ridge"], "freeze": ["frozen"], "views": 1, "groups": r"(\d+
 COMMON |= {"progress": False, "cache": False, "compare_scratch": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", [True, False])
 def test_label_at_the_end_of_a_long_image_is_found(wide: bool, tmp_path: Path) -> None:
     data, test = panoramas(tmp_path / "train", wide=wide), panoramas(tmp_path / "test", wide=wide, count=40, seed=1)
@@ -307,6 +308,7 @@ def test_label_at_the_end_of_a_long_image_is_found(wide: bool, tmp_path: Path) -
     assert (saved.predict(test) == result.model.predict(test)).all()
 
 
+@pytest.mark.slow
 def test_crop_at_the_centre_sees_no_label_at_the_end(tmp_path: Path) -> None:
     data, test = panoramas(tmp_path / "train", wide=True), panoramas(tmp_path / "test", wide=True, count=40, seed=1)
     result = fit_with(
