@@ -19,10 +19,6 @@ Step = Literal[
 """The steps of a fit, in their order: each leaves to the later steps what these have reserved."""
 
 STEPS: tuple[Step, ...] = get_args(Step)
-# A search gives up when so many trials, and so large a share of the time budget, brought nothing better. Tuned on the
-# five image sets of the benchmarks.
-MAX_TRIALS_WITHOUT_GAIN = 60
-MAX_BUDGET_SHARE_WITHOUT_GAIN = 0.25
 # Largest share of the time budget that a refit may take: it learns from a fourth or fifth more examples.
 REFIT_BUDGET_SHARE = 0.25
 # Largest share of the time budget that one trial may be predicted to take, by its source. Settings that the sampler
@@ -135,14 +131,3 @@ class TimeBudget:
         if not self.affords_refit((taken + left) * refit_factor):
             allowed = left
         return min(allowed, TRIAL_BUDGET_SHARE[source] * self.limit.seconds)
-
-    def stalled(self, trials_without_gain: int, seconds_at_best: float) -> bool:
-        """Whether going on is unlikely to bring anything better.
-
-        Args:
-            trials_without_gain: Number of trials since the best one.
-            seconds_at_best: Seconds that were spent when the best trial ended.
-        """
-        if self.limit.seconds is None or trials_without_gain < MAX_TRIALS_WITHOUT_GAIN:
-            return False
-        return self.spent - seconds_at_best > MAX_BUDGET_SHARE_WITHOUT_GAIN * self.limit.seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -23,8 +22,6 @@ log = logging.getLogger("autotransfer")
 
 # Candidates in a row that do not fit into the rest of the budget, or were tried before, after which a search ends.
 MAX_REJECTED_PROPOSALS = 100
-# Difference of objectives that counts as a gain.
-MIN_GAIN = 1e-4
 
 
 class Schedule(Protocol):
@@ -64,7 +61,7 @@ def search(
     executor: Executor | None = None,
     costs: Costs | None = None,
 ) -> Trials:
-    """Try candidates until the budget is spent or nothing improves.
+    """Try candidates until the budget is spent or nothing is proposed any more.
 
     The trials that the study holds of an interrupted search are read first.
 
@@ -149,7 +146,7 @@ class _Loop:
 
     def _conclude(self, proposal: Proposal, record: TrialRecord | None, expected: float) -> None:
         self._schedule.observe(proposal, record)
-        self._progress.add(record, self._budget.spent, expected)
+        self._progress.add(record, expected)
         if record is not None:
             self._observe(record)
 
@@ -160,32 +157,25 @@ class _Progress:
     def __init__(self, trials: Trials, budget: TimeBudget, refit_factor: float) -> None:
         self.trials = trials
         self._budget, self._factor = budget, refit_factor
-        self._rejected, self._without_gain, self._seconds_at_best = 0, 0, 0.0
+        self._rejected = 0
 
     def ended(self, running: int) -> bool:
-        """Whether the budget is spent, nothing fits into it any more, or nothing has improved for long.
+        """Whether the budget is spent, or nothing fits into it any more.
 
         Args:
             running: Number of new trials that are being evaluated.
         """
-        stalled = self._budget.stalled(self._without_gain, self._seconds_at_best)
-        exhausted = self._budget.exhausted(len(self.trials) + running)
-        return stalled or exhausted or self._rejected >= MAX_REJECTED_PROPOSALS
+        return self._budget.exhausted(len(self.trials) + running) or self._rejected >= MAX_REJECTED_PROPOSALS
 
-    def add(self, record: TrialRecord | None, spent: float, expected: float = 0.0) -> None:
+    def add(self, record: TrialRecord | None, expected: float = 0.0) -> None:
         """Count the outcome of a proposal; None says that it was not carried out."""
         if record is None:
             self._rejected += 1
             return
-        best = self.trials.best
-        before = best.objective if best and best.objective is not None else -math.inf
         self.trials.add(record)
-        self._rejected, self._without_gain = 0, self._without_gain + 1
-        if self.trials.best is not record:
-            return
-        if (record.objective or 0.0) > before + MIN_GAIN:
-            self._without_gain, self._seconds_at_best = 0, spent
-        self.reserve_refit(expected)
+        self._rejected = 0
+        if self.trials.best is record:
+            self.reserve_refit(expected)
 
     def reserve_refit(self, expected: float = 0.0) -> None:
         """Reserve the seconds of the refit of the best trial, which was predicted to take so many seconds itself."""
@@ -201,4 +191,4 @@ def _replay(entries: Sequence[Entry], schedule: Schedule, runner: Runner, progre
         if not entry.interrupted:
             runner.restore(entry)
             schedule.observe(entry.proposal, entry.record)
-            progress.add(entry.record, entry.spent)
+            progress.add(entry.record)

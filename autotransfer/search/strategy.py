@@ -56,8 +56,8 @@ class Strategy:
         while True:
             offers = [offer for source in self._sources for offer in source.proposals(state)]
             offer = most_promising(offers, state.best)
-            is_training = offer is not None and offer.source in TRAINING and offer.resumes is None
-            if offer is None or not is_training or not self._measure_training(offer.params):
+            is_new_training = offer is not None and offer.source in TRAINING and offer.resumes is None
+            if offer is None or not is_new_training or not self._measure_training(offer.params):
                 return offer
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:

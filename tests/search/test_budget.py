@@ -59,7 +59,6 @@ def test_a_budget_of_trials_does_not_look_at_the_clock(clock: Clock) -> None:
     assert not time_budget.exhausted(1)
     assert time_budget.exhausted(2)
     assert time_budget.allowance(1.25, "sampled") == math.inf
-    assert not time_budget.stalled(10_000, 0.0)  # the user asked for that many
 
 
 def test_whichever_comes_first_ends_the_search(clock: Clock) -> None:
@@ -119,14 +118,6 @@ def test_a_trial_may_take_the_budget_share_of_its_source(clock: Clock) -> None:
     assert time_budget.allowance(1.0, "sampled_tuning") == pytest.approx(150.0)
     assert time_budget.allowance(1.0, "fine_tuning") == pytest.approx(500.0)
     assert time_budget.allowance(1.0, "screening") == pytest.approx(1000.0)
-
-
-def test_giving_up_takes_many_trials_and_much_time(clock: Clock) -> None:
-    time_budget = TimeBudget(Budget(seconds=1000.0), clock=clock)
-    clock.now += 500
-    assert time_budget.stalled(60, 200.0)
-    assert not time_budget.stalled(59, 200.0)  # too few trials
-    assert not time_budget.stalled(60, 400.0)  # too short a time
 
 
 def test_reservations_are_printed_by_name(clock: Clock) -> None:

@@ -267,25 +267,10 @@ def test_equal_candidates_run_once_and_end_the_search() -> None:
     assert len(trials) == len(evaluate.seen) == len(set(evaluate.seen)) == 3
 
 
-def test_it_gives_up_when_nothing_improves_for_long() -> None:
-    # The best comes first. Sixty trials bring nothing better, and a quarter of the time has gone.
+def test_a_search_without_a_gain_spends_its_time_all_the_same() -> None:
     clock = Clock()
     evaluate = Recorded(clock, score=lambda candidate, epoch: 1.0 if len(evaluate.seen) == 1 else 0.5)
-    trials = _run(Budget(seconds=200.0), evaluate=evaluate, clock=clock)
-    assert len(trials) == 61
-
-
-def test_a_gain_that_nobody_would_notice_does_not_keep_it_going() -> None:
-    clock = Clock()
-    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.9 + 1e-7 * len(evaluate.seen))
-    assert len(_run(Budget(seconds=200.0), evaluate=evaluate, clock=clock)) == 61
-
-
-@pytest.mark.slow
-def test_a_search_that_improves_goes_on() -> None:
-    clock = Clock()
-    evaluate = Recorded(clock, score=lambda candidate, epoch: 0.01 * len(evaluate.seen))
-    assert len(_run(Budget(seconds=200.0), evaluate=evaluate, clock=clock)) > 190
+    assert len(_run(Budget(seconds=100.0), evaluate=evaluate, clock=clock)) > 90
 
 
 # --- how trials end ------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class FrozenHeads:
     @property
     def _scale(self) -> float:
         """Improvement by the first draw of a form, in levels."""
-        weight = self._settings.draws_weight
+        weight = math.log1p(self._settings.draws_weight)
         draws = sum(math.log1p(count) for count in self._draws.values())
         return (weight * self._prior_scale + self._gained) / (weight + draws)
 
