@@ -24,7 +24,7 @@ from autotransfer.model.outliers import MIN_EXAMPLES, MahalanobisDetector, covar
 from autotransfer.search.jobs import describe
 from autotransfer.settings import Limits
 
-__all__ = ["LATENCY_SHARE", "InferenceCosts"]
+__all__ = ["LATENCY_SHARE", "InferenceCosts", "described"]
 
 log = logging.getLogger("autotransfer")
 
@@ -102,8 +102,8 @@ class InferenceCosts:
             return ""
         fastest = min(self.refused, key=lambda candidate: self.refused[candidate].latency_seconds)
         return (
-            f"{len(self.refused)} candidates take more than the limits ({self.limits}), the fastest of them, "
-            f"{fastest}, {self.refused[fastest]}: raise the limits"
+            f"{len(self.refused)} candidates take more than the limits ({described(self.limits)}), the fastest of "
+            f"them, {fastest}, {self.refused[fastest]}: raise the limits"
         )
 
     def admits_views(self, backbone: str, views: int) -> bool:
@@ -198,3 +198,9 @@ class InferenceCosts:
 
 def _json_bytes(value: Any) -> int:
     return len(json.dumps(value, indent=2, default=str))
+
+
+def described(limits: Limits) -> str:
+    """Return limits in words, with the margin that is kept."""
+    margin = f"; {1 - LATENCY_SHARE:.0%} of the time is kept free, since processes differ" if limits.latency else ""
+    return f"{limits}{margin}"

@@ -14,7 +14,7 @@ from autotransfer.data.examples import Examples, modality_of
 from autotransfer.errors import AutoTransferError, ConfigError, DataError
 from autotransfer.evaluation.inference_cost import InferenceCost
 from autotransfer.evaluation.latency import Clock, LatencySample
-from autotransfer.model.inference_costs import LATENCY_SHARE
+from autotransfer.model.inference_costs import LATENCY_SHARE, described
 from autotransfer.model.latency import PassCost, measure_pass
 from autotransfer.runtime.device import Device
 from autotransfer.search.variants import Variants
@@ -124,7 +124,8 @@ class BackbonesWithinLimits:
         warnings.warn(
             "backbones_over_limit",
             f"{len(gone)} of {len(self._asked)} backbones are left out: they take more than the limits "
-            f"({self.limits}). {self._extremes(measured)} {', '.join(shown)}{f', and {more} more' if more else ''}.",
+            f"({described(self.limits)}). {self._extremes(measured)} {', '.join(shown)}"
+            f"{f', and {more} more' if more else ''}.",
             backbones={name: None if (cost := measured.get(name)) is None else cost.to_json() for name in gone},
             limits=str(self.limits),
         )
@@ -133,7 +134,7 @@ class BackbonesWithinLimits:
         """Return the error where no backbone keeps the limits."""
         measured = {name: cost for name in self._asked if (cost := self._cheapest(name)) is not None}
         return ConfigError(
-            f"No backbone keeps the limits ({self.limits}): {len(self._asked)} were looked at. "
+            f"No backbone keeps the limits ({described(self.limits)}): {len(self._asked)} were looked at. "
             f"{self._extremes(measured)} Raise the limits, name smaller backbones with --backbones, or give a zoo that "
             "holds some."
         )

@@ -25,7 +25,7 @@ from typing import Any
 import common
 import numpy as np
 
-from autotransfer.errors import ConfigError
+from autotransfer.errors import ConfigError, SearchError
 
 # What a row says of a limit that no backbone keeps.
 REFUSED = {"model": "", "validation": math.nan, "test": math.nan, "said (ms)": math.nan, "exceeded": False}
@@ -142,7 +142,7 @@ def _row(given: argparse.Namespace, limit: float, budget: dict[str, Any], seed: 
         try:
             fitted = common.call_in_own_process(fit, given.data, given.zoo, place, limit, budget, seed, given.clock)
             measured = common.call_in_own_process(measure, place / "run" / "model", given.data, given.clock)
-        except ConfigError as error:
+        except (ConfigError, SearchError) as error:  # no backbone, or no candidate, keeps the limit
             print(error, file=sys.stderr)
             fitted = REFUSED
     refused = {"within": measured <= limit, "refused": fitted is REFUSED}
