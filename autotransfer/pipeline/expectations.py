@@ -37,12 +37,14 @@ TYPICAL_PARAMETERS = 10_000_000
 LOADING_SECONDS = 1.0
 
 
-def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyContext:
+def strategy_context(prepared: PreparedSearch, *, is_timed: bool, is_inline: bool) -> StrategyContext:
     """Return what the strategy of a search is given.
 
     Args:
         prepared: What the search works on.
         is_timed: Whether there is a time budget.
+        is_inline: Whether candidates are evaluated in this process. Elsewhere no training step is timed: what ends or
+            hangs there costs a trial, and would cost the search here.
     """
     evaluator, space, variants = prepared.evaluator, prepared.space, prepared.variants
     task, curves = evaluator.task, Prior.load().curves
@@ -59,7 +61,7 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool) -> StrategyCon
         seconds=costs.seconds if is_timed else None,
         drawn_seconds=costs.drawn if is_timed else lambda backbone, views: 1.0,
         tuned_seconds=costs.tuned if is_timed else lambda backbone: (0.0, 1.0),
-        measure_training=costs.measure_training if is_timed else lambda params: False,
+        measure_training=costs.measure_training if is_timed and is_inline else lambda params: False,
         levels=Levels(perfect=task.perfect_score, trivial=trivial_score(evaluator.folds[0])),
         backbone_levels=levels,
         backbone_effects=effects,

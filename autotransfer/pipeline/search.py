@@ -19,7 +19,7 @@ from autotransfer.pipeline.resume import open_study
 from autotransfer.run.interrupts import interruptible
 from autotransfer.runtime.storage import close_storage, translate_storage_errors
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.jobs import Executor
+from autotransfer.search.jobs import Executor, Inline
 from autotransfer.search.loop import search
 from autotransfer.search.space import SearchSpace
 from autotransfer.search.strategy import make_strategy
@@ -120,13 +120,14 @@ def _search(
         update()
         progress.resumed()
 
-    fold = prepared.evaluator.folds[0]
+    fold, is_timed = prepared.evaluator.folds[0], context.budget.limit.seconds is not None
+    known = strategy_context(prepared, is_timed=is_timed, is_inline=isinstance(executor, Inline))
     return search(
         study,
         prepared.space.suggest,
         prepared.evaluator,
         context.budget,
-        make_strategy(strategy_context(prepared, is_timed=context.budget.limit.seconds is not None)),
+        make_strategy(known),
         refit_factor=len(fold.targets) / len(fold.train_rows),
         min_epochs=min_epochs(len(fold.train_rows)),
         trials=trials,

@@ -46,7 +46,7 @@ class Prepared:
             views=(1, 2),
         )
 
-    def context(self, *, timed: bool = True) -> StrategyContext:
+    def context(self, *, timed: bool = True, inline: bool = True) -> StrategyContext:
         about: dict[str, Any] = {
             "evaluator": self.evaluator,
             "space": self.space,
@@ -55,7 +55,7 @@ class Prepared:
             "data": None,
             "choices": None,
         }
-        return strategy_context(PreparedSearch(**about), is_timed=timed)
+        return strategy_context(PreparedSearch(**about), is_timed=timed, is_inline=inline)
 
 
 @pytest.fixture
@@ -135,6 +135,16 @@ def test_epochs_and_draws_take_more_than_nothing(prepared: Any) -> None:
     assert context.epoch_seconds(params)[1] > 0.0
 
 
+@pytest.mark.parametrize(
+    ("timed", "inline", "measures"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_a_step_is_timed_where_seconds_count_in_this_process(
+    prepared: Any, timed: bool, inline: bool, measures: bool
+) -> None:
+    found = prepared()
+    assert found.context(timed=timed, inline=inline).measure_training({"backbone": "test_resnet"}) is measures
+
+
 def test_a_longer_training_is_predicted_to_take_longer(prepared: Any) -> None:
     found = prepared()
     params = found.space.tuning("test_vit", 1)
@@ -171,5 +181,5 @@ def test_a_form_differs_by_resolution_or_by_framing(prepared: Any) -> None:
     )
     given: dict[str, Any] = {"evaluator": found.evaluator, "space": found.space, "data": None, "choices": None}
     costs: Any = SimpleNamespace(admits_views=lambda backbone, views: True)
-    context = strategy_context(PreparedSearch(**given, variants=variants, costs=costs), is_timed=True)
+    context = strategy_context(PreparedSearch(**given, variants=variants, costs=costs), is_timed=True, is_inline=True)
     assert [context.kind_of_form(form) for form in variants.after] == ["resolution", "framing"]
