@@ -193,13 +193,16 @@ def test_every_part_that_is_taken_away_is_gone(digit_folder: Path, tiny_zoo: Pat
     code = """
 import ablations
 data, zoo = map(Path, sys.argv[1:])
-print(json.dumps({name: ablations.fit(name, data, zoo, trials=10) for name in ablations.ABLATIONS}))
+fits = {name: ablations.fit(name, data, zoo, trials=10) for name in ablations.ABLATIONS}
+print(json.dumps([fits, ablations.SOURCES]))
 """
-    fits = in_one_process(code, digit_folder, tiny_zoo)
+    fits, sources = in_one_process(code, digit_folder, tiny_zoo)
     scores = {name: [score for _, score in fit["history"]] for name, fit in fits.items()}
     assert fits["as it is"]["trials"] == 10
     assert scores["without cache"] == scores["as it is"]  # it saves time, and changes nothing else
-    assert scores["without screening"] != scores["as it is"]
+    assert {"screening", "variants"} <= set(fits["as it is"]["sources"])
+    for name, source in sources.items():
+        assert source not in fits[name]["sources"], name
 
 
 @pytest.mark.parametrize(

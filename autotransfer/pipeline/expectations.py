@@ -59,6 +59,7 @@ def strategy_context(prepared: PreparedSearch, *, is_timed: bool, is_inline: boo
         curves=curves.scaled(space.epochs) if is_timed else curves.only_last(space.epochs),
         gains=GainPrior.load(),
         seconds=costs.seconds if is_timed else None,
+        drawn_heads=lambda backbone: [head.name for head in space.drawn_heads(backbone)],
         drawn_seconds=costs.drawn if is_timed else lambda backbone, views: 1.0,
         tuned_seconds=costs.tuned if is_timed else lambda backbone: (0.0, 1.0),
         measure_training=costs.measure_training if is_timed and is_inline else lambda params: False,

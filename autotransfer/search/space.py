@@ -211,10 +211,19 @@ class SearchSpace:
             for head, backbone in [*own, *pairs]
         ]
 
+    def drawn_heads(self, backbone: str) -> tuple[HeadSpec, ...]:
+        """Return the heads of a frozen backbone whose settings are drawn.
+
+        These are the heads that train by gradient. Draws of closed forms, which are screened with middling settings,
+        brought nothing in live searches; they are drawn where there is no other head.
+        """
+        heads = self._own_heads(backbone) or self._any_heads
+        return tuple(head for head in heads if head.solve is None) or heads
+
     def frozen(self, backbone: str, views: int) -> list[dict[str, Any]]:
-        """Return parameters of a frozen trial under each head, with settings that are extreme in no direction."""
-        heads, given = self._own_heads(backbone) or self._any_heads, list[dict[str, Any]]()
-        for head in heads:
+        """Return parameters of a frozen trial under each head that is drawn, with settings that are not extreme."""
+        given = list[dict[str, Any]]()
+        for head in self.drawn_heads(backbone):
             params = {"backbone": backbone, "views": views, "freeze": self.freezing, "head": head.name}
             params |= {f"head@{backbone}": head.name}
             params |= {f"head.{head.name}.{name}": _middle(d) for name, d in head.parameters.items()}

@@ -65,6 +65,7 @@ class StrategyContext:
         curves: How learning curves hang together.
         seconds: ``seconds(params, epochs)`` predicts the seconds of a trial to so many epochs; None for a budget of
             trials, each of which costs one.
+        drawn_heads: Names of the heads of a frozen backbone whose settings a sampler draws.
         drawn_seconds: Predicts the seconds of a frozen candidate of a backbone in so many views whose head is drawn.
         tuned_seconds: Predicts the seconds before the first epoch of a training whose settings are drawn, and of each.
         measure_training: Times a training step of the backbone that parameters name, on which predicted seconds rest,
@@ -93,6 +94,7 @@ class StrategyContext:
     curves: CurveModel
     gains: Gains
     seconds: Callable[[dict[str, Any], int], float] | None = None
+    drawn_heads: Callable[[str], Sequence[str]] = lambda backbone: ("linear",)
     drawn_seconds: Callable[[str, int], float] = lambda backbone, views: 1.0
     tuned_seconds: Callable[[str], tuple[float, float]] = lambda backbone: (0.0, 1.0)
     measure_training: Callable[[Mapping[str, Any]], bool] = lambda params: False

@@ -336,6 +336,17 @@ def test_growing_needs_a_plain_depth_and_a_head_that_trains(make_space: MakeSpac
     assert make_space(heads=("ridge",)).tuning("test_resnet", 1) is None
 
 
+@pytest.mark.parametrize(
+    ("heads", "drawn"), [(("ridge", "linear", "mlp"), {"linear", "mlp"}), (("ridge", "ncm"), {"ridge", "ncm"})]
+)
+def test_closed_forms_are_drawn_where_there_is_no_other_head(
+    make_space: MakeSpace, heads: tuple[str, ...], drawn: set[str]
+) -> None:
+    space = make_space(heads)
+    assert {head.name for head in space.drawn_heads("test_resnet")} == drawn
+    assert {params["head"] for params in space.frozen("test_resnet", 1)} == drawn
+
+
 def test_closed_forms_without_a_frozen_policy_are_refused(make_space: MakeSpace) -> None:
     with pytest.raises(ConfigError, match="closed form") as caught:
         make_space(("ridge", "ncm"), ("full", "depth"))

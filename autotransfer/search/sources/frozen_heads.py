@@ -1,10 +1,11 @@
-"""Frozen heads: the sampler draws a head and its settings on the cached features of a backbone."""
+"""Frozen heads: the sampler draws the settings of a head on the cached features of a backbone."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from autotransfer.search.improvement import expected_improvement
 from autotransfer.search.proposal import Proposal
@@ -20,7 +21,7 @@ IMPROVEMENT_OF_EQUAL = 1.0 / math.sqrt(2.0 * math.pi)
 
 
 class FrozenHeads:
-    """Offers a draw on each form of a backbone whose features are cached.
+    """Offers a draw on each form of a backbone whose features are cached; heads take turns.
 
     Of n equal draws, the last is the best one with a chance of 1 / n, whatever their distribution, so that a further
     draw brings about ``scale / n``. The scale is that of the prior until the draws of this search say otherwise.
@@ -33,13 +34,14 @@ class FrozenHeads:
     def __init__(self, context: StrategyContext, settings: StrategySettings) -> None:
         self._context, self._settings = context, settings
         self._tries, self._draws, self._rejected = (Counter[FrozenForm]() for _ in range(3))
+        self._turns = Counter[tuple[FrozenForm, str]]()
         self._best = dict[FrozenForm, float]()
         self._gained, self._seconds = 0.0, 0.0
         gain, heads = context.gains.drawn("frozen_heads"), {params["head"] for params in context.screening}
         self._prior_scale = expected_improvement(gain.mean, gain.deviation) * (len(heads) + 1)
 
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
-        """Yield a draw for each form; its trial has no other parameters than the form."""
+        """Yield a draw for each form; its trial has no other parameters than the form and the head."""
         busy, scale = state.busy, self._scale
         for form in state.frozen:
             seconds = self._expected_seconds(form)
@@ -47,9 +49,12 @@ class FrozenHeads:
             if is_exhausted or form[0] in busy or not state.fits(seconds):
                 continue
             backbone, views = form
-            params = {"backbone": backbone, "freeze": self._context.frozen_policy}
+            head = min(self._context.drawn_heads(backbone), key=lambda name: self._turns[form, name])
+            # A backbone that has heads of its own is seen in one view, and names its heads in another parameter.
+            has_own = backbone in self._context.frozen_only
+            choice = {f"head@{backbone}": head} if has_own else {"head": head, "views": views}
             yield Proposal(
-                params=params if backbone in self._context.frozen_only else {**params, "views": views},
+                params={"backbone": backbone, "freeze": self._context.frozen_policy, **choice},
                 source="frozen_heads",
                 expected=self._expected(form, state),
                 deviation=scale / (self._tries[form] + 1) / IMPROVEMENT_OF_EQUAL,
@@ -61,6 +66,8 @@ class FrozenHeads:
         if proposal.source not in FROZEN:
             return
         form, is_drawn = form_of(proposal.params), proposal.source == "frozen_heads"
+        if is_drawn:
+            self._turns[form, _head(proposal.params)] += 1
         if record is None:
             self._rejected[form] += is_drawn
             return
@@ -91,3 +98,8 @@ class FrozenHeads:
         """Return the mean of what draws took and of what one is predicted to take, which counts as several of them."""
         weight, predicted = self._settings.draws_weight, self._context.drawn_seconds(*form)
         return (weight * predicted + self._seconds) / (weight + self._draws.total())
+
+
+def _head(params: Mapping[str, Any]) -> str:
+    """Return the head that a draw has named."""
+    return str(params.get("head") or params.get(f"head@{params['backbone']}"))

@@ -59,7 +59,21 @@ def test_each_form_that_was_screened_is_drawn_on(search: Any) -> None:
     offers = list(found.source.proposals(found.tried.state()))
     assert [(offer.params["backbone"], offer.params["views"]) for offer in offers] == [("a", 1), ("b", 1), ("b", 2)]
     assert {offer.params["freeze"] for offer in offers} == {"frozen"}
-    assert all("head" not in offer.params for offer in offers), "the sampler draws it"
+    assert {offer.params["head"] for offer in offers} == {"linear"}
+
+
+def test_heads_take_turns_on_each_form(search: Any) -> None:
+    found, drawn = search({"a": 0.8, "b": 0.7}, drawn_heads=lambda backbone: ("linear", "mlp")), list[str]()
+    for objective in (0.5, None, 0.6):
+        drawn.append(found.offers()["a"].params["head"])
+        found.draw("a", objective)
+    assert drawn == ["linear", "mlp", "linear"]
+    assert found.offers()["b"].params["head"] == "linear"
+
+
+def test_a_backbone_names_heads_of_its_own_by_itself(search: Any) -> None:
+    found = search({"a": 0.8}, drawn_heads=lambda backbone: ("counts",), frozen_only=("a",))
+    assert found.offers()["a"].params == {"backbone": "a", "freeze": "frozen", "head@a": "counts"}
 
 
 def test_better_backbones_are_expected_to_stay_better(search: Any) -> None:
