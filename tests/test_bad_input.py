@@ -73,6 +73,7 @@ def test_a_missing_folder(refuse: Refuse, tmp_path: Path) -> None:
     assert "nowhere" in message
 
 
+@pytest.mark.slow
 def test_an_empty_folder(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     message = refuse(DataError, ValueError, tmp_path / "empty")
@@ -182,6 +183,7 @@ def test_no_example(refuse: Refuse) -> None:
     refuse(DataError, ValueError, [], [])
 
 
+@pytest.mark.slow
 def test_data_of_no_known_form(refuse: Refuse) -> None:
     message = refuse(DataError, ValueError, {"images": []})
     assert "a folder with one sub-folder per class" in message  # what would do
@@ -261,6 +263,7 @@ def test_class_in_validation_examples_alone_is_refused(undecoded: Refuse, digit_
     assert "no examples to train on of 'seven'" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["test", "validation"])
 def test_unlabelled_validation_or_test_examples_are_refused(
     undecoded: Refuse, images: tuple[np.ndarray, list[int]], argument: str

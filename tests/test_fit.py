@@ -416,6 +416,7 @@ def test_a_time_budget_is_kept(fit: Fit, digits: Digits, monkeypatch: pytest.Mon
     assert len(result.trials) > 1
 
 
+@pytest.mark.slow
 def test_a_tiny_time_budget_still_gives_a_model(fit: Fit, digits: Digits) -> None:
     result = fit(digits[0][:60], digits[1][:60], time_budget=0.01, trials=None)
     assert result.trials.best is not None

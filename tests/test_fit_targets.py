@@ -86,6 +86,7 @@ def test_values_of_any_size_and_offset_have_their_true_score(
     assert load_file(tmp_path / "run" / "model" / "model.safetensors")["members.0.scale"].dtype == np.float64
 
 
+@pytest.mark.slow
 def test_values_of_a_tensor_keep_their_precision(fit: Fit, digits: Digits) -> None:
     import torch
 

@@ -90,6 +90,7 @@ def test_saved_model_predicts_elsewhere_without_the_zoo(
     assert again.predict("a very good film").shape == (1,)
 
 
+@pytest.mark.slow
 def test_changed_tokenizer_of_a_saved_model_is_refused(reviews: Texts, text_zoo: Path, tmp_path: Path) -> None:
     fit(reviews, text_zoo, tmp_path / "run", trials=1, backbones=["words"])
     (tokenizer,) = (tmp_path / "run" / "model").glob("tokenizer-*.json")

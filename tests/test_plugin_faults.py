@@ -188,6 +188,7 @@ def test_freeze_policies_at_fault_are_named(fit: Fit, policy: str, reason: str) 
         fit(backbones="test_resnet", heads="linear", freeze=policy, trials=1)
 
 
+@pytest.mark.slow
 def test_faulty_backbones_cost_only_their_own_trials(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
     result = fit(backbones=["bad_*", "load_leaves", "test_resnet"], heads="ridge", trials=5, progress=True)
     told = capsys.readouterr().err

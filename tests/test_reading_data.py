@@ -133,6 +133,7 @@ def test_one_reader_serves_every_form(
         model.predict(frame.assign(path=[*paths[:-1], None]))
 
 
+@pytest.mark.slow
 def test_model_of_grey_files_takes_arrays_of_grey_images(digit_folder: Path, quick: dict[str, Any]) -> None:
     model = fit_with(digit_folder / "test", **quick).model
     assert model.predict(np.zeros((3, 32, 32), np.uint8)).shape == (3,)

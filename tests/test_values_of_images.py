@@ -149,6 +149,7 @@ def test_a_command_line_fit_and_prediction_use_the_range(zoo: dict[str, Any], tm
     assert "are clipped to -10..5000" in shown.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [(255, 0), (0,), (0, 1, 2), "0,255", (0, float("inf")), ("a", "b"), 5, (3, 3)])
 def test_a_range_that_is_none_is_refused_before_anything_is_read(value: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="value range is two numbers"):

@@ -103,6 +103,7 @@ def test_the_part_of_a_sound_that_decides_weighs_most() -> None:
     assert 0.65 <= float(best.text.partition("-")[0]) < 1.0
 
 
+@pytest.mark.slow
 def test_several_labels_and_values_are_explained(tiny_zoo: Path, digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits
     several = [("even",) if label % 2 == 0 else ("odd", "one") for label in labels]

@@ -251,11 +251,11 @@ def test_a_twentieth_of_the_time_is_reserved_if_it_buys_an_epoch(
     def reserved(budget: Budget) -> float:
         return transfer_gain_seconds(budget, evaluator, "test_resnet")
 
-    monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 3.0)
-    assert reserved(Budget(seconds=300.0)) == pytest.approx(15.0)  # an epoch on two thirds of the examples takes 12
+    monkeypatch.setattr(evaluator, "epoch_seconds", lambda name: 12.0)
+    assert reserved(Budget(seconds=300.0)) == pytest.approx(15.0)
     assert reserved(Budget(seconds=10.0)) == 0.0
     assert reserved(Budget(trials=10)) == 0.0
-    monkeypatch.setattr(evaluator, "pass_seconds", lambda name: 5.0)
+    monkeypatch.setattr(evaluator, "epoch_seconds", lambda name: 20.0)
     assert reserved(Budget(seconds=300.0)) == 0.0
 
 

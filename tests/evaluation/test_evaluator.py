@@ -140,6 +140,7 @@ def test_each_epoch_is_reported_with_its_objective(make: MakeEvaluator, freeze: 
     assert (freeze == "depth") == (whole.objective == whole.objectives[-1])  # heads go on to the other folds
 
 
+@pytest.mark.slow
 def test_candidates_are_compared_by_what_their_scores_are_worth(make: MakeEvaluator) -> None:
     evaluator = make()
     found = _evaluate(evaluator, Candidate(backbone="test_resnet", head="ridge"))

@@ -69,6 +69,7 @@ def test_scores_take_no_further_pass(model: TransferModel, digits: Digits, monke
     assert passes == [10]
 
 
+@pytest.mark.slow
 def test_the_score_is_that_of_the_pooled_features(model: TransferModel, digits: Digits) -> None:
     assert model.outliers is not None
     store = model.decode(model.find_examples(digits[0][:12]))

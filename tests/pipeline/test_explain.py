@@ -12,6 +12,8 @@ from fixtures.fitting import fit_with
 
 from autotransfer.run.result import FitResult
 
+pytestmark = pytest.mark.slow
+
 FLIPPED = (5, 17, 40, 61)
 
 
@@ -71,7 +73,6 @@ def test_the_model_is_asked_where_it_looks(result: FitResult) -> None:
     assert all(each.preview.media_type == "image/png" for each in attention)
 
 
-@pytest.mark.slow
 def test_without_previews_the_page_holds_names_alone(
     digits: tuple[np.ndarray, np.ndarray], tiny_zoo: Path, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_portfolio_is_cut_to_the_budget_before_loading() -> None:
     assert "and the others promise more for their cost" in message
 
 
+@pytest.mark.slow
 def test_more_time_or_trials_allow_more_backbones() -> None:
     def count(**budget: float) -> int:
         return len(

@@ -101,7 +101,10 @@ def test_what_is_far_over_the_limit_is_not_loaded(measured: list[str]) -> None:
 def test_the_error_and_the_warning_say_what_the_fastest_takes(measured: list[str]) -> None:
     known, warnings = make(Limits(latency="1ms", size="1MB")), WarningList()
     assert known.over([spec("a", 8.0), spec("b", 40.0)]) == {"a", "b"}
-    assert "the limits (1 ms, 1 MB): 2 were looked at. The fastest of them, a, takes 2 ms" in str(known.refuse())
+    assert "the limits (1 ms, 1 MB; 15% of the time is kept free, since processes differ): 2 were" in str(
+        known.refuse()
+    )
+    assert "The fastest of them, a, takes 2 ms" in str(known.refuse())
     known.warn(warnings)
     (warning,) = warnings
     assert warning.code == "backbones_over_limit"

@@ -15,6 +15,8 @@ import autotransfer
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.settings import Compute, RunOptions, Selection
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {"batch_size": 16, "progress": False}
 
 
@@ -32,7 +34,6 @@ def winner(digit_folder: Path, tiny_zoo: Path, tmp_path_factory: pytest.TempPath
     )
 
 
-@pytest.mark.slow
 def test_the_winner_becomes_one_small_model(winner: Any, tmp_path: Path, digit_folder: Path) -> None:
     result = distill_with(winner, architecture="test_byobnet", input_size=32, epochs=15, **QUICK)
     assert result.agreement > 0.7
@@ -45,7 +46,6 @@ def test_the_winner_becomes_one_small_model(winner: Any, tmp_path: Path, digit_f
     assert (loaded.predict(digit_folder / "test") == result.model.predict(digit_folder / "test")).all()
 
 
-@pytest.mark.slow
 def test_a_registered_backbone_starts_from_its_weights(winner: Any, tiny_zoo: Path) -> None:
     # Hardly anything can be learned at this rate: what the backbone gives is what its weights gave.
     result = distill_with(winner, architecture="test_resnet", zoo=tiny_zoo, epochs=1, lr=1e-9, **QUICK)
@@ -75,7 +75,6 @@ def test_distilling_an_ensemble_counts_shared_parameters_once(winner: Any, digit
     assert result.agreement > 0
 
 
-@pytest.mark.slow
 def test_what_does_not_go_together_is_refused(winner: Any, digits: Any, tiny_zoo: Path) -> None:
     with pytest.raises(DataError, match="no examples to learn on"):
         distill_with(winner.model, architecture="test_byobnet", **QUICK)

@@ -106,6 +106,7 @@ def test_time_budget_ends_training_within_an_epoch(recipe: Any, digits: tuple[np
     assert learning.step < 3, "one step takes longer than the time that is allowed"
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_an_error(recipe: Any, digits: tuple[np.ndarray, np.ndarray]) -> None:
     learning = make_trainer(recipe, digits)
     with torch.no_grad():

@@ -18,6 +18,8 @@ from autotransfer.run.result import FitResult
 from autotransfer.settings.settings import Budget
 from autotransfer.warnings import FitWarning
 
+pytestmark = pytest.mark.slow
+
 NAMES = np.array(["a|b\n## Limits", "<img src=x onerror=alert(1)>", "---\nlicense: mit"])
 
 

@@ -61,6 +61,7 @@ def test_the_page_allows_nothing_from_elsewhere(make_page: MakePage) -> None:
     assert "<script" not in html
 
 
+@pytest.mark.slow
 def test_the_page_is_made_again_from_its_json(make_page: MakePage, tmp_path: Path) -> None:
     file = write_page(tmp_path, make_page(HOSTILE[0]))
     first = file.read_text(encoding="utf-8")

@@ -22,6 +22,8 @@ from autotransfer.search.study import OneWriterJournal, make_study
 from autotransfer.search.trials import Trials
 from autotransfer.settings import Budget
 
+pytestmark = pytest.mark.slow
+
 Schedules = Callable[[str, Budget], Strategy]
 
 
@@ -106,7 +108,6 @@ def _search(make_strategy: Schedules, path: Path, executor: Several, budget: Bud
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("budget", [Budget(trials=40), Budget(seconds=150.0)])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_proposal_is_carried_out_once(

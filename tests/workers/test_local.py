@@ -29,6 +29,8 @@ from autotransfer.features.cache import list_entries
 from autotransfer.search.jobs import Evaluation, Finished, Job, Report
 from autotransfer.workers.local import LocalWorkers
 
+pytestmark = pytest.mark.slow
+
 DEADLY = """
 import ctypes, os, signal, sys, time
 from torch import nn
@@ -73,7 +75,6 @@ def _wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
 def test_two_workers_compute_each_prefix_once(
     digits: tuple[np.ndarray, np.ndarray], tiny_zoo: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +99,6 @@ def test_two_workers_compute_each_prefix_once(
     assert not capfd.readouterr().err, "workers have nothing to say"
 
 
-@pytest.mark.slow
 def test_worker_that_dies_or_hangs_costs_its_trial(
     install: Callable[..., Path], digit_folder: Path, tiny_zoo: Path, tmp_path: Path
 ) -> None:
@@ -120,7 +120,6 @@ def test_worker_that_dies_or_hangs_costs_its_trial(
     assert "hello from a head" in done.stderr, "what plugins print does not come between messages"
 
 
-@pytest.mark.slow
 def test_killed_search_with_workers_resumes(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = _command(digit_folder / "train", tiny_zoo, run, "--trials", "14")
@@ -146,7 +145,6 @@ def test_killed_search_with_workers_resumes(digit_folder: Path, tiny_zoo: Path, 
         assert {name: kept[name] for name, value in row.items() if value} == {n: v for n, v in row.items() if v}
 
 
-@pytest.mark.slow
 def test_interrupt_of_a_search_with_workers_keeps_its_trials(
     digit_folder: Path, tiny_zoo: Path, tmp_path: Path
 ) -> None:
@@ -201,7 +199,6 @@ def workers() -> Iterator[LocalWorkers]:
     made.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("head", "reason"), [("crash", "ended with signal 11"), ("sleep", "it hung: no sign of life")])
 def test_crash_or_hang_fails_its_trial_and_replaces_the_worker(workers: LocalWorkers, head: str, reason: str) -> None:
     first = _score(_outcome(workers, _job("pid")))
@@ -226,7 +223,6 @@ def test_report_gets_the_answer_of_the_search(workers: LocalWorkers) -> None:
     assert told == [(1, 0.25)] * 2
 
 
-@pytest.mark.slow
 def test_workers_that_never_become_ready_end_the_search(capfd: pytest.CaptureFixture[str]) -> None:
     workers = LocalWorkers(1, trial_timeout=1.0)
     workers.assign(Assignment(broken=True))  # type: ignore[arg-type]
@@ -281,7 +277,6 @@ def _pids(line: str) -> list[psutil.Process]:
     return [psutil.Process(int(pid)) for pid in line.split()]
 
 
-@pytest.mark.slow
 def test_no_process_outlives_a_search_that_is_killed(tmp_path: Path) -> None:
     # The kernel ends the one that holds Python's lock, a few seconds after the timeout.
     with _program(tmp_path / "log", "0.5", "sleep", "hold Python's lock") as program:
@@ -293,12 +288,10 @@ def test_no_process_outlives_a_search_that_is_killed(tmp_path: Path) -> None:
         assert not psutil.wait_procs(processes, timeout=60)[1]
 
 
-@pytest.mark.slow
 def test_program_that_does_not_close_its_workers_ends(tmp_path: Path) -> None:
     assert _methods(tmp_path / "log") == ["forkserver", "forkserver"]
 
 
-@pytest.mark.slow
 def test_workers_are_spawned_where_a_plugin_has_used_cuda(tmp_path: Path, install: Callable[..., Path]) -> None:
     # To the process that imports it, and to no other, this plugin lets CUDA seem to be in use.
     plugin = "import os, torch\ntorch.cuda._is_in_bad_fork = lambda owner=os.getpid(): os.getpid() != owner\n"

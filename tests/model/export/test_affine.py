@@ -50,6 +50,7 @@ def assert_same_answers(model: TransferModel, images: np.ndarray) -> None:
     np.testing.assert_allclose(to_predictions(model.task, outputs) / scale, expected / scale, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["logistic", "ridge", "ncm", "linear"])
 def test_linear_heads_are_one_map_at_any_temperature(
     head: str, train: Train, digits: tuple[np.ndarray, np.ndarray]

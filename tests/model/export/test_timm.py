@@ -22,6 +22,8 @@ from autotransfer.model.transfer_model import TransferModel
 from autotransfer.run.result import FitResult
 from autotransfer.settings import Compute
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -78,6 +78,7 @@ class TestEveryFamily:
         assert len(backbone.stages) == 4
         assert [cut.reason for cut in cuts] == [""] * 3
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", FAMILIES)
     def test_runs_in_16_bit(self, name: str) -> None:
         device = Device(torch=torch.device("cpu"), half=torch.bfloat16)
