@@ -460,7 +460,7 @@ def test_test_images_that_cannot_be_read_do_not_cost_the_search(
 
 
 def test_a_time_budget_that_no_trial_fits_into_is_said(fit: Fit, digits: Digits) -> None:
-    with pytest.raises(SearchError, match="the budget was too small for any"):
+    with pytest.raises(SearchError, match=r"too small for any|the time ran out before the first epoch"):
         fit(digits[0][:40], digits[1][:40], heads="linear", freeze="full", time_budget=0.01, trials=None)
 
 
