@@ -89,10 +89,14 @@ class Recordings:
 
 
 class RecordedTrainings(Trainings):
-    """Trainings by recorded curves: one whose record was stopped early was planned with all epochs."""
+    """Trainings by recorded curves: all were planned with all epochs, however little time is left."""
 
     def epochs_planned(self, record: TrialRecord) -> int:
         """Return the epochs that a training was planned to take."""
+        return RUNGS[-1]
+
+    def _epochs_to_plan(self, arm: Arm, state: SearchState) -> int:
+        """Return the epochs that a training is planned with."""
         return RUNGS[-1]
 
 
