@@ -112,7 +112,9 @@ def test_worker_that_dies_or_hangs_costs_its_trial(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["trials"] == {"complete": 9, "paused": 0, "pruned": 0, "failed": 3}
+    assert json.loads(done.stdout)["trials"] == {"complete": 9, "paused": 0, "pruned": 0, "failed": 3}, _rows(
+        tmp_path / "run"
+    )
     reasons = {row["head"]: row["reason"] for row in _rows(tmp_path / "run") if row["state"] == "failed"}
     assert reasons["killed"] == "its worker process ended with signal 9"
     assert reasons["crashed"] == "its worker process ended with signal 11"

@@ -23,9 +23,9 @@ class Search:
     def __init__(self, context: StrategyContext, tried: Callable[[StrategyContext], Any]) -> None:
         self.context, self.tried, self.source = context, tried(context), FrozenHeads(context, SETTINGS)
 
-    def screen(self, backbone: str, objective: float | None, views: int = 1) -> None:
-        record = self.tried.screened(backbone, objective, views=views)
-        params = {"backbone": backbone, "head": "ridge", "views": views}
+    def screen(self, backbone: str, objective: float | None, views: int = 1, head: str = "ridge") -> None:
+        record = self.tried.screened(backbone, objective, views=views, head=head)
+        params = {"backbone": backbone, "head": head, "views": views}
         self.source.observe(Proposal(params=params, source="screening"), record)
 
     def offers(self, **state: Any) -> dict[str, Proposal]:
@@ -69,6 +69,19 @@ def test_heads_take_turns_on_each_form(search: Any) -> None:
         found.draw("a", objective)
     assert drawn == ["linear", "mlp", "linear"]
     assert found.offers()["b"].params["head"] == "linear"
+
+
+def test_a_head_that_failed_its_screening_is_not_drawn_in_other_views(search: Any) -> None:
+    found = search({"a": 0.8}, drawn_heads=lambda backbone: ("killed", "ridge"))
+    found.screen("a", None, head="killed")
+    found.screen("a", 0.7, views=2)
+    offers = list(found.source.proposals(found.tried.state()))
+    assert [(offer.params["views"], offer.params["head"]) for offer in offers] == [(1, "ridge"), (2, "ridge")]
+
+
+def test_heads_that_all_failed_their_screening_are_still_drawn(search: Any) -> None:
+    found = search({"a": None}, drawn_heads=lambda backbone: ("ridge",))
+    assert found.offers()["a"].params["head"] == "ridge"
 
 
 def test_a_backbone_names_heads_of_its_own_by_itself(search: Any) -> None:
