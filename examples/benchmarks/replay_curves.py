@@ -95,7 +95,7 @@ class RecordedTrainings(Trainings):
         """Return the epochs that a training was planned to take."""
         return RUNGS[-1]
 
-    def _epochs_to_plan(self, arm: Arm, state: SearchState) -> int:
+    def epochs_to_plan(self, arm: Arm, state: SearchState) -> int:
         """Return the epochs that a training is planned with."""
         return RUNGS[-1]
 

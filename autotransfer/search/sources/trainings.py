@@ -78,7 +78,7 @@ class Trainings:
         """
         running = state.running_arms
         new = [arm for arm in arms if arm.name not in self._begun and arm.name not in running]
-        totals = [self._epochs_to_plan(arm, state) for arm in new]
+        totals = [self.epochs_to_plan(arm, state) for arm in new]
         planned = [(self._shortened(arm, total), total) for arm, total in zip(new, totals, strict=True) if total]
         until = 1 if self._is_timed else None  # a first epoch says what one takes
         offers = [Proposal(params=arm.params, source=source, until=until, arm=arm, epochs=n) for arm, n in planned]
@@ -143,7 +143,7 @@ class Trainings:
         rungs = self.belief.curves.rungs
         return [min(max(math.ceil(total * rung / rungs[-1]), rungs[0]), total) for rung in rungs]
 
-    def _epochs_to_plan(self, arm: Arm, state: SearchState) -> int:
+    def epochs_to_plan(self, arm: Arm, state: SearchState) -> int:
         """Return the epochs that a training is planned with: as many as a share of the time left allows.
 
         Several trainings fit in then. Fewer than those of the first rung are planned only where these do not fit, and
