@@ -28,7 +28,7 @@ class BackboneScore:
         trained_on: What its weights were trained on, in words.
         score: Score of its best candidate.
         objective: Objective of its best candidate, by which backbones are ranked.
-        frozen: Best score with all stages frozen; None where that was not tried.
+        frozen: Best objective with all stages frozen; None where that was not tried.
         trial: Number of the best candidate's trial.
         negative_transfer: Whether even its best candidate is worse than random weights in the winner's architecture,
             by a paired test on the same examples; None where that was not compared.
@@ -96,14 +96,14 @@ def pretraining_warning(
     """
     if winner not in baselines:
         return None
-    own = next((row.score for row in ranking if row.backbone == winner), None)
+    own = next((row.objective for row in ranking if row.backbone == winner), None)
     other = next((row for row in ranking if row.backbone not in baselines), None)
-    scores = {"winner": winner, "score": own, "pretrained": other and other.backbone, "best": other and other.score}
+    scores = {"winner": winner, "score": own, "pretrained": other and other.backbone, "best": other and other.objective}
     if other is None or own is None:
         beside = "No pretrained backbone was scored beside it."
     else:
-        beside = f"The best pretrained backbone, {other.backbone}, scores {other.score:.4f}."
-    reached = "" if own is None else f" with {metric} {own:.4f}"
+        beside = f"The best pretrained backbone, {other.backbone}, reaches {other.objective:.4f}."
+    reached = "" if own is None else f" with an estimated {metric} of {own:.4f}"
     message = (
         f"Transfer does not pay here: the best candidate is {winner!r}{reached}, which knows no pretrained model. "
         f"{beside} Give other backbones or a larger budget, or keep the simpler model."
@@ -119,7 +119,7 @@ def _row(
     name: str, records: Sequence[TrialRecord], stages: int, trained_on: str, negative_transfer: bool | None
 ) -> BackboneScore:
     best = _best(records)
-    frozen = [record.score for record in records if record.depth == stages and record.score is not None]
+    frozen = [record.objective for record in records if record.depth == stages and record.objective is not None]
     assert best.score is not None  # a complete trial has one
     assert best.objective is not None
     return BackboneScore(

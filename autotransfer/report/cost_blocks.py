@@ -28,11 +28,11 @@ Point = tuple[float, float]
 
 
 def cost_chart(result: FitResult) -> Chart | None:
-    """Return the score of candidates against the latency of a prediction, with those that none beats in both.
+    """Return the objective of candidates against the latency of a prediction, with those that none beats in both.
 
     Where latencies are not known, the seconds of the trial take their place.
     """
-    able = [record for record in result.trials if _is_scored(record)]
+    able = [record for record in result.trials if record.can_win and record.candidate is not None]
     timed = [record for record in able if record.latency_seconds is not None]
     if len(timed) > 1:
         costs, cost, what = (
@@ -44,7 +44,7 @@ def cost_chart(result: FitResult) -> Chart | None:
         timed, costs, cost, what = able, [record.seconds for record in able], "seconds of the trial", "their time"
     if len(timed) < 2:
         return None
-    points = list(zip(costs, (record.score or 0.0 for record in timed), strict=True))
+    points = list(zip(costs, (record.objective or 0.0 for record in timed), strict=True))
     front = _front(points, timed)
     return Chart(
         chart="cost",
@@ -54,7 +54,7 @@ def cost_chart(result: FitResult) -> Chart | None:
             "cost": cost,
             "metric": result.validation.metric_label,
         },
-        title="Score against cost",
+        title="Objective against cost",
         caption=f"Candidates on the line are the best for {what}.",
         alt=f"{count_text(len(timed), 'candidate')}, of which {len(front)} are the best for {what}.",
         layout="half",
@@ -67,7 +67,7 @@ def front_table(result: FitResult) -> tuple[Table, ...]:
         (
             point.trial,
             str(point.candidate),
-            point.score,
+            point.objective,
             format_seconds(point.latency_seconds),
             format_bytes(point.size_bytes),
         )
@@ -78,7 +78,7 @@ def front_table(result: FitResult) -> tuple[Table, ...]:
     columns = (
         Column(title="Trial", kind="number"),
         Column(title="Candidate"),
-        Column(title="Score", kind="number"),
+        Column(title="Objective", kind="number"),
         Column(title="Latency", kind="number"),
         Column(title="Size", kind="number"),
     )
@@ -100,16 +100,11 @@ def thinned(points: dict[str, list[Point]]) -> dict[str, list[Point]]:
     }
 
 
-def _is_scored(record: TrialRecord) -> bool:
-    is_known = record.score is not None and math.isfinite(record.score)
-    return record.can_win and is_known and record.candidate is not None
-
-
 def _front(points: Sequence[Point], records: Sequence[TrialRecord]) -> list[tuple[float, float, str]]:
-    """Return cost, score and name of those that none beats in both, the cheapest first."""
+    """Return cost, objective and name of those that none beats in both, the cheapest first."""
     front, leader = list[tuple[float, float, str]](), -math.inf
-    for (cost, score), record in sorted(zip(points, records, strict=True), key=lambda one: (one[0][0], -one[0][1])):
-        if score > leader and record.candidate is not None:
-            leader = score
-            front.append((cost, score, f"{record.number}: {record.candidate.backbone}"))
+    for (cost, objective), record in sorted(zip(points, records, strict=True), key=lambda one: (one[0][0], -one[0][1])):
+        if objective > leader and record.candidate is not None:
+            leader = objective
+            front.append((cost, objective, f"{record.number}: {record.candidate.backbone}"))
     return front

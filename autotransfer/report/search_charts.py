@@ -1,4 +1,4 @@
-"""Charts of a search: score over time, against cost, over epochs, and by depth."""
+"""Charts of a search: objective over time, against cost and by depth, and score over epochs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ MIN_RATIO_FOR_LOG = 10.0
 
 
 def draw_search(figure: Figure, data: Mapping[str, Any]) -> None:
-    """Draw the score of each trial against time, in a colour by its source, and the best so far as a line.
+    """Draw the objective of each trial against time, in a colour by its source, and the best so far as a line.
 
     Args:
         figure: An empty figure.
-        data: ``series`` (name to points of time and score), ``best`` (points), ``lines`` (name to a score to compare
-            with), ``low`` (the score below which points are triangles at the edge), ``time`` and ``metric`` (names).
+        data: ``series`` (name to points of time and objective), ``best`` (points), ``lines`` (name to a score to
+            compare with), ``low`` (the objective below which points are triangles at the edge), ``time`` and ``metric``
+            (names).
     """
     axes = axes_of(figure, width=WIDTH, height=340)
     low = -math.inf if data["low"] is None else data["low"]
-    shown = [score for points in data["series"].values() for _, score in points if score >= low]
+    shown = [value for points in data["series"].values() for _, value in points if value >= low]
     bottom, top = limits([*shown, *data["lines"].values()] or [0.0, 1.0])
     for (name, points), colour in zip(data["series"].items(), _colours(len(data["series"])), strict=True):
         inside = [point for point in points if point[1] >= low]
         axes.scatter(*_columns(inside), s=24, color=colour, alpha=0.75, linewidths=0, label=f"{name} ({len(points)})")
-        far = [(at, bottom) for at, score in points if score < low]
+        far = [(at, bottom) for at, value in points if value < low]
         if far:
             axes.scatter(*_columns(far), s=30, color=colour, alpha=0.75, linewidths=0, marker="v", clip_on=False)
     best = [*data["best"], (data["end"], data["best"][-1][1])] if data["best"] else []
@@ -52,11 +53,11 @@ def draw_search(figure: Figure, data: Mapping[str, Any]) -> None:
 
 
 def draw_cost(figure: Figure, data: Mapping[str, Any]) -> None:
-    """Draw the score of candidates against what they cost, with a line through those that none beats in both.
+    """Draw the objective of candidates against what they cost, with a line through those that none beats in both.
 
     Args:
         figure: An empty figure.
-        data: ``points`` (cost and score), ``front`` (cost, score and name), ``cost`` and ``metric`` (names).
+        data: ``points`` (cost and objective), ``front`` (cost, objective and name), ``cost`` and ``metric`` (names).
     """
     axes = axes_of(figure, width=HALF_WIDTH, height=HEIGHT)
     axes.scatter(*_columns(data["points"]), s=20, color=OTHER, alpha=0.6, linewidths=0)
@@ -106,11 +107,11 @@ def draw_curves(figure: Figure, data: Mapping[str, Any]) -> None:
 
 
 def draw_depths(figure: Figure, data: Mapping[str, Any]) -> None:
-    """Draw the best score of backbones against the number of stages that trained.
+    """Draw the best objective of backbones against the number of stages that trained.
 
     Args:
         figure: An empty figure.
-        data: ``series`` (name to points of trained stages and score, the best first) and ``metric`` (a name).
+        data: ``series`` (name to points of trained stages and objective, the best first) and ``metric`` (a name).
     """
     from matplotlib.ticker import MaxNLocator
 

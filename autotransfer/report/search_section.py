@@ -19,7 +19,7 @@ __all__ = ["search_chart", "search_section"]
 
 # Curves and backbones that have a colour and a name, and curves that are drawn at all.
 NAMED_SERIES, MAX_CURVES = 5, 40
-# A trial is far below the rest if its score is so many quartile ranges below the lower quartile.
+# A trial is far below the rest if its objective is so many quartile ranges below the lower quartile.
 QUARTILE_RANGES_BELOW = 3.0
 # Rows of a table that are open at once.
 SHOWN_ROWS = 12
@@ -47,7 +47,8 @@ def search_section(result: FitResult) -> Section:
         id="search",
         title="The search",
         lead=f"{count_text(len(records), 'trial')} in {total}. "
-        "All scores are on examples that the candidate did not train on.",
+        "Candidates are compared by their objective, an estimate of the score on all folds, from examples that the "
+        "candidate did not train on.",
         blocks=tuple(blocks),
     )
 
@@ -64,19 +65,19 @@ def search_chart(result: FitResult, lines: dict[str, float] | None = None) -> Ch
     best, points, clock, leader = list[tuple[float, float]](), dict[str, list[tuple[float, float]]](), 0.0, -math.inf
     for record in result.trials:
         clock += record.seconds
-        if record.score is None or not math.isfinite(record.score):
+        if record.objective is None:
             continue
-        points.setdefault(SOURCE_NAMES.get(record.source, record.source), []).append((clock, record.score))
-        if record.can_win and record.objective is not None and record.objective > leader:
+        points.setdefault(SOURCE_NAMES.get(record.source, record.source), []).append((clock, record.objective))
+        if record.can_win and record.objective > leader:
             leader = record.objective
-            best.append((clock, record.score))
-    scores = [score for series in points.values() for _, score in series]
+            best.append((clock, leader))
+    objectives = [objective for series in points.values() for _, objective in series]
     data = {
         "series": thinned(points),
         "best": best,
         "end": clock,
         "lines": {name: value for name, value in lines.items() if math.isfinite(value)},
-        "low": _low_limit(scores),
+        "low": _low_limit(objectives),
         "time": "seconds of all trials together",
         "metric": result.validation.metric_label,
     }
@@ -84,20 +85,20 @@ def search_chart(result: FitResult, lines: dict[str, float] | None = None) -> Ch
         chart="search",
         data=data,
         title="Every trial, and the best so far",
-        caption="Each point is a trial, in the colour of the part of the search that proposed it. Triangles lie below "
-        "the picture.",
-        alt=f"{count_text(len(scores), 'trial')} over {duration_text(clock)}; "
-        f"the best score is {score_text(best[-1][1] if best else None)}.",
+        caption="Each point is the objective of a trial, in the colour of the part of the search that proposed it. "
+        "Triangles lie below the picture.",
+        alt=f"{count_text(len(objectives), 'trial')} over {duration_text(clock)}; "
+        f"the best objective is {score_text(best[-1][1] if best else None)}.",
     )
 
 
-def _low_limit(scores: Sequence[float]) -> float | None:
-    """Return the score below which trials are far below the rest; None where none is."""
-    if len(scores) < 2:
+def _low_limit(objectives: Sequence[float]) -> float | None:
+    """Return the objective below which trials are far below the rest; None where none is."""
+    if len(objectives) < 2:
         return None
-    lower, _, upper = statistics.quantiles(scores, n=4, method="inclusive")
+    lower, _, upper = statistics.quantiles(objectives, n=4, method="inclusive")
     limit = lower - QUARTILE_RANGES_BELOW * max(upper - lower, 1e-2)
-    return limit if min(scores) < limit else None
+    return limit if min(objectives) < limit else None
 
 
 def _curves(records: Iterable[TrialRecord], metric: str) -> Chart | None:
@@ -111,17 +112,17 @@ def _curves(records: Iterable[TrialRecord], metric: str) -> Chart | None:
         chart="curves",
         data={"curves": curves, "named": min(NAMED_SERIES, len(curves)), "metric": metric},
         title="Learning curves",
-        caption="Score after each epoch of candidates that trained stages; poor ones were stopped early.",
+        caption="Score on the first fold after each epoch of candidates that trained stages.",
         alt=f"{count_text(len(trained), 'learning curve')}; the best candidate is {_name(trained[0])}.",
         layout="half",
     )
 
 
 def _depths(result: FitResult, metric: str) -> Chart | None:
-    """Return the score of backbones by the number of stages that trained."""
+    """Return the objective of backbones by the number of stages that trained."""
     series: dict[str, list[tuple[int, float]]] = {}
     for row in result.analysis.depths:
-        series.setdefault(row.backbone, []).append((row.trained, row.score))
+        series.setdefault(row.backbone, []).append((row.trained, row.objective))
     order = [row.backbone for row in result.analysis.backbones if len(series.get(row.backbone, ())) > 1]
     if not order:
         return None
@@ -129,8 +130,8 @@ def _depths(result: FitResult, metric: str) -> Chart | None:
         chart="depths",
         data={"series": {name: series[name] for name in order[:NAMED_SERIES]}, "metric": metric},
         title="How deep to train",
-        caption="Best score of each backbone by the number of its last stages that trained; 0 is frozen.",
-        alt=f"Score by the number of trained stages of {', '.join(order[:NAMED_SERIES])}.",
+        caption="Best objective of each backbone by the number of its last stages that trained; 0 is frozen.",
+        alt=f"Objective by the number of trained stages of {', '.join(order[:NAMED_SERIES])}.",
         layout="half",
     )
 
@@ -139,13 +140,13 @@ def _backbones(result: FitResult) -> Table:
     rows, marked = [], []
     for number, row in enumerate(result.analysis.backbones):
         notes = ["negative transfer"] * bool(row.negative_transfer) + ["on a subsample"] * row.on_subsample
-        rows.append((row.backbone, row.trained_on, row.score, row.frozen, row.trial, ", ".join(notes)))
+        rows.append((row.backbone, row.trained_on, row.objective, row.frozen, row.trial, ", ".join(notes)))
         marked += [number] * bool(row.negative_transfer)
     return Table(
         columns=(
             Column(title="Backbone"),
             Column(title="Trained on"),
-            Column(title="Best score", kind="number"),
+            Column(title="Best objective", kind="number"),
             Column(title="Frozen", kind="number"),
             Column(title="Trial", kind="number"),
             Column(title="Note"),

@@ -91,7 +91,7 @@ class Progress:
         self._refresh()
 
     def trial(self, record: TrialRecord) -> None:
-        """Show a finished trial: a new best one gets a line, unless its score looks the same."""
+        """Show a finished trial: a new best one gets a line, unless its objective looks the same."""
         best, shown = self.trials.best, self._best()
         if best is not None and shown != self._shown_best:
             self._shown_best = shown
@@ -117,7 +117,7 @@ class Progress:
 
     def _best(self) -> str:
         best = self.trials.best
-        return "" if best is None or best.score is None else f"best {best.score:.4f}"
+        return "" if best is None or best.objective is None else f"best {best.objective:.4f}"
 
     def _clock(self) -> str:
         spent = time.monotonic() - self._started

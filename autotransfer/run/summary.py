@@ -110,8 +110,8 @@ def _front(points: Sequence[ParetoPoint]) -> list[Line]:
     if len(points) < 2:
         return []
     lines = [
-        f"{one.score:.4f}  {format_seconds(one.latency_seconds)}, {format_bytes(one.size_bytes)}  trial {one.trial}: "
-        f"{one.candidate.backbone} + {one.candidate.head}"
+        f"{one.objective:.4f}  {format_seconds(one.latency_seconds)}, {format_bytes(one.size_bytes)}  "
+        f"trial {one.trial}: {one.candidate.backbone} + {one.candidate.head}"
         + (f" + {one.candidate.views} views" if one.candidate.views > 1 else "")
         for one in points[:MAX_SHOWN]
     ]
@@ -155,7 +155,7 @@ def _training(found: TransferGain) -> str:
 def _backbones(found: Sequence[BackboneScore]) -> str:
     if len(found) < 2:
         return ""
-    shown = [f"{row.backbone} {row.score:.4f}{_note(row)}" for row in found[:MAX_SHOWN]]
+    shown = [f"{row.backbone} {row.objective:.4f}{_note(row)}" for row in found[:MAX_SHOWN]]
     return ", ".join(shown) + _and_more(len(found))
 
 
@@ -169,7 +169,7 @@ def _depths(found: Sequence[DepthScore]) -> str:
         best.setdefault(row.trained, row)
     if len(best) < 2:
         return ""
-    shown = [f"{row.trained or 'none'} {row.score:.4f}" for row in list(best.values())[:MAX_SHOWN]]
+    shown = [f"{row.trained or 'none'} {row.objective:.4f}" for row in list(best.values())[:MAX_SHOWN]]
     return ", ".join(shown) + _and_more(len(best))
 
 

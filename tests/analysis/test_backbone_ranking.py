@@ -99,8 +99,8 @@ def test_winner_without_pretraining_is_said_beside_the_best(make_record: MakeRec
     warning = pretraining_warning("noise", rows, {"noise"}, "accuracy")
     assert warning is not None
     assert warning.code == "transfer_does_not_pay"
-    assert "'noise' with accuracy 0.9000" in warning.message
-    assert "cars, scores 0.8000" in warning.message
+    assert "'noise' with an estimated accuracy of 0.9000" in warning.message
+    assert "cars, reaches 0.8000" in warning.message
     assert warning.details == {"winner": "noise", "score": 0.9, "pretrained": "cars", "best": 0.8}
     assert pretraining_warning("cars", rows, {"noise"}, "accuracy") is None
     alone = pretraining_warning("noise", rows[:1], {"noise"}, "accuracy")

@@ -44,7 +44,7 @@ def test_trials_far_below_the_rest_keep_the_scale(make_record: MakeRecord) -> No
 
 def test_scores_that_are_no_numbers_are_left_out(make_record: MakeRecord) -> None:
     nan = float("nan")
-    found = result(make_record(0, nan), test=SimpleNamespace(score=nan))
+    found = result(make_record(0, None), test=SimpleNamespace(score=nan))
     data = search_chart(found).data
     assert (data["series"], data["best"], data["lines"], data["low"]) == ({}, [], {}, None)
     assert search_chart(result(test=None)).data["end"] == 0.0
