@@ -30,7 +30,8 @@ def train_stages(
     """Train stages on the first fold until so many epochs are done, from where the training was paused.
 
     The checkpoint keeps the training and the predictions of its epochs; the network itself is not kept in memory. The
-    seconds are those of the epochs that were trained now; NaN where the last of them was cut.
+    seconds are those of the epochs that were trained now; NaN where the last of them was cut, and where the checkpoint
+    had all of them already.
     """
     until = min(until or setup.settings.epochs, setup.settings.epochs)
     objectives = EpochObjectives(context, estimator, setup.candidate.backbone, keeps_best=True)
@@ -70,8 +71,9 @@ def _train(
     started = time.perf_counter()
     training.run(until, keep, expired)
     seconds = time.perf_counter() - started
-    if len(epochs) > known:
-        ended = training.interrupted or training.epoch == setup.settings.epochs
-        state = training.state(ended=ended)
-        context.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
+    if len(epochs) == known:  # the few microseconds are not those of an epoch
+        return epochs, known, math.nan
+    ended = training.interrupted or training.epoch == setup.settings.epochs
+    state = training.state(ended=ended)
+    context.checkpoints.save(candidate, {**state, "epochs": torch.from_numpy(np.stack(epochs))})
     return epochs, known, seconds if training.epoch == until else math.nan

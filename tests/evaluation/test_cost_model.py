@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -80,6 +81,20 @@ def test_epochs_cost_what_a_timed_step_says(make: MakeEvaluator, monkeypatch: py
     train, validation = (len(getattr(evaluator.folds[0], rows)) for rows in ("train_rows", "validation_rows"))
     assert evaluator.epoch_seconds("test_resnet") == 7.0 * train
     assert evaluator.predicted_seconds(candidate) == pytest.approx(2 * 7.0 * (train + validation / 3), rel=0.01)
+
+
+def test_epochs_that_a_checkpoint_has_say_nothing_of_the_pace(make: MakeEvaluator) -> None:
+    # A search that goes on evaluates its leaders again, to have their predictions.
+    candidate = Candidate(backbone="test_vit", freeze="full", training={"epochs": 2})
+    first, resumed = make(folds=1), make(folds=1)
+    trained = first(candidate, lambda epoch, score: False, lambda: False, 1)
+    resumed.context.checkpoints = first.checkpoints
+    before = resumed.predicted_seconds(candidate)
+    found = resumed(candidate, lambda epoch, score: False, lambda: False, 1)
+    assert (found.trained, found.curve) == (0, trained.curve)
+    assert math.isnan(found.seconds)
+    assert resumed.predicted_seconds(candidate) == before
+    assert resumed.measure_training("test_vit"), "a step is still to be timed"
 
 
 def test_a_backbone_that_cannot_train_keeps_its_expected_seconds(
