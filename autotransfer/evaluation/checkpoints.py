@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import weakref
@@ -44,17 +45,16 @@ class Checkpoints:
         return Path(self._temporary.name)
 
     def save(self, candidate: Candidate, state: Mapping[str, Any]) -> None:
-        """Keep a training's state; a full disk costs no more than the means to go on."""
+        """Keep a training's state; a full disk, or a folder that is gone, costs no more than the means to go on."""
         file = self._file(candidate)
         temporary = file.with_suffix(".new")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save(dict(state), temporary)
             temporary.replace(file)
+            self._shrink(file)
         except (OSError, RuntimeError):  # torch reports a failed write as the latter
             _remove(temporary)
-            return
-        self._shrink(file)
 
     def load(self, candidate: Candidate) -> dict[str, Any] | None:
         """Return the state that was kept; None where there is none, or none that can be read."""
@@ -66,7 +66,8 @@ class Checkpoints:
         except Exception:  # a damaged file: the training starts anew
             _remove(file)
             return None
-        file.touch()
+        with contextlib.suppress(OSError):  # another worker may have removed it: it is not made anew
+            os.utime(file)
         return state
 
     def clear(self) -> None:
@@ -79,18 +80,28 @@ class Checkpoints:
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.pt"
 
     def _shrink(self, kept: Path) -> None:
-        """Remove the oldest until the rest fits; the one just written stays."""
-        files = sorted(self.folder.glob("*.pt"), key=lambda file: file.stat().st_mtime)
-        sizes = {file: file.stat().st_size for file in files}
+        """Remove the oldest until the rest fits; the one just written stays.
+
+        Workers share the folder: files may go in between.
+        """
+        found = [(file, about) for file in self.folder.glob("*.pt") if (about := _stat(file)) is not None]
+        sizes = {file: about.st_size for file, about in sorted(found, key=lambda each: each[1].st_mtime)}
         limit = self._limit
         if limit is None:
             limit = int(_SHARE * (shutil.disk_usage(self.folder).free + sum(sizes.values())))
-        for file in files:
+        for file in list(sizes):
             if sum(sizes.values()) <= limit:
                 return
             if file != kept:
                 _remove(file)
                 del sizes[file]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    """Return what the disk says of a file; None where it is gone."""
+    with contextlib.suppress(OSError):
+        return file.stat()
+    return None
 
 
 def _remove(file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +45,31 @@ def test_the_longest_untouched_go_first_when_the_folder_grows(tmp_path: Path) ->
     kept.load(A)  # touched
     kept.save(C, _state(1000))
     assert [kept.load(candidate) is not None for candidate in (A, B, C)] == [True, False, True]
+
+
+def test_a_file_that_goes_while_others_are_counted_is_left_out(tmp_path: Path) -> None:
+    # Another worker removes it between the listing and the look at its size: to both, it is as a link to nowhere.
+    (tmp_path / "gone.pt").symlink_to(tmp_path / "nowhere")
+    kept = Checkpoints(tmp_path, limit=1)
+    kept.save(A, _state())
+    kept.save(B, _state())
+    assert [kept.load(candidate) is not None for candidate in (A, B)] == [False, True], "the limit holds"
+
+
+def test_a_file_that_goes_while_it_is_read_is_not_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, read = Checkpoints(tmp_path), torch.load
+    kept.save(A, _state())
+
+    def read_and_remove(file: Path, **options: Any) -> Any:
+        state = read(file, **options)
+        file.unlink()
+        return state
+
+    monkeypatch.setattr(torch, "load", read_and_remove)
+    state = kept.load(A)
+    assert state is not None
+    assert state["epoch"] == 3
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"cos\nsystem\n(S'touch pwned'\ntR."])
