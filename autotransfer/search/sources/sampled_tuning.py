@@ -32,7 +32,8 @@ class SampledTuning:
 
     def proposals(self, state: SearchState) -> Iterator[Proposal]:
         """Yield a draw for each of the best forms and each policy, and paused trainings."""
-        count = self._drawn.count + sum(proposal.source == "sampled_tuning" for proposal in state.running)
+        drawing = [one for one in state.running if one.source == "sampled_tuning" and one.resumes is None]
+        count = self._drawn.count + len(drawing)
         arms = [
             self._arm(form, policy, count, state)
             for form in tunable_forms(self._context, self._settings, state)

@@ -70,6 +70,16 @@ def test_draws_have_names_of_their_own_side_by_side(search: Any) -> None:
     assert len({offer.arm.name for offer in running if offer.arm}) == 4
 
 
+def test_a_draw_beside_one_that_goes_on_has_a_name_of_its_own(search: Any) -> None:
+    found = search({"a": 0.7}, tuning_policies=("depth",))
+    found.draw("a", "depth", 0.6, epochs=1)
+    going_on = found.resumed()[0]
+    beside = found.offers(running=[going_on])["a", "depth"]
+    found.source.observe(going_on, found.tried.add(going_on, 0.7, epochs=6))
+    found.source.observe(beside, found.tried.add(beside, 0.7, epochs=6))
+    assert found.offers()["a", "depth"].arm.name not in {going_on.arm.name, beside.arm.name}
+
+
 def test_a_draw_starts_from_the_best_of_its_backbone(search: Any) -> None:
     found = search(BOTH)
     before = found.offers()["a", "depth"].expected
