@@ -115,19 +115,11 @@ class Trainings:
         epochs, total = len(record.curve), self.epochs_planned(record)
         shown = max(record.seconds - arm.start, 0.1 * record.seconds) / epochs
         arm = replace(arm, seconds=max(shown, 1e-6)) if self._is_timed else arm
-        reached = self.belief.reached(arm.name)
-        is_short = record.state == "paused" and epochs < self._epochs_of_rungs(total)[min(reached, places - 1)]
-        if not is_short:
-            reached = self._reached(epochs, total, reached)
+        reached = sum(rung <= epochs for rung in self._epochs_of_rungs(total))  # all where it ended as planned
+        if reached > self.belief.reached(arm.name):
             self.belief.observe(arm, reached - 1, self._levels(record.objective))
-        goes_on = record.state in ("paused", "pruned") and (is_short or reached < places)
+        goes_on = record.state == "paused" and reached < places
         self._begun[arm.name] = _Begun(arm, proposal.source, record.number, epochs, total, is_open=goes_on)
-
-    def _reached(self, epochs: int, total: int, before: int) -> int:
-        """Return how many rungs a training has reached: all where it ended as planned, else at least the next one."""
-        if epochs >= total:
-            return len(self.belief.curves.rungs)
-        return max(before + 1, sum(rung <= epochs for rung in self._epochs_of_rungs(total)))
 
     def epochs_planned(self, record: TrialRecord) -> int:
         """Return the epochs that a training is planned to take."""

@@ -17,7 +17,7 @@ from autotransfer.search.sources.source import SearchState
 from autotransfer.search.sources.trainings import Trainings, expected_curve, reference_level, tunable_forms
 from autotransfer.search.strategy import most_promising
 from autotransfer.search.strategy_settings import StrategySettings
-from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.search.trials import State, TrialRecord, Trials
 
 RUNGS = (1, 3, 9)
 WHOLE = np.array([[1.0, 0.8, 0.7], [0.8, 1.0, 0.9], [0.7, 0.9, 1.0]])
@@ -79,12 +79,13 @@ class Drive:
         took: float = 1.0,
         *,
         ended: bool = False,
+        state: State = "paused",
         known: TrialRecord | None = None,
     ) -> TrialRecord:
         """Learn that a training has come so far."""
         record = TrialRecord(
             number=known.number if known else len(self.trials),
-            state="failed" if not scores else "complete" if ended else "paused",
+            state="failed" if not scores else "complete" if ended else state,
             candidate=None,
             objective=max(scores) if scores else None,
             curve=tuple(scores),
@@ -159,6 +160,21 @@ def test_a_training_that_fails_later_is_closed() -> None:
     drive.see(drive.offers()[0])
     drive.learn(drive.offers()[0], [], known=drive.trials.records[0])
     assert drive.offers() == []
+
+
+@pytest.mark.parametrize("state", ["pruned", "complete"])
+def test_a_training_that_was_stopped_is_closed(state: State) -> None:
+    # The study has stopped it for good, or it failed when it went on, and has kept its score.
+    drive = Drive([_arm("a")], {"a": _curve(0.5)})
+    drive.learn(drive.offers()[0], _curve(0.5)[:1], state=state)
+    assert drive.offers() == []
+
+
+def test_a_training_is_judged_at_the_rungs_that_it_reached() -> None:
+    drive = Drive([_arm("a")], {"a": _curve(0.5)})
+    drive.see(drive.offers()[0])
+    drive.learn(drive.offers()[0], _curve(0.5)[:2], known=drive.trials.records[0], state="pruned")
+    assert drive.trainings.belief.reached("a") == 1
 
 
 def test_trainings_may_come_later() -> None:
