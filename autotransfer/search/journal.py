@@ -152,7 +152,8 @@ def copy_trials(study: optuna.Study, earlier: optuna.Study, suggest: Suggest) ->
 def end_interrupted(study: optuna.Study) -> list[Proposal]:
     """End the proposals that were interrupted; return those that are to be carried out once more.
 
-    A trial that was interrupted twice has failed: a candidate that ends the whole process is not tried for ever.
+    A trial that was interrupted twice has failed: a candidate that ends the whole process is not tried for ever. One
+    that was paused before has ended with what it had.
     """
     again, step, entries = list[Proposal](), count_steps(study), _read(study)
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -237,7 +238,7 @@ def _interrupted_twice(entries: list[Entry], proposal: Proposal, trial: FrozenTr
     """Return the record of a trial that was interrupted twice."""
     records = {entry.record.number: entry.record for entry in entries if entry.record is not None}
     if proposal.resumes is not None:
-        return replace(records[proposal.resumes], state="pruned", reason="interrupted twice when it was resumed")
+        return replace(records[proposal.resumes], state="complete", reason="interrupted twice when it was resumed")
     return TrialRecord(
         number=len(records),
         state="failed",

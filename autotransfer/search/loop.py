@@ -157,7 +157,7 @@ class _Progress:
     def __init__(self, trials: Trials, budget: TimeBudget, refit_factor: float) -> None:
         self.trials = trials
         self._budget, self._factor = budget, refit_factor
-        self._rejected = 0
+        self._rejected, self._best = 0, self.trials.best
 
     def ended(self, running: int) -> bool:
         """Whether the budget is spent, or nothing fits into it any more.
@@ -174,8 +174,10 @@ class _Progress:
             return
         self.trials.add(record)
         self._rejected = 0
-        if self.trials.best is record:
-            self.reserve_refit(expected)
+        best = self.trials.best
+        if best is record or best is not self._best:
+            self._best = best
+            self.reserve_refit(expected if best is record else 0.0)
 
     def reserve_refit(self, expected: float = 0.0) -> None:
         """Reserve the seconds of the refit of the best trial, which was predicted to take so many seconds itself."""

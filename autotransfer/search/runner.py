@@ -271,9 +271,9 @@ class Runner:
 
 
 def _failure(running: RunningTrial, before: TrialRecord, error: Exception) -> TrialRecord:
-    """Return the record of a trial that failed, with its reason."""
-    if running.expired and before.objective is not None:
-        return before
+    """Return the record of a trial that failed, with its reason; one that went on keeps what it had before."""
+    if before.objective is not None:
+        return before if running.expired else replace(before, state="complete", reason=describe(error))
     return replace(
         before,
         state="pruned" if running.expired else "failed",

@@ -15,8 +15,17 @@ from optuna.storages.journal import JournalStorage
 from autotransfer.candidate import Candidate
 from autotransfer.search.belief import CurveModel
 from autotransfer.search.budget import TimeBudget
-from autotransfer.search.journal import read_journal, seconds_spent
+from autotransfer.search.journal import (
+    Entry,
+    end_interrupted,
+    note_begin,
+    note_end,
+    read_journal,
+    seconds_spent,
+    trials_of,
+)
 from autotransfer.search.loop import Evaluation, Report, search
+from autotransfer.search.proposal import Proposal
 from autotransfer.search.strategy import Strategy
 from autotransfer.search.strategy import make_strategy as of_context
 from autotransfer.search.study import OneWriterJournal, make_study
@@ -124,6 +133,21 @@ def test_a_trial_that_is_interrupted_twice_fails(make_strategy: Schedules, tmp_p
     assert [record.state for record in trials] == ["failed", *["complete"] * 4]
     assert trials.records[0].reason == "interrupted twice"
     assert trials.records[0].candidate == Candidate(backbone="a", head_params={"x": 0.3})
+
+
+def test_a_paused_trial_interrupted_twice_keeps_its_score() -> None:
+    study = make_study(seed=0, curves=50)
+    paused = TrialRecord(number=0, state="paused", candidate=Candidate(backbone="a"), objective=0.5, score=0.5)
+    begun = Proposal(params={"x": 0.3}, source="fine_tuning")
+    note_begin(study, 1, begun)
+    note_end(study, Entry(proposal=begun, record=paused, spent=1.0, params=begun.params, begun=1, ended=2))
+    note_begin(study, 3, Proposal(resumes=0, source="fine_tuning"))
+    (again,) = end_interrupted(study)
+    note_begin(study, 5, again)
+    assert end_interrupted(study) == []
+    (record,) = trials_of(study)
+    assert (record.state, record.objective) == ("complete", 0.5), "it does not go on, and can win"
+    assert record.reason == "interrupted twice when it was resumed"
 
 
 def test_a_trial_with_an_outcome_is_not_run_again(make_strategy: Schedules, curves: CurveModel, tmp_path: Path) -> None:

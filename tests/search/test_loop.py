@@ -654,7 +654,7 @@ def test_the_level_of_the_log_of_optuna_stays_the_users() -> None:
         optuna.logging.set_verbosity(before)
 
 
-def test_a_resumed_trial_fails_on_errors_and_pauses_without_time() -> None:
+def test_a_resumed_trial_that_fails_keeps_its_score() -> None:
     def score(candidate: Candidate, epoch: int) -> float:
         if epoch == 4:
             raise TrialError("the loss became nan")
@@ -664,7 +664,9 @@ def test_a_resumed_trial_fails_on_errors_and_pauses_without_time() -> None:
     trials = _run(
         Budget(seconds=1000.0), _suggest(6), Recorded(clock, score=score), clock=clock, schedule=_stop_and_go()
     )
-    assert (trials.records[0].state, trials.records[0].epochs, trials.records[0].score) == ("failed", 3, None)
+    first = trials.records[0]
+    assert (first.state, first.epochs, first.score, first.reason) == ("complete", 2, 0.5, "the loss became nan")
+    assert trials.best is first, "what failed later was scored as any other"
     late = Recorded(clock := Clock(), cost=lambda candidate: 1.0 if clock.now < 4 else 1000.0)
     late.predicted_seconds = lambda candidate, until=None, after=0: 1.0  # type: ignore[method-assign]
     trials = _run(Budget(seconds=100.0), _suggest(6), late, clock=clock, factor=0.0, schedule=_stop_and_go())
