@@ -35,7 +35,7 @@ class FrozenHeads:
         self._context, self._settings = context, settings
         self._tries, self._draws, self._rejected = (Counter[FrozenForm]() for _ in range(3))
         self._turns = Counter[tuple[FrozenForm, str]]()
-        self._failed = set[tuple[str, str]]()
+        self._failures = Counter[tuple[str, str]]()
         self._best = dict[FrozenForm, float]()
         self._gained, self._seconds = 0.0, 0.0
         gain, heads = context.gains.drawn("frozen_heads"), {params["head"] for params in context.screening}
@@ -50,7 +50,10 @@ class FrozenHeads:
             if is_exhausted or form[0] in busy or not state.fits(seconds):
                 continue
             backbone, views = form
-            head = self._next_head(form)
+            heads = [head for head in self._context.drawn_heads(backbone) if self._works(backbone, head)]
+            if not heads:
+                continue
+            head = min(heads, key=lambda name: self._turns[form, name])
             # A backbone that has heads of its own is seen in one view, and names its heads in another parameter.
             has_own = backbone in self._context.frozen_only
             choice = {f"head@{backbone}": head} if has_own else {"head": head, "views": views}
@@ -66,33 +69,29 @@ class FrozenHeads:
         """Learn what a frozen candidate of any source has brought."""
         if proposal.source not in FROZEN:
             return
-        form, is_drawn = form_of(proposal.params), proposal.source == "frozen_heads"
-        if is_drawn:
-            self._turns[form, _head(proposal.params)] += 1
-        elif proposal.source == "screening" and record is not None and record.state == "failed":
-            self._failed.add((form[0], _head(proposal.params)))
-        if record is None:
+        form, head, is_drawn = form_of(proposal.params), _head(proposal.params), proposal.source == "frozen_heads"
+        place = self._context.root(form[0]), head
+        self._turns[form, head] += is_drawn
+        self._tries[form] += record is not None
+        if record is None or record.state == "failed":
             self._rejected[form] += is_drawn
+            if record is not None:
+                # Where drawn settings failed others may work; hardly where middling ones did, in the screening.
+                self._failures[place] += self._settings.max_rejected_draws if proposal.source == "screening" else 1
             return
-        self._rejected[form] = 0
+        self._rejected[form] = self._failures[place] = 0
         level = -math.inf if record.objective is None else self._context.levels(record.objective)
         before = self._best.get(form, -math.inf)
         self._best[form] = max(level, before)
-        self._tries[form] += 1
         if is_drawn:
             # What the first success of a form brings over its failures is no gain over a level.
             self._gained += max(level - before, 0.0) if math.isfinite(before) else 0.0
             self._seconds += record.seconds
             self._draws[form] += 1
 
-    def _next_head(self, form: FrozenForm) -> str:
-        """Return the head that was drawn least on a form, of those that did not fail in the screening of its backbone.
-
-        What fails there, such as a head that exhausts the memory, mostly fails in other forms, too.
-        """
-        backbone, heads = self._context.root(form[0]), self._context.drawn_heads(form[0])
-        working = [head for head in heads if (backbone, head) not in self._failed]
-        return min(working or heads, key=lambda head: self._turns[form, head])
+    def _works(self, backbone: str, head: str) -> bool:
+        """Whether a head has not only failed on a backbone, in whatever form."""
+        return self._failures[self._context.root(backbone), head] < self._settings.max_rejected_draws
 
     def _expected(self, form: FrozenForm, state: SearchState) -> float:
         """Return the best level of a form; where all of its candidates failed, that of the trivial predictor."""

@@ -71,7 +71,7 @@ def test_heads_take_turns_on_each_form(search: Any) -> None:
     assert found.offers()["b"].params["head"] == "linear"
 
 
-def test_a_head_that_failed_its_screening_is_not_drawn_in_other_views(search: Any) -> None:
+def test_a_head_that_failed_in_the_screening_is_not_drawn(search: Any) -> None:
     found = search({"a": 0.8}, drawn_heads=lambda backbone: ("killed", "ridge"))
     found.screen("a", None, head="killed")
     found.screen("a", 0.7, views=2)
@@ -79,9 +79,25 @@ def test_a_head_that_failed_its_screening_is_not_drawn_in_other_views(search: An
     assert [(offer.params["views"], offer.params["head"]) for offer in offers] == [(1, "ridge"), (2, "ridge")]
 
 
-def test_heads_that_all_failed_their_screening_are_still_drawn(search: Any) -> None:
-    found = search({"a": None}, drawn_heads=lambda backbone: ("ridge",))
-    assert found.offers()["a"].params["head"] == "ridge"
+def test_nothing_is_drawn_where_all_heads_failed(search: Any) -> None:
+    assert not search({"a": None}, drawn_heads=lambda backbone: ("ridge",)).offers()
+
+
+def test_a_head_that_fails_in_a_row_is_not_drawn_again(search: Any) -> None:
+    found, drawn = search({"a": 0.8, "b": 0.7}, drawn_heads=lambda backbone: ("broken", "linear")), list[str]()
+    for _ in range(6 * SETTINGS.max_rejected_draws):
+        drawn.append(found.offers()["a"].params["head"])
+        found.draw("a", None if drawn[-1] == "broken" else 0.6)
+    assert drawn.count("broken") == SETTINGS.max_rejected_draws
+    assert found.offers()["b"].params["head"] == "broken", "on another backbone it may work"
+
+
+def test_failures_in_a_row_close_their_form(search: Any) -> None:
+    found = search({"a": 0.6, "b": 0.5})
+    for _ in range(SETTINGS.max_rejected_draws):
+        found.draw("a", None, seconds=0.001)
+    assert set(found.offers()) == {"b"}
+    assert found.offers()["b"].seconds == pytest.approx(0.5), "what failed at once does not make draws cheap"
 
 
 def test_a_backbone_names_heads_of_its_own_by_itself(search: Any) -> None:
