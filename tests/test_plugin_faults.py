@@ -48,6 +48,12 @@ def meddling(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) ->
     return nn.Linear(shape[0], outputs, dtype=torch.float32)
 
 
+def reading(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
+    head = nn.Linear(shape[0], outputs)
+    nn.init.normal_(head.weight, std=float(head.weight.detach().std()))  # not without memory
+    return head
+
+
 def wide(shape: tuple[int, ...], outputs: int, params: Mapping[str, Any]) -> nn.Module:
     return nn.Linear(shape[0], outputs + 1)
 
@@ -99,6 +105,8 @@ class Faulty:
             ("trained_too_wide", wide, None),
             ("trained_gives_pair", lambda *arguments: Pair(), None),
             ("trained_raises", lambda *arguments: Raising(), None),
+            ("trained_build_raises", raising, None),
+            ("trained_reads", reading, None),
         ):
             register(HeadSpec(name=name, build=build, solve=solve))
 
@@ -199,6 +207,26 @@ def test_faulty_backbones_cost_only_their_own_trials(fit: Fit, capsys: pytest.Ca
     assert "has 1 stages, and parameters in stages {7}" in found["bad_stage"]
     assert all(reason.startswith("The backbone 'bad_") for reason in found.values())
     assert result.best.backbone == "test_resnet"
+
+
+@pytest.mark.slow
+def test_faults_cost_their_own_trials_with_a_time_budget(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
+    names, heads = ["test_resnet", "bad_forward"], ["ridge", "linear", "trained_build_raises"]
+    result = fit(backbones=names, heads=heads, time_budget="6s", compare_scratch=True)
+    assert caplog.text == "", "the strategy decided all that was tried"
+    sources = {record.source for record in result.trials}
+    assert sources > {"screening"}
+    assert "sampled" not in sources, "nothing was left to the sampler alone"
+    reasons = {record.reason for record in result.trials if record.state == "failed"}
+    assert any(reason.startswith("The backbone 'bad_forward' failed") for reason in reasons)
+    assert result.best.backbone == "test_resnet"
+
+
+@pytest.mark.slow
+def test_a_head_that_reads_its_own_values_is_searched(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
+    result = fit(backbones="test_resnet", heads=["ridge", "trained_reads"], freeze="frozen", time_budget="4s")
+    assert caplog.text == ""
+    assert any(record.candidate.head == "trained_reads" for record in result.trials if record.state == "complete")
 
 
 def test_a_lack_of_memory_and_our_own_errors_are_nobodys_fault() -> None:

@@ -120,8 +120,15 @@ class Setup:
         return self.frozen or (self.plan.depth > 0 and self.loaded.cut(self.plan.depth).exact)
 
     def head_size(self, task: Task) -> int:
-        """Return the number of parameters of the head; no memory is taken for them."""
-        with torch.device("meta"):
+        """Return the number of parameters of the head; no memory is taken for them, where it can be built without.
+
+        Raises:
+            PluginError: The head cannot be built.
+        """
+        try:
+            with torch.device("meta"):
+                head = self.untrained_head(task)
+        except PluginError:  # it reads its own values
             head = self.untrained_head(task)
         return sum(parameter.numel() for parameter in head.parameters())
 

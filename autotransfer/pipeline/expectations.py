@@ -124,12 +124,15 @@ class _Costs:
     def seconds(self, params: Mapping[str, Any], epochs: int) -> float:
         """Return the predicted seconds of a trial to so many epochs."""
         name, key = str(params["backbone"]), (repr(params), epochs)
-        if not self.evaluator.is_loaded(name):
-            if key in self._predicted:
-                return self._predicted[key]
-            if epochs == 0:
+        is_loaded = self.evaluator.is_loaded(name)
+        if not is_loaded and key in self._predicted:
+            return self._predicted[key]
+        try:
+            if not is_loaded and epochs == 0:
                 return int(params.get("views", 1)) * self._pass(name) + LOADING_SECONDS
-        self._predicted[key] = predicted_seconds(self.space, self.evaluator, params, epochs)
+            self._predicted[key] = predicted_seconds(self.space, self.evaluator, params, epochs)
+        except Exception:  # a plugin's error: its trial fails as well, and says why
+            self._predicted[key] = LOADING_SECONDS
         return self._predicted[key]
 
     def drawn(self, backbone: str, views: int) -> float:

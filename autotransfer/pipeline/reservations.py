@@ -28,20 +28,21 @@ class LaterSteps:
         self._budget, self._settings, self._test_examples = budget, settings, test_examples
         self._fold_runner: FoldRunner | None = None
 
-    def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
+    def begin(self, data: Prepared, evaluator: Evaluator, backbone: str | None) -> None:
         """Reserve what does not depend on the trials: measuring latency, random weights, explanations, and the page.
 
         Args:
             data: The examples.
             evaluator: What will score the candidates.
-            backbone: The backbone that is expected to take least.
+            backbone: The backbone that is expected to take least, of those that work; None without a budget of seconds,
+                or where none works.
         """
         self._fold_runner = FoldRunner(evaluator, data.resplit)
         self._budget.reserve("report", report_seconds(self._budget.limit.seconds))
         self._budget.reserve("explanations", explanation_seconds(self._budget.limit))
         if self._settings.selection.limits.latency is not None:
             self._budget.reserve("latency", latency_seconds(self._budget.limit.seconds))
-        if self._settings.search.compare_scratch:
+        if self._settings.search.compare_scratch and backbone is not None:
             self._budget.reserve("transfer_gain", transfer_gain_seconds(self._budget.limit, evaluator, backbone))
 
     def update(self, trials: Trials) -> None:

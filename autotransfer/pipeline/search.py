@@ -32,8 +32,8 @@ __all__ = ["SearchResult", "add_costs", "search_candidates"]
 class LaterSteps(Protocol):
     """Reserves in the budget what the steps after the search will take."""
 
-    def begin(self, data: Prepared, evaluator: Evaluator, backbone: str) -> None:
-        """Reserve what does not depend on the trials; the backbone is the one that is expected to take least."""
+    def begin(self, data: Prepared, evaluator: Evaluator, backbone: str | None) -> None:
+        """Reserve what does not depend on the trials; the backbone is the first that works, None where none does."""
         ...
 
     def update(self, trials: Trials) -> None:
@@ -69,8 +69,10 @@ def search_candidates(
 ) -> SearchResult:
     """Make or open the study, and search."""
     data, evaluator, space = prepared.data, prepared.evaluator, prepared.space
-    later_steps.begin(data, evaluator, space.backbones[0].name)
-    study = open_study(context, data, space, prepared.choices, _affordable_curves(context.budget, space, evaluator))
+    first = None if context.budget.limit.seconds is None else _first_that_works(space, evaluator)
+    later_steps.begin(data, evaluator, first)
+    curves = _affordable_curves(context.budget, space, evaluator, first)
+    study = open_study(context, data, space, prepared.choices, curves)
     seconds = {"decode": context.budget.spent}
 
     count, task = len(prepared.choices.backbones), evaluator.task
@@ -164,11 +166,22 @@ def _warn_of_untried(context: FitContext, prepared: PreparedSearch, trials: Tria
         )
 
 
-def _affordable_curves(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator) -> float:
-    """Return about how many trials that train stages the budget allows."""
+def _first_that_works(space: SearchSpace, evaluator: Evaluator) -> str | None:
+    """Return the backbone that is expected to take least, of those that can be loaded and run; None where none can."""
+    for spec in space.backbones:
+        try:
+            evaluator.pass_seconds(spec.name)
+        except Exception:  # a plugin's error: its trials fail as well, and say why
+            continue
+        return spec.name
+    return None
+
+
+def _affordable_curves(budget: TimeBudget, space: SearchSpace, evaluator: Evaluator, backbone: str | None) -> float:
+    """Return about how many trials that train the last stage of a backbone the budget allows."""
     if budget.limit.trials is not None:
         return budget.limit.trials
-    params = space.tuning(space.backbones[0].name, 1)
+    params = None if backbone is None else space.tuning(backbone, 1)
     if params is None:
         return 0.0
     return budget.left / max(predicted_seconds(space, evaluator, params, space.epochs), 1e-3)

@@ -7,6 +7,7 @@ Improvement per second over pretrained models: Quick-Tune (Pineda Arango et al.,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from autotransfer.search.belief import Belief
 from autotransfer.search.improvement import log_expected_improvement
+from autotransfer.search.jobs import describe
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.sources.fine_tuning import FineTuning
 from autotransfer.search.sources.frozen_heads import FrozenHeads
@@ -27,6 +29,8 @@ from autotransfer.search.strategy_settings import StrategySettings
 from autotransfer.search.trials import TrialRecord, Trials
 
 __all__ = ["Strategy", "make_strategy", "most_promising"]
+
+log = logging.getLogger("autotransfer")
 
 
 class Strategy:
@@ -54,11 +58,23 @@ class Strategy:
         """
         state = SearchState.of(trials, left, running, self._levels)
         while True:
-            offers = [offer for source in self._sources for offer in source.proposals(state)]
-            offer = most_promising(offers, state.best)
+            offer = most_promising(self._offers(state), state.best)
             is_new_training = offer is not None and offer.source in TRAINING and offer.resumes is None
             if offer is None or not is_new_training or not self._measure_training(offer.params):
                 return offer
+
+    def _offers(self, state: SearchState) -> list[Proposal]:
+        """Return what all sources offer; an error of a plugin costs what its source offers, unless it is alone."""
+        offers, failed = list[Proposal](), None
+        for source in self._sources:
+            try:
+                offers += source.proposals(state)
+            except Exception as error:
+                log.warning("%s offers nothing: %s", type(source).__name__, describe(error))
+                failed = error
+        if failed is not None and not offers:
+            raise failed
+        return offers
 
     def observe(self, proposal: Proposal, record: TrialRecord | None) -> None:
         """Learn what came of a proposal, now or before the search was interrupted; None: it was not carried out."""
