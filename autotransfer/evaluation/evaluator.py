@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 
 from autotransfer.backbones.loaded import LoadedBackbone
 from autotransfer.candidate import Candidate
+from autotransfer.contract.loading import PLUGIN_ERRORS
 from autotransfer.contract.registry import Registry
 from autotransfer.data.folds import Fold
 from autotransfer.evaluation.checkpoints import Checkpoints
@@ -31,6 +33,8 @@ from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
 __all__ = ["Evaluator"]
+
+log = logging.getLogger("autotransfer")
 
 # The closed form of the reference of each backbone: it suits every kind of task, and takes milliseconds.
 REFERENCE_HEAD = "ridge"
@@ -186,9 +190,16 @@ class Evaluator:
         return train_stages(self.context, setup, self._objectives, report, expired, until)
 
     def learn(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """Learn from the seconds of a candidate that ``measure`` has scored, here or in another process."""
-        if math.isfinite(evaluation.seconds):
+        """Learn from the seconds of a candidate that ``measure`` has scored, here or in another process.
+
+        This may load its backbone. An error costs no more than what would have been learned: the candidate is scored.
+        """
+        if not math.isfinite(evaluation.seconds):
+            return
+        try:
             self._costs.learn(self.setup(candidate), self.extractor, evaluation)
+        except PLUGIN_ERRORS as error:  # code of plugins; the next trial of the backbone meets the error, too
+            log.debug("The seconds of %s are not learned", candidate, exc_info=error)
 
     def _reference(self, backbone: str) -> np.ndarray:
         """Return the predictions (N, outputs) of a backbone's reference, which objectives are estimated by."""

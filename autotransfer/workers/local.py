@@ -195,9 +195,9 @@ class LocalWorkers:
             worker.send("answer", job.report(*about))
         elif kind in ("done", "failed") and job is not None:
             worker.job = None
+            self._finished.append((job, about[0] if kind == "done" else TrialError(about[0])))
             if kind == "done":
                 self._learn(job.candidate, about[0])
-            self._finished.append((job, about[0] if kind == "done" else TrialError(about[0])))
 
     def _replace(self, worker: _Worker) -> None:
         """Start another worker in the place of one that has ended."""

@@ -367,6 +367,23 @@ def test_nothing_of_a_finished_trial_stays_alive(
     assert [network() for network in networks] == [None] * len(networks)
 
 
+def test_a_backbone_lost_since_its_trial_costs_no_result(make: MakeEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Workers have scored it; here it was given up for others, and is loaded again to learn from its seconds.
+    scored, candidate, evaluator = make(folds=1), _linear(1, freeze="full"), make(folds=1)
+    found = scored.measure(candidate, lambda epoch, score: False, lambda: False)
+    before = evaluator.predicted_seconds(candidate)
+
+    def lost(candidate: Candidate) -> Setup:
+        raise OSError("the weights are gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluator, "setup", lost)
+        evaluator.learn(candidate, found)
+    assert evaluator.predicted_seconds(candidate) == before
+    evaluator.learn(candidate, found)
+    assert evaluator.predicted_seconds(candidate) != before
+
+
 def test_backbones_are_loaded_once(make: MakeEvaluator) -> None:
     evaluator = make()
     assert evaluator.load("test_resnet") is evaluator.load("test_resnet")

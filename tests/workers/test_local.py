@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -223,6 +223,15 @@ def test_report_gets_the_answer_of_the_search(workers: LocalWorkers) -> None:
         found = _outcome(workers, _job("report", report=lambda e, s, stop=stop: told.append((e, s)) or stop))  # type: ignore[misc]
         assert _score(found) == stop
     assert told == [(1, 0.25)] * 2
+
+
+def test_result_is_kept_where_learning_from_it_fails() -> None:
+    def learn(candidate: Candidate, found: Evaluation) -> None:
+        raise OSError("the weights are gone")  # which is also what the end of a worker looks like
+
+    with closing(LocalWorkers(1, trial_timeout=60.0)) as workers:
+        workers.assign(Assignment(), learn=learn)  # type: ignore[arg-type]
+        assert _score(_outcome(workers, _job("pid"))) > 0
 
 
 def test_workers_that_never_become_ready_end_the_search(capfd: pytest.CaptureFixture[str]) -> None:
