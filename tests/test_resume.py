@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from autotransfer.errors import (
 from autotransfer.run.interrupts import interruptible
 from autotransfer.runtime.storage import close_storage, open_storage
 from autotransfer.search.budget import TimeBudget
+from autotransfer.search.trials import TrialRecord
 from autotransfer.settings import Budget
 
 Digits = tuple[np.ndarray, np.ndarray]
@@ -300,6 +302,25 @@ def test_second_interrupt_ends_the_program(interrupts: None) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+def test_after_an_interrupt_there_are_no_finals(
+    interrupts: None, digits: Digits, tiny_zoo: Path, tmp_path: Path
+) -> None:
+    # They may take as long as the search has; the first interrupt promises the best so far.
+    def interrupt(result: TrialRecord) -> None:
+        if result.number == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    options = _options(tiny_zoo, tmp_path / "cache", heads=["knn", "ncm"], freeze="frozen", backbones="test_vit")
+    whole = fit_with(*digits, **{**options, "trials": 4}, out=tmp_path / "whole")
+    assert whole.selection.finals is not None
+    callback = SimpleNamespace(trial_finished=interrupt)
+    cut = fit_with(*digits, **{**options, "trials": 1000}, out=tmp_path / "cut", callbacks=[callback])
+    assert len(cut.trials) == 4
+    assert cut.selection.finals is None
+    assert cut.selection.best.number == cut.trials.best.number
 
 
 @pytest.mark.slow

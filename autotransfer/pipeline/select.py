@@ -19,10 +19,10 @@ from autotransfer.pipeline.search import SearchResult
 from autotransfer.search.budget import TimeBudget
 from autotransfer.search.jobs import describe
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.costs import affordable_members, refit_seconds, search_seconds
+from autotransfer.selection.costs import affordable_members, refit_seconds, seconds_for_finals
 from autotransfer.selection.ensemble import Ensemble, choose_ensemble
 from autotransfer.selection.finals import Finals, hold_finals
-from autotransfer.selection.finals_plan import choose_finalists, plan_finals
+from autotransfer.selection.finals_plan import plan_finals
 from autotransfer.selection.fold_runner import FoldRunner
 from autotransfer.selection.out_of_fold import OutOfFold
 from autotransfer.selection.records import candidate_of, is_scored, predictions_of
@@ -129,18 +129,17 @@ def choose_winner(trials: Trials) -> TrialRecord:
 
 
 def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
-    """Hold the finals in the time that the longest refit of a finalist leaves, and no longer than the search took."""
+    """Hold the finals in the time that the search and the later steps leave; none where the user ended the search."""
     trials, evaluator, budget = found.trials, found.evaluator, context.budget
+    if budget.stopped:
+        return None
     fold_runner = FoldRunner(evaluator, found.data.resplit)
     if budget.limit.seconds is None:  # what the search has trained is the bound: equal seeds give equal finals
         training_cost = TrainingCost(trials, evaluator)
         plan = plan_finals(trials, fold_runner, training_cost.of_fold, training_cost.total)
         ends = None
     else:
-        refits = [refit_seconds(record, evaluator) for record in choose_finalists(trials)]
-        needed = max(filter(budget.affords_refit, refits), default=0.0)
-        workers = context.settings.compute.workers or 1
-        seconds = min(budget.left_for("refit") - needed, search_seconds(trials) / workers)
+        seconds = seconds_for_finals(trials, evaluator, budget, workers=context.settings.compute.workers or 1)
         plan = plan_finals(trials, fold_runner, fold_runner.seconds, seconds)
         ends = budget.spent + seconds
     if plan is None:

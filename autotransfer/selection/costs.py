@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from autotransfer.evaluation.evaluator import Evaluator
-from autotransfer.search.budget import Step
+from autotransfer.search.budget import Step, TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.selection.ensemble import ensemble_candidates
-from autotransfer.selection.finals_plan import plan_finals
+from autotransfer.selection.finals_plan import choose_finalists, plan_finals
 from autotransfer.selection.fold_runner import FoldRunner, planned_epochs
 from autotransfer.selection.records import candidate_of
 from autotransfer.settings import Budget
@@ -22,6 +22,7 @@ __all__ = [
     "finals_seconds",
     "refit_seconds",
     "search_seconds",
+    "seconds_for_finals",
     "selection_seconds",
     "test_pass_seconds",
     "transfer_gain_seconds",
@@ -75,6 +76,24 @@ def finals_seconds(trials: Trials, fold_runner: FoldRunner, budget: Budget) -> f
     limit = FINALS_BUDGET_SHARE * budget.seconds
     plan = plan_finals(trials, fold_runner, fold_runner.seconds, limit)
     return 0.0 if plan is None else min(FINALS_SAFETY_FACTOR * plan.cost, limit)
+
+
+def seconds_for_finals(trials: Trials, evaluator: Evaluator, budget: TimeBudget, *, workers: int = 1) -> float:
+    """Return the seconds that finals may take once the search has ended: what it left over as well.
+
+    They take nothing that later steps have reserved, nor what the longest refit of a finalist takes beyond that, and no
+    longer than the search took.
+
+    Args:
+        trials: The search.
+        evaluator: What scored them.
+        budget: The budget, with a bound in seconds.
+        workers: Number of trials that ran at a time.
+    """
+    refits = [refit_seconds(record, evaluator) for record in choose_finalists(trials)]
+    longest = max(filter(budget.affords_refit, refits), default=0.0)
+    unreserved = max(longest - budget.reservations.get("refit", 0.0), 0.0)
+    return min(budget.left_for("finals") - unreserved, search_seconds(trials) / workers)
 
 
 def search_seconds(trials: Trials) -> float:

@@ -19,8 +19,9 @@ from autotransfer.evaluation.setup import Setup
 from autotransfer.evaluation.training_cost import TrainingCost
 from autotransfer.pipeline.prepare import Prepared, prepare_data
 from autotransfer.runtime.device import resolve_device
+from autotransfer.search.budget import Step, TimeBudget
 from autotransfer.search.trials import TrialRecord, Trials
-from autotransfer.selection.costs import finals_seconds, refit_seconds
+from autotransfer.selection.costs import finals_seconds, refit_seconds, seconds_for_finals
 from autotransfer.selection.finals import Finalist, Finals, hold_finals
 from autotransfer.selection.finals_plan import choose_finalists, plan_finals
 from autotransfer.selection.fold_runner import FoldRunner
@@ -265,18 +266,39 @@ def test_finals_without_time_decide_nothing(evaluator: Evaluator, data: Prepared
     assert _hold(trials, evaluator, data, expired=lambda: True) is None
 
 
-def test_finalists_are_of_different_setups() -> None:
-    def record(number: int, head: str) -> TrialRecord:
-        candidate = Candidate(backbone="one", head=head, head_params={"C": number})
-        predictions = np.zeros((1, 2), dtype=np.float32)
-        return TrialRecord(
-            number=number, state="complete", candidate=candidate, objective=1 - number / 9, predictions=predictions
-        )
+def _written(number: int, head: str, seconds: float = 0.0) -> TrialRecord:
+    return TrialRecord(
+        number=number,
+        state="complete",
+        candidate=Candidate(backbone="one", head=head, head_params={"C": number}),
+        objective=1 - number / 9,
+        seconds=seconds,
+        predictions=np.zeros((1, 2), dtype=np.float32),
+    )
 
-    copies = [record(i, "logistic") for i in range(4)]
+
+def test_finalists_are_of_different_setups() -> None:
+    copies = [_written(i, "logistic") for i in range(4)]
     assert [r.number for r in choose_finalists(_trials(copies))] == [0, 1, 2]
-    assert [r.number for r in choose_finalists(_trials([*copies, record(4, "ridge")]))] == [0, 1, 4]
-    assert [r.number for r in choose_finalists(_trials([*copies, record(4, "ridge"), record(5, "knn")]))] == [0, 4, 5]
+    more = [*copies, _written(4, "ridge")]
+    assert [r.number for r in choose_finalists(_trials(more))] == [0, 1, 4]
+    assert [r.number for r in choose_finalists(_trials([*more, _written(5, "knn")]))] == [0, 4, 5]
+
+
+def test_finals_leave_later_steps_what_they_reserved(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    refits = {0: 4.0, 1: 9.0, 2: 26.0}  # the last one takes more than a quarter of the budget: it does not happen
+    monkeypatch.setattr("autotransfer.selection.costs.refit_seconds", lambda record, evaluator: refits[record.number])
+    trials = _trials([_written(i, head, seconds=30.0) for i, head in enumerate(("logistic", "ridge", "ncm"))])
+    time_budget = TimeBudget(Budget(seconds=100.0), clock=lambda: 0.0)
+    time_budget.count_earlier(20.0)
+    assert seconds_for_finals(trials, evaluator, time_budget) == 80.0 - 9.0
+    reserved: dict[Step, float] = {"finals": 6.0, "ensemble": 5.0, "test_views": 3.0, "refit": 4.0, "test": 2.0}
+    for step, seconds in reserved.items():
+        time_budget.reserve(step, seconds)
+    assert seconds_for_finals(trials, evaluator, time_budget) == 80.0 - (5.0 + 3.0 + 9.0 + 2.0)
+    time_budget.reserve("refit", 10.0)
+    assert seconds_for_finals(trials, evaluator, time_budget) == 80.0 - (5.0 + 3.0 + 10.0 + 2.0)
+    assert seconds_for_finals(trials, evaluator, time_budget, workers=3) == 30.0, "no longer than the search"
 
 
 def test_a_refit_takes_its_share_of_epochs_and_all_examples(
